@@ -1,0 +1,132 @@
+"""The alignment rule: where each step of a convolutional chain reads and writes.
+
+On each axis W(l) has length K_l, so with dilation d it reaches `E_l = d (K_l - 1)` pixels, `E_0 = 0`.
+Dense "same" pads `lead_l = E_l // 2` zeros before and `tail_l = E_l - lead_l` after. Step l of the chain
+takes the difference to step l-1, so chains of even cores do not drift.
+
+Every map V(l) is described by its *margins*: by how many pixels it extends past the common frame of
+the inputs U(l), before and after, on each axis (negative: cropped). Margins do not depend on the image
+size, so nothing here breaks under `torch.export` with a dynamic size.
+"""
+
+from collections.abc import Sequence
+
+Axes = tuple[int, ...]
+Margin = tuple[tuple[int, int], ...]
+
+PADDINGS = ("same", "same_per_step", "valid", "full", "circular")
+
+
+def reaches(kernel_sizes: Sequence[Axes], dilation: Axes) -> list[Axes]:
+    """`E_0 … E_m`, each per axis: how far W(l) reaches."""
+    reach = [(0,) * len(dilation)]
+    for size in kernel_sizes:
+        reach.append(tuple(e + d * (k - 1) for e, d, k in zip(reach[-1], dilation, size, strict=True)))
+    return reach
+
+
+def step_padding(kernel_sizes: Sequence[Axes], dilation: Axes) -> list[Margin]:
+    """Padding (before, after) per axis that each step, l = 1 … m, takes under "same" and "circular".
+
+    >>> step_padding([(2,), (2,)], (1,))
+    [((0, 1),), ((1, 0),)]
+    """
+    reach = reaches(kernel_sizes, dilation)
+    steps = []
+    for inner, outer in zip(reach[1:], reach[:-1], strict=True):
+        before = [e // 2 - f // 2 for e, f in zip(inner, outer, strict=True)]
+        steps.append(tuple((b, e - f - b) for b, e, f in zip(before, inner, outer, strict=True)))
+    return steps
+
+
+def border(kernel_sizes: Sequence[Axes], dilation: Axes) -> Margin:
+    """Width (before, after) per axis of the border in which "same_per_step" differs from the dense form.
+
+    For odd cores both are `d Σ_{l<m} (k_l - 1)/2`: the zero padding crops every map but U(m).
+
+    >>> border([(3, 3), (3, 3), (3, 3)], (1, 1))
+    ((2, 2), (2, 2))
+    """
+    return tuple((e // 2, e - e // 2) for e in reaches(kernel_sizes, dilation)[-2])
+
+
+def margins(
+    kernel_sizes: Sequence[Axes],
+    dilation: Axes,
+    padding: str,
+    *,
+    top: int,
+    stop: int = 0,
+    biased: Sequence[bool] | None = None,
+) -> list[Margin]:
+    """Margins of V(0) … V(m) (only `stop … top` are used) in one padding mode.
+
+    Args:
+        kernel_sizes: per core, output side first, the length on each axis.
+        dilation: per axis.
+        padding: one of `PADDINGS`.
+        top: largest l whose input U(l) is present.
+        stop: the map V(stop) that the chain ends with.
+        biased: whether the core at l (0-based) has a bias. Under the exact "same" a map that no bias has
+            touched is zero outside its support, so it is computed only where it is both needed and non-zero.
+    """
+    reach = reaches(kernel_sizes, dilation)
+    order = len(kernel_sizes)
+    touched = [False] * (order + 1)
+    for l in reversed(range(order)):
+        touched[l] = touched[l + 1] or bool(biased and biased[l])
+
+    def margin(l: int, axis: int) -> tuple[int, int]:
+        def lead(i: int) -> int:
+            return reach[i][axis] // 2
+
+        def tail(i: int) -> int:
+            return reach[i][axis] - lead(i)
+
+        if padding == "full":
+            return tail(order) - tail(l), lead(order) - lead(l)
+        if padding == "valid":
+            return lead(l) - lead(order), tail(l) - tail(order)
+        if padding == "same":
+            before, after = lead(l) - lead(stop), tail(l) - tail(stop)
+            if touched[l]:
+                return before, after
+            return min(before, tail(top) - tail(l)), min(after, lead(top) - lead(l))
+        return 0, 0
+
+    axes = range(len(dilation))
+    return [tuple(margin(l, axis) for axis in axes) for l in range(order + 1)]
+
+
+def stride_steps(kernel_sizes: Sequence[Axes], stride: Axes, present: Sequence[bool]) -> list[int]:
+    """For each axis the step l that takes the stride: the outermost core longer than 1 there.
+
+    An input that joins the chain outside that core still has its full size, so then T(1) takes it.
+    `present[l - 1]` says whether U(l) is given.
+
+    >>> stride_steps([(1, 1), (3, 1), (1, 3), (1, 1)], (2, 2), [False, False, False, True])
+    [2, 3]
+    """
+    steps = []
+    for axis in range(len(stride)):
+        l = next((i for i, size in enumerate(kernel_sizes, start=1) if size[axis] > 1), 1)
+        steps.append(1 if any(present[: l - 1]) else l)
+    return steps
+
+
+def step_sizes(
+    kernel_sizes: Sequence[Axes], size: Axes, padding: str, stride: Axes, dilation: Axes, present: Sequence[bool]
+) -> list[Axes]:
+    """Sizes of V(0) … V(m-1), the outputs of the steps l = 1 … m, for inputs of `size`.
+
+    >>> step_sizes([(3,), (3,)], (8,), "full", (1,), (1,), [False, True])
+    [(12,), (10,)]
+    """
+    top = max(l for l, there in enumerate(present, start=1) if there)
+    extent = margins(kernel_sizes, dilation, padding, top=top)
+    strided = stride_steps(kernel_sizes, stride, present)
+    sizes = []
+    for l in range(len(kernel_sizes)):
+        lengths = [n + b + a for n, (b, a) in zip(size, extent[l], strict=True)]
+        sizes.append(tuple(-(-n // s) if l < at else n for n, s, at in zip(lengths, stride, strided, strict=True)))
+    return sizes

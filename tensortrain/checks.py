@@ -1,0 +1,112 @@
+"""Argument checks shared by every entry point: each raises `TensorTrainError` or returns a clean value."""
+
+import math
+import numbers
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tensortrain.errors import TensorTrainError
+
+
+def tensor(name: str, value: object, *, min_dim: int = 1) -> Tensor:
+    """`value` as a finite, non-empty, floating or complex tensor of at least `min_dim` axes."""
+    if not isinstance(value, Tensor):
+        raise TensorTrainError(f"{name} is a {type(value).__name__}; a torch.Tensor is needed")
+    if value.dim() < min_dim:
+        raise TensorTrainError(f"{name} has {value.dim()} axes {tuple(value.shape)}; at least {min_dim} are needed")
+    if value.numel() == 0:
+        raise TensorTrainError(f"{name} is empty: shape {tuple(value.shape)}; every axis must be at least 1 long")
+    if not (value.is_floating_point() or value.is_complex()):
+        raise TensorTrainError(
+            f"{name} has dtype {value.dtype}; a floating or complex dtype is needed: convert with {name}.double()"
+        )
+    if not bool(torch.isfinite(value.detach()).all()):
+        bad = int((~torch.isfinite(value.detach())).sum())
+        raise TensorTrainError(f"{name} holds {bad} NaN or infinite entries of {value.numel()}; all must be finite")
+    return value
+
+
+def integer(name: str, value: object, *, minimum: int = 1) -> int:
+    """`value` as an int of at least `minimum`; booleans and floats are refused."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TensorTrainError(f"{name} = {value!r} is not an integer; an int of at least {minimum} is needed")
+    if value < minimum:
+        raise TensorTrainError(f"{name} = {value} is too small; at least {minimum} is needed")
+    return int(value)
+
+
+def per_axis(name: str, value: int | Iterable[int], axes: int, *, minimum: int = 1) -> tuple[int, ...]:
+    """One int for all axes, or one for each, as a tuple of length `axes`."""
+    if isinstance(value, numbers.Integral) or not isinstance(value, Iterable):
+        return (integer(name, value, minimum=minimum),) * axes
+    values = tuple(integer(f"{name}[{i}]", v, minimum=minimum) for i, v in enumerate(value))
+    if len(values) != axes:
+        raise TensorTrainError(f"{name} = {values} has {len(values)} entries; one int or {axes} entries are needed")
+    return values
+
+
+def choice(name: str, value: object, legal: Sequence[str]) -> str:
+    """`value` if it is one of `legal`."""
+    if not isinstance(value, str) or value not in legal:
+        raise TensorTrainError(f"{name} = {value!r} is unknown; legal: {', '.join(map(repr, legal))}")
+    return value
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a decomposition may cost and how far it may be off, as the caller said it.
+
+    Attributes:
+        ranks: interior ranks (caps), one for each bond, or None.
+        rtol: relative tolerance in [0, 1), or None.
+        parameters: cap on stored entries, from `max_parameters` and `budget`, or None.
+    """
+
+    ranks: tuple[int, ...] | None
+    rtol: float | None
+    parameters: int | None
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        bonds: int | None,
+        dense_parameters: int,
+        ranks: int | Sequence[int] | None,
+        rtol: float | None,
+        max_parameters: int | None,
+        budget: float | None,
+    ) -> "Limits":
+        """Check the four limits every `decompose` takes; `bonds` None accepts ranks of any length.
+
+        Raises:
+            TensorTrainError: none of them given, or one out of its range.
+        """
+        if ranks is None and rtol is None and max_parameters is None and budget is None:
+            raise TensorTrainError("nothing limits the decomposition: give ranks, rtol, max_parameters or budget")
+        clean_ranks = None
+        if ranks is not None and bonds is None:
+            clean_ranks = tuple(
+                integer(f"ranks[{i}]", r) for i, r in enumerate([ranks] if isinstance(ranks, int) else ranks)
+            )
+        elif ranks is not None and bonds is not None:
+            if isinstance(ranks, Sequence) and len(ranks) != bonds:
+                raise TensorTrainError(
+                    f"ranks = {tuple(ranks)} has {len(ranks)} entries; one int or {bonds} interior ranks are needed"
+                )
+            clean_ranks = per_axis("ranks", ranks, bonds)
+        if rtol is not None:
+            if isinstance(rtol, bool) or not isinstance(rtol, numbers.Real) or not 0 <= rtol < 1:
+                raise TensorTrainError(f"rtol = {rtol!r} is outside [0, 1)")
+            rtol = float(rtol)
+        caps = []
+        if max_parameters is not None:
+            caps.append(integer("max_parameters", max_parameters))
+        if budget is not None:
+            if isinstance(budget, bool) or not isinstance(budget, numbers.Real) or not 0 < budget < math.inf:
+                raise TensorTrainError(f"budget = {budget!r} is not a positive fraction of the dense parameters")
+            caps.append(math.floor(float(budget) * dense_parameters))
+        return cls(clean_ranks, rtol, min(caps) if caps else None)
