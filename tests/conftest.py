@@ -1,4 +1,4 @@
-"""Shared test settings: one hypothesis profile, two threads, and where real data lies."""
+"""Shared test settings: one hypothesis profile, one thread, and where real data lies."""
 
 import os
 from pathlib import Path
@@ -15,7 +15,7 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.filter_too_much],
 )
 hypothesis.settings.load_profile("tensortrain")
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+torch.set_num_threads(1)  # the tensors are tiny: a second thread would mostly wait
 
 
 @pytest.fixture(scope="session")

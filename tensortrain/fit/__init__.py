@@ -1,0 +1,152 @@
+"""Decomposing an arbitrary convolution kernel: which ranks, which solver, what the result guarantees.
+
+| module | what it does |
+|---|---|
+| `kernel` | the kernel as the solvers see it |
+| `selectors` | exact chains of shifted identities |
+| `sweep` | starts and their a-priori bound |
+| `spectral`, `lbfgs` | refinement of chains |
+| `depthwise` | chains with depthwise or blocked middle cores |
+| `bounds` | what no chain can go below |
+| `ranks` | useful ranks and how they grow |
+| `solve` | one kernel, one format, given ranks |
+| `auto` | choice of the format |
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tensortrain import formats
+from tensortrain.checks import Limits, integer
+from tensortrain.errors import TensorTrainError
+from tensortrain.fit.auto import best_format
+from tensortrain.fit.kernel import Kernel
+from tensortrain.fit.progress import Ticker
+from tensortrain.fit.ranks import Growth, largest_useful
+from tensortrain.fit.solve import Fit, solve
+
+__all__ = ["Fitted", "decompose"]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Cores as plain conv weights, and what is known of their error."""
+
+    cores: list[Tensor]
+    groups: tuple[int, ...]
+    error: float
+    upper_bound: float
+    lower_bound: float
+
+
+def decompose(
+    weight: Tensor,
+    kernel_sizes: str | Sequence[int | Sequence[int]] | formats.Format,
+    *,
+    ranks: int | Sequence[int] | None,
+    rtol: float | None,
+    max_parameters: int | None,
+    budget: float | None,
+    groups: int,
+    transposed: bool,
+    seed: int,
+    progress: bool | None,
+) -> Fitted:
+    """`ConvTensorTrain.decompose`, which documents the arguments, without the container around the result."""
+    kernel = Kernel.of(weight, groups, transposed)
+    seed = integer("seed", seed, minimum=0)
+    auto = isinstance(kernel_sizes, str)
+    form = None
+    if isinstance(kernel_sizes, formats.Format):
+        form = kernel_sizes
+        if form.kernel_size != kernel.size:
+            raise TensorTrainError(f"kernel_sizes is a format for {form.kernel_size} kernels, weight has {kernel.size}")
+    elif not auto:
+        form = formats.chain(kernel_sizes, kernel.size)  # type: ignore[arg-type]
+    elif kernel_sizes != "auto":
+        raise TensorTrainError(f'kernel_sizes = {kernel_sizes!r}; core sizes, a Format or "auto" are needed')
+    limits = Limits.of(
+        bonds=form.order - 1 if form else None,
+        dense_parameters=kernel.dense_parameters,
+        ranks=ranks,
+        rtol=rtol,
+        max_parameters=max_parameters,
+        budget=budget,
+    )
+    if auto and (limits.ranks is not None or limits.parameters is None):
+        raise TensorTrainError(
+            'kernel_sizes="auto" chooses ranks within budget or max_parameters; give one of these and no ranks,'
+            " or name the kernel_sizes"
+        )
+    with torch.no_grad(), Ticker(progress) as tick:
+        if form is None:
+            found = best_format(kernel, limits, seed=seed, tick=tick)
+        else:
+            growth = Growth(form, kernel, rank_caps(form, kernel, limits.ranks))
+            found = within_limits(kernel, growth, limits, seed=seed, tick=tick)
+    cores, total_groups, error = kernel.finish(found.cores, found.groups)
+    if limits.rtol is not None and error > limits.rtol + 4 * torch.finfo(kernel.dtype).eps:
+        raise TensorTrainError(
+            f"rtol = {limits.rtol:g} is not reached within the given ranks or budget: achieved {error:.4g} with ranks"
+            f" {tuple(r * kernel.conv_groups for r in found.ranks)}; raise them, or the tolerance"
+        )
+    return Fitted(cores, total_groups, error, max(found.upper_bound, error), min(found.lower_bound(kernel), error))
+
+
+def rank_caps(form: formats.Format, kernel: Kernel, wanted: tuple[int, ...] | None) -> tuple[int, ...]:
+    """Caps on the interior ranks within a conv group.
+
+    One int for all bonds is clipped to what each can use.
+
+    Raises:
+        TensorTrainError: ranks that the groups do not divide, or beyond what any kernel can use.
+    """
+    useful = largest_useful(form, kernel)
+    if wanted is None:
+        return useful
+    g = kernel.conv_groups
+    for l, rank in enumerate(wanted):
+        if rank % g:
+            raise TensorTrainError(f"ranks[{l}] = {rank} is not divisible by groups = {g}")
+    uniform = len(set(wanted)) == 1 and any(rank <= most * g for rank, most in zip(wanted, useful, strict=True))
+    for l, (rank, most) in enumerate(zip(wanted, useful, strict=True)):
+        if rank > most * g and not uniform:
+            p, q = kernel.channels
+            sizes = tuple(k[0] if len(set(k)) == 1 else k for k in form.kernel_sizes)
+            raise TensorTrainError(
+                f"ranks[{l}] = {rank} exceeds {most * g}, the largest useful rank for cores {sizes} of a"
+                f" {q * g} → {p * g} kernel"
+            )
+    return tuple(min(rank // g, most) for rank, most in zip(wanted, useful, strict=True))
+
+
+def within_limits(kernel: Kernel, growth: Growth, limits: Limits, *, seed: int, tick: Callable[[], None]) -> Fit:
+    """The smallest chain of one format found to reach the tolerance; without a tolerance the caps are used up."""
+    target = 0.0 if limits.rtol is None else limits.rtol
+    largest = growth.largest_within(limits.parameters)
+
+    def fit(ranks: tuple[int, ...]) -> Fit:
+        return solve(kernel, growth.form, ranks, seed=seed, target=target * (1 - 1e-6), tick=tick)
+
+    if limits.rtol is None:
+        return fit(largest)
+    steps = [ranks for ranks in growth.path() if all(r <= most for r, most in zip(ranks, largest, strict=True))]
+    if steps[-1] != largest:
+        steps.append(largest)
+    low, high = 0, len(steps) - 1
+    best = None
+    while low < high:  # the error falls along the path, so bisect; a chain below the lower bound needs no fit
+        middle = (low + high) // 2
+        ranks = steps[middle]
+        probe = Fit(growth.form, ranks, [], (), 1.0, 1.0)
+        tried = fit(ranks) if probe.lower_bound(kernel) <= target else None
+        if tried is not None and tried.error <= target:
+            best, high = tried, middle
+        else:
+            low = middle + 1
+    if best is None or best.ranks != steps[high]:
+        best = fit(steps[high])
+    return best

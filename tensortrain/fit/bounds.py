@@ -1,0 +1,69 @@
+"""What no chain of given ranks can go below."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from tensortrain.fit.spectral import frequency_weights, transform
+
+Axes = tuple[int, ...]
+
+
+def _tail(matrices: Tensor, rank: int) -> Tensor:
+    """Energy beyond the leading `rank` singular values of each matrix in the batch."""
+    if rank >= min(matrices.shape[-2:]):
+        return matrices.new_zeros(matrices.shape[:-2], dtype=torch.float64)
+    return torch.linalg.svdvals(matrices)[..., rank:].square().sum(-1)
+
+
+def fourier_bound(weight: Tensor, rank: int, grid: Axes | None = None) -> float:
+    """`err² ≥ N^{-d} Σ_ω Σ_{i > r} σ_i(Ŵ(ω))²`: at each frequency a chain is a matrix of rank at most r = min R_l.
+
+    Args:
+        weight: `(G, p, q, *K)`.
+        rank: the smallest rank within a conv group.
+        grid: number of frequencies per axis, at least K (the default).
+    """
+    grid = grid or tuple(weight.shape[3:])
+    tails = _tail(transform(weight, grid), rank)
+    return math.sqrt(float((tails * frequency_weights(grid, weight)).sum()))
+
+
+def unfolding_bound(weight: Tensor, kernel_sizes: Sequence[Axes], ranks: Sequence[int]) -> float:
+    """From the unfoldings by channels: behind bond l stand `R_l · |positions|` filters, hence a bounded rank.
+
+    Unfolded to `p × (positions, q)` the chain has rank at most `R_l · Π K_{T(1..l)}`, and likewise from the input
+    side. It binds where a chain ends in 1×1 cores.
+    """
+    rows = weight.flatten(2)
+    columns = weight.transpose(1, 2).flatten(2)
+    best = 0.0
+    for l, rank in enumerate(ranks, start=1):
+        left, right = kernel_sizes[:l], kernel_sizes[l:]
+        for matrix, cores in ((rows, left), (columns, right)):
+            positions = math.prod(sum(k - 1 for k in axis) + 1 for axis in zip(*cores, strict=True))
+            best = max(best, float(_gram_tail(matrix, rank * positions).sum()))
+    return math.sqrt(best)
+
+
+def _gram_tail(matrices: Tensor, rank: int) -> Tensor:
+    """As `_tail`, for short and very wide matrices."""
+    if rank >= matrices.shape[-2]:
+        return matrices.new_zeros(matrices.shape[:-2])
+    values = torch.linalg.eigvalsh(matrices @ matrices.mT)
+    return values[..., : matrices.shape[-2] - rank].clamp(min=0).sum(-1)
+
+
+def lower_bound(weight: Tensor, kernel_sizes: Sequence[Axes], ranks: Sequence[int]) -> float:
+    """The larger of both bounds on the error of a chain with these interior ranks (within a conv group).
+
+    Args:
+        weight: `(G, p, q, *K)` of unit norm, for a relative bound.
+        kernel_sizes: of every core.
+        ranks: interior ranks.
+    """
+    if not ranks:
+        return 0.0
+    return max(fourier_bound(weight, min(ranks)), unfolding_bound(weight, kernel_sizes, ranks))

@@ -1,0 +1,232 @@
+"""Chains whose middle cores are depthwise or have small groups: `1×1 ∣ grouped, … ∣ 1×1`, CP among them.
+
+W is a sum of R blocks `A_n D_n B_n`: A `(p, R·s)`, B `(R·t, q)`, and for each n a small filter bank D_n of
+s × t channels, itself the product of one factor for each middle core. Plain alternating least squares drifts
+into blocks that cancel each other; a ridge that decays in stages prevents it, and extrapolation speeds it up.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tensortrain.fit.spectral import cholesky
+from tensortrain.formats import Format
+
+Axes = tuple[int, ...]
+
+STAGES = (1.0, 0.3, 0.1, 0.03, 0.01)  # of the ridge
+RIDGE = 0.05
+START_NOISE = 0.02
+
+
+@dataclass
+class Blocks:
+    """The unknowns: `a (G, p, R, s)`, `factors` of D `(G, R, s, t, *k)` each, `b (G, R, t, q)`."""
+
+    a: Tensor
+    factors: list[Tensor]
+    b: Tensor
+
+    @property
+    def filters(self) -> Tensor:
+        """D, `(G, R, s, t, *K)`: factors vary along different axes, so they broadcast."""
+        return math.prod(self.factors[1:], start=self.factors[0])
+
+    def parts(self) -> list[Tensor]:
+        """All unknowns."""
+        return [self.a, *self.factors, self.b]
+
+    def extrapolate(self, previous: "Blocks", beta: float) -> "Blocks":
+        """This point, moved on by `beta` times the last step."""
+        return Blocks(
+            self.a,
+            [f + beta * (f - g) for f, g in zip(self.factors, previous.factors, strict=True)],
+            self.b + beta * (self.b - previous.b),
+        )
+
+    def equalised(self) -> "Blocks":
+        """The same sum with the norm of each block spread evenly over its parts."""
+        norms = [
+            self.a.norm(dim=(1, 3)),
+            *(f.flatten(2).norm(dim=2) for f in self.factors),
+            self.b.flatten(2).norm(dim=2),
+        ]
+        norms = [n.clamp(min=1e-30) for n in norms]
+        mean = torch.stack([n.log() for n in norms]).mean(0).exp()
+        scale = [mean / n for n in norms]
+        factors = [
+            f * s.reshape(*s.shape, *[1] * (f.dim() - 2)) for f, s in zip(self.factors, scale[1:-1], strict=True)
+        ]
+        return Blocks(self.a * scale[0][:, None, :, None], factors, self.b * scale[-1][:, :, None, None])
+
+
+def fits(form: Format) -> bool:
+    """Whether the format is one of those solved here."""
+    middle = form.blocks[1:-1]
+    if form.order < 3 or form.blocks[0] is not None or form.blocks[-1] is not None or None in middle:
+        return False
+    pointwise = all(k == 1 for end in (form.kernel_sizes[0], form.kernel_sizes[-1]) for k in end)
+    disjoint = all(sum(k > 1 for k in axis) <= 1 for axis in zip(*form.kernel_sizes, strict=True))
+    return pointwise and disjoint and (len(middle) == 1 or set(middle) == {(1, 1)})
+
+
+def start(weight: Tensor, form: Format, count: int, seed: int) -> tuple[Blocks, float]:
+    """The strongest channel pairs over a spatial eigenbasis of W, and the energy they leave out (a bound on err²).
+
+    Each slice of W along one basis filter is a matrix; its singular triples are rank-one blocks. The basis is a
+    product over axes if there is a factor for each axis.
+    """
+    g, _, _, *size = weight.shape
+    outputs, inputs = form.blocks[1] or (1, 1)
+    basis = _spatial_basis(weight, separable=form.order > 3)
+    slices = torch.einsum("gpqa,gan->gnpq", weight.flatten(3), basis)
+    u, s, v = torch.linalg.svd(slices, full_matrices=False)
+    energy, chosen = s.flatten(1).sort(descending=True, stable=True)
+    count_found = min(count, chosen.shape[1])
+    chosen = chosen[:, :count_found]
+    filters, triple = chosen // s.shape[2], chosen % s.shape[2]
+    bound = float(energy[:, count_found:].square().sum())
+    batch = torch.arange(g, device=weight.device)[:, None]
+    a = u.mT[batch, filters, triple].mT  # (G, p, n)
+    b = v[batch, filters, triple]  # (G, n, q)
+    d = basis.mT[batch, filters].unflatten(2, size)  # type: ignore[no-untyped-call]
+    strength = energy[:, :count_found].clamp(min=1e-12) ** (1 / form.order)
+
+    generator = torch.Generator().manual_seed(seed)
+
+    def widen(x: Tensor, shape: Sequence[int], index: tuple[slice | int, ...]) -> Tensor:
+        """`x` placed at `index` of a larger tensor that holds a little noise everywhere."""
+        noise = torch.randn(*shape, generator=generator, dtype=torch.float64).to(weight)
+        out = noise * (START_NOISE * x.norm() / math.sqrt(noise.numel()))
+        out[index] += x
+        return out
+
+    here, every = slice(0, count_found), slice(None)
+    wide_a = widen(a * strength[:, None], (*a.shape[:2], count, outputs), (every, every, here, 0))
+    wide_b = widen(b * strength[..., None], (g, count, inputs, b.shape[2]), (every, here, 0))
+    factors = []
+    for taps in form.kernel_sizes[1:-1]:
+        factor = d if len(form.kernel_sizes) == 3 else _along(d, taps)
+        factor = factor * strength.reshape(g, -1, *[1] * len(size))
+        factors.append(widen(factor, (g, count, outputs, inputs, *taps), (every, here, 0, 0)))
+    return Blocks(wide_a, factors, wide_b), bound
+
+
+def _spatial_basis(weight: Tensor, separable: bool) -> Tensor:
+    """Orthonormal filters `(G, positions, positions)`, leading ones last: principal axes of W over space."""
+    if not separable:
+        x = weight.flatten(3).flatten(1, 2)
+        return torch.linalg.eigh(x.mT @ x)[1]
+    basis = weight.new_ones(weight.shape[0], 1, 1)
+    for axis in range(3, weight.dim()):
+        x = weight.movedim(axis, -1).flatten(1, -2)
+        own = torch.linalg.eigh(x.mT @ x)[1]
+        basis = torch.einsum("gab,gcd->gacbd", basis, own).flatten(3, 4).flatten(1, 2)
+    return basis
+
+
+def _along(filters: Tensor, taps: Axes) -> Tensor:
+    """The factor of separable unit filters `(G, n, *K)` along the axes where `taps` is longer than 1."""
+    out = filters
+    for axis, t in enumerate(taps, start=2):
+        if t == 1 and out.shape[axis] > 1:
+            # all lines along the other axes are parallel: the strongest one, normalised, is the factor
+            strongest = (
+                out.square().sum([i for i in range(2, out.dim()) if i != axis], keepdim=True).argmax(axis, keepdim=True)
+            )
+            out = out.take_along_dim(strongest, axis)
+    return out / out.flatten(2).norm(dim=2).clamp(min=1e-30).reshape(*out.shape[:2], *[1] * (out.dim() - 2))
+
+
+class BlockSolver:
+    """Alternating least squares for one kernel `(G, p, q, *K)`."""
+
+    def __init__(self, weight: Tensor) -> None:
+        g, p, q = weight.shape[:3]
+        self.size = weight.shape[3:]
+        by_position = weight.flatten(3).transpose(2, 3).contiguous()
+        self.tall = by_position.reshape(g, -1, q)  # (output, position) × input
+        self.wide = by_position.reshape(g, p, -1)  # output × (position, input)
+        self.energy = float(weight.square().sum())
+
+    def sweep(self, x: Blocks, ridge: float) -> tuple[Blocks, float, float]:
+        """Solve for A, each factor and B in turn; returns the point, its objective and its squared error."""
+        g, count, t, q = x.b.shape
+        p, s = x.a.shape[1], x.a.shape[3]
+        b_flat, d = x.b.flatten(1, 2), x.filters
+        bb = (b_flat @ b_flat.mT).reshape(g, count, t, count, t)
+        towards = (self.tall @ b_flat.mT).reshape(g, p, -1, count, t)
+        rhs = torch.einsum("gpxnt,gnstx->gpns", towards, d.flatten(4))
+        gram = torch.einsum("gnstNST,gntNT->gnsNS", _gram(d), bb)
+        a = _solve(gram.flatten(3, 4).flatten(1, 2), rhs.flatten(2, 3).mT, ridge).mT.reshape(rhs.shape)
+        a_flat = a.flatten(2, 3)
+        aa = (a_flat.mT @ a_flat).reshape(g, count, s, count, s)
+        projected = (a_flat.mT @ self.wide).reshape(g, count, s, -1, q)
+        factors = list(x.factors)
+        channels = torch.einsum("gnsNS,gntNT->gnstNST", aa, bb)
+        rhs_d = torch.einsum("gnsxq,gntq->gnstx", projected, x.b).unflatten(4, tuple(self.size))  # type: ignore[no-untyped-call]
+        for j, factor in enumerate(factors):
+            others = factors[:j] + factors[j + 1 :]
+            rhs, gram = rhs_d, channels
+            if others:
+                other = math.prod(others[1:], start=others[0])
+                rhs = (rhs_d * other).sum([i for i, k in enumerate(factor.shape) if i > 3 and k == 1], keepdim=True)
+                gram = channels * _gram(other)
+            n = count * s * t
+            solved = _solve(gram.reshape(g, n, n), rhs.reshape(g, n, -1), ridge)
+            factors[j] = solved.reshape(factor.shape)
+        d = Blocks(a, factors, x.b).filters
+        rhs = torch.einsum("gnsxq,gnstx->gntq", projected, d.flatten(4)).flatten(1, 2)
+        gram = torch.einsum("gnstNST,gnsNS->gntNT", _gram(d), aa).flatten(3, 4).flatten(1, 2)
+        b = _solve(gram, rhs, ridge)
+        error = self.energy + float(((gram @ b - 2 * rhs) * b).sum())
+        made = Blocks(a, factors, b.reshape(x.b.shape))
+        return made, error + ridge * sum(float(part.square().sum()) for part in made.parts()), error
+
+    def solve(
+        self, x: Blocks, ridges: Sequence[float], sweeps: int, target: float, tick: Callable[[], None]
+    ) -> tuple[Blocks, float]:
+        """Sweeps with extrapolation, an equal number for each ridge; a step that raises the objective is undone."""
+        error = math.inf
+        for ridge in ridges:
+            previous, age, best = x, 1, math.inf
+            for _ in range(sweeps // len(ridges)):
+                beta = min((age - 1) / (age + 2), 0.99)
+                made, objective, squared = self.sweep(x.extrapolate(previous, beta), ridge)
+                tick()
+                if objective > best and age > 1:
+                    age = 1
+                    continue
+                previous, best, error, age = x, objective, squared, age + 1
+                x = made.equalised()
+                if error <= target:
+                    return x, error
+        return x, error
+
+
+def _gram(d: Tensor) -> Tensor:
+    """Inner products over space of all filters, `(G, R, s, t, R, s, t)`."""
+    flat = d.flatten(4).flatten(1, 3)
+    return (flat @ flat.mT).reshape(d.shape[0], *d.shape[1:4], *d.shape[1:4])
+
+
+def _solve(gram: Tensor, rhs: Tensor, ridge: float) -> Tensor:
+    eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+    return torch.cholesky_solve(rhs, cholesky(gram + ridge * eye, 1e-14))
+
+
+def ridges(form: Format, count: int, groups: int) -> list[float]:
+    """The stages of the ridge for a kernel of unit norm."""
+    share = 1.0 if form.order == 3 else 0.25
+    return [share * RIDGE * (count * groups) ** (-2 / 3) * stage for stage in STAGES]
+
+
+def cores(x: Blocks, form: Format) -> list[Tensor]:
+    """The unknowns as cores `(G, r_{l-1}, r_l / g_l, *k_l)`."""
+    ones = [1] * len(form.kernel_size)
+    g, p = x.a.shape[:2]
+    middle = [f.flatten(1, 2) for f in x.factors]
+    return [x.a.reshape(g, p, -1, *ones), *middle, x.b.flatten(1, 2).reshape(g, -1, x.b.shape[3], *ones)]

@@ -1,0 +1,109 @@
+"""The kernel under decomposition, as all solvers see it, and the conversion of cores back to conv weights.
+
+Inside `tensortrain.fit` a kernel is `(G, p, q, *K)`: G groups of the convolution, each p outputs and q
+inputs, float64, of unit Frobenius norm; T(l) is `(G, r_{l-1}, r_l / g_l, *k_l)` with ranks and groups
+counted within one conv group. Everything is batched over G.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tensortrain import checks, functional
+from tensortrain.errors import TensorTrainError
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel to decompose.
+
+    Attributes:
+        weight: `(G, p, q, *K)`, float64, unit norm (or zero).
+        norm: Frobenius norm of the original.
+        dtype: dtype of the original.
+        transposed: whether it belongs to a transposed convolution.
+    """
+
+    weight: Tensor
+    norm: float
+    dtype: torch.dtype
+    transposed: bool
+
+    @classmethod
+    def of(cls, weight: Tensor, groups: int, transposed: bool) -> "Kernel":
+        """Check a conv weight and bring it into the solvers' form.
+
+        Raises:
+            TensorTrainError: not a real, finite conv weight of 1 to 3 spatial axes, or groups that do not divide it.
+        """
+        weight = checks.tensor("weight", weight, min_dim=3).detach()
+        if weight.dim() > 5:
+            raise TensorTrainError(f"weight has shape {tuple(weight.shape)}; 1 to 3 spatial axes are supported")
+        if weight.is_complex():
+            raise TensorTrainError(f"weight has dtype {weight.dtype}; decompose its real and imaginary parts instead")
+        groups = checks.integer("groups", groups)
+        if weight.shape[0] % groups:
+            raise TensorTrainError(
+                f"groups = {groups} does not divide the first axis of weight, {weight.shape[0]} long"
+            )
+        dtype = weight.dtype
+        weight = weight.double()
+        norm = float(weight.norm())
+        if not 0 < norm * norm < math.inf and norm > 0:
+            raise TensorTrainError(f"weight has entries whose squares overflow (norm {norm}); scale it first")
+        blocks = weight.reshape(groups, -1, *weight.shape[1:])
+        if transposed:
+            blocks = functional.transpose_weight(weight, groups).reshape(
+                groups, -1, weight.shape[0] // groups, *weight.shape[2:]
+            )
+        return cls(blocks / norm if norm else blocks, norm, dtype, transposed)
+
+    @property
+    def conv_groups(self) -> int:
+        """G."""
+        return self.weight.shape[0]
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Kernel size on each axis."""
+        return tuple(self.weight.shape[3:])
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Output and input channels of one group."""
+        return self.weight.shape[1], self.weight.shape[2]
+
+    @property
+    def dense_parameters(self) -> int:
+        """Entries of the kernel."""
+        return self.weight.numel()
+
+    def finish(self, cores: Sequence[Tensor], groups: Sequence[int]) -> tuple[list[Tensor], tuple[int, ...], float]:
+        """Cores as weights of plain convolutions in the original dtype, their total groups, and the relative error."""
+        total = tuple(self.conv_groups * g for g in groups)
+        scale = self.norm ** (1 / len(cores))
+        weights = [(core * scale).flatten(0, 1).to(self.dtype) for core in balance(cores)]
+        error = self.error(
+            [w.double().reshape(core.shape) / scale for w, core in zip(weights, cores, strict=True)], groups
+        )
+        if self.transposed:
+            weights = [functional.transpose_weight(w, g) for w, g in zip(weights, total, strict=True)]
+        return [w.contiguous() for w in weights], total, error
+
+    def error(self, cores: Sequence[Tensor], groups: Sequence[int]) -> float:
+        """`‖W - T(1) * … * T(m)‖`, relative because W has unit norm."""
+        total = [self.conv_groups * g for g in groups]
+        composed = functional.compose_all([core.flatten(0, 1) for core in cores], total)
+        return float((composed.reshape(self.weight.shape) - self.weight).norm())
+
+
+def balance(cores: Sequence[Tensor]) -> list[Tensor]:
+    """The same chain with cores of equal norm."""
+    norms = [float(core.norm()) for core in cores]
+    if min(norms) == 0:
+        return list(cores)
+    mean = math.exp(sum(map(math.log, norms)) / len(norms))
+    return [core * (mean / norm) for core, norm in zip(cores, norms, strict=True)]

@@ -1,0 +1,119 @@
+"""Limited-memory BFGS with a preconditioner that changes from step to step (Nocedal & Wright, ch. 7.2).
+
+`torch.optim.LBFGS` takes no preconditioner, and the block preconditioner is what makes the chains converge.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Point = list[Tensor]
+HISTORY = 20
+STALL = 15  # steps over which progress is judged
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A smooth function at one point.
+
+    Attributes:
+        value: the function.
+        gradient: one tensor for each unknown.
+        preconditioner: makes a symmetric positive map close to the inverse Hessian here.
+    """
+
+    value: float
+    gradient: Point
+    preconditioner: Callable[[], Callable[[Point], Point]]
+
+
+Function = Callable[[Point], Evaluation]
+
+
+def _dot(a: Point, b: Point) -> float:
+    return sum(float((u * v).sum()) for u, v in zip(a, b, strict=True))
+
+
+def _combine(a: Point, scale: float, b: Point) -> Point:
+    return [torch.add(u, v, alpha=scale) for u, v in zip(a, b, strict=True)]
+
+
+def _direction(at: Evaluation, history: list[tuple[Point, Point, float]]) -> Point:
+    """Two-loop recursion: the quasi-Newton step downhill."""
+    precondition = at.preconditioner()
+    q, alphas = at.gradient, []
+    for step, change, rho in reversed(history):
+        alphas.append(rho * _dot(step, q))
+        q = _combine(q, -alphas[-1], change)
+    z = precondition(q)
+    if history:
+        _, change, rho = history[-1]
+        scale = 1 / (rho * _dot(change, precondition(change)))
+        z = [min(1.0, max(0.05, scale)) * u for u in z]
+    for (step, change, rho), alpha in zip(history, reversed(alphas), strict=True):
+        z = _combine(z, alpha - rho * _dot(change, z), step)
+    return [-u for u in z]
+
+
+def minimise(
+    function: Function,
+    x: Point,
+    *,
+    steps: int,
+    tolerance: float,
+    target: float = 0.0,
+    tick: Callable[[], None] = lambda: None,
+) -> tuple[Point, float]:
+    """Minimise from `x`; the value never rises.
+
+    Args:
+        function: value, gradient and preconditioner at a point.
+        x: start.
+        steps: at most so many.
+        tolerance: stop when `STALL` steps together lower the value by less than this fraction.
+        target: stop once the value is at most this.
+        tick: called after every step.
+
+    Returns:
+        The last point and its value.
+    """
+    at = function(x)
+    history: list[tuple[Point, Point, float]] = []
+    values = [at.value]
+    for _ in range(steps):
+        if at.value <= target:
+            break
+        direction = _direction(at, history)
+        found = _line_search(function, x, at, direction)
+        if found is None:
+            if not history:
+                break
+            history = []
+            continue
+        x_next, after = found
+        step, change = _combine(x_next, -1.0, x), _combine(after.gradient, -1.0, at.gradient)
+        curvature = _dot(step, change)
+        if curvature > 1e-12 * math.sqrt(_dot(step, step) * _dot(change, change)):
+            history = [*history[1 - HISTORY :], (step, change, 1 / curvature)]
+        x, at = x_next, after
+        values.append(at.value)
+        tick()
+        if len(values) > STALL and values[-1 - STALL] - at.value <= tolerance * at.value:
+            break
+    return x, at.value
+
+
+def _line_search(function: Function, x: Point, at: Evaluation, direction: Point) -> tuple[Point, Evaluation] | None:
+    """Backtracking to sufficient decrease (Armijo); None if the direction does not lead down."""
+    slope = _dot(at.gradient, direction)
+    length = 1.0 if slope < 0 else 0.0
+    while length > 1e-6:
+        candidate = _combine(x, length, direction)
+        after = function(candidate)
+        if after.value <= at.value + 1e-4 * length * slope:
+            return candidate, after
+        length *= 0.4
+    return None

@@ -1,0 +1,82 @@
+"""Starts for a chain: the sweep, with its a-priori bound, and the hierarchical start.
+
+The fold `F(M)[p] = Σ_{a+b=p} M[a, b]` adds up all pairs of positions with one sum. Its minimum-norm inverse,
+the *lift*, divides every entry of W by its number of pairs; the lift of W, unfolded to
+`(position in T(1), output) × (position in the rest, input)`, is what a truncated SVD splits.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from tensortrain.linalg import randomized_svd
+
+Axes = tuple[int, ...]
+
+
+def lift(weight: Tensor, taps: Axes) -> Tensor:
+    """Minimum-norm lift of `(G, p, q, *K)`: `(G, taps·p, rest·q)`, rest = K - taps + 1 on each axis."""
+    axes = len(taps)
+    rest = tuple(k - t + 1 for k, t in zip(weight.shape[3:], taps, strict=True))
+    for axis, (t, r) in enumerate(zip(taps, rest, strict=True), start=3):
+        position = torch.arange(t + r - 1, device=weight.device)
+        pairs = torch.minimum(position + 1, position.flip(0) + 1).clamp(max=min(t, r))
+        shape = [1] * weight.dim()
+        shape[axis] = -1
+        weight = weight / pairs.to(weight.dtype).reshape(shape)
+    for axis, r in enumerate(rest, start=3):
+        weight = weight.unfold(axis, r, 1)
+    order = (0, *range(3, 3 + axes), 1, *range(3 + axes, 3 + 2 * axes), 2)
+    return weight.permute(order).reshape(weight.shape[0], math.prod(taps) * weight.shape[1], -1)
+
+
+def split(weight: Tensor, taps: Axes, rank: int) -> tuple[Tensor, Tensor, float]:
+    """One step of the sweep: T(1) with orthonormal columns, the rest, and the discarded energy of the lift."""
+    g, p, q = weight.shape[:3]
+    rest = tuple(k - t + 1 for k, t in zip(weight.shape[3:], taps, strict=True))
+    matrix = lift(weight, taps)
+    rank = min(rank, *matrix.shape[1:])
+    u, s, v = _truncated_svd(matrix, rank)
+    outer = u.reshape(g, *taps, p, rank).movedim((-2, -1), (1, 2))
+    inner = (s[..., None] * v).reshape(g, rank, *rest, q).movedim(-1, 2)
+    discarded = float(matrix.square().sum() - s.square().sum())
+    return outer, inner, max(discarded, 0.0)
+
+
+def _truncated_svd(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The leading triples of each matrix in the batch; by random projection where that is much cheaper."""
+    if min(matrix.shape[1:]) > 1000 and rank < min(matrix.shape[1:]) // 6:
+        triples = [randomized_svd(m, rank, seed=0) for m in matrix]
+        u, s, v = (torch.stack(parts) for parts in zip(*triples, strict=True))
+        return u, s, v
+    u, s, v = torch.linalg.svd(matrix, full_matrices=False)
+    return u[..., :rank], s[..., :rank], v[..., :rank, :]
+
+
+def sweep(weight: Tensor, kernel_sizes: Sequence[Axes], ranks: Sequence[int]) -> tuple[list[Tensor], float]:
+    """Split off core after core; returns the cores and the bound on the squared error.
+
+    `err² ≤ c_1 ε_1² + c_1 c_2 ε_2² + …` with `c_l = Π_axes min(k_l, K_rest)` and `ε_l²` the energy discarded
+    at bond l: the fold adds at most c_l terms into one entry.
+
+    Args:
+        weight: `(G, p, q, *K)`.
+        kernel_sizes: of every core.
+        ranks: interior ranks; where the lift cannot fill a bond, the rest is padded with zeros.
+    """
+    cores, bound, factor = [], 0.0, 1.0
+    for taps, rank in zip(kernel_sizes[:-1], ranks, strict=True):
+        rest = [k - t + 1 for k, t in zip(weight.shape[3:], taps, strict=True)]
+        factor *= math.prod(min(t, r) for t, r in zip(taps, rest, strict=True))
+        outer, weight, discarded = split(weight, taps, rank)
+        bound += factor * discarded
+        missing = rank - outer.shape[2]
+        if missing:  # random columns that the rest does not use yet: from zeros no gradient would lead away
+            generator = torch.Generator().manual_seed(0)
+            extra = torch.randn(*outer.shape[:2], missing, *taps, generator=generator, dtype=outer.dtype)
+            outer = torch.cat([outer, extra.to(outer.device) / math.sqrt(extra[0, :, 0].numel())], 2)
+            weight = torch.cat([weight, weight.new_zeros(weight.shape[0], missing, *weight.shape[2:])], 1)
+        cores.append(outer)
+    return [*cores, weight], bound

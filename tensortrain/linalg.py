@@ -1,0 +1,262 @@
+"""Matrix factorisations under the decompositions: accurate, differentiable, no slower than they must be.
+
+Every differentiable function here returns factors that are fixed only up to a rotation (of the kept
+subspace, of the columns of Q). Its backward is exact for whatever does not depend on that rotation, such
+as the truncated matrix itself, and divides by no difference of two *kept* singular values. It is finite
+for every input: where there is no gap to divide by, that term is left out.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from tensortrain import checks
+from tensortrain.errors import TensorTrainError
+
+_EPS = torch.finfo(torch.float64).eps
+_WIDE = {torch.float32: torch.float64, torch.complex64: torch.complex128}
+
+
+class Truncation(NamedTuple):
+    """`matrix ≈ basis @ basis.mH @ matrix`, the closest matrix of that rank.
+
+    Attributes:
+        basis: `(rows, rank)`, orthonormal columns that span the leading left singular vectors.
+        discarded: squared Frobenius norm of what is cut off.
+    """
+
+    basis: Tensor
+    discarded: float
+
+
+def truncate(matrix: Tensor, max_rank: int | None = None, allowed: float | None = None) -> Truncation:
+    """The smallest leading left singular subspace of `matrix` that loses no more than `allowed`.
+
+    Differentiable wherever there is a gap between the last kept and the first discarded singular value.
+
+    Args:
+        matrix: `(rows, columns)`, single or double precision.
+        max_rank: cap on the rank, which is at least 1; no cap by default.
+        allowed: squared Frobenius norm that may be cut off; None cuts at `max_rank` alone.
+
+    Cost: with p ≤ q the two sides, `p² q` for a Gram matrix in double precision and an eigendecomposition
+    of its size; two to four times that where half the digits of a Gram matrix do not settle the result.
+
+    >>> basis, discarded = truncate(torch.diag(torch.tensor([3.0, 2.0, 1.0])), 2)
+    >>> (basis @ basis.mH).diagonal().round(decimals=4), round(discarded, 6)
+    (tensor([1., 1., 0.]), 1.0)
+    """
+    rows, columns = matrix.shape
+    if rows > columns:  # the short side is cheaper, and its basis leads to that of the long one
+        basis, discarded = truncate(matrix.mH, max_rank, allowed)
+        return Truncation(qr((basis.mH @ matrix.mH).mH)[0], discarded)
+    cap = rows if max_rank is None else min(max_rank, rows)
+    if cap < rows or allowed is not None:
+        with torch.no_grad():
+            wide = matrix.detach().to(_WIDE.get(matrix.dtype, matrix.dtype))
+            cut = _cut_gram(wide, cap, allowed) or _cut_exact(wide, cap, allowed)
+        if cut.rank < rows:
+            basis = _Subspace.apply(matrix, cut)  # type: ignore[no-untyped-call]
+            return Truncation(basis, cut.discarded)
+    # nothing is cut: any basis will do, and this one costs nothing
+    return Truncation(torch.eye(rows, dtype=matrix.dtype, device=matrix.device), 0.0)
+
+
+class _Cut(NamedTuple):
+    """All left singular vectors, singular values down to `resolution`, and where to cut them."""
+
+    vectors: Tensor
+    values: Tensor
+    resolution: float
+    rank: int
+    discarded: float
+
+
+def _cut_gram(matrix: Tensor, cap: int, allowed: float | None) -> _Cut | None:
+    """The cut by the eigenvectors of the Gram matrix, or None where its rounding error would matter.
+
+    A sum of eigenvalues σ² is known to within `noise`, some ε‖A‖². Where what is discarded comes near
+    that, it is measured instead.
+    """
+    gram = matrix @ matrix.mH
+    noise = 32 * _EPS * float(gram.diagonal().sum().real)
+    if allowed is not None and allowed < 2 * noise:
+        return None
+    energies, vectors = (part.flip(-1) for part in torch.linalg.eigh(gram))
+    tails = _tails(energies)
+    rank = _smallest_rank(tails, cap, allowed)
+    discarded = tails[rank]
+    if discarded < 1e6 * noise:
+        basis = vectors[:, :rank]
+        discarded = float(torch.linalg.vector_norm(matrix - basis @ (basis.mH @ matrix))) ** 2
+        optimal = tails[rank] > 32 * noise or discarded <= (64 * _EPS) ** 2 * tails[0]
+        if discarded > allowed if allowed is not None else not optimal:
+            return None
+    return _Cut(vectors, energies.clamp(min=0).sqrt(), noise**0.5, rank, discarded)
+
+
+def _cut_exact(matrix: Tensor, cap: int, allowed: float | None) -> _Cut:
+    """The cut by a singular value decomposition, every σ known to within some ε‖A‖."""
+    rows = matrix.shape[0]
+    vectors, values, _ = torch.linalg.svd(triangular_factor(matrix.mH).mH)
+    tails = _tails(values**2)
+    rank = _smallest_rank(tails, cap, allowed)
+    return _Cut(vectors, values, 8 * rows * _EPS * float(values[0]), rank, tails[rank])
+
+
+def _tails(energies: Tensor) -> list[float]:
+    """`tails[k] = Σ_{i ≥ k} σ_i²`, k = 0 … n."""
+    sums: list[float] = energies.clamp(min=0).flip(0).cumsum(0).flip(0).tolist()
+    return sums + [0.0]
+
+
+def _smallest_rank(tails: list[float], cap: int, allowed: float | None) -> int:
+    if allowed is None:
+        return cap
+    return next((k for k in range(1, cap) if tails[k] <= allowed), cap)
+
+
+class _Subspace(torch.autograd.Function):
+    """Leading left singular vectors U of A.
+
+    With U₂ the discarded ones, `dU = U₂ X` up to a rotation of U, where
+    `X_ij = [U₂ᴴ (dA Aᴴ + A dAᴴ) U]_ij / (σ_j² − σ_i²)`, j kept and i discarded.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, matrix: Tensor, cut: _Cut) -> Tensor:
+        ctx.save_for_backward(matrix)
+        ctx.cut = cut
+        return cut.vectors[:, : cut.rank].to(matrix.dtype, copy=True)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (matrix,) = ctx.saved_tensors
+        vectors, values, resolution, rank, _ = ctx.cut
+        kept, cut = vectors[:, :rank], vectors[:, rank:]
+        inner, outer = values[:rank], values[rank:, None]
+        gap = inner - outer > resolution
+        # inner > 0 wherever there is a gap
+        weight = torch.where(gap, 1 / torch.where(gap, inner**2 - outer**2, 1), 0)
+        half = cut @ (cut.mH @ grad.to(vectors.dtype) * weight) @ kept.mH
+        return (half + half.mH).to(matrix.dtype) @ matrix, None
+
+
+class _QR(torch.autograd.Function):
+    """Reduced QR: `dQ = (1 − QQᴴ) dM R⁺` and `dR = Qᴴ dM` up to a rotation; torch's own needs R invertible."""
+
+    @staticmethod
+    def forward(ctx: Any, matrix: Tensor) -> tuple[Tensor, Tensor]:
+        q, r = torch.linalg.qr(matrix)
+        ctx.save_for_backward(q, r)
+        return q, r
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_q: Tensor, grad_r: Tensor) -> Tensor:
+        q, r = ctx.saved_tensors
+        grad = q @ grad_r
+        if q.shape[0] > q.shape[1]:
+            grad = grad + (grad_q - q @ (q.mH @ grad_q)) @ _pseudo_inverse(r).mH
+        return grad
+
+
+class _Triangular(torch.autograd.Function):
+    """R alone, from blocks of rows: `d(RᴴR) = dMᴴM + MᴴdM`, so `dR = Qᴴ dM` with `Q = M R⁺`."""
+
+    @staticmethod
+    def forward(ctx: Any, matrix: Tensor) -> Tensor:
+        rows, columns = matrix.shape
+        blocks = rows // max(16 * columns, 512)
+        r = matrix
+        if blocks > 1:  # blocks that stay in the cache: twice as fast as one tall factorisation
+            split = blocks * (rows // blocks)
+            stacked = torch.linalg.qr(matrix[:split].reshape(blocks, -1, columns), mode="r")[1]
+            r = torch.cat([stacked.reshape(-1, columns), matrix[split:]])
+        r = torch.linalg.qr(r, mode="r")[1]
+        ctx.save_for_backward(matrix, r)
+        return r
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        matrix, r = ctx.saved_tensors
+        return matrix @ (_pseudo_inverse(r) @ grad)
+
+
+def _pseudo_inverse(r: Tensor) -> Tensor:
+    return torch.linalg.pinv(r, rtol=8 * max(r.shape) * torch.finfo(r.dtype).eps)
+
+
+def qr(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Reduced QR of any matrix, with a backward that is finite for rank-deficient ones as well."""
+    factors: tuple[Tensor, Tensor] = _QR.apply(matrix)
+    return factors
+
+
+def triangular_factor(matrix: Tensor) -> Tensor:
+    """R with `Rᴴ R = Mᴴ M`, `(min(rows, columns), columns)`: the R of a QR, without its Q.
+
+    >>> m = torch.tensor([[3.0], [4.0]])
+    >>> triangular_factor(m).abs()
+    tensor([[5.]])
+    """
+    factor: Tensor = _Triangular.apply(matrix)
+    return factor
+
+
+def singular_values(matrix: Tensor) -> Tensor:
+    """All singular values, in double precision, each to within some ε‖A‖."""
+    matrix = matrix.detach().to(_WIDE.get(matrix.dtype, matrix.dtype))
+    tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.mH
+    return torch.linalg.svdvals(triangular_factor(tall))
+
+
+def randomized_svd(
+    matrix: Tensor, rank: int, *, seed: int = 0, oversampling: int = 10, power_iterations: int = 2
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The leading `rank` singular triples of a large matrix, by random projection with power iterations.
+
+    Halko, Martinsson and Tropp 2011, algorithm 5.1, as TensorLy implements it; dense where the projection
+    would be no smaller than half the matrix. The same seed gives the same result.
+
+    Args:
+        matrix: `(rows, columns)`.
+        rank: number of triples.
+        seed: of the random projection.
+        oversampling: columns of the projection beyond `rank`.
+        power_iterations: more of them separate a slowly falling spectrum better.
+
+    Returns:
+        U `(rows, rank)`, S `(rank,)` and Vh `(rank, columns)`.
+
+    Raises:
+        TensorTrainError: a rank above the smaller side.
+
+    Cost: `(2 + 2 · power_iterations) · rows · columns · (rank + oversampling)`.
+
+    >>> u, s, vh = randomized_svd(torch.ones(40, 30), 1)
+    >>> s.round(decimals=3)
+    tensor([34.6410])
+    """
+    matrix = checks.tensor("matrix", matrix, min_dim=2)
+    rank, seed = checks.integer("rank", rank), checks.integer("seed", seed, minimum=0)
+    smaller = min(matrix.shape)
+    if rank > smaller:
+        raise TensorTrainError(f"rank = {rank} exceeds {smaller}, the largest rank of a {tuple(matrix.shape)} matrix")
+    if 2 * (rank + oversampling) >= smaller:
+        u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
+        return u[:, :rank], s[:rank], vh[:rank]
+
+    import tensorly
+    from tensorly.tenalg.svd import randomized_svd as project
+
+    wide = matrix.shape[0] < matrix.shape[1]  # handed over tall: TensorLy's turn of a wide complex one is not Hermitian
+    with tensorly.backend_context("pytorch", local_threadsafe=True):
+        u, s, vh = project(
+            matrix.mH if wide else matrix, rank, oversampling, n_iter=power_iterations, random_state=seed
+        )
+    return (vh.mH, s, u.mH) if wide else (u, s, vh)

@@ -1,0 +1,429 @@
+"""Convolution layers whose kernel is a convolutional tensor train: drop-in for `nn.Conv*d` and `nn.ConvTranspose*d`.
+
+A layer is a list of plain convs, output side first, and its forward pass is nothing but these convs from
+the last to the first. Everything the dense conv does besides, stride, padding, dilation and groups, is
+shared out among them when the layer is built, so that the result equals the dense conv everywhere, at the
+border too, and no step computes pixels that no later step reads.
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.utils import parametrize
+
+from tensortrain import alignment, checks, formats, functional
+from tensortrain.conv_tensor_train import ConvTensorTrain
+from tensortrain.errors import TensorTrainError
+
+Axes = tuple[int, ...]
+
+PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
+
+
+def _share(chain: ConvTensorTrain, stride: Axes, padding: Axes, dilation: Axes) -> tuple[list[Axes], list[Axes]]:
+    """Stride and zero padding of each core so that together they act as those of the composed kernel.
+
+    A convolution takes its stride at the last step that is longer than 1 on the axis. Padding by P zeros
+    before the first step is the same as padding each step by what the maps have not yet been widened by:
+    after steps that reach S pixels together, the map is non-zero on S pixels before the frame and needed
+    on P, so min(P, S) are kept. What P exceeds the whole reach by is left to the strided step. In a
+    transposed convolution, the adjoint, the first step takes the stride and padding crops; the same holds
+    with the cores in the opposite order.
+    """
+    from_strided = chain.kernel_sizes[::-1] if chain.transposed else chain.kernel_sizes
+    strided = alignment.stride_steps(from_strided, stride, [False] * chain.order)
+    reach = alignment.reaches(from_strided[::-1], dilation)[::-1]
+    excess = [max(0, p - e) for p, e in zip(padding, reach[0], strict=True)]
+    strides, paddings = [], []
+    for i in range(chain.order):
+        here = [at == i + 1 for at in strided]
+        strides.append(tuple(s if h else 1 for s, h in zip(stride, here, strict=True)))
+        paddings.append(
+            tuple(
+                min(p, wide) - min(p, narrow) + (e if h else 0)
+                for p, wide, narrow, e, h in zip(padding, reach[i], reach[i + 1], excess, here, strict=True)
+            )
+        )
+    return (strides[::-1], paddings[::-1]) if chain.transposed else (strides, paddings)
+
+
+def _plain(kind: type[Any], channels: tuple[int, int], weight: Tensor, bias: Tensor | None, **settings: Any) -> Any:
+    """A plain conv with copies of the given parameters; built on no device, so that no random number is drawn."""
+    module = kind(*channels, tuple(weight.shape[2:]), bias=bias is not None, device="meta", **settings)
+    for name, value in (("weight", weight), ("bias", bias)):
+        if value is not None:
+            setattr(module, name, nn.Parameter(value.detach().clone(memory_format=torch.contiguous_format)))
+    return module
+
+
+class _ConvTT(nn.Module):
+    """What all six layers share.
+
+    Args:
+        chain: the kernel; its cores are copied.
+        bias: `(out_channels,)` or None.
+        stride, padding, dilation, …: as of the plain module that the layer stands for.
+
+    Attributes:
+        cores: the plain convs, output side first; the layer's bias is on `cores[0]`.
+        groups: groups of the composed convolution.
+        error: relative error of the decomposition that made the layer, None if there was none; training
+            does not update it.
+    """
+
+    plain: ClassVar[type[_ConvNd]]
+    axes: ClassVar[int]
+    transposed: ClassVar[bool]
+
+    cores: Any  # an nn.ModuleList of plain convs
+    stride: Axes
+    dilation: Axes
+
+    def _build(self, chain: ConvTensorTrain, bias: Tensor | None, padding: Axes, **settings: Sequence[Any]) -> None:
+        """Set the attributes common to all layers and the cores; `settings` hold a value for each core."""
+        self.in_channels, self.out_channels = chain.in_channels, chain.out_channels
+        self.kernel_size, self.ranks = chain.kernel_size, chain.ranks
+        self.groups = chain.conv_groups
+        self.error = chain.error
+        strides, paddings = _share(chain, self.stride, padding, self.dilation)
+        if bias is not None and tuple(bias.shape) != (self.out_channels,):
+            raise TensorTrainError(f"bias has shape {tuple(bias.shape)}; ({self.out_channels},) is needed")
+        self.cores = nn.ModuleList(
+            _plain(
+                self.plain,
+                (chain.ranks[l + 1], chain.ranks[l]),
+                core,
+                bias if l == 0 else None,
+                stride=strides[l],
+                padding=paddings[l],
+                dilation=self.dilation,
+                groups=chain.groups[l],
+                **{name: values[l] for name, values in settings.items()},
+            )
+            for l, core in enumerate(chain.cores)
+        )
+
+    def _check_chain(self, chain: ConvTensorTrain) -> None:
+        if not isinstance(chain, ConvTensorTrain):
+            raise TensorTrainError(
+                f"chain is a {type(chain).__name__}; a ConvTensorTrain is needed: ConvTensorTrain.decompose(weight, …),"
+                f" or {type(self).__name__}.from_conv(conv, …)"
+            )
+        if len(chain.kernel_size) != self.axes or chain.transposed != self.transposed:
+            raise TensorTrainError(
+                f"chain has a {'transposed ' if chain.transposed else ''}kernel of {len(chain.kernel_size)} axes;"
+                f" {type(self).__name__} needs a {'transposed ' if self.transposed else ''}one of {self.axes}"
+            )
+        if not chain.dtype.is_floating_point:
+            raise TensorTrainError(f"chain has dtype {chain.dtype}; layers take real floating weights only")
+
+    @classmethod
+    def from_conv(
+        cls,
+        conv: _ConvNd,
+        kernel_sizes: str | Sequence[int | Sequence[int]] | formats.Format = "auto",
+        *,
+        ranks: int | Sequence[int] | None = None,
+        rtol: float | None = None,
+        max_parameters: int | None = None,
+        budget: float | None = None,
+        seed: int = 0,
+        progress: bool | None = None,
+    ) -> Self:
+        """The layer that replaces `conv`, its kernel decomposed as by `ConvTensorTrain.decompose`.
+
+        Stride, padding (strings and modes too), dilation, groups, output padding, bias, dtype, device,
+        `requires_grad` and training mode are those of `conv`.
+
+        Args:
+            conv: the plain module.
+            kernel_sizes, ranks, rtol, max_parameters, budget, seed, progress: see `ConvTensorTrain.decompose`.
+
+        Raises:
+            TensorTrainError: a module that is not a plain conv of this kind, or what `decompose` refuses.
+
+        >>> conv = nn.Conv2d(4, 3, 5, stride=2, padding=2)
+        >>> layer = ConvTT2d.from_conv(conv, (3, 3), ranks=12)   # 4·min(3, 4): exact
+        >>> x = torch.randn(1, 4, 9, 9)
+        >>> torch.allclose(layer(x), conv(x), atol=1e-5)
+        True
+        """
+        cls.check(conv)
+        chain = ConvTensorTrain.decompose(
+            conv.weight.detach(),
+            kernel_sizes,
+            ranks=ranks,
+            rtol=rtol,
+            max_parameters=max_parameters,
+            budget=budget,
+            groups=conv.groups,
+            transposed=cls.transposed,
+            seed=seed,
+            progress=progress,
+        )
+        return cls.like(conv, chain)
+
+    @classmethod
+    def like(cls, conv: _ConvNd, chain: ConvTensorTrain) -> Self:
+        """The layer with all attributes of `conv` and the kernel `chain`.
+
+        Raises:
+            TensorTrainError: a module that is not a plain conv of this kind, or a chain of other channels or size.
+        """
+        cls.check(conv)
+        found = (chain.out_channels, chain.in_channels, chain.kernel_size)
+        if found != (conv.out_channels, conv.in_channels, tuple(conv.kernel_size)) or chain.conv_groups % conv.groups:
+            raise TensorTrainError(
+                f"chain has (out, in, kernel) {found} and {chain.conv_groups} groups; the conv has"
+                f" {(conv.out_channels, conv.in_channels, tuple(conv.kernel_size))} and {conv.groups}"
+            )
+        layer = cls(chain.to(conv.weight), conv.bias, **cls._settings(conv))
+        layer.groups = conv.groups
+        for core in layer.cores:
+            core.weight.requires_grad_(conv.weight.requires_grad)
+        if conv.bias is not None:
+            layer.cores[0].bias.requires_grad_(conv.bias.requires_grad)
+        return layer.train(conv.training)
+
+    @classmethod
+    def check(cls, conv: _ConvNd) -> None:
+        """Refuse whatever the layer could not stand for exactly.
+
+        Raises:
+            TensorTrainError: another kind of module, one with a forward, hooks or parametrizations of its own,
+                or without a floating weight.
+        """
+        name = type(conv).__name__
+        if not isinstance(conv, cls.plain):
+            raise TensorTrainError(f"conv is a {name}; {cls.__name__} replaces nn.{cls.plain.__name__} only")
+        if nn.parameter.is_lazy(conv.weight):
+            raise TensorTrainError(f"conv is a {name} without a weight yet; run it once on an input first")
+        if parametrize.is_parametrized(conv):
+            raise TensorTrainError(
+                "conv is parametrized and the layer would lose that; apply"
+                ' torch.nn.utils.parametrize.remove_parametrizations(conv, "weight") first'
+            )
+        if type(conv).forward is not cls.plain.forward or type(conv)._conv_forward is not cls.plain._conv_forward:
+            raise TensorTrainError(
+                f"conv is a {name} with a forward of its own; decompose its weight with ConvTensorTrain.decompose"
+                f" and build {cls.__name__}(chain, bias, …) from the result"
+            )
+        if conv._forward_hooks or conv._forward_pre_hooks or conv._backward_hooks or conv._backward_pre_hooks:
+            raise TensorTrainError(
+                "conv has hooks (weight_norm, pruning?) and the layer would lose them; remove them first"
+            )
+        if not conv.weight.is_floating_point():
+            raise TensorTrainError(f"conv.weight has dtype {conv.weight.dtype}; layers take real floating weights only")
+
+    @staticmethod
+    def _settings(conv: Any) -> dict[str, Any]:
+        """The constructor's keywords that make a layer, or a plain conv, do what `conv` does."""
+        raise NotImplementedError
+
+    @property
+    def chain(self) -> ConvTensorTrain:
+        """The kernel as it stands now; its cores are the parameters themselves, not copies."""
+        return ConvTensorTrain(
+            [core.weight for core in self.cores],
+            groups=[core.groups for core in self.cores],
+            transposed=self.transposed,
+        )
+
+    @property
+    def weight_shape(self) -> Axes:
+        """Shape of the dense weight: `(out, in / groups, *K)`, or `(in, out / groups, *K)` if transposed."""
+        channels = (self.out_channels, self.in_channels)
+        first, second = channels[::-1] if self.transposed else channels
+        return first, second // self.groups, *self.kernel_size
+
+    def merge(self) -> Any:
+        """One plain conv with the composed kernel and every attribute of the layer.
+
+        >>> ConvTT1d(ConvTensorTrain([torch.ones(2, 4, 3), torch.ones(4, 2, 3)]), padding="same").merge()
+        Conv1d(2, 2, kernel_size=(5,), stride=(1,), padding=same, bias=False)
+        """
+        chain = self.chain
+        with torch.no_grad():
+            blocks = chain.reconstruct().chunk(self.groups)
+            weight = torch.cat([functional.ungroup(b, chain.conv_groups // self.groups) for b in blocks])
+        first = self.cores[0]
+        channels = (self.in_channels, self.out_channels)
+        conv = _plain(self.plain, channels, weight, first.bias, groups=self.groups, **self._settings(self))
+        conv.weight.requires_grad_(first.weight.requires_grad)
+        if first.bias is not None:
+            conv.bias.requires_grad_(first.bias.requires_grad)
+        return conv.train(self.training)
+
+    def extra_repr(self) -> str:
+        """Shape and ranks of the chain, and the settings of the conv it stands for."""
+        settings = "".join(f", {name}={value!r}" for name, value in self._settings(self).items())
+        return (
+            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size},"
+            f" ranks={self.ranks}{settings}, groups={self.groups}"
+        )
+
+
+class _ForwardConvTT(_ConvTT):
+    """Convolutions: `padding` may be a string and has a mode."""
+
+    transposed = False
+
+    def __init__(
+        self,
+        chain: ConvTensorTrain,
+        bias: Tensor | None = None,
+        *,
+        stride: int | Sequence[int] = 1,
+        padding: str | int | Sequence[int] = 0,
+        dilation: int | Sequence[int] = 1,
+        padding_mode: str = "zeros",
+    ) -> None:
+        super().__init__()
+        self._check_chain(chain)
+        self.stride = checks.per_axis("stride", stride, self.axes)
+        self.dilation = checks.per_axis("dilation", dilation, self.axes)
+        self.padding = (
+            checks.choice("padding", padding, ("same", "valid"))
+            if isinstance(padding, str)
+            else checks.per_axis("padding", padding, self.axes, minimum=0)
+        )
+        self.padding_mode = checks.choice("padding_mode", padding_mode, PADDING_MODES)
+        if padding == "same" and max(self.stride) > 1:
+            raise TensorTrainError(f'padding = "same" with stride = {self.stride}; give the padding as integers')
+        before, after = self._total_padding(chain.kernel_size)
+        # zeros can be shared out among the steps when they are the same on both sides; all else comes once, first
+        shared = before if padding_mode == "zeros" else (0,) * self.axes
+        first = [side for b, a, s in zip(before, after, shared, strict=True) for side in (a - s, b - s)]
+        self._first_padding = first[::-1] if any(first) else None
+        self._first_mode = "constant" if padding_mode == "zeros" else padding_mode
+        self._build(chain, bias, shared)
+
+    def _total_padding(self, kernel_size: Axes) -> tuple[Axes, Axes]:
+        """Padding before and after each axis."""
+        if self.padding == "valid":
+            return (0,) * self.axes, (0,) * self.axes
+        if isinstance(self.padding, tuple):
+            return self.padding, self.padding
+        reach = [d * (k - 1) for d, k in zip(self.dilation, kernel_size, strict=True)]
+        return tuple(e // 2 for e in reach), tuple(e - e // 2 for e in reach)
+
+    @staticmethod
+    def _settings(conv: Any) -> dict[str, Any]:
+        return {name: getattr(conv, name) for name in ("stride", "padding", "dilation", "padding_mode")}
+
+    def forward(self, input: Tensor) -> Tensor:
+        """`(B, in_channels, *size)` to `(B, out_channels, *output_size)`, as the dense conv; without B too."""
+        if self._first_padding is not None:
+            input = F.pad(input, self._first_padding, self._first_mode)
+        for core in reversed(self.cores._modules.values()):
+            input = core(input)
+        return input
+
+
+class _TransposedConvTT(_ConvTT):
+    """Transposed convolutions: `padding` crops, `output_padding` extends."""
+
+    transposed = True
+
+    def __init__(
+        self,
+        chain: ConvTensorTrain,
+        bias: Tensor | None = None,
+        *,
+        stride: int | Sequence[int] = 1,
+        padding: int | Sequence[int] = 0,
+        output_padding: int | Sequence[int] = 0,
+        dilation: int | Sequence[int] = 1,
+    ) -> None:
+        super().__init__()
+        self._check_chain(chain)
+        self.stride = checks.per_axis("stride", stride, self.axes)
+        self.dilation = checks.per_axis("dilation", dilation, self.axes)
+        self.padding = checks.per_axis("padding", padding, self.axes, minimum=0)
+        self.output_padding = checks.per_axis("output_padding", output_padding, self.axes, minimum=0)
+        for axis, (extra, s, d) in enumerate(zip(self.output_padding, self.stride, self.dilation, strict=True)):
+            if extra >= max(s, d):
+                raise TensorTrainError(
+                    f"output_padding[{axis}] = {extra}; less than stride or dilation, {max(s, d)}, is needed"
+                )
+        # where the stride is taken zeros may follow the map: they stay zeros in every later step
+        strided = alignment.stride_steps(chain.kernel_sizes[::-1], self.stride, [False] * chain.order)
+        self._strided = tuple(chain.order - at for at in strided)
+        extras = [
+            tuple(e if at == l else 0 for e, at in zip(self.output_padding, self._strided, strict=True))
+            for l in range(chain.order)
+        ]
+        self._build(chain, bias, self.padding, output_padding=extras)
+
+    @staticmethod
+    def _settings(conv: Any) -> dict[str, Any]:
+        return {name: getattr(conv, name) for name in ("stride", "padding", "output_padding", "dilation")}
+
+    def forward(self, input: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
+        """`(B, in_channels, *size)` to `(B, out_channels, *output_size)`, as the dense conv; without B too.
+
+        `output_size` chooses among the sizes that the stride leaves open and replaces `output_padding`.
+        """
+        if output_size is not None:
+            for core, size in zip(reversed(self.cores), self._step_sizes(input, output_size), strict=True):
+                input = core(input, size)
+            return input
+        for core in reversed(self.cores._modules.values()):
+            input = core(input)
+        return input
+
+    def _step_sizes(self, input: Tensor, output_size: Sequence[int]) -> list[list[int]]:
+        """What each step, first to last, must give to end with `output_size`: counted back to the strided one."""
+        size, wanted = input.shape[-self.axes :], list(output_size[-self.axes :])
+        sizes = []
+        for l, core in enumerate(self.cores):
+            sizes.append(list(wanted))
+            for axis, (k, d, p) in enumerate(zip(core.kernel_size, core.dilation, core.padding, strict=True)):
+                wanted[axis] = size[axis] if self._strided[axis] == l else wanted[axis] + 2 * p - d * (k - 1)
+        return sizes[::-1]
+
+
+class ConvTT1d(_ForwardConvTT):
+    """`nn.Conv1d` with a chain for a kernel."""
+
+    plain, axes = nn.Conv1d, 1
+
+
+class ConvTT2d(_ForwardConvTT):
+    """`nn.Conv2d` with a chain for a kernel.
+
+    >>> chain = ConvTensorTrain([torch.ones(8, 4, 3, 3), torch.ones(4, 3, 3, 3)])
+    >>> layer = ConvTT2d(chain, stride=2, padding=2)
+    >>> layer(torch.zeros(1, 3, 32, 32)).shape, [core.padding for core in layer.cores]
+    (torch.Size([1, 8, 16, 16]), [(0, 0), (2, 2)])
+    """
+
+    plain, axes = nn.Conv2d, 2
+
+
+class ConvTT3d(_ForwardConvTT):
+    """`nn.Conv3d` with a chain for a kernel."""
+
+    plain, axes = nn.Conv3d, 3
+
+
+class ConvTransposeTT1d(_TransposedConvTT):
+    """`nn.ConvTranspose1d` with a chain for a kernel."""
+
+    plain, axes = nn.ConvTranspose1d, 1
+
+
+class ConvTransposeTT2d(_TransposedConvTT):
+    """`nn.ConvTranspose2d` with a chain for a kernel."""
+
+    plain, axes = nn.ConvTranspose2d, 2
+
+
+class ConvTransposeTT3d(_TransposedConvTT):
+    """`nn.ConvTranspose3d` with a chain for a kernel."""
+
+    plain, axes = nn.ConvTranspose3d, 3

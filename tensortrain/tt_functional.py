@@ -1,0 +1,170 @@
+"""The recursions of the standard tensor train as functions of plain tensors.
+
+| paper | here |
+|---|---|
+| T(l), l = 1 … m, of eq. (1) | `cores[l - 1]`, `(R_{l-1}, I_l, R_l)` |
+| u(l), l = 1 … m, of eq. (2) and (3) | `inputs[l - 1]`, `(B, I_l)` |
+| v(l) of eq. (3) | the running value of `tt_evaluate`, `(B, R_0, R_l)` |
+| T of eq. (1) | `tt_reconstruct(cores)` |
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from tensortrain.errors import TensorTrainError
+
+
+def tt_evaluate(cores: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor:
+    """Contract a tensor train with one vector for each axis, core by core; T is never rebuilt.
+
+    Eq. (3) of the Conv-TT-LSTM paper: `v(0) = 1`,
+    `v(l)[r_l] = Σ_{i_l} Σ_{r_{l-1}} T(l)[r_{l-1}, i_l, r_l] v(l-1)[r_{l-1}] u(l)[i_l]`, result v(m). With
+    boundary ranks above 1, v(0) is the identity of size R_0.
+
+    Args:
+        cores: `(R_{l-1}, I_l, R_l)`.
+        inputs: u(l), each `(B, I_l)`, or `(I_l,)` for one that all of the batch share.
+
+    Returns:
+        v(m): `(B, R_0, R_m)`; the boundary axes are dropped if both are 1 long, and the batch axis if no
+        input has one.
+
+    Raises:
+        TensorTrainError: inputs that do not fit the cores.
+
+    Cost: `Σ_l R_{l-1} I_l R_l + R_0 Σ_{l ≥ 2} R_{l-1} R_l` multiplications for each sample, linear in the
+    order, against `Π_l I_l` and more for eq. (2).
+
+    >>> cores = [torch.ones(1, 2, 3), torch.ones(3, 4, 1)]
+    >>> tt_evaluate(cores, [torch.ones(5, 2), torch.ones(5, 4)])
+    tensor([24., 24., 24., 24., 24.])
+    """
+    batched = check_inputs(cores, inputs)
+    value: Tensor | None = None
+    for core, u in zip(cores, inputs, strict=True):
+        left, size, right = core.shape
+        step = (u @ core.transpose(0, 1).reshape(size, left * right)).unflatten(-1, (left, right))
+        value = step if value is None else value @ step
+    assert value is not None
+    if value.shape[-2:] == (1, 1):
+        value = value.flatten(-3) if batched else value.reshape(())
+    return value
+
+
+def check_inputs(cores: Sequence[Tensor], inputs: Sequence[Tensor]) -> bool:
+    """Whether any of `inputs` has a batch axis, once all of them are known to fit."""
+    if isinstance(inputs, Tensor) or len(inputs) != len(cores):
+        given = "one tensor" if isinstance(inputs, Tensor) else f"{len(inputs)} entries"
+        raise TensorTrainError(f"inputs has {given} for {len(cores)} cores; a list with one for each core is needed")
+    batches = set()
+    for l, (core, u) in enumerate(zip(cores, inputs, strict=True)):
+        shape = tuple(u.shape) if isinstance(u, Tensor) else type(u).__name__
+        if not isinstance(u, Tensor) or u.dim() not in (1, 2) or u.shape[-1] != core.shape[1]:
+            raise TensorTrainError(f"inputs[{l}] is {shape}; (batch, {core.shape[1]}) or ({core.shape[1]},) is needed")
+        if u.dtype != core.dtype or u.device != core.device:
+            raise TensorTrainError(
+                f"inputs[{l}] is {u.dtype} on {u.device}, the cores {core.dtype} on {core.device}; use .to()"
+            )
+        batches |= {u.shape[0]} if u.dim() == 2 else set()
+    if len(batches) > 1:
+        raise TensorTrainError(f"inputs have batch sizes {sorted(batches)}; all that have a batch axis must agree")
+    return bool(batches)
+
+
+def evaluate_macs(shape: Sequence[int], ranks: Sequence[int]) -> int:
+    """Multiplications of `tt_evaluate` for one sample; `ranks` are R_0 … R_m.
+
+    >>> evaluate_macs((2, 4), (1, 3, 1))   # 1·2·3 + 3·4·1, then 1·3·1 for v(1) v(2)
+    21
+    """
+    pairs = list(zip(ranks[:-1], ranks[1:], strict=True))
+    contracted = sum(left * size * right for (left, right), size in zip(pairs, shape, strict=True))
+    return contracted + ranks[0] * sum(left * right for left, right in pairs[1:])
+
+
+def dense_evaluate_macs(shape: Sequence[int], ranks: Sequence[int]) -> int:
+    """Multiplications of eq. (2) for one sample, T contracted with one u(l) after another, the last first.
+
+    `R_0 R_m Σ_l Π_{j ≤ l} I_j`.
+
+    >>> dense_evaluate_macs((2, 4), (1, 3, 1))   # 2·4, then 2
+    10
+    """
+    return ranks[0] * ranks[-1] * sum(math.prod(shape[: l + 1]) for l in range(len(shape)))
+
+
+def tt_reconstruct(cores: Sequence[Tensor]) -> Tensor:
+    """The dense tensor of eq. (1), `(R_0, I_1, …, I_m, R_m)`, boundary axes dropped if both are 1 long.
+
+    Two halves are built from the ends and multiplied once, at the bond where that costs least.
+
+    >>> tt_reconstruct([torch.ones(1, 2, 3), torch.ones(3, 4, 1)]).shape
+    torch.Size([2, 4])
+    """
+    shape = [core.shape[1] for core in cores]
+    ranks = [core.shape[0] for core in cores] + [cores[-1].shape[2]]
+    bond = min(range(1, len(cores)), key=lambda b: _reconstruct_macs(shape, ranks, b), default=1)
+    left = cores[0].reshape(-1, ranks[1])
+    for core in cores[1:bond]:
+        left = (left @ core.reshape(core.shape[0], -1)).reshape(-1, core.shape[2])
+    dense = left
+    if bond < len(cores):
+        right = cores[-1].reshape(ranks[-2], -1)
+        for core in reversed(cores[bond:-1]):
+            right = (core.reshape(-1, core.shape[2]) @ right).reshape(core.shape[0], -1)
+        dense = left @ right
+    ends = ranks[0], ranks[-1]
+    return dense.reshape(shape if ends == (1, 1) else (ends[0], *shape, ends[1]))
+
+
+def _reconstruct_macs(shape: Sequence[int], ranks: Sequence[int], bond: int) -> int:
+    """Multiplications of building the two halves that meet at `bond`, and of their product."""
+    total, left = 0, ranks[0] * shape[0]
+    for l in range(1, bond):
+        left *= shape[l]
+        total += left * ranks[l] * ranks[l + 1]
+    right = shape[-1] * ranks[-1]
+    for l in range(len(shape) - 2, bond - 1, -1):
+        right *= shape[l]
+        total += right * ranks[l] * ranks[l + 1]
+    return total + left * ranks[bond] * right
+
+
+def tt_matvec(cores: Sequence[Tensor], columns: Tensor) -> Tensor:
+    """Multiply a TT-matrix with the columns of a matrix, core by core; the matrix is never rebuilt.
+
+    Novikov et al. 2015, section 4.
+
+    Args:
+        cores: `(R_{l-1}, O_l, I_l, R_l)`, R_0 = R_m = 1.
+        columns: `(I_1 ⋯ I_m, B)`.
+
+    Returns:
+        `(O_1 ⋯ O_m, B)`.
+
+    Cost: `B Σ_l (O_1 ⋯ O_l) R_{l-1} R_l (I_l ⋯ I_m)` multiplications, against `B Π_l O_l I_l`.
+
+    >>> tt_matvec([torch.ones(1, 2, 3, 4), torch.ones(4, 5, 2, 1)], torch.ones(6, 1)).shape
+    torch.Size([10, 1])
+    """
+    value = columns  # after step l: the rows are O_1 … O_l, R_l, I_{l+1} … I_m
+    done, batch = 1, columns.shape[1]
+    for core in cores:
+        left, out, size, right = core.shape
+        step = core.permute(1, 3, 0, 2).reshape(out * right, left * size)
+        value = step @ value.reshape(done, left * size, -1)
+        done *= out
+    return value.reshape(done, batch)
+
+
+def matvec_macs(out_shape: Sequence[int], in_shape: Sequence[int], ranks: Sequence[int]) -> int:
+    """Multiplications of `tt_matvec` for one column.
+
+    >>> matvec_macs((2, 5), (3, 2), (1, 4, 1))   # 2·1·4·6 + 10·4·1·2
+    128
+    """
+    steps = range(len(in_shape))
+    return sum(math.prod(out_shape[: l + 1]) * ranks[l] * ranks[l + 1] * math.prod(in_shape[l:]) for l in steps)

@@ -1,0 +1,252 @@
+"""Files: round trips, versioned headers, checkpoints of any origin, and nothing half-written."""
+
+import json
+import os
+import pickle
+import stat
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from tensortrain import ConvTensorTrain, TensorTrainError, storage
+
+
+def normal(seed, *shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def chain(**known):
+    return ConvTensorTrain([normal(0, 4, 2, 3, 1), normal(1, 2, 6, 1, 3)], **known)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_chain_round_trip(tmp_path, dtype, transposed):
+    cores = [normal(0, 4, 1, 3).to(dtype), normal(1, 6, 2, 3).to(dtype)]
+    groups = (2, 1)
+    if transposed:
+        cores, groups = [normal(0, 4, 1, 3).to(dtype), normal(1, 6, 2, 3).to(dtype)], (2, 2)
+    saved = ConvTensorTrain(
+        cores, groups=groups, transposed=transposed, error=0.25, upper_bound=0.5, lower_bound=1e-17
+    )
+    saved.save(tmp_path / "chain.safetensors")
+    loaded = ConvTensorTrain.load(tmp_path / "chain.safetensors")
+    assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(loaded.cores, saved.cores, strict=True))
+    for name in ("groups", "transposed", "error", "upper_bound", "lower_bound", "ranks"):
+        assert getattr(loaded, name) == getattr(saved, name)
+
+
+def test_a_chain_from_cores_has_no_error_and_may_share_memory(tmp_path):
+    core = normal(0, 4, 4, 3)
+    ConvTensorTrain([core, core]).save(tmp_path / "chain.safetensors")
+    loaded = ConvTensorTrain.load(tmp_path / "chain.safetensors")
+    assert loaded.error is None
+    assert torch.equal(loaded.cores[1], core)
+
+
+def test_the_header_is_versioned_json(tmp_path):
+    chain().save(tmp_path / "chain.safetensors")
+    with safe_open(tmp_path / "chain.safetensors", "pt") as file:
+        header = json.loads(file.metadata()["tensortrain"])
+    assert header["version"] == 1
+    assert header["kind"] == "chain"
+
+
+def test_files_are_as_readable_as_others(tmp_path):
+    (tmp_path / "other").touch()
+    chain().save(tmp_path / "chain.safetensors")
+    modes = [stat.S_IMODE(os.stat(tmp_path / name).st_mode) for name in ("other", "chain.safetensors")]
+    assert modes[0] == modes[1]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_an_interrupted_write_leaves_the_old_file(tmp_path, error):
+    path = tmp_path / "out.safetensors"
+    path.write_text("old")
+    with pytest.raises(error), storage.aside(path) as temporary:
+        temporary.write_text("half")
+        assert path.read_text() == "old"
+        raise error
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["out.safetensors"]
+
+
+def test_a_write_that_fails_leaves_nothing(tmp_path):
+    with pytest.raises(TensorTrainError, match="cannot write"):
+        storage.write(tmp_path / "out.safetensors", {"x": torch.ones(2).to_sparse()}, {"kind": "chain"})
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("target", ["missing/out.safetensors", "file/out.safetensors", "."])
+def test_targets_that_cannot_be_written(tmp_path, target):
+    (tmp_path / "file").touch()
+    with pytest.raises(TensorTrainError, match="cannot write"):
+        chain().save(tmp_path / target)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(TensorTrainError, match="Permission denied"):
+        chain().save(tmp_path / "out.safetensors")
+
+
+def header_file(path, header):
+    save_file({"cores.0": torch.ones(2, 2, 3)}, path, {"tensortrain": header})
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda p: None, "No such file|no such file"),
+        (lambda p: p.mkdir(), "cannot read"),
+        (lambda p: p.write_bytes(b""), "truncated"),
+        (lambda p: p.write_bytes(b"\x10" + bytes(7) + b"{"), "truncated"),
+        (lambda p: save_file({"x": torch.ones(2)}, p), "plain safetensors file"),
+        (lambda p: header_file(p, "{"), "damaged"),
+        (lambda p: header_file(p, "[]"), "damaged"),
+        (lambda p: header_file(p, '{"version": 2, "kind": "chain"}'), "version 2"),
+        (lambda p: header_file(p, '{"version": 1, "kind": "network"}'), "of kind 'network'"),
+        (lambda p: header_file(p, '{"version": 1, "kind": "chain"}'), "damaged"),
+    ],
+)
+def test_load_chain_refuses(tmp_path, write, message):
+    path = tmp_path / "chain.safetensors"
+    write(path)
+    with pytest.raises(TensorTrainError, match=message):
+        ConvTensorTrain.load(path)
+
+
+def test_a_truncated_file_is_refused_wherever_it_is_cut(tmp_path):
+    path = tmp_path / "chain.safetensors"
+    chain().save(path)
+    whole = path.read_bytes()
+    for length in (4, 8, 9, 50, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(TensorTrainError, match="cannot read"):
+            ConvTensorTrain.load(path)
+
+
+STATE = {"conv.weight": normal(0, 2, 3, 5, 5), "conv.bias": normal(1, 2), "steps": torch.tensor(3)}
+
+
+def prefixed(prefix):
+    return {prefix + name: value for name, value in STATE.items()}
+
+
+@pytest.mark.parametrize("old_format", [False, True])
+@pytest.mark.parametrize(
+    "content",
+    [STATE, {"state_dict": STATE, "epoch": 3}, {"state_dict": prefixed("module.")}, {**STATE, "name": "net"}],
+    ids=["plain", "nested", "module", "more"],
+)
+def test_torch_checkpoints(tmp_path, content, old_format):
+    torch.save(content, tmp_path / "net.pt", _use_new_zipfile_serialization=not old_format)
+    found = storage.read_checkpoint(tmp_path / "net.pt")
+    assert found.keys() == STATE.keys()
+    assert all(torch.equal(found[name], STATE[name]) for name in STATE)
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_safetensors_checkpoints(tmp_path, prefix):
+    save_file(prefixed(prefix), tmp_path / "any.name")
+    found = storage.read_checkpoint(tmp_path / "any.name")
+    assert all(torch.equal(found[name], STATE[name]) for name in STATE)
+
+
+def test_a_prefix_that_not_all_names_have_stays(tmp_path):
+    save_file({"module.a": torch.ones(1), "b": torch.ones(1)}, tmp_path / "net.safetensors")
+    assert storage.read_checkpoint(tmp_path / "net.safetensors").keys() == {"module.a", "b"}
+
+
+class Exploit:
+    def __reduce__(self):
+        return os.mkdir, ("exploited",)
+
+
+@pytest.mark.parametrize("old_format", [False, True])
+@pytest.mark.parametrize("content", [nn.Conv2d(1, 1, 1), {"state_dict": STATE, "hook": Exploit()}])
+def test_no_pickle_is_executed(tmp_path, monkeypatch, content, old_format):
+    monkeypatch.chdir(tmp_path)
+    torch.save(content, "net.pt", _use_new_zipfile_serialization=not old_format)
+    with pytest.raises(TensorTrainError, match="more than tensors"):
+        storage.read_checkpoint("net.pt")
+    assert os.listdir(tmp_path) == ["net.pt"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "truncated"),
+        (b"no checkpoint at all", "truncated"),
+        (pickle.dumps({"a": 1}), "cannot read"),
+    ],
+)
+def test_files_that_are_no_checkpoint(tmp_path, content, message):
+    (tmp_path / "net.pt").write_bytes(content)
+    with pytest.raises(TensorTrainError, match=message):
+        storage.read_checkpoint(tmp_path / "net.pt")
+
+
+@pytest.mark.parametrize("content", [{"epoch": 3}, [torch.ones(2)], torch.ones(2)])
+def test_checkpoints_without_named_tensors(tmp_path, content):
+    torch.save(content, tmp_path / "net.pt")
+    with pytest.raises(TensorTrainError, match="no tensors by name"):
+        storage.read_checkpoint(tmp_path / "net.pt")
+
+
+@pytest.mark.parametrize("old_format", [False, True])
+def test_truncated_torch_files(tmp_path, old_format):
+    torch.save(STATE, tmp_path / "net.pt", _use_new_zipfile_serialization=not old_format)
+    whole = (tmp_path / "net.pt").read_bytes()
+    for length in (3, 40, len(whole) // 2, len(whole) - 30):
+        (tmp_path / "net.pt").write_bytes(whole[:length])
+        with pytest.raises(TensorTrainError, match="cannot read"):
+            storage.read_checkpoint(tmp_path / "net.pt")
+
+
+def network_record(**changes):
+    record = storage.LayerRecord.of("conv.weight", chain(error=0.5, upper_bound=0.6, lower_bound=0.1), (4, 6, 3, 3), 1)
+    return {"kind": "network", "layers": [{**storage.network_header([record])["layers"][0], **changes}]}
+
+
+def test_network_round_trip(tmp_path):
+    tensors = {f"conv.cores.{l}.weight": core for l, core in enumerate(chain().cores)}
+    storage.write(tmp_path / "net.safetensors", tensors, network_record())
+    found, (record,) = storage.read_network(tmp_path / "net.safetensors")
+    assert found.keys() == tensors.keys()
+    assert record == storage.LayerRecord.from_json(network_record()["layers"][0])
+    assert (record.name, record.n_parameters, record.dense_parameters) == ("conv", 60, 216)
+    assert record.chain(found).ranks == (4, 2, 6)
+    assert record.chain(found).error == 0.5
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"weight": "other.weight"}, "has no 'other.cores.0.weight'"), ({"ranks": [4, 3, 6]}, "shapes the header says")],
+)
+def test_a_header_that_does_not_fit_its_tensors(tmp_path, changes, message):
+    tensors = {f"conv.cores.{l}.weight": core for l, core in enumerate(chain().cores)}
+    storage.write(tmp_path / "net.safetensors", tensors, network_record(**changes))
+    found, (record,) = storage.read_network(tmp_path / "net.safetensors")
+    with pytest.raises(TensorTrainError, match=message):
+        record.chain(found)
+
+
+def test_a_header_with_missing_fields(tmp_path):
+    header = network_record()
+    del header["layers"][0]["ranks"]
+    storage.write(tmp_path / "net.safetensors", {"x": torch.ones(1)}, header)
+    with pytest.raises(TensorTrainError, match="damaged"):
+        storage.read_network(tmp_path / "net.safetensors")
+
+
+def test_real_checkpoints(data_root):
+    lenet = storage.read_checkpoint(data_root / "cnn" / "wangxinya_lenet_mnist.pth")
+    assert lenet["conv2.weight"].shape == (20, 10, 5, 5)
+    resnet = storage.read_checkpoint(data_root / "cnn" / "resnet20-12fca82f.th")
+    assert resnet["layer3.2.conv2.weight"].shape == (64, 64, 3, 3)
+    assert "best_prec1" not in resnet
