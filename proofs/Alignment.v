@@ -69,6 +69,37 @@ have [c0 c0P] := adds_up_exists a b FDE.
 by rewrite -big_mkcond /= (big_pred1 c0) // (fg a b) // c0P /= eqxx.
 Qed.
 
+(* So T(1) * ... * T(m) needs no brackets.                                    *)
+Theorem compose_assoc q r s t D E F DE EF H (u : taps D -> 'M[K]_(q, r))
+    (v : taps E -> 'M[K]_(r, s)) (w : taps F -> 'M[K]_(s, t)) (c : taps H) :
+  (forall i, DE i = D i + E i)%N -> (forall i, EF i = E i + F i)%N ->
+  compose (compose u v : taps DE -> _) w c = compose u (compose v w : taps EF -> _) c.
+Proof.
+move=> DEs EFs.
+pose total (a : taps D) (b : taps E) (f : taps F) :=
+  [forall i, a i + b i + f i == c i :> nat]%N.
+pose g (a : taps D) (b : taps E) := \sum_(f : taps F | total a b f) w f.
+transitivity (\sum_a \sum_b u a *m v b *m g a b).
+  rewrite -(@sum_compose _ _ _ _ _ _ DE u v
+    (fun x => \sum_(f | adds_up x f c) w f) g) //.
+    by apply: eq_bigr => x _; rewrite mulmx_sumr.
+  move=> a b x /forallP abx; apply: eq_bigl => f; apply: eq_forallb => i.
+  by rewrite (eqP (abx i)).
+apply: eq_bigr => a _; rewrite /compose.
+under [RHS]eq_bigr => x _ do rewrite mulmx_sumr.
+rewrite [RHS](exchange_big_dep predT) //=; apply: eq_bigr => b _.
+under [RHS]eq_bigr => x _ do rewrite mulmx_sumr.
+rewrite [RHS](exchange_big_dep predT) //= mulmx_sumr.
+rewrite big_mkcond; apply: eq_bigr => f _ /=.
+have [x0 x0P] := adds_up_exists b f EFs.
+rewrite [RHS](eq_bigl (fun x => (x == x0) && adds_up a x0 c)) => [|x]; last first.
+  by rewrite x0P andbT andbC /=; case: eqP => // ->.
+rewrite big_mkcondr big_pred1_eq mulmxA.
+have -> : total a b f = adds_up a x0 c; last by case: ifP; rewrite // mulmxA.
+apply: eq_forallb => i; have /forallP/(_ i)/eqP <- : adds_up b f x0 by rewrite x0P /=.
+by rewrite addnA.
+Qed.
+
 End Compose.
 
 (* ------------------------------------------------------------------------- *)

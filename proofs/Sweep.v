@@ -214,43 +214,45 @@ Section Sweep.
 Variables (R : realFieldType) (d n N : nat).     (* N truncations, N + 1 cores *)
 Variable r : nat -> nat.
 Variables deg rest_deg : nat -> 'I_d -> nat.
-Hypothesis split : forall l i, rest_deg l i = (deg l i + rest_deg l.+1 i)%N.
+Hypothesis lengths : forall l, (l < N)%N -> forall i,
+  rest_deg l i = (deg l i + rest_deg l.+1 i)%N.
 
 Variable W : forall l, taps (rest_deg l) -> 'M[R]_(r l, n).   (* W 0: kernel  *)
 Variable M : forall l, taps (deg l) -> taps (rest_deg l.+1) -> 'M[R]_(r l, n).
 Variable X : forall l, taps (deg l) -> 'M[R]_(r l, r l.+1).
 Variable tail : nat -> R.
-Hypothesis lifted : forall l, (l < N)%N -> forall c, fold (M (l := l)) c = W c.
+Arguments W : clear implicits.
+Arguments M : clear implicits.
+Arguments X : clear implicits.
+Hypothesis lifted : forall l, (l < N)%N -> forall c, fold (M l) c = W l c.
 Hypothesis orthonormal : forall l, (l < N)%N ->
-  \sum_a (X (l := l) a)^T *m X a = 1%:M.
-Hypothesis next : forall l, (l < N)%N -> forall b,
-  W (l := l.+1) b = rest (M (l := l)) (X (l := l)) b.
-Hypothesis svd : forall l, (l < N)%N ->
-  discarded (M (l := l)) (X (l := l)) <= tail l.
+  \sum_a (X l a)^T *m X l a = 1%:M.
+Hypothesis next : forall l, (l < N)%N -> forall b, W l.+1 b = rest (M l) (X l) b.
+Hypothesis svd : forall l, (l < N)%N -> discarded (M l) (X l) <= tail l.
 
 (* X_l * X_{l+1} * ... (k factors) * W_{l+k}; the last rest is the last core. *)
 Fixpoint chain k l : taps (rest_deg l) -> 'M[R]_(r l, n) :=
   match k with
-  | 0 => W (l := l)
-  | k'.+1 => compose (X (l := l)) (chain k' (l := l.+1))
+  | 0 => W l
+  | k'.+1 => compose (X l) (chain k' (l := l.+1))
   end.
 
 Let c l : R := (max_overlap (deg l) (rest_deg l.+1))%:R.
 
 (* P7.5                                                                       *)
 Theorem sweep_bound :
-  \sum_(p : taps (rest_deg 0)) sqnorm (W p - chain N p) <=
+  \sum_(p : taps (rest_deg 0)) sqnorm (W 0%N p - chain N p) <=
   \sum_(l < N) (\prod_(j < l.+1) c j) * tail l.
 Proof.
 suff H k l : (l + k <= N)%N ->
-    \sum_(p : taps (rest_deg l)) sqnorm (W p - chain k p) <=
+    \sum_(p : taps (rest_deg l)) sqnorm (W l p - chain k p) <=
     \sum_(i < k) (\prod_(j < i.+1) c (l + j)) * tail (l + i).
   exact: (H N 0%N (leqnn N)).
 elim: k l => [|k IH] l lk.
   by rewrite big_ord0 big1 // => p _; rewrite subrr /sqnorm big1 // => i _;
      rewrite big1 // => j _; rewrite mxE expr0n.
 have lN : (l < N)%N by rewrite (leq_trans _ lk) // -addSnnS leq_addr.
-apply: le_trans (sweep_step (split l) (lifted lN) (orthonormal lN) _) _.
+apply: le_trans (sweep_step (lengths lN) (lifted lN) (orthonormal lN) _) _.
 rewrite big_ord_recl big_ord_recl big_ord0 mulr1 addn0 -/(c l).
 under [X in _ <= _ + X]eq_bigr => i _.
   rewrite big_ord_recl addn0 -mulrA.

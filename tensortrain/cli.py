@@ -4,7 +4,7 @@ Exit status: 0 for success, 1 if `verify` found a difference, 2 for bad input, 1
 """
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -24,8 +24,11 @@ from tensortrain.checkpoint import (
     select,
     verify_network,
 )
+from tensortrain.conv_tensor_train import ConvTensorTrain
 from tensortrain.errors import TensorTrainError
 from tensortrain.storage import LayerRecord
+from tensortrain.tensor_train import TensorTrain
+from tensortrain.tt_matrix import TensorTrainMatrix
 
 app = typer.Typer(
     help=(__doc__ or "").partition("\n")[0].partition(": ")[2].capitalize(),
@@ -90,15 +93,15 @@ def decompose(
 
 @app.command()
 def info(file: Annotated[Path, typer.Argument(help="A file of this program, or any checkpoint.")]) -> None:
-    """Show the layers of a decomposed network, a chain, or the conv kernels of a checkpoint."""
+    """Show the layers of a decomposed network, a saved train, or the conv kernels of a checkpoint."""
     console = _console()
     kind = storage.kind(file)
     if kind == "network":
         tensors, records = storage.read_network(file)
         console.print(_layer_table(records))
         console.print(f"{file}: {sum(t.numel() for t in tensors.values()):,} parameters", highlight=False)
-    elif kind == "chain":
-        console.print(str(storage.load_chain(file)), highlight=False)
+    elif kind is not None:
+        console.print(str(_load(kind, file)), highlight=False)
     else:
         console.print(_kernel_table(find_kernels(storage.read_checkpoint(file))))
 
@@ -118,6 +121,14 @@ def verify(
     if result.failures:
         raise typer.Exit(1)
     console.print(f"verified: {len(result.layers)} layers, {result.copied} other tensors unchanged", highlight=False)
+
+
+def _load(kind: str, file: Path) -> object:
+    """The one object that a file of this kind holds."""
+    loaders: dict[str, Callable[[Path], object]] = {"chain": ConvTensorTrain.load, "train": TensorTrain.load, "matrix": TensorTrainMatrix.load}
+    if kind not in loaders:
+        raise TensorTrainError(f"{file} is of kind {kind!r}; legal: network, {', '.join(loaders)}")
+    return loaders[kind](file)
 
 
 def _parse_ranks(text: str | None) -> int | list[int] | None:

@@ -6,6 +6,7 @@ as the truncated matrix itself, and divides by no difference of two *kept* singu
 for every input: where there is no gap to divide by, that term is left out.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -92,7 +93,7 @@ def _cut_gram(matrix: Tensor, cap: int, allowed: float | None) -> _Cut | None:
         basis = vectors[:, :rank]
         discarded = float(torch.linalg.vector_norm(matrix - basis @ (basis.mH @ matrix))) ** 2
         optimal = tails[rank] > 32 * noise or discarded <= (64 * _EPS) ** 2 * tails[0]
-        if discarded > allowed if allowed is not None else not optimal:
+        if not optimal if allowed is None else discarded > allowed:
             return None
     return _Cut(vectors, energies.clamp(min=0).sqrt(), noise**0.5, rank, discarded)
 
@@ -126,10 +127,13 @@ class _Subspace(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, matrix: Tensor, cut: _Cut) -> Tensor:
-        ctx.save_for_backward(matrix)
-        ctx.cut = cut
+    def forward(matrix: Tensor, cut: _Cut) -> Tensor:
         return cut.vectors[:, : cut.rank].to(matrix.dtype, copy=True)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, _Cut], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[0])
+        ctx.cut = inputs[1]
 
     @staticmethod
     @once_differentiable
@@ -149,16 +153,19 @@ class _QR(torch.autograd.Function):
     """Reduced QR: `dQ = (1 − QQᴴ) dM R⁺` and `dR = Qᴴ dM` up to a rotation; torch's own needs R invertible."""
 
     @staticmethod
-    def forward(ctx: Any, matrix: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(matrix: Tensor) -> tuple[Tensor, Tensor]:
         q, r = torch.linalg.qr(matrix)
-        ctx.save_for_backward(q, r)
         return q, r
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]) -> None:
+        ctx.save_for_backward(*output)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_q: Tensor, grad_r: Tensor) -> Tensor:
         q, r = ctx.saved_tensors
-        grad = q @ grad_r
+        grad: Tensor = q @ grad_r
         if q.shape[0] > q.shape[1]:
             grad = grad + (grad_q - q @ (q.mH @ grad_q)) @ _pseudo_inverse(r).mH
         return grad
@@ -168,7 +175,7 @@ class _Triangular(torch.autograd.Function):
     """R alone, from blocks of rows: `d(RᴴR) = dMᴴM + MᴴdM`, so `dR = Qᴴ dM` with `Q = M R⁺`."""
 
     @staticmethod
-    def forward(ctx: Any, matrix: Tensor) -> Tensor:
+    def forward(matrix: Tensor) -> Tensor:
         rows, columns = matrix.shape
         blocks = rows // max(16 * columns, 512)
         r = matrix
@@ -176,24 +183,29 @@ class _Triangular(torch.autograd.Function):
             split = blocks * (rows // blocks)
             stacked = torch.linalg.qr(matrix[:split].reshape(blocks, -1, columns), mode="r")[1]
             r = torch.cat([stacked.reshape(-1, columns), matrix[split:]])
-        r = torch.linalg.qr(r, mode="r")[1]
-        ctx.save_for_backward(matrix, r)
-        return r
+        factor: Tensor = torch.linalg.qr(r, mode="r")[1]
+        return factor
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[0], output)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         matrix, r = ctx.saved_tensors
-        return matrix @ (_pseudo_inverse(r) @ grad)
+        grad_matrix: Tensor = matrix @ (_pseudo_inverse(r) @ grad)
+        return grad_matrix
 
 
 def _pseudo_inverse(r: Tensor) -> Tensor:
-    return torch.linalg.pinv(r, rtol=8 * max(r.shape) * torch.finfo(r.dtype).eps)
+    inverse: Tensor = torch.linalg.pinv(r, rtol=8 * max(r.shape) * torch.finfo(r.dtype).eps)
+    return inverse
 
 
 def qr(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """Reduced QR of any matrix, with a backward that is finite for rank-deficient ones as well."""
-    factors: tuple[Tensor, Tensor] = _QR.apply(matrix)
+    factors: tuple[Tensor, Tensor] = _QR.apply(matrix)  # type: ignore[no-untyped-call]
     return factors
 
 
@@ -204,7 +216,7 @@ def triangular_factor(matrix: Tensor) -> Tensor:
     >>> triangular_factor(m).abs()
     tensor([[5.]])
     """
-    factor: Tensor = _Triangular.apply(matrix)
+    factor: Tensor = _Triangular.apply(matrix)  # type: ignore[no-untyped-call]
     return factor
 
 
@@ -212,7 +224,25 @@ def singular_values(matrix: Tensor) -> Tensor:
     """All singular values, in double precision, each to within some ε‖A‖."""
     matrix = matrix.detach().to(_WIDE.get(matrix.dtype, matrix.dtype))
     tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.mH
-    return torch.linalg.svdvals(triangular_factor(tall))
+    values: Tensor = torch.linalg.svdvals(triangular_factor(tall))
+    return values
+
+
+def frobenius_norm(tensor: Tensor) -> float:
+    """Frobenius norm as a number, in double precision, whatever the size of the entries."""
+    tensor = tensor.detach()
+    wide = torch.complex128 if tensor.is_complex() else torch.float64
+    peak = 1.0
+    norm = float(torch.linalg.vector_norm(tensor, dtype=wide).real)
+    if norm == 0 or square_fails(norm):
+        peak = float(torch.linalg.vector_norm(tensor, math.inf)) or 1.0
+        norm = float(torch.linalg.vector_norm(tensor / peak, dtype=wide).real)
+    return peak * norm
+
+
+def square_fails(norm: float) -> bool:
+    """Whether squares of numbers of this size may vanish or overflow in double precision."""
+    return norm > 0 and not 1e-140 < norm < 1e140
 
 
 def randomized_svd(

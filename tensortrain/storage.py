@@ -9,6 +9,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from os import PathLike
@@ -42,10 +43,12 @@ def aside(path: str | PathLike[str]) -> Iterator[Path]:
         if target.is_dir():
             raise IsADirectoryError(21, "it is a folder")
         temporary.touch()
+        mode = temporary.stat().st_mode  # safetensors would leave a file that only its owner can read
     except OSError as error:
         raise TensorTrainError(f"cannot write {target}: {error.strerror}; name a file in a writable folder") from None
     try:
         yield temporary
+        temporary.chmod(mode)
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -63,13 +66,14 @@ def write(path: str | PathLike[str], tensors: Mapping[str, Tensor], header: Mapp
 
 def write_to(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """`write` without the care for half-written files, for use inside `aside`."""
-    # copies, since safetensors refuses tensors that share memory, as tied weights do
-    owned = {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
-    metadata = {"format": "pt", HEADER: json.dumps({"version": VERSION, **header})}
+    metadata = {HEADER: json.dumps({"version": VERSION, **header})}  # one entry: the order of several is random
     try:
+        # copies, since safetensors refuses tensors that share memory, as tied weights do
+        owned = {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
         save_file(owned, path, metadata)
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
-        raise TensorTrainError(f"cannot write {path.name}: {error}") from None
+    except (SafetensorError, KeyError, ValueError, RuntimeError, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise TensorTrainError(f"cannot write these tensors as safetensors: {reason}") from None
 
 
 def read(path: str | PathLike[str]) -> tuple[dict[str, Tensor], Header | None]:
@@ -306,9 +310,10 @@ def _read_torch(path: str | PathLike[str]) -> object:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch names no type for damaged files: EOFError, RuntimeError, struct.error, …
-        if "weights only load failed" in str(error).lower():
+        refused = re.search(r"unsupported GLOBAL:?(?: GLOBAL)? (\S+)", str(error), re.IGNORECASE)
+        if refused:
             raise TensorTrainError(
-                f"cannot read {path}: it holds more than tensors, which only an unsafe load would read;"
+                f"cannot read {path}: it holds more than tensors, {refused[1]}, which only an unsafe load would read;"
                 " save model.state_dict() instead"
             ) from None
         raise TensorTrainError(f"cannot read {path}: truncated, or neither a safetensors nor a torch file") from None

@@ -19,16 +19,13 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
-import opt_einsum
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from tensortrain import checks, storage, tt_arithmetic, tt_functional, tt_svd
+from tensortrain import checks, linalg, tt_arithmetic, tt_checks, tt_functional, tt_output, tt_svd
 from tensortrain.errors import TensorTrainError
 from tensortrain.tt_arithmetic import Index
-
-_DTYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -57,8 +54,16 @@ class TensorTrain:
     error: float | None
 
     def __init__(self, cores: Iterable[Tensor], *, error: float | None = None) -> None:
-        object.__setattr__(self, "cores", _check_cores(cores))
+        object.__setattr__(self, "cores", tt_checks.check_cores(cores))
         object.__setattr__(self, "error", error)
+
+    @classmethod
+    def _of(cls, cores: Iterable[Tensor], error: float | None = None) -> "TensorTrain":
+        """A train of cores that are known to fit: they are not looked at again."""
+        train = cls.__new__(cls)
+        object.__setattr__(train, "cores", tuple(cores))
+        object.__setattr__(train, "error", error)
+        return train
 
     @property
     def order(self) -> int:
@@ -88,7 +93,7 @@ class TensorTrain:
     @property
     def n_parameters(self) -> int:
         """Stored entries, `Σ_l R_{l-1} I_l R_l`."""
-        return tt_svd.count(self.shape, self.ranks)
+        return tt_checks.count(self.shape, self.ranks)
 
     @property
     def dense_parameters(self) -> int:
@@ -138,19 +143,23 @@ class TensorTrain:
         """
         checks.integer("seed", seed, minimum=0)
         tensor = checks.tensor("tensor", tensor)
-        if tensor.dtype not in _DTYPES:
-            raise TensorTrainError(f"tensor has dtype {tensor.dtype}; single or double precision is needed: .float()")
-        limits = tt_svd.check_limits(tensor.shape, ranks=ranks, rtol=rtol, max_parameters=max_parameters, budget=budget)
+        tt_checks.check_precision("tensor", tensor.dtype)
+        caps: dict[str, Any] = {"ranks": ranks, "rtol": rtol, "max_parameters": max_parameters, "budget": budget}
+        limits = tt_checks.check_limits(tensor.shape, **caps)
+        norm = linalg.frobenius_norm(tensor)
+        if linalg.square_fails(norm):
+            unit = cls.decompose(tensor / norm, **caps)
+            return TensorTrain._of((unit * norm).cores, unit.error)
         cores, error = tt_svd.within_limits(
             limits,
             tensor.shape,
             (1, 1),
-            _norm(tensor),
+            norm,
             torch.finfo(tensor.dtype).eps,
-            sweep=lambda caps, allowed: tt_svd.tt_svd(tensor, caps, allowed),
+            sweep=lambda ranks, allowed: tt_svd.tt_svd(tensor, ranks, allowed),
             spectra=lambda: tt_svd.dense_spectra(tensor),
         )
-        return _trusted(cores, error)
+        return TensorTrain._of(cores, error)
 
     @classmethod
     def random(
@@ -173,13 +182,13 @@ class TensorTrain:
         >>> TensorTrain.random((4, 5, 6), 2).ranks
         (1, 2, 2, 1)
         """
-        shape, ranks = _check_shape(shape, ranks)
+        shape, ranks = tt_checks.check_new(shape, ranks, dtype)
         generator = torch.Generator().manual_seed(checks.integer("seed", seed, minimum=0))
         cores = []
         for left, size, right in zip(ranks[:-1], shape, ranks[1:], strict=True):
             core = torch.randn(left, size, right, generator=generator, dtype=dtype) / math.sqrt(right)
             cores.append(core.to(device))
-        return _trusted(cores, None)
+        return TensorTrain._of(cores)
 
     @classmethod
     def zeros(
@@ -194,9 +203,9 @@ class TensorTrain:
         >>> TensorTrain.zeros((4, 5, 6)).n_parameters
         15
         """
-        shape, ranks = _check_shape(shape, ranks)
+        shape, ranks = tt_checks.check_new(shape, ranks, dtype)
         triples = zip(ranks[:-1], shape, ranks[1:], strict=True)
-        return _trusted([torch.zeros(triple, dtype=dtype, device=device) for triple in triples], None)
+        return TensorTrain._of([torch.zeros(triple, dtype=dtype, device=device) for triple in triples])
 
     def reconstruct(self) -> Tensor:
         """The dense tensor of eq. (1), `(I_1, …, I_m)`; `(R_0, I_1, …, I_m, R_m)` unless both ends are 1.
@@ -228,15 +237,7 @@ class TensorTrain:
         Raises:
             TensorTrainError: inputs that do not fit.
         """
-        batched = tt_functional.check_inputs(self.cores, inputs)
-        batch, left, right, *axes = map(opt_einsum.get_symbol, range(3 + self.order))
-        ends = ("", "") if self.ranks[0] == self.ranks[-1] == 1 else (left, right)
-        terms = [ends[0] + "".join(axes) + ends[1]]
-        terms += [batch * (u.dim() - 1) + axis for u, axis in zip(inputs, axes, strict=True)]
-        result = batch * batched + "".join(ends)
-        path = [(0, self.order)] + [(l, l + 1) for l in range(self.order - 2, -1, -1)]  # the last axis first
-        dense: Tensor = opt_einsum.contract(f"{','.join(terms)}->{result}", self.reconstruct(), *inputs, optimize=path)
-        return dense
+        return tt_functional.tt_evaluate_dense(self.cores, inputs)
 
     def macs(self) -> int:
         """Multiplications of `evaluate` for one sample, `Σ_l R_{l-1} I_l R_l + R_0 Σ_{l ≥ 2} R_{l-1} R_l`."""
@@ -267,22 +268,25 @@ class TensorTrain:
         >>> (train + train).round(rtol=1e-10).ranks
         (1, 2, 2, 1)
         """
-        _check_precision(self)
+        tt_checks.check_precision("the train", self.dtype)
         ends = self.ranks[0], self.ranks[-1]
-        limits = tt_svd.check_limits(
-            self.shape, ends, ranks=ranks, rtol=rtol, max_parameters=max_parameters, budget=budget
-        )
+        caps: dict[str, Any] = {"ranks": ranks, "rtol": rtol, "max_parameters": max_parameters, "budget": budget}
+        limits = tt_checks.check_limits(self.shape, ends, **caps)
         factors = tt_svd.right_factors(self.cores)
+        norm = linalg.frobenius_norm(factors[0])
+        if linalg.square_fails(norm):
+            unit = TensorTrain._of([self.cores[0] / norm, *self.cores[1:]]).round(**caps)
+            return TensorTrain._of((unit * norm).cores, unit.error)
         cores, error = tt_svd.within_limits(
             limits,
             self.shape,
             ends,
-            _norm(factors[0]),
+            norm,
             torch.finfo(self.dtype).eps,
-            sweep=lambda caps, allowed: tt_svd.tt_round(self.cores, factors, caps, allowed),
+            sweep=lambda ranks, allowed: tt_svd.tt_round(self.cores, factors, ranks, allowed),
             spectra=lambda: tt_svd.train_spectra(self.cores, factors),
         )
-        return _trusted(cores, error)
+        return TensorTrain._of(cores, error)
 
     def orthogonalize(self, center: int) -> "TensorTrain":
         """The same tensor, its cores before `center` left-orthogonal, those after it right-orthogonal.
@@ -295,10 +299,10 @@ class TensorTrain:
         Raises:
             TensorTrainError: a center outside that.
         """
-        _check_precision(self)
+        tt_checks.check_precision("the train", self.dtype)
         if checks.integer("center", center, minimum=0) >= self.order:
             raise TensorTrainError(f"center = {center} is no core of {self.order}; legal: 0 … {self.order - 1}")
-        return _trusted(tt_arithmetic.orthogonalize(self.cores, center), self.error)
+        return TensorTrain._of(tt_arithmetic.orthogonalize(self.cores, center), self.error)
 
     def inner(self, other: "TensorTrain") -> Tensor:
         """`Σ conj(self) · other` over all entries, a 0-d tensor.
@@ -314,13 +318,14 @@ class TensorTrain:
 
     def norm(self) -> Tensor:
         """Frobenius norm, a real 0-d tensor, from orthogonal factors: accurate after cancellation, too."""
-        _check_precision(self)
-        return torch.linalg.vector_norm(tt_svd.right_factors(self.cores)[0])
+        tt_checks.check_precision("the train", self.dtype)
+        norm: Tensor = torch.linalg.vector_norm(tt_svd.right_factors(self.cores)[0])
+        return norm
 
     def __add__(self, other: "TensorTrain") -> "TensorTrain":
         if not isinstance(other, TensorTrain):
             return NotImplemented
-        return _trusted(tt_arithmetic.add(self.cores, self._matching(other).cores), None)
+        return TensorTrain._of(tt_arithmetic.add(self.cores, self._matching(other).cores))
 
     def __sub__(self, other: "TensorTrain") -> "TensorTrain":
         return self + -other if isinstance(other, TensorTrain) else NotImplemented
@@ -331,15 +336,17 @@ class TensorTrain:
     def __mul__(self, other: "TensorTrain | complex | Tensor") -> "TensorTrain":
         """With a number or 0-d tensor the scalar product, with a train the elementwise (Hadamard) product."""
         if isinstance(other, TensorTrain):
-            return _trusted(tt_arithmetic.hadamard(self.cores, self._matching(other).cores), None)
-        if isinstance(other, Tensor) and other.dim() > 0 or not isinstance(other, Tensor | numbers.Complex):
+            return TensorTrain._of(tt_arithmetic.hadamard(self.cores, self._matching(other).cores))
+        if (isinstance(other, Tensor) and other.dim() > 0) or not isinstance(other, Tensor | numbers.Complex):
             return NotImplemented
         if not cmath.isfinite(complex(other)):
             raise TensorTrainError(f"the factor {other} is not finite")
         first = self.cores[0] * other
-        return _trusted([first, *(core.to(first.dtype) for core in self.cores[1:])], None)
+        return TensorTrain._of([first, *(core.to(first.dtype) for core in self.cores[1:])])
 
     __rmul__ = __mul__
+
+    __iter__ = None  # indexing alone would make trains iterable
 
     def __getitem__(self, index: Index | tuple[Index, ...]) -> "TensorTrain | Tensor":
         """`train[i, j, …]`: integers contract their axis, slices and an ellipsis keep it.
@@ -358,11 +365,11 @@ class TensorTrain:
         selected = tt_arithmetic.select(self.cores, index if isinstance(index, tuple) else (index,))
         if isinstance(selected, Tensor):
             return selected.reshape(()) if selected.numel() == 1 else selected
-        return _trusted(selected, None)
+        return TensorTrain._of(selected)
 
     def to(self, *args: Any, **kwargs: Any) -> "TensorTrain":
         """The train on another device or in another dtype, as `Tensor.to`; the error stays."""
-        return _trusted([core.to(*args, **kwargs) for core in self.cores], self.error)
+        return TensorTrain._of([core.to(*args, **kwargs) for core in self.cores], self.error)
 
     def to_tensorly(self) -> Any:
         """A `tensorly.tt_tensor.TTTensor` of the same cores; TensorLy needs its PyTorch backend to work on it.
@@ -381,11 +388,11 @@ class TensorTrain:
     @classmethod
     def from_tensorly(cls, factors: Iterable[Any]) -> "TensorTrain":
         """A train from a `TTTensor`, or from any sequence of its factors as tensors or NumPy arrays."""
-        return cls([torch.as_tensor(factor) for factor in factors])
+        return cls([factor if isinstance(factor, Tensor) else torch.tensor(factor) for factor in factors])
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the cores and the error to a safetensors file, aside first and then renamed."""
-        save_cores(path, "train", self.cores, self.error)
+        tt_output.save_cores(path, "train", self.cores, self.error)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> "TensorTrain":
@@ -394,20 +401,11 @@ class TensorTrain:
         Raises:
             TensorTrainError: a file that cannot be read or holds something else.
         """
-        cores, error = load_cores(path, "train")
+        cores, error = tt_output.load_cores(path, "train")
         return cls(cores, error=error)
 
     def __repr__(self) -> str:
-        share = self.n_parameters / self.dense_parameters
-        lines = [
-            f"TensorTrain of shape {'×'.join(map(str, self.shape))}, {str(self.dtype).removeprefix('torch.')}",
-            f"  ranks       {self.ranks}",
-            f"  parameters  {self.n_parameters:,} of {self.dense_parameters:,} ({share:.2%}, {1 / share:.1f}× fewer)",
-            f"  MACs        {self.macs():,} sequential, {self.dense_macs():,} dense, for each evaluation",
-        ]
-        if self.error is not None:
-            lines.append(f"  error       {self.error:.4g} relative (Frobenius)")
-        return "\n".join(lines)
+        return tt_output.describe(f"TensorTrain of shape {'×'.join(map(str, self.shape))}", self)
 
     def _matching(self, other: "TensorTrain") -> "TensorTrain":
         """`other`, if it can be combined with this train."""
@@ -421,79 +419,10 @@ class TensorTrain:
         return other
 
 
-def _trusted(cores: Iterable[Tensor], error: float | None) -> TensorTrain:
-    """A train of cores that are known to fit: they are not looked at again."""
-    train = TensorTrain.__new__(TensorTrain)
-    object.__setattr__(train, "cores", tuple(cores))
-    object.__setattr__(train, "error", error)
-    return train
-
-
-def _check_cores(cores: Iterable[Tensor]) -> tuple[Tensor, ...]:
-    checked = tuple(checks.tensor(f"cores[{l}]", core, min_dim=3) for l, core in enumerate(cores))
-    if not checked:
-        raise TensorTrainError("cores is empty; at least one core is needed")
-    for l, core in enumerate(checked):
-        if core.dim() != 3:
-            raise TensorTrainError(f"cores[{l}] has shape {tuple(core.shape)}; (R_{l}, I_{l + 1}, R_{l + 1}) is needed")
-        if core.dtype != checked[0].dtype or core.device != checked[0].device:
-            raise TensorTrainError(
-                f"cores[{l}] is {core.dtype} on {core.device}, cores[0] {checked[0].dtype} on {checked[0].device};"
-                " all must agree: use .to()"
-            )
-        if l and core.shape[0] != checked[l - 1].shape[2]:
-            raise TensorTrainError(
-                f"cores[{l}] begins with rank {core.shape[0]}, cores[{l - 1}] ends with {checked[l - 1].shape[2]};"
-                " neighbours must share their rank"
-            )
-    return checked
-
-
-def _check_shape(shape: Sequence[int], ranks: int | Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Shape and all ranks, boundary ranks of 1 included."""
-    sizes = checks.per_axis("shape", shape, len(shape))
-    if not sizes:
-        raise TensorTrainError("shape is empty; at least one axis is needed")
-    return sizes, (1, *checks.per_axis("ranks", ranks, len(sizes) - 1), 1)
-
-
-def _check_precision(train: TensorTrain) -> None:
-    if train.dtype not in _DTYPES:
-        raise TensorTrainError(
-            f"the train has dtype {train.dtype}; single or double precision is needed: .to(torch.float32)"
-        )
-
-
-def _norm(tensor: Tensor) -> float:
-    wide = torch.float64 if tensor.dtype in (torch.float32, torch.float64) else torch.complex128
-    return float(torch.linalg.vector_norm(tensor.detach(), dtype=wide).real)
-
-
-def save_cores(path: str | PathLike[str], kind: str, cores: Sequence[Tensor], error: float | None) -> None:
-    """Write cores to a safetensors file; complex ones as pairs of real numbers, since it has no complex128."""
-    is_complex = cores[0].is_complex()
-    stored = [torch.view_as_real(core.detach().resolve_conj()) if is_complex else core for core in cores]
-    header = {"kind": kind, "complex": is_complex, "error": error}
-    storage.write(path, {f"cores.{l}": core for l, core in enumerate(stored)}, header)
-
-
-def load_cores(path: str | PathLike[str], kind: str) -> tuple[list[Tensor], float | None]:
-    """The cores and the error that `save_cores` wrote.
-
-    Raises:
-        TensorTrainError: a file that cannot be read or holds something else.
-    """
-    tensors, header = storage.read(path)
-    header = storage.expect(path, header, kind)
-    try:
-        cores = [tensors[f"cores.{l}"] for l in range(len(tensors))]
-        return [torch.view_as_complex(core) if header["complex"] else core for core in cores], header["error"]
-    except KeyError as error:
-        raise TensorTrainError(f"{path} has no {error.args[0]!r}; the file is damaged") from None
-
-
 pytree.register_pytree_node(
     TensorTrain,
     lambda train: (list(train.cores), None),
-    lambda cores, _: _trusted(cores, None),
+    lambda cores, _: TensorTrain._of(cores),
+    serialized_type_name="tensortrain.TensorTrain",
+    flatten_with_keys_fn=lambda train: ([(pytree.SequenceKey(l), core) for l, core in enumerate(train.cores)], None),
 )

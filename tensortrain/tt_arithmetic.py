@@ -60,7 +60,7 @@ def _left_orthogonal(cores: Sequence[Tensor], steps: int) -> list[Tensor]:
     done = list(cores)
     for l in range(steps):
         q, r = qr(done[l].flatten(0, 1))
-        done[l] = q.unflatten(0, done[l].shape[:2])
+        done[l] = q.reshape(*done[l].shape[:2], -1)
         done[l + 1] = torch.tensordot(r, done[l + 1], 1)
     return done
 
@@ -99,8 +99,9 @@ def _expand(index: Sequence[Index], order: int) -> list[int | slice]:
             f"index {tuple(index)} does not fit {order} axes: at most one entry each and one ellipsis"
         )
     at = next(i for i, item in enumerate(given) if item is ...)
-    filled = given[:at] + [slice(None)] * missing + given[at + 1 :]
-    for axis, item in enumerate(filled):
+    filled: list[int | slice] = []
+    for axis, item in enumerate(given[:at] + [slice(None)] * missing + given[at + 1 :]):
         if isinstance(item, bool) or not isinstance(item, slice | numbers.Integral):
             raise TensorTrainError(f"index[{axis}] is a {type(item).__name__}; an int or a slice is needed")
+        filled.append(item)
     return filled

@@ -8,9 +8,11 @@
 | T of eq. (1) | `tt_reconstruct(cores)` |
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 
+import opt_einsum
 import torch
 from torch import Tensor
 
@@ -45,12 +47,27 @@ def tt_evaluate(cores: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor:
     batched = check_inputs(cores, inputs)
     value: Tensor | None = None
     for core, u in zip(cores, inputs, strict=True):
-        left, size, right = core.shape
-        step = (u @ core.transpose(0, 1).reshape(size, left * right)).unflatten(-1, (left, right))
+        step = torch.tensordot(u, core, ([-1], [1]))
         value = step if value is None else value @ step
     assert value is not None
     if value.shape[-2:] == (1, 1):
         value = value.flatten(-3) if batched else value.reshape(())
+    return value
+
+
+def tt_evaluate_dense(cores: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor:
+    """Eq. (2), `v = Σ T[i_1, …, i_m] u(1)[i_1] ⋯ u(m)[i_m]` from the dense tensor; arguments as of `tt_evaluate`.
+
+    Cost: beyond the reconstruction `R_0 R_m Σ_l I_1 ⋯ I_l` multiplications for each sample.
+    """
+    batched, order = check_inputs(cores, inputs), len(cores)
+    batch, left, right, *axes = map(opt_einsum.get_symbol, range(3 + order))
+    ends = (left, right) if cores[0].shape[0] * cores[-1].shape[2] > 1 else ("", "")
+    terms = [ends[0] + "".join(axes) + ends[1]]
+    terms += [batch * (u.dim() - 1) + axis for u, axis in zip(inputs, axes, strict=True)]
+    path = [(0, order)] + [(l, l + 1) for l in range(order - 2, -1, -1)]  # the last axis first
+    equation = f"{','.join(terms)}->{batch * batched}{''.join(ends)}"
+    value: Tensor = opt_einsum.contract(equation, tt_reconstruct(cores), *inputs, optimize=path)
     return value
 
 
@@ -80,7 +97,7 @@ def evaluate_macs(shape: Sequence[int], ranks: Sequence[int]) -> int:
     >>> evaluate_macs((2, 4), (1, 3, 1))   # 1·2·3 + 3·4·1, then 1·3·1 for v(1) v(2)
     21
     """
-    pairs = list(zip(ranks[:-1], ranks[1:], strict=True))
+    pairs = list(itertools.pairwise(ranks))
     contracted = sum(left * size * right for (left, right), size in zip(pairs, shape, strict=True))
     return contracted + ranks[0] * sum(left * right for left, right in pairs[1:])
 

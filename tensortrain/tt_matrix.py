@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from tensortrain import checks, tt_functional
+from tensortrain import checks, tt_checks, tt_functional, tt_output
 from tensortrain.errors import TensorTrainError
-from tensortrain.tensor_train import TensorTrain, load_cores, save_cores
+from tensortrain.tensor_train import TensorTrain
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -50,6 +50,14 @@ class TensorTrainMatrix:
             raise TensorTrainError(f"ranks = {train.ranks}: the first and the last must be 1")
         object.__setattr__(self, "cores", given)
         object.__setattr__(self, "error", error)
+
+    @classmethod
+    def _of(cls, cores: Iterable[Tensor], error: float | None = None) -> "TensorTrainMatrix":
+        """A TT-matrix of cores that are known to fit: they are not looked at again."""
+        matrix = cls.__new__(cls)
+        object.__setattr__(matrix, "cores", tuple(cores))
+        object.__setattr__(matrix, "error", error)
+        return matrix
 
     @property
     def order(self) -> int:
@@ -99,9 +107,7 @@ class TensorTrainMatrix:
     @property
     def train(self) -> TensorTrain:
         """The train over merged axes `O_l · I_l`, in which a TT-matrix is a tensor of order m."""
-        return pytree.tree_unflatten(
-            [core.flatten(1, 2) for core in self.cores], pytree.tree_structure(TensorTrain.zeros([1] * self.order))
-        )
+        return TensorTrain._of([core.flatten(1, 2) for core in self.cores], self.error)
 
     @classmethod
     def decompose(
@@ -187,11 +193,13 @@ class TensorTrainMatrix:
             return NotImplemented
         if other.dim() not in (1, 2) or other.shape[0] != self.shape[1]:
             raise TensorTrainError(
-                f"the right operand has shape {tuple(other.shape)}; ({self.shape[1]},) or ({self.shape[1]}, batch) is needed"
+                f"the right operand has shape {tuple(other.shape)};"
+                f" ({self.shape[1]},) or ({self.shape[1]}, batch) is needed"
             )
         if other.dtype != self.dtype or other.device != self.device:
             raise TensorTrainError(
-                f"the right operand is {other.dtype} on {other.device}, the cores {self.dtype} on {self.device}; use .to()"
+                f"the right operand is {other.dtype} on {other.device}, the cores {self.dtype} on {self.device};"
+                " use .to()"
             )
         product = tt_functional.tt_matvec(self.cores, other.reshape(self.shape[1], -1))
         return product.reshape(self.shape[0], *other.shape[1:])
@@ -224,11 +232,11 @@ class TensorTrainMatrix:
 
     def to(self, *args: Any, **kwargs: Any) -> "TensorTrainMatrix":
         """The matrix on another device or in another dtype, as `Tensor.to`; the error stays."""
-        return _trusted([core.to(*args, **kwargs) for core in self.cores], self.error)
+        return TensorTrainMatrix._of([core.to(*args, **kwargs) for core in self.cores], self.error)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the cores and the error to a safetensors file, aside first and then renamed."""
-        save_cores(path, "matrix", self.cores, self.error)
+        tt_output.save_cores(path, "matrix", self.cores, self.error)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> "TensorTrainMatrix":
@@ -237,33 +245,23 @@ class TensorTrainMatrix:
         Raises:
             TensorTrainError: a file that cannot be read or holds something else.
         """
-        cores, error = load_cores(path, "matrix")
+        cores, error = tt_output.load_cores(path, "matrix")
         return cls(cores, error=error)
 
     def __repr__(self) -> str:
         rows, columns = ("·".join(map(str, sizes)) for sizes in (self.out_shape, self.in_shape))
-        train = repr(self.train if self.error is None else TensorTrain(self.train.cores, error=self.error))
-        return f"TensorTrainMatrix of {rows} rows and {columns} columns, a " + train
-
-
-def _trusted(cores: Iterable[Tensor], error: float | None) -> TensorTrainMatrix:
-    """A TT-matrix of cores that are known to fit: they are not looked at again."""
-    matrix = TensorTrainMatrix.__new__(TensorTrainMatrix)
-    object.__setattr__(matrix, "cores", tuple(cores))
-    object.__setattr__(matrix, "error", error)
-    return matrix
+        return tt_output.describe(f"TensorTrainMatrix of {rows} rows and {columns} columns", self)
 
 
 def _split(train: TensorTrain, out_shape: Sequence[int], in_shape: Sequence[int]) -> TensorTrainMatrix:
     """The TT-matrix of a train over merged axes."""
     triples = zip(train.cores, out_shape, in_shape, strict=True)
-    return _trusted([core.unflatten(1, (o, i)) for core, o, i in triples], train.error)
+    return TensorTrainMatrix._of([core.reshape(core.shape[0], o, i, -1) for core, o, i in triples], train.error)
 
 
 def _check_shapes(out_shape: Sequence[int], in_shape: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    rows = checks.per_axis("out_shape", out_shape, len(out_shape))
-    columns = checks.per_axis("in_shape", in_shape, len(in_shape))
-    if not rows or len(rows) != len(columns):
+    rows, columns = tt_checks.check_sizes("out_shape", out_shape), tt_checks.check_sizes("in_shape", in_shape)
+    if len(rows) != len(columns):
         raise TensorTrainError(
             f"out_shape = {rows} and in_shape = {columns} must have the same length, one entry for each core"
         )
@@ -273,5 +271,7 @@ def _check_shapes(out_shape: Sequence[int], in_shape: Sequence[int]) -> tuple[tu
 pytree.register_pytree_node(
     TensorTrainMatrix,
     lambda matrix: (list(matrix.cores), None),
-    lambda cores, _: _trusted(cores, None),
+    lambda cores, _: TensorTrainMatrix._of(cores),
+    serialized_type_name="tensortrain.TensorTrainMatrix",
+    flatten_with_keys_fn=lambda matrix: ([(pytree.SequenceKey(l), core) for l, core in enumerate(matrix.cores)], None),
 )

@@ -6,7 +6,6 @@ its cuts discarded, and at most m - 1 times that of the best train of the same r
 
 import itertools
 import math
-import numbers
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ from torch import Tensor
 from tensortrain.checks import Limits
 from tensortrain.errors import TensorTrainError
 from tensortrain.linalg import singular_values, triangular_factor, truncate
+from tensortrain.tt_checks import count
 
 
 class Sweep(NamedTuple):
@@ -23,86 +23,6 @@ class Sweep(NamedTuple):
 
     cores: list[Tensor]
     discarded: float
-
-
-def useful_ranks(shape: Sequence[int], ends: tuple[int, int] = (1, 1)) -> tuple[int, ...]:
-    """The largest useful rank of each bond: `min(R_0 I_1 ⋯ I_l, I_{l+1} ⋯ I_m R_m)`, l = 1 … m - 1.
-
-    >>> useful_ranks((4, 10, 10, 4))
-    (4, 40, 4)
-    """
-    return tuple(min(ends[0] * math.prod(shape[:l]), math.prod(shape[l:]) * ends[1]) for l in range(1, len(shape)))
-
-
-def check_limits(
-    shape: Sequence[int],
-    ends: tuple[int, int] = (1, 1),
-    *,
-    ranks: int | Sequence[int] | None,
-    rtol: float | None,
-    max_parameters: int | None,
-    budget: float | None,
-) -> Limits:
-    """The limits of a train of this shape, `ranks` filled in for every bond.
-
-    One int is a cap for all bonds, clipped to what each can use. A tuple is taken as it is.
-
-    Raises:
-        TensorTrainError: an argument out of range, a rank above the largest useful one (an int: above that
-            of every bond; an entry: above what the other entries leave useful), or fewer parameters
-            than ranks of 1 need.
-    """
-    useful = useful_ranks(shape, ends)
-    limits = Limits.of(
-        bonds=len(useful),
-        dense_parameters=ends[0] * math.prod(shape) * ends[1],
-        ranks=ranks,
-        rtol=rtol,
-        max_parameters=max_parameters,
-        budget=budget,
-    )
-    caps = useful
-    if isinstance(ranks, numbers.Integral):
-        if useful and ranks > max(useful):
-            raise TensorTrainError(
-                f"ranks = {ranks} exceeds {max(useful)}, the largest useful rank of any bond for shape {tuple(shape)}"
-            )
-        caps = tuple(min(int(ranks), u) for u in useful)
-    elif limits.ranks is not None:
-        caps = limits.ranks
-        for l, (rank, most) in enumerate(zip(caps, _feasible(shape, ends, caps), strict=True)):
-            if rank > most:
-                raise TensorTrainError(
-                    f"ranks[{l}] = {rank} exceeds {most}, the largest useful rank there for shape {tuple(shape)}"
-                    f" with the other ranks of {caps}"
-                )
-    smallest = count(shape, (ends[0], *(1 for _ in useful), ends[1]))
-    if limits.parameters is not None and limits.parameters < smallest:
-        given = f"budget = {budget}" if budget is not None else f"max_parameters = {max_parameters}"
-        raise TensorTrainError(
-            f"{given} allows {limits.parameters} parameters; a train of shape {tuple(shape)} has at least {smallest}"
-        )
-    return Limits(caps, limits.rtol, limits.parameters)
-
-
-def _feasible(shape: Sequence[int], ends: tuple[int, int], caps: Sequence[int]) -> list[int]:
-    """For each bond the largest rank that the caps on the bonds to its left and right leave useful."""
-    left, right = [ends[0]], [ends[1]]
-    for size, cap in zip(shape, caps, strict=False):
-        left.append(min(cap, left[-1] * size))
-    for size, cap in zip(reversed(shape), reversed(caps), strict=False):
-        right.append(min(cap, right[-1] * size))
-    right.reverse()
-    return [min(left[l] * shape[l], shape[l + 1] * right[l + 1]) for l in range(len(caps))]
-
-
-def count(shape: Sequence[int], ranks: Sequence[int]) -> int:
-    """Entries of the cores, `Σ_l R_{l-1} I_l R_l`.
-
-    >>> count((2, 4), (1, 3, 1))
-    18
-    """
-    return sum(a * size * b for a, size, b in zip(ranks[:-1], shape, ranks[1:], strict=True))
 
 
 def tt_svd(tensor: Tensor, caps: Sequence[int], allowed: float | None) -> Sweep:
@@ -161,7 +81,7 @@ def tt_round(cores: Sequence[Tensor], factors: Sequence[Tensor], caps: Sequence[
         flat = rest.flatten(0, 1)
         weighted = (factors[bond].mT @ flat.mT).mT  # in this layout its long side needs no copy to be factorised
         basis, discarded = truncate(weighted, caps[bond - 1], share)
-        rounded.append(basis.unflatten(0, rest.shape[:2]))
+        rounded.append(basis.reshape(*rest.shape[:2], -1))
         rest = torch.tensordot(basis.mH @ flat, cores[bond], 1)
         spent += discarded
     return Sweep([core.contiguous() for core in (*rounded, rest)], spent)

@@ -25,13 +25,9 @@ def chain(**known):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("transposed", [False, True])
 def test_chain_round_trip(tmp_path, dtype, transposed):
-    cores = [normal(0, 4, 1, 3).to(dtype), normal(1, 6, 2, 3).to(dtype)]
-    groups = (2, 1)
-    if transposed:
-        cores, groups = [normal(0, 4, 1, 3).to(dtype), normal(1, 6, 2, 3).to(dtype)], (2, 2)
-    saved = ConvTensorTrain(
-        cores, groups=groups, transposed=transposed, error=0.25, upper_bound=0.5, lower_bound=1e-17
-    )
+    shapes, groups = ([(4, 1, 3), (2, 3, 3)], (2, 1)) if not transposed else ([(4, 1, 3), (6, 2, 3)], (2, 2))
+    cores = [normal(l, *shape).to(dtype) for l, shape in enumerate(shapes)]
+    saved = ConvTensorTrain(cores, groups=groups, transposed=transposed, error=0.25, upper_bound=0.5, lower_bound=1e-17)
     saved.save(tmp_path / "chain.safetensors")
     loaded = ConvTensorTrain.load(tmp_path / "chain.safetensors")
     assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(loaded.cores, saved.cores, strict=True))
@@ -66,10 +62,15 @@ def test_files_are_as_readable_as_others(tmp_path):
 def test_an_interrupted_write_leaves_the_old_file(tmp_path, error):
     path = tmp_path / "out.safetensors"
     path.write_text("old")
-    with pytest.raises(error), storage.aside(path) as temporary:
-        temporary.write_text("half")
-        assert path.read_text() == "old"
-        raise error
+
+    def write():
+        with storage.aside(path) as temporary:
+            temporary.write_text("half")
+            assert path.read_text() == "old"
+            raise error
+
+    with pytest.raises(error):
+        write()
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["out.safetensors"]
 
@@ -182,9 +183,10 @@ def test_no_pickle_is_executed(tmp_path, monkeypatch, content, old_format):
     [
         (b"", "truncated"),
         (b"no checkpoint at all", "truncated"),
-        (pickle.dumps({"a": 1}), "cannot read"),
+        (pickle.dumps({"a": 1}), "cannot read|no tensors"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_files_that_are_no_checkpoint(tmp_path, content, message):
     (tmp_path / "net.pt").write_bytes(content)
     with pytest.raises(TensorTrainError, match=message):

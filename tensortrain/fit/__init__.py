@@ -13,7 +13,7 @@
 | `auto` | choice of the format |
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,9 +26,12 @@ from tensortrain.fit.auto import best_format
 from tensortrain.fit.kernel import Kernel
 from tensortrain.fit.progress import Ticker
 from tensortrain.fit.ranks import Growth, largest_useful
-from tensortrain.fit.solve import Fit, solve
+from tensortrain.fit.solve import Fit, floor, solve
+from tensortrain.fit.task import Task
 
 __all__ = ["Fitted", "decompose"]
+
+PROBE = 0.25  # fraction of the dense parameters
 
 
 @dataclass(frozen=True)
@@ -76,24 +79,30 @@ def decompose(
         max_parameters=max_parameters,
         budget=budget,
     )
-    if auto and (limits.ranks is not None or limits.parameters is None):
+    if auto and limits.ranks is not None:
         raise TensorTrainError(
-            'kernel_sizes="auto" chooses ranks within budget or max_parameters; give one of these and no ranks,'
-            " or name the kernel_sizes"
+            f'ranks = {ranks} with kernel_sizes="auto", which chooses them; give a budget alone, or name the kernel_sizes'
         )
     with torch.no_grad(), Ticker(progress) as tick:
+        task = Task(seed, (limits.rtol or 0.0) * (1 - 1e-6), tick)
+        found = None
         if form is None:
-            found = best_format(kernel, limits, seed=seed, tick=tick)
-        else:
+            # a tolerance alone does not say at which size formats should be compared
+            parameters = limits.parameters or max(1, round(PROBE * kernel.dense_parameters))
+            found = best_format(kernel, parameters, task)
+            form = found.form
+        if found is None or limits.rtol is not None:
             growth = Growth(form, kernel, rank_caps(form, kernel, limits.ranks))
-            found = within_limits(kernel, growth, limits, seed=seed, tick=tick)
+            found = within_limits(kernel, growth, limits, task)
     cores, total_groups, error = kernel.finish(found.cores, found.groups)
     if limits.rtol is not None and error > limits.rtol + 4 * torch.finfo(kernel.dtype).eps:
         raise TensorTrainError(
             f"rtol = {limits.rtol:g} is not reached within the given ranks or budget: achieved {error:.4g} with ranks"
             f" {tuple(r * kernel.conv_groups for r in found.ranks)}; raise them, or the tolerance"
         )
-    return Fitted(cores, total_groups, error, max(found.upper_bound, error), min(found.lower_bound(kernel), error))
+    return Fitted(
+        cores, total_groups, error, max(found.upper_bound, error), min(floor(kernel, found.form, found.ranks), error)
+    )
 
 
 def rank_caps(form: formats.Format, kernel: Kernel, wanted: tuple[int, ...] | None) -> tuple[int, ...]:
@@ -123,30 +132,20 @@ def rank_caps(form: formats.Format, kernel: Kernel, wanted: tuple[int, ...] | No
     return tuple(min(rank // g, most) for rank, most in zip(wanted, useful, strict=True))
 
 
-def within_limits(kernel: Kernel, growth: Growth, limits: Limits, *, seed: int, tick: Callable[[], None]) -> Fit:
+def within_limits(kernel: Kernel, growth: Growth, limits: Limits, task: Task) -> Fit:
     """The smallest chain of one format found to reach the tolerance; without a tolerance the caps are used up."""
-    target = 0.0 if limits.rtol is None else limits.rtol
     largest = growth.largest_within(limits.parameters)
-
-    def fit(ranks: tuple[int, ...]) -> Fit:
-        return solve(kernel, growth.form, ranks, seed=seed, target=target * (1 - 1e-6), tick=tick)
-
     if limits.rtol is None:
-        return fit(largest)
+        return solve(kernel, growth.form, largest, task)
     steps = [ranks for ranks in growth.path() if all(r <= most for r, most in zip(ranks, largest, strict=True))]
-    if steps[-1] != largest:
-        steps.append(largest)
-    low, high = 0, len(steps) - 1
-    best = None
-    while low < high:  # the error falls along the path, so bisect; a chain below the lower bound needs no fit
+    low, high, best = 0, len(steps) - 1, None
+    while low < high:  # the error falls along the path; a chain below its lower bound needs no fit
         middle = (low + high) // 2
-        ranks = steps[middle]
-        probe = Fit(growth.form, ranks, [], (), 1.0, 1.0)
-        tried = fit(ranks) if probe.lower_bound(kernel) <= target else None
-        if tried is not None and tried.error <= target:
-            best, high = tried, middle
+        found = None
+        if floor(kernel, growth.form, steps[middle]) <= limits.rtol:
+            found = solve(kernel, growth.form, steps[middle], task)
+        if found is not None and found.error <= limits.rtol:
+            best, high = found, middle
         else:
             low = middle + 1
-    if best is None or best.ranks != steps[high]:
-        best = fit(steps[high])
-    return best
+    return best if best is not None and best.ranks == steps[high] else solve(kernel, growth.form, largest, task)

@@ -1,12 +1,72 @@
-"""Choice of core sizes, groups and ranks for a parameter budget: the best of all formats, never worse than one of them."""
+"""Choice of core sizes, groups and ranks: the best of all formats at a budget, so never worse than one of them."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import replace
 
-from tensortrain.checks import Limits
+from tensortrain import formats
 from tensortrain.errors import TensorTrainError
 from tensortrain.fit.kernel import Kernel
-from tensortrain.fit.solve import Fit
+from tensortrain.fit.ranks import Growth, largest_useful
+from tensortrain.fit.solve import Fit, floor, solve
+from tensortrain.fit.task import Task
+
+Axes = tuple[int, ...]
+
+EXTRA = 2.0  # effort of the second fit of the best formats
 
 
-def best_format(kernel: Kernel, limits: Limits, *, seed: int, tick: Callable[[], None]) -> Fit:
-    raise TensorTrainError("auto: not yet")
+def candidates(size: Axes) -> Iterator[formats.Format]:
+    """The formats worth trying for a kernel of `size`, those that win most often first."""
+    one = (1,) * len(size)
+    yield formats.chain([size], size, "dense")
+    if size == one:
+        yield formats.chain([one, one], size, "low rank")
+        return
+    yield formats.depthwise(size)
+    if sum(k > 1 for k in size) > 1:
+        yield formats.cp(size)
+        yield formats.separable(size)
+        yield formats.tt4(size)
+    for outputs, inputs in ((2, 2), (2, 1), (1, 2)):
+        yield formats.block_term(size, outputs, inputs)
+    yield formats.tucker2(size)
+    yield formats.chain([one, size], size, "1×1 | K×K")
+    yield formats.chain([size, one], size, "K×K | 1×1")
+    halves = [tuple((k + 1) // 2 for k in size), tuple(k - (k + 1) // 2 + 1 for k in size)]
+    squares = {formats.chain(halves, size, "cttd").kernel_sizes: None}
+    squares[formats.cttd(size, 2 if max(size) < 4 else 3).kernel_sizes] = None
+    for sizes in squares:
+        if 1 < len(sizes) <= 4:
+            yield formats.chain(sizes, size, "cttd")
+            yield formats.chain([one, *sizes, one], size, "cttd with 1×1 ends")
+
+
+def best_format(kernel: Kernel, parameters: int, task: Task) -> Fit:
+    """The chain of least error among all candidate formats within a number of parameters.
+
+    A format whose lower bound exceeds the best error so far cannot win and is not fitted. The two best are fitted
+    again, with other random numbers and more effort.
+
+    Raises:
+        TensorTrainError: no format has a chain that small.
+    """
+    fits: list[Fit] = []
+    smallest = kernel.dense_parameters
+    for form in candidates(kernel.size):
+        growth = Growth(form, kernel, largest_useful(form, kernel))
+        need = growth.n_parameters(growth.ranks(growth.smallest))
+        smallest = min(smallest, need)
+        if need > parameters:
+            continue
+        ranks = growth.largest_within(parameters)
+        if not fits or floor(kernel, form, ranks) < fits[0].error:
+            fits = sorted([*fits, solve(kernel, form, ranks, task)], key=lambda fit: fit.error)
+            if fits[0].error <= task.target:
+                return fits[0]
+    if not fits:
+        raise TensorTrainError(
+            f"the budget of {parameters} parameters is below the smallest chain of any format, {smallest} of"
+            f" {kernel.dense_parameters} dense ones; raise it"
+        )
+    again = replace(task, seed=task.seed + 1, effort=task.effort * EXTRA)
+    return min([*fits, *(solve(kernel, fit.form, fit.ranks, again) for fit in fits[:2])], key=lambda fit: fit.error)

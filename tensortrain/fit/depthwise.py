@@ -6,17 +6,19 @@ into blocks that cancel each other; a ridge that decays in stages prevents it, a
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from tensortrain.fit.spectral import cholesky
+from tensortrain.fit.task import Task
 from tensortrain.formats import Format
 
 Axes = tuple[int, ...]
 
+SWEEPS = 600
 STAGES = (1.0, 0.3, 0.1, 0.03, 0.01)  # of the ridge
 RIDGE = 0.05
 START_NOISE = 0.02
@@ -186,9 +188,7 @@ class BlockSolver:
         made = Blocks(a, factors, b.reshape(x.b.shape))
         return made, error + ridge * sum(float(part.square().sum()) for part in made.parts()), error
 
-    def solve(
-        self, x: Blocks, ridges: Sequence[float], sweeps: int, target: float, tick: Callable[[], None]
-    ) -> tuple[Blocks, float]:
+    def solve(self, x: Blocks, ridges: Sequence[float], sweeps: int, task: Task) -> tuple[Blocks, float]:
         """Sweeps with extrapolation, an equal number for each ridge; a step that raises the objective is undone."""
         error = math.inf
         for ridge in ridges:
@@ -196,13 +196,13 @@ class BlockSolver:
             for _ in range(sweeps // len(ridges)):
                 beta = min((age - 1) / (age + 2), 0.99)
                 made, objective, squared = self.sweep(x.extrapolate(previous, beta), ridge)
-                tick()
+                task.tick()
                 if objective > best and age > 1:
                     age = 1
                     continue
                 previous, best, error, age = x, objective, squared, age + 1
                 x = made.equalised()
-                if error <= target:
+                if error <= task.target**2:
                     return x, error
         return x, error
 
@@ -218,14 +218,33 @@ def _solve(gram: Tensor, rhs: Tensor, ridge: float) -> Tensor:
     return torch.cholesky_solve(rhs, cholesky(gram + ridge * eye, 1e-14))
 
 
-def ridges(form: Format, count: int, groups: int) -> list[float]:
-    """The stages of the ridge for a kernel of unit norm."""
+def step_cost(weight: Tensor, form: Format, ranks: Sequence[int]) -> float:
+    """Multiplications of one sweep: two products with the whole kernel, and the factorisations."""
+    outputs, inputs = form.blocks[1] or (1, 1)
+    count = ranks[0] // outputs
+    return 2 * weight.numel() * max(outputs, inputs) * count + len(weight) * (outputs * inputs * count) ** 3
+
+
+def fit(weight: Tensor, form: Format, ranks: Sequence[int], task: Task) -> tuple[list[Tensor], float]:
+    """Cores `(G, r_{l-1}, r_l / g_l, *k_l)` and a bound on the squared error.
+
+    Args:
+        weight: `(G, p, q, *K)`.
+        form: a format that `fits`.
+        ranks: interior ranks.
+        task: how to run.
+    """
+    count = ranks[0] // (form.blocks[1] or (1, 1))[0]
+    x, bound = start(weight, form, count, task.seed)
     share = 1.0 if form.order == 3 else 0.25
-    return [share * RIDGE * (count * groups) ** (-2 / 3) * stage for stage in STAGES]
+    unit = share * RIDGE * (count * len(weight)) ** (-2 / 3)
+    sweeps = task.steps(step_cost(weight, form, ranks), SWEEPS)
+    x, _ = BlockSolver(weight).solve(x, [unit * stage for stage in STAGES], sweeps, task)
+    return _cores(x, form), bound
 
 
-def cores(x: Blocks, form: Format) -> list[Tensor]:
-    """The unknowns as cores `(G, r_{l-1}, r_l / g_l, *k_l)`."""
+def _cores(x: Blocks, form: Format) -> list[Tensor]:
+    """The unknowns as cores."""
     ones = [1] * len(form.kernel_size)
     g, p = x.a.shape[:2]
     middle = [f.flatten(1, 2) for f in x.factors]

@@ -44,10 +44,11 @@ def with_ends(kernel: Kernel, interior: Sequence[int]) -> tuple[int, ...]:
 
 
 class Growth:
-    """A path of interior ranks from the smallest chain to the caps, each step the best buy.
+    """A path of interior ranks from the smallest chain to the caps.
 
     Bonds tied by grouped cores grow together. Where several bonds compete, the next unit of rank goes where the
-    singular values of the lifted unfoldings promise the largest decrease of the squared error per parameter.
+    lifted unfolding discards most, as a tolerance shared equally by all bonds would have it. (Weighing gain against
+    parameters starves a bond: the more its neighbours have grown, the dearer it is.)
 
     Args:
         form: core sizes and groups.
@@ -129,27 +130,19 @@ class Growth:
         if len(open_classes) == 1:
             yield from [open_classes[0]] * (self.limits[open_classes[0]] - counts[open_classes[0]])
             return
-        energies = {c: self._energies(min(self.classes[c][0])) for c in open_classes}
+        tails = {c: self._tails(min(self.classes[c][0])) for c in open_classes}
         while open_classes:
-            before = self.n_parameters(self.ranks(counts))
-
-            def gain(c: int) -> float:
-                grown = [n + (i == c) for i, n in enumerate(counts)]
-                spectrum = energies[c]
-                left = spectrum[counts[c]] if counts[c] < len(spectrum) else 0.0
-                return left / (self.n_parameters(self.ranks(grown)) - before)
-
-            best = max(open_classes, key=gain)
+            best = max(open_classes, key=lambda c: tails[c][min(counts[c], len(tails[c]) - 1)])
             counts[best] += 1
             yield best
             open_classes = [c for c in open_classes if counts[c] < self.limits[c]]
 
-    def _energies(self, bond: int) -> list[float]:
-        """Squared singular values of the lift at a bond, summed over conv groups."""
+    def _tails(self, bond: int) -> list[float]:
+        """Energy of the lift beyond the leading 0, 1, 2, … singular values at a bond, all conv groups together."""
         sizes = self.form.kernel_sizes[:bond]
         taps = tuple(sum(k - 1 for k in axis) + 1 for axis in zip(*sizes, strict=True))
         matrix = lift(self.kernel.weight, taps)
         if matrix.shape[1] > matrix.shape[2]:
             matrix = matrix.mT
-        values = torch.linalg.eigvalsh(matrix @ matrix.mT).clamp(min=0).sum(0).flip(0)
-        return [float(v) for v in values]
+        values = torch.linalg.eigvalsh(matrix @ matrix.mT).clamp(min=0).sum(0)
+        return [float(v) for v in values.cumsum(0).flip(0)] + [0.0]

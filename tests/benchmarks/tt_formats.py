@@ -147,7 +147,9 @@ def reconstruction_rows() -> Iterator[Row]:
             runs["torchTT"] = TORCHTT.TT(list(train.cores)).full
         if TNTORCH:
             runs["tntorch"] = TNTORCH.Tensor(list(train.cores)).torch
-        yield Row("reconstruction", f"{_shape(shape)}, rank {rank}, {_dtype(dtype)}", runs, relative_error(dense(train)))
+        yield Row(
+            "reconstruction", f"{_shape(shape)}, rank {rank}, {_dtype(dtype)}", runs, relative_error(dense(train))
+        )
 
 
 def rounding_rows() -> Iterator[Row]:
@@ -169,14 +171,13 @@ def rounding_rows() -> Iterator[Row]:
         cap: Any = ranks if "ranks" in limits else [10**9] * len(ranks)
         runs: dict[str, Run] = {"ours": lambda d=doubled, k=limits: d.round(**k)}
         if TORCHTT:
-            runs["torchTT"] = lambda t=TORCHTT.TT(list(doubled.cores)), e=eps, c=cap: t.round(e, c)
+            theirs = TORCHTT.TT(list(doubled.cores))
+            runs["torchTT"] = lambda t=theirs, e=eps, c=cap: t.round(e, c)
         if TNTORCH:
             for algorithm in ("svd", "eig"):
-                runs[f"tntorch {algorithm}"] = (
-                    lambda t=TNTORCH.Tensor(list(doubled.cores)), e=eps, c=cap, a=algorithm: TNTORCH.round_tt(
-                        t, eps=e, rmax=c[1:-1], algorithm=a
-                    )
-                )
+                theirs = TNTORCH.Tensor(list(doubled.cores))
+                options = {"eps": eps, "rmax": cap[1:-1], "algorithm": algorithm}
+                runs[f"tntorch {algorithm}"] = lambda t=theirs, o=options: TNTORCH.round_tt(t, **o)
         yield Row(
             "rounding",
             f"{_shape(shape)}, rank 2·{rank}, {_limits(limits)}, {_dtype(dtype)}",
@@ -189,7 +190,7 @@ def _falling(shape: tuple[int, ...], rank: int, dtype: torch.dtype) -> TensorTra
     """A train whose singular values fall by two thirds from one to the next at each bond."""
     train = TensorTrain.random(shape, rank, seed=4, dtype=torch.float64).orthogonalize(0)
     cores = [core * (2 / 3) ** torch.arange(core.shape[2], dtype=torch.float64) for core in train.cores]
-    return TensorTrain(cores) .to(dtype)
+    return TensorTrain(cores).to(dtype)
 
 
 def _train_error(reference: TensorTrain, result: Any) -> float:
@@ -216,10 +217,11 @@ def measure(row: Row, repeats: int) -> dict[str, float]:
     for name, run in row.runs.items():
         with contextlib.redirect_stdout(io.StringIO()):
             errors[name] = row.error(run())
-    for _ in range(repeats):
-        for name, run in row.runs.items():
+    for turn in range(repeats):
+        names = list(row.runs)
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
             start = time.perf_counter()
-            run()
+            row.runs[name]()
             row.times.setdefault(name, []).append(time.perf_counter() - start)
     return errors
 

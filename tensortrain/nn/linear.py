@@ -1,0 +1,154 @@
+"""A linear layer whose weight is a TT-matrix (Novikov et al. 2015, "Tensorizing neural networks")."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from tensortrain.errors import TensorTrainError
+from tensortrain.tt_matrix import TensorTrainMatrix
+
+
+class TTLinear(nn.Module):
+    """`nn.Linear` with a TT-matrix for a weight.
+
+    Each core `(R_{l-1}, O_l, I_l, R_l)` is held as the plain linear layer that it is for the rest of the train,
+    from `(I_l, R_l)` to `(O_l, R_{l-1})`. So compilers, autocast and quantisation tools see nothing but linear
+    layers. The bias, one number for each of the `O_1 ⋯ O_m` outputs, belongs to no single core.
+
+    Args:
+        matrix: the weight, `(out_features, in_features)`; its cores are copied.
+        bias: `(out_features,)` or None.
+
+    Attributes:
+        error: relative error of the decomposition that made the layer, None if there was none; training
+            does not update it.
+
+    Raises:
+        TensorTrainError: a matrix that is no real floating TT-matrix, or a bias that does not fit.
+
+    >>> matrix = TensorTrainMatrix([torch.ones(1, 2, 3, 4), torch.ones(4, 5, 2, 1)])
+    >>> TTLinear(matrix)(torch.ones(7, 6)).shape
+    torch.Size([7, 10])
+    """
+
+    cores: Any  # an nn.ModuleList of nn.Linear
+    bias: Tensor | None
+
+    def __init__(self, matrix: TensorTrainMatrix, bias: Tensor | None = None) -> None:
+        super().__init__()
+        if not isinstance(matrix, TensorTrainMatrix) or not matrix.dtype.is_floating_point:
+            found = (
+                f"of dtype {matrix.dtype}" if isinstance(matrix, TensorTrainMatrix) else f"a {type(matrix).__name__}"
+            )
+            raise TensorTrainError(f"matrix is {found}; a real floating TensorTrainMatrix is needed")
+        self.out_features, self.in_features = matrix.shape
+        self.out_shape, self.in_shape, self.ranks = matrix.out_shape, matrix.in_shape, matrix.ranks
+        self.error = matrix.error
+        if bias is not None and tuple(bias.shape) != (self.out_features,):
+            raise TensorTrainError(f"bias has shape {tuple(bias.shape)}; ({self.out_features},) is needed")
+        self.bias = None if bias is None else nn.Parameter(bias.detach().clone())
+        self.cores = nn.ModuleList(_plain(core.transpose(0, 1).flatten(2).flatten(0, 1)) for core in matrix.cores)
+
+    @classmethod
+    def from_linear(
+        cls,
+        linear: nn.Linear,
+        out_shape: Sequence[int],
+        in_shape: Sequence[int],
+        *,
+        ranks: int | Sequence[int] | None = None,
+        rtol: float | None = None,
+        max_parameters: int | None = None,
+        budget: float | None = None,
+        seed: int = 0,
+    ) -> Self:
+        """The layer that replaces `linear`, its weight decomposed as by `TensorTrainMatrix.decompose`.
+
+        Bias, dtype, device, `requires_grad` and training mode are those of `linear`.
+
+        Args:
+            linear: the plain module.
+            out_shape: `O_1 … O_m` with product `out_features`.
+            in_shape: `I_1 … I_m` with product `in_features`.
+            ranks, rtol, max_parameters, budget, seed: see `TensorTrainMatrix.decompose`.
+
+        Raises:
+            TensorTrainError: a module that is not a plain linear layer, or what `decompose` refuses.
+
+        >>> linear = nn.Linear(12, 6)
+        >>> layer = TTLinear.from_linear(linear, (2, 3), (3, 4), rtol=1e-6)
+        >>> torch.allclose(layer(torch.ones(5, 12)), linear(torch.ones(5, 12)), atol=1e-5)
+        True
+        """
+        if not isinstance(linear, nn.Linear) or type(linear).forward is not nn.Linear.forward:
+            raise TensorTrainError(f"linear is a {type(linear).__name__}; a plain nn.Linear is needed")
+        if parametrize.is_parametrized(linear) or linear._forward_hooks or linear._forward_pre_hooks:
+            raise TensorTrainError("linear has hooks or parametrizations that the layer would lose; remove them first")
+        if nn.parameter.is_lazy(linear.weight):
+            raise TensorTrainError("linear has no weight yet; run it once on an input first")
+        matrix = TensorTrainMatrix.decompose(
+            linear.weight.detach(),
+            out_shape,
+            in_shape,
+            ranks=ranks,
+            rtol=rtol,
+            max_parameters=max_parameters,
+            budget=budget,
+            seed=seed,
+        )
+        layer = cls(matrix, linear.bias)
+        layer.cores.requires_grad_(linear.weight.requires_grad)
+        if layer.bias is not None:
+            layer.bias.requires_grad_(linear.bias.requires_grad)
+        return layer.train(linear.training)
+
+    @property
+    def matrix(self) -> TensorTrainMatrix:
+        """The weight as it stands now; its cores are views of the parameters, not copies."""
+        return TensorTrainMatrix(
+            core.weight.reshape(out, left, size, right).transpose(0, 1)
+            for core, left, out, size, right in zip(
+                self.cores, self.ranks[:-1], self.out_shape, self.in_shape, self.ranks[1:], strict=True
+            )
+        )
+
+    def merge(self) -> nn.Linear:
+        """One plain linear layer with the reconstructed weight."""
+        with torch.no_grad():
+            linear = _plain(self.matrix.reconstruct())
+        linear.weight.requires_grad_(self.cores[0].weight.requires_grad)
+        if self.bias is not None:
+            linear.bias = nn.Parameter(self.bias.detach().clone(), requires_grad=self.bias.requires_grad)
+        return linear.train(self.training)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """`(…, in_features)` to `(…, out_features)`, core by core from the last to the first."""
+        # before step l the value is (batch, O_{l+1} ⋯ O_m, I_1 ⋯ I_{l-1}, (I_l, R_l))
+        done, left = 1, self.in_features
+        value = input.reshape(-1, 1, 1, self.in_features)
+        for core, out, size in zip(
+            reversed(self.cores._modules.values()), self.out_shape[::-1], self.in_shape[::-1], strict=True
+        ):
+            left //= size
+            value = core(value.reshape(value.shape[0], done, left, -1))
+            value = value.unflatten(-1, (out, -1)).permute(0, 3, 1, 2, 4)
+            done *= out
+        output = value.reshape(*input.shape[:-1], self.out_features)
+        return output if self.bias is None else output + self.bias
+
+    def extra_repr(self) -> str:
+        """Features as products, ranks and bias."""
+        return (
+            f"{'·'.join(map(str, self.in_shape))}, {'·'.join(map(str, self.out_shape))}, ranks={self.ranks},"
+            f" bias={self.bias is not None}"
+        )
+
+
+def _plain(weight: Tensor) -> nn.Linear:
+    """A plain linear layer with a copy of `weight`; built on no device, so that no random number is drawn."""
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
+    linear.weight = nn.Parameter(weight.detach().clone(memory_format=torch.contiguous_format))
+    return linear

@@ -1,0 +1,141 @@
+"""Checks and counts of the standard format: cores, shapes, ranks and limits."""
+
+import math
+import numbers
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from tensortrain import checks
+from tensortrain.checks import Limits
+from tensortrain.errors import TensorTrainError
+
+_DTYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128)
+
+
+def check_cores(cores: Iterable[Tensor]) -> tuple[Tensor, ...]:
+    """The cores of a train as a tuple, if they are that."""
+    checked = tuple(checks.tensor(f"cores[{l}]", core, min_dim=3) for l, core in enumerate(cores))
+    if not checked:
+        raise TensorTrainError("cores is empty; at least one core is needed")
+    for l, core in enumerate(checked):
+        if core.dim() != 3:
+            raise TensorTrainError(f"cores[{l}] has shape {tuple(core.shape)}; (R_{l}, I_{l + 1}, R_{l + 1}) is needed")
+        if core.dtype != checked[0].dtype or core.device != checked[0].device:
+            raise TensorTrainError(
+                f"cores[{l}] is {core.dtype} on {core.device}, cores[0] {checked[0].dtype} on {checked[0].device};"
+                " all must agree: use .to()"
+            )
+        if l and core.shape[0] != checked[l - 1].shape[2]:
+            raise TensorTrainError(
+                f"cores[{l}] begins with rank {core.shape[0]}, cores[{l - 1}] ends with {checked[l - 1].shape[2]};"
+                " neighbours must share their rank"
+            )
+    return checked
+
+
+def check_sizes(name: str, sizes: Iterable[int]) -> tuple[int, ...]:
+    """Axis lengths, at least one."""
+    if not isinstance(sizes, Iterable):
+        raise TensorTrainError(f"{name} = {sizes!r} is no sequence of axis lengths")
+    checked = tuple(checks.integer(f"{name}[{l}]", size) for l, size in enumerate(sizes))
+    if not checked:
+        raise TensorTrainError(f"{name} is empty; at least one axis is needed")
+    return checked
+
+
+def check_new(
+    shape: Iterable[int], ranks: int | Sequence[int], dtype: torch.dtype | None
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Shape and all ranks of a train to be made, boundary ranks of 1 included."""
+    sizes = check_sizes("shape", shape)
+    if dtype is not None and not (dtype.is_floating_point or dtype.is_complex):
+        raise TensorTrainError(f"dtype = {dtype} is neither floating nor complex")
+    return sizes, (1, *checks.per_axis("ranks", ranks, len(sizes) - 1), 1)
+
+
+def check_precision(name: str, dtype: torch.dtype) -> None:
+    """Whether matrices of `dtype` can be factorised."""
+    if dtype not in _DTYPES:
+        raise TensorTrainError(f"{name} has dtype {dtype}; single or double precision is needed: .to(torch.float32)")
+
+
+def count(shape: Sequence[int], ranks: Sequence[int]) -> int:
+    """Entries of the cores, `Σ_l R_{l-1} I_l R_l`.
+
+    >>> count((2, 4), (1, 3, 1))
+    18
+    """
+    return sum(a * size * b for a, size, b in zip(ranks[:-1], shape, ranks[1:], strict=True))
+
+
+def useful_ranks(shape: Sequence[int], ends: tuple[int, int] = (1, 1)) -> tuple[int, ...]:
+    """The largest useful rank of each bond: `min(R_0 I_1 ⋯ I_l, I_{l+1} ⋯ I_m R_m)`, l = 1 … m - 1.
+
+    >>> useful_ranks((4, 10, 10, 4))
+    (4, 40, 4)
+    """
+    return tuple(min(ends[0] * math.prod(shape[:l]), math.prod(shape[l:]) * ends[1]) for l in range(1, len(shape)))
+
+
+def check_limits(
+    shape: Sequence[int],
+    ends: tuple[int, int] = (1, 1),
+    *,
+    ranks: int | Sequence[int] | None,
+    rtol: float | None,
+    max_parameters: int | None,
+    budget: float | None,
+) -> Limits:
+    """The limits of a train of this shape, `ranks` filled in for every bond.
+
+    One int is a cap for all bonds, clipped to what each can use. A tuple is taken as it is.
+
+    Raises:
+        TensorTrainError: an argument out of range, a rank above the largest useful one (an int: above that
+            of every bond; an entry: above what the other entries leave useful), or fewer parameters
+            than ranks of 1 need.
+    """
+    useful = useful_ranks(shape, ends)
+    limits = Limits.of(
+        bonds=len(useful),
+        dense_parameters=ends[0] * math.prod(shape) * ends[1],
+        ranks=ranks,
+        rtol=rtol,
+        max_parameters=max_parameters,
+        budget=budget,
+    )
+    caps = useful
+    if isinstance(ranks, numbers.Integral):
+        if useful and ranks > max(useful):
+            raise TensorTrainError(
+                f"ranks = {ranks} exceeds {max(useful)}, the largest useful rank of any bond for shape {tuple(shape)}"
+            )
+        caps = tuple(min(int(ranks), u) for u in useful)
+    elif limits.ranks is not None:
+        caps = limits.ranks
+        for l, (rank, most) in enumerate(zip(caps, _feasible(shape, ends, caps), strict=True)):
+            if rank > most:
+                raise TensorTrainError(
+                    f"ranks[{l}] = {rank} exceeds {most}, the largest useful rank there for shape {tuple(shape)}"
+                    f" with the other ranks of {caps}"
+                )
+    smallest = count(shape, (ends[0], *(1 for _ in useful), ends[1]))
+    if limits.parameters is not None and limits.parameters < smallest:
+        given = f"budget = {budget}" if budget is not None else f"max_parameters = {max_parameters}"
+        raise TensorTrainError(
+            f"{given} allows {limits.parameters} parameters; a train of shape {tuple(shape)} has at least {smallest}"
+        )
+    return Limits(caps, limits.rtol, limits.parameters)
+
+
+def _feasible(shape: Sequence[int], ends: tuple[int, int], caps: Sequence[int]) -> list[int]:
+    """For each bond the largest rank that the caps on the bonds to its left and right leave useful."""
+    left, right = [ends[0]], [ends[1]]
+    for size, cap in zip(shape, caps, strict=False):
+        left.append(min(cap, left[-1] * size))
+    for size, cap in zip(reversed(shape), reversed(caps), strict=False):
+        right.append(min(cap, right[-1] * size))
+    right.reverse()
+    return [min(left[l] * shape[l], shape[l + 1] * right[l + 1]) for l in range(len(caps))]
