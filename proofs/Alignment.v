@@ -1,11 +1,11 @@
 (* Theorem B, pixel by pixel: the alignment rule.                             *)
 (*                                                                            *)
 (* An image maps positions to matrices (channels x batch). Positions form any *)
-(* abelian group G with one generator e i per axis: the plane Z^d here, the    *)
-(* torus Z/h x Z/w in Circular.v. Core l has deg l i + 1 taps along axis i,    *)
+(* abelian group G with one generator e i per axis: the plane Z^d here, the   *)
+(* torus Z/h x Z/w in Circular.v. Core l has deg l i + 1 taps along axis i,   *)
 (* odd or even, any dilation; every tap is a matrix (a grouped core is a      *)
 (* block-diagonal one). Step l reads, for tap a, the position                 *)
-(*   p + sum_i (dil i * a i - (lead (l+1) i - lead l i)) e i,                  *)
+(*   p + sum_i (dil i * a i - (lead (l+1) i - lead l i)) e i,                 *)
 (*   lead l i = floor (dil i * (K_l i - 1) / 2),  K_l i = 1 + sum_{j<l} deg j i *)
 (* and then the chain equals the dense convolutions with W(l) = T_0 * ... *   *)
 (* T_{l-1}, each aligned by lead l:                                           *)
@@ -125,12 +125,12 @@ Definition move (z : 'I_d -> int) : G := \sum_i e i *~ z i.
 Definition offset D (a : taps D) (before : 'I_d -> int) : G :=
   move (fun i => (dil i * a i)%:Z - before i).
 
-(* T_l * x, which takes lead (l+1) - lead l pixels from before                 *)
+(* T_l * x, which takes lead (l+1) - lead l pixels from before                *)
 Definition step l (x : G -> 'M[K]_(r l.+1, n)) (p : G) : 'M[K]_(r l, n) :=
   \sum_(a : taps (deg l))
     T a *m x (p + offset a (fun i => (lead l.+1 i)%:Z - (lead l i)%:Z)).
 
-(* W(l) = T_0 * ... * T_{l-1}                                                  *)
+(* W(l) = T_0 * ... * T_{l-1}                                                 *)
 Fixpoint kernel l : taps (extent l) -> 'M[K]_(r 0, r l) :=
   match l with
   | 0 => fun _ => 1%:M
@@ -184,7 +184,7 @@ rewrite /dense (big_pred1 ([ffun=> ord0] : taps (extent 0))) => [/=|c].
 by apply/esym/eqP/ffunP => i; apply/val_inj; rewrite /= !zero.
 Qed.
 
-(* ---- sequential = dense ------------------------------------------------- *)
+(* ---- sequential = dense -------------------------------------------------- *)
 Section Evaluation.
 Variable m : nat.
 Variables U V b : forall l, G -> 'M[K]_(r l, n).
@@ -206,7 +206,7 @@ Theorem ctt_local (C : nat -> pred G) :
   forall p, C 0%N p -> V 0%N p = dense_sum p.
 Proof.
 move=> canvas Vm Vrec p pC; rewrite /dense_sum.
-(* dense l reads C l only *)
+(* dense l reads C l only                                                     *)
 have eqC l : (l <= m)%N -> forall x y : G -> 'M[K]_(r l, n),
     (forall q, C l q -> x q = y q) -> dense x p = dense y p.
   elim: l => [_ x y xy|l IH lm x y xy]; first by rewrite !dense0 xy.

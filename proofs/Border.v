@@ -1,6 +1,6 @@
 (* Theorem B at the border of the frame: what each padding computes.          *)
 (*                                                                            *)
-(* Images on a frame [0, h i) on each axis of Z^d, continued by zeros.         *)
+(* Images on a frame [0, h i) on each axis of Z^d, continued by zeros.        *)
 (* dense_sum is the dense form, eq. (5), with biases carried along.           *)
 (*                                                                            *)
 (*   ctt_same           V(l) kept on a margin of lead l before and tail l     *)
@@ -48,11 +48,11 @@ Definition frame := box (fun=> 0) (fun i => (h i)%:Z).
 Definition pad l (x : plane d -> 'M[K]_(r l, n)) (p : plane d) :=
   if frame p then x p else 0.
 
-(* [lo - lead l, hi + tail l): what V(l) is asked for to know V(0) on [lo, hi) *)
+(* [lo - lead l, hi + tail l): what V(l) is asked for to know V(0) on [lo, hi)*)
 Definition canvas (lo hi : 'I_d -> int) l :=
   box (fun i => lo i - (lead l i)%:Z) (fun i => hi i + (tail l i)%:Z).
 
-(* ---- lead and tail ------------------------------------------------------ *)
+(* ---- lead and tail ------------------------------------------------------- *)
 Lemma tailE l i : tail l i = uphalf (reach l i).
 Proof.
 by rewrite /Alignment.tail -{1}(odd_double_half (reach l i)) -addnn addnA addnK uphalf_half.
@@ -110,7 +110,7 @@ rewrite /Alignment.tail /Alignment.lead /Alignment.reach /extent big_ord0 muln0.
 by rewrite subr0 addr0.
 Qed.
 
-(* ---- V(l) known on a canvas ----------------------------------------------*)
+(* ---- V(l) known on a canvas ---------------------------------------------- *)
 Definition recursion_at l p :=
   V l p = step (fun q => V l.+1 q + pad (U l.+1) q) p + b l p.
 
@@ -148,7 +148,7 @@ rewrite (lt_le_trans phi) // -addrA ger_addl addrC subr_le0 lez_nat.
 exact: leq_tail.
 Qed.
 
-(* ---- "same" at every step -------------------------------------------------*)
+(* ---- "same" at every step ------------------------------------------------ *)
 Lemma canvas_in_frame l p : (l < m)%N ->
   canvas (fun i => (lead m.-1 i)%:Z) (fun i => (h i)%:Z - (tail m.-1 i)%:Z) l p ->
   frame p.
@@ -197,7 +197,7 @@ have width : reach m.-1 i = (\sum_(l < m.-1) half l i).*2.
 by rewrite tailE /Alignment.lead width uphalf_double doubleK.
 Qed.
 
-(* ---- where V(l) can be non-zero ------------------------------------------*)
+(* ---- where V(l) can be non-zero ------------------------------------------ *)
 (* U(t) is the last input that is there, and core s the last one with a bias. *)
 Section Support.
 Variables (t s : nat).

@@ -3,7 +3,7 @@
 (* Two forms. As in the code: images on Z/h x Z/w, cores with taps, dilation  *)
 (* and the alignment rule, positions taken modulo the size; kernels may be    *)
 (* longer than the image. And as algebra: matrices over the group ring        *)
-(* K[Z/h x Z/w] (any finite abelian group), where filters and images are both  *)
+(* K[Z/h x Z/w] (any finite abelian group), where filters and images are both *)
 (* functions on the group and * is circular convolution.                      *)
 (*                                                                            *)
 (*   ctt_circular        taps and aligned steps on Z/(h+1) x Z/(w+1)          *)
@@ -19,7 +19,7 @@ Unset Printing Implicit Defensive.
 Import GRing.Theory Num.Theory.
 Local Open Scope ring_scope.
 
-(* ---- Z/(n+1): integers modulo the size ------------------------------------*)
+(* ---- Z/(n+1): integers modulo the size ----------------------------------- *)
 Section Wrap.
 Variable n : nat.
 
@@ -53,7 +53,7 @@ Proof. by rewrite raddfD /= wrap_nat -raddfMz intz. Qed.
 
 End Wrap.
 
-(* ---- aligned chains on the torus ------------------------------------------*)
+(* ---- aligned chains on the torus ----------------------------------------- *)
 Section Torus.
 Variables h w : nat.
 
@@ -115,7 +115,7 @@ Qed.
 
 End Torus.
 
-(* ---- the group ring K[G] of a finite abelian group ------------------------*)
+(* ---- the group ring K[G] of a finite abelian group ----------------------- *)
 Section GroupRing.
 Variables (K : ringType) (G : finZmodType).
 

@@ -7,7 +7,7 @@
 (*                                           R_0 R_m prod_l I_l               *)
 (*   ctt_parameters, ctt_dense_parameters    sum_l R_{l-1} (R_l / g_l) |k_l|, *)
 (*                                           against R_0 R_m |K|              *)
-(*   ctt_square_parameters                   the paper's sum_l k^2 R_{l-1} R_l *)
+(*   ctt_square_parameters                   the paper's sum_l k^2 R_{l-1} R_l*)
 (*   block_diagonal_entries                  g blocks fill 1/g of a matrix    *)
 Set Warnings "-notation-overridden,-ambiguous-paths".
 From mathcomp Require Import all_ssreflect all_algebra.
@@ -62,7 +62,7 @@ Proof. by rewrite !card_prod !card_ord card_taps. Qed.
 
 End ConvTensorTrainCounts.
 
-(* Square k x k ungrouped cores: sum_l k^2 R_l R_{l+1} parameters for a kernel *)
+(* Square k x k ungrouped cores: sum_l k^2 R_l R_{l+1} parameters for a kernel*)
 (* of (m (k - 1) + 1)^2 R_0 R_m.                                              *)
 Corollary ctt_square_parameters m k (r : nat -> nat) : 0 < k ->
   let deg (l : nat) (i : 'I_2) := k.-1 in

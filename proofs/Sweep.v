@@ -1,12 +1,12 @@
 (* The a-priori bound of the sweep decomposition, over any real field.        *)
 (*                                                                            *)
-(* The sweep lifts a kernel W to blocks M a b with W[c] = sum_{a+b=c} M a b,   *)
+(* The sweep lifts a kernel W to blocks M a b with W[c] = sum_{a+b=c} M a b,  *)
 (* truncates the SVD of M to X Y with orthonormal columns X (the first core)  *)
 (* and Y = X^T M (the rest), and goes on with Y. What the SVD gives enters as *)
 (* a hypothesis: the squared norm tail_l of M - X Y (the discarded singular   *)
 (* values, squared and summed).                                               *)
 (*                                                                            *)
-(*   fold_norm     ||fold M||^2 <= prod_i min (k_i, K_rest_i) ||M||^2          *)
+(*   fold_norm     ||fold M||^2 <= prod_i min (k_i, K_rest_i) ||M||^2         *)
 (*   fold_lift     the lift with weights 1 / overlap count folds back to W    *)
 (*   sweep_step    err_l <= c_l (tail_l + err_{l+1}), errors squared          *)
 (*   sweep_bound   err_0 <= c_0 tail_0 + c_0 c_1 tail_1 + ...                 *)
@@ -172,10 +172,10 @@ Hypothesis orthonormal : \sum_a (X a)^T *m X a = 1%:M.
 (* Y = X^T M                                                                  *)
 Definition rest (b : taps E) : 'M[R]_(q, s) := \sum_a (X a)^T *m M a b.
 
-(* ||M - X Y||^2, the squares of the singular values that were discarded       *)
+(* ||M - X Y||^2, the squares of the singular values that were discarded      *)
 Definition discarded : R := norm2 (fun a b => M a b - X a *m rest b).
 
-(* P7.4: Yhat is what becomes of the rest later on.                            *)
+(* P7.4: Yhat is what becomes of the rest later on.                           *)
 Theorem sweep_step (Yhat : taps E -> 'M[R]_(q, s)) :
   \sum_c sqnorm (W c - compose X Yhat c) <=
   (max_overlap D E)%:R * (discarded + \sum_b sqnorm (rest b - Yhat b)).

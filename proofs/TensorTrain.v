@@ -1,7 +1,7 @@
-(* Theorem A. The standard tensor train: eq. (2) = eq. (3).                    *)
+(* Theorem A. The standard tensor train: eq. (2) = eq. (3).                   *)
 (*                                                                            *)
-(* The sum over all multi-indices (i_0, ..., i_{m-1}) of                       *)
-(*   (sum over bond paths of the product of the cores' entries) * inputs       *)
+(* The sum over all multi-indices (i_0, ..., i_{m-1}) of                      *)
+(*   (sum over bond paths of the product of the cores' entries) * inputs      *)
 (* equals the sequential evaluation, which handles one core after the other.  *)
 (* Any commutative ring, any number m of cores, varying ranks, varying finite *)
 (* index sets. Cores are numbered from 0 here, from 1 in the papers.          *)
@@ -25,8 +25,10 @@ Local Open Scope ring_scope.
 Section MultiIndex.
 Variable I : nat -> finType.
 
+(* (i_0, ..., i_{m-1})                                                        *)
 Definition mindex m := {dffun forall l : 'I_m, I l}.
 
+(* All but the last entry                                                     *)
 Definition restr m (i : forall l : 'I_m.+1, I l) : forall l : 'I_m, I l :=
   fun l => i (widen_ord (leqnSn m) l).
 
@@ -35,6 +37,7 @@ Proof.
 by move/negbT; rewrite -leqNgt => ml; apply/eqP; rewrite eqn_leq ml -ltnS ltn_ord.
 Qed.
 
+(* One entry more, j at the end                                               *)
 Definition ext m (g : forall l : 'I_m, I l) (j : I m) (l : 'I_m.+1) : I l :=
   match Sumbool.sumbool_of_bool (l < m)%N with
   | left h => g (Ordinal h)
@@ -55,6 +58,7 @@ rewrite /ext; case: Sumbool.sumbool_of_bool => [h|nh]; first by exfalso; move: h
 by rewrite /=; move: (last_eq nh) => /= e; rewrite eq_axiomK.
 Qed.
 
+(* Multi-indices of length m+1 are pairs of one of length m and a last entry. *)
 Definition msnoc m (p : mindex m * I m) : mindex m.+1 :=
   [ffun l => ext p.1 p.2 l].
 
@@ -156,7 +160,8 @@ rewrite [in RHS](eq_bigr (fun l => u (g l))); last first.
 by rewrite mulmxA -scalemxAl scalerA mulrC.
 Qed.
 
-(* ---- the dense side in numbers only ------------------------------------- *)
+(* ---- the dense side in numbers only -------------------------------------- *)
+(* Core l lies between the bonds prv l and nxt l.                             *)
 Definition prv m (l : 'I_m) : 'I_m.+1 := widen_ord (leqnSn m) l.
 Definition nxt m (l : 'I_m) : 'I_m.+1 := @Ordinal m.+1 l.+1 (ltn_ord l).
 
@@ -178,6 +183,7 @@ rewrite ffunE -[RHS](ext_max b j) /= /ord_max.
 by move: (ltnSn m) => h2; rewrite (bool_irrelevance h2 h).
 Qed.
 
+(* The product of the cores' entries along a path                             *)
 Definition path_prod m (i : forall l : 'I_m, I l) (b : bonds m) : K :=
   \prod_(l < m) G (i l) (b (prv l)) (b (nxt l)).
 
@@ -235,7 +241,6 @@ rewrite (_ : (msnoc (b, c) : bonds m.+1) ord_max = c); last exact: snoc_eq.
 by rewrite !eqxx !andbT; case: ifP => _; rewrite ?mul0r.
 Qed.
 
-
 (* Eq. (2) = eq. (3) for general boundary ranks: the entry from bond a to     *)
 (* bond c of the evaluated train.                                             *)
 Theorem tt_eq2_eq3 m (v : forall l, 'M[K]_(r 0, r l)) :
@@ -276,7 +281,7 @@ Qed.
 
 End TensorTrain.
 
-(* A TT-matrix has cores M l o i; for a fixed output multi-index o it is the   *)
+(* A TT-matrix has cores M l o i; for a fixed output multi-index o it is the  *)
 (* train with the cores M l (o l).                                            *)
 Corollary ttm_eq2_eq3 (K : comRingType) (r : nat -> nat) (O I : nat -> finType)
     (M : forall l, O l -> I l -> 'M[K]_(r l, r l.+1))

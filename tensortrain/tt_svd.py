@@ -192,7 +192,9 @@ def allocate(
                 rank, sides = ranks[bond], (ends[0], *ranks, ends[1])
                 rows, columns = sides[bond] * shape[bond], shape[bond + 1] * sides[bond + 2]
                 fits = parameters is None or used + rows + columns <= parameters
-                if bond == locked or not fits or rank >= min(caps[bond], rows, columns, len(energies[bond])):
+                # the bonds on both sides of an axis of length 1 can only grow in turn
+                useful = (rank < rows or shape[bond] == 1) and (rank < columns or shape[bond + 1] == 1)
+                if bond == locked or not fits or not useful or rank >= min(caps[bond], len(energies[bond])):
                     continue
                 rate = energies[bond][rank] / (rows + columns)
                 if rate > best_rate:

@@ -321,12 +321,15 @@ def test_an_interrupt_leaves_no_half_written_output(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "layers"), [("wangxinya_lenet_mnist.pth", 2), ("resnet20-12fca82f.th", 19)], ids=["lenet", "resnet20"]
+    ("name", "pattern", "layers"),
+    [("wangxinya_lenet_mnist.pth", "*", 2), ("resnet20-12fca82f.th", "layer1.*", 6)],
+    ids=["lenet", "resnet20"],
 )
-def test_real_checkpoints(data_root, tmp_path, name, layers):
+def test_real_checkpoints(data_root, tmp_path, name, pattern, layers):
     """The main job, from the shell: decompose, info, verify."""
     weights, small = Path(data_root) / "cnn" / name, tmp_path / "small.safetensors"
-    result = shell("decompose", weights, "--budget", "0.4", "--kernel-sizes", "depthwise", "-o", small)
+    limits = ("--budget", "0.4", "--kernel-sizes", "depthwise", "--include", pattern)
+    result = shell("decompose", weights, *limits, "-o", small)
     assert result.returncode == 0, result.stderr
     assert os.listdir(tmp_path) == ["small.safetensors"]
     result = shell("verify", small, "--against", weights)

@@ -180,6 +180,24 @@ def test_from_conv_keeps_every_attribute(conv, kernel_sizes, ranks):
     assert not merged.weight.requires_grad
 
 
+def test_a_chain_may_have_more_groups_than_its_conv():
+    chain = integer_chain(0, [(2, 2), (2, 2)], [4, 4, 4], [2, 2])
+    conv = nn.Conv2d(4, 4, 3, dtype=torch.float64)
+    layer = tt.nn.ConvTT2d.like(conv, chain)
+    merged = layer.merge()
+    assert layer.groups == merged.groups == 1
+    assert merged.weight.shape == layer.weight_shape == (4, 4, 3, 3)
+    x = integers(1, 1, 4, 5, 5)
+    assert torch.equal(merged(x), layer(x))
+    assert tt.nn.ConvTT2d(chain).merge().groups == 2
+
+
+def test_the_chain_takes_dtype_and_device_of_the_conv():
+    chain = integer_chain(0, [(2,), (2,)], [4, 4, 4], [1, 1])
+    layer = tt.nn.ConvTT1d.like(nn.Conv1d(4, 4, 3, dtype=torch.bfloat16, device="meta"), chain)
+    assert {(p.dtype, p.device.type) for p in layer.parameters()} == {(torch.bfloat16, "meta")}
+
+
 def test_a_budget_alone_is_enough():
     conv = nn.Conv2d(8, 8, 5, padding=2)
     layer = tt.nn.ConvTT2d.from_conv(conv, budget=0.4)

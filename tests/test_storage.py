@@ -75,6 +75,12 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, error):
     assert os.listdir(tmp_path) == ["out.safetensors"]
 
 
+def test_a_write_replaces_the_old_file(tmp_path):
+    (tmp_path / "chain.safetensors").write_text("old")
+    chain().save(tmp_path / "chain.safetensors")
+    assert ConvTensorTrain.load(tmp_path / "chain.safetensors").ranks == (4, 2, 6)
+
+
 def test_a_write_that_fails_leaves_nothing(tmp_path):
     with pytest.raises(TensorTrainError, match="cannot write"):
         storage.write(tmp_path / "out.safetensors", {"x": torch.ones(2).to_sparse()}, {"kind": "chain"})

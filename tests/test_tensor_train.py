@@ -124,8 +124,10 @@ def test_parameters_are_the_entries_of_the_cores(train: TensorTrain) -> None:
     assert train.dense_parameters == entries(train).numel()
 
 
-@given(integer_trains(), st.integers(1, 3))
-def test_macs_are_the_multiplications_that_run(train: TensorTrain, batch: int) -> None:
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("ranks", [(1, 2, 3, 1), (2, 3, 2, 4), (1, 5, 2, 1)])
+def test_macs_are_the_multiplications_that_run(ranks: tuple[int, ...], batch: int) -> None:
+    train = integer_train((2, 4, 3), ranks)
     inputs = [integers(batch, size) for size in train.shape]
 
     def flops(run: Any) -> int:
@@ -135,8 +137,7 @@ def test_macs_are_the_multiplications_that_run(train: TensorTrain, batch: int) -
 
     assert flops(lambda: train.evaluate(inputs)) == 2 * batch * train.macs()
     dense = flops(lambda: train.evaluate_dense(inputs)) - flops(train.reconstruct)
-    if batch > 1 and 1 not in train.shape:  # with axes of length 1 einsum multiplies elementwise, which is not counted
-        assert dense == 2 * batch * train.dense_macs()
+    assert dense == 2 * batch * train.dense_macs()
 
 
 @given(integer_trains())
@@ -244,9 +245,9 @@ def test_every_decomposition_is_within_its_limits(
     c_eps = 50 * torch.finfo(dtype).eps
     try:
         train = TensorTrain.decompose(tensor, **limits)
-    except TensorTrainError as error:
-        assert "rtol" in limits
-        assert "is not reached" in str(error)
+    except TensorTrainError:
+        caps = {name: value for name, value in limits.items() if name != "rtol"}
+        assert TensorTrain.decompose(tensor, **caps).error > limits["rtol"]
         return
     within(train, limits)
     assert train.dtype == dtype
@@ -287,7 +288,7 @@ def naive_ranks(tensor: Tensor, rtol: float) -> list[int]:
     delta = rtol * float(tensor.norm()) / math.sqrt(tensor.dim() - 1)
     rest, rank, ranks = tensor, 1, []
     for size in tensor.shape[:-1]:
-        u, s, vh = torch.linalg.svd(rest.reshape(rank * size, -1), full_matrices=False)
+        _, s, vh = torch.linalg.svd(rest.reshape(rank * size, -1), full_matrices=False)
         rank = next(k for k in range(1, len(s) + 1) if float((s[k:] ** 2).sum()) <= delta**2)
         rest = s[:rank, None] * vh[:rank]
         ranks.append(rank)
@@ -354,7 +355,7 @@ def test_an_unreachable_tolerance_says_what_was_achieved() -> None:
     achieved = TensorTrain.decompose(tensor, ranks=2).error
     with pytest.raises(TensorTrainError, match=rf"rtol = 0.01 is not reached .* relative error of {achieved:.4g}"):
         TensorTrain.decompose(tensor, ranks=2, rtol=0.01)
-    with pytest.raises(TensorTrainError, match="rtol = 0.01 is not reached"):
+    with pytest.raises(TensorTrainError, match=r"rtol = 0\.01 is not reached"):
         TensorTrain.decompose(tensor, budget=0.5, rtol=0.01)
 
 
@@ -514,8 +515,9 @@ def test_rounding_is_within_its_limits(train: TensorTrain, limits: dict[str, Any
     reference = full(train)
     try:
         rounded = train.round(**limits)
-    except TensorTrainError as error:
-        assert "is not reached" in str(error)
+    except TensorTrainError:
+        caps = {name: value for name, value in limits.items() if name != "rtol"}
+        assert train.round(**caps).error > limits["rtol"]
         return
     within(rounded, limits)
     assert all(a <= b for a, b in zip(rounded.ranks, train.ranks, strict=True))
@@ -786,7 +788,7 @@ TRAIN = TensorTrain.random((3, 4), 2)
         (lambda: TRAIN.evaluate_dense([torch.ones(3)]), "1 entries for 2 cores"),
         (lambda: TRAIN.orthogonalize(2), "center = 2 is no core of 2"),
         (lambda: TRAIN.orthogonalize(0.5), "center = 0.5"),
-        (lambda: TRAIN.half().norm() if hasattr(TRAIN, "half") else TRAIN.to(torch.float16).norm(), "float16"),
+        (lambda: TRAIN.to(torch.float16).norm(), "float16"),
         (lambda: TRAIN.to(torch.float16).round(rtol=0.1), "float16"),
         (lambda: TRAIN + TensorTrain.random((3, 5), 2), r"differ in shape: \(3, 4\) and \(3, 5\)"),
         (lambda: TRAIN * TRAIN.to(torch.float64), "differ in dtype"),

@@ -81,7 +81,7 @@ def decompose(
     )
     if auto and limits.ranks is not None:
         raise TensorTrainError(
-            f'ranks = {ranks} with kernel_sizes="auto", which chooses them; give a budget alone, or name the kernel_sizes'
+            f'ranks = {ranks} with kernel_sizes="auto", which chooses them; give a budget, or name the kernel_sizes'
         )
     with torch.no_grad(), Ticker(progress) as tick:
         task = Task(seed, (limits.rtol or 0.0) * (1 - 1e-6), tick)

@@ -15,7 +15,8 @@ def _tail(matrices: Tensor, rank: int) -> Tensor:
     """Energy beyond the leading `rank` singular values of each matrix in the batch."""
     if rank >= min(matrices.shape[-2:]):
         return matrices.new_zeros(matrices.shape[:-2], dtype=torch.float64)
-    return torch.linalg.svdvals(matrices)[..., rank:].square().sum(-1)
+    values: Tensor = torch.linalg.svdvals(matrices)
+    return values[..., rank:].square().sum(-1)
 
 
 def fourier_bound(weight: Tensor, rank: int, grid: Axes | None = None) -> float:
@@ -52,7 +53,7 @@ def _gram_tail(matrices: Tensor, rank: int) -> Tensor:
     """As `_tail`, for short and very wide matrices."""
     if rank >= matrices.shape[-2]:
         return matrices.new_zeros(matrices.shape[:-2])
-    values = torch.linalg.eigvalsh(matrices @ matrices.mT)
+    values: Tensor = torch.linalg.eigvalsh(matrices @ matrices.mT)
     return values[..., : matrices.shape[-2] - rank].clamp(min=0).sum(-1)
 
 

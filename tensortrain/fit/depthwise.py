@@ -19,6 +19,7 @@ from tensortrain.formats import Format
 Axes = tuple[int, ...]
 
 SWEEPS = 600
+SINGLE = 3e8  # multiplications of a sweep from which single precision is used: the ridge keeps it well conditioned
 STAGES = (1.0, 0.3, 0.1, 0.03, 0.01)  # of the ridge
 RIDGE = 0.05
 START_NOISE = 0.02
@@ -35,11 +36,16 @@ class Blocks:
     @property
     def filters(self) -> Tensor:
         """D, `(G, R, s, t, *K)`: factors vary along different axes, so they broadcast."""
-        return math.prod(self.factors[1:], start=self.factors[0])
+        out: Tensor = math.prod(self.factors[1:], start=self.factors[0])
+        return out
 
     def parts(self) -> list[Tensor]:
         """All unknowns."""
         return [self.a, *self.factors, self.b]
+
+    def to(self, dtype: torch.dtype) -> "Blocks":
+        """The same in another precision."""
+        return Blocks(self.a.to(dtype), [f.to(dtype) for f in self.factors], self.b.to(dtype))
 
     def extrapolate(self, previous: "Blocks", beta: float) -> "Blocks":
         """This point, moved on by `beta` times the last step."""
@@ -75,53 +81,52 @@ def fits(form: Format) -> bool:
     return pointwise and disjoint and (len(middle) == 1 or set(middle) == {(1, 1)})
 
 
-def start(weight: Tensor, form: Format, count: int, seed: int) -> tuple[Blocks, float]:
-    """The strongest channel pairs over a spatial eigenbasis of W, and the energy they leave out (a bound on err²).
+def start(weight: Tensor, form: Format, count: int) -> tuple[Blocks, float]:
+    """The strongest channel pairs over a spatial eigenbasis of W, and the energy they leave out.
 
     Each slice of W along one basis filter is a matrix; its singular triples are rank-one blocks. The basis is a
     product over axes if there is a factor for each axis.
     """
-    g, _, _, *size = weight.shape
+    g, p, q, *size = weight.shape
     outputs, inputs = form.blocks[1] or (1, 1)
     basis = _spatial_basis(weight, separable=form.order > 3)
     slices = torch.einsum("gpqa,gan->gnpq", weight.flatten(3), basis)
     u, s, v = torch.linalg.svd(slices, full_matrices=False)
     energy, chosen = s.flatten(1).sort(descending=True, stable=True)
-    count_found = min(count, chosen.shape[1])
-    chosen = chosen[:, :count_found]
+    chosen, strength = chosen[:, :count], energy[:, :count] ** (1 / form.order)
     filters, triple = chosen // s.shape[2], chosen % s.shape[2]
-    bound = float(energy[:, count_found:].square().sum())
     batch = torch.arange(g, device=weight.device)[:, None]
-    a = u.mT[batch, filters, triple].mT  # (G, p, n)
-    b = v[batch, filters, triple]  # (G, n, q)
-    d = basis.mT[batch, filters].unflatten(2, size)  # type: ignore[no-untyped-call]
-    strength = energy[:, :count_found].clamp(min=1e-12) ** (1 / form.order)
+    n = chosen.shape[1]
+    a = weight.new_zeros(g, p, count, outputs)
+    a[:, :, :n, 0] = u.mT[batch, filters, triple].mT * strength[:, None]
+    b = weight.new_zeros(g, count, inputs, q)
+    b[:, :n, 0] = v[batch, filters, triple] * strength[..., None]
+    d = basis.mT[batch, filters].reshape(g, n, *size)
+    factors = []
+    for factor, taps in zip(_separate(d, form.kernel_sizes[1:-1]), form.kernel_sizes[1:-1], strict=True):
+        wide = weight.new_zeros(g, count, outputs, inputs, *taps)
+        wide[:, :n, 0, 0] = factor * strength.reshape(g, n, *[1] * len(size))
+        factors.append(wide)
+    return Blocks(a, factors, b), float(energy[:, count:].square().sum())
 
+
+def with_noise(x: Blocks, seed: int) -> Blocks:
+    """A little noise on every unknown, which breaks ties and wakes what is zero."""
     generator = torch.Generator().manual_seed(seed)
 
-    def widen(x: Tensor, shape: Sequence[int], index: tuple[slice | int, ...]) -> Tensor:
-        """`x` placed at `index` of a larger tensor that holds a little noise everywhere."""
-        noise = torch.randn(*shape, generator=generator, dtype=torch.float64).to(weight)
-        out = noise * (START_NOISE * x.norm() / math.sqrt(noise.numel()))
-        out[index] += x
-        return out
+    def noisy(part: Tensor) -> Tensor:
+        noise = torch.randn(part.shape, generator=generator, dtype=torch.float64).to(part)
+        return part + noise * (START_NOISE * part.norm() / math.sqrt(part.numel()))
 
-    here, every = slice(0, count_found), slice(None)
-    wide_a = widen(a * strength[:, None], (*a.shape[:2], count, outputs), (every, every, here, 0))
-    wide_b = widen(b * strength[..., None], (g, count, inputs, b.shape[2]), (every, here, 0))
-    factors = []
-    for taps in form.kernel_sizes[1:-1]:
-        factor = d if len(form.kernel_sizes) == 3 else _along(d, taps)
-        factor = factor * strength.reshape(g, -1, *[1] * len(size))
-        factors.append(widen(factor, (g, count, outputs, inputs, *taps), (every, here, 0, 0)))
-    return Blocks(wide_a, factors, wide_b), bound
+    return Blocks(noisy(x.a), [noisy(f) for f in x.factors], noisy(x.b))
 
 
 def _spatial_basis(weight: Tensor, separable: bool) -> Tensor:
     """Orthonormal filters `(G, positions, positions)`, leading ones last: principal axes of W over space."""
     if not separable:
         x = weight.flatten(3).flatten(1, 2)
-        return torch.linalg.eigh(x.mT @ x)[1]
+        basis: Tensor = torch.linalg.eigh(x.mT @ x)[1]
+        return basis
     basis = weight.new_ones(weight.shape[0], 1, 1)
     for axis in range(3, weight.dim()):
         x = weight.movedim(axis, -1).flatten(1, -2)
@@ -130,17 +135,23 @@ def _spatial_basis(weight: Tensor, separable: bool) -> Tensor:
     return basis
 
 
-def _along(filters: Tensor, taps: Axes) -> Tensor:
-    """The factor of separable unit filters `(G, n, *K)` along the axes where `taps` is longer than 1."""
-    out = filters
-    for axis, t in enumerate(taps, start=2):
-        if t == 1 and out.shape[axis] > 1:
-            # all lines along the other axes are parallel: the strongest one, normalised, is the factor
-            strongest = (
-                out.square().sum([i for i in range(2, out.dim()) if i != axis], keepdim=True).argmax(axis, keepdim=True)
-            )
-            out = out.take_along_dim(strongest, axis)
-    return out / out.flatten(2).norm(dim=2).clamp(min=1e-30).reshape(*out.shape[:2], *[1] * (out.dim() - 2))
+def _separate(filters: Tensor, sizes: Sequence[Axes]) -> list[Tensor]:
+    """Separable unit filters `(G, n, *K)` as one factor for each core; a single core takes them whole."""
+    if len(sizes) == 1:
+        return [filters]
+    factors = []
+    for taps in sizes:
+        line = filters
+        for axis, t in enumerate(taps, start=2):
+            if t == 1 and line.shape[axis] > 1:  # all lines along the other axes are parallel: take the strongest
+                across = [i for i in range(2, line.dim()) if i != axis]
+                strongest = line.square().sum(across, keepdim=True).argmax(axis, keepdim=True)
+                line = line.take_along_dim(strongest, axis)
+        norm = line.flatten(2).norm(dim=2).clamp(min=1e-30)
+        factors.append(line / norm.reshape(*norm.shape, *[1] * len(taps)))
+    made: Tensor = math.prod(factors[1:], start=factors[0])
+    sign = (made * filters).flatten(2).sum(2).sign()
+    return [factors[0] * sign.reshape(*sign.shape, *[1] * len(sizes[0])), *factors[1:]]
 
 
 class BlockSolver:
@@ -169,7 +180,7 @@ class BlockSolver:
         projected = (a_flat.mT @ self.wide).reshape(g, count, s, -1, q)
         factors = list(x.factors)
         channels = torch.einsum("gnsNS,gntNT->gnstNST", aa, bb)
-        rhs_d = torch.einsum("gnsxq,gntq->gnstx", projected, x.b).unflatten(4, tuple(self.size))  # type: ignore[no-untyped-call]
+        rhs_d = torch.einsum("gnsxq,gntq->gnstx", projected, x.b).reshape(*channels.shape[:4], *self.size)
         for j, factor in enumerate(factors):
             others = factors[:j] + factors[j + 1 :]
             rhs, gram = rhs_d, channels
@@ -215,14 +226,15 @@ def _gram(d: Tensor) -> Tensor:
 
 def _solve(gram: Tensor, rhs: Tensor, ridge: float) -> Tensor:
     eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
-    return torch.cholesky_solve(rhs, cholesky(gram + ridge * eye, 1e-14))
+    solved: Tensor = torch.cholesky_solve(rhs, cholesky(gram + ridge * eye, 0.1 * torch.finfo(gram.dtype).eps))
+    return solved
 
 
 def step_cost(weight: Tensor, form: Format, ranks: Sequence[int]) -> float:
     """Multiplications of one sweep: two products with the whole kernel, and the factorisations."""
     outputs, inputs = form.blocks[1] or (1, 1)
     count = ranks[0] // outputs
-    return 2 * weight.numel() * max(outputs, inputs) * count + len(weight) * (outputs * inputs * count) ** 3
+    return 2 * weight.numel() * max(outputs, inputs) * count + len(weight) * (outputs * inputs * count) ** 3 / 3
 
 
 def fit(weight: Tensor, form: Format, ranks: Sequence[int], task: Task) -> tuple[list[Tensor], float]:
@@ -235,12 +247,15 @@ def fit(weight: Tensor, form: Format, ranks: Sequence[int], task: Task) -> tuple
         task: how to run.
     """
     count = ranks[0] // (form.blocks[1] or (1, 1))[0]
-    x, bound = start(weight, form, count, task.seed)
+    begin, bound = start(weight, form, count)
     share = 1.0 if form.order == 3 else 0.25
     unit = share * RIDGE * (count * len(weight)) ** (-2 / 3)
-    sweeps = task.steps(step_cost(weight, form, ranks), SWEEPS)
-    x, _ = BlockSolver(weight).solve(x, [unit * stage for stage in STAGES], sweeps, task)
-    return _cores(x, form), bound
+    cost = step_cost(weight, form, ranks)
+    dtype = torch.float32 if cost > SINGLE else weight.dtype
+    solver = BlockSolver(weight.to(dtype))
+    stages = [unit * stage for stage in STAGES]
+    x, error = solver.solve(with_noise(begin, task.seed).to(dtype), stages, task.steps(cost, SWEEPS), task)
+    return _cores(x.to(weight.dtype) if error < bound else begin, form), bound
 
 
 def _cores(x: Blocks, form: Format) -> list[Tensor]:

@@ -52,8 +52,8 @@ def toeplitz(gram: Tensor, size: Axes, taps: Axes) -> Tensor:
     lags = inverse(gram, size)
     position = torch.cartesian_prod(*[torch.arange(t, device=gram.device) for t in taps]).reshape(-1, len(taps))
     lag = (position[:, None] - position[None, :]) % torch.tensor(size, device=gram.device)
-    every = slice(None)
-    blocks = lags[(every, every, every, *lag.unbind(-1))]
+    flat = sum(lag[..., i] * math.prod(size[i + 1 :]) for i in range(len(size)))
+    blocks = lags.flatten(3)[..., torch.as_tensor(flat)]
     return blocks.permute(0, 3, 1, 4, 2).flatten(3, 4).flatten(1, 2)
 
 
@@ -61,6 +61,7 @@ def cholesky(matrix: Tensor, ridge: float) -> Tensor:
     """Cholesky factor of a positive semidefinite batch, with a relative ridge that grows until it exists."""
     scale = matrix.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None].clamp(min=torch.finfo(matrix.dtype).tiny)
     eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+    factor: Tensor
     while True:
         factor, failed = torch.linalg.cholesky_ex(matrix + ridge * scale * eye)
         if not bool(failed.any()):
