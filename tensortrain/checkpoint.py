@@ -1,6 +1,5 @@
 """Every conv kernel of a checkpoint or a model: find, decompose, verify."""
 
-import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -254,33 +253,31 @@ def verify_network(
     failures += [f"{name} is missing" for name in sorted(copied.keys() - tensors.keys())]
     failures += [f"{name} is not in the original" for name in sorted(tensors.keys() - copied.keys() - cores)]
     for name, tensor in copied.items():
-        found = tensors.get(name)
-        if found is not None and not (tensor.dtype == found.dtype and torch.equal(tensor, found)):
+        if name in tensors and not _identical(tensor, tensors[name]):
             failures.append(f"{name} differs from the original")
     return Verification(layers, len(copied), failures)
 
 
+def _identical(a: Tensor, b: Tensor) -> bool:
+    """Bit by bit, so that NaN equals itself."""
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    return torch.equal(a.reshape(-1).view(torch.uint8), b.reshape(-1).view(torch.uint8))
+
+
 def recompute_bounds(weight: Tensor, record: LayerRecord) -> tuple[float, float]:
     """Lower and upper bound on the relative error of a chain as the record describes it."""
-    from tensortrain.fit import bounds, depthwise, selectors, sweep
     from tensortrain.fit.kernel import Kernel as FitKernel
+    from tensortrain.fit.solve import certified
 
-    kernel = FitKernel.of(weight, record.groups, record.transposed)
     ranks = [rank // record.groups for rank in record.ranks]
-    groups = [count // record.groups for count in record.core_groups]
-    blocks = [
-        None if g == 1 else (outer // g, inner // g)
-        for g, outer, inner in zip(groups, ranks[:-1], ranks[1:], strict=True)
-    ]
-    form = Format(record.kernel_sizes, tuple(blocks))
-    lower = bounds.lower_bound(kernel.weight, record.kernel_sizes, ranks[1:-1])
-    if form.dense and selectors.exact(kernel.weight, form.kernel_sizes, ranks[1:-1]) is not None:
-        return lower, 0.0
-    if form.dense:
-        return lower, min(1.0, math.sqrt(sweep.sweep(kernel.weight, form.kernel_sizes, ranks[1:-1])[1]))
-    if depthwise.fits(form):
-        return lower, min(1.0, math.sqrt(depthwise.start(kernel.weight, form, groups[1], 0)[1]))
-    return lower, 1.0
+    counts = [count // record.groups for count in record.core_groups]
+    blocks = tuple(
+        None if count == 1 else (outer // count, inner // count)
+        for count, outer, inner in zip(counts, ranks[:-1], ranks[1:], strict=True)
+    )
+    kernel = FitKernel.of(weight, record.groups, record.transposed)
+    return certified(kernel, Format(record.kernel_sizes, blocks), ranks[1:-1])
 
 
 def _verify_layer(record: LayerRecord, chain: ConvTensorTrain, original: Mapping[str, Tensor]) -> LayerCheck:

@@ -125,7 +125,11 @@ def verify(
 
 def _load(kind: str, file: Path) -> object:
     """The one object that a file of this kind holds."""
-    loaders: dict[str, Callable[[Path], object]] = {"chain": ConvTensorTrain.load, "train": TensorTrain.load, "matrix": TensorTrainMatrix.load}
+    loaders: dict[str, Callable[[Path], object]] = {
+        "chain": ConvTensorTrain.load,
+        "train": TensorTrain.load,
+        "matrix": TensorTrainMatrix.load,
+    }
     if kind not in loaders:
         raise TensorTrainError(f"{file} is of kind {kind!r}; legal: network, {', '.join(loaders)}")
     return loaders[kind](file)

@@ -17,6 +17,7 @@ from tensortrain import checks
 from tensortrain.errors import TensorTrainError
 
 _EPS = torch.finfo(torch.float64).eps
+_CACHED = 2**18  # entries of a block that stays in the cache
 _WIDE = {torch.float32: torch.float64, torch.complex64: torch.complex128}
 
 
@@ -177,9 +178,9 @@ class _Triangular(torch.autograd.Function):
     @staticmethod
     def forward(matrix: Tensor) -> Tensor:
         rows, columns = matrix.shape
-        blocks = rows // max(16 * columns, 512)
+        blocks = rows // max(_CACHED // columns, 2 * columns)
         r = matrix
-        if blocks > 1:  # blocks that stay in the cache: twice as fast as one tall factorisation
+        if blocks > 1:  # up to twice as fast as one tall factorisation that does not fit the cache
             split = blocks * (rows // blocks)
             stacked = torch.linalg.qr(matrix[:split].reshape(blocks, -1, columns), mode="r")[1]
             r = torch.cat([stacked.reshape(-1, columns), matrix[split:]])

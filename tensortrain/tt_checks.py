@@ -115,7 +115,7 @@ def check_limits(
         caps = tuple(min(int(ranks), u) for u in useful)
     elif limits.ranks is not None:
         caps = limits.ranks
-        for l, (rank, most) in enumerate(zip(caps, _feasible(shape, ends, caps), strict=True)):
+        for l, (rank, most) in enumerate(zip(caps, supported_ranks(shape, ends, caps), strict=True)):
             if rank > most:
                 raise TensorTrainError(
                     f"ranks[{l}] = {rank} exceeds {most}, the largest useful rank there for shape {tuple(shape)}"
@@ -130,7 +130,7 @@ def check_limits(
     return Limits(caps, limits.rtol, limits.parameters)
 
 
-def _feasible(shape: Sequence[int], ends: tuple[int, int], caps: Sequence[int]) -> list[int]:
+def supported_ranks(shape: Sequence[int], ends: tuple[int, int], caps: Sequence[int]) -> list[int]:
     """For each bond the largest rank that the caps on the bonds to its left and right leave useful."""
     left, right = [ends[0]], [ends[1]]
     for size, cap in zip(shape, caps, strict=False):

@@ -1,10 +1,12 @@
 """The command: what it writes, prints and returns, from a checkpoint to a verified file and back to a network."""
 
+import dataclasses
 import os
 import signal
 import subprocess
 import sys
 import time
+from math import nan
 from pathlib import Path
 
 import pytest
@@ -132,6 +134,13 @@ def test_equal_seeds_write_equal_bytes(files, tmp_path):
     assert (tmp_path / "again.st").read_bytes() == small.read_bytes()
 
 
+def test_the_seed_is_used(plain, tmp_path):
+    for seed in (0, 1):
+        limits = ("--kernel-sizes", "depthwise", "--ranks", "5", "--seed", seed)
+        assert run("decompose", plain / "net.safetensors", *limits, "-o", tmp_path / f"{seed}.st") == 0
+    assert (tmp_path / "0.st").read_bytes() != (tmp_path / "1.st").read_bytes()
+
+
 def tampered(small, folder, change):
     tensors, header = storage.read(small)
     change(tensors, header)
@@ -161,6 +170,21 @@ def test_verify_finds_every_change(files, tmp_path, capsys, change, message):
     weights, small, _ = files
     assert run("verify", tampered(small, tmp_path, change), "--against", weights) == 1
     assert message in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lower_bound": 2.0}, "below the lower bound"),
+        ({"difference": 1e-9}, "differ"),
+        ({"difference": nan}, "differ"),
+    ],
+)
+def test_verify_states_what_can_only_fail_if_the_library_is_wrong(files, change, message):
+    weights, small, _ = files
+    check = checkpoint.verify_network(*storage.read_network(small), storage.read_checkpoint(weights)).layers[0]
+    assert check.failures == []
+    assert message in dataclasses.replace(check, **change).failures[0]
 
 
 def test_a_trained_network_verifies_without_recorded_errors(files, tmp_path):
@@ -193,6 +217,18 @@ def test_kernels_without_the_name_weight(tmp_path):
     small = tmp_path / "small.safetensors"
     assert run("decompose", tmp_path / "net.safetensors", "--kernel-sizes", "3,3", "--ranks", "2", "-o", small) == 0
     assert load_file(small).keys() == {"kernel.cores.0.weight", "kernel.cores.1.weight"}
+    assert run("verify", small, "--against", tmp_path / "net.safetensors") == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_dtypes_are_kept(tmp_path, dtype):
+    """Errors are those of the cores as rounded to the dtype, so `verify` agrees; NaN elsewhere is copied."""
+    tensors = {"a.weight": normal(0, 6, 6, 5), "b.weight": torch.zeros(6, 6, 5), "mean": torch.tensor(torch.nan)}
+    save_file({name: tensor.to(dtype) for name, tensor in tensors.items()}, tmp_path / "net.safetensors")
+    small = tmp_path / "small.safetensors"
+    assert run("decompose", tmp_path / "net.safetensors", "--kernel-sizes", "3,3", "--ranks", "3", "-o", small) == 0
+    assert {tensor.dtype for tensor in load_file(small).values()} == {dtype}
+    assert "b.cores.0.weight" in load_file(small)
     assert run("verify", small, "--against", tmp_path / "net.safetensors") == 0
 
 
@@ -235,6 +271,7 @@ def plain(tmp_path_factory):
     ("file", "options", "message"),
     [
         ("none.pth", ["--budget", "0.5"], "cannot read"),
+        ("two\nlines.pth", ["--budget", "0.5"], "two lines.pth"),
         ("empty.pth", ["--budget", "0.5"], "truncated"),
         ("cut.safetensors", ["--budget", "0.5"], "truncated"),
         ("linear.safetensors", ["--budget", "0.5"], "no conv kernel"),
@@ -312,6 +349,7 @@ def test_an_interrupt_leaves_no_half_written_output(tmp_path):
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob(".small.st.*")) and time.monotonic() < deadline:
         time.sleep(0.02)
+    assert list(tmp_path.glob(".small.st.*"))
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err

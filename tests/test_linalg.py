@@ -70,6 +70,15 @@ def test_small_singular_values_are_kept_to_full_precision() -> None:
     assert linalg.truncate(matrix, None, 1e-25)[0].shape[1] == 3
 
 
+@pytest.mark.parametrize("unit", [1.0, 1e-9])  # the second is below what a Gram matrix resolves
+def test_the_tolerance_is_neither_exceeded_nor_wasted(unit: float) -> None:
+    matrix = with_spectrum([5.0, 3 * unit, 2 * unit, unit], 5, 9, torch.float64)
+    tails = [float(torch.linalg.svdvals(matrix)[k:].norm() ** 2) for k in range(5)]
+    for rank in (1, 2, 3):
+        assert linalg.truncate(matrix, None, 1.001 * tails[rank])[0].shape[1] == rank
+        assert linalg.truncate(matrix, None, 0.999 * tails[rank])[0].shape[1] == rank + 1
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
 @pytest.mark.parametrize(("rows", "columns"), [(5, 8), (8, 5)])
 @pytest.mark.parametrize(
@@ -115,7 +124,7 @@ def test_gradients_of_qr_and_of_its_triangular_factor(rows: int, columns: int, d
     assert bool(torch.isfinite(deficient.grad).all())
 
 
-@pytest.mark.parametrize(("rows", "columns"), [(3000, 3), (1537, 5), (40, 40), (3, 50)])
+@pytest.mark.parametrize(("rows", "columns"), [(400_000, 3), (131_075, 5), (40, 40), (3, 50)])
 def test_triangular_factor_by_blocks(rows: int, columns: int) -> None:
     matrix = torch.randn(rows, columns, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     factor = linalg.triangular_factor(matrix)

@@ -182,7 +182,7 @@ def test_from_conv_keeps_every_attribute(conv, kernel_sizes, ranks):
 
 def test_a_chain_may_have_more_groups_than_its_conv():
     chain = integer_chain(0, [(2, 2), (2, 2)], [4, 4, 4], [2, 2])
-    conv = nn.Conv2d(4, 4, 3, dtype=torch.float64)
+    conv = nn.Conv2d(4, 4, 3, bias=False, dtype=torch.float64)
     layer = tt.nn.ConvTT2d.like(conv, chain)
     merged = layer.merge()
     assert layer.groups == merged.groups == 1
@@ -554,6 +554,7 @@ def test_a_model_may_be_a_single_conv(tmp_path):
         (lambda n: delattr(n, "up"), "no module 'up'"),
         (lambda n: setattr(n, "up", nn.Conv2d(8, 4, 5)), "needs a transposed conv"),
         (lambda n: setattr(n, "stem", nn.Conv2d(3, 8, 3)), "has shape"),
+        (lambda n: setattr(n, "again", nn.Conv2d(4, 8, 3, bias=False)), "and 1 groups in the model"),
         (lambda n: setattr(n, "point", nn.Conv2d(8, 8, 1, bias=False)), "missing nothing, unexpected .'point.bias'"),
         (lambda n: setattr(n, "extra", nn.Linear(2, 2)), "missing .'extra.bias', 'extra.weight'., unexpected nothing"),
         (lambda n: setattr(n, "point", nn.Conv2d(8, 9, 1)), "point.* has shape"),

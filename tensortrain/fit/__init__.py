@@ -26,6 +26,7 @@ from tensortrain.fit.auto import best_format
 from tensortrain.fit.kernel import Kernel
 from tensortrain.fit.progress import Ticker
 from tensortrain.fit.ranks import Growth, largest_useful
+from tensortrain.fit.selectors import exact as exact_cores
 from tensortrain.fit.solve import Fit, floor, solve
 from tensortrain.fit.task import Task
 
@@ -94,7 +95,10 @@ def decompose(
         if found is None or limits.rtol is not None:
             growth = Growth(form, kernel, rank_caps(form, kernel, limits.ranks))
             found = within_limits(kernel, growth, limits, task)
-    cores, total_groups, error = kernel.finish(found.cores, found.groups)
+        # an exact chain holds the very entries of the kernel, so it is built from them without any scaling
+        exact = exact_cores(kernel.raw, found.form.kernel_sizes, found.ranks) if found.form.dense else None
+        finished = kernel.finish(found.cores, found.groups) if exact is None else kernel.export(exact, found.groups)
+    cores, total_groups, error = finished
     if limits.rtol is not None and error > limits.rtol + 4 * torch.finfo(kernel.dtype).eps:
         raise TensorTrainError(
             f"rtol = {limits.rtol:g} is not reached within the given ranks or budget: achieved {error:.4g} with ranks"

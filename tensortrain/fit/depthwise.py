@@ -36,8 +36,7 @@ class Blocks:
     @property
     def filters(self) -> Tensor:
         """D, `(G, R, s, t, *K)`: factors vary along different axes, so they broadcast."""
-        out: Tensor = math.prod(self.factors[1:], start=self.factors[0])
-        return out
+        return _product(self.factors)
 
     def parts(self) -> list[Tensor]:
         """All unknowns."""
@@ -69,6 +68,13 @@ class Blocks:
             f * s.reshape(*s.shape, *[1] * (f.dim() - 2)) for f, s in zip(self.factors, scale[1:-1], strict=True)
         ]
         return Blocks(self.a * scale[0][:, None, :, None], factors, self.b * scale[-1][:, :, None, None])
+
+
+def _product(factors: Sequence[Tensor]) -> Tensor:
+    out = factors[0]
+    for factor in factors[1:]:
+        out = out * factor
+    return out
 
 
 def fits(form: Format) -> bool:
@@ -124,15 +130,18 @@ def with_noise(x: Blocks, seed: int) -> Blocks:
 def _spatial_basis(weight: Tensor, separable: bool) -> Tensor:
     """Orthonormal filters `(G, positions, positions)`, leading ones last: principal axes of W over space."""
     if not separable:
-        x = weight.flatten(3).flatten(1, 2)
-        basis: Tensor = torch.linalg.eigh(x.mT @ x)[1]
-        return basis
+        return _principal_axes(weight.flatten(3).flatten(1, 2))
     basis = weight.new_ones(weight.shape[0], 1, 1)
     for axis in range(3, weight.dim()):
-        x = weight.movedim(axis, -1).flatten(1, -2)
-        own = torch.linalg.eigh(x.mT @ x)[1]
+        own = _principal_axes(weight.movedim(axis, -1).flatten(1, -2))
         basis = torch.einsum("gab,gcd->gacbd", basis, own).flatten(3, 4).flatten(1, 2)
     return basis
+
+
+def _principal_axes(x: Tensor) -> Tensor:
+    """Eigenvectors of `xᵀx` for each matrix of the batch."""
+    vectors: Tensor = torch.linalg.eigh(x.mT @ x)[1]
+    return vectors
 
 
 def _separate(filters: Tensor, sizes: Sequence[Axes]) -> list[Tensor]:
@@ -149,8 +158,7 @@ def _separate(filters: Tensor, sizes: Sequence[Axes]) -> list[Tensor]:
                 line = line.take_along_dim(strongest, axis)
         norm = line.flatten(2).norm(dim=2).clamp(min=1e-30)
         factors.append(line / norm.reshape(*norm.shape, *[1] * len(taps)))
-    made: Tensor = math.prod(factors[1:], start=factors[0])
-    sign = (made * filters).flatten(2).sum(2).sign()
+    sign = (_product(factors) * filters).flatten(2).sum(2).sign()
     return [factors[0] * sign.reshape(*sign.shape, *[1] * len(sizes[0])), *factors[1:]]
 
 
@@ -185,7 +193,7 @@ class BlockSolver:
             others = factors[:j] + factors[j + 1 :]
             rhs, gram = rhs_d, channels
             if others:
-                other = math.prod(others[1:], start=others[0])
+                other = _product(others)
                 rhs = (rhs_d * other).sum([i for i, k in enumerate(factor.shape) if i > 3 and k == 1], keepdim=True)
                 gram = channels * _gram(other)
             n = count * s * t

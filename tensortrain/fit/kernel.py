@@ -21,12 +21,14 @@ class Kernel:
     """A kernel to decompose.
 
     Attributes:
-        weight: `(G, p, q, *K)`, float64, unit norm (or zero).
+        raw: `(G, p, q, *K)`, float64, the entries as they were given.
+        weight: the same with unit norm (or zero).
         norm: Frobenius norm of the original.
         dtype: dtype of the original.
         transposed: whether it belongs to a transposed convolution.
     """
 
+    raw: Tensor
     weight: Tensor
     norm: float
     dtype: torch.dtype
@@ -59,7 +61,7 @@ class Kernel:
             blocks = functional.transpose_weight(weight, groups).reshape(
                 groups, -1, weight.shape[0] // groups, *weight.shape[2:]
             )
-        return cls(blocks / norm if norm else blocks, norm, dtype, transposed)
+        return cls(blocks, blocks / norm if norm else blocks, norm, dtype, transposed)
 
     @property
     def conv_groups(self) -> int:
@@ -82,13 +84,16 @@ class Kernel:
         return self.weight.numel()
 
     def finish(self, cores: Sequence[Tensor], groups: Sequence[int]) -> tuple[list[Tensor], tuple[int, ...], float]:
-        """Cores as weights of plain convolutions in the original dtype, their total groups, and the relative error."""
-        total = tuple(self.conv_groups * g for g in groups)
+        """Cores of the normalised kernel as balanced weights in the original scale and dtype; see `export`."""
         scale = self.norm ** (1 / len(cores))
-        weights = [(core * scale).flatten(0, 1).to(self.dtype) for core in balance(cores)]
-        error = self.error(
-            [w.double().reshape(core.shape) / scale for w, core in zip(weights, cores, strict=True)], groups
-        )
+        return self.export([core * scale for core in balance(cores)], groups)
+
+    def export(self, cores: Sequence[Tensor], groups: Sequence[int]) -> tuple[list[Tensor], tuple[int, ...], float]:
+        """Cores of the raw kernel as weights of plain convolutions, their total groups, and the relative error."""
+        total = tuple(self.conv_groups * g for g in groups)
+        weights = [core.flatten(0, 1).to(self.dtype) for core in cores]
+        composed = functional.compose_all([weight.double() for weight in weights], total).reshape(self.raw.shape)
+        error = float((composed - self.raw).norm()) / (self.norm or 1.0)
         if self.transposed:
             weights = [functional.transpose_weight(w, g) for w, g in zip(weights, total, strict=True)]
         return [w.contiguous() for w in weights], total, error

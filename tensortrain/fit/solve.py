@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from tensortrain.fit import chain, depthwise
+from tensortrain.fit import chain, depthwise, selectors
 from tensortrain.fit.bounds import lower_bound
 from tensortrain.fit.kernel import Kernel
 from tensortrain.fit.ranks import with_ends
+from tensortrain.fit.sweep import sweep
 from tensortrain.fit.task import Task, threads_for
 from tensortrain.formats import Format
 
@@ -61,3 +62,15 @@ def solve(kernel: Kernel, form: Format, ranks: Sequence[int], task: Task) -> Fit
         else:
             cores, bound = chain.grouped(weight, form, groups, ranks, task), 1.0
     return Fit(form, tuple(ranks), cores, groups, kernel.error(cores, groups), min(1.0, math.sqrt(bound)))
+
+
+def certified(kernel: Kernel, form: Format, ranks: Sequence[int]) -> tuple[float, float]:
+    """Lower and upper bound on the error of a chain, without fitting it."""
+    weight, upper = kernel.weight, 1.0
+    if form.dense and selectors.exact(weight, form.kernel_sizes, ranks) is not None:
+        upper = 0.0
+    elif form.dense:
+        upper = sweep(weight, form.kernel_sizes, ranks)[1]
+    elif depthwise.fits(form):
+        upper = depthwise.start(weight, form, ranks[0] // (form.blocks[1] or (1, 1))[0])[1]
+    return floor(kernel, form, ranks), min(1.0, math.sqrt(upper))

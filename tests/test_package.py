@@ -1,0 +1,87 @@
+"""The package as it is installed: a built wheel works, imports are light, the demo runs."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tensortrain import demo
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*command: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("dist")
+    built = run("-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT), cwd=out)
+    assert built.returncode == 0, built.stdout + built.stderr
+    return next(out.glob("*.whl"))
+
+
+def test_wheel_holds_the_package_alone(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "tensortrain/py.typed" in names
+    assert "tensortrain/fit/spectral.py" in names
+    assert "tensortrain/nn/conv.py" in names
+    assert not [name for name in names if not name.startswith("tensortrain")]
+
+
+def test_wheel_works(wheel: Path, tmp_path: Path) -> None:
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    code = (
+        "import torch, tensortrain as tt; print(tt.__file__);"
+        "print(tt.ConvTensorTrain.decompose(torch.randn(4, 4, 5, 5), (3, 3), ranks=16).error)"
+    )
+    done = run("-c", code, cwd=tmp_path, PYTHONPATH=str(tmp_path / "site"))
+    assert done.returncode == 0, done.stderr
+    where, error = done.stdout.split()
+    assert where.startswith(str(tmp_path))
+    assert float(error) == 0
+
+
+def test_import_is_light(tmp_path: Path) -> None:
+    heavy = ["tensorly", "scipy", "matplotlib", "sklearn", "rich", "typer", "onnx"]
+    code = f"import tensortrain, sys; print([m for m in {heavy} if m in sys.modules])"
+    assert run("-c", code, cwd=tmp_path).stdout.strip() == "[]"
+
+
+def test_demo_trains_on_real_digits() -> None:
+    torch.manual_seed(0)
+    model = demo.network()
+    x, y, x_test, y_test = demo.digits()
+    assert (len(x), len(x_test)) == (1347, 450)
+    demo.train(model, x, y, epochs=3)
+    assert demo.accuracy(model, x_test, y_test) > 0.9
+
+
+def test_demo_on_a_checkpoint(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    save_file({"conv.weight": torch.randn(6, 5, 3, 3, generator=generator)}, tmp_path / "net.safetensors")
+    done = run("-m", "tensortrain.demo", "net.safetensors", "--output", "made", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "verified: 1 layers" in done.stdout
+    assert (tmp_path / "made" / "kernels.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "made" / "small.safetensors").is_file()
+
+
+def test_demo_refuses_a_checkpoint_without_kernels(tmp_path: Path) -> None:
+    save_file({"fc.weight": torch.ones(3, 3)}, tmp_path / "net.safetensors")
+    done = run("-m", "tensortrain.demo", "net.safetensors", cwd=tmp_path)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
