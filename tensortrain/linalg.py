@@ -90,9 +90,10 @@ def _cut_gram(matrix: Tensor, cap: int, allowed: float | None) -> _Cut | None:
     tails = _tails(energies)
     rank = _smallest_rank(tails, cap, allowed)
     discarded = tails[rank]
-    if discarded < 1e6 * noise:
+    if discarded < 1e6 * noise and rank < len(vectors):
         basis = vectors[:, :rank]
-        discarded = float(torch.linalg.vector_norm(matrix - basis @ (basis.mH @ matrix))) ** 2
+        residual = torch.addmm(matrix, basis, basis.mH @ matrix, alpha=-1)
+        discarded = float(torch.linalg.vector_norm(residual)) ** 2
         optimal = tails[rank] > 32 * noise or discarded <= (64 * _EPS) ** 2 * tails[0]
         if not optimal if allowed is None else discarded > allowed:
             return None

@@ -195,7 +195,8 @@ class Case:
     @property
     def fits_valid(self) -> bool:
         ends = [
-            d * sum(k - 1 for k in axis) for d, axis in zip(self.dilation, zip(*self.kernel_sizes, strict=True), strict=True)
+            d * sum(k - 1 for k in axis)
+            for d, axis in zip(self.dilation, zip(*self.kernel_sizes, strict=True), strict=True)
         ]
         return all(n > e for n, e in zip(self.size, ends, strict=True))
 
@@ -250,7 +251,9 @@ def planted(channels: int, size: int, rank: int, seed: int, noise: float = 1e-3)
     rng = np.random.default_rng(seed)
     order = (size - 1) // 2
     ranks = [channels, *[rank] * (order - 1), channels]
-    return with_noise(kernels([rng.standard_normal((ranks[l], ranks[l + 1], 3, 3)) for l in range(order)])[-1], noise, rng)
+    return with_noise(
+        kernels([rng.standard_normal((ranks[l], ranks[l + 1], 3, 3)) for l in range(order)])[-1], noise, rng
+    )
 
 
 def smooth(channels: int, size: int, seed: int) -> Tensor:

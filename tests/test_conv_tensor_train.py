@@ -103,7 +103,12 @@ def test_function_transforms_see_through_the_container() -> None:
 
 def test_copies_and_conversions_keep_what_is_known() -> None:
     chain = ConvTensorTrain(
-        [torch.ones(2, 1, 3), torch.ones(2, 1, 1)], groups=(2, 2), transposed=True, error=0.1, upper_bound=0.2, lower_bound=0
+        [torch.ones(2, 1, 3), torch.ones(2, 1, 1)],
+        groups=(2, 2),
+        transposed=True,
+        error=0.1,
+        upper_bound=0.2,
+        lower_bound=0,
     )
     for other in (copy.deepcopy(chain), chain.to(torch.float64), chain.to("cpu")):
         assert other.groups == (2, 2)
@@ -116,7 +121,15 @@ def test_copies_and_conversions_keep_what_is_known() -> None:
 def test_the_report_tells_sizes_costs_error_and_both_bounds() -> None:
     cores = [torch.ones(4, 6, 1, 1), torch.ones(6, 2, 3, 5), torch.ones(6, 8, 1, 1)]
     text = str(ConvTensorTrain(cores, error=0.125, upper_bound=0.25, lower_bound=0.0625))
-    for part in ("3×5", "8 → 4 channels", "1×1 | 3×5 g3 | 1×1", "(4, 6, 6, 8)", "252 of 480", "0.125", "0.0625 ≤ error ≤ 0.25"):
+    for part in (
+        "3×5",
+        "8 → 4 channels",
+        "1×1 | 3×5 g3 | 1×1",
+        "(4, 6, 6, 8)",
+        "252 of 480",
+        "0.125",
+        "0.0625 ≤ error ≤ 0.25",
+    ):
         assert part in text, text
     assert "MACs/pixel  252 sequential, 480 dense" in text
     assert "error" not in str(ConvTensorTrain(cores))
@@ -379,9 +392,7 @@ def test_named_constructors_make_their_format(name: str) -> None:
         ((9,), 5, [(5,), (5,)]),
     ],
 )
-def test_the_papers_format_for_any_kernel_size(
-    size: tuple[int, ...], core: int, sizes: list[tuple[int, ...]]
-) -> None:
+def test_the_papers_format_for_any_kernel_size(size: tuple[int, ...], core: int, sizes: list[tuple[int, ...]]) -> None:
     assert list(formats.cttd(size, core).kernel_sizes) == sizes
 
 

@@ -89,7 +89,8 @@ def decompose(
         found = None
         if form is None:
             # a tolerance alone does not say at which size formats should be compared
-            parameters = limits.parameters or max(1, round(PROBE * kernel.dense_parameters))
+            probe = max(1, round(PROBE * kernel.dense_parameters))
+            parameters = probe if limits.parameters is None else limits.parameters
             found = best_format(kernel, parameters, task)
             form = found.form
         if found is None or limits.rtol is not None:

@@ -63,11 +63,6 @@ def _plain(kind: type[Any], channels: tuple[int, int], weight: Tensor, bias: Ten
 class _ConvTT(nn.Module):
     """What all six layers share.
 
-    Args:
-        chain: the kernel; its cores are copied.
-        bias: `(out_channels,)` or None.
-        stride, padding, dilation, …: as of the plain module that the layer stands for.
-
     Attributes:
         cores: the plain convs, output side first; the layer's bias is on `cores[0]`.
         groups: groups of the composed convolution.
@@ -388,13 +383,24 @@ class _TransposedConvTT(_ConvTT):
 
 
 class ConvTT1d(_ForwardConvTT):
-    """`nn.Conv1d` with a chain for a kernel."""
+    """`nn.Conv1d` with a chain for a kernel; see `ConvTT2d`."""
 
     plain, axes = nn.Conv1d, 1
 
 
 class ConvTT2d(_ForwardConvTT):
     """`nn.Conv2d` with a chain for a kernel.
+
+    Usually made by `from_conv`. The state dict holds `cores.{l}.weight`, l = 0 at the output side, and
+    `cores.0.bias`.
+
+    Args:
+        chain: the kernel, not transposed; its cores are copied.
+        bias: `(out_channels,)` or None.
+        stride, padding, dilation, padding_mode: as of `nn.Conv2d`, strings included.
+
+    Raises:
+        TensorTrainError: a chain of another kind, or an argument that `nn.Conv2d` would not take.
 
     >>> chain = ConvTensorTrain([torch.ones(8, 4, 3, 3), torch.ones(4, 3, 3, 3)])
     >>> layer = ConvTT2d(chain, stride=2, padding=2)
@@ -406,24 +412,38 @@ class ConvTT2d(_ForwardConvTT):
 
 
 class ConvTT3d(_ForwardConvTT):
-    """`nn.Conv3d` with a chain for a kernel."""
+    """`nn.Conv3d` with a chain for a kernel; see `ConvTT2d`."""
 
     plain, axes = nn.Conv3d, 3
 
 
 class ConvTransposeTT1d(_TransposedConvTT):
-    """`nn.ConvTranspose1d` with a chain for a kernel."""
+    """`nn.ConvTranspose1d` with a chain for a kernel; see `ConvTransposeTT2d`."""
 
     plain, axes = nn.ConvTranspose1d, 1
 
 
 class ConvTransposeTT2d(_TransposedConvTT):
-    """`nn.ConvTranspose2d` with a chain for a kernel."""
+    """`nn.ConvTranspose2d` with a chain for a kernel.
+
+    Args:
+        chain: the kernel, transposed; its cores are copied.
+        bias: `(out_channels,)` or None.
+        stride, padding, output_padding, dilation: as of `nn.ConvTranspose2d`.
+
+    Raises:
+        TensorTrainError: a chain of another kind, or an argument that `nn.ConvTranspose2d` would not take.
+
+    >>> chain = ConvTensorTrain([torch.ones(4, 8, 3, 3), torch.ones(3, 4, 3, 3)], transposed=True)
+    >>> layer = ConvTransposeTT2d(chain, stride=2, padding=2, output_padding=1)
+    >>> layer(torch.zeros(1, 3, 16, 16)).shape
+    torch.Size([1, 8, 32, 32])
+    """
 
     plain, axes = nn.ConvTranspose2d, 2
 
 
 class ConvTransposeTT3d(_TransposedConvTT):
-    """`nn.ConvTranspose3d` with a chain for a kernel."""
+    """`nn.ConvTranspose3d` with a chain for a kernel; see `ConvTransposeTT2d`."""
 
     plain, axes = nn.ConvTranspose3d, 3

@@ -11,6 +11,7 @@ import itertools
 import platform
 import time
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 
 import torch
@@ -80,7 +81,7 @@ def main() -> None:
             x = torch.randn(batch, inputs, size, size)
             given = [None] * (chain.order - 1) + [x]
             with torch.inference_mode():
-                sequential, dense = check(lambda: conv_tt(chain.cores, given), lambda: conv_sum([weight], [x]))
+                sequential, dense = check(partial(conv_tt, chain.cores, given), partial(conv_sum, [weight], [x]))
             chosen = sequential if plan.choice == "sequential" else dense
             ratio = chosen / min(sequential, dense)
             cells, good = cells + 1, good + (ratio <= TOLERANCE)
@@ -89,10 +90,9 @@ def main() -> None:
         f"{good} of {cells} cells within {TOLERANCE:.2f} of the better form: {good / cells:.1%} (to reach: {SHARE:.0%})"
     )
     print("worst cells (time over better form's):")
-    for row in sorted(regret, reverse=True)[:5]:
-        print(
-            f"  {row[0]:.2f}  {row[1]} {row[2][1]}→{row[2][0]} {row[3]}×{row[3]} budget {row[4]} size {row[5]} batch {row[6]} → {row[7]}"
-        )
+    for ratio, name, (outputs, inputs), kernel, budget, size, batch, choice in sorted(regret, reverse=True)[:5]:
+        where = f"{name} {inputs}→{outputs} {kernel}×{kernel}, budget {budget}, size {size}, batch {batch}"
+        print(f"  {ratio:.2f}  {where}: {choice}")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -250,7 +251,7 @@ def main() -> None:
     cpu = next((x.split(":")[1].strip() for x in _lines("/proc/cpuinfo") if x.startswith("model name")), "")
     print(f"{cpu or platform.processor()}, {arguments.threads} threads, torch {torch.__version__}")
     for name, module in {"tensorly": TENSORLY, "torchTT": TORCHTT, "tntorch": TNTORCH}.items():
-        print(f"{name}: {getattr(module, '__version__', 'installed') if module else 'absent'}")
+        print(f"{name} {metadata.version(name) if module else 'absent'}")
     print("task, case, our time and error | peer: its time / ours (its error where that is another one)")
     if TENSORLY:
         TENSORLY.set_backend("pytorch", local_threadsafe=True)
