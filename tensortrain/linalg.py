@@ -88,7 +88,7 @@ def _cut_gram(matrix: Tensor, cap: int, allowed: float | None) -> _Cut | None:
         return None
     energies, vectors = (part.flip(-1) for part in torch.linalg.eigh(gram))
     tails = _tails(energies)
-    rank = _smallest_rank(tails, cap, allowed)
+    rank = _smallest_rank(tails, cap, None if allowed is None else allowed - min(noise, 1e-6 * allowed))
     discarded = tails[rank]
     if discarded < 1e6 * noise and rank < len(vectors):
         basis = vectors[:, :rank]

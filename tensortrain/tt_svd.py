@@ -90,11 +90,17 @@ def tt_round(cores: Sequence[Tensor], factors: Sequence[Tensor], caps: Sequence[
 def right_factors(cores: Sequence[Tensor]) -> list[Tensor]:
     """F_0 … F_{m-1} with `F_l F_lᴴ = M_l M_lᴴ`, where M_l is the contraction of cores l + 1 … m, `(R_l, …)`.
 
-    The norm of the train is that of F_0.
+    Columns that are rounding error are left out, so a train with redundant ranks, such as a sum, has small
+    ones. The norm of the train is that of F_0.
     """
-    factors = [triangular_factor(cores[-1].flatten(1).mH).mH]
-    for core in reversed(cores[:-1]):
-        factors.append(triangular_factor(torch.tensordot(core, factors[-1], 1).flatten(1).mH).mH)
+    factors: list[Tensor] = []
+    for core in reversed(cores):
+        rest = torch.tensordot(core, factors[-1], 1) if factors else core
+        triangle = triangular_factor(rest.flatten(1).mH)
+        rows = torch.linalg.vector_norm(triangle.detach(), math.inf, dim=1).tolist()  # no squares to underflow
+        noise = 8 * torch.finfo(core.dtype).eps * math.hypot(*rows)
+        kept = next((k for k in range(len(rows), 1, -1) if math.hypot(*rows[k - 1 :]) > noise), 1)
+        factors.append(triangle[:kept].mH)
     return factors[::-1]
 
 

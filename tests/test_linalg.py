@@ -79,6 +79,17 @@ def test_the_tolerance_is_neither_exceeded_nor_wasted(unit: float) -> None:
         assert linalg.truncate(matrix, None, 0.999 * tails[rank])[0].shape[1] == rank + 1
 
 
+@given(st.integers(0, 999), st.sampled_from([0.3, 1e-2, 1e-3, 1e-4, 1e-5]))
+def test_the_tolerance_holds_to_rounding_error(seed: int, unit: float) -> None:
+    matrix = with_spectrum([5.0, 3 * unit, 2 * unit, unit], 5, 9, torch.float64, seed)
+    norm = float(matrix.norm())
+    for rank in (1, 2, 3):
+        tail = float(torch.linalg.svdvals(matrix)[rank:].norm())
+        basis, _ = linalg.truncate(matrix, None, (tail - 4e-15 * norm) ** 2)
+        assert float((matrix - basis @ (basis.mH @ matrix)).norm()) <= tail
+        assert basis.shape[1] > rank
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
 @pytest.mark.parametrize(("rows", "columns"), [(5, 8), (8, 5)])
 @pytest.mark.parametrize(

@@ -428,15 +428,20 @@ def test_one_rank_for_all_is_clipped_at_each_bond() -> None:
     assert TensorTrain.decompose(torch.randn(4), ranks=5).ranks == (1, 1)
 
 
-@pytest.mark.parametrize("scale", [1e-250, 1e-30, 1e30, 1e250])
-def test_the_scale_of_the_tensor_does_not_matter(scale: float) -> None:
-    tensor = structured((4, 5, 6), 0.5, F64, 0)
-    reference = TensorTrain.decompose(tensor, rtol=0.1)
-    train = TensorTrain.decompose(tensor * scale, rtol=0.1)
-    assert train.ranks == reference.ranks
-    assert train.error == pytest.approx(reference.error)
-    assert train.round(ranks=1).error == pytest.approx(reference.round(ranks=1).error)
-    assert distance(train.reconstruct() / scale, tensor) <= 0.1
+@pytest.mark.parametrize(
+    ("dtype", "scale"), [(F64, 1e-250), (F64, 1e-30), (F64, 1e250), (torch.float32, 1e-25), (torch.complex64, 1e25)]
+)
+def test_the_scale_of_the_tensor_does_not_matter(dtype: torch.dtype, scale: float) -> None:
+    tensor = structured((4, 5, 6), 0.5, dtype, 0)
+    for rtol in (0.1, 1e-4):
+        reference = TensorTrain.decompose(tensor, rtol=rtol)
+        train = TensorTrain.decompose(tensor * scale, rtol=rtol)
+        assert train.ranks == reference.ranks
+        assert train.error == pytest.approx(reference.error, abs=1e-6)
+        assert train.round(ranks=2).error == pytest.approx(reference.round(ranks=2).error, abs=1e-6)
+        rounded = train.round(rtol=rtol)
+        assert distance(rounded.reconstruct() / scale, train.reconstruct() / scale) <= rtol + 1e-5
+        assert distance(train.reconstruct() / scale, tensor) <= rtol + 1e-5
 
 
 @pytest.mark.parametrize("limits", [{"rtol": 0.1}, {"ranks": 3}, {"budget": 0.9}])

@@ -25,7 +25,7 @@ from tensortrain.errors import TensorTrainError
 from tensortrain.fit.auto import best_format
 from tensortrain.fit.kernel import Kernel
 from tensortrain.fit.progress import Ticker
-from tensortrain.fit.ranks import Growth, largest_useful
+from tensortrain.fit.ranks import Growth, largest_useful, with_ends
 from tensortrain.fit.selectors import exact as exact_cores
 from tensortrain.fit.solve import Fit, floor, solve
 from tensortrain.fit.task import Task
@@ -86,16 +86,10 @@ def decompose(
         )
     with torch.no_grad(), Ticker(progress) as tick:
         task = Task(seed, (limits.rtol or 0.0) * (1 - 1e-6), tick)
-        found = None
         if form is None:
-            # a tolerance alone does not say at which size formats should be compared
-            probe = max(1, round(PROBE * kernel.dense_parameters))
-            parameters = probe if limits.parameters is None else limits.parameters
-            found = best_format(kernel, parameters, task)
-            form = found.form
-        if found is None or limits.rtol is not None:
-            growth = Growth(form, kernel, rank_caps(form, kernel, limits.ranks))
-            found = within_limits(kernel, growth, limits, task)
+            found = automatic(kernel, limits, task)
+        else:
+            found = within_limits(kernel, Growth(form, kernel, rank_caps(form, kernel, limits.ranks)), limits, task)
         # an exact chain holds the very entries of the kernel, so it is built from them without any scaling
         exact = exact_cores(kernel.raw, found.form.kernel_sizes, found.ranks) if found.form.dense else None
         finished = kernel.finish(found.cores, found.groups) if exact is None else kernel.export(exact, found.groups)
@@ -135,6 +129,22 @@ def rank_caps(form: formats.Format, kernel: Kernel, wanted: tuple[int, ...] | No
                 f" {q * g} → {p * g} kernel"
             )
     return tuple(min(rank // g, most) for rank, most in zip(wanted, useful, strict=True))
+
+
+def automatic(kernel: Kernel, limits: Limits, task: Task) -> Fit:
+    """The best format at the budget; with a tolerance, the smallest chain of the format that does best at `PROBE`."""
+    allowed = kernel.dense_parameters if limits.parameters is None else limits.parameters
+    if limits.rtol is None:
+        return best_format(kernel, allowed, task)
+    probe = min(allowed, max(1, round(PROBE * kernel.dense_parameters)))
+    try:
+        form = best_format(kernel, probe, task).form
+    except TensorTrainError:  # a kernel too small for a chain of that size
+        form = best_format(kernel, allowed, task).form
+    found = within_limits(kernel, Growth(form, kernel, largest_useful(form, kernel)), limits, task)
+    if found.error <= limits.rtol and form.n_parameters(with_ends(kernel, found.ranks)) < kernel.weight[0].numel():
+        return found
+    return best_format(kernel, allowed, task)
 
 
 def within_limits(kernel: Kernel, growth: Growth, limits: Limits, task: Task) -> Fit:

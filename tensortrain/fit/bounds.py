@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from tensortrain.fit.spectral import frequency_weights, transform
+from tensortrain.fit.sweep import lift
 
 Axes = tuple[int, ...]
 
@@ -33,28 +34,34 @@ def fourier_bound(weight: Tensor, rank: int, grid: Axes | None = None) -> float:
 
 
 def unfolding_bound(weight: Tensor, kernel_sizes: Sequence[Axes], ranks: Sequence[int]) -> float:
-    """From the unfoldings by channels: behind bond l stand `R_l · |positions|` filters, hence a bounded rank.
+    """From the unfoldings of W at each bond, whose rank a chain bounds.
 
-    Unfolded to `p × (positions, q)` the chain has rank at most `R_l · Π K_{T(1..l)}`, and likewise from the input
-    side. It binds where a chain ends in 1×1 cores.
+    Behind bond l stand `R_l` filters over the positions of T(1) * … * T(l): unfolded to `p × (positions, q)` the
+    chain has rank at most `R_l · positions`, and likewise from the input side. Where both sides of the bond
+    extend along different axes, the unfolding with the positions split between the sides has rank at most `R_l`.
     """
-    rows = weight.flatten(2)
-    columns = weight.transpose(1, 2).flatten(2)
+    rows, columns = weight.flatten(2), weight.transpose(1, 2).flatten(2)
     best = 0.0
     for l, rank in enumerate(ranks, start=1):
-        left, right = kernel_sizes[:l], kernel_sizes[l:]
-        for matrix, cores in ((rows, left), (columns, right)):
-            positions = math.prod(sum(k - 1 for k in axis) + 1 for axis in zip(*cores, strict=True))
-            best = max(best, float(_gram_tail(matrix, rank * positions).sum()))
+        left, right = (
+            tuple(sum(k - 1 for k in axis) + 1 for axis in zip(*cores, strict=True))
+            for cores in (kernel_sizes[:l], kernel_sizes[l:])
+        )
+        best = max(best, _wide_tail(rows, rank * math.prod(left)), _wide_tail(columns, rank * math.prod(right)))
+        if all(min(a, b) == 1 for a, b in zip(left, right, strict=True)):
+            best = max(best, _wide_tail(lift(weight, left), rank))
     return math.sqrt(best)
 
 
-def _gram_tail(matrices: Tensor, rank: int) -> Tensor:
-    """As `_tail`, for short and very wide matrices."""
-    if rank >= matrices.shape[-2]:
-        return matrices.new_zeros(matrices.shape[:-2])
+def _wide_tail(matrices: Tensor, rank: int) -> float:
+    """Energy beyond the leading `rank` singular values, summed over the batch, from the smaller Gram matrix."""
+    if matrices.shape[-2] > matrices.shape[-1]:
+        matrices = matrices.mT
+    count = matrices.shape[-2] - rank
+    if count <= 0:
+        return 0.0
     values: Tensor = torch.linalg.eigvalsh(matrices @ matrices.mT)
-    return values[..., : matrices.shape[-2] - rank].clamp(min=0).sum(-1)
+    return float(values[..., :count].clamp(min=0).sum())
 
 
 def lower_bound(weight: Tensor, kernel_sizes: Sequence[Axes], ranks: Sequence[int]) -> float:

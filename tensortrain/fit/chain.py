@@ -13,7 +13,7 @@ from tensortrain.fit import lbfgs, selectors
 from tensortrain.fit.kernel import balance
 from tensortrain.fit.spectral import SpectralChain
 from tensortrain.fit.sweep import sweep
-from tensortrain.fit.task import Task
+from tensortrain.fit.task import FEWEST, Task
 from tensortrain.formats import Format
 
 Axes = tuple[int, ...]
@@ -25,12 +25,12 @@ KICKS = (0.3, 1.0, 1.0, 1.0, 1.0)  # relative size of the noise in each of them
 
 
 def step_cost(weight: Tensor, sizes: Sequence[Axes], ranks: Sequence[int]) -> float:
-    """Multiplications of one step: the products over the half spectrum and the factorisations."""
+    """Multiplications of one step: some six complex products over the half spectrum, and the factorisations."""
     g, p, q, *size = weight.shape
     bounds = (p, *ranks, q)
     products = sum(p * a * b for a, b in itertools.pairwise(bounds[1:])) + p * q * bounds[-2]
     solves = sum((b * math.prod(k)) ** 3 / 3 for b, k in zip(bounds[1:-1], sizes[:-1], strict=True))
-    return g * (2 * math.prod(size) * products + 2 * solves)
+    return g * (6 * math.prod(size) * products + 2 * solves)
 
 
 def ungrouped(weight: Tensor, sizes: Sequence[Axes], ranks: Sequence[int], task: Task) -> tuple[list[Tensor], float]:
@@ -46,9 +46,11 @@ def ungrouped(weight: Tensor, sizes: Sequence[Axes], ranks: Sequence[int], task:
     if exact is not None:
         return exact, 0.0
     first, bound = sweep(weight, sizes, ranks)
+    if len(sizes) == 2 and all(1 in pair for pair in zip(*sizes, strict=True)):
+        return first, bound  # no position has two sums: the sweep is a truncated SVD, hence optimal
     chain = SpectralChain(weight, sizes, [1] * len(sizes))
     steps = task.steps(step_cost(weight, sizes, ranks), STEPS)
-    if len(sizes) == 2:
+    if len(sizes) == 2 or steps == FEWEST:
         best, value = _refine(chain, first, steps, task)
     else:
         pointwise = any(all(k == 1 for k in size) for size in (sizes[0], sizes[-1]))
@@ -140,7 +142,7 @@ def _tucker_start(weight: Tensor, sizes: Sequence[Axes], ranks: Sequence[int], t
 def _partial_tucker(one: Tensor, modes: list[int], ranks: list[int], seed: int) -> tuple[Tensor, list[Tensor]]:
     """TensorLy's HOOI over the channel axes of one kernel: the core and a factor for each mode."""
     with tensorly.backend_context("pytorch", local_threadsafe=True):
-        (core, factors), _ = partial_tucker(one, ranks, modes=modes, n_iter_max=50, tol=1e-6, random_state=seed)
+        (core, factors), _ = partial_tucker(one, ranks, modes=modes, n_iter_max=10, tol=1e-6, random_state=seed)
     return core, list(factors)
 
 

@@ -52,7 +52,7 @@ class Kernel:
                 f"groups = {groups} does not divide the first axis of weight, {weight.shape[0]} long"
             )
         dtype = weight.dtype
-        weight = weight.double()
+        weight = weight.double().contiguous()
         norm = float(weight.norm())
         if not 0 < norm * norm < math.inf and norm > 0:
             raise TensorTrainError(f"weight has entries whose squares overflow (norm {norm}); scale it first")
