@@ -23,7 +23,9 @@ def tensor(name: str, value: object, *, min_dim: int = 1) -> Tensor:
         raise TensorTrainError(
             f"{name} has dtype {value.dtype}; a floating or complex dtype is needed: convert with {name}.double()"
         )
-    if not bool(torch.isfinite(value.detach()).all()):
+    # a finite sum, which is cheap, proves finite entries; an infinite one may be an overflow and is looked into
+    sound = value.is_meta or bool(torch.isfinite(value.detach().sum())) or bool(torch.isfinite(value.detach()).all())
+    if not sound:
         bad = int((~torch.isfinite(value.detach())).sum())
         raise TensorTrainError(f"{name} holds {bad} NaN or infinite entries of {value.numel()}; all must be finite")
     return value
@@ -90,7 +92,7 @@ class Limits:
         clean_ranks = None
         if ranks is not None and bonds is None:
             clean_ranks = tuple(
-                integer(f"ranks[{i}]", r) for i, r in enumerate([ranks] if isinstance(ranks, int) else ranks)
+                integer(f"ranks[{i}]", r) for i, r in enumerate(ranks if isinstance(ranks, Iterable) else [ranks])
             )
         elif ranks is not None and bonds is not None:
             if isinstance(ranks, Sequence) and len(ranks) != bonds:

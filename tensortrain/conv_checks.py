@@ -1,4 +1,4 @@
-"""Whether the cores of a convolutional tensor train fit each other."""
+"""Whether the cores of a convolutional tensor train fit each other, and its inputs and biases them."""
 
 from collections.abc import Sequence
 
@@ -18,15 +18,14 @@ def check_cores(cores: tuple[Tensor, ...], groups: Sequence[int] | None, transpo
             raise TensorTrainError(
                 f"cores[{l}] is {found}; conv weights (out, in / groups, *k) of 1 to 3 axes are needed"
             )
-        if core.numel() == 0:
-            raise TensorTrainError(f"cores[{l}] has shape {tuple(core.shape)}; no axis may be empty")
+        checks.tensor(f"cores[{l}]", core)
         if core.dtype != cores[0].dtype or core.device != cores[0].device:
             raise TensorTrainError(
                 f"cores[{l}] is {core.dtype} on {core.device}, cores[0] {cores[0].dtype} on {cores[0].device};"
                 " all must agree: use .to()"
             )
-    if groups is not None and len(groups) != len(cores):
-        raise TensorTrainError(f"groups = {tuple(groups)} has {len(groups)} entries for {len(cores)} cores")
+    if groups is not None and (not isinstance(groups, Sequence) or len(groups) != len(cores)):
+        raise TensorTrainError(f"groups = {groups!r} for {len(cores)} cores; one int for each core is needed")
     counts: list[int] = []
     if transposed:  # weights (R_l, R_{l-1} / g_l): the outer side is the grouped one
         outer = None
@@ -51,3 +50,81 @@ def _check_groups(l: int, count: int, per_group: int, total: int | None, other: 
             f" other side; groups · {per_group} must equal its neighbour's rank, and divide {other}"
         )
     return count
+
+
+def check_inputs(inputs: object, channels: Sequence[int | None], axes: int) -> list[Tensor | None]:
+    """U(1) … U(m) as a list, if they have the given channels (None: any number) and share batch and size.
+
+    NaN and infinite entries are let through, as every layer of PyTorch does.
+    """
+    order = len(channels)
+    if not isinstance(inputs, Sequence):
+        raise TensorTrainError(f"inputs = {inputs!r}; a sequence of {order} tensors is needed, None for zero")
+    if len(inputs) != order:
+        raise TensorTrainError(f"{len(inputs)} inputs for {order} cores; one for each core is needed, None for zero")
+    frame = next((u for u in inputs if isinstance(u, Tensor)), None)
+    for l, (u, wanted) in enumerate(zip(inputs, channels, strict=True)):
+        if u is None:
+            continue
+        if not isinstance(u, Tensor):
+            raise TensorTrainError(f"inputs[{l}] is a {type(u).__name__}; a torch.Tensor or None is needed")
+        if u.dim() != axes + 2 or 0 in u.shape[2:]:
+            raise TensorTrainError(
+                f"inputs[{l}] has shape {tuple(u.shape)}; (batch, channels, {axes} axes of at least 1) is needed"
+            )
+        if not (u.is_floating_point() or u.is_complex()):
+            raise TensorTrainError(f"inputs[{l}] has dtype {u.dtype}; the dtype of the cores is needed")
+        if frame is not None and (u.shape[2:] != frame.shape[2:] or u.shape[0] != frame.shape[0]):
+            raise TensorTrainError(
+                f"inputs[{l}] has shape {tuple(u.shape)}; (batch {frame.shape[0]}, channels, "
+                f"{', '.join(map(str, frame.shape[2:]))}) is needed: all inputs share batch and size"
+            )
+        if wanted is not None and u.shape[1] != wanted:
+            raise TensorTrainError(f"inputs[{l}] has {u.shape[1]} channels; R_{l + 1} = {wanted} are needed")
+    return list(inputs)
+
+
+def check_chain(
+    cores: Sequence[Tensor], inputs: Sequence[Tensor | None], biases: Sequence[Tensor | None] | None, stop: int
+) -> tuple[int, Tensor]:
+    """Shapes of a `conv_tt` call; returns the number of spatial axes and one present input."""
+    order = len(cores)
+    if order == 0:
+        raise TensorTrainError("cores is empty; at least one core is needed")
+    for l, core in enumerate(cores):
+        if not isinstance(core, Tensor) or core.dim() not in (3, 4, 5) or core.numel() == 0:
+            found = tuple(core.shape) if isinstance(core, Tensor) else type(core).__name__
+            raise TensorTrainError(f"cores[{l}] is {found}; a conv weight (out, in / groups, *k) is needed")
+        if core.dim() != cores[0].dim():
+            found = tuple(core.shape)
+            raise TensorTrainError(f"cores[{l}] has shape {found}; {cores[0].dim() - 2} spatial axes are needed")
+    axes = cores[0].dim() - 2
+    given = check_inputs(inputs, [*(core.shape[0] for core in cores[1:]), None], axes)
+    checks.integer("stop", stop, minimum=0)
+    if stop >= order:
+        raise TensorTrainError(f"stop = {stop} leaves no step of {order}; legal: 0 … {order - 1}")
+    frame = next((u for u in given[stop:] if u is not None), None)
+    if frame is None:
+        raise TensorTrainError(f"inputs[{stop}:] are all None; at least one tensor is needed to know the size")
+    for l, core in enumerate(cores):
+        last = given[-1]
+        channels = cores[l + 1].shape[0] if l + 1 < order else core.shape[1] if last is None else last.shape[1]
+        groups = channels // core.shape[1]
+        if groups == 0 or channels != groups * core.shape[1] or core.shape[0] % groups:
+            raise TensorTrainError(
+                f"cores[{l}] of shape {tuple(core.shape)} takes {core.shape[1]} channels a group and meets"
+                f" {channels}; the groups must divide both {channels} and {core.shape[0]}"
+            )
+    _check_biases(cores, biases)
+    return axes, frame
+
+
+def _check_biases(cores: Sequence[Tensor], biases: Sequence[Tensor | None] | None) -> None:
+    if biases is None:
+        return
+    if len(biases) != len(cores):
+        raise TensorTrainError(f"{len(biases)} biases for {len(cores)} cores; one for each is needed, None for none")
+    for l, (bias, core) in enumerate(zip(biases, cores, strict=True)):
+        if bias is not None and (not isinstance(bias, Tensor) or bias.shape != core.shape[:1]):
+            found = tuple(bias.shape) if isinstance(bias, Tensor) else type(bias).__name__
+            raise TensorTrainError(f"biases[{l}] is {found}; a tensor of shape {tuple(core.shape[:1])} is needed")

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from tensortrain import alignment, checks, formats, functional
-from tensortrain.conv_checks import check_cores
+from tensortrain.conv_checks import check_cores, check_inputs
 from tensortrain.errors import TensorTrainError
 from tensortrain.planner import Plan, plan
 
@@ -252,10 +252,8 @@ class ConvTensorTrain:
         """
         if not self.transposed:
             return self
-        return ConvTensorTrain(
-            [functional.transpose_weight(c, g) for c, g in zip(self.cores, self.groups, strict=True)],
-            groups=self.groups,
-        )
+        cores = [functional.transpose_weight(c, g) for c, g in zip(self.cores, self.groups, strict=True)]
+        return _unflatten(cores, (self.groups, False))
 
     def evaluate(
         self,
@@ -311,12 +309,8 @@ class ConvTensorTrain:
         self, inputs: Tensor | Sequence[Tensor | None], stride: int | Sequence[int]
     ) -> tuple[list[Tensor | None], int | Sequence[int]]:
         """Inputs as a list of m, and the stride that is left once a transposed chain has spread them out."""
-        given = [None] * (self.order - 1) + [inputs] if isinstance(inputs, Tensor) else list(inputs)
-        last = given[-1] if len(given) == self.order else None
-        if last is not None and last.dim() > 1 and last.shape[1] != self.in_channels:
-            raise TensorTrainError(
-                f"inputs[{self.order - 1}] has {last.shape[1]} channels; R_{self.order} = {self.in_channels} are needed"
-            )
+        alone = [None] * (self.order - 1) + [inputs] if isinstance(inputs, Tensor) else inputs
+        given = check_inputs(alone, self.ranks[1:], len(self.kernel_size))
         if not self.transposed:
             return given, stride
         factors = checks.per_axis("stride", stride, len(self.kernel_size))
@@ -376,11 +370,15 @@ class ConvTensorTrain:
             image, strides = tuple((n - 1) * s + 1 for n, s in zip(image, strides, strict=True)), (1,) * axes
         present = [False] * (len(kernel_sizes) - 1) + [True]
         dilations = checks.per_axis("dilation", dilation, axes)
-        return alignment.step_sizes(kernel_sizes, image, padding, strides, dilations, present)
+        sizes = alignment.step_sizes(kernel_sizes, image, padding, strides, dilations, present)
+        if min(sizes[0]) < 1:
+            raise TensorTrainError(f'size = {image} is smaller than the kernel; use padding="same"')
+        return sizes
 
     def plan(self, size: int | Sequence[int], batch_size: int = 1, padding: str = "same") -> Plan:
         """Which form is faster here for a batch of images of `size`; see `tensortrain.planner.plan`."""
-        return plan(self, checks.per_axis("size", size, len(self.kernel_size)), batch_size, padding)
+        image = checks.per_axis("size", size, len(self.kernel_size))
+        return plan(self, image, checks.integer("batch_size", batch_size), padding)
 
     def to(self, *args: Any, **kwargs: Any) -> "ConvTensorTrain":
         """The chain on another device or in another dtype, as `Tensor.to`; error and bounds stay."""
@@ -448,6 +446,11 @@ pytree.register_pytree_node(
     ConvTensorTrain,
     lambda chain: (list(chain.cores), (chain.groups, chain.transposed)),
     lambda cores, context: _unflatten(cores, context),
+    serialized_type_name="tensortrain.ConvTensorTrain",
+    flatten_with_keys_fn=lambda chain: (
+        [(pytree.SequenceKey(l), core) for l, core in enumerate(chain.cores)],
+        (chain.groups, chain.transposed),
+    ),
 )
 
 

@@ -41,6 +41,17 @@ class Format:
     blocks: tuple[tuple[int, int] | None, ...]
     name: str = "chain"
 
+    def __post_init__(self) -> None:
+        if not self.kernel_sizes or len(self.blocks) != len(self.kernel_sizes):
+            raise TensorTrainError(
+                f"kernel_sizes = {self.kernel_sizes} and blocks = {self.blocks}; one entry for each core is needed"
+            )
+        axes = len(self.kernel_sizes[0])
+        for l, (size, block) in enumerate(zip(self.kernel_sizes, self.blocks, strict=True)):
+            checks.per_axis(f"kernel_sizes[{l}]", size, axes)
+            if block is not None:
+                checks.per_axis(f"blocks[{l}]", block, 2)
+
     @property
     def order(self) -> int:
         """Number of cores m."""

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from tensortrain import checks
 from tensortrain.alignment import PADDINGS, Margin, margins, step_padding, stride_steps
+from tensortrain.conv_checks import check_chain, check_inputs
 from tensortrain.errors import TensorTrainError
 
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -98,7 +99,7 @@ def conv_tt(
     tensor([[[12., 16., 18., 18., 16., 12.]]])
     """
     order = len(cores)
-    axes, frame = _check_chain(cores, inputs, biases, stop)
+    axes, frame = check_chain(cores, inputs, biases, stop)
     checks.choice("padding", padding, PADDINGS)
     strides = checks.per_axis("stride", stride, axes)
     dilations = checks.per_axis("dilation", dilation, axes)
@@ -137,48 +138,6 @@ def conv_tt(
     return value
 
 
-def _check_chain(
-    cores: Sequence[Tensor], inputs: Sequence[Tensor | None], biases: Sequence[Tensor | None] | None, stop: int
-) -> tuple[int, Tensor]:
-    """Shapes of a `conv_tt` call; returns the number of spatial axes and one present input."""
-    order = len(cores)
-    if order == 0:
-        raise TensorTrainError("cores is empty; at least one core is needed")
-    axes = cores[0].dim() - 2
-    if axes not in _CONV:
-        raise TensorTrainError(f"cores[0] has shape {tuple(cores[0].shape)}; a conv weight of 3 to 5 axes is needed")
-    if len(inputs) != order:
-        raise TensorTrainError(f"{len(inputs)} inputs for {order} cores; one for each core is needed, None for zero")
-    if biases is not None and len(biases) != order:
-        raise TensorTrainError(f"{len(biases)} biases for {order} cores; one for each core is needed, None for none")
-    checks.integer("stop", stop, minimum=0)
-    if stop >= order:
-        raise TensorTrainError(f"stop = {stop} leaves no step of {order}; legal: 0 … {order - 1}")
-    frame = next((u for u in inputs[stop:] if u is not None), None)
-    if frame is None:
-        raise TensorTrainError(f"inputs[{stop}:] are all None; at least one tensor is needed to know the size")
-    for l, core in enumerate(cores, start=1):
-        u = inputs[l - 1]
-        if core.dim() != axes + 2:
-            raise TensorTrainError(f"cores[{l - 1}] has shape {tuple(core.shape)}; {axes} spatial axes are needed")
-        channels = cores[l].shape[0] if l < order else None if u is None else u.shape[1]
-        if channels is not None and (channels % core.shape[1] or core.shape[0] % (channels // core.shape[1])):
-            raise TensorTrainError(
-                f"cores[{l - 1}] of shape {tuple(core.shape)} takes {core.shape[1]} channels a group and meets"
-                f" {channels}; the groups must divide both {channels} and {core.shape[0]}"
-            )
-        if u is None:
-            continue
-        if u.dim() != axes + 2 or u.shape[2:] != frame.shape[2:] or u.shape[0] != frame.shape[0]:
-            raise TensorTrainError(
-                f"inputs[{l - 1}] has shape {tuple(u.shape)}; (batch {frame.shape[0]}, channels, "
-                f"{', '.join(map(str, frame.shape[2:]))}) is needed: all inputs share batch and size"
-            )
-        if u.shape[1] != channels:
-            raise TensorTrainError(f"inputs[{l - 1}] has {u.shape[1]} channels; R_{l} = {channels} are needed")
-    return axes, frame
-
-
 def conv_sum(
     kernels: Sequence[Tensor],
     inputs: Sequence[Tensor | None],
@@ -197,9 +156,13 @@ def conv_sum(
         `(B, R_0, *output_size)`.
 
     Raises:
-        TensorTrainError: no input at all.
+        TensorTrainError: inputs that do not fit, no input at all.
     """
+    if not kernels:
+        raise TensorTrainError("kernels is empty; at least one kernel is needed")
     axes = kernels[0].dim() - 2
+    inputs = check_inputs(inputs, [None] * len(kernels), axes)
+    checks.choice("padding", padding, PADDINGS)
     strides, dilations = checks.per_axis("stride", stride, axes), checks.per_axis("dilation", dilation, axes)
     whole = tuple(kernels[-1].shape[2:])
     total: Tensor | None = None

@@ -6,6 +6,7 @@ as the truncated matrix itself, and divides by no difference of two *kept* singu
 for every input: where there is no gap to divide by, that term is left out.
 """
 
+import itertools
 import math
 from typing import Any, NamedTuple
 
@@ -60,20 +61,24 @@ def truncate(matrix: Tensor, max_rank: int | None = None, allowed: float | None 
             wide = matrix.detach().to(_WIDE.get(matrix.dtype, matrix.dtype))
             cut = _cut_gram(wide, cap, allowed) or _cut_exact(wide, cap, allowed)
         if cut.rank < rows:
-            basis = _Subspace.apply(matrix, cut)  # type: ignore[no-untyped-call]
-            return Truncation(basis, cut.discarded)
+            return Truncation(_apply(_Subspace, matrix, cut), cut.discarded)
     # nothing is cut: any basis will do, and this one costs nothing
     return Truncation(torch.eye(rows, dtype=matrix.dtype, device=matrix.device), 0.0)
 
 
 class _Cut(NamedTuple):
-    """All left singular vectors, singular values down to `resolution`, and where to cut them."""
+    """All left singular vectors, their σ² from small to large, known for σ down to `resolution`, and the cut."""
 
     vectors: Tensor
-    values: Tensor
+    energies: Tensor
     resolution: float
     rank: int
     discarded: float
+
+    @property
+    def kept(self) -> Tensor:
+        """The last `rank` vectors."""
+        return self.vectors[:, -self.rank :]
 
 
 def _cut_gram(matrix: Tensor, cap: int, allowed: float | None) -> _Cut | None:
@@ -86,39 +91,44 @@ def _cut_gram(matrix: Tensor, cap: int, allowed: float | None) -> _Cut | None:
     noise = 32 * _EPS * float(gram.diagonal().sum().real)
     if allowed is not None and allowed < 2 * noise:
         return None
-    energies, vectors = (part.flip(-1) for part in torch.linalg.eigh(gram))
+    energies, vectors = torch.linalg.eigh(gram)
     tails = _tails(energies)
     rank = _smallest_rank(tails, cap, None if allowed is None else allowed - min(noise, 1e-6 * allowed))
-    discarded = tails[rank]
-    if discarded < 1e6 * noise and rank < len(vectors):
-        basis = vectors[:, :rank]
-        residual = torch.addmm(matrix, basis, basis.mH @ matrix, alpha=-1)
-        discarded = float(torch.linalg.vector_norm(residual)) ** 2
-        optimal = tails[rank] > 32 * noise or discarded <= (64 * _EPS) ** 2 * tails[0]
-        if not optimal if allowed is None else discarded > allowed:
+    cut = _Cut(vectors, energies, noise**0.5, rank, tails[rank])
+    if cut.discarded < 1e6 * noise and rank < len(vectors):
+        residual = torch.addmm(matrix, cut.kept, cut.kept.mH @ matrix, alpha=-1)
+        measured = float(torch.linalg.vector_norm(residual)) ** 2
+        optimal = cut.discarded > 32 * noise or measured <= (64 * _EPS) ** 2 * tails[0]
+        if not optimal if allowed is None else measured > allowed:
             return None
-    return _Cut(vectors, energies.clamp(min=0).sqrt(), noise**0.5, rank, discarded)
+        return cut._replace(discarded=measured)
+    return cut
 
 
 def _cut_exact(matrix: Tensor, cap: int, allowed: float | None) -> _Cut:
     """The cut by a singular value decomposition, every σ known to within some ε‖A‖."""
-    rows = matrix.shape[0]
     vectors, values, _ = torch.linalg.svd(triangular_factor(matrix.mH).mH)
-    tails = _tails(values**2)
+    energies = values.flip(0) ** 2
+    tails = _tails(energies)
     rank = _smallest_rank(tails, cap, allowed)
-    return _Cut(vectors, values, 8 * rows * _EPS * float(values[0]), rank, tails[rank])
+    return _Cut(vectors.flip(1), energies, 8 * len(matrix) * _EPS * float(values[0]), rank, tails[rank])
 
 
 def _tails(energies: Tensor) -> list[float]:
-    """`tails[k] = Σ_{i ≥ k} σ_i²`, k = 0 … n."""
-    sums: list[float] = energies.clamp(min=0).flip(0).cumsum(0).flip(0).tolist()
-    return sums + [0.0]
+    """`tails[k]`, k = 0 … n, is the sum of all but the k largest of n energies given from small to large."""
+    return list(itertools.accumulate((max(energy, 0.0) for energy in energies.tolist()), initial=0.0))[::-1]
 
 
 def _smallest_rank(tails: list[float], cap: int, allowed: float | None) -> int:
     if allowed is None:
         return cap
     return next((k for k in range(1, cap) if tails[k] <= allowed), cap)
+
+
+def _apply(function: Any, matrix: Tensor, *args: Any) -> Any:
+    """An autograd `function` of `matrix`, without the cost of recording it where no gradient is wanted."""
+    recorded = torch.is_grad_enabled() and matrix.requires_grad
+    return (function.apply if recorded else function.forward)(matrix, *args)
 
 
 class _Subspace(torch.autograd.Function):
@@ -130,7 +140,7 @@ class _Subspace(torch.autograd.Function):
 
     @staticmethod
     def forward(matrix: Tensor, cut: _Cut) -> Tensor:
-        return cut.vectors[:, : cut.rank].to(matrix.dtype, copy=True)
+        return cut.kept.to(matrix.dtype, copy=True)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, _Cut], output: Tensor) -> None:
@@ -141,13 +151,13 @@ class _Subspace(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (matrix,) = ctx.saved_tensors
-        vectors, values, resolution, rank, _ = ctx.cut
-        kept, cut = vectors[:, :rank], vectors[:, rank:]
-        inner, outer = values[:rank], values[rank:, None]
-        gap = inner - outer > resolution
-        # inner > 0 wherever there is a gap
-        weight = torch.where(gap, 1 / torch.where(gap, inner**2 - outer**2, 1), 0)
-        half = cut @ (cut.mH @ grad.to(vectors.dtype) * weight) @ kept.mH
+        vectors, energies, resolution, rank, _ = ctx.cut
+        kept, lost = vectors[:, -rank:], vectors[:, :-rank]
+        energies = energies.clamp(min=0)
+        inner, outer = energies[-rank:], energies[:-rank, None]
+        gap = inner.sqrt() - outer.sqrt() > resolution
+        weight = torch.where(gap, 1 / torch.where(gap, inner - outer, 1), 0)
+        half = lost @ (lost.mH @ grad.to(vectors.dtype) * weight) @ kept.mH
         return (half + half.mH).to(matrix.dtype) @ matrix, None
 
 
@@ -207,7 +217,7 @@ def _pseudo_inverse(r: Tensor) -> Tensor:
 
 def qr(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """Reduced QR of any matrix, with a backward that is finite for rank-deficient ones as well."""
-    factors: tuple[Tensor, Tensor] = _QR.apply(matrix)  # type: ignore[no-untyped-call]
+    factors: tuple[Tensor, Tensor] = _apply(_QR, matrix)
     return factors
 
 
@@ -218,7 +228,7 @@ def triangular_factor(matrix: Tensor) -> Tensor:
     >>> triangular_factor(m).abs()
     tensor([[5.]])
     """
-    factor: Tensor = _Triangular.apply(matrix)  # type: ignore[no-untyped-call]
+    factor: Tensor = _apply(_Triangular, matrix)
     return factor
 
 

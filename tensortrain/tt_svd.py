@@ -82,7 +82,7 @@ def tt_round(cores: Sequence[Tensor], factors: Sequence[Tensor], caps: Sequence[
         weighted = (factors[bond].mT @ flat.mT).mT  # in this layout its long side needs no copy to be factorised
         basis, discarded = truncate(weighted, caps[bond - 1], share)
         rounded.append(basis.reshape(*rest.shape[:2], -1))
-        rest = torch.tensordot(basis.mH @ flat, cores[bond], 1)
+        rest = (basis.mH @ flat @ cores[bond].flatten(1)).reshape(-1, *cores[bond].shape[1:])
         spent += discarded
     return Sweep([core.contiguous() for core in (*rounded, rest)], spent)
 
@@ -95,8 +95,8 @@ def right_factors(cores: Sequence[Tensor]) -> list[Tensor]:
     """
     factors: list[Tensor] = []
     for core in reversed(cores):
-        rest = torch.tensordot(core, factors[-1], 1) if factors else core
-        triangle = triangular_factor(rest.flatten(1).mH)
+        rest = core.flatten(0, 1) @ factors[-1] if factors else core
+        triangle = triangular_factor(rest.reshape(len(core), -1).mH)
         rows = torch.linalg.vector_norm(triangle.detach(), math.inf, dim=1).tolist()  # no squares to underflow
         noise = 8 * torch.finfo(core.dtype).eps * math.hypot(*rows)
         kept = next((k for k in range(len(rows), 1, -1) if math.hypot(*rows[k - 1 :]) > noise), 1)

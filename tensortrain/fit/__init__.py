@@ -14,7 +14,7 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -33,6 +33,7 @@ from tensortrain.fit.task import Task
 __all__ = ["Fitted", "decompose"]
 
 PROBE = 0.25  # fraction of the dense parameters
+RIDGES = (1e-6, 1e-5, 1e-4, 1e-3)
 
 
 @dataclass(frozen=True)
@@ -90,10 +91,7 @@ def decompose(
             found = automatic(kernel, limits, task)
         else:
             found = within_limits(kernel, Growth(form, kernel, rank_caps(form, kernel, limits.ranks)), limits, task)
-        # an exact chain holds the very entries of the kernel, so it is built from them without any scaling
-        exact = exact_cores(kernel.raw, found.form.kernel_sizes, found.ranks) if found.form.dense else None
-        finished = kernel.finish(found.cores, found.groups) if exact is None else kernel.export(exact, found.groups)
-    cores, total_groups, error = finished
+        cores, total_groups, error = rounded(kernel, found, task)
     if limits.rtol is not None and error > limits.rtol + 4 * torch.finfo(kernel.dtype).eps:
         raise TensorTrainError(
             f"rtol = {limits.rtol:g} is not reached within the given ranks or budget: achieved {error:.4g} with ranks"
@@ -129,6 +127,25 @@ def rank_caps(form: formats.Format, kernel: Kernel, wanted: tuple[int, ...] | No
                 f" {q * g} → {p * g} kernel"
             )
     return tuple(min(rank // g, most) for rank, most in zip(wanted, useful, strict=True))
+
+
+def rounded(kernel: Kernel, found: Fit, task: Task) -> tuple[list[Tensor], tuple[int, ...], float]:
+    """Cores of a fit in the dtype of the kernel, their total groups, and the error with rounding.
+
+    Refinement may end in large cores that cancel each other, of which a short dtype keeps nothing. Where rounding
+    shows, the chain is fitted again with a ridge on its cores.
+    """
+    if found.form.dense and (exact := exact_cores(kernel.raw, found.form.kernel_sizes, found.ranks)):
+        # an exact chain holds the very entries of the kernel, so it is built from them without any scaling
+        return kernel.export(exact, found.groups)
+    best = kernel.finish(found.cores, found.groups)
+    precision = 4 * torch.finfo(kernel.dtype).eps
+    for ridge in RIDGES:
+        if best[2] <= 1.01 * found.error + precision:
+            break
+        again = solve(kernel, found.form, found.ranks, replace(task, ridge=ridge))
+        best = min(best, kernel.finish(again.cores, again.groups), key=lambda finished: finished[2])
+    return best
 
 
 def automatic(kernel: Kernel, limits: Limits, task: Task) -> Fit:

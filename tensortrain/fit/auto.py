@@ -65,8 +65,8 @@ def best_format(kernel: Kernel, parameters: int, task: Task) -> Fit:
                 return fits[0]
     if not fits:
         raise TensorTrainError(
-            f"the budget of {parameters} parameters is below the smallest chain of any format, {smallest} of"
-            f" {kernel.dense_parameters} dense ones; raise it"
+            f"max_parameters (or budget) = {parameters} is below the smallest chain of any format, {smallest}"
+            f" of {kernel.dense_parameters} dense parameters; raise it"
         )
     again = replace(task, seed=task.seed + 1, effort=task.effort * EXTRA)
     return min([*fits, *(solve(kernel, fit.form, fit.ranks, again) for fit in fits[:2])], key=lambda fit: fit.error)

@@ -13,13 +13,14 @@ from tensortrain.fit import lbfgs, selectors
 from tensortrain.fit.kernel import balance
 from tensortrain.fit.spectral import SpectralChain
 from tensortrain.fit.sweep import sweep
-from tensortrain.fit.task import FEWEST, Task
+from tensortrain.fit.task import Task
 from tensortrain.formats import Format
 
 Axes = tuple[int, ...]
 
 STEPS = 200
 STALLED = 1e-4  # relative decrease of the squared error over the last steps that counts as none
+LARGE = 1e9  # multiplications of a step above which a second start costs more than it brings
 SMALL_KERNEL = 20_000  # entries of a kernel that is cheap enough for several starts
 KICKS = (0.3, 1.0, 1.0, 1.0, 1.0)  # relative size of the noise in each of them
 
@@ -45,12 +46,13 @@ def ungrouped(weight: Tensor, sizes: Sequence[Axes], ranks: Sequence[int], task:
     exact = selectors.exact(weight, sizes, ranks)
     if exact is not None:
         return exact, 0.0
-    first, bound = sweep(weight, sizes, ranks)
     if len(sizes) == 2 and all(1 in pair for pair in zip(*sizes, strict=True)):
-        return first, bound  # no position has two sums: the sweep is a truncated SVD, hence optimal
-    chain = SpectralChain(weight, sizes, [1] * len(sizes))
-    steps = task.steps(step_cost(weight, sizes, ranks), STEPS)
-    if len(sizes) == 2 or steps == FEWEST:
+        return sweep(weight, sizes, ranks, exact=True)  # no position has two sums, so a truncated SVD is optimal
+    first, bound = sweep(weight, sizes, ranks)
+    chain = SpectralChain(weight, sizes, [1] * len(sizes), task.ridge)
+    cost = step_cost(weight, sizes, ranks)
+    steps = task.steps(cost, STEPS)
+    if len(sizes) == 2 or cost > LARGE:
         best, value = _refine(chain, first, steps, task)
     else:
         pointwise = any(all(k == 1 for k in size) for size in (sizes[0], sizes[-1]))
@@ -75,7 +77,7 @@ def grouped(weight: Tensor, form: Format, groups: Sequence[int], ranks: Sequence
         shape = (weight.shape[0], bounds[l], bounds[l + 1] // g, *size)
         core = torch.randn(shape, generator=generator, dtype=torch.float64).to(weight.device)
         start.append(core / math.sqrt(core[0, 0].numel()))
-    chain = SpectralChain(weight, form.kernel_sizes, groups)
+    chain = SpectralChain(weight, form.kernel_sizes, groups, task.ridge)
     steps = task.steps(step_cost(weight, form.kernel_sizes, ranks), STEPS)
     return _refine(chain, start, steps, task)[0]
 
@@ -105,7 +107,7 @@ def _hierarchical(weight: Tensor, sizes: Sequence[Axes], ranks: Sequence[int], s
         return [weight]
     rest = tuple(k - t + 1 for k, t in zip(weight.shape[3:], sizes[0], strict=True))
     start, _ = sweep(weight, [sizes[0], rest], ranks[:1])
-    chain = SpectralChain(weight, [sizes[0], rest], [1, 1])
+    chain = SpectralChain(weight, [sizes[0], rest], [1, 1], task.ridge)
     (outer, _), _ = _refine(chain, start, steps // 5, task)
     columns = outer.movedim(2, -1)
     if columns[0, ..., 0].numel() >= ranks[0]:

@@ -24,9 +24,8 @@ STAGES = (1.0, 0.3, 0.1, 0.03, 0.01, 1e-5)  # of the ridge; the last one removes
 STALL = 10  # sweeps over which progress is judged
 STALLED = 1e-5  # relative decrease of the objective over them that counts as none
 SMALL_KERNEL = 20_000  # entries of a kernel that is cheap enough for several starts
-STARTS = 3
 RIDGE = 0.05
-START_NOISE = 0.02
+STARTS = ((1.0, 0.02), (0.25, 0.5), (0.02, 0.5))  # of each start: share of the ridge, relative noise
 
 
 @dataclass
@@ -120,13 +119,13 @@ def start(weight: Tensor, form: Format, count: int) -> tuple[Blocks, float]:
     return Blocks(a, factors, b), float(energy[:, count:].square().sum())
 
 
-def with_noise(x: Blocks, seed: int) -> Blocks:
-    """A little noise on every unknown, which breaks ties and wakes what is zero."""
+def with_noise(x: Blocks, share: float, seed: int) -> Blocks:
+    """Noise of relative size `share` on every unknown, which breaks ties and wakes what is zero."""
     generator = torch.Generator().manual_seed(seed)
 
     def noisy(part: Tensor) -> Tensor:
         noise = torch.randn(part.shape, generator=generator, dtype=torch.float64).to(part)
-        size = START_NOISE * float(part.norm()) / math.sqrt(part.numel())
+        size = share * float(part.norm()) / math.sqrt(part.numel())
         return part + size * noise
 
     return Blocks(noisy(x.a), [noisy(f) for f in x.factors], noisy(x.b))
@@ -269,11 +268,12 @@ def fit(weight: Tensor, form: Format, ranks: Sequence[int], task: Task) -> tuple
     cost = step_cost(weight, form, ranks)
     dtype = torch.float32 if cost > SINGLE else weight.dtype
     solver = BlockSolver(weight.to(dtype))
-    stages = [unit * stage for stage in STAGES]
-    starts = STARTS if weight.numel() <= SMALL_KERNEL else 1
     best, least = begin, bound
-    for seed in range(starts * task.seed, starts * (task.seed + 1)):
-        x, error = solver.solve(with_noise(begin, seed).to(dtype), stages, task.steps(cost, SWEEPS), task)
+    # a strong ridge finds better minima of large kernels, and may lose a block of a small one
+    for strength, noise in STARTS if weight.numel() <= SMALL_KERNEL else STARTS[:1]:
+        stages = [max(task.ridge, unit * strength * stage) for stage in STAGES]
+        x = with_noise(begin, noise, task.seed).to(dtype)
+        x, error = solver.solve(x, stages, task.steps(cost, SWEEPS), task)
         if error < least:
             best, least = x.to(weight.dtype), error
         if least <= task.target**2:

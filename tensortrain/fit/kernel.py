@@ -5,6 +5,7 @@ inputs, float64, of unit Frobenius norm; T(l) is `(G, r_{l-1}, r_l / g_l, *k_l)`
 counted within one conv group. Everything is batched over G.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,15 +52,16 @@ class Kernel:
             raise TensorTrainError(
                 f"groups = {groups} does not divide the first axis of weight, {weight.shape[0]} long"
             )
-        dtype = weight.dtype
-        weight = weight.double().contiguous()
-        norm = float(weight.norm())
-        if not 0 < norm * norm < math.inf and norm > 0:
-            raise TensorTrainError(f"weight has entries whose squares overflow (norm {norm}); scale it first")
-        blocks = weight.reshape(groups, -1, *weight.shape[1:])
+        dtype, weight = weight.dtype, weight.double()
         if transposed:
-            blocks = functional.transpose_weight(weight, groups).reshape(
-                groups, -1, weight.shape[0] // groups, *weight.shape[2:]
+            weight = functional.transpose_weight(weight, groups)
+        blocks = weight.reshape(
+            groups, -1, *weight.shape[1:]
+        ).contiguous()  # one layout, so that results agree to the bit
+        norm = float(blocks.norm())
+        if not 0 < norm * norm < math.inf and bool(blocks.any()):
+            raise TensorTrainError(
+                f"weight has entries whose squares overflow or vanish (norm {norm:g}); scale it first"
             )
         return cls(blocks, blocks / norm if norm else blocks, norm, dtype, transposed)
 
@@ -86,7 +88,7 @@ class Kernel:
     def finish(self, cores: Sequence[Tensor], groups: Sequence[int]) -> tuple[list[Tensor], tuple[int, ...], float]:
         """Cores of the normalised kernel as balanced weights in the original scale and dtype; see `export`."""
         scale = self.norm ** (1 / len(cores))
-        return self.export([core * scale for core in balance(cores)], groups)
+        return self.export([core * scale for core in balance(even_gauge(cores, groups))], groups)
 
     def export(self, cores: Sequence[Tensor], groups: Sequence[int]) -> tuple[list[Tensor], tuple[int, ...], float]:
         """Cores of the raw kernel as weights of plain convolutions, their total groups, and the relative error."""
@@ -112,3 +114,25 @@ def balance(cores: Sequence[Tensor]) -> list[Tensor]:
         return list(cores)
     mean = math.exp(sum(map(math.log, norms)) / len(norms))
     return [core * (mean / norm) for core, norm in zip(cores, norms, strict=True)]
+
+
+def even_gauge(cores: Sequence[Tensor], groups: Sequence[int]) -> list[Tensor]:
+    """The same chain in the gauge of least norm at every bond between ungrouped cores.
+
+    At each bond `T(l) M` and `M⁻¹ T(l+1)` make the same kernel. Refinement leaves an M that can be far from even, and
+    rounding to a short dtype then costs many times its precision. An SVD of the two triangular factors evens it out.
+    """
+    out = list(cores)
+    for l, (g, h) in enumerate(itertools.pairwise(groups)):
+        left, right = out[l].movedim(2, -1), out[l + 1]
+        rank = right.shape[1]
+        rows, columns = left.flatten(1, -2), right.flatten(2)
+        if g > 1 or h > 1 or rank > min(rows.shape[1], columns.shape[2]) or not (left.any() and right.any()):
+            continue
+        q, r = torch.linalg.qr(rows)
+        p, t = torch.linalg.qr(columns.mT)
+        u, s, v = torch.linalg.svd(r @ t.mT)
+        root = s.sqrt()
+        out[l] = (q @ (u * root[:, None])).reshape(left.shape).movedim(-1, 2)
+        out[l + 1] = ((root[..., None] * v) @ p.mT).reshape(right.shape)
+    return out

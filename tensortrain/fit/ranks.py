@@ -100,8 +100,8 @@ class Growth:
         need = self.n_parameters(self.ranks(counts))
         if need > parameters:
             raise TensorTrainError(
-                f"the budget of {parameters} parameters is below the smallest {self.form.name} chain, {need}"
-                f" of {self.kernel.dense_parameters} dense ones; raise it or use other kernel_sizes"
+                f"max_parameters (or budget) = {parameters} is below the smallest chain of these core sizes, {need}"
+                f" of {self.kernel.dense_parameters} dense parameters; raise it or use other kernel_sizes"
             )
         for c in self._path():
             counts[c] += 1

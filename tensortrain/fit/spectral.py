@@ -90,12 +90,14 @@ class SpectralChain:
         weight: `(G, p, q, *K)`.
         kernel_sizes: of every core.
         groups: of every core, within a conv group.
+        ridge: weight of the squared norms of all cores, added to the squared error.
     """
 
-    def __init__(self, weight: Tensor, kernel_sizes: Sequence[Axes], groups: Sequence[int]) -> None:
+    def __init__(self, weight: Tensor, kernel_sizes: Sequence[Axes], groups: Sequence[int], ridge: float = 0.0) -> None:
         self.size: Axes = tuple(weight.shape[3:])
         self.kernel_sizes = list(kernel_sizes)
         self.groups = list(groups)
+        self.ridge = ridge
         self.target = transform(weight, self.size)
         self.parseval = frequency_weights(self.size, weight)
         self.energy = float(weight.square().sum())
@@ -129,7 +131,7 @@ class SpectralChain:
     def _least_squares(self, left: Tensor) -> tuple[Tensor, float]:
         """The optimal T(m), and by how much it lowers the squared error from `‖W‖²`."""
         taps, groups = self.kernel_sizes[-1], self.groups[-1]
-        gram = toeplitz(_diagonal_blocks(left.mH @ left, groups), self.size, taps)
+        gram = self._normal(_diagonal_blocks(left.mH @ left, groups), taps)
         right = inverse(_diagonal_blocks(left.mH @ self.target, groups), self.size)
         right = _crop(right, taps)
         rank, inputs = right.shape[1:3]
@@ -138,6 +140,11 @@ class SpectralChain:
         core = solved.reshape(len(solved), -1, rank, inputs).permute(0, 2, 3, 1)
         explained = float((solved * (2 * flat - gram @ solved)).sum())
         return core.reshape(-1, groups * rank, inputs, *taps), explained
+
+    def _normal(self, gram: Tensor, taps: Axes) -> Tensor:
+        """Normal matrix of a core behind a filter with this Gram spectrum, ridge included."""
+        matrix = toeplitz(gram, self.size, taps)
+        return matrix + self.ridge * torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
 
     def evaluate(self, x: list[Tensor]) -> Evaluation:
         """Squared error with the optimal last core, its gradient, and the normal equations of each core.
@@ -158,12 +165,13 @@ class SpectralChain:
             if left is not None:
                 slope = left.mH @ slope
             own = _crop(inverse(_diagonal_blocks(slope, self.groups[l]), self.size), self.kernel_sizes[l])
-            gradient.insert(0, 2 * own.reshape(x[l].shape))
+            gradient.insert(0, 2 * (own.reshape(x[l].shape) + self.ridge * x[l]))
             grams.insert(0, (None if left is None else left.mH @ left, gram.mT))
             if l:
                 spectrum = self.spectrum(x[l], self.groups[l])
                 right, towards = spectrum @ right, towards @ spectrum.mH
-        return Evaluation(max(self.energy - explained, 0.0), gradient, lambda: self._preconditioner(grams))
+        value = self.energy - explained + self.ridge * sum(float(core.square().sum()) for core in x)
+        return Evaluation(max(value, 0.0), gradient, lambda: self._preconditioner(grams))
 
     def _preconditioner(self, grams: list[tuple[Tensor | None, Tensor]]) -> Callable[[list[Tensor]], list[Tensor]]:
         """The inverse of the block diagonal of the normal equations, one block for each group of each core."""
@@ -174,7 +182,7 @@ class SpectralChain:
             if left is not None:
                 blocks = _diagonal_blocks(left, groups).real
                 row = cholesky((blocks * self.parseval[:, None, None]).sum(1), 1e-10)
-            column = toeplitz(_diagonal_blocks(right, groups), self.size, self.kernel_sizes[l])
+            column = self._normal(_diagonal_blocks(right, groups), self.kernel_sizes[l])
             factors.append((row, cholesky(column, 1e-10)))
 
         def apply(gradient: list[Tensor]) -> list[Tensor]:

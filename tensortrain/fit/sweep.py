@@ -32,22 +32,22 @@ def lift(weight: Tensor, taps: Axes) -> Tensor:
     return weight.permute(order).reshape(weight.shape[0], math.prod(taps) * weight.shape[1], -1)
 
 
-def split(weight: Tensor, taps: Axes, rank: int) -> tuple[Tensor, Tensor, float]:
+def split(weight: Tensor, taps: Axes, rank: int, exact: bool = False) -> tuple[Tensor, Tensor, float]:
     """One step of the sweep: T(1) with orthonormal columns, the rest, and the discarded energy of the lift."""
     g, p, q = weight.shape[:3]
     rest = tuple(k - t + 1 for k, t in zip(weight.shape[3:], taps, strict=True))
     matrix = lift(weight, taps)
     rank = min(rank, *matrix.shape[1:])
-    u, s, v = _truncated_svd(matrix, rank)
+    u, s, v = _truncated_svd(matrix, rank, exact)
     outer = u.reshape(g, *taps, p, rank).movedim((-2, -1), (1, 2))
     inner = (s[..., None] * v).reshape(g, rank, *rest, q).movedim(-1, 2)
     discarded = float(matrix.square().sum() - s.square().sum())
     return outer, inner, max(discarded, 0.0)
 
 
-def _truncated_svd(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
+def _truncated_svd(matrix: Tensor, rank: int, exact: bool = False) -> tuple[Tensor, Tensor, Tensor]:
     """The leading triples of each matrix in the batch; by random projection where that is much cheaper."""
-    if min(matrix.shape[1:]) > 1000 and rank < min(matrix.shape[1:]) // 6:
+    if not exact and min(matrix.shape[1:]) > 1000 and rank < min(matrix.shape[1:]) // 6:
         triples = [randomized_svd(m, rank, seed=0) for m in matrix]
         u, s, v = (torch.stack(parts) for parts in zip(*triples, strict=True))
         return u, s, v
@@ -55,7 +55,9 @@ def _truncated_svd(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
     return u[..., :rank], s[..., :rank], v[..., :rank, :]
 
 
-def sweep(weight: Tensor, kernel_sizes: Sequence[Axes], ranks: Sequence[int]) -> tuple[list[Tensor], float]:
+def sweep(
+    weight: Tensor, kernel_sizes: Sequence[Axes], ranks: Sequence[int], exact: bool = False
+) -> tuple[list[Tensor], float]:
     """Split off core after core; returns the cores and the bound on the squared error.
 
     `err² ≤ c_1 ε_1² + c_1 c_2 ε_2² + …` with `c_l = Π_axes min(k_l, K_rest)` and `ε_l²` the energy discarded
@@ -65,12 +67,13 @@ def sweep(weight: Tensor, kernel_sizes: Sequence[Axes], ranks: Sequence[int]) ->
         weight: `(G, p, q, *K)`.
         kernel_sizes: of every core.
         ranks: interior ranks; where the lift cannot fill a bond, the rest is padded with zeros.
+        exact: no randomised SVD, however large the kernel.
     """
     cores, bound, factor = [], 0.0, 1.0
     for taps, rank in zip(kernel_sizes[:-1], ranks, strict=True):
         rest = [k - t + 1 for k, t in zip(weight.shape[3:], taps, strict=True)]
         factor *= math.prod(min(t, r) for t, r in zip(taps, rest, strict=True))
-        outer, weight, discarded = split(weight, taps, rank)
+        outer, weight, discarded = split(weight, taps, rank, exact)
         bound += factor * discarded
         missing = rank - outer.shape[2]
         if missing:  # random columns that the rest does not use yet: from zeros no gradient would lead away

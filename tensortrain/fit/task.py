@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 WORK = 1.2e11  # multiplications after which a fit stops, so that the largest kernels stay within seconds
-FEWEST = 20  # steps that are always taken
+FEWEST = 12  # steps that are always taken
 SMALL = 1.5e8  # multiplications of a step below which a second thread waits more than it works
 
 
@@ -20,12 +20,14 @@ class Task:
         target: relative error at which to stop.
         tick: called after every step.
         effort: how much more work than usual is worth it.
+        ridge: penalty on the squared norms of the cores, against cores that cancel each other.
     """
 
     seed: int
     target: float
     tick: Callable[[], None]
     effort: float = 1.0
+    ridge: float = 0.0
 
     def steps(self, multiplications: float, most: int) -> int:
         """Steps that the work allows if each costs so many multiplications; usually at most `most`."""
