@@ -4,6 +4,7 @@ import itertools
 import math
 import random
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import oracles
@@ -256,15 +257,20 @@ def spectral(draw: st.DrawFn) -> tuple[Tensor, SpectralChain, list[Tensor]]:
         for l in range(order - 1)
     ]
     weight = weight / weight.norm()
-    return weight, SpectralChain(weight, sizes, groups), balance(point)
+    return weight, SpectralChain(weight, sizes, groups, ridge=draw(st.sampled_from((0.0, 0.0, 1e-3)))), balance(point)
+
+
+def objective(weight: Tensor, problem: SpectralChain, cores: list[Tensor]) -> float:
+    """Squared error plus ridge of all cores, by the oracle."""
+    penalty = problem.ridge * sum(norm(core) ** 2 for core in cores)
+    return norm(composed(cores, problem.groups) - weight) ** 2 + penalty
 
 
 @given(case=spectral())
-def test_the_value_is_the_error_of_the_completed_chain(case: tuple[Tensor, SpectralChain, list[Tensor]]) -> None:
+def test_the_value_is_that_of_the_completed_chain(case: tuple[Tensor, SpectralChain, list[Tensor]]) -> None:
     weight, problem, point = case
-    cores = problem.complete(point)
-    error = norm(composed(cores, problem.groups) - weight)
-    assert problem.evaluate(point).value == pytest.approx(error**2, rel=1e-6, abs=1e-8)
+    wanted = objective(weight, problem, problem.complete(point))
+    assert problem.evaluate(point).value == pytest.approx(wanted, rel=1e-6, abs=1e-8)
 
 
 @settings(max_examples=30)
@@ -272,11 +278,11 @@ def test_the_value_is_the_error_of_the_completed_chain(case: tuple[Tensor, Spect
 def test_the_last_core_is_optimal(case: tuple[Tensor, SpectralChain, list[Tensor]], seed: int) -> None:
     weight, problem, point = case
     cores = problem.complete(point)
-    best = norm(composed(cores, problem.groups) - weight)
+    best = objective(weight, problem, cores)
     noise = oracles.floats(seed, *cores[-1].shape)
     for step in (1e-3, -1e-3, 0.1):
         other = [*cores[:-1], cores[-1] + step * noise * cores[-1].norm() / noise.norm()]
-        assert norm(composed(other, problem.groups) - weight) >= best - 1e-9
+        assert objective(weight, problem, other) >= best - 1e-9
 
 
 @settings(max_examples=30)
@@ -311,7 +317,7 @@ def test_the_preconditioner_solves_the_normal_equations_of_the_first_core(
     for spectrum in spectra[1:]:
         made = made @ spectrum
     squared = ((made - problem.target).abs().square().sum((0, 2, 3)) * problem.parseval).sum()
-    squared.backward()
+    (squared + problem.ridge * first.square().sum()).backward()
     # directions that the rest does not see keep whatever slope they had: none
     assert norm(first.grad) <= 1e-4 * norm(at.gradient[0]) + 1e-7
 
@@ -424,7 +430,7 @@ def test_equal_norms_change_no_block(make: Callable[[Axes], Format]) -> None:
 
 
 @EACH_BLOCK
-@settings(max_examples=4)
+@settings(max_examples=2)
 @given(seed=st.integers(0, 2**20), count=st.integers(1, 12))
 def test_blocks_end_between_their_bounds(make: Callable[[Axes], Format], seed: int, count: int) -> None:
     weight, form, ranks = block_problem(make, seed, count)
@@ -579,7 +585,7 @@ def test_rtol_0_asks_for_the_exact_chain() -> None:
         assert ConvTensorTrain.decompose(weight, sizes, rtol=0).error == 0.0
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(seed=SEEDS, rank=st.integers(1, 9), budget=st.floats(0.3, 1.2), rtol=st.sampled_from((None, 0.3)))
 def test_all_limits_hold_together(seed: int, rank: int, budget: float, rtol: float | None) -> None:
     weight = oracles.floats(seed, 3, 3, 3, 3)
@@ -649,8 +655,7 @@ def test_another_seed_is_another_start() -> None:
     assert not torch.equal(first.cores[0], second.cores[0])
 
 
-@EACH_FORM
-@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize(("form", "groups"), [(form, 2) for form in FORMS] + [(FORMS[0], 1)])
 def test_a_transposed_kernel_is_decomposed_like_its_convolution(form: Format, groups: int) -> None:
     """Flipping and swapping channels is exact, so both fits are the same to the bit."""
     weight = oracles.floats(3, 4, 6 // groups, *form.kernel_size)
@@ -697,16 +702,30 @@ def test_the_kernels_orientation_does_not_matter(flip: tuple[int, ...]) -> None:
 # ---- kernels of every kind --------------------------------------------------------------------------------
 
 
+@cache
+def double_precision_error(form: Format) -> float:
+    return ConvTensorTrain.decompose(oracles.smooth(3, form.kernel_size[0], 0), form, budget=0.6).error
+
+
 @EACH_FORM
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_the_dtype_is_kept_and_the_error_includes_its_rounding(form: Format, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_costs_little(form: Format, dtype: torch.dtype) -> None:
     weight = oracles.smooth(3, form.kernel_size[0], 0).to(dtype)
     made = ConvTensorTrain.decompose(weight, form, budget=0.6)
     assert {core.dtype for core in made.cores} == {dtype}
     assert relative_error(made.to(torch.float64), weight) == pytest.approx(made.error, abs=1e-12)
-    exact = ConvTensorTrain.decompose(weight.double(), form, budget=0.6)
     # no cores that cancel each other: of those a short dtype would keep nothing
-    assert made.error <= 1.1 * exact.error + 10 * torch.finfo(dtype).eps
+    assert made.error <= 1.1 * double_precision_error(form) + 10 * torch.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_the_dtype_is_kept_and_the_error_includes_its_rounding(dtype: torch.dtype) -> None:
+    weight = oracles.smooth(4, 3, 0)
+    made = ConvTensorTrain.separable(weight.to(dtype), ranks=5)
+    exact = ConvTensorTrain.separable(weight, ranks=5)
+    assert {core.dtype for core in made.cores} == {dtype}
+    assert relative_error(made.to(torch.float64), weight.to(dtype)) == pytest.approx(made.error, abs=1e-12)
+    assert made.error == pytest.approx(exact.error, abs=4 * torch.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("kernel_sizes", [(2, 2), (1, 3, 1), formats.cp((3, 3)), formats.depthwise((3, 3)), "auto"])
@@ -830,18 +849,22 @@ def test_auto_is_never_worse_than_a_special_case(channels: int, size: int, budge
     assert compared >= 5
 
 
-def test_auto_is_never_worse_than_tensorlys_cp_and_tucker() -> None:
+@pytest.mark.filterwarnings("ignore:Trying to compute SVD")
+@pytest.mark.parametrize("rank", [3, 6])
+def test_auto_is_never_worse_than_tensorlys_cp(rank: int) -> None:
     weight = oracles.smooth(6, 3, 2)
-    for rank in (3, 6):
-        cp, errors = parafac(weight.numpy(), rank, n_iter_max=200, init="svd", random_state=0, return_errors=True)
-        parameters = sum(factor.size for factor in cp.factors)
-        assert ConvTensorTrain.decompose(weight, max_parameters=parameters).error <= float(errors[-1])
-    for rank in (2, 3):
-        (core, factors), _ = partial_tucker(weight.numpy(), [rank, rank], modes=[0, 1], n_iter_max=200)
-        made = tensorly.tenalg.multi_mode_dot(core, factors, modes=[0, 1])
-        error = float(np.linalg.norm(made - weight.numpy())) / norm(weight)
-        parameters = core.size + sum(factor.size for factor in factors)
-        assert ConvTensorTrain.decompose(weight, max_parameters=parameters).error <= error
+    made, errors = parafac(weight.numpy(), rank, n_iter_max=200, init="svd", random_state=0, return_errors=True)
+    parameters = sum(factor.size for factor in made.factors)
+    assert ConvTensorTrain.decompose(weight, max_parameters=parameters).error <= float(errors[-1])
+
+
+def test_auto_is_never_worse_than_tensorlys_tucker() -> None:
+    weight = oracles.smooth(6, 3, 2)
+    (core, factors), _ = partial_tucker(weight.numpy(), [3, 3], modes=[0, 1], n_iter_max=200)
+    made = tensorly.tenalg.multi_mode_dot(core, factors, modes=[0, 1])
+    error = float(np.linalg.norm(made - weight.numpy())) / norm(weight)
+    parameters = core.size + sum(factor.size for factor in factors)
+    assert ConvTensorTrain.decompose(weight, max_parameters=parameters).error <= error
 
 
 def test_auto_keeps_a_kernel_that_fits_the_budget() -> None:
@@ -887,11 +910,11 @@ def test_threads_are_restored_even_after_an_error() -> None:
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        with threads_for(1.0):
+        with threads_for(1):
             assert torch.get_num_threads() == 1
-        with threads_for(1e12):
+        with threads_for(10**9):
             assert torch.get_num_threads() == 2
-        with pytest.raises(RuntimeError), threads_for(1.0):
+        with pytest.raises(RuntimeError), threads_for(1):
             raise RuntimeError
         assert torch.get_num_threads() == 2
     finally:
@@ -902,7 +925,7 @@ def test_work_bounds_the_steps() -> None:
     assert QUIET.steps(1.0, 200) == 200
     assert QUIET.steps(1e12, 200) == FEWEST
     assert Task(0, 0.0, lambda: None, effort=2.0).steps(1.0, 200) == 400
-    assert QUIET.steps(1.2e9, 200) == 100
+    assert QUIET.steps(0.55e9, 200) == 100
     weight = oracles.floats(0, 1, 4, 4, 3, 3)
     more = [chain.step_cost(weight, [(2, 2), (2, 2)], [rank]) for rank in (1, 2, 4, 8)]
     assert more == sorted(more)

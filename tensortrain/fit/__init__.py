@@ -28,7 +28,7 @@ from tensortrain.fit.progress import Ticker
 from tensortrain.fit.ranks import Growth, largest_useful, with_ends
 from tensortrain.fit.selectors import exact as exact_cores
 from tensortrain.fit.solve import Fit, floor, solve
-from tensortrain.fit.task import Task
+from tensortrain.fit.task import Task, threads_for
 
 __all__ = ["Fitted", "decompose"]
 
@@ -85,7 +85,7 @@ def decompose(
         raise TensorTrainError(
             f'ranks = {ranks} with kernel_sizes="auto", which chooses them; give a budget, or name the kernel_sizes'
         )
-    with torch.no_grad(), Ticker(progress) as tick:
+    with torch.no_grad(), threads_for(kernel.weight.numel()), Ticker(progress) as tick:
         task = Task(seed, (limits.rtol or 0.0) * (1 - 1e-6), tick)
         if form is None:
             found = automatic(kernel, limits, task)

@@ -11,7 +11,7 @@ from tensortrain.fit.bounds import lower_bound
 from tensortrain.fit.kernel import Kernel
 from tensortrain.fit.ranks import with_ends
 from tensortrain.fit.sweep import sweep
-from tensortrain.fit.task import Task, threads_for
+from tensortrain.fit.task import Task
 from tensortrain.formats import Format
 
 
@@ -52,15 +52,12 @@ def solve(kernel: Kernel, form: Format, ranks: Sequence[int], task: Task) -> Fit
     """
     weight = kernel.weight
     groups = form.groups(with_ends(kernel, ranks))
-    blocks = depthwise.fits(form)
-    step = depthwise.step_cost(weight, form, ranks) if blocks else chain.step_cost(weight, form.kernel_sizes, ranks)
-    with threads_for(step):
-        if form.dense:
-            cores, bound = chain.ungrouped(weight, form.kernel_sizes, ranks, task)
-        elif blocks:
-            cores, bound = depthwise.fit(weight, form, ranks, task)
-        else:
-            cores, bound = chain.grouped(weight, form, groups, ranks, task), 1.0
+    if form.dense:
+        cores, bound = chain.ungrouped(weight, form.kernel_sizes, ranks, task)
+    elif depthwise.fits(form):
+        cores, bound = depthwise.fit(weight, form, ranks, task)
+    else:
+        cores, bound = chain.grouped(weight, form, groups, ranks, task), 1.0
     return Fit(form, tuple(ranks), cores, groups, kernel.error(cores, groups), min(1.0, math.sqrt(bound)))
 
 

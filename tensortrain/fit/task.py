@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
-WORK = 1.2e11  # multiplications after which a fit stops, so that the largest kernels stay within seconds
-FEWEST = 12  # steps that are always taken
-SMALL = 1.5e8  # multiplications of a step below which a second thread waits more than it works
+WORK = 0.55e11  # multiplications after which a fit stops, so that the largest kernels stay within seconds
+FEWEST = 10  # steps that are always taken
+SMALL = 4_000_000  # entries of a kernel below which further threads wait more than they work
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,14 @@ class Task:
 
 
 @contextmanager
-def threads_for(multiplications: float) -> Iterator[None]:
-    """One thread for problems of many small operations, all threads for large ones; restored afterwards.
+def threads_for(entries: int) -> Iterator[None]:
+    """One thread for kernels whose solvers do many small operations, all threads for larger ones; restored afterwards.
 
     On a busy machine the difference is large: waiting at every small operation for a thread that the operating
-    system has suspended slowed a 16-channel fit from 0.4 s to 20 s.
+    system has suspended slowed a 16-channel fit from 0.4 s to 20 s, and a 256-channel one from 13 s to 64 s.
     """
     before = torch.get_num_threads()
-    if multiplications < SMALL:
+    if entries < SMALL:
         torch.set_num_threads(1)
     try:
         yield
