@@ -13,6 +13,7 @@ from tensortrain.fit.task import Task
 Axes = tuple[int, ...]
 
 EXTRA = 2.0  # effort of the second fit of the best formats
+CLOSE = 1.02  # error beside the best up to which a format may still win by it
 
 
 def candidates(size: Axes) -> Iterator[formats.Format]:
@@ -44,8 +45,8 @@ def candidates(size: Axes) -> Iterator[formats.Format]:
 def best_format(kernel: Kernel, parameters: int, task: Task) -> Fit:
     """The chain of least error among all candidate formats within a number of parameters.
 
-    A format whose lower bound exceeds the best error so far cannot win and is not fitted. The two best are fitted
-    again, with other random numbers and more effort.
+    A format whose lower bound exceeds the best error so far cannot win and is not fitted. The best, and the second
+    if it is close, are fitted again with other random numbers and more effort.
 
     Raises:
         TensorTrainError: no format has a chain that small.
@@ -69,4 +70,5 @@ def best_format(kernel: Kernel, parameters: int, task: Task) -> Fit:
             f" of {kernel.dense_parameters} dense parameters; raise it"
         )
     again = replace(task, seed=task.seed + 1, effort=task.effort * EXTRA)
-    return min([*fits, *(solve(kernel, fit.form, fit.ranks, again) for fit in fits[:2])], key=lambda fit: fit.error)
+    close = [fit for fit in fits[:2] if fit.error <= CLOSE * fits[0].error]
+    return min([*fits, *(solve(kernel, fit.form, fit.ranks, again) for fit in close)], key=lambda fit: fit.error)

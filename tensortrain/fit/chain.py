@@ -26,12 +26,12 @@ KICKS = (0.3, 1.0, 1.0, 1.0, 1.0)  # relative size of the noise in each of them
 
 
 def step_cost(weight: Tensor, sizes: Sequence[Axes], ranks: Sequence[int]) -> float:
-    """Multiplications of one step: some six complex products over the half spectrum, and the factorisations."""
+    """Multiplications of one step: some four complex products over the half spectrum, and the factorisations."""
     g, p, q, *size = weight.shape
     bounds = (p, *ranks, q)
     products = sum(p * a * b for a, b in itertools.pairwise(bounds[1:])) + p * q * bounds[-2]
     solves = sum((b * math.prod(k)) ** 3 / 3 for b, k in zip(bounds[1:-1], sizes[:-1], strict=True))
-    return g * (6 * math.prod(size) * products + 2 * solves)
+    return g * (4 * math.prod(size) * products + 2 * solves)
 
 
 def ungrouped(weight: Tensor, sizes: Sequence[Axes], ranks: Sequence[int], task: Task) -> tuple[list[Tensor], float]:
@@ -52,6 +52,9 @@ def ungrouped(weight: Tensor, sizes: Sequence[Axes], ranks: Sequence[int], task:
     chain = SpectralChain(weight, sizes, [1] * len(sizes), task.ridge)
     cost = step_cost(weight, sizes, ranks)
     steps = task.steps(cost, STEPS)
+    tucker = len(sizes) == 3 and all(k == 1 for size in (sizes[0], sizes[-1]) for k in size)
+    if tucker and cost > LARGE:
+        return _tucker_start(weight, sizes, ranks, task), bound
     if len(sizes) == 2 or cost > LARGE:
         best, value = _refine(chain, first, steps, task)
     else:
