@@ -1,4 +1,4 @@
-"""The recursions of the papers as functions of plain tensors.
+"""The convolutional recursions of the paper as functions of plain tensors; `tt_functional` has the standard ones.
 
 | paper | here |
 |---|---|
@@ -6,7 +6,6 @@
 | U(l), l = 1 … m | `inputs[l - 1]`, `(B, R_l, *size)` |
 | V(l) | the running value of `conv_tt`, returned at `l = stop` |
 | W(l) = T(1) * … * T(l) | `compose_all(cores[:l])` |
-| u(l), v(l) of eq. (3) | `inputs[l - 1]` and the running value of `tt_evaluate` |
 """
 
 import itertools
