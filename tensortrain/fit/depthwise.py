@@ -9,12 +9,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import tensorly
 import torch
+from tensorly.decomposition import parafac
 from torch import Tensor
 
 from tensortrain.fit.spectral import cholesky
 from tensortrain.fit.task import Task
-from tensortrain.formats import Format
+from tensortrain.formats import Format, cp
 
 Axes = tuple[int, ...]
 
@@ -268,17 +270,38 @@ def fit(weight: Tensor, form: Format, ranks: Sequence[int], task: Task) -> tuple
     cost = step_cost(weight, form, ranks)
     dtype = torch.float32 if cost > SINGLE else weight.dtype
     solver = BlockSolver(weight.to(dtype))
-    best, least = begin, bound
+    small = weight.numel() <= SMALL_KERNEL
     # a strong ridge finds better minima of large kernels, and may lose a block of a small one
-    for strength, noise in STARTS if weight.numel() <= SMALL_KERNEL else STARTS[:1]:
-        stages = [max(task.ridge, unit * strength * stage) for stage in STAGES]
-        x = with_noise(begin, noise, task.seed).to(dtype)
-        x, error = solver.solve(x, stages, task.steps(cost, SWEEPS), task)
+    starts = [
+        (with_noise(begin, noise, task.seed), [unit * strength * stage for stage in STAGES])
+        for strength, noise in (STARTS if small else STARTS[:1])
+    ]
+    if small and form.kernel_sizes == cp(form.kernel_size).kernel_sizes and form.order > 3:
+        starts.append((tensorly_start(weight, form, count, task.seed), [unit * STAGES[-1]]))
+    best, least = begin, bound
+    for x, stages in starts:
+        stages = [max(task.ridge, ridge) for ridge in stages]
+        x, error = solver.solve(x.to(dtype), stages, task.steps(cost, SWEEPS), task)
         if error < least:
             best, least = x.to(weight.dtype), error
         if least <= task.target**2:
             break
     return _cores(best, form), bound
+
+
+def tensorly_start(weight: Tensor, form: Format, count: int, seed: int) -> Blocks:
+    """TensorLy's CP decomposition of each `(p, q, *K)`, from a random start."""
+    with tensorly.backend_context("pytorch", local_threadsafe=True):
+        fits = [
+            parafac(one, count, n_iter_max=100, init="random", random_state=seed, normalize_factors=False)[1]
+            for one in weight
+        ]
+    outputs, inputs, *lines = (torch.stack(factors) for factors in zip(*fits, strict=True))
+    factors = [
+        line.mT.reshape(len(weight), count, 1, 1, *taps)
+        for line, taps in zip(lines, form.kernel_sizes[1:-1], strict=True)
+    ]
+    return Blocks(outputs[..., None], factors, inputs.mT[:, :, None])
 
 
 def _cores(x: Blocks, form: Format) -> list[Tensor]:
