@@ -325,6 +325,8 @@ def test_p6_4_multiplications_by_hand() -> None:
     assert chain.macs(10, "valid") == 36 * 8 * 9 + 64 * 16 * 9
     assert chain.macs(10, "full") == 196 * 8 * 9 + 144 * 16 * 9
     assert chain.macs(10, "same", stride=2) == 25 * 8 * 9 + 144 * 16 * 9
+    three = ConvTensorTrain([torch.ones(1, 1, 3)] * 3)
+    assert three.macs(10) == (10 + 12 + 12) * 3  # V(2) is needed on 14 pixels, but zero on two of them
     assert chain.dense_macs(10) == 100 * 25 * 32
     assert chain.dense_macs(10, stride=(2, 1)) == 50 * 25 * 32
 

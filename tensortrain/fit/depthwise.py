@@ -277,7 +277,7 @@ def fit(weight: Tensor, form: Format, ranks: Sequence[int], task: Task) -> tuple
         for strength, noise in (STARTS if small else STARTS[:1])
     ]
     if small and form.kernel_sizes == cp(form.kernel_size).kernel_sizes and form.order > 3:
-        starts.append((tensorly_start(weight, form, count, task.seed), [unit * STAGES[-1]]))
+        starts += [(x, [unit * STAGES[-1]]) for x in tensorly_start(weight, form, count, task.seed)]
     best, least = begin, bound
     for x, stages in starts:
         stages = [max(task.ridge, ridge) for ridge in stages]
@@ -289,19 +289,24 @@ def fit(weight: Tensor, form: Format, ranks: Sequence[int], task: Task) -> tuple
     return _cores(best, form), bound
 
 
-def tensorly_start(weight: Tensor, form: Format, count: int, seed: int) -> Blocks:
-    """TensorLy's CP decomposition of each `(p, q, *K)`, from a random start."""
-    with tensorly.backend_context("pytorch", local_threadsafe=True):
-        fits = [
-            parafac(one, count, n_iter_max=100, init="random", random_state=seed, normalize_factors=False)[1]
-            for one in weight
-        ]
+def tensorly_start(weight: Tensor, form: Format, count: int, seed: int) -> list[Blocks]:
+    """TensorLy's CP decomposition of each `(p, q, *K)`, from a random start; none where its equations are singular."""
+    try:
+        with tensorly.backend_context("pytorch", local_threadsafe=True):
+            fits = [
+                parafac(one, count, n_iter_max=100, init="random", random_state=seed, normalize_factors=False)[1]
+                for one in weight
+            ]
+    except RuntimeError:  # singular: the kernel needs fewer blocks than that
+        return []
     outputs, inputs, *lines = (torch.stack(factors) for factors in zip(*fits, strict=True))
+    if not all(bool(part.isfinite().all()) for part in (outputs, inputs, *lines)):
+        return []
     factors = [
         line.mT.reshape(len(weight), count, 1, 1, *taps)
         for line, taps in zip(lines, form.kernel_sizes[1:-1], strict=True)
     ]
-    return Blocks(outputs[..., None], factors, inputs.mT[:, :, None])
+    return [Blocks(outputs[..., None], factors, inputs.mT[:, :, None])]
 
 
 def _cores(x: Blocks, form: Format) -> list[Tensor]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from tensortrain.errors import TensorTrainError
 from tensortrain.fit.lbfgs import Evaluation
 
 Axes = tuple[int, ...]
@@ -66,6 +67,8 @@ def cholesky(matrix: Tensor, ridge: float) -> Tensor:
         factor, failed = torch.linalg.cholesky_ex(matrix + ridge * scale * eye)
         if not bool(failed.any()):
             return factor
+        if not math.isfinite(ridge):
+            raise TensorTrainError("the normal equations overflowed: scale the kernel, or lower its ranks")
         ridge *= 100
 
 
