@@ -55,9 +55,8 @@ class Kernel:
         dtype, weight = weight.dtype, weight.double()
         if transposed:
             weight = functional.transpose_weight(weight, groups)
-        blocks = weight.reshape(
-            groups, -1, *weight.shape[1:]
-        ).contiguous()  # one layout, so that results agree to the bit
+        # one layout for all, so that results agree to the bit
+        blocks = weight.reshape(groups, -1, *weight.shape[1:]).contiguous()
         norm = float(blocks.norm())
         if not 0 < norm * norm < math.inf and bool(blocks.any()):
             raise TensorTrainError(
