@@ -1,0 +1,132 @@
+"""What a run is made of: typed settings and the presets.
+
+A `Recipe` is plain data, read from YAML or the command line and written beside every run. Steps are optimiser steps;
+an epoch is `Data.clips` training clips.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Data:
+    """The clips.
+
+    Args:
+        name: the data set.
+        digits: moving digits in a clip.
+        canvas: height and width of a frame, in pixels.
+        observed: frames the model sees, T_in.
+        length: frames of a training clip, observed ones included.
+        clips: training clips in an epoch.
+        endless: fresh clips for ever instead of the same ones in every epoch.
+        source: which handwritten digits; "auto" takes MNIST where the data root has it, else the embedded ones.
+    """
+
+    name: Literal["moving-mnist"] = "moving-mnist"
+    digits: int = 2
+    canvas: int = 64
+    observed: int = 10
+    length: int = 20
+    clips: int = 10_000
+    endless: bool = False
+    source: Literal["auto", "mnist", "embedded"] = "auto"
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Scheduled sampling: the probability that a frame beyond the observed ones is the true one.
+
+    Args:
+        rule: "plateau" keeps 1 until the validation loss has not improved for `patience` epochs, then falls
+            linearly (Conv-TT-LSTM); "linear" falls from 1 at step `start` to 0 at step `stop` (PredRNN++).
+        patience: epochs without improvement that "plateau" waits for.
+        rate: fall of the ratio in each epoch under "plateau". The paper prints 2e-4 for Moving-MNIST, which
+            would take 5000 epochs; its authors' code uses 2e-3 to 4e-3.
+        start: first step of the fall under "linear".
+        stop: last step of the fall under "linear".
+    """
+
+    rule: Literal["plateau", "linear"] = "plateau"
+    patience: int = 20
+    rate: float = 2e-3
+    start: int = 0
+    stop: int = 50_000
+
+
+@dataclass(frozen=True)
+class Rate:
+    """The learning rate.
+
+    Args:
+        rule: "plateau" holds `base` until sampling has begun to fall and the validation loss has not improved for a
+            second wait of `patience` epochs, then multiplies by `factor` every `every` epochs (Conv-TT-LSTM);
+            "constant" holds it; "cosine" rises linearly for `warmup` steps and falls to zero at the last step.
+        base: the highest learning rate.
+        patience: epochs of the second wait.
+        factor: of each decay under "plateau".
+        every: epochs between decays under "plateau".
+        warmup: steps of the linear rise under "cosine".
+    """
+
+    rule: Literal["plateau", "constant", "cosine"] = "plateau"
+    base: float = 1e-4
+    patience: int = 20
+    factor: float = 0.98
+    every: int = 5
+    warmup: int = 0
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the weights are found, and on what.
+
+    Args:
+        steps: optimiser steps of the whole run.
+        batch: clips in a step over all processes; divisible by their number.
+        seed: of weights, batches and sampling draws.
+        l1: weight of the mean absolute error in the loss.
+        l2: weight of the mean squared error in the loss.
+        clip: largest global norm of the gradient; 0 for none.
+        validate_every: steps between validations; 0 for once an epoch.
+        validation_clips: clips of the validation split to look at; 0 for all.
+        save_every: steps between the checkpoints kept besides the best and the last; 0 for none.
+        finite_every: steps between looks at the flag that a loss was not finite.
+        early_stop: validations without improvement after which training ends; 0 for never.
+        max_time: minutes after which training stops, resumable; 0 for no limit.
+        precision: Lightning's, such as "32-true", "bf16-mixed", "64-true".
+        accelerator: Lightning's: "auto", "cpu", "gpu".
+        devices: processes on each node.
+        nodes: machines.
+        workers: processes that prepare batches; 0 for the training process itself.
+    """
+
+    steps: int = 250_000
+    batch: int = 16
+    seed: int = 0
+    l1: float = 1.0
+    l2: float = 1.0
+    clip: float = 1.0
+    validate_every: int = 0
+    validation_clips: int = 0
+    save_every: int = 0
+    finite_every: int = 50
+    early_stop: int = 0
+    max_time: float = 0.0
+    precision: str = "32-true"
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: int = 1
+    nodes: int = 1
+    workers: int = 0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole run: `options` are the keyword arguments of `zoo.create_model(model, …)`."""
+
+    model: str
+    options: dict[str, Any] = field(default_factory=dict)
+    data: Data = field(default_factory=Data)
+    sampling: Sampling = field(default_factory=Sampling)
+    rate: Rate = field(default_factory=Rate)
+    training: Training = field(default_factory=Training)

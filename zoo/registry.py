@@ -1,0 +1,59 @@
+"""Models by name."""
+
+import difflib
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from zoo.errors import ZooError
+from zoo.rollout import VideoModel
+
+
+class Entry(NamedTuple):
+    """A registered model: the function that makes it, where it was published, and one line on it."""
+
+    make: Callable[..., VideoModel]
+    paper: str
+    summary: str
+
+
+_MODELS: dict[str, Entry] = {}
+
+
+def register(name: str, paper: str) -> Callable[[Callable[..., VideoModel]], Callable[..., VideoModel]]:
+    """Decorator: make a function or class known to `create_model` by `name`; its keywords are the model's options."""
+
+    def add(make: Callable[..., VideoModel]) -> Callable[..., VideoModel]:
+        if name in _MODELS:
+            raise ZooError(f"a model {name!r} is registered already; choose another name")
+        _MODELS[name] = Entry(make, paper, (inspect.getdoc(make) or "").partition("\n")[0])
+        return make
+
+    return add
+
+
+def find_model(name: str) -> Entry:
+    """The entry of a model.
+
+    Raises:
+        ZooError: no such model; the message names the nearest one.
+    """
+    import zoo.models  # noqa: F401 - registers those of the package
+
+    if name not in _MODELS:
+        raise ZooError(f"no model {name!r}; {nearest(name, _MODELS)}")
+    return _MODELS[name]
+
+
+def model_names() -> list[str]:
+    """Every registered name, sorted."""
+    import zoo.models  # noqa: F401
+
+    return sorted(_MODELS)
+
+
+def nearest(name: str, known: Any) -> str:
+    """What to write instead of an unknown name: the closest, then all."""
+    close = difflib.get_close_matches(name, known, n=1)
+    listing = ", ".join(sorted(known))
+    return f"did you mean {close[0]!r}? known: {listing}" if close else f"known: {listing}"
