@@ -29,7 +29,7 @@ def uniforms(seed: int, stream: int, counters: ArrayLike, draws: int) -> NDArray
 
     Args:
         seed: of the run or split, 0 ≤ seed < 2⁶⁴.
-        stream: tells apart what the numbers are for, 0 ≤ stream < 2³².
+        stream: tells apart what the numbers are for, 0 ≤ stream < 2³²; each use has its own, so that no two correlate.
         counters: integers in [0, 2⁶³), such as clip indices or step numbers.
         draws: how many numbers each counter gets.
 

@@ -52,6 +52,36 @@ def model_names() -> list[str]:
     return sorted(_MODELS)
 
 
+def create_model(name: str, pretrained: str | None = None, **options: Any) -> VideoModel:
+    """Make a model.
+
+    Args:
+        name: as registered; `zoo models` lists them.
+        pretrained: weights that ship with the package, such as "moving-mnist-small"; these bring their own options.
+        options: the model's keyword arguments, over its published settings.
+
+    Raises:
+        ZooError: an unknown model, option or set of weights, or options beside `pretrained`.
+
+    >>> import torch
+    >>> model = create_model("conv-lstm", hidden=(4,), layers=(1,), kernel=3)
+    >>> model(torch.rand(2, 5, 1, 16, 16), horizon=3).shape
+    torch.Size([2, 7, 1, 16, 16])
+    """
+    make = find_model(name).make
+    if pretrained is not None:
+        if options:
+            raise ZooError(f"options {sorted(options)} are given beside pretrained = {pretrained!r}, which has its own")
+        from zoo.pretrained import load_pretrained
+
+        return load_pretrained(name, pretrained)
+    known = inspect.signature(make).parameters
+    for option in options:
+        if option not in known:
+            raise ZooError(f"{name} has no option {option!r}; {nearest(option, known)}")
+    return make(**options)
+
+
 def nearest(name: str, known: Any) -> str:
     """What to write instead of an unknown name: the closest, then all."""
     close = difflib.get_close_matches(name, known, n=1)

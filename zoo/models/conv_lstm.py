@@ -10,7 +10,7 @@ from zoo.registry import register
 @register("conv-lstm", paper="Conv-TT-LSTM (Su et al.), baseline")
 def conv_lstm(
     hidden: Sequence[int] = (32, 48, 48, 32),
-    layers: int = 3,
+    layers: Sequence[int] = (3, 3, 3, 3),
     kernel: int = 5,
     channels: int = 1,
     patch: int = 1,
@@ -18,11 +18,11 @@ def conv_lstm(
 ) -> RecurrentStack:
     """ConvLSTM network: 12 layers with two skip connections, as published.
 
-    3,973,201 parameters as it stands, the paper's count; `layers=1` gives the paper's 4-layer ablation.
+    3,973,201 parameters as it stands, the paper's count; `layers=(1, 1, 1, 1)` gives the paper's 4-layer ablation.
 
     Args:
         hidden: channels of each block.
-        layers: layers in each block.
+        layers: layers of each block.
         kernel: k of every convolution, 5 or 3 in the paper.
         channels: C of the frames.
         patch: side of the pixel blocks folded into channels; 1 in the paper.

@@ -15,7 +15,7 @@ def conv_tt_lstm_sw(
     steps: int = 3,
     rank: int = 8,
     hidden: Sequence[int] = (32, 48, 48, 32),
-    layers: int = 3,
+    layers: Sequence[int] = (3, 3, 3, 3),
     kernel: int = 5,
     channels: int = 1,
     patch: int = 1,
@@ -23,14 +23,14 @@ def conv_tt_lstm_sw(
 ) -> RecurrentStack:
     """Conv-TT-LSTM with a sliding window: the paper's model.
 
-    2,687,281 parameters as it stands, the paper's count; `layers=1` gives the paper's 4-layer ablation.
+    2,687,281 parameters as it stands, the paper's count; `layers=(1, 1, 1, 1)` gives the paper's 4-layer ablation.
 
     Args:
         order: m, cores in each layer's train.
         steps: n ≥ order, past hidden states a layer sees.
         rank: R of the train.
         hidden: channels of each block.
-        layers: layers in each block.
+        layers: layers of each block.
         kernel: k of every convolution, 5 or 3 in the paper.
         channels: C of the frames.
         patch: side of the pixel blocks folded into channels; 1 in the paper.
@@ -49,7 +49,7 @@ def conv_tt_lstm_fw(
     steps: int = 3,
     rank: int = 8,
     hidden: Sequence[int] = (32, 48, 48, 32),
-    layers: int = 3,
+    layers: Sequence[int] = (3, 3, 3, 3),
     kernel: int = 5,
     channels: int = 1,
     patch: int = 1,

@@ -21,7 +21,7 @@ class RecurrentStack(VideoModel):
     Args:
         cell: makes a layer from its input and hidden channels.
         hidden: channels of each block.
-        layers: layers in each block.
+        layers: layers of each block.
         channels: C of the frames.
         patch: side of the pixel blocks folded into channels.
         sigmoid: squash the predictions into (0, 1).
@@ -31,19 +31,21 @@ class RecurrentStack(VideoModel):
         self,
         cell: Callable[[int, int], Cell],
         hidden: Sequence[int],
-        layers: int,
+        layers: Sequence[int],
         channels: int,
         patch: int,
         sigmoid: bool,
     ) -> None:
         super().__init__(channels, patch, sigmoid)
-        if not hidden or layers < 1:
-            raise ZooError(f"hidden = {list(hidden)}, layers = {layers}: at least one block of one layer is needed")
+        if not hidden or len(hidden) != len(layers) or min(layers) < 1:
+            raise ZooError(
+                f"hidden = {list(hidden)}, layers = {list(layers)}: each block needs its channels and at least one layer"
+            )
         pixels = channels * patch**2
         self.blocks = nn.ModuleList()
         width = pixels
-        for b, count in enumerate(hidden):
-            block = nn.ModuleList(cell(width if at == 0 else count, count) for at in range(layers))
+        for b, (count, depth) in enumerate(zip(hidden, layers, strict=True)):
+            block = nn.ModuleList(cell(width if at == 0 else count, count) for at in range(depth))
             self.blocks.append(block)
             width = count + (hidden[b - 2] if b >= 2 else 0)
         self.output_weight = nn.Parameter(torch.empty(pixels, width, 1, 1))

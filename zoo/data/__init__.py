@@ -1,0 +1,48 @@
+"""Clips to train and evaluate on."""
+
+from pathlib import Path
+
+from zoo.data.clips import ClipDataset
+from zoo.data.digits import Split
+from zoo.data.download import download_mnist
+from zoo.data.moving_mnist import MovingMNIST, PublishedMovingMNIST
+from zoo.data.root import data_root
+from zoo.errors import ZooError
+from zoo.recipe import Data
+from zoo.registry import nearest
+
+__all__ = ["ClipDataset", "MovingMNIST", "PublishedMovingMNIST", "data_root", "download_mnist", "make_dataset"]
+
+
+def make_dataset(data: Data, split: Split, root: str | Path | None = None, length: int | None = None) -> ClipDataset:
+    """The data set that a recipe names.
+
+    Args:
+        data: the recipe's settings.
+        split: "train", "val" or "test".
+        root: the data root, see `data_root`.
+        length: frames of a clip, instead of the recipe's.
+
+    Raises:
+        ZooError: no such data set, or its own complaints.
+    """
+    if data.name not in _DATASETS:
+        raise ZooError(f"no data set {data.name!r}; {nearest(data.name, _DATASETS)}")
+    return _DATASETS[data.name](data, split, root, data.length if length is None else length)
+
+
+def _moving_mnist(data: Data, split: Split, root: str | Path | None, length: int) -> ClipDataset:
+    train = split == "train"
+    return MovingMNIST(
+        split,
+        root=root,
+        digits=data.digits,
+        canvas=data.canvas,
+        length=length,
+        count=data.clips if train else None,
+        endless=data.endless and train,
+        source=data.source,
+    )
+
+
+_DATASETS = {"moving-mnist": _moving_mnist}

@@ -1,0 +1,206 @@
+"""Moving-MNIST: digits that drift over a black canvas and bounce off its edges (Srivastava et al., ICML 2015)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from zoo.counter import uniforms
+from zoo.data.clips import ClipDataset, check_indices
+from zoo.data.digits import SIZE, Source, Split, check_split, has_mnist, load_digits
+from zoo.data.download import download_mnist
+from zoo.data.root import data_root
+from zoo.errors import ZooError
+
+COUNTS = {"train": 10_000, "val": 3_000, "test": 5_000}
+SPEED = 0.1  # of the free side, in each frame
+_STREAMS = {"train": 0x4D4D0001, "val": 0x4D4D0002, "test": 0x4D4D0003}
+
+
+class MovingDigits(NamedTuple):
+    """What a batch of clips is rendered from: `images` `(B, N, 28, 28)` uint8 and the row and column of the top left
+    corner of each in each frame, `corners` `(B, T, N, 2)` int64."""
+
+    images: Tensor
+    corners: Tensor
+
+
+class MovingMNIST(ClipDataset, Dataset[Tensor]):
+    """Clips of moving digits, each a pure function of (seed, split, index): nothing is stored.
+
+    A digit starts uniformly in the free square (canvas minus digit), in a direction uniform in [0, 2π), and moves by
+    0.1 of the free side in each frame. Positions are truncated to whole pixels. At a wall the position is clamped and
+    that component of the velocity flips. Where digits overlap, the brighter pixel is seen. A clip begins with the
+    same frames whatever its length.
+
+    Args:
+        split: "train", "val" or "test"; their digits are disjoint.
+        root: the data root, see `zoo.data.data_root`.
+        digits: N, moving digits in a clip, at least 1.
+        canvas: side of a frame in pixels, or (height, width); at least 28. The free side is that of each axis.
+        length: T, frames of a clip.
+        count: clips; by default 10,000, 3,000 and 5,000 in the three splits.
+        endless: accept every index below 2⁶³, not only those below `count`.
+        source: "mnist", "embedded" (scikit-learn's digits), or "auto": MNIST where the root has it.
+        seed: of the clips, 0 ≤ seed < 2⁶⁴.
+        download: fetch MNIST first if the root lacks it.
+
+    Raises:
+        ZooError: an argument outside its range, or digits that are missing or damaged.
+
+    >>> test = MovingMNIST("test", source="embedded", length=5)
+    >>> test.clips([3, 4]).shape, test[3].shape
+    (torch.Size([2, 5, 1, 64, 64]), torch.Size([5, 1, 64, 64]))
+    """
+
+    def __init__(
+        self,
+        split: Split = "train",
+        *,
+        root: str | Path | None = None,
+        digits: int = 2,
+        canvas: int | tuple[int, int] = 64,
+        length: int = 20,
+        count: int | None = None,
+        endless: bool = False,
+        source: Source = "auto",
+        seed: int = 0,
+        download: bool = False,
+    ) -> None:
+        check_split(split)
+        count = COUNTS[split] if count is None else count
+        for name, value in (("digits", digits), ("length", length), ("count", count)):
+            if not isinstance(value, int | np.integer) or value < 1:
+                raise ZooError(f"{name} = {value!r} must be a whole number, at least 1")
+        if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**64:
+            raise ZooError(f"seed = {seed!r} must be a whole number, at least 0 and below 2^64")
+        sides = tuple(canvas) if isinstance(canvas, Sequence) else (canvas, canvas)
+        if len(sides) != 2 or not all(isinstance(side, int | np.integer) and side >= SIZE for side in sides):
+            raise ZooError(
+                f"canvas = {canvas!r} must be a side or (height, width) of at least {SIZE} pixels, the size of a digit"
+            )
+        if download and source != "embedded" and not has_mnist(data_root(root)):
+            download_mnist(root)
+        self.split, self.digits, self.length, self.count = split, digits, length, count
+        self.canvas, self.seed, self.endless = (sides[0], sides[1]), int(seed), endless
+        self._images, self._source = load_digits(split, root, source)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def fetch(self, indices: Sequence[int]) -> MovingDigits:
+        """Draw the digits and trajectories of the clips.
+
+        Raises:
+            ZooError: an index outside the data set.
+        """
+        clips = check_indices(indices, 2**63 if self.endless else self.count)
+        draws = uniforms(self.seed, _STREAMS[self.split], clips, 4 * self.digits).reshape(-1, self.digits, 4)
+        chosen = torch.from_numpy((draws[..., 0] * len(self._images)).astype(np.int64))
+        track = trajectories(draws[..., 1:3], 2 * np.pi * draws[..., 3], self.length)
+        free = np.subtract(self.canvas, SIZE)
+        return MovingDigits(self._images[chosen], torch.from_numpy((track * free).astype(np.int64)))
+
+    def render(self, batch: MovingDigits) -> Tensor:
+        """Draw the frames `(B, T, 1, H, W)`, float32 in [0, 1], on the device of the batch."""
+        (height, width), (clips, count) = self.canvas, batch.images.shape[:2]
+        down, right = height - SIZE, width - SIZE
+        # each digit amid black, and all windows on it: a view, of which indexing copies one for every frame
+        amid = F.pad(batch.images, (right, right, down, down))
+        windows = amid.unfold(2, height, 1).unfold(3, width, 1)  # (B, N, down + 1, right + 1, H, W)
+        clip = torch.arange(clips, device=amid.device)[:, None, None]
+        digit = torch.arange(count, device=amid.device)
+        row, column = batch.corners.unbind(-1)
+        layers = windows[clip, digit, down - row, right - column]  # (B, T, N, H, W)
+        return layers.amax(2)[:, :, None].to(torch.float32) / 255
+
+    def describe(self) -> str:
+        """One line: split, sizes, and which digits."""
+        clips = "endless clips" if self.endless else f"{self.count:,} clips"
+        return (
+            f"Moving-MNIST {self.split}: {clips} of {self.length} frames {self.canvas[0]}×{self.canvas[1]}, "
+            f"{self.digits} moving digits each, from {self._source}"
+        )
+
+
+def trajectories(start: NDArray[np.float64], angle: NDArray[np.float64], length: int) -> NDArray[np.float64]:
+    """Positions in the unit square of points that move by `SPEED` in each frame and bounce off its edges.
+
+    Args:
+        start: rows and columns `(B, N, 2)` in the first frame, in [0, 1].
+        angle: directions `(B, N)`, from the column axis, in radians.
+        length: T.
+
+    Returns:
+        `(B, T, N, 2)`.
+    """
+    position = np.empty((length, *start.shape))
+    position[0] = start
+    velocity = SPEED * np.stack([np.sin(angle), np.cos(angle)], -1)
+    for t in range(1, length):
+        moved = position[t - 1] + velocity
+        velocity = np.where((moved <= 0) | (moved >= 1), -velocity, velocity)
+        position[t] = moved.clip(0, 1)
+    return position.swapaxes(0, 1)
+
+
+class Frames(NamedTuple):
+    """Frames `(B, T, H, W)`, uint8."""
+
+    frames: Tensor
+
+
+class PublishedMovingMNIST(ClipDataset, Dataset[Tensor]):
+    """The published 10,000 test clips, `mnist_test_seq.npy`: `(20, 10000, 64, 64)` uint8, mapped, never wholly read.
+
+    Args:
+        path: the file; any number of frames and clips of any size.
+
+    Raises:
+        ZooError: no such file, or not such an array.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        frames, clips, *_ = self._open().shape
+        self.length, self.count = int(frames), int(clips)
+
+    def _open(self) -> NDArray[np.uint8]:
+        """Map the file anew, so that the data set travels to a worker as a path."""
+        try:
+            array: NDArray[np.uint8] = np.load(self.path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise ZooError(f"{self.path} cannot be read as an array ({error}); fetch mnist_test_seq.npy") from error
+        if not isinstance(array, np.ndarray) or array.ndim != 4 or array.dtype != np.uint8 or not array.size:
+            raise ZooError(
+                f"{self.path} does not hold (frames, clips, height, width) in uint8; fetch mnist_test_seq.npy"
+            )
+        return array
+
+    def __len__(self) -> int:
+        return self.count
+
+    def fetch(self, indices: Sequence[int]) -> Frames:
+        """Read the clips.
+
+        Raises:
+            ZooError: an index outside the file.
+        """
+        chosen = self._open()[:, check_indices(indices, self.count)]
+        return Frames(torch.from_numpy(np.ascontiguousarray(chosen.swapaxes(0, 1))))
+
+    def render(self, batch: Frames) -> Tensor:
+        """The frames `(B, T, 1, H, W)`, float32 in [0, 1]."""
+        return batch.frames[:, :, None] / 255
+
+    def describe(self) -> str:
+        """One line: the file and its size."""
+        return (
+            f"published Moving-MNIST test: {self.count:,} clips of {self.length} frames, MNIST digits, from {self.path}"
+        )

@@ -1,0 +1,30 @@
+"""Where data lies."""
+
+import os
+from pathlib import Path
+
+from zoo.errors import ZooError
+
+
+def data_root(root: str | Path | None = None) -> Path:
+    """The folder with the subfolders `mnist`, `kth` and `lpips`: `root`, else `$ZOO_DATA`, else `~/.cache/zoo`.
+
+    It need not exist: a download makes it.
+
+    Raises:
+        ZooError: it is no folder, or may not be read.
+
+    >>> str(data_root("some/where"))
+    'some/where'
+    """
+    path = Path(root or os.environ.get("ZOO_DATA") or "~/.cache/zoo").expanduser()
+    try:
+        os.scandir(path).close()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise ZooError(
+            f"data root {path} cannot be read ({error.strerror}); change its rights, or name another folder "
+            "with --data-root or ZOO_DATA"
+        ) from error
+    return path

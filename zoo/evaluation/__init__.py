@@ -1,0 +1,28 @@
+"""Measure predictions, set them beside published results, and look at them."""
+
+from zoo import _torchvision  # noqa: F401 - before torchvision is imported
+from zoo.evaluation.baselines import Blank, CopyLast
+from zoo.evaluation.compare import compare, curves, save_figure
+from zoo.evaluation.conventions import CONVENTIONS, Convention, find_convention
+from zoo.evaluation.evaluate import evaluate
+from zoo.evaluation.pictures import Prediction, predict
+from zoo.evaluation.published import LAYOUTS
+from zoo.evaluation.scores import Scores
+from zoo.evaluation.video import read_video
+
+__all__ = [
+    "CONVENTIONS",
+    "LAYOUTS",
+    "Blank",
+    "Convention",
+    "CopyLast",
+    "Prediction",
+    "Scores",
+    "compare",
+    "curves",
+    "evaluate",
+    "find_convention",
+    "predict",
+    "read_video",
+    "save_figure",
+]

@@ -1,0 +1,117 @@
+"""The ways in which published numbers were measured, by name, and the correct one.
+
+Published numbers share no convention: a table of them means something only beside numbers measured in the same way.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from zoo.errors import ZooError
+from zoo.evaluation.metrics import Lpips, Mae, Measure, Mse, Psnr, Ssim, measure_from_dict
+from zoo.registry import nearest
+
+
+@dataclass(frozen=True)
+class Convention:
+    """A named set of measures.
+
+    Args:
+        name: what tables call it.
+        source: where it comes from.
+        measures: in the order of a table's columns; a metric that the source does not compute is not there.
+
+    >>> find_convention("correct")["ssim"].text()
+    '11-pixel Gaussian window σ 1.5 inside the frame, range 1'
+    >>> [measure.key for measure in find_convention("predrnn-pp").measures]
+    ['mse', 'mae', 'psnr', 'ssim']
+    """
+
+    name: str
+    source: str
+    measures: tuple[Measure, ...]
+
+    def __getitem__(self, key: str) -> Measure:
+        """The measure of a metric.
+
+        Raises:
+            ZooError: a metric that the convention does not have.
+        """
+        return self.choose([key]).measures[0]
+
+    def __contains__(self, key: str) -> bool:
+        return any(measure.key == key for measure in self.measures)
+
+    def choose(self, keys: list[str] | tuple[str, ...]) -> "Convention":
+        """The same convention with these metrics only, in this order.
+
+        Raises:
+            ZooError: a metric that the convention does not have.
+        """
+        known = {measure.key: measure for measure in self.measures}
+        for key in keys:
+            if key not in known:
+                raise ZooError(f"convention {self.name!r} has no metric {key!r}; {nearest(key, known)}")
+        return Convention(self.name, self.source, tuple(known[key] for key in keys))
+
+    def text(self) -> str:
+        """Name, source, and how each metric is made."""
+        shared = len({measure.pixels for measure in self.measures}) == 1
+        head = f"Convention {self.name} ({self.source})" + (f", {self.measures[0].pixels_text}" if shared else "")
+        parts = [f"{m.key.upper()} {m.text()}" + ("" if shared else f", {m.pixels_text}") for m in self.measures]
+        return f"{head}: {'; '.join(parts)}."
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data from which `from_dict` makes the convention again."""
+        return {"name": self.name, "source": self.source, "measures": [m.to_dict() for m in self.measures]}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "Convention":
+        """Undo `to_dict`."""
+        return cls(data["name"], data["source"], tuple(measure_from_dict(m) for m in data["measures"]))
+
+
+CONVENTIONS: dict[str, Convention] = {
+    convention.name: convention
+    for convention in (
+        Convention("correct", "as the metrics were defined", (Mse(), Mae(), Psnr(), Ssim(), Lpips())),
+        Convention(
+            "conv-tt-lstm",
+            "evaluation code of the Conv-TT-LSTM paper",
+            (Mse(), Psnr(), Ssim(window="uniform-7", data_range=2.0), Lpips(net="alex", signed=False)),
+        ),
+        Convention(
+            "predrnn-pp",
+            "evaluation code of the PredRNN++ paper",
+            (
+                Mse(per="frame"),
+                Mae(pixels="raw", per="frame"),
+                Psnr(pixels="uint8"),
+                Ssim(pixels="uint8", window="uniform-7", data_range=255.0),
+            ),
+        ),
+        Convention(
+            "openstl",
+            "OpenSTL benchmark",
+            (
+                Mse(pixels="raw", per="frame"),
+                Mae(pixels="raw", per="frame"),
+                Psnr(),
+                Ssim(window="uniform-7", data_range=2.0),
+                Lpips(net="alex"),
+            ),
+        ),
+    )
+}
+
+
+def find_convention(name: str | Convention) -> Convention:
+    """A convention by its name; one that is given already is returned as it is.
+
+    Raises:
+        ZooError: no such convention.
+    """
+    if isinstance(name, Convention):
+        return name
+    if name not in CONVENTIONS:
+        raise ZooError(f"no convention {name!r}; {nearest(name, CONVENTIONS)}")
+    return CONVENTIONS[name]

@@ -1,0 +1,221 @@
+"""Predictions to look at: strips of frames, GIFs and videos."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zoo.errors import ZooError
+from zoo.evaluation.evaluate import evaluating
+from zoo.evaluation.files import aside
+from zoo.rollout import VideoModel
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_SIDE = 96  # pixels that a frame is enlarged to, at least
+_GAP, _MARGIN, _TEXT = 4, 12, 18  # pixels
+_COLUMNS = 10  # of a strip, about
+_INK, _FAINT, _PAPER = (20, 20, 20), (110, 110, 110), (255, 255, 255)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What was seen and what was predicted of one clip.
+
+    Args:
+        observed: frames that the models saw, `(T_in, C, H, W)` with pixels in [0, 1], C 1 or 3.
+        predictions: by a model's name, the frames that follow, `(horizon, C, H, W)`.
+        truth: the true frames that follow, as many as are known, at most `horizon`.
+    """
+
+    observed: Tensor
+    predictions: Mapping[str, Tensor]
+    truth: Tensor
+
+    @property
+    def horizon(self) -> int:
+        """How many frames were predicted."""
+        return len(next(iter(self.predictions.values())))
+
+    def strip(self, every: int | None = None) -> "Image":
+        """Rows of observed, true and predicted frames, as in Figure 3 of the Conv-TT-LSTM paper.
+
+        Args:
+            every: shows each so many-th frame, the first predicted one among them; by default about ten.
+
+        Raises:
+            ZooError: `every` is below 1.
+        """
+        every = math.ceil(self.horizon / _COLUMNS) if every is None else every
+        if every < 1:
+            raise ZooError(f"every = {every} must be at least 1")
+        seen, ahead = len(self.observed), range(0, self.horizon, every)
+        past = range((seen - 1) % every, seen, every)  # the last observed frame is always shown
+        rows = [("input", self.observed, past, 1)]
+        if len(self.truth):
+            rows.append(("truth", self.truth, ahead, seen + 1))
+        rows += [(name, frames, ahead, seen + 1) for name, frames in self.predictions.items()]
+
+        factor = self._factor()
+        height, width = (factor * side for side in self.observed.shape[-2:])
+        left = _MARGIN + max(_text_width(name) for name, *_ in rows) + _MARGIN
+        step = height + _GAP
+        numbered = [0, 1] if len(rows) > 1 else [0]
+        page = _page(
+            left + max(len(past), len(ahead)) * (width + _GAP) + _MARGIN - _GAP,
+            2 * _MARGIN + len(rows) * step + len(numbered) * _TEXT + _GAP,
+        )
+        y = _MARGIN
+        for i, (name, frames, shown, first) in enumerate(rows):
+            if i in numbered:
+                y += _GAP if i else 0
+                for column, t in enumerate(shown):
+                    _write(page, str(first + t), (left + column * (width + _GAP) + width / 2, y), "ma", _FAINT)
+                y += _TEXT
+            _write(page, name, (left - _MARGIN, y + height / 2), "rm", _INK)
+            for column, t in enumerate(shown):
+                if t < len(frames):
+                    _paste(page, frames[t], (left + column * (width + _GAP), y), factor)
+            y += step
+        return page
+
+    def animation(self) -> list["Image"]:
+        """A picture for every frame: the truth, and beside it each model's prediction once it has begun.
+
+        While frames are observed, all panels show them. Width and height are even, as video formats need.
+        """
+        factor = self._factor()
+        height, width = (factor * side for side in self.observed.shape[-2:])
+        panels = {**({"truth": self.truth} if len(self.truth) else {}), **self.predictions}
+        cell = max(width, *(_text_width(name) for name in panels)) + 2 * _GAP
+        size = (_even(len(panels) * cell + 2 * _MARGIN), _even(height + 2 * _TEXT + 2 * _MARGIN + _GAP))
+        seen, pages = len(self.observed), []
+        for t in range(seen + self.horizon):
+            page = _page(*size)
+            for i, (name, frames) in enumerate(panels.items()):
+                x, y = _MARGIN + i * cell + cell // 2, _MARGIN
+                _write(page, name, (x, y), "ma", _INK)
+                frame = self.observed[t] if t < seen else frames[t - seen] if t - seen < len(frames) else None
+                if frame is not None:
+                    _paste(page, frame, (x - width // 2, y + _TEXT), factor)
+            stage = "input" if t < seen else "predicted"
+            _write(page, f"frame {t + 1}, {stage}", (size[0] / 2, size[1] - _MARGIN), "md", _FAINT)
+            pages.append(page)
+        return pages
+
+    def save(self, path: str | Path, fps: int = 8) -> None:
+        """Write a picture: `.png` is the strip, `.gif` and `.mp4` move. Nothing half-written is left.
+
+        Args:
+            path: where to; the suffix decides.
+            fps: frames a second of what moves.
+
+        Raises:
+            ZooError: another suffix, a folder that cannot be written, fps below 1.
+        """
+        writer = _WRITERS.get(Path(path).suffix.lower())
+        if writer is None:
+            raise ZooError(f"{path} has no suffix that says what to write; legal are {', '.join(_WRITERS)}")
+        if fps < 1:
+            raise ZooError(f"fps = {fps} must be at least 1")
+        with aside(path) as temporary:
+            writer(self, temporary, fps)
+
+    def _factor(self) -> int:
+        return max(1, math.ceil(_SIDE / min(self.observed.shape[-2:])))
+
+
+def predict(models: Mapping[str, VideoModel], clip: Tensor, horizon: int = 10, observed: int = 10) -> Prediction:
+    """Show the first frames of a clip to models and let them go on.
+
+    Args:
+        models: by the name that pictures print.
+        clip: `(T, C, H, W)` in [0, 1]; frames beyond `observed` are the truth, as far as they go.
+        horizon: frames to predict, at least 1.
+        observed: T_in, at least 1.
+
+    Raises:
+        ZooError: no models, a clip with fewer frames than `observed`, frames a model cannot read.
+    """
+    if not models:
+        raise ZooError("no models to predict with; name one or more")
+    if clip.dim() != 4 or not 1 <= observed <= len(clip):
+        raise ZooError(
+            f"a clip of shape {tuple(clip.shape)} has not {observed} frames to observe; (T ≥ {observed}, C, H, W) and "
+            "observed ≥ 1 are needed"
+        )
+    predictions = {}
+    for name, model in models.items():
+        weight = next(model.parameters(), clip)
+        x = clip[None, :observed].to(weight.device, weight.dtype)
+        with evaluating(model):
+            predictions[name] = model(x, horizon)[0, -horizon:].float().cpu()
+    return Prediction(clip[:observed].cpu(), predictions, clip[observed : observed + horizon].cpu())
+
+
+def _page(width: float, height: float) -> "Image":
+    from PIL import Image
+
+    return Image.new("RGB", (math.ceil(width), math.ceil(height)), _PAPER)
+
+
+def _font() -> Any:
+    from PIL import ImageFont
+
+    return ImageFont.load_default(_TEXT - 4)
+
+
+def _text_width(text: str) -> int:
+    width: float = _font().getlength(text)
+    return math.ceil(width)
+
+
+def _write(page: "Image", text: str, place: tuple[float, float], anchor: str, ink: tuple[int, int, int]) -> None:
+    from PIL import ImageDraw
+
+    ImageDraw.Draw(page).text(place, text, ink, _font(), anchor=anchor)
+
+
+def _paste(page: "Image", frame: Tensor, corner: tuple[int, int], factor: int) -> None:
+    """Draw a frame `(C, H, W)`, each pixel as a square, so that nothing is smoothed away."""
+    from PIL import Image
+
+    pixels = (frame.float().clamp(0, 1) * 255).round().to(torch.uint8).expand(3, -1, -1).permute(1, 2, 0)
+    large = pixels.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
+    page.paste(Image.fromarray(large.numpy()), corner)
+
+
+def _even(pixels: int) -> int:
+    return pixels + pixels % 2
+
+
+def _save_png(prediction: Prediction, path: Path, fps: int) -> None:
+    prediction.strip().save(path, format="PNG")
+
+
+def _save_gif(prediction: Prediction, path: Path, fps: int) -> None:
+    first, *others = prediction.animation()
+    first.save(path, format="GIF", save_all=True, append_images=others, duration=round(1000 / fps), loop=0)
+
+
+def _save_mp4(prediction: Prediction, path: Path, fps: int) -> None:
+    import av
+
+    pages = prediction.animation()
+    codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = cast("av.VideoStream", container.add_stream(codec, rate=fps))
+        stream.width, stream.height = pages[0].size
+        stream.pix_fmt = "yuv420p"
+        for page in pages:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(page), format="rgb24")))
+        container.mux(stream.encode())
+
+
+_WRITERS: dict[str, Callable[[Prediction, Path, int], None]] = {".png": _save_png, ".gif": _save_gif, ".mp4": _save_mp4}

@@ -1,0 +1,145 @@
+"""What an evaluation found: numbers for each predicted frame, and how they were measured."""
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.errors import ZooError
+from zoo.evaluation.conventions import Convention
+from zoo.evaluation.files import aside
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+PerFrame = Mapping[str, NDArray[np.float64]]  # metric -> (horizon,)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Values of one model and of the trivial baselines on the same clips.
+
+    Args:
+        name: of the model, as tables print it.
+        parameters: how many it has.
+        data: the data set in one line.
+        kind: which published results the data set is comparable with, such as "moving-mnist-2".
+        clips: how many clips were evaluated.
+        observed: frames that the model saw, T_in.
+        horizon: frames that it predicted.
+        frame: (C, H, W).
+        convention: how the values were measured.
+        per_frame: metric to `(horizon,)`, each the average over clips at one predicted frame.
+        baselines: the same for each baseline by name.
+        notes: what a reader must know, such as why a metric is missing.
+    """
+
+    name: str
+    parameters: int
+    data: str
+    kind: str
+    clips: int
+    observed: int
+    horizon: int
+    frame: tuple[int, int, int]
+    convention: Convention
+    per_frame: PerFrame
+    baselines: Mapping[str, PerFrame]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> dict[str, PerFrame]:
+        """Values per frame of the baselines and of the model, by name."""
+        return {**self.baselines, self.name: self.per_frame}
+
+    @property
+    def average(self) -> dict[str, float]:
+        """The model's values averaged over the predicted frames."""
+        return averages(self.per_frame)
+
+    def measured_on(self) -> str:
+        """How many clips of which data."""
+        return f"{self.clips:,} clips of {self.data}"
+
+    def table(self) -> "Table":
+        """The averages with the baselines', and below them the convention."""
+        from rich.markup import escape
+        from rich.table import Table
+
+        table = Table(
+            title=f"{self.observed}→{self.horizon} frames", caption=escape(self.footnotes()), caption_justify="left"
+        )
+        table.add_column("Model")
+        for measure in self.convention.measures:
+            table.add_column(measure.heading, justify="right")
+        for name, per_frame in self.rows.items():
+            found = averages(per_frame)
+            cells = [m.shown(found[m.key]) if m.key in found else "" for m in self.convention.measures]
+            table.add_row(escape(name), *cells)
+        return table
+
+    def footnotes(self) -> str:
+        """Data, convention and notes, a line each."""
+        return "\n".join([f"{self.measured_on()}.", self.convention.text(), *self.notes])
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write a line for each model, metric and predicted frame, counted from 1.
+
+        Raises:
+            ZooError: the file cannot be written.
+        """
+        with aside(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(("model", "metric", "frame", "value"))
+            for name, per_frame in self.rows.items():
+                for metric, values in per_frame.items():
+                    writer.writerows((name, metric, t, value) for t, value in enumerate(values.tolist(), 1))
+
+    def save(self, path: str | Path) -> None:
+        """Write everything to a JSON file, from which `load` makes the scores again.
+
+        Raises:
+            ZooError: the file cannot be written.
+        """
+        plain = {
+            **vars(self),
+            "convention": self.convention.to_dict(),
+            "per_frame": _lists(self.per_frame),
+            "baselines": {name: _lists(values) for name, values in self.baselines.items()},
+        }
+        with aside(path) as temporary:
+            temporary.write_text(json.dumps(plain, indent=1, ensure_ascii=False), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Scores":
+        """Read what `save` wrote.
+
+        Raises:
+            ZooError: the file is not there or does not hold scores.
+        """
+        try:
+            plain = json.loads(Path(path).read_text(encoding="utf-8"))
+            plain["convention"] = Convention.from_dict(plain["convention"])
+            plain["per_frame"] = _arrays(plain["per_frame"])
+            plain["baselines"] = {name: _arrays(values) for name, values in plain["baselines"].items()}
+            return cls(**{**plain, "frame": tuple(plain["frame"]), "notes": tuple(plain["notes"])})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ZooError(f"{path} does not hold scores ({error}); evaluate again") from None
+
+
+def averages(per_frame: PerFrame) -> dict[str, float]:
+    """Values averaged over the predicted frames."""
+    return {metric: float(values.mean()) for metric, values in per_frame.items()}
+
+
+def _lists(per_frame: PerFrame) -> dict[str, list[float]]:
+    return {metric: values.tolist() for metric, values in per_frame.items()}
+
+
+def _arrays(per_frame: dict[str, list[float]]) -> PerFrame:
+    return {metric: np.asarray(values, dtype=np.float64) for metric, values in per_frame.items()}

@@ -1,0 +1,96 @@
+"""Videos as tensors."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from zoo.errors import ZooError
+
+
+def read_video(
+    path: str | Path, size: int | tuple[int, int] | None = None, grey: bool = True, count: int | None = None
+) -> Tensor:
+    """Read a video, a GIF, or a `.npy` array of frames.
+
+    An array is `(T, H, W)`, `(T, H, W, C)` or `(T, C, H, W)` with 1 or 3 channels, of bytes or of floats in [0, 1].
+
+    Args:
+        path: the file.
+        size: (height, width), or both, to resize to; bilinear with antialiasing.
+        grey: one channel, luma by Rec. 601; else three.
+        count: at most so many frames, the first ones; all by default.
+
+    Returns:
+        `(T, C, H, W)`, float32 in [0, 1].
+
+    Raises:
+        ZooError: the file is not there, not a video, or has no frames.
+    """
+    if count is not None and count < 1:
+        raise ZooError(f"count = {count} must be at least 1")
+    height, width = (size, size) if isinstance(size, int) else size or (None, None)
+    if height is not None and width is not None and min(height, width) < 1:
+        raise ZooError(f"size = {size} must be at least 1")
+    path = Path(path)
+    if not path.is_file():
+        raise ZooError(f"{path} is not a file; name a video, a GIF or a .npy array of frames")
+    decoded = _array_frames(path) if path.suffix.lower() == ".npy" else _video_frames(path)
+    frames = []
+    for image in decoded:  # each is made small at once: a long video may be large
+        frame = torch.from_numpy(image).permute(2, 0, 1).float() / (255 if image.dtype == np.uint8 else 1)
+        frame = _to_grey(frame) if grey else frame.expand(3, -1, -1)
+        if height is not None and width is not None:
+            frame = F.interpolate(frame[None], (height, width), mode="bilinear", antialias=True)[0]
+        frames.append(frame)
+        if len(frames) == count:
+            break
+    if not frames:
+        raise ZooError(f"{path} has no frames; choose another video")
+    return torch.stack(frames)
+
+
+def _to_grey(frame: Tensor) -> Tensor:
+    if len(frame) == 1:
+        return frame
+    return (frame * frame.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(0, keepdim=True)
+
+
+def _video_frames(path: Path) -> Iterator[NDArray[np.uint8]]:
+    """Frames `(H, W, 3)` one by one."""
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise ZooError(f"{path} has no video stream, so no frames; choose another file")
+            for frame in container.decode(video=0):
+                yield frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+    except av.FFmpegError as error:
+        raise ZooError(f"{path} cannot be read as a video ({error.strerror}); choose another file") from None
+
+
+def _array_frames(path: Path) -> Iterator[NDArray[np.uint8] | NDArray[np.float32]]:
+    """Frames `(H, W, C)` one by one; the file is mapped, not read."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ZooError(f"{path} cannot be read as an array ({error}); choose another file") from None
+    if array.ndim == 3:
+        array = array[..., None]
+    elif array.ndim == 4 and array.shape[-1] not in (1, 3):
+        array = np.moveaxis(array, 1, -1)
+    whole = array.dtype == np.uint8
+    if array.ndim != 4 or array.shape[-1] not in (1, 3) or not (whole or array.dtype.kind == "f"):
+        raise ZooError(
+            f"{path} holds {array.dtype} of shape {array.shape}; (T, H, W), (T, H, W, C) or (T, C, H, W) with 1 or 3 "
+            "channels, uint8 or float, is needed"
+        )
+    for image in array:
+        if not whole and not (image.min() >= 0 and image.max() <= 1):
+            raise ZooError(f"{path} holds floats outside [0, 1]; divide them by their range first")
+        yield np.array(image if whole else image.astype(np.float32))

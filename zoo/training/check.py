@@ -1,0 +1,53 @@
+"""Settings that fit together."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from zoo.data import data_root
+from zoo.data.digits import has_mnist
+from zoo.errors import ZooError
+from zoo.recipe import Recipe
+from zoo.training.sampler import share
+
+PRECISIONS = ("32-true", "64-true", "bf16-mixed", "bf16-true", "16-mixed")
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Raise a ZooError unless every setting has a legal value; the data set and the model check their own."""
+    data, sampling, rate, training = recipe.data, recipe.sampling, recipe.rate, recipe.training
+    _at_least(1, "data", data, "observed", "clips")
+    if data.length <= data.observed:
+        raise ZooError(f"data.length = {data.length} must exceed data.observed = {data.observed}: nothing to predict")
+    _at_least(0, "sampling", sampling, "patience", "rate", "start")
+    _at_least(0, "rate", rate, "base", "patience", "warmup")
+    _at_least(1, "rate", rate, "every")
+    if sampling.stop < sampling.start:
+        raise ZooError(f"sampling.stop = {sampling.stop} must be at least sampling.start = {sampling.start}")
+    if not 0 < rate.factor <= 1:
+        raise ZooError(f"rate.factor = {rate.factor} must be above 0 and at most 1")
+    _at_least(1, "training", training, "steps", "batch", "finite_every", "devices", "nodes")
+    zero = ("l1", "l2", "clip", "validate_every", "validation_clips", "save_every", "early_stop", "max_time", "workers")
+    _at_least(0, "training", training, *zero)
+    if training.l1 == training.l2 == 0:
+        raise ZooError("training.l1 = training.l2 = 0 leaves no loss; make one of them positive")
+    if not 0 <= training.seed < 2**64:
+        raise ZooError(f"training.seed = {training.seed} must be at least 0 and below 2^64")
+    if training.precision not in PRECISIONS:
+        raise ZooError(f"training.precision = {training.precision!r} must be one of {', '.join(PRECISIONS)}")
+    share(training.batch, 0, training.devices * training.nodes)
+
+
+def resolve_source(recipe: Recipe, root: Path | str | None) -> Recipe:
+    """The recipe with the digits that "auto" stands for, so that a run goes on with those it began with."""
+    if recipe.data.source != "auto":
+        return recipe
+    source: Literal["mnist", "embedded"] = "mnist" if has_mnist(data_root(root)) else "embedded"
+    return replace(recipe, data=replace(recipe.data, source=source))
+
+
+def _at_least(least: int, group: str, settings: object, *names: str) -> None:
+    for name in names:
+        value = getattr(settings, name)
+        if not value >= least:  # so that nan is refused too
+            raise ZooError(f"{group}.{name} = {value} must be at least {least}")

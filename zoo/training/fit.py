@@ -1,0 +1,141 @@
+"""Train a model: from settings to a run folder."""
+
+import contextlib
+import logging
+import signal
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+from zoo.data import make_dataset
+from zoo.errors import ZooError
+from zoo.recipe import Recipe, Training
+from zoo.training.check import check_recipe, resolve_source
+from zoo.training.checkpoint import load_checkpoint
+from zoo.training.module import VideoTraining
+from zoo.training.progress import Reporter
+from zoo.training.run import Run, build_model, check_same, open_run, prepare_folder, write_config, write_versions
+from zoo.training.supervisor import Interrupt, Progress, Supervisor
+
+
+def fit(
+    recipe: Recipe, folder: Path | str, *, root: Path | str | None = None, resume: bool = True, progress: bool = True
+) -> Run:
+    """Train, or go on training, and return the best model so far.
+
+    The folder gets `config.yaml`, `versions.json`, `metrics.csv`, TensorBoard's events and `checkpoints/`. A run that
+    was stopped, by Ctrl-C, `max_time` or a kill, goes on when it is asked for again, and ends with the same weights
+    and metrics as if it had never stopped.
+
+    Args:
+        recipe: the whole of the settings.
+        folder: of the run; new, empty, or that of this very run.
+        root: data root, see `zoo.data.data_root`.
+        resume: go on with a run found in the folder, instead of refusing.
+        progress: show how it goes.
+
+    Raises:
+        ZooError: settings that do not fit together, a folder with another run, data that are missing; or a loss that
+            was not finite, with its step and the layer where it began.
+        KeyboardInterrupt: after Ctrl-C, once a checkpoint is written.
+    """
+    began, folder = time.monotonic(), Path(folder)
+    check_recipe(recipe)
+    recipe = resolve_source(recipe, root)
+    train, val = make_dataset(recipe.data, "train", root), make_dataset(recipe.data, "val", root)
+    model = build_model(recipe)
+    with quiet_lightning():
+        trainer = make_trainer(recipe.training)
+        if trainer.is_global_zero:
+            prepare_folder(recipe, folder, resume)
+        checkpoint = last_checkpoint(recipe, folder)
+        if not finished(recipe, checkpoint):
+            module = VideoTraining(recipe, model, train, val)
+            start = checkpoint["step"] if checkpoint else 0
+            reporter = Reporter(
+                recipe.training.steps, start, recipe.training.batch, progress and trainer.is_global_zero
+            )
+            with Interrupt() as interrupt, reporter:
+                reporter.say(f"training on {train.describe()}")
+                supervisor = Supervisor(folder, checkpoint, reporter, interrupt, began)
+                trainer.callbacks.append(supervisor)  # type: ignore[attr-defined]
+                if trainer.is_global_zero:
+                    write_config(recipe, folder)
+                    write_versions(folder, start, [train.describe(), val.describe()], trainer)
+                trainer.fit(module, module.loader(start, trainer.global_rank, trainer.world_size))
+            if interrupt.signal == signal.SIGINT:
+                raise KeyboardInterrupt
+            if interrupt.signal:
+                raise SystemExit(128 + interrupt.signal)
+    return open_run(folder, "best" if (folder / "checkpoints" / "best.ckpt").exists() else "last")
+
+
+def last_checkpoint(recipe: Recipe, folder: Path) -> dict[str, Any] | None:
+    """What the run of this recipe goes on from; None to begin it.
+
+    Raises:
+        ZooError: a damaged checkpoint, or one of another model.
+    """
+    path = folder / "checkpoints" / "last.ckpt"
+    if not path.exists():
+        return None
+    checkpoint = load_checkpoint(path)
+    check_same(checkpoint, recipe, path)
+    return checkpoint
+
+
+def finished(recipe: Recipe, checkpoint: dict[str, Any] | None) -> bool:
+    """Whether a run has taken all its steps, or has stopped early."""
+    if checkpoint is None:
+        return False
+    stalled = Progress(**checkpoint["progress"]).stalled(recipe.training.early_stop)
+    return stalled or checkpoint["step"] >= recipe.training.steps
+
+
+def make_trainer(training: Training) -> pl.Trainer:
+    """Lightning's trainer for one pass over the steps; a `Supervisor` does the rest.
+
+    Raises:
+        ZooError: no such accelerator or devices here, or a launcher with another number of processes.
+    """
+    try:
+        return pl.Trainer(
+            accelerator=training.accelerator,
+            devices=training.devices,
+            num_nodes=training.nodes,
+            precision=training.precision,  # type: ignore[arg-type]
+            max_epochs=1,
+            # Lightning's way to requeue would save checkpoints of its own
+            plugins=[SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,
+            use_distributed_sampler=False,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+    except (MisconfigurationException, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ZooError(
+            f"training.accelerator = {training.accelerator!r}, devices = {training.devices}, nodes = {training.nodes}, "
+            f"precision = {training.precision!r} do not work here: {reason}"
+        ) from error
+
+
+@contextlib.contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Without Lightning's tips and warnings, which do not concern the user of a finished training program."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
