@@ -1,5 +1,6 @@
 """Each measure against an oracle: NumPy, scikit-image, package lpips, and the published values."""
 
+import os
 import pickle
 import subprocess
 import sys
@@ -255,16 +256,28 @@ def test_lpips_without_weights_says_where_to_get_them(no_cache):
         load_lpips("alex", no_cache / "root")
 
 
+class Code:
+    """Unpickled, it makes a folder."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
 @pytest.mark.parametrize("content", ["nothing", "text", "another network", "code"])
 def test_lpips_with_weights_that_are_none(content, no_cache):
     path = no_cache / "root" / "lpips" / "squeeze.backbone.pth"
     if content == "another network":
         torch.save({"0.weight": torch.zeros(1)}, path)
     else:
-        path.write_bytes({"nothing": b"", "text": b"hello", "code": pickle.dumps(print)}[content])
+        code = pickle.dumps(Code(no_cache / "ran"), protocol=2)
+        path.write_bytes({"nothing": b"", "text": b"hello", "code": code}[content])
     with pytest.raises(ZooError, match="does not hold the weights of an LPIPS backbone") as caught:
         load_lpips("squeeze", no_cache / "root")
     assert "\n" not in str(caught.value)
+    assert not (no_cache / "ran").exists()
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 2, 64, 64), (1, 1, 1, 64, 31)])

@@ -62,6 +62,7 @@ def test_a_long_strip_shows_every_third_frame():
     assert rows[0] == byte(shown.observed)[::3]  # 1, 4, 7, 10
     assert rows[1] == byte(shown.truth)[::3]  # 11, 14, …, 38
     assert rows[2] == byte(shown.predictions["model"])[::3]
+    assert levels(prediction(observed=5).strip(every=3))[0] == byte(clip(11)[[1, 4]])  # ends with the last one seen
     with pytest.raises(ZooError, match="every = 0 must be at least 1"):
         shown.strip(every=0)
 
@@ -100,7 +101,7 @@ def test_the_animation_shows_inputs_then_truth_beside_predictions():
         assert levels(page) == [byte(torch.stack(both))]
 
 
-@pytest.mark.parametrize("size", [(16, 16), (17, 23), (120, 160)])
+@pytest.mark.parametrize("size", [(16, 16), (97, 101), (120, 160)])
 def test_videos_are_read_back(size, tmp_path):
     shown = prediction(size=size)
     for suffix, tolerance in ((".gif", 2 / 255), (".mp4", 6 / 255)):
@@ -197,8 +198,8 @@ def test_luma_size_and_count(tmp_path):
 
 
 def test_resizing_is_antialiased(tmp_path):
-    stripes = np.zeros((1, 32, 64), dtype=np.uint8)
-    stripes[:, :, ::2] = 255
+    stripes = np.full((1, 32, 64), 255, dtype=np.uint8)
+    stripes[:, :, 1::4] = stripes[:, :, 2::4] = 0  # where plain interpolation would look
     np.save(tmp_path / "stripes.npy", stripes)
     small = read_video(tmp_path / "stripes.npy", size=(8, 16))
     np.testing.assert_allclose(small[..., 2:-2], 0.5, atol=0.05)

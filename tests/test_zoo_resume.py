@@ -30,11 +30,11 @@ def test_the_uninterrupted_run(uninterrupted: Path) -> None:
 
 @pytest.mark.parametrize("save_seconds", [0.0, 1000.0])
 def test_killed_again_and_again(tmp_path: Path, uninterrupted: Path, save_seconds: float) -> None:
-    """SIGKILL in a forward pass, a backward pass, a validation, between the writing and the renaming of a file, and
-    before a row; saving at every row or only after validations."""
+    """SIGKILL in a forward pass, a backward pass, a validation, when a checkpoint is written or renamed, and before a
+    row; saving at every row or only after validations."""
     folder = tmp_path / "run"
     for event, count in (
-        ("saving", 3), ("forward", 3), ("row", 2), ("backward", 7), ("validation", 1), ("saving", 9), ("validation", 4),
+        ("renaming", 3), ("writing", 1), ("forward", 3), ("row", 2), ("backward", 7), ("validation", 1), ("renaming", 9), ("writing", 3), ("validation", 4),
         ("row", 3), ("forward", 8), ("validation", 6),
     ):  # fmt: skip
         process = start(train_until, RECIPE, folder, signal.SIGKILL, event, count, save_seconds)

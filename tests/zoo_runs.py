@@ -2,8 +2,9 @@
 
 import multiprocessing
 import os
+import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zoo.errors import ZooError
 from zoo.recipe import Data, Rate, Recipe, Sampling, Training
 from zoo.registry import register
 from zoo.rollout import VideoModel
@@ -39,6 +41,19 @@ class Tiny(VideoModel):
         return torch.stack(made), state
 
 
+@register("test-cliff", paper="none")
+class Cliff(Tiny):
+    """Its gradient is finite while `gain` is positive, and training drives it down."""
+
+    def __init__(self, gain: float) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.tensor(gain))
+
+    def read(self, frames: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        made, state = super().read(frames, state)
+        return made + 100 * torch.sqrt(self.gain * (self.gain > 0)), state
+
+
 RECIPE = Recipe(
     "test-tiny",
     data=Data(canvas=28, observed=2, length=5, clips=10, source="embedded"),
@@ -53,6 +68,15 @@ RECIPE = Recipe(
 def with_training(**changes: Any) -> Recipe:
     """`RECIPE` with other training settings."""
     return replace(RECIPE, training=replace(RECIPE.training, **changes))
+
+
+CLIFF = replace(
+    with_training(finite_every=4, validate_every=100),
+    model="test-cliff",
+    options={"gain": 0.45},
+    rate=Rate("constant", 0.1),
+    sampling=Sampling("linear"),
+)
 
 
 def start(target: Callable[..., None], *args: Any) -> multiprocessing.process.BaseProcess:
@@ -81,7 +105,8 @@ def train_until(recipe: Recipe, folder: Path, number: int, event: str, count: in
         "forward": (module.VideoTraining, "training_step"),
         "backward": (module.VideoTraining, "configure_gradient_clipping"),
         "validation": (module.VideoTraining, "_validate_batch"),
-        "saving": (os, "replace"),
+        "writing": (torch, "save"),
+        "renaming": (os, "replace"),
         "row": (supervisor.MetricsLog, "write"),
     }[event]
     ordinary, calls = getattr(owner, name), 0
@@ -97,8 +122,9 @@ def train_until(recipe: Recipe, folder: Path, number: int, event: str, count: in
     fit(recipe, folder, progress=False)
 
 
-def train_as_rank(recipe: Recipe, folder: Path, rank: int, ranks: int, port: int) -> None:
-    """Train as one of several processes that `torchrun` would have started."""
+def train_as_rank(recipe: Recipe, folder: Path, rank: int, ranks: int, port: int, event: str, count: int) -> None:
+    """Train as one of several processes that `torchrun` would have started, with SIGTERM at an event; note the
+    validation clips looked at, and what went wrong."""
     os.environ |= {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
@@ -108,10 +134,22 @@ def train_as_rank(recipe: Recipe, folder: Path, rank: int, ranks: int, port: int
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
     }
-    from zoo.training import fit
+    from zoo.training import module
 
-    torch.set_num_threads(1)
-    fit(recipe, folder, progress=False)
+    seen: list[int] = []
+    ordinary = module.VideoTraining._validate_batch
+
+    def noting(self: Any, indices: Sequence[int], observed: int) -> Tensor:
+        seen.extend(indices)
+        return ordinary(self, indices, observed)
+
+    module.VideoTraining._validate_batch = noting
+    try:
+        train_until(recipe, folder, signal.SIGTERM, event, count, 1000.0)
+    except ZooError as error:
+        (folder / f"error-{rank}.txt").write_text(str(error))
+    finally:
+        (folder / f"validated-{rank}.txt").write_text(" ".join(map(str, seen)))
 
 
 def free_port() -> int:

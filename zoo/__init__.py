@@ -15,9 +15,11 @@ from zoo.rollout import VideoModel
 
 if TYPE_CHECKING:
     from zoo.data import MovingMNIST
-    from zoo.evaluation import evaluate, predict
+    from zoo.evaluation.evaluate import evaluate
+    from zoo.evaluation.pictures import predict
     from zoo.presets import recipe
-    from zoo.training import fit, open_run
+    from zoo.training.fit import fit
+    from zoo.training.run import open_run
 
 # what imports Lightning and the like is loaded when it is first used
 _LATER = {

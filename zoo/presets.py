@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
-from zoo.errors import ZooError
+from zoo.errors import ZooError, nearest
 from zoo.recipe import Data, Rate, Recipe, Sampling, Training
-from zoo.registry import find_model, nearest
+from zoo.registry import find_model
 
 
 def _paper(model: str, options: dict[str, Any]) -> Recipe:

@@ -4,8 +4,12 @@ A `Recipe` is plain data, read from YAML or the command line and written beside 
 an epoch is `Data.clips` training clips.
 """
 
+import dataclasses
+import json
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from zoo.errors import ZooError, nearest
 
 
 @dataclass(frozen=True)
@@ -130,3 +134,46 @@ class Recipe:
     sampling: Sampling = field(default_factory=Sampling)
     rate: Rate = field(default_factory=Rate)
     training: Training = field(default_factory=Training)
+
+
+def to_plain(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as it would come back from a file: mappings, lists, strings and numbers."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(recipe)))
+    return plain
+
+
+def from_plain(value: Any, where: str) -> Recipe:
+    """A recipe read from a file named `where`.
+
+    Raises:
+        ZooError: an unknown or missing setting, or a value of the wrong type.
+    """
+    recipe: Recipe = _parse(Recipe, value, where)
+    return recipe
+
+
+def _parse(kind: Any, value: Any, where: str) -> Any:
+    """`value` as a `kind`: a settings class, or the type of one of its fields."""
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise ZooError(f"{where}: settings are needed, found {value!r}")
+        hints = get_type_hints(kind)
+        for name in value:
+            if name not in hints:
+                raise ZooError(f"{where}: no setting {name!r}; {nearest(str(name), hints)}")
+        for each in dataclasses.fields(kind):
+            needed = each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING
+            if needed and each.name not in value:
+                raise ZooError(f"{where}: the setting {each.name!r} is missing")
+        assert isinstance(kind, type)
+        return kind(**{name: _parse(hints[name], given, f"{where}: {name}") for name, given in value.items()})
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise ZooError(f"{where} = {value!r} must be one of {', '.join(map(repr, get_args(kind)))}")
+        return value
+    plain_kind = get_origin(kind) or kind
+    if plain_kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not plain_kind:
+        raise ZooError(f"{where} = {value!r} must be {plain_kind.__name__}")
+    return value

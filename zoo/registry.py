@@ -1,11 +1,10 @@
 """Models by name."""
 
-import difflib
 import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from zoo.errors import ZooError
+from zoo.errors import ZooError, nearest
 from zoo.rollout import VideoModel
 
 
@@ -74,16 +73,9 @@ def create_model(name: str, pretrained: str | None = None, **options: Any) -> Vi
             raise ZooError(f"options {sorted(options)} are given beside pretrained = {pretrained!r}, which has its own")
         from zoo.pretrained import load_pretrained
 
-        return load_pretrained(name, pretrained)
+        return load_pretrained(name, pretrained)[0]
     known = inspect.signature(make).parameters
     for option in options:
         if option not in known:
             raise ZooError(f"{name} has no option {option!r}; {nearest(option, known)}")
     return make(**options)
-
-
-def nearest(name: str, known: Any) -> str:
-    """What to write instead of an unknown name: the closest, then all."""
-    close = difflib.get_close_matches(name, known, n=1)
-    listing = ", ".join(sorted(known))
-    return f"did you mean {close[0]!r}? known: {listing}" if close else f"known: {listing}"

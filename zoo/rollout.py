@@ -77,7 +77,7 @@ class VideoModel(nn.Module, ABC):
             together = sampled + int(use_truth.all(0).long().cumprod(0).sum())
             use_truth = use_truth.t()[..., None, None, None].to(x.device, non_blocking=True)
 
-        state = self.initial_state(batch, tuple(frames.shape[-2:]), x.device, x.dtype)
+        state = self.initial_state(batch, (frames.shape[-2], frames.shape[-1]), x.device, x.dtype)
         made, state = self._predict(frames[:together], state)
         predictions = [made]
         for t in range(together, steps):

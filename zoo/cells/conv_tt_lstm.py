@@ -71,7 +71,7 @@ class ConvTTLSTMCell(Cell):
             if value < 1:
                 raise ZooError(f"{name} = {value} must be at least 1")
         if order > steps:
-            raise ZooError(f"order = {order} exceeds steps = {steps}: a window needs a state; raise steps or lower order")
+            raise ZooError(f"order = {order} exceeds steps = {steps}: every window needs a state; raise steps")
         if window not in ("sliding", "fixed"):
             raise ZooError(f'window = {window!r}; "sliding" or "fixed" is legal')
         self.order, self.steps, self.rank, self.window = order, steps, rank, window

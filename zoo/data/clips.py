@@ -18,12 +18,14 @@ class IndexOutOfRange(ZooError, IndexError):
 class ClipDataset(Protocol):
     """Clips by index. The cheap part (`fetch`) runs in any process, the costly part (`render`) on the device.
 
-    A data set gives `fetch`, `render`, `describe` and a length, and inherits the rest. A `DataLoader` needs
+    A data set gives `fetch`, `render`, `describe`, a kind and its lengths, and inherits the rest. A `DataLoader` needs
     `collate_fn=lambda plan: plan`, because `fetch` makes whole batches.
     """
 
     length: int
     """T, the frames of a clip."""
+    kind: str
+    """Which published results it is comparable with, such as "moving-mnist-2"."""
 
     def __len__(self) -> int:
         """How many clips there are; in an endless set, in an epoch."""

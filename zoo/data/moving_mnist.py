@@ -90,6 +90,9 @@ class MovingMNIST(ClipDataset, Dataset[Tensor]):
         self.split, self.digits, self.length, self.count = split, digits, length, count
         self.canvas, self.seed, self.endless = (sides[0], sides[1]), int(seed), endless
         self._images, self._source = load_digits(split, root, source)
+        self.kind = f"moving-mnist-{digits}"
+        if self.canvas != (64, 64) or "MNIST" not in self._source:  # nobody has published results on these
+            self.kind += f", {self.canvas[0]}×{self.canvas[1]}, {self._source}"
 
     def __len__(self) -> int:
         return self.count
@@ -169,6 +172,7 @@ class PublishedMovingMNIST(ClipDataset, Dataset[Tensor]):
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         frames, clips, *_ = self._open().shape
+        self.kind = "moving-mnist-2"
         self.length, self.count = int(frames), int(clips)
 
     def _open(self) -> NDArray[np.uint8]:

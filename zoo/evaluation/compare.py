@@ -8,13 +8,12 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.errors import ZooError
+from zoo.errors import ZooError, nearest
 from zoo.evaluation.conventions import Convention
-from zoo.evaluation.files import aside
 from zoo.evaluation.metrics import Mae, Measure, Mse
 from zoo.evaluation.published import LAYOUTS, PIXELS, Layout, Published, Task
 from zoo.evaluation.scores import PerFrame, Scores, averages
-from zoo.registry import nearest
+from zoo.files import aside
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,9 +6,8 @@ Published numbers share no convention: a table of them means something only besi
 from dataclasses import dataclass
 from typing import Any
 
-from zoo.errors import ZooError
+from zoo.errors import ZooError, nearest
 from zoo.evaluation.metrics import Lpips, Mae, Measure, Mse, Psnr, Ssim, measure_from_dict
-from zoo.registry import nearest
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ def evaluate(
         name=name,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         data=dataset.describe(),
-        kind=getattr(dataset, "kind", type(dataset).__name__),
+        kind=dataset.kind,
         clips=count,
         observed=observed,
         horizon=horizon,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from zoo.errors import ZooError
 from zoo.evaluation.evaluate import evaluating
-from zoo.evaluation.files import aside
+from zoo.files import aside
 from zoo.rollout import VideoModel
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from zoo.errors import ZooError
 from zoo.evaluation.conventions import Convention
-from zoo.evaluation.files import aside
+from zoo.files import aside
 
 if TYPE_CHECKING:
     from rich.table import Table

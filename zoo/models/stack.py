@@ -1,7 +1,7 @@
 """The network of the Conv-TT-LSTM paper: blocks of recurrent layers with two skip connections."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +39,7 @@ class RecurrentStack(VideoModel):
         super().__init__(channels, patch, sigmoid)
         if not hidden or len(hidden) != len(layers) or min(layers) < 1:
             raise ZooError(
-                f"hidden = {list(hidden)}, layers = {list(layers)}: each block needs its channels and at least one layer"
+                f"hidden = {list(hidden)}, layers = {list(layers)}: each block needs channels and at least one layer"
             )
         pixels = channels * patch**2
         self.blocks = nn.ModuleList()
@@ -54,14 +54,19 @@ class RecurrentStack(VideoModel):
 
     def initial_state(self, batch: int, size: tuple[int, int], device: torch.device, dtype: torch.dtype) -> Any:
         """Every layer's."""
-        return tuple(tuple(cell.initial_state(batch, size, device, dtype) for cell in block) for block in self.blocks)
+        return tuple(tuple(cell.initial_state(batch, size, device, dtype) for cell in block) for block in self.cells)
+
+    @property
+    def cells(self) -> list[list[Cell]]:
+        """The layers of each block."""
+        return [list(cast("list[Cell]", block)) for block in self.blocks]
 
     def read(self, frames: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Layer by layer over all frames `(T, B, c, h, w)`."""
         outputs: list[Tensor] = []
         after = []
         xs = frames
-        for b, (block, before) in enumerate(zip(self.blocks, state, strict=True)):
+        for b, (block, before) in enumerate(zip(self.cells, state, strict=True)):
             ends = []
             for cell, s in zip(block, before, strict=True):
                 xs, s = cell.run(xs, s)

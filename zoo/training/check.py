@@ -7,23 +7,31 @@ from typing import Literal
 from zoo.data import data_root
 from zoo.data.digits import has_mnist
 from zoo.errors import ZooError
-from zoo.recipe import Recipe
+from zoo.recipe import Recipe, from_plain, to_plain
 from zoo.training.sampler import share
 
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "bf16-true", "16-mixed")
 
 
-def check_recipe(recipe: Recipe) -> None:
-    """Raise a ZooError unless every setting has a legal value; the data set and the model check their own."""
+def check_recipe(recipe: Recipe) -> Recipe:
+    """The recipe as it would be read back from a file.
+
+    Raises:
+        ZooError: a setting of the wrong type, or outside its legal values.
+    """
+    try:
+        recipe = from_plain(to_plain(recipe), "the recipe")
+    except TypeError as error:
+        raise ZooError(f"options = {recipe.options} cannot be written down ({error}); give plain values") from error
     data, sampling, rate, training = recipe.data, recipe.sampling, recipe.rate, recipe.training
     _at_least(1, "data", data, "observed", "clips")
     if data.length <= data.observed:
         raise ZooError(f"data.length = {data.length} must exceed data.observed = {data.observed}: nothing to predict")
     _at_least(0, "sampling", sampling, "patience", "rate", "start")
-    _at_least(0, "rate", rate, "base", "patience", "warmup")
-    _at_least(1, "rate", rate, "every")
     if sampling.stop < sampling.start:
         raise ZooError(f"sampling.stop = {sampling.stop} must be at least sampling.start = {sampling.start}")
+    _at_least(0, "rate", rate, "base", "patience", "warmup")
+    _at_least(1, "rate", rate, "every")
     if not 0 < rate.factor <= 1:
         raise ZooError(f"rate.factor = {rate.factor} must be above 0 and at most 1")
     _at_least(1, "training", training, "steps", "batch", "finite_every", "devices", "nodes")
@@ -36,6 +44,7 @@ def check_recipe(recipe: Recipe) -> None:
     if training.precision not in PRECISIONS:
         raise ZooError(f"training.precision = {training.precision!r} must be one of {', '.join(PRECISIONS)}")
     share(training.batch, 0, training.devices * training.nodes)
+    return recipe
 
 
 def resolve_source(recipe: Recipe, root: Path | str | None) -> Recipe:
@@ -49,5 +58,5 @@ def resolve_source(recipe: Recipe, root: Path | str | None) -> Recipe:
 def _at_least(least: int, group: str, settings: object, *names: str) -> None:
     for name in names:
         value = getattr(settings, name)
-        if not value >= least:  # so that nan is refused too
-            raise ZooError(f"{group}.{name} = {value} must be at least {least}")
+        if not least <= value < float("inf"):  # so that nan is refused too
+            raise ZooError(f"{group}.{name} = {value} must be a finite number, at least {least}")

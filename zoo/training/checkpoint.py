@@ -8,19 +8,22 @@ from typing import Any
 import torch
 
 from zoo.errors import ZooError
+from zoo.files import aside
 
 FORMAT = 1
 _KEYS = {"format", "model", "options", "step", "weights"}
 
 
 def save_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
-    """Write `path` whole or not at all, power cuts included."""
-    aside = path.with_name(path.name + ".part")
-    with aside.open("wb") as file:
+    """Write `path` whole or not at all, power cuts included.
+
+    Raises:
+        ZooError: it cannot be written.
+    """
+    with aside(path) as temporary, temporary.open("wb") as file:
         torch.save({"format": FORMAT, **checkpoint}, file)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(aside, path)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

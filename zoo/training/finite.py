@@ -28,6 +28,7 @@ def find_cause(trainer: pl.Trainer, module: VideoTraining, bad: int) -> str:
             with FirstNonFinite(module.model) as watch:
                 with precision.train_step_context():
                     loss = module.training_step(batch, 0)
+                watch.passing = "backward"
                 loss.backward()  # type: ignore[no-untyped-call]
             found = watch.found
             break
@@ -44,13 +45,14 @@ def find_cause(trainer: pl.Trainer, module: VideoTraining, bad: int) -> str:
     if trainer.world_size > 1:
         told = [""] * trainer.world_size
         distributed.all_gather_object(told, found)
-    return next(filter(None, told), "an operation that was finite when the step was run again")
+    return next(filter(None, told), "where it cannot be told: all was finite when the step was run again")
 
 
 class FirstNonFinite(TorchDispatchMode):
-    """Watches every operation, forward and backward, until one gives a value that is not finite.
+    """Watches every operation until one gives a value that is not finite.
 
-    `found` then names the operation and the parameters used last, or is empty.
+    `found` then names the pass, the operation and the parameter used in it or last before it; else it is empty. Set
+    `passing` when the backward pass begins.
 
     Args:
         model: whose parameters are known by name.
@@ -58,7 +60,7 @@ class FirstNonFinite(TorchDispatchMode):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.found = ""
+        self.found, self.passing = "", "forward"
         self._names = {p.untyped_storage().data_ptr(): name for name, p in model.named_parameters()}
         self._kept: list[Tensor] = []  # so that no address is used twice
         self._last = "the input"
@@ -77,5 +79,6 @@ class FirstNonFinite(TorchDispatchMode):
                 self._kept += made
                 self._names.update((x.untyped_storage().data_ptr(), known[0]) for x in made)
         if any(x.is_floating_point() and not bool(x.isfinite().all()) for x in made):
-            self.found = f"{func.overloadpacket.__name__} at {self._last}"
+            use = "with" if known else "after"
+            self.found = f"{func.overloadpacket.__name__} {use} {self._last} in the {self.passing} pass"
         return result

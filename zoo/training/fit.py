@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import signal
 import time
 import warnings
 from collections.abc import Iterator
@@ -10,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from zoo.data import make_dataset
@@ -20,7 +21,7 @@ from zoo.training.check import check_recipe, resolve_source
 from zoo.training.checkpoint import load_checkpoint
 from zoo.training.module import VideoTraining
 from zoo.training.progress import Reporter
-from zoo.training.run import Run, build_model, check_same, open_run, prepare_folder, write_config, write_versions
+from zoo.training.run import Run, begin_session, build_model, check_folder, check_same, open_run
 from zoo.training.supervisor import Interrupt, Progress, Supervisor
 
 
@@ -46,33 +47,28 @@ def fit(
         KeyboardInterrupt: after Ctrl-C, once a checkpoint is written.
     """
     began, folder = time.monotonic(), Path(folder)
-    check_recipe(recipe)
-    recipe = resolve_source(recipe, root)
+    recipe = resolve_source(check_recipe(recipe), root)
     train, val = make_dataset(recipe.data, "train", root), make_dataset(recipe.data, "val", root)
-    model = build_model(recipe)
-    with quiet_lightning():
+    module = VideoTraining(recipe, build_model(recipe), train, val)
+    with quiet_lightning(), repeatable_convolutions():
         trainer = make_trainer(recipe.training)
         if trainer.is_global_zero:
-            prepare_folder(recipe, folder, resume)
+            check_folder(recipe, folder, resume)
         checkpoint = last_checkpoint(recipe, folder)
         if not finished(recipe, checkpoint):
-            module = VideoTraining(recipe, model, train, val)
-            start = checkpoint["step"] if checkpoint else 0
-            reporter = Reporter(
-                recipe.training.steps, start, recipe.training.batch, progress and trainer.is_global_zero
-            )
-            with Interrupt() as interrupt, reporter:
-                reporter.say(f"training on {train.describe()}")
+            start, shown = checkpoint["step"] if checkpoint else 0, progress and trainer.is_global_zero
+            if trainer.is_global_zero:
+                begin_session(recipe, folder, start, [train.describe(), val.describe()], trainer)
+            with Interrupt() as interrupt, Reporter(recipe.training, start, shown) as reporter:
+                reporter.say(f"{f'going on from step {start}' if start else 'training'} on {train.describe()}")
                 supervisor = Supervisor(folder, checkpoint, reporter, interrupt, began)
                 trainer.callbacks.append(supervisor)  # type: ignore[attr-defined]
-                if trainer.is_global_zero:
-                    write_config(recipe, folder)
-                    write_versions(folder, start, [train.describe(), val.describe()], trainer)
-                trainer.fit(module, module.loader(start, trainer.global_rank, trainer.world_size))
-            if interrupt.signal == signal.SIGINT:
-                raise KeyboardInterrupt
-            if interrupt.signal:
-                raise SystemExit(128 + interrupt.signal)
+                try:
+                    trainer.fit(module, module.loader(start, trainer.global_rank, trainer.world_size))
+                except SystemExit:  # Lightning's answer to a second Ctrl-C
+                    if not interrupt.signal:
+                        raise
+            interrupt.take_effect()
     return open_run(folder, "best" if (folder / "checkpoints" / "best.ckpt").exists() else "last")
 
 
@@ -104,7 +100,10 @@ def make_trainer(training: Training) -> pl.Trainer:
     Raises:
         ZooError: no such accelerator or devices here, or a launcher with another number of processes.
     """
+    launched = [kind() for kind in (TorchElasticEnvironment, SLURMEnvironment) if kind.detect()]
     try:
+        for environment in launched:
+            environment.validate_settings(training.devices, training.nodes)
         return pl.Trainer(
             accelerator=training.accelerator,
             devices=training.devices,
@@ -130,12 +129,26 @@ def make_trainer(training: Training) -> pl.Trainer:
 @contextlib.contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Without Lightning's tips and warnings, which do not concern the user of a finished training program."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
         try:
             yield
         finally:
-            logger.setLevel(level)
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def repeatable_convolutions() -> Iterator[None]:
+    """cuDNN with algorithms that give the same bits every time, or a resumed run would drift from an unbroken one."""
+    cudnn = torch.backends.cudnn
+    before = cudnn.deterministic, cudnn.benchmark
+    cudnn.deterministic, cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark = before

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoo.files import aside
+
 COLUMNS = ("step", "loss", "gradient_norm", "ratio", "rate", "validation_loss", "validation_mse", "seconds")
 
 
@@ -65,12 +67,10 @@ class MetricsLog:
 
         self._path = folder / "metrics.csv"
         kept = [row for row in read_metrics(self._path) if int(row["step"]) <= step] if step else []
-        aside = folder / "metrics.csv.part"
-        with aside.open("w", newline="") as file:
+        with aside(self._path) as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
             writer.writeheader()
             writer.writerows(kept)
-        os.replace(aside, self._path)
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
     def write(self, row: dict[str, float]) -> None:

@@ -6,18 +6,19 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from zoo.recipe import Training
+
 
 class Reporter:
     """Shows steps, and what was measured when the device was last looked at.
 
     Args:
-        steps: of the whole run.
+        training: settings of the run.
         start: steps done already.
-        clips: in a step.
         shown: whether to show anything.
     """
 
-    def __init__(self, steps: int, start: int, clips: int, shown: bool) -> None:
+    def __init__(self, training: Training, start: int, shown: bool) -> None:
         self._console = Console(quiet=not shown)
         self._bar = Progress(
             BarColumn(20),
@@ -27,8 +28,8 @@ class Reporter:
             console=self._console,
             disable=not self._console.is_terminal and not self._console.is_jupyter,
         )
-        self._task: TaskID = self._bar.add_task("", total=steps, completed=start, measured="")
-        self._clips, self._last = clips, (time.monotonic(), start)
+        self._task: TaskID = self._bar.add_task("", total=training.steps, completed=start, measured="")
+        self._clips, self._since = training.batch, (time.monotonic(), start)
 
     def __enter__(self) -> "Reporter":
         self._bar.start()
@@ -45,14 +46,17 @@ class Reporter:
         """Move the bar."""
         self._bar.update(self._task, completed=done)
 
-    def look(self, row: dict[str, float]) -> None:
-        """Show a row of metrics; one with a validation stays on a line of its own."""
-        (before, first), now, step = self._last, time.monotonic(), int(row["step"])
-        self._last = now, step
-        speed = self._clips * (step - first) / max(now - before, 1e-9)
+    def speed(self, done: int) -> float:
+        """Clips a second since the last row; validations do not count."""
+        time_then, step_then = self._since
+        return self._clips * (done - step_then) / max(time.monotonic() - time_then, 1e-9)
+
+    def row(self, row: dict[str, float], speed: float) -> None:
+        """Show a row of metrics; one with a validation stays, on a line of its own."""
+        step = int(row["step"])
         text = f"loss {row['loss']:.5f}  ratio {row['ratio']:.3f}  rate {row['rate']:.2g}  {speed:.1f} clips/s"
         if "validation_loss" in row:
-            self.say(
-                f"step {step:>7}  {text}  validation {row['validation_loss']:.5f} (MSE {row['validation_mse']:.1f})"
-            )
-        self._bar.update(self._task, completed=step, measured=text)
+            validation = f"validation {row['validation_loss']:.5f} (MSE {row['validation_mse']:.1f})"
+            self.say(f"step {step:>7}  {text}  {validation}")
+        self._bar.update(self._task, measured=text)
+        self._since = time.monotonic(), step

@@ -45,6 +45,13 @@ class Interrupt:
                 found = signal.signal(number, self._note)
                 self._before.setdefault(number, found)
 
+    def take_effect(self) -> None:
+        """Do what a noted signal asks for, now that all is saved: raise KeyboardInterrupt or SystemExit."""
+        if self.signal == signal.SIGINT:
+            raise KeyboardInterrupt
+        if self.signal:
+            raise SystemExit(128 + self.signal)
+
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.signal = number
         signal.signal(number, self._before[number])
@@ -138,13 +145,21 @@ class Supervisor(pl.Callback):
             self._stop(trainer, module)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Close the files."""
+        """Close the files; if there is more to do, say so. All ranks leave together, after the last checkpoint."""
+        assert isinstance(module, VideoTraining)
         if self._metrics:
             self._metrics.close()
+        training = module.recipe.training
+        if self._progress.stalled(training.early_stop):
+            self.reporter.say(f"stopped at step {module.step}: {training.early_stop} validations without improvement")
+        elif module.step < training.steps:
+            self.reporter.say(f"stopped at step {module.step} of {training.steps}; the same call or command goes on")
+        trainer.strategy.barrier("saved")
 
     def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
         """Close the files."""
-        self.on_train_end(trainer, module)
+        if self._metrics:
+            self._metrics.close()
 
     def _look(self, trainer: pl.Trainer, module: VideoTraining, asked: bool) -> bool:
         """Read the device: raise if a loss was not finite, on all ranks alike; else whether any was asked to stop."""
@@ -162,17 +177,19 @@ class Supervisor(pl.Callback):
         module.start(checkpoint)
         cause = find_cause(trainer, module, bad)
         training, rate = module.recipe.training, module.recipe.rate
+        remedies = [f"a rate.base below {rate.base:g}", f"a training.clip below {training.clip or math.inf:g}"]
+        if "16" in training.precision:
+            remedies.append(f"training.precision 32-true instead of {training.precision}")
         return ZooError(
-            f"training stopped: the loss or gradient of step {bad} is not finite, first in {cause}; {good} keeps the "
-            f"weights of step {checkpoint['step']}. Try a lower rate.base than {rate.base:g}, a training.clip below "
-            f"{training.clip or math.inf:g} or, instead of {training.precision}, training.precision 32-true"
+            f"training stopped: step {bad} gave values that are not finite, first {cause}; {good} keeps the weights of "
+            f"step {checkpoint['step']}. Try {' or '.join(remedies)}"
         )
 
     def _close_row(self, trainer: pl.Trainer, module: VideoTraining, stop: bool, abandon: Callable[[], bool]) -> None:
         """Validate if due, write the row, save. Where `stop` or `abandon()` prevents the validation, it and the row are
         left to the next session."""
         step, last = module.step, module.step == module.recipe.training.steps
-        row = self._measured(module)
+        row, speed = self._measured(module), self.reporter.speed(step)
         improved, validating = False, validation_due(module)
         if validating:
             if self._save_due() and not last:
@@ -189,7 +206,7 @@ class Supervisor(pl.Callback):
         self._progress.row = step
         if self._metrics:
             self._metrics.write(row)
-        self.reporter.look(row)
+        self.reporter.row(row, speed)
         if improved:
             self._save(trainer, module, "best")
         every = module.recipe.training.save_every
