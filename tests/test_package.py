@@ -34,12 +34,16 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(out.glob("*.whl"))
 
 
-def test_wheel_holds_the_package_alone(wheel: Path) -> None:
+def test_wheel_holds_the_packages_alone(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert "tensortrain/py.typed" in names
     assert "tensortrain/fit/spectral.py" in names
     assert "tensortrain/nn/conv.py" in names
-    assert not [name for name in names if not name.startswith("tensortrain")]
+    assert "zoo/cells/conv_tt_lstm.py" in names
+    assert sorted(name for name in names if name.startswith("zoo/weights/")) == sorted(
+        f"zoo/weights/{path.name}" for path in (ROOT / "zoo" / "weights").iterdir()
+    )
+    assert not [name for name in names if not name.startswith(("tensortrain", "zoo/"))]
 
 
 def test_wheel_works(wheel: Path, tmp_path: Path) -> None:
@@ -58,6 +62,12 @@ def test_wheel_works(wheel: Path, tmp_path: Path) -> None:
 def test_import_is_light(tmp_path: Path) -> None:
     heavy = ["tensorly", "scipy", "matplotlib", "sklearn", "rich", "typer", "onnx"]
     code = f"import tensortrain, sys; print([m for m in {heavy} if m in sys.modules])"
+    assert run("-c", code, cwd=tmp_path).stdout.strip() == "[]"
+
+
+def test_import_of_the_zoo_is_light(tmp_path: Path) -> None:
+    heavy = ["lightning", "torchmetrics", "torchvision", "lpips", "matplotlib", "av", "sklearn", "jsonargparse", "rich"]
+    code = f"import zoo, sys; print([m for m in {heavy} if m in sys.modules])"
     assert run("-c", code, cwd=tmp_path).stdout.strip() == "[]"
 
 

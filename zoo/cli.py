@@ -42,7 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def make_parser(given: Sequence[str]) -> ArgumentParser:
     """The parser of all commands; that of `train` shows the options and settings of the model and preset `given`."""
-    parser = ArgumentParser(prog="zoo", description=_first_line(__doc__), exit_on_error=False)
+    parser = ArgumentParser(
+        prog="zoo", description=_first_line(__doc__).partition(": ")[2].capitalize(), exit_on_error=False
+    )
     commands = parser.add_subcommands(dest="command")
     for name, command in COMMANDS.items():
         one = ArgumentParser(description=_first_line(command.run.__doc__), exit_on_error=False)

@@ -36,7 +36,7 @@ def _small(model: str, options: dict[str, Any]) -> Recipe:
 def _demo(model: str, options: dict[str, Any]) -> Recipe:
     """One digit on a canvas of 40×40 pixels: two or three minutes."""
     network = {"hidden": [32, 32], "layers": [1, 1], "kernel": 3, "patch": 4}
-    steps = 400
+    steps = 700
     return Recipe(
         model,
         network | options,

@@ -128,7 +128,7 @@ class MovingMNIST(ClipDataset, Dataset[Tensor]):
         clips = "endless clips" if self.endless else f"{self.count:,} clips"
         return (
             f"Moving-MNIST {self.split}: {clips} of {self.length} frames {self.canvas[0]}×{self.canvas[1]}, "
-            f"{self.digits} moving digits each, from {self._source}"
+            f"{self.digits} moving digit{'s' * (self.digits > 1)} each, from {self._source}"
         )
 
 
