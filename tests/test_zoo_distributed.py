@@ -11,7 +11,7 @@ import torch
 from zoo_runs import CLIFF, RECIPE, exit_code, free_port, last, rows, start, train_as_rank, with_training
 
 from zoo.errors import ZooError
-from zoo.recipe import Recipe, Sampling
+from zoo.settings import Recipe, Sampling
 from zoo.training import fit
 from zoo.training.sampler import StepSampler
 from zoo.training.sampling import draw_truth

@@ -18,7 +18,7 @@ from zoo.counter import uniforms
 from zoo.data import MovingMNIST, PublishedMovingMNIST, make_dataset
 from zoo.data.digits import load_digits
 from zoo.errors import ZooError
-from zoo.recipe import Data
+from zoo.settings import Data
 
 STREAMS = {"train": 0x4D4D0001, "val": 0x4D4D0002, "test": 0x4D4D0003}
 

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zoo import recipe
+from zoo import settings
 from zoo.errors import ZooError
 from zoo.training.rates import make_rate
 from zoo.training.sampler import StepSampler
@@ -18,7 +18,7 @@ from zoo.training.sampling import draw_truth, make_sampling
 EPOCH = 7
 LOSSES = st.lists(st.sampled_from([0.1, 0.2, 0.3, 0.4, math.nan]), max_size=25)
 SAMPLING = st.builds(
-    recipe.Sampling,
+    settings.Sampling,
     rule=st.sampled_from(["plateau", "linear"]),
     patience=st.integers(0, 4),
     rate=st.sampled_from([0.0, 0.2, 0.5, 2.0]),
@@ -26,7 +26,7 @@ SAMPLING = st.builds(
     stop=st.integers(40, 90),
 )
 RATE = st.builds(
-    recipe.Rate,
+    settings.Rate,
     rule=st.sampled_from(["plateau", "constant", "cosine"]),
     base=st.just(0.1),
     patience=st.integers(0, 4),
@@ -64,8 +64,8 @@ def test_plateau_rules(losses: list[float], patience: int, rate: float, every: i
     """Two waits, the second from when the ratio began to fall."""
     if losses:
         losses[0] = 1.0  # a first epoch that is better than nothing
-    sampling = make_sampling(recipe.Sampling("plateau", patience, rate), EPOCH)
-    learning = make_rate(recipe.Rate("plateau", 0.1, patience, 0.5, every), EPOCH, 1000)
+    sampling = make_sampling(settings.Sampling("plateau", patience, rate), EPOCH)
+    learning = make_rate(settings.Rate("plateau", 0.1, patience, 0.5, every), EPOCH, 1000)
     for epoch, (ratio, factor) in enumerate(epochs(losses, patience, rate, 0.5, every)):
         for step in (epoch * EPOCH, (epoch + 1) * EPOCH - 1):  # the same all through an epoch
             assert sampling.ratio(step) == pytest.approx(ratio)
@@ -78,7 +78,7 @@ def test_plateau_rules(losses: list[float], patience: int, rate: float, every: i
 
 @given(SAMPLING, RATE, LOSSES, st.integers(0, 25))
 def test_state_is_all_that_rules_remember(
-    first: recipe.Sampling, second: recipe.Rate, losses: list[float], at: int
+    first: settings.Sampling, second: settings.Rate, losses: list[float], at: int
 ) -> None:
     """Rules restored from a state dictionary of plain values go on as those that never stopped."""
 
@@ -108,21 +108,21 @@ def test_state_is_all_that_rules_remember(
 
 def test_linear_sampling_is_predrnn_pp() -> None:
     """2e-5 less in each iteration, 0 at 50,000."""
-    rule = make_sampling(recipe.Sampling("linear", start=0, stop=50_000), 1250)
+    rule = make_sampling(settings.Sampling("linear", start=0, stop=50_000), 1250)
     assert [rule.ratio(step) for step in (0, 1, 25_000, 50_000, 80_000)] == pytest.approx([1, 1 - 2e-5, 0.5, 0, 0])
     assert rule.fall(3) == 0
-    assert make_sampling(recipe.Sampling("linear", start=9, stop=9), 1).ratio(8) == 1
-    assert make_sampling(recipe.Sampling("linear", start=9, stop=9), 1).fall(8) is None
+    assert make_sampling(settings.Sampling("linear", start=9, stop=9), 1).ratio(8) == 1
+    assert make_sampling(settings.Sampling("linear", start=9, stop=9), 1).fall(8) is None
 
 
 def test_cosine_rises_and_falls() -> None:
-    rule = make_rate(recipe.Rate("cosine", 0.5, warmup=10), 5, 110)
+    rule = make_rate(settings.Rate("cosine", 0.5, warmup=10), 5, 110)
     rates = [rule.rate(step) for step in range(111)]
     assert rates[:10] == pytest.approx([0.05 * (n + 1) for n in range(10)])
     assert rates[60] == pytest.approx(0.25)
     assert rates[110] == pytest.approx(0)
     assert all(a > b for a, b in pairwise(rates[10:]))
-    assert make_rate(recipe.Rate("constant", 0.5), 5, 110).rate(77) == 0.5
+    assert make_rate(settings.Rate("constant", 0.5), 5, 110).rate(77) == 0.5
 
 
 @given(

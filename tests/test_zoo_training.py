@@ -15,7 +15,7 @@ from zoo_runs import CLIFF, RECIPE, Tiny, last, rows, same, with_training
 
 from zoo.data import make_dataset
 from zoo.errors import ZooError
-from zoo.recipe import Data, Rate, Recipe, Sampling, to_plain
+from zoo.settings import Data, Rate, Recipe, Sampling, to_plain
 from zoo.training import fit, open_run
 from zoo.training.check import check_recipe
 from zoo.training.checkpoint import load_checkpoint, save_checkpoint

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import ZooError
-from zoo.recipe import Data, Rate, Recipe, Sampling, Training
 from zoo.registry import register
 from zoo.rollout import VideoModel
+from zoo.settings import Data, Rate, Recipe, Sampling, Training
 from zoo.training.checkpoint import load_checkpoint
 from zoo.training.metrics import read_metrics
 

@@ -15,9 +15,9 @@ from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 import zoo
 from zoo.errors import ZooError, nearest
 from zoo.presets import PRESETS, recipe
-from zoo.recipe import Data, Rate, Recipe, Sampling, Training
 from zoo.registry import find_model
 from zoo.rollout import VideoModel
+from zoo.settings import Data, Rate, Recipe, Sampling, Training
 
 PARTS = {"data": Data, "sampling": Sampling, "rate": Rate, "training": Training}
 DATA_SETS = ("moving-mnist",)

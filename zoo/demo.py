@@ -14,7 +14,6 @@ from zoo.cli import show
 from zoo.data import make_dataset
 from zoo.evaluation import Blank, CopyLast, curves, save_figure
 from zoo.evaluation.scores import averages
-from zoo.presets import recipe
 
 MODEL = "conv-tt-lstm-sw"
 
@@ -24,18 +23,24 @@ def main(output: Path = Path("out")) -> None:
     began = time.monotonic()
     folder = output / "zoo-demo"
     shutil.rmtree(folder, ignore_errors=True)  # from nothing
-    run = zoo.fit(recipe(MODEL, "demo"), folder)
+    run = zoo.fit(zoo.recipe(MODEL, "demo"), folder)
     settings = run.recipe.data
     test = make_dataset(settings, "test")
     scores = zoo.evaluate(run.model, test, metrics=("mse", "mae", "psnr", "ssim"), count=500, name=MODEL)
     show(scores.table())
 
-    shown = {MODEL: run.model, "copy last frame": CopyLast(run.model.channels), "blank frames": Blank(run.model.channels)}
+    shown = {
+        MODEL: run.model,
+        "copy last frame": CopyLast(run.model.channels),
+        "blank frames": Blank(run.model.channels),
+    }
     prediction = zoo.predict(shown, test.clips([0])[0], observed=settings.observed)
     prediction.save(output / "zoo-demo.gif")
     prediction.save(output / "zoo-demo.png")
     save_figure(curves([scores]), output / "zoo-demo-curves.png")
-    print(f"pictures: {output}/zoo-demo.gif, zoo-demo.png, zoo-demo-curves.png; {time.monotonic() - began:.0f} s in all")
+    print(
+        f"pictures: {output}/zoo-demo.gif, zoo-demo.png, zoo-demo-curves.png; {time.monotonic() - began:.0f} s in all"
+    )
 
     best = min(averages(values)["mse"] for values in scores.baselines.values())
     if scores.average["mse"] >= best:

@@ -5,8 +5,8 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from zoo.errors import ZooError, nearest
-from zoo.recipe import Data, Rate, Recipe, Sampling, Training
 from zoo.registry import find_model
+from zoo.settings import Data, Rate, Recipe, Sampling, Training
 
 
 def _paper(model: str, options: dict[str, Any]) -> Recipe:

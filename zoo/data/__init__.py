@@ -8,7 +8,7 @@ from zoo.data.download import download_mnist
 from zoo.data.moving_mnist import MovingMNIST, PublishedMovingMNIST
 from zoo.data.root import data_root
 from zoo.errors import ZooError, nearest
-from zoo.recipe import Data
+from zoo.settings import Data
 
 __all__ = ["ClipDataset", "MovingMNIST", "PublishedMovingMNIST", "data_root", "download_mnist", "make_dataset"]
 

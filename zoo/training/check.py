@@ -7,7 +7,7 @@ from typing import Literal
 from zoo.data import data_root
 from zoo.data.digits import has_mnist
 from zoo.errors import ZooError
-from zoo.recipe import Recipe, from_plain, to_plain
+from zoo.settings import Recipe, from_plain, to_plain
 from zoo.training.sampler import share
 
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "bf16-true", "16-mixed")

@@ -16,7 +16,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from zoo.data import make_dataset
 from zoo.errors import ZooError
-from zoo.recipe import Recipe, Training
+from zoo.settings import Recipe, Training
 from zoo.training.check import check_recipe, resolve_source
 from zoo.training.checkpoint import load_checkpoint
 from zoo.training.module import VideoTraining

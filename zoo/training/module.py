@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from zoo.data import ClipDataset
-from zoo.recipe import Recipe
 from zoo.rollout import VideoModel
+from zoo.settings import Recipe
 from zoo.training.losses import frame_loss
 from zoo.training.metrics import Meter
 from zoo.training.rates import make_rate

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from zoo import recipe
+from zoo import settings
 
 
 class RateRule(Protocol):
@@ -119,13 +119,13 @@ class PlateauRate:
         self._best, self._best_step, self._decay = state["best"], state["best_step"], state["decay"]
 
 
-_RULES: dict[str, Callable[[recipe.Rate, int, int], RateRule]] = {
+_RULES: dict[str, Callable[[settings.Rate, int, int], RateRule]] = {
     "plateau": lambda given, epoch, steps: PlateauRate(given.base, given.patience, given.factor, given.every, epoch),
     "constant": lambda given, epoch, steps: ConstantRate(given.base),
     "cosine": lambda given, epoch, steps: CosineRate(given.base, given.warmup, steps),
 }
 
 
-def make_rate(given: recipe.Rate, epoch: int, steps: int) -> RateRule:
+def make_rate(given: settings.Rate, epoch: int, steps: int) -> RateRule:
     """The rule that a recipe names; `epoch` and `steps` are the optimiser steps of an epoch and of the whole run."""
     return _RULES[given.rule](given, epoch, steps)

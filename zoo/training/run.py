@@ -12,9 +12,9 @@ import yaml
 
 from zoo.errors import ZooError
 from zoo.files import aside
-from zoo.recipe import Recipe, from_plain, to_plain
 from zoo.registry import create_model
 from zoo.rollout import VideoModel
+from zoo.settings import Recipe, from_plain, to_plain
 from zoo.training.checkpoint import load_checkpoint
 
 # settings that a run may change when it goes on: they say where and how long, not what is computed

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from zoo import recipe
+from zoo import settings
 from zoo.counter import uniforms
 
 _STREAM = 0x5A4D0001
@@ -113,13 +113,13 @@ class LinearSampling:
         """Nothing to restore."""
 
 
-_RULES: dict[str, Callable[[recipe.Sampling, int], SamplingRule]] = {
+_RULES: dict[str, Callable[[settings.Sampling, int], SamplingRule]] = {
     "plateau": lambda given, epoch: PlateauSampling(given.patience, given.rate, epoch),
     "linear": lambda given, epoch: LinearSampling(given.start, given.stop),
 }
 
 
-def make_sampling(given: recipe.Sampling, epoch: int) -> SamplingRule:
+def make_sampling(given: settings.Sampling, epoch: int) -> SamplingRule:
     """The rule that a recipe names; `epoch` is the optimiser steps of one."""
     return _RULES[given.rule](given, epoch)
 
