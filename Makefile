@@ -16,6 +16,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP)
 	$(BIN)/python -m tensortrain.demo $(CHECKPOINT)
+	$(BIN)/python -m zoo.demo
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2

@@ -59,11 +59,13 @@ def test_a_run_changes_its_number_of_processes(tmp_path: Path) -> None:
 
 
 def test_processes_stop_together(tmp_path: Path) -> None:
-    """Terminated in the fourth step, they end after the row of the fifth, and go on from there."""
-    recipe = replace(RECIPE, training=replace(RECIPE.training, validate_every=6))
+    """Terminated in the fourth step, they end after the fifth, where they look; its validation is left for later."""
+    recipe = with_training(validate_every=5)
     assert in_two(recipe, tmp_path / "run", "forward", 4) == [128 + signal.SIGTERM] * 2
     assert last(tmp_path / "run")["step"] == 5
-    assert [row["step"] for row in rows(tmp_path / "run")] == ["5"]
+    assert rows(tmp_path / "run") == []
+    fit(recipe, tmp_path / "run", progress=False)
+    assert [row["step"] for row in rows(tmp_path / "run") if row["validation_loss"]] == ["5", "10", "15", "20", "24"]
 
 
 def test_a_launcher_with_another_number_of_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,12 +29,12 @@ def find_cause(trainer: pl.Trainer, module: VideoTraining, bad: int) -> str:
                 with precision.train_step_context():
                     loss = module.training_step(batch, 0)
                 watch.passing = "backward"
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
             found = watch.found
             break
         with precision.train_step_context():
             loss = module.training_step(batch, 0)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         for p in module.model.parameters():
             if p.grad is not None:
                 p.grad = trainer.strategy.reduce(p.grad, reduce_op="mean")
@@ -59,7 +59,7 @@ class FirstNonFinite(TorchDispatchMode):
     """
 
     def __init__(self, model: nn.Module) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.found, self.passing = "", "forward"
         self._names = {p.untyped_storage().data_ptr(): name for name, p in model.named_parameters()}
         self._kept: list[Tensor] = []  # so that no address is used twice

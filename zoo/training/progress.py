@@ -46,6 +46,10 @@ class Reporter:
         """Move the bar."""
         self._bar.update(self._task, completed=done)
 
+    def busy(self, text: str) -> None:
+        """Say beside the bar what takes so long."""
+        self._bar.update(self._task, measured=text)
+
     def speed(self, done: int) -> float:
         """Clips a second since the last row; validations do not count."""
         time_then, step_then = self._since
@@ -58,5 +62,5 @@ class Reporter:
         if "validation_loss" in row:
             validation = f"validation {row['validation_loss']:.5f} (MSE {row['validation_mse']:.1f})"
             self.say(f"step {step:>7}  {text}  {validation}")
-        self._bar.update(self._task, measured=text)
+        self.busy(text)
         self._since = time.monotonic(), step

@@ -195,6 +195,7 @@ class Supervisor(pl.Callback):
             if self._save_due() and not last:
                 self._save(trainer, module, "last")
             abandon = _never if last or trainer.world_size > 1 else abandon
+            self.reporter.busy("validating")
             found = None if stop and not last else module.validate(abandon)
             if found is None:
                 self._stop(trainer, module)

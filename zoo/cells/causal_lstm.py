@@ -1,0 +1,119 @@
+"""Causal LSTM (Wang et al., "PredRNN++", ICML 2018, eq. (1)) and its spatial-to-temporal variant.
+
+| paper | here |
+|---|---|
+| W1 | the first 3C channels of `from_x` and of `from_h`, and `from_first` |
+| W2 | the next 3C channels of `from_x`, the first 3C of `from_new_first`, `from_second` |
+| W3 | `reshape`, or the last C channels of `from_second` where it is k×k |
+| W4 | the last C channels of `from_x` and of `from_new_first`, and `from_new_second` |
+| W5 | `mix` |
+"""
+
+from abc import ABC
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from zoo.cells.dual_memory import DualMemoryCell, DualState, carry, update
+from zoo.cells.form import PAPER, Form, pointwise
+
+
+class Cascade(DualMemoryCell, ABC):
+    """Two memories one after the other; which is the first one tells the variants apart.
+
+    Args:
+        inputs: channels of x.
+        hidden: channels C of h and of both memories as they leave.
+        memory: channels of m as it comes in.
+        kernel: side k of the square kernels.
+        form: the paper's equations or the deviations of its authors' code.
+        first: channels of the first memory as it comes in.
+        second: channels of the second memory as it comes in.
+    """
+
+    def __init__(
+        self, inputs: int, hidden: int, memory: int, kernel: int, form: Form, *, first: int, second: int
+    ) -> None:
+        super().__init__(inputs, hidden, memory, kernel, form)
+        self.second_gates = 3 if form.modulation_reads_m else 2
+        # channels: i f g, i' f' g', o; sources that do not reach a gate leave it out
+        self.from_x = self.conv(inputs, 7)
+        self.from_h = self.conv(hidden, 4 if form.output_reads_h else 3)
+        self.from_first = self.conv(first, 3)
+        self.from_second = self.conv(second, self.second_gates + form.wide_w3)
+        self.from_new_first = self.conv(hidden, 4)
+        self.from_new_second = self.conv(hidden, 1)
+        self.carry = carry(first, hidden, form)
+        self.reshape = None if form.wide_w3 else pointwise(second, hidden, form)
+
+    def project(self, x: Tensor) -> Tensor:
+        """The input's part of the gates, `(N, 7C, H, W)`."""
+        return self.from_x(x)
+
+    def cascade(self, projected: Tensor, h: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """h, the first and the second memory of this step, each `(B, C, H, W)`."""
+        width, forget_bias = self.hidden, self.form.forget_bias
+        x_first, x_second, out = projected.split((3 * width, 3 * width, width), 1)
+        h_first, *h_out = self.from_h(h).split(3 * width, 1)
+        seen, *wide = self.from_second(second).split(self.second_gates * width, 1)
+        kept = wide[0] if self.reshape is None else self.reshape(second)
+
+        new_first = update(
+            self.carry(first).to(first.dtype), x_first + h_first + self.from_first(first), forget_bias
+        )
+        first_second, first_out = self.from_new_first(new_first).split((3 * width, width), 1)
+        gates = x_second + first_second + F.pad(seen, (0, 0, 0, 0, 0, 3 * width - seen.shape[1]))
+        new_second = update(torch.tanh(kept).to(second.dtype), gates, forget_bias)
+
+        o = torch.tanh(sum(h_out, out + first_out + self.from_new_second(new_second)))
+        return o * torch.tanh(self.mix(torch.cat([new_first, new_second], 1))), new_first, new_second
+
+
+class CausalLSTMCell(Cascade):
+    """The temporal memory first, then the spatial one from it.
+
+        c' = f ∘ c + i ∘ g                    g, i, f from W1 * [x, h, c]
+        m' = f' ∘ tanh(W3 * m) + i' ∘ g'      g', i', f' from W2 * [x, c', m]
+        o  = tanh(W4 * [x, c', m'])
+        h' = o ∘ tanh(W5 * [c', m'])
+
+    >>> cell = CausalLSTMCell(inputs=1, hidden=4, memory=2, kernel=3)
+    >>> h, m, state = cell(torch.zeros(2, 1, 8, 8), torch.zeros(2, 2, 8, 8), cell.initial_state(2, (8, 8)))
+    >>> h.shape, m.shape
+    (torch.Size([2, 4, 8, 8]), torch.Size([2, 4, 8, 8]))
+    """
+
+    def __init__(self, inputs: int, hidden: int, memory: int, kernel: int = 5, form: Form = PAPER) -> None:
+        super().__init__(inputs, hidden, memory, kernel, form, first=hidden, second=memory)
+
+    def step(self, projected: Tensor, m: Tensor, state: DualState) -> tuple[Tensor, Tensor, DualState]:
+        """One time step."""
+        h, c, m = self.cascade(projected, state.h, state.c, m)
+        return h, m, DualState(h, c)
+
+
+class SpatialToTemporalCell(Cascade):
+    """The spatial memory first, then the temporal one from it: C and M of eq. (1) exchanged.
+
+        m' = f ∘ m + i ∘ g                    g, i, f from W1 * [x, h, m]
+        c' = f' ∘ tanh(W3 * c) + i' ∘ g'      g', i', f' from W2 * [x, m', c]
+        o  = tanh(W4 * [x, m', c'])
+        h' = o ∘ tanh(W5 * [m', c'])
+
+    The paper describes this variant in words (section 4.1). Where m comes in with other than C channels, f acts on m
+    mapped to C channels by a 1×1 convolution. `modulation_reads_m` is about c here.
+
+    >>> cell = SpatialToTemporalCell(inputs=1, hidden=4, memory=2, kernel=3)
+    >>> h, m, state = cell(torch.zeros(2, 1, 8, 8), torch.zeros(2, 2, 8, 8), cell.initial_state(2, (8, 8)))
+    >>> h.shape, m.shape
+    (torch.Size([2, 4, 8, 8]), torch.Size([2, 4, 8, 8]))
+    """
+
+    def __init__(self, inputs: int, hidden: int, memory: int, kernel: int = 5, form: Form = PAPER) -> None:
+        super().__init__(inputs, hidden, memory, kernel, form, first=memory, second=hidden)
+
+    def step(self, projected: Tensor, m: Tensor, state: DualState) -> tuple[Tensor, Tensor, DualState]:
+        """One time step."""
+        h, m, c = self.cascade(projected, state.h, m, state.c)
+        return h, m, DualState(h, c)

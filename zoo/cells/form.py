@@ -1,0 +1,111 @@
+"""Where the PredRNN++ paper and its authors' code differ, as named options of the cells."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo.cells.cell import same_conv, xavier_
+from zoo.errors import ZooError, nearest
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way to write the cells of PredRNN++ (Wang et al., ICML 2018) and of PredRNN.
+
+    The defaults are the paper's equations (1)–(2); `RELEASED` is https://github.com/Yunbo426/predrnn-pp. Joint
+    convolutions over concatenated tensors, as in the paper, and separate ones, as in the code, are the same sum; they
+    differ by `bias` and `layer_norm`.
+
+    | option | paper | released code |
+    |---|---|---|
+    | `wide_w3` | W3 is 1×1 | k×k |
+    | `output_reads_h` | o from X, C, M | from H(t-1) too |
+    | `modulation_reads_m` | g' from X, C, M | from X, C |
+    | `forget_bias` | none | 1 |
+    | `bias` | none | every convolution has one |
+    | `layer_norm` | none | after each k×k convolution |
+    | `uniform` | not stated: Glorot | 0.001, Glorot where 1×1 |
+
+    Args:
+        wide_w3: causal LSTM's W3 is as wide as the other convolutions instead of 1×1.
+        output_reads_h: causal LSTM's output gate reads H(t-1) too; ST-LSTM's always does.
+        modulation_reads_m: causal LSTM's g' reads M, like its other gates; ST-LSTM's always does.
+        forget_bias: added inside the sigmoid of both forget gates.
+        bias: each convolution has its own bias; else only ST-LSTM's input convolution has, as PredRNN's equations do.
+        layer_norm: k×k convolutions, each by itself, are normalised over (C, H, W) of a clip, then scaled and shifted
+            by channel (epsilon 1e-5, biased variance); 1×1 convolutions are not.
+        uniform: k×k weights begin uniformly within ± this; 0 for Glorot's initialiser.
+    """
+
+    wide_w3: bool = False
+    output_reads_h: bool = False
+    modulation_reads_m: bool = True
+    forget_bias: float = 0.0
+    bias: bool = False
+    layer_norm: bool = False
+    uniform: float = 0.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, bool) is not (field.type is bool) or not isinstance(value, (bool, float, int)):
+                kind = "true or false" if field.type is bool else "a number"
+                raise ZooError(f"{field.name} = {value!r} of a form must be {kind}")
+
+
+PAPER = Form()
+RELEASED = Form(
+    wide_w3=True,
+    output_reads_h=True,
+    modulation_reads_m=False,
+    forget_bias=1.0,
+    bias=True,
+    layer_norm=True,
+    uniform=1e-3,
+)
+FORMS = {"paper": PAPER, "released": RELEASED}
+
+
+def find_form(name: str, deviations: Mapping[str, Any] | None = None) -> Form:
+    """The form of that name, with single options changed.
+
+    Raises:
+        ZooError: no such form or option, or a value of the wrong type.
+
+    >>> find_form("released", {"layer_norm": False}).forget_bias
+    1.0
+    """
+    if name not in FORMS:
+        raise ZooError(f"no form {name!r}; {nearest(name, FORMS)}")
+    known = [field.name for field in fields(Form)]
+    for option in deviations or {}:
+        if option not in known:
+            raise ZooError(f"a form has no option {option!r}; {nearest(option, known)}")
+    return replace(FORMS[name], **(deviations or {}))
+
+
+class FormConv(nn.Module):
+    """A zero-padded convolution with the bias, the layer norm and the first weights that the form says."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, form: Form) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(outputs, inputs, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(outputs)) if form.bias else None
+        self.norm = nn.GroupNorm(1, outputs, eps=1e-5) if form.layer_norm else None  # one group: over C, H and W
+        if form.uniform:
+            nn.init.uniform_(self.weight, -form.uniform, form.uniform)
+        else:
+            xavier_(self.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(N, inputs, H, W)` to `(N, outputs, H, W)`."""
+        made = same_conv(x, self.weight, self.bias)
+        return made if self.norm is None else self.norm(made)
+
+
+def pointwise(inputs: int, outputs: int, form: Form) -> FormConv:
+    """A 1×1 convolution, which no form normalises and all begin by Glorot's initialiser."""
+    return FormConv(inputs, outputs, 1, replace(form, layer_norm=False, uniform=0.0))

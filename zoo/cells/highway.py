@@ -1,0 +1,56 @@
+"""Gradient highway unit (Wang et al., "PredRNN++", ICML 2018, eq. (2))."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from zoo.cells.cell import Cell
+from zoo.cells.form import PAPER, Form, FormConv
+
+
+class HighwayState(NamedTuple):
+    """z, `(B, C, H, W)`."""
+
+    z: Tensor
+
+
+class GradientHighway(Cell):
+    """A recurrent layer whose gradient has a short way back through time.
+
+        p  = tanh(Wpx * x + Wpz * z)
+        s  = σ(Wsx * x + Wsz * z)
+        z' = s ∘ p + (1 - s) ∘ z
+
+    >>> highway = GradientHighway(inputs=3, hidden=4, kernel=3)
+    >>> z, state = highway(torch.zeros(2, 3, 8, 8), highway.initial_state(2, (8, 8)))
+    >>> z.shape
+    torch.Size([2, 4, 8, 8])
+    """
+
+    def __init__(self, inputs: int, hidden: int, kernel: int = 5, form: Form = PAPER) -> None:
+        super().__init__(inputs, hidden, kernel)
+        # channels: p, s
+        self.from_x = FormConv(inputs, 2 * hidden, kernel, form)
+        self.from_z = FormConv(hidden, 2 * hidden, kernel, form)
+
+    def initial_state(
+        self,
+        batch: int,
+        size: tuple[int, int],
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> HighwayState:
+        """Zeros."""
+        return HighwayState(torch.zeros(batch, self.hidden, *size, device=device, dtype=dtype))
+
+    def project(self, x: Tensor) -> Tensor:
+        """The input's part of p and s, `(N, 2C, H, W)`."""
+        return self.from_x(x)
+
+    def step(self, projected: Tensor, state: HighwayState) -> tuple[Tensor, HighwayState]:
+        """One time step; z is both output and state."""
+        p, s = (projected + self.from_z(state.z)).chunk(2, 1)
+        s = torch.sigmoid(s)
+        z = s * torch.tanh(p) + (1 - s) * state.z
+        return z, HighwayState(z)

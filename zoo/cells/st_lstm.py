@@ -1,0 +1,51 @@
+"""ST-LSTM (Wang et al., "PredRNN", NeurIPS 2017), the cell that PredRNN++ compares with."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from zoo.cells.dual_memory import DualMemoryCell, DualState, carry, update
+from zoo.cells.form import PAPER, Form, FormConv
+
+
+class STLSTMCell(DualMemoryCell):
+    """The two memories side by side: c from x and h, m from x and m; h from both.
+
+        c' = f ∘ c + i ∘ g            i, f, g from (x, h)
+        m' = f' ∘ m + i' ∘ g'         i', f', g' from (x, m)
+        o  = σ(Wx * x + Wh * h + Wo * [c', m'])
+        h' = o ∘ tanh(W1×1 * [c', m'])
+
+    PredRNN has equally wide layers. Where they differ, f' acts on m mapped to C channels by a 1×1 convolution, as W3
+    does in a causal LSTM.
+
+    >>> cell = STLSTMCell(inputs=1, hidden=4, memory=2, kernel=3)
+    >>> h, m, state = cell(torch.zeros(2, 1, 8, 8), torch.zeros(2, 2, 8, 8), cell.initial_state(2, (8, 8)))
+    >>> h.shape, m.shape
+    (torch.Size([2, 4, 8, 8]), torch.Size([2, 4, 8, 8]))
+    """
+
+    def __init__(self, inputs: int, hidden: int, memory: int, kernel: int = 5, form: Form = PAPER) -> None:
+        super().__init__(inputs, hidden, memory, kernel, form)
+        # channels: i f g, i' f' g', o
+        self.from_x = FormConv(inputs, 7 * hidden, kernel, replace(form, bias=True))
+        self.from_h = self.conv(hidden, 4)
+        self.from_m = self.conv(memory, 3)
+        self.from_memories = self.conv(2 * hidden, 1)
+        self.carry = carry(memory, hidden, form)
+
+    def project(self, x: Tensor) -> Tensor:
+        """The input's part of the gates, `(N, 7C, H, W)`."""
+        return self.from_x(x)
+
+    def step(self, projected: Tensor, m: Tensor, state: DualState) -> tuple[Tensor, Tensor, DualState]:
+        """One time step."""
+        x_temporal, x_spatial, x_out = projected.split((3 * self.hidden, 3 * self.hidden, self.hidden), 1)
+        h_temporal, h_out = self.from_h(state.h).split((3 * self.hidden, self.hidden), 1)
+        c = update(state.c, x_temporal + h_temporal, self.form.forget_bias)
+        m = update(self.carry(m).to(m.dtype), x_spatial + self.from_m(m), self.form.forget_bias)
+        memories = torch.cat([c, m], 1)
+        o = torch.sigmoid(x_out + h_out + self.from_memories(memories))
+        h = o * torch.tanh(self.mix(memories))
+        return h, m, DualState(h, c)
