@@ -1,5 +1,6 @@
 """Recipes by name: `paper` as published, `small` for one CPU or a small GPU, `demo` for a few minutes."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
@@ -17,9 +18,8 @@ def _paper(model: str, options: dict[str, Any]) -> Recipe:
 
 def _small(model: str, options: dict[str, Any]) -> Recipe:
     """Four layers on patches of 4×4 pixels, fresh clips, free-running from half-way on: an hour or so on one core."""
-    network: dict[str, Any] = {"hidden": [64, 64, 64, 64], "layers": [1, 1, 1, 1], "kernel": 3, "patch": 4}
-    if model.startswith("conv-tt-lstm"):
-        network["rank"] = 16  # a quarter of the channels, as the paper's 8 of 32
+    # rank: a quarter of the channels, as the paper's 8 of 32
+    network = _known(model, hidden=[64, 64, 64, 64], layers=[1, 1, 1, 1], kernel=3, patch=4, rank=16)
     steps = 4000
     return Recipe(
         model,
@@ -35,7 +35,7 @@ def _small(model: str, options: dict[str, Any]) -> Recipe:
 
 def _demo(model: str, options: dict[str, Any]) -> Recipe:
     """One digit on a canvas of 40×40 pixels: two or three minutes."""
-    network = {"hidden": [32, 32], "layers": [1, 1], "kernel": 3, "patch": 4}
+    network = _known(model, hidden=[32, 32], layers=[1, 1], kernel=3, patch=4)
     steps = 700
     return Recipe(
         model,
@@ -45,6 +45,12 @@ def _demo(model: str, options: dict[str, Any]) -> Recipe:
         rate=Rate(rule="cosine", base=5e-3, warmup=20),
         training=Training(steps=steps, batch=8, l1=0.0, validate_every=100, validation_clips=64),
     )
+
+
+def _known(model: str, **options: Any) -> dict[str, Any]:
+    """Those of the options that the model has."""
+    known = inspect.signature(find_model(model).make).parameters
+    return {name: value for name, value in options.items() if name in known}
 
 
 PRESETS: dict[str, Callable[[str, dict[str, Any]], Recipe]] = {"paper": _paper, "small": _small, "demo": _demo}

@@ -78,17 +78,18 @@ class VideoModel(nn.Module, ABC):
             use_truth = use_truth.t()[..., None, None, None].to(x.device, non_blocking=True)
 
         state = self.initial_state(batch, (frames.shape[-2], frames.shape[-1]), x.device, x.dtype)
-        made, state = self._predict(frames[:together], state)
+        made, state = self.predict(frames[:together], state)
         predictions = [made]
         for t in range(together, steps):
             frame = predictions[-1][-1]
             if use_truth is not None:
                 frame = torch.where(use_truth[t - sampled], frames[t], frame)
-            made, state = self._predict(frame[None], state)
+            made, state = self.predict(frame[None], state)
             predictions.append(made)
         return unpatchify(torch.cat(predictions), self.patch).transpose(0, 1)
 
-    def _predict(self, frames: Tensor, state: State) -> tuple[Tensor, State]:
+    def predict(self, frames: Tensor, state: State) -> tuple[Tensor, State]:
+        """`read`, with the predictions squashed if the model does so: what a rollout feeds back."""
         made, state = self.read(frames, state)
         return (torch.sigmoid(made) if self.sigmoid else made), state
 

@@ -37,7 +37,7 @@ class Cascade(DualMemoryCell, ABC):
     ) -> None:
         super().__init__(inputs, hidden, memory, kernel, form)
         self.second_gates = 3 if form.modulation_reads_m else 2
-        # channels: i f g, i' f' g', o; sources that do not reach a gate leave it out
+        # every source has the gates it reaches in the order i f g, i' f' g', o
         self.from_x = self.conv(inputs, 7)
         self.from_h = self.conv(hidden, 4 if form.output_reads_h else 3)
         self.from_first = self.conv(first, 3)
@@ -47,10 +47,6 @@ class Cascade(DualMemoryCell, ABC):
         self.carry = carry(first, hidden, form)
         self.reshape = None if form.wide_w3 else pointwise(second, hidden, form)
 
-    def project(self, x: Tensor) -> Tensor:
-        """The input's part of the gates, `(N, 7C, H, W)`."""
-        return self.from_x(x)
-
     def cascade(self, projected: Tensor, h: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """h, the first and the second memory of this step, each `(B, C, H, W)`."""
         width, forget_bias = self.hidden, self.form.forget_bias
@@ -59,9 +55,7 @@ class Cascade(DualMemoryCell, ABC):
         seen, *wide = self.from_second(second).split(self.second_gates * width, 1)
         kept = wide[0] if self.reshape is None else self.reshape(second)
 
-        new_first = update(
-            self.carry(first).to(first.dtype), x_first + h_first + self.from_first(first), forget_bias
-        )
+        new_first = update(self.carry(first).to(first.dtype), x_first + h_first + self.from_first(first), forget_bias)
         first_second, first_out = self.from_new_first(new_first).split((3 * width, width), 1)
         gates = x_second + first_second + F.pad(seen, (0, 0, 0, 0, 0, 3 * width - seen.shape[1]))
         new_second = update(torch.tanh(kept).to(second.dtype), gates, forget_bias)

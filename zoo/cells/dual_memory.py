@@ -31,6 +31,8 @@ class DualMemoryCell(nn.Module, ABC):
         form: the paper's equations or the deviations of its authors' code.
     """
 
+    from_x: FormConv  # to i f g, i' f' g', o, in this order: seven gates in all
+
     def __init__(self, inputs: int, hidden: int, memory: int, kernel: int = 5, form: Form = PAPER) -> None:
         super().__init__()
         for name, value in (("inputs", inputs), ("hidden", hidden), ("memory", memory), ("kernel", kernel)):
@@ -54,9 +56,9 @@ class DualMemoryCell(nn.Module, ABC):
         zeros = torch.zeros(batch, self.hidden, *size, device=device, dtype=dtype)
         return DualState(zeros, zeros)
 
-    @abstractmethod
     def project(self, x: Tensor) -> Tensor:
         """What inputs `(N, inputs, H, W)` of any times add to the gates, `(N, 7C, H, W)`."""
+        return self.from_x(x)
 
     @abstractmethod
     def step(self, projected: Tensor, m: Tensor, state: DualState) -> tuple[Tensor, Tensor, DualState]:

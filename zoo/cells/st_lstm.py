@@ -28,16 +28,11 @@ class STLSTMCell(DualMemoryCell):
 
     def __init__(self, inputs: int, hidden: int, memory: int, kernel: int = 5, form: Form = PAPER) -> None:
         super().__init__(inputs, hidden, memory, kernel, form)
-        # channels: i f g, i' f' g', o
         self.from_x = FormConv(inputs, 7 * hidden, kernel, replace(form, bias=True))
         self.from_h = self.conv(hidden, 4)
         self.from_m = self.conv(memory, 3)
         self.from_memories = self.conv(2 * hidden, 1)
         self.carry = carry(memory, hidden, form)
-
-    def project(self, x: Tensor) -> Tensor:
-        """The input's part of the gates, `(N, 7C, H, W)`."""
-        return self.from_x(x)
 
     def step(self, projected: Tensor, m: Tensor, state: DualState) -> tuple[Tensor, Tensor, DualState]:
         """One time step."""

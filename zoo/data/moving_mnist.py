@@ -112,6 +112,10 @@ class MovingMNIST(ClipDataset, Dataset[Tensor]):
 
     def render(self, batch: MovingDigits) -> Tensor:
         """Draw the frames `(B, T, 1, H, W)`, float32 in [0, 1], on the device of the batch."""
+        return self.layers(batch).amax(2)[:, :, None].to(torch.float32) / 255
+
+    def layers(self, batch: MovingDigits) -> Tensor:
+        """Draw each digit on its own: `(B, T, N, H, W)` uint8."""
         (height, width), (clips, count) = self.canvas, batch.images.shape[:2]
         down, right = height - SIZE, width - SIZE
         # each digit amid black, and all windows on it: a view, of which indexing copies one for every frame
@@ -120,8 +124,7 @@ class MovingMNIST(ClipDataset, Dataset[Tensor]):
         clip = torch.arange(clips, device=amid.device)[:, None, None]
         digit = torch.arange(count, device=amid.device)
         row, column = batch.corners.unbind(-1)
-        layers = windows[clip, digit, down - row, right - column]  # (B, T, N, H, W)
-        return layers.amax(2)[:, :, None].to(torch.float32) / 255
+        return windows[clip, digit, down - row, right - column]
 
     def describe(self) -> str:
         """One line: split, sizes, and which digits."""

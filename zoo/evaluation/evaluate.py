@@ -55,17 +55,7 @@ def evaluate(
     Raises:
         ZooError: an argument outside its range, clips that are too short, frames the model cannot read.
     """
-    for argument, given in (("horizon", horizon), ("observed", observed), ("batch", batch)):
-        if given < 1:
-            raise ZooError(f"{argument} = {given} must be at least 1")
-    if dataset.length < observed + horizon:
-        raise ZooError(
-            f"clips of {dataset.length} frames are too short for {observed} observed and {horizon} predicted ones; "
-            f"make the data set with length={observed + horizon}"
-        )
-    count = len(dataset) if count is None else count
-    if not 1 <= count <= len(dataset):
-        raise ZooError(f"count = {count} must be from 1 to {len(dataset)}, the clips of the data set")
+    count = check_clips(dataset, horizon, observed, count, batch)
     chosen = find_convention(convention)
     chosen = chosen if metrics is None else chosen.choose(tuple(metrics))
 
@@ -88,7 +78,7 @@ def evaluate(
             row: {key: torch.zeros(horizon, dtype=torch.float64, device=place) for key in comparisons}
             for row in predictors
         }
-        for indices in _follow(count, batch, progress):
+        for indices in in_batches(count, batch, progress):
             clips = dataset.clips(indices, place)
             x, truth = clips[:, :observed].to(weight.dtype), clips[:, observed : observed + horizon]
             made = {row: predict(x) for row, predict in predictors.items()}
@@ -112,6 +102,26 @@ def evaluate(
         baselines=found,
         notes=notes,
     )
+
+
+def check_clips(dataset: ClipDataset, horizon: int, observed: int, count: int | None, batch: int) -> int:
+    """How many clips to look at.
+
+    Raises:
+        ZooError: a number outside its range, or clips that are too short.
+    """
+    for argument, given in (("horizon", horizon), ("observed", observed), ("batch", batch)):
+        if given < 1:
+            raise ZooError(f"{argument} = {given} must be at least 1")
+    if dataset.length < observed + horizon:
+        raise ZooError(
+            f"clips of {dataset.length} frames are too short for {observed} observed and {horizon} predicted ones; "
+            f"make the data set with length={observed + horizon}"
+        )
+    count = len(dataset) if count is None else count
+    if not 1 <= count <= len(dataset):
+        raise ZooError(f"count = {count} must be from 1 to {len(dataset)}, the clips of the data set")
+    return count
 
 
 def _comparisons(
@@ -144,7 +154,7 @@ def evaluating(model: nn.Module, device: torch.device | None = None) -> Iterator
             module.training = training
 
 
-def _follow(count: int, batch: int, progress: bool) -> Iterator[Sequence[int]]:
+def in_batches(count: int, batch: int, progress: bool) -> Iterator[Sequence[int]]:
     """The batches of indices, with a bar on standard error if asked for."""
     from rich.console import Console
     from rich.progress import track

@@ -19,10 +19,11 @@ from zoo.errors import ZooError
 from zoo.settings import Recipe, Training
 from zoo.training.check import check_recipe, resolve_source
 from zoo.training.checkpoint import load_checkpoint
+from zoo.training.interrupt import Interrupt
 from zoo.training.module import VideoTraining
 from zoo.training.progress import Reporter
 from zoo.training.run import Run, begin_session, build_model, check_folder, check_same, open_run
-from zoo.training.supervisor import Interrupt, Progress, Supervisor
+from zoo.training.supervisor import Standing, Supervisor
 
 
 def fit(
@@ -90,7 +91,7 @@ def finished(recipe: Recipe, checkpoint: dict[str, Any] | None) -> bool:
     """Whether a run has taken all its steps, or has stopped early."""
     if checkpoint is None:
         return False
-    stalled = Progress(**checkpoint["progress"]).stalled(recipe.training.early_stop)
+    stalled = Standing(**checkpoint["progress"]).stalled(recipe.training.early_stop)
     return stalled or checkpoint["step"] >= recipe.training.steps
 
 

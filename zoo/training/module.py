@@ -47,6 +47,7 @@ class VideoTraining(pl.LightningModule):
 
     def start(self, checkpoint: dict[str, Any] | None) -> None:
         """Go on from a checkpoint, or from the beginning; the trainer stands."""
+        assert isinstance(self.dtype, torch.dtype)
         self.meter = Meter(self.device, torch.promote_types(self.dtype, torch.float32))
         if checkpoint is not None:
             self.step = checkpoint["step"]

@@ -1,13 +1,10 @@
 """What happens between the steps: looking at the device, validating, saving and stopping."""
 
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import lightning.pytorch as pl
@@ -16,6 +13,7 @@ import torch
 from zoo.errors import ZooError
 from zoo.training.checkpoint import load_checkpoint, save_checkpoint
 from zoo.training.finite import find_cause
+from zoo.training.interrupt import Interrupt
 from zoo.training.metrics import MetricsLog
 from zoo.training.module import Validation, VideoTraining
 from zoo.training.progress import Reporter
@@ -23,42 +21,8 @@ from zoo.training.progress import Reporter
 SAVE_SECONDS = 60.0  # the most that a killed run loses, but for the steps until the next look
 
 
-class Interrupt:
-    """Notes SIGINT and SIGTERM, so that training can end between two steps; a second one has its ordinary effect."""
-
-    def __init__(self) -> None:
-        self.signal = 0
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> "Interrupt":
-        self.install()
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def install(self) -> None:
-        """Take the signals over; only the main thread can."""
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                found = signal.signal(number, self._note)
-                self._before.setdefault(number, found)
-
-    def take_effect(self) -> None:
-        """Do what a noted signal asks for, now that all is saved: raise KeyboardInterrupt or SystemExit."""
-        if self.signal == signal.SIGINT:
-            raise KeyboardInterrupt
-        if self.signal:
-            raise SystemExit(128 + self.signal)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.signal = number
-        signal.signal(number, self._before[number])
-
-
 @dataclass
-class Progress:
+class Standing:
     """What the supervisor remembers: the best validation loss, validations since, the steps of the latest validation
     and of the latest row, and training time."""
 
@@ -108,8 +72,8 @@ class Supervisor(pl.Callback):
     ) -> None:
         self.folder, self.reporter, self.interrupt, self.began = folder, reporter, interrupt, began
         self._checkpoint = checkpoint
-        self._progress = Progress(**checkpoint["progress"]) if checkpoint else Progress()
-        self._before = self._progress.seconds
+        self._standing = Standing(**checkpoint["progress"]) if checkpoint else Standing()
+        self._before = self._standing.seconds
         self._saved, self._limit = began, math.inf
         self._metrics: MetricsLog | None = None
 
@@ -120,10 +84,10 @@ class Supervisor(pl.Callback):
         module.start(self._checkpoint)
         self._limit = 60 * module.recipe.training.max_time or math.inf
         if trainer.is_global_zero:
-            self._metrics = MetricsLog(self.folder, self._progress.row)
+            self._metrics = MetricsLog(self.folder, self._standing.row)
         if self._checkpoint is None:
             self._save(trainer, module, "last")
-        elif validation_due(module) and self._progress.validated < module.step:
+        elif validation_due(module) and self._standing.validated < module.step:
             # a time limit must not end it again and again
             self._close_row(trainer, module, stop=False, abandon=lambda: bool(self.interrupt.signal))
         self._checkpoint = None
@@ -150,7 +114,7 @@ class Supervisor(pl.Callback):
         if self._metrics:
             self._metrics.close()
         training = module.recipe.training
-        if self._progress.stalled(training.early_stop):
+        if self._standing.stalled(training.early_stop):
             self.reporter.say(f"stopped at step {module.step}: {training.early_stop} validations without improvement")
         elif module.step < training.steps:
             self.reporter.say(f"stopped at step {module.step} of {training.steps}; the same call or command goes on")
@@ -204,7 +168,7 @@ class Supervisor(pl.Callback):
             improved = self._observe(module, found)
         row["seconds"] = self._seconds()
         module.meter.reset()
-        self._progress.row = step
+        self._standing.row = step
         if self._metrics:
             self._metrics.write(row)
         self.reporter.row(row, speed)
@@ -215,7 +179,7 @@ class Supervisor(pl.Callback):
             self._save(trainer, module, f"step-{step}")
         if validating or last or stop or self._save_due():
             self._save(trainer, module, "last")
-        trainer.should_stop = trainer.should_stop or stop or self._progress.stalled(module.recipe.training.early_stop)
+        trainer.should_stop = trainer.should_stop or stop or self._standing.stalled(module.recipe.training.early_stop)
 
     def _measured(self, module: VideoTraining) -> dict[str, float]:
         meter, step = module.meter, module.step
@@ -229,13 +193,13 @@ class Supervisor(pl.Callback):
 
     def _observe(self, module: VideoTraining, found: Validation) -> bool:
         """Tell the rules; whether it is the best so far."""
-        step, progress = module.step, self._progress
+        step, standing = module.step, self._standing
         module.sampling.observe(step, found.loss)
         module.rate.observe(step, found.loss, module.sampling.fall(step))
-        progress.validated = step
-        improved = found.loss < progress.best
-        progress.stale = 0 if improved else progress.stale + 1
-        progress.best = min(found.loss, progress.best)
+        standing.validated = step
+        improved = found.loss < standing.best
+        standing.stale = 0 if improved else standing.stale + 1
+        standing.best = min(found.loss, standing.best)
         return improved
 
     def _stop(self, trainer: pl.Trainer, module: VideoTraining) -> None:
@@ -246,8 +210,8 @@ class Supervisor(pl.Callback):
         if name == "last":
             self._saved = time.monotonic()
         if trainer.is_global_zero:
-            self._progress.seconds = self._seconds()
-            checkpoint = module.checkpoint() | {"progress": asdict(self._progress)}
+            self._standing.seconds = self._seconds()
+            checkpoint = module.checkpoint() | {"progress": asdict(self._standing)}
             save_checkpoint(checkpoint, self.folder / "checkpoints" / f"{name}.ckpt")
 
     def _save_due(self) -> bool:

@@ -1,0 +1,105 @@
+"""The analyses against numbers found by other means."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import zoo
+from zoo.data import MovingMNIST
+from zoo.errors import ZooError
+from zoo.evaluation.analysis import INK, entanglement, gradient_norms
+
+TINY: dict[str, Any] = {"hidden": [2, 2], "layers": [1, 1], "kernel": 3, "patch": 4}
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> MovingMNIST:
+    root = tmp_path_factory.mktemp("empty")
+    return MovingMNIST("test", source="embedded", canvas=32, length=6, root=root)
+
+
+def test_gradients_of_frames_and_of_states(clips: MovingMNIST) -> None:
+    torch.manual_seed(0)
+    model = zoo.create_model("conv-lstm", **TINY).double()
+    found = gradient_norms({"mine": model}, _Double(clips), 3, observed=2, count=3, batch=2)
+
+    x = clips.clips(range(3)).double()
+    seen = x[:, :2].clone().requires_grad_()
+    error = (model(seen, 3)[:, -1] - x[:, 4]).square().sum()
+    (gradient,) = torch.autograd.grad(error, seen)
+    expected = gradient.flatten(2).norm(dim=2).mean(0)
+    torch.testing.assert_close(torch.as_tensor(found.values["observed frames"]["mine"]), expected)
+
+    # the top layer's h after the first frame, on which nothing else of that step depends
+    norms = found.values["mine: states"]
+    assert set(norms) == {f"[{block}][0].{part}" for block in (0, 1) for part in ("h", "c")}
+    frames = torch.nn.functional.pixel_unshuffle(x.transpose(0, 1), 4)
+    _, state = model.read(frames[:1], model.initial_state(3, (8, 8), x.device, x.dtype))
+    h = state[1][0].h.detach().requires_grad_()
+    made, state = model.read(frames[1:2], (state[0], (state[1][0]._replace(h=h),)))
+    for _ in range(2):
+        made, state = model.predict(made[-1:], state)
+    (slope,) = torch.autograd.grad((made[-1] - frames[4]).square().sum(), h)
+    assert norms["[1][0].h"][0] == pytest.approx(slope.flatten(1).norm(dim=1).mean().item())
+
+
+class _Double(MovingMNIST):
+    """The same clips in double precision."""
+
+    def __init__(self, of: MovingMNIST) -> None:
+        self.__dict__.update(vars(of))
+
+    def render(self, batch: Any) -> Tensor:
+        return super().render(batch).double()
+
+
+def test_batches_do_not_matter(clips: MovingMNIST) -> None:
+    torch.manual_seed(0)
+    model = zoo.create_model("conv-tt-lstm-sw", **TINY)
+    one, many = (gradient_norms({"m": model}, clips, 2, observed=3, count=5, batch=b) for b in (1, 5))
+    for panel, lines in one.values.items():
+        for line, values in lines.items():
+            np.testing.assert_allclose(values, many.values[panel][line], rtol=1e-4, atol=1e-9)
+
+
+def test_entanglement_counts_shared_bright_pixels(clips: MovingMNIST) -> None:
+    plan = clips.fetch(range(40))
+    expected = np.zeros(6)
+    for images, corners in zip(plan.images.numpy(), plan.corners.numpy(), strict=True):
+        for t, places in enumerate(corners):
+            count = np.zeros((32, 32), int)
+            for image, (row, column) in zip(images, places, strict=True):
+                count[row : row + 28, column : column + 28] += image > INK
+            expected[t] += (count > 1).any()
+    found = entanglement(clips, count=40, batch=7).values["entangled digits"]["frequency"]
+    np.testing.assert_array_equal(found, expected / 40)
+    assert found.min() > 0
+
+
+def test_one_digit_is_never_entangled(tmp_path: Path) -> None:
+    alone = MovingMNIST("test", source="embedded", digits=1, canvas=32, length=3, root=tmp_path)
+    assert entanglement(alone, count=10).values["entangled digits"]["frequency"].tolist() == [0, 0, 0]
+
+
+def test_written_as_table_and_picture(clips: MovingMNIST, tmp_path: Path) -> None:
+    series = entanglement(clips, count=3)
+    series.to_csv(tmp_path / "e.csv")
+    rows = list(csv.DictReader((tmp_path / "e.csv").open()))
+    assert [float(row["value"]) for row in rows] == series.values["entangled digits"]["frequency"].tolist()
+    assert [axes.get_title() for axes in series.figure().axes] == ["entangled digits"]
+
+
+def test_bad_input(clips: MovingMNIST) -> None:
+    with pytest.raises(ZooError, match="no models"):
+        gradient_norms({}, clips)
+    with pytest.raises(ZooError, match="too short"):
+        gradient_norms({"m": zoo.create_model("conv-lstm", **TINY)}, clips, 10)
+    with pytest.raises(ZooError, match="count = 0"):
+        entanglement(clips, count=0)
+    with pytest.raises(ZooError, match="too short"):
+        entanglement(clips, frames=7)

@@ -1,0 +1,69 @@
+"""The weights that ship: each has a card, and the card's numbers are found again. Nothing here ever skips."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+import zoo
+from zoo.errors import ZooError
+from zoo.pretrained import FOLDER, load_pretrained, load_weights, pretrained_names, save_weights
+
+CARDS = sorted(FOLDER.glob("*.md"))
+METRICS = ("mse", "mae", "psnr", "ssim")
+
+
+def test_every_set_of_weights_has_a_card_and_is_small() -> None:
+    weights = sorted(FOLDER.glob("*.safetensors"))
+    assert [path.stem for path in weights] == [path.stem for path in CARDS]
+    assert {"conv-lstm.moving-mnist-small", "conv-tt-lstm-sw.moving-mnist-small"} <= {path.stem for path in weights}
+    assert all(path.stat().st_size <= 5_000_000 for path in weights)
+
+
+@pytest.mark.parametrize("card", CARDS, ids=lambda path: path.stem)
+def test_the_cards_numbers_on_embedded_digits(card: Path, tmp_path: Path) -> None:
+    row = re.search(r"\| embedded test digits \| (\d+) \|(.*)\|\n", card.read_text())
+    assert row is not None
+    printed = [float(cell) for cell in row[2].split("|")]
+    name, _, weights = card.stem.partition(".")
+    model = zoo.create_model(name, pretrained=weights)
+    test = zoo.MovingMNIST("test", source="embedded", root=tmp_path)
+    scores = zoo.evaluate(model, test, metrics=METRICS, count=int(row[1]))
+    units = [measure.scale for measure in scores.convention.measures]
+    found = [scores.average[key] * unit for key, unit in zip(METRICS, units, strict=True)]
+    assert found == pytest.approx(printed, rel=2e-3)
+
+
+def test_weights_come_back_with_their_recipe(tmp_path: Path) -> None:
+    recipe = zoo.recipe("conv-lstm", "demo", options={"hidden": [2], "layers": [1]})
+    model = zoo.create_model(recipe.model, **recipe.options)
+    save_weights(tmp_path / "w.safetensors", model, recipe)
+    again, found = load_weights(tmp_path / "w.safetensors")
+    assert found == recipe
+    assert not again.training
+    x = torch.rand(1, 2, 1, 8, 8)
+    assert torch.equal(again(x, 2), model(x, 2))
+
+
+def test_bad_weights(tmp_path: Path) -> None:
+    recipe = zoo.recipe("conv-lstm", "demo", options={"hidden": [2], "layers": [1]})
+    other = zoo.create_model("conv-lstm", hidden=[3], layers=[1])
+    save_weights(tmp_path / "other.safetensors", other, recipe)
+    with pytest.raises(ZooError, match="weights of another model"):
+        load_weights(tmp_path / "other.safetensors")
+    (tmp_path / "cut.safetensors").write_bytes((tmp_path / "other.safetensors").read_bytes()[:50])
+    with pytest.raises(ZooError, match="cannot be read"):
+        load_weights(tmp_path / "cut.safetensors")
+    with pytest.raises(ZooError, match="cannot be read"):
+        load_weights(tmp_path / "none.safetensors")
+
+
+def test_unknown_weights_suggest_the_nearest() -> None:
+    name = pretrained_names("conv-lstm")[0]
+    with pytest.raises(ZooError, match=f"did you mean '{name}'"):
+        load_pretrained("conv-lstm", name[:-1])
+    with pytest.raises(ZooError, match="ships with none"):
+        zoo.create_model("conv-tt-lstm-fw", pretrained="moving-mnist-small")
+    with pytest.raises(ZooError, match="has its own"):
+        zoo.create_model("conv-lstm", pretrained=name, kernel=3)

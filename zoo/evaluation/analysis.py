@@ -1,0 +1,178 @@
+"""The analyses of the PredRNN++ paper: how far back gradients reach, and when digits overlap."""
+
+import csv
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from zoo.data import ClipDataset, MovingMNIST
+from zoo.errors import ZooError
+from zoo.evaluation.evaluate import check_clips, in_batches
+from zoo.files import aside
+from zoo.rollout import VideoModel, patchify
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+INK = 127  # of 255: a pixel brighter than this belongs to a digit
+
+
+@dataclass(frozen=True)
+class Series:
+    """Values at each frame, averaged over clips.
+
+    Args:
+        values: panel to line to `(frames,)`, the frames counted from 1.
+        unit: what the values are.
+        note: how they were found.
+    """
+
+    values: Mapping[str, Mapping[str, NDArray[np.float64]]]
+    unit: str
+    note: str
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write a line for each panel, line and frame.
+
+        Raises:
+            ZooError: the file cannot be written.
+        """
+        with aside(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(("panel", "line", "frame", "value"))
+            for panel, lines in self.values.items():
+                for line, values in lines.items():
+                    writer.writerows((panel, line, t, value) for t, value in enumerate(values.tolist(), 1))
+
+    def figure(self) -> "Figure":
+        """A panel for each group of lines."""
+        from matplotlib.figure import Figure
+
+        columns = min(3, len(self.values))
+        rows = math.ceil(len(self.values) / columns)
+        figure = Figure(figsize=(4.5 * columns, 3.4 * rows + 0.4), layout="constrained")
+        panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+        for spare in panels[len(self.values) :]:
+            spare.set_axis_off()
+        for axes, (panel, lines) in zip(panels, self.values.items(), strict=False):
+            for line, values in lines.items():
+                axes.plot(range(1, len(values) + 1), values, marker=".", label=line)
+            axes.set(title=panel, xlabel="frame", ylabel=self.unit, ylim=(0, None))
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.grid(alpha=0.3)
+            axes.legend(fontsize="small", frameon=False)
+        figure.supxlabel(self.note, fontsize=7, color="0.4", x=0.01, ha="left")
+        return figure
+
+
+def gradient_norms(
+    models: Mapping[str, VideoModel],
+    dataset: ClipDataset,
+    horizon: int = 10,
+    *,
+    observed: int = 10,
+    count: int | None = None,
+    batch: int = 8,
+    progress: bool = False,
+) -> Series:
+    """Norms of the gradients of the last frame's squared error, `‖∇ L_T‖`, back to what a model saw and remembered.
+
+    One panel compares the models by their gradients with respect to each observed frame (Figure 7a); one for each
+    model has those with respect to every part of its state after each observed frame (Figure 6). Norms are taken clip
+    by clip and averaged; memory does not grow with the number of clips. A state counts with all that depends on it,
+    within its step too, such as h on c.
+
+    Args:
+        models: by the name that the picture prints.
+        dataset: clips of `observed + horizon` frames or more.
+        horizon: predicted frames, at least 1; the error is that of the last.
+        observed: T_in, at least 1.
+        count: how many clips, the first ones; all by default.
+        batch: clips at a time.
+        progress: show a bar.
+
+    Raises:
+        ZooError: no models, an argument outside its range, clips that are too short.
+    """
+    if not models:
+        raise ZooError("no models to analyse; name one or more")
+    clips = check_clips(dataset, horizon, observed, count, batch)
+    frames: dict[str, NDArray[np.float64]] = {}
+    states: dict[str, Mapping[str, NDArray[np.float64]]] = {}
+    for name, model in models.items():
+        device = next(model.parameters(), torch.empty(0)).device
+        sums: dict[str, NDArray[np.float64]] = {}
+        for indices in in_batches(clips, batch, progress):
+            found = _norms(model, dataset.clips(indices, device)[:, : observed + horizon], observed)
+            for line, values in found.items():
+                sums[line] = sums.get(line, 0) + values
+        means = {line: values / clips for line, values in sums.items()}
+        frames[name] = means.pop(_FRAMES)
+        states[f"{name}: states"] = means
+    note = f"Gradient of the squared error of frame {observed + horizon}; {clips:,} clips of {dataset.describe()}"
+    return Series({"observed frames": frames, **states}, "mean norm of the gradient", note)
+
+
+_FRAMES = "frames"
+
+
+def _norms(model: VideoModel, clips: Tensor, observed: int) -> dict[str, NDArray[np.float64]]:
+    """Sums over clips `(B, T, C, H, W)` of the norms at each observed frame, by what the gradient is of."""
+    frames = patchify(clips.transpose(0, 1), model.patch)
+    size = (frames.shape[-2], frames.shape[-1])
+    seen = [frame.requires_grad_() for frame in frames[:observed].clone().unbind()]
+    state = model.initial_state(len(clips), size, frames.device, frames.dtype)
+    watched: list[list[tuple[str, Tensor]]] = []
+    made = frames[:0]
+    for t in range(len(frames) - 1):
+        made, state = model.predict((seen[t] if t < observed else made[-1])[None], state)
+        if t < observed:
+            leaves = pytree.tree_flatten_with_path(state)[0]
+            watched.append([(_FRAMES, seen[t]), *((pytree.keystr(path).lstrip("."), leaf) for path, leaf in leaves)])
+    error = (made[-1] - frames[-1]).square().sum()
+    flat = [(name, t, tensor) for t, each in enumerate(watched) for name, tensor in each]
+    gradients = torch.autograd.grad(error, [tensor for *_, tensor in flat], allow_unused=True)
+    found: dict[str, NDArray[np.float64]] = {}
+    for (name, t, _), gradient in zip(flat, gradients, strict=True):
+        values = found.setdefault(name, np.zeros(observed))
+        if gradient is not None:
+            values[t] = float(gradient.flatten(1).double().norm(dim=1).sum())
+    return found
+
+
+def entanglement(
+    dataset: MovingMNIST,
+    *,
+    frames: int | None = None,
+    count: int | None = None,
+    batch: int = 64,
+    progress: bool = False,
+) -> Series:
+    """How often digits overlap in each frame (Figure 7b): a pixel that is bright in two digits at least.
+
+    Args:
+        dataset: clips of two or more digits.
+        frames: how many frames, the first ones; all by default.
+        count: how many clips, the first ones; all by default.
+        batch: clips at a time.
+        progress: show a bar.
+
+    Raises:
+        ZooError: an argument outside its range.
+    """
+    frames = dataset.length if frames is None else frames
+    clips = check_clips(dataset, frames - 1, 1, count, batch)
+    sums = np.zeros(frames)
+    for indices in in_batches(clips, batch, progress):
+        bright = dataset.layers(dataset.fetch(indices))[:, :frames] > INK
+        sums += (bright.sum(2) > 1).flatten(2).any(2).sum(0).numpy()
+    note = f"A pixel brighter than {INK} of 255 in two digits; {clips:,} clips of {dataset.describe()}"
+    return Series({"entangled digits": {"frequency": sums / clips}}, "share of clips", note)

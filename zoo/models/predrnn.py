@@ -1,0 +1,61 @@
+"""PredRNN, alone and with a gradient highway."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from zoo.cells import STLSTMCell, find_form
+from zoo.models.zigzag import Slot, Zigzag
+from zoo.registry import register
+
+
+@register("predrnn", paper="PredRNN (Wang et al., 2017)")
+def predrnn(
+    hidden: Sequence[int] = (128, 64, 64, 64),
+    kernel: int = 5,
+    form: Literal["paper", "released"] = "paper",
+    deviations: dict[str, Any] | None = None,
+    channels: int = 1,
+    patch: int = 4,
+    sigmoid: bool = False,
+) -> Zigzag:
+    """PredRNN: a stack of ST-LSTMs.
+
+    Its layers are as wide as those of the PredRNN++ paper, so that the family compares;
+    `hidden=(128, 128, 128, 128)` is PredRNN's own size.
+
+    Args:
+        hidden: channels of each layer, any number of them.
+        kernel: k of the square kernels.
+        form: "paper" or "released": the equations, or what the authors' code makes of them.
+        deviations: options of `zoo.cells.Form` over that form's, such as `{"layer_norm": True}`.
+        channels: C of the frames.
+        patch: side of the pixel blocks folded into channels.
+        sigmoid: squash the predictions into (0, 1).
+    """
+    return Zigzag(STLSTMCell, hidden, kernel, find_form(form, deviations), channels, patch, sigmoid)
+
+
+@register("predrnn-ghu", paper="PredRNN++ (Wang et al., 2018), Table 1")
+def predrnn_ghu(
+    highway: Slot = "bottom",
+    hidden: Sequence[int] = (128, 64, 64, 64),
+    kernel: int = 5,
+    form: Literal["paper", "released"] = "paper",
+    deviations: dict[str, Any] | None = None,
+    channels: int = 1,
+    patch: int = 4,
+    sigmoid: bool = False,
+) -> Zigzag:
+    """PredRNN with a gradient highway.
+
+    Args:
+        highway: where: "bottom", "middle", "top", or k for between layers k and k + 1.
+        hidden: as for `predrnn`, like the other options.
+        kernel: k of the square kernels.
+        form: "paper" or "released".
+        deviations: options of `zoo.cells.Form` over that form's.
+        channels: C of the frames.
+        patch: side of the pixel blocks folded into channels.
+        sigmoid: squash the predictions into (0, 1).
+    """
+    return Zigzag(STLSTMCell, hidden, kernel, find_form(form, deviations), channels, patch, sigmoid, highway)
