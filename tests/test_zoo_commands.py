@@ -10,7 +10,8 @@ import torch
 import yaml
 
 import zoo
-from zoo.cli import main, minutes
+from zoo.cli import main
+from zoo.commands.making import minutes
 from zoo.errors import ZooError
 
 TINY = ["--options.hidden=[2]", "--options.layers=[1]", "--options.kernel=3", "--options.patch=4"]
@@ -114,6 +115,16 @@ def test_export_and_what_reads_it(trained: Path, capsys: pytest.CaptureFixture[s
     run = zoo.open_run(trained / "conv-lstm")
     assert recipe == run.recipe
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), run.model.parameters(), strict=True))
+
+
+def test_gradients_and_entanglement_write_pictures_and_tables(trained: Path) -> None:
+    runs = [trained / "conv-lstm", trained / "conv-tt-lstm-sw"]
+    words = ["--data-root", trained, "-o"]
+    assert run_command("gradients", *runs, "--horizon=2", "--count=2", *words, trained / "gradients.png") == 0
+    assert run_command("entanglement", "--length=3", "--count=5", *words, trained / "overlap.png") == 0
+    for name, lines in (("gradients", {"conv-lstm", "conv-tt-lstm-sw"}), ("overlap", {"frequency"})):
+        assert (trained / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert lines <= {row["line"] for row in csv.DictReader((trained / f"{name}.csv").open())}
 
 
 def test_models_lists_every_name(capsys: pytest.CaptureFixture[str]) -> None:

@@ -58,7 +58,8 @@ class DualMemoryCell(nn.Module, ABC):
 
     def project(self, x: Tensor) -> Tensor:
         """What inputs `(N, inputs, H, W)` of any times add to the gates, `(N, 7C, H, W)`."""
-        return self.from_x(x)
+        projected: Tensor = self.from_x(x)
+        return projected
 
     @abstractmethod
     def step(self, projected: Tensor, m: Tensor, state: DualState) -> tuple[Tensor, Tensor, DualState]:

@@ -46,7 +46,8 @@ class GradientHighway(Cell):
 
     def project(self, x: Tensor) -> Tensor:
         """The input's part of p and s, `(N, 2C, H, W)`."""
-        return self.from_x(x)
+        projected: Tensor = self.from_x(x)
+        return projected
 
     def step(self, projected: Tensor, state: HighwayState) -> tuple[Tensor, HighwayState]:
         """One time step; z is both output and state."""

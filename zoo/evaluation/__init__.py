@@ -1,6 +1,7 @@
 """Measure predictions, set them beside published results, and look at them."""
 
 from zoo import _torchvision  # noqa: F401 - before torchvision is imported
+from zoo.evaluation.analysis import Series, entanglement, gradient_norms
 from zoo.evaluation.baselines import Blank, CopyLast
 from zoo.evaluation.compare import compare, curves, save_figure
 from zoo.evaluation.conventions import CONVENTIONS, Convention, find_convention
@@ -18,10 +19,13 @@ __all__ = [
     "CopyLast",
     "Prediction",
     "Scores",
+    "Series",
     "compare",
     "curves",
+    "entanglement",
     "evaluate",
     "find_convention",
+    "gradient_norms",
     "predict",
     "read_video",
     "save_figure",

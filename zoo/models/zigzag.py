@@ -108,10 +108,10 @@ class Zigzag(VideoModel):
 
     def _step(self, projected: Tensor, state: ZigzagState) -> tuple[Tensor, ZigzagState]:
         """One step from the lowest layer's projected input: the top layer's h and the new state."""
-        m, highway = state.m, state.highway
+        h, m, highway = projected, state.m, state.highway  # the lowest layer's h from below is projected already
         after: list[DualState] = []
         for k, (cell, before) in enumerate(zip(self.cells, state.layers, strict=True), 1):
-            h, m, own = cell.step(projected if k == 1 else cell.project(h), m, before)
+            h, m, own = cell.step(h if k == 1 else cell.project(h), m, before)
             after.append(own)
             if self.highway is not None and k == self.slot:
                 h, highway = self.highway(h, highway)
@@ -128,8 +128,8 @@ def find_slot(highway: Slot, layers: int) -> int:
     [1, 2, 3]
     """
     named = {"bottom": 1, "middle": layers // 2, "top": layers - 1}
-    slot = named.get(highway) if isinstance(highway, str) else highway
-    if slot not in range(1, layers):
+    slot = named.get(highway, 0) if isinstance(highway, str) else highway
+    if not 0 < slot < layers:
         raise ZooError(
             f'highway = {highway!r} is no slot between {layers} layer(s); "bottom", "middle", "top" '
             f"or k = 1 … layers - 1, for between layers k and k + 1, with at least two layers"

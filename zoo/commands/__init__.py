@@ -1,0 +1,1 @@
+"""What each command of `zoo` takes and does."""
