@@ -37,7 +37,8 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; ends with `SystemExit`."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    set_parsing_settings(add_print_completion_argument=True)
+    # a configuration names values, never anything to import
+    set_parsing_settings(add_print_completion_argument=True, import_path_denylist=["*"])
     try:
         parser = make_parser(given)
         chosen = parser.parse_args(given)
