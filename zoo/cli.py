@@ -40,15 +40,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # a configuration names values, never anything to import
     set_parsing_settings(add_print_completion_argument=True, import_path_denylist=["*"])
     try:
-        parser = make_parser(given)
-        chosen = parser.parse_args(given)
+        chosen = parse(given)
         COMMANDS[chosen.command].run(chosen[chosen.command])
-    except (ZooError, argparse.ArgumentError) as error:
+    except ZooError as error:
         print(f"zoo: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("zoo: interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def parse(given: Sequence[str]) -> Namespace:
+    """The words of the command line and what configuration files add to them.
+
+    Raises:
+        ZooError: they make no sense; jsonargparse says it in two ways.
+    """
+    try:
+        found: Namespace = make_parser(given).parse_args(list(given))
+    except (argparse.ArgumentError, ValueError) as error:
+        raise ZooError(str(error)) from error
+    return found
 
 
 def make_parser(given: Sequence[str]) -> ArgumentParser:
