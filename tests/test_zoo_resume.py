@@ -53,6 +53,7 @@ def test_killed_again_and_again(tmp_path: Path, uninterrupted: Path, save_second
         assert process.exitcode == -signal.SIGKILL
     else:
         fit(RECIPE, folder, progress=False)
+    assert not list(folder.rglob("*.tmp"))
     assert rows(folder) == rows(uninterrupted)
     for name in ("last", "best", "step-8", "step-16", "step-24"):
         assert same(last(folder, name), last(uninterrupted, name)), name
