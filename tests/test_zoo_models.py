@@ -19,9 +19,14 @@ from zoo.rollout import VideoModel
 
 # sizes at which every model is quick
 TINY: dict[str, dict[str, Any]] = {
+    "causal-lstm": {"hidden": [2, 4, 3], "kernel": 3, "patch": 1},
+    "causal-lstm-s2t": {"hidden": [2, 4, 3], "kernel": 3, "patch": 1},
     "conv-lstm": {"hidden": [2, 3, 2], "layers": [1, 1, 1], "kernel": 3},
     "conv-tt-lstm-fw": {"hidden": [2, 3, 2], "layers": [1, 1, 1], "kernel": 3, "order": 2, "steps": 2, "rank": 2},
     "conv-tt-lstm-sw": {"hidden": [2, 3, 2], "layers": [1, 1, 1], "kernel": 3, "order": 2, "steps": 3, "rank": 2},
+    "predrnn": {"hidden": [2, 4, 3], "kernel": 3, "patch": 1},
+    "predrnn-ghu": {"hidden": [2, 4, 3], "kernel": 3, "patch": 1},
+    "predrnn-pp": {"hidden": [2, 4, 3], "kernel": 3, "patch": 1},
 }
 
 
@@ -33,7 +38,7 @@ def make(request: pytest.FixtureRequest) -> Callable[..., VideoModel]:
     def build(**options: Any) -> VideoModel:
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            model = zoo.create_model(name, **TINY[name], **options)
+            model = zoo.create_model(name, **TINY[name] | options)
             for parameter in model.parameters():
                 if parameter.dim() == 1:  # biases begin at zero, which would hide them
                     torch.nn.init.normal_(parameter)

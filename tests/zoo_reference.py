@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from zoo.cells import Cell, ConvTTLSTMCell
+from zoo.cells import Cell, ConvTTLSTMCell, STLSTMCell
 from zoo.models.stack import RecurrentStack
+from zoo.models.zigzag import Zigzag
 
 FOLDER = Path(__file__).parent / "reference"
 
@@ -57,3 +58,23 @@ def load_network(network: RecurrentStack, weights: dict[str, Tensor]) -> None:
         load_cell(cell, {key.removeprefix(prefix): w for key, w in weights.items() if key.startswith(prefix)})
     network.output_weight = nn.Parameter(weights["output.weight"])
     network.output_bias = nn.Parameter(weights["output.bias"])
+
+
+def load_zigzag(network: Zigzag, weights: dict[str, Tensor]) -> None:
+    """Give PredRNN or PredRNN++ in the released form the reference's weights; there are no biases, so ours stay zero."""
+    maps = {"from_x": "conv_x.0", "from_h": "conv_h.0", "mix": "conv_last"}
+    if isinstance(network.layers[0], STLSTMCell):
+        maps |= {"from_m": "conv_m.0", "from_memories": "conv_o.0"}
+    else:
+        maps |= {"from_first": "conv_c.0", "from_second": "conv_m.0", "from_new_second": "conv_om.0"}
+    state = {name: value for name, value in network.state_dict().items() if name.endswith("bias")}
+    for at in range(len(network.layers)):
+        there = {name: weights[f"cell_list.{at}.{source}.weight"] for name, source in maps.items()}
+        if "from_first" in maps:
+            i, g, f, o = weights[f"cell_list.{at}.conv_c2m.0.weight"].chunk(4)
+            there["from_new_first"] = torch.cat([i, f, g, o])
+        state |= {f"layers.{at}.{name}.weight": weight for name, weight in there.items()}
+    if network.highway is not None:
+        for source in "xz":
+            state[f"highway.from_{source}.weight"] = weights[f"gradient_highway.{source}_concat.0.weight"]
+    network.load_state_dict(state | {"output_weight": weights["conv_last.weight"]})

@@ -95,7 +95,7 @@ class Training:
         validate_every: steps between validations; 0 for once an epoch.
         validation_clips: clips of the validation split to look at; 0 for all.
         save_every: steps between the checkpoints kept besides the best and the last; 0 for none.
-        finite_every: steps between looks at the flag that a loss was not finite.
+        finite_every: steps between looks at the device: for the metrics, and for a loss that was not finite.
         early_stop: validations without improvement after which training ends; 0 for never.
         max_time: minutes after which training stops, resumable; 0 for no limit.
         precision: Lightning's, such as "32-true", "bf16-mixed", "64-true".

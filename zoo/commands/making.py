@@ -97,6 +97,8 @@ def _preset(given: Sequence[str]) -> Recipe | None:
 
 def train(chosen: Namespace) -> None:
     """Train a model, or go on with a run that was stopped."""
+    from lightning.pytorch.utilities import rank_zero_only
+
     if chosen.dataset not in DATA_SETS:
         raise ZooError(f"no data set {chosen.dataset!r}; {nearest(chosen.dataset, DATA_SETS)}")
     training = dict(chosen.training)
@@ -115,7 +117,9 @@ def train(chosen: Namespace) -> None:
     )
     folder = chosen.output or f"runs/{chosen.model}-{chosen.dataset}-{chosen.preset}"
     run = zoo.fit(asked, folder, root=chosen.data_root, resume=not chosen.fresh)
-    print(f"{run.folder}: the best weights are those of step {run.step}; look at them with: zoo evaluate {run.folder}")
+    rank_zero_only(print)(
+        f"{run.folder}: the best weights are those of step {run.step}; look at them with: zoo evaluate {run.folder}"
+    )
 
 
 def minutes(text: str) -> float:
