@@ -1,4 +1,4 @@
-"""PredRNN and PredRNN++: the cells against their equations written out in NumPy, the networks against published ones."""
+"""PredRNN and PredRNN++: cells against their equations written out in NumPy, networks against published ones."""
 
 from collections.abc import Callable
 from dataclasses import fields, replace

@@ -61,7 +61,7 @@ def load_network(network: RecurrentStack, weights: dict[str, Tensor]) -> None:
 
 
 def load_zigzag(network: Zigzag, weights: dict[str, Tensor]) -> None:
-    """Give PredRNN or PredRNN++ in the released form the reference's weights; there are no biases, so ours stay zero."""
+    """Give PredRNN or PredRNN++ in the released form the reference's weights; it has no biases: ours stay zero."""
     maps = {"from_x": "conv_x.0", "from_h": "conv_h.0", "mix": "conv_last"}
     if isinstance(network.layers[0], STLSTMCell):
         maps |= {"from_m": "conv_m.0", "from_memories": "conv_o.0"}

@@ -1,0 +1,109 @@
+"""`00sequences.txt` of KTH: in which frames of each clip somebody acts."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from zoo.errors import ZooError
+
+ACTIONS = ("boxing", "handclapping", "handwaving", "jogging", "running", "walking")
+PERSONS = range(1, 26)
+_NAME = re.compile(rf"person(\d\d)_({'|'.join(ACTIONS)})_d([1-4])")
+_RANGE = re.compile(r"(\d+)-(\d+)")
+
+# The published file holds these pairs of overlapping ranges. They are kept as published, and told by `zoo data`;
+# any other overlap is a damaged file.
+_PUBLISHED_OVERLAPS = {
+    "person03_walking_d4": ((232, 338), (338, 432)),
+    "person15_handclapping_d2": ((156, 228), (228, 285)),
+    "person16_handwaving_d4": ((207, 311), (212, 456)),
+    "person17_boxing_d1": ((1, 110), (110, 192)),
+    "person21_boxing_d2": ((113, 162), (153, 254)),
+    "person21_handclapping_d1": ((225, 365), (266, 500)),
+}
+
+
+class Range(NamedTuple):
+    """Frames `first` … `last` of a clip, counted from 1, both included."""
+
+    first: int
+    last: int
+
+    def __len__(self) -> int:
+        return self.last - self.first + 1
+
+
+class ClipName(NamedTuple):
+    """What the name of a clip says, such as person01_boxing_d1."""
+
+    person: int
+    action: str
+    scenario: int
+
+
+def parse_name(name: str) -> ClipName | None:
+    """The person, action and scenario of a clip; None if it is no name of KTH's.
+
+    >>> parse_name("person01_boxing_d4")
+    ClipName(person=1, action='boxing', scenario=4)
+    """
+    match = _NAME.fullmatch(name)
+    if match is None or int(match[1]) not in PERSONS:
+        return None
+    return ClipName(int(match[1]), match[2], int(match[3]))
+
+
+def read_sequences(path: str | Path) -> dict[str, tuple[Range, ...]]:
+    """The ranges of each clip, in the order of the file; none for the one clip that was never published.
+
+    Raises:
+        ZooError: not readable, or a line that is none of the format, names a clip twice, or gives a range that is
+            empty, reversed, or overlaps another.
+    """
+    try:
+        text = Path(path).read_text("ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ZooError(f"{path} cannot be read ({error}); fetch 00sequences.txt again") from None
+    found: dict[str, tuple[Range, ...]] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        # the file opens with prose, which names no clip
+        if not line.startswith("person"):
+            continue
+        name, ranges = _parse_line(line, f"{path}, line {number}")
+        if name in found:
+            raise ZooError(f"{path}, line {number}: {name} stands there twice; fetch the file again")
+        found[name] = ranges
+    if not found:
+        raise ZooError(f"{path} names no clip; it should be 00sequences.txt of KTH")
+    return found
+
+
+def _parse_line(line: str, where: str) -> tuple[str, tuple[Range, ...]]:
+    name, *rest = line.split()
+    words = " ".join(rest)
+    if parse_name(name) is None:
+        raise ZooError(f"{where}: {name!r} is no clip of KTH; fetch the file again")
+    if words == "*missing*":
+        return name, ()
+    ranges = []
+    for part in words.removeprefix("frames").split(","):
+        match = _RANGE.fullmatch(part.strip())
+        if match is None or not words.startswith("frames"):
+            raise ZooError(f"{where}: {line.strip()!r} is not 'clip frames first-last, …'; fetch the file again")
+        ranges.append(Range(int(match[1]), int(match[2])))
+    for each in ranges:
+        if not 1 <= each.first <= each.last:
+            raise ZooError(f"{where}: the range {each.first}-{each.last} of {name} is reversed or begins before 1")
+    for one, two in overlaps(ranges):
+        if _PUBLISHED_OVERLAPS.get(name) != (tuple(one), tuple(two)):
+            raise ZooError(
+                f"{where}: the ranges {one.first}-{one.last} and {two.first}-{two.last} of {name} overlap; "
+                "fetch the file again"
+            )
+    return name, tuple(ranges)
+
+
+def overlaps(ranges: list[Range] | tuple[Range, ...]) -> list[tuple[Range, Range]]:
+    """Pairs of ranges that share frames."""
+    pairs = [(one, two) for i, one in enumerate(ranges) for two in ranges[i + 1 :]]
+    return [(one, two) for one, two in pairs if one.first <= two.last and two.first <= one.last]

@@ -1,0 +1,81 @@
+"""Which windows of consecutive frames are test sequences: each published rule, by name.
+
+"predrnn": from the last frame of a run backwards, runs being consecutive frames of any range (where one range begins
+    right after another, a window may span both); the next window ends a full window earlier, or 3 frames earlier when
+    jogging or running. (PredRNN, E3D-LSTM and their successors.)
+"mcnet": from the first frame of each range forwards, by the number of predicted frames, or by 3 when jogging or
+    running. The last start, and the start of all windows, are those of its code, which takes the frame numbers,
+    counted from 1, as counted from 0: a window begins one frame late, and the last two possible ones are left out.
+    (Villegas et al., 2017, whose set-up PredRNN++ adopts.)
+"conv-tt-lstm": from the first frame of each range forwards, by a full window. (Conv-TT-LSTM's code.)
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Literal, get_args
+
+from zoo.data.sequences import Range
+from zoo.errors import ZooError, nearest
+
+Rule = Literal["predrnn", "mcnet", "conv-tt-lstm"]
+FAST = ("jogging", "running")
+_FAST_STEP = 3
+
+
+def windows(ranges: Sequence[Range], action: str, length: int, observed: int, rule: Rule) -> list[int]:
+    """First frames, counted from 0, of the windows of `length` frames in one clip.
+
+    Args:
+        ranges: of the clip.
+        action: of the clip; another step is taken for jogging and running.
+        length: frames of a window.
+        observed: those of them that the model sees.
+        rule: see the module.
+
+    Raises:
+        ZooError: no such rule.
+
+    >>> windows([Range(1, 50), Range(51, 95)], "boxing", 30, 10, "predrnn")
+    [5, 35, 65]
+    >>> windows([Range(1, 50), Range(51, 95)], "boxing", 30, 10, "conv-tt-lstm")
+    [0, 50]
+    """
+    check_rule(rule)
+    return sorted(_RULES[rule](ranges, action in FAST, length, length - observed))
+
+
+def check_rule(rule: str) -> None:
+    """Raise a ZooError unless there is such a rule."""
+    if rule not in _RULES:
+        raise ZooError(f"no windowing rule {rule!r}; {nearest(rule, get_args(Rule))}")
+
+
+def runs(ranges: Sequence[Range]) -> list[Range]:
+    """The same frames in as few ranges as possible, in order."""
+    found: list[Range] = []
+    for each in sorted(ranges):
+        if found and each.first <= found[-1].last + 1:
+            found[-1] = Range(found[-1].first, max(found[-1].last, each.last))
+        else:
+            found.append(each)
+    return found
+
+
+def _predrnn(ranges: Sequence[Range], fast: bool, length: int, horizon: int) -> list[int]:
+    step = _FAST_STEP if fast else length
+    return [start for run in runs(ranges) for start in range(run.last - length, run.first - 2, -step)]
+
+
+def _mcnet(ranges: Sequence[Range], fast: bool, length: int, horizon: int) -> list[int]:
+    step = _FAST_STEP if fast else horizon
+    return [start for each in ranges for start in range(each.first, each.last - length - 1, step)]
+
+
+def _conv_tt_lstm(ranges: Sequence[Range], fast: bool, length: int, horizon: int) -> list[int]:
+    return [start for each in ranges for start in range(each.first - 1, each.last - length + 1, length)]
+
+
+_RULES: dict[str, Callable[[Sequence[Range], bool, int, int], list[int]]] = {
+    "predrnn": _predrnn,
+    "mcnet": _mcnet,
+    "conv-tt-lstm": _conv_tt_lstm,
+}
