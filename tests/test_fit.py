@@ -417,24 +417,6 @@ def test_sweeps_at_one_ridge_never_raise_the_objective_and_know_their_error(make
 
 
 @EACH_BLOCK
-def test_extrapolated_sweeps_are_accepted_only_if_they_lower_the_objective(make: Callable[[Axes], Format]) -> None:
-    weight, form, _ = block_problem(make, seed=3, count=6)
-    seen: list[tuple[float, float]] = []
-
-    class Recorder(depthwise.BlockSolver):
-        def sweep(self, x: depthwise.Blocks, ridge: float) -> tuple[depthwise.Blocks, float, float]:
-            made, objective, squared = super().sweep(x, ridge)
-            seen.append((objective, squared))
-            return made, objective, squared
-
-    start = depthwise.with_noise(depthwise.start(weight, form, 6)[0], 0.5, seed=0)
-    _, error = Recorder(weight).solve(start, [1e-3], 100, QUIET)
-    objectives = [objective for objective, _ in seen]
-    assert any(after > before for before, after in itertools.pairwise(objectives))  # a step too far, undone
-    assert error == min(seen)[1]
-
-
-@EACH_BLOCK
 def test_equal_norms_change_no_block(make: Callable[[Axes], Format]) -> None:
     weight, form, _ = block_problem(make, seed=2, count=3)
     x = depthwise.with_noise(depthwise.start(weight, form, 3)[0], 0.02, seed=0)

@@ -30,7 +30,7 @@ TINY: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(params=zoo.model_names())
+@pytest.fixture(params=zoo_reference.shipped_models())
 def make(request: pytest.FixtureRequest) -> Callable[..., VideoModel]:
     """Makes one registered model at tiny size, its weights of unit scale and always the same."""
     name = request.param

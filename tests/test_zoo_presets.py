@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import zoo_reference
 
 import zoo
 from zoo.errors import ZooError
@@ -28,7 +29,7 @@ def test_paper(options: dict[str, Any], base: float) -> None:
 
 
 @pytest.mark.parametrize("preset", ["paper", "small", "demo"])
-@pytest.mark.parametrize("model", zoo.model_names())
+@pytest.mark.parametrize("model", zoo_reference.shipped_models())
 def test_every_preset_makes_every_model(model: str, preset: str) -> None:
     recipe = zoo.recipe(model, preset)
     made = zoo.create_model(model, **recipe.options)

@@ -8,11 +8,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+import zoo
 from zoo.cells import Cell, ConvTTLSTMCell, STLSTMCell
 from zoo.models.stack import RecurrentStack
 from zoo.models.zigzag import Zigzag
+from zoo.registry import find_model
 
 FOLDER = Path(__file__).parent / "reference"
+
+
+def shipped_models() -> list[str]:
+    """The models of the package, without those that other tests register."""
+    return [name for name in zoo.model_names() if find_model(name).make.__module__.startswith("zoo.")]
 
 
 def read(name: str) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor]]:

@@ -32,9 +32,12 @@ def models(chosen: Namespace) -> None:
     table = Table("model", "parameters", "paper", "what it is", "weights")
     for name in zoo.model_names():
         entry = find_model(name)
-        with device("meta"):
-            count = sum(parameter.numel() for parameter in entry.make().parameters())
-        table.add_row(name, f"{count:,}", entry.paper, entry.summary, "\n".join(pretrained_names(name)))
+        try:
+            with device("meta"):
+                size = f"{sum(parameter.numel() for parameter in entry.make().parameters()):,}"
+        except TypeError:  # a model of the user's own that has no size until its options are given
+            size = ""
+        table.add_row(name, size, entry.paper, entry.summary, "\n".join(pretrained_names(name)))
     show(table)
 
 
@@ -97,7 +100,8 @@ def _preset(given: Sequence[str]) -> Recipe | None:
 
 def train(chosen: Namespace) -> None:
     """Train a model, or go on with a run that was stopped."""
-    from lightning.pytorch.utilities import rank_zero_only
+    from zoo.training.progress import say
+
 
     if chosen.dataset not in DATA_SETS:
         raise ZooError(f"no data set {chosen.dataset!r}; {nearest(chosen.dataset, DATA_SETS)}")
@@ -117,7 +121,7 @@ def train(chosen: Namespace) -> None:
     )
     folder = chosen.output or f"runs/{chosen.model}-{chosen.dataset}-{chosen.preset}"
     run = zoo.fit(asked, folder, root=chosen.data_root, resume=not chosen.fresh)
-    rank_zero_only(print)(
+    say(
         f"{run.folder}: the best weights are those of step {run.step}; look at them with: zoo evaluate {run.folder}"
     )
 

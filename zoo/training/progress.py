@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
@@ -64,3 +65,9 @@ class Reporter:
             self.say(f"step {step:>7}  {text}  {validation}")
         self.busy(text)
         self._since = time.monotonic(), step
+
+
+@rank_zero_only
+def say(text: str) -> None:
+    """Print a line, in the first process alone."""
+    print(text)

@@ -1,0 +1,299 @@
+"""Decoded videos as bytes on disk: each decoded once, then mapped.
+
+A store is a folder with one `.npy` array `(T, C, H, W)` of bytes for each video, a note beside each of what it was
+made from, and a manifest. The manifest is written last: without it, nothing opens.
+"""
+
+import hashlib
+import io
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from zoo.errors import ZooError
+from zoo.files import aside
+
+MANIFEST = "manifest.json"
+METHOD = "8-bit, Rec. 601 luma if grey; bilinear with antialiasing (torch.nn.functional.interpolate), rounded"
+Result = TypeVar("Result")
+_VERSION = 1
+_CHUNK = 32  # frames decoded and resized at a time
+
+
+class BadVideo(Exception):
+    """A video that is left out; the message says why."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A video to decode.
+
+    Args:
+        name: of the clip, unique in the store; also that of its file.
+        path: the video, or a zip archive that holds it.
+        member: its name in the archive.
+        needed: frames it must have at least.
+        notes: kept with the clip, such as its ranges.
+    """
+
+    name: str
+    path: Path
+    member: str = ""
+    needed: int = 1
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def open(self) -> IO[bytes]:
+        """The bytes of the video; those of an archive are checked against its checksum."""
+        if not self.member:
+            return self.path.open("rb")
+        with zipfile.ZipFile(self.path) as archive:
+            return io.BytesIO(archive.read(self.member))
+
+    def stamp(self) -> str:
+        """Changes when the file does."""
+        stat = self.path.stat()
+        return f"{stat.st_size}-{stat.st_mtime_ns}"
+
+
+class Frames(NamedTuple):
+    """What was found in a video."""
+
+    frames: int
+    source_sha256: str
+
+
+class Store:
+    """A finished store.
+
+    Args:
+        folder: where it lies.
+
+    Raises:
+        ZooError: it is not finished, or a file is missing or has another size than the manifest says.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        manifest = _read_json(self.folder / MANIFEST)
+        if manifest.get("version") != _VERSION or not isinstance(manifest.get("clips"), dict):
+            raise ZooError(f"{self.folder} holds no finished store of frames; prepare it with zoo data")
+        self.shape: tuple[int, int, int] = tuple(manifest["shape"])
+        self.clips: dict[str, dict[str, Any]] = manifest["clips"]
+        self.skipped: dict[str, str] = manifest["skipped"]
+        for name, clip in self.clips.items():
+            path = self._path(name)
+            if not path.is_file() or path.stat().st_size != clip["bytes"]:
+                raise ZooError(f"{path} is missing or cut short; prepare the store again with zoo data")
+
+    def read(self, name: str, start: int, length: int) -> NDArray[np.uint8]:
+        """Frames `(length, C, H, W)` from `start` on, copied. The file is mapped only for so long, so that pages of it
+        never count as memory of this process for more than a moment."""
+        mapped = np.load(self._path(name), mmap_mode="r", allow_pickle=False)
+        return np.array(mapped[start : start + length])
+
+    def verify(self) -> list[str]:
+        """Clips whose stored bytes are not those that were written."""
+        return [name for name, clip in self.clips.items() if _digest_file(self._path(name)) != clip["sha256"]]
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.npy"
+
+
+def build(
+    folder: Path, sources: Sequence[Source], *, size: tuple[int, int], grey: bool = True, progress: bool = True
+) -> Store:
+    """Decode what the store does not have yet, several videos at a time, and finish it.
+
+    A video that cannot be used is listed in `Store.skipped`. An interrupted call is resumed by the next.
+
+    Args:
+        folder: of the store.
+        sources: what it shall hold; what else it held is forgotten.
+        size: height and width.
+        grey: one channel, else three.
+        progress: show a progress bar.
+
+    Raises:
+        ZooError: the folder cannot be written, the disk is full, or no video can be used.
+    """
+    shape = (1 if grey else 3, *size)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ZooError(f"cannot write in {folder} ({error.strerror}); name another folder") from None
+    made = {source.name: _noted(folder, source, shape) for source in sources}
+    missing = [source for source in sources if not made[source.name]]
+    manifest = _read_json(folder / MANIFEST)
+    if missing:
+        (folder / MANIFEST).unlink(missing_ok=True)
+        for source, clip in each(missing, lambda source: _store(folder, source, shape), "decoding", progress):
+            made[source.name] = clip
+    clips = {name: clip for name, clip in made.items() if "skipped" not in clip}
+    skipped = {name: clip["skipped"] for name, clip in made.items() if "skipped" in clip}
+    if not clips:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in list(skipped.items())[:3]) or "there are none"
+        raise ZooError(f"no video can be used for {folder} ({reasons}); name a folder with videos")
+    wanted = {"version": _VERSION, "method": METHOD, "shape": list(shape), "clips": clips, "skipped": skipped}
+    if manifest != wanted:
+        _write_json(folder / MANIFEST, wanted)
+    return Store(folder)
+
+
+def each(
+    items: Sequence[Source], work: Callable[[Source], Result], title: str, progress: bool
+) -> Iterator[tuple[Source, Result]]:
+    """`work` of each item, in threads (decoding frees the interpreter), with a progress bar; the first to fail ends it."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, disable=not progress) as bar, ThreadPoolExecutor(os.cpu_count()) as pool:
+        task = bar.add_task(title, total=len(items))
+        running = {pool.submit(work, item): item for item in items}
+        try:
+            for done in as_completed(running):
+                yield running[done], done.result()
+                bar.advance(task)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def inspect(source: Source) -> Frames:
+    """Decode a video and keep nothing.
+
+    Raises:
+        BadVideo: it cannot be used.
+    """
+    count = sum(len(part) for part in _decode(source, None, grey=True))
+    return _judged(source, count)
+
+
+def _store(folder: Path, source: Source, shape: tuple[int, int, int]) -> dict[str, Any]:
+    """Decode into a file beside, rename it, then note what it is."""
+    target, digest = folder / f"{source.name}.npy", hashlib.sha256()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    clip: dict[str, Any]
+    try:
+        with aside(target) as temporary, temporary.open("r+b") as file:
+            _write_header(file, (0, *shape))
+            count = 0
+            for part in _decode(source, shape[1:], grey=shape[0] == 1):
+                file.write(part.tobytes())
+                count += len(part)
+            found = _judged(source, count)
+            size = file.tell()
+            _write_header(file, (count, *shape))
+            file.seek(0)
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+        clip = {"frames": count, "source_sha256": found.source_sha256, "sha256": digest.hexdigest(), "bytes": size}
+    except BadVideo as error:
+        target.unlink(missing_ok=True)
+        clip = {"skipped": str(error)}
+    made = {"source": _describe(source), "stamp": source.stamp(), "shape": list(shape), **clip, **source.notes}
+    _write_json(folder / f"{source.name}.json", made)
+    return made
+
+
+def _noted(folder: Path, source: Source, shape: tuple[int, int, int]) -> dict[str, Any]:
+    """What an earlier call made of the same video; nothing if it did not, or the video has changed since."""
+    made, path = _read_json(folder / f"{source.name}.json"), folder / f"{source.name}.npy"
+    same = {"source": _describe(source), "stamp": source.stamp(), "shape": list(shape), **source.notes}
+    if any(made.get(key) != value for key, value in same.items()):
+        return {}
+    whole = "skipped" in made or (path.is_file() and path.stat().st_size == made.get("bytes"))
+    return made if whole else {}
+
+
+def _decode(source: Source, size: tuple[int, int] | None, grey: bool) -> Iterator[NDArray[np.uint8]]:
+    """Some frames `(T, C, H, W)` at a time, resized unless `size` is None.
+
+    Raises:
+        BadVideo: not a video, damaged, or fewer frames than its header tells.
+    """
+    import av
+
+    try:
+        with source.open() as file, av.open(file) as container:
+            if not container.streams.video:
+                raise BadVideo("has no video stream")
+            stream = container.streams.video[0]
+            frames: list[NDArray[np.uint8]] = []
+            count = 0
+            for frame in container.decode(stream):
+                if frame.is_corrupt:
+                    raise BadVideo(f"frame {count + 1} is damaged")
+                frames.append(frame.to_ndarray(format="gray" if grey else "rgb24"))
+                count += 1
+                if len(frames) == _CHUNK:
+                    yield _resized(np.stack(frames), size)
+                    frames = []
+            if frames:
+                yield _resized(np.stack(frames), size)
+            if count < stream.frames:
+                raise BadVideo(f"is cut short: {count} of {stream.frames} frames")
+    except av.FFmpegError as error:
+        raise BadVideo(f"cannot be read as a video ({error.strerror})") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise BadVideo(f"is damaged in its archive ({error})") from None
+    except PermissionError as error:
+        raise BadVideo(f"cannot be read ({error.strerror})") from None
+
+
+def _resized(frames: NDArray[np.uint8], size: tuple[int, int] | None) -> NDArray[np.uint8]:
+    """`(T, H, W)` or `(T, H, W, 3)` as `(T, C, *size)`."""
+    images = torch.from_numpy(frames)
+    images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
+    if size is not None and images.shape[2:] != size:
+        images = F.interpolate(images.float(), size, mode="bilinear", antialias=True).round().clamp(0, 255).byte()
+    found: NDArray[np.uint8] = images.contiguous().numpy()
+    return found
+
+
+def _judged(source: Source, count: int) -> Frames:
+    if not count:
+        raise BadVideo("has no frames")
+    if count < source.needed:
+        raise BadVideo(f"has {count} frames, fewer than the {source.needed} that are needed")
+    with source.open() as file:
+        return Frames(count, hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def _describe(source: Source) -> str:
+    return f"{source.path.name}/{source.member}" if source.member else source.path.name
+
+
+def _write_header(file: IO[bytes], shape: tuple[int, ...]) -> None:
+    """Of a `.npy` file; as long for any number of frames, because the format leaves room for the first axis to grow."""
+    file.seek(0)
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+
+
+def _digest_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ZooError(f"{path} cannot be read ({error}); remove it and prepare the store again") from None
+    return found if isinstance(found, dict) else {}
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    with aside(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1), "utf-8")

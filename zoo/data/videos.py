@@ -1,0 +1,123 @@
+"""Any folder of videos as a data set."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from zoo.data.digits import Split, check_split
+from zoo.data.root import data_root
+from zoo.data.store import Source, build
+from zoo.data.stored import StoredClips, Window
+from zoo.errors import ZooError
+
+SUFFIXES = frozenset([".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm", ".wmv"])
+HELD_OUT = 10  # one video in so many for "val", and as many for "test"; at least one each
+_STREAM = 0x56490001
+
+
+class Videos(StoredClips):
+    """Clips of the videos in a folder and its subfolders, at any size and frame rate (all frames count).
+
+    The first use decodes them into `<data root>/videos`; later ones decode what is new or changed. Videos that cannot
+    be used are left out, and listed in `store.skipped`. No file is in two splits: in an order that depends on the
+    names alone, a tenth is for "val", a tenth for "test", at least one each, the rest for "train".
+
+    "train": `count` clips at random positions, every position of every video as likely. "val", "test": windows of
+    `length` frames, one after the other, from the first frame on.
+
+    Args:
+        folder: with the videos.
+        split: "train", "val" or "test".
+        root: the data root, see `zoo.data.data_root`.
+        size: height and width to resize to.
+        grey: one channel, else three.
+        length: T.
+        count: training clips in an epoch.
+        endless: draw others in each epoch.
+        seed: of the training clips.
+        progress: show a progress bar while decoding.
+
+    Raises:
+        ZooError: fewer than three usable videos, none of them long enough, or an argument outside its range.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        split: Split = "train",
+        *,
+        root: str | Path | None = None,
+        size: int | tuple[int, int] = 64,
+        grey: bool = True,
+        length: int = 20,
+        count: int = 10_000,
+        endless: bool = False,
+        seed: int = 0,
+        progress: bool = True,
+    ) -> None:
+        check_split(split)
+        height, width = (size, size) if isinstance(size, int) else size
+        if min(height, width, length) < 1:
+            raise ZooError(f"size = {size!r} and length = {length!r} must be at least 1")
+        sources = find_videos(folder)
+        # the store of one folder, whatever other folders with the same name there are
+        key = hashlib.sha256(str(Path(folder).expanduser().resolve()).encode()).hexdigest()[:12]
+        place = data_root(root) / "videos" / f"{Path(folder).name}-{key}-{height}x{width}-{'grey' if grey else 'rgb'}"
+        store = build(place, sources, size=(height, width), grey=grey, progress=progress)
+        self.names = split_files(list(store.clips))[split]
+        train = split == "train"
+        windows = []
+        for name in self.names:
+            starts = store.clips[name]["frames"] - length + 1
+            if train and starts > 0:
+                windows.append(Window(name, 0, starts))
+            elif not train:
+                windows += [Window(name, start) for start in range(0, starts, length)]
+        self.short = [name for name in self.names if store.clips[name]["frames"] < length]
+        super().__init__(
+            store,
+            windows,
+            length=length,
+            kind=f"videos {Path(folder).name}, {height}×{width}",
+            title=f"videos of {folder}, {split}",
+            count=count if train else None,
+            endless=endless and train,
+            seed=seed,
+            stream=_STREAM,
+        )
+        self.split = split
+
+    def describe(self) -> str:
+        """One line: split, counts, sizes, and how many videos are too short for a clip."""
+        return super().describe() + (f"; {len(self.short)} shorter than a clip" if self.short else "")
+
+
+def find_videos(folder: str | Path) -> list[Source]:
+    """The videos in a folder and its subfolders, by their names' endings.
+
+    Raises:
+        ZooError: no such folder, or none in it.
+    """
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        raise ZooError(f"{folder} is not a folder; name one with videos, as in videos:DIR")
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+    if not files:
+        raise ZooError(f"{folder} holds no videos ({', '.join(sorted(SUFFIXES))}); name another folder")
+    return [Source(file.relative_to(path).as_posix(), file) for file in files]
+
+
+def split_files(names: Sequence[str]) -> dict[str, list[str]]:
+    """Each name in one split, decided by the names alone.
+
+    Raises:
+        ZooError: fewer than three names.
+
+    >>> {split: len(names) for split, names in split_files([f"{i}.avi" for i in range(20)]).items()}
+    {'val': 2, 'test': 2, 'train': 16}
+    """
+    if len(names) < 3:
+        raise ZooError(f"{len(names)} usable videos cannot be split in three; add some, so that there are at least 3")
+    order = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+    held = max(1, len(names) // HELD_OUT)
+    return {"val": sorted(order[:held]), "test": sorted(order[held : 2 * held]), "train": sorted(order[2 * held :])}
