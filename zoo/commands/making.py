@@ -102,7 +102,6 @@ def train(chosen: Namespace) -> None:
     """Train a model, or go on with a run that was stopped."""
     from zoo.training.progress import say
 
-
     if chosen.dataset not in DATA_SETS:
         raise ZooError(f"no data set {chosen.dataset!r}; {nearest(chosen.dataset, DATA_SETS)}")
     training = dict(chosen.training)
@@ -121,9 +120,7 @@ def train(chosen: Namespace) -> None:
     )
     folder = chosen.output or f"runs/{chosen.model}-{chosen.dataset}-{chosen.preset}"
     run = zoo.fit(asked, folder, root=chosen.data_root, resume=not chosen.fresh)
-    say(
-        f"{run.folder}: the best weights are those of step {run.step}; look at them with: zoo evaluate {run.folder}"
-    )
+    say(f"{run.folder}: the best weights are those of step {run.step}; look at them with: zoo evaluate {run.folder}")
 
 
 def minutes(text: str) -> float:

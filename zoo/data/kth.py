@@ -8,7 +8,7 @@ from typing import Literal
 from zoo.data.digits import Split, check_split
 from zoo.data.root import data_root
 from zoo.data.sequences import ACTIONS, PERSONS, Range, overlaps, parse_name, read_sequences
-from zoo.data.store import BadVideo, Source, Store, build, each, inspect
+from zoo.data.store import BadVideo, Source, Store, build, in_parallel, inspect
 from zoo.data.stored import StoredClips, Window
 from zoo.data.windows import Rule, check_rule, windows
 from zoo.errors import ZooError
@@ -124,7 +124,7 @@ def check_kth(root: str | Path | None = None, source: str | Path | None = None, 
             found.append(f"{name}: missing")
         for one, two in overlaps(expected):
             found.append(f"{name}: ranges {one.first}-{one.last} and {two.first}-{two.last} overlap, as published")
-    for clip, fault in each(list(sources.values()), _fault, "checking", progress):
+    for clip, fault in in_parallel(list(sources.values()), _fault, "checking", progress):
         if fault:
             found.append(f"{clip.name}: {fault}")
     return sorted(found)
@@ -179,7 +179,7 @@ def members(path: Path) -> list[str]:
         raise ZooError(f"{path} cannot be read as a zip archive ({error}); fetch it again") from None
     for info in infos:
         parts = PurePosixPath(info.filename.replace("\\", "/"))
-        if parts.is_absolute() or ".." in parts.parts or ":" in parts.parts[0]:
+        if parts.is_absolute() or ".." in parts.parts or ":" in info.filename:
             raise ZooError(f"{path} holds {info.filename!r}, which leads out of the folder; fetch it from elsewhere")
         if info.file_size > _LARGEST:
             raise ZooError(f"{path}: {info.filename!r} would have {info.file_size:,} bytes; fetch it from elsewhere")

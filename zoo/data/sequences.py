@@ -69,9 +69,8 @@ def read_sequences(path: str | Path) -> dict[str, tuple[Range, ...]]:
         raise ZooError(f"{path} cannot be read ({error}); fetch 00sequences.txt again") from None
     found: dict[str, tuple[Range, ...]] = {}
     for number, line in enumerate(text.splitlines(), start=1):
-        # the file opens with prose, which names no clip
-        if not line.startswith("person"):
-            continue
+        if not line.strip() or not (found or line.startswith("person")):
+            continue  # prose may stand before the first clip, nowhere else
         name, ranges = _parse_line(line, f"{path}, line {number}")
         if name in found:
             raise ZooError(f"{path}, line {number}: {name} stands there twice; fetch the file again")

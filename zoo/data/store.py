@@ -137,7 +137,7 @@ def build(
     manifest = _read_json(folder / MANIFEST)
     if missing:
         (folder / MANIFEST).unlink(missing_ok=True)
-        for source, clip in each(missing, lambda source: _store(folder, source, shape), "decoding", progress):
+        for source, clip in in_parallel(missing, lambda source: _store(folder, source, shape), "decoding", progress):
             made[source.name] = clip
     clips = {name: clip for name, clip in made.items() if "skipped" not in clip}
     skipped = {name: clip["skipped"] for name, clip in made.items() if "skipped" in clip}
@@ -150,10 +150,10 @@ def build(
     return Store(folder)
 
 
-def each(
+def in_parallel(
     items: Sequence[Source], work: Callable[[Source], Result], title: str, progress: bool
 ) -> Iterator[tuple[Source, Result]]:
-    """`work` of each item, in threads (decoding frees the interpreter), with a progress bar; the first to fail ends it."""
+    """`work` of each item, in threads (decoding frees the interpreter), with a bar; the first to fail ends it."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -244,7 +244,7 @@ def _decode(source: Source, size: tuple[int, int] | None, grey: bool) -> Iterato
                 raise BadVideo(f"is cut short: {count} of {stream.frames} frames")
     except av.FFmpegError as error:
         raise BadVideo(f"cannot be read as a video ({error.strerror})") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # the last: encrypted
         raise BadVideo(f"is damaged in its archive ({error})") from None
     except PermissionError as error:
         raise BadVideo(f"cannot be read ({error.strerror})") from None
