@@ -1,7 +1,10 @@
 """KTH: ranges, rules, the store and its clips."""
 
 import errno
+import functools
+import http.server
 import shutil
+import threading
 import zipfile
 
 import numpy as np
@@ -9,12 +12,15 @@ import pytest
 import torch
 from zoo_videos import number, truncate, write_video
 
+from zoo.cli import COMMANDS, parse
+from zoo.data import download_kth, make_dataset
 from zoo.data import store as storing
-from zoo.data.kth import KTH, check_kth, count_windows, members, prepare_kth, split_persons
+from zoo.data.kth import ARCHIVES, KTH, check_kth, count_windows, members, prepare_kth, split_persons
 from zoo.data.sequences import Range, read_sequences
 from zoo.data.store import Store
 from zoo.data.windows import windows
 from zoo.errors import ZooError
+from zoo.settings import Data
 
 LINES = {
     "person01_boxing_d1": (40, "1-25, 26-40"),
@@ -249,6 +255,46 @@ def test_damage_in_the_store_is_found(tmp_path, original):
     truncate(path, 0.5)
     with pytest.raises(ZooError, match="cut short"):
         Store(store.folder)
+
+
+def test_download(tmp_path, original, monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    site = tmp_path / "site"
+    site.mkdir()
+    shutil.copy(original / "00sequences.txt", site)
+    for name in ARCHIVES:
+        with zipfile.ZipFile(site / name, "w") as archive:
+            for path in original.glob(f"*_{name.removesuffix('.zip')}_*"):
+                archive.write(path, path.name)
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(site))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        mirror = f"http://127.0.0.1:{server.server_port}/"
+        (site / "boxing.zip").rename(site / "away")
+        with pytest.raises(ZooError, match=r"boxing.zip cannot be fetched .*ZOO_KTH_MIRROR"):
+            download_kth(tmp_path / "root", mirror=mirror, progress=False)
+        (site / "boxing.zip").write_text("no archive")
+        with pytest.raises(ZooError, match=r"boxing.zip has a wrong checksum"):
+            download_kth(tmp_path / "root", mirror=mirror, progress=False)
+        (site / "away").rename(site / "boxing.zip")
+        folder = download_kth(tmp_path / "root", mirror=mirror, progress=False)
+        server.shutdown()
+    assert sorted(path.name for path in folder.iterdir()) == sorted(["00sequences.txt", *ARCHIVES])
+    assert len(prepare_kth(tmp_path / "root", size=8, progress=False).clips) == len(LINES)
+
+
+def test_the_command(tmp_path, original, capsys):
+    data = parse(["data", "kth", "--root", str(tmp_path), "--source", str(original), "--size", "8"])
+    COMMANDS["data"].run(data.data)
+    said = capsys.readouterr().out
+    assert "test 10→20 by predrnn: 6 (2 clips, 3 ranges, 0 of them shorter than 30 frames)" in said
+    COMMANDS["data"].run(parse(["data", "kth", "--root", str(tmp_path), "--source", str(original), "--check"]).data)
+    assert "nothing is wrong" in capsys.readouterr().out
+
+
+def test_make_dataset(root):
+    made = make_dataset(Data(name="kth", canvas=16), "test", root, 30)
+    assert made.describe() == KTH("test", root=root, size=16, length=30).describe()
 
 
 def test_the_published_file(data_root):

@@ -43,20 +43,40 @@ def models(chosen: Namespace) -> None:
 
 def data_arguments(parser: ArgumentParser, given: Sequence[str]) -> None:
     """Which data set, and where."""
-    parser.add_argument("name", type=Literal["mnist"], help="Data set to prepare.")
+    parser.add_argument("name", type=Literal["mnist", "kth"], help="Data set to prepare.")
     parser.add_argument("--download", action="store_true", help="Fetch what is missing; an interrupted one goes on.")
     parser.add_argument("--mirror", type=str | None, help="Address of a folder with the original files.")
-    parser.add_argument("--data-root", type=str | None, help=ROOT_HELP)
+    parser.add_argument("--source", type=str | None, help="Folder with KTH's files; else kth in the data root.")
+    parser.add_argument("--size", type=int, default=128, help="Side of KTH's frames, in pixels.")
+    parser.add_argument("--check", action="store_true", help="Only list what is wrong with KTH's original files.")
+    parser.add_argument("--data-root", "--root", type=str | None, help=ROOT_HELP)
 
 
 def data(chosen: Namespace) -> None:
-    """Say which digits there are, and download MNIST if asked to."""
+    """Prepare a data set, downloading it if asked to, and say what there is."""
+    {"mnist": _mnist, "kth": _kth}[chosen.name](chosen)
+
+
+def _mnist(chosen: Namespace) -> None:
     from zoo.data import MovingMNIST, download_mnist
 
     if chosen.download:
         download_mnist(chosen.data_root, mirror=chosen.mirror)
     for split in ("train", "val", "test"):
         print(MovingMNIST(split, root=chosen.data_root).describe())
+
+
+def _kth(chosen: Namespace) -> None:
+    from zoo.data import check_kth, download_kth, prepare_kth
+    from zoo.data.kth import report
+
+    if chosen.download:
+        download_kth(chosen.data_root, mirror=chosen.mirror)
+    if chosen.check:
+        print("\n".join(check_kth(chosen.data_root, chosen.source)) or "nothing is wrong")
+        return
+    store = prepare_kth(chosen.data_root, chosen.source, size=chosen.size)
+    print("\n".join(report(store)))
 
 
 def train_arguments(parser: ArgumentParser, given: Sequence[str]) -> None:

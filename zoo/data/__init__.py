@@ -4,13 +4,27 @@ from pathlib import Path
 
 from zoo.data.clips import ClipDataset
 from zoo.data.digits import Split
-from zoo.data.download import download_mnist
+from zoo.data.download import download_kth, download_mnist
+from zoo.data.kth import KTH, check_kth, prepare_kth
 from zoo.data.moving_mnist import MovingMNIST, PublishedMovingMNIST
 from zoo.data.root import data_root
+from zoo.data.videos import Videos
 from zoo.errors import ZooError, nearest
 from zoo.settings import Data
 
-__all__ = ["ClipDataset", "MovingMNIST", "PublishedMovingMNIST", "data_root", "download_mnist", "make_dataset"]
+__all__ = [
+    "KTH",
+    "ClipDataset",
+    "MovingMNIST",
+    "PublishedMovingMNIST",
+    "Videos",
+    "check_kth",
+    "data_root",
+    "download_kth",
+    "download_mnist",
+    "make_dataset",
+    "prepare_kth",
+]
 
 
 def make_dataset(data: Data, split: Split, root: str | Path | None = None, length: int | None = None) -> ClipDataset:
@@ -25,9 +39,10 @@ def make_dataset(data: Data, split: Split, root: str | Path | None = None, lengt
     Raises:
         ZooError: no such data set, or its own complaints.
     """
-    if data.name not in _DATASETS:
+    name = str(data.name).partition(":")[0]
+    if name not in _DATASETS:
         raise ZooError(f"no data set {data.name!r}; {nearest(data.name, _DATASETS)}")
-    return _DATASETS[data.name](data, split, root, data.length if length is None else length)
+    return _DATASETS[name](data, split, root, data.length if length is None else length)
 
 
 def _moving_mnist(data: Data, split: Split, root: str | Path | None, length: int) -> ClipDataset:
@@ -44,4 +59,23 @@ def _moving_mnist(data: Data, split: Split, root: str | Path | None, length: int
     )
 
 
-_DATASETS = {"moving-mnist": _moving_mnist}
+def _kth(data: Data, split: Split, root: str | Path | None, length: int) -> ClipDataset:
+    return KTH(
+        split,
+        root=root,
+        length=length,
+        count=data.clips,
+        endless=data.endless,
+        size=data.canvas,
+        observed=data.observed,
+    )
+
+
+def _videos(data: Data, split: Split, root: str | Path | None, length: int) -> ClipDataset:
+    folder = str(data.name).partition(":")[2]
+    if not folder:
+        raise ZooError(f"no data set {data.name!r}; name the folder, as in videos:DIR")
+    return Videos(folder, split, root=root, size=data.canvas, length=length, count=data.clips, endless=data.endless)
+
+
+_DATASETS = {"moving-mnist": _moving_mnist, "kth": _kth, "videos": _videos}

@@ -1,15 +1,24 @@
-"""MNIST, fetched on request."""
+"""Data sets, fetched on request."""
 
 import hashlib
 import http.client
 import os
+import zipfile
 from collections.abc import Callable
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+from zoo.data.kth import ARCHIVES, SEQUENCES
 from zoo.data.root import data_root
+from zoo.data.sequences import read_sequences
 from zoo.errors import ZooError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 FILES = {  # size in bytes, MD5
@@ -18,6 +27,7 @@ FILES = {  # size in bytes, MD5
     "t10k-images-idx3-ubyte.gz": (1_648_877, "9fb629c4189551a2d022fa330f9573f3"),
     "t10k-labels-idx1-ubyte.gz": (4_542, "ec29112dd5afa0611ce80d1b7f02629c"),
 }
+KTH_MIRROR = "https://www.csc.kth.se/cvap/actions/"
 _CHUNK = 1 << 16
 _TIMEOUT = 30.0  # seconds without a byte
 
@@ -38,26 +48,76 @@ def download_mnist(root: str | Path | None = None, mirror: str | None = None, pr
     Raises:
         ZooError: the folder cannot be written, the mirror does not answer or breaks off, a checksum is wrong.
     """
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
-    mirror = mirror or os.environ.get("ZOO_MNIST_MIRROR") or MIRROR
-    if not mirror.startswith(("http://", "https://")):
-        raise ZooError(f"mirror = {mirror!r} must begin with http:// or https://")
+    mirror = _mirror(mirror, "ZOO_MNIST_MIRROR", MIRROR)
     folder = data_root(root) / "mnist"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         missing = {name: entry for name, entry in FILES.items() if not _right(folder / name, entry[1])}
     except OSError as error:
         raise _forbidden(folder, error) from error
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, disable=not progress) as bar:
+    with _bar(progress) as bar:
         task = bar.add_task("MNIST", total=sum(size for size, _ in missing.values()))
         for name, (size, md5) in missing.items():
-            _download(f"{mirror.rstrip('/')}/{name}", folder / name, size, md5, partial(bar.advance, task))
+            right = partial(_right, md5=md5)
+            _download(f"{mirror}/{name}", folder / name, size, right, partial(bar.advance, task), "ZOO_MNIST_MIRROR")
     return folder
 
 
-def _download(url: str, target: Path, size: int, md5: str, report: Callable[[int], None]) -> None:
+def download_kth(root: str | Path | None = None, mirror: str | None = None, progress: bool = True) -> Path:
+    """Fetch KTH's six archives and its list of ranges (1.1 GB) into `<data root>/kth`, leaving alone what is there.
+
+    The authors publish no checksums: an archive is kept if its own list of contents is whole; the checksum of each
+    clip in it is compared when it is decoded. An interrupted download is resumed by the next call.
+
+    Args:
+        root: the data root, see `zoo.data.data_root`.
+        mirror: address of the folder with the files; else `$ZOO_KTH_MIRROR`, else the authors' own.
+        progress: show a progress bar.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ZooError: the folder cannot be written, the mirror does not answer or breaks off, a file is not what it
+            should be.
+    """
+    mirror = _mirror(mirror, "ZOO_KTH_MIRROR", KTH_MIRROR)
+    folder = data_root(root) / "kth"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _forbidden(folder, error) from error
+    with _bar(progress) as bar:
+        for name in (SEQUENCES, *ARCHIVES):
+            if not (folder / name).is_file():
+                right = zipfile.is_zipfile if name in ARCHIVES else _has_ranges
+                report = partial(bar.advance, bar.add_task(name, total=None))
+                _download(f"{mirror}/{name}", folder / name, None, right, report, "ZOO_KTH_MIRROR")
+    return folder
+
+
+def _mirror(given: str | None, variable: str, default: str) -> str:
+    mirror = given or os.environ.get(variable) or default
+    if not mirror.startswith(("http://", "https://")):
+        raise ZooError(f"mirror = {mirror!r} must begin with http:// or https://")
+    return mirror.rstrip("/")
+
+
+def _bar(progress: bool) -> "Progress":
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    return Progress(*columns, disable=not progress)
+
+
+def _download(
+    url: str,
+    target: Path,
+    size: int | None,
+    right: Callable[[Path], bool],
+    report: Callable[[int], None],
+    variable: str,
+) -> None:
     """Fetch what is missing of the file into one beside it, check that, then rename it."""
     part = target.with_name(target.name + ".part")
     try:
@@ -67,27 +127,33 @@ def _download(url: str, target: Path, size: int, md5: str, report: Callable[[int
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise ZooError(
             f"{url} cannot be fetched ({error}); run it again, which goes on where it stopped, "
-            "or set ZOO_MNIST_MIRROR to another mirror"
+            f"or set {variable} to another mirror"
         ) from error
-    if not _right(part, md5):
+    if not right(part):
         part.unlink()
-        raise ZooError(f"{url} has a wrong checksum and was dropped; set ZOO_MNIST_MIRROR to another mirror")
+        raise ZooError(f"{url} has a wrong checksum and was dropped; set {variable} to another mirror")
     os.replace(part, target)
 
 
-def _receive(url: str, part: Path, size: int, report: Callable[[int], None]) -> None:
-    """Append what `part` lacks; a server that knows no ranges sends all of it again."""
+def _receive(url: str, part: Path, size: int | None, report: Callable[[int], None]) -> None:
+    """Append what `part` lacks; a server that knows no ranges sends all of it again. The size may be unknown."""
     have = part.stat().st_size if part.exists() else 0
-    if have >= size:
+    if size is not None and have >= size:
         return
     request = Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-    with urlopen(request, timeout=_TIMEOUT) as response, part.open("ab" if response.status == 206 else "wb") as file:
+    try:
+        answer = urlopen(request, timeout=_TIMEOUT)
+    except HTTPError as error:
+        if size is None and have and error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            return  # nothing is missing
+        raise
+    with answer as response, part.open("ab" if response.status == 206 else "wb") as file:
         report(file.tell())
-        while file.tell() <= size and (chunk := response.read(_CHUNK)):
+        while (size is None or file.tell() <= size) and (chunk := response.read(_CHUNK)):
             file.write(chunk)
             report(len(chunk))
-        if response.length and file.tell() < size:
-            raise ConnectionError(f"broke off at {file.tell():,} of {size:,} bytes")
+        if response.length and (size is None or file.tell() < size):
+            raise ConnectionError(f"broke off at {file.tell():,} of {file.tell() + response.length:,} bytes")
 
 
 def _forbidden(folder: Path, error: OSError) -> ZooError:
@@ -99,3 +165,10 @@ def _right(path: Path, md5: str) -> bool:
         return False
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() == md5
+
+
+def _has_ranges(path: Path) -> bool:
+    try:
+        return bool(read_sequences(path))
+    except ZooError:
+        return False

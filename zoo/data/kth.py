@@ -3,7 +3,7 @@
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Literal, get_args
 
 from zoo.data.digits import Split, check_split
 from zoo.data.root import data_root
@@ -209,6 +209,22 @@ def count_windows(ranges: Mapping[str, Sequence[Range]], persons: Iterable[int],
     every = [each for found in clips.values() for each in found]
     short = sum(each.count < length for each in every)
     return f"{count:,} ({len(clips)} clips, {len(every)} ranges, {short} of them shorter than {length} frames)"
+
+
+def report(store: Store) -> list[str]:
+    """What a store holds, and how many sequences each rule yields and why, a line each."""
+    ranges = ranges_of(store)
+    lines = [f"{store.folder}: {len(store.clips)} clips"]
+    lines += [f"left out: {name} {reason}" for name, reason in store.skipped.items()]
+    for split, persons in split_persons().items():
+        clips = _of_persons(ranges, persons)
+        positions = sum(window.count for window in _everywhere(clips, 2 * OBSERVED))
+        lines.append(f"{split}, persons {_listed(persons)}: {len(clips)} clips, {positions:,} positions of 20 frames")
+    for length in (30, 50):
+        for rule in get_args(Rule):
+            counted = count_windows(ranges, split_persons()["test"], length, rule)
+            lines.append(f"test {OBSERVED}→{length - OBSERVED} by {rule}: {counted}")
+    return lines
 
 
 def ranges_of(store: Store) -> dict[str, list[Range]]:
