@@ -207,7 +207,7 @@ def count_windows(ranges: Mapping[str, Sequence[Range]], persons: Iterable[int],
     clips = _of_persons(ranges, persons)
     count = len(list(_by_rule(clips, length, OBSERVED, rule)))
     every = [each for found in clips.values() for each in found]
-    short = sum(each.count < length for each in every)
+    short = sum(each.length < length for each in every)
     return f"{count:,} ({len(clips)} clips, {len(every)} ranges, {short} of them shorter than {length} frames)"
 
 
@@ -218,7 +218,7 @@ def report(store: Store) -> list[str]:
     lines += [f"left out: {name} {reason}" for name, reason in store.skipped.items()]
     for split, persons in split_persons().items():
         clips = _of_persons(ranges, persons)
-        positions = sum(window.count for window in _everywhere(clips, 2 * OBSERVED))
+        positions = sum(window.starts for window in _everywhere(clips, 2 * OBSERVED))
         lines.append(f"{split}, persons {_listed(persons)}: {len(clips)} clips, {positions:,} positions of 20 frames")
     for length in (30, 50):
         for rule in get_args(Rule):
@@ -273,8 +273,8 @@ def _of_persons(ranges: Mapping[str, Sequence[Range]], persons: Iterable[int]) -
 def _everywhere(clips: Mapping[str, Sequence[Range]], length: int) -> Iterator[Window]:
     for name, ranges in clips.items():
         for each in ranges:
-            if each.count >= length:
-                yield Window(name, each.first - 1, each.count - length + 1)
+            if each.length >= length:
+                yield Window(name, each.first - 1, each.length - length + 1)
 
 
 def _by_rule(clips: Mapping[str, Sequence[Range]], length: int, observed: int, rule: Rule) -> Iterator[Window]:

@@ -31,7 +31,7 @@ class Range(NamedTuple):
     last: int
 
     @property
-    def count(self) -> int:
+    def length(self) -> int:
         """How many frames."""
         return self.last - self.first + 1
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, NamedTuple, TypeVar
+from typing import IO, Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
@@ -224,7 +224,7 @@ def _decode(source: Source, size: tuple[int, int] | None, grey: bool) -> Iterato
     import av
 
     try:
-        with source.open() as file, av.open(file) as container:
+        with source.open() as file, av.open(file, "r") as container:
             if not container.streams.video:
                 raise BadVideo("has no video stream")
             stream = container.streams.video[0]
@@ -233,7 +233,7 @@ def _decode(source: Source, size: tuple[int, int] | None, grey: bool) -> Iterato
             for frame in container.decode(stream):
                 if frame.is_corrupt:
                     raise BadVideo(f"frame {count + 1} is damaged")
-                frames.append(frame.to_ndarray(format="gray" if grey else "rgb24"))
+                frames.append(np.asarray(frame.to_ndarray(format="gray" if grey else "rgb24"), np.uint8))
                 count += 1
                 if len(frames) == _CHUNK:
                     yield _resized(np.stack(frames), size)
@@ -266,7 +266,7 @@ def _judged(source: Source, count: int) -> Frames:
     if count < source.needed:
         raise BadVideo(f"has {count} frames, fewer than the {source.needed} that are needed")
     with source.open() as file:
-        return Frames(count, hashlib.file_digest(file, "sha256").hexdigest())
+        return Frames(count, hashlib.file_digest(cast(Any, file), "sha256").hexdigest())
 
 
 def _describe(source: Source) -> str:

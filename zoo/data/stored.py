@@ -16,11 +16,11 @@ from zoo.errors import ZooError
 
 
 class Window(NamedTuple):
-    """Clips that may begin at any of `count` consecutive frames of a video, `start` the first, counted from 0."""
+    """Clips that may begin at any of `starts` consecutive frames of a video, `start` the first, counted from 0."""
 
     name: str
     start: int
-    count: int = 1
+    starts: int = 1
 
 
 class StoredFrames(NamedTuple):
@@ -72,7 +72,7 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
         self.windows, self.drawn = list(windows), count is not None
         self.count = len(windows) if count is None else count
         self._title, self._stream = title, stream
-        self._ends = np.cumsum([window.count for window in self.windows])
+        self._ends = np.cumsum([window.starts for window in self.windows])
 
     def __len__(self) -> int:
         return self.count
@@ -92,7 +92,7 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
     def _place(self, position: int) -> tuple[str, int]:
         which = int(np.searchsorted(self._ends, position, side="right"))
         window = self.windows[which]
-        return window.name, window.start + position - int(self._ends[which] - window.count)
+        return window.name, window.start + position - int(self._ends[which] - window.starts)
 
     def fetch(self, indices: Sequence[int]) -> StoredFrames:
         """Read the clips.
