@@ -67,6 +67,8 @@ class Zigzag(VideoModel):
         super().__init__(channels, patch, sigmoid)
         if not hidden:
             raise ZooError("hidden = [] has no layer; give the channels of at least one")
+        if min(hidden) < 1:
+            raise ZooError(f"hidden = {min(hidden)} must be at least 1, in every layer")
         pixels = channels * patch**2
         below = [pixels, *hidden[:-1]]
         memories = [hidden[-1], *hidden[:-1]]
