@@ -28,6 +28,16 @@ def test_paper(options: dict[str, Any], base: float) -> None:
     )
 
 
+@pytest.mark.parametrize("model", ["predrnn", "causal-lstm", "causal-lstm-s2t", "predrnn-ghu", "predrnn-pp"])
+def test_predrnn_paper(model: str) -> None:
+    recipe = zoo.recipe(model, "paper")
+    assert recipe.options == {}
+    assert (recipe.sampling.rule, recipe.sampling.start, recipe.sampling.stop) == ("linear", 0, 50_000)
+    assert (recipe.rate.rule, recipe.rate.base) == ("constant", 1e-3)
+    training = recipe.training
+    assert (training.steps, training.batch, training.l1, training.l2, training.clip) == (80_000, 8, 1, 1, 0)
+
+
 @pytest.mark.parametrize("preset", ["paper", "small", "demo"])
 @pytest.mark.parametrize("model", zoo_reference.shipped_models())
 def test_every_preset_makes_every_model(model: str, preset: str) -> None:

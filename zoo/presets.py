@@ -11,6 +11,24 @@ from zoo.settings import Data, Rate, Recipe, Sampling, Training
 
 
 def _paper(model: str, options: dict[str, Any]) -> Recipe:
+    """As published: Conv-TT-LSTM's setting, and PredRNN++'s for the models of that paper."""
+    if find_model(model).paper.startswith("PredRNN"):
+        return _predrnn_paper(model, options)
+    return _conv_tt_lstm_paper(model, options)
+
+
+def _predrnn_paper(model: str, options: dict[str, Any]) -> Recipe:
+    """PredRNN++, section 5.1: Adam at 1e-3, batch 8, L1 + L2, 80,000 iterations, sampling to zero over 50,000."""
+    return Recipe(
+        model,
+        options,
+        sampling=Sampling(rule="linear", start=0, stop=50_000),
+        rate=Rate(rule="constant", base=1e-3),
+        training=Training(steps=80_000, batch=8, clip=0.0),
+    )
+
+
+def _conv_tt_lstm_paper(model: str, options: dict[str, Any]) -> Recipe:
     """Conv-TT-LSTM, section 5 and appendix: batch 16, L1 + L2, 500 epochs at most, 1e-4 for 5×5 and 1e-3 for 3×3."""
     base = 1e-3 if options.get("kernel", 5) == 3 else 1e-4
     return Recipe(model, options, rate=Rate(base=base), training=Training(steps=500 * 625, batch=16))
