@@ -29,14 +29,14 @@ SHOWN = 8  # filters in a picture
 def network() -> nn.Sequential:
     """A small classifier of 16×16 digits with two 5×5 convolutions."""
     return nn.Sequential(
-        nn.Conv2d(1, 16, 5, padding=2),
+        nn.Conv2d(1, 12, 5, padding=2),
         nn.ReLU(),
         nn.MaxPool2d(2),
-        nn.Conv2d(16, 32, 5, padding=2),
+        nn.Conv2d(12, 16, 5, padding=2),
         nn.ReLU(),
         nn.MaxPool2d(2),
         nn.Flatten(),
-        nn.Linear(512, 10),
+        nn.Linear(256, 10),
     )
 
 

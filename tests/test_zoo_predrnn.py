@@ -365,8 +365,8 @@ def test_the_released_form_compiles_as_one_graph() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"hidden": []}, "hidden = \\[\\] has no layer"),
-        ({"hidden": [2, 0]}, "hidden = 0 must be at least 1"),
+        ({"hidden": []}, "hidden = \\[\\]: give the channels of at least one layer"),
+        ({"hidden": [2, 0]}, "hidden = \\[2, 0\\]: .* each at least 1"),
         ({"kernel": 0}, "kernel = 0"),
         ({"highway": 2}, "highway = 2 is no slot between 2 layer"),
         ({"highway": "botom"}, "'botom' is no slot"),

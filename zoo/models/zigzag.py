@@ -65,8 +65,8 @@ class Zigzag(VideoModel):
         highway: Slot | None = None,
     ) -> None:
         super().__init__(channels, patch, sigmoid)
-        if not hidden:
-            raise ZooError("hidden = [] has no layer; give the channels of at least one")
+        if not hidden or min(hidden) < 1:
+            raise ZooError(f"hidden = {list(hidden)}: give the channels of at least one layer, each at least 1")
         if min(hidden) < 1:
             raise ZooError(f"hidden = {min(hidden)} must be at least 1, in every layer")
         pixels = channels * patch**2
