@@ -27,7 +27,13 @@ from zoo.models.zigzag import Zigzag
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
-MODELS = ["causal-lstm", "causal-lstm-s2t", "predrnn", "predrnn-ghu", "predrnn-pp"]
+MODELS = {
+    "causal-lstm": CausalLSTMCell,
+    "causal-lstm-s2t": SpatialToTemporalCell,
+    "predrnn": STLSTMCell,
+    "predrnn-ghu": STLSTMCell,
+    "predrnn-pp": CausalLSTMCell,
+}
 CELLS = [STLSTMCell, CausalLSTMCell, SpatialToTemporalCell]
 INPUTS, HIDDEN, MEMORY, SIZE = 3, 2, 4, (2, 3)  # every width differs
 OPTIONS = [field.name for field in fields(Form)]
@@ -210,6 +216,12 @@ def test_the_default_is_equation_1_of_the_paper() -> None:
     assert_equal(state.c, list(cs))
 
 
+def test_only_st_lstm_has_biases_in_the_papers_form() -> None:
+    """PredRNN's equations have one in every gate, those of PredRNN++ none."""
+    biases = [[name for name, _ in make(1, 1, 1).named_parameters() if "bias" in name] for make in CELLS]
+    assert biases == [["from_x.bias"], [], []]
+
+
 @pytest.mark.parametrize("form", [PAPER, RELEASED])
 def test_the_highway_equals_equation_2(form: Form) -> None:
     highway = GradientHighway(INPUTS, HIDDEN, 3, form)
@@ -265,6 +277,14 @@ def test_published_outputs(reference: str, name: str) -> None:
     x, y = (data[name].permute(0, 1, 4, 2, 3) for name in "xy")
     made = network(x[:, : meta["input_frames"]], meta["future_frames"])
     torch.testing.assert_close(made.detach(), y, rtol=0, atol=1e-10 * float(y.abs().max()))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_a_name_stands_for(name: str) -> None:
+    model = zoo.create_model(name, hidden=[2, 3, 4], kernel=3)
+    assert isinstance(model, Zigzag)
+    assert [type(cell) for cell in model.cells] == [MODELS[name]] * 3
+    assert model.slot == (1 if name in ("predrnn-ghu", "predrnn-pp") else None)
 
 
 def count(name: str, **options: Any) -> int:

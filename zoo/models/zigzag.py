@@ -67,8 +67,6 @@ class Zigzag(VideoModel):
         super().__init__(channels, patch, sigmoid)
         if not hidden or min(hidden) < 1:
             raise ZooError(f"hidden = {list(hidden)}: give the channels of at least one layer, each at least 1")
-        if min(hidden) < 1:
-            raise ZooError(f"hidden = {min(hidden)} must be at least 1, in every layer")
         pixels = channels * patch**2
         below = [pixels, *hidden[:-1]]
         memories = [hidden[-1], *hidden[:-1]]
