@@ -217,7 +217,7 @@ def test_the_default_is_equation_1_of_the_paper() -> None:
 
 
 def test_only_st_lstm_has_biases_in_the_papers_form() -> None:
-    """PredRNN's equations have one in every gate, those of PredRNN++ none."""
+    """The equations of PredRNN++ write none; that ST-LSTM has them, one in every gate, is our choice."""
     biases = [[name for name, _ in make(1, 1, 1).named_parameters() if "bias" in name] for make in CELLS]
     assert biases == [["from_x.bias"], [], []]
 

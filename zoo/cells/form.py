@@ -34,7 +34,7 @@ class Form:
         output_reads_h: causal LSTM's output gate reads H(t-1) too; ST-LSTM's always does.
         modulation_reads_m: causal LSTM's g' reads M, like its other gates; ST-LSTM's always does.
         forget_bias: added inside the sigmoid of both forget gates.
-        bias: each convolution has its own bias; else only ST-LSTM's input convolution has, as PredRNN's equations do.
+        bias: each convolution has its own bias; else only ST-LSTM's input convolution has (our choice).
         layer_norm: k×k convolutions, each by itself, are normalised over (C, H, W) of a clip, then scaled and shifted
             by channel (epsilon 1e-5, biased variance); 1×1 convolutions are not.
         uniform: k×k weights begin uniformly within ± this; 0 for Glorot's initialiser.

@@ -21,7 +21,7 @@ def predrnn(
     """PredRNN: a stack of ST-LSTMs.
 
     Its layers are as wide as those of the PredRNN++ paper, so that the family compares;
-    `hidden=(128, 128, 128, 128)` is PredRNN's own size.
+    The widths are those of PredRNN++, for an even comparison; the size in PredRNN's own paper was not at hand.
 
     Args:
         hidden: channels of each layer, any number of them.
