@@ -20,8 +20,8 @@ def predrnn(
 ) -> Zigzag:
     """PredRNN: a stack of ST-LSTMs.
 
-    Its layers are as wide as those of the PredRNN++ paper, so that the family compares;
-    The widths are those of PredRNN++, for an even comparison; the size in PredRNN's own paper was not at hand.
+    Its layers are as wide as those of the PredRNN++ paper, so that the family compares; the size in PredRNN's own
+    paper was not at hand.
 
     Args:
         hidden: channels of each layer, any number of them.
