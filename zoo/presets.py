@@ -52,7 +52,7 @@ def _small(model: str, options: dict[str, Any]) -> Recipe:
 
 
 def _demo(model: str, options: dict[str, Any]) -> Recipe:
-    """One digit on a canvas of 40×40 pixels: two or three minutes."""
+    """One digit on a canvas of 40×40 pixels: a minute or two on two cores."""
     network = _known(model, hidden=[32, 32], layers=[1, 1], kernel=3, patch=4)
     steps = 600
     return Recipe(

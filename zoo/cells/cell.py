@@ -58,7 +58,7 @@ class Cell(nn.Module, ABC):
 def same_conv(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """A zero-padded convolution that keeps the size.
 
-    Channels last: measured on CPU as fast in single precision and 17 % faster in bfloat16 over a whole training step.
+    Channels last, because convolutions in bfloat16 then need no reordering on a CPU.
     """
     x, weight = (t.contiguous(memory_format=torch.channels_last) for t in (x, weight))
     return F.conv2d(x, weight, bias, padding="same")
