@@ -190,6 +190,8 @@ BAD = [
     ("predict {run} -o picture.bmp", ".bmp"),
     ("predict {run} -o {run}/x.gif --video {text}", "no.txt"),
     ("predict {run} -o {run}/x.gif --clip 5000", "5000"),
+    ("predict {run} {run} -o {run}/x.gif", "two models are called 'conv-lstm'"),
+    ("gradients {run} {run} -o {run}/x.png", "two models are called 'conv-lstm'"),
     ("data cifar", "cifar"),
     ("trane", "trane"),
     ("", "command"),
@@ -204,7 +206,7 @@ def test_bad_input_is_one_line_and_status_two(
     (trained / "no.txt").write_text("no")
     (trained / "no.txt.safetensors").write_text("no")
     before = {path for path in trained.rglob("*") if "lightning" not in str(path)}
-    data = f" --data-root {trained}" if line.partition(" ")[0] in ("train", "evaluate", "predict") else ""
+    data = f" --data-root {trained}" if line.partition(" ")[0] in ("train", "evaluate", "predict", "gradients") else ""
     assert run_command(*(line.format(run=trained / "conv-lstm", text=trained / "no.txt") + data).split()) == 2
     err = capsys.readouterr().err
     message = err.strip().splitlines()[-1]

@@ -8,21 +8,31 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from zoo.commands.subjects import ROOT_HELP, Subject, find_subject, show
+from zoo.commands.subjects import ROOT_HELP, Subject, find_subject, find_subjects, show
 from zoo.rollout import VideoModel
+
+
+def models_arguments(parser: ArgumentParser) -> None:
+    """Several models, and what `rollout_arguments` adds."""
+    parser.add_argument("runs", type=str, nargs="+", help="Folders of runs, .safetensors files, or MODEL:WEIGHTS.")
+    rollout_arguments(parser)
+
+
+def rollout_arguments(parser: ArgumentParser) -> None:
+    """What every look at trained models takes."""
+    parser.add_argument("--horizon", type=int, default=10, help="Frames to predict.")
+    parser.add_argument("--checkpoint", default="best", help="Of a run: best, last, step-N, or a path.")
+    parser.add_argument("--data-root", type=str | None, help=ROOT_HELP)
 
 
 def measuring_arguments(parser: ArgumentParser) -> None:
     """What `evaluate` and `compare` share."""
-    parser.add_argument("--horizon", type=int, default=10, help="Frames to predict.")
     parser.add_argument("--convention", default="correct", help="How to measure: correct, or a publication's way.")
     parser.add_argument("--digits", type=int | None, help="Moving digits in a clip; default: as trained.")
     parser.add_argument("--published", type=str | None, help="Measure on this mnist_test_seq.npy instead.")
     parser.add_argument("--count", type=int | None, help="Clips of the test split; default: all.")
     parser.add_argument("--batch", type=int, default=16, help="Clips at a time.")
-    parser.add_argument("--checkpoint", default="best", help="Of a run: best, last, step-N, or a path.")
     parser.add_argument("--device", type=str | None, help="Where to compute, such as cuda.")
-    parser.add_argument("--data-root", type=str | None, help=ROOT_HELP)
 
 
 def measure(subject: Subject, chosen: Namespace) -> Any:
@@ -57,6 +67,7 @@ def measure(subject: Subject, chosen: Namespace) -> Any:
 def evaluate_arguments(parser: ArgumentParser, given: Sequence[str]) -> None:
     """One run and how to measure it."""
     parser.add_argument("run", type=str, help="Folder of a run, a .safetensors file, or MODEL:WEIGHTS.")
+    rollout_arguments(parser)
     measuring_arguments(parser)
     parser.add_argument("--output", "-o", type=str | None, help="CSV file with the values of every predicted frame.")
 
@@ -71,7 +82,7 @@ def evaluate(chosen: Namespace) -> None:
 
 def compare_arguments(parser: ArgumentParser, given: Sequence[str]) -> None:
     """Several runs and how to measure them."""
-    parser.add_argument("runs", type=str, nargs="+", help="Folders of runs, .safetensors files, or MODEL:WEIGHTS.")
+    models_arguments(parser)
     measuring_arguments(parser)
     parser.add_argument("--layout", type=str | None, help="Table of a paper; default: the one that fits.")
     parser.add_argument("--curves", type=str | None, help="PNG file for the values of every predicted frame.")
@@ -81,7 +92,7 @@ def compare(chosen: Namespace) -> None:
     """Set trained models beside published results, as a table and as curves."""
     from zoo import evaluation
 
-    scores = [measure(find_subject(run, chosen.checkpoint), chosen) for run in chosen.runs]
+    scores = [measure(subject, chosen) for subject in find_subjects(chosen.runs, chosen.checkpoint)]
     show(evaluation.compare(scores, chosen.layout))
     if chosen.curves:
         evaluation.save_figure(evaluation.curves(scores), chosen.curves)
@@ -89,13 +100,10 @@ def compare(chosen: Namespace) -> None:
 
 def predict_arguments(parser: ArgumentParser, given: Sequence[str]) -> None:
     """Which models, which clip, and the picture to write."""
-    parser.add_argument("runs", type=str, nargs="+", help="Folders of runs, .safetensors files, or MODEL:WEIGHTS.")
+    models_arguments(parser)
     parser.add_argument("--output", "-o", type=str, required=True, help="Picture: .png is a strip, .gif and .mp4 move.")
     parser.add_argument("--video", type=str | None, help="Video or GIF to go on with, instead of a test clip.")
     parser.add_argument("--clip", type=int, default=0, help="Which test clip.")
-    parser.add_argument("--horizon", type=int, default=10, help="Frames to predict.")
-    parser.add_argument("--checkpoint", default="best", help="Of a run: best, last, step-N, or a path.")
-    parser.add_argument("--data-root", type=str | None, help=ROOT_HELP)
 
 
 def predict(chosen: Namespace) -> None:
@@ -104,7 +112,7 @@ def predict(chosen: Namespace) -> None:
     from zoo.evaluation import Blank, CopyLast, read_video
     from zoo.evaluation import predict as draw
 
-    subjects = [find_subject(run, chosen.checkpoint) for run in chosen.runs]
+    subjects = find_subjects(chosen.runs, chosen.checkpoint)
     settings = subjects[0].recipe.data
     channels = subjects[0].model.channels
     if chosen.video:
@@ -121,13 +129,10 @@ def predict(chosen: Namespace) -> None:
 
 def gradients_arguments(parser: ArgumentParser, given: Sequence[str]) -> None:
     """Which models, and the picture to write."""
-    parser.add_argument("runs", type=str, nargs="+", help="Folders of runs, .safetensors files, or MODEL:WEIGHTS.")
+    models_arguments(parser)
     parser.add_argument("--output", "-o", type=str, required=True, help="PNG file; the numbers go to a CSV beside it.")
-    parser.add_argument("--horizon", type=int, default=10, help="Frames to predict; the error is that of the last.")
     parser.add_argument("--count", type=int | None, help="Clips of the test split; default: all.")
     parser.add_argument("--batch", type=int, default=8, help="Clips at a time.")
-    parser.add_argument("--checkpoint", default="best", help="Of a run: best, last, step-N, or a path.")
-    parser.add_argument("--data-root", type=str | None, help=ROOT_HELP)
 
 
 def gradients(chosen: Namespace) -> None:
@@ -135,7 +140,7 @@ def gradients(chosen: Namespace) -> None:
     from zoo.data import make_dataset
     from zoo.evaluation import gradient_norms
 
-    subjects = [find_subject(run, chosen.checkpoint) for run in chosen.runs]
+    subjects = find_subjects(chosen.runs, chosen.checkpoint)
     settings = subjects[0].recipe.data
     dataset = make_dataset(settings, "test", chosen.data_root, settings.observed + chosen.horizon)
     models = {subject.name: subject.model for subject in subjects}

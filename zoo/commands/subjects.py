@@ -1,6 +1,7 @@
 """What several commands share: the trained models they are about, and how tables are printed."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,6 +47,20 @@ def find_subject(reference: str, checkpoint: str = "best") -> Subject:
         f"{reference} is no folder of a run; give one that `zoo train` made, a .safetensors file that `zoo export` "
         "wrote, or MODEL:WEIGHTS as `zoo models` lists them"
     )
+
+
+def find_subjects(references: Sequence[str], checkpoint: str) -> list[Subject]:
+    """Several models, which tables and pictures tell apart by name.
+
+    Raises:
+        ZooError: one cannot be found, or two have one name.
+    """
+    found = [find_subject(reference, checkpoint) for reference in references]
+    names = [subject.name for subject in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise ZooError(f"two models are called {name!r}; give each once, or rename a folder")
+    return found
 
 
 def show(table: Any) -> None:
