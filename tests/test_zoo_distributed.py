@@ -96,8 +96,8 @@ def test_ranks_share_each_batch(ranks: int, endless: bool) -> None:
 
 
 def test_draws_do_not_depend_on_the_ranks() -> None:
-    whole = draw_truth(1, 4, range(6), 6, 9, 0.5)
-    assert torch.equal(torch.cat([draw_truth(1, 4, [sample], 6, 9, 0.5) for sample in range(6)]), whole)
+    whole = draw_truth(1, 4, range(6), 6, [0.5] * 9)
+    assert torch.equal(torch.cat([draw_truth(1, 4, [sample], 6, [0.5] * 9) for sample in range(6)]), whole)
 
 
 def test_batch_must_divide(tmp_path: Path) -> None:

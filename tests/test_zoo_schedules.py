@@ -19,7 +19,7 @@ EPOCH = 7
 LOSSES = st.lists(st.sampled_from([0.1, 0.2, 0.3, 0.4, math.nan]), max_size=25)
 SAMPLING = st.builds(
     settings.Sampling,
-    rule=st.sampled_from(["plateau", "linear"]),
+    rule=st.sampled_from(["plateau", "linear", "reverse"]),
     patience=st.integers(0, 4),
     rate=st.sampled_from([0.0, 0.2, 0.5, 2.0]),
     start=st.integers(0, 40),
@@ -28,7 +28,7 @@ SAMPLING = st.builds(
 RATE = st.builds(
     settings.Rate,
     rule=st.sampled_from(["plateau", "constant", "cosine"]),
-    base=st.just(0.1),
+    base=st.just(0.125),
     patience=st.integers(0, 4),
     factor=st.sampled_from([0.5, 0.98]),
     every=st.integers(1, 3),
@@ -101,7 +101,7 @@ def test_state_is_all_that_rules_remember(
         ratios.append([sampling.ratio(step) for step in range(150)])
         rates.append([rate.rate(step) for step in range(150)])
         assert all(0 <= ratio <= 1 for ratio in ratios[-1])
-        assert all(0 <= value <= 0.1 for value in rates[-1])
+        assert all(0 <= value <= 0.125 for value in rates[-1])
     assert ratios[0] == ratios[1]
     assert rates[0] == rates[1]
 
@@ -113,6 +113,18 @@ def test_linear_sampling_is_predrnn_pp() -> None:
     assert rule.fall(3) == 0
     assert make_sampling(settings.Sampling("linear", start=9, stop=9), 1).ratio(8) == 1
     assert make_sampling(settings.Sampling("linear", start=9, stop=9), 1).fall(8) is None
+
+
+@given(SAMPLING, st.integers(0, 100), st.integers(1, 5), st.integers(1, 5))
+def test_ratio_of_every_frame(given: settings.Sampling, step: int, observed: int, horizon: int) -> None:
+    """Only reverse sampling decides about observed frames; the others about the frames beyond them, all alike."""
+    rule = make_sampling(given, EPOCH)
+    line = min(1.0, max(0.0, (given.stop - step) / max(1, given.stop - given.start)))
+    if given.rule == "reverse":
+        assert rule.ratio(step) == line / 2
+        assert rule.ratios(step, observed, horizon) == [1 - line / 2] * (observed - 1) + [line / 2] * (horizon - 1)
+    else:
+        assert rule.ratios(step, observed, horizon) == [rule.ratio(step)] * (horizon - 1)
 
 
 def test_cosine_rises_and_falls() -> None:
@@ -165,17 +177,17 @@ def test_batch_must_be_positive(batch: int) -> None:
 
 def test_draws() -> None:
     """Their share is the ratio; they differ between steps, samples, frames and seeds; each frame may have its own."""
-    drawn = torch.stack([draw_truth(0, step, range(16), 16, 9, 0.3) for step in range(200)])
+    drawn = torch.stack([draw_truth(0, step, range(16), 16, [0.3] * 9) for step in range(200)])
     assert drawn.dtype == torch.bool
     assert drawn.device.type == "cpu"
     assert drawn.shape == (200, 16, 9)
     assert drawn.double().mean().item() == pytest.approx(0.3, abs=4 * math.sqrt(0.21 / drawn.numel()))
     for dim in range(3):
         assert not torch.equal(drawn, drawn.roll(1, dim))
-    assert not torch.equal(draw_truth(1, 0, range(16), 16, 9, 0.3), drawn[0])
-    assert draw_truth(0, 0, range(16), 16, 9, 1.0).all()
-    assert not draw_truth(0, 0, range(16), 16, 9, 0.0).any()
-    assert draw_truth(0, 0, range(4), 4, 0, 0.5).shape == (4, 0)
-    ratios = np.array([1.0, 0.5, 0.0])
-    per_frame = torch.cat([draw_truth(0, step, range(16), 16, 3, ratios) for step in range(100)]).double().mean(0)
+    assert not torch.equal(draw_truth(1, 0, range(16), 16, [0.3] * 9), drawn[0])
+    assert draw_truth(0, 0, range(16), 16, [1.0] * 9).all()
+    assert not draw_truth(0, 0, range(16), 16, [0.0] * 9).any()
+    assert draw_truth(0, 0, range(4), 4, [0.5] * 0).shape == (4, 0)
+    ratios = [1.0, 0.5, 0.0]
+    per_frame = torch.cat([draw_truth(0, step, range(16), 16, ratios) for step in range(100)]).double().mean(0)
     assert per_frame.tolist() == pytest.approx([1, 0.5, 0], abs=0.06)

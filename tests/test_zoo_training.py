@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -42,11 +43,18 @@ def test_loss_is_the_papers() -> None:
     assert frame_loss(made.bfloat16(), true.float()).dtype == torch.float32
 
 
-def test_one_step_by_hand(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("rule", "ratios"),
+    [
+        ("linear", lambda step: [1 - step / 4] * 2),
+        ("reverse", lambda step: [0.5 + step / 8] + [0.5 - step / 8] * 2),
+    ],
+)
+def test_one_step_by_hand(tmp_path: Path, rule: str, ratios: Callable[[int], list[float]]) -> None:
     """Adam on the loss of the right clips with the right draws, clipped, from the seed's weights."""
     recipe = replace(
         with_training(steps=2, precision="64-true", validate_every=2, clip=0.01),
-        sampling=Sampling("linear", start=0, stop=4),
+        sampling=Sampling(rule, start=0, stop=4),
         rate=Rate("constant", 0.05),
     )
     model = build_model(recipe).double()
@@ -54,7 +62,7 @@ def test_one_step_by_hand(tmp_path: Path) -> None:
     train = make_dataset(recipe.data, "train")
     for step, indices in enumerate(StepSampler(3, 10, 4, 2)):
         clips = train.clips(indices).double()
-        use_truth = draw_truth(3, step, range(4), 4, 2, 1 - step / 4)
+        use_truth = draw_truth(3, step, range(4), 4, ratios(step))
         made = model(clips[:, :2], 3, clips[:, 2:], use_truth)
         loss = (made - clips[:, 1:]).abs().mean() + (made - clips[:, 1:]).square().mean()
         optimizer.zero_grad()

@@ -43,15 +43,17 @@ class Sampling:
 
     Args:
         rule: "plateau" keeps 1 until the validation loss has not improved for `patience` epochs, then falls
-            linearly (Conv-TT-LSTM); "linear" falls from 1 at step `start` to 0 at step `stop` (PredRNN++).
+            linearly (Conv-TT-LSTM); "linear" falls from 1 at step `start` to 0 at step `stop` (PredRNN++); "reverse"
+            falls from a half, and hides observed frames too, half of them at first and none from `stop` on (PredRNN,
+            2022).
         patience: epochs without improvement that "plateau" waits for.
         rate: fall of the ratio in each epoch under "plateau". The paper prints 2e-4 for Moving-MNIST, which
             would take 5000 epochs; its authors' code uses 2e-3 to 4e-3.
-        start: first step of the fall under "linear".
-        stop: last step of the fall under "linear".
+        start: first step of the fall under "linear" and "reverse".
+        stop: last step of the fall under "linear" and "reverse".
     """
 
-    rule: Literal["plateau", "linear"] = "plateau"
+    rule: Literal["plateau", "linear", "reverse"] = "plateau"
     patience: int = 20
     rate: float = 2e-3
     start: int = 0

@@ -117,8 +117,7 @@ class VideoTraining(pl.LightningModule):
             self.step,
             range(first, first + each),
             training.batch,
-            horizon - 1,
-            self.sampling.ratio(self.step),
+            self.sampling.ratios(self.step, data.observed, horizon),
         )
         predictions = self.model(clips[:, : data.observed], horizon, clips[:, data.observed :], use_truth)
         loss = frame_loss(predictions, clips[:, 1:], training.l1, training.l2)

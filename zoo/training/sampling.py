@@ -1,11 +1,11 @@
 """Scheduled sampling: how often training reads the true frame instead of the model's own (Bengio et al., 2015)."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from zoo import settings
@@ -19,6 +19,10 @@ class SamplingRule(Protocol):
 
     def ratio(self, step: int) -> float:
         """Probability that a frame beyond the observed ones is the true one."""
+        ...
+
+    def ratios(self, step: int, observed: int, horizon: int) -> list[float]:
+        """Probability of the true frame for each frame to decide on, as many as `VideoModel`'s `use_truth` has."""
         ...
 
     def fall(self, step: int) -> int | None:
@@ -38,7 +42,19 @@ class SamplingRule(Protocol):
         ...
 
 
-class PlateauSampling:
+class _Plain(ABC):
+    """A rule that decides about the frames beyond the observed ones, about all alike."""
+
+    @abstractmethod
+    def ratio(self, step: int) -> float:
+        """Probability of the true frame."""
+
+    def ratios(self, step: int, observed: int, horizon: int) -> list[float]:
+        """`ratio`, `horizon - 1` times."""
+        return [self.ratio(step)] * (horizon - 1)
+
+
+class PlateauSampling(_Plain):
     """1 until the validation loss has not improved for `patience` epochs, then `rate` less in each epoch, down to 0.
 
     Conv-TT-LSTM (Su et al., NeurIPS 2020), section 5.
@@ -83,7 +99,7 @@ class PlateauSampling:
         self._best, self._best_step, self._fall = state["best"], state["best_step"], state["fall"]
 
 
-class LinearSampling:
+class LinearSampling(_Plain):
     """From 1 at step `start` to 0 at step `stop`, whatever the validation loss: PredRNN++ (Wang et al., ICML 2018).
 
     >>> rule = LinearSampling(start=100, stop=200)
@@ -113,9 +129,32 @@ class LinearSampling:
         """Nothing to restore."""
 
 
+class ReverseSampling(LinearSampling):
+    """Reverse scheduled sampling: observed frames are hidden at first, so that a model learns to remember.
+
+    Until `start`, every frame but the first is the true one half of the time. From then to `stop` the observed ones
+    become true and those beyond them the model's own, both along a straight line. (Wang et al., "PredRNN", TPAMI
+    2022, which offers other curves for the rise too.)
+
+    >>> rule = ReverseSampling(start=100, stop=200)
+    >>> [rule.ratios(step, observed=3, horizon=2) for step in (0, 150, 200)]
+    [[0.5, 0.5, 0.5], [0.75, 0.75, 0.25], [1.0, 1.0, 0.0]]
+    """
+
+    def ratio(self, step: int) -> float:
+        """From a half to 0."""
+        return super().ratio(step) / 2
+
+    def ratios(self, step: int, observed: int, horizon: int) -> list[float]:
+        """For all frames but the first one."""
+        ratio = self.ratio(step)
+        return [1 - ratio] * (observed - 1) + [ratio] * (horizon - 1)
+
+
 _RULES: dict[str, Callable[[settings.Sampling, int], SamplingRule]] = {
     "plateau": lambda given, epoch: PlateauSampling(given.patience, given.rate, epoch),
     "linear": lambda given, epoch: LinearSampling(given.start, given.stop),
+    "reverse": lambda given, epoch: ReverseSampling(given.start, given.stop),
 }
 
 
@@ -124,7 +163,7 @@ def make_sampling(given: settings.Sampling, epoch: int) -> SamplingRule:
     return _RULES[given.rule](given, epoch)
 
 
-def draw_truth(seed: int, step: int, samples: Sequence[int], batch: int, frames: int, ratio: ArrayLike) -> Tensor:
+def draw_truth(seed: int, step: int, samples: Sequence[int], batch: int, ratios: Sequence[float]) -> Tensor:
     """Which frames the model reads true: a pure function of (seed, step, sample), the same on any number of ranks.
 
     Args:
@@ -132,15 +171,14 @@ def draw_truth(seed: int, step: int, samples: Sequence[int], batch: int, frames:
         step: optimiser steps done.
         samples: places in the global batch.
         batch: clips in the global batch.
-        frames: frames to decide on.
-        ratio: probability of the true frame, one for all or one for each frame.
+        ratios: probability of the true frame, for each frame to decide on.
 
     Returns:
-        `(len(samples), frames)`, bool, on the CPU.
+        `(len(samples), len(ratios))`, bool, on the CPU.
 
-    >>> whole = draw_truth(0, 7, range(4), 4, 9, 0.5)
-    >>> torch.equal(whole[2:], draw_truth(0, 7, [2, 3], 4, 9, 0.5))
+    >>> whole = draw_truth(0, 7, range(4), 4, [0.5] * 9)
+    >>> torch.equal(whole[2:], draw_truth(0, 7, [2, 3], 4, [0.5] * 9))
     True
     """
     counters = step * batch + np.asarray(samples, np.uint64)
-    return torch.from_numpy(uniforms(seed, _STREAM, counters, frames) < np.asarray(ratio))
+    return torch.from_numpy(uniforms(seed, _STREAM, counters, len(ratios)) < np.asarray(ratios))
