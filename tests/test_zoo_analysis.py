@@ -1,6 +1,7 @@
 """The analyses against numbers found by other means."""
 
 import csv
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,29 @@ def test_batches_do_not_matter(clips: MovingMNIST) -> None:
     for panel, lines in one.values.items():
         for line, values in lines.items():
             np.testing.assert_allclose(values, many.values[panel][line], rtol=1e-4, atol=1e-9)
+
+
+def test_memory_does_not_grow_with_the_clips(clips: MovingMNIST) -> None:
+    model, drawn, alive = zoo.create_model("conv-lstm", **TINY), [], []
+
+    class Watched(_Double):
+        def render(self, batch: Any) -> Tensor:
+            made = super().render(batch).float()
+            drawn.append(weakref.ref(made))
+            alive.append(sum(ref() is not None for ref in drawn))
+            return made
+
+        def layers(self, plan: Any) -> Tensor:
+            made = super().layers(plan)
+            drawn.append(weakref.ref(made))
+            alive.append(sum(ref() is not None for ref in drawn))
+            return made
+
+    gradient_norms({"m": model}, Watched(clips), 2, observed=2, count=24, batch=2)
+    assert len(drawn) == 24  # digits, and frames made of them
+    entanglement(Watched(clips), count=24, batch=2)
+    assert len(drawn) == 36
+    assert max(alive) <= 3
 
 
 def test_entanglement_counts_shared_bright_pixels(clips: MovingMNIST) -> None:
