@@ -26,8 +26,9 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> MovingMNIST:
 
 def test_gradients_of_frames_and_of_states(clips: MovingMNIST) -> None:
     torch.manual_seed(0)
-    model = zoo.create_model("conv-lstm", **TINY).double()
-    found = gradient_norms({"mine": model}, _Double(clips), 3, observed=2, count=3, batch=2)
+    model = zoo.create_model("conv-lstm", sigmoid=True, **TINY).double()
+    model.output_weight.data *= 5  # so that the sigmoid matters
+    found = gradient_norms({"mine": model}, clips, 3, observed=2, count=3, batch=2)
 
     x = clips.clips(range(3)).double()
     seen = x[:, :2].clone().requires_grad_()
@@ -42,21 +43,34 @@ def test_gradients_of_frames_and_of_states(clips: MovingMNIST) -> None:
     frames = torch.nn.functional.pixel_unshuffle(x.transpose(0, 1), 4)
     _, state = model.read(frames[:1], model.initial_state(3, (8, 8), x.device, x.dtype))
     h = state[1][0].h.detach().requires_grad_()
-    made, state = model.read(frames[1:2], (state[0], (state[1][0]._replace(h=h),)))
+    made, state = model.predict(frames[1:2], (state[0], (state[1][0]._replace(h=h),)))
     for _ in range(2):
         made, state = model.predict(made[-1:], state)
     (slope,) = torch.autograd.grad((made[-1] - frames[4]).square().sum(), h)
     assert norms["[1][0].h"][0] == pytest.approx(slope.flatten(1).norm(dim=1).mean().item())
 
 
-class _Double(MovingMNIST):
-    """The same clips in double precision."""
+def test_gradients_of_the_states_of_two_memories_and_a_highway(clips: MovingMNIST) -> None:
+    """Each found again from the loss as a function of that state alone."""
+    torch.manual_seed(0)
+    model = zoo.create_model("predrnn-pp", hidden=[2, 3], kernel=3).double()
+    found = gradient_norms({"m": model}, clips, 2, observed=2, count=2, batch=2).values["m: states"]
+    frames = torch.nn.functional.pixel_unshuffle(clips.clips(range(2)).double().transpose(0, 1), 4)
+    _, after = model.read(frames[:1], model.initial_state(2, (8, 8), frames.device, frames.dtype))
 
-    def __init__(self, of: MovingMNIST) -> None:
-        self.__dict__.update(vars(of))
+    def last_error(state: Any) -> Tensor:
+        made, state = model.read(frames[1:2], state)
+        made, _ = model.read(made, state)
+        return (made[-1] - frames[3]).square().sum()
 
-    def render(self, batch: Any) -> Tensor:
-        return super().render(batch).double()
+    # nothing else of the first step depends on the top layer's h
+    h = after.layers[1].h.detach().requires_grad_()
+    (slope,) = torch.autograd.grad(
+        last_error(after._replace(layers=(after.layers[0], after.layers[1]._replace(h=h)))), h
+    )
+    assert found["layers[1].h"][0] == pytest.approx(slope.flatten(1).norm(dim=1).mean().item(), rel=1e-9)
+    assert set(found) == {"layers[0].h", "layers[0].c", "layers[1].h", "layers[1].c", "m", "highway.z"}
+    assert all(values[0] > 0 for values in found.values())
 
 
 def test_batches_do_not_matter(clips: MovingMNIST) -> None:
@@ -71,9 +85,12 @@ def test_batches_do_not_matter(clips: MovingMNIST) -> None:
 def test_memory_does_not_grow_with_the_clips(clips: MovingMNIST) -> None:
     model, drawn, alive = zoo.create_model("conv-lstm", **TINY), [], []
 
-    class Watched(_Double):
+    class Watched(MovingMNIST):
+        def __init__(self, of: MovingMNIST) -> None:
+            self.__dict__.update(vars(of))
+
         def render(self, batch: Any) -> Tensor:
-            made = super().render(batch).float()
+            made = super().render(batch)
             drawn.append(weakref.ref(made))
             alive.append(sum(ref() is not None for ref in drawn))
             return made
@@ -114,6 +131,7 @@ def test_written_as_table_and_picture(clips: MovingMNIST, tmp_path: Path) -> Non
     series = entanglement(clips, count=3)
     series.to_csv(tmp_path / "e.csv")
     rows = list(csv.DictReader((tmp_path / "e.csv").open()))
+    assert [row["frame"] for row in rows] == ["1", "2", "3", "4", "5", "6"]
     assert [float(row["value"]) for row in rows] == series.values["entangled digits"]["frequency"].tolist()
     assert [axes.get_title() for axes in series.figure().axes] == ["entangled digits"]
 
@@ -125,5 +143,8 @@ def test_bad_input(clips: MovingMNIST) -> None:
         gradient_norms({"m": zoo.create_model("conv-lstm", **TINY)}, clips, 10)
     with pytest.raises(ZooError, match="count = 0"):
         entanglement(clips, count=0)
-    with pytest.raises(ZooError, match="too short"):
+    with pytest.raises(ZooError, match="patches of 3×3"):
+        gradient_norms({"m": zoo.create_model("conv-lstm", **{**TINY, "patch": 3})}, clips, 2, observed=2, count=1)
+    with pytest.raises(ZooError, match="frames = 7 must be from 1 to 6"):
         entanglement(clips, frames=7)
+    assert len(entanglement(clips, frames=1, count=2).values["entangled digits"]["frequency"]) == 1

@@ -12,6 +12,7 @@ import zoo_reference
 import zoo
 from zoo.cells import (
     PAPER,
+    PREDRNN,
     RELEASED,
     CausalLSTMCell,
     DualMemoryCell,
@@ -216,6 +217,30 @@ def test_the_default_is_equation_1_of_the_paper() -> None:
     assert_equal(state.c, list(cs))
 
 
+def test_only_st_lstm_has_a_forget_bias_in_the_papers_form() -> None:
+    assert [make(1, 1, 1).form for make in CELLS] == [PREDRNN, PAPER, PAPER]
+    for name, bias in {"predrnn": 1, "predrnn-ghu": 1, "causal-lstm": 0, "causal-lstm-s2t": 0, "predrnn-pp": 0}.items():
+        for form, expected in (("paper", bias), ("released", 1)):
+            model = zoo.create_model(name, hidden=[1, 1], kernel=1, form=form)
+            assert isinstance(model, Zigzag)
+            assert [cell.form.forget_bias for cell in model.cells] == [expected] * 2
+        model = zoo.create_model(name, hidden=[1, 1], kernel=1, deviations={"forget_bias": 0.5})
+        assert isinstance(model, Zigzag)
+        assert model.cells[0].form.forget_bias == 0.5
+
+
+@pytest.mark.parametrize("make", [*CELLS, GradientHighway])
+def test_the_released_form_normalises_wide_convolutions_and_gives_each_a_bias(make: Callable[..., Any]) -> None:
+    cell = make(INPUTS, HIDDEN, *([MEMORY] if make in CELLS else []), 3, RELEASED)
+    convolutions = {name: value for name, value in cell.named_parameters() if name.endswith("weight")}
+    names = {name for name, _ in cell.named_parameters()}
+    wide = {name.removesuffix(".weight") for name, value in convolutions.items() if value.dim() == 4}
+    assert {f"{name}.bias" for name in wide} <= names
+    three = {name for name in wide if convolutions[f"{name}.weight"].shape[-1] == 3}
+    assert {name.removesuffix(".norm.weight") for name in names if name.endswith("norm.weight")} == three
+    assert len(three) >= 2
+
+
 def test_only_st_lstm_has_biases_in_the_papers_form() -> None:
     """The equations of PredRNN++ write none; that ST-LSTM has them, one in every gate, is our choice."""
     biases = [[name for name, _ in make(1, 1, 1).named_parameters() if "bias" in name] for make in CELLS]
@@ -244,6 +269,14 @@ def test_memories_keep_single_precision_under_autocast(make: Callable[..., DualM
     with torch.autocast("cpu", torch.bfloat16):
         _, m, state = cell(torch.randn(1, INPUTS, *SIZE), torch.randn(1, MEMORY, *SIZE), cell.initial_state(1, SIZE))
     assert m.dtype == state.c.dtype == torch.float32
+
+
+def test_the_highway_keeps_single_precision_under_autocast() -> None:
+    torch.manual_seed(0)
+    highway = GradientHighway(INPUTS, HIDDEN, 3, RELEASED)
+    with torch.autocast("cpu", torch.bfloat16):
+        _, state = highway(torch.randn(1, INPUTS, *SIZE), highway.initial_state(1, SIZE))
+    assert state.z.dtype == torch.float32
 
 
 def test_first_weights() -> None:
@@ -297,12 +330,21 @@ def test_published_parameter_counts() -> None:
     assert count("predrnn-pp", form="released", deviations={"layer_norm": False}) == 15_375_056
 
 
-def test_the_papers_filters_are_all_there_is() -> None:
-    """W1 to W5 of each layer, the highway's four filters and the 1×1 convolution to the frame."""
-    total = 4 * 25 * 128 * 128 + 64 * 16 + 16
+def test_sizes_of_the_family() -> None:
+    """128, 64, 64, 64 channels, 5×5 filters, patches of 4×4 pixels; ST-LSTM has one bias in each gate besides."""
+    highway, output = 4 * 25 * 128 * 128, 64 * 16 + 16
+    causal, spatial, parallel = output, output, output
     for X, C, M in [(16, 128, 64), (128, 64, 128), (64, 64, 64), (64, 64, 64)]:
-        total += 25 * (3 * C * (X + 2 * C) + 3 * C * (X + C + M) + C * (X + 2 * C)) + C * M + C * 2 * C
-    assert count("predrnn-pp") == total
+        carry = C * M if C != M else 0
+        joint = 3 * C * (X + 2 * C) + 3 * C * (X + C + M) + C * (X + 2 * C)
+        causal += 25 * joint + C * M + C * 2 * C
+        spatial += 25 * (3 * C * (X + C + M) + 3 * C * (X + 2 * C) + C * (X + 2 * C)) + carry + C * C + C * 2 * C
+        parallel += 25 * (7 * C * X + 4 * C * C + 3 * C * M + C * 2 * C) + 7 * C + carry + C * 2 * C
+    assert count("causal-lstm") == causal
+    assert count("predrnn-pp") == causal + highway
+    assert count("causal-lstm-s2t") == spatial
+    assert count("predrnn") == parallel
+    assert count("predrnn-ghu") == parallel + highway
 
 
 @pytest.mark.parametrize("form", ["paper", "released"])
@@ -355,7 +397,12 @@ def test_the_spatial_memory_climbs_and_the_highway_is_where_it_should_be(
 
 
 @pytest.mark.parametrize(
-    ("layers", "slots"), [(2, {"bottom": 1, "middle": 1, "top": 1}), (4, {"bottom": 1, "middle": 2, "top": 3, 3: 3})]
+    ("layers", "slots"),
+    [
+        (2, {"bottom": 1, "middle": 1, "top": 1}),
+        (4, {"bottom": 1, "middle": 2, "top": 3, 3: 3}),
+        (5, {"bottom": 1, "middle": 2, "top": 4}),
+    ],
 )
 @pytest.mark.parametrize("name", ["predrnn-ghu", "predrnn-pp"])
 def test_highway_by_name(name: str, layers: int, slots: dict[str | int, int]) -> None:
@@ -365,9 +412,29 @@ def test_highway_by_name(name: str, layers: int, slots: dict[str | int, int]) ->
         assert model.slot == slot
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_first_predictions_are_not_nothing(name: str) -> None:
+    """Output weights begin by Glorot's initialiser; with the sigmoid predictions lie around a half."""
+    torch.manual_seed(0)
+    x = torch.rand(1, 3, 1, 8, 8)
+    model = zoo.create_model(name, hidden=[4, 4], kernel=3)
+    assert model.output_weight.detach().abs().max() > 0.9 * (6 / (16 + 4)) ** 0.5
+    squashed = zoo.create_model(name, hidden=[4, 4], kernel=3, sigmoid=True)
+    squashed.load_state_dict(model.state_dict())
+    torch.testing.assert_close(squashed(x, 1), torch.sigmoid(model(x, 1)))
+
+
 def test_one_layer_hands_the_memory_to_itself() -> None:
+    """A frame changes what the memory alone brings to the next step."""
+    torch.manual_seed(0)
     model = zoo.create_model("causal-lstm", hidden=[3], kernel=3)
-    assert model(torch.rand(1, 3, 1, 8, 8), 2).shape == (1, 4, 1, 8, 8)
+    assert isinstance(model, Zigzag)
+    x = torch.rand(1, 3, 1, 8, 8)
+    assert model(x, 2).shape == (1, 4, 1, 8, 8)
+    frames = torch.nn.functional.pixel_unshuffle(x.transpose(0, 1), 4)
+    start = model.initial_state(1, (2, 2), x.device, x.dtype)
+    _, after = model.read(frames[:1], start)
+    assert not torch.equal(model.read(frames[1:2], start._replace(m=after.m))[0], model.read(frames[1:2], start)[0])
 
 
 def test_the_released_form_compiles_as_one_graph() -> None:
@@ -392,6 +459,11 @@ def test_the_released_form_compiles_as_one_graph() -> None:
         ({"highway": "botom"}, "'botom' is no slot"),
         ({"hidden": [2]}, "highway = 'bottom' is no slot between 1 layer"),
         ({"form": "release"}, "did you mean 'released'"),
+        ({"highway": True}, "highway = True is no slot"),
+        ({"highway": 1.5}, "highway = 1.5 is no slot"),
+        ({"deviations": ["bias"]}, "deviations = \\['bias'\\] must name options"),
+        ({"deviations": {"uniform": -1.0}}, "uniform = -1.0 of a form must be finite, at least 0"),
+        ({"deviations": {"forget_bias": float("nan")}}, "forget_bias = nan of a form must be finite"),
         ({"deviations": {"layernorm": True}}, "no option 'layernorm'; did you mean 'layer_norm'"),
         ({"deviations": {"layer_norm": "yes"}}, "layer_norm = 'yes' of a form must be true or false"),
         ({"deviations": {"layer_norm": 1}}, "layer_norm = 1 of a form must be true or false"),

@@ -66,7 +66,7 @@ class VideoModel(nn.Module, ABC):
         Raises:
             ZooError: shapes that do not fit, a horizon below 1.
         """
-        self._check(x, horizon, truth, use_truth)
+        self.check(x, horizon, truth, use_truth)
         batch, observed = x.shape[:2]
         steps = observed + horizon - 1  # frames read
         frames = x if truth is None else torch.cat([x, truth[:, : horizon - 1]], 1)
@@ -93,7 +93,8 @@ class VideoModel(nn.Module, ABC):
         made, state = self.read(frames, state)
         return (torch.sigmoid(made) if self.sigmoid else made), state
 
-    def _check(self, x: Tensor, horizon: int, truth: Tensor | None, use_truth: Tensor | None) -> None:
+    def check(self, x: Tensor, horizon: int, truth: Tensor | None = None, use_truth: Tensor | None = None) -> None:
+        """Raise a ZooError unless `forward` can take these."""
         if x.dim() != 5 or x.shape[1] < 1 or x.shape[2] != self.channels:
             raise ZooError(f"x has shape {tuple(x.shape)}; (B, T_in ≥ 1, {self.channels}, H, W) is needed")
         if x.shape[3] % self.patch or x.shape[4] % self.patch:

@@ -5,12 +5,13 @@ from zoo.cells.cell import Cell
 from zoo.cells.conv_lstm import ConvLSTMCell, ConvLSTMState
 from zoo.cells.conv_tt_lstm import ConvTTLSTMCell, ConvTTLSTMState
 from zoo.cells.dual_memory import DualMemoryCell, DualState
-from zoo.cells.form import PAPER, RELEASED, Form, find_form
+from zoo.cells.form import PAPER, PREDRNN, RELEASED, Form, find_form
 from zoo.cells.highway import GradientHighway, HighwayState
 from zoo.cells.st_lstm import STLSTMCell
 
 __all__ = [
     "PAPER",
+    "PREDRNN",
     "RELEASED",
     "CausalLSTMCell",
     "Cell",

@@ -1,5 +1,6 @@
 """Where the PredRNN++ paper and its authors' code differ, as named options of the cells."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -24,7 +25,7 @@ class Form:
     | `wide_w3` | W3 is 1×1 | k×k |
     | `output_reads_h` | o from X, C, M | from H(t-1) too |
     | `modulation_reads_m` | g' from X, C, M | from X, C |
-    | `forget_bias` | none | 1 |
+    | `forget_bias` | none; ST-LSTM's is 1 | 1 |
     | `bias` | none | every convolution has one |
     | `layer_norm` | none | after each k×k convolution |
     | `uniform` | not stated: Glorot | 0.001, Glorot where 1×1 |
@@ -54,9 +55,14 @@ class Form:
             if isinstance(value, bool) is not (field.type is bool) or not isinstance(value, (bool, float, int)):
                 kind = "true or false" if field.type is bool else "a number"
                 raise ZooError(f"{field.name} = {value!r} of a form must be {kind}")
+        if not math.isfinite(self.forget_bias):
+            raise ZooError(f"forget_bias = {self.forget_bias} of a form must be finite")
+        if not 0 <= self.uniform < math.inf:
+            raise ZooError(f"uniform = {self.uniform} of a form must be finite, at least 0")
 
 
 PAPER = Form()
+PREDRNN = Form(forget_bias=1.0)  # ST-LSTM's own equations have it
 RELEASED = Form(
     wide_w3=True,
     output_reads_h=True,
@@ -80,6 +86,10 @@ def find_form(name: str, deviations: Mapping[str, Any] | None = None) -> Form:
     """
     if name not in FORMS:
         raise ZooError(f"no form {name!r}; {nearest(name, FORMS)}")
+    if not isinstance(deviations, Mapping | None):
+        raise ZooError(
+            f"deviations = {deviations!r} must name options and their values, such as {{'layer_norm': True}}"
+        )
     known = [field.name for field in fields(Form)]
     for option in deviations or {}:
         if option not in known:

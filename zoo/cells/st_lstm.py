@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from zoo.cells.dual_memory import DualMemoryCell, DualState, carry, update
-from zoo.cells.form import PAPER, Form, FormConv
+from zoo.cells.form import PREDRNN, Form, FormConv
 
 
 class STLSTMCell(DualMemoryCell):
@@ -17,8 +17,8 @@ class STLSTMCell(DualMemoryCell):
         o  = σ(Wx * x + Wh * h + Wo * [c', m'])
         h' = o ∘ tanh(W1×1 * [c', m'])
 
-    PredRNN has equally wide layers. Where they differ, f' acts on m mapped to C channels by a 1×1 convolution, as W3
-    does in a causal LSTM.
+    All i, f and o are sigmoids, and 1 is added inside both forget gates. PredRNN has equally wide layers. Where they
+    differ, f' acts on m mapped to C channels by a 1×1 convolution, as W3 does in a causal LSTM.
 
     >>> cell = STLSTMCell(inputs=1, hidden=4, memory=2, kernel=3)
     >>> h, m, state = cell(torch.zeros(2, 1, 8, 8), torch.zeros(2, 2, 8, 8), cell.initial_state(2, (8, 8)))
@@ -26,7 +26,7 @@ class STLSTMCell(DualMemoryCell):
     (torch.Size([2, 4, 8, 8]), torch.Size([2, 4, 8, 8]))
     """
 
-    def __init__(self, inputs: int, hidden: int, memory: int, kernel: int = 5, form: Form = PAPER) -> None:
+    def __init__(self, inputs: int, hidden: int, memory: int, kernel: int = 5, form: Form = PREDRNN) -> None:
         super().__init__(inputs, hidden, memory, kernel, form)
         self.from_x = FormConv(inputs, 7 * hidden, kernel, replace(form, bias=True))
         self.from_h = self.conv(hidden, 4)

@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 
 from zoo.data import ClipDataset, MovingMNIST
 from zoo.errors import ZooError
-from zoo.evaluation.evaluate import check_clips, in_batches
+from zoo.evaluation.evaluate import check_clips, check_count, evaluating, in_batches
 from zoo.files import aside
 from zoo.rollout import VideoModel, patchify
 
@@ -81,6 +81,7 @@ def gradient_norms(
     observed: int = 10,
     count: int | None = None,
     batch: int = 8,
+    device: str | torch.device | None = None,
     progress: bool = False,
 ) -> Series:
     """Norms of the gradients of the last frame's squared error, `‖∇ L_T‖`, back to what a model saw and remembered.
@@ -97,10 +98,12 @@ def gradient_norms(
         observed: T_in, at least 1.
         count: how many clips, the first ones; all by default.
         batch: clips at a time.
+        device: where to compute; by default where each model is.
         progress: show a bar.
 
     Raises:
-        ZooError: no models, an argument outside its range, clips that are too short.
+        ZooError: no models, an argument outside its range, clips that are too short or of which a model cannot read
+            the frames.
     """
     if not models:
         raise ZooError("no models to analyse; name one or more")
@@ -108,12 +111,14 @@ def gradient_norms(
     frames: dict[str, NDArray[np.float64]] = {}
     states: dict[str, Mapping[str, NDArray[np.float64]]] = {}
     for name, model in models.items():
-        device = next(model.parameters(), torch.empty(0)).device
+        weight = next(model.parameters(), torch.empty(0))
+        place = torch.device(device or weight.device)
         sums: dict[str, NDArray[np.float64]] = {}
-        for indices in in_batches(clips, batch, progress):
-            found = _norms(model, dataset.clips(indices, device)[:, : observed + horizon], observed)
-            for line, values in found.items():
-                sums[line] = sums.get(line, 0) + values
+        with evaluating(model, place, inference=False):
+            for indices in in_batches(clips, batch, progress):
+                seen = dataset.clips(indices, place)[:, : observed + horizon].to(weight.dtype)
+                for line, values in _norms(model, seen, observed).items():
+                    sums[line] = sums.get(line, 0) + values
         means = {line: values / clips for line, values in sums.items()}
         frames[name] = means.pop(_FRAMES)
         states[f"{name}: states"] = means
@@ -126,6 +131,7 @@ _FRAMES = "frames"
 
 def _norms(model: VideoModel, clips: Tensor, observed: int) -> dict[str, NDArray[np.float64]]:
     """Sums over clips `(B, T, C, H, W)` of the norms at each observed frame, by what the gradient is of."""
+    model.check(clips[:, :observed], clips.shape[1] - observed)
     frames = patchify(clips.transpose(0, 1), model.patch)
     size = (frames.shape[-2], frames.shape[-1])
     seen = [frame.requires_grad_() for frame in frames[:observed].clone().unbind()]
@@ -169,7 +175,9 @@ def entanglement(
         ZooError: an argument outside its range.
     """
     frames = dataset.length if frames is None else frames
-    clips = check_clips(dataset, frames - 1, 1, count, batch)
+    if not 1 <= frames <= dataset.length:
+        raise ZooError(f"frames = {frames} must be from 1 to {dataset.length}, the frames of a clip")
+    clips = check_count(dataset, count, batch)
     sums = np.zeros(frames)
     for indices in in_batches(clips, batch, progress):
         bright = dataset.layers(dataset.fetch(indices))[:, :frames] > INK

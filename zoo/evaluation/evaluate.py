@@ -110,7 +110,7 @@ def check_clips(dataset: ClipDataset, horizon: int, observed: int, count: int | 
     Raises:
         ZooError: a number outside its range, or clips that are too short.
     """
-    for argument, given in (("horizon", horizon), ("observed", observed), ("batch", batch)):
+    for argument, given in (("horizon", horizon), ("observed", observed)):
         if given < 1:
             raise ZooError(f"{argument} = {given} must be at least 1")
     if dataset.length < observed + horizon:
@@ -118,6 +118,17 @@ def check_clips(dataset: ClipDataset, horizon: int, observed: int, count: int | 
             f"clips of {dataset.length} frames are too short for {observed} observed and {horizon} predicted ones; "
             f"make the data set with length={observed + horizon}"
         )
+    return check_count(dataset, count, batch)
+
+
+def check_count(dataset: ClipDataset, count: int | None, batch: int) -> int:
+    """How many clips to look at, so many at a time.
+
+    Raises:
+        ZooError: a number outside its range.
+    """
+    if batch < 1:
+        raise ZooError(f"batch = {batch} must be at least 1")
     count = len(dataset) if count is None else count
     if not 1 <= count <= len(dataset):
         raise ZooError(f"count = {count} must be from 1 to {len(dataset)}, the clips of the data set")
@@ -140,13 +151,13 @@ def _comparisons(
 
 
 @contextmanager
-def evaluating(model: nn.Module, device: torch.device | None = None) -> Iterator[None]:
-    """Evaluation mode without gradients, on `device` if given; then every module and device is as before."""
+def evaluating(model: nn.Module, device: torch.device | None = None, inference: bool = True) -> Iterator[None]:
+    """Evaluation mode on `device` if given, for inference alone or not; then modules and device are as before."""
     home = next(model.parameters(), torch.empty(0)).device
     modes = [(module, module.training) for module in model.modules()]
     model.eval().to(device or home)
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(inference):
             yield
     finally:
         model.to(home)

@@ -1,9 +1,10 @@
 """PredRNN, alone and with a gradient highway."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
-from zoo.cells import STLSTMCell, find_form
+from zoo.cells import PREDRNN, Form, STLSTMCell, find_form
 from zoo.models.zigzag import Slot, Zigzag
 from zoo.registry import register
 
@@ -32,7 +33,7 @@ def predrnn(
         patch: side of the pixel blocks folded into channels.
         sigmoid: squash the predictions into (0, 1).
     """
-    return Zigzag(STLSTMCell, hidden, kernel, find_form(form, deviations), channels, patch, sigmoid)
+    return Zigzag(STLSTMCell, hidden, kernel, _form(form, deviations), channels, patch, sigmoid)
 
 
 @register("predrnn-ghu", paper="PredRNN++ (Wang et al., 2018), Table 1")
@@ -58,4 +59,10 @@ def predrnn_ghu(
         patch: side of the pixel blocks folded into channels.
         sigmoid: squash the predictions into (0, 1).
     """
-    return Zigzag(STLSTMCell, hidden, kernel, find_form(form, deviations), channels, patch, sigmoid, highway)
+    return Zigzag(STLSTMCell, hidden, kernel, _form(form, deviations), channels, patch, sigmoid, highway)
+
+
+def _form(name: str, deviations: dict[str, Any] | None) -> Form:
+    """The form of that name with ST-LSTM's forget bias, unless a deviation says otherwise."""
+    form = find_form(name, deviations)
+    return form if "forget_bias" in (deviations or {}) else replace(form, forget_bias=PREDRNN.forget_bias)

@@ -128,7 +128,7 @@ def find_slot(highway: Slot, layers: int) -> int:
     [1, 2, 3]
     """
     named = {"bottom": 1, "middle": layers // 2, "top": layers - 1}
-    slot = named.get(highway, 0) if isinstance(highway, str) else highway
+    slot = highway if type(highway) is int else named.get(str(highway), 0)
     if not 0 < slot < layers:
         raise ZooError(
             f'highway = {highway!r} is no slot between {layers} layer(s); "bottom", "middle", "top" '
