@@ -57,13 +57,14 @@ def test_settings_come_from_a_file_and_words_go_before_it(tmp_path: Path) -> Non
 
 
 def test_evaluate_prints_a_table_and_writes_values(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    table = trained / "values.csv"
-    words = ["--horizon=3", "--count=2", "--data-root", trained, "-o", table]
+    picture, table = trained / "values.png", trained / "values.csv"
+    words = ["--horizon=3", "--count=2", "--data-root", trained, "--curves", picture]
     assert run_command("evaluate", trained / "conv-lstm", *words) == 0
     out, err = capsys.readouterr()
     for expected in ("copy last frame", "blank frames", "conv-lstm", "Convention", "LPIPS is empty"):
         assert expected.lower() in " ".join(out.split()).lower(), expected
     assert "embedded" in err
+    assert picture.read_bytes().startswith(b"\x89PNG")
     rows = list(csv.DictReader(table.open()))
     assert {row["model"] for row in rows} == {"copy last frame", "blank frames", "conv-lstm"}
     assert sum(row["model"] == "conv-lstm" and row["metric"] == "mse" for row in rows) == 3
@@ -85,6 +86,19 @@ def test_compare_sets_runs_beside_published_rows(trained: Path, capsys: pytest.C
     assert "published" in out
     assert out.count("measured") >= 2
     assert (trained / "curves.png").read_bytes().startswith(b"\x89PNG")
+    rows = list(csv.DictReader((trained / "curves.csv").open()))
+    assert {row["model"] for row in rows} == {"copy last frame", "blank frames", "conv-lstm", "conv-tt-lstm-sw"}
+
+
+def test_compare_fills_all_columns_of_a_table(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Several horizons and numbers of digits in one row, and the curves of the longest horizon."""
+    words = ["--horizon", "1", "2", "--digits", "2", "3", "--count=1", "--layout", "predrnn-pp", "--data-root", trained]
+    assert run_command("compare", trained / "conv-lstm", *words, "--curves", trained / "two.png") == 0
+    out, err = capsys.readouterr()
+    places = zip([(1, 2), (1, 3), (2, 2), (2, 3)], err.splitlines(), strict=True)
+    assert all(f"of {3 + h} frames" in line and f"{digits} moving" in line for (h, digits), line in places)
+    assert out.count("1 clips of") == 4
+    assert {row["horizon"] for row in csv.DictReader((trained / "two.csv").open())} == {"2"}
 
 
 @pytest.mark.parametrize(("suffix", "magic"), [("png", b"\x89PNG"), ("gif", b"GIF8"), ("mp4", b"\0\0\0")])
@@ -187,11 +201,19 @@ BAD = [
     ("evaluate {run} --checkpoint step-7", "step-7"),
     ("evaluate {run} --published {text}", "mnist_test_seq.npy"),
     ("evaluate {text}.safetensors", "safetensors"),
+    ("evaluate {run} --curves curves.pdf", ".png"),
+    ("evaluate {run} --curves nowhere/curves.png", "nowhere is not a folder"),
+    ("evaluate {run} --digits 2 --published {text}", "--digits 2 beside --published"),
+    ("compare {run} --digits 2 3 --curves curves.pdf", ".png"),
     ("predict {run} -o picture.bmp", ".bmp"),
     ("predict {run} -o {run}/x.gif --video {text}", "no.txt"),
     ("predict {run} -o {run}/x.gif --clip 5000", "5000"),
     ("predict {run} {run} -o {run}/x.gif", "two models are called 'conv-lstm'"),
     ("gradients {run} {run} -o {run}/x.png", "two models are called 'conv-lstm'"),
+    ("gradients {run} -o {run}/x.pdf", ".png"),
+    ("gradients {run} conv-lstm:moving-mnist-small -o {run}/x.png", "was trained with data.canvas = 64"),
+    ("predict {run} conv-lstm:moving-mnist-small -o {run}/x.png", "was trained with data.canvas = 64"),
+    ("entanglement -o {run}/x.pdf", ".png"),
     ("data cifar", "cifar"),
     ("trane", "trane"),
     ("", "command"),

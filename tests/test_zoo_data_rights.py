@@ -8,8 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 import rich.progress  # noqa: F401 - before rights are given up
+from zoo_videos import write_video
 
-from zoo.data import MovingMNIST, data_root, download, download_mnist
+from zoo.data import MovingMNIST, Videos, data_root, download, download_mnist
 from zoo.errors import ZooError
 
 NOBODY = 65534
@@ -75,3 +76,17 @@ def test_a_root_that_cannot_be_written(root, closed, rights, monkeypatch):
     (root / closed).chmod(rights)
     with without_rights(), pytest.raises(ZooError, match=r"cannot .*Permission denied.*--data-root or ZOO_DATA"):
         download_mnist(root, "http://mirror", progress=False)
+
+
+def test_a_store_that_cannot_be_written(root):
+    for i in range(3):
+        write_video(root / "films" / f"{i}.avi", 20 + i)
+    films = root / "films"
+    with without_rights(), pytest.raises(ZooError, match=r"cannot make .*videos.* \(Permission denied\)"):
+        Videos(films, root=root, size=8, length=4, progress=False)
+    ready = Videos(films, root=root, size=8, length=4, progress=False)
+    with without_rights():  # what is ready is only read
+        assert Videos(films, root=root, size=8, length=4).names == ready.names
+        write_needed = {"size": 8, "length": 4, "grey": False}
+        with pytest.raises(ZooError, match="Permission denied"):
+            Videos(films, root=root, **write_needed)

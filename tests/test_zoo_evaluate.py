@@ -2,6 +2,7 @@
 
 import json
 import weakref
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,18 @@ from torch import Tensor, nn
 
 from zoo.data import ClipDataset
 from zoo.errors import ZooError
-from zoo.evaluation import LAYOUTS, Blank, CopyLast, Scores, compare, curves, evaluate, find_convention, save_figure
+from zoo.evaluation import (
+    LAYOUTS,
+    Blank,
+    CopyLast,
+    Scores,
+    compare,
+    curves,
+    evaluate,
+    find_convention,
+    save_figure,
+    save_values,
+)
 from zoo.rollout import VideoModel
 
 
@@ -277,11 +289,13 @@ def test_scores_survive_a_file(tmp_path):
 
 def test_scores_as_csv(tmp_path):
     scores = score(horizon=2)
-    scores.to_csv(tmp_path / "scores.csv")
+    other = replace(scores, name="other")
+    save_values([scores, other], tmp_path / "scores.csv")
     head, *lines = (tmp_path / "scores.csv").read_text().splitlines()
-    assert head == "model,metric,frame,value"
-    assert len(lines) == 3 * 4 * 2
-    assert f"model,ssim,2,{scores.per_frame['ssim'][1]}" in lines
+    assert head == "data,observed,horizon,model,metric,frame,value"
+    assert len(lines) == len(set(lines)) == 4 * 4 * 2  # the baselines once
+    for name in ("model", "other"):
+        assert f"{scores.kind},{scores.observed},2,{name},ssim,2,{scores.per_frame['ssim'][1]}" in lines
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"convention": {"name": "x"}}', "not json"])
@@ -452,6 +466,6 @@ def test_curves_are_written_whole_or_not_at_all(tmp_path):
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ZooError, match=r"legal is \.png"):
         save_figure(figure, tmp_path / "curves.doc")
-    with pytest.raises(ZooError, match="cannot write"):
+    with pytest.raises(ZooError, match="nowhere is not a folder"):
         save_figure(figure, tmp_path / "nowhere" / "curves.png")
     assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]

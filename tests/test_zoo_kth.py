@@ -3,14 +3,17 @@
 import errno
 import functools
 import http.server
+import resource
 import shutil
 import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
 import pytest
 import torch
-from zoo_videos import number, truncate, write_video
+from filelock import FileLock
+from zoo_videos import KTH_LINES, make_kth, number, truncate
 
 from zoo.cli import COMMANDS, parse
 from zoo.data import download_kth, make_dataset
@@ -18,34 +21,14 @@ from zoo.data import store as storing
 from zoo.data.kth import ARCHIVES, KTH, check_kth, count_windows, members, prepare_kth, split_persons
 from zoo.data.sequences import Range, read_sequences
 from zoo.data.store import Store
-from zoo.data.windows import windows
+from zoo.data.windows import HOW, windows
 from zoo.errors import ZooError
 from zoo.settings import Data
-
-LINES = {
-    "person01_boxing_d1": (40, "1-25, 26-40"),
-    "person02_running_d1": (40, "3-40"),
-    "person15_walking_d2": (45, "1-45"),
-    "person17_boxing_d3": (70, "1-30, 31-70"),
-    "person20_jogging_d4": (44, "5-44"),
-}
-
-
-def make_source(folder, lines=LINES, skip=()):
-    folder.mkdir(parents=True, exist_ok=True)
-    text = "Some prose about frames\r\n\r\n" + "".join(
-        f"{name}\t\tframes\t{ranges}\r\n" for name, (_, ranges) in lines.items()
-    )
-    (folder / "00sequences.txt").write_text(text + "person13_handclapping_d3\t*missing*\r\n", "ascii")
-    for name, (frames, _) in lines.items():
-        if name not in skip:
-            write_video(folder / f"{name}_uncomp.avi", frames)
-    return folder
 
 
 @pytest.fixture(scope="session")
 def original(tmp_path_factory):
-    return make_source(tmp_path_factory.mktemp("original") / "kth")
+    return make_kth(tmp_path_factory.mktemp("original") / "kth")
 
 
 @pytest.fixture(scope="session")
@@ -117,7 +100,11 @@ def test_other_rules():
 def test_counts_say_why(original):
     found = read_sequences(original / "00sequences.txt")
     assert count_windows(found, range(17, 26), 40, "predrnn") == (
-        "2 (2 clips, 3 ranges, 1 of them shorter than 40 frames)"
+        "2 (boxing 1, jogging 1) from 3 ranges, 1 of them shorter than 40 frames; from the end of each run of ranges "
+        "backwards, by a full window; jogging and running by 3 frames"
+    )
+    assert count_windows(found, [17], 80, "conv-tt-lstm").startswith(
+        "0 from 2 ranges, 2 of them shorter than 80 frames"
     )
 
 
@@ -151,9 +138,11 @@ def test_training_clips_lie_in_ranges(root):
 def test_val_and_test(root):
     assert {window.name for window in KTH("val", root=root, size=16).windows} == {"person15_walking_d2"}
     test = KTH("test", root=root, size=16, length=30)
-    assert test.places(range(len(test)))[:2] == [("person17_boxing_d3", 10), ("person17_boxing_d3", 40)]
-    assert number(test[0][0].numpy()) == 10
+    places = test.places(range(len(test)))
+    assert sorted(places)[:2] == [("person17_boxing_d3", 10), ("person17_boxing_d3", 40)]
+    assert [number(clip[0].numpy()) for clip in test] == [start % 24 for _, start in places]
     assert len(test) == 2 + 4
+    assert len({name for name, _ in places[:3]}) == 2  # the first clips are a mixture
     assert "predrnn" in test.describe()
     with pytest.raises(ZooError, match="no window of 80"):
         KTH("test", root=root, size=16, length=80)
@@ -173,16 +162,14 @@ def test_archives_and_files_give_the_same(root, original, tmp_path):
     folder = tmp_path / "zips"
     folder.mkdir()
     shutil.copy(original / "00sequences.txt", folder)
-    for action in {name.split("_")[1] for name in LINES}:
+    for action in {name.split("_")[1] for name in KTH_LINES}:
         with zipfile.ZipFile(folder / f"{action}.zip", "w") as archive:
             for path in original.glob(f"*_{action}_*"):
                 archive.write(path, path.name)
     store = prepare_kth(tmp_path, folder, size=16, progress=False)
     other = Store(root / "kth/store-16x16")
     assert {n: c["sha256"] for n, c in store.clips.items()} == {n: c["sha256"] for n, c in other.clips.items()}
-    assert {n: c["source_sha256"] for n, c in store.clips.items()} == {
-        n: c["source_sha256"] for n, c in other.clips.items()
-    }
+    assert store.digest() == other.digest()  # wherever the files came from
 
 
 @pytest.mark.parametrize("name", ["/etc/x_uncomp.avi", "../x_uncomp.avi", "a/../../x", "..\\x", "C:/x"])
@@ -197,8 +184,8 @@ def test_unsafe_archives(tmp_path, name):
 
 
 def test_bad_clips_are_listed(tmp_path):
-    lines = {**LINES, "person03_boxing_d1": (40, "1-45"), "person04_boxing_d1": (30, "1-25")}
-    folder = make_source(tmp_path / "kth", lines, skip=["person17_boxing_d3"])
+    lines = {**KTH_LINES, "person03_boxing_d1": (40, "1-45"), "person04_boxing_d1": (30, "1-25")}
+    folder = make_kth(tmp_path / "kth", lines, skip=["person17_boxing_d3"])
     (folder / "person01_boxing_d1_uncomp.avi").write_text("not a video")
     truncate(folder / "person02_running_d1_uncomp.avi", 0.6)
     found = check_kth(tmp_path, progress=False)
@@ -241,8 +228,38 @@ def test_an_interrupted_preparation_does_not_open(tmp_path, original, monkeypatc
     monkeypatch.setattr(storing, "_write_header", true)
     kept = {path: path.stat().st_mtime_ns for path in folder.glob("*.npy") if path.with_suffix(".json").exists()}
     assert kept
-    assert len(prepare_kth(tmp_path, original, size=16, progress=False).clips) == len(LINES)
+    assert len(prepare_kth(tmp_path, original, size=16, progress=False).clips) == len(KTH_LINES)
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
+
+
+def test_a_full_disk(tmp_path, original):
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limit[1]))  # of the clips' 160 kB and more
+    try:
+        with pytest.raises(ZooError, match=r"cannot write .*too large"):
+            prepare_kth(tmp_path, original, size=64, progress=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert [path.name for path in (tmp_path / "kth/store-64x64").iterdir()] == [".lock"]
+    with pytest.raises(ZooError, match="prepare it with: zoo data kth --size 64"):
+        KTH(root=tmp_path, size=64)
+
+
+def test_two_preparers_do_not_meet(tmp_path, original, monkeypatch, capsys):
+    true, made = storing._store, []
+    monkeypatch.setattr(storing, "_store", lambda folder, source, shape: made.append(1) or true(folder, source, shape))
+    folder = tmp_path / "kth/store-16x16"
+    folder.mkdir(parents=True)
+    with ThreadPoolExecutor(2) as pool:
+        with FileLock(folder / ".lock"):
+            found = [pool.submit(prepare_kth, tmp_path, original, size=16) for _ in range(2)]
+            done, _ = wait(found, timeout=0.5)
+            assert not done
+            assert not made
+        digests = {one.result(timeout=600).digest() for one in found}
+    assert len(digests) == 1
+    assert len(made) == len(KTH_LINES)  # each clip once
+    assert "waiting for another process" in capsys.readouterr().err
 
 
 def test_damage_in_the_store_is_found(tmp_path, original):
@@ -280,14 +297,17 @@ def test_download(tmp_path, original, monkeypatch):
         folder = download_kth(tmp_path / "root", mirror=mirror, progress=False)
         server.shutdown()
     assert sorted(path.name for path in folder.iterdir()) == sorted(["00sequences.txt", *ARCHIVES])
-    assert len(prepare_kth(tmp_path / "root", size=8, progress=False).clips) == len(LINES)
+    assert len(prepare_kth(tmp_path / "root", size=8, progress=False).clips) == len(KTH_LINES)
 
 
 def test_the_command(tmp_path, original, capsys):
     data = parse(["data", "kth", "--root", str(tmp_path), "--source", str(original), "--size", "8"])
     COMMANDS["data"].run(data.data)
     said = capsys.readouterr().out
-    assert "test 10→20 by predrnn: 6 (2 clips, 3 ranges, 0 of them shorter than 30 frames)" in said
+    assert "train, persons 1–14: 2 of 335 clips, 25 positions of 20 frames" in said
+    assert "test, persons 17–25: 2 of 216 clips" in said
+    assert "test 10→20 by predrnn: 6 (boxing 2, jogging 4) from 3 ranges, 0 of them shorter than 30 frames" in said
+    assert "test 10→40 by mcnet: 0 from 3 ranges, 3 of them shorter than 50 frames" in said
     COMMANDS["data"].run(parse(["data", "kth", "--root", str(tmp_path), "--source", str(original), "--check"]).data)
     assert "nothing is wrong" in capsys.readouterr().out
 
@@ -301,6 +321,22 @@ def test_the_published_file(data_root):
     found = read_sequences(data_root / "kth/00sequences.txt")
     assert len(found) == 600
     assert [name for name, ranges in found.items() if not ranges] == ["person13_handclapping_d3"]
+    counts = {
+        length: [int(count_windows(found, range(17, 26), length, rule).split()[0].replace(",", "")) for rule in HOW]
+        for length in (30, 50)
+    }
+    assert counts == {30: [5_045, 5_335, 2_380], 50: [2_496, 2_278, 1_251]}  # as the rules' docstring says
+
+
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.96])
+def test_a_real_clip_cut_short(data_root, tmp_path, part):
+    name = "person23_running_d3"
+    for file in ("00sequences.txt", f"{name}_uncomp.avi"):
+        shutil.copyfile(data_root / "kth" / file, tmp_path / file)
+    truncate(tmp_path / f"{name}_uncomp.avi", part)
+    assert any(line.startswith(f"{name}: is damaged in frame") for line in check_kth(source=tmp_path, progress=False))
+    with pytest.raises(ZooError, match="no video can be used"):
+        prepare_kth(tmp_path, tmp_path, progress=False)
 
 
 def test_real_clips(data_root, tmp_path):

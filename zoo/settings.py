@@ -11,30 +11,66 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from zoo.errors import ZooError, nearest
 
+DATA_SETS = ("moving-mnist", "kth", "videos:DIR")
+VALIDATION_PERSONS = (15, 16)  # of KTH
+Rule = Literal["predrnn", "mcnet", "conv-tt-lstm"]
+
 
 @dataclass(frozen=True)
 class Data:
-    """The clips.
+    """The clips. What is said to be of one data set means nothing to the others.
 
     Args:
-        name: the data set.
-        digits: moving digits in a clip.
+        name: the data set: "moving-mnist", "kth", or "videos:DIR" for the videos in the folder DIR.
         canvas: height and width of a frame, in pixels.
+        channels: 1 for grey, 3 for RGB; the model's. Only videos have colours.
         observed: frames the model sees, T_in.
         length: frames of a training clip, observed ones included.
         clips: training clips in an epoch.
         endless: fresh clips for ever instead of the same ones in every epoch.
-        source: which handwritten digits; "auto" takes MNIST where the data root has it, else the embedded ones.
+        digits: of Moving-MNIST: moving digits in a clip.
+        source: of Moving-MNIST: which handwritten digits; "auto" takes MNIST where the data root has it, else the
+            embedded ones.
+        rule: of KTH: which windows of its clips are looked at in validation and test, see `zoo.data.windows`.
+        validation: of KTH: the persons, out of 1–16, to validate on instead of training on them.
+        store: of KTH and videos: which decoded files, told when a run begins, so that it goes on with the same ones.
+
+    Raises:
+        ZooError: no such data set.
     """
 
-    name: Literal["moving-mnist"] = "moving-mnist"
-    digits: int = 2
+    name: str = "moving-mnist"
     canvas: int = 64
+    channels: Literal[1, 3] = 1
     observed: int = 10
     length: int = 20
     clips: int = 10_000
     endless: bool = False
+    digits: int = 2
     source: Literal["auto", "mnist", "embedded"] = "auto"
+    rule: Rule = "predrnn"
+    validation: list[int] = field(default_factory=lambda: [*VALIDATION_PERSONS])
+    store: str = ""
+
+    def __post_init__(self) -> None:
+        kind_of(self.name)
+
+    @property
+    def kind(self) -> str:
+        """The data set without its folder: "moving-mnist", "kth" or "videos"."""
+        return kind_of(self.name)
+
+
+def kind_of(name: str) -> str:
+    """The kind of a data set: "moving-mnist", "kth" or "videos".
+
+    Raises:
+        ZooError: no such data set.
+    """
+    kind, _, folder = name.partition(":")
+    if name not in DATA_SETS[:2] and not (kind == "videos" and folder):
+        raise ZooError(f"no data set {name!r}; {nearest(name, DATA_SETS)}")
+    return kind
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import re
 from collections.abc import Sequence
 from typing import Literal
 
@@ -9,13 +10,12 @@ from jsonargparse import ArgumentParser, Namespace
 
 import zoo
 from zoo.commands.subjects import ROOT_HELP, find_subject, show
-from zoo.errors import ZooError, nearest
+from zoo.errors import ZooError
 from zoo.presets import PRESETS, recipe
 from zoo.registry import find_model
-from zoo.settings import Data, Rate, Recipe, Sampling, Training
+from zoo.settings import DATA_SETS, Data, Rate, Recipe, Sampling, Training, kind_of
 
 PARTS = {"data": Data, "sampling": Sampling, "rate": Rate, "training": Training}
-DATA_SETS = ("moving-mnist",)
 
 
 def models_arguments(parser: ArgumentParser, given: Sequence[str]) -> None:
@@ -115,15 +115,18 @@ def _preset(given: Sequence[str]) -> Recipe | None:
     words = [word for word in rest if not word.startswith("-")]
     if not words:
         return None
-    return recipe(next((word for word in words if word in zoo.model_names()), words[0]), found.preset)
+    model = next((word for word in words if word in zoo.model_names()), words[0])
+    dataset = next((word for word in words if word in DATA_SETS or word.startswith("videos:")), DATA_SETS[0])
+    return recipe(model, found.preset, dataset=dataset)
 
 
 def train(chosen: Namespace) -> None:
     """Train a model, or go on with a run that was stopped."""
     from zoo.training.progress import say
 
-    if chosen.dataset not in DATA_SETS:
-        raise ZooError(f"no data set {chosen.dataset!r}; {nearest(chosen.dataset, DATA_SETS)}")
+    kind_of(chosen.dataset)
+    if chosen.data.name != chosen.dataset:
+        raise ZooError(f"data.name = {chosen.data.name!r} beside the data set {chosen.dataset!r}; leave data.name out")
     training = dict(chosen.training)
     for short in ("devices", "nodes"):
         if chosen[short] is not None:
@@ -133,12 +136,12 @@ def train(chosen: Namespace) -> None:
     asked = Recipe(
         model=chosen.model,
         options=dict(chosen.options),
-        data=Data(**dict(chosen.data) | {"name": chosen.dataset}),
+        data=Data(**dict(chosen.data)),
         sampling=Sampling(**dict(chosen.sampling)),
         rate=Rate(**dict(chosen.rate)),
         training=Training(**training),
     )
-    folder = chosen.output or f"runs/{chosen.model}-{chosen.dataset}-{chosen.preset}"
+    folder = chosen.output or f"runs/{chosen.model}-{re.sub('[^A-Za-z0-9_.]+', '-', chosen.dataset)}-{chosen.preset}"
     run = zoo.fit(asked, folder, root=chosen.data_root, resume=not chosen.fresh)
     say(f"{run.folder}: the best weights are those of step {run.step}; look at them with: zoo evaluate {run.folder}")
 

@@ -1,15 +1,17 @@
 """Clips to train and evaluate on."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from zoo.data.clips import ClipDataset
-from zoo.data.digits import Split
+from zoo.data.digits import Split, found_source
 from zoo.data.download import download_kth, download_mnist
 from zoo.data.kth import KTH, check_kth, prepare_kth
 from zoo.data.moving_mnist import MovingMNIST, PublishedMovingMNIST
 from zoo.data.root import data_root
+from zoo.data.stored import StoredClips
 from zoo.data.videos import Videos
-from zoo.errors import ZooError, nearest
+from zoo.errors import ZooError
 from zoo.settings import Data
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "download_kth",
     "download_mnist",
     "make_dataset",
+    "pin_data",
     "prepare_kth",
 ]
 
@@ -37,12 +40,29 @@ def make_dataset(data: Data, split: Split, root: str | Path | None = None, lengt
         length: frames of a clip, instead of the recipe's.
 
     Raises:
-        ZooError: no such data set, or its own complaints.
+        ZooError: colours of a grey data set, or its own complaints.
     """
-    name = str(data.name).partition(":")[0]
-    if name not in _DATASETS:
-        raise ZooError(f"no data set {data.name!r}; {nearest(data.name, _DATASETS)}")
-    return _DATASETS[name](data, split, root, data.length if length is None else length)
+    if data.channels != 1 and data.kind != "videos":
+        raise ZooError(f"data.channels = {data.channels}, but the clips of {data.name} are grey; leave it at 1")
+    return _DATASETS[data.kind](data, split, root, data.length if length is None else length)
+
+
+def pin_data(data: Data, root: str | Path | None = None) -> Data:
+    """The settings with what they leave to the place and the day, so that a run goes on with the data it began with.
+
+    That is the digits that "auto" stands for, the whole path of a folder, and the files that a store was made of.
+
+    Raises:
+        ZooError: see `make_dataset`.
+    """
+    if data.kind == "moving-mnist":
+        return replace(data, source=data.source if data.source != "auto" else found_source(data_root(root)))
+    if data.kind == "videos":
+        folder = Path(data.name.partition(":")[2]).expanduser().resolve()
+        data = replace(data, name=f"videos:{folder}")
+    made = make_dataset(data, "train", root)
+    assert isinstance(made, StoredClips)
+    return replace(data, store=made.store.digest())
 
 
 def _moving_mnist(data: Data, split: Split, root: str | Path | None, length: int) -> ClipDataset:
@@ -67,15 +87,23 @@ def _kth(data: Data, split: Split, root: str | Path | None, length: int) -> Clip
         count=data.clips,
         endless=data.endless,
         size=data.canvas,
+        rule=data.rule,
+        validation=data.validation,
         observed=data.observed,
     )
 
 
 def _videos(data: Data, split: Split, root: str | Path | None, length: int) -> ClipDataset:
-    folder = str(data.name).partition(":")[2]
-    if not folder:
-        raise ZooError(f"no data set {data.name!r}; name the folder, as in videos:DIR")
-    return Videos(folder, split, root=root, size=data.canvas, length=length, count=data.clips, endless=data.endless)
+    return Videos(
+        data.name.partition(":")[2],
+        split,
+        root=root,
+        size=data.canvas,
+        grey=data.channels == 1,
+        length=length,
+        count=data.clips,
+        endless=data.endless,
+    )
 
 
 _DATASETS = {"moving-mnist": _moving_mnist, "kth": _kth, "videos": _videos}

@@ -70,6 +70,11 @@ def has_mnist(root: Path) -> bool:
     return all(_find(root, name) for name, _, _ in _MNIST.values())
 
 
+def found_source(root: Path) -> Source:
+    """What "auto" stands for in this data root."""
+    return "mnist" if has_mnist(root) else "embedded"
+
+
 def read_idx(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """Read an IDX file of bytes, gzipped if its name ends in `.gz`.
 

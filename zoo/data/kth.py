@@ -5,19 +5,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal, get_args
 
+from zoo.data.decode import BadVideo
 from zoo.data.digits import Split, check_split
 from zoo.data.root import data_root
-from zoo.data.sequences import ACTIONS, PERSONS, Range, overlaps, parse_name, read_sequences
-from zoo.data.store import BadVideo, Source, Store, build, in_parallel, inspect
+from zoo.data.sequences import ACTIONS, MISSING, PERSONS, SCENARIOS, Range, overlaps, parse_name, read_sequences
+from zoo.data.store import Source, Store, build, in_parallel, inspect
 from zoo.data.stored import StoredClips, Window
-from zoo.data.windows import Rule, check_rule, windows
+from zoo.data.windows import HOW, check_rule, runs, windows
 from zoo.errors import ZooError
+from zoo.settings import VALIDATION_PERSONS, Rule
 
 SIZE = (128, 128)
 SEQUENCES = "00sequences.txt"
 ARCHIVES = tuple(f"{action}.zip" for action in ACTIONS)
 TRAIN_PERSONS = range(1, 17)
-VALIDATION_PERSONS = (15, 16)
 OBSERVED = 10
 EPOCH = 10_000
 _STREAM = 0x4B540001
@@ -66,15 +67,23 @@ class KTH(StoredClips):
         check_rule(rule)
         if not isinstance(length, int) or length < 1:
             raise ZooError(f"length = {length!r} must be a whole number, at least 1")
-        store = Store(store_folder(root, size))
-        clips = _of_persons(ranges_of(store), persons)
+        store = _open_store(root, size)
+        ranges = ranges_of(store)
+        clips = _of_persons(ranges, persons)
+        if not clips:
+            there = sorted({parsed.person for name in ranges if (parsed := parse_name(name))})
+            raise ZooError(
+                f"{store.folder} has no clips of persons {_listed(persons)} ({split}), only of {_listed(there)}; "
+                "prepare more, or name other persons to validate on (data.validation)"
+            )
         train = split == "train"
         super().__init__(
             store,
             list(_everywhere(clips, length) if train else _by_rule(clips, length, observed, rule)),
             length=length,
             kind="kth" if store.shape == (1, *SIZE) else f"kth, {store.shape[1]}×{store.shape[2]}",
-            title=f"KTH {split}, persons {_listed(persons)}" + ("" if train else f", windows by {rule}"),
+            title=f"KTH {split}, persons {_listed(persons)} ({_share(clips, persons)})"
+            + ("" if train else f", windows by {rule}"),
             count=count if train else None,
             endless=endless and train,
             seed=seed,
@@ -203,23 +212,29 @@ def split_persons(validation: Sequence[int] = VALIDATION_PERSONS) -> dict[str, l
 
 
 def count_windows(ranges: Mapping[str, Sequence[Range]], persons: Iterable[int], length: int, rule: Rule) -> str:
-    """How many sequences a rule yields, and why: for instance, how many ranges are too short."""
+    """How many sequences a rule yields, and why: of which actions, and how many ranges are too short."""
     clips = _of_persons(ranges, persons)
-    count = len(list(_by_rule(clips, length, OBSERVED, rule)))
+    found = [window.name.split("_")[1] for window in _by_rule(clips, length, OBSERVED, rule)]
+    counts = ", ".join(f"{action} {found.count(action):,}" for action in ACTIONS if action in found)
     every = [each for found in clips.values() for each in found]
     short = sum(each.length < length for each in every)
-    return f"{count:,} ({len(clips)} clips, {len(every)} ranges, {short} of them shorter than {length} frames)"
+    return (
+        f"{len(found):,}{f' ({counts})' * bool(found)} from {len(every)} ranges, {short} of them shorter than {length} "
+        f"frames; {HOW[rule]}"
+    )
 
 
 def report(store: Store) -> list[str]:
     """What a store holds, and how many sequences each rule yields and why, a line each."""
     ranges = ranges_of(store)
-    lines = [f"{store.folder}: {len(store.clips)} clips"]
+    lines = [f"{store.folder}: {len(store.clips)} clips, {store.digest()}"]
     lines += [f"left out: {name} {reason}" for name, reason in store.skipped.items()]
     for split, persons in split_persons().items():
         clips = _of_persons(ranges, persons)
         positions = sum(window.starts for window in _everywhere(clips, 2 * OBSERVED))
-        lines.append(f"{split}, persons {_listed(persons)}: {len(clips)} clips, {positions:,} positions of 20 frames")
+        lines.append(
+            f"{split}, persons {_listed(persons)}: {_share(clips, persons)}, {positions:,} positions of 20 frames"
+        )
     for length in (30, 50):
         for rule in get_args(Rule):
             counted = count_windows(ranges, split_persons()["test"], length, rule)
@@ -245,6 +260,13 @@ def store_folder(root: str | Path | None, size: int | tuple[int, int]) -> Path:
     return data_root(root) / "kth" / f"store-{height}x{width}"
 
 
+def _open_store(root: str | Path | None, size: int | tuple[int, int]) -> Store:
+    try:
+        return Store(store_folder(root, size))
+    except ZooError as error:
+        raise ZooError(f"{error} with: zoo data kth --size {_sides(size)[0]} [--download]") from None
+
+
 def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
     height, width = (size, size) if isinstance(size, int) else size
     if min(height, width) < 1:
@@ -253,7 +275,12 @@ def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def _source_folder(root: str | Path | None, source: str | Path | None) -> Path:
-    return data_root(root) / "kth" if source is None else Path(source).expanduser()
+    folder = data_root(root) / "kth" if source is None else Path(source).expanduser()
+    if not (folder / SEQUENCES).is_file():
+        raise ZooError(
+            f"{folder} has no {SEQUENCES} of KTH; fetch it with zoo data kth --download, or name its --source"
+        )
+    return folder
 
 
 def _checked(split: str) -> Literal["train", "val", "test"]:
@@ -285,6 +312,13 @@ def _by_rule(clips: Mapping[str, Sequence[Range]], length: int, observed: int, r
             yield Window(name, start)
 
 
+def _share(clips: Mapping[str, Sequence[Range]], persons: Sequence[int]) -> str:
+    """How many of the published clips of these persons there are."""
+    published = len(persons) * len(ACTIONS) * SCENARIOS - (MISSING.person in persons)
+    return f"{len(clips)} of {published} clips"
+
+
 def _listed(persons: Sequence[int]) -> str:
-    whole = list(range(persons[0], persons[-1] + 1)) == list(persons) and len(persons) > 2
-    return f"{persons[0]}–{persons[-1]}" if whole else ", ".join(map(str, persons))
+    """Such as 1–14, 16."""
+    spans = runs([Range(person, person) for person in persons])
+    return ", ".join(str(span.first) if span.length == 1 else f"{span.first}–{span.last}" for span in spans)

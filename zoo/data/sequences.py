@@ -8,6 +8,7 @@ from zoo.errors import ZooError
 
 ACTIONS = ("boxing", "handclapping", "handwaving", "jogging", "running", "walking")
 PERSONS = range(1, 26)
+SCENARIOS = 4
 _NAME = re.compile(rf"person(\d\d)_({'|'.join(ACTIONS)})_d([1-4])")
 _RANGE = re.compile(r"(\d+)-(\d+)")
 
@@ -42,6 +43,10 @@ class ClipName(NamedTuple):
     person: int
     action: str
     scenario: int
+
+
+MISSING = ClipName(13, "handclapping", 3)
+"""The one clip that was never published."""
 
 
 def parse_name(name: str) -> ClipName | None:

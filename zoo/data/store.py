@@ -8,31 +8,26 @@ import hashlib
 import io
 import json
 import os
+import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeVar, cast
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from zoo.data.decode import METHOD, BadVideo, decode
 from zoo.errors import ZooError
 from zoo.files import aside
 
 MANIFEST = "manifest.json"
-METHOD = "8-bit, Rec. 601 luma if grey; bilinear with antialiasing (torch.nn.functional.interpolate), rounded"
 Result = TypeVar("Result")
 _VERSION = 1
-_CHUNK = 32  # frames decoded and resized at a time
-
-
-class BadVideo(Exception):
-    """A video that is left out; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -87,20 +82,26 @@ class Store:
         self.folder = Path(folder)
         manifest = _read_json(self.folder / MANIFEST)
         if manifest.get("version") != _VERSION or not isinstance(manifest.get("clips"), dict):
-            raise ZooError(f"{self.folder} holds no finished store of frames; prepare it with zoo data")
+            raise ZooError(f"{self.folder} holds no finished store of frames; prepare it")
         self.shape: tuple[int, int, int] = tuple(manifest["shape"])
         self.clips: dict[str, dict[str, Any]] = manifest["clips"]
         self.skipped: dict[str, str] = manifest["skipped"]
         for name, clip in self.clips.items():
             path = self._path(name)
             if not path.is_file() or path.stat().st_size != clip["bytes"]:
-                raise ZooError(f"{path} is missing or cut short; prepare the store again with zoo data")
+                raise ZooError(f"{path} is missing or cut short; prepare the store again")
 
     def read(self, name: str, start: int, length: int) -> NDArray[np.uint8]:
         """Frames `(length, C, H, W)` from `start` on, copied. The file is mapped only for so long, so that pages of it
         never count as memory of this process for more than a moment."""
         mapped = np.load(self._path(name), mmap_mode="r", allow_pickle=False)
         return np.array(mapped[start : start + length])
+
+    def digest(self) -> str:
+        """Tells stores apart that were made of other files or in another way, wherever they lie."""
+        local = ("source", "stamp", "bytes", "sha256")
+        clips = {name: {k: v for k, v in clip.items() if k not in local} for name, clip in self.clips.items()}
+        return hashlib.sha256(json.dumps([METHOD, self.shape, clips], sort_keys=True).encode()).hexdigest()[:16]
 
     def verify(self) -> list[str]:
         """Clips whose stored bytes are not those that were written."""
@@ -128,36 +129,70 @@ def build(
         ZooError: the folder cannot be written, the disk is full, or no video can be used.
     """
     shape = (1 if grey else 3, *size)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ZooError(f"cannot write in {folder} ({error.strerror}); name another folder") from None
+    if not _finished(folder, sources, shape):
+        with _alone(folder, progress):
+            _finish(folder, sources, shape, progress)
+    return Store(folder)
+
+
+def _finished(folder: Path, sources: Sequence[Source], shape: tuple[int, int, int]) -> bool:
+    """Whether the store holds just these videos as they are, so that nothing need be written."""
     made = {source.name: _noted(folder, source, shape) for source in sources}
-    missing = [source for source in sources if not made[source.name]]
-    manifest = _read_json(folder / MANIFEST)
-    if missing:
+    return all(made.values()) and _read_json(folder / MANIFEST) == _manifest(made, shape)
+
+
+def _finish(folder: Path, sources: Sequence[Source], shape: tuple[int, int, int], progress: bool) -> None:
+    made = {source.name: _noted(folder, source, shape) for source in sources}
+    if missing := [source for source in sources if not made[source.name]]:
         (folder / MANIFEST).unlink(missing_ok=True)
         for source, clip in in_parallel(missing, lambda source: _store(folder, source, shape), "decoding", progress):
             made[source.name] = clip
+    manifest = _manifest(made, shape)
+    if not manifest["clips"]:
+        reasons = "; ".join(f"{name} {reason}" for name, reason in list(manifest["skipped"].items())[:3])
+        raise ZooError(f"no video can be used for {folder} ({reasons}); name a folder with videos")
+    _write_json(folder / MANIFEST, manifest)
+
+
+def _manifest(made: dict[str, dict[str, Any]], shape: tuple[int, int, int]) -> dict[str, Any]:
     clips = {name: clip for name, clip in made.items() if "skipped" not in clip}
     skipped = {name: clip["skipped"] for name, clip in made.items() if "skipped" in clip}
-    if not clips:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in list(skipped.items())[:3]) or "there are none"
-        raise ZooError(f"no video can be used for {folder} ({reasons}); name a folder with videos")
-    wanted = {"version": _VERSION, "method": METHOD, "shape": list(shape), "clips": clips, "skipped": skipped}
-    if manifest != wanted:
-        _write_json(folder / MANIFEST, wanted)
-    return Store(folder)
+    return {"version": _VERSION, "method": METHOD, "shape": list(shape), "clips": clips, "skipped": skipped}
+
+
+@contextmanager
+def _alone(folder: Path, progress: bool) -> Iterator[None]:
+    """Make the folder, and be the only process that writes in it; waits for one that does."""
+    from filelock import FileLock, Timeout
+
+    _make(folder)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if progress:
+            print(f"waiting for another process that writes in {folder}", file=sys.stderr)
+        lock.acquire()
+    except OSError as error:
+        raise ZooError(f"cannot write in {folder} ({error.strerror}); name another folder") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def in_parallel(
     items: Sequence[Source], work: Callable[[Source], Result], title: str, progress: bool
 ) -> Iterator[tuple[Source, Result]]:
     """`work` of each item, in threads (decoding frees the interpreter), with a bar; the first to fail ends it."""
+    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, disable=not progress) as bar, ThreadPoolExecutor(os.cpu_count()) as pool:
+    with (
+        Progress(*columns, console=Console(stderr=True), disable=not progress) as bar,
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):
         task = bar.add_task(title, total=len(items))
         running = {pool.submit(work, item): item for item in items}
         try:
@@ -174,14 +209,13 @@ def inspect(source: Source) -> Frames:
     Raises:
         BadVideo: it cannot be used.
     """
-    count = sum(len(part) for part in _decode(source, None, grey=True))
-    return _judged(source, count)
+    return _judged(source, sum(len(part) for part in _decode(source, None, grey=True)))
 
 
 def _store(folder: Path, source: Source, shape: tuple[int, int, int]) -> dict[str, Any]:
     """Decode into a file beside, rename it, then note what it is."""
     target, digest = folder / f"{source.name}.npy", hashlib.sha256()
-    target.parent.mkdir(parents=True, exist_ok=True)
+    _make(target.parent)
     clip: dict[str, Any]
     try:
         with aside(target) as temporary, temporary.open("r+b") as file:
@@ -216,57 +250,32 @@ def _noted(folder: Path, source: Source, shape: tuple[int, int, int]) -> dict[st
 
 
 def _decode(source: Source, size: tuple[int, int] | None, grey: bool) -> Iterator[NDArray[np.uint8]]:
-    """Some frames `(T, C, H, W)` at a time, resized unless `size` is None.
+    """`decode` of a source.
 
     Raises:
-        BadVideo: not a video, damaged, or fewer frames than its header tells.
+        BadVideo: it cannot be used.
     """
-    import av
-
     try:
-        with source.open() as file, av.open(file, "r") as container:
-            if not container.streams.video:
-                raise BadVideo("has no video stream")
-            stream = container.streams.video[0]
-            frames: list[NDArray[np.uint8]] = []
-            count = 0
-            for frame in container.decode(stream):
-                if frame.is_corrupt:
-                    raise BadVideo(f"frame {count + 1} is damaged")
-                frames.append(np.asarray(frame.to_ndarray(format="gray" if grey else "rgb24"), np.uint8))
-                count += 1
-                if len(frames) == _CHUNK:
-                    yield _resized(np.stack(frames), size)
-                    frames = []
-            if frames:
-                yield _resized(np.stack(frames), size)
-            if count < stream.frames:
-                raise BadVideo(f"is cut short: {count} of {stream.frames} frames")
-    except av.FFmpegError as error:
-        raise BadVideo(f"cannot be read as a video ({error.strerror})") from None
+        with source.open() as file:
+            yield from decode(file, size, grey)
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # the last: encrypted
         raise BadVideo(f"is damaged in its archive ({error})") from None
     except PermissionError as error:
         raise BadVideo(f"cannot be read ({error.strerror})") from None
 
 
-def _resized(frames: NDArray[np.uint8], size: tuple[int, int] | None) -> NDArray[np.uint8]:
-    """`(T, H, W)` or `(T, H, W, 3)` as `(T, C, *size)`."""
-    images = torch.from_numpy(frames)
-    images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
-    if size is not None and images.shape[2:] != size:
-        images = F.interpolate(images.float(), size, mode="bilinear", antialias=True).round().clamp(0, 255).byte()
-    found: NDArray[np.uint8] = images.contiguous().numpy()
-    return found
-
-
 def _judged(source: Source, count: int) -> Frames:
-    if not count:
-        raise BadVideo("has no frames")
     if count < source.needed:
         raise BadVideo(f"has {count} frames, fewer than the {source.needed} that are needed")
     with source.open() as file:
         return Frames(count, hashlib.file_digest(cast(Any, file), "sha256").hexdigest())
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ZooError(f"cannot make {folder} ({error.strerror}); name another folder") from None
 
 
 def _describe(source: Source) -> str:

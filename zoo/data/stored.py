@@ -1,5 +1,6 @@
 """Clips cut from a store of decoded videos."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -30,9 +31,10 @@ class StoredFrames(NamedTuple):
 
 
 class StoredClips(ClipDataset, Dataset[Tensor]):
-    """Clips of `length` frames: either every window once, in order, or `count` drawn evenly from all positions.
+    """Clips of `length` frames: either every window once, or `count` drawn evenly from all positions.
 
-    A drawn clip is a pure function of (seed, index).
+    A drawn clip is a pure function of (seed, index). Windows come in a mixed order that depends on each of them alone,
+    so that the first so many are a fair sample.
 
     Args:
         store: the decoded videos.
@@ -69,7 +71,7 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
         if not windows:
             raise ZooError(f"{title}: no window of {length} frames; take shorter clips, or prepare more videos")
         self.store, self.length, self.kind, self.endless, self.seed = store, length, kind, endless, seed
-        self.windows, self.drawn = list(windows), count is not None
+        self.windows, self.drawn = sorted(windows, key=_mixed), count is not None
         self.count = len(windows) if count is None else count
         self._title, self._stream = title, stream
         self._ends = np.cumsum([window.starts for window in self.windows])
@@ -118,3 +120,7 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
             f"{'grey' if channels == 1 else 'RGB'} from {videos} video{'s' * (videos != 1)} in {self.store.folder}"
             + (f" ({len(self.store.skipped)} left out)" if self.store.skipped else "")
         )
+
+
+def _mixed(window: Window) -> bytes:
+    return hashlib.sha256(f"{window.name} {window.start}".encode()).digest()

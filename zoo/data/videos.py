@@ -1,7 +1,8 @@
 """Any folder of videos as a data set."""
 
 import hashlib
-from collections.abc import Sequence
+from bisect import bisect
+from collections.abc import Mapping
 from pathlib import Path
 
 from zoo.data.digits import Split, check_split
@@ -11,7 +12,7 @@ from zoo.data.stored import StoredClips, Window
 from zoo.errors import ZooError
 
 SUFFIXES = frozenset([".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm", ".wmv"])
-HELD_OUT = 10  # one video in so many for "val", and as many for "test"; at least one each
+HELD_OUT = 0.1  # of the videos for "val", and as many for "test"
 _STREAM = 0x56490001
 
 
@@ -19,8 +20,7 @@ class Videos(StoredClips):
     """Clips of the videos in a folder and its subfolders, at any size and frame rate (all frames count).
 
     The first use decodes them into `<data root>/videos`; later ones decode what is new or changed. Videos that cannot
-    be used are left out, and listed in `store.skipped`. No file is in two splits: in an order that depends on the
-    names alone, a tenth is for "val", a tenth for "test", at least one each, the rest for "train".
+    be used are left out, and listed in `store.skipped`. No file is in two splits, see `split_files`.
 
     "train": `count` clips at random positions, every position of every video as likely. "val", "test": windows of
     `length` frames, one after the other, from the first frame on.
@@ -38,7 +38,7 @@ class Videos(StoredClips):
         progress: show a progress bar while decoding.
 
     Raises:
-        ZooError: fewer than three usable videos, none of them long enough, or an argument outside its range.
+        ZooError: fewer than three usable videos, or none of them long enough; an argument outside its range.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Videos(StoredClips):
         key = hashlib.sha256(str(Path(folder).expanduser().resolve()).encode()).hexdigest()[:12]
         place = data_root(root) / "videos" / f"{Path(folder).name}-{key}-{height}x{width}-{'grey' if grey else 'rgb'}"
         store = build(place, sources, size=(height, width), grey=grey, progress=progress)
-        self.names = split_files(list(store.clips))[split]
+        self.names = split_files({name: clip["source_sha256"] for name, clip in store.clips.items()})[split]
         train = split == "train"
         windows = []
         for name in self.names:
@@ -107,17 +107,27 @@ def find_videos(folder: str | Path) -> list[Source]:
     return [Source(file.relative_to(path).as_posix(), file) for file in files]
 
 
-def split_files(names: Sequence[str]) -> dict[str, list[str]]:
-    """Each name in one split, decided by the names alone.
+def split_files(digests: Mapping[str, str]) -> dict[str, list[str]]:
+    """Each video in one split: about a tenth for "val", a tenth for "test", at least one each, the rest for "train".
+
+    What is in the files decides, so that copies keep together, whatever they are called, and a video stays in its split
+    when others come or go, unless a split would be empty.
+
+    Args:
+        digests: of the files, SHA-256 in hexadecimal digits, by name.
 
     Raises:
-        ZooError: fewer than three names.
+        ZooError: fewer than three different videos.
 
-    >>> {split: len(names) for split, names in split_files([f"{i}.avi" for i in range(20)]).items()}
-    {'val': 2, 'test': 2, 'train': 16}
+    >>> files = {f"{i}.avi": hashlib.sha256(bytes([i])).hexdigest() for i in range(50)}
+    >>> {split: len(names) for split, names in split_files(files).items()}
+    {'val': 3, 'test': 5, 'train': 42}
     """
-    if len(names) < 3:
-        raise ZooError(f"{len(names)} usable videos cannot be split in three; add some, so that there are at least 3")
-    order = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
-    held = max(1, len(names) // HELD_OUT)
-    return {"val": sorted(order[:held]), "test": sorted(order[held : 2 * held]), "train": sorted(order[2 * held :])}
+    contents = sorted(set(digests.values()))
+    if len(contents) < 3:
+        raise ZooError(f"{len(contents)} usable videos, without copies, are too few for three splits; add some")
+    places = [int(content[:12], 16) / 16**12 for content in contents]
+    val = min(max(1, bisect(places, HELD_OUT)), len(contents) - 2)
+    test = min(max(val + 1, bisect(places, 2 * HELD_OUT)), len(contents) - 1)
+    parts = {"val": contents[:val], "test": contents[val:test], "train": contents[test:]}
+    return {split: sorted(name for name in digests if digests[name] in part) for split, part in parts.items()}

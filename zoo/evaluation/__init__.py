@@ -8,7 +8,7 @@ from zoo.evaluation.conventions import CONVENTIONS, Convention, find_convention
 from zoo.evaluation.evaluate import evaluate
 from zoo.evaluation.pictures import Prediction, predict
 from zoo.evaluation.published import LAYOUTS
-from zoo.evaluation.scores import Scores
+from zoo.evaluation.scores import Scores, save_values
 from zoo.evaluation.video import read_video
 
 __all__ = [
@@ -29,4 +29,5 @@ __all__ = [
     "predict",
     "read_video",
     "save_figure",
+    "save_values",
 ]

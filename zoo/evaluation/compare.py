@@ -50,7 +50,7 @@ def compare(scores: Sequence[Scores], layout: str | None = None) -> "Table":
     for task, keys in columns.items():
         for key in keys:
             measure = convention[key] if key in convention else _published_measure(chosen, task, key)
-            table.add_column(f"{_task_text(task, chosen)}\n{measure.heading}", justify="right")
+            table.add_column(escape(f"{_task_text(task, chosen)}\n{measure.heading}"), justify="right")
             shown.append((task, measure))
     table.add_column("Source")
 
@@ -112,14 +112,21 @@ def curves(scores: Sequence[Scores], metrics: Sequence[str] | None = None) -> "F
     return figure
 
 
+def check_figure(path: str | Path) -> None:
+    """Raise a ZooError unless `save_figure` can write there: the suffix is `.png`, and the folder is there."""
+    if Path(path).suffix.lower() != ".png":
+        raise ZooError(f"{path} has no suffix that says what to write; legal is .png")
+    if not Path(path).parent.is_dir():
+        raise ZooError(f"{Path(path).parent} is not a folder; name a file in one that is")
+
+
 def save_figure(figure: "Figure", path: str | Path) -> None:
     """Write a figure as `.png`. Nothing half-written is left.
 
     Raises:
         ZooError: another suffix, or a folder that cannot be written.
     """
-    if Path(path).suffix.lower() != ".png":
-        raise ZooError(f"{path} has no suffix that says what to write; legal is .png")
+    check_figure(path)
     with aside(path) as temporary:
         figure.savefig(temporary, format="png", dpi=150)
 
@@ -195,9 +202,10 @@ def _caption(scores: Sequence[Scores], layout: Layout, convention: Convention) -
     lines.append(
         "Published rows were measured by others on clips of their own; errors are converted to the unit above."
     )
-    lines.append("* measured in another way than the measured rows, so not comparable with them:")
     keys = {key for found in layout.columns.values() for key in found}
-    for theirs in {row.convention.name: row.convention for row in layout.rows}.values():
-        if theirs.name != convention.name:
-            lines.append(theirs.choose([m.key for m in theirs.measures if m.key in keys]).text())
+    others = {row.convention.name: row.convention for row in layout.rows if row.convention.name != convention.name}
+    if others:
+        lines.append("* measured in another way than the measured rows, so not comparable with them:")
+    for theirs in others.values():
+        lines.append(theirs.choose([m.key for m in theirs.measures if m.key in keys]).text())
     return "\n".join(lines)

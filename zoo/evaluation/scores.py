@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,19 +87,6 @@ class Scores:
         """Data, convention and notes, a line each."""
         return "\n".join([f"{self.measured_on()}.", self.convention.text(), *self.notes])
 
-    def to_csv(self, path: str | Path) -> None:
-        """Write a line for each model, metric and predicted frame, counted from 1.
-
-        Raises:
-            ZooError: the file cannot be written.
-        """
-        with aside(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(("model", "metric", "frame", "value"))
-            for name, per_frame in self.rows.items():
-                for metric, values in per_frame.items():
-                    writer.writerows((name, metric, t, value) for t, value in enumerate(values.tolist(), 1))
-
     def save(self, path: str | Path) -> None:
         """Write everything to a JSON file, from which `load` makes the scores again.
 
@@ -130,6 +117,23 @@ class Scores:
             return cls(**{**plain, "frame": tuple(plain["frame"]), "notes": tuple(plain["notes"])})
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ZooError(f"{path} does not hold scores ({error}); evaluate again") from None
+
+
+def save_values(scores: Sequence[Scores], path: str | Path) -> None:
+    """Write a CSV file with a line for each model and baseline, metric and predicted frame, counted from 1.
+
+    Raises:
+        ZooError: the file cannot be written.
+    """
+    rows = {
+        (one.kind, one.observed, one.horizon, name): per_frame for one in scores for name, per_frame in one.rows.items()
+    }
+    with aside(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("data", "observed", "horizon", "model", "metric", "frame", "value"))
+        for place, per_frame in rows.items():
+            for metric, values in per_frame.items():
+                writer.writerows((*place, metric, t, value) for t, value in enumerate(values.tolist(), 1))
 
 
 def averages(per_frame: PerFrame) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """Videos as tensors."""
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from zoo.data.decode import BadVideo, decode
 from zoo.errors import ZooError
 
 
@@ -33,25 +35,35 @@ def read_video(
     """
     if count is not None and count < 1:
         raise ZooError(f"count = {count} must be at least 1")
-    height, width = (size, size) if isinstance(size, int) else size or (None, None)
-    if height is not None and width is not None and min(height, width) < 1:
+    sides = (size, size) if isinstance(size, int) else size
+    if sides is not None and min(sides) < 1:
         raise ZooError(f"size = {size} must be at least 1")
     path = Path(path)
     if not path.is_file():
         raise ZooError(f"{path} is not a file; name a video, a GIF or a .npy array of frames")
-    decoded = _array_frames(path) if path.suffix.lower() == ".npy" else _video_frames(path)
-    frames = []
-    for image in decoded:  # each is made small at once: a long video may be large
-        frame = torch.from_numpy(image).permute(2, 0, 1).float() / (255 if image.dtype == np.uint8 else 1)
-        frame = _to_grey(frame) if grey else frame.expand(3, -1, -1)
-        if height is not None and width is not None:
-            frame = F.interpolate(frame[None], (height, width), mode="bilinear", antialias=True)[0]
-        frames.append(frame)
-        if len(frames) == count:
-            break
+    made = (_array_frames if path.suffix.lower() == ".npy" else _video_frames)(path, sides, grey)
+    frames = list(islice(made, count))
     if not frames:
         raise ZooError(f"{path} has no frames; choose another video")
     return torch.stack(frames)
+
+
+def _video_frames(path: Path, size: tuple[int, int] | None, grey: bool) -> Iterator[Tensor]:
+    """Frames `(C, H, W)` one by one, as the data sets have them."""
+    try:
+        with path.open("rb") as file:
+            for part in decode(file, size, grey):
+                yield from torch.from_numpy(part) / 255
+    except BadVideo as error:
+        raise ZooError(f"{path} {error}; choose another file") from None
+
+
+def _array_frames(path: Path, size: tuple[int, int] | None, grey: bool) -> Iterator[Tensor]:
+    """Frames `(C, H, W)` one by one, each made small at once."""
+    for image in _images(path):
+        frame = torch.from_numpy(image).permute(2, 0, 1).float() / (255 if image.dtype == np.uint8 else 1)
+        frame = _to_grey(frame) if grey else frame.expand(3, -1, -1)
+        yield frame if size is None else F.interpolate(frame[None], size, mode="bilinear", antialias=True)[0]
 
 
 def _to_grey(frame: Tensor) -> Tensor:
@@ -60,21 +72,7 @@ def _to_grey(frame: Tensor) -> Tensor:
     return (frame * frame.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(0, keepdim=True)
 
 
-def _video_frames(path: Path) -> Iterator[NDArray[np.uint8]]:
-    """Frames `(H, W, 3)` one by one."""
-    import av
-
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise ZooError(f"{path} has no video stream, so no frames; choose another file")
-            for frame in container.decode(video=0):
-                yield frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
-    except av.FFmpegError as error:
-        raise ZooError(f"{path} cannot be read as a video ({error.strerror}); choose another file") from None
-
-
-def _array_frames(path: Path) -> Iterator[NDArray[np.uint8] | NDArray[np.float32]]:
+def _images(path: Path) -> Iterator[NDArray[np.uint8] | NDArray[np.float32]]:
     """Frames `(H, W, C)` one by one; the file is mapped, not read."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)

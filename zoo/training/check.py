@@ -1,12 +1,7 @@
 """Settings that fit together."""
 
-from dataclasses import replace
-from pathlib import Path
-from typing import Literal
-
-from zoo.data import data_root
-from zoo.data.digits import has_mnist
 from zoo.errors import ZooError
+from zoo.rollout import VideoModel
 from zoo.settings import Recipe, from_plain, to_plain
 from zoo.training.sampler import share
 
@@ -24,7 +19,7 @@ def check_recipe(recipe: Recipe) -> Recipe:
     except TypeError as error:
         raise ZooError(f"options = {recipe.options} cannot be written down ({error}); give plain values") from error
     data, sampling, rate, training = recipe.data, recipe.sampling, recipe.rate, recipe.training
-    _at_least(1, "data", data, "observed", "clips")
+    _at_least(1, "data", data, "canvas", "observed", "clips")
     if data.length <= data.observed:
         raise ZooError(f"data.length = {data.length} must exceed data.observed = {data.observed}: nothing to predict")
     _at_least(0, "sampling", sampling, "patience", "rate", "start")
@@ -47,12 +42,19 @@ def check_recipe(recipe: Recipe) -> Recipe:
     return recipe
 
 
-def resolve_source(recipe: Recipe, root: Path | str | None) -> Recipe:
-    """The recipe with the digits that "auto" stands for, so that a run goes on with those it began with."""
-    if recipe.data.source != "auto":
-        return recipe
-    source: Literal["mnist", "embedded"] = "mnist" if has_mnist(data_root(root)) else "embedded"
-    return replace(recipe, data=replace(recipe.data, source=source))
+def check_frames(recipe: Recipe, model: VideoModel) -> None:
+    """Raise a ZooError unless the model can read the recipe's frames."""
+    data = recipe.data
+    if model.channels != data.channels:
+        raise ZooError(
+            f"data.channels = {data.channels}, but {recipe.model} reads {model.channels}; give both the same number, "
+            "1 for grey and 3 for RGB"
+        )
+    if data.canvas % model.patch:
+        raise ZooError(
+            f"data.canvas = {data.canvas} does not divide into patches of {model.patch}×{model.patch} pixels; choose "
+            "another canvas or patch"
+        )
 
 
 def _at_least(least: int, group: str, settings: object, *names: str) -> None:

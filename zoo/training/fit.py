@@ -5,6 +5,7 @@ import logging
 import time
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from zoo.data import make_dataset
+from zoo.data import make_dataset, pin_data
 from zoo.errors import ZooError
 from zoo.settings import Recipe, Training
-from zoo.training.check import check_recipe, resolve_source
+from zoo.training.check import check_frames, check_recipe
 from zoo.training.checkpoint import load_checkpoint
 from zoo.training.interrupt import Interrupt
 from zoo.training.module import VideoTraining
@@ -48,9 +49,12 @@ def fit(
         KeyboardInterrupt: after Ctrl-C, once a checkpoint is written.
     """
     began, folder = time.monotonic(), Path(folder)
-    recipe = resolve_source(check_recipe(recipe), root)
+    recipe = check_recipe(recipe)
+    model = build_model(recipe)
+    check_frames(recipe, model)  # before data are made ready, which may take long
+    recipe = replace(recipe, data=pin_data(recipe.data, root))
     train, val = make_dataset(recipe.data, "train", root), make_dataset(recipe.data, "val", root)
-    module = VideoTraining(recipe, build_model(recipe), train, val)
+    module = VideoTraining(recipe, model, train, val)
     with quiet_lightning(), repeatable_convolutions():
         trainer = make_trainer(recipe.training)
         if trainer.is_global_zero:
