@@ -1,0 +1,85 @@
+"""Whether the data keep up: the seconds of a batch beside those of a training step."""
+
+import statistics
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+
+import torch
+
+from zoo.benchmark.clock import Clock, alternate
+from zoo.benchmark.measure import Case
+from zoo.data import ClipDataset, make_dataset
+from zoo.errors import ZooError
+from zoo.settings import Data
+
+KTH_SIDE = 128  # pixels, as published
+
+
+@dataclass(frozen=True)
+class Loading:
+    """A batch of clips beside the fastest training step of a model that would take it.
+
+    Args:
+        model: as registered.
+        preset: of its recipe.
+        data: which clips.
+        batch: clips.
+        frames: of a clip.
+        canvas: pixels on a side.
+        fetch_seconds: on the CPU, in the training process.
+        render_seconds: on the device.
+        step_seconds: of the fastest variant, on 64×64 pixels like all steps.
+        share: of fetching and rendering in that step, if nothing of it is done at the same time.
+    """
+
+    model: str
+    preset: str
+    data: str
+    batch: int
+    frames: int
+    canvas: int
+    fetch_seconds: float
+    render_seconds: float
+    step_seconds: float
+    share: float
+
+    @classmethod
+    def beside(cls, case: Case, data: str, clips: ClipDataset, seconds: tuple[float, float], step: float) -> "Loading":
+        """From `measure_loading`'s seconds and those of the fastest step of a case."""
+        side = case.recipe.data.canvas if data == "moving-mnist" else KTH_SIDE
+        size = case.recipe.training.batch, clips.length, side
+        return cls(case.recipe.model, case.preset, data, *size, *seconds, step, sum(seconds) / step)
+
+
+def find_datasets(data: Data, root: str | Path | None) -> tuple[dict[str, ClipDataset], list[str]]:
+    """Moving-MNIST, KTH if it is there, and what to say of what is not."""
+    found, missing = {"moving-mnist": make_dataset(data, "train", root)}, []
+    try:
+        found["kth"] = make_dataset(replace(data, name="kth", canvas=KTH_SIDE), "train", root)
+    except ZooError as error:
+        missing.append(f"no clips of KTH: {error}")
+    return found, missing
+
+
+def measure_loading(
+    clips: ClipDataset, batch: int, device: torch.device, rounds: int, clock: Clock
+) -> tuple[float, float]:
+    """Median seconds to fetch a batch of clips not seen before, and to render it on the device."""
+    numbers = count()
+
+    def indices() -> list[int]:
+        return [next(numbers) * 7919 % len(clips) for _ in range(batch)]  # scattered, as training takes them
+
+    fetched = clips.fetch(indices())
+    ready = type(fetched)(*(part.to(device) for part in fetched))
+    clips.render(ready)
+    times = alternate(
+        {
+            "fetch": lambda: clock.seconds(lambda: clips.fetch(indices())),
+            "render": lambda: clock.seconds(lambda: clips.render(ready)),
+        },
+        max(rounds, 5),
+    )
+    fetch, render = (statistics.median(one[name] for one in times) for name in ("fetch", "render"))
+    return fetch, render

@@ -1,0 +1,134 @@
+"""What came out, as a table, a file of values and a picture."""
+
+import csv
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.benchmark.loading import Loading
+from zoo.benchmark.measure import Row
+from zoo.files import aside
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from rich.table import Table
+
+_BAR, _LOST, _FLOOR = "#4477aa", "#bbbbbb", "#cc3311"
+
+
+def table(rows: Sequence[Row]) -> "Table":
+    """The rows of one case."""
+    from rich.table import Table
+
+    first = rows[0]
+    read = "" if first.ratio is None else f", {first.ratio:.0%} of later frames true"
+    made = Table(
+        title=f"{first.model}, {first.preset}: {first.job}, batch {first.batch}, {first.frames} frames{read}",
+        caption="floor: share of the time that its convolutions take when each is timed in isolation; peak: GMAC/s "
+        "over that of the fastest of them; predicted: the floor, and all other operators' bytes at a copy's speed",
+    )
+    launched = "operators" if first.launches is None else "launches"
+    for name in ("variant", "precision", "layout"):
+        made.add_column(name)
+    numbers = ("seconds", "×plain", "clips/s", "GMAC/s", "floor", "peak", "predicted", "MB", launched, "apart")
+    for name in numbers:
+        made.add_column(name, justify="right")
+    made.add_column("note")
+    for row in rows:
+        launches = row.operators if row.launches is None else row.launches
+        made.add_row(
+            row.variant,
+            row.precision,
+            row.layout,
+            _text(row.seconds, ".4g"),
+            _text(row.speedup, ".2f"),
+            _text(row.clips_per_second, ".3g"),
+            _text(row.gmac_per_second, ".4g"),
+            _text(row.floor_share, ".0%"),
+            _text(row.best_share, ".0%"),
+            _text(row.predicted_seconds, ".4g"),
+            _text(row.peak_mb, ",.0f"),
+            _text(launches, ",d"),
+            _text(row.difference, ".0e"),
+            row.note,
+        )
+    return made
+
+
+def loading_table(found: Sequence[Loading]) -> "Table":
+    """The data side."""
+    from rich.table import Table
+
+    made = Table(title="A batch of clips beside the fastest training step")
+    for name in ("model", "preset", "data"):
+        made.add_column(name)
+    for name in ("pixels", "fetch, s", "render, s", "step, s", "share"):
+        made.add_column(name, justify="right")
+    for one in found:
+        times = (f"{value:.4g}" for value in (one.fetch_seconds, one.render_seconds, one.step_seconds))
+        made.add_row(one.model, one.preset, one.data, f"{one.canvas}×{one.canvas}", *times, f"{one.share:.2%}")
+    return made
+
+
+def _text(value: Any, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def write(rows: Sequence[Row], loadings: Sequence[Loading], machine: Mapping[str, str], folder: Path) -> None:
+    """`benchmark.csv` and `benchmark.png` of the rows, and `loading.csv`.
+
+    Raises:
+        ZooError: the folder cannot be written.
+    """
+    _write_csv(rows, machine, folder / "benchmark.csv")
+    if loadings:
+        _write_csv(loadings, machine, folder / "loading.csv")
+    with aside(folder / "benchmark.png") as temporary:
+        figure(rows, machine).savefig(temporary, format="png", dpi=130)
+
+
+def _write_csv(rows: Sequence[Row] | Sequence[Loading], machine: Mapping[str, str], path: Path) -> None:
+    """One line for each row, with the machine it was measured on; what was not measured is empty."""
+    lines = [{**dataclasses.asdict(row), **machine} for row in rows]
+    with aside(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
+
+
+def figure(rows: Sequence[Row], machine: Mapping[str, str]) -> "Figure":
+    """Milliseconds for a clip: a panel for each model, preset and job, a bar for each variant, its floor marked."""
+    from matplotlib.figure import Figure
+
+    panels = [list(group) for _, group in itertools.groupby(rows, key=lambda row: (row.model, row.preset, row.job))]
+    across = len({row.job for row in rows})
+    down = -(-len(panels) // across)
+    height = 0.32 * max(len(panel) for panel in panels) + 0.9
+    made = Figure(figsize=(6.8 * across, down * height + 0.6), layout="constrained")
+    made.suptitle(", ".join(f"{name} {value}" for name, value in machine.items()), fontsize=9)
+    for at, panel in enumerate(panels):
+        _draw(made.add_subplot(down, across, at + 1), panel)
+    return made
+
+
+def _draw(axes: "Axes", rows: Sequence[Row]) -> None:
+    first = rows[0]
+    axes.set_title(f"{first.model}, {first.preset}: {first.job}, batch {first.batch}", fontsize=9)
+    for y, row in enumerate(rows):
+        if row.seconds is None:
+            axes.text(0, y, f" {row.note[:70]}", va="center", fontsize=7, color=_LOST)
+            continue
+        length, floor = (1e3 * value / row.batch for value in (row.seconds, row.floor_seconds or 0))
+        axes.barh(y, length, color=_BAR, height=0.7)
+        axes.plot([floor, floor], [y - 0.42, y + 0.42], color=_FLOOR, linewidth=2)
+        axes.text(length, y, f" ×{row.speedup:.2f}, floor {row.floor_share:.0%}", va="center", fontsize=7)
+    axes.set_yticks(range(len(rows)), [row.variant for row in rows], fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel("ms for a clip; red: its convolutions in isolation", fontsize=8)
+    axes.tick_params(axis="x", labelsize=7)
+    axes.margins(x=0.32)
+    axes.set_xlim(left=0)
+    axes.spines[["top", "right"]].set_visible(False)
