@@ -142,7 +142,8 @@ def test_val_and_test(root):
     assert sorted(places)[:2] == [("person17_boxing_d3", 10), ("person17_boxing_d3", 40)]
     assert [number(clip[0].numpy()) for clip in test] == [start % 24 for _, start in places]
     assert len(test) == 2 + 4
-    assert len({name for name, _ in places[:3]}) == 2  # the first clips are a mixture
+    many = KTH("test", root=root, size=16, length=6)
+    assert len({name for name, _ in many.places(range(6))}) == 2  # of 11 and 12: the first clips are a mixture
     assert "predrnn" in test.describe()
     with pytest.raises(ZooError, match="no window of 80"):
         KTH("test", root=root, size=16, length=80)
@@ -328,7 +329,7 @@ def test_the_published_file(data_root):
     assert counts == {30: [5_045, 5_335, 2_380], 50: [2_496, 2_278, 1_251]}  # as the rules' docstring says
 
 
-@pytest.mark.parametrize("part", [0.1, 0.5, 0.96])
+@pytest.mark.parametrize("part", [0.1, 0.4])
 def test_a_real_clip_cut_short(data_root, tmp_path, part):
     name = "person23_running_d3"
     for file in ("00sequences.txt", f"{name}_uncomp.avi"):
