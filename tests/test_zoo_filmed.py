@@ -162,6 +162,9 @@ def test_the_published_size_takes_its_place_in_the_table(root: Path, tmp_path: P
         assert len(table.columns) == 2 + first + 2 * (layout == "kth") + 1
         cells = list(table.columns[2].cells)
         assert cells[-1] == f"{scores[0].average['psnr']:.2f}"
+        assert "measured in another way" in str(table.caption)
+    alike = [zoo.evaluate(model, test, 20, convention="predrnn-pp", metrics=["psnr"], count=1)]
+    assert "measured in another way" not in str(zoo.evaluation.compare(alike, "kth-predrnn-pp").caption)
 
 
 BAD = [
