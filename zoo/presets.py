@@ -124,8 +124,8 @@ def _short(model: str, options: dict[str, Any], dataset: str, scale: _Scale, val
 
 
 def _of_predrnn(model: str) -> bool:
-    """Whether the model is from the papers on PredRNN and PredRNN++."""
-    return find_model(model).paper.startswith("PredRNN")
+    """Whether the PredRNN++ paper says how the model is trained."""
+    return find_model(model).setting == "predrnn-pp"
 
 
 def _known(model: str, **options: Any) -> dict[str, Any]:

@@ -2,30 +2,41 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from zoo.errors import ZooError, nearest
 from zoo.rollout import VideoModel
 
+Setting = Literal["conv-tt-lstm", "predrnn-pp"]
+
 
 class Entry(NamedTuple):
-    """A registered model: the function that makes it, where it was published, and one line on it."""
+    """A registered model: what makes it, where it was published, whose training settings it has, one line on it."""
 
     make: Callable[..., VideoModel]
     paper: str
+    setting: Setting
     summary: str
 
 
 _MODELS: dict[str, Entry] = {}
 
 
-def register(name: str, paper: str) -> Callable[[Callable[..., VideoModel]], Callable[..., VideoModel]]:
-    """Decorator: make a function or class known to `create_model` by `name`; its keywords are the model's options."""
+def register(
+    name: str, paper: str, setting: Setting = "conv-tt-lstm"
+) -> Callable[[Callable[..., VideoModel]], Callable[..., VideoModel]]:
+    """Decorator: make a function or class known to `create_model` by `name`; its keywords are the model's options.
+
+    Args:
+        name: to create it by.
+        paper: where it was published.
+        setting: the paper by whose settings the presets train it.
+    """
 
     def add(make: Callable[..., VideoModel]) -> Callable[..., VideoModel]:
         if name in _MODELS:
             raise ZooError(f"a model {name!r} is registered already; choose another name")
-        _MODELS[name] = Entry(make, paper, (inspect.getdoc(make) or "").partition("\n")[0])
+        _MODELS[name] = Entry(make, paper, setting, (inspect.getdoc(make) or "").partition("\n")[0])
         return make
 
     return add

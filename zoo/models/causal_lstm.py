@@ -10,7 +10,7 @@ from zoo.registry import register
 PAPER = "PredRNN++ (Wang et al., 2018), Table 1"
 
 
-@register("causal-lstm", PAPER)
+@register("causal-lstm", PAPER, setting="predrnn-pp")
 def causal_lstm(
     hidden: Sequence[int] = (128, 64, 64, 64),
     kernel: int = 5,
@@ -34,7 +34,7 @@ def causal_lstm(
     return Zigzag(CausalLSTMCell, hidden, kernel, find_form(form, deviations), channels, patch, sigmoid)
 
 
-@register("causal-lstm-s2t", PAPER)
+@register("causal-lstm-s2t", PAPER, setting="predrnn-pp")
 def causal_lstm_s2t(
     hidden: Sequence[int] = (128, 64, 64, 64),
     kernel: int = 5,

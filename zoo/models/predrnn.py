@@ -9,7 +9,7 @@ from zoo.models.zigzag import Slot, Zigzag
 from zoo.registry import register
 
 
-@register("predrnn", paper="PredRNN (Wang et al., 2017)")
+@register("predrnn", paper="PredRNN (Wang et al., 2017)", setting="predrnn-pp")
 def predrnn(
     hidden: Sequence[int] = (128, 64, 64, 64),
     kernel: int = 5,
@@ -36,7 +36,7 @@ def predrnn(
     return Zigzag(STLSTMCell, hidden, kernel, _form(form, deviations), channels, patch, sigmoid)
 
 
-@register("predrnn-ghu", paper="PredRNN++ (Wang et al., 2018), Table 1")
+@register("predrnn-ghu", paper="PredRNN++ (Wang et al., 2018), Table 1", setting="predrnn-pp")
 def predrnn_ghu(
     highway: Slot = "bottom",
     hidden: Sequence[int] = (128, 64, 64, 64),

@@ -8,7 +8,7 @@ from zoo.models.zigzag import Slot, Zigzag
 from zoo.registry import register
 
 
-@register("predrnn-pp", paper="PredRNN++ (Wang et al., 2018)")
+@register("predrnn-pp", paper="PredRNN++ (Wang et al., 2018)", setting="predrnn-pp")
 def predrnn_pp(
     highway: Slot = "bottom",
     hidden: Sequence[int] = (128, 64, 64, 64),
