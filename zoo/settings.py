@@ -137,6 +137,8 @@ class Training:
         early_stop: validations without improvement after which training ends; 0 for never.
         max_time: minutes after which training stops, resumable; 0 for no limit.
         precision: Lightning's, such as "32-true", "bf16-mixed", "64-true".
+        compile: compile each cell's step (`torch.compile`): faster steps after a slow first one.
+        recompute: see `VideoModel.recompute`: less memory, more time.
         accelerator: Lightning's: "auto", "cpu", "gpu".
         devices: processes on each node.
         nodes: machines.
@@ -156,6 +158,8 @@ class Training:
     early_stop: int = 0
     max_time: float = 0.0
     precision: str = "32-true"
+    compile: bool = False
+    recompute: bool = False
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: int = 1
     nodes: int = 1

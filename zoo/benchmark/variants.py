@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from zoo.benchmark.trial import JOBS, Trial
 from zoo.errors import ZooError, nearest
+from zoo.training.compiled import compile_cells, compiling
 
 Switch = Callable[[Trial], None]
 DEVICES = ("cpu", "cuda")
@@ -99,22 +100,20 @@ def unfused_adam(trial: Trial) -> None:
 
 
 def compiled(trial: Trial) -> None:
-    """`torch.compile` on one step of each cell, rather than on the unrolled loop."""
-    import torch._dynamo.config as dynamo
-
-    cells: list[Any] = [module for module in trial.model.modules() if callable(getattr(module, "step", None))]
-    if not cells:
-        raise ZooError("no cell of this model has a step to compile")
-    for cell in cells:
-        cell.step = torch.compile(cell.step, dynamic=False)
+    """`torch.compile` on one step of each cell, as `training.compile` does."""
+    compile_cells(trial.model)
     step = trial.step
 
     def run() -> list[Tensor]:
-        # layers differ in shape; past its limit dynamo would go on eagerly, and say nothing
-        with dynamo.patch(recompile_limit=64, fail_on_recompile_limit_hit=True):
+        with compiling():
             return step()
 
     trial.step = run
+
+
+def recomputed(trial: Trial) -> None:
+    """Keep only the state between frames for the backward pass, as `training.recompute` does."""
+    trial.model.recompute = True
 
 
 def graph(trial: Trial) -> None:
@@ -195,6 +194,7 @@ VARIANTS = {
         Variant("fused-adam", (fused_adam,), jobs=("training",), devices=("cpu",)),
         Variant("unfused-adam", (unfused_adam,), jobs=("training",), devices=("cuda",)),
         Variant("compiled", execution=(compiled,)),
+        Variant("recomputed", (recomputed,), jobs=("training",)),
         Variant("bf16", (bf16,), exact=False),
         Variant("bf16-compiled", (bf16,), (compiled,), exact=False),
         Variant("tf32", (tf32,), exact=False, devices=("cuda",)),

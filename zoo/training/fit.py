@@ -5,6 +5,7 @@ import logging
 import time
 import warnings
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from zoo.errors import ZooError
 from zoo.settings import Recipe, Training
 from zoo.training.check import check_frames, check_recipe
 from zoo.training.checkpoint import load_checkpoint
+from zoo.training.compiled import compile_cells, compiling
 from zoo.training.interrupt import Interrupt
 from zoo.training.module import VideoTraining
 from zoo.training.progress import Reporter
@@ -54,8 +56,11 @@ def fit(
     check_frames(recipe, model)  # before data are made ready, which may take long
     recipe = replace(recipe, data=pin_data(recipe.data, root))
     train, val = make_dataset(recipe.data, "train", root), make_dataset(recipe.data, "val", root)
+    model.recompute = recipe.training.recompute
     module = VideoTraining(recipe, model, train, val)
-    with quiet_lightning(), repeatable_convolutions():
+    if recipe.training.compile:
+        compile_cells(model)
+    with quiet_lightning(), repeatable_convolutions(), compiling() if recipe.training.compile else nullcontext():
         trainer = make_trainer(recipe.training)
         if trainer.is_global_zero:
             check_folder(recipe, folder, resume)
