@@ -14,7 +14,7 @@ from zoo.registry import create_model, model_names, register
 from zoo.rollout import VideoModel
 
 if TYPE_CHECKING:
-    from zoo.data import MovingMNIST
+    from zoo.data import KTH, MovingMNIST, Videos
     from zoo.evaluation.evaluate import evaluate
     from zoo.evaluation.pictures import predict
     from zoo.presets import recipe
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 # what imports Lightning and the like is loaded when it is first used
 _LATER = {
+    "KTH": "zoo.data",
     "MovingMNIST": "zoo.data",
+    "Videos": "zoo.data",
     "evaluate": "zoo.evaluation",
     "predict": "zoo.evaluation",
     "recipe": "zoo.presets",
@@ -32,8 +34,10 @@ _LATER = {
 }
 
 __all__ = [
+    "KTH",
     "MovingMNIST",
     "VideoModel",
+    "Videos",
     "ZooError",
     "create_model",
     "evaluate",
