@@ -73,6 +73,16 @@ def test_gradients_of_the_states_of_two_memories_and_a_highway(clips: MovingMNIS
     assert all(values[0] > 0 for values in found.values())
 
 
+@pytest.mark.parametrize("name", [name for name in zoo.model_names() if not name.startswith(("test-", "benchmark-"))])
+def test_every_model_has_gradients_of_all_its_state(clips: MovingMNIST, name: str) -> None:
+    layers = {"layers": [1, 1]} if zoo.registry.find_model(name).setting == "conv-tt-lstm" else {}
+    model = zoo.create_model(name, hidden=[2, 2], kernel=3, patch=4, **layers)
+    found = gradient_norms({"m": model}, clips, 2, observed=2, count=1).values
+    assert (found["observed frames"]["m"] > 0).all()
+    used = [line for line, values in found["m: states"].items() if values.any()]
+    assert len(used) >= 2
+
+
 def test_batches_do_not_matter(clips: MovingMNIST) -> None:
     torch.manual_seed(0)
     model = zoo.create_model("conv-tt-lstm-sw", **TINY)

@@ -25,7 +25,7 @@ def test_every_set_of_weights_has_a_card_and_is_small() -> None:
     names = [path.stem for path in weights]
     assert {f"{name}.moving-mnist-small" for name in ("conv-lstm", "conv-tt-lstm-sw")} <= set(names)
     assert {f"{name}.moving-mnist-brief" for name in FAMILY} <= set(names)
-    assert {f"{name}.kth-brief" for name in FILMED} <= set(names)
+    assert {f"{name}.kth-small" for name in FILMED} <= set(names)
     assert all(path.stat().st_size <= 5_000_000 for path in weights)
 
 
@@ -42,9 +42,9 @@ def test_the_cards_numbers_on_embedded_digits(card: Path, tmp_path: Path) -> Non
 def test_the_cards_numbers_on_kth(tmp_path: Path, data_root: Path) -> None:
     prepare_kth(tmp_path, data_root / "kth", progress=False)
     for name in FILMED:
-        row = re.search(r"\| 10→20 \| (\d+) \|(.*)\|\n", (FOLDER / f"{name}.kth-brief.md").read_text())
+        row = re.search(r"\| 10→20 \| (\d+) \|(.*)\|\n", (FOLDER / f"{name}.kth-small.md").read_text())
         assert row is not None
-        model, recipe = load_pretrained(name, "kth-brief")
+        model, recipe = load_pretrained(name, "kth-small")
         test = zoo.KTH("test", root=tmp_path, rule=recipe.data.rule, length=30)
         if len(test) != int(row[1]):
             pytest.skip(f"{len(test)} test windows in {data_root}; the card's numbers are of {row[1]}")

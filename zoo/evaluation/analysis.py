@@ -141,7 +141,7 @@ def _norms(model: VideoModel, clips: Tensor, observed: int) -> dict[str, NDArray
     for t in range(len(frames) - 1):
         made, state = model.predict((seen[t] if t < observed else made[-1])[None], state)
         if t < observed:
-            leaves = pytree.tree_flatten_with_path(state)[0]
+            leaves = [leaf for leaf in pytree.tree_flatten_with_path(state)[0] if isinstance(leaf[1], Tensor)]
             watched.append([(_FRAMES, seen[t]), *((pytree.keystr(path).lstrip("."), leaf) for path, leaf in leaves)])
     error = (made[-1] - frames[-1]).square().sum()
     flat = [(name, t, tensor) for t, each in enumerate(watched) for name, tensor in each]
