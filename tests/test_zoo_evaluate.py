@@ -460,6 +460,15 @@ def test_curves_draw_every_model_at_every_frame():
     assert len(curves(scores, ["ssim"]).axes) == 1
 
 
+def test_a_baseline_far_off_does_not_squeeze_the_models():
+    ours = score("ours")
+    near, far = ({"mse": np.full(3, times * ours.per_frame["mse"].max())} for times in (3.9, 4.1))
+    panel = curves([replace(ours, baselines={"near": near, "far": far})], ["mse"]).axes[0]
+    assert np.isfinite(panel.lines[0].get_ydata()).all()
+    assert np.isnan(panel.lines[1].get_ydata()).all()
+    assert [text.get_text().partition(":")[0] for text in panel.texts] == ["far"]
+
+
 def test_curves_are_written_whole_or_not_at_all(tmp_path):
     figure = curves([score()])
     save_figure(figure, tmp_path / "curves.png")

@@ -54,21 +54,25 @@ class Series:
 
     def figure(self) -> "Figure":
         """A panel for each group of lines."""
+        from matplotlib import colormaps
         from matplotlib.figure import Figure
 
-        columns = min(3, len(self.values))
+        columns = min(2, len(self.values))
         rows = math.ceil(len(self.values) / columns)
-        figure = Figure(figsize=(4.5 * columns, 3.4 * rows + 0.4), layout="constrained")
+        figure = Figure(figsize=(7 * columns, 3.4 * rows + 0.4), layout="constrained")
         panels = list(figure.subplots(rows, columns, squeeze=False).flat)
         for spare in panels[len(self.values) :]:
             spare.set_axis_off()
         for axes, (panel, lines) in zip(panels, self.values.items(), strict=False):
+            if len(lines) > 10:  # more than there are colours in the usual cycle
+                axes.set_prop_cycle(color=colormaps["turbo"](np.linspace(0, 1, len(lines))))
             for line, values in lines.items():
                 axes.plot(range(1, len(values) + 1), values, marker=".", label=line)
             axes.set(title=panel, xlabel="frame", ylabel=self.unit, ylim=(0, None))
             axes.xaxis.get_major_locator().set_params(integer=True)
             axes.grid(alpha=0.3)
-            axes.legend(fontsize="small", frameon=False)
+            place = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
+            axes.legend(fontsize="x-small", frameon=False, ncols=math.ceil(len(lines) / 16), **place)
         figure.supxlabel(self.note, fontsize=7, color="0.4", x=0.01, ha="left")
         return figure
 

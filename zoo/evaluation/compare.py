@@ -69,8 +69,13 @@ def compare(scores: Sequence[Scores], layout: str | None = None) -> "Table":
     return table
 
 
+_FAR = 4  # times the models' largest value
+
+
 def curves(scores: Sequence[Scores], metrics: Sequence[str] | None = None) -> "Figure":
     """Values at each predicted frame, a panel for each metric, as in Figure 2 of the Conv-TT-LSTM paper.
+
+    A baseline that is so far off that the models' lines would fall into one is told in words.
 
     Args:
         scores: measured by one convention; horizons may differ. The baselines are those of the longest one.
@@ -98,11 +103,16 @@ def curves(scores: Sequence[Scores], metrics: Sequence[str] | None = None) -> "F
         spare.set_axis_off()
     for axes, key in zip(panels, keys, strict=False):
         measure = convention[key]
+        reach = _FAR * max(float(abs(one.per_frame[key]).max()) for one in scores if key in one.per_frame)
         for name, per_frame in lines:
             if key in per_frame:
                 dull = {"color": "0.5", "linestyle": baselines[name]} if name in baselines else {"marker": "."}
-                steps = range(1, len(per_frame[key]) + 1)
-                axes.plot(steps, per_frame[key] * measure.scale, label=name, **dull)
+                values = per_frame[key] * measure.scale
+                far = name in baselines and abs(per_frame[key]).max() > reach
+                axes.plot(range(1, len(values) + 1), values * math.nan if far else values, label=name, **dull)
+                if far:
+                    told = f"{name}: about {values.mean():.3g}"
+                    axes.text(0.98, 0.02, told, transform=axes.transAxes, fontsize=7, color="0.4", ha="right")
         axes.set(title=measure.heading.replace("\n", " "), xlabel="predicted frame")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
