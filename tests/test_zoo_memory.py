@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from zoo.data.decode import METHOD
 from zoo.data.kth import KTH
 from zoo.data.store import MANIFEST
 
@@ -48,7 +49,7 @@ def sparse_store(root: Path) -> int:
         path = folder / f"{name}.npy"
         np.lib.format.open_memmap(path, "w+", np.uint8, (FRAMES, 1, 128, 128))
         clips[name] = {"frames": FRAMES, "bytes": path.stat().st_size, "ranges": [[1, FRAMES]]}
-    manifest = {"version": 1, "shape": [1, 128, 128], "clips": clips, "skipped": {}}
+    manifest = {"version": 1, "method": METHOD, "shape": [1, 128, 128], "clips": clips, "skipped": {}}
     (folder / MANIFEST).write_text(json.dumps(manifest))
     return sum(clip["bytes"] for clip in clips.values())
 

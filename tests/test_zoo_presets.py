@@ -58,7 +58,7 @@ def test_paper_on_kth(model: str, kernel: int) -> None:
         10,
         20,
         10_000,
-        False,
+        True,
         "conv-tt-lstm",
     )
     assert (recipe.sampling.rule, recipe.sampling.patience, recipe.sampling.rate) == ("plateau", 20, 4e-3)

@@ -38,7 +38,7 @@ def _predrnn_kth(model: str, options: dict[str, Any]) -> Recipe:
     and on. It trains on all of persons 1–16, without validation: here `Data.validation` are kept out of them.
     """
     made = _predrnn_paper(model, _known(model, sigmoid=True) | options)
-    data = Data(name="kth", canvas=128, rule="mcnet")
+    data = Data(name="kth", canvas=128, rule="mcnet", endless=True)
     return replace(made, data=data, training=replace(made.training, steps=200_000))
 
 
@@ -56,7 +56,7 @@ def _conv_tt_lstm_kth(model: str, options: dict[str, Any]) -> Recipe:
     when rates fall and which weights are best, and are not trained on.
     """
     made = _conv_tt_lstm_paper(model, _known(model, sigmoid=True) | options)
-    data = Data(name="kth", canvas=128, rule="conv-tt-lstm")
+    data = Data(name="kth", canvas=128, rule="conv-tt-lstm", endless=True)
     return replace(made, data=data, sampling=replace(made.sampling, rate=4e-3))
 
 

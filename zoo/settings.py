@@ -28,6 +28,7 @@ class Data:
         length: frames of a training clip, observed ones included.
         clips: training clips in an epoch.
         endless: fresh clips for ever instead of the same ones in every epoch.
+        seed: of the training clips that are drawn.
         digits: of Moving-MNIST: moving digits in a clip.
         source: of Moving-MNIST: which handwritten digits; "auto" takes MNIST where the data root has it, else the
             embedded ones.
@@ -46,6 +47,7 @@ class Data:
     length: int = 20
     clips: int = 10_000
     endless: bool = False
+    seed: int = 0
     digits: int = 2
     source: Literal["auto", "mnist", "embedded"] = "auto"
     rule: Rule = "predrnn"

@@ -76,6 +76,7 @@ def _moving_mnist(data: Data, split: Split, root: str | Path | None, length: int
         count=data.clips if train else None,
         endless=data.endless and train,
         source=data.source,
+        seed=data.seed if train else 0,
     )
 
 
@@ -86,6 +87,7 @@ def _kth(data: Data, split: Split, root: str | Path | None, length: int) -> Clip
         length=length,
         count=data.clips,
         endless=data.endless,
+        seed=data.seed,
         size=data.canvas,
         rule=data.rule,
         validation=data.validation,
@@ -103,6 +105,7 @@ def _videos(data: Data, split: Split, root: str | Path | None, length: int) -> C
         length=length,
         count=data.clips,
         endless=data.endless,
+        seed=data.seed,
     )
 
 

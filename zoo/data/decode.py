@@ -1,7 +1,7 @@
 """Frames of videos."""
 
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 METHOD = "8-bit, Rec. 601 luma if grey; bilinear with antialiasing (torch.nn.functional.interpolate), rounded"
-_CHUNK = 32  # frames decoded and resized at a time
+_FRAMES, _PIXELS = 32, 1 << 21  # decoded and resized at a time, at most
+_LATE = 0.5  # seconds that sound may go on after the pictures
 
 
 class BadVideo(Exception):
@@ -25,7 +26,7 @@ def decode(file: IO[bytes], size: tuple[int, int] | None, grey: bool) -> Iterato
         grey: one channel, else three.
 
     Raises:
-        BadVideo: not a video, damaged, without frames, or with fewer than its header tells.
+        BadVideo: not a video, damaged, without frames, or cut short by its own account (MPEG streams give none).
     """
     import av
 
@@ -35,23 +36,40 @@ def decode(file: IO[bytes], size: tuple[int, int] | None, grey: bool) -> Iterato
                 raise BadVideo("has no video stream, so no frames")
             stream = container.streams.video[0]
             frames: list[NDArray[np.uint8]] = []
-            count = 0
+            count, end = 0, 0.0
             for frame in container.decode(stream):
                 if frame.is_corrupt:
                     raise BadVideo(f"is damaged in frame {count + 1}")
-                frames.append(np.asarray(frame.to_ndarray(format="gray" if grey else "rgb24"), np.uint8))
-                count += 1
-                if len(frames) == _CHUNK:
+                image = np.asarray(frame.to_ndarray(format="gray" if grey else "rgb24"), np.uint8)
+                full = len(frames) == _FRAMES or sum(each.size for each in frames) >= _PIXELS
+                if frames and (full or image.shape != frames[0].shape):
                     yield _resized(np.stack(frames), size)
                     frames = []
+                frames.append(image)
+                count, end = count + 1, max(end, frame.time or 0.0)
             if frames:
                 yield _resized(np.stack(frames), size)
             if not count:
                 raise BadVideo("has no frames")
             if count < stream.frames:
                 raise BadVideo(f"is cut short: {count} of {stream.frames} frames")
+            whole = _told_length(container, stream)
+            if not stream.frames and end < whole - 1.5 / float(stream.average_rate or 1):
+                raise BadVideo(f"is cut short: it ends at {end:.1f} of {whole:.1f} seconds")
     except (av.FFmpegError, OSError) as error:  # the second: an empty file
         raise BadVideo(f"cannot be read as a video ({error.strerror})") from None
+
+
+def _told_length(container: Any, stream: Any) -> float:
+    """Seconds that the pictures last, by the file's own account."""
+    import av
+
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    if tag := stream.metadata.get("DURATION"):  # Matroska's, such as 00:00:02.400000000
+        hours, minutes, seconds = tag.split(":")
+        return 3600 * float(hours) + 60 * float(minutes) + float(seconds)
+    return (container.duration or 0) / av.time_base - _LATE
 
 
 def _resized(frames: NDArray[np.uint8], size: tuple[int, int] | None) -> NDArray[np.uint8]:

@@ -89,8 +89,8 @@ def download_kth(root: str | Path | None = None, mirror: str | None = None, prog
         raise _forbidden(folder, error) from error
     with _bar(progress) as bar:
         for name in (SEQUENCES, *ARCHIVES):
-            if not (folder / name).is_file():
-                right = zipfile.is_zipfile if name in ARCHIVES else _has_ranges
+            right = zipfile.is_zipfile if name in ARCHIVES else _has_ranges
+            if not ((folder / name).is_file() and right(folder / name)):
                 report = partial(bar.advance, bar.add_task(name, total=None))
                 _download(f"{mirror}/{name}", folder / name, None, right, report, "ZOO_KTH_MIRROR")
     return folder

@@ -101,7 +101,7 @@ def prepare_kth(
 ) -> Store:
     """Decode the clips into `<data root>/kth/store-HxW`: grey, resized (bilinear with antialiasing), a byte a pixel.
 
-    Clips that cannot be used, and those that are not there, are listed in the store's `skipped`.
+    Clips that cannot be used are listed in the store's `skipped`; `check_kth` tells which are not there.
 
     Args:
         root: the data root, see `zoo.data.data_root`.
@@ -119,15 +119,21 @@ def prepare_kth(
 
 def check_kth(root: str | Path | None = None, source: str | Path | None = None, progress: bool = True) -> list[str]:
     """What is wrong with the original files, a line each: missing, cut short, unreadable, or with other frame counts
-    than `00sequences.txt` tells.
+    than `00sequences.txt` tells; and which bytes of prepared stores have changed since.
 
     Raises:
         ZooError: see `prepare_kth`.
     """
     folder = _source_folder(root, source)
     ranges = read_sequences(folder / SEQUENCES)
-    sources = {clip.name: clip for clip in find_clips(folder)}
-    found = []
+    found, whole = [], []
+    for archive in [folder / name for name in ARCHIVES if (folder / name).is_file()]:
+        try:
+            members(archive)
+            whole.append(archive)
+        except ZooError as error:
+            found.append(str(error))
+    sources = {clip.name: clip for clip in find_clips(folder, whole)}
     for name, expected in ranges.items():
         if expected and name not in sources:
             found.append(f"{name}: missing")
@@ -136,6 +142,11 @@ def check_kth(root: str | Path | None = None, source: str | Path | None = None, 
     for clip, fault in in_parallel(list(sources.values()), _fault, "checking", progress):
         if fault:
             found.append(f"{clip.name}: {fault}")
+    for place in (data_root(root) / "kth").glob("store-*"):
+        try:
+            found += [f"{place}: {name} is not what was written; remove its files" for name in Store(place).verify()]
+        except ZooError as error:
+            found.append(str(error))
     return sorted(found)
 
 
@@ -149,8 +160,12 @@ def _fault(clip: Source) -> str:
     return ""
 
 
-def find_clips(folder: Path) -> list[Source]:
+def find_clips(folder: Path, archives: Sequence[Path] | None = None) -> list[Source]:
     """The clips in a folder's AVI files and archives, by name; a file goes before an archive.
+
+    Args:
+        folder: with the files at any depth, and `00sequences.txt`.
+        archives: to look into; by default all that are there.
 
     Raises:
         ZooError: none, an archive that is damaged or unsafe, or one clip in two files.
@@ -158,7 +173,9 @@ def find_clips(folder: Path) -> list[Source]:
     ranges = read_sequences(folder / SEQUENCES)
     found: dict[str, Source] = {}
     places = [(path, "") for path in sorted(folder.rglob(f"*{_SUFFIX}"))]
-    places += [(path, member) for name in ARCHIVES if (path := folder / name).is_file() for member in members(path)]
+    if archives is None:
+        archives = [path for name in ARCHIVES if (path := folder / name).is_file()]
+    places += [(path, member) for path in archives for member in members(path)]
     for path, member in places:
         name = PurePosixPath(member or path.name).name.removesuffix(_SUFFIX)
         if parse_name(name) is None:
@@ -184,7 +201,7 @@ def members(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             infos = archive.infolist()
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, zipfile.BadZipFile, UnicodeDecodeError) as error:
         raise ZooError(f"{path} cannot be read as a zip archive ({error}); fetch it again") from None
     for info in infos:
         parts = PurePosixPath(info.filename.replace("\\", "/"))
@@ -276,7 +293,11 @@ def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
 
 def _source_folder(root: str | Path | None, source: str | Path | None) -> Path:
     folder = data_root(root) / "kth" if source is None else Path(source).expanduser()
-    if not (folder / SEQUENCES).is_file():
+    try:
+        there = (folder / SEQUENCES).is_file()
+    except OSError:  # a folder that may not be entered
+        there = False
+    if not there:
         raise ZooError(
             f"{folder} has no {SEQUENCES} of KTH; fetch it with zoo data kth --download, or name its --source"
         )

@@ -7,6 +7,7 @@ made from, and a manifest. The manifest is written last: without it, nothing ope
 import hashlib
 import io
 import json
+import lzma
 import os
 import sys
 import zipfile
@@ -56,9 +57,20 @@ class Source:
             return io.BytesIO(archive.read(self.member))
 
     def stamp(self) -> str:
-        """Changes when the file does."""
-        stat = self.path.stat()
-        return f"{stat.st_size}-{stat.st_mtime_ns}"
+        """Changes when the content of the file does."""
+        stat = self._stat()
+        return f"{stat.st_size}-{stat.st_mtime_ns}" if stat else ""
+
+    def state(self) -> int:
+        """Changes when anything about the file does, such as who may read it."""
+        stat = self._stat()
+        return stat.st_ctime_ns if stat else 0
+
+    def _stat(self) -> os.stat_result | None:
+        try:
+            return self.path.stat()
+        except OSError:  # a link that leads nowhere
+            return None
 
 
 class Frames(NamedTuple):
@@ -81,25 +93,39 @@ class Store:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         manifest = _read_json(self.folder / MANIFEST)
-        if manifest.get("version") != _VERSION or not isinstance(manifest.get("clips"), dict):
+        if manifest.get("version") != _VERSION or manifest.get("method") != METHOD:
             raise ZooError(f"{self.folder} holds no finished store of frames; prepare it")
-        self.shape: tuple[int, int, int] = tuple(manifest["shape"])
-        self.clips: dict[str, dict[str, Any]] = manifest["clips"]
-        self.skipped: dict[str, str] = manifest["skipped"]
-        for name, clip in self.clips.items():
+        try:
+            self.shape: tuple[int, int, int] = tuple(manifest["shape"])
+            self.clips: dict[str, dict[str, Any]] = manifest["clips"]
+            self.skipped: dict[str, str] = manifest["skipped"]
+            sizes = {name: clip["bytes"] for name, clip in self.clips.items()}
+        except (KeyError, TypeError, AttributeError):
+            raise ZooError(f"{self.folder / MANIFEST} is damaged; remove it and prepare the store again") from None
+        for name, size in sizes.items():
             path = self._path(name)
-            if not path.is_file() or path.stat().st_size != clip["bytes"]:
+            if not path.is_file() or path.stat().st_size != size:
                 raise ZooError(f"{path} is missing or cut short; prepare the store again")
 
     def read(self, name: str, start: int, length: int) -> NDArray[np.uint8]:
         """Frames `(length, C, H, W)` from `start` on, copied. The file is mapped only for so long, so that pages of it
-        never count as memory of this process for more than a moment."""
-        mapped = np.load(self._path(name), mmap_mode="r", allow_pickle=False)
+        never count as memory of this process for more than a moment.
+
+        Raises:
+            ZooError: the file is no longer what it was.
+        """
+        path, frames = self._path(name), self.clips[name]["frames"]
+        try:
+            mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise ZooError(f"{path} cannot be read ({error}); remove it and prepare the store again") from None
+        if mapped.shape != (frames, *self.shape) or mapped.dtype != np.uint8:
+            raise ZooError(f"{path} has changed since the store was opened; open it again")
         return np.array(mapped[start : start + length])
 
     def digest(self) -> str:
         """Tells stores apart that were made of other files or in another way, wherever they lie."""
-        local = ("source", "stamp", "bytes", "sha256")
+        local = ("source", "stamp", "bytes", "sha256", "method")
         clips = {name: {k: v for k, v in clip.items() if k not in local} for name, clip in self.clips.items()}
         return hashlib.sha256(json.dumps([METHOD, self.shape, clips], sort_keys=True).encode()).hexdigest()[:16]
 
@@ -142,6 +168,8 @@ def _finished(folder: Path, sources: Sequence[Source], shape: tuple[int, int, in
 
 
 def _finish(folder: Path, sources: Sequence[Source], shape: tuple[int, int, int], progress: bool) -> None:
+    for left in folder.rglob(".*.tmp"):  # by a kill
+        left.unlink()
     made = {source.name: _noted(folder, source, shape) for source in sources}
     if missing := [source for source in sources if not made[source.name]]:
         (folder / MANIFEST).unlink(missing_ok=True)
@@ -233,8 +261,8 @@ def _store(folder: Path, source: Source, shape: tuple[int, int, int]) -> dict[st
         clip = {"frames": count, "source_sha256": found.source_sha256, "sha256": digest.hexdigest(), "bytes": size}
     except BadVideo as error:
         target.unlink(missing_ok=True)
-        clip = {"skipped": str(error)}
-    made = {"source": _describe(source), "stamp": source.stamp(), "shape": list(shape), **clip, **source.notes}
+        clip = {"skipped": str(error), "state": source.state()}
+    made = {**_origin(source, shape), **clip}
     _write_json(folder / f"{source.name}.json", made)
     return made
 
@@ -242,11 +270,17 @@ def _store(folder: Path, source: Source, shape: tuple[int, int, int]) -> dict[st
 def _noted(folder: Path, source: Source, shape: tuple[int, int, int]) -> dict[str, Any]:
     """What an earlier call made of the same video; nothing if it did not, or the video has changed since."""
     made, path = _read_json(folder / f"{source.name}.json"), folder / f"{source.name}.npy"
-    same = {"source": _describe(source), "stamp": source.stamp(), "shape": list(shape), **source.notes}
-    if any(made.get(key) != value for key, value in same.items()):
+    if any(made.get(key) != value for key, value in _origin(source, shape).items()):
         return {}
-    whole = "skipped" in made or (path.is_file() and path.stat().st_size == made.get("bytes"))
-    return made if whole else {}
+    if "skipped" in made:
+        return made if made.get("state") == source.state() else {}
+    return made if path.is_file() and path.stat().st_size == made.get("bytes") else {}
+
+
+def _origin(source: Source, shape: tuple[int, int, int]) -> dict[str, Any]:
+    """What a clip was made of, and how."""
+    where = f"{source.path.name}/{source.member}" if source.member else source.path.name
+    return {"source": where, "stamp": source.stamp(), "shape": list(shape), "method": METHOD, **source.notes}
 
 
 def _decode(source: Source, size: tuple[int, int] | None, grey: bool) -> Iterator[NDArray[np.uint8]]:
@@ -256,12 +290,13 @@ def _decode(source: Source, size: tuple[int, int] | None, grey: bool) -> Iterato
         BadVideo: it cannot be used.
     """
     try:
-        with source.open() as file:
-            yield from decode(file, size, grey)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # the last: encrypted
+        file = source.open()
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError) as error:  # the last: encrypted
         raise BadVideo(f"is damaged in its archive ({error})") from None
-    except PermissionError as error:
+    except OSError as error:
         raise BadVideo(f"cannot be read ({error.strerror})") from None
+    with file:
+        yield from decode(file, size, grey)
 
 
 def _judged(source: Source, count: int) -> Frames:
@@ -276,10 +311,6 @@ def _make(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ZooError(f"cannot make {folder} ({error.strerror}); name another folder") from None
-
-
-def _describe(source: Source) -> str:
-    return f"{source.path.name}/{source.member}" if source.member else source.path.name
 
 
 def _write_header(file: IO[bytes], shape: tuple[int, ...]) -> None:

@@ -123,4 +123,4 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
 
 
 def _mixed(window: Window) -> bytes:
-    return hashlib.sha256(f"{window.name} {window.start}".encode()).digest()
+    return hashlib.sha256(f"{window.name} {window.start}".encode(errors="surrogateescape")).digest()

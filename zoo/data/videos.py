@@ -1,6 +1,7 @@
 """Any folder of videos as a data set."""
 
 import hashlib
+import os
 from bisect import bisect
 from collections.abc import Mapping
 from pathlib import Path
@@ -61,7 +62,7 @@ class Videos(StoredClips):
             raise ZooError(f"size = {size!r} and length = {length!r} must be at least 1")
         sources = find_videos(folder)
         # the store of one folder, whatever other folders with the same name there are
-        key = hashlib.sha256(str(Path(folder).expanduser().resolve()).encode()).hexdigest()[:12]
+        key = hashlib.sha256(os.fsencode(Path(folder).expanduser().resolve())).hexdigest()[:12]
         place = data_root(root) / "videos" / f"{Path(folder).name}-{key}-{height}x{width}-{'grey' if grey else 'rgb'}"
         store = build(place, sources, size=(height, width), grey=grey, progress=progress)
         self.names = split_files({name: clip["source_sha256"] for name, clip in store.clips.items()})[split]

@@ -39,7 +39,7 @@ def windows(ranges: Sequence[Range], action: str, length: int, observed: int, ru
         rule: see the module.
 
     Raises:
-        ZooError: no such rule.
+        ZooError: no such rule, or by "mcnet" no frame to predict.
 
     >>> windows([Range(1, 50), Range(51, 95)], "boxing", 30, 10, "predrnn")
     [5, 35, 65]
@@ -73,6 +73,8 @@ def _predrnn(ranges: Sequence[Range], fast: bool, length: int, horizon: int) -> 
 
 
 def _mcnet(ranges: Sequence[Range], fast: bool, length: int, horizon: int) -> list[int]:
+    if horizon < 1:
+        raise ZooError(f"windows by mcnet are as far apart as frames are predicted, and {horizon} is no distance")
     step = _FAST_STEP if fast else horizon
     return [start for each in ranges for start in range(each.first, each.last - length - 1, step)]
 
