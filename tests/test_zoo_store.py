@@ -260,6 +260,12 @@ def test_the_command_downloads_from_its_mirror(tmp_path):
         COMMANDS["data"].run(parse(words).data)
 
 
+@pytest.mark.parametrize("words", ["kth --mirror http://127.0.0.1:9", "mnist --check", "mnist --source there"])
+def test_options_that_would_mean_nothing(tmp_path, words):
+    with pytest.raises(ZooError, match="leave (it|them) out"):
+        COMMANDS["data"].run(parse(["data", *words.split(), "--root", str(tmp_path)]).data)
+
+
 # Settings that reach the data
 
 

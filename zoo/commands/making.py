@@ -54,6 +54,10 @@ def data_arguments(parser: ArgumentParser, given: Sequence[str]) -> None:
 
 def data(chosen: Namespace) -> None:
     """Prepare a data set, downloading it if asked to, and say what there is."""
+    if chosen.mirror and not chosen.download:
+        raise ZooError("--mirror says where to download from; add --download, or leave it out")
+    if chosen.name != "kth" and (chosen.source or chosen.check):
+        raise ZooError("--source and --check are options of kth; leave them out")
     {"mnist": _mnist, "kth": _kth}[chosen.name](chosen)
 
 
