@@ -262,7 +262,7 @@ def test_the_command_downloads_from_its_mirror(tmp_path):
 
 @pytest.mark.parametrize("words", ["kth --mirror http://127.0.0.1:9", "mnist --check", "mnist --source there"])
 def test_options_that_would_mean_nothing(tmp_path, words):
-    with pytest.raises(ZooError, match="leave (it|them) out"):
+    with pytest.raises(ZooError, match=r"leave (it|them) out"):
         COMMANDS["data"].run(parse(["data", *words.split(), "--root", str(tmp_path)]).data)
 
 
