@@ -68,6 +68,14 @@ def test_recomputed_frames_take_little_memory() -> None:
     assert peak_bytes(step, torch.device("cpu")) < 0.4 * plain
 
 
+def test_predicting_takes_no_more_memory_than_frame_by_frame() -> None:
+    model = zoo.create_model("conv-lstm", hidden=(16,), layers=(2,), kernel=3)
+    clips = torch.rand(2, 12, 1, 24, 24)
+    with torch.inference_mode():
+        few, many = (peak_bytes(lambda n=n: model(clips[:, :n], 1), torch.device("cpu")) for n in (2, 12))
+    assert many < few + 2 * clips.nbytes
+
+
 @pytest.fixture
 def no_code(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compile up to the graphs, without a compiler of code."""

@@ -64,7 +64,7 @@ class VideoModel(nn.Module, ABC):
             use_truth: whether a step reads the true frame or the model's own prediction (scheduled sampling), bool.
                 `(B, horizon - 1)` decides for the frames beyond x; `(B, T_in + horizon - 2)` for all but the first
                 one (reverse scheduled sampling). Keep it on the CPU: leading frames that all clips know are read
-                together, and finding them there waits for no device.
+                together in training, and finding them there waits for no device.
 
         Returns:
             `(B, T_in - 1 + horizon, C, H, W)`: the first T_in - 1 predict observed frames.
@@ -85,7 +85,8 @@ class VideoModel(nn.Module, ABC):
 
         state = self.initial_state(batch, (frames.shape[-2], frames.shape[-1]), x.device, x.dtype)
         predictions = []
-        for known in frames[:together].split(1 if self._recomputes() else together):
+        # together takes memory, which only a backward pass takes anyway
+        for known in frames[:together].split(together if torch.is_grad_enabled() and not self.recompute else 1):
             made, state = self.predict(known, state)
             predictions.append(made)
         for t in range(together, steps):
@@ -98,14 +99,11 @@ class VideoModel(nn.Module, ABC):
 
     def predict(self, frames: Tensor, state: State) -> tuple[Tensor, State]:
         """`read`, with the predictions squashed if the model does so: what a rollout feeds back."""
-        if self._recomputes():
+        if self.recompute and torch.is_grad_enabled():
             made, state = checkpoint(self.read, frames, state, use_reentrant=False, preserve_rng_state=False)
         else:
             made, state = self.read(frames, state)
         return (torch.sigmoid(made) if self.sigmoid else made), state
-
-    def _recomputes(self) -> bool:
-        return self.recompute and torch.is_grad_enabled()
 
     def check(self, x: Tensor, horizon: int, truth: Tensor | None = None, use_truth: Tensor | None = None) -> None:
         """Raise a ZooError unless `forward` can take these."""

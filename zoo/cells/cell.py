@@ -48,6 +48,9 @@ class Cell(nn.Module, ABC):
 
     def run(self, xs: Tensor, state: Any) -> tuple[Tensor, Any]:
         """All steps of `(T, B, inputs, H, W)` in order: every h, `(T, B, hidden, H, W)`, and the last state."""
+        if len(xs) == 1:  # nothing to take apart and to put together
+            h, state = self(xs.flatten(0, 1), state)
+            return h.unflatten(0, xs.shape[:2]), state
         hs = []
         for projected in self.project(xs.flatten(0, 1)).unflatten(0, xs.shape[:2]):
             h, state = self.step(projected, state)
