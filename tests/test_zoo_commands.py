@@ -8,24 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from zoo_runs import run_command
 
 import zoo
-from zoo.cli import main
 from zoo.commands.making import minutes
 from zoo.errors import ZooError
 
 TINY = ["--options.hidden=[2]", "--options.layers=[1]", "--options.kernel=3", "--options.patch=4"]
 QUICK = ["--data.digits=1", "--data.canvas=32", "--data.length=6", "--data.observed=3", "--training.steps=2"]
 QUICK += ["--training.batch=2", "--training.validate_every=2", "--training.validation_clips=2"]
-
-
-def run_command(*arguments: str | Path) -> int:
-    """The exit status of `zoo …`."""
-    try:
-        main([str(argument) for argument in arguments])
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 @pytest.fixture(scope="module")

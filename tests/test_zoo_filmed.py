@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from zoo_runs import last, rows, same
+from zoo_runs import last, rows, run_command, same
 from zoo_videos import make_kth, write_video
 
 import zoo
-from zoo.cli import main
 from zoo.data import prepare_kth
 from zoo.errors import ZooError
 from zoo.settings import Recipe
@@ -34,15 +33,6 @@ def words(part: str, settings: dict) -> list[str]:
 
 
 WORDS = [*words("options", TINY), *words("data", DATA), *words("training", QUICK)]
-
-
-def run_command(*arguments: str | Path) -> int:
-    """The exit status of `zoo …`."""
-    try:
-        main([str(argument) for argument in arguments])
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 @pytest.fixture(scope="module")

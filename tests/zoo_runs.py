@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zoo.cli import main
 from zoo.errors import ZooError
 from zoo.registry import register
 from zoo.rollout import VideoModel
@@ -68,6 +69,15 @@ RECIPE = Recipe(
 def with_training(**changes: Any) -> Recipe:
     """`RECIPE` with other training settings."""
     return replace(RECIPE, training=replace(RECIPE.training, **changes))
+
+
+def run_command(*arguments: str | Path) -> int:
+    """The exit status of `zoo …`."""
+    try:
+        main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
 
 
 CLIFF = replace(
