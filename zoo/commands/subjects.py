@@ -67,4 +67,4 @@ def show(table: Any) -> None:
     """Print a table; a pipe or a file gets it unbroken."""
     from rich.console import Console
 
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    Console(width=None if sys.stdout.isatty() else 320).print(table)

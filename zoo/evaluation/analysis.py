@@ -2,6 +2,7 @@
 
 import csv
 import math
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,12 +69,14 @@ class Series:
                 axes.set_prop_cycle(color=colormaps["turbo"](np.linspace(0, 1, len(lines))))
             for line, values in lines.items():
                 axes.plot(range(1, len(values) + 1), values, marker=".", label=line)
-            axes.set(title=panel, xlabel="frame", ylabel=self.unit, ylim=(0, None))
+            axes.set(title=panel, xlabel="frame", ylabel=self.unit)
+            axes.set_ylim(0, 1.05 * max(float(values.max()) for values in lines.values()) or 1)
             axes.xaxis.get_major_locator().set_params(integer=True)
             axes.grid(alpha=0.3)
             place = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
             axes.legend(fontsize="x-small", frameon=False, ncols=math.ceil(len(lines) / 16), **place)
-        figure.supxlabel(self.note, fontsize=7, color="0.4", x=0.01, ha="left")
+        note = textwrap.fill(self.note, int(figure.get_figwidth() * 17))
+        figure.supxlabel(note, fontsize=7, color="0.4", x=0.01, ha="left")
         return figure
 
 
