@@ -81,6 +81,26 @@ def test_frames_that_all_clips_know_are_read_together() -> None:
     assert model.calls == [4, 1, 1, 1]
 
 
+@pytest.mark.parametrize(
+    ("batch", "side", "patch", "calls"),
+    [(2, 32, 1, [4, 4, 2]), (2, 64, 2, [4, 4, 2]), (1, 16, 1, [10]), (2, 64, 1, [1] * 10), (3, 64, 1, [1] * 10)],
+)
+def test_no_more_are_read_together_than_stay_in_a_cache(batch: int, side: int, patch: int, calls: list[int]) -> None:
+    model = Sum(patch)
+    x = integers(batch, 10, 1, side, side)
+    assert torch.equal(model(x, 1), by_hand(x, 1, None, None))
+    assert model.calls == calls
+
+
+def test_without_a_backward_pass_frames_are_read_one_by_one() -> None:
+    model = Sum()
+    with torch.no_grad():
+        model(integers(2, 3, 1, 2, 2), 1)
+    model.recompute = True
+    model(integers(2, 3, 1, 2, 2), 1)
+    assert model.calls == [1] * 6
+
+
 @given(patch=st.integers(1, 4), rows=st.integers(1, 3), columns=st.integers(1, 3), channels=st.integers(1, 3))
 def test_patches_come_back(patch: int, rows: int, columns: int, channels: int) -> None:
     frames = integers(2, 3, channels, rows * patch, columns * patch)

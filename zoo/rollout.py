@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from zoo.errors import ZooError
 
 State = Any  # a NamedTuple, or a tuple, of tensors and such tuples
+TOGETHER = 2**13  # positions (B · T · H · W, patched) of known frames read at once: more leave a CPU's caches
 
 
 def patchify(frames: Tensor, patch: int) -> Tensor:
@@ -64,7 +65,7 @@ class VideoModel(nn.Module, ABC):
             use_truth: whether a step reads the true frame or the model's own prediction (scheduled sampling), bool.
                 `(B, horizon - 1)` decides for the frames beyond x; `(B, T_in + horizon - 2)` for all but the first
                 one (reverse scheduled sampling). Keep it on the CPU: leading frames that all clips know are read
-                together in training, and finding them there waits for no device.
+                together in training if they are small, and finding them there waits for no device.
 
         Returns:
             `(B, T_in - 1 + horizon, C, H, W)`: the first T_in - 1 predict observed frames.
@@ -85,8 +86,7 @@ class VideoModel(nn.Module, ABC):
 
         state = self.initial_state(batch, (frames.shape[-2], frames.shape[-1]), x.device, x.dtype)
         predictions = []
-        # together takes memory, which only a backward pass takes anyway
-        for known in frames[:together].split(together if torch.is_grad_enabled() and not self.recompute else 1):
+        for known in frames[:together].split(self.at_once(frames[0])):
             made, state = self.predict(known, state)
             predictions.append(made)
         for t in range(together, steps):
@@ -104,6 +104,12 @@ class VideoModel(nn.Module, ABC):
         else:
             made, state = self.read(frames, state)
         return (torch.sigmoid(made) if self.sigmoid else made), state
+
+    def at_once(self, frame: Tensor) -> int:
+        """How many known frames like `(B, c, h, w)` are read together."""
+        if self.recompute or not torch.is_grad_enabled():
+            return 1  # together takes memory, which only a backward pass takes anyway
+        return max(1, TOGETHER // (frame.shape[0] * frame.shape[2] * frame.shape[3]))
 
     def check(self, x: Tensor, horizon: int, truth: Tensor | None = None, use_truth: Tensor | None = None) -> None:
         """Raise a ZooError unless `forward` can take these."""
