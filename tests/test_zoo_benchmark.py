@@ -33,7 +33,7 @@ from zoo.benchmark.count import Count, Recorder, specs
 from zoo.benchmark.floor import _filled, isolated
 from zoo.benchmark.loading import measure_loading
 from zoo.benchmark.measure import difference
-from zoo.benchmark.variants import Graphed
+from zoo.benchmark.variants import Graphed, _sending
 from zoo.benchmark.watch import peak_bytes
 from zoo.cli import main
 from zoo.data import MovingMNIST
@@ -183,8 +183,43 @@ def test_every_way_to_run_gives_the_plain_numbers(model: str, job: str) -> None:
     assert all(tensor.abs().sum() > 0 for tensor in plain)
     assert difference(plain, expected) < 1e-10
     for variant in HAND:
-        if job in variant.jobs:
+        if job not in variant.jobs:
+            continue
+        if variant.name == "windows-apart" and "conv-tt-lstm" not in model:
+            with pytest.raises(ZooError, match="only Conv-TT-LSTM has windows"):
+                results(variant)
+        else:
             assert difference(results(variant), expected) < 1e-10, variant.name
+
+
+@pytest.mark.parametrize(("order", "steps"), [(1, 3), (2, 2), (2, 4), (3, 3)])
+@pytest.mark.parametrize("window", ["sw", "fw"])
+def test_windows_mapped_apart_are_those_mapped_at_once(window: str, order: int, steps: int) -> None:
+    recipe = tiny(f"conv-tt-lstm-{window}")
+    recipe = replace(recipe, options=recipe.options | {"order": order, "steps": steps})
+    at_once, apart = (make_trial(recipe, "training", clips(), CPU, 0.5, torch.float64) for _ in range(2))
+    VARIANTS["windows-apart"].changes[0](apart)
+    with Recorder() as few:
+        expected = at_once.run()
+    with Recorder() as many:
+        assert difference(apart.run(), expected) < 1e-10
+    assert sum(many.count.calls.values()) > sum(few.count.calls.values())
+
+
+def test_fused_adam_takes_the_same_steps() -> None:
+    trials = [make_trial(tiny("conv-lstm"), "training", clips(), CPU, 0.5, torch.float64) for _ in range(2)]
+    for name, trial in zip(("eager", "fused-adam"), trials, strict=True):
+        for switch in VARIANTS[name].changes:
+            switch(trial)
+        for group in trial.optimizer.param_groups:
+            group["lr"] = 0.01
+        assert bool(trial.optimizer.param_groups[0]["fused"]) == (name == "fused-adam")
+        for _ in range(4):
+            trial.run()
+    plain, fused = ([p.detach() for p in trial.model.parameters()] for trial in trials)
+    untouched = make_trial(tiny("conv-lstm"), "training", clips(), CPU, 0.5, torch.float64).model.parameters()
+    assert difference(fused, plain) < 1e-10
+    assert difference([p.detach() for p in untouched], plain) > 0.01
 
 
 def test_the_plain_loop_reads_one_frame_at_a_time_and_bf16_is_bf16() -> None:
@@ -204,9 +239,10 @@ def test_the_plain_loop_reads_one_frame_at_a_time_and_bf16_is_bf16() -> None:
             trial.run()
         return lengths, recorder.count
 
-    plain, eager, bf16, contiguous = (seen(name) for name in ("plain", "eager", "bf16", "contiguous"))
+    names = ("plain", "eager", "bf16", "contiguous", "all-together")
+    plain, eager, bf16, contiguous, together = map(seen, names)
     assert plain[0] == [1] * 5
-    assert eager[0] == [3, 1, 1]
+    assert eager[0] == together[0] == [3, 1, 1]
     assert plain[1].macs == eager[1].macs == bf16[1].macs
     assert plain[1].prevailing(lambda call: call.precision) == "fp32"
     assert bf16[1].prevailing(lambda call: call.precision) == "bf16"
@@ -224,11 +260,39 @@ def test_steps_repeat_and_the_sampling_ratio_is_held() -> None:
 
 
 def test_cells_are_compiled_by_their_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    graphs = graphs_compiled(monkeypatch)
     found = run(["eager", "compiled"], "inference")
+    assert graphs
     assert found["compiled"].seconds
     assert found["compiled"].operators is None  # what a compiler makes of them is not counted
-    assert found["compiled"].gmac == found["eager"].gmac
+
+
+def graphs_compiled(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The graphs that `torch.compile` makes from now on; they run as they are."""
+    graphs: list[Any] = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph
+
+    torch.compiler.reset()
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+    return graphs
+
+
+def test_cells_stay_whole_where_a_graph_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs = graphs_compiled(monkeypatch)
+    counts, results = [], []
+    for recorded in (False, True):
+        torch.compiler.reset()
+        trial = make_trial(tiny("conv-tt-lstm-sw"), "training", clips(), CPU, 0.5, torch.float64)
+        VARIANTS["compiled"].execution[0](trial)
+        with _sending(lambda send: send()) if recorded else contextlib.nullcontext():
+            results.append(trial.run())
+            trial.run()
+        counts.append(len(graphs))
+    assert counts[1] == 2 * counts[0] > 0
+    assert difference(*results) < 1e-10
 
 
 def run(names: Sequence[str], job: str = "training") -> dict[str, Row]:
@@ -309,6 +373,21 @@ def test_a_graph_is_captured_once_and_then_replayed(monkeypatch: pytest.MonkeyPa
     assert sent[3] is sent[1]
     assert results[1] is results[3]
     assert Graph.replays == 3
+    nothing = Graphed(lambda: [])  # sent, as in inference
+    assert [nothing() for _ in range(3)] == [[]] * 3
+    assert Graph.replays == 5
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("job", JOBS)
+def test_every_way_to_run_runs_on_a_gpu(job: str) -> None:
+    device = torch.device("cuda")
+    case = Case(tiny("benchmark-tiny"), "paper", job, 0.0, clips(), device)
+    chosen = [variant for variant in VARIANTS.values() if "cuda" in variant.devices and job in variant.jobs]
+    found = {row.variant: row for row in measure(case, chosen, 2, Clock(device, 1))}
+    assert {name: row.note for name, row in found.items() if row.note} == {}
+    assert found["graph"].launches < found["eager"].launches
+    assert found["compiled"].difference < 1e-5
 
 
 def test_loading_is_timed_on_clips_not_seen_before() -> None:

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.backends.debugging import aot_eager
+from torch.utils.checkpoint import checkpoint
 from zoo_runs import RECIPE, last, with_training
 
 import zoo
@@ -15,8 +17,10 @@ from zoo.benchmark.watch import peak_bytes
 from zoo.errors import ZooError
 from zoo.registry import find_model
 from zoo.rollout import VideoModel
+from zoo.settings import Rate
 from zoo.training import fit
 from zoo.training.compiled import compile_cells, compiling
+from zoo.training.finite import FirstNonFinite
 
 OBSERVED, HORIZON = 3, 3
 MODELS = [name for name in zoo.model_names() if not name.startswith(("test-", "benchmark-"))]
@@ -77,22 +81,39 @@ def test_predicting_takes_no_more_memory_than_frame_by_frame() -> None:
 
 
 @pytest.fixture
-def no_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compile up to the graphs, without a compiler of code."""
+def no_code(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Compile up to the graphs, without a compiler of code; the runs of those graphs, as they come."""
+    runs: list[Any] = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        run = aot_eager(graph, inputs)
+
+        def counted(*values: Any) -> Any:
+            runs.append(graph)
+            return run(*values)
+
+        return counted
+
     torch.compiler.reset()
-    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+    return runs
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_compiled_cells(name: str, no_code: None) -> None:
+def test_compiled_cells(name: str, no_code: list[Any]) -> None:
     model = small(name)
     expected = loss_and_gradients(model)
     compile_cells(model)
     with compiling():
         assert_near(loss_and_gradients(model), expected)
+    assert no_code
 
 
-def test_training_with_either(tmp_path: Path, no_code: None) -> None:
+def test_training_with_either(tmp_path: Path, no_code: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    recomputed = []
+    monkeypatch.setattr(
+        "zoo.rollout.checkpoint", lambda *given, **how: recomputed.append(given) or checkpoint(*given, **how)
+    )
     recipe = replace(
         with_training(steps=3, validate_every=3, precision="64-true"),
         model="conv-lstm",
@@ -104,6 +125,38 @@ def test_training_with_either(tmp_path: Path, no_code: None) -> None:
         fit(changed, tmp_path / name, progress=False)
         for key, weight in last(tmp_path / "plain")["weights"].items():
             torch.testing.assert_close(last(tmp_path / name)["weights"][key], weight, rtol=0, atol=1e-10)
+        assert bool(no_code) == (name == "compile")
+        assert bool(recomputed) == (name == "recompute")
+        no_code.clear()
+
+
+def test_the_cause_is_looked_for_in_the_model_as_written(
+    tmp_path: Path, no_code: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(
+        with_training(steps=3, compile=True),
+        model="conv-lstm",
+        options={"hidden": [3], "layers": [2], "kernel": 3, "patch": 4},
+        rate=Rate("constant", 1e36),
+    )
+    seen = []
+
+    class Watched(FirstNonFinite):
+        def __exit__(self, *error: Any) -> None:
+            seen.append((len(no_code) - self.before, self.found))
+            super().__exit__(*error)
+
+        def __enter__(self) -> Any:
+            self.before = len(no_code)
+            return super().__enter__()
+
+    monkeypatch.setattr("zoo.training.finite.FirstNonFinite", Watched)
+    with pytest.raises(ZooError, match=r"step 1 gave .* not finite, first "):
+        fit(recipe, tmp_path / "run", progress=False)
+    assert no_code
+    ((runs, found),) = seen
+    assert runs == 0
+    assert found
 
 
 def test_nothing_to_compile(tmp_path: Path) -> None:

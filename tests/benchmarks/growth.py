@@ -1,9 +1,12 @@
 """How the cost of tensor trains grows with order, rank and size: measured exponents beside the predicted ones.
 
-For every subject one quantity at a time is raised, all else kept. The time and the library's own count of
-multiplications are each fitted by a power of it (least squares on logarithms). All points of a curve are timed in turn,
-round by round; the numbers are medians, in processor time on one thread. What the exponents differ by is how much
-better or worse larger operations run: the last two columns.
+For every subject one quantity at a time is raised, all else kept. The time and the predicted number of multiplications
+(the library's own count where it has one) are each fitted by a power of it (least squares on logarithms). All points of
+a curve are timed in turn, round by round; the numbers are medians, in processor time on one thread. What the exponents
+differ by is how much better or worse larger operations run.
+
+The largest point of each curve is profiled as `zoo benchmark` profiles models: "floor" is the share of its time that
+its convolutions and matrix products take when each is timed alone, MB the tensors at its worst moment.
 
 Run: python tests/benchmarks/growth.py [--rounds 7] [--output out/growth]
 """
@@ -26,9 +29,13 @@ from tensortrain.fit.chain import step_cost
 from tensortrain.fit.spectral import SpectralChain
 from zoo.benchmark.clock import Clock, alternate
 from zoo.benchmark.contest import describe_machine, using_threads
+from zoo.benchmark.count import Recorder
+from zoo.benchmark.floor import isolated
+from zoo.benchmark.watch import peak_bytes
 from zoo.files import aside
 
 Task = tuple[Callable[[], Any], float]  # what to run, and how many multiplications that is
+CPU = torch.device("cpu")
 LEAST = 2e-3  # seconds that a timing takes at least, by repeating what is timed
 
 
@@ -42,16 +49,25 @@ class Curve:
     make: Callable[[int], Task]
     seconds: list[float] = field(default_factory=list)
     counts: list[float] = field(default_factory=list)
+    floor: float = math.nan  # of the largest value, as all that follows
+    operators: int = 0
+    bytes: int = 0
 
     def measure(self, rounds: int, clock: Clock) -> None:
-        """Time all values in turn."""
-        runs = {}
+        """Time all values in turn, and the products of the largest one alone."""
+        runs: dict[Any, Callable[[], float]] = {}
         for value in self.values:
             run, multiplications = self.make(value)
             self.counts.append(multiplications)
             times = clock.repeats(run, LEAST)
-            runs[value] = lambda run=run, times=times: clock.seconds(run, times)
-        found = alternate(runs, rounds)
+            runs[value] = lambda run=run, times=times: clock.seconds(run, times)  # type: ignore[misc]
+        with Recorder() as recorder:
+            run()
+        calls = recorder.count.calls
+        found = alternate({**runs, **isolated(calls, CPU, clock)}, rounds)
+        floors = [sum(number * one[call] for call, number in calls.items()) / one[self.values[-1]] for one in found]
+        self.floor, self.operators = statistics.median(floors), recorder.count.operators
+        self.bytes = peak_bytes(run, CPU)
         self.seconds = [statistics.median(one[value] for one in found) for value in self.values]
 
     @property
@@ -213,20 +229,21 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--output", type=Path, default=Path("out/growth"))
     arguments = parser.parse_args()
-    device, found = torch.device("cpu"), list(curves())
+    found = list(curves())
     with using_threads(1) as threads:
-        clock = Clock(device, threads)
-        machine = ", ".join(f"{name} {value}" for name, value in describe_machine(device, threads, clock).items())
+        clock = Clock(CPU, threads)
+        machine = ", ".join(f"{name} {value}" for name, value in describe_machine(CPU, threads, clock).items())
         print(machine)
-        print("| subject | against | from–to | predicted | measured | ms | 10⁹ multiplications/s |")
-        print("|---|---|---|---|---|---|---|")
+        print("| subject | against | from–to | predicted | measured | ms | 10⁹/s | floor | MB | operators |")
+        print("|---|---|---|---|---|---|---|---|---|---|")
         for curve in found:
             curve.measure(arguments.rounds, clock)
             print(
                 f"| {curve.subject} | {curve.against} | {curve.values[0]}–{curve.values[-1]} |"
                 f" {exponent(curve.values, curve.counts):.2f} | {exponent(curve.values, curve.seconds):.2f} |"
                 f" {curve.seconds[0] * 1e3:.3g}–{curve.seconds[-1] * 1e3:.3g} |"
-                f" {curve.rates[0]:.3g}–{curve.rates[-1]:.3g} |",
+                f" {curve.rates[0]:.3g}–{curve.rates[-1]:.3g} |"
+                f" {curve.floor:.0%} | {curve.bytes / 1e6:.3g} | {curve.operators:,} |",
                 flush=True,
             )
     write(found, machine, arguments.output)

@@ -3,15 +3,19 @@
 A switch alters a `Trial` before it first runs. `register` makes a variant of yours known to `zoo benchmark`.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from zoo.benchmark.trial import JOBS, Trial
+from zoo.cells.cell import same_conv
+from zoo.cells.conv_tt_lstm import ConvTTLSTMCell
 from zoo.errors import ZooError, nearest
 from zoo.training.compiled import compile_cells, compiling
 
@@ -54,6 +58,45 @@ def plain_loop(trial: Trial) -> None:
     trial.model.read = one_by_one  # type: ignore[method-assign]
 
 
+def all_known_together(trial: Trial) -> None:
+    """Read all known frames together, however large they are."""
+    trial.model.at_once = lambda frame: trial.module.recipe.data.length  # type: ignore[method-assign]
+
+
+def windows_apart(trial: Trial) -> None:
+    """Map every window of a Conv-TT-LSTM anew at each step, from the hidden states that it sees.
+
+    Raises:
+        ZooError: the model has no such cell.
+    """
+    cells = [module for module in trial.model.modules() if isinstance(module, ConvTTLSTMCell)]
+    if not cells:
+        raise ZooError("only Conv-TT-LSTM has windows to map")
+    for cell in cells:
+        apart = _WindowsApart(cell)
+        cell.initial_state, cell.step = apart.initial_state, apart.step  # type: ignore[method-assign]
+
+
+class _WindowsApart:
+    """A cell that keeps the last hidden states, `(h(t - 1), h(t - 2), …)` beside c, as eqs. (9)–(11) are written."""
+
+    def __init__(self, cell: ConvTTLSTMCell) -> None:
+        self._cell = cell
+
+    def initial_state(self, *args: Any, **kwargs: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
+        zeros = type(self._cell).initial_state(self._cell, *args, **kwargs).c
+        return zeros, (zeros,) * self._cell.steps
+
+    def step(self, projected: Tensor, state: Any) -> tuple[Tensor, Any]:
+        cell, (c, hs) = self._cell, state
+        windows = []
+        for ages, weight, bias in zip(cell.ages, cell.window_weight, cell.window_bias, strict=True):
+            seen = torch.cat([hs[age - 1] for age in ages], 1)
+            windows.append(same_conv(seen, weight.transpose(0, 1).flatten(1, 2), bias))
+        h, c = cell.gates(projected, windows, c)
+        return h, (c, (h, *hs[:-1]))
+
+
 def contiguous(trial: Trial) -> None:
     """Keep tensors in (N, C, H, W) order where the model asks for channels last."""
 
@@ -75,7 +118,7 @@ def contiguous(trial: Trial) -> None:
 
 def bf16(trial: Trial) -> None:
     """Autocast the model to bfloat16, as the precision "bf16-mixed" does."""
-    autocast = torch.autocast(trial.module.device.type, torch.bfloat16)
+    autocast = torch.autocast(trial.module.device.type, torch.bfloat16, cache_enabled=False)
     trial.model.forward = autocast(trial.model.forward)  # type: ignore[method-assign]
 
 
@@ -129,54 +172,55 @@ class Graphed:
     """
 
     def __init__(self, step: Callable[[], list[Tensor]]) -> None:
-        self._step, self._uploads = step, _Uploads()
+        self._step = step
+        self._sent: list[Tensor] | None = None
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._warm = False
         self._results: list[Tensor] = []
 
     def __call__(self) -> list[Tensor]:
         """Do the step; what it returns is overwritten by the next."""
-        if not self._warm:
+        if self._sent is None:
             return self._warm_up()
         if self._graph is None:
+            copies = iter(self._sent)
             self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph), self._uploads.replayed():
+            with torch.cuda.graph(self._graph), _sending(lambda send: next(copies)):
                 self._results = self._step()
         self._graph.replay()
         return self._results
 
     def _warm_up(self) -> list[Tensor]:
-        """On a stream of its own, as capturing needs it."""
+        """On a stream of its own, as capturing needs it; the device's copies of host tensors are kept."""
+        sent: list[Tensor] = []
+
+        def keep(send: Callable[[], Tensor]) -> Tensor:
+            sent.append(send())
+            return sent[-1]
+
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream), self._uploads:
+        with torch.cuda.stream(stream), _sending(keep):
             results = self._step()
         torch.cuda.current_stream().wait_stream(stream)
-        self._warm = True
+        self._sent = sent
         return results
 
 
-class _Uploads(TorchFunctionMode):
-    """Keeps the device's copies of host tensors that a step sends, and hands out the same ones in later steps."""
+@contextlib.contextmanager
+def _sending(answer: Callable[[Callable[[], Tensor]], Tensor]) -> Iterator[None]:
+    """Within the block, host tensors are sent to the device by `answer`, which is given what would send one.
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._kept: list[Tensor] = []
-        self._next: int | None = None
+    Not a `TorchFunctionMode`: cells compiled under one fall apart into several graphs.
+    """
+    original = torch.Tensor.to
 
-    def replayed(self) -> "_Uploads":
-        """The mode, handing out the copies from the first one on."""
-        self._next = 0
-        return self
+    def to(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if tensor.is_cuda:
+            return original(tensor, *args, **kwargs)
+        return answer(lambda: original(tensor, *args, **kwargs))
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is not torch.Tensor.to or args[0].is_cuda:
-            return func(*args, **(kwargs or {}))
-        if self._next is not None:
-            self._next += 1
-            return self._kept[self._next - 1]
-        self._kept.append(func(*args, **(kwargs or {})))
-        return self._kept[-1]
+    with mock.patch.object(torch.Tensor, "to", to):
+        yield
 
 
 def _set_adam(trial: Trial, **settings: bool | None) -> None:
@@ -190,6 +234,8 @@ VARIANTS = {
     for variant in (
         PLAIN,
         Variant("eager"),
+        Variant("all-together", (all_known_together,), jobs=("training",)),
+        Variant("windows-apart", (windows_apart,)),
         Variant("contiguous", (contiguous,)),
         Variant("fused-adam", (fused_adam,), jobs=("training",), devices=("cpu",)),
         Variant("unfused-adam", (unfused_adam,), jobs=("training",), devices=("cuda",)),

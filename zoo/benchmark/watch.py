@@ -1,6 +1,7 @@
 """Memory and launches of a run."""
 
 import contextlib
+import gc
 import json
 import os
 import tempfile
@@ -14,6 +15,7 @@ from torch.profiler import ProfilerActivity, profile
 
 def peak_bytes(run: Callable[[], Any], device: torch.device) -> int:
     """Bytes of tensors at the worst moment of a run, beyond those that were there before it."""
+    gc.collect()  # nothing older shall be freed meanwhile
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)

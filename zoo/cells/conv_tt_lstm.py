@@ -9,6 +9,7 @@
 | T(2) … T(m) | `cores` |
 """
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -112,13 +113,16 @@ class ConvTTLSTMCell(Cell):
 
     def step(self, projected: Tensor, state: ConvTTLSTMState) -> tuple[Tensor, ConvTTLSTMState]:
         """One time step."""
-        windows = [queue[0] for queue in state.pending]
+        h, c = self.gates(projected, [queue[0] for queue in state.pending], state.c)
+        return h, ConvTTLSTMState(c, self._advance(state.pending, h))
+
+    def gates(self, projected: Tensor, windows: Sequence[Tensor], c: Tensor) -> tuple[Tensor, Tensor]:
+        """h and c from the input's part of the gates, the window maps H̃(t, o), each `(B, R, H, W)`, and the last c."""
         value = windows[0]
         if self.order > 1:
             chain, biases = [self.gate_core, *self.cores], [None, *self.biases]
             value = value + conv_tt(chain, [None, *windows[1:]], biases, "same_per_step", stop=1)
-        h, c = lstm_gates(projected + same_conv(value, self.gate_core), state.c)
-        return h, ConvTTLSTMState(c, self._advance(state.pending, h))
+        return lstm_gates(projected + same_conv(value, self.gate_core), c)
 
     def _advance(self, pending: tuple[tuple[Tensor, ...], ...], h: Tensor) -> tuple[tuple[Tensor, ...], ...]:
         """The queues one step later, with what h adds to every window that will see it."""

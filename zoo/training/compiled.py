@@ -36,6 +36,6 @@ def compiling() -> Iterator[None]:
         # past its limit dynamo would go on eagerly, and say nothing
         with dynamo.config.patch(recompile_limit=64, fail_on_recompile_limit_hit=True):
             yield
-    except dynamo.exc.BackendCompilerFailed as error:
+    except dynamo.exc.ShortenTraceback as error:
         reason = " ".join(str(error).split())[:200]
         raise ZooError(f"torch.compile does not work here ({reason}); leave training.compile off") from error

@@ -33,8 +33,8 @@ class Meter:
         """Add a step, without waiting for the device."""
         self.steps += 1
         self.loss += loss
-        self.norm = torch.maximum(self.norm, norm)
-        self.bad = torch.where(finite, self.bad, self.bad.clamp(max=step))
+        torch.maximum(self.norm, norm, out=self.norm)  # in place, where a CUDA graph finds it
+        self.bad.copy_(torch.where(finite, self.bad, self.bad.clamp(max=step)))
 
     def reset(self) -> None:
         """Begin the next row."""

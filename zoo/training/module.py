@@ -97,7 +97,7 @@ class VideoTraining(pl.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam; its rate is set before every step."""
         # gradients scaled for 16 bits must be unscaled before they are clipped, which the fused form does not allow
-        fused = self.device.type == "cuda" and self.recipe.training.precision != "16-mixed"
+        fused = (self.device.type == "cuda" and self.recipe.training.precision != "16-mixed") or None
         return torch.optim.Adam(self.model.parameters(), lr=self.recipe.rate.base, fused=fused)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
