@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 import zoo
+from zoo.benchmark import VARIANTS, make_trial
 from zoo.data import make_dataset, prepare_kth
-from zoo.training.losses import frame_loss
 
 LEAST = 5.0
 FRAMES, VIDEOS = 400, 4
@@ -70,10 +70,13 @@ def measure(dataset: str, root: Path, rounds: int) -> float:
     clips = make_dataset(recipe.data, "train", root)
     loading: list[float] = []
     steps: list[float] = []
-    step, batches = trainer(recipe), numbers(recipe.training.batch)
+    trial = make_trial(recipe, "training", clips, torch.device("cpu"), ratio=1.0)
+    batches = numbers(recipe.training.batch)
+    for switch in VARIANTS["bf16"].changes if recipe.training.precision == "bf16-mixed" else ():
+        switch(trial)
     for warm in range(rounds + 1):
         made, seconds = timed(lambda: clips.clips(next(batches)))
-        _, consumed = timed(lambda made=made: step(made))
+        _, consumed = timed(trial.run)
         if warm:
             loading.append(seconds)
             steps.append(consumed)
@@ -82,24 +85,6 @@ def measure(dataset: str, root: Path, rounds: int) -> float:
     name = dataset.partition(":")[0]
     print(f"{name:30} {shape:>14} {1e3 * median(loading):11.1f} {1e3 * median(steps):9.0f} {ratio:7.1f}", flush=True)
     return ratio
-
-
-def trainer(recipe: zoo.settings.Recipe) -> Callable[[torch.Tensor], None]:
-    """A training step in the preset's precision, half of the future frames true."""
-    model = zoo.create_model(recipe.model, **recipe.options)
-    optimizer = torch.optim.Adam(model.parameters(), recipe.rate.base)
-    observed, horizon = recipe.data.observed, recipe.data.length - recipe.data.observed
-
-    def step(clips: torch.Tensor) -> None:
-        true = torch.rand(len(clips), horizon - 1) < 0.5
-        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.training.precision == "bf16-mixed"):
-            predictions = model(clips[:, :observed], horizon, clips[:, observed:], true)
-        loss = frame_loss(predictions, clips[:, 1:], recipe.training.l1, recipe.training.l2)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
-    return step
 
 
 def numbers(batch: int) -> Iterator[range]:
