@@ -50,6 +50,20 @@ def per_axis(name: str, value: int | Iterable[int], axes: int, *, minimum: int =
     return values
 
 
+def bias(value: object, size: int, core: Tensor) -> None:
+    """Refuse what is neither None nor a bias of `size` entries that a layer can add to what `core` gives."""
+    if value is None:
+        return
+    if not isinstance(value, Tensor):
+        raise TensorTrainError(f"bias is {value!r}; None or a tensor is needed, such as torch.zeros({size})")
+    if tuple(value.shape) != (size,):
+        raise TensorTrainError(f"bias has shape {tuple(value.shape)}; ({size},) is needed")
+    if value.dtype != core.dtype or value.device != core.device:
+        raise TensorTrainError(
+            f"bias is {value.dtype} on {value.device}, the cores {core.dtype} on {core.device}; use .to()"
+        )
+
+
 def choice(name: str, value: object, legal: Sequence[str]) -> str:
     """`value` if it is one of `legal`."""
     if not isinstance(value, str) or value not in legal:

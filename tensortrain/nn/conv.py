@@ -85,8 +85,7 @@ class _ConvTT(nn.Module):
         self.groups = chain.conv_groups
         self.error = chain.error
         strides, paddings = _share(chain, self.stride, padding, self.dilation)
-        if bias is not None and tuple(bias.shape) != (self.out_channels,):
-            raise TensorTrainError(f"bias has shape {tuple(bias.shape)}; ({self.out_channels},) is needed")
+        checks.bias(bias, self.out_channels, chain.cores[0])
         self.cores = nn.ModuleList(
             _plain(
                 self.plain,

@@ -49,6 +49,8 @@ def decompose(
     if not convs:
         raise TensorTrainError(f"model is a {type(model).__name__} without any conv")
     chosen = select([_kernel(name, conv) for name, conv in convs.items()], include, exclude)
+    for kernel in chosen:
+        _check(kernel.layer, convs[kernel.layer])
     outcomes = list(
         decompose_kernels(chosen, kernel_sizes=kernel_sizes, ranks=ranks, rtol=rtol, budget=budget, seed=seed)
     )
@@ -120,11 +122,18 @@ def _kind(module: nn.Module) -> type[Layer] | None:
 
 
 def _kernel(name: str, conv: Any) -> Kernel:
-    """The kernel of a conv, once it is sure that a layer can stand for it."""
+    """The kernel of a conv."""
+    return Kernel(join(name, "weight"), conv.weight, conv.groups, conv.transposed)
+
+
+def _check(name: str, conv: Any) -> None:
+    """Refuse a conv that no layer can stand for."""
     kind = _kind(conv)
     assert kind is not None
-    kind.check(conv)
-    return Kernel(join(name, "weight"), conv.weight, conv.groups, kind.transposed)
+    try:
+        kind.check(conv)
+    except TensorTrainError as error:
+        raise TensorTrainError(f"{name!r}: {error}, or exclude it") from None
 
 
 def _find(model: nn.Module, record: LayerRecord) -> tuple[Any, type[Layer]]:
