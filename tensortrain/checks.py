@@ -31,6 +31,14 @@ def tensor(name: str, value: object, *, min_dim: int = 1) -> Tensor:
     return value
 
 
+def entries(name: str, value: object, *, min_dim: int = 1) -> Tensor:
+    """`value` as `tensor` takes it, if it has entries to compute with."""
+    checked = tensor(name, value, min_dim=min_dim)
+    if checked.is_meta:
+        raise TensorTrainError(f"{name} is on the meta device and has no entries; load it first")
+    return checked
+
+
 def integer(name: str, value: object, *, minimum: int = 1) -> int:
     """`value` as an int of at least `minimum`; booleans and floats are refused."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
@@ -124,5 +132,5 @@ class Limits:
         if budget is not None:
             if isinstance(budget, bool) or not isinstance(budget, numbers.Real) or not 0 < budget < math.inf:
                 raise TensorTrainError(f"budget = {budget!r} is not a positive fraction of the dense parameters")
-            caps.append(math.floor(float(budget) * dense_parameters))
+            caps.append(math.floor(float(budget) * dense_parameters * (1 + 1e-12)))  # 0.29 of 100 are 29
         return cls(clean_ranks, rtol, min(caps) if caps else None)

@@ -146,8 +146,8 @@ class ConvTensorTrain:
         Args:
             weight: `(out, in / groups, *K)`, or `(in, out / groups, *K)` if `transposed`; real, any dtype.
             kernel_sizes: core sizes, output side first, each an int or one for each axis, with
-                `Σ_l (k_l - 1) + 1 = K`; a `tt.formats.Format` for chains with grouped cores; or `"auto"`,
-                which needs a budget and chooses sizes, groups and ranks.
+                `Σ_l (k_l - 1) + 1 = K`; a `tt.formats.Format` or the name of one, such as `"tucker2"`; or
+                `"auto"`, which chooses sizes, groups and ranks by the other limits.
             ranks: one int or the m - 1 interior ranks, totals over all groups.
             rtol: relative Frobenius tolerance in [0, 1).
             max_parameters: cap on stored entries.

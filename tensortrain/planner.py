@@ -51,7 +51,8 @@ def plan(chain: "ConvTensorTrain", size: Sequence[int], batch_size: int, padding
     Cost: a handful of runs of each form, at least 20 ms in all.
     """
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(batch_size, chain.in_channels, *size, generator=generator).to(chain.device, chain.dtype)
+    x = torch.randn(batch_size, chain.in_channels, *size, generator=generator, device="cpu")
+    x = x.to(chain.device, chain.dtype)
     as_conv = chain.as_conv()
     kernel = as_conv.reconstruct()
     inputs = [None] * (chain.order - 1) + [x]

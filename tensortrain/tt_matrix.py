@@ -141,7 +141,7 @@ class TensorTrainMatrix:
         >>> TensorTrainMatrix.decompose(kron, (2, 4), (3, 2), rtol=1e-5).ranks
         (1, 1, 1)
         """
-        matrix = checks.tensor("matrix", matrix, min_dim=2)
+        matrix = checks.entries("matrix", matrix, min_dim=2)
         rows, columns = _check_shapes(out_shape, in_shape)
         if tuple(matrix.shape) != (math.prod(rows), math.prod(columns)):
             raise TensorTrainError(
@@ -231,8 +231,12 @@ class TensorTrainMatrix:
         return self.dense_parameters
 
     def to(self, *args: Any, **kwargs: Any) -> "TensorTrainMatrix":
-        """The matrix on another device or in another dtype, as `Tensor.to`; the error stays."""
-        return TensorTrainMatrix._of([core.to(*args, **kwargs) for core in self.cores], self.error)
+        """The matrix on another device or in another dtype, as `Tensor.to`; the error stays.
+
+        Raises:
+            TensorTrainError: as of `TensorTrain.to`.
+        """
+        return TensorTrainMatrix([core.to(*args, **kwargs) for core in self.cores], error=self.error)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the cores and the error to a safetensors file, aside first and then renamed."""

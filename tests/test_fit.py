@@ -610,6 +610,13 @@ def test_one_int_caps_every_bond_at_what_it_can_use() -> None:
     assert made.ranks == (2, 2, 4, 6)
 
 
+def test_a_budget_is_not_lost_to_rounding() -> None:
+    weight = oracles.floats(0, 4, 5, 5)
+    assert (
+        ConvTensorTrain.decompose(weight, (1, 5), budget=0.29).n_parameters == 29
+    )  # 0.29 · 100 < 29 in floating point
+
+
 def test_an_unreachable_tolerance_tells_what_was_achieved() -> None:
     weight = oracles.gaussian(4, 3, seed=0)
     best = ConvTensorTrain.decompose(weight, (2, 2), ranks=3)
@@ -649,6 +656,25 @@ def test_a_seed_determines_everything(form: Format) -> None:
         torch.set_num_threads(threads)
     assert all(torch.equal(a, b) for a, b in zip(made.cores, again.cores, strict=True))
     assert (made.error, made.upper_bound, made.lower_bound) == (again.error, again.upper_bound, again.lower_bound)
+
+
+@pytest.mark.parametrize("name", ["auto", *formats.NAMED])
+def test_the_default_device_does_not_matter(name: str) -> None:
+    weight = oracles.smooth(4, 5, 0)
+    made = ConvTensorTrain.decompose(weight, name, budget=0.3, seed=2**40)
+    with torch.device("meta"):
+        again = ConvTensorTrain.decompose(weight, name, budget=0.3, seed=2**40)
+    assert all(torch.equal(a, b) for a, b in zip(made.cores, again.cores, strict=True))
+
+
+@pytest.mark.parametrize("name", formats.NAMED)
+def test_a_format_may_be_named(name: str) -> None:
+    weight = oracles.smooth(4, 5, 0)
+    named, made = (
+        ConvTensorTrain.decompose(weight, name, budget=0.5),
+        getattr(ConvTensorTrain, name)(weight, budget=0.5),
+    )
+    assert all(torch.equal(a, b) for a, b in zip(named.cores, made.cores, strict=True))
 
 
 def test_another_seed_is_another_start() -> None:

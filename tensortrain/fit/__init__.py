@@ -13,6 +13,7 @@
 | `auto` | choice of the format |
 """
 
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor
 
 from tensortrain import formats
-from tensortrain.checks import Limits, integer
+from tensortrain.checks import Limits, choice, integer
 from tensortrain.errors import TensorTrainError
 from tensortrain.fit.auto import best_format
 from tensortrain.fit.kernel import Kernel
@@ -63,16 +64,7 @@ def decompose(
     """`ConvTensorTrain.decompose`, which documents the arguments, without the container around the result."""
     kernel = Kernel.of(weight, groups, transposed)
     seed = integer("seed", seed, minimum=0)
-    auto = isinstance(kernel_sizes, str)
-    form = None
-    if isinstance(kernel_sizes, formats.Format):
-        form = kernel_sizes
-        if form.kernel_size != kernel.size:
-            raise TensorTrainError(f"kernel_sizes is a format for {form.kernel_size} kernels, weight has {kernel.size}")
-    elif not auto:
-        form = formats.chain(kernel_sizes, kernel.size)  # type: ignore[arg-type]
-    elif kernel_sizes != "auto":
-        raise TensorTrainError(f'kernel_sizes = {kernel_sizes!r}; core sizes, a Format or "auto" are needed')
+    form = format_of(kernel_sizes, kernel)
     limits = Limits.of(
         bonds=form.order - 1 if form else None,
         dense_parameters=kernel.dense_parameters,
@@ -81,7 +73,7 @@ def decompose(
         max_parameters=max_parameters,
         budget=budget,
     )
-    if auto and limits.ranks is not None:
+    if form is None and limits.ranks is not None:
         raise TensorTrainError(
             f'ranks = {ranks} with kernel_sizes="auto", which chooses them; give a budget, or name the kernel_sizes'
         )
@@ -90,7 +82,9 @@ def decompose(
         if form is None:
             found = automatic(kernel, limits, task)
         else:
-            found = within_limits(kernel, Growth(form, kernel, rank_caps(form, kernel, limits.ranks)), limits, task)
+            clip = isinstance(ranks, numbers.Integral)
+            caps = rank_caps(form, kernel, limits.ranks, clip)
+            found = within_limits(kernel, Growth(form, kernel, caps), limits, task)
         cores, total_groups, error = rounded(kernel, found, task)
     if limits.rtol is not None and error > limits.rtol + 4 * torch.finfo(kernel.dtype).eps:
         raise TensorTrainError(
@@ -102,10 +96,29 @@ def decompose(
     )
 
 
-def rank_caps(form: formats.Format, kernel: Kernel, wanted: tuple[int, ...] | None) -> tuple[int, ...]:
+def format_of(
+    kernel_sizes: str | Sequence[int | Sequence[int]] | formats.Format, kernel: Kernel
+) -> formats.Format | None:
+    """The format that is asked for, None for "auto"."""
+    if isinstance(kernel_sizes, str):
+        name = choice("kernel_sizes", kernel_sizes, ("auto", *formats.NAMED))
+        return None if name == "auto" else formats.NAMED[name](kernel.size)
+    if not isinstance(kernel_sizes, formats.Format):
+        return formats.chain(kernel_sizes, kernel.size)
+    if kernel_sizes.kernel_size != kernel.size:
+        found = kernel_sizes.kernel_size
+        raise TensorTrainError(f"kernel_sizes is a format for {found} kernels, weight has {kernel.size}")
+    return kernel_sizes
+
+
+def rank_caps(form: formats.Format, kernel: Kernel, wanted: tuple[int, ...] | None, clip: bool) -> tuple[int, ...]:
     """Caps on the interior ranks within a conv group.
 
-    One int for all bonds is clipped to what each can use.
+    Args:
+        form: core sizes and groups.
+        kernel: what is decomposed.
+        wanted: totals over all groups, or None for no caps.
+        clip: whether they are one number for all bonds, clipped to what each can use.
 
     Raises:
         TensorTrainError: ranks that the groups do not divide, or beyond what any kernel can use.
@@ -117,7 +130,7 @@ def rank_caps(form: formats.Format, kernel: Kernel, wanted: tuple[int, ...] | No
     for l, rank in enumerate(wanted):
         if rank % g:
             raise TensorTrainError(f"ranks[{l}] = {rank} is not divisible by groups = {g}")
-    uniform = len(set(wanted)) == 1 and any(rank <= most * g for rank, most in zip(wanted, useful, strict=True))
+    uniform = clip and any(rank <= most * g for rank, most in zip(wanted, useful, strict=True))
     for l, (rank, most) in enumerate(zip(wanted, useful, strict=True)):
         if rank > most * g and not uniform:
             p, q = kernel.channels

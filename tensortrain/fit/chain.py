@@ -15,6 +15,7 @@ from tensortrain.fit.spectral import SpectralChain
 from tensortrain.fit.sweep import sweep
 from tensortrain.fit.task import Task
 from tensortrain.formats import Format
+from tensortrain.linalg import SEEDS
 
 Axes = tuple[int, ...]
 
@@ -78,7 +79,7 @@ def grouped(weight: Tensor, form: Format, groups: Sequence[int], ranks: Sequence
     start = []
     for l, (size, g) in enumerate(zip(form.kernel_sizes, groups, strict=True)):
         shape = (weight.shape[0], bounds[l], bounds[l + 1] // g, *size)
-        core = torch.randn(shape, generator=generator, dtype=torch.float64).to(weight.device)
+        core = torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu").to(weight.device)
         start.append(core / math.sqrt(core[0, 0].numel()))
     chain = SpectralChain(weight, form.kernel_sizes, groups, task.ridge)
     steps = task.steps(step_cost(weight, form.kernel_sizes, ranks), STEPS)
@@ -100,7 +101,7 @@ def _kicks(cores: list[Tensor], entries: int, seed: int) -> Iterator[list[Tensor
     """
     generator = torch.Generator().manual_seed(seed)
     for size in KICKS if len(cores) == 2 and entries <= SMALL_KERNEL else ():
-        noise = [torch.randn(c.shape, generator=generator, dtype=c.dtype).to(c.device) for c in cores]
+        noise = [torch.randn(c.shape, generator=generator, dtype=c.dtype, device="cpu").to(c.device) for c in cores]
         yield [c + n * (size * c.norm() / n.norm()) for c, n in zip(cores, noise, strict=True)]
 
 
@@ -146,8 +147,8 @@ def _tucker_start(weight: Tensor, sizes: Sequence[Axes], ranks: Sequence[int], t
 
 def _partial_tucker(one: Tensor, modes: list[int], ranks: list[int], seed: int) -> tuple[Tensor, list[Tensor]]:
     """TensorLy's HOOI over the channel axes of one kernel: the core and a factor for each mode."""
-    with tensorly.backend_context("pytorch", local_threadsafe=True):
-        (core, factors), _ = partial_tucker(one, ranks, modes=modes, n_iter_max=10, tol=1e-6, random_state=seed)
+    with tensorly.backend_context("pytorch", local_threadsafe=True), one.device:
+        (core, factors), _ = partial_tucker(one, ranks, modes=modes, n_iter_max=10, tol=1e-6, random_state=seed % SEEDS)
     return core, list(factors)
 
 

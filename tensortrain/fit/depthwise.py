@@ -17,6 +17,7 @@ from torch import Tensor
 from tensortrain.fit.spectral import cholesky
 from tensortrain.fit.task import Task
 from tensortrain.formats import Format, cp
+from tensortrain.linalg import SEEDS
 
 Axes = tuple[int, ...]
 
@@ -126,7 +127,7 @@ def with_noise(x: Blocks, share: float, seed: int) -> Blocks:
     generator = torch.Generator().manual_seed(seed)
 
     def noisy(part: Tensor) -> Tensor:
-        noise = torch.randn(part.shape, generator=generator, dtype=torch.float64).to(part)
+        noise = torch.randn(part.shape, generator=generator, dtype=torch.float64, device="cpu").to(part)
         size = share * float(part.norm()) / math.sqrt(part.numel())
         return part + size * noise
 
@@ -292,9 +293,11 @@ def fit(weight: Tensor, form: Format, ranks: Sequence[int], task: Task) -> tuple
 def tensorly_start(weight: Tensor, form: Format, count: int, seed: int) -> list[Blocks]:
     """TensorLy's CP decomposition of each `(p, q, *K)`, from a random start; none where its equations are singular."""
     try:
-        with tensorly.backend_context("pytorch", local_threadsafe=True):
+        with tensorly.backend_context("pytorch", local_threadsafe=True), weight.device:
             fits = [
-                parafac(one, count, n_iter_max=100, init="random", random_state=seed, normalize_factors=False)[1]
+                parafac(one, count, n_iter_max=100, init="random", random_state=seed % SEEDS, normalize_factors=False)[
+                    1
+                ]
                 for one in weight
             ]
     except RuntimeError:  # singular: the kernel needs fewer blocks than that
