@@ -58,6 +58,14 @@ def per_axis(name: str, value: int | Iterable[int], axes: int, *, minimum: int =
     return values
 
 
+def agrees(name: str, value: Tensor, core: Tensor) -> None:
+    """Refuse what cannot be combined with the cores: another device, or a dtype that no autocast evens out."""
+    if value.device != core.device or (value.dtype != core.dtype and not torch.is_autocast_enabled(core.device.type)):
+        raise TensorTrainError(
+            f"{name} is {value.dtype} on {value.device}, the cores {core.dtype} on {core.device}; use .to()"
+        )
+
+
 def bias(value: object, size: int, core: Tensor) -> None:
     """Refuse what is neither None nor a bias of `size` entries that a layer can add to what `core` gives."""
     if value is None:
@@ -66,10 +74,7 @@ def bias(value: object, size: int, core: Tensor) -> None:
         raise TensorTrainError(f"bias is {value!r}; None or a tensor is needed, such as torch.zeros({size})")
     if tuple(value.shape) != (size,):
         raise TensorTrainError(f"bias has shape {tuple(value.shape)}; ({size},) is needed")
-    if value.dtype != core.dtype or value.device != core.device:
-        raise TensorTrainError(
-            f"bias is {value.dtype} on {value.device}, the cores {core.dtype} on {core.device}; use .to()"
-        )
+    agrees("bias", value, core)
 
 
 def choice(name: str, value: object, legal: Sequence[str]) -> str:

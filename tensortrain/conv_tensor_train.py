@@ -310,7 +310,7 @@ class ConvTensorTrain:
     ) -> tuple[list[Tensor | None], int | Sequence[int]]:
         """Inputs as a list of m, and the stride that is left once a transposed chain has spread them out."""
         alone = [None] * (self.order - 1) + [inputs] if isinstance(inputs, Tensor) else inputs
-        given = check_inputs(alone, self.ranks[1:], len(self.kernel_size))
+        given = check_inputs(alone, self.ranks[1:], self.cores[0])
         if not self.transposed:
             return given, stride
         factors = checks.per_axis("stride", stride, len(self.kernel_size))

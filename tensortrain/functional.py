@@ -160,7 +160,7 @@ def conv_sum(
     if not kernels:
         raise TensorTrainError("kernels is empty; at least one kernel is needed")
     axes = kernels[0].dim() - 2
-    inputs = check_inputs(inputs, [None] * len(kernels), axes)
+    inputs = check_inputs(inputs, [None] * len(kernels), kernels[0])
     checks.choice("padding", padding, PADDINGS)
     strides, dilations = checks.per_axis("stride", stride, axes), checks.per_axis("dilation", dilation, axes)
     whole = tuple(kernels[-1].shape[2:])

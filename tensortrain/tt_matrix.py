@@ -196,11 +196,7 @@ class TensorTrainMatrix:
                 f"the right operand has shape {tuple(other.shape)};"
                 f" ({self.shape[1]},) or ({self.shape[1]}, batch) is needed"
             )
-        if other.dtype != self.dtype or other.device != self.device:
-            raise TensorTrainError(
-                f"the right operand is {other.dtype} on {other.device}, the cores {self.dtype} on {self.device};"
-                " use .to()"
-            )
+        checks.agrees("the right operand", other, self.cores[0])
         product = tt_functional.tt_matvec(self.cores, other.reshape(self.shape[1], -1))
         return product.reshape(self.shape[0], *other.shape[1:])
 

@@ -271,6 +271,8 @@ INPUTS: list[tuple[object, Sequence[str]]] = [
     (torch.tensor(1.0), ("inputs[1]", "()")),
     (U2[..., :0], ("inputs[1]", "(2, 3, 8, 0)")),
     (U2.long(), ("inputs[1]", "torch.int64")),
+    (U2.float(), ("inputs[1] is torch.float32", "the cores torch.float64", ".to()")),
+    (U2.to("meta"), ("inputs[1] is torch.float64 on meta", "on cpu", ".to()")),
 ]
 EVALUATIONS: dict[str, Callable[..., object]] = {
     "evaluate": CHAIN.evaluate,
@@ -378,6 +380,8 @@ CORES = list(CHAIN.cores)
     (lambda: conv_tt(CORES, [None, U2], [ones(3), None]), ("biases[0]", "(3,)", "(4,)")),
     (lambda: conv_tt(CORES, [U1, None], [None, ones(1)]), ("biases[1]", "(1,)", "(2,)")),
     (lambda: conv_tt(CORES, [U1, None], [None, ones(2, 1)]), ("biases[1]", "(2, 1)", "(2,)")),
+    (lambda: conv_tt(CORES, [None, U2], [ones(4).float(), None]), ("biases[0] is torch.float32", "torch.float64")),
+    (lambda: conv_tt([CORES[0], CORES[1].float()], [None, U2]), ("cores[1] is torch.float32", "torch.float64")),
     (lambda: conv_tt(CORES, [None, U2], stop=-1), ("stop = -1", "at least 0")),
     (lambda: conv_tt(CORES, [None, U2], stop=2), ("stop = 2", "0 … 1")),
     (lambda: conv_tt(CORES, [None, U2], stop=1.0), ("stop = 1.0", "not an integer")),

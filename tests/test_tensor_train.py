@@ -820,6 +820,14 @@ def test_cores_that_are_no_train_are_refused(cores: Any, named: str) -> None:
 TRAIN = TensorTrain.random((3, 4), 2)
 
 
+def test_autocast_takes_inputs_of_its_dtype() -> None:
+    u, v = torch.ones(2, 3), torch.ones(2, 4)
+    for evaluate in (TRAIN.evaluate, TRAIN.evaluate_dense):
+        with torch.autocast("cpu", torch.bfloat16):
+            low = evaluate([u.bfloat16(), v])
+        torch.testing.assert_close(low.float(), evaluate([u, v]), rtol=0.05, atol=0.05)
+
+
 @pytest.mark.parametrize(
     ("call", "named"),
     [
