@@ -135,7 +135,7 @@ def decompose_kernels(kernels: Sequence[Kernel], **arguments: Any) -> Iterator[O
 
     Args:
         kernels: what to decompose.
-        arguments: of `ConvTensorTrain.decompose`: `kernel_sizes`, the limits, `seed`.
+        arguments: of `ConvTensorTrain.decompose`: `kernel_sizes`, the limits, `seed`, `progress`.
 
     Raises:
         TensorTrainError: limits that are illegal for any kernel, or a weight with NaN or infinite entries.
@@ -153,7 +153,7 @@ def decompose_kernels(kernels: Sequence[Kernel], **arguments: Any) -> Iterator[O
 def _try(kernel: Kernel, arguments: Mapping[str, Any]) -> tuple[ConvTensorTrain | None, str | None]:
     try:
         chain = ConvTensorTrain.decompose(
-            kernel.weight.detach(), groups=kernel.groups, transposed=kernel.transposed, progress=False, **arguments
+            kernel.weight.detach(), groups=kernel.groups, transposed=kernel.transposed, **arguments
         )
     except TensorTrainError as error:
         return None, str(error)

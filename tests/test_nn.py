@@ -607,9 +607,20 @@ def test_decompose_says_which_convs_it_takes():
     ]:
         with pytest.raises(TensorTrainError, match=message):
             tt.nn.decompose(net, (3, 3), **{"ranks": 2, **arguments})
-    with pytest.raises(TensorTrainError, match="without any conv"):
-        tt.nn.decompose(nn.Linear(2, 2), budget=0.5)
+    for dense in (nn.Linear(2, 2), small[1]):
+        with pytest.raises(TensorTrainError, match="without any dense conv"):
+            tt.nn.decompose(dense, budget=0.5)
+    assert tt.nn.decompose(small, (3, 3), ranks=2)[1].ranks == small[1].ranks
     with pytest.raises(TensorTrainError, match="no conv can be decomposed"):
         tt.nn.decompose(nn.Conv2d(4, 4, 1), (1,), ranks=2)
-    with pytest.raises(TensorTrainError, match="without any layer"):
+    with pytest.raises(TensorTrainError, match="without any conv layer"):
         tt.nn.save(nn.Linear(2, 2), "unused.safetensors")
+    with pytest.raises(TensorTrainError, match=r"'1' is a TTLinear, .* merge\(\)"):
+        tt.nn.save(nn.Sequential(small, tt_linear()[1]), "unused.safetensors")
+
+
+def test_decompose_shows_a_bar_for_a_conv_that_takes_long(monkeypatch, capsys):
+    monkeypatch.setattr("tensortrain.fit.progress.PATIENCE", 0.0)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    tt.nn.decompose(nn.Conv2d(4, 4, 5), (3, 3), ranks=2)
+    assert "decompose" in capsys.readouterr().err
