@@ -4,6 +4,7 @@ import math
 import numbers
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,6 +30,13 @@ def tensor(name: str, value: object, *, min_dim: int = 1) -> Tensor:
         bad = int((~torch.isfinite(value.detach())).sum())
         raise TensorTrainError(f"{name} holds {bad} NaN or infinite entries of {value.numel()}; all must be finite")
     return value
+
+
+def listed(name: str, value: object) -> tuple[Any, ...]:
+    """`value` as a tuple; a bare tensor, which would fall apart along its first axis, is refused."""
+    if isinstance(value, Tensor) or not isinstance(value, Iterable):
+        raise TensorTrainError(f"{name} is a {type(value).__name__}; a list of tensors is needed: [core, …]")
+    return tuple(value)
 
 
 def entries(name: str, value: object, *, min_dim: int = 1) -> Tensor:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tensortrain import checks
+from tensortrain.alignment import whole_size
 from tensortrain.errors import TensorTrainError
 
 Axes = tuple[int, ...]
@@ -63,7 +64,7 @@ class Format:
     @property
     def kernel_size(self) -> Axes:
         """Size of W on each axis, `Σ_l (k_l - 1) + 1`."""
-        return tuple(sum(k - 1 for k in axis) + 1 for axis in zip(*self.kernel_sizes, strict=True))
+        return whole_size(self.kernel_sizes)
 
     @property
     def dense(self) -> bool:

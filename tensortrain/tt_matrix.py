@@ -41,7 +41,7 @@ class TensorTrainMatrix:
     error: float | None
 
     def __init__(self, cores: Iterable[Tensor], *, error: float | None = None) -> None:
-        given = tuple(checks.tensor(f"cores[{l}]", core) for l, core in enumerate(cores))
+        given = tuple(checks.tensor(f"cores[{l}]", core) for l, core in enumerate(checks.listed("cores", cores)))
         for l, core in enumerate(given):
             if core.dim() != 4:
                 raise TensorTrainError(f"cores[{l}] has shape {tuple(core.shape)}; (R_{l}, O, I, R_{l + 1}) is needed")

@@ -227,6 +227,8 @@ def container(*cores: object, **options: object) -> Call:
 @table(
     (container(), ("cores is empty", "at least one")),
     (container(1.0), ("cores[0]", "float")),
+    (lambda: ConvTensorTrain(ones(64, 3, 3, 3)), ("cores is a Tensor", "a list of tensors")),
+    (lambda: ConvTensorTrain(None), ("cores is a NoneType", "a list of tensors")),
     (container(ones(4, 2, 3), None), ("cores[1]", "NoneType")),
     (container(ones(4, 3)), ("cores[0]", "(4, 3)", "1 to 3 axes")),
     (container(ones(1, 1, 1, 1, 1, 1)), ("cores[0]", "(1, 1, 1, 1, 1, 1)", "1 to 3 axes")),
@@ -425,6 +427,9 @@ def test_counts(count: str, arguments: dict[str, object], fragments: Sequence[st
     (lambda: CHAIN.plan(8, batch_size=-1), ("batch_size = -1", "at least 1")),
     (lambda: CHAIN.plan(8, batch_size=1.5), ("batch_size = 1.5", "not an integer")),
     (lambda: CHAIN.plan(8, padding="zeros"), ("padding = 'zeros'", "'same'")),
+    (lambda: CHAIN.plan(8, padding="same_per_step"), ('padding = "same_per_step"', "no dense form", 'padding="same"')),
+    (lambda: CHAIN.plan(8, stride=0), ("stride = 0", "at least 1")),
+    (lambda: CHAIN.plan(8, dilation=(2,)), ("dilation = (2,)", "2 entries")),
     (lambda: CHAIN.plan(4, padding="valid"), ("(4, 4)", "smaller than the kernel")),
     (lambda: CHAIN.border(dilation=0), ("dilation = 0", "at least 1")),
     (lambda: CHAIN.border(dilation=(1, 1, 1)), ("dilation = (1, 1, 1)", "2 entries")),

@@ -20,7 +20,7 @@ from tensortrain import ConvTensorTrain, TensorTrainError, formats, functional
 from tensortrain.fit import bounds, chain, depthwise, lbfgs, progress, selectors
 from tensortrain.fit.kernel import Kernel, balance
 from tensortrain.fit.ranks import Growth, largest_useful, with_ends
-from tensortrain.fit.solve import floor, solve
+from tensortrain.fit.solve import solve
 from tensortrain.fit.spectral import SpectralChain, frequency_weights, transform
 from tensortrain.fit.sweep import _truncated_svd, lift, split, sweep
 from tensortrain.fit.task import FEWEST, Task, threads_for
@@ -436,7 +436,7 @@ def test_blocks_end_between_their_bounds(make: Callable[[Axes], Format], seed: i
     weight, form, ranks = block_problem(make, seed, count)
     kernel = Kernel.of(weight.flatten(0, 1), 2, False)
     fit = solve(kernel, form, ranks, QUIET)
-    assert floor(kernel, form, ranks) - 1e-9 <= fit.error <= fit.upper_bound + 1e-9
+    assert bounds.lower_bound(kernel.weight, form.kernel_sizes, ranks) - 1e-9 <= fit.error <= fit.upper_bound + 1e-9
     assert norm(composed(fit.cores, list(fit.groups)) - weight) == pytest.approx(fit.error, abs=1e-12)
 
 
@@ -504,7 +504,7 @@ def test_decompositions_end_between_their_bounds(problem: Problem) -> None:
     form = Format(tuple(sizes), (None,) * len(sizes))
     ranks = [min(r, most) for r, most in zip(wanted, largest_useful(form, kernel), strict=True)]
     fit = solve(kernel, form, ranks, QUIET)
-    assert floor(kernel, form, ranks) - 1e-12 <= fit.error <= fit.upper_bound + 1e-12
+    assert bounds.lower_bound(kernel.weight, form.kernel_sizes, ranks) - 1e-12 <= fit.error <= fit.upper_bound + 1e-12
     made = ConvTensorTrain.decompose(
         kernel.weight.flatten(0, 1), form, ranks=[len(weight) * r for r in ranks], groups=len(weight)
     )

@@ -802,6 +802,7 @@ def test_decompose_refuses(tensor: Any, limits: dict[str, Any], named: str) -> N
     ("cores", "named"),
     [
         ([], "cores is empty"),
+        (torch.ones(2, 1, 3, 1), "cores is a Tensor"),
         ([torch.ones(1, 2)], r"cores\[0\] has 2 axes"),
         ([torch.ones(1, 2, 1, 1)], r"cores\[0\] has shape \(1, 2, 1, 1\)"),
         ([torch.ones(1, 2, 3), torch.ones(2, 2, 1)], r"cores\[1\] begins with rank 2, cores\[0\] ends with 3"),

@@ -146,6 +146,7 @@ MATRIX = TensorTrainMatrix.random((2, 3), (2, 2), 2)
         (lambda: TensorTrainMatrix([torch.ones(2, 2, 2, 1)]), "the first and the last must be 1"),
         (lambda: TensorTrainMatrix([torch.ones(1, 2, 2, 3), torch.ones(2, 2, 2, 1)]), "neighbours must share"),
         (lambda: TensorTrainMatrix([]), "cores is empty"),
+        (lambda: TensorTrainMatrix(torch.ones(2, 1, 3, 3, 1)), "cores is a Tensor"),
         (lambda: TensorTrainMatrix.decompose(ONES.to("meta"), (2, 3), (2, 2), ranks=1), "matrix is on the meta device"),
         (lambda: MATRIX.to(torch.int64), "int64"),
         (lambda: MATRIX @ torch.ones(5), r"shape \(5,\); \(4,\) or \(4, batch\)"),

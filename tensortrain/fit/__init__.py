@@ -24,11 +24,12 @@ from tensortrain import formats
 from tensortrain.checks import Limits, choice, integer
 from tensortrain.errors import TensorTrainError
 from tensortrain.fit.auto import best_format
+from tensortrain.fit.bounds import lower_bound
 from tensortrain.fit.kernel import Kernel
 from tensortrain.fit.progress import Ticker
 from tensortrain.fit.ranks import Growth, largest_useful, with_ends
 from tensortrain.fit.selectors import exact as exact_cores
-from tensortrain.fit.solve import Fit, floor, solve
+from tensortrain.fit.solve import Fit, solve
 from tensortrain.fit.task import Task, threads_for
 
 __all__ = ["Fitted", "decompose"]
@@ -91,9 +92,8 @@ def decompose(
             f"rtol = {limits.rtol:g} is not reached within the given ranks or budget: achieved {error:.4g} with ranks"
             f" {tuple(r * kernel.conv_groups for r in found.ranks)}; raise them, or the tolerance"
         )
-    return Fitted(
-        cores, total_groups, error, max(found.upper_bound, error), min(floor(kernel, found.form, found.ranks), error)
-    )
+    lower = lower_bound(kernel.weight, found.form.kernel_sizes, found.ranks)
+    return Fitted(cores, total_groups, error, max(found.upper_bound, error), min(lower, error))
 
 
 def format_of(
@@ -187,7 +187,7 @@ def within_limits(kernel: Kernel, growth: Growth, limits: Limits, task: Task) ->
     while low < high:  # the error falls along the path; a chain below its lower bound needs no fit
         middle = (low + high) // 2
         found = None
-        if floor(kernel, growth.form, steps[middle]) <= limits.rtol:
+        if lower_bound(kernel.weight, growth.form.kernel_sizes, steps[middle]) <= limits.rtol:
             found = solve(kernel, growth.form, steps[middle], task)
         if found is not None and found.error <= limits.rtol:
             best, high = found, middle

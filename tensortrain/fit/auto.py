@@ -5,9 +5,10 @@ from dataclasses import replace
 
 from tensortrain import formats
 from tensortrain.errors import TensorTrainError
+from tensortrain.fit.bounds import lower_bound
 from tensortrain.fit.kernel import Kernel
 from tensortrain.fit.ranks import Growth, largest_useful
-from tensortrain.fit.solve import Fit, floor, solve
+from tensortrain.fit.solve import Fit, solve
 from tensortrain.fit.task import Task
 
 Axes = tuple[int, ...]
@@ -60,7 +61,7 @@ def best_format(kernel: Kernel, parameters: int, task: Task) -> Fit:
         if need > parameters:
             continue
         ranks = growth.largest_within(parameters)
-        if not fits or floor(kernel, form, ranks) < fits[0].error:
+        if not fits or lower_bound(kernel.weight, form.kernel_sizes, ranks) < fits[0].error:
             fits = sorted([*fits, solve(kernel, form, ranks, task)], key=lambda fit: fit.error)
             if fits[0].error <= task.target:
                 return fits[0]

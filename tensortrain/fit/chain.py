@@ -13,7 +13,7 @@ from tensortrain.fit import lbfgs, selectors
 from tensortrain.fit.kernel import balance
 from tensortrain.fit.spectral import SpectralChain
 from tensortrain.fit.sweep import sweep
-from tensortrain.fit.task import Task
+from tensortrain.fit.task import SMALL_KERNEL, Task
 from tensortrain.formats import Format
 from tensortrain.linalg import SEEDS
 
@@ -22,7 +22,6 @@ Axes = tuple[int, ...]
 STEPS = 200
 STALLED = 1e-4  # relative decrease of the squared error over the last steps that counts as none
 LARGE = 1e9  # multiplications of a step above which a second start costs more than it brings
-SMALL_KERNEL = 20_000  # entries of a kernel that is cheap enough for several starts
 KICKS = (0.3, 1.0, 1.0, 1.0, 1.0)  # relative size of the noise in each of them
 
 

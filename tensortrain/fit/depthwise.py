@@ -15,7 +15,7 @@ from tensorly.decomposition import parafac
 from torch import Tensor
 
 from tensortrain.fit.spectral import cholesky
-from tensortrain.fit.task import Task
+from tensortrain.fit.task import SMALL_KERNEL, Task
 from tensortrain.formats import Format, cp
 from tensortrain.linalg import SEEDS
 
@@ -26,7 +26,6 @@ SINGLE = 3e8  # multiplications of a sweep from which single precision is used: 
 STAGES = (1.0, 0.3, 0.1, 0.03, 0.01, 1e-5)  # of the ridge; the last one removes its bias
 STALL = 10  # sweeps over which progress is judged
 STALLED = 1e-5  # relative decrease of the objective over them that counts as none
-SMALL_KERNEL = 20_000  # entries of a kernel that is cheap enough for several starts
 RIDGE = 0.05
 STARTS = ((1.0, 0.02), (0.25, 0.5), (0.02, 0.5))  # of each start: share of the ridge, relative noise
 
