@@ -17,7 +17,7 @@ from tensorly.decomposition import parafac, partial_tucker
 from torch import Tensor
 
 from tensortrain import ConvTensorTrain, TensorTrainError, formats, functional
-from tensortrain.fit import bounds, chain, depthwise, lbfgs, progress, selectors
+from tensortrain.fit import auto, bounds, chain, depthwise, lbfgs, progress, selectors
 from tensortrain.fit.kernel import Kernel, balance
 from tensortrain.fit.ranks import Growth, largest_useful, with_ends
 from tensortrain.fit.solve import solve
@@ -903,6 +903,15 @@ def test_auto_is_never_worse_than_tensorlys_tucker() -> None:
     error = float(np.linalg.norm(made - weight.numpy())) / norm(weight)
     parameters = core.size + sum(factor.size for factor in factors)
     assert ConvTensorTrain.decompose(weight, max_parameters=parameters).error <= error
+
+
+@pytest.mark.parametrize("size", [(5,), (3, 5), (7, 7), (11, 11), (3, 3, 3)])
+def test_auto_tries_every_named_format(size: Axes) -> None:
+    tried = {(form.kernel_sizes, form.blocks) for form in auto.candidates(size)}
+    for name, make in formats.NAMED.items():
+        form = make(size)
+        if len(size) > 1 or name not in ("cp", "separable", "tt4"):  # in 1-D depthwise, the kernel and tucker2
+            assert (form.kernel_sizes, form.blocks) in tried
 
 
 def test_auto_keeps_a_kernel_that_fits_the_budget() -> None:

@@ -1,4 +1,8 @@
-"""Choice of core sizes, groups and ranks: the best of all formats at a budget, so never worse than one of them."""
+"""Choice of core sizes, groups and ranks: the best of some formats at a budget, so never worse than one of them.
+
+Every named format is among them as its constructor makes it by default, or one that holds it; but for `cttd` of
+more than five cores, kernels longer than 11, whose fit takes minutes.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -38,8 +42,9 @@ def candidates(size: Axes) -> Iterator[formats.Format]:
     squares = {formats.chain(halves, size, "cttd").kernel_sizes: None}
     squares[formats.cttd(size, 2 if max(size) < 4 else 3).kernel_sizes] = None
     for sizes in squares:
-        if 1 < len(sizes) <= 4:
+        if 1 < len(sizes) <= 5:
             yield formats.chain(sizes, size, "cttd")
+        if 1 < len(sizes) <= 4:
             yield formats.chain([one, *sizes, one], size, "cttd with 1×1 ends")
 
 
