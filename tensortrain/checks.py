@@ -68,7 +68,10 @@ def per_axis(name: str, value: int | Iterable[int], axes: int, *, minimum: int =
 
 def agrees(name: str, value: Tensor, core: Tensor) -> None:
     """Refuse what cannot be combined with the cores: another device, or a dtype that no autocast evens out."""
-    if value.device != core.device or (value.dtype != core.dtype and not torch.is_autocast_enabled(core.device.type)):
+    if value.device == core.device and value.dtype == core.dtype:
+        return
+    kind = core.device.type  # meta has no autocast
+    if value.device != core.device or kind == "meta" or not torch.is_autocast_enabled(kind):
         raise TensorTrainError(
             f"{name} is {value.dtype} on {value.device}, the cores {core.dtype} on {core.device}; use .to()"
         )

@@ -88,7 +88,7 @@ def conv_tt(
         V(stop), `(B, R_stop, *output_size)`.
 
     Raises:
-        TensorTrainError: shapes that do not fit, no input at all, an unknown padding.
+        TensorTrainError: shapes, dtypes or devices that do not fit, no input at all, an unknown padding.
 
     Cost: `Σ_l k_l^d R_{l-1} R_l / g_l` multiplications for each pixel, against
     `Σ_l K_l^d R_0 R_l` for the dense form.

@@ -383,6 +383,7 @@ CORES = list(CHAIN.cores)
     (lambda: conv_tt(CORES, [U1, None], [None, ones(1)]), ("biases[1]", "(1,)", "(2,)")),
     (lambda: conv_tt(CORES, [U1, None], [None, ones(2, 1)]), ("biases[1]", "(2, 1)", "(2,)")),
     (lambda: conv_tt(CORES, [None, U2], [ones(4).float(), None]), ("biases[0] is torch.float32", "torch.float64")),
+    (lambda: conv_tt([ones(4, 3, 3, 3).to("meta")], [U2.float().to("meta")]), ("inputs[0] is torch.float32 on meta",)),
     (lambda: conv_tt([CORES[0], CORES[1].float()], [None, U2]), ("cores[1] is torch.float32", "torch.float64")),
     (lambda: conv_tt(CORES, [None, U2], stop=-1), ("stop = -1", "at least 0")),
     (lambda: conv_tt(CORES, [None, U2], stop=2), ("stop = 2", "0 … 1")),

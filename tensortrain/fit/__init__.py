@@ -118,7 +118,7 @@ def rank_caps(form: formats.Format, kernel: Kernel, wanted: tuple[int, ...] | No
         form: core sizes and groups.
         kernel: what is decomposed.
         wanted: totals over all groups, or None for no caps.
-        clip: whether they are one number for all bonds, clipped to what each can use.
+        clip: whether to clip each to what its bond can use, as for one int that is meant for all bonds.
 
     Raises:
         TensorTrainError: ranks that the groups do not divide, or beyond what any kernel can use.

@@ -291,12 +291,11 @@ def fit(weight: Tensor, form: Format, ranks: Sequence[int], task: Task) -> tuple
 
 def tensorly_start(weight: Tensor, form: Format, count: int, seed: int) -> list[Blocks]:
     """TensorLy's CP decomposition of each `(p, q, *K)`, from a random start; none where its equations are singular."""
+    state = seed % SEEDS
     try:
         with tensorly.backend_context("pytorch", local_threadsafe=True), weight.device:
             fits = [
-                parafac(one, count, n_iter_max=100, init="random", random_state=seed % SEEDS, normalize_factors=False)[
-                    1
-                ]
+                parafac(one, count, n_iter_max=100, init="random", random_state=state, normalize_factors=False)[1]
                 for one in weight
             ]
     except RuntimeError:  # singular: the kernel needs fewer blocks than that
