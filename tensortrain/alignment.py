@@ -17,6 +17,15 @@ Margin = tuple[tuple[int, int], ...]
 PADDINGS = ("same", "same_per_step", "valid", "full", "circular")
 
 
+def whole_size(kernel_sizes: Sequence[Axes]) -> Axes:
+    """Length of the composed kernel on each axis, `Σ_l (k_l - 1) + 1`.
+
+    >>> whole_size([(3, 2), (3, 1)])
+    (5, 2)
+    """
+    return tuple(sum(k - 1 for k in axis) + 1 for axis in zip(*kernel_sizes, strict=True))
+
+
 def reaches(kernel_sizes: Sequence[Axes], dilation: Axes) -> list[Axes]:
     """`E_0 … E_m`, each per axis: how far W(l) reaches."""
     reach = [(0,) * len(dilation)]

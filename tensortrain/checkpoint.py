@@ -12,7 +12,7 @@ from torch import Tensor
 from tensortrain import checks
 from tensortrain.conv_tensor_train import ConvTensorTrain
 from tensortrain.errors import TensorTrainError
-from tensortrain.formats import NAMED, Format
+from tensortrain.formats import Format
 from tensortrain.storage import LayerRecord, join, layer_name
 
 
@@ -135,8 +135,7 @@ def decompose_kernels(kernels: Sequence[Kernel], **arguments: Any) -> Iterator[O
 
     Args:
         kernels: what to decompose.
-        arguments: of `ConvTensorTrain.decompose`: `kernel_sizes` (also the name of a format, such as
-            `"tucker2"`), the limits, `seed`.
+        arguments: of `ConvTensorTrain.decompose`: `kernel_sizes`, the limits, `seed`, `progress`.
 
     Raises:
         TensorTrainError: limits that are illegal for any kernel, or a weight with NaN or infinite entries.
@@ -144,7 +143,7 @@ def decompose_kernels(kernels: Sequence[Kernel], **arguments: Any) -> Iterator[O
     limits = {name: arguments.get(name) for name in ("ranks", "rtol", "max_parameters", "budget")}
     checks.Limits.of(bonds=None, dense_parameters=1, **limits)
     for kernel in kernels:
-        checks.tensor(kernel.name, kernel.weight)
+        checks.entries(kernel.name, kernel.weight)
     for kernel in kernels:
         start = time.perf_counter()
         chain, reason = _try(kernel, arguments)
@@ -152,12 +151,9 @@ def decompose_kernels(kernels: Sequence[Kernel], **arguments: Any) -> Iterator[O
 
 
 def _try(kernel: Kernel, arguments: Mapping[str, Any]) -> tuple[ConvTensorTrain | None, str | None]:
-    form = NAMED.get(str(arguments.get("kernel_sizes")))
-    if form is not None:
-        arguments = {**arguments, "kernel_sizes": form(tuple(kernel.weight.shape[2:]))}
     try:
         chain = ConvTensorTrain.decompose(
-            kernel.weight.detach(), groups=kernel.groups, transposed=kernel.transposed, progress=False, **arguments
+            kernel.weight.detach(), groups=kernel.groups, transposed=kernel.transposed, **arguments
         )
     except TensorTrainError as error:
         return None, str(error)
@@ -290,7 +286,8 @@ def _verify_layer(record: LayerRecord, chain: ConvTensorTrain, original: Mapping
     distance = float((chain.reconstruct() - weight).norm())
     lower, upper = recompute_bounds(weight, record)
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(1, chain.in_channels, *(k + 2 for k in chain.kernel_size), generator=generator, dtype=torch.float64)
+    shape = (1, chain.in_channels, *(k + 2 for k in chain.kernel_size))
+    x = torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu").to(chain.device)
     dense = chain.evaluate_dense(x)
     difference = float((chain.evaluate(x) - dense).norm() / dense.norm().clamp(min=torch.finfo(dense.dtype).tiny))
     return LayerCheck(record, distance / norm if norm else distance, lower, upper, difference)

@@ -4,6 +4,7 @@ import math
 import numbers
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,6 +32,21 @@ def tensor(name: str, value: object, *, min_dim: int = 1) -> Tensor:
     return value
 
 
+def listed(name: str, value: object) -> tuple[Any, ...]:
+    """`value` as a tuple; a bare tensor, which would fall apart along its first axis, is refused."""
+    if isinstance(value, Tensor) or not isinstance(value, Iterable):
+        raise TensorTrainError(f"{name} is a {type(value).__name__}; a list of tensors is needed: [core, …]")
+    return tuple(value)
+
+
+def entries(name: str, value: object, *, min_dim: int = 1) -> Tensor:
+    """`value` as `tensor` takes it, if it has entries to compute with."""
+    checked = tensor(name, value, min_dim=min_dim)
+    if checked.is_meta:
+        raise TensorTrainError(f"{name} is on the meta device and has no entries; load it first")
+    return checked
+
+
 def integer(name: str, value: object, *, minimum: int = 1) -> int:
     """`value` as an int of at least `minimum`; booleans and floats are refused."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
@@ -48,6 +64,28 @@ def per_axis(name: str, value: int | Iterable[int], axes: int, *, minimum: int =
     if len(values) != axes:
         raise TensorTrainError(f"{name} = {values} has {len(values)} entries; one int or {axes} entries are needed")
     return values
+
+
+def agrees(name: str, value: Tensor, core: Tensor) -> None:
+    """Refuse what cannot be combined with the cores: another device, or a dtype that no autocast evens out."""
+    if value.device == core.device and value.dtype == core.dtype:
+        return
+    kind = core.device.type  # meta has no autocast
+    if value.device != core.device or kind == "meta" or not torch.is_autocast_enabled(kind):
+        raise TensorTrainError(
+            f"{name} is {value.dtype} on {value.device}, the cores {core.dtype} on {core.device}; use .to()"
+        )
+
+
+def bias(value: object, size: int, core: Tensor) -> None:
+    """Refuse what is neither None nor a bias of `size` entries that a layer can add to what `core` gives."""
+    if value is None:
+        return
+    if not isinstance(value, Tensor):
+        raise TensorTrainError(f"bias is {value!r}; None or a tensor is needed, such as torch.zeros({size})")
+    if tuple(value.shape) != (size,):
+        raise TensorTrainError(f"bias has shape {tuple(value.shape)}; ({size},) is needed")
+    agrees("bias", value, core)
 
 
 def choice(name: str, value: object, legal: Sequence[str]) -> str:
@@ -110,5 +148,5 @@ class Limits:
         if budget is not None:
             if isinstance(budget, bool) or not isinstance(budget, numbers.Real) or not 0 < budget < math.inf:
                 raise TensorTrainError(f"budget = {budget!r} is not a positive fraction of the dense parameters")
-            caps.append(math.floor(float(budget) * dense_parameters))
+            caps.append(math.floor(float(budget) * dense_parameters * (1 + 1e-12)))  # 0.29 of 100 are 29
         return cls(clean_ranks, rtol, min(caps) if caps else None)

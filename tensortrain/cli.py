@@ -64,6 +64,8 @@ def decompose(
     seed: Annotated[int, typer.Option(help="Of the random starts.")] = 0,
 ) -> None:
     """Decompose every conv kernel in a checkpoint; other tensors are copied."""
+    if (kind := storage.kind(weights)) is not None:
+        raise TensorTrainError(f"{weights} is of kind {kind!r}, decomposed already; use the original checkpoint")
     tensors = storage.read_checkpoint(weights)
     kernels = find_kernels(tensors, _parse_groups(groups or ()), transposed or ())
     chosen = select(kernels, include or (), exclude or ())
@@ -75,6 +77,7 @@ def decompose(
             rtol=rtol,
             budget=budget,
             seed=seed,
+            progress=False,  # there is one bar for all kernels
         )
         outcomes = _follow(found, chosen)
         records = [outcome.record for outcome in outcomes if outcome.chain is not None]

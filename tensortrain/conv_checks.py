@@ -52,12 +52,12 @@ def _check_groups(l: int, count: int, per_group: int, total: int | None, other: 
     return count
 
 
-def check_inputs(inputs: object, channels: Sequence[int | None], axes: int) -> list[Tensor | None]:
-    """U(1) … U(m) as a list, if they have the given channels (None: any number) and share batch and size.
+def check_inputs(inputs: object, channels: Sequence[int | None], core: Tensor) -> list[Tensor | None]:
+    """U(1) … U(m) as a list, if they have the given channels (None: any number), share batch and size, and fit `core`.
 
     NaN and infinite entries are let through, as every layer of PyTorch does.
     """
-    order = len(channels)
+    order, axes = len(channels), core.dim() - 2
     if not isinstance(inputs, Sequence):
         raise TensorTrainError(f"inputs = {inputs!r}; a sequence of {order} tensors is needed, None for zero")
     if len(inputs) != order:
@@ -74,6 +74,7 @@ def check_inputs(inputs: object, channels: Sequence[int | None], axes: int) -> l
             )
         if not (u.is_floating_point() or u.is_complex()):
             raise TensorTrainError(f"inputs[{l}] has dtype {u.dtype}; the dtype of the cores is needed")
+        checks.agrees(f"inputs[{l}]", u, core)
         if frame is not None and (u.shape[2:] != frame.shape[2:] or u.shape[0] != frame.shape[0]):
             raise TensorTrainError(
                 f"inputs[{l}] has shape {tuple(u.shape)}; (batch {frame.shape[0]}, channels, "
@@ -98,8 +99,9 @@ def check_chain(
         if core.dim() != cores[0].dim():
             found = tuple(core.shape)
             raise TensorTrainError(f"cores[{l}] has shape {found}; {cores[0].dim() - 2} spatial axes are needed")
+        checks.agrees(f"cores[{l}]", core, cores[0])
     axes = cores[0].dim() - 2
-    given = check_inputs(inputs, [*(core.shape[0] for core in cores[1:]), None], axes)
+    given = check_inputs(inputs, [*(core.shape[0] for core in cores[1:]), None], cores[0])
     checks.integer("stop", stop, minimum=0)
     if stop >= order:
         raise TensorTrainError(f"stop = {stop} leaves no step of {order}; legal: 0 … {order - 1}")
@@ -125,6 +127,9 @@ def _check_biases(cores: Sequence[Tensor], biases: Sequence[Tensor | None] | Non
     if len(biases) != len(cores):
         raise TensorTrainError(f"{len(biases)} biases for {len(cores)} cores; one for each is needed, None for none")
     for l, (bias, core) in enumerate(zip(biases, cores, strict=True)):
-        if bias is not None and (not isinstance(bias, Tensor) or bias.shape != core.shape[:1]):
+        if bias is None:
+            continue
+        if not isinstance(bias, Tensor) or bias.shape != core.shape[:1]:
             found = tuple(bias.shape) if isinstance(bias, Tensor) else type(bias).__name__
             raise TensorTrainError(f"biases[{l}] is {found}; a tensor of shape {tuple(core.shape[:1])} is needed")
+        checks.agrees(f"biases[{l}]", bias, core)

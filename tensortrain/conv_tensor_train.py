@@ -27,7 +27,7 @@ class ConvTensorTrain:
 
     Args:
         cores: the cores, output side first.
-        groups: groups of each core; by default what the ranks of the neighbours imply, and 1 for the last.
+        groups: of each core; by default what its neighbour's rank implies, 1 for the last, or the first if transposed.
         transposed: whether W is the kernel of a transposed convolution.
 
     Attributes:
@@ -60,7 +60,7 @@ class ConvTensorTrain:
         upper_bound: float | None = None,
         lower_bound: float | None = None,
     ) -> None:
-        cores = tuple(cores)
+        cores = checks.listed("cores", cores)
         _set(self, cores=cores, transposed=bool(transposed), error=error, upper_bound=upper_bound)
         _set(self, lower_bound=lower_bound, groups=check_cores(cores, groups, transposed))
 
@@ -101,7 +101,7 @@ class ConvTensorTrain:
     @property
     def kernel_size(self) -> tuple[int, ...]:
         """Length of the composed kernel on each axis."""
-        return tuple(sum(k - 1 for k in axis) + 1 for axis in zip(*self.kernel_sizes, strict=True))
+        return alignment.whole_size(self.kernel_sizes)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -146,8 +146,8 @@ class ConvTensorTrain:
         Args:
             weight: `(out, in / groups, *K)`, or `(in, out / groups, *K)` if `transposed`; real, any dtype.
             kernel_sizes: core sizes, output side first, each an int or one for each axis, with
-                `Σ_l (k_l - 1) + 1 = K`; a `tt.formats.Format` for chains with grouped cores; or `"auto"`,
-                which needs a budget and chooses sizes, groups and ranks.
+                `Σ_l (k_l - 1) + 1 = K`; a `tt.formats.Format` or the name of one, such as `"tucker2"`; or
+                `"auto"`, which chooses sizes, groups and ranks by the other limits.
             ranks: one int or the m - 1 interior ranks, totals over all groups.
             rtol: relative Frobenius tolerance in [0, 1).
             max_parameters: cap on stored entries.
@@ -296,21 +296,19 @@ class ConvTensorTrain:
         Raises:
             TensorTrainError: inputs that do not fit; "same_per_step", which has no dense form.
         """
-        if padding == "same_per_step":
-            raise TensorTrainError('padding = "same_per_step" has no dense form; compare with padding="same"')
+        _check_dense(padding)
         inputs, stride = self._prepare(inputs, stride)
         chain = self.as_conv()
-        kernels = chain.kernels()
-        if all(u is None for u in inputs[:-1]):
-            kernels = (*kernels[:-1], functional.compose_all(chain.cores, chain.groups))
-        return functional.conv_sum(kernels, inputs, padding=padding, stride=stride, dilation=dilation)
+        alone = all(u is None for u in inputs[:-1])
+        kernels = [functional.compose_all(chain.cores, chain.groups)] if alone else list(chain.kernels())
+        return functional.conv_sum(kernels, inputs[-len(kernels) :], padding=padding, stride=stride, dilation=dilation)
 
     def _prepare(
         self, inputs: Tensor | Sequence[Tensor | None], stride: int | Sequence[int]
     ) -> tuple[list[Tensor | None], int | Sequence[int]]:
         """Inputs as a list of m, and the stride that is left once a transposed chain has spread them out."""
         alone = [None] * (self.order - 1) + [inputs] if isinstance(inputs, Tensor) else inputs
-        given = check_inputs(alone, self.ranks[1:], len(self.kernel_size))
+        given = check_inputs(alone, self.ranks[1:], self.cores[0])
         if not self.transposed:
             return given, stride
         factors = checks.per_axis("stride", stride, len(self.kernel_size))
@@ -375,10 +373,23 @@ class ConvTensorTrain:
             raise TensorTrainError(f'size = {image} is smaller than the kernel; use padding="same"')
         return sizes
 
-    def plan(self, size: int | Sequence[int], batch_size: int = 1, padding: str = "same") -> Plan:
-        """Which form is faster here for a batch of images of `size`; see `tensortrain.planner.plan`."""
+    def plan(
+        self,
+        size: int | Sequence[int],
+        batch_size: int = 1,
+        padding: str = "same",
+        *,
+        stride: int | Sequence[int] = 1,
+        dilation: int | Sequence[int] = 1,
+    ) -> Plan:
+        """Which form is faster here for a batch of images of `size`; see `tensortrain.planner.plan`.
+
+        Raises:
+            TensorTrainError: arguments out of range; "same_per_step", which has no dense form.
+        """
+        _check_dense(padding)
         image = checks.per_axis("size", size, len(self.kernel_size))
-        return plan(self, image, checks.integer("batch_size", batch_size), padding)
+        return plan(self, image, checks.integer("batch_size", batch_size), padding, stride, dilation)
 
     def to(self, *args: Any, **kwargs: Any) -> "ConvTensorTrain":
         """The chain on another device or in another dtype, as `Tensor.to`; error and bounds stay."""
@@ -426,6 +437,11 @@ class ConvTensorTrain:
         if self.lower_bound is not None and self.upper_bound is not None:
             lines.append(f"  bounds      {self.lower_bound:.4g} ≤ error ≤ {self.upper_bound:.4g}")
         return "\n".join(lines)
+
+
+def _check_dense(padding: str) -> None:
+    if padding == "same_per_step":
+        raise TensorTrainError('padding = "same_per_step" has no dense form; compare with padding="same"')
 
 
 def _describe(size: Sequence[int], groups: int) -> str:

@@ -4,7 +4,7 @@ One format with sizes and groups for each core holds every factorisation of kern
 
 | format | cores, output side first |
 |---|---|
-| `cttd(k, m)`, the paper's | `k×k ∣ … ∣ k×k` |
+| `cttd`, the paper's | `k×k ∣ … ∣ k×k` |
 | `tucker2` | `1×1 ∣ K×K ∣ 1×1` |
 | `separable` | `K×1 ∣ 1×K` |
 | `tt4` | `1×1 ∣ K×1 ∣ 1×K ∣ 1×1` |
@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tensortrain import checks
+from tensortrain.alignment import whole_size
 from tensortrain.errors import TensorTrainError
 
 Axes = tuple[int, ...]
@@ -46,6 +47,9 @@ class Format:
             raise TensorTrainError(
                 f"kernel_sizes = {self.kernel_sizes} and blocks = {self.blocks}; one entry for each core is needed"
             )
+        for l, size in enumerate(self.kernel_sizes):
+            if not isinstance(size, Sequence):
+                raise TensorTrainError(f"kernel_sizes[{l}] = {size!r}; one length for each axis is needed: (3, 3)")
         axes = len(self.kernel_sizes[0])
         for l, (size, block) in enumerate(zip(self.kernel_sizes, self.blocks, strict=True)):
             checks.per_axis(f"kernel_sizes[{l}]", size, axes)
@@ -60,7 +64,7 @@ class Format:
     @property
     def kernel_size(self) -> Axes:
         """Size of W on each axis, `Σ_l (k_l - 1) + 1`."""
-        return tuple(sum(k - 1 for k in axis) + 1 for axis in zip(*self.kernel_sizes, strict=True))
+        return whole_size(self.kernel_sizes)
 
     @property
     def dense(self) -> bool:
@@ -134,7 +138,7 @@ def chain(kernel_sizes: Sequence[int | Sequence[int]], kernel_size: Axes, name: 
     """
     if isinstance(kernel_sizes, (str, int)) or not isinstance(kernel_sizes, Sequence) or not kernel_sizes:
         raise TensorTrainError(
-            f'kernel_sizes = {kernel_sizes!r}; a sequence of core sizes, a Format or "auto" is needed'
+            f'kernel_sizes = {kernel_sizes!r}; a sequence of core sizes, a Format, its name or "auto" is needed'
         )
     axes = len(kernel_size)
     sizes = tuple(checks.per_axis(f"kernel_sizes[{l}]", size, axes) for l, size in enumerate(kernel_sizes))

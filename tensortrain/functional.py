@@ -88,7 +88,7 @@ def conv_tt(
         V(stop), `(B, R_stop, *output_size)`.
 
     Raises:
-        TensorTrainError: shapes that do not fit, no input at all, an unknown padding.
+        TensorTrainError: shapes, dtypes or devices that do not fit, no input at all, an unknown padding.
 
     Cost: `Σ_l k_l^d R_{l-1} R_l / g_l` multiplications for each pixel, against
     `Σ_l K_l^d R_0 R_l` for the dense form.
@@ -160,7 +160,7 @@ def conv_sum(
     if not kernels:
         raise TensorTrainError("kernels is empty; at least one kernel is needed")
     axes = kernels[0].dim() - 2
-    inputs = check_inputs(inputs, [None] * len(kernels), axes)
+    inputs = check_inputs(inputs, [None] * len(kernels), kernels[0])
     checks.choice("padding", padding, PADDINGS)
     strides, dilations = checks.per_axis("stride", stride, axes), checks.per_axis("dilation", dilation, axes)
     whole = tuple(kernels[-1].shape[2:])

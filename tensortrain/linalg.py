@@ -17,6 +17,7 @@ from torch.autograd.function import once_differentiable
 from tensortrain import checks
 from tensortrain.errors import TensorTrainError
 
+SEEDS = 2**32  # NumPy, which TensorLy draws its starts from, takes smaller seeds only
 _EPS = torch.finfo(torch.float64).eps
 _CACHED = 2**18  # entries of a block that stays in the cache
 _WIDE = {torch.float32: torch.float64, torch.complex64: torch.complex128}
@@ -284,7 +285,7 @@ def randomized_svd(
     >>> s.round(decimals=3)
     tensor([34.6410])
     """
-    matrix = checks.tensor("matrix", matrix, min_dim=2)
+    matrix = checks.entries("matrix", matrix, min_dim=2)
     rank, seed = checks.integer("rank", rank), checks.integer("seed", seed, minimum=0)
     smaller = min(matrix.shape)
     if rank > smaller:
@@ -297,8 +298,8 @@ def randomized_svd(
     from tensorly.tenalg.svd import randomized_svd as project
 
     wide = matrix.shape[0] < matrix.shape[1]  # handed over tall: TensorLy's turn of a wide complex one is not Hermitian
-    with tensorly.backend_context("pytorch", local_threadsafe=True):
+    with tensorly.backend_context("pytorch", local_threadsafe=True), matrix.device:
         u, s, vh = project(
-            matrix.mH if wide else matrix, rank, oversampling, n_iter=power_iterations, random_state=seed
+            matrix.mH if wide else matrix, rank, oversampling, n_iter=power_iterations, random_state=seed % SEEDS
         )
     return (vh.mH, s, u.mH) if wide else (u, s, vh)

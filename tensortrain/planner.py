@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
-from tensortrain.functional import conv_sum, conv_tt
+from tensortrain import checks
+from tensortrain.functional import conv_sum, conv_tt, spread
 
 if TYPE_CHECKING:
     from tensortrain.conv_tensor_train import ConvTensorTrain
@@ -39,7 +40,14 @@ class Plan:
     dense_seconds: float
 
 
-def plan(chain: "ConvTensorTrain", size: Sequence[int], batch_size: int, padding: str) -> Plan:
+def plan(
+    chain: "ConvTensorTrain",
+    size: Sequence[int],
+    batch_size: int,
+    padding: str,
+    stride: int | Sequence[int] = 1,
+    dilation: int | Sequence[int] = 1,
+) -> Plan:
     """Time both forms of `chain` for inference on a batch of images and choose.
 
     Args:
@@ -47,24 +55,31 @@ def plan(chain: "ConvTensorTrain", size: Sequence[int], batch_size: int, padding
         size: image size, per axis.
         batch_size: images in the batch.
         padding: as in `conv_tt`, but not "same_per_step", which no dense kernel equals.
+        stride, dilation: as of `ConvTensorTrain.evaluate`.
 
     Cost: a handful of runs of each form, at least 20 ms in all.
     """
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(batch_size, chain.in_channels, *size, generator=generator).to(chain.device, chain.dtype)
+    x = torch.randn(batch_size, chain.in_channels, *size, generator=generator, device="cpu")
+    x = x.to(chain.device, chain.dtype)
     as_conv = chain.as_conv()
     kernel = as_conv.reconstruct()
+    settings: dict[str, Any] = {"padding": padding, "stride": stride, "dilation": dilation}
+    macs, dense_macs = chain.macs(size, **settings), chain.dense_macs(size, **settings)
+    if chain.transposed:  # both forms take the image spread out, at stride 1
+        x = spread(x, checks.per_axis("stride", stride, len(size)))
+        settings["stride"] = 1
     inputs = [None] * (chain.order - 1) + [x]
     with torch.inference_mode():
         sequential, dense = _race(
-            lambda: conv_tt(as_conv.cores, inputs, padding=padding),
-            lambda: conv_sum([kernel], [x], padding=padding),
+            lambda: conv_tt(as_conv.cores, inputs, **settings),
+            lambda: conv_sum([kernel], [x], **settings),
             x.device,
         )
     return Plan(
         choice="sequential" if sequential <= dense else "dense",
-        sequential_macs=chain.macs(size, padding),
-        dense_macs=chain.dense_macs(size, padding),
+        sequential_macs=macs,
+        dense_macs=dense_macs,
         sequential_seconds=sequential,
         dense_seconds=dense,
     )

@@ -26,6 +26,7 @@ from tensortrain.errors import TensorTrainError
 
 VERSION = 1
 HEADER = "tensortrain"
+WRAPPERS = ("state_dict", "model_state_dict", "model")  # under which checkpoints of training runs hold the tensors
 
 Header = dict[str, Any]
 
@@ -82,16 +83,25 @@ def read(path: str | PathLike[str]) -> tuple[dict[str, Tensor], Header | None]:
     Raises:
         TensorTrainError: a file that is missing, truncated, no safetensors, or of a newer version.
     """
+    with _opened(path) as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+        return tensors, _header(path, file.metadata() or {})
+
+
+@contextmanager
+def _opened(path: str | PathLike[str]) -> Iterator[Any]:
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            yield file
     except OSError as error:
         raise TensorTrainError(f"cannot read {path}: {error.strerror or 'no such file'}") from None
     except SafetensorError as error:
         raise TensorTrainError(f"cannot read {path}: truncated or no safetensors file ({error})") from None
+
+
+def _header(path: str | PathLike[str], metadata: Mapping[str, str]) -> Header | None:
     if HEADER not in metadata:
-        return tensors, None
+        return None
     try:
         header = json.loads(metadata[HEADER])
         version = header["version"]
@@ -99,12 +109,15 @@ def read(path: str | PathLike[str]) -> tuple[dict[str, Tensor], Header | None]:
         raise TensorTrainError(f"cannot read {path}: its {HEADER!r} header is damaged") from None
     if version != VERSION:
         raise TensorTrainError(f"{path} has format version {version!r}; this library reads {VERSION}: upgrade it")
-    return tensors, header
+    return dict(header)
 
 
 def kind(path: str | PathLike[str]) -> str | None:
-    """The kind of a file this library wrote, None for all others."""
-    header = read(path)[1] if _is_safetensors(path) else None
+    """The kind of a file this library wrote, None for all others; its tensors are not read."""
+    if not _is_safetensors(path):
+        return None
+    with _opened(path) as file:
+        header = _header(path, file.metadata() or {})
     return None if header is None else header.get("kind")
 
 
@@ -289,8 +302,9 @@ def read_checkpoint(path: str | PathLike[str]) -> dict[str, Tensor]:
     """
     found: Any = read(path)[0] if _is_safetensors(path) else _read_torch(path)
     if isinstance(found, Mapping):
-        found = next((found[k] for k in ("state_dict", "model_state_dict") if isinstance(found.get(k), Mapping)), found)
-    tensors = {k: v for k, v in found.items() if isinstance(v, Tensor)} if isinstance(found, Mapping) else {}
+        found = next((found[name] for name in WRAPPERS if isinstance(found.get(name), Mapping)), found)
+    named = found.items() if isinstance(found, Mapping) else ()
+    tensors = {name: value for name, value in named if isinstance(name, str) and isinstance(value, Tensor)}
     if not tensors:
         raise TensorTrainError(f"{path} holds no tensors by name; save model.state_dict() to it")
     prefix = "module." if all(name.startswith("module.") for name in tensors) else ""

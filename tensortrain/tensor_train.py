@@ -142,7 +142,7 @@ class TensorTrain:
         ((1, 3, 3, 1), True)
         """
         checks.integer("seed", seed, minimum=0)
-        tensor = checks.tensor("tensor", tensor)
+        tensor = checks.entries("tensor", tensor)
         tt_checks.check_precision("tensor", tensor.dtype)
         caps: dict[str, Any] = {"ranks": ranks, "rtol": rtol, "max_parameters": max_parameters, "budget": budget}
         limits = tt_checks.check_limits(tensor.shape, **caps)
@@ -186,7 +186,7 @@ class TensorTrain:
         generator = torch.Generator().manual_seed(checks.integer("seed", seed, minimum=0))
         cores = []
         for left, size, right in zip(ranks[:-1], shape, ranks[1:], strict=True):
-            core = torch.randn(left, size, right, generator=generator, dtype=dtype) / math.sqrt(right)
+            core = torch.randn(left, size, right, generator=generator, dtype=dtype, device="cpu") / math.sqrt(right)
             cores.append(core.to(device))
         return TensorTrain._of(cores)
 
@@ -368,8 +368,12 @@ class TensorTrain:
         return TensorTrain._of(selected)
 
     def to(self, *args: Any, **kwargs: Any) -> "TensorTrain":
-        """The train on another device or in another dtype, as `Tensor.to`; the error stays."""
-        return TensorTrain._of([core.to(*args, **kwargs) for core in self.cores], self.error)
+        """The train on another device or in another dtype, as `Tensor.to`; the error stays.
+
+        Raises:
+            TensorTrainError: a dtype that is neither floating nor complex, or that the entries overflow.
+        """
+        return TensorTrain([core.to(*args, **kwargs) for core in self.cores], error=self.error)
 
     def to_tensorly(self) -> Any:
         """A `tensorly.tt_tensor.TTTensor` of the same cores; TensorLy needs its PyTorch backend to work on it.

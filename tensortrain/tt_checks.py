@@ -16,7 +16,9 @@ _DTYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 
 def check_cores(cores: Iterable[Tensor]) -> tuple[Tensor, ...]:
     """The cores of a train as a tuple, if they are that."""
-    checked = tuple(checks.tensor(f"cores[{l}]", core, min_dim=3) for l, core in enumerate(cores))
+    checked = tuple(
+        checks.tensor(f"cores[{l}]", core, min_dim=3) for l, core in enumerate(checks.listed("cores", cores))
+    )
     if not checked:
         raise TensorTrainError("cores is empty; at least one core is needed")
     for l, core in enumerate(checked):

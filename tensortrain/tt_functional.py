@@ -16,6 +16,7 @@ import opt_einsum
 import torch
 from torch import Tensor
 
+from tensortrain import checks
 from tensortrain.errors import TensorTrainError
 
 
@@ -47,7 +48,7 @@ def tt_evaluate(cores: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor:
     batched = check_inputs(cores, inputs)
     value: Tensor | None = None
     for core, u in zip(cores, inputs, strict=True):
-        step = torch.tensordot(u, core, ([-1], [1]))
+        step = torch.tensordot(u.to(core.dtype), core, ([-1], [1]))  # they may differ under autocast only
         value = step if value is None else value @ step
     assert value is not None
     if value.shape[-2:] == (1, 1):
@@ -67,7 +68,8 @@ def tt_evaluate_dense(cores: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tens
     terms += [batch * (u.dim() - 1) + axis for u, axis in zip(inputs, axes, strict=True)]
     path = [(0, order)] + [(l, l + 1) for l in range(order - 2, -1, -1)]  # the last axis first
     equation = f"{','.join(terms)}->{batch * batched}{''.join(ends)}"
-    value: Tensor = opt_einsum.contract(equation, tt_reconstruct(cores), *inputs, optimize=path)
+    dense = tt_reconstruct(cores)
+    value: Tensor = opt_einsum.contract(equation, dense, *(u.to(dense.dtype) for u in inputs), optimize=path)
     return value
 
 
@@ -81,10 +83,7 @@ def check_inputs(cores: Sequence[Tensor], inputs: Sequence[Tensor]) -> bool:
         shape = tuple(u.shape) if isinstance(u, Tensor) else type(u).__name__
         if not isinstance(u, Tensor) or u.dim() not in (1, 2) or u.shape[-1] != core.shape[1]:
             raise TensorTrainError(f"inputs[{l}] is {shape}; (batch, {core.shape[1]}) or ({core.shape[1]},) is needed")
-        if u.dtype != core.dtype or u.device != core.device:
-            raise TensorTrainError(
-                f"inputs[{l}] is {u.dtype} on {u.device}, the cores {core.dtype} on {core.device}; use .to()"
-            )
+        checks.agrees(f"inputs[{l}]", u, core)
         batches |= {u.shape[0]} if u.dim() == 2 else set()
     if len(batches) > 1:
         raise TensorTrainError(f"inputs have batch sizes {sorted(batches)}; all that have a batch axis must agree")

@@ -41,7 +41,7 @@ class TensorTrainMatrix:
     error: float | None
 
     def __init__(self, cores: Iterable[Tensor], *, error: float | None = None) -> None:
-        given = tuple(checks.tensor(f"cores[{l}]", core) for l, core in enumerate(cores))
+        given = tuple(checks.tensor(f"cores[{l}]", core) for l, core in enumerate(checks.listed("cores", cores)))
         for l, core in enumerate(given):
             if core.dim() != 4:
                 raise TensorTrainError(f"cores[{l}] has shape {tuple(core.shape)}; (R_{l}, O, I, R_{l + 1}) is needed")
@@ -141,7 +141,7 @@ class TensorTrainMatrix:
         >>> TensorTrainMatrix.decompose(kron, (2, 4), (3, 2), rtol=1e-5).ranks
         (1, 1, 1)
         """
-        matrix = checks.tensor("matrix", matrix, min_dim=2)
+        matrix = checks.entries("matrix", matrix, min_dim=2)
         rows, columns = _check_shapes(out_shape, in_shape)
         if tuple(matrix.shape) != (math.prod(rows), math.prod(columns)):
             raise TensorTrainError(
@@ -196,11 +196,7 @@ class TensorTrainMatrix:
                 f"the right operand has shape {tuple(other.shape)};"
                 f" ({self.shape[1]},) or ({self.shape[1]}, batch) is needed"
             )
-        if other.dtype != self.dtype or other.device != self.device:
-            raise TensorTrainError(
-                f"the right operand is {other.dtype} on {other.device}, the cores {self.dtype} on {self.device};"
-                " use .to()"
-            )
+        checks.agrees("the right operand", other, self.cores[0])
         product = tt_functional.tt_matvec(self.cores, other.reshape(self.shape[1], -1))
         return product.reshape(self.shape[0], *other.shape[1:])
 
@@ -231,8 +227,12 @@ class TensorTrainMatrix:
         return self.dense_parameters
 
     def to(self, *args: Any, **kwargs: Any) -> "TensorTrainMatrix":
-        """The matrix on another device or in another dtype, as `Tensor.to`; the error stays."""
-        return TensorTrainMatrix._of([core.to(*args, **kwargs) for core in self.cores], self.error)
+        """The matrix on another device or in another dtype, as `Tensor.to`; the error stays.
+
+        Raises:
+            TensorTrainError: as of `TensorTrain.to`.
+        """
+        return TensorTrainMatrix([core.to(*args, **kwargs) for core in self.cores], error=self.error)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the cores and the error to a safetensors file, aside first and then renamed."""

@@ -324,6 +324,17 @@ def test_bad_input_of_the_other_commands(plain, monkeypatch, capsys, arguments):
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_a_decomposed_file_is_not_decomposed_again(files, tmp_path, capsys):
+    assert run("decompose", files[1], "--budget", "0.5", "-o", tmp_path / "smaller.st") == 2
+    assert "decomposed already; use the original" in capsys.readouterr().err
+
+
+def test_the_kind_of_a_file_is_known_without_its_tensors(files, monkeypatch):
+    monkeypatch.setattr(storage, "read", None)
+    assert storage.kind(files[1]) == "network"
+    assert storage.kind(files[0]) is None
+
+
 def test_verify_against_another_checkpoint(files, plain, capsys):
     assert run("verify", files[1], "--against", plain / "net.safetensors") == 2
     assert "no such tensor for 'conv1.weight'" in capsys.readouterr().err

@@ -339,6 +339,21 @@ def test_the_planner_measures_both_forms() -> None:
     assert plan.choice == ("sequential" if plan.sequential_seconds <= plan.dense_seconds else "dense")
 
 
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_plan_is_for_the_convolution_as_it_runs(transposed: bool) -> None:
+    chain = ConvTensorTrain([torch.ones(2, 2, 3, 3), torch.ones(2, 2, 3, 3)], transposed=transposed)
+    settings = {"padding": "full", "stride": 2, "dilation": (1, 2)}
+    plan = chain.plan(6, **settings)
+    assert (plan.sequential_macs, plan.dense_macs) == (chain.macs(6, **settings), chain.dense_macs(6, **settings))
+
+
+def test_dense_evaluation_of_one_input_builds_one_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = ConvTensorTrain([torch.ones(2, 2, 3), torch.ones(2, 2, 3)])
+    expected = chain.evaluate(torch.ones(1, 2, 8))
+    monkeypatch.setattr(ConvTensorTrain, "kernels", None)
+    assert torch.equal(chain.evaluate_dense(torch.ones(1, 2, 8)), expected)
+
+
 @pytest.mark.parametrize("choice", ["dense", "sequential"])
 def test_the_planner_takes_the_cheaper_form_where_it_is_plain(choice: str) -> None:
     """Over 40 times the work either way."""

@@ -17,10 +17,10 @@ from tensorly.decomposition import parafac, partial_tucker
 from torch import Tensor
 
 from tensortrain import ConvTensorTrain, TensorTrainError, formats, functional
-from tensortrain.fit import bounds, chain, depthwise, lbfgs, progress, selectors
+from tensortrain.fit import auto, bounds, chain, depthwise, lbfgs, progress, selectors
 from tensortrain.fit.kernel import Kernel, balance
 from tensortrain.fit.ranks import Growth, largest_useful, with_ends
-from tensortrain.fit.solve import floor, solve
+from tensortrain.fit.solve import solve
 from tensortrain.fit.spectral import SpectralChain, frequency_weights, transform
 from tensortrain.fit.sweep import _truncated_svd, lift, split, sweep
 from tensortrain.fit.task import FEWEST, Task, threads_for
@@ -436,7 +436,7 @@ def test_blocks_end_between_their_bounds(make: Callable[[Axes], Format], seed: i
     weight, form, ranks = block_problem(make, seed, count)
     kernel = Kernel.of(weight.flatten(0, 1), 2, False)
     fit = solve(kernel, form, ranks, QUIET)
-    assert floor(kernel, form, ranks) - 1e-9 <= fit.error <= fit.upper_bound + 1e-9
+    assert bounds.lower_bound(kernel.weight, form.kernel_sizes, ranks) - 1e-9 <= fit.error <= fit.upper_bound + 1e-9
     assert norm(composed(fit.cores, list(fit.groups)) - weight) == pytest.approx(fit.error, abs=1e-12)
 
 
@@ -504,7 +504,7 @@ def test_decompositions_end_between_their_bounds(problem: Problem) -> None:
     form = Format(tuple(sizes), (None,) * len(sizes))
     ranks = [min(r, most) for r, most in zip(wanted, largest_useful(form, kernel), strict=True)]
     fit = solve(kernel, form, ranks, QUIET)
-    assert floor(kernel, form, ranks) - 1e-12 <= fit.error <= fit.upper_bound + 1e-12
+    assert bounds.lower_bound(kernel.weight, form.kernel_sizes, ranks) - 1e-12 <= fit.error <= fit.upper_bound + 1e-12
     made = ConvTensorTrain.decompose(
         kernel.weight.flatten(0, 1), form, ranks=[len(weight) * r for r in ranks], groups=len(weight)
     )
@@ -610,6 +610,13 @@ def test_one_int_caps_every_bond_at_what_it_can_use() -> None:
     assert made.ranks == (2, 2, 4, 6)
 
 
+def test_a_budget_is_not_lost_to_rounding() -> None:
+    weight = oracles.floats(0, 4, 5, 5)
+    assert (
+        ConvTensorTrain.decompose(weight, (1, 5), budget=0.29).n_parameters == 29
+    )  # 0.29 · 100 < 29 in floating point
+
+
 def test_an_unreachable_tolerance_tells_what_was_achieved() -> None:
     weight = oracles.gaussian(4, 3, seed=0)
     best = ConvTensorTrain.decompose(weight, (2, 2), ranks=3)
@@ -649,6 +656,25 @@ def test_a_seed_determines_everything(form: Format) -> None:
         torch.set_num_threads(threads)
     assert all(torch.equal(a, b) for a, b in zip(made.cores, again.cores, strict=True))
     assert (made.error, made.upper_bound, made.lower_bound) == (again.error, again.upper_bound, again.lower_bound)
+
+
+@pytest.mark.parametrize("name", ["auto", *formats.NAMED])
+def test_the_default_device_does_not_matter(name: str) -> None:
+    weight = oracles.smooth(4, 5, 0)
+    made = ConvTensorTrain.decompose(weight, name, budget=0.3, seed=2**40)
+    with torch.device("meta"):
+        again = ConvTensorTrain.decompose(weight, name, budget=0.3, seed=2**40)
+    assert all(torch.equal(a, b) for a, b in zip(made.cores, again.cores, strict=True))
+
+
+@pytest.mark.parametrize("name", formats.NAMED)
+def test_a_format_may_be_named(name: str) -> None:
+    weight = oracles.smooth(4, 5, 0)
+    named, made = (
+        ConvTensorTrain.decompose(weight, name, budget=0.5),
+        getattr(ConvTensorTrain, name)(weight, budget=0.5),
+    )
+    assert all(torch.equal(a, b) for a, b in zip(named.cores, made.cores, strict=True))
 
 
 def test_another_seed_is_another_start() -> None:
@@ -877,6 +903,15 @@ def test_auto_is_never_worse_than_tensorlys_tucker() -> None:
     error = float(np.linalg.norm(made - weight.numpy())) / norm(weight)
     parameters = core.size + sum(factor.size for factor in factors)
     assert ConvTensorTrain.decompose(weight, max_parameters=parameters).error <= error
+
+
+@pytest.mark.parametrize("size", [(5,), (3, 5), (7, 7), (11, 11), (3, 3, 3)])
+def test_auto_tries_every_named_format(size: Axes) -> None:
+    tried = {(form.kernel_sizes, form.blocks) for form in auto.candidates(size)}
+    for name, make in formats.NAMED.items():
+        form = make(size)
+        if len(size) > 1 or name not in ("cp", "separable", "tt4"):  # in 1-D depthwise, the kernel and tucker2
+            assert (form.kernel_sizes, form.blocks) in tried
 
 
 def test_auto_keeps_a_kernel_that_fits_the_budget() -> None:

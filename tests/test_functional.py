@@ -289,6 +289,13 @@ def test_p4_8_a_transposed_convolution_is_the_adjoint(case: Case) -> None:
     assert torch.equal(functional.transpose_weight(turned, g), core)
 
 
+def test_autocast_takes_inputs_of_its_dtype() -> None:
+    cores, u = [torch.ones(2, 3, 3), torch.ones(3, 2, 3)], torch.ones(1, 2, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        low = conv_tt(cores, [None, u.bfloat16()], [torch.ones(2), None])
+    assert torch.equal(low.float(), conv_tt(cores, [None, u], [torch.ones(2), None]))
+
+
 @given(seed=SEEDS, factors=st.lists(st.integers(1, 3), min_size=1, max_size=3))
 def test_spread_puts_zeros_between_neighbours(seed: int, factors: list[int]) -> None:
     x = oracles.integers(torch.Generator().manual_seed(seed), 2, 1, *(3, 2, 2)[: len(factors)])

@@ -399,6 +399,9 @@ CHAIN = ConvTensorTrain([torch.ones(4, 2, 3, 3), torch.ones(2, 3, 3, 3)])
         (lambda: tt.nn.ConvTT2d(CHAIN.to(torch.complex64)), "complex64"),
         (lambda: tt.nn.ConvTT2d(CHAIN.to(torch.int64)), "int64"),
         (lambda: tt.nn.ConvTT2d(CHAIN, torch.ones(3)), r"bias has shape \(3,\); \(4,\)"),
+        (lambda: tt.nn.ConvTT2d(CHAIN, True), r"bias is True; .* torch.zeros\(4\)"),
+        (lambda: tt.nn.ConvTT2d(CHAIN, torch.ones(4).double()), "torch.float64 on cpu, the cores torch.float32"),
+        (lambda: tt.nn.ConvTT2d(CHAIN, torch.ones(4, device="meta")), "bias is torch.float32 on meta"),
         (lambda: tt.nn.ConvTT2d(CHAIN, stride=0), "stride"),
         (lambda: tt.nn.ConvTT2d(CHAIN, stride=(1, 2, 3)), "stride"),
         (lambda: tt.nn.ConvTT2d(CHAIN, padding=-1), "padding"),
@@ -470,17 +473,36 @@ def test_tools_understand_the_linear_layer():
     torch.testing.assert_close(torch.export.export(layer, (x,), dynamic_shapes=shapes).module()(x[:3]), layer(x[:3]))
     with torch.autocast("cpu", torch.bfloat16):
         assert layer.cores[0](torch.zeros(1, layer.cores[0].in_features)).dtype == torch.bfloat16
-        torch.testing.assert_close(layer(x).float(), linear(x).float(), rtol=0.1, atol=0.1)
+        torch.testing.assert_close(layer(x), linear(x), rtol=0.1, atol=0.1)
     quantized = torch.ao.quantization.quantize_dynamic(layer, {nn.Linear})
     assert all("quantized" in type(core).__module__ for core in quantized.cores)
     assert (quantized(x) - layer(x)).norm() < 0.05 * layer(x).norm()
+
+
+def test_an_empty_batch_of_a_linear_layer():
+    linear, layer = tt_linear()
+    for shape in ((0, 24), (2, 0, 24)):
+        assert layer(torch.ones(shape)).shape == linear(torch.ones(shape)).shape
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_linear_layer_in_half_precision(dtype):
+    linear, layer = tt_linear(dtype=dtype)
+    assert {p.dtype for p in layer.parameters()} == {dtype}
+    x = normal(0, 5, 24).to(dtype)
+    torch.testing.assert_close(layer(x), linear(x), rtol=0.05, atol=0.05)
+
+
+MATRIX = tt.tt_matrix.TensorTrainMatrix([torch.ones(1, 2, 2, 1)])
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: tt.nn.TTLinear(torch.ones(2, 2)), "matrix is a Tensor"),
-        (lambda: tt.nn.TTLinear(tt.tt_matrix.TensorTrainMatrix([torch.ones(1, 2, 2, 1)]), torch.ones(3)), "bias"),
+        (lambda: tt.nn.TTLinear(MATRIX, torch.ones(3)), r"bias has shape \(3,\)"),
+        (lambda: tt.nn.TTLinear(MATRIX, False), r"bias is False; .* torch.zeros\(2\)"),
+        (lambda: tt.nn.TTLinear(MATRIX, torch.ones(2).double()), "torch.float64 on cpu, the cores torch.float32"),
         (lambda: tt.nn.TTLinear.from_linear(nn.Conv1d(4, 4, 1), (2, 2), (2, 2), ranks=1), "plain nn.Linear"),
         (lambda: tt.nn.TTLinear.from_linear(hooked(nn.Linear(4, 4)), (2, 2), (2, 2), ranks=1), "hooks"),
         (lambda: tt.nn.TTLinear.from_linear(nn.Linear(4, 4), (2, 3), (2, 2), ranks=1), "out_shape"),
@@ -573,6 +595,11 @@ def test_decompose_says_which_convs_it_takes():
     net = nn.Sequential(nn.Conv2d(4, 4, 5), nn.Conv2d(4, 4, 5))
     small = tt.nn.decompose(net, (3, 3), ranks=2, exclude=["0"])
     assert [type(m).__name__ for m in small] == ["Conv2d", "ConvTT2d"]
+    for make in (lazily, own_forward, hooked, parametrized):
+        odd = nn.Sequential(nn.Conv2d(4, 4, 5), make(nn.Conv2d(4, 4, 5)))
+        assert isinstance(tt.nn.decompose(odd, (3, 3), ranks=2, exclude=["1"])[0], tt.nn.ConvTT2d)
+        with pytest.raises(TensorTrainError, match=r"'1': conv .* or exclude it"):
+            tt.nn.decompose(odd, (3, 3), ranks=2)
     for arguments, message in [
         ({"include": ["9"]}, "include = '9'"),
         ({"budget": -1.0}, "budget"),
@@ -580,9 +607,20 @@ def test_decompose_says_which_convs_it_takes():
     ]:
         with pytest.raises(TensorTrainError, match=message):
             tt.nn.decompose(net, (3, 3), **{"ranks": 2, **arguments})
-    with pytest.raises(TensorTrainError, match="without any conv"):
-        tt.nn.decompose(nn.Linear(2, 2), budget=0.5)
+    for dense in (nn.Linear(2, 2), small[1]):
+        with pytest.raises(TensorTrainError, match="without any dense conv"):
+            tt.nn.decompose(dense, budget=0.5)
+    assert tt.nn.decompose(small, (3, 3), ranks=2)[1].ranks == small[1].ranks
     with pytest.raises(TensorTrainError, match="no conv can be decomposed"):
         tt.nn.decompose(nn.Conv2d(4, 4, 1), (1,), ranks=2)
-    with pytest.raises(TensorTrainError, match="without any layer"):
+    with pytest.raises(TensorTrainError, match="without any conv layer"):
         tt.nn.save(nn.Linear(2, 2), "unused.safetensors")
+    with pytest.raises(TensorTrainError, match=r"'1' is a TTLinear, .* merge\(\)"):
+        tt.nn.save(nn.Sequential(small, tt_linear()[1]), "unused.safetensors")
+
+
+def test_decompose_shows_a_bar_for_a_conv_that_takes_long(monkeypatch, capsys):
+    monkeypatch.setattr("tensortrain.fit.progress.PATIENCE", 0.0)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    tt.nn.decompose(nn.Conv2d(4, 4, 5), (3, 3), ranks=2)
+    assert "decompose" in capsys.readouterr().err

@@ -147,8 +147,14 @@ def prefixed(prefix):
 @pytest.mark.parametrize("old_format", [False, True])
 @pytest.mark.parametrize(
     "content",
-    [STATE, {"state_dict": STATE, "epoch": 3}, {"state_dict": prefixed("module.")}, {**STATE, "name": "net"}],
-    ids=["plain", "nested", "module", "more"],
+    [
+        STATE,
+        {"state_dict": STATE, "epoch": 3},
+        {"model": STATE, "optimizer": {"state": {}}},
+        {"state_dict": prefixed("module.")},
+        {**STATE, "name": "net", 0: torch.ones(2)},
+    ],
+    ids=["plain", "nested", "model", "module", "more"],
 )
 def test_torch_checkpoints(tmp_path, content, old_format):
     torch.save(content, tmp_path / "net.pt", _use_new_zipfile_serialization=not old_format)
@@ -199,7 +205,7 @@ def test_files_that_are_no_checkpoint(tmp_path, content, message):
         storage.read_checkpoint(tmp_path / "net.pt")
 
 
-@pytest.mark.parametrize("content", [{"epoch": 3}, [torch.ones(2)], torch.ones(2)])
+@pytest.mark.parametrize("content", [{"epoch": 3}, {0: torch.ones(2)}, [torch.ones(2)], torch.ones(2)])
 def test_checkpoints_without_named_tensors(tmp_path, content):
     torch.save(content, tmp_path / "net.pt")
     with pytest.raises(TensorTrainError, match="no tensors by name"):

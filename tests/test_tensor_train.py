@@ -802,6 +802,7 @@ def test_decompose_refuses(tensor: Any, limits: dict[str, Any], named: str) -> N
     ("cores", "named"),
     [
         ([], "cores is empty"),
+        (torch.ones(2, 1, 3, 1), "cores is a Tensor"),
         ([torch.ones(1, 2)], r"cores\[0\] has 2 axes"),
         ([torch.ones(1, 2, 1, 1)], r"cores\[0\] has shape \(1, 2, 1, 1\)"),
         ([torch.ones(1, 2, 3), torch.ones(2, 2, 1)], r"cores\[1\] begins with rank 2, cores\[0\] ends with 3"),
@@ -820,6 +821,14 @@ def test_cores_that_are_no_train_are_refused(cores: Any, named: str) -> None:
 TRAIN = TensorTrain.random((3, 4), 2)
 
 
+def test_autocast_takes_inputs_of_its_dtype() -> None:
+    u, v = torch.ones(2, 3), torch.ones(2, 4)
+    for evaluate in (TRAIN.evaluate, TRAIN.evaluate_dense):
+        with torch.autocast("cpu", torch.bfloat16):
+            low = evaluate([u.bfloat16(), v])
+        torch.testing.assert_close(low.float(), evaluate([u, v]), rtol=0.05, atol=0.05)
+
+
 @pytest.mark.parametrize(
     ("call", "named"),
     [
@@ -833,6 +842,9 @@ TRAIN = TensorTrain.random((3, 4), 2)
         (lambda: TRAIN.evaluate_dense([torch.ones(3)]), "1 entries for 2 cores"),
         (lambda: TRAIN.orthogonalize(2), "center = 2 is no core of 2"),
         (lambda: TRAIN.orthogonalize(0.5), "center = 0.5"),
+        (lambda: TensorTrain.decompose(torch.ones(2, 3, device="meta"), ranks=1), "tensor is on the meta device"),
+        (lambda: TRAIN.to(torch.int64), "int64"),
+        (lambda: TensorTrain([1e9 * core for core in TRAIN.cores]).to(torch.float16), "infinite"),
         (lambda: TRAIN.to(torch.float16).norm(), "float16"),
         (lambda: TRAIN.to(torch.float16).round(rtol=0.1), "float16"),
         (lambda: TRAIN + TensorTrain.random((3, 5), 2), r"differ in shape: \(3, 4\) and \(3, 5\)"),

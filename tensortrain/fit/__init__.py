@@ -13,6 +13,7 @@
 | `auto` | choice of the format |
 """
 
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -20,14 +21,15 @@ import torch
 from torch import Tensor
 
 from tensortrain import formats
-from tensortrain.checks import Limits, integer
+from tensortrain.checks import Limits, choice, integer
 from tensortrain.errors import TensorTrainError
 from tensortrain.fit.auto import best_format
+from tensortrain.fit.bounds import lower_bound
 from tensortrain.fit.kernel import Kernel
 from tensortrain.fit.progress import Ticker
 from tensortrain.fit.ranks import Growth, largest_useful, with_ends
 from tensortrain.fit.selectors import exact as exact_cores
-from tensortrain.fit.solve import Fit, floor, solve
+from tensortrain.fit.solve import Fit, solve
 from tensortrain.fit.task import Task, threads_for
 
 __all__ = ["Fitted", "decompose"]
@@ -63,16 +65,7 @@ def decompose(
     """`ConvTensorTrain.decompose`, which documents the arguments, without the container around the result."""
     kernel = Kernel.of(weight, groups, transposed)
     seed = integer("seed", seed, minimum=0)
-    auto = isinstance(kernel_sizes, str)
-    form = None
-    if isinstance(kernel_sizes, formats.Format):
-        form = kernel_sizes
-        if form.kernel_size != kernel.size:
-            raise TensorTrainError(f"kernel_sizes is a format for {form.kernel_size} kernels, weight has {kernel.size}")
-    elif not auto:
-        form = formats.chain(kernel_sizes, kernel.size)  # type: ignore[arg-type]
-    elif kernel_sizes != "auto":
-        raise TensorTrainError(f'kernel_sizes = {kernel_sizes!r}; core sizes, a Format or "auto" are needed')
+    form = format_of(kernel_sizes, kernel)
     limits = Limits.of(
         bonds=form.order - 1 if form else None,
         dense_parameters=kernel.dense_parameters,
@@ -81,7 +74,7 @@ def decompose(
         max_parameters=max_parameters,
         budget=budget,
     )
-    if auto and limits.ranks is not None:
+    if form is None and limits.ranks is not None:
         raise TensorTrainError(
             f'ranks = {ranks} with kernel_sizes="auto", which chooses them; give a budget, or name the kernel_sizes'
         )
@@ -90,22 +83,42 @@ def decompose(
         if form is None:
             found = automatic(kernel, limits, task)
         else:
-            found = within_limits(kernel, Growth(form, kernel, rank_caps(form, kernel, limits.ranks)), limits, task)
+            clip = isinstance(ranks, numbers.Integral)
+            caps = rank_caps(form, kernel, limits.ranks, clip)
+            found = within_limits(kernel, Growth(form, kernel, caps), limits, task)
         cores, total_groups, error = rounded(kernel, found, task)
     if limits.rtol is not None and error > limits.rtol + 4 * torch.finfo(kernel.dtype).eps:
         raise TensorTrainError(
             f"rtol = {limits.rtol:g} is not reached within the given ranks or budget: achieved {error:.4g} with ranks"
             f" {tuple(r * kernel.conv_groups for r in found.ranks)}; raise them, or the tolerance"
         )
-    return Fitted(
-        cores, total_groups, error, max(found.upper_bound, error), min(floor(kernel, found.form, found.ranks), error)
-    )
+    lower = lower_bound(kernel.weight, found.form.kernel_sizes, found.ranks)
+    return Fitted(cores, total_groups, error, max(found.upper_bound, error), min(lower, error))
 
 
-def rank_caps(form: formats.Format, kernel: Kernel, wanted: tuple[int, ...] | None) -> tuple[int, ...]:
+def format_of(
+    kernel_sizes: str | Sequence[int | Sequence[int]] | formats.Format, kernel: Kernel
+) -> formats.Format | None:
+    """The format that is asked for, None for "auto"."""
+    if isinstance(kernel_sizes, str):
+        name = choice("kernel_sizes", kernel_sizes, ("auto", *formats.NAMED))
+        return None if name == "auto" else formats.NAMED[name](kernel.size)
+    if not isinstance(kernel_sizes, formats.Format):
+        return formats.chain(kernel_sizes, kernel.size)
+    if kernel_sizes.kernel_size != kernel.size:
+        found = kernel_sizes.kernel_size
+        raise TensorTrainError(f"kernel_sizes is a format for {found} kernels, weight has {kernel.size}")
+    return kernel_sizes
+
+
+def rank_caps(form: formats.Format, kernel: Kernel, wanted: tuple[int, ...] | None, clip: bool) -> tuple[int, ...]:
     """Caps on the interior ranks within a conv group.
 
-    One int for all bonds is clipped to what each can use.
+    Args:
+        form: core sizes and groups.
+        kernel: what is decomposed.
+        wanted: totals over all groups, or None for no caps.
+        clip: whether to clip each to what its bond can use, as for one int that is meant for all bonds.
 
     Raises:
         TensorTrainError: ranks that the groups do not divide, or beyond what any kernel can use.
@@ -117,7 +130,7 @@ def rank_caps(form: formats.Format, kernel: Kernel, wanted: tuple[int, ...] | No
     for l, rank in enumerate(wanted):
         if rank % g:
             raise TensorTrainError(f"ranks[{l}] = {rank} is not divisible by groups = {g}")
-    uniform = len(set(wanted)) == 1 and any(rank <= most * g for rank, most in zip(wanted, useful, strict=True))
+    uniform = clip and any(rank <= most * g for rank, most in zip(wanted, useful, strict=True))
     for l, (rank, most) in enumerate(zip(wanted, useful, strict=True)):
         if rank > most * g and not uniform:
             p, q = kernel.channels
@@ -174,7 +187,7 @@ def within_limits(kernel: Kernel, growth: Growth, limits: Limits, task: Task) ->
     while low < high:  # the error falls along the path; a chain below its lower bound needs no fit
         middle = (low + high) // 2
         found = None
-        if floor(kernel, growth.form, steps[middle]) <= limits.rtol:
+        if lower_bound(kernel.weight, growth.form.kernel_sizes, steps[middle]) <= limits.rtol:
             found = solve(kernel, growth.form, steps[middle], task)
         if found is not None and found.error <= limits.rtol:
             best, high = found, middle

@@ -1,13 +1,18 @@
-"""Choice of core sizes, groups and ranks: the best of all formats at a budget, so never worse than one of them."""
+"""Choice of core sizes, groups and ranks: the best of some formats at a budget, so never worse than one of them.
+
+Every named format is among them as its constructor makes it by default, or one that holds it; but for `cttd` of
+more than five cores, kernels longer than 11, whose fit takes minutes.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
 
 from tensortrain import formats
 from tensortrain.errors import TensorTrainError
+from tensortrain.fit.bounds import lower_bound
 from tensortrain.fit.kernel import Kernel
 from tensortrain.fit.ranks import Growth, largest_useful
-from tensortrain.fit.solve import Fit, floor, solve
+from tensortrain.fit.solve import Fit, solve
 from tensortrain.fit.task import Task
 
 Axes = tuple[int, ...]
@@ -37,8 +42,9 @@ def candidates(size: Axes) -> Iterator[formats.Format]:
     squares = {formats.chain(halves, size, "cttd").kernel_sizes: None}
     squares[formats.cttd(size, 2 if max(size) < 4 else 3).kernel_sizes] = None
     for sizes in squares:
-        if 1 < len(sizes) <= 4:
+        if 1 < len(sizes) <= 5:
             yield formats.chain(sizes, size, "cttd")
+        if 1 < len(sizes) <= 4:
             yield formats.chain([one, *sizes, one], size, "cttd with 1×1 ends")
 
 
@@ -60,7 +66,7 @@ def best_format(kernel: Kernel, parameters: int, task: Task) -> Fit:
         if need > parameters:
             continue
         ranks = growth.largest_within(parameters)
-        if not fits or floor(kernel, form, ranks) < fits[0].error:
+        if not fits or lower_bound(kernel.weight, form.kernel_sizes, ranks) < fits[0].error:
             fits = sorted([*fits, solve(kernel, form, ranks, task)], key=lambda fit: fit.error)
             if fits[0].error <= task.target:
                 return fits[0]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from tensortrain.alignment import whole_size
 from tensortrain.fit.spectral import frequency_weights, transform
 from tensortrain.fit.sweep import lift
 
@@ -43,10 +44,7 @@ def unfolding_bound(weight: Tensor, kernel_sizes: Sequence[Axes], ranks: Sequenc
     rows, columns = weight.flatten(2), weight.transpose(1, 2).flatten(2)
     best = 0.0
     for l, rank in enumerate(ranks, start=1):
-        left, right = (
-            tuple(sum(k - 1 for k in axis) + 1 for axis in zip(*cores, strict=True))
-            for cores in (kernel_sizes[:l], kernel_sizes[l:])
-        )
+        left, right = whole_size(kernel_sizes[:l]), whole_size(kernel_sizes[l:])
         best = max(best, _wide_tail(rows, rank * math.prod(left)), _wide_tail(columns, rank * math.prod(right)))
         if all(min(a, b) == 1 for a, b in zip(left, right, strict=True)):
             best = max(best, _wide_tail(lift(weight, left), rank))

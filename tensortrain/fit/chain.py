@@ -13,15 +13,15 @@ from tensortrain.fit import lbfgs, selectors
 from tensortrain.fit.kernel import balance
 from tensortrain.fit.spectral import SpectralChain
 from tensortrain.fit.sweep import sweep
-from tensortrain.fit.task import Task
+from tensortrain.fit.task import SMALL_KERNEL, Task
 from tensortrain.formats import Format
+from tensortrain.linalg import SEEDS
 
 Axes = tuple[int, ...]
 
 STEPS = 200
 STALLED = 1e-4  # relative decrease of the squared error over the last steps that counts as none
 LARGE = 1e9  # multiplications of a step above which a second start costs more than it brings
-SMALL_KERNEL = 20_000  # entries of a kernel that is cheap enough for several starts
 KICKS = (0.3, 1.0, 1.0, 1.0, 1.0)  # relative size of the noise in each of them
 
 
@@ -78,7 +78,7 @@ def grouped(weight: Tensor, form: Format, groups: Sequence[int], ranks: Sequence
     start = []
     for l, (size, g) in enumerate(zip(form.kernel_sizes, groups, strict=True)):
         shape = (weight.shape[0], bounds[l], bounds[l + 1] // g, *size)
-        core = torch.randn(shape, generator=generator, dtype=torch.float64).to(weight.device)
+        core = torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu").to(weight.device)
         start.append(core / math.sqrt(core[0, 0].numel()))
     chain = SpectralChain(weight, form.kernel_sizes, groups, task.ridge)
     steps = task.steps(step_cost(weight, form.kernel_sizes, ranks), STEPS)
@@ -100,7 +100,7 @@ def _kicks(cores: list[Tensor], entries: int, seed: int) -> Iterator[list[Tensor
     """
     generator = torch.Generator().manual_seed(seed)
     for size in KICKS if len(cores) == 2 and entries <= SMALL_KERNEL else ():
-        noise = [torch.randn(c.shape, generator=generator, dtype=c.dtype).to(c.device) for c in cores]
+        noise = [torch.randn(c.shape, generator=generator, dtype=c.dtype, device="cpu").to(c.device) for c in cores]
         yield [c + n * (size * c.norm() / n.norm()) for c, n in zip(cores, noise, strict=True)]
 
 
@@ -146,8 +146,8 @@ def _tucker_start(weight: Tensor, sizes: Sequence[Axes], ranks: Sequence[int], t
 
 def _partial_tucker(one: Tensor, modes: list[int], ranks: list[int], seed: int) -> tuple[Tensor, list[Tensor]]:
     """TensorLy's HOOI over the channel axes of one kernel: the core and a factor for each mode."""
-    with tensorly.backend_context("pytorch", local_threadsafe=True):
-        (core, factors), _ = partial_tucker(one, ranks, modes=modes, n_iter_max=10, tol=1e-6, random_state=seed)
+    with tensorly.backend_context("pytorch", local_threadsafe=True), one.device:
+        (core, factors), _ = partial_tucker(one, ranks, modes=modes, n_iter_max=10, tol=1e-6, random_state=seed % SEEDS)
     return core, list(factors)
 
 

@@ -15,8 +15,9 @@ from tensorly.decomposition import parafac
 from torch import Tensor
 
 from tensortrain.fit.spectral import cholesky
-from tensortrain.fit.task import Task
+from tensortrain.fit.task import SMALL_KERNEL, Task
 from tensortrain.formats import Format, cp
+from tensortrain.linalg import SEEDS
 
 Axes = tuple[int, ...]
 
@@ -25,7 +26,6 @@ SINGLE = 3e8  # multiplications of a sweep from which single precision is used: 
 STAGES = (1.0, 0.3, 0.1, 0.03, 0.01, 1e-5)  # of the ridge; the last one removes its bias
 STALL = 10  # sweeps over which progress is judged
 STALLED = 1e-5  # relative decrease of the objective over them that counts as none
-SMALL_KERNEL = 20_000  # entries of a kernel that is cheap enough for several starts
 RIDGE = 0.05
 STARTS = ((1.0, 0.02), (0.25, 0.5), (0.02, 0.5))  # of each start: share of the ridge, relative noise
 
@@ -126,7 +126,7 @@ def with_noise(x: Blocks, share: float, seed: int) -> Blocks:
     generator = torch.Generator().manual_seed(seed)
 
     def noisy(part: Tensor) -> Tensor:
-        noise = torch.randn(part.shape, generator=generator, dtype=torch.float64).to(part)
+        noise = torch.randn(part.shape, generator=generator, dtype=torch.float64, device="cpu").to(part)
         size = share * float(part.norm()) / math.sqrt(part.numel())
         return part + size * noise
 
@@ -291,10 +291,11 @@ def fit(weight: Tensor, form: Format, ranks: Sequence[int], task: Task) -> tuple
 
 def tensorly_start(weight: Tensor, form: Format, count: int, seed: int) -> list[Blocks]:
     """TensorLy's CP decomposition of each `(p, q, *K)`, from a random start; none where its equations are singular."""
+    state = seed % SEEDS
     try:
-        with tensorly.backend_context("pytorch", local_threadsafe=True):
+        with tensorly.backend_context("pytorch", local_threadsafe=True), weight.device:
             fits = [
-                parafac(one, count, n_iter_max=100, init="random", random_state=seed, normalize_factors=False)[1]
+                parafac(one, count, n_iter_max=100, init="random", random_state=state, normalize_factors=False)[1]
                 for one in weight
             ]
     except RuntimeError:  # singular: the kernel needs fewer blocks than that

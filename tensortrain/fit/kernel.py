@@ -42,7 +42,7 @@ class Kernel:
         Raises:
             TensorTrainError: not a real, finite conv weight of 1 to 3 spatial axes, or groups that do not divide it.
         """
-        weight = checks.tensor("weight", weight, min_dim=3).detach()
+        weight = checks.entries("weight", weight, min_dim=3).detach()
         if weight.dim() > 5:
             raise TensorTrainError(f"weight has shape {tuple(weight.shape)}; 1 to 3 spatial axes are supported")
         if weight.is_complex():

@@ -16,7 +16,6 @@ class Ticker:
         self.wanted = sys.stderr.isatty() if show is None else show
         self.started = time.monotonic()
         self.steps = 0
-        self.label = "decompose"
         self.bar: Progress | None = None
 
     def __call__(self) -> None:
@@ -28,9 +27,9 @@ class Ticker:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
             self.bar = Progress(*columns, console=Console(stderr=True), transient=True)
             self.bar.start()
-            self.task = self.bar.add_task(self.label, total=None)
+            self.task = self.bar.add_task("decompose", total=None)
         if self.bar is not None:
-            self.bar.update(self.task, completed=self.steps, description=self.label)
+            self.bar.update(self.task, completed=self.steps)
 
     def __enter__(self) -> "Ticker":
         return self

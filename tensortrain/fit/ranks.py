@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from tensortrain.alignment import whole_size
 from tensortrain.errors import TensorTrainError
 from tensortrain.fit.kernel import Kernel
 from tensortrain.fit.selectors import selectors
@@ -23,10 +24,7 @@ def largest_useful(form: Format, kernel: Kernel) -> tuple[int, ...]:
         return (min(s.ranks[0] for s in selectors(form.kernel_sizes, p, q)),)
     caps = []
     for l in range(1, form.order):
-        left, right = (
-            math.prod(sum(k - 1 for k in axis) + 1 for axis in zip(*cores, strict=True))
-            for cores in (form.kernel_sizes[:l], form.kernel_sizes[l:])
-        )
+        left, right = (math.prod(whole_size(sizes)) for sizes in (form.kernel_sizes[:l], form.kernel_sizes[l:]))
         caps.append(min(left * p, right * q))
     if not form.dense:
         pairs = math.prod(kernel.size) * min(p, q)
@@ -140,8 +138,7 @@ class Growth:
     def _tails(self, bond: int) -> list[float]:
         """Energy of the lift beyond the leading 0, 1, 2, … singular values at a bond, all conv groups together."""
         sizes = self.form.kernel_sizes[:bond]
-        taps = tuple(sum(k - 1 for k in axis) + 1 for axis in zip(*sizes, strict=True))
-        matrix = lift(self.kernel.weight, taps)
+        matrix = lift(self.kernel.weight, whole_size(sizes))
         if matrix.shape[1] > matrix.shape[2]:
             matrix = matrix.mT
         values = torch.linalg.eigvalsh(matrix @ matrix.mT).clamp(min=0).sum(0)

@@ -36,11 +36,6 @@ class Fit:
     upper_bound: float
 
 
-def floor(kernel: Kernel, form: Format, ranks: Sequence[int]) -> float:
-    """What no chain of this format and these ranks can go below."""
-    return lower_bound(kernel.weight, form.kernel_sizes, ranks)
-
-
 def solve(kernel: Kernel, form: Format, ranks: Sequence[int], task: Task) -> Fit:
     """Fit a chain with the solver that its groups call for.
 
@@ -70,4 +65,4 @@ def certified(kernel: Kernel, form: Format, ranks: Sequence[int]) -> tuple[float
         upper = sweep(weight, form.kernel_sizes, ranks)[1]
     elif depthwise.fits(form):
         upper = depthwise.start(weight, form, ranks[0] // (form.blocks[1] or (1, 1))[0])[1]
-    return floor(kernel, form, ranks), min(1.0, math.sqrt(upper))
+    return lower_bound(weight, form.kernel_sizes, ranks), min(1.0, math.sqrt(upper))

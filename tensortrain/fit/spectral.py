@@ -54,7 +54,8 @@ def toeplitz(gram: Tensor, size: Axes, taps: Axes) -> Tensor:
     position = torch.cartesian_prod(*[torch.arange(t, device=gram.device) for t in taps]).reshape(-1, len(taps))
     lag = (position[:, None] - position[None, :]) % torch.tensor(size, device=gram.device)
     flat = sum(lag[..., i] * math.prod(size[i + 1 :]) for i in range(len(size)))
-    blocks = lags.flatten(3)[..., torch.as_tensor(flat)]
+    assert isinstance(flat, Tensor)
+    blocks = lags.flatten(3)[..., flat]
     return blocks.permute(0, 3, 1, 4, 2).flatten(3, 4).flatten(1, 2)
 
 
@@ -87,7 +88,7 @@ def _crop(x: Tensor, taps: Axes) -> Tensor:
 
 
 class SpectralChain:
-    """The least-squares problem of one kernel and one format: a `lbfgs.Problem` in T(1) … T(m-1).
+    """The least-squares problem of one kernel and one format: for `lbfgs.minimise`, in T(1) … T(m-1).
 
     Args:
         weight: `(G, p, q, *K)`.

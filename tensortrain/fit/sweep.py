@@ -1,4 +1,4 @@
-"""Starts for a chain: the sweep, with its a-priori bound, and the hierarchical start.
+"""A start for a chain: the sweep, with its a-priori bound.
 
 The fold `F(M)[p] = Σ_{a+b=p} M[a, b]` adds up all pairs of positions with one sum. Its minimum-norm inverse,
 the *lift*, divides every entry of W by its number of pairs; the lift of W, unfolded to
@@ -78,7 +78,7 @@ def sweep(
         missing = rank - outer.shape[2]
         if missing:  # random columns that the rest does not use yet: from zeros no gradient would lead away
             generator = torch.Generator().manual_seed(0)
-            extra = torch.randn(*outer.shape[:2], missing, *taps, generator=generator, dtype=outer.dtype)
+            extra = torch.randn(*outer.shape[:2], missing, *taps, generator=generator, dtype=outer.dtype, device="cpu")
             outer = torch.cat([outer, extra.to(outer.device) / math.sqrt(extra[0, :, 0].numel())], 2)
             weight = torch.cat([weight, weight.new_zeros(weight.shape[0], missing, *weight.shape[2:])], 1)
         cores.append(outer)

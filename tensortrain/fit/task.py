@@ -9,6 +9,7 @@ import torch
 WORK = 0.55e11  # multiplications after which a fit stops, so that the largest kernels stay within seconds
 FEWEST = 10  # steps that are always taken
 SMALL = 4_000_000  # entries of a kernel below which further threads wait more than they work
+SMALL_KERNEL = 20_000  # entries of a kernel that is cheap enough for several starts
 
 
 @dataclass(frozen=True)

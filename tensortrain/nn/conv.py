@@ -24,6 +24,13 @@ Axes = tuple[int, ...]
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
 
+def _strided(chain: ConvTensorTrain, stride: Axes) -> Axes:
+    """For each axis the core that takes the stride: the outermost longer than 1 there, the innermost if transposed."""
+    sizes = chain.kernel_sizes[::-1] if chain.transposed else chain.kernel_sizes
+    steps = alignment.stride_steps(sizes, stride, [False] * chain.order)
+    return tuple(chain.order - at if chain.transposed else at - 1 for at in steps)
+
+
 def _share(chain: ConvTensorTrain, stride: Axes, padding: Axes, dilation: Axes) -> tuple[list[Axes], list[Axes]]:
     """Stride and zero padding of each core so that together they act as those of the composed kernel.
 
@@ -34,21 +41,22 @@ def _share(chain: ConvTensorTrain, stride: Axes, padding: Axes, dilation: Axes) 
     transposed convolution, the adjoint, the first step takes the stride and padding crops; the same holds
     with the cores in the opposite order.
     """
-    from_strided = chain.kernel_sizes[::-1] if chain.transposed else chain.kernel_sizes
-    strided = alignment.stride_steps(from_strided, stride, [False] * chain.order)
-    reach = alignment.reaches(from_strided[::-1], dilation)[::-1]
-    excess = [max(0, p - e) for p, e in zip(padding, reach[0], strict=True)]
+    strided = _strided(chain, stride)
+    # at each bond, how far the steps reach that lie away from the stride
+    sizes = chain.kernel_sizes
+    reach = alignment.reaches(sizes, dilation) if chain.transposed else alignment.reaches(sizes[::-1], dilation)[::-1]
+    excess = [max(0, p - max(ends)) for p, *ends in zip(padding, reach[0], reach[-1], strict=True)]
     strides, paddings = [], []
-    for i in range(chain.order):
-        here = [at == i + 1 for at in strided]
+    for l in range(chain.order):
+        here = [at == l for at in strided]
         strides.append(tuple(s if h else 1 for s, h in zip(stride, here, strict=True)))
         paddings.append(
             tuple(
-                min(p, wide) - min(p, narrow) + (e if h else 0)
-                for p, wide, narrow, e, h in zip(padding, reach[i], reach[i + 1], excess, here, strict=True)
+                abs(min(p, outer) - min(p, inner)) + (e if h else 0)
+                for p, outer, inner, e, h in zip(padding, reach[l], reach[l + 1], excess, here, strict=True)
             )
         )
-    return (strides[::-1], paddings[::-1]) if chain.transposed else (strides, paddings)
+    return strides, paddings
 
 
 def _plain(kind: type[Any], channels: tuple[int, int], weight: Tensor, bias: Tensor | None, **settings: Any) -> Any:
@@ -85,8 +93,7 @@ class _ConvTT(nn.Module):
         self.groups = chain.conv_groups
         self.error = chain.error
         strides, paddings = _share(chain, self.stride, padding, self.dilation)
-        if bias is not None and tuple(bias.shape) != (self.out_channels,):
-            raise TensorTrainError(f"bias has shape {tuple(bias.shape)}; ({self.out_channels},) is needed")
+        checks.bias(bias, self.out_channels, chain.cores[0])
         self.cores = nn.ModuleList(
             _plain(
                 self.plain,
@@ -346,8 +353,7 @@ class _TransposedConvTT(_ConvTT):
                     f"output_padding[{axis}] = {extra}; less than stride or dilation, {max(s, d)}, is needed"
                 )
         # where the stride is taken zeros may follow the map: they stay zeros in every later step
-        strided = alignment.stride_steps(chain.kernel_sizes[::-1], self.stride, [False] * chain.order)
-        self._strided = tuple(chain.order - at for at in strided)
+        self._strided = _strided(chain, self.stride)
         extras = [
             tuple(e if at == l else 0 for e, at in zip(self.output_padding, self._strided, strict=True))
             for l in range(chain.order)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from tensortrain import checks
 from tensortrain.errors import TensorTrainError
 from tensortrain.tt_matrix import TensorTrainMatrix
 
@@ -47,8 +48,7 @@ class TTLinear(nn.Module):
         self.out_features, self.in_features = matrix.shape
         self.out_shape, self.in_shape, self.ranks = matrix.out_shape, matrix.in_shape, matrix.ranks
         self.error = matrix.error
-        if bias is not None and tuple(bias.shape) != (self.out_features,):
-            raise TensorTrainError(f"bias has shape {tuple(bias.shape)}; ({self.out_features},) is needed")
+        checks.bias(bias, self.out_features, matrix.cores[0])
         self.bias = None if bias is None else nn.Parameter(bias.detach().clone())
         self.cores = nn.ModuleList(_plain(core.transpose(0, 1).flatten(2).flatten(0, 1)) for core in matrix.cores)
 
@@ -67,7 +67,8 @@ class TTLinear(nn.Module):
     ) -> Self:
         """The layer that replaces `linear`, its weight decomposed as by `TensorTrainMatrix.decompose`.
 
-        Bias, dtype, device, `requires_grad` and training mode are those of `linear`.
+        Bias, dtype, device, `requires_grad` and training mode are those of `linear`. A weight in half precision is
+        decomposed in single precision; `error` leaves out what rounding the cores back costs.
 
         Args:
             linear: the plain module.
@@ -89,8 +90,9 @@ class TTLinear(nn.Module):
             raise TensorTrainError("linear has hooks or parametrizations that the layer would lose; remove them first")
         if nn.parameter.is_lazy(linear.weight):
             raise TensorTrainError("linear has no weight yet; run it once on an input first")
+        weight = linear.weight.detach()
         matrix = TensorTrainMatrix.decompose(
-            linear.weight.detach(),
+            weight.float() if weight.dtype in (torch.float16, torch.bfloat16) else weight,
             out_shape,
             in_shape,
             ranks=ranks,
@@ -99,7 +101,7 @@ class TTLinear(nn.Module):
             budget=budget,
             seed=seed,
         )
-        layer = cls(matrix, linear.bias)
+        layer = cls(matrix.to(weight.dtype), linear.bias)
         layer.cores.requires_grad_(linear.weight.requires_grad)
         if layer.bias is not None:
             layer.bias.requires_grad_(linear.bias.requires_grad)
@@ -133,11 +135,11 @@ class TTLinear(nn.Module):
             reversed(self.cores._modules.values()), self.out_shape[::-1], self.in_shape[::-1], strict=True
         ):
             left //= size
-            value = core(value.reshape(value.shape[0], done, left, -1))
+            value = core(value.reshape(value.shape[0], done, left, core.in_features))
             value = value.unflatten(-1, (out, -1)).permute(0, 3, 1, 2, 4)
             done *= out
         output = value.reshape(*input.shape[:-1], self.out_features)
-        return output if self.bias is None else output + self.bias
+        return output if self.bias is None else output + self.bias.to(output.dtype)  # autocast leaves the bias wide
 
     def extra_repr(self) -> str:
         """Features as products, ranks and bias."""

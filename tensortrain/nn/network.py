@@ -11,6 +11,7 @@ from tensortrain import formats, storage
 from tensortrain.checkpoint import Kernel, decompose_kernels, select
 from tensortrain.errors import TensorTrainError
 from tensortrain.nn.conv import ConvTransposeTT1d, ConvTransposeTT2d, ConvTransposeTT3d, ConvTT1d, ConvTT2d, ConvTT3d
+from tensortrain.nn.linear import TTLinear
 from tensortrain.storage import LayerRecord, join
 
 Layer = ConvTT1d | ConvTT2d | ConvTT3d | ConvTransposeTT1d | ConvTransposeTT2d | ConvTransposeTT3d
@@ -30,7 +31,8 @@ def decompose(
 ) -> nn.Module:
     """A copy of a model with every conv replaced by a layer of this library.
 
-    Convs that cannot be decomposed within the limits, or would not get smaller, stay as they are.
+    Convs that cannot be decomposed within the limits, or would not get smaller, stay as they are, and so do layers
+    of this library. If a conv takes long and a person is watching, a progress bar shows.
 
     Args:
         model: any module; it is not changed.
@@ -38,17 +40,20 @@ def decompose(
         include, exclude: patterns on the names of the convs, such as `"layer2.*"`.
 
     Raises:
-        TensorTrainError: no conv, a pattern that matches none, limits out of range, a conv that a layer could
+        TensorTrainError: no dense conv, a pattern that matches none, limits out of range, a conv that a layer could
             not stand for exactly (see `ConvTT2d.from_conv`), or not one that can be decomposed.
 
     >>> model = nn.Sequential(nn.Conv2d(8, 8, 5), nn.ReLU(), nn.Conv2d(8, 8, 1))
     >>> [type(m).__name__ for m in decompose(model, (3, 3), ranks=4)]
     ['ConvTT2d', 'ReLU', 'Conv2d']
     """
-    convs = {name: conv for name, conv in model.named_modules() if _kind(conv)}
+    done = {core for layer in model.modules() if isinstance(layer, Layer) for core in layer.cores}
+    convs = {name: conv for name, conv in model.named_modules() if _kind(conv) and conv not in done}
     if not convs:
-        raise TensorTrainError(f"model is a {type(model).__name__} without any conv")
+        raise TensorTrainError(f"model is a {type(model).__name__} without any dense conv")
     chosen = select([_kernel(name, conv) for name, conv in convs.items()], include, exclude)
+    for kernel in chosen:
+        _check(kernel.layer, convs[kernel.layer])
     outcomes = list(
         decompose_kernels(chosen, kernel_sizes=kernel_sizes, ranks=ranks, rtol=rtol, budget=budget, seed=seed)
     )
@@ -65,18 +70,24 @@ def decompose(
 
 
 def save(model: nn.Module, path: str | PathLike[str]) -> None:
-    """Write a network with layers of this library, trained further or not, in the format `load` reads.
+    """Write a network with conv layers of this library, trained further or not, in the format `load` reads.
 
     Raises:
-        TensorTrainError: no such layer in the model, or a path that cannot be written.
+        TensorTrainError: no such layer in the model, one that `load` cannot rebuild, or a path that cannot be written.
     """
+    for name, layer in model.named_modules():
+        if isinstance(layer, TTLinear):
+            raise TensorTrainError(
+                f"{name!r} is a TTLinear, which the format of convs does not hold; replace it by its merge(), or save"
+                " model.state_dict() with safetensors"
+            )
     records = [
         LayerRecord.of(join(name, "weight"), layer.chain, layer.weight_shape, layer.groups)
         for name, layer in model.named_modules(remove_duplicate=False)
         if isinstance(layer, Layer)
     ]
     if not records:
-        raise TensorTrainError(f"model is a {type(model).__name__} without any layer of tensortrain.nn")
+        raise TensorTrainError(f"model is a {type(model).__name__} without any conv layer of tensortrain.nn")
     storage.write(path, model.state_dict(), storage.network_header(records))
 
 
@@ -120,11 +131,18 @@ def _kind(module: nn.Module) -> type[Layer] | None:
 
 
 def _kernel(name: str, conv: Any) -> Kernel:
-    """The kernel of a conv, once it is sure that a layer can stand for it."""
+    """The kernel of a conv."""
+    return Kernel(join(name, "weight"), conv.weight, conv.groups, conv.transposed)
+
+
+def _check(name: str, conv: Any) -> None:
+    """Refuse a conv that no layer can stand for."""
     kind = _kind(conv)
     assert kind is not None
-    kind.check(conv)
-    return Kernel(join(name, "weight"), conv.weight, conv.groups, kind.transposed)
+    try:
+        kind.check(conv)
+    except TensorTrainError as error:
+        raise TensorTrainError(f"{name!r}: {error}, or exclude it") from None
 
 
 def _find(model: nn.Module, record: LayerRecord) -> tuple[Any, type[Layer]]:
