@@ -104,7 +104,7 @@ def figure(rows: Sequence[Row], machine: Mapping[str, str]) -> "Figure":
     from matplotlib.figure import Figure
 
     panels = [list(group) for _, group in itertools.groupby(rows, key=lambda row: (row.model, row.preset, row.job))]
-    across = len({row.job for row in rows})
+    across = min(2, len(panels))
     down = -(-len(panels) // across)
     height = 0.32 * max(len(panel) for panel in panels) + 0.9
     made = Figure(figsize=(6.8 * across, down * height + 0.6), layout="constrained")
