@@ -64,6 +64,8 @@ def same_conv(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Channels last, because convolutions in bfloat16 then need no reordering on a CPU.
     """
     x, weight = (t.contiguous(memory_format=torch.channels_last) for t in (x, weight))
+    if x.shape[1] == 1:  # then both orders are one, and torch would take the other
+        x = x.squeeze(1)[..., None].movedim(3, 1)
     return F.conv2d(x, weight, bias, padding="same")
 
 
