@@ -73,14 +73,14 @@ def measure_loading(
 
     fetched = clips.fetch(indices())
 
-    def render() -> None:
+    def send_and_render() -> None:
         clips.render(type(fetched)(*(part.to(device) for part in fetched)))
 
-    render()
+    send_and_render()
     times = alternate(
         {
             "fetch": lambda: clock.seconds(lambda: clips.fetch(indices())),
-            "render": lambda: clock.seconds(render),
+            "render": lambda: clock.seconds(send_and_render),
         },
         max(rounds, 5),
     )

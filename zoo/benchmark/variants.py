@@ -74,7 +74,7 @@ def windows_apart(trial: Trial) -> None:
         raise ZooError("only Conv-TT-LSTM has windows to map")
     for cell in cells:
         apart = _WindowsApart(cell)
-        cell.initial_state, cell.step = apart.initial_state, apart.step  # type: ignore[method-assign]
+        cell.initial_state, cell.step = apart.initial_state, apart.step  # type: ignore[method-assign,assignment]
 
 
 class _WindowsApart:
