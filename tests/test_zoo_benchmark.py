@@ -213,7 +213,7 @@ def test_fused_adam_takes_the_same_steps() -> None:
             switch(trial)
         for group in trial.optimizer.param_groups:
             group["lr"] = 0.01
-        assert bool(trial.optimizer.param_groups[0]["fused"]) == (name == "fused-adam")
+        assert trial.optimizer.param_groups[0]["fused"] is (True if name == "fused-adam" else None)
         for _ in range(4):
             trial.run()
     plain, fused = ([p.detach() for p in trial.model.parameters()] for trial in trials)
@@ -230,6 +230,7 @@ def test_the_plain_loop_reads_one_frame_at_a_time_and_bf16_is_bf16() -> None:
 
         def watched(frames: torch.Tensor, state: Any) -> Any:
             lengths.append(len(frames))
+            assert torch.is_autocast_cache_enabled() == (name != "bf16")  # as Lightning has it
             return read(frames, state)
 
         trial.model.read = watched  # type: ignore[method-assign]

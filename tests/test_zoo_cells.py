@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from zoo.cells import Cell, ConvLSTMCell, ConvTTLSTMCell
+from zoo.cells.cell import same_conv
 from zoo.errors import ZooError
 
 REFERENCES = ["conv_lstm_cell", "conv_tt_lstm_cell_sw_order2_steps4", "conv_tt_lstm_cell_sw_order3_steps3"]
@@ -33,6 +34,16 @@ def test_published_outputs(name: str) -> None:
     hs, state = cell.run(x, state)
     torch.testing.assert_close(hs, data["h"], rtol=0, atol=1e-10 * float(data["h"].abs().max()))
     torch.testing.assert_close(state.c, data["c_last"], rtol=0, atol=1e-10 * float(data["c_last"].abs().max()))
+
+
+@pytest.mark.parametrize("inputs", [1, 2])
+def test_a_convolution_keeps_size_and_channels_last(inputs: int) -> None:
+    x, weight = torch.randn(2, inputs, 5, 6).double().requires_grad_(), torch.randn(3, inputs, 3, 3).double()
+    made, expected = same_conv(x, weight), F.conv2d(x, weight, padding=1)
+    torch.testing.assert_close(made, expected, rtol=0, atol=1e-12)
+    assert made.is_contiguous(memory_format=torch.channels_last)
+    gradients = [torch.autograd.grad(y.square().sum(), x)[0] for y in (made, expected)]
+    torch.testing.assert_close(*gradients, rtol=0, atol=1e-12)
 
 
 def written_out(cell: ConvTTLSTMCell, xs: Tensor) -> Tensor:

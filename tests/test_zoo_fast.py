@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch._dynamo.backends.debugging import aot_eager
+from torch._inductor.exc import TritonMissing
 from torch.utils.checkpoint import checkpoint
 from zoo_runs import RECIPE, last, with_training
 
@@ -21,6 +22,7 @@ from zoo.settings import Rate
 from zoo.training import fit
 from zoo.training.compiled import compile_cells, compiling
 from zoo.training.finite import FirstNonFinite
+from zoo.training.metrics import Meter
 
 OBSERVED, HORIZON = 3, 3
 MODELS = [name for name in zoo.model_names() if not name.startswith(("test-", "benchmark-"))]
@@ -165,13 +167,26 @@ def test_nothing_to_compile(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_a_compiler_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "words"), [(RuntimeError("no C++ compiler"), r"no C\+\+ compiler"), (TritonMissing(None), "triton")]
+)
+def test_a_compiler_that_fails(error: Exception, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def backend(*args: Any) -> None:
-        raise RuntimeError("no C++ compiler")
+        raise error
 
     torch.compiler.reset()
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
     model = small("conv-lstm")
     compile_cells(model)
-    with pytest.raises(ZooError, match=r"no C\+\+ compiler.*leave training.compile off"), compiling():
+    with pytest.raises(ZooError, match=rf"{words}.*leave training.compile off"), compiling():
         model(torch.rand(1, 2, 1, 8, 8, dtype=torch.float64), 1)
+
+
+def test_the_meter_keeps_its_tensors() -> None:
+    """A recorded CUDA graph finds them where they were."""
+    meter = Meter(torch.device("cpu"), torch.float32)
+    places = [value.data_ptr() for value in (meter.loss, meter.norm, meter.bad)]
+    for step, norm in enumerate((2.0, 3.0, 1.0)):
+        meter.update(step, torch.tensor(0.5), torch.tensor(norm), torch.tensor(step != 1))
+    assert [value.data_ptr() for value in (meter.loss, meter.norm, meter.bad)] == places
+    assert [float(value) for value in (meter.loss, meter.norm, meter.bad)] == [1.5, 3.0, 1.0]
