@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tensorly.decomposition import parafac, partial_tucker
 from torch import Tensor
 
-from tensortrain import ConvTensorTrain, TensorTrainError, formats, functional
+from tensortrain import ConvTensorTrain, TensorTrain, TensorTrainError, formats, functional
 from tensortrain.fit import auto, bounds, chain, depthwise, lbfgs, progress, selectors
 from tensortrain.fit.kernel import Kernel, balance
 from tensortrain.fit.ranks import Growth, largest_useful, with_ends
@@ -665,6 +665,21 @@ def test_the_default_device_does_not_matter(name: str) -> None:
     with torch.device("meta"):
         again = ConvTensorTrain.decompose(weight, name, budget=0.3, seed=2**40)
     assert all(torch.equal(a, b) for a, b in zip(made.cores, again.cores, strict=True))
+
+
+def test_nor_does_it_matter_to_random_trains_sweeps_and_plans() -> None:
+    weight = oracles.smooth(4, 3, 0)
+    made = ConvTensorTrain.decompose(weight, (2, 2), ranks=4)
+
+    def compute() -> list[Tensor]:
+        padded, _ = sweep(weight[None], [(2, 2), (2, 2)], (20,))  # of rank 16 at most, the rest random
+        return [*TensorTrain.random((4, 5, 6), 2, seed=3).cores, *padded]
+
+    expected = compute()
+    with torch.device("meta"):
+        found = compute()
+        assert made.plan(8).dense_seconds > 0
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
 @pytest.mark.parametrize("name", formats.NAMED)
