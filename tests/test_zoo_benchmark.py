@@ -324,14 +324,19 @@ def test_what_fails_or_gives_other_numbers_is_a_row_that_says_so(monkeypatch: py
     def broken(trial: Trial) -> None:
         raise RuntimeError("no such kernel\nand more")
 
+    def unfit(trial: Trial) -> None:
+        raise ZooError("this model has none")
+
     def wrong(trial: Trial) -> None:
         next(iter(trial.model.parameters())).data *= 1.5
 
     monkeypatch.setattr("zoo.benchmark.variants.VARIANTS", {})
     monkeypatch.setitem(VARIANTS, "broken", register(Variant("broken", execution=(broken,))))
+    monkeypatch.setitem(VARIANTS, "unfit", register(Variant("unfit", (unfit,))))
     monkeypatch.setitem(VARIANTS, "wrong", register(Variant("wrong", (wrong,))))
-    found = run(["broken", "wrong", "eager"])
+    found = run(["broken", "unfit", "wrong", "eager"])
     assert found["broken"].note == "failed: RuntimeError: no such kernel"
+    assert found["unfit"].note == "this model has none"
     assert found["wrong"].note.startswith("gives other numbers")
     assert found["broken"].seconds is found["wrong"].seconds is None
     assert found["eager"].seconds

@@ -16,6 +16,7 @@ from zoo.benchmark.trial import Trial, make_trial
 from zoo.benchmark.variants import PLAIN, Switch, Variant
 from zoo.benchmark.watch import kernel_launches, peak_bytes
 from zoo.data import ClipDataset
+from zoo.errors import ZooError
 from zoo.settings import Recipe
 from zoo.training.run import build_model
 
@@ -156,7 +157,9 @@ def unmeasured(case: Case, variants: Sequence[Variant], error: Exception) -> lis
 
 
 def failure(error: Exception) -> str:
-    """An error in one line."""
+    """An error in one line; the package's own say enough."""
+    if isinstance(error, ZooError):
+        return str(error)
     return f"failed: {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
