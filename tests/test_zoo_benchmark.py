@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from zoo_reference import shipped_models
+from zoo_runs import subnormals_are_zero
 
 import zoo
 from zoo.benchmark import (
@@ -220,6 +221,20 @@ def test_fused_adam_takes_the_same_steps() -> None:
     untouched = make_trial(tiny("conv-lstm"), "training", clips(), CPU, 0.5, torch.float64).model.parameters()
     assert difference(fused, plain) < 1e-10
     assert difference([p.detach() for p in untouched], plain) > 0.01
+
+
+@pytest.mark.parametrize(
+    ("job", "variant", "zero"),
+    [("training", "eager", True), ("training", "subnormals", False), ("inference", "eager", False)],
+)
+def test_subnormals_are_as_the_package_has_them(job: str, variant: str, zero: bool) -> None:
+    trial, seen = make_trial(tiny("conv-lstm"), job, clips(), CPU), []
+    trial.step = lambda: seen.append(subnormals_are_zero()) or []
+    for switch in VARIANTS[variant].changes:
+        switch(trial)
+    trial.run()
+    assert seen == [zero]
+    assert not subnormals_are_zero()
 
 
 def test_the_plain_loop_reads_one_frame_at_a_time_and_bf16_is_bf16() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from zoo_runs import CLIFF, RECIPE, Tiny, last, rows, same, with_training
+from zoo_runs import CLIFF, RECIPE, Tiny, last, rows, same, subnormals_are_zero, with_training
 
 from zoo.data import make_dataset
 from zoo.errors import ZooError
@@ -23,6 +23,7 @@ from zoo.training.check import check_recipe
 from zoo.training.checkpoint import load_checkpoint, save_checkpoint
 from zoo.training.losses import frame_loss
 from zoo.training.metrics import COLUMNS, MetricsLog, read_metrics
+from zoo.training.module import VideoTraining
 from zoo.training.run import build_model, read_recipe
 from zoo.training.sampler import StepSampler
 from zoo.training.sampling import draw_truth
@@ -112,6 +113,25 @@ def test_training_leaves_the_process_as_it_was(tmp_path: Path, capfd: pytest.Cap
     assert [str(warning.message) for warning in caught] == []
     assert state() == before
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_subnormals_are_zero_in_training_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bool) -> None:
+    seen, step = [], VideoTraining.training_step
+
+    def watched(self: VideoTraining, batch: object, batch_idx: int) -> torch.Tensor:
+        loss = step(self, batch, batch_idx)
+        loss.register_hook(lambda gradient: seen.append(subnormals_are_zero()))
+        return loss
+
+    monkeypatch.setattr(VideoTraining, "training_step", watched)
+    torch.set_flush_denormal(before)
+    try:
+        fit(with_training(steps=3), tmp_path / "run", progress=False)
+        assert seen == [True] * 3
+        assert subnormals_are_zero() is before
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def test_what_a_user_sees(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -191,3 +191,8 @@ def same(a: object, b: object) -> bool:
     if isinstance(a, list | tuple):
         return len(a) == len(b) and all(map(same, a, b))
     return a == b
+
+
+def subnormals_are_zero() -> bool:
+    """In 32 bits, on this thread."""
+    return not torch.tensor(1e-40, dtype=torch.float32) * 1

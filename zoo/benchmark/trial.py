@@ -13,6 +13,7 @@ from zoo.errors import ZooError
 from zoo.presets import recipe
 from zoo.rollout import VideoModel
 from zoo.settings import Recipe
+from zoo.training.fit import subnormals_as_zero
 from zoo.training.module import VideoTraining
 from zoo.training.run import build_model
 
@@ -64,6 +65,7 @@ class Trial:
         optimizer: of its parameters.
         batch: what `ClipDataset.render` needs, on the device.
         step: does the job once and returns what came out: gradients, or predictions.
+        subnormals: compute with numbers below 1.2e-38, too; `zoo train` does not.
         convolutions: how cuDNN works meanwhile.
     """
 
@@ -71,6 +73,7 @@ class Trial:
     optimizer: torch.optim.Optimizer
     batch: Any
     step: Callable[[], list[Tensor]]
+    subnormals: bool
     convolutions: Convolutions = field(default_factory=Convolutions)
 
     @property
@@ -80,7 +83,7 @@ class Trial:
 
     def run(self) -> list[Tensor]:
         """Do the job once."""
-        with self.convolutions.in_force():
+        with self.convolutions.in_force(), contextlib.nullcontext() if self.subnormals else subnormals_as_zero():
             return self.step()
 
 
@@ -148,5 +151,6 @@ def make_trial(
     module.step = round((1 - ratio) * _FALL)
     batch = clips.fetch(range(recipe.training.batch))
     batch = type(batch)(*(part.to(device) for part in batch))
-    trial = Trial(module, module.configure_optimizers(), batch, step=lambda: JOBS[job](trial))
+    optimizer = module.configure_optimizers()
+    trial = Trial(module, optimizer, batch, step=lambda: JOBS[job](trial), subnormals=job != "training")
     return trial

@@ -125,6 +125,11 @@ def free_algorithms(trial: Trial) -> None:
     trial.convolutions = replace(trial.convolutions, deterministic=False, benchmark=True)
 
 
+def keep_subnormals(trial: Trial) -> None:
+    """Compute with numbers below 1.2e-38, too, as torch does unasked."""
+    trial.subnormals = True
+
+
 def fused_adam(trial: Trial) -> None:
     """Adam as one operator over all parameters."""
     _set_adam(trial, fused=True)
@@ -230,6 +235,7 @@ VARIANTS = {
         Variant("all-together", (all_known_together,), jobs=("training",)),
         Variant("windows-apart", (windows_apart,)),
         Variant("contiguous", (contiguous,)),
+        Variant("subnormals", (keep_subnormals,), jobs=("training",), devices=("cpu",)),
         Variant("fused-adam", (fused_adam,), jobs=("training",), devices=("cpu",)),
         Variant("unfused-adam", (unfused_adam,), jobs=("training",), devices=("cuda",)),
         Variant("compiled", execution=(compiled,)),

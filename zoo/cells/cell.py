@@ -74,10 +74,9 @@ def lstm_gates(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
 
     c keeps its own precision when the gates come in a lower one.
     """
-    sigmoids, g = gates.split((3 * c.shape[1], c.shape[1]), 1)
-    i, f, o = torch.sigmoid(sigmoids).chunk(3, 1)
-    c = f * c + i * torch.tanh(g)
-    return o * torch.tanh(c), c
+    i, f, o, g = gates.chunk(4, 1)  # before they are squashed: what a compiler then fuses into one pass
+    c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+    return torch.sigmoid(o) * torch.tanh(c), c
 
 
 def xavier_(weight: Tensor, inputs: int | None = None) -> None:
