@@ -21,7 +21,7 @@ torch.set_num_threads(1)  # the tensors are tiny: a second thread would mostly w
 @pytest.fixture(scope="session")
 def data_root() -> Path:
     """The folder with real data (`$ZOO_DATA`, else `../shared/data` beside the checkout); skips visibly without it."""
-    root = Path(os.environ.get("ZOO_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    root = Path(os.environ.get("ZOO_DATA") or Path(__file__).parents[2] / "shared" / "data")
     if not root.is_dir():
         pytest.skip(f"no real data at {root}; set ZOO_DATA")
     return root

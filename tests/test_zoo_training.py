@@ -27,6 +27,7 @@ from zoo.training.module import VideoTraining
 from zoo.training.run import build_model, read_recipe
 from zoo.training.sampler import StepSampler
 from zoo.training.sampling import draw_truth
+from zoo.training.subnormals import subnormals_as_zero
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +133,22 @@ def test_subnormals_are_zero_in_training_alone(tmp_path: Path, monkeypatch: pyte
         assert subnormals_are_zero() is before
     finally:
         torch.set_flush_denormal(False)
+
+
+def test_all_threads_take_subnormals_as_zero() -> None:
+    def kept() -> int:
+        smallest = torch.ones(2**22, dtype=torch.int32).view(torch.float32)
+        return int(((smallest * 1).view(torch.int32) != 0).sum())
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert kept() == 2**22  # and both threads have begun
+        with subnormals_as_zero():
+            assert kept() == 0
+        assert kept() == 2**22
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_what_a_user_sees(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

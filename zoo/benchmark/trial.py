@@ -13,9 +13,9 @@ from zoo.errors import ZooError
 from zoo.presets import recipe
 from zoo.rollout import VideoModel
 from zoo.settings import Recipe
-from zoo.training.fit import subnormals_as_zero
 from zoo.training.module import VideoTraining
 from zoo.training.run import build_model
+from zoo.training.subnormals import subnormals_as_zero
 
 _FALL = 10_000  # steps of a linear fall of the sampling ratio, of which one is taken
 

@@ -26,6 +26,7 @@ from zoo.training.interrupt import Interrupt
 from zoo.training.module import VideoTraining
 from zoo.training.progress import Reporter
 from zoo.training.run import Run, begin_session, build_model, check_folder, check_same, open_run
+from zoo.training.subnormals import subnormals_as_zero
 from zoo.training.supervisor import Standing, Supervisor
 
 
@@ -163,15 +164,3 @@ def repeatable_convolutions() -> Iterator[None]:
         yield
     finally:
         cudnn.deterministic, cudnn.benchmark = before
-
-
-@contextlib.contextmanager
-def subnormals_as_zero() -> Iterator[None]:
-    """Numbers below 1.2e-38 are zero on the CPU, which works a hundred times slower on them: on a dark background the
-    gradients of a deep network get that small."""
-    before = not torch.tensor(1e-40, dtype=torch.float32, device="cpu") * 1  # torch has no way to ask
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(before)

@@ -1,0 +1,31 @@
+"""Numbers too small for a CPU's multipliers."""
+
+import contextlib
+import ctypes
+from collections.abc import Iterator
+
+import torch
+
+_OMP_PAUSE_HARD = 2
+
+
+@contextlib.contextmanager
+def subnormals_as_zero() -> Iterator[None]:
+    """Take 32-bit numbers below 1.2e-38 as zero on the CPU, which works a hundred times slower on them.
+
+    On a dark background the gradients of a deep network get that small. Numbers that come from other Python threads
+    are not affected.
+    """
+    before = not torch.tensor(1e-40, dtype=torch.float32, device="cpu") * 1  # torch has no way to ask
+    _set(True)
+    try:
+        yield
+    finally:
+        _set(before)
+
+
+def _set(zero: bool) -> None:
+    torch.set_flush_denormal(zero)  # of this thread, and of those that it will start
+    if torch.get_num_threads() > 1:
+        with contextlib.suppress(OSError, AttributeError, TypeError):  # without it, threads stay as they are
+            ctypes.CDLL(None).omp_pause_resource_all(_OMP_PAUSE_HARD)  # ends those that wait
