@@ -13,8 +13,7 @@ _OMP_PAUSE_HARD = 2
 def subnormals_as_zero() -> Iterator[None]:
     """Take 32-bit numbers below 1.2e-38 as zero on the CPU, which works a hundred times slower on them.
 
-    On a dark background the gradients of a deep network get that small. Numbers that come from other Python threads
-    are not affected.
+    On a dark background the gradients of a deep network get that small. Other Python threads keep their setting.
     """
     before = not torch.tensor(1e-40, dtype=torch.float32, device="cpu") * 1  # torch has no way to ask
     _set(True)
