@@ -4,10 +4,11 @@ Decompose any tensor (`TensorTrain`), matrix (`TensorTrainMatrix`) and convoluti
 evaluate the result sequentially without rebuilding it, and count what it costs. Layers are in `tensortrain.nn`.
 """
 
-from tensortrain import formats, functional, nn
-from tensortrain.conv_tensor_train import ConvTensorTrain
+from tensortrain import nn
+from tensortrain.conv import formats, functional
+from tensortrain.conv.conv_tensor_train import ConvTensorTrain
 from tensortrain.errors import TensorTrainError
-from tensortrain.tensor_train import TensorTrain
-from tensortrain.tt_matrix import TensorTrainMatrix
+from tensortrain.tt.matrix import TensorTrainMatrix
+from tensortrain.tt.tensor_train import TensorTrain
 
 __all__ = ["ConvTensorTrain", "TensorTrain", "TensorTrainError", "TensorTrainMatrix", "formats", "functional", "nn"]

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from tensortrain import storage
-from tensortrain.checkpoint import (
+from tensortrain import files, storage
+from tensortrain.compression.kernels import (
     Kernel,
     Outcome,
     Verification,
@@ -24,11 +24,11 @@ from tensortrain.checkpoint import (
     select,
     verify_network,
 )
-from tensortrain.conv_tensor_train import ConvTensorTrain
+from tensortrain.conv.conv_tensor_train import ConvTensorTrain
 from tensortrain.errors import TensorTrainError
 from tensortrain.storage import LayerRecord
-from tensortrain.tensor_train import TensorTrain
-from tensortrain.tt_matrix import TensorTrainMatrix
+from tensortrain.tt.matrix import TensorTrainMatrix
+from tensortrain.tt.tensor_train import TensorTrain
 
 app = typer.Typer(
     help=(__doc__ or "").partition("\n")[0].partition(": ")[2].capitalize(),
@@ -69,7 +69,7 @@ def decompose(
     tensors = storage.read_checkpoint(weights)
     kernels = find_kernels(tensors, _parse_groups(groups or ()), transposed or ())
     chosen = select(kernels, include or (), exclude or ())
-    with storage.aside(output) as temporary:
+    with files.aside(output) as temporary:
         found = decompose_kernels(
             chosen,
             kernel_sizes=_parse_sizes(kernel_sizes),

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from tensortrain import cli
 from tensortrain import nn as ttnn
-from tensortrain.conv_tensor_train import ConvTensorTrain
+from tensortrain.conv.conv_tensor_train import ConvTensorTrain
 from tensortrain.errors import TensorTrainError
 from tensortrain.storage import read_checkpoint
 

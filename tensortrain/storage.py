@@ -8,7 +8,6 @@ pickle is ever loaded.
 import dataclasses
 import json
 import math
-import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,38 +20,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tensortrain.conv_tensor_train import ConvTensorTrain
+from tensortrain.conv.conv_tensor_train import ConvTensorTrain
 from tensortrain.errors import TensorTrainError
+from tensortrain.files import aside
 
 VERSION = 1
 HEADER = "tensortrain"
 WRAPPERS = ("state_dict", "model_state_dict", "model")  # under which checkpoints of training runs hold the tensors
 
 Header = dict[str, Any]
-
-
-@contextmanager
-def aside(path: str | PathLike[str]) -> Iterator[Path]:
-    """A temporary file beside `path` to write to; renamed to `path` at the end, removed if anything goes wrong.
-
-    Raises:
-        TensorTrainError: a folder that does not exist or cannot be written, found before any work is done.
-    """
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        if target.is_dir():
-            raise IsADirectoryError(21, "it is a folder")
-        temporary.touch()
-        mode = temporary.stat().st_mode  # safetensors would leave a file that only its owner can read
-    except OSError as error:
-        raise TensorTrainError(f"cannot write {target}: {error.strerror}; name a file in a writable folder") from None
-    try:
-        yield temporary
-        temporary.chmod(mode)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write(path: str | PathLike[str], tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:

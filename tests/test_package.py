@@ -37,7 +37,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_wheel_holds_the_packages_alone(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert "tensortrain/py.typed" in names
-    assert "tensortrain/fit/spectral.py" in names
+    assert "tensortrain/conv/fit/spectral.py" in names
     assert "tensortrain/nn/conv.py" in names
     assert "zoo/cells/conv_tt_lstm.py" in names
     assert sorted(name for name in names if name.startswith("zoo/weights/")) == sorted(

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.errors import ZooError
 from zoo.registry import create_model, model_names, register
-from zoo.rollout import VideoModel
+from zoo.video_model import VideoModel
 
 if TYPE_CHECKING:
     from zoo.data import KTH, MovingMNIST, Videos
-    from zoo.evaluation.evaluate import evaluate
+    from zoo.evaluation.evaluator import evaluate
     from zoo.evaluation.pictures import predict
     from zoo.presets import recipe
-    from zoo.training.fit import fit
-    from zoo.training.run import open_run
+    from zoo.training.loop import fit
+    from zoo.training.run_folder import open_run
 
 # what imports Lightning and the like is loaded when it is first used
 _LATER = {

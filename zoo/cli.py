@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
-from zoo.commands import looking, making, timing
+from zoo.commands import benchmark, looking, making
 from zoo.errors import ZooError
 
 
@@ -30,7 +30,7 @@ COMMANDS = {
     "predict": Command(looking.predict, looking.predict_arguments),
     "gradients": Command(looking.gradients, looking.gradients_arguments),
     "entanglement": Command(looking.entanglement, looking.entanglement_arguments),
-    "benchmark": Command(timing.benchmark, timing.benchmark_arguments),
+    "benchmark": Command(benchmark.benchmark, benchmark.benchmark_arguments),
     "export": Command(making.export, making.export_arguments),
 }
 

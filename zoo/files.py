@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tensortrain import storage
+from tensortrain import files
 from tensortrain.errors import TensorTrainError
 from zoo.errors import ZooError
 
@@ -17,7 +17,7 @@ def aside(path: str | Path) -> Iterator[Path]:
         ZooError: a folder that does not exist or cannot be written, a full disk.
     """
     try:
-        with storage.aside(path) as temporary:
+        with files.aside(path) as temporary:
             yield temporary
     except TensorTrainError as error:
         raise ZooError(str(error)) from None

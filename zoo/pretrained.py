@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from zoo.errors import ZooError, nearest
 from zoo.files import aside
 from zoo.registry import create_model
-from zoo.rollout import VideoModel
 from zoo.settings import Recipe, from_plain, to_plain
+from zoo.video_model import VideoModel
 
 FOLDER = Path(__file__).parent / "weights"
 

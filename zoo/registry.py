@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 from zoo.errors import ZooError, nearest
-from zoo.rollout import VideoModel
+from zoo.video_model import VideoModel
 
 Setting = Literal["conv-tt-lstm", "predrnn-pp"]
 

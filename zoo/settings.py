@@ -32,7 +32,7 @@ class Data:
         digits: of Moving-MNIST: moving digits in a clip.
         source: of Moving-MNIST: which handwritten digits; "auto" takes MNIST where the data root has it, else the
             embedded ones.
-        rule: of KTH: which windows of its clips are looked at in validation and test, see `zoo.data.windows`.
+        rule: of KTH: which windows of its clips are looked at in validation and test, see `zoo.data.kth_windows`.
         validation: of KTH: the persons, out of 1–16, to validate on instead of training on them.
         store: of KTH and videos: which decoded files, told when a run begins, so that it goes on with the same ones.
 

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils import parametrize
 
-from tensortrain import alignment, checks, formats, functional
-from tensortrain.conv_tensor_train import ConvTensorTrain
+from tensortrain import checks
+from tensortrain.conv import alignment, formats, functional
+from tensortrain.conv.conv_tensor_train import ConvTensorTrain
 from tensortrain.errors import TensorTrainError
 
 Axes = tuple[int, ...]

@@ -9,7 +9,7 @@ from torch.nn.utils import parametrize
 
 from tensortrain import checks
 from tensortrain.errors import TensorTrainError
-from tensortrain.tt_matrix import TensorTrainMatrix
+from tensortrain.tt.matrix import TensorTrainMatrix
 
 
 class TTLinear(nn.Module):

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 
 import tensortrain.nn
-from tensortrain import ConvTensorTrain, formats
+from tensortrain import ConvTensorTrain
+from tensortrain.conv import formats
 
 SHAPES = [(64, 64, 3, 56), (64, 64, 5, 32), (256, 256, 3, 14)]  # out, in, kernel, image
 FORMATS = {

@@ -25,13 +25,13 @@ from torch import Tensor
 
 import tensortrain.nn
 from tensortrain import ConvTensorTrain, TensorTrain, TensorTrainMatrix
-from tensortrain.fit.chain import step_cost
-from tensortrain.fit.spectral import SpectralChain
-from zoo.benchmark.clock import Clock, alternate
-from zoo.benchmark.contest import describe_machine, using_threads
-from zoo.benchmark.count import Recorder
-from zoo.benchmark.floor import isolated
-from zoo.benchmark.watch import peak_bytes
+from tensortrain.conv.fit.chain import step_cost
+from tensortrain.conv.fit.spectral import SpectralChain
+from tensortrain.profiling.clock import Clock, alternate
+from tensortrain.profiling.isolated import isolated
+from tensortrain.profiling.macs import Recorder
+from tensortrain.profiling.memory import peak_bytes
+from zoo.benchmark.cases import describe_machine, using_threads
 from zoo.files import aside
 
 Task = tuple[Callable[[], Any], float]  # what to run, and how many multiplications that is

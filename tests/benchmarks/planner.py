@@ -17,8 +17,8 @@ from statistics import median
 import torch
 
 import tensortrain as tt
-from tensortrain import formats
-from tensortrain.functional import conv_sum, conv_tt
+from tensortrain.conv import formats
+from tensortrain.conv.functional import conv_sum, conv_tt
 
 FORMATS = (formats.cttd, formats.tucker2, formats.separable, formats.cp, formats.depthwise)
 CHANNELS = ((16, 16), (64, 64), (128, 32))

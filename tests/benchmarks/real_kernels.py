@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 import tensortrain as tt
-from tensortrain import formats
+from tensortrain.conv import formats
 from tensortrain.storage import read_checkpoint
 
 NAMES = ("cttd", "tucker2", "separable", "tt4", "cp", "depthwise", "block_term")

@@ -28,7 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tensortrain.tensor_train import TensorTrain
+from tensortrain.tt.tensor_train import TensorTrain
 
 Run = Callable[[], Any]
 

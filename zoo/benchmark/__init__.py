@@ -5,10 +5,10 @@
 other, `loading` asks whether the data keep up, `contest` goes through all cases, `report` writes.
 """
 
-from zoo.benchmark.clock import Clock
-from zoo.benchmark.contest import contest, describe_machine, find_device, using_threads
-from zoo.benchmark.measure import Case, Row, measure
-from zoo.benchmark.trial import JOBS, Trial, benchmark_recipe, make_trial
+from tensortrain.profiling.clock import Clock
+from zoo.benchmark.cases import contest, describe_machine, find_device, using_threads
+from zoo.benchmark.measurement import Case, Row, measure
+from zoo.benchmark.setup import JOBS, Trial, benchmark_recipe, make_trial
 from zoo.benchmark.variants import PLAIN, VARIANTS, Variant, find_variants, register
 
 __all__ = [

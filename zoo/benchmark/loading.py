@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from zoo.benchmark.clock import Clock, alternate
-from zoo.benchmark.measure import Case
+from tensortrain.profiling.clock import Clock, alternate
+from zoo.benchmark.measurement import Case
 from zoo.data import ClipDataset, make_dataset
 from zoo.errors import ZooError
 from zoo.settings import Data

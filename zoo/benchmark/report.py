@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.benchmark.loading import Loading
-from zoo.benchmark.measure import Row
+from zoo.benchmark.measurement import Row
 from zoo.files import aside
 
 if TYPE_CHECKING:

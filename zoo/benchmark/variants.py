@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from zoo.benchmark.trial import JOBS, Trial
+from zoo.benchmark.setup import JOBS, Trial
 from zoo.cells.cell import same_conv
 from zoo.cells.conv_tt_lstm import ConvTTLSTMCell
 from zoo.errors import ZooError, nearest

@@ -20,7 +20,7 @@ class Cell(nn.Module, ABC):
     Args:
         inputs: channels of x.
         hidden: channels C of h.
-        kernel: side k of the square kernels; even ones are aligned as `tensortrain.alignment` says.
+        kernel: side k of the square kernels; even ones are aligned as `tensortrain.conv.alignment` says.
     """
 
     def __init__(self, inputs: int, hidden: int, kernel: int) -> None:

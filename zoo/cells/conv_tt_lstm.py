@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tensortrain.functional import conv_tt
+from tensortrain.conv.functional import conv_tt
 from zoo.cells.cell import Cell, lstm_gates, same_conv, xavier_
 from zoo.errors import ZooError
 

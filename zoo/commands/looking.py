@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from zoo.commands.subjects import ROOT_HELP, Subject, find_subject, find_subjects, show
+from zoo.commands.trained import ROOT_HELP, Subject, find_subject, find_subjects, show
 from zoo.errors import ZooError
-from zoo.rollout import VideoModel
 from zoo.settings import Data, Rule
+from zoo.video_model import VideoModel
 
 DEVICE_HELP = "Where to compute, such as cuda."
 
@@ -237,7 +237,7 @@ def shared_data(subjects: Sequence[Subject]) -> Data:
 
 def check_png(path: str | None) -> None:
     """Raise a ZooError, before anything is computed, if a figure cannot be written to `path`."""
-    from zoo.evaluation.compare import check_figure
+    from zoo.evaluation.comparison import check_figure
 
     if path is not None:
         check_figure(path)

@@ -9,7 +9,7 @@ from typing import Literal
 from jsonargparse import ArgumentParser, Namespace
 
 import zoo
-from zoo.commands.subjects import ROOT_HELP, find_subject, show
+from zoo.commands.trained import ROOT_HELP, find_subject, show
 from zoo.errors import ZooError
 from zoo.presets import PRESETS, recipe
 from zoo.registry import find_model

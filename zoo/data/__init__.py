@@ -9,7 +9,7 @@ from zoo.data.download import download_kth, download_mnist
 from zoo.data.kth import KTH, check_kth, prepare_kth
 from zoo.data.moving_mnist import MovingMNIST, PublishedMovingMNIST
 from zoo.data.root import data_root
-from zoo.data.stored import StoredClips
+from zoo.data.stored_clips import StoredClips
 from zoo.data.videos import Videos
 from zoo.errors import ZooError
 from zoo.settings import Data

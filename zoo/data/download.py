@@ -13,8 +13,8 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from zoo.data.kth import ARCHIVES, SEQUENCES
+from zoo.data.kth_annotations import read_sequences
 from zoo.data.root import data_root
-from zoo.data.sequences import read_sequences
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from typing import Literal, get_args
 
 from zoo.data.decode import BadVideo
 from zoo.data.digits import Split, check_split
+from zoo.data.frame_store import Source, Store, build, in_parallel, inspect
+from zoo.data.kth_annotations import ACTIONS, MISSING, PERSONS, SCENARIOS, Range, overlaps, parse_name, read_sequences
+from zoo.data.kth_windows import HOW, check_rule, runs, windows
 from zoo.data.root import data_root
-from zoo.data.sequences import ACTIONS, MISSING, PERSONS, SCENARIOS, Range, overlaps, parse_name, read_sequences
-from zoo.data.store import Source, Store, build, in_parallel, inspect
-from zoo.data.stored import StoredClips, Window
-from zoo.data.windows import HOW, check_rule, runs, windows
+from zoo.data.stored_clips import StoredClips, Window
 from zoo.errors import ZooError
 from zoo.settings import VALIDATION_PERSONS, Rule
 
@@ -30,7 +30,7 @@ class KTH(StoredClips):
     """Clips from a prepared store, see `prepare_kth`.
 
     "train": `count` clips at random positions within a range, every position of every range as likely.
-    "val" and "test": all windows of a published rule, see `zoo.data.windows`.
+    "val" and "test": all windows of a published rule, see `zoo.data.kth_windows`.
 
     Args:
         split: "train" and "val" share persons 1–16 among them, "test" has persons 17–25.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from zoo.counter import uniforms
+from zoo.counter_rng import uniforms
 from zoo.data.clips import ClipDataset, check_indices
 from zoo.data.digits import SIZE, Source, Split, check_split, has_mnist, load_digits
 from zoo.data.download import download_mnist

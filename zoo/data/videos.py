@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from zoo.data.digits import Split, check_split
+from zoo.data.frame_store import Source, build
 from zoo.data.root import data_root
-from zoo.data.store import Source, build
-from zoo.data.stored import StoredClips, Window
+from zoo.data.stored_clips import StoredClips, Window
 from zoo.errors import ZooError
 
 SUFFIXES = frozenset([".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm", ".wmv"])

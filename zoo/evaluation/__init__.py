@@ -3,9 +3,9 @@
 from zoo import _torchvision  # noqa: F401 - before torchvision is imported
 from zoo.evaluation.analysis import Series, entanglement, gradient_norms
 from zoo.evaluation.baselines import Blank, CopyLast
-from zoo.evaluation.compare import compare, curves, save_figure
+from zoo.evaluation.comparison import compare, curves, save_figure
 from zoo.evaluation.conventions import CONVENTIONS, Convention, find_convention
-from zoo.evaluation.evaluate import evaluate
+from zoo.evaluation.evaluator import evaluate
 from zoo.evaluation.pictures import Prediction, predict
 from zoo.evaluation.published import LAYOUTS
 from zoo.evaluation.scores import Scores, save_values

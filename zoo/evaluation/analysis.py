@@ -16,9 +16,9 @@ from torch.utils import _pytree as pytree
 
 from zoo.data import ClipDataset, MovingMNIST
 from zoo.errors import ZooError
-from zoo.evaluation.evaluate import check_clips, check_count, evaluating, in_batches
+from zoo.evaluation.evaluator import check_clips, check_count, evaluating, in_batches
 from zoo.files import aside
-from zoo.rollout import VideoModel, patchify
+from zoo.video_model import VideoModel, patchify
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

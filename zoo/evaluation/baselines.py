@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from zoo.rollout import VideoModel
+from zoo.video_model import VideoModel
 
 
 class CopyLast(VideoModel):

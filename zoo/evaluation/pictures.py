@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from zoo.errors import ZooError
-from zoo.evaluation.evaluate import evaluating
+from zoo.evaluation.evaluator import evaluating
 from zoo.files import aside
-from zoo.rollout import VideoModel
+from zoo.video_model import VideoModel
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from zoo.cells import CausalLSTMCell, SpatialToTemporalCell, find_form
-from zoo.models.zigzag import Zigzag
+from zoo.networks.zigzag import Zigzag
 from zoo.registry import register
 
 PAPER = "PredRNN++ (Wang et al., 2018), Table 1"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from zoo.cells import ConvTTLSTMCell
-from zoo.models.stack import RecurrentStack
+from zoo.networks.stack import RecurrentStack
 from zoo.registry import register
 
 PAPER = "Conv-TT-LSTM (Su et al.)"

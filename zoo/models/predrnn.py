@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from zoo.cells import PREDRNN, Form, STLSTMCell, find_form
-from zoo.models.zigzag import Slot, Zigzag
+from zoo.networks.zigzag import Slot, Zigzag
 from zoo.registry import register
 
 

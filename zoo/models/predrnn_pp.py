@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from zoo.cells import CausalLSTMCell, find_form
-from zoo.models.zigzag import Slot, Zigzag
+from zoo.networks.zigzag import Slot, Zigzag
 from zoo.registry import register
 
 

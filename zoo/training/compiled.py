@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from zoo.errors import ZooError
-from zoo.rollout import VideoModel
+from zoo.video_model import VideoModel
 
 
 def compile_cells(model: VideoModel) -> None:

@@ -9,13 +9,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from zoo.data import ClipDataset
-from zoo.rollout import VideoModel
 from zoo.settings import Recipe
+from zoo.training.batches import StepSampler
+from zoo.training.learning_rates import make_rate
 from zoo.training.losses import frame_loss
-from zoo.training.metrics import Meter
-from zoo.training.rates import make_rate
-from zoo.training.sampler import StepSampler
-from zoo.training.sampling import draw_truth, make_sampling
+from zoo.training.metrics_log import Meter
+from zoo.training.scheduled_sampling import draw_truth, make_sampling
+from zoo.video_model import VideoModel
 
 
 class Validation(NamedTuple):

@@ -12,10 +12,10 @@ import torch
 
 from zoo.errors import ZooError
 from zoo.training.checkpoint import load_checkpoint, save_checkpoint
-from zoo.training.finite import find_cause
 from zoo.training.interrupt import Interrupt
-from zoo.training.metrics import MetricsLog
+from zoo.training.metrics_log import MetricsLog
 from zoo.training.module import Validation, VideoTraining
+from zoo.training.nonfinite import find_cause
 from zoo.training.progress import Reporter
 
 SAVE_SECONDS = 60.0  # the most that a killed run loses, but for the steps until the next look

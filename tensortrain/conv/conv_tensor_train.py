@@ -1,0 +1,480 @@
+"""`ConvTensorTrain`: a convolution kernel as a chain of smaller kernels (CTTD, eq. 4 of the Conv-TT-LSTM paper)."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from tensortrain import checks
+from tensortrain.conv import alignment, formats, functional
+from tensortrain.conv.checks import check_cores, check_inputs
+from tensortrain.conv.planner import Plan, plan
+from tensortrain.errors import TensorTrainError
+
+
+@dataclass(frozen=True, init=False, eq=False, repr=False)
+class ConvTensorTrain:
+    """An immutable chain of convolution cores with `W = T(1) * T(2) * … * T(m)`.
+
+    `cores[l - 1]` is T(l), a conv weight `(R_{l-1}, R_l / g_l, *k_l)`: R_0 output channels, R_m input
+    channels, `g_l` groups, one length `k_l` for each of 1, 2 or 3 spatial axes. The composed kernel has
+    `K = Σ_l (k_l - 1) + 1` on each axis. With `transposed=True` the cores are weights of transposed
+    convolutions, `(R_l, R_{l-1} / g_l, *k_l)`. It is a pytree whose leaves are the cores.
+
+    Args:
+        cores: the cores, output side first.
+        groups: of each core; by default what its neighbour's rank implies, 1 for the last, or the first if transposed.
+        transposed: whether W is the kernel of a transposed convolution.
+
+    Attributes:
+        error: relative Frobenius error against the kernel that was decomposed; None if built from cores.
+        upper_bound: what was known of the error before any refinement (sweep bound); None likewise.
+        lower_bound: what no chain of these ranks can go below (Fourier bound); None likewise.
+
+    Raises:
+        TensorTrainError: shapes, ranks or groups that do not fit each other.
+
+    >>> chain = ConvTensorTrain([torch.ones(4, 2, 3, 3), torch.ones(2, 8, 3, 3)])
+    >>> chain.ranks, chain.kernel_size, chain.n_parameters, chain.reconstruct().shape
+    ((4, 2, 8), (5, 5), 216, torch.Size([4, 8, 5, 5]))
+    """
+
+    cores: tuple[Tensor, ...]
+    groups: tuple[int, ...]
+    transposed: bool
+    error: float | None
+    upper_bound: float | None
+    lower_bound: float | None
+
+    def __init__(
+        self,
+        cores: Iterable[Tensor],
+        *,
+        groups: Sequence[int] | None = None,
+        transposed: bool = False,
+        error: float | None = None,
+        upper_bound: float | None = None,
+        lower_bound: float | None = None,
+    ) -> None:
+        cores = checks.listed("cores", cores)
+        _set(self, cores=cores, transposed=bool(transposed), error=error, upper_bound=upper_bound)
+        _set(self, lower_bound=lower_bound, groups=check_cores(cores, groups, transposed))
+
+    @property
+    def order(self) -> int:
+        """Number of cores m."""
+        return len(self.cores)
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """`(R_0, …, R_m)`: output channels, interior ranks, input channels."""
+        last = self.cores[-1].shape[0] if self.transposed else self.cores[-1].shape[1] * self.groups[-1]
+        heads = (
+            c.shape[1] * g if self.transposed else c.shape[0] for c, g in zip(self.cores, self.groups, strict=True)
+        )
+        return (*heads, last)
+
+    @property
+    def out_channels(self) -> int:
+        """R_0."""
+        return self.ranks[0]
+
+    @property
+    def in_channels(self) -> int:
+        """R_m."""
+        return self.ranks[-1]
+
+    @property
+    def conv_groups(self) -> int:
+        """Groups of the composed convolution: the factor that the groups of all cores share."""
+        return math.gcd(*self.groups)
+
+    @property
+    def kernel_sizes(self) -> tuple[tuple[int, ...], ...]:
+        """Length of each core on each axis."""
+        return tuple(tuple(core.shape[2:]) for core in self.cores)
+
+    @property
+    def kernel_size(self) -> tuple[int, ...]:
+        """Length of the composed kernel on each axis."""
+        return alignment.whole_size(self.kernel_sizes)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Data type of the cores."""
+        return self.cores[0].dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the cores."""
+        return self.cores[0].device
+
+    @property
+    def n_parameters(self) -> int:
+        """Stored entries, `Σ_l k_l^d R_{l-1} R_l / g_l`."""
+        return sum(core.numel() for core in self.cores)
+
+    @property
+    def dense_parameters(self) -> int:
+        """Entries of the composed kernel, `K^d R_0 R_m / G`."""
+        return math.prod(self.kernel_size) * self.out_channels * self.in_channels // self.conv_groups
+
+    @classmethod
+    def decompose(
+        cls,
+        weight: Tensor,
+        kernel_sizes: str | Sequence[int | Sequence[int]] | formats.Format = "auto",
+        *,
+        ranks: int | Sequence[int] | None = None,
+        rtol: float | None = None,
+        max_parameters: int | None = None,
+        budget: float | None = None,
+        groups: int = 1,
+        transposed: bool = False,
+        seed: int = 0,
+        progress: bool | None = None,
+    ) -> "ConvTensorTrain":
+        """Decompose any convolution kernel.
+
+        Ranks and budget are caps. With a tolerance the smallest ranks found to reach it are used; without
+        one the caps are used up. The result carries the achieved error and both bounds.
+
+        Args:
+            weight: `(out, in / groups, *K)`, or `(in, out / groups, *K)` if `transposed`; real, any dtype.
+            kernel_sizes: core sizes, output side first, each an int or one for each axis, with
+                `Σ_l (k_l - 1) + 1 = K`; a `tt.formats.Format` or the name of one, such as `"tucker2"`; or
+                `"auto"`, which chooses sizes, groups and ranks by the other limits.
+            ranks: one int or the m - 1 interior ranks, totals over all groups.
+            rtol: relative Frobenius tolerance in [0, 1).
+            max_parameters: cap on stored entries.
+            budget: the same as a fraction of the dense parameters.
+            groups: groups of the convolution that `weight` belongs to.
+            transposed: whether that is a transposed convolution.
+            seed: of the random starts; equal seeds give equal results.
+            progress: show a progress bar; by default only if it takes long and a person is watching.
+
+        Raises:
+            TensorTrainError: an argument out of range, caps below the smallest chain, or a tolerance that
+                the caps do not allow (the message tells what was achieved).
+
+        >>> weight = torch.randn(8, 6, 5, 5, generator=torch.Generator().manual_seed(0))
+        >>> chain = ConvTensorTrain.decompose(weight, (3, 3), ranks=24)   # 4·min(8, 6): exact
+        >>> chain.ranks, chain.error
+        ((8, 24, 6), 0.0)
+        """
+        from tensortrain.conv.fit import decompose  # the solvers load only when they are needed
+
+        fitted = decompose(
+            weight,
+            kernel_sizes,
+            ranks=ranks,
+            rtol=rtol,
+            max_parameters=max_parameters,
+            budget=budget,
+            groups=groups,
+            transposed=transposed,
+            seed=seed,
+            progress=progress,
+        )
+        return cls(
+            fitted.cores,
+            groups=fitted.groups,
+            transposed=transposed,
+            error=fitted.error,
+            upper_bound=fitted.upper_bound,
+            lower_bound=fitted.lower_bound,
+        )
+
+    @classmethod
+    def cttd(cls, weight: Tensor, core: int = 3, **limits: Any) -> "ConvTensorTrain":
+        """The paper's format: equal cores; `limits` as in `decompose`."""
+        return cls.decompose(weight, formats.cttd(_size(weight), core), **limits)
+
+    @classmethod
+    def tucker2(cls, weight: Tensor, **limits: Any) -> "ConvTensorTrain":
+        """`1×1 ∣ K×K ∣ 1×1`; `limits` as in `decompose`."""
+        return cls.decompose(weight, formats.tucker2(_size(weight)), **limits)
+
+    @classmethod
+    def separable(cls, weight: Tensor, **limits: Any) -> "ConvTensorTrain":
+        """`K×1 ∣ 1×K`; `limits` as in `decompose`."""
+        return cls.decompose(weight, formats.separable(_size(weight)), **limits)
+
+    @classmethod
+    def tt4(cls, weight: Tensor, **limits: Any) -> "ConvTensorTrain":
+        """`1×1 ∣ K×1 ∣ 1×K ∣ 1×1`; `limits` as in `decompose`."""
+        return cls.decompose(weight, formats.tt4(_size(weight)), **limits)
+
+    @classmethod
+    def cp(cls, weight: Tensor, **limits: Any) -> "ConvTensorTrain":
+        """`1×1 ∣ K×1 depthwise ∣ 1×K depthwise ∣ 1×1`; `limits` as in `decompose`."""
+        return cls.decompose(weight, formats.cp(_size(weight)), **limits)
+
+    @classmethod
+    def depthwise(cls, weight: Tensor, **limits: Any) -> "ConvTensorTrain":
+        """`1×1 ∣ K×K depthwise ∣ 1×1`; `limits` as in `decompose`."""
+        return cls.decompose(weight, formats.depthwise(_size(weight)), **limits)
+
+    @classmethod
+    def block_term(cls, weight: Tensor, outputs: int = 2, inputs: int = 2, **limits: Any) -> "ConvTensorTrain":
+        """`1×1 ∣ K×K in groups of inputs → outputs ∣ 1×1`; `limits` as in `decompose`."""
+        return cls.decompose(weight, formats.block_term(_size(weight), outputs, inputs), **limits)
+
+    def kernels(self) -> tuple[Tensor, ...]:
+        """Every `W(l) = T(1) * … * T(l)` of eq. (5), l = 1 … m, as dense conv weights `(R_0, R_l, *K_l)`.
+
+        For a transposed chain as weights of transposed convolutions, `(R_l, R_0, *K_l)`.
+        """
+        chain = self.as_conv()
+        kernels = [functional.ungroup(chain.cores[0], chain.groups[0])]
+        for core, groups in zip(chain.cores[1:], chain.groups[1:], strict=True):
+            kernels.append(functional.compose(kernels[-1], functional.ungroup(core, groups)))
+        return tuple(functional.transpose_weight(k, 1) if self.transposed else k for k in kernels)
+
+    def reconstruct(self) -> Tensor:
+        """The composed kernel W: `(R_0, R_m / G, *K)`, or `(R_m, R_0 / G, *K)` if transposed, G = `conv_groups`.
+
+        >>> ConvTensorTrain([torch.ones(1, 1, 2), torch.ones(1, 1, 2)]).reconstruct()
+        tensor([[[1., 2., 1.]]])
+        """
+        chain = self.as_conv()
+        weight = functional.compose_all(chain.cores, chain.groups)
+        return functional.transpose_weight(weight, self.conv_groups) if self.transposed else weight
+
+    def as_conv(self) -> "ConvTensorTrain":
+        """This chain for an ordinary convolution: a transposed one turned over, flipped in space.
+
+        A transposed convolution is a full convolution of the input, spread out by the stride, with it.
+        """
+        if not self.transposed:
+            return self
+        cores = [functional.transpose_weight(c, g) for c, g in zip(self.cores, self.groups, strict=True)]
+        return _unflatten(cores, (self.groups, False))
+
+    def evaluate(
+        self,
+        inputs: Tensor | Sequence[Tensor | None],
+        padding: str = "same",
+        *,
+        stride: int | Sequence[int] = 1,
+        dilation: int | Sequence[int] = 1,
+    ) -> Tensor:
+        """Eq. (6): `V = Σ_l W(l) * U(l)`, core by core, without building any W(l).
+
+        Args:
+            inputs: U(1) … U(m), `(B, R_l, *size)`, None for zero; one tensor means U(m) alone, the input of
+                a single convolution layer.
+            padding: see `tensortrain.conv.functional.conv_tt`; a transposed chain with "full" is
+                `F.conv_transpose2d` without padding.
+            stride: per axis; of a transposed chain, by how much the inputs are spread out first.
+            dilation: of every core, per axis.
+
+        Raises:
+            TensorTrainError: inputs that do not fit.
+
+        >>> chain = ConvTensorTrain([torch.ones(1, 1, 2), torch.ones(1, 1, 2)])
+        >>> chain.evaluate(torch.ones(1, 1, 4), padding="full")
+        tensor([[[1., 3., 4., 4., 3., 1.]]])
+        """
+        inputs, stride = self._prepare(inputs, stride)
+        return functional.conv_tt(self.as_conv().cores, inputs, padding=padding, stride=stride, dilation=dilation)
+
+    def evaluate_dense(
+        self,
+        inputs: Tensor | Sequence[Tensor | None],
+        padding: str = "same",
+        *,
+        stride: int | Sequence[int] = 1,
+        dilation: int | Sequence[int] = 1,
+    ) -> Tensor:
+        """Eq. (5): the same with every W(l) built and applied as one convolution, for comparison.
+
+        Raises:
+            TensorTrainError: inputs that do not fit; "same_per_step", which has no dense form.
+        """
+        _check_dense(padding)
+        inputs, stride = self._prepare(inputs, stride)
+        chain = self.as_conv()
+        alone = all(u is None for u in inputs[:-1])
+        kernels = [functional.compose_all(chain.cores, chain.groups)] if alone else list(chain.kernels())
+        return functional.conv_sum(kernels, inputs[-len(kernels) :], padding=padding, stride=stride, dilation=dilation)
+
+    def _prepare(
+        self, inputs: Tensor | Sequence[Tensor | None], stride: int | Sequence[int]
+    ) -> tuple[list[Tensor | None], int | Sequence[int]]:
+        """Inputs as a list of m, and the stride that is left once a transposed chain has spread them out."""
+        alone = [None] * (self.order - 1) + [inputs] if isinstance(inputs, Tensor) else inputs
+        given = check_inputs(alone, self.ranks[1:], self.cores[0])
+        if not self.transposed:
+            return given, stride
+        factors = checks.per_axis("stride", stride, len(self.kernel_size))
+        return [None if u is None else functional.spread(u, factors) for u in given], 1
+
+    def border(self, dilation: int | Sequence[int] = 1) -> alignment.Margin:
+        """Width (before, after) per axis of the border in which "same_per_step" differs from "same"."""
+        return alignment.border(self.kernel_sizes, checks.per_axis("dilation", dilation, len(self.kernel_size)))
+
+    def macs(
+        self,
+        size: int | Sequence[int],
+        padding: str = "same",
+        *,
+        stride: int | Sequence[int] = 1,
+        dilation: int | Sequence[int] = 1,
+    ) -> int:
+        """Multiply-accumulates of `evaluate` for one image of `size`: `Σ_l |core l| · |output of step l|`.
+
+        Of a transposed chain with the inputs spread out first, as `evaluate` does it.
+
+        >>> ConvTensorTrain([torch.ones(4, 2, 3, 3), torch.ones(2, 8, 3, 3)]).macs(16, "same_per_step")
+        55296
+        """
+        return sum(
+            core.numel() * math.prod(out)
+            for core, out in zip(
+                self.cores, self._sizes(self.kernel_sizes, size, padding, stride, dilation), strict=True
+            )
+        )
+
+    def dense_macs(
+        self,
+        size: int | Sequence[int],
+        padding: str = "same",
+        *,
+        stride: int | Sequence[int] = 1,
+        dilation: int | Sequence[int] = 1,
+    ) -> int:
+        """Multiply-accumulates of the composed convolution for one image of `size`."""
+        (out,) = self._sizes([self.kernel_size], size, padding, stride, dilation)
+        return self.dense_parameters * math.prod(out)
+
+    def _sizes(
+        self,
+        kernel_sizes: Sequence[tuple[int, ...]],
+        size: int | Sequence[int],
+        padding: str,
+        stride: int | Sequence[int],
+        dilation: int | Sequence[int],
+    ) -> list[tuple[int, ...]]:
+        axes = len(self.kernel_size)
+        checks.choice("padding", padding, alignment.PADDINGS)
+        image = checks.per_axis("size", size, axes)
+        strides = checks.per_axis("stride", stride, axes)
+        if self.transposed:
+            image, strides = tuple((n - 1) * s + 1 for n, s in zip(image, strides, strict=True)), (1,) * axes
+        present = [False] * (len(kernel_sizes) - 1) + [True]
+        dilations = checks.per_axis("dilation", dilation, axes)
+        sizes = alignment.step_sizes(kernel_sizes, image, padding, strides, dilations, present)
+        if min(sizes[0]) < 1:
+            raise TensorTrainError(f'size = {image} is smaller than the kernel; use padding="same"')
+        return sizes
+
+    def plan(
+        self,
+        size: int | Sequence[int],
+        batch_size: int = 1,
+        padding: str = "same",
+        *,
+        stride: int | Sequence[int] = 1,
+        dilation: int | Sequence[int] = 1,
+    ) -> Plan:
+        """Which form is faster here for a batch of images of `size`; see `tensortrain.conv.planner.plan`.
+
+        Raises:
+            TensorTrainError: arguments out of range; "same_per_step", which has no dense form.
+        """
+        _check_dense(padding)
+        image = checks.per_axis("size", size, len(self.kernel_size))
+        return plan(self, image, checks.integer("batch_size", batch_size), padding, stride, dilation)
+
+    def to(self, *args: Any, **kwargs: Any) -> "ConvTensorTrain":
+        """The chain on another device or in another dtype, as `Tensor.to`; error and bounds stay."""
+        return ConvTensorTrain(
+            [core.to(*args, **kwargs) for core in self.cores],
+            groups=self.groups,
+            transposed=self.transposed,
+            error=self.error,
+            upper_bound=self.upper_bound,
+            lower_bound=self.lower_bound,
+        )
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the chain to a safetensors file, aside first and then renamed."""
+        from tensortrain.storage import save_chain
+
+        save_chain(self, path)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> "ConvTensorTrain":
+        """Read a chain that `save` wrote.
+
+        Raises:
+            TensorTrainError: a file that cannot be read or holds something else.
+        """
+        from tensortrain.storage import load_chain
+
+        return load_chain(path)
+
+    def __repr__(self) -> str:
+        kind = "conv_transpose" if self.transposed else "conv"
+        pixels = math.prod(self.kernel_size)
+        lines = [
+            f"ConvTensorTrain of a {kind} kernel {'×'.join(map(str, self.kernel_size))},"
+            f" {self.in_channels} → {self.out_channels} channels"
+            + (f", {self.conv_groups} groups" if self.conv_groups > 1 else ""),
+            f"  cores       {' | '.join(_describe(k, g) for k, g in zip(self.kernel_sizes, self.groups, strict=True))}",
+            f"  ranks       {self.ranks}",
+            f"  parameters  {self.n_parameters:,} of {self.dense_parameters:,}"
+            f" ({self.n_parameters / self.dense_parameters:.1%})",
+            f"  MACs/pixel  {self.n_parameters:,} sequential, {self.dense_parameters:,} dense ({pixels} taps)",
+        ]
+        if self.error is not None:
+            lines.append(f"  error       {self.error:.4g} relative (Frobenius)")
+        if self.lower_bound is not None and self.upper_bound is not None:
+            lines.append(f"  bounds      {self.lower_bound:.4g} ≤ error ≤ {self.upper_bound:.4g}")
+        return "\n".join(lines)
+
+
+def _check_dense(padding: str) -> None:
+    if padding == "same_per_step":
+        raise TensorTrainError('padding = "same_per_step" has no dense form; compare with padding="same"')
+
+
+def _describe(size: Sequence[int], groups: int) -> str:
+    text = "×".join(map(str, size))
+    return text if groups == 1 else f"{text} g{groups}"
+
+
+def _set(chain: ConvTensorTrain, **values: object) -> None:
+    for name, value in values.items():
+        object.__setattr__(chain, name, value)
+
+
+def _size(weight: Tensor) -> tuple[int, ...]:
+    return tuple(checks.tensor("weight", weight, min_dim=3).shape[2:])
+
+
+pytree.register_pytree_node(
+    ConvTensorTrain,
+    lambda chain: (list(chain.cores), (chain.groups, chain.transposed)),
+    lambda cores, context: _unflatten(cores, context),
+    serialized_type_name="tensortrain.ConvTensorTrain",
+    flatten_with_keys_fn=lambda chain: (
+        [(pytree.SequenceKey(l), core) for l, core in enumerate(chain.cores)],
+        (chain.groups, chain.transposed),
+    ),
+)
+
+
+def _unflatten(cores: Iterable[Any], context: Any) -> ConvTensorTrain:
+    """Leaves may be anything while a transformation runs, so the shapes are not checked again."""
+    chain = ConvTensorTrain.__new__(ConvTensorTrain)
+    groups, transposed = context
+    _set(chain, cores=tuple(cores), groups=groups, transposed=transposed)
+    _set(chain, error=None, upper_bound=None, lower_bound=None)
+    return chain

@@ -1,0 +1,138 @@
+"""The kernel under decomposition, as all solvers see it, and the conversion of cores back to conv weights.
+
+Inside `tensortrain.conv.fit` a kernel is `(G, p, q, *K)`: G groups of the convolution, each p outputs and q
+inputs, float64, of unit Frobenius norm; T(l) is `(G, r_{l-1}, r_l / g_l, *k_l)` with ranks and groups
+counted within one conv group. Everything is batched over G.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tensortrain import checks
+from tensortrain.conv import functional
+from tensortrain.errors import TensorTrainError
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel to decompose.
+
+    Attributes:
+        raw: `(G, p, q, *K)`, float64, the entries as they were given.
+        weight: the same with unit norm (or zero).
+        norm: Frobenius norm of the original.
+        dtype: dtype of the original.
+        transposed: whether it belongs to a transposed convolution.
+    """
+
+    raw: Tensor
+    weight: Tensor
+    norm: float
+    dtype: torch.dtype
+    transposed: bool
+
+    @classmethod
+    def of(cls, weight: Tensor, groups: int, transposed: bool) -> "Kernel":
+        """Check a conv weight and bring it into the solvers' form.
+
+        Raises:
+            TensorTrainError: not a real, finite conv weight of 1 to 3 spatial axes, or groups that do not divide it.
+        """
+        weight = checks.entries("weight", weight, min_dim=3).detach()
+        if weight.dim() > 5:
+            raise TensorTrainError(f"weight has shape {tuple(weight.shape)}; 1 to 3 spatial axes are supported")
+        if weight.is_complex():
+            raise TensorTrainError(f"weight has dtype {weight.dtype}; decompose its real and imaginary parts instead")
+        groups = checks.integer("groups", groups)
+        if weight.shape[0] % groups:
+            raise TensorTrainError(
+                f"groups = {groups} does not divide the first axis of weight, {weight.shape[0]} long"
+            )
+        dtype, weight = weight.dtype, weight.double()
+        if transposed:
+            weight = functional.transpose_weight(weight, groups)
+        # one layout for all, so that results agree to the bit
+        blocks = weight.reshape(groups, -1, *weight.shape[1:]).contiguous()
+        norm = float(blocks.norm())
+        if not 0 < norm * norm < math.inf and bool(blocks.any()):
+            raise TensorTrainError(
+                f"weight has entries whose squares overflow or vanish (norm {norm:g}); scale it first"
+            )
+        return cls(blocks, blocks / norm if norm else blocks, norm, dtype, transposed)
+
+    @property
+    def conv_groups(self) -> int:
+        """G."""
+        return self.weight.shape[0]
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Kernel size on each axis."""
+        return tuple(self.weight.shape[3:])
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Output and input channels of one group."""
+        return self.weight.shape[1], self.weight.shape[2]
+
+    @property
+    def dense_parameters(self) -> int:
+        """Entries of the kernel."""
+        return self.weight.numel()
+
+    def finish(self, cores: Sequence[Tensor], groups: Sequence[int]) -> tuple[list[Tensor], tuple[int, ...], float]:
+        """Cores of the normalised kernel as balanced weights in the original scale and dtype; see `export`."""
+        scale = self.norm ** (1 / len(cores))
+        return self.export([core * scale for core in balance(even_gauge(cores, groups))], groups)
+
+    def export(self, cores: Sequence[Tensor], groups: Sequence[int]) -> tuple[list[Tensor], tuple[int, ...], float]:
+        """Cores of the raw kernel as weights of plain convolutions, their total groups, and the relative error."""
+        total = tuple(self.conv_groups * g for g in groups)
+        weights = [core.flatten(0, 1).to(self.dtype) for core in cores]
+        composed = functional.compose_all([weight.double() for weight in weights], total).reshape(self.raw.shape)
+        error = float((composed - self.raw).norm()) / (self.norm or 1.0)
+        if self.transposed:
+            weights = [functional.transpose_weight(w, g) for w, g in zip(weights, total, strict=True)]
+        return [w.contiguous() for w in weights], total, error
+
+    def error(self, cores: Sequence[Tensor], groups: Sequence[int]) -> float:
+        """`‖W - T(1) * … * T(m)‖`, relative because W has unit norm."""
+        total = [self.conv_groups * g for g in groups]
+        composed = functional.compose_all([core.flatten(0, 1) for core in cores], total)
+        return float((composed.reshape(self.weight.shape) - self.weight).norm())
+
+
+def balance(cores: Sequence[Tensor]) -> list[Tensor]:
+    """The same chain with cores of equal norm."""
+    norms = [float(core.norm()) for core in cores]
+    if min(norms) == 0:
+        return list(cores)
+    mean = math.exp(sum(map(math.log, norms)) / len(norms))
+    return [core * (mean / norm) for core, norm in zip(cores, norms, strict=True)]
+
+
+def even_gauge(cores: Sequence[Tensor], groups: Sequence[int]) -> list[Tensor]:
+    """The same chain in the gauge of least norm at every bond between ungrouped cores.
+
+    At each bond `T(l) M` and `M⁻¹ T(l+1)` make the same kernel. Refinement leaves an M that can be far from even, and
+    rounding to a short dtype then costs many times its precision. An SVD of the two triangular factors evens it out.
+    """
+    out = list(cores)
+    for l, (g, h) in enumerate(itertools.pairwise(groups)):
+        left, right = out[l].movedim(2, -1), out[l + 1]
+        rank = right.shape[1]
+        rows, columns = left.flatten(1, -2), right.flatten(2)
+        if g > 1 or h > 1 or rank > min(rows.shape[1], columns.shape[2]) or not (left.any() and right.any()):
+            continue
+        q, r = torch.linalg.qr(rows)
+        p, t = torch.linalg.qr(columns.mT)
+        u, s, v = torch.linalg.svd(r @ t.mT)
+        root = s.sqrt()
+        out[l] = (q @ (u * root[:, None])).reshape(left.shape).movedim(-1, 2)
+        out[l + 1] = ((root[..., None] * v) @ p.mT).reshape(right.shape)
+    return out

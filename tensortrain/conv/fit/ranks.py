@@ -1,0 +1,145 @@
+"""Which ranks a chain may usefully have, and the order in which they grow."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from tensortrain.conv.alignment import whole_size
+from tensortrain.conv.fit.exact import selectors
+from tensortrain.conv.fit.kernel import Kernel
+from tensortrain.conv.fit.sweep import lift
+from tensortrain.conv.formats import Format
+from tensortrain.errors import TensorTrainError
+
+
+def largest_useful(form: Format, kernel: Kernel) -> tuple[int, ...]:
+    """For each interior bond a rank (within a conv group) past which no kernel gains.
+
+    For two ungrouped cores the rank at which selectors are exact; for more, what the positions on either side
+    can carry; for grouped cores as many blocks as W has channel pairs of full rank at every position.
+    """
+    p, q = kernel.channels
+    if form.dense and form.order == 2:
+        return (min(s.ranks[0] for s in selectors(form.kernel_sizes, p, q)),)
+    caps = []
+    for l in range(1, form.order):
+        left, right = (math.prod(whole_size(sizes)) for sizes in (form.kernel_sizes[:l], form.kernel_sizes[l:]))
+        caps.append(min(left * p, right * q))
+    if not form.dense:
+        pairs = math.prod(kernel.size) * min(p, q)
+        for tied, _ in form.bonds(p, q):
+            for bond, factor in tied.items():
+                if len(tied) > 1 or factor > 1:
+                    caps[bond - 1] = pairs * factor
+    return tuple(caps)
+
+
+def with_ends(kernel: Kernel, interior: Sequence[int]) -> tuple[int, ...]:
+    """Ranks within a conv group, both ends included."""
+    p, q = kernel.channels
+    return (p, *interior, q)
+
+
+class Growth:
+    """A path of interior ranks from the smallest chain to the caps.
+
+    Bonds tied by grouped cores grow together. Where several bonds compete, the next unit of rank goes where the
+    lifted unfolding discards most, as a tolerance shared equally by all bonds would have it. (Weighing gain against
+    parameters starves a bond: the more its neighbours have grown, the dearer it is.)
+
+    Args:
+        form: core sizes and groups.
+        kernel: what is decomposed.
+        caps: for each interior bond, within a conv group.
+    """
+
+    def __init__(self, form: Format, kernel: Kernel, caps: Sequence[int]) -> None:
+        self.form, self.kernel = form, kernel
+        self.classes = form.bonds(*kernel.channels)
+        self.limits = []
+        for tied, fixed in self.classes:
+            limit = min(caps[bond - 1] // factor for bond, factor in tied.items())
+            if limit < (fixed or 1):
+                bond, factor = min(tied.items(), key=lambda item: caps[item[0] - 1] // item[1])
+                raise TensorTrainError(
+                    f"ranks[{bond - 1}] = {caps[bond - 1] * kernel.conv_groups} is too small: the groups of this format"
+                    f" need at least {(fixed or 1) * factor * kernel.conv_groups}"
+                )
+            self.limits.append(limit if fixed is None else fixed)
+        self._steps: list[int] | None = None
+
+    def ranks(self, counts: Sequence[int]) -> tuple[int, ...]:
+        """Interior ranks at the given count of each class."""
+        ranks = [0] * (self.form.order - 1)
+        for (tied, _), count in zip(self.classes, counts, strict=True):
+            for bond, factor in tied.items():
+                ranks[bond - 1] = factor * count
+        return tuple(ranks)
+
+    def n_parameters(self, ranks: Sequence[int]) -> int:
+        """Entries of the whole chain, all conv groups together."""
+        return self.kernel.conv_groups * self.form.n_parameters(with_ends(self.kernel, ranks))
+
+    @property
+    def smallest(self) -> tuple[int, ...]:
+        """Counts of the smallest chain."""
+        return tuple(fixed or 1 for _, fixed in self.classes)
+
+    def largest_within(self, parameters: int | None) -> tuple[int, ...]:
+        """Interior ranks that use up a budget, as far along the path as it goes.
+
+        Raises:
+            TensorTrainError: the smallest chain does not fit.
+        """
+        counts = list(self.smallest)
+        if parameters is None:
+            return self.ranks(self.limits)
+        need = self.n_parameters(self.ranks(counts))
+        if need > parameters:
+            raise TensorTrainError(
+                f"max_parameters (or budget) = {parameters} is below the smallest chain of these core sizes, {need}"
+                f" of {self.kernel.dense_parameters} dense parameters; raise it or use other kernel_sizes"
+            )
+        for c in self._path():
+            counts[c] += 1
+            if self.n_parameters(self.ranks(counts)) > parameters:
+                counts[c] -= 1
+        return self.ranks(counts)
+
+    def path(self) -> list[tuple[int, ...]]:
+        """Interior ranks along the whole path, smallest first."""
+        counts = list(self.smallest)
+        out = [self.ranks(counts)]
+        for c in self._path():
+            counts[c] += 1
+            out.append(self.ranks(counts))
+        return out
+
+    def _path(self) -> list[int]:
+        """The class that grows at each step."""
+        if self._steps is None:
+            self._steps = list(self._grow())
+        return self._steps
+
+    def _grow(self) -> Iterator[int]:
+        counts, free = list(self.smallest), range(len(self.classes))
+        open_classes = [c for c in free if counts[c] < self.limits[c]]
+        if len(open_classes) == 1:
+            yield from [open_classes[0]] * (self.limits[open_classes[0]] - counts[open_classes[0]])
+            return
+        tails = {c: self._tails(min(self.classes[c][0])) for c in open_classes}
+        while open_classes:
+            best = max(open_classes, key=lambda c: tails[c][min(counts[c], len(tails[c]) - 1)])
+            counts[best] += 1
+            yield best
+            open_classes = [c for c in open_classes if counts[c] < self.limits[c]]
+
+    def _tails(self, bond: int) -> list[float]:
+        """Energy of the lift beyond the leading 0, 1, 2, … singular values at a bond, all conv groups together."""
+        sizes = self.form.kernel_sizes[:bond]
+        matrix = lift(self.kernel.weight, whole_size(sizes))
+        if matrix.shape[1] > matrix.shape[2]:
+            matrix = matrix.mT
+        values = torch.linalg.eigvalsh(matrix @ matrix.mT).clamp(min=0).sum(0)
+        return [float(v) for v in values.cumsum(0).flip(0)] + [0.0]

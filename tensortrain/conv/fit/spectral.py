@@ -1,0 +1,208 @@
+"""A chain in the frequency domain, with its last core eliminated.
+
+On a grid of `N = K` frequencies for each axis the composed kernel is a product of matrices,
+`Ŵ(ω) = T̂(1)(ω) … T̂(m)(ω)`, and by Parseval `‖W - T(1)*…*T(m)‖² = N^{-d} Σ_ω ‖Ŵ(ω) - T̂(1)…T̂(m)‖²`: no
+frequency aliases, as the composed kernel is K long. The optimal last core for given others is one linear
+least-squares problem shared by all input channels (variable projection), so only T(1) … T(m-1) are
+unknowns. They are found by L-BFGS, preconditioned by the normal equations of each core: what alternating
+least squares would solve.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from tensortrain.conv.fit.lbfgs import Evaluation
+from tensortrain.errors import TensorTrainError
+
+Axes = tuple[int, ...]
+
+
+def transform(x: Tensor, size: Axes) -> Tensor:
+    """`(G, a, b, *k)` to half its spectrum on the grid `size`, `(G, Ω, a, b)`."""
+    axes = tuple(range(3, x.dim()))
+    spectrum: Tensor = torch.fft.rfftn(x, s=size, dim=axes)
+    return spectrum.flatten(3).permute(0, 3, 1, 2)
+
+
+def inverse(x: Tensor, size: Axes) -> Tensor:
+    """The inverse of `transform`, on the whole grid: `(G, a, b, *size)`."""
+    half = (*size[:-1], size[-1] // 2 + 1)
+    x = x.permute(0, 2, 3, 1)
+    out: Tensor = torch.fft.irfftn(x.reshape(*x.shape[:3], *half), s=size, dim=tuple(range(3, 3 + len(size))))
+    return out
+
+
+def frequency_weights(size: Axes, like: Tensor) -> Tensor:
+    """Parseval's weights `(Ω,)` of the half spectrum: every frequency but the self-conjugate ones counts twice."""
+    last = torch.full((size[-1] // 2 + 1,), 2.0, dtype=like.dtype, device=like.device)
+    last[0] = 1
+    if size[-1] % 2 == 0:
+        last[-1] = 1
+    return last.div(math.prod(size)).expand(*size[:-1], -1).reshape(-1)
+
+
+def toeplitz(gram: Tensor, size: Axes, taps: Axes) -> Tensor:
+    """Normal matrix of a core with the given `taps` behind a filter whose Gram spectrum is `(G, Ω, n, n)`.
+
+    Returns `(G, P·n, P·n)`, P = Π taps, indexed by (position, channel): entry `[(a, j), (b, i)]` is the
+    autocorrelation of the filter at lag `a - b`.
+    """
+    lags = inverse(gram, size)
+    position = torch.cartesian_prod(*[torch.arange(t, device=gram.device) for t in taps]).reshape(-1, len(taps))
+    lag = (position[:, None] - position[None, :]) % torch.tensor(size, device=gram.device)
+    flat = sum(lag[..., i] * math.prod(size[i + 1 :]) for i in range(len(size)))
+    assert isinstance(flat, Tensor)
+    blocks = lags.flatten(3)[..., flat]
+    return blocks.permute(0, 3, 1, 4, 2).flatten(3, 4).flatten(1, 2)
+
+
+def cholesky(matrix: Tensor, ridge: float) -> Tensor:
+    """Cholesky factor of a positive semidefinite batch, with a relative ridge that grows until it exists."""
+    scale = matrix.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None].clamp(min=torch.finfo(matrix.dtype).tiny)
+    eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+    factor: Tensor
+    while True:
+        factor, failed = torch.linalg.cholesky_ex(matrix + ridge * scale * eye)
+        if not bool(failed.any()):
+            return factor
+        if not math.isfinite(ridge):
+            raise TensorTrainError("the normal equations overflowed: scale the kernel, or lower its ranks")
+        ridge *= 100
+
+
+def _diagonal_blocks(x: Tensor, groups: int) -> Tensor:
+    """`(G, Ω, g·a, g·b)` to its diagonal blocks `(G·g, Ω, a, b)`."""
+    g, n, rows, columns = x.shape
+    blocks = x.reshape(g, n, groups, rows // groups, groups, columns // groups)
+    return blocks.diagonal(dim1=2, dim2=4).permute(0, 4, 1, 2, 3).flatten(0, 1)
+
+
+def _crop(x: Tensor, taps: Axes) -> Tensor:
+    """The leading `taps` positions on each spatial axis of `(G, a, b, *size)`."""
+    for axis, t in enumerate(taps, start=3):
+        x = x.narrow(axis, 0, t)
+    return x
+
+
+class SpectralChain:
+    """The least-squares problem of one kernel and one format: for `lbfgs.minimise`, in T(1) … T(m-1).
+
+    Args:
+        weight: `(G, p, q, *K)`.
+        kernel_sizes: of every core.
+        groups: of every core, within a conv group.
+        ridge: weight of the squared norms of all cores, added to the squared error.
+    """
+
+    def __init__(self, weight: Tensor, kernel_sizes: Sequence[Axes], groups: Sequence[int], ridge: float = 0.0) -> None:
+        self.size: Axes = tuple(weight.shape[3:])
+        self.kernel_sizes = list(kernel_sizes)
+        self.groups = list(groups)
+        self.ridge = ridge
+        self.target = transform(weight, self.size)
+        self.parseval = frequency_weights(self.size, weight)
+        self.energy = float(weight.square().sum())
+
+    def spectrum(self, core: Tensor, groups: int) -> Tensor:
+        """Spectrum of a core, as matrices that are block diagonal if it is grouped."""
+        spectrum = transform(core, self.size)
+        if groups == 1:
+            return spectrum
+        g, n, rows, columns = spectrum.shape
+        blocks = spectrum.reshape(g, n, groups, rows // groups, columns)
+        eye = torch.eye(groups, dtype=core.dtype, device=core.device)
+        return torch.einsum("gh,nwgoi->nwgohi", eye.to(blocks.dtype), blocks).flatten(4, 5).flatten(2, 3)
+
+    def product(self, cores: Sequence[Tensor]) -> Tensor:
+        """Spectrum of T(1) * … over the given cores, `(G, Ω, p, r)`."""
+        return self._lefts(cores)[-1]
+
+    def _lefts(self, cores: Sequence[Tensor]) -> list[Tensor]:
+        """Spectra of T(1), T(1) * T(2), …."""
+        lefts: list[Tensor] = []
+        for core, groups in zip(cores, self.groups, strict=False):
+            spectrum = self.spectrum(core, groups)
+            lefts.append(lefts[-1] @ spectrum if lefts else spectrum)
+        return lefts
+
+    def last_core(self, left: Tensor) -> Tensor:
+        """The optimal T(m) behind `left`, the spectrum of T(1) * … * T(m-1)."""
+        return self._least_squares(left)[0]
+
+    def _least_squares(self, left: Tensor) -> tuple[Tensor, float]:
+        """The optimal T(m), and by how much it lowers the squared error from `‖W‖²`."""
+        taps, groups = self.kernel_sizes[-1], self.groups[-1]
+        gram = self._normal(_diagonal_blocks(left.mH @ left, groups), taps)
+        right = inverse(_diagonal_blocks(left.mH @ self.target, groups), self.size)
+        right = _crop(right, taps)
+        rank, inputs = right.shape[1:3]
+        flat = right.flatten(3).permute(0, 3, 1, 2).flatten(1, 2)
+        solved = torch.cholesky_solve(flat, cholesky(gram, 1e-14))
+        core = solved.reshape(len(solved), -1, rank, inputs).permute(0, 2, 3, 1)
+        explained = float((solved * (2 * flat - gram @ solved)).sum())
+        return core.reshape(-1, groups * rank, inputs, *taps), explained
+
+    def _normal(self, gram: Tensor, taps: Axes) -> Tensor:
+        """Normal matrix of a core behind a filter with this Gram spectrum, ridge included."""
+        matrix = toeplitz(gram, self.size, taps)
+        return matrix + self.ridge * torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+
+    def evaluate(self, x: list[Tensor]) -> Evaluation:
+        """Squared error with the optimal last core, its gradient, and the normal equations of each core.
+
+        By variable projection the last core counts as constant in the gradient. The normal equations are exact
+        for T(1); elsewhere what stands left of the core enters at lag 0 alone.
+        """
+        lefts = self._lefts(x)
+        last, explained = self._least_squares(lefts[-1])
+        right = self.spectrum(last, self.groups[-1])  # of T(l+1) * … * T(m)
+        towards = self.target @ right.mH  # W against it
+        gradient: list[Tensor] = []
+        grams: list[tuple[Tensor | None, Tensor]] = []
+        for l in reversed(range(len(x))):
+            gram = right @ right.mH
+            slope = lefts[l] @ gram - towards
+            left = lefts[l - 1] if l else None
+            if left is not None:
+                slope = left.mH @ slope
+            own = _crop(inverse(_diagonal_blocks(slope, self.groups[l]), self.size), self.kernel_sizes[l])
+            gradient.insert(0, 2 * (own.reshape(x[l].shape) + self.ridge * x[l]))
+            grams.insert(0, (None if left is None else left.mH @ left, gram.mT))
+            if l:
+                spectrum = self.spectrum(x[l], self.groups[l])
+                right, towards = spectrum @ right, towards @ spectrum.mH
+        value = self.energy - explained + self.ridge * sum(float(core.square().sum()) for core in x)
+        return Evaluation(max(value, 0.0), gradient, lambda: self._preconditioner(grams))
+
+    def _preconditioner(self, grams: list[tuple[Tensor | None, Tensor]]) -> Callable[[list[Tensor]], list[Tensor]]:
+        """The inverse of the block diagonal of the normal equations, one block for each group of each core."""
+        factors: list[tuple[Tensor | None, Tensor]] = []
+        for l, (left, right) in enumerate(grams):
+            groups = self.groups[l]
+            row = None
+            if left is not None:
+                blocks = _diagonal_blocks(left, groups).real
+                row = cholesky((blocks * self.parseval[:, None, None]).sum(1), 1e-10)
+            column = self._normal(_diagonal_blocks(right, groups), self.kernel_sizes[l])
+            factors.append((row, cholesky(column, 1e-10)))
+
+        def apply(gradient: list[Tensor]) -> list[Tensor]:
+            out = []
+            for g, groups, (row, column) in zip(gradient, self.groups, factors, strict=False):
+                blocks = g.reshape(g.shape[0] * groups, g.shape[1] // groups, g.shape[2], -1)
+                flat = blocks.permute(0, 3, 2, 1).flatten(1, 2)  # (position, input) by output
+                flat = torch.cholesky_solve(flat, column) / 2
+                if row is not None:
+                    flat = torch.cholesky_solve(flat.mT, row).mT
+                blocks = flat.reshape(len(flat), -1, g.shape[2], blocks.shape[1]).permute(0, 3, 2, 1)
+                out.append(blocks.reshape(g.shape))
+            return out
+
+        return apply
+
+    def complete(self, x: list[Tensor]) -> list[Tensor]:
+        """All m cores: `x` with the optimal last one."""
+        return [*x, self.last_core(self.product(x))]

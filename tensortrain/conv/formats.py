@@ -1,0 +1,218 @@
+"""Formats: which core sizes and which groups a convolutional tensor train has, before its ranks are chosen.
+
+One format with sizes and groups for each core holds every factorisation of kernels in common use:
+
+| format | cores, output side first |
+|---|---|
+| `cttd`, the paper's | `k×k ∣ … ∣ k×k` |
+| `tucker2` | `1×1 ∣ K×K ∣ 1×1` |
+| `separable` | `K×1 ∣ 1×K` |
+| `tt4` | `1×1 ∣ K×1 ∣ 1×K ∣ 1×1` |
+| `cp` | `1×1 ∣ K×1 depthwise ∣ 1×K depthwise ∣ 1×1` |
+| `depthwise` | `1×1 ∣ K×K depthwise ∣ 1×1` |
+| `block_term(a, b)` | `1×1 ∣ K×K in groups of b → a channels ∣ 1×1` |
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tensortrain import checks
+from tensortrain.conv.alignment import whole_size
+from tensortrain.errors import TensorTrainError
+
+Axes = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Format:
+    """Core sizes and group shapes of a chain, output side first.
+
+    Attributes:
+        kernel_sizes: for each core its length on each spatial axis.
+        blocks: for each core `(outputs, inputs)` of one group, or None for a single group; a depthwise
+            core is `(1, 1)`.
+        name: what reports call it.
+
+    >>> cp((5, 5)).groups((64, 12, 12, 12, 32))
+    (1, 12, 12, 1)
+    """
+
+    kernel_sizes: tuple[Axes, ...]
+    blocks: tuple[tuple[int, int] | None, ...]
+    name: str = "chain"
+
+    def __post_init__(self) -> None:
+        if not self.kernel_sizes or len(self.blocks) != len(self.kernel_sizes):
+            raise TensorTrainError(
+                f"kernel_sizes = {self.kernel_sizes} and blocks = {self.blocks}; one entry for each core is needed"
+            )
+        for l, size in enumerate(self.kernel_sizes):
+            if not isinstance(size, Sequence):
+                raise TensorTrainError(f"kernel_sizes[{l}] = {size!r}; one length for each axis is needed: (3, 3)")
+        axes = len(self.kernel_sizes[0])
+        for l, (size, block) in enumerate(zip(self.kernel_sizes, self.blocks, strict=True)):
+            checks.per_axis(f"kernel_sizes[{l}]", size, axes)
+            if block is not None:
+                checks.per_axis(f"blocks[{l}]", block, 2)
+
+    @property
+    def order(self) -> int:
+        """Number of cores m."""
+        return len(self.kernel_sizes)
+
+    @property
+    def kernel_size(self) -> Axes:
+        """Size of W on each axis, `Σ_l (k_l - 1) + 1`."""
+        return whole_size(self.kernel_sizes)
+
+    @property
+    def dense(self) -> bool:
+        """True if no core is grouped."""
+        return all(block is None for block in self.blocks)
+
+    def groups(self, ranks: Sequence[int]) -> tuple[int, ...]:
+        """Groups of each core at the given ranks (both ends included).
+
+        Raises:
+            TensorTrainError: ranks that the blocks do not divide, or do not tie together.
+        """
+        counts = []
+        for l, block in enumerate(self.blocks):
+            if block is None:
+                counts.append(1)
+                continue
+            outputs, inputs = block
+            count = ranks[l] // outputs
+            if count * outputs != ranks[l] or count * inputs != ranks[l + 1]:
+                raise TensorTrainError(
+                    f"core {l} in groups of {inputs} → {outputs} channels does not fit ranks {ranks[l]} and"
+                    f" {ranks[l + 1]}; they must be n·{outputs} and n·{inputs} with the same n"
+                )
+            counts.append(count)
+        return tuple(counts)
+
+    def bonds(self, out_channels: int, in_channels: int) -> list[tuple[dict[int, int], int | None]]:
+        """Interior bonds that grouped cores tie together: `({bond: multiplier}, fixed count or None)`.
+
+        The rank of bond l is its multiplier times the count of its class; a grouped end core fixes the count.
+        """
+        classes: list[tuple[dict[int, int], int | None]] = []
+        current, fixed = {0: 1}, out_channels
+        open_class: tuple[dict[int, int], int | None] = (current, fixed)
+        for l, block in enumerate(self.blocks):
+            if block is None:
+                classes.append(open_class)
+                open_class = ({l + 1: 1}, None)
+                continue
+            multipliers, count = open_class
+            outputs, inputs = block
+            scale = outputs // math.gcd(outputs, multipliers[l])
+            if count is not None and count % scale:
+                raise TensorTrainError(f"{count} channels are not divisible into the groups of core {l}")
+            multipliers = {bond: factor * scale for bond, factor in multipliers.items()}
+            multipliers[l + 1] = multipliers[l] // outputs * inputs
+            open_class = (multipliers, None if count is None else count // scale)
+        multipliers, count = open_class
+        last = self.order
+        if in_channels % multipliers[last] or count not in (None, in_channels // multipliers[last]):
+            raise TensorTrainError(f"in_channels = {in_channels} does not fit the groups of the last core")
+        classes.append((multipliers, in_channels // multipliers[last]))
+        return [
+            ({bond: factor for bond, factor in tied.items() if 0 < bond < last}, count)
+            for tied, count in classes
+            if any(0 < bond < last for bond in tied)
+        ]
+
+    def n_parameters(self, ranks: Sequence[int]) -> int:
+        """Stored entries `Σ_l k_l^d R_{l-1} R_l / g_l` at the given ranks (both ends included)."""
+        groups = self.groups(ranks)
+        return sum(math.prod(size) * ranks[l] * (ranks[l + 1] // groups[l]) for l, size in enumerate(self.kernel_sizes))
+
+
+def chain(kernel_sizes: Sequence[int | Sequence[int]], kernel_size: Axes, name: str = "chain") -> Format:
+    """An ungrouped chain with the given core sizes, which must add up to `kernel_size`.
+
+    Raises:
+        TensorTrainError: sizes that are not positive integers or do not add up.
+    """
+    if isinstance(kernel_sizes, (str, int)) or not isinstance(kernel_sizes, Sequence) or not kernel_sizes:
+        raise TensorTrainError(
+            f'kernel_sizes = {kernel_sizes!r}; a sequence of core sizes, a Format, its name or "auto" is needed'
+        )
+    axes = len(kernel_size)
+    sizes = tuple(checks.per_axis(f"kernel_sizes[{l}]", size, axes) for l, size in enumerate(kernel_sizes))
+    made = Format(sizes, (None,) * len(sizes), name)
+    if made.kernel_size != kernel_size:
+        raise TensorTrainError(
+            f"kernel_sizes = {tuple(kernel_sizes)} make a kernel of {made.kernel_size}, the weight has {kernel_size};"
+            " Σ(k_l - 1) + 1 must equal its size on each axis"
+        )
+    return made
+
+
+def cttd(kernel_size: Axes, core: int = 3) -> Format:
+    """The paper's chain of equal cores (eq. 4); a shorter last core takes up what `core` does not divide."""
+    checks.integer("core", core, minimum=2)
+    left = [k - 1 for k in kernel_size]
+    sizes: list[Axes] = []
+    while any(left) or not sizes:
+        steps = [min(core - 1, rest) for rest in left]
+        sizes.append(tuple(s + 1 for s in steps))
+        left = [rest - s for rest, s in zip(left, steps, strict=True)]
+    return chain(sizes, kernel_size, "cttd")
+
+
+def _along(kernel_size: Axes, axis: int) -> Axes:
+    return tuple(k if i == axis else 1 for i, k in enumerate(kernel_size))
+
+
+def _ones(kernel_size: Axes) -> Axes:
+    return (1,) * len(kernel_size)
+
+
+def tucker2(kernel_size: Axes) -> Format:
+    """`1×1 ∣ K×K ∣ 1×1`: Tucker over the channels."""
+    return Format((_ones(kernel_size), kernel_size, _ones(kernel_size)), (None,) * 3, "tucker2")
+
+
+def separable(kernel_size: Axes) -> Format:
+    """`K×1 ∣ 1×K`: one core for each spatial axis."""
+    sizes = tuple(_along(kernel_size, axis) for axis in range(len(kernel_size)))
+    return Format(sizes, (None,) * len(sizes), "separable")
+
+
+def tt4(kernel_size: Axes) -> Format:
+    """`1×1 ∣ K×1 ∣ 1×K ∣ 1×1`: the standard TT of the weight as a four-way tensor, in 2-D."""
+    ones = _ones(kernel_size)
+    sizes = (ones, *separable(kernel_size).kernel_sizes, ones)
+    return Format(sizes, (None,) * len(sizes), "tt4")
+
+
+def cp(kernel_size: Axes) -> Format:
+    """`1×1 ∣ K×1 depthwise ∣ 1×K depthwise ∣ 1×1`: canonical polyadic (CP, PARAFAC)."""
+    sizes = tt4(kernel_size).kernel_sizes
+    return Format(sizes, (None, *[(1, 1)] * (len(sizes) - 2), None), "cp")
+
+
+def depthwise(kernel_size: Axes) -> Format:
+    """`1×1 ∣ K×K depthwise ∣ 1×1`: depthwise-separable with channel mixing on both sides."""
+    return block_term(kernel_size, 1, 1, name="depthwise")
+
+
+def block_term(kernel_size: Axes, outputs: int = 2, inputs: int = 2, name: str | None = None) -> Format:
+    """`1×1 ∣ K×K in groups of inputs → outputs channels ∣ 1×1`: block-term decomposition."""
+    block = (checks.integer("outputs", outputs), checks.integer("inputs", inputs))
+    sizes = (_ones(kernel_size), kernel_size, _ones(kernel_size))
+    return Format(sizes, (None, block, None), name or f"block_term({outputs}, {inputs})")
+
+
+NAMED: dict[str, Callable[[Axes], Format]] = {
+    "cttd": cttd,
+    "tucker2": tucker2,
+    "separable": separable,
+    "tt4": tt4,
+    "cp": cp,
+    "depthwise": depthwise,
+    "block_term": block_term,
+}

@@ -1,0 +1,244 @@
+"""The convolutional recursions of the paper as functions of plain tensors; `tt_functional` has the standard ones.
+
+| paper | here |
+|---|---|
+| T(l), l = 1 … m | `cores[l - 1]`, a PyTorch conv weight `(R_{l-1}, R_l / g_l, *k_l)` |
+| U(l), l = 1 … m | `inputs[l - 1]`, `(B, R_l, *size)` |
+| V(l) | the running value of `conv_tt`, returned at `l = stop` |
+| W(l) = T(1) * … * T(l) | `compose_all(cores[:l])` |
+"""
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tensortrain import checks
+from tensortrain.conv.alignment import PADDINGS, Margin, margins, step_padding, stride_steps
+from tensortrain.conv.checks import check_chain, check_inputs
+from tensortrain.errors import TensorTrainError
+
+_CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+
+
+def conv(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Sequence[int] = (1,), dilation: Sequence[int] = (1,)
+) -> Tensor:
+    """One unpadded convolution in 1, 2 or 3 spatial dimensions; the groups follow from the shapes."""
+    groups = x.shape[1] // weight.shape[1]
+    return _CONV[weight.dim() - 2](x, weight, bias, stride=tuple(stride), dilation=tuple(dilation), groups=groups)
+
+
+def _flat(margin: Iterable[tuple[int, int]]) -> list[int]:
+    """Margins as `F.pad` takes them: last axis first."""
+    return [side for pair in reversed(tuple(margin)) for side in pair]
+
+
+def _grow(x: Tensor, old: Margin, new: Margin) -> Tensor:
+    """`x` with margins `old` zero-padded or cropped to margins `new`."""
+    change = [(b2 - b1, a2 - a1) for (b1, a1), (b2, a2) in zip(old, new, strict=True)]
+    return F.pad(x, _flat(change)) if any(map(any, change)) else x
+
+
+def _wrap(x: Tensor, pads: Margin) -> Tensor:
+    """Periodic padding, by more than one period where a kernel is longer than the image."""
+    for axis, (before, after) in enumerate(pads, start=2):
+        if before or after:
+            size = x.shape[axis]
+            index = torch.arange(-before, size + after, device=x.device) % size
+            x = x.index_select(axis, index)
+    return x
+
+
+def conv_tt(
+    cores: Sequence[Tensor],
+    inputs: Sequence[Tensor | None],
+    biases: Sequence[Tensor | None] | None = None,
+    padding: str = "same",
+    stop: int = 0,
+    *,
+    stride: int | Sequence[int] = 1,
+    dilation: int | Sequence[int] = 1,
+) -> Tensor:
+    """Evaluate a convolutional tensor train sequentially; no W(l) is ever built.
+
+    Eq. (6) of the Conv-TT-LSTM paper: `V(m) = 0`, `V(l-1) = T(l) * (V(l) + U(l)) + b(l)` for
+    l = m … stop + 1; the result V(stop) equals `Σ_l W(l) * U(l)` of eq. (5) when no biases are given.
+
+    Args:
+        cores: `cores[l - 1]` is T(l), a conv weight `(R_{l-1}, R_l / g_l, *k_l)`; the groups `g_l` follow
+            from the channels it meets.
+        inputs: `inputs[l - 1]` is U(l), `(B, R_l, *size)`, all of one size; None means zero.
+        biases: `biases[l - 1]` is b(l), `(R_{l-1},)`, or None.
+        padding: how U(l) is continued beyond its frame.
+            `"same"`: zeros; equal everywhere to the dense zero-padded convolutions, output `*size`.
+            `"same_per_step"`: every step zero-pads what it gets, as the published network does; differs from
+            `"same"` within `alignment.border(...)` pixels of the border.
+            `"valid"`: no continuation, output cropped by the reach of W(m).
+            `"full"`: zeros, output extended by the reach of W(m).
+            `"circular"`: periodic, output `*size`.
+        stop: end with V(stop), 0 ≤ stop < m. Under `"same"` V(stop) is given on the frame `*size` alone.
+        stride: of the whole chain, per axis; taken at the last step that is longer than 1 there.
+        dilation: of every core, per axis.
+
+    Returns:
+        V(stop), `(B, R_stop, *output_size)`.
+
+    Raises:
+        TensorTrainError: shapes, dtypes or devices that do not fit, no input at all, an unknown padding.
+
+    Cost: `Σ_l k_l^d R_{l-1} R_l / g_l` multiplications for each pixel, against
+    `Σ_l K_l^d R_0 R_l` for the dense form.
+
+    >>> cores = [torch.ones(1, 2, 3), torch.ones(2, 1, 3)]
+    >>> conv_tt(cores, [None, torch.ones(1, 1, 6)])
+    tensor([[[12., 16., 18., 18., 16., 12.]]])
+    """
+    order = len(cores)
+    axes, frame = check_chain(cores, inputs, biases, stop)
+    checks.choice("padding", padding, PADDINGS)
+    strides = checks.per_axis("stride", stride, axes)
+    dilations = checks.per_axis("dilation", dilation, axes)
+    if stop and max(strides) > 1:
+        raise TensorTrainError(f"stride = {strides} with stop = {stop}: the stride belongs to T(1); use stop=0")
+    sizes = [tuple(core.shape[2:]) for core in cores]
+    biased = [biases is not None and biases[l] is not None for l in range(order)]
+    top = max(l for l in range(order + 1) if l > 0 and inputs[l - 1] is not None)
+    extent = margins(sizes, dilations, padding, top=top, stop=stop, biased=biased)
+    if padding == "valid" and any(n + b + a < 1 for n, (b, a) in zip(frame.shape[2:], extent[stop], strict=True)):
+        raise TensorTrainError(
+            f'inputs of size {tuple(frame.shape[2:])} are smaller than the kernel; use padding="same"'
+        )
+    pads = step_padding(sizes, dilations)
+    strided = stride_steps(sizes, strides, [u is not None for u in inputs])
+
+    value: Tensor | None = None
+    for l in range(order, stop, -1):
+        u, bias = inputs[l - 1], biases[l - 1] if biases is not None else None
+        if u is not None:
+            u = _grow(u, ((0, 0),) * axes, extent[l])
+            value = u if value is None else value + u
+        if value is None:
+            if bias is not None:  # a step over nothing leaves its bias alone
+                size = [n + b + a for n, (b, a) in zip(frame.shape[2:], extent[l - 1], strict=True)]
+                value = bias.reshape(1, -1, *[1] * axes).expand(frame.shape[0], -1, *size)
+            continue
+        if padding == "circular":
+            value = _wrap(value, pads[l - 1])
+        else:
+            reach = tuple((e[0] + p[0], e[1] + p[1]) for e, p in zip(extent[l - 1], pads[l - 1], strict=True))
+            value = _grow(value, extent[l], reach)
+        step = [s if at == l else 1 for s, at in zip(strides, strided, strict=True)]
+        value = conv(value, cores[l - 1], bias, step, dilations)
+    assert value is not None
+    return value
+
+
+def conv_sum(
+    kernels: Sequence[Tensor],
+    inputs: Sequence[Tensor | None],
+    padding: str = "same",
+    *,
+    stride: int | Sequence[int] = 1,
+    dilation: int | Sequence[int] = 1,
+) -> Tensor:
+    """Eq. (5): `Σ_l W(l) * U(l)` with one dense convolution for each l, under the same alignment rule.
+
+    Args:
+        kernels: `kernels[l - 1]` is W(l), `(R_0, R_l, *K_l)`.
+        inputs: as for `conv_tt`; padding, stride and dilation too.
+
+    Returns:
+        `(B, R_0, *output_size)`.
+
+    Raises:
+        TensorTrainError: inputs that do not fit, no input at all.
+    """
+    if not kernels:
+        raise TensorTrainError("kernels is empty; at least one kernel is needed")
+    axes = kernels[0].dim() - 2
+    inputs = check_inputs(inputs, [None] * len(kernels), kernels[0])
+    checks.choice("padding", padding, PADDINGS)
+    strides, dilations = checks.per_axis("stride", stride, axes), checks.per_axis("dilation", dilation, axes)
+    whole = tuple(kernels[-1].shape[2:])
+    total: Tensor | None = None
+    for kernel, u in zip(kernels, inputs, strict=True):
+        if u is None:
+            continue
+        # W(l) reaches less than W(m): the rest is a margin that "full" fills with zeros and "valid" crops
+        size = tuple(kernel.shape[2:])
+        rest = margins([size, tuple(k - s + 1 for k, s in zip(whole, size, strict=True))], dilations, padding, top=2)
+        u = _grow(u, ((0, 0),) * axes, rest[1]) if padding in ("full", "valid") else u
+        value = conv_tt([kernel], [u], padding=padding, stride=strides, dilation=dilations)
+        total = value if total is None else total + value
+    if total is None:
+        raise TensorTrainError("inputs are all None; at least one tensor is needed to know the size")
+    return total
+
+
+def compose(outer: Tensor, inner: Tensor) -> Tensor:
+    """The weight of `inner` followed by `outer`: `(O, R / g, *a)` and `(R, I, *b)` give `(O, I, *(a + b - 1))`.
+
+    `outer` may be grouped; `inner` is taken as it is, dense or of a grouped convolution whose groups `outer` shares.
+
+    >>> compose(torch.tensor([[[1.0, 2.0]]]), torch.tensor([[[3.0, 4.0]]]))
+    tensor([[[ 3., 10.,  8.]]])
+    """
+    groups = inner.shape[0] // outer.shape[1]
+    columns = inner.reshape(groups, outer.shape[1], -1)
+    rows = outer.reshape(groups, -1, outer.shape[1], math.prod(outer.shape[2:])).unbind(-1)
+    shape = (outer.shape[0], *inner.shape[1:])
+    out: Tensor | None = None
+    # one matrix product for each tap: in float64 several times faster than a convolution
+    for row, tap in zip(rows, itertools.product(*map(range, outer.shape[2:])), strict=True):
+        margin = [(t, k - 1 - t) for t, k in zip(tap, outer.shape[2:], strict=True)]
+        part = F.pad((row @ columns).reshape(shape), _flat(margin))
+        out = part if out is None else out + part
+    assert out is not None
+    return out
+
+
+def ungroup(core: Tensor, groups: int) -> Tensor:
+    """A grouped conv weight `(O, I / g, *k)` as the block-diagonal dense one `(O, I, *k)`."""
+    if groups == 1:
+        return core
+    blocks = core.reshape(groups, -1, *core.shape[1:])
+    eye = torch.eye(groups, dtype=core.dtype, device=core.device)
+    return torch.einsum("gh,goi...->gohi...", eye, blocks).flatten(0, 1).flatten(1, 2)
+
+
+def compose_all(cores: Sequence[Tensor], groups: Sequence[int]) -> Tensor:
+    """The weight `(R_0, R_m / G, *K)` of a whole chain, where G is the factor that all `groups` share."""
+    shared = math.gcd(*groups)
+    # inside out: a grouped core meets a weight that is dense within each of its groups
+    weight = torch.cat([ungroup(part, groups[-1] // shared) for part in cores[-1].chunk(shared)])
+    for core in reversed(cores[:-1]):
+        weight = compose(core, weight)
+    return weight
+
+
+def transpose_weight(weight: Tensor, groups: int) -> Tensor:
+    """Turn a conv weight into that of the adjoint, transposed convolution, or back.
+
+    `(O, I / g, *k)` and `(I, O / g, *k)`, flipped in space: a transposed convolution with one is a full
+    convolution with the other.
+    """
+    blocks = weight.reshape(groups, -1, *weight.shape[1:]).transpose(1, 2).flatten(0, 1)
+    return blocks.flip(tuple(range(2, weight.dim())))
+
+
+def spread(x: Tensor, factors: Sequence[int]) -> Tensor:
+    """`x` with `factor - 1` zeros between neighbours on each spatial axis, `(n - 1) · factor + 1` long.
+
+    >>> spread(torch.tensor([[[1.0, 2.0]]]), (3,))
+    tensor([[[1., 0., 0., 2.]]])
+    """
+    if max(factors) == 1:
+        return x
+    size = [(n - 1) * s + 1 for n, s in zip(x.shape[2:], factors, strict=True)]
+    out = x.new_zeros(*x.shape[:2], *size)
+    out[(slice(None), slice(None), *(slice(None, None, s) for s in factors))] = x
+    return out

@@ -1,0 +1,1 @@
+"""What a computation costs on the machine at hand: seconds, multiply-accumulates, memory, and convolutions alone."""

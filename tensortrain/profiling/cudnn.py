@@ -1,0 +1,44 @@
+"""How cuDNN chooses its convolutions, as a setting that a block of code can hold."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class Convolutions:
+    """How cuDNN works: as `zoo train` has it, but in full 32 bits. Means nothing on a CPU.
+
+    Args:
+        deterministic: only algorithms that give the same bits every time.
+        benchmark: try the algorithms on each new shape and keep the fastest.
+        precision: "ieee" or "tf32" for convolutions of 32-bit tensors.
+    """
+
+    deterministic: bool = True
+    benchmark: bool = False
+    precision: str = "ieee"
+
+    @classmethod
+    def now(cls) -> "Convolutions":
+        """As it is set."""
+        cudnn: Any = torch.backends.cudnn
+        return cls(cudnn.deterministic, cudnn.benchmark, cudnn.conv.fp32_precision)
+
+    @contextlib.contextmanager
+    def in_force(self) -> Iterator[None]:
+        """Set so until the end of the block."""
+        before = self.now()
+        self._set()
+        try:
+            yield
+        finally:
+            before._set()
+
+    def _set(self) -> None:
+        cudnn: Any = torch.backends.cudnn
+        cudnn.deterministic, cudnn.benchmark = self.deterministic, self.benchmark
+        cudnn.conv.fp32_precision = self.precision

@@ -1,0 +1,143 @@
+"""What a run asks of the machine, counted from the operators that it dispatches."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from tensortrain.profiling.cudnn import Convolutions
+
+
+class Spec(NamedTuple):
+    """A tensor without its numbers."""
+
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+
+    @property
+    def reach(self) -> int:
+        """Numbers from its first one to its last, as they lie in memory."""
+        return 1 + sum((size - 1) * stride for size, stride in zip(self.shape, self.stride, strict=True))
+
+    @property
+    def layout(self) -> str:
+        """How a tensor `(N, C, H, W)` lies in memory."""
+        last = torch.empty_strided(self.shape, self.stride, device="meta").is_contiguous(
+            memory_format=torch.channels_last
+        )
+        return "channels last" if last else "contiguous"
+
+
+class Call(NamedTuple):
+    """A convolution, its backward or a matrix product on tensors of given shapes: what is timed in isolation."""
+
+    operator: Any
+    args: tuple[Any, ...]
+    precision: str
+
+    @property
+    def first(self) -> Spec:
+        """The input, or the gradient of the output."""
+        found: Spec = next(arg for arg in self.args if isinstance(arg, Spec))
+        return found
+
+
+@dataclass
+class Count:
+    """What a run did.
+
+    Args:
+        macs: multiply-accumulates of all convolutions and matrix products, forward and backward, taps on the padding
+            included.
+        operators: dispatched operators, views included.
+        traffic: bytes that all the other operators read and write.
+        calls: how often each convolution or matrix product ran.
+        call_macs: its multiply-accumulates, once.
+    """
+
+    macs: int = 0
+    operators: int = 0
+    traffic: int = 0
+    calls: Counter[Call] = field(default_factory=Counter)
+    call_macs: dict[Call, int] = field(default_factory=dict)
+
+    def prevailing(self, of: Any) -> Any:
+        """What most multiply-accumulates have in common: the value of the function `of` calls that weighs most."""
+        weights: Counter[Any] = Counter()
+        for call, times in self.calls.items():
+            weights[of(call)] += times * self.call_macs[call]
+        return max(weights, key=lambda value: weights[value], default=None)
+
+
+class Recorder(TorchDispatchMode):
+    """Counts what runs in its block, backward passes included.
+
+    >>> from torch.nn.functional import conv2d
+    >>> x, weight = torch.ones(2, 3, 8, 8), torch.ones(4, 3, 5, 5)
+    >>> with Recorder() as recorder:
+    ...     made = conv2d(x, weight, padding=2).relu()
+    >>> recorder.count.macs == 2 * 8 * 8 * 4 * 3 * 5 * 5, recorder.count.operators
+    (True, 2)
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = Count()
+        self._formulas = FlopCounterMode(display=False).flop_registry
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func.overloadpacket not in self._formulas:
+            with self:  # in inference mode composite operators come whole
+                made = func.decompose(*args, **kwargs)
+            if made is not NotImplemented:
+                return made
+        made = func(*args, **kwargs)
+        count = self.count
+        count.operators += 1
+        if func.overloadpacket in self._formulas:
+            call = Call(func, specs(args), _precision(args))
+            macs = self._macs(func, args, kwargs, made)
+            count.macs += macs
+            count.calls[call] += 1
+            count.call_macs[call] = macs
+        elif not func.is_view:
+            count.traffic += sum(_bytes(value) for value in (*args, *kwargs.values(), made))
+        return made
+
+    def _macs(self, func: Any, args: Any, kwargs: Any, made: Any) -> int:
+        if func is torch.ops.aten.convolution_backward.default:  # torch's formula takes no note of groups
+            (gradient, x, weight), transposed, (to_x, to_weight, _) = args[:3], args[7], args[10]
+            pixels = (x if transposed else gradient).shape
+            return int(pixels[0] * math.prod(pixels[2:]) * weight.numel() * (to_x + to_weight))
+        return int(self._formulas[func.overloadpacket](*args, **kwargs, out_val=made)) // 2
+
+
+def specs(value: Any) -> Any:
+    """Arguments with each tensor replaced by its `Spec` and each list by a tuple, so that they can be looked up."""
+    if isinstance(value, Tensor):
+        return Spec(tuple(value.shape), value.stride(), value.dtype)
+    return tuple(map(specs, value)) if isinstance(value, list | tuple) else value
+
+
+def _precision(args: Sequence[Any]) -> str:
+    """What products are computed in: fp32, tf32, bf16 and so on."""
+    x = next(arg for arg in args if isinstance(arg, Tensor))
+    if x.is_cuda and x.dtype == torch.float32 and Convolutions.now().precision == "tf32":
+        return "tf32"
+    return {torch.bfloat16: "bf16", torch.float32: "fp32", torch.float64: "fp64"}.get(x.dtype, str(x.dtype))
+
+
+def _bytes(value: Any) -> int:
+    """Of the tensors in an argument; expanded axes are read once."""
+    if isinstance(value, Tensor):
+        real = (size for size, stride in zip(value.shape, value.stride(), strict=True) if stride)
+        return math.prod(real) * value.element_size() if value.numel() else 0
+    return sum(map(_bytes, value)) if isinstance(value, list | tuple) else 0

@@ -1,0 +1,1 @@
+"""Standard tensor trains (TTD): of tensors and of matrices."""

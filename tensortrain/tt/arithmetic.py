@@ -1,0 +1,107 @@
+"""Arithmetic of trains on their cores; boundary axes R_0 and R_m are axes of the tensor like the others."""
+
+import numbers
+from collections.abc import Sequence
+from types import EllipsisType
+
+import torch
+from torch import Tensor
+
+from tensortrain import checks
+from tensortrain.errors import TensorTrainError
+from tensortrain.linalg import qr
+from tensortrain.tt.svd import mirrored
+
+Index = int | slice | EllipsisType
+
+
+def add(a: Sequence[Tensor], b: Sequence[Tensor]) -> list[Tensor]:
+    """Cores of the sum: block-diagonal, so the interior ranks add up."""
+    if len(a) == 1:
+        return [a[0] + b[0]]
+    first = torch.cat([a[0], b[0]], 2)
+    last = torch.cat([a[-1], b[-1]], 0)
+    return [first, *(_blocks(x, y) for x, y in zip(a[1:-1], b[1:-1], strict=True)), last]
+
+
+def _blocks(a: Tensor, b: Tensor) -> Tensor:
+    upper = torch.cat([a, a.new_zeros(a.shape[0], a.shape[1], b.shape[2])], 2)
+    lower = torch.cat([b.new_zeros(b.shape[0], b.shape[1], a.shape[2]), b], 2)
+    return torch.cat([upper, lower], 0)
+
+
+def hadamard(a: Sequence[Tensor], b: Sequence[Tensor]) -> list[Tensor]:
+    """Cores of the elementwise product: Kronecker products of the slices, so the interior ranks multiply."""
+    cores = []
+    for l, (x, y) in enumerate(zip(a, b, strict=True), start=1):
+        # bonds of a are p and s, those of b are q and t; at a boundary they are one axis
+        q, pq = ("p", "p") if l == 1 else ("q", "pq")
+        t, st = ("s", "s") if l == len(a) else ("t", "st")
+        product = torch.einsum(f"pis,{q}i{t}->{pq}i{st}", x, y)
+        cores.append(product.flatten(0, len(pq) - 1).flatten(2))
+    return cores
+
+
+def inner(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+    """`Σ conj(A) B` over all entries, bond by bond."""
+    value = torch.eye(a[0].shape[0], dtype=a[0].dtype, device=a[0].device)
+    for x, y in zip(a, b, strict=True):
+        value = torch.tensordot(x.conj(), torch.tensordot(value, y, 1), ([0, 1], [0, 1]))
+    return value.diagonal().sum()
+
+
+def orthogonalize(cores: Sequence[Tensor], center: int) -> list[Tensor]:
+    """The same tensor with all cores left of `center` left-orthogonal and all right of it right-orthogonal."""
+    halfway = mirrored(_left_orthogonal(cores, center))
+    return [core.contiguous() for core in mirrored(_left_orthogonal(halfway, len(cores) - 1 - center))]
+
+
+def _left_orthogonal(cores: Sequence[Tensor], steps: int) -> list[Tensor]:
+    done = list(cores)
+    for l in range(steps):
+        q, r = qr(done[l].flatten(0, 1))
+        done[l] = q.reshape(*done[l].shape[:2], -1)
+        done[l + 1] = torch.tensordot(r, done[l + 1], 1)
+    return done
+
+
+def select(cores: Sequence[Tensor], index: Sequence[Index]) -> list[Tensor] | Tensor:
+    """The train of a slice, integers contracted into their neighbours; a matrix `(R_0, R_m)` if all are integers."""
+    selected: list[Tensor] = []
+    carry: Tensor | None = None
+    for axis, (core, item) in enumerate(zip(cores, _expand(index, len(cores)), strict=True)):
+        size = core.shape[1]
+        if isinstance(item, slice):
+            positions = range(size)[item]
+            if len(positions) == 0:
+                raise TensorTrainError(f"index[{axis}] = {item} selects nothing of an axis of length {size}")
+            core = core[:, torch.tensor(positions, device=core.device)] if item != slice(None) else core
+            selected.append(core if carry is None else torch.tensordot(carry, core, 1))
+            carry = None
+        else:
+            position = checks.integer(f"index[{axis}]", item, minimum=-size)
+            if position >= size:
+                raise TensorTrainError(f"index[{axis}] = {position} is outside an axis of length {size}")
+            carry = core[:, position] if carry is None else carry @ core[:, position]
+    if carry is None:
+        return selected
+    if not selected:
+        return carry
+    return [*selected[:-1], torch.tensordot(selected[-1], carry, 1)]
+
+
+def _expand(index: Sequence[Index], order: int) -> list[int | slice]:
+    """One integer or slice for each axis, an ellipsis and missing ones at the end filled in."""
+    given = list(index) if any(item is ... for item in index) else [*index, ...]
+    missing = order - (len(given) - 1)
+    if missing < 0 or sum(item is ... for item in given) > 1:
+        raise TensorTrainError(
+            f"index {tuple(index)} does not fit {order} axes: at most one entry each and one ellipsis"
+        )
+    at = next(i for i, item in enumerate(given) if item is ...)
+    filled: list[int | slice] = []
+    for axis, item in enumerate(given[:at] + [slice(None)] * missing + given[at + 1 :]):
+        if isinstance(item, bool) or not isinstance(item, slice | numbers.Integral):
+            raise TensorTrainError(f"index[{axis}] is a {type(item).__name__}; an int or a slice is needed")
+        filled.append(item)
+    return filled

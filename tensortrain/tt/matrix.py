@@ -1,0 +1,280 @@
+"""`TensorTrainMatrix`: a matrix as a train of cores with a row and a column axis each (Novikov et al. 2015)."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from tensortrain import checks
+from tensortrain.errors import TensorTrainError
+from tensortrain.tt import checks as tt_checks
+from tensortrain.tt import functional as tt_functional
+from tensortrain.tt import output as tt_output
+from tensortrain.tt.tensor_train import TensorTrain
+
+
+@dataclass(frozen=True, init=False, eq=False, repr=False)
+class TensorTrainMatrix:
+    """An immutable train that is a matrix of `O_1 ⋯ O_m` rows and `I_1 ⋯ I_m` columns.
+
+    `cores[l - 1]` is `(R_{l-1}, O_l, I_l, R_l)` with R_0 = R_m = 1. Rows and columns are numbered with the
+    last axis fastest. It is a pytree whose leaves are the cores.
+
+    Args:
+        cores: the cores, finite, of one dtype and on one device.
+        error: what to report as `error`.
+
+    Attributes:
+        error: relative Frobenius error against what was decomposed or rounded; None if built from cores.
+
+    Raises:
+        TensorTrainError: cores that are no TT-matrix.
+
+    >>> matrix = TensorTrainMatrix([torch.ones(1, 2, 3, 4), torch.ones(4, 5, 2, 1)])
+    >>> matrix.shape, matrix.ranks, matrix.n_parameters, (matrix @ torch.ones(6)).shape
+    ((10, 6), (1, 4, 1), 64, torch.Size([10]))
+    """
+
+    cores: tuple[Tensor, ...]
+    error: float | None
+
+    def __init__(self, cores: Iterable[Tensor], *, error: float | None = None) -> None:
+        given = tuple(checks.tensor(f"cores[{l}]", core) for l, core in enumerate(checks.listed("cores", cores)))
+        for l, core in enumerate(given):
+            if core.dim() != 4:
+                raise TensorTrainError(f"cores[{l}] has shape {tuple(core.shape)}; (R_{l}, O, I, R_{l + 1}) is needed")
+        train = TensorTrain([core.flatten(1, 2) for core in given])
+        if train.ranks[0] * train.ranks[-1] != 1:
+            raise TensorTrainError(f"ranks = {train.ranks}: the first and the last must be 1")
+        object.__setattr__(self, "cores", given)
+        object.__setattr__(self, "error", error)
+
+    @classmethod
+    def _of(cls, cores: Iterable[Tensor], error: float | None = None) -> "TensorTrainMatrix":
+        """A TT-matrix of cores that are known to fit: they are not looked at again."""
+        matrix = cls.__new__(cls)
+        object.__setattr__(matrix, "cores", tuple(cores))
+        object.__setattr__(matrix, "error", error)
+        return matrix
+
+    @property
+    def order(self) -> int:
+        """Number of cores m."""
+        return len(self.cores)
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """`(O_1, …, O_m)`."""
+        return tuple(core.shape[1] for core in self.cores)
+
+    @property
+    def in_shape(self) -> tuple[int, ...]:
+        """`(I_1, …, I_m)`."""
+        return tuple(core.shape[2] for core in self.cores)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the matrix."""
+        return math.prod(self.out_shape), math.prod(self.in_shape)
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """`(R_0, …, R_m)`."""
+        return self.train.ranks
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Data type of the cores."""
+        return self.cores[0].dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the cores."""
+        return self.cores[0].device
+
+    @property
+    def n_parameters(self) -> int:
+        """Stored entries, `Σ_l R_{l-1} O_l I_l R_l`."""
+        return self.train.n_parameters
+
+    @property
+    def dense_parameters(self) -> int:
+        """Entries of the matrix."""
+        return self.train.dense_parameters
+
+    @property
+    def train(self) -> TensorTrain:
+        """The train over merged axes `O_l · I_l`, in which a TT-matrix is a tensor of order m."""
+        return TensorTrain._of([core.flatten(1, 2) for core in self.cores], self.error)
+
+    @classmethod
+    def decompose(
+        cls,
+        matrix: Tensor,
+        out_shape: Sequence[int],
+        in_shape: Sequence[int],
+        *,
+        ranks: int | Sequence[int] | None = None,
+        rtol: float | None = None,
+        max_parameters: int | None = None,
+        budget: float | None = None,
+        seed: int = 0,
+    ) -> "TensorTrainMatrix":
+        """Decompose a matrix by TT-SVD; limits, guarantee and gradients as of `TensorTrain.decompose`.
+
+        Args:
+            matrix: `(O_1 ⋯ O_m, I_1 ⋯ I_m)`.
+            out_shape: O_1 … O_m.
+            in_shape: I_1 … I_m.
+            ranks: as of `TensorTrain.decompose`, like the other limits.
+            rtol: likewise.
+            max_parameters: likewise.
+            budget: likewise.
+            seed: likewise.
+
+        Raises:
+            TensorTrainError: shapes that do not multiply to that of the matrix; else as there.
+
+        >>> kron = torch.kron(torch.ones(2, 3), torch.arange(8.0).reshape(4, 2))
+        >>> TensorTrainMatrix.decompose(kron, (2, 4), (3, 2), rtol=1e-5).ranks
+        (1, 1, 1)
+        """
+        matrix = checks.entries("matrix", matrix, min_dim=2)
+        rows, columns = _check_shapes(out_shape, in_shape)
+        if tuple(matrix.shape) != (math.prod(rows), math.prod(columns)):
+            raise TensorTrainError(
+                f"matrix has shape {tuple(matrix.shape)}; out_shape = {rows} and in_shape = {columns}"
+                f" make {(math.prod(rows), math.prod(columns))}"
+            )
+        order = len(rows)
+        paired = [axis for l in range(order) for axis in (l, order + l)]
+        merged = matrix.reshape(*rows, *columns).permute(paired)
+        train = TensorTrain.decompose(
+            merged.reshape([o * i for o, i in zip(rows, columns, strict=True)]),
+            ranks=ranks,
+            rtol=rtol,
+            max_parameters=max_parameters,
+            budget=budget,
+            seed=seed,
+        )
+        return _split(train, rows, columns)
+
+    @classmethod
+    def random(
+        cls,
+        out_shape: Sequence[int],
+        in_shape: Sequence[int],
+        ranks: int | Sequence[int],
+        seed: int = 0,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> "TensorTrainMatrix":
+        """A matrix with entries of variance 1; arguments as of `TensorTrain.random`.
+
+        >>> TensorTrainMatrix.random((2, 5), (3, 2), 4).shape
+        (10, 6)
+        """
+        rows, columns = _check_shapes(out_shape, in_shape)
+        merged = [o * i for o, i in zip(rows, columns, strict=True)]
+        return _split(TensorTrain.random(merged, ranks, seed, dtype, device), rows, columns)
+
+    def __matmul__(self, other: Tensor) -> Tensor:
+        """The product with a vector `(I_1 ⋯ I_m,)` or with the columns of a matrix `(I_1 ⋯ I_m, B)`.
+
+        The TT-matrix is never rebuilt; see `tensortrain.tt.functional.tt_matvec`. For a batch of rows
+        `(B, I_1 ⋯ I_m)` use `(matrix @ batch.mT).mT`.
+
+        Raises:
+            TensorTrainError: an operand that does not fit.
+        """
+        if not isinstance(other, Tensor):
+            return NotImplemented
+        if other.dim() not in (1, 2) or other.shape[0] != self.shape[1]:
+            raise TensorTrainError(
+                f"the right operand has shape {tuple(other.shape)};"
+                f" ({self.shape[1]},) or ({self.shape[1]}, batch) is needed"
+            )
+        checks.agrees("the right operand", other, self.cores[0])
+        product = tt_functional.tt_matvec(self.cores, other.reshape(self.shape[1], -1))
+        return product.reshape(self.shape[0], *other.shape[1:])
+
+    def reconstruct(self) -> Tensor:
+        """The dense matrix `(O_1 ⋯ O_m, I_1 ⋯ I_m)`."""
+        pairs = [size for pair in zip(self.out_shape, self.in_shape, strict=True) for size in pair]
+        axes = range(2 * self.order)
+        return self.train.reconstruct().reshape(pairs).permute(*axes[::2], *axes[1::2]).reshape(self.shape)
+
+    def round(
+        self,
+        *,
+        ranks: int | Sequence[int] | None = None,
+        rtol: float | None = None,
+        max_parameters: int | None = None,
+        budget: float | None = None,
+    ) -> "TensorTrainMatrix":
+        """Lower the ranks, as `TensorTrain.round`."""
+        rounded = self.train.round(ranks=ranks, rtol=rtol, max_parameters=max_parameters, budget=budget)
+        return _split(rounded, self.out_shape, self.in_shape)
+
+    def macs(self) -> int:
+        """Multiplications of a product with one vector, `Σ_l (O_1 ⋯ O_l) R_{l-1} R_l (I_l ⋯ I_m)`."""
+        return tt_functional.matvec_macs(self.out_shape, self.in_shape, self.ranks)
+
+    def dense_macs(self) -> int:
+        """Multiplications of the dense product, `Π_l O_l I_l`."""
+        return self.dense_parameters
+
+    def to(self, *args: Any, **kwargs: Any) -> "TensorTrainMatrix":
+        """The matrix on another device or in another dtype, as `Tensor.to`; the error stays.
+
+        Raises:
+            TensorTrainError: as of `TensorTrain.to`.
+        """
+        return TensorTrainMatrix([core.to(*args, **kwargs) for core in self.cores], error=self.error)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the cores and the error to a safetensors file, aside first and then renamed."""
+        tt_output.save_cores(path, "matrix", self.cores, self.error)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> "TensorTrainMatrix":
+        """Read a TT-matrix that `save` wrote, on the CPU.
+
+        Raises:
+            TensorTrainError: a file that cannot be read or holds something else.
+        """
+        cores, error = tt_output.load_cores(path, "matrix")
+        return cls(cores, error=error)
+
+    def __repr__(self) -> str:
+        rows, columns = ("·".join(map(str, sizes)) for sizes in (self.out_shape, self.in_shape))
+        return tt_output.describe(f"TensorTrainMatrix of {rows} rows and {columns} columns", self)
+
+
+def _split(train: TensorTrain, out_shape: Sequence[int], in_shape: Sequence[int]) -> TensorTrainMatrix:
+    """The TT-matrix of a train over merged axes."""
+    triples = zip(train.cores, out_shape, in_shape, strict=True)
+    return TensorTrainMatrix._of([core.reshape(core.shape[0], o, i, -1) for core, o, i in triples], train.error)
+
+
+def _check_shapes(out_shape: Sequence[int], in_shape: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    rows, columns = tt_checks.check_sizes("out_shape", out_shape), tt_checks.check_sizes("in_shape", in_shape)
+    if len(rows) != len(columns):
+        raise TensorTrainError(
+            f"out_shape = {rows} and in_shape = {columns} must have the same length, one entry for each core"
+        )
+    return rows, columns
+
+
+pytree.register_pytree_node(
+    TensorTrainMatrix,
+    lambda matrix: (list(matrix.cores), None),
+    lambda cores, _: TensorTrainMatrix._of(cores),
+    serialized_type_name="tensortrain.TensorTrainMatrix",
+    flatten_with_keys_fn=lambda matrix: ([(pytree.SequenceKey(l), core) for l, core in enumerate(matrix.cores)], None),
+)

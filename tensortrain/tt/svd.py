@@ -1,0 +1,235 @@
+"""TT-SVD, TT rounding, and the choice of ranks under several limits at once.
+
+Both sweeps only ever cut by orthogonal projections, so the squared error of a train is the sum of what
+its cuts discarded, and at most m - 1 times that of the best train of the same ranks.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from tensortrain.checks import Limits
+from tensortrain.errors import TensorTrainError
+from tensortrain.linalg import singular_values, triangular_factor, truncate
+from tensortrain.tt.checks import count, supported_ranks
+
+
+class Sweep(NamedTuple):
+    """What a sweep returns: the cores, and the squared norm of what it cut off."""
+
+    cores: list[Tensor]
+    discarded: float
+
+
+def tt_svd(tensor: Tensor, caps: Sequence[int], allowed: float | None) -> Sweep:
+    """TT-SVD (Oseledets 2011, algorithm 1) from both ends: always the cut with the shorter side is next.
+
+    So every unfolding is wide, and only its short side needs a basis. The norm ends up in the core where
+    the two ends meet; the cores before it are left-orthogonal, those after it right-orthogonal.
+
+    Args:
+        tensor: `(I_1, …, I_m)`.
+        caps: largest rank for each bond.
+        allowed: squared norm that all cuts together may discard: each takes its share of what is left, so
+            what one does not use is there for the next. None cuts at the caps.
+    """
+    shape = tensor.shape
+    first, last = 0, len(shape) - 1
+    left_rank = right_rank = 1
+    heads: list[Tensor] = []
+    tails: list[Tensor] = []
+    rest, spent = tensor, 0.0
+    while first < last:
+        share = None if allowed is None else max(allowed - spent, 0.0) / (last - first)
+        rows, columns = left_rank * shape[first], shape[last] * right_rank
+        if rows <= columns:
+            flat = rest.reshape(rows, -1)
+            basis, discarded = truncate(flat, caps[first], share)
+            rest = basis.mH @ flat
+            heads.append(basis.reshape(left_rank, shape[first], -1))
+            first, left_rank = first + 1, basis.shape[1]
+        else:
+            flat = rest.reshape(-1, columns)
+            basis, discarded = truncate(flat.mT, caps[last - 1], share)
+            rest = flat @ basis.conj()
+            tails.append(basis.mT.reshape(-1, shape[last], right_rank))
+            last, right_rank = last - 1, basis.shape[1]
+        spent += discarded
+    middle = rest.reshape(left_rank, shape[first], right_rank)
+    return Sweep([core.contiguous() for core in (*heads, middle, *reversed(tails))], spent)
+
+
+def tt_round(cores: Sequence[Tensor], factors: Sequence[Tensor], caps: Sequence[int], allowed: float | None) -> Sweep:
+    """Lower the ranks of a train (Oseledets 2011, algorithm 2), from its first core to its last.
+
+    The cores to the right of a cut are never made orthogonal: their triangular factor alone weighs it.
+
+    Args:
+        cores: `(R_{l-1}, I_l, R_l)`.
+        factors: `right_factors(cores)`.
+        caps: as in `tt_svd`.
+        allowed: as in `tt_svd`.
+    """
+    rounded: list[Tensor] = []
+    rest, spent = cores[0], 0.0
+    for bond in range(1, len(cores)):
+        share = None if allowed is None else max(allowed - spent, 0.0) / (len(cores) - bond)
+        flat = rest.flatten(0, 1)
+        weighted = (factors[bond].mT @ flat.mT).mT  # in this layout its long side needs no copy to be factorised
+        basis, discarded = truncate(weighted, caps[bond - 1], share)
+        rounded.append(basis.reshape(*rest.shape[:2], -1))
+        rest = (basis.mH @ flat @ cores[bond].flatten(1)).reshape(-1, *cores[bond].shape[1:])
+        spent += discarded
+    return Sweep([core.contiguous() for core in (*rounded, rest)], spent)
+
+
+def right_factors(cores: Sequence[Tensor]) -> list[Tensor]:
+    """F_0 … F_{m-1} with `F_l F_lᴴ = M_l M_lᴴ`, where M_l is the contraction of cores l + 1 … m, `(R_l, …)`.
+
+    Columns that are rounding error are left out, so a train with redundant ranks, such as a sum, has small
+    ones. The norm of the train is that of F_0.
+    """
+    factors: list[Tensor] = []
+    for core in reversed(cores):
+        rest = core.flatten(0, 1) @ factors[-1] if factors else core
+        triangle = triangular_factor(rest.reshape(len(core), -1).mH)
+        rows = torch.linalg.vector_norm(triangle.detach(), math.inf, dim=1).tolist()  # no squares to underflow
+        noise = 8 * torch.finfo(core.dtype).eps * math.hypot(*rows)
+        kept = next((k for k in range(len(rows), 1, -1) if math.hypot(*rows[k - 1 :]) > noise), 1)
+        factors.append(triangle[:kept].mH)
+    return factors[::-1]
+
+
+def mirrored(cores: Sequence[Tensor]) -> list[Tensor]:
+    """The cores of the train with its axes in reverse order."""
+    return [core.transpose(0, 2) for core in reversed(cores)]
+
+
+def within_limits(
+    limits: Limits,
+    shape: Sequence[int],
+    ends: tuple[int, int],
+    norm: float,
+    eps: float,
+    sweep: Callable[[Sequence[int], float | None], Sweep],
+    spectra: Callable[[], list[list[float]]],
+) -> tuple[list[Tensor], float]:
+    """The cores that `sweep` gives within `limits`, and their relative error.
+
+    With a tolerance a sweep that spends it comes first. Where its ranks break a cap, or without a
+    tolerance under a parameter cap, the ranks are chosen from the singular values of all bonds together.
+
+    Args:
+        limits: as `check_limits` returns them.
+        shape: I_1 … I_m.
+        ends: R_0 and R_m.
+        norm: Frobenius norm of what is decomposed.
+        eps: rounding error of its dtype; a tolerance below a few of it is taken as that.
+        sweep: `tt_svd` or `tt_round` under caps and with a tolerance.
+        spectra: singular values at each bond, largest first.
+
+    Raises:
+        TensorTrainError: a tolerance that cannot be reached, with what was achieved.
+    """
+    caps = limits.ranks
+    assert caps is not None
+    floor = 16 * eps
+
+    def error(attempt: Sweep) -> float:
+        return math.sqrt(attempt.discarded) / norm if norm > 0 else 0.0
+
+    def size(attempt: Sweep) -> int:
+        return sum(core.numel() for core in attempt.cores)
+
+    def reached(attempt: Sweep) -> bool:
+        return limits.rtol is None or error(attempt) <= limits.rtol + floor
+
+    allowed = None if limits.rtol is None else (max(limits.rtol, floor) * norm) ** 2
+    if allowed is not None or limits.parameters is None:
+        attempt = sweep(caps, allowed)
+        if reached(attempt) and (limits.parameters is None or size(attempt) <= limits.parameters):
+            return attempt.cores, error(attempt)
+    chosen = allocate(spectra(), shape, ends, caps, limits.parameters, allowed or (floor * norm) ** 2)
+    attempt = sweep(chosen, None)
+    if not reached(attempt):
+        raise TensorTrainError(
+            f"rtol = {limits.rtol} is not reached under these caps: ranks {chosen} with {size(attempt)} parameters"
+            f" achieve a relative error of {error(attempt):.4g}; raise ranks, max_parameters or budget, or rtol"
+        )
+    return attempt.cores, error(attempt)
+
+
+def allocate(
+    spectra: Sequence[Sequence[float]],
+    shape: Sequence[int],
+    ends: tuple[int, int],
+    caps: Sequence[int],
+    parameters: int | None,
+    allowed: float,
+) -> tuple[int, ...]:
+    """Ranks under `caps` and a cap on parameters, chosen for the bound `Σ_l Σ_{i > R_l} σ_{l,i}²` on the error.
+
+    From ranks 1 on, the bond with the largest singular value still cut off goes up by one, until the bound
+    is at most `allowed` or nothing fits any more: a bond that can use no more leaves its share to the
+    others. Then one rank is taken from a bond and its parameters spent elsewhere, as long as that lowers
+    the bound. Against all feasible ranks of small tensors the root of the bound came out 0.05 % above the
+    best on average.
+
+    >>> allocate([[1.0, 0.1], [1.0, 0.5, 0.4, 0.3]], (2, 4, 4), (1, 1), (2, 4), 30, 0.0)
+    (1, 3)
+    """
+    energies = [[s * s for s in values] for values in spectra]
+    # summed from the smallest up, so that a tail is as accurate as its largest term
+    tails = [list(itertools.accumulate(reversed(values), initial=0.0))[::-1] for values in energies]
+    bonds = range(len(caps))
+
+    def bound(ranks: Sequence[int]) -> float:
+        return sum(tail[rank] for tail, rank in zip(tails, ranks, strict=True))
+
+    def gain(ranks: Sequence[int], bond: int) -> float:
+        """Energy of the next singular value of a bond, 0 if the bond cannot take it."""
+        rank, sides = ranks[bond], (ends[0], *ranks, ends[1])
+        rows, columns = sides[bond] * shape[bond], shape[bond + 1] * sides[bond + 2]
+        fits = parameters is None or count(shape, sides) + rows + columns <= parameters
+        # of the bonds beside an axis of length 1 the left one goes first, and the right one follows
+        useful = rank < rows and (rank < columns or shape[bond + 1] == 1)
+        return energies[bond][rank] if fits and useful and rank < min(caps[bond], len(energies[bond])) else 0.0
+
+    def fill(ranks: list[int], locked: int | None = None) -> list[int]:
+        """Raise bonds, other than `locked`, as long as one can be raised and `allowed` is not met."""
+        while bound(ranks) > allowed:
+            gains = [0.0 if bond == locked else gain(ranks, bond) for bond in bonds]
+            if max(gains) == 0.0:
+                break
+            ranks[gains.index(max(gains))] += 1
+        return ranks
+
+    def exchanged(ranks: list[int], bond: int) -> list[int]:
+        lowered = [rank - (b == bond) for b, rank in enumerate(ranks)]
+        lowered = [min(pair) for pair in zip(lowered, supported_ranks(shape, ends, lowered), strict=True)]
+        return fill(fill(lowered, locked=bond))
+
+    ranks = fill([1] * len(caps))
+    while bound(ranks) > allowed:
+        candidates = [exchanged(ranks, bond) for bond in bonds if ranks[bond] > 1]
+        best = min(candidates, key=bound, default=ranks)
+        if bound(best) >= bound(ranks):
+            break
+        ranks = best
+    return tuple(ranks)
+
+
+def dense_spectra(tensor: Tensor) -> list[list[float]]:
+    """Singular values of every unfolding of `tensor`."""
+    heads = [math.prod(tensor.shape[:l]) for l in range(1, tensor.dim())]
+    return [singular_values(tensor.reshape(rows, -1)).tolist() for rows in heads]
+
+
+def train_spectra(cores: Sequence[Tensor], factors: Sequence[Tensor]) -> list[list[float]]:
+    """Singular values at every bond of a train with `right_factors` `factors`."""
+    left = right_factors(mirrored(cores))[:0:-1]
+    return [singular_values(f.mT @ g).tolist() for f, g in zip(left, factors[1:], strict=True)]

@@ -1,0 +1,437 @@
+"""`TensorTrain`: a tensor as a train of cores (TTD, eq. 1 of the Conv-TT-LSTM paper).
+
+| paper | here |
+|---|---|
+| order m | `train.order` |
+| T(l), l = 1 … m | `train.cores[l - 1]`, stored as `(R_{l-1}, I_l, R_l)` |
+| I_1 … I_m | `train.shape` |
+| R_0 … R_m | `train.ranks`, both ends included |
+| eq. (1), T from its cores | `train.reconstruct()` |
+| eq. (2), v from T | `train.evaluate_dense([u1, …, um])` |
+| eq. (3), v from the cores | `train.evaluate([u1, …, um])`, `tensortrain.tt.functional.tt_evaluate` |
+"""
+
+import cmath
+import math
+import numbers
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from tensortrain import checks, linalg
+from tensortrain.errors import TensorTrainError
+from tensortrain.tt import arithmetic as tt_arithmetic
+from tensortrain.tt import checks as tt_checks
+from tensortrain.tt import functional as tt_functional
+from tensortrain.tt import output as tt_output
+from tensortrain.tt import svd as tt_svd
+from tensortrain.tt.arithmetic import Index
+
+
+@dataclass(frozen=True, init=False, eq=False, repr=False)
+class TensorTrain:
+    """An immutable train of cores with `T[i_1, …, i_m] = T(1)[:, i_1, :] T(2)[:, i_2, :] ⋯ T(m)[:, i_m, :]`.
+
+    `cores[l - 1]` is T(l), `(R_{l-1}, I_l, R_l)`. Boundary ranks R_0 and R_m above 1 make every entry a
+    matrix: the dense tensor is then `(R_0, I_1, …, I_m, R_m)`. It is a pytree whose leaves are the cores.
+
+    Args:
+        cores: the cores, finite, of one dtype and on one device.
+        error: what to report as `error`.
+
+    Attributes:
+        error: relative Frobenius error against what was decomposed or rounded; None if built from cores.
+
+    Raises:
+        TensorTrainError: cores that are no train.
+
+    >>> train = TensorTrain([torch.ones(1, 4, 2), torch.ones(2, 5, 3), torch.ones(3, 6, 1)])
+    >>> train.shape, train.ranks, train.n_parameters, train.reconstruct().shape
+    ((4, 5, 6), (1, 2, 3, 1), 56, torch.Size([4, 5, 6]))
+    """
+
+    cores: tuple[Tensor, ...]
+    error: float | None
+
+    def __init__(self, cores: Iterable[Tensor], *, error: float | None = None) -> None:
+        object.__setattr__(self, "cores", tt_checks.check_cores(cores))
+        object.__setattr__(self, "error", error)
+
+    @classmethod
+    def _of(cls, cores: Iterable[Tensor], error: float | None = None) -> "TensorTrain":
+        """A train of cores that are known to fit: they are not looked at again."""
+        train = cls.__new__(cls)
+        object.__setattr__(train, "cores", tuple(cores))
+        object.__setattr__(train, "error", error)
+        return train
+
+    @property
+    def order(self) -> int:
+        """Number of cores m."""
+        return len(self.cores)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """`(I_1, …, I_m)`."""
+        return tuple(core.shape[1] for core in self.cores)
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """`(R_0, …, R_m)`."""
+        return (*(core.shape[0] for core in self.cores), self.cores[-1].shape[2])
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Data type of the cores."""
+        return self.cores[0].dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the cores."""
+        return self.cores[0].device
+
+    @property
+    def n_parameters(self) -> int:
+        """Stored entries, `Σ_l R_{l-1} I_l R_l`."""
+        return tt_checks.count(self.shape, self.ranks)
+
+    @property
+    def dense_parameters(self) -> int:
+        """Entries of the dense tensor, `R_0 I_1 ⋯ I_m R_m`."""
+        return self.ranks[0] * math.prod(self.shape) * self.ranks[-1]
+
+    @classmethod
+    def decompose(
+        cls,
+        tensor: Tensor,
+        *,
+        ranks: int | Sequence[int] | None = None,
+        rtol: float | None = None,
+        max_parameters: int | None = None,
+        budget: float | None = None,
+        seed: int = 0,
+    ) -> "TensorTrain":
+        """Decompose any tensor by TT-SVD (Oseledets 2011, algorithm 1), swept from both ends.
+
+        Without a tolerance the caps are used up, as far as that lowers the error; with one, the ranks that
+        the tolerance needs are used and `‖T − T̂‖ ≤ (rtol + c ε) ‖T‖` holds with ε of the dtype. The error is at
+        most `√(m − 1)` times that of the best train of the same ranks. Gradients flow from the cores to
+        `tensor`; what depends on the train alone, such as `reconstruct()`, has the exact gradient wherever
+        each bond has a gap between kept and discarded singular values, and a finite one everywhere.
+
+        Args:
+            tensor: `(I_1, …, I_m)`, single or double precision, real or complex.
+            ranks: cap on the interior ranks. One int is clipped at each bond to what is useful there; of
+                m - 1 entries none may be larger than useful.
+            rtol: relative Frobenius tolerance in [0, 1).
+            max_parameters: cap on stored entries.
+            budget: the same as a fraction of the dense parameters.
+            seed: accepted as by every `decompose`; TT-SVD draws no random numbers.
+
+        Raises:
+            TensorTrainError: an argument out of range, ranks above the largest useful one, caps below
+                ranks of 1, or a tolerance that the caps do not allow (the message tells what was achieved).
+
+        Cost: at most `min(p, q)² max(p, q)` for the p × q matrix at each bond, with what comes before
+        already truncated.
+
+        >>> i = torch.arange(1.0, 9.0, dtype=torch.float64)
+        >>> hilbert = 1 / (i[:, None, None] + i[:, None] + i)
+        >>> train = TensorTrain.decompose(hilbert, rtol=1e-3)
+        >>> train.ranks, train.error < 1e-3
+        ((1, 3, 3, 1), True)
+        """
+        checks.integer("seed", seed, minimum=0)
+        tensor = checks.entries("tensor", tensor)
+        tt_checks.check_precision("tensor", tensor.dtype)
+        caps: dict[str, Any] = {"ranks": ranks, "rtol": rtol, "max_parameters": max_parameters, "budget": budget}
+        limits = tt_checks.check_limits(tensor.shape, **caps)
+        norm = linalg.frobenius_norm(tensor)
+        if linalg.square_fails(norm):
+            unit = cls.decompose(tensor / norm, **caps)
+            return TensorTrain._of((unit * norm).cores, unit.error)
+        cores, error = tt_svd.within_limits(
+            limits,
+            tensor.shape,
+            (1, 1),
+            norm,
+            torch.finfo(tensor.dtype).eps,
+            sweep=lambda ranks, allowed: tt_svd.tt_svd(tensor, ranks, allowed),
+            spectra=lambda: tt_svd.dense_spectra(tensor),
+        )
+        return TensorTrain._of(cores, error)
+
+    @classmethod
+    def random(
+        cls,
+        shape: Sequence[int],
+        ranks: int | Sequence[int],
+        seed: int = 0,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> "TensorTrain":
+        """Cores of normal numbers, scaled so that the entries of the tensor have variance 1.
+
+        Args:
+            shape: I_1 … I_m.
+            ranks: one int or the interior ranks, taken as they are, useful or not.
+            seed: equal seeds give equal trains.
+            dtype: by default torch's default dtype.
+            device: by default the CPU; the numbers do not depend on it.
+
+        >>> TensorTrain.random((4, 5, 6), 2).ranks
+        (1, 2, 2, 1)
+        """
+        shape, ranks = tt_checks.check_new(shape, ranks, dtype)
+        generator = torch.Generator().manual_seed(checks.integer("seed", seed, minimum=0))
+        cores = []
+        for left, size, right in zip(ranks[:-1], shape, ranks[1:], strict=True):
+            core = torch.randn(left, size, right, generator=generator, dtype=dtype, device="cpu") / math.sqrt(right)
+            cores.append(core.to(device))
+        return TensorTrain._of(cores)
+
+    @classmethod
+    def zeros(
+        cls,
+        shape: Sequence[int],
+        ranks: int | Sequence[int] = 1,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> "TensorTrain":
+        """The zero tensor; arguments as of `random`.
+
+        >>> TensorTrain.zeros((4, 5, 6)).n_parameters
+        15
+        """
+        shape, ranks = tt_checks.check_new(shape, ranks, dtype)
+        triples = zip(ranks[:-1], shape, ranks[1:], strict=True)
+        return TensorTrain._of([torch.zeros(triple, dtype=dtype, device=device) for triple in triples])
+
+    def reconstruct(self) -> Tensor:
+        """The dense tensor of eq. (1), `(I_1, …, I_m)`; `(R_0, I_1, …, I_m, R_m)` unless both ends are 1.
+
+        Cost: at least `R_l I_1 ⋯ I_m` multiplications with R_l the smallest of the ranks near the middle.
+        """
+        return tt_functional.tt_reconstruct(self.cores)
+
+    def evaluate(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Eq. (3): contract every axis with a vector, core by core; see `tensortrain.tt.functional.tt_evaluate`.
+
+        Args:
+            inputs: u(1) … u(m), each `(B, I_l)`, or `(I_l,)` for one that all of the batch share.
+
+        Returns:
+            `(B,)`, or `(B, R_0, R_m)` unless both ends are 1; without B if no input has it.
+
+        Raises:
+            TensorTrainError: inputs that do not fit.
+
+        >>> TensorTrain.random((4, 5), 2).evaluate([torch.ones(3, 4), torch.ones(5)]).shape
+        torch.Size([3])
+        """
+        return tt_functional.tt_evaluate(self.cores, inputs)
+
+    def evaluate_dense(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Eq. (2): the same from the reconstructed tensor, one axis after another, for comparison.
+
+        Raises:
+            TensorTrainError: inputs that do not fit.
+        """
+        return tt_functional.tt_evaluate_dense(self.cores, inputs)
+
+    def macs(self) -> int:
+        """Multiplications of `evaluate` for one sample, `Σ_l R_{l-1} I_l R_l + R_0 Σ_{l ≥ 2} R_{l-1} R_l`."""
+        return tt_functional.evaluate_macs(self.shape, self.ranks)
+
+    def dense_macs(self) -> int:
+        """Multiplications of `evaluate_dense` for one sample, without the reconstruction, `R_0 R_m Σ_l I_1 ⋯ I_l`."""
+        return tt_functional.dense_evaluate_macs(self.shape, self.ranks)
+
+    def round(
+        self,
+        *,
+        ranks: int | Sequence[int] | None = None,
+        rtol: float | None = None,
+        max_parameters: int | None = None,
+        budget: float | None = None,
+    ) -> "TensorTrain":
+        """Lower the ranks (Oseledets 2011, algorithm 2); limits, guarantee and gradients as of `decompose`.
+
+        The `error` of the result is relative to this train.
+
+        Raises:
+            TensorTrainError: as `decompose`.
+
+        Cost: `Σ_l I_l R³`.
+
+        >>> train = TensorTrain.random((4, 5, 6), 2, dtype=torch.float64)
+        >>> (train + train).round(rtol=1e-10).ranks
+        (1, 2, 2, 1)
+        """
+        tt_checks.check_precision("the train", self.dtype)
+        ends = self.ranks[0], self.ranks[-1]
+        caps: dict[str, Any] = {"ranks": ranks, "rtol": rtol, "max_parameters": max_parameters, "budget": budget}
+        limits = tt_checks.check_limits(self.shape, ends, **caps)
+        factors = tt_svd.right_factors(self.cores)
+        norm = linalg.frobenius_norm(factors[0])
+        if linalg.square_fails(norm):
+            unit = TensorTrain._of([self.cores[0] / norm, *self.cores[1:]]).round(**caps)
+            return TensorTrain._of((unit * norm).cores, unit.error)
+        cores, error = tt_svd.within_limits(
+            limits,
+            self.shape,
+            ends,
+            norm,
+            torch.finfo(self.dtype).eps,
+            sweep=lambda ranks, allowed: tt_svd.tt_round(self.cores, factors, ranks, allowed),
+            spectra=lambda: tt_svd.train_spectra(self.cores, factors),
+        )
+        return TensorTrain._of(cores, error)
+
+    def orthogonalize(self, center: int) -> "TensorTrain":
+        """The same tensor, its cores before `center` left-orthogonal, those after it right-orthogonal.
+
+        Ranks above what the shape can use are lowered to that.
+
+        Args:
+            center: 0 … m - 1.
+
+        Raises:
+            TensorTrainError: a center outside that.
+        """
+        tt_checks.check_precision("the train", self.dtype)
+        if checks.integer("center", center, minimum=0) >= self.order:
+            raise TensorTrainError(f"center = {center} is no core of {self.order}; legal: 0 … {self.order - 1}")
+        return TensorTrain._of(tt_arithmetic.orthogonalize(self.cores, center), self.error)
+
+    def inner(self, other: "TensorTrain") -> Tensor:
+        """`Σ conj(self) · other` over all entries, a 0-d tensor.
+
+        Raises:
+            TensorTrainError: trains of different shape, boundary ranks, dtype or device.
+
+        >>> ones = TensorTrain([torch.ones(1, 2, 1), torch.ones(1, 3, 1)])
+        >>> ones.inner(ones)
+        tensor(6.)
+        """
+        return tt_arithmetic.inner(self.cores, self._matching(other).cores)
+
+    def norm(self) -> Tensor:
+        """Frobenius norm, a real 0-d tensor, from orthogonal factors: accurate after cancellation, too."""
+        tt_checks.check_precision("the train", self.dtype)
+        norm: Tensor = torch.linalg.vector_norm(tt_svd.right_factors(self.cores)[0])
+        return norm
+
+    def __add__(self, other: "TensorTrain") -> "TensorTrain":
+        if not isinstance(other, TensorTrain):
+            return NotImplemented
+        return TensorTrain._of(tt_arithmetic.add(self.cores, self._matching(other).cores))
+
+    def __sub__(self, other: "TensorTrain") -> "TensorTrain":
+        return self + -other if isinstance(other, TensorTrain) else NotImplemented
+
+    def __neg__(self) -> "TensorTrain":
+        return self * -1
+
+    def __mul__(self, other: "TensorTrain | complex | Tensor") -> "TensorTrain":
+        """With a number or 0-d tensor the scalar product, with a train the elementwise (Hadamard) product."""
+        if isinstance(other, TensorTrain):
+            return TensorTrain._of(tt_arithmetic.hadamard(self.cores, self._matching(other).cores))
+        if (isinstance(other, Tensor) and other.dim() > 0) or not isinstance(other, Tensor | numbers.Complex):
+            return NotImplemented
+        if not cmath.isfinite(complex(other)):
+            raise TensorTrainError(f"the factor {other} is not finite")
+        first = self.cores[0] * other
+        return TensorTrain._of([first, *(core.to(first.dtype) for core in self.cores[1:])])
+
+    __rmul__ = __mul__
+
+    __iter__ = None  # indexing alone would make trains iterable
+
+    def __getitem__(self, index: Index | tuple[Index, ...]) -> "TensorTrain | Tensor":
+        """`train[i, j, …]`: integers contract their axis, slices and an ellipsis keep it.
+
+        Returns:
+            A train of the axes that are left, or the entry, a 0-d tensor, if none is; the entry is
+            `(R_0, R_m)` unless both ends are 1.
+
+        Raises:
+            TensorTrainError: an index outside its axis, or too many.
+
+        >>> train = TensorTrain.random((4, 5, 6), 2)
+        >>> train[1, ..., ::2].shape, train[1, 2, 3].shape
+        ((5, 3), torch.Size([]))
+        """
+        selected = tt_arithmetic.select(self.cores, index if isinstance(index, tuple) else (index,))
+        if isinstance(selected, Tensor):
+            return selected.reshape(()) if selected.numel() == 1 else selected
+        return TensorTrain._of(selected)
+
+    def to(self, *args: Any, **kwargs: Any) -> "TensorTrain":
+        """The train on another device or in another dtype, as `Tensor.to`; the error stays.
+
+        Raises:
+            TensorTrainError: a dtype that is neither floating nor complex, or that the entries overflow.
+        """
+        return TensorTrain([core.to(*args, **kwargs) for core in self.cores], error=self.error)
+
+    def to_tensorly(self) -> Any:
+        """A `tensorly.tt_tensor.TTTensor` of the same cores; TensorLy needs its PyTorch backend to work on it.
+
+        Raises:
+            TensorTrainError: boundary ranks above 1, which TensorLy does not have.
+        """
+        if self.ranks[0] * self.ranks[-1] != 1:
+            raise TensorTrainError(f"ranks = {self.ranks}: TensorLy needs boundary ranks of 1")
+        import tensorly
+        from tensorly.tt_tensor import TTTensor
+
+        with tensorly.backend_context("pytorch", local_threadsafe=True):
+            return TTTensor(list(self.cores))
+
+    @classmethod
+    def from_tensorly(cls, factors: Iterable[Any]) -> "TensorTrain":
+        """A train from a `TTTensor`, or from any sequence of its factors as tensors or NumPy arrays."""
+        return cls([factor if isinstance(factor, Tensor) else torch.tensor(factor) for factor in factors])
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the cores and the error to a safetensors file, aside first and then renamed."""
+        tt_output.save_cores(path, "train", self.cores, self.error)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> "TensorTrain":
+        """Read a train that `save` wrote, on the CPU.
+
+        Raises:
+            TensorTrainError: a file that cannot be read or holds something else.
+        """
+        cores, error = tt_output.load_cores(path, "train")
+        return cls(cores, error=error)
+
+    def __repr__(self) -> str:
+        return tt_output.describe(f"TensorTrain of shape {'×'.join(map(str, self.shape))}", self)
+
+    def _matching(self, other: "TensorTrain") -> "TensorTrain":
+        """`other`, if it can be combined with this train."""
+        if not isinstance(other, TensorTrain):
+            raise TensorTrainError(f"other is a {type(other).__name__}; a TensorTrain is needed")
+        mine = self.shape, self.ranks[0], self.ranks[-1], self.dtype, self.device
+        theirs = other.shape, other.ranks[0], other.ranks[-1], other.dtype, other.device
+        for name, a, b in zip(("shape", "R_0", "R_m", "dtype", "device"), mine, theirs, strict=True):
+            if a != b:
+                raise TensorTrainError(f"the trains differ in {name}: {a} and {b}; it must be the same")
+        return other
+
+
+pytree.register_pytree_node(
+    TensorTrain,
+    lambda train: (list(train.cores), None),
+    lambda cores, _: TensorTrain._of(cores),
+    serialized_type_name="tensortrain.TensorTrain",
+    flatten_with_keys_fn=lambda train: ([(pytree.SequenceKey(l), core) for l, core in enumerate(train.cores)], None),
+)

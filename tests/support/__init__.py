@@ -1,0 +1,1 @@
+"""What several test modules share: NumPy oracles, references, runs and videos."""

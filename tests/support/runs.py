@@ -1,0 +1,198 @@
+"""Tiny runs for the training tests, in this process or in others that are killed, signalled or joined."""
+
+import multiprocessing
+import os
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo.cli import main
+from zoo.errors import ZooError
+from zoo.registry import register
+from zoo.settings import Data, Rate, Recipe, Sampling, Training
+from zoo.training.checkpoint import load_checkpoint
+from zoo.training.metrics_log import read_metrics
+from zoo.video_model import VideoModel
+
+
+@register("test-tiny", paper="none")
+class Tiny(VideoModel):
+    """One recurrent convolution."""
+
+    def __init__(self, hidden: int = 3, patch: int = 4) -> None:
+        super().__init__(1, patch, sigmoid=False)
+        self.hidden = hidden
+        self.mix = nn.Conv2d(patch**2 + hidden, hidden, 3, padding=1)
+        self.frame = nn.Conv2d(hidden, patch**2, 1)
+
+    def initial_state(self, batch: int, size: tuple[int, int], device: torch.device, dtype: torch.dtype) -> Tensor:
+        return torch.zeros(batch, self.hidden, *size, device=device, dtype=dtype)
+
+    def read(self, frames: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        made = []
+        for frame in frames:
+            state = torch.tanh(self.mix(torch.cat([frame, state], 1)))
+            made.append(self.frame(state))
+        return torch.stack(made), state
+
+
+@register("test-cliff", paper="none")
+class Cliff(Tiny):
+    """Its gradient is finite while `gain` is positive, and training drives it down."""
+
+    def __init__(self, gain: float) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.tensor(gain))
+
+    def read(self, frames: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        made, state = super().read(frames, state)
+        return made + 100 * torch.sqrt(self.gain * (self.gain > 0)), state
+
+
+RECIPE = Recipe(
+    "test-tiny",
+    data=Data(canvas=28, observed=2, length=5, clips=10, source="embedded"),
+    sampling=Sampling("plateau", patience=0, rate=0.2),
+    rate=Rate("plateau", 0.3, patience=0, factor=0.5, every=1),
+    training=Training(
+        steps=24, batch=4, seed=3, finite_every=5, validate_every=3, validation_clips=7, save_every=8, accelerator="cpu"
+    ),
+)
+
+
+def with_training(**changes: Any) -> Recipe:
+    """`RECIPE` with other training settings."""
+    return replace(RECIPE, training=replace(RECIPE.training, **changes))
+
+
+def run_command(*arguments: str | Path) -> int:
+    """The exit status of `zoo …`."""
+    try:
+        main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+CLIFF = replace(
+    with_training(finite_every=4, validate_every=100),
+    model="test-cliff",
+    options={"gain": 0.45},
+    rate=Rate("constant", 0.1),
+    sampling=Sampling("linear"),
+)
+
+
+def start(target: Callable[..., None], *args: Any) -> multiprocessing.process.BaseProcess:
+    """Run a function of this module in a fresh process; Lightning is imported once for all of them."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["zoo.training", "zoo.models"])
+    process = context.Process(target=target, args=args)
+    process.start()
+    return process
+
+
+def exit_code(process: multiprocessing.process.BaseProcess) -> int | None:
+    """Wait for a process; a minute is far too long."""
+    process.join(60)
+    assert process.exitcode is not None, "the process hangs"
+    return process.exitcode
+
+
+def train_until(recipe: Recipe, folder: Path, number: int, event: str, count: int, save_seconds: float) -> None:
+    """Train, and send this process a signal when `event` is reached for the `count`-th time in it."""
+    from zoo.training import fit, module, supervisor
+
+    torch.set_num_threads(1)
+    supervisor.SAVE_SECONDS = save_seconds
+    owner, name = {
+        "forward": (module.VideoTraining, "training_step"),
+        "backward": (module.VideoTraining, "configure_gradient_clipping"),
+        "validation": (module.VideoTraining, "_validate_batch"),
+        "writing": (torch, "save"),
+        "renaming": (os, "replace"),
+        "row": (supervisor.MetricsLog, "write"),
+    }[event]
+    ordinary, calls = getattr(owner, name), 0
+
+    def counting(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == count:
+            os.kill(os.getpid(), number)
+        return ordinary(*args, **kwargs)
+
+    setattr(owner, name, counting)
+    fit(recipe, folder, progress=False)
+
+
+def train_as_rank(recipe: Recipe, folder: Path, rank: int, ranks: int, port: int, event: str, count: int) -> None:
+    """Train as one of several processes that `torchrun` would have started, with SIGTERM at an event; note the
+    validation clips looked at, and what went wrong."""
+    os.environ |= {
+        "TORCHELASTIC_RUN_ID": "test",
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "GROUP_RANK": "0",
+        "WORLD_SIZE": str(ranks),
+        "LOCAL_WORLD_SIZE": str(ranks),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    from zoo.training import module
+
+    seen: list[int] = []
+    ordinary = module.VideoTraining._validate_batch
+
+    def noting(self: Any, indices: Sequence[int], observed: int) -> Tensor:
+        seen.extend(indices)
+        return ordinary(self, indices, observed)
+
+    module.VideoTraining._validate_batch = noting
+    try:
+        train_until(recipe, folder, signal.SIGTERM, event, count, 1000.0)
+    except ZooError as error:
+        (folder / f"error-{rank}.txt").write_text(str(error))
+    finally:
+        (folder / f"validated-{rank}.txt").write_text(" ".join(map(str, seen)))
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    """The metrics, but for the time they took."""
+    return [
+        {name: value for name, value in row.items() if name != "seconds"}
+        for row in read_metrics(folder / "metrics.csv")
+    ]
+
+
+def last(folder: Path, name: str = "last") -> dict:
+    return load_checkpoint(folder / "checkpoints" / f"{name}.ckpt")
+
+
+def same(a: object, b: object) -> bool:
+    """Bit for bit, tensors in nested containers included."""
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(same(a[k], b[k]) for k in a if k != "seconds")
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+def subnormals_are_zero() -> bool:
+    """In 32 bits, on this thread."""
+    return not torch.tensor(1e-40, dtype=torch.float32) * 1

@@ -1,0 +1,399 @@
+"""The command: what it writes, prints and returns, from a checkpoint to a verified file and back to a network."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from math import nan
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+import tensortrain.nn
+from tensortrain import TensorTrainError, storage
+from tensortrain.cli import main
+from tensortrain.compression import kernels as checkpoint
+from tensortrain.tt.tensor_train import TensorTrain
+
+
+def normal(seed, *shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def run(*arguments):
+    """The command in this process; its exit status."""
+    with pytest.raises(SystemExit) as exit:
+        main([str(argument) for argument in arguments])
+    return exit.value.code or 0
+
+
+def shell(*arguments, **settings):
+    """The command as a user types it."""
+    command = [sys.executable, "-m", "tensortrain", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **settings)
+
+
+class Network(nn.Module):
+    """One conv of each kind; the image shrinks and grows again."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 8, 5, padding=2)
+        self.bn1 = nn.BatchNorm2d(8)
+        self.grouped = nn.Conv2d(8, 8, 3, stride=2, padding=1, groups=2, bias=False)
+        self.point = nn.Conv2d(8, 8, 1)
+        self.up = nn.ConvTranspose2d(8, 2, 3, stride=2, padding=1, output_padding=1)
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, x):
+        return self.up(self.point(self.grouped(self.bn1(self.conv1(x)).relu())))
+
+
+OPTIONS = ("--kernel-sizes", "separable", "--ranks", "2", "--exclude", "point", "--groups", "grouped=2")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A checkpoint, what the command made of it, and the network."""
+    folder = tmp_path_factory.mktemp("cli")
+    torch.manual_seed(0)
+    net = Network().eval()
+    torch.save({"state_dict": {f"module.{n}": t for n, t in net.state_dict().items()}, "epoch": 1}, folder / "net.pth")
+    assert run("decompose", folder / "net.pth", "-o", folder / "small.st", *OPTIONS, "--transposed", "up") == 0
+    return folder / "net.pth", folder / "small.st", net
+
+
+def test_keys_are_the_state_dict_of_the_layers(files):
+    weights, small, _ = files
+    before, after = storage.read_checkpoint(weights), load_file(small)
+    for layer in ("conv1", "up"):
+        assert {f"{layer}.cores.0.weight", f"{layer}.cores.1.weight", f"{layer}.cores.0.bias"} <= after.keys()
+        assert f"{layer}.weight" not in after
+        assert torch.equal(after[f"{layer}.cores.0.bias"], before[f"{layer}.bias"])
+    for name in ("point.weight", "point.bias", "bn1.running_var", "bn1.num_batches_tracked", "head.weight"):
+        assert torch.equal(after[name], before[name])
+    assert "grouped.cores.0.bias" not in after
+
+
+def test_the_header_tells_what_the_tensors_do_not(files):
+    _, small, _ = files
+    records = {record.name: record for record in storage.read_network(small)[1]}
+    assert records.keys() == {"conv1", "grouped", "up"}
+    assert records["grouped"].groups == 2
+    assert records["grouped"].shape == (8, 4, 3, 3)
+    assert records["grouped"].dtype == "float32"
+    assert [r.transposed for r in records.values()] == [False, False, True]
+    assert records["conv1"].kernel_sizes == ((5, 1), (1, 5))
+    assert all(r.lower_bound <= r.error <= r.upper_bound for r in records.values())
+
+
+def test_load_makes_a_network_of_it(files):
+    _, small, net = files
+    loaded = tensortrain.nn.load(Network().eval(), small)
+    merged = Network().eval()
+    merged.load_state_dict(net.state_dict())
+    for name in ("conv1", "grouped", "up"):
+        setattr(merged, name, loaded.get_submodule(name).merge())
+    x = normal(0, 2, 3, 12, 12)
+    torch.testing.assert_close(loaded(x), merged(x), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(loaded(x), net(x))
+
+
+def test_verify_and_info_as_typed(files):
+    weights, small, _ = files
+    result = shell("verify", small, "--against", weights)
+    assert result.returncode == 0, result.stderr
+    assert "verified: 3 layers" in result.stdout
+    result = shell("info", small)
+    assert result.returncode == 0
+    assert "8×4×3×3 g2" in result.stdout
+    assert "8×2×3×3 T" in result.stdout
+    assert "5×1 | 1×5" in result.stdout
+
+
+def test_info_on_other_files(files, tmp_path, capsys):
+    assert run("info", files[0]) == 0
+    assert "8×3×5×5" in capsys.readouterr().out
+    tensortrain.ConvTensorTrain([normal(0, 4, 2, 3), normal(1, 2, 6, 3)]).save(tmp_path / "chain.safetensors")
+    assert run("info", tmp_path / "chain.safetensors") == 0
+    assert "6 → 4 channels" in capsys.readouterr().out
+    TensorTrain.random((3, 4), 2).save(tmp_path / "train.safetensors")
+    assert run("info", tmp_path / "train.safetensors") == 0
+    assert "3×4" in capsys.readouterr().out
+    storage.write(tmp_path / "odd.safetensors", {"x": torch.ones(1)}, {"kind": "odd"})
+    assert run("info", tmp_path / "odd.safetensors") == 2
+
+
+def test_equal_seeds_write_equal_bytes(files, tmp_path):
+    weights, small, _ = files
+    assert run("decompose", weights, "-o", tmp_path / "again.st", *OPTIONS, "--transposed", "up") == 0
+    assert (tmp_path / "again.st").read_bytes() == small.read_bytes()
+
+
+def test_the_seed_is_used(plain, tmp_path):
+    for seed in (0, 1):
+        limits = ("--kernel-sizes", "depthwise", "--ranks", "5", "--seed", seed)
+        assert run("decompose", plain / "net.safetensors", *limits, "-o", tmp_path / f"{seed}.st") == 0
+    assert (tmp_path / "0.st").read_bytes() != (tmp_path / "1.st").read_bytes()
+
+
+def tampered(small, folder, change):
+    tensors, header = storage.read(small)
+    change(tensors, header)
+    storage.write(folder / "bad.st", tensors, {k: v for k, v in header.items() if k != "version"})
+    return folder / "bad.st"
+
+
+def set_value(key, value):
+    return lambda tensors, header: header["layers"][0].update({key: value})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t, h: t["conv1.cores.0.weight"].mul_(1.01), "conv1: its error is"),
+        (lambda t, h: t["bn1.running_mean"].add_(1e-6), "bn1.running_mean differs"),
+        (lambda t, h: t["conv1.cores.0.bias"].add_(1e-6), "conv1.cores.0.bias differs"),
+        (lambda t, h: t.pop("head.bias"), "head.bias is missing"),
+        (lambda t, h: t.update(more=torch.ones(1)), "more is not in the original"),
+        (lambda t, h: t.update({"head.bias": t["head.bias"].double()}), "head.bias differs"),
+        (set_value("error", 0.1), "the file says 0.1"),
+        (set_value("lower_bound", 0.99), "a lower bound of 0.99"),
+        (set_value("upper_bound", 0.01), "above the upper bound"),
+    ],
+)
+def test_verify_finds_every_change(files, tmp_path, capsys, change, message):
+    weights, small, _ = files
+    assert run("verify", tampered(small, tmp_path, change), "--against", weights) == 1
+    assert message in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lower_bound": 2.0}, "below the lower bound"),
+        ({"difference": 1e-9}, "differ"),
+        ({"difference": nan}, "differ"),
+    ],
+)
+def test_verify_states_what_can_only_fail_if_the_library_is_wrong(files, change, message):
+    weights, small, _ = files
+    check = checkpoint.verify_network(*storage.read_network(small), storage.read_checkpoint(weights)).layers[0]
+    assert check.failures == []
+    assert message in dataclasses.replace(check, **change).failures[0]
+
+
+def test_a_trained_network_verifies_without_recorded_errors(files, tmp_path):
+    weights, small, _ = files
+    tensortrain.nn.save(tensortrain.nn.load(Network(), small), tmp_path / "trained.st")
+    assert storage.read_network(tmp_path / "trained.st")[1][0].error is None
+    assert run("verify", tmp_path / "trained.st", "--against", weights) == 0
+
+
+def test_layers_that_cannot_be_decomposed_are_copied_and_listed(tmp_path, capsys):
+    tensors = {"wide.weight": normal(0, 8, 8, 3, 3), "thin.weight": normal(1, 1, 1, 3, 3)}
+    save_file(tensors, tmp_path / "net.safetensors")
+    small = tmp_path / "small.safetensors"
+    arguments = ("--kernel-sizes", "tucker2", "--budget", "0.4", "-o", small)
+    assert run("decompose", tmp_path / "net.safetensors", *arguments) == 0
+    assert "copied thin.weight: " in capsys.readouterr().out
+    assert torch.equal(load_file(small)["thin.weight"], tensors["thin.weight"])
+    assert run("verify", small, "--against", tmp_path / "net.safetensors") == 0
+
+
+def test_a_chain_larger_than_its_kernel_is_not_written(tmp_path, capsys):
+    save_file({"a.weight": normal(0, 2, 2, 5), "b.weight": normal(1, 8, 8, 5)}, tmp_path / "net.safetensors")
+    small = tmp_path / "small.safetensors"
+    assert run("decompose", tmp_path / "net.safetensors", "--kernel-sizes", "3,3", "--ranks", "4", "-o", small) == 0
+    assert "copied a.weight: the chain would store 48 entries, the kernel has 20" in capsys.readouterr().out
+
+
+def test_kernels_without_the_name_weight(tmp_path):
+    save_file({"kernel": normal(0, 8, 8, 5)}, tmp_path / "net.safetensors")
+    small = tmp_path / "small.safetensors"
+    assert run("decompose", tmp_path / "net.safetensors", "--kernel-sizes", "3,3", "--ranks", "2", "-o", small) == 0
+    assert load_file(small).keys() == {"kernel.cores.0.weight", "kernel.cores.1.weight"}
+    assert run("verify", small, "--against", tmp_path / "net.safetensors") == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_dtypes_are_kept(tmp_path, dtype):
+    """Errors are those of the cores as rounded to the dtype, so `verify` agrees; NaN elsewhere is copied."""
+    tensors = {"a.weight": normal(0, 6, 6, 5), "b.weight": torch.zeros(6, 6, 5), "mean": torch.tensor(torch.nan)}
+    save_file({name: tensor.to(dtype) for name, tensor in tensors.items()}, tmp_path / "net.safetensors")
+    small = tmp_path / "small.safetensors"
+    assert run("decompose", tmp_path / "net.safetensors", "--kernel-sizes", "3,3", "--ranks", "3", "-o", small) == 0
+    assert {tensor.dtype for tensor in load_file(small).values()} == {dtype}
+    assert "b.cores.0.weight" in load_file(small)
+    assert run("verify", small, "--against", tmp_path / "net.safetensors") == 0
+
+
+def test_what_counts_as_a_conv_kernel():
+    tensors = {
+        "conv.weight": normal(0, 2, 2, 3), "conv.bias": normal(1, 2), "linear.weight": normal(2, 4, 4),
+        "norm.weight": normal(3, 2, 4, 4), "norm.bias": normal(4, 2, 4, 4), "position": normal(5, 1, 9, 4),
+        "counts.weight": torch.ones(2, 2, 3, dtype=torch.int64), "deep.weight": normal(6, 2, 2, 1, 1, 1, 1),
+    }  # fmt: skip
+    assert [kernel.name for kernel in checkpoint.find_kernels(tensors)] == ["conv.weight"]
+    del tensors["conv.weight"]
+    assert [kernel.name for kernel in checkpoint.find_kernels({"position": tensors["position"]})] == ["position"]
+    with pytest.raises(TensorTrainError, match="no conv kernel"):
+        checkpoint.find_kernels({"linear.weight": tensors["linear.weight"]})
+
+
+def test_patterns_select_layers():
+    kernels = checkpoint.find_kernels({f"layer{i}.conv.weight": normal(i, 2, 2, 3) for i in range(3)})
+    for include, exclude, expected in [
+        (["layer1*"], [], ["layer1.conv"]),
+        ([], ["layer1.conv.weight"], ["layer0.conv", "layer2.conv"]),
+        (["*"], ["layer[12]*"], ["layer0.conv"]),
+    ]:
+        assert [kernel.layer for kernel in checkpoint.select(kernels, include, exclude)] == expected
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("plain")
+    save_file({"conv.weight": normal(0, 4, 4, 5), "conv.bias": normal(1, 4)}, folder / "net.safetensors")
+    save_file({"linear.weight": normal(0, 4, 4)}, folder / "linear.safetensors")
+    save_file({"conv.weight": torch.full((2, 2, 3), float("nan"))}, folder / "nan.safetensors")
+    whole = (folder / "net.safetensors").read_bytes()
+    (folder / "cut.safetensors").write_bytes(whole[:-9])
+    (folder / "empty.pth").touch()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("file", "options", "message"),
+    [
+        ("none.pth", ["--budget", "0.5"], "cannot read"),
+        ("two\nlines.pth", ["--budget", "0.5"], "two lines.pth"),
+        ("empty.pth", ["--budget", "0.5"], "truncated"),
+        ("cut.safetensors", ["--budget", "0.5"], "truncated"),
+        ("linear.safetensors", ["--budget", "0.5"], "no conv kernel"),
+        ("nan.safetensors", ["--budget", "0.5"], "conv.weight holds 12 NaN"),
+        ("net.safetensors", [], "nothing limits the decomposition"),
+        ("net.safetensors", ["--budget", "-0.5"], "budget = -0.5"),
+        ("net.safetensors", ["--budget", "nan"], "budget = nan"),
+        ("net.safetensors", ["--budget", "0.01"], "no kernel can be decomposed"),
+        ("net.safetensors", ["--rtol", "1.5"], "rtol = 1.5"),
+        ("net.safetensors", ["--ranks", "0"], "ranks[0] = 0"),
+        ("net.safetensors", ["--ranks", "2.5"], "'2.5' is not an integer"),
+        ("net.safetensors", ["--ranks", "2", "--kernel-sizes", "3,4"], "kernel_sizes"),
+        ("net.safetensors", ["--ranks", "2", "--kernel-sizes", "3xk"], "'k' is not an integer"),
+        ("net.safetensors", ["--ranks", "2", "--kernel-sizes", "tucker3"], "tucker3"),
+        ("net.safetensors", ["--budget", "0.5", "--include", "conv9"], "include = 'conv9' names no conv kernel"),
+        ("net.safetensors", ["--budget", "0.5", "--exclude", "conv9"], "exclude = 'conv9'"),
+        ("net.safetensors", ["--budget", "0.5", "--exclude", "conv"], "leave none"),
+        ("net.safetensors", ["--budget", "0.5", "--groups", "conv9=2"], "groups = 'conv9'"),
+        ("net.safetensors", ["--budget", "0.5", "--groups", "conv"], "LAYER=G"),
+        ("net.safetensors", ["--budget", "0.5", "--groups", "conv=3"], "do not divide"),
+        ("net.safetensors", ["--budget", "0.5", "--groups", "conv=0"], "too small"),
+        ("net.safetensors", ["--budget", "0.5", "--transposed", "conv9"], "transposed = 'conv9'"),
+        ("net.safetensors", ["--budget", "0.5", "-o", "missing/small.safetensors"], "cannot write"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(plain, tmp_path, capsys, monkeypatch, file, options, message):
+    monkeypatch.chdir(tmp_path)
+    output = [] if "-o" in options else ["-o", "small.safetensors"]
+    assert run("decompose", plain / file, *options, *output) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("tensortrain: ")
+    assert captured.err.count("\n") == 1
+    assert message in captured.err
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["info", "none.st"],
+        ["info", "linear.safetensors"],
+        ["verify", "net.safetensors", "--against", "net.safetensors"],
+    ],
+)
+def test_bad_input_of_the_other_commands(plain, monkeypatch, capsys, arguments):
+    monkeypatch.chdir(plain)
+    assert run(*arguments) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_decomposed_file_is_not_decomposed_again(files, tmp_path, capsys):
+    assert run("decompose", files[1], "--budget", "0.5", "-o", tmp_path / "smaller.st") == 2
+    assert "decomposed already; use the original" in capsys.readouterr().err
+
+
+def test_the_kind_of_a_file_is_known_without_its_tensors(files, monkeypatch):
+    monkeypatch.setattr(storage, "read", None)
+    assert storage.kind(files[1]) == "network"
+    assert storage.kind(files[0]) is None
+
+
+def test_verify_against_another_checkpoint(files, plain, capsys):
+    assert run("verify", files[1], "--against", plain / "net.safetensors") == 2
+    assert "no such tensor for 'conv1.weight'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["shrink"], ["decompose"], ["decompose", "a", "-o", "b", "--budget", "x"]])
+def test_usage_errors(arguments, capsys):
+    assert run(*arguments) == 2
+    assert capsys.readouterr().err
+
+
+def test_bad_input_as_typed(tmp_path):
+    result = shell("decompose", "none.pth", "--budget", "0.5", "-o", "small.st", cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == "tensortrain: cannot read none.pth: No such file or directory\n"
+
+
+def test_an_interrupt_leaves_no_half_written_output(tmp_path):
+    save_file({f"{i}.weight": normal(i, 96, 96, 7, 7) for i in range(20)}, tmp_path / "net.safetensors")
+    (tmp_path / "small.st").write_text("old")
+    command = [sys.executable, "-m", "tensortrain", "decompose", "net.safetensors", "-o", "small.st"]
+    limits = ["--kernel-sizes", "3,3,3", "--ranks", "32"]
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # else ignored if the suite runs in the background
+    process = subprocess.Popen(
+        [*command, *limits], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=heard
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".small.st.*")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert list(tmp_path.glob(".small.st.*"))
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert b"Traceback" not in err
+    assert sorted(os.listdir(tmp_path)) == ["net.safetensors", "small.st"]
+    assert (tmp_path / "small.st").read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern", "layers"),
+    [("wangxinya_lenet_mnist.pth", "*", 2), ("resnet20-12fca82f.th", "layer1.*", 6)],
+    ids=["lenet", "resnet20"],
+)
+def test_real_checkpoints(data_root, tmp_path, name, pattern, layers):
+    """The main job, from the shell: decompose, info, verify."""
+    weights, small = Path(data_root) / "cnn" / name, tmp_path / "small.safetensors"
+    limits = ("--budget", "0.4", "--kernel-sizes", "depthwise", "--include", pattern)
+    result = shell("decompose", weights, *limits, "-o", small)
+    assert result.returncode == 0, result.stderr
+    assert os.listdir(tmp_path) == ["small.safetensors"]
+    result = shell("verify", small, "--against", weights)
+    assert result.returncode == 0, result.stdout
+    assert f"verified: {layers} layers" in result.stdout
+
+
+def test_a_budget_alone_chooses_the_format(tmp_path):
+    save_file({"conv.weight": normal(0, 6, 6, 3, 3)}, tmp_path / "net.safetensors")
+    small = tmp_path / "small.safetensors"
+    assert run("decompose", tmp_path / "net.safetensors", "--budget", "0.5", "-o", small) == 0
+    assert sum(t.numel() for t in load_file(small).values()) <= 0.5 * 6 * 6 * 9
+    assert run("verify", small, "--against", tmp_path / "net.safetensors") == 0

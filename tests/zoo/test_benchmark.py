@@ -1,0 +1,478 @@
+"""`zoo benchmark`: what it counts, that every way to run a model gives the same numbers, and the command itself."""
+
+import contextlib
+import csv
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import zoo
+from tensortrain.profiling.clock import alternate
+from tensortrain.profiling.isolated import _filled, isolated
+from tensortrain.profiling.macs import Count, Recorder, specs
+from tensortrain.profiling.memory import peak_bytes
+from tests.support.reference import shipped_models
+from tests.support.runs import subnormals_are_zero
+from zoo.benchmark import (
+    JOBS,
+    PLAIN,
+    VARIANTS,
+    Case,
+    Clock,
+    Row,
+    Trial,
+    Variant,
+    benchmark_recipe,
+    make_trial,
+    measure,
+    register,
+)
+from zoo.benchmark.loading import measure_loading
+from zoo.benchmark.measurement import difference
+from zoo.benchmark.variants import Graphed, _sending
+from zoo.cli import main
+from zoo.data import MovingMNIST
+from zoo.errors import ZooError
+from zoo.models.conv_tt_lstm import conv_tt_lstm_sw
+from zoo.registry import find_model
+from zoo.settings import Recipe
+
+CPU = torch.device("cpu")
+HAND = [variant for variant in VARIANTS.values() if variant.exact and "cpu" in variant.devices and variant.changes]
+
+
+@zoo.register("benchmark-tiny", paper="none")
+def benchmark_tiny(hidden: Sequence[int] = (2, 3), patch: int = 8, kernel: int = 3) -> zoo.VideoModel:
+    """Two small layers."""
+    return conv_tt_lstm_sw(hidden=hidden, layers=[1] * len(hidden), patch=patch, kernel=kernel, rank=2)
+
+
+def tiny(model: str, frames: int = 5, batch: int = 2) -> Recipe:
+    """A recipe of a small network of that kind."""
+    made = benchmark_recipe(model, "paper", batch, frames, 0.5)
+    known = find_model(model).make.__annotations__
+    options = {"hidden": [2, 3], "layers": [1, 1], "kernel": 3, "patch": 8, "rank": 2}
+    return replace(made, options={name: value for name, value in options.items() if name in known})
+
+
+def clips(frames: int = 5) -> MovingMNIST:
+    return MovingMNIST("train", source="embedded", length=frames)
+
+
+def count(model: zoo.VideoModel, backward: bool = False) -> Count:
+    """Of one frame of 64×64 pixels, without computing anything."""
+    with torch.device("meta"):
+        frame = torch.empty(1, 1, 1, 64, 64)
+    with Recorder() as recorder:
+        made = model(frame, 1)
+        if backward:
+            made.sum().backward()
+    return recorder.count
+
+
+def layers(hidden: Sequence[int] = (32, 48, 48, 32)) -> Iterator[tuple[int, int]]:
+    """Input and hidden channels of the 12 layers; the first block's output joins the third's."""
+    inputs = [1, hidden[0], hidden[1], hidden[2] + hidden[0]]
+    for first, width in zip(inputs, hidden, strict=True):
+        yield from [(first, width), (width, width), (width, width)]
+
+
+def by_hand(width: Any, outputs: int = 80) -> int:
+    """Multiply-accumulates of a frame: 5×5 convolutions of `width(inputs, hidden)` weights a tap, and the last 1×1."""
+    return 64 * 64 * (25 * sum(width(inputs, hidden) for inputs, hidden in layers()) + outputs)
+
+
+@pytest.mark.parametrize(
+    ("model", "width", "gmac"),
+    [
+        ("conv-lstm", lambda x, h: (x + h) * 4 * h, 16.27),
+        ("conv-tt-lstm-sw", lambda x, h: (x + 8) * 4 * h + 2 * 8 * 8 + 3 * h * 8, 11.00),
+    ],
+)
+def test_operations_of_the_published_models_are_those_counted_by_hand(model: str, width: Any, gmac: float) -> None:
+    with torch.device("meta"):
+        made = zoo.create_model(model)
+    found = count(made).macs
+    assert found == by_hand(width)
+    assert round(found / 1e9, 2) == gmac
+
+
+def test_a_step_back_costs_twice_the_step_but_for_gradients_that_nobody_needs() -> None:
+    with torch.device("meta"):
+        made = zoo.create_model("conv-lstm")
+    forward = count(made).macs
+    frames = 64 * 64 * 25 * 4 * 32  # the frame needs no gradient, nor do the zeros that every layer begins with
+    zeros = sum(64 * 64 * 25 * 4 * hidden**2 for _, hidden in layers())
+    assert count(made, backward=True).macs == 3 * forward - frames - zeros
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("needs", [True, False])
+def test_backward_convolutions_are_counted_with_their_groups(groups: int, needs: bool) -> None:
+    x = torch.ones(2, 4, 6, 6, requires_grad=needs)
+    weight = torch.ones(8, 4 // groups, 3, 3, requires_grad=True)
+    with Recorder() as recorder:
+        F.conv2d(x, weight, groups=groups).sum().backward()
+    assert recorder.count.macs == 2 * 4 * 4 * weight.numel() * (3 if needs else 2)
+
+
+def test_traffic_leaves_out_views_and_convolutions() -> None:
+    x, weight = torch.ones(2, 3, 8, 8), torch.ones(4, 3, 1, 1)
+    with Recorder() as recorder:
+        made = F.conv2d(x, weight)
+        made.view(-1).unsqueeze(0)
+        torch.add(made, made[:1].expand(2, -1, -1, -1))
+    whole = made.numel() * 4
+    assert recorder.count.traffic == whole + whole // 2 + whole  # read one, half of another, write one
+    assert recorder.count.operators == 6
+
+
+def test_inference_mode_is_counted_like_any_other() -> None:
+    x, weight = torch.ones(1, 2, 4, 4), torch.ones(3, 2, 3, 3)
+    with Recorder() as plain:
+        F.conv2d(x, weight, padding="same")
+    with torch.inference_mode(), Recorder() as inference:
+        F.conv2d(x, weight, padding="same")
+    assert plain.count.macs == inference.count.macs == 16 * weight.numel()
+    assert plain.count.calls == inference.count.calls
+
+
+def test_convolutions_in_isolation_are_those_of_the_model() -> None:
+    x = torch.randn(2, 3, 8, 8).contiguous(memory_format=torch.channels_last).requires_grad_()
+    weight = torch.randn(4, 3, 3, 3, requires_grad=True)
+    with Recorder() as recorder:
+        (F.conv2d(x, weight, dilation=2) + F.conv2d(x, weight, dilation=2)).sum().backward()
+    calls = recorder.count.calls
+    assert sorted(calls.values()) == [2, 2]
+    assert {call.first.layout for call in calls} >= {"channels last"}
+    for call in calls:
+        numbers = {torch.float32: torch.randn(10_000)}
+        assert specs(_filled(call.args, numbers)) == call.args
+    clock = Clock(CPU, 1)
+    times = alternate(isolated(calls, CPU, clock), 2)
+    assert all(value > 0 for one in times for value in one.values())
+
+
+def test_peak_memory_is_that_of_the_tensors_alive_at_once() -> None:
+    def run() -> None:
+        a = torch.ones(1_000_000)
+        b = a + 1
+        del a
+        b.add_(1)
+        torch.ones(500_000)
+
+    assert 8e6 <= peak_bytes(run, CPU) < 8.1e6
+
+
+@pytest.mark.parametrize("job", JOBS)
+@pytest.mark.parametrize("model", shipped_models())
+def test_every_way_to_run_gives_the_plain_numbers(model: str, job: str) -> None:
+    def results(variant: Variant) -> list[torch.Tensor]:
+        trial = make_trial(tiny(model), job, clips(), CPU, ratio=0.5, dtype=torch.float64)
+        for switch in variant.changes:
+            switch(trial)
+        return trial.run()
+
+    plain, expected = results(PLAIN), results(VARIANTS["eager"])
+    assert len(plain) == len(expected) > 0
+    assert all(tensor.abs().sum() > 0 for tensor in plain)
+    assert difference(plain, expected) < 1e-10
+    for variant in HAND:
+        if job not in variant.jobs:
+            continue
+        if variant.name == "windows-apart" and "conv-tt-lstm" not in model:
+            with pytest.raises(ZooError, match="only Conv-TT-LSTM has windows"):
+                results(variant)
+        else:
+            assert difference(results(variant), expected) < 1e-10, variant.name
+
+
+@pytest.mark.parametrize(("order", "steps"), [(1, 3), (2, 2), (2, 4), (3, 3)])
+@pytest.mark.parametrize("window", ["sw", "fw"])
+def test_windows_mapped_apart_are_those_mapped_at_once(window: str, order: int, steps: int) -> None:
+    recipe = tiny(f"conv-tt-lstm-{window}")
+    recipe = replace(recipe, options=recipe.options | {"order": order, "steps": steps})
+    at_once, apart = (make_trial(recipe, "training", clips(), CPU, 0.5, torch.float64) for _ in range(2))
+    VARIANTS["windows-apart"].changes[0](apart)
+    with Recorder() as few:
+        expected = at_once.run()
+    with Recorder() as many:
+        assert difference(apart.run(), expected) < 1e-10
+    assert sum(many.count.calls.values()) > sum(few.count.calls.values())
+
+
+def test_fused_adam_takes_the_same_steps() -> None:
+    trials = [make_trial(tiny("conv-lstm"), "training", clips(), CPU, 0.5, torch.float64) for _ in range(2)]
+    for name, trial in zip(("eager", "fused-adam"), trials, strict=True):
+        for switch in VARIANTS[name].changes:
+            switch(trial)
+        for group in trial.optimizer.param_groups:
+            group["lr"] = 0.01
+        assert trial.optimizer.param_groups[0]["fused"] is (True if name == "fused-adam" else None)
+        for _ in range(4):
+            trial.run()
+    plain, fused = ([p.detach() for p in trial.model.parameters()] for trial in trials)
+    untouched = make_trial(tiny("conv-lstm"), "training", clips(), CPU, 0.5, torch.float64).model.parameters()
+    assert difference(fused, plain) < 1e-10
+    assert difference([p.detach() for p in untouched], plain) > 0.01
+
+
+@pytest.mark.parametrize(
+    ("job", "variant", "zero"),
+    [("training", "eager", True), ("training", "subnormals", False), ("inference", "eager", False)],
+)
+def test_subnormals_are_as_the_package_has_them(job: str, variant: str, zero: bool) -> None:
+    trial, seen = make_trial(tiny("conv-lstm"), job, clips(), CPU), []
+    trial.step = lambda: seen.append(subnormals_are_zero()) or []
+    for switch in VARIANTS[variant].changes:
+        switch(trial)
+    trial.run()
+    assert seen == [zero]
+    assert not subnormals_are_zero()
+
+
+def test_the_plain_loop_reads_one_frame_at_a_time_and_bf16_is_bf16() -> None:
+    def seen(name: str) -> tuple[list[int], Any]:
+        trial = make_trial(tiny("conv-lstm", 6), "training", clips(6), CPU)
+        lengths: list[int] = []
+        read = trial.model.read
+
+        def watched(frames: torch.Tensor, state: Any) -> Any:
+            lengths.append(len(frames))
+            assert torch.is_autocast_cache_enabled() == (name != "bf16")  # as Lightning has it
+            return read(frames, state)
+
+        trial.model.read = watched  # type: ignore[method-assign]
+        for switch in VARIANTS[name].changes:
+            switch(trial)
+        with Recorder() as recorder:
+            trial.run()
+        return lengths, recorder.count
+
+    names = ("plain", "eager", "bf16", "contiguous", "all-together")
+    plain, eager, bf16, contiguous, together = map(seen, names)
+    assert plain[0] == [1] * 5
+    assert eager[0] == together[0] == [3, 1, 1]
+    assert plain[1].macs == eager[1].macs == bf16[1].macs
+    assert plain[1].prevailing(lambda call: call.precision) == "fp32"
+    assert bf16[1].prevailing(lambda call: call.precision) == "bf16"
+    assert eager[1].prevailing(lambda call: call.first.layout) == "channels last"
+    assert contiguous[1].prevailing(lambda call: call.first.layout) == "contiguous"
+
+
+def test_steps_repeat_and_the_sampling_ratio_is_held() -> None:
+    trial = make_trial(tiny("conv-lstm"), "training", clips(), CPU, ratio=0.25)
+    weights = [p.detach().clone() for p in trial.model.parameters()]
+    first, second = trial.run(), trial.run()
+    assert difference(first, second) == 0
+    assert difference(weights, [p.detach() for p in trial.model.parameters()]) == 0
+    assert trial.module.sampling.ratio(trial.module.step) == 0.25
+
+
+def test_cells_are_compiled_by_their_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs = graphs_compiled(monkeypatch)
+    found = run(["eager", "compiled"], "inference")
+    assert graphs
+    assert found["compiled"].seconds
+    assert found["compiled"].operators is None  # what a compiler makes of them is not counted
+
+
+def graphs_compiled(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The graphs that `torch.compile` makes from now on; they run as they are."""
+    graphs: list[Any] = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph
+
+    torch.compiler.reset()
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+    return graphs
+
+
+def test_cells_stay_whole_where_a_graph_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs = graphs_compiled(monkeypatch)
+    counts, results = [], []
+    for recorded in (False, True):
+        torch.compiler.reset()
+        trial = make_trial(tiny("conv-tt-lstm-sw"), "training", clips(), CPU, 0.5, torch.float64)
+        VARIANTS["compiled"].execution[0](trial)
+        with _sending(lambda send: send()) if recorded else contextlib.nullcontext():
+            results.append(trial.run())
+            trial.run()
+        counts.append(len(graphs))
+    assert counts[1] == 2 * counts[0] > 0
+    assert difference(*results) < 1e-10
+
+
+def run(names: Sequence[str], job: str = "training") -> dict[str, Row]:
+    """The rows of a contest on the tiny model."""
+    case = Case(tiny("benchmark-tiny"), "paper", job, 0.0, clips(), CPU)
+    rows = measure(case, [PLAIN, *(VARIANTS[name] for name in names)], 2, Clock(CPU, 1))
+    return {row.variant: row for row in rows}
+
+
+def test_rows_hold_together() -> None:
+    found = run(["eager", "bf16"])
+    plain, eager = found["plain"], found["eager"]
+    assert plain.speedup == 1
+    for row in found.values():
+        assert row.clips_per_second == pytest.approx(row.batch / row.seconds)
+        assert row.gmac_per_second == pytest.approx(row.gmac / row.seconds)
+        assert row.best_share == pytest.approx(row.gmac_per_second / row.best_gmac_per_second)
+        assert row.predicted_seconds == pytest.approx(row.floor_seconds + row.traffic_gb / row.copy_gb_per_second)
+        assert row.gmac == plain.gmac
+        assert row.peak_mb > 0
+        assert row.launches is None  # no GPU
+    assert eager.operators < plain.operators
+    assert plain.difference == 0
+    assert 0 < found["bf16"].difference < 0.1
+
+
+def test_what_fails_or_gives_other_numbers_is_a_row_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(trial: Trial) -> None:
+        raise RuntimeError("no such kernel\nand more")
+
+    def unfit(trial: Trial) -> None:
+        raise ZooError("this model has none")
+
+    def wrong(trial: Trial) -> None:
+        next(iter(trial.model.parameters())).data *= 1.5
+
+    monkeypatch.setattr("zoo.benchmark.variants.VARIANTS", {})
+    monkeypatch.setitem(VARIANTS, "broken", register(Variant("broken", execution=(broken,))))
+    monkeypatch.setitem(VARIANTS, "unfit", register(Variant("unfit", (unfit,))))
+    monkeypatch.setitem(VARIANTS, "wrong", register(Variant("wrong", (wrong,))))
+    found = run(["broken", "unfit", "wrong", "eager"])
+    assert found["broken"].note == "failed: RuntimeError: no such kernel"
+    assert found["unfit"].note == "this model has none"
+    assert found["wrong"].note.startswith("gives other numbers")
+    assert found["broken"].seconds is found["wrong"].seconds is None
+    assert found["eager"].seconds
+
+
+def test_a_variants_name_is_its_own() -> None:
+    with pytest.raises(ZooError, match="'eager' is registered already"):
+        register(Variant("eager"))
+
+
+def test_a_graph_is_captured_once_and_then_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stream:
+        def wait_stream(self, other: Any) -> None:
+            pass
+
+    class Graph:
+        replays = 0
+
+        def replay(self) -> None:
+            Graph.replays += 1
+
+    for name, stand_in in {
+        "Stream": Stream,
+        "current_stream": Stream,
+        "stream": lambda stream: contextlib.nullcontext(),
+        "CUDAGraph": Graph,
+        "graph": lambda graph: contextlib.nullcontext(),
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    sent: list[torch.Tensor] = []
+
+    def step() -> list[torch.Tensor]:
+        sent.extend(torch.tensor([value]).to(torch.float64) for value in (len(sent), len(sent) + 1))
+        return sent[-2:]
+
+    graphed = Graphed(step)
+    results = [graphed() for _ in range(4)]
+    assert len(sent) == 4  # the step itself ran twice: to warm up, and captured
+    assert sent[2] is sent[0]  # with the copies that were sent before
+    assert sent[3] is sent[1]
+    assert results[1] is results[3]
+    assert Graph.replays == 3
+    nothing = Graphed(lambda: [])  # sent, as in inference
+    assert [nothing() for _ in range(3)] == [[]] * 3
+    assert Graph.replays == 5
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("job", JOBS)
+def test_every_way_to_run_runs_on_a_gpu(job: str) -> None:
+    device = torch.device("cuda")
+    case = Case(tiny("benchmark-tiny"), "paper", job, 0.0, clips(), device)
+    chosen = [variant for variant in VARIANTS.values() if "cuda" in variant.devices and job in variant.jobs]
+    found = {row.variant: row for row in measure(case, chosen, 2, Clock(device, 1))}
+    assert {name: row.note for name, row in found.items() if row.note} == {}
+    assert found["graph"].launches < found["eager"].launches
+    assert found["compiled"].difference < 1e-5
+
+
+def test_loading_is_timed_on_clips_not_seen_before() -> None:
+    source, seen = clips(), []
+    fetch = source.fetch
+    source.fetch = lambda indices: seen.extend(indices) or fetch(indices)  # type: ignore[method-assign]
+    times = measure_loading(source, 3, CPU, 2, Clock(CPU, 1))
+    assert min(times) > 0
+    assert len(set(seen)) == len(seen) == 3 * 6
+
+
+def run_command(*arguments: str | Path) -> int:
+    """The exit status of `zoo benchmark …`."""
+    try:
+        main(["benchmark", *(str(argument) for argument in arguments)])
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+def test_the_command_writes_a_table_values_and_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--batch=1", "--frames=4", "--rounds=1", "--threads=1", "--device=cpu", "--data-root", tmp_path]
+    threads = torch.get_num_threads()
+    variants = ["--variants", "eager", "fused-adam", "graph"]
+    assert run_command("benchmark-tiny", *words, *variants, "-o", tmp_path / "new" / "out") == 0
+    assert torch.get_num_threads() == threads
+    out, err = capsys.readouterr()
+    for expected in ("benchmark-tiny, paper: training", "benchmark-tiny, paper: inference", "GMAC/s", "moving-mnist"):
+        assert expected in " ".join(out.split()), expected
+    assert "left out, not for a cpu device: graph" in err
+    assert "no clips of KTH" in err
+    rows = list(csv.DictReader((tmp_path / "new" / "out" / "benchmark.csv").open()))
+    jobs = [(row["job"], row["variant"]) for row in rows]
+    training = [("training", name) for name in ("plain", "eager", "fused-adam")]
+    assert jobs == [*training, ("inference", "plain"), ("inference", "eager")]
+    assert all(float(row["seconds"]) > 0 and row["threads"] == "1" and row["note"] == "" for row in rows)
+    (loading,) = csv.DictReader((tmp_path / "new" / "out" / "loading.csv").open())
+    seconds = [float(loading[f"{name}_seconds"]) for name in ("fetch", "render", "step")]
+    assert float(loading["share"]) == pytest.approx((seconds[0] + seconds[1]) / seconds[2])
+    assert (tmp_path / "new" / "out" / "benchmark.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["conv-lstn"], "did you mean 'conv-lstm'"),
+        (["benchmark-tiny", "--preset", "papr"], "no preset 'papr'"),
+        (["benchmark-tiny", "--jobs", "trainin"], "did you mean 'training'"),
+        (["benchmark-tiny", "--variants", "eagr"], "did you mean 'eager'"),
+        (["benchmark-tiny", "--batch=0"], "--batch = 0 must be at least 1"),
+        (["benchmark-tiny", "--frames=1"], "--frames = 1 must be at least 2"),
+        (["benchmark-tiny", "--ratio=1.5"], "--ratio = 1.5 must be from 0"),
+        (["benchmark-tiny", "--rounds=0"], "--rounds = 0 must be at least 1"),
+        (["benchmark-tiny", "--threads=0"], "--threads = 0 must be at least 1"),
+        (["benchmark-tiny", "--device=gpu"], "no device 'gpu'"),
+        (["benchmark-tiny", "--output", "README.md"], "--output = README.md cannot be made"),
+    ],
+)
+def test_bad_input_is_named(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(*words) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command("benchmark-tiny", "--device=cuda") == 2
+    assert "no GPU here" in capsys.readouterr().err

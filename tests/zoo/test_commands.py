@@ -1,0 +1,242 @@
+"""Every command as a user types it, from training to pictures, and what bad input gets."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import zoo
+from tests.support.runs import run_command
+from zoo.commands.making import minutes
+from zoo.errors import ZooError
+
+TINY = ["--options.hidden=[2]", "--options.layers=[1]", "--options.kernel=3", "--options.patch=4"]
+QUICK = ["--data.digits=1", "--data.canvas=32", "--data.length=6", "--data.observed=3", "--training.steps=2"]
+QUICK += ["--training.batch=2", "--training.validate_every=2", "--training.validation_clips=2"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny run on embedded digits."""
+    folder = tmp_path_factory.mktemp("zoo")
+    for model in ("conv-lstm", "conv-tt-lstm-sw"):
+        arguments = ["train", model, "moving-mnist", *TINY, *QUICK, "--data-root", folder, "-o", folder / model]
+        assert run_command(*arguments, "--training.precision=64-true") == 0
+    return folder
+
+
+def test_train_writes_a_run(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = yaml.safe_load((trained / "conv-lstm" / "config.yaml").read_text())
+    assert config["options"] == {"hidden": [2], "layers": [1], "kernel": 3, "channels": 1, "patch": 4, "sigmoid": False}
+    assert config["data"]["source"] == "embedded"
+    assert config["training"]["l1"] == 0.0  # of the small preset
+    assert (trained / "conv-lstm" / "checkpoints" / "best.ckpt").exists()
+    assert zoo.open_run(trained / "conv-lstm").step == 2
+
+
+def test_settings_come_from_a_file_and_words_go_before_it(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("training:\n  steps: 1\n  seed: 5\ndata:\n  digits: 3\n")
+    words = ["--config", tmp_path / "mine.yaml", "--training.seed=6", "--data.canvas=32", *TINY]
+    quick = ["--training.batch=1", "--training.validation_clips=1", "--data-root", tmp_path, "-o", tmp_path / "run"]
+    assert run_command("train", "conv-lstm", "moving-mnist", *words, *quick) == 0
+    recipe = zoo.open_run(tmp_path / "run").recipe
+    assert (recipe.training.steps, recipe.training.seed, recipe.data.digits) == (1, 6, 3)
+
+
+def test_evaluate_prints_a_table_and_writes_values(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture, table = trained / "values.png", trained / "values.csv"
+    words = ["--horizon=3", "--count=2", "--data-root", trained, "--curves", picture]
+    assert run_command("evaluate", trained / "conv-lstm", *words) == 0
+    out, err = capsys.readouterr()
+    for expected in ("copy last frame", "blank frames", "conv-lstm", "Convention", "LPIPS is empty"):
+        assert expected.lower() in " ".join(out.split()).lower(), expected
+    assert "embedded" in err
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    rows = list(csv.DictReader(table.open()))
+    assert {row["model"] for row in rows} == {"copy last frame", "blank frames", "conv-lstm"}
+    assert sum(row["model"] == "conv-lstm" and row["metric"] == "mse" for row in rows) == 3
+
+
+def test_evaluate_by_another_convention_and_more_digits(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--horizon=1", "--count=1", "--digits=3", "--convention=openstl", "--data-root", trained]
+    assert run_command("evaluate", trained / "conv-lstm", *words) == 0
+    out, err = capsys.readouterr()
+    assert "openstl" in out.lower()
+    assert "3 moving digits" in err
+
+
+def test_compare_sets_runs_beside_published_rows(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--horizon=2", "--count=2", "--data-root", trained, "--curves", trained / "curves.png"]
+    words += ["--layout", "conv-tt-lstm"]
+    assert run_command("compare", trained / "conv-lstm", trained / "conv-tt-lstm-sw", *words) == 0
+    out = capsys.readouterr().out
+    assert "published" in out
+    assert out.count("measured") >= 2
+    assert (trained / "curves.png").read_bytes().startswith(b"\x89PNG")
+    rows = list(csv.DictReader((trained / "curves.csv").open()))
+    assert {row["model"] for row in rows} == {"copy last frame", "blank frames", "conv-lstm", "conv-tt-lstm-sw"}
+
+
+def test_compare_fills_all_columns_of_a_table(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Several horizons and numbers of digits in one row, and the curves of the longest horizon."""
+    words = ["--horizon", "1", "2", "--digits", "2", "3", "--count=1", "--layout", "predrnn-pp", "--data-root", trained]
+    assert run_command("compare", trained / "conv-lstm", *words, "--curves", trained / "two.png") == 0
+    out, err = capsys.readouterr()
+    places = zip([(1, 2), (1, 3), (2, 2), (2, 3)], err.splitlines(), strict=True)
+    assert all(f"of {3 + h} frames" in line and f"{digits} moving" in line for (h, digits), line in places)
+    assert out.count("1 clips of") == 4
+    assert {row["horizon"] for row in csv.DictReader((trained / "two.csv").open())} == {"2"}
+
+
+@pytest.mark.parametrize(("suffix", "magic"), [("png", b"\x89PNG"), ("gif", b"GIF8"), ("mp4", b"\0\0\0")])
+def test_predict_draws(trained: Path, suffix: str, magic: bytes) -> None:
+    picture = trained / f"picture.{suffix}"
+    words = ["--horizon=2", "--data-root", trained, "-o", picture]
+    assert run_command("predict", trained / "conv-lstm", trained / "conv-tt-lstm-sw", *words) == 0
+    assert picture.read_bytes().startswith(magic)
+
+
+def test_predict_goes_on_with_a_video(trained: Path) -> None:
+    video = trained / "picture-in.gif"
+    words = ["--data-root", trained, "-o"]
+    assert run_command("predict", trained / "conv-lstm", "--horizon=4", *words, video) == 0
+    assert (
+        run_command("predict", trained / "conv-lstm", "--horizon=2", "--video", video, *words, trained / "on.gif") == 0
+    )
+    assert (trained / "on.gif").exists()
+
+
+def test_export_and_what_reads_it(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = trained / "mine.safetensors"
+    assert run_command("export", trained / "conv-lstm", "-o", weights) == 0
+    assert run_command("evaluate", weights, "--horizon=1", "--count=1", "--data-root", trained) == 0
+    from zoo.pretrained import load_weights
+
+    model, recipe = load_weights(weights)
+    run = zoo.open_run(trained / "conv-lstm")
+    assert recipe == run.recipe
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), run.model.parameters(), strict=True))
+
+
+def test_gradients_and_entanglement_write_pictures_and_tables(trained: Path) -> None:
+    runs = [trained / "conv-lstm", trained / "conv-tt-lstm-sw"]
+    words = ["--data-root", trained, "-o"]
+    assert run_command("gradients", *runs, "--horizon=2", "--count=2", *words, trained / "gradients.png") == 0
+    assert run_command("entanglement", "--length=3", "--count=5", *words, trained / "overlap.png") == 0
+    for name, lines in (("gradients", {"conv-lstm", "conv-tt-lstm-sw"}), ("overlap", {"frequency"})):
+        assert (trained / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert lines <= {row["line"] for row in csv.DictReader((trained / f"{name}.csv").open())}
+
+
+def test_models_lists_every_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command("models") == 0
+    out = capsys.readouterr().out
+    for name in zoo.model_names():
+        assert name in out
+
+
+def test_data_says_which_digits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command("data", "mnist", "--data-root", tmp_path) == 0
+    assert capsys.readouterr().out.count("embedded scikit-learn") == 3
+
+
+def test_as_a_program() -> None:
+    found = subprocess.run([sys.executable, "-m", "zoo", "train", "--help"], capture_output=True, text=True, check=True)
+    assert "--training.batch" in found.stdout
+    assert found.stderr == ""
+
+
+def test_help_of_a_model_shows_its_options_and_the_presets_values(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command("train", "conv-tt-lstm-sw", "moving-mnist", "--preset", "paper", "--help") == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "--options.rank RANK R of the train. (type: int, default: 8)" in out
+    assert "312500" in out
+
+
+def test_shell_completion(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command("--print_completion=shtab-bash") == 0
+    assert "evaluate" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("text", "expected"), [("90s", 1.5), ("25m", 25), ("2h", 120), ("7", 7)])
+def test_times(text: str, expected: float) -> None:
+    assert minutes(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "h", "-5m", "0", "nan", "inf", "5d"])
+def test_bad_times(text: str) -> None:
+    with pytest.raises(ZooError, match="max-time"):
+        minutes(text)
+
+
+BAD = [
+    ("train conv-lstn moving-mnist", "did you mean 'conv-lstm'"),
+    ("train conv-lstm moving-mnis", "did you mean 'moving-mnist'"),
+    ("train conv-lstm moving-mnist --preset smal", "did you mean 'small'"),
+    ("train conv-lstm moving-mnist --training.batchs 3", "--training.batchs"),
+    ("train conv-lstm moving-mnist --training.batch many", "training.batch"),
+    ("train conv-lstm moving-mnist --training.batch 0", "training.batch = 0"),
+    ("train conv-lstm moving-mnist --options.rank 3", "--options.rank"),
+    ("train conv-tt-lstm-sw moving-mnist --options.order 4", "order = 4 exceeds steps = 3"),
+    ("train conv-lstm moving-mnist --data.canvas 20", "canvas = 20"),
+    ("train conv-lstm moving-mnist --max-time soon", "max-time"),
+    ("train conv-lstm moving-mnist --config missing.yaml", "missing.yaml"),
+    ("evaluate nowhere", "nowhere is no folder of a run"),
+    ("evaluate conv-lstm:moving-minst", "no weights 'moving-minst'"),
+    ("evaluate {run} --horizon 0", "horizon = 0"),
+    ("evaluate {run} --convention mine", "mine"),
+    ("evaluate {run} --checkpoint step-7", "step-7"),
+    ("evaluate {run} --published {text}", "mnist_test_seq.npy"),
+    ("evaluate {text}.safetensors", "safetensors"),
+    ("evaluate {run} --curves curves.pdf", ".png"),
+    ("evaluate {run} --curves nowhere/curves.png", "nowhere is not a folder"),
+    ("evaluate {run} --digits 2 --published {text}", "--digits 2 beside --published"),
+    ("compare {run} --digits 2 3 --curves curves.pdf", ".png"),
+    ("predict {run} -o picture.bmp", ".bmp"),
+    ("predict {run} -o {run}/x.gif --video {text}", "no.txt"),
+    ("predict {run} -o {run}/x.gif --clip 5000", "5000"),
+    ("predict {run} {run} -o {run}/x.gif", "two models are called 'conv-lstm'"),
+    ("gradients {run} {run} -o {run}/x.png", "two models are called 'conv-lstm'"),
+    ("gradients {run} -o {run}/x.pdf", ".png"),
+    ("gradients {run} conv-lstm:moving-mnist-small -o {run}/x.png", "was trained with data.canvas = 64"),
+    ("predict {run} conv-lstm:moving-mnist-small -o {run}/x.png", "was trained with data.canvas = 64"),
+    ("entanglement -o {run}/x.pdf", ".png"),
+    ("data cifar", "cifar"),
+    ("trane", "trane"),
+    ("", "command"),
+]
+
+
+@pytest.mark.parametrize(("line", "words"), BAD, ids=[line for line, _ in BAD])
+def test_bad_input_is_one_line_and_status_two(
+    line: str, words: str, trained: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(trained)
+    (trained / "no.txt").write_text("no")
+    (trained / "no.txt.safetensors").write_text("no")
+    before = {path for path in trained.rglob("*") if "lightning" not in str(path)}
+    data = f" --data-root {trained}" if line.partition(" ")[0] in ("train", "evaluate", "predict", "gradients") else ""
+    assert run_command(*(line.format(run=trained / "conv-lstm", text=trained / "no.txt") + data).split()) == 2
+    err = capsys.readouterr().err
+    message = err.strip().splitlines()[-1]
+    assert message.startswith("zoo: ")
+    assert words in message
+    assert "Traceback" not in err
+    assert {path for path in trained.rglob("*") if "lightning" not in str(path)} == before
+
+
+def test_a_configuration_imports_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    proof = tmp_path / "proof"
+    for text in (
+        f"training:\n  class_path: subprocess.Popen\n  init_args:\n    args: touch {proof}\n",
+        f"training: !!python/object/apply:os.system ['touch {proof}']\n",
+        f"options: !!python/object/apply:os.system ['touch {proof}']\n",
+    ):
+        (tmp_path / "evil.yaml").write_text(text)
+        assert run_command("train", "conv-lstm", "moving-mnist", "--config", tmp_path / "evil.yaml") == 2
+        assert capsys.readouterr().err.startswith("zoo: ")
+    assert not proof.exists()

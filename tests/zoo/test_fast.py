@@ -1,0 +1,192 @@
+"""What makes a training step faster or smaller gives the numbers of the plain loop."""
+
+import functools
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch._dynamo.backends.debugging import aot_eager
+from torch._inductor.exc import TritonMissing
+from torch.utils.checkpoint import checkpoint
+
+import zoo
+from tensortrain.profiling.memory import peak_bytes
+from tests.support.runs import RECIPE, last, with_training
+from zoo.errors import ZooError
+from zoo.registry import find_model
+from zoo.settings import Rate
+from zoo.training import fit
+from zoo.training.compiled import compile_cells, compiling
+from zoo.training.metrics_log import Meter
+from zoo.training.nonfinite import FirstNonFinite
+from zoo.video_model import VideoModel
+
+OBSERVED, HORIZON = 3, 3
+MODELS = [name for name in zoo.model_names() if not name.startswith(("test-", "benchmark-"))]
+
+
+def small(name: str) -> VideoModel:
+    """Of that kind, in double precision; layers of different widths."""
+    torch.manual_seed(0)
+    layers = {"layers": (1, 1, 1)} if find_model(name).setting == "conv-tt-lstm" else {}
+    return zoo.create_model(name, hidden=(3, 4, 2), kernel=3, patch=2, **layers).double()
+
+
+def loss_and_gradients(model: VideoModel) -> list[Tensor]:
+    """Of a clip that is read by truth and by prediction, with later frames that depend on earlier predictions."""
+    generator = torch.Generator().manual_seed(1)
+    clips = torch.rand(2, OBSERVED + HORIZON, 1, 8, 8, dtype=torch.float64, generator=generator)
+    use_truth = torch.tensor([[True, False], [False, False]])
+    made = model(clips[:, :OBSERVED], HORIZON, clips[:, OBSERVED:], use_truth)
+    loss = (made - clips[:, 1:]).square().sum()
+    return [made.detach(), *torch.autograd.grad(loss, list(model.parameters()))]
+
+
+def assert_near(found: list[Tensor], expected: list[Tensor]) -> None:
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_recomputed_frames(name: str) -> None:
+    model = small(name)
+    expected = loss_and_gradients(model)
+    model.recompute = True
+    assert_near(loss_and_gradients(model), expected)
+    clips = torch.rand(1, 2, 1, 8, 8, dtype=torch.float64)
+    with torch.no_grad():
+        assert model(clips, 1).shape == (1, 2, 1, 8, 8)
+
+
+def test_recomputed_frames_take_little_memory() -> None:
+    model = zoo.create_model("conv-tt-lstm-sw", hidden=(16, 16), layers=(2, 2), kernel=3)
+    clips = torch.rand(2, 12, 1, 24, 24)
+
+    def step() -> None:
+        model(clips[:, :6], 6).square().mean().backward()
+        model.zero_grad()
+
+    plain = peak_bytes(step, torch.device("cpu"))
+    model.recompute = True
+    assert peak_bytes(step, torch.device("cpu")) < 0.4 * plain
+
+
+def test_predicting_takes_no_more_memory_than_frame_by_frame() -> None:
+    model = zoo.create_model("conv-lstm", hidden=(16,), layers=(2,), kernel=3)
+    clips = torch.rand(2, 12, 1, 24, 24)
+    with torch.inference_mode():
+        few, many = (peak_bytes(lambda n=n: model(clips[:, :n], 1), torch.device("cpu")) for n in (2, 12))
+    assert many < few + 2 * clips.nbytes
+
+
+@pytest.fixture
+def no_code(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Compile up to the graphs, without a compiler of code; the runs of those graphs, as they come."""
+    runs: list[Any] = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        run = aot_eager(graph, inputs)
+
+        def counted(*values: Any) -> Any:
+            runs.append(graph)
+            return run(*values)
+
+        return counted
+
+    torch.compiler.reset()
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+    return runs
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_compiled_cells(name: str, no_code: list[Any]) -> None:
+    model = small(name)
+    expected = loss_and_gradients(model)
+    compile_cells(model)
+    with compiling():
+        assert_near(loss_and_gradients(model), expected)
+    assert no_code
+
+
+def test_training_with_either(tmp_path: Path, no_code: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    recomputed = []
+    monkeypatch.setattr(
+        "zoo.video_model.checkpoint", lambda *given, **how: recomputed.append(given) or checkpoint(*given, **how)
+    )
+    recipe = replace(
+        with_training(steps=3, validate_every=3, precision="64-true"),
+        model="conv-lstm",
+        options={"hidden": [3], "layers": [2], "kernel": 3, "patch": 4},
+    )
+    fit(recipe, tmp_path / "plain", progress=False)
+    for name in ("compile", "recompute"):
+        changed = replace(recipe, training=replace(recipe.training, **{name: True}))
+        fit(changed, tmp_path / name, progress=False)
+        for key, weight in last(tmp_path / "plain")["weights"].items():
+            torch.testing.assert_close(last(tmp_path / name)["weights"][key], weight, rtol=0, atol=1e-10)
+        assert bool(no_code) == (name == "compile")
+        assert bool(recomputed) == (name == "recompute")
+        no_code.clear()
+
+
+def test_the_cause_is_looked_for_in_the_model_as_written(
+    tmp_path: Path, no_code: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(
+        with_training(steps=3, compile=True),
+        model="conv-lstm",
+        options={"hidden": [3], "layers": [2], "kernel": 3, "patch": 4},
+        rate=Rate("constant", 1e36),
+    )
+    seen = []
+
+    class Watched(FirstNonFinite):
+        def __exit__(self, *error: Any) -> None:
+            seen.append((len(no_code) - self.before, self.found))
+            super().__exit__(*error)
+
+        def __enter__(self) -> Any:
+            self.before = len(no_code)
+            return super().__enter__()
+
+    monkeypatch.setattr("zoo.training.nonfinite.FirstNonFinite", Watched)
+    with pytest.raises(ZooError, match=r"step 1 gave .* not finite, first "):
+        fit(recipe, tmp_path / "run", progress=False)
+    assert no_code
+    ((runs, found),) = seen
+    assert runs == 0
+    assert found
+
+
+def test_nothing_to_compile(tmp_path: Path) -> None:
+    with pytest.raises(ZooError, match="no cell of this model has a step"):
+        fit(replace(RECIPE, training=replace(RECIPE.training, compile=True)), tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "words"), [(RuntimeError("no C++ compiler"), r"no C\+\+ compiler"), (TritonMissing(None), "triton")]
+)
+def test_a_compiler_that_fails(error: Exception, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def backend(*args: Any) -> None:
+        raise error
+
+    torch.compiler.reset()
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+    model = small("conv-lstm")
+    compile_cells(model)
+    with pytest.raises(ZooError, match=rf"{words}.*leave training.compile off"), compiling():
+        model(torch.rand(1, 2, 1, 8, 8, dtype=torch.float64), 1)
+
+
+def test_the_meter_keeps_its_tensors() -> None:
+    """A recorded CUDA graph finds them where they were."""
+    meter = Meter(torch.device("cpu"), torch.float32)
+    places = [value.data_ptr() for value in (meter.loss, meter.norm, meter.bad)]
+    for step, norm in enumerate((2.0, 3.0, 1.0)):
+        meter.update(step, torch.tensor(0.5), torch.tensor(norm), torch.tensor(step != 1))
+    assert [value.data_ptr() for value in (meter.loss, meter.norm, meter.bad)] == places
+    assert [float(value) for value in (meter.loss, meter.norm, meter.bad)] == [1.5, 3.0, 1.0]

@@ -1,0 +1,201 @@
+"""Training on KTH and on a folder of videos, and looking at the runs, as a user types it."""
+
+import csv
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+import zoo
+from tests.support.runs import last, rows, run_command, same
+from tests.support.videos import make_kth, write_video
+from zoo.data import prepare_kth
+from zoo.errors import ZooError
+from zoo.settings import Recipe
+
+TINY = {"hidden": [2], "layers": [1], "kernel": 3, "patch": 4}
+DATA = {"canvas": 16, "length": 6, "observed": 3}
+QUICK = {
+    "steps": 3,
+    "batch": 2,
+    "validate_every": 1,
+    "validation_clips": 3,
+    "precision": "64-true",
+    "accelerator": "cpu",
+}
+
+
+def words(part: str, settings: dict) -> list[str]:
+    """Settings as a user types them."""
+    return [f"--{part}.{name}={value}" for name, value in settings.items()]
+
+
+WORDS = [*words("options", TINY), *words("data", DATA), *words("training", QUICK)]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with a small store of KTH, and films beside it."""
+    root = tmp_path_factory.mktemp("root")
+    prepare_kth(root, make_kth(root / "original"), size=16, progress=False)
+    for i in range(6):
+        write_video(root / "films" / f"{i}.avi", 30 + i)
+    return root
+
+
+@pytest.fixture(scope="module")
+def kth_run(root: Path) -> Path:
+    """A run on KTH."""
+    line = ["train", "conv-lstm", "kth", *WORDS, "--data.validation=[15]", "--data-root", root, "-o", root / "kth-run"]
+    assert run_command(*line) == 0
+    return root / "kth-run"
+
+
+def kth_recipe(**data: object) -> Recipe:
+    """What `kth_run` asked for."""
+    return zoo.recipe("conv-lstm", "small", TINY, "kth", data={**DATA, "validation": [15], **data}, training=QUICK)
+
+
+def test_a_run_on_kth_says_on_what(kth_run: Path) -> None:
+    config = yaml.safe_load((kth_run / "config.yaml").read_text())
+    data = config["data"]
+    assert (data["name"], data["canvas"], data["validation"], data["rule"]) == ("kth", 16, [15], "predrnn")
+    assert config["options"]["sigmoid"] is True
+    session = yaml.safe_load((kth_run / "versions.json").read_text())[0]
+    assert session["data"][0].startswith("KTH train, persons 1–14, 16 (2 of 359 clips)")
+    assert session["data"][1].startswith("KTH val, persons 15 (1 of 24 clips), windows by predrnn: 7 clips of 6 frames")
+
+
+def test_from_python_the_same_run_comes_out_and_is_resumed(kth_run: Path, root: Path, tmp_path: Path) -> None:
+    recipe = kth_recipe()
+    stopped = replace(recipe, training=replace(recipe.training, max_time=1e-6))
+    assert zoo.fit(stopped, tmp_path / "run", root=root, progress=False).step < 3
+    assert zoo.fit(recipe, tmp_path / "run", root=root, progress=False).step <= 3
+    assert len(yaml.safe_load((tmp_path / "run" / "versions.json").read_text())) == 2
+    assert same(*({**last(run), "options": {}} for run in (tmp_path / "run", kth_run)))
+    assert rows(tmp_path / "run") == rows(kth_run)
+
+
+def test_a_run_does_not_go_on_with_other_files(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root / "kth", tmp_path / "kth")
+    moved = replace(kth_recipe(), training=replace(kth_recipe().training, max_time=1e-6))
+    zoo.fit(moved, tmp_path / "run", root=root, progress=False)
+    zoo.fit(moved, tmp_path / "run", root=tmp_path, progress=False)  # the same files elsewhere
+    write_video(root / "original" / "person02_running_d1_uncomp.avi", 41)
+    prepare_kth(tmp_path, root / "original", size=16, progress=False)
+    with pytest.raises(ZooError, match=r"another run: data.store is '\w+' there, '\w+' here"):
+        zoo.fit(moved, tmp_path / "run", root=tmp_path, progress=False)
+
+
+@pytest.mark.parametrize("given", ["films", "absolute"])
+def test_videos_in_colour(given: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    folder = "films" if given == "films" else str(root / "films")
+    line = ["train", "conv-tt-lstm-sw", f"videos:{folder}", "--preset=demo", *WORDS, "--data-root", tmp_path]
+    assert run_command(*line, "--options.channels=3", "--data.channels=3") == 0
+    run = next(Path("runs").iterdir())
+    assert run.name == f"conv-tt-lstm-sw-videos-{folder.replace('/', '-').strip('-')}-demo"
+    monkeypatch.chdir(tmp_path)
+    recipe = zoo.open_run(root / "runs" / run.name).recipe
+    assert (recipe.data.name, recipe.data.channels) == (f"videos:{root}/films", 3)
+    look = [root / "runs" / run.name, "--horizon=3", "--data-root", tmp_path]
+    assert run_command("evaluate", *look) == 0
+    assert run_command("predict", *look, "-o", "picture.png") == 0
+    assert run_command("predict", *look, "-o", "film.png", "--video", root / "films" / "0.avi") == 0
+    shutil.rmtree(root / "runs")
+
+
+@pytest.mark.parametrize(("horizon", "clips"), [(3, "23 clips of 6 frames"), (27, "6 clips of 30 frames")])
+def test_evaluate_takes_the_test_persons_at_any_horizon(
+    kth_run: Path, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], horizon: int, clips: str
+) -> None:
+    look = [kth_run, f"--horizon={horizon}", "--data-root", root]
+    assert run_command("evaluate", *look, "--curves", tmp_path / "values.png") == 0
+    said = capsys.readouterr().err
+    assert f"KTH test, persons 17–25 (2 of 216 clips), windows by predrnn: {clips}" in said
+    rows = list(csv.DictReader((tmp_path / "values.csv").open()))
+    assert sum(row["model"] == "kth-run" and row["metric"] == "psnr" for row in rows) == horizon
+    assert run_command("evaluate", *look, "--rule=conv-tt-lstm") == 0
+    assert "windows by conv-tt-lstm" in capsys.readouterr().err
+
+
+def test_pictures_and_gradients(kth_run: Path, root: Path, tmp_path: Path) -> None:
+    for command in ("predict", "gradients"):
+        look = [kth_run, "--horizon=4", "--rule=mcnet", "--data-root", root, "-o", tmp_path / f"{command}.png"]
+        assert run_command(command, *look) == 0
+        assert (tmp_path / f"{command}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_compare_at_several_horizons(
+    kth_run: Path, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    look = [kth_run, "--horizon", "3", "7", "--data-root", root, "--curves", tmp_path / "curves.png"]
+    assert run_command("compare", *look, "--layout=kth") == 0
+    out = capsys.readouterr().out
+    assert "Measured 3→3:" in out
+    assert "Measured 3→7:" in out
+    for published in ("MCNet", "25.95", "133.4", "211.8"):
+        assert published in out
+    assert (tmp_path / "curves.png").exists()
+
+
+def test_the_published_size_takes_its_place_in_the_table(root: Path, tmp_path: Path) -> None:
+    prepare_kth(tmp_path, root / "original", progress=False)
+    model = zoo.create_model("conv-lstm", **TINY, sigmoid=True)
+    test = zoo.data.KTH("test", root=tmp_path, length=30)
+    scores = [zoo.evaluate(model, test, 20, metrics=["psnr", "ssim"], count=1)]
+    for layout, first in (("kth", 4), ("kth-predrnn-pp", 2)):
+        table = zoo.evaluation.comparison(scores, layout)
+        assert table.columns[2].header.startswith("10→20\nPSNR")
+        assert len(table.columns) == 2 + first + 2 * (layout == "kth") + 1
+        cells = list(table.columns[2].cells)
+        assert cells[-1] == f"{scores[0].average['psnr']:.2f}"
+        assert "measured in another way" in str(table.caption)
+    alike = [zoo.evaluate(model, test, 20, convention="predrnn-pp", metrics=["psnr"], count=1)]
+    assert "measured in another way" not in str(zoo.evaluation.comparison(alike, "kth-predrnn-pp").caption)
+
+
+BAD = [
+    ("train conv-lstm kht", "did you mean 'kth'"),
+    ("train conv-lstm videos", "did you mean 'videos:DIR'"),
+    ("train conv-lstm videos:", "no data set 'videos:'"),
+    ("train conv-lstm videos:nowhere", "is not a folder; name one with videos"),
+    ("train conv-lstm videos:films --preset paper", "nobody has published a setting for videos:films"),
+    ("train conv-lstm kth --data.name moving-mnist", "data.name = 'moving-mnist' beside the data set 'kth'"),
+    ("train conv-lstm kth", "prepare it with: zoo data kth --size 128"),
+    ("train conv-lstm kth --data.canvas 18", "18 does not divide into patches of 4×4"),
+    ("train conv-lstm kth --data.channels 3", "data.channels = 3, but conv-lstm reads 1"),
+    ("train conv-lstm kth --data.channels 3 --options.channels 3", "the clips of kth are grey"),
+    ("train conv-lstm kth --data.channels 2", "data.channels"),
+    ("train conv-lstm kth --data.canvas 16 --data.validation [17]", "validation = [17]"),
+    (
+        "train conv-lstm kth --data.canvas 16 --data.validation [3]",
+        "no clips of persons 3 (val), only of 1–2, 15, 17, 20",
+    ),
+    ("train conv-lstm kth --data.canvas 16 --data.validation nine", "data.validation"),
+    ("train conv-lstm kth --data.canvas 16 --data.rule mcnets", "data.rule"),
+    ("train conv-lstm kth --data.canvas 16 --data.length 50", "no window of 50 frames"),
+    ("evaluate {run} --digits 3", "--digits is an option of moving-mnist, and the clips are of kth"),
+    ("evaluate {run} --rule mcnets", "rule"),
+    ("evaluate {run} --horizon 90", "no window of 93 frames"),
+    ("evaluate {run} --count 5000", "count = 5000"),
+    ("evaluate conv-lstm:moving-mnist-small --rule mcnet", "--rule is an option of kth"),
+    ("compare {run} --horizon 3 three", "horizon"),
+    ("compare {run} --horizon 3 --layout table-4", "no layout 'table-4'"),
+]
+
+
+@pytest.mark.parametrize(("line", "said"), BAD, ids=[line for line, _ in BAD])
+def test_bad_input_is_one_line_and_status_two(
+    line: str, said: str, kth_run: Path, root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(root)
+    before = set(root.rglob("*"))
+    assert run_command(*line.format(run=kth_run).split(), "--data-root", root) == 2
+    err = capsys.readouterr().err
+    assert err.strip().splitlines()[-1].startswith("zoo: ")
+    assert said in err.strip().splitlines()[-1]
+    assert "Traceback" not in err
+    assert set(root.rglob("*")) == before

@@ -1,0 +1,146 @@
+"""Presets say what is published, and refuse what they do not know; settings go to plain data and back."""
+
+import itertools
+from typing import Any
+
+import pytest
+
+import zoo
+from tests.support import reference as zoo_reference
+from zoo.errors import ZooError
+from zoo.settings import from_plain, to_plain
+from zoo.training.checks import check_frames, check_recipe
+
+
+@pytest.mark.parametrize(("options", "base"), [({}, 1e-4), ({"kernel": 5}, 1e-4), ({"kernel": 3}, 1e-3)])
+def test_paper(options: dict[str, Any], base: float) -> None:
+    recipe = zoo.recipe("conv-tt-lstm-sw", "paper", options=options)
+    assert recipe.options == options  # the model's defaults are the published network
+    assert (recipe.rate.base, recipe.rate.rule, recipe.sampling.rule) == (base, "plateau", "plateau")
+    assert (recipe.sampling.patience, recipe.rate.patience, recipe.rate.factor, recipe.rate.every) == (20, 20, 0.98, 5)
+    training, data = recipe.training, recipe.data
+    assert (training.batch, training.clip, training.l1, training.l2) == (16, 1, 1, 1)
+    assert (data.digits, data.canvas, data.observed, data.length, data.clips, data.endless) == (
+        2,
+        64,
+        10,
+        20,
+        10_000,
+        False,
+    )
+
+
+@pytest.mark.parametrize("model", ["predrnn", "causal-lstm", "causal-lstm-s2t", "predrnn-ghu", "predrnn-pp"])
+def test_predrnn_paper(model: str) -> None:
+    recipe = zoo.recipe(model, "paper")
+    assert recipe.options == {}
+    assert (recipe.sampling.rule, recipe.sampling.start, recipe.sampling.stop) == ("linear", 0, 50_000)
+    assert (recipe.rate.rule, recipe.rate.base) == ("constant", 1e-3)
+    training = recipe.training
+    assert (training.steps, training.batch, training.l1, training.l2, training.clip) == (80_000, 8, 1, 1, 0)
+
+
+@pytest.mark.parametrize("name", zoo_reference.shipped_models())
+def test_small_networks_are_about_as_large(name: str) -> None:
+    model = zoo.create_model(name, **zoo.recipe(name, "small").options)
+    assert 0.8e6 < sum(parameter.numel() for parameter in model.parameters()) < 1.3e6
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("model", ["conv-lstm", "conv-tt-lstm-sw", "conv-tt-lstm-fw"])
+def test_paper_on_kth(model: str, kernel: int) -> None:
+    recipe = zoo.recipe(model, "paper", {"kernel": kernel}, dataset="kth")
+    assert recipe.options == {"kernel": kernel, "sigmoid": True}
+    data, mnist = recipe.data, zoo.recipe(model, "paper", {"kernel": kernel})
+    assert (data.name, data.canvas, data.observed, data.length, data.clips, data.endless, data.rule) == (
+        "kth",
+        128,
+        10,
+        20,
+        10_000,
+        True,
+        "conv-tt-lstm",
+    )
+    assert (recipe.sampling.rule, recipe.sampling.patience, recipe.sampling.rate) == ("plateau", 20, 4e-3)
+    assert (recipe.rate, recipe.training) == (mnist.rate, mnist.training)
+
+
+@pytest.mark.parametrize("model", ["predrnn", "causal-lstm", "predrnn-pp"])
+def test_predrnn_paper_on_kth(model: str) -> None:
+    recipe = zoo.recipe(model, "paper", dataset="kth")
+    assert recipe.options == {"sigmoid": True}
+    assert (recipe.data.name, recipe.data.canvas, recipe.data.rule) == ("kth", 128, "mcnet")
+    mnist = zoo.recipe(model, "paper")
+    assert recipe.training.steps == 200_000
+    assert (recipe.sampling, recipe.rate, recipe.training.batch) == (mnist.sampling, mnist.rate, 8)
+
+
+@pytest.mark.parametrize(("dataset", "steps"), [("moving-mnist", 4000), ("kth", 800), ("videos:films", 4000)])
+def test_small(dataset: str, steps: int) -> None:
+    recipe = zoo.recipe("conv-lstm", "small", dataset=dataset)
+    side = recipe.data.canvas // recipe.options["patch"]
+    assert (recipe.data.name, recipe.data.endless, side) == (dataset, True, 32 if dataset == "kth" else 16)
+    assert recipe.options.get("sigmoid", False) is (dataset != "moving-mnist")
+    assert (recipe.training.steps, recipe.sampling.stop, recipe.training.l1) == (steps, steps // 2, 0)
+    assert recipe.training.validate_every == steps // 8
+    assert zoo.recipe("conv-lstm", "small", {"channels": 3}, dataset).data.channels == 3
+
+
+@pytest.mark.parametrize(
+    ("preset", "dataset"), [*itertools.product(["paper", "small", "demo"], ["moving-mnist", "kth"])]
+)
+@pytest.mark.parametrize("model", zoo_reference.shipped_models())
+def test_every_preset_makes_every_model(model: str, preset: str, dataset: str) -> None:
+    recipe = zoo.recipe(model, preset, dataset=dataset)
+    made = zoo.create_model(model, **recipe.options)
+    assert made.sigmoid is (dataset == "kth")
+    check_frames(check_recipe(recipe), made)
+    assert from_plain(to_plain(recipe), "here") == recipe
+
+
+def test_changes() -> None:
+    recipe = zoo.recipe("conv-lstm", "small", options={"hidden": [8]}, training={"seed": 3}, data={"digits": 3})
+    assert (recipe.options["hidden"], recipe.options["patch"]) == ([8], 4)
+    assert (recipe.training.seed, recipe.data.digits, recipe.training.batch) == (3, 3, 8)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"model": "conv-lst"}, "did you mean 'conv-lstm'"),
+        ({"preset": "papers"}, "did you mean 'paper'"),
+        ({"trainings": {}}, "no part 'trainings'"),
+        ({"training": {"seeds": 1}}, "did you mean 'seed'"),
+        ({"dataset": "kths"}, "did you mean 'kth'"),
+        ({"dataset": "videos:"}, "no data set 'videos:'"),
+        ({"dataset": "videos:films", "preset": "paper"}, "nobody has published a setting for videos:films"),
+        ({"data": {"name": "kths"}}, "did you mean 'kth'"),
+    ],
+)
+def test_unknown(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(ZooError, match=words):
+        zoo.recipe(**{"model": "conv-lstm", **arguments})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"data": 3}, "settings are needed"),
+        ({"data": {"digit": 3}}, "did you mean 'digits'"),
+        ({"data": {"digits": "two"}}, "must be int"),
+        ({"data": {"name": "kths"}}, "did you mean 'kth'"),
+        ({"data": {"channels": 2}}, "must be one of 1, 3"),
+        ({"data": {"validation": 15}}, "must be list"),
+        ({"sampling": {"rule": "cosine"}}, "must be one of"),
+        ({"training": {"batch": True}}, "must be int"),
+        ({"model": None}, "must be str"),
+    ],
+)
+def test_settings_of_the_wrong_kind(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(ZooError, match=words):
+        from_plain({"model": "conv-lstm", **change}, "config.yaml")
+
+
+def test_a_missing_setting() -> None:
+    with pytest.raises(ZooError, match="'model' is missing"):
+        from_plain({}, "config.yaml")

@@ -1,0 +1,97 @@
+"""A run that is killed, stopped or interrupted and goes on ends as if nothing had happened."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.support.runs import RECIPE, exit_code, last, rows, same, start, train_until, with_training
+from zoo.training import fit
+
+KILLS = [
+    ("renaming", 3),
+    ("writing", 1),
+    ("forward", 3),
+    ("row", 2),
+    ("backward", 7),
+    ("validation", 1),
+    ("writing", 4),
+    ("validation", 4),
+    ("row", 3),
+    ("forward", 8),
+]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "uninterrupted"
+    fit(RECIPE, folder, progress=False)
+    return folder
+
+
+def test_the_uninterrupted_run(uninterrupted: Path) -> None:
+    found = rows(uninterrupted)
+    assert [int(row["step"]) for row in found] == [3, 5, 6, 8, 9, 10, 12, 15, 16, 18, 20, 21, 24]
+    assert [int(row["step"]) for row in found if row["validation_loss"]] == [3, 6, 9, 12, 15, 18, 21, 24]
+    assert {path.name for path in (uninterrupted / "checkpoints").iterdir()} == {
+        "best.ckpt", "last.ckpt", "step-8.ckpt", "step-16.ckpt", "step-24.ckpt"
+    }  # fmt: skip
+    assert last(uninterrupted)["step"] == last(uninterrupted)["progress"]["validated"] == 24
+    ratios = {float(row["ratio"]) for row in found}
+    assert min(ratios) == 0 < 1 == max(ratios), "the rules should have something to remember"
+
+
+@pytest.mark.parametrize("save_seconds", [0.0, 1000.0])
+def test_killed_again_and_again(tmp_path: Path, uninterrupted: Path, save_seconds: float) -> None:
+    """SIGKILL in a forward pass, a backward pass, a validation, when a checkpoint is written or renamed, and before a
+    row; saving at every row or only after validations."""
+    folder = tmp_path / "run"
+    for event, count in KILLS:
+        process = start(train_until, RECIPE, folder, signal.SIGKILL, event, count, save_seconds)
+        if exit_code(process) == 0:
+            break
+        assert process.exitcode == -signal.SIGKILL
+    else:
+        fit(RECIPE, folder, progress=False)
+    assert not list(folder.rglob("*.tmp"))
+    assert rows(folder) == rows(uninterrupted)
+    for name in ("last", "best", "step-8", "step-16", "step-24"):
+        assert same(last(folder, name), last(uninterrupted, name)), name
+
+
+@pytest.mark.parametrize(("event", "count"), [("forward", 4), ("validation", 1), ("backward", 8)])
+def test_interrupted(tmp_path: Path, uninterrupted: Path, event: str, count: int) -> None:
+    """Ctrl-C loses no step: the checkpoint is that of the step it fell in."""
+    folder = tmp_path / "run"
+    process = start(train_until, RECIPE, folder, signal.SIGINT, event, count, 1000.0)
+    assert exit_code(process) == 1  # KeyboardInterrupt
+    assert last(folder)["step"] == {"forward": 4, "validation": 3, "backward": 8}[event]
+    fit(RECIPE, folder, progress=False)
+    assert rows(folder) == rows(uninterrupted)
+    assert same(last(folder), last(uninterrupted))
+
+
+def test_terminated(tmp_path: Path) -> None:
+    process = start(train_until, RECIPE, tmp_path / "run", signal.SIGTERM, "forward", 4, 1000.0)
+    assert exit_code(process) == 128 + signal.SIGTERM
+    assert last(tmp_path / "run")["step"] == 4
+
+
+def test_short_sessions(tmp_path: Path, uninterrupted: Path) -> None:
+    """`max_time` ends a session after one step at least, and the last session ends the run."""
+    folder = tmp_path / "run"
+    for session in range(1, 30):
+        run = fit(with_training(max_time=1e-9), folder, progress=False)
+        if last(folder)["step"] == 24:
+            break
+        assert last(folder)["step"] <= session
+    assert run.folder == folder
+    assert rows(folder) == rows(uninterrupted)
+    assert same(last(folder), last(uninterrupted))
+
+
+def test_a_finished_run_is_left_alone(uninterrupted: Path) -> None:
+    before = {path: path.read_bytes() for path in uninterrupted.rglob("*") if path.is_file()}
+    run = fit(RECIPE, uninterrupted, progress=False)
+    assert run.step == 24
+    assert before == {path: path.read_bytes() for path in uninterrupted.rglob("*") if path.is_file()}

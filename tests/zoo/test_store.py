@@ -1,0 +1,309 @@
+"""Decoding and keeping videos, when files are odd, damaged, changed or out of reach."""
+
+import json
+import os
+import shutil
+import threading
+import zipfile
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from tests.support.videos import KTH_LINES, make_kth, truncate, write_video
+from zoo.cli import COMMANDS, parse
+from zoo.data import decode as decoding
+from zoo.data import download_kth, make_dataset, prepare_kth
+from zoo.data import frame_store as storing
+from zoo.data.decode import BadVideo, decode
+from zoo.data.frame_store import MANIFEST, Source, Store, build
+from zoo.data.kth import KTH, check_kth, find_clips, members
+from zoo.data.videos import Videos
+from zoo.errors import ZooError
+from zoo.settings import Data
+
+
+@pytest.fixture
+def original(tmp_path):
+    return make_kth(tmp_path / "original")
+
+
+def frames_of(path, size=None):
+    with path.open("rb") as file:
+        return np.concatenate(list(decode(file, size, grey=True)))
+
+
+def write_images(path, images, codec, form):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.height, stream.width = images[0].shape
+        stream.pix_fmt = form
+        for image in images:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="gray")))
+        container.mux(stream.encode())
+    return path
+
+
+# Decoding
+
+
+def test_frames_are_resized_with_antialiasing_and_rounded(tmp_path):
+    stripes = np.tile(np.repeat(np.uint8([0, 255]), 2), (32, 8))
+    image = np.random.default_rng(0).integers(0, 256, (32, 32), np.uint8)
+    found = frames_of(write_images(tmp_path / "a.avi", [stripes, image], "ffv1", "gray"), (8, 8))
+    assert found.shape == (2, 1, 8, 8)
+    assert abs(found[0, 0, :, 1:-1].astype(float) - 127.5).max() <= 1  # without it, 0 and 255 alone
+    exact = torch.nn.functional.interpolate(
+        torch.from_numpy(image)[None, None].double(), (8, 8), mode="bilinear", antialias=True
+    )
+    assert abs(found[1] - exact[0].numpy()).max() <= 0.5 + 1e-3
+
+
+def test_large_frames_are_resized_a_few_at_a_time(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "a.avi", 10)
+    whole = frames_of(path, (8, 8))
+    monkeypatch.setattr(decoding, "_PIXELS", 2 * 24 * 32)
+    with path.open("rb") as file:
+        parts = list(decode(file, (8, 8), grey=True))
+    assert [len(part) for part in parts] == [2] * 5
+    assert np.array_equal(np.concatenate(parts), whole)
+
+
+def test_frames_of_several_sizes(tmp_path):
+    paths = [write_video(tmp_path / f"{i}.mjpeg", 3, size) for i, size in enumerate([(24, 32), (32, 16)])]
+    (tmp_path / "both.mjpeg").write_bytes(b"".join(path.read_bytes() for path in paths))
+    assert frames_of(tmp_path / "both.mjpeg", (8, 8)).shape == (6, 1, 8, 8)
+
+
+def test_an_avi_cut_between_frames(tmp_path):
+    path = write_video(tmp_path / "a.avi", 40)
+    data = path.read_bytes()
+    path.write_bytes(data[: data.index(b"00dc", len(data) // 2)])
+    with pytest.raises(BadVideo, match=r"cut short: \d+ of 40 frames"):
+        frames_of(path)
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "webm"])
+def test_a_video_without_a_count_cut_short(tmp_path, suffix):
+    path = write_video(tmp_path / f"a.{suffix}", 60, codec="mpeg4" if suffix == "mkv" else "libvpx")
+    assert len(frames_of(path)) == 60
+    truncate(path, 0.6)
+    with pytest.raises(BadVideo, match=r"cut short: it ends at \d\.\d of 2\.4 seconds"):
+        frames_of(path)
+
+
+# The store
+
+
+def test_a_video_out_of_reach_is_tried_again(tmp_path, monkeypatch):
+    films = tmp_path / "films"
+    for i in range(4):
+        write_video(films / f"{i}.avi", 8 + i)
+    opened = Source.open
+
+    def forbidden(self):
+        if self.name == "2.avi":
+            raise PermissionError(13, "Permission denied")
+        return opened(self)
+
+    monkeypatch.setattr(Source, "open", forbidden)
+    assert Videos(films, root=tmp_path, size=8, length=4).store.skipped == {
+        "2.avi": "cannot be read (Permission denied)"
+    }
+    monkeypatch.undo()
+    (films / "2.avi").chmod(0o640)  # its content is as old as before
+    assert not Videos(films, root=tmp_path, size=8, length=4).store.skipped
+
+
+def test_a_store_made_in_another_way_is_made_again(tmp_path, original, monkeypatch):
+    store = prepare_kth(tmp_path, original, size=8, progress=False)
+    before = store.digest()
+    monkeypatch.setattr(storing, "METHOD", "another")
+    with pytest.raises(ZooError, match="no finished store"):
+        Store(store.folder)
+    decoded = []
+    monkeypatch.setattr(storing, "decode", lambda *given, **more: decoded.append(1) or decode(*given, **more))
+    assert prepare_kth(tmp_path, original, size=8, progress=False).digest() != before
+    assert len(decoded) == len(KTH_LINES)
+
+
+def test_nothing_opens_while_a_store_is_made_again(tmp_path, original, monkeypatch):
+    store = prepare_kth(tmp_path, original, size=8, progress=False)
+    write_video(original / "person01_boxing_d1_uncomp.avi", 44)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(storing, "_write_header", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        prepare_kth(tmp_path, original, size=8, progress=False)
+    with pytest.raises(ZooError, match="no finished store"):
+        Store(store.folder)
+
+
+def test_what_a_kill_left_is_removed(tmp_path, original):
+    store = prepare_kth(tmp_path, original, size=8, progress=False)
+    left = store.folder / ".person01_boxing_d1.npy.123.tmp"
+    left.touch()
+    write_video(original / "person01_boxing_d1_uncomp.avi", 44)
+    prepare_kth(tmp_path, original, size=8, progress=False)
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("key", ["shape", "skipped", "bytes"])
+def test_a_damaged_manifest(tmp_path, original, key):
+    path = prepare_kth(tmp_path, original, size=8, progress=False).folder / MANIFEST
+    manifest = json.loads(path.read_text())
+    for part in (manifest, *manifest["clips"].values()):
+        part.pop(key, None)
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(ZooError, match="is damaged; remove it"):
+        Store(path.parent)
+
+
+def test_files_that_change_under_an_open_store(tmp_path, original):
+    store = prepare_kth(tmp_path, original, size=8, progress=False)
+    path = store.folder / "person01_boxing_d1.npy"
+    assert store.read("person01_boxing_d1", 3, 2).shape == (2, 1, 8, 8)
+    np.save(path, np.zeros((3, 1, 8, 8), np.uint8))
+    with pytest.raises(ZooError, match="has changed since the store was opened"):
+        store.read("person01_boxing_d1", 0, 2)
+    path.write_bytes(b"no array")
+    with pytest.raises(ZooError, match="cannot be read"):
+        store.read("person01_boxing_d1", 0, 2)
+    path.unlink()
+    with pytest.raises(ZooError, match="cannot be read"):
+        store.read("person01_boxing_d1", 0, 2)
+
+
+def test_names_that_are_not_unicode(tmp_path):
+    films = tmp_path / os.fsdecode(b"films\xff")
+    for i in range(3):
+        write_video(tmp_path / f"{i}.avi", 8 + i)
+        films.mkdir(exist_ok=True)
+        shutil.move(tmp_path / f"{i}.avi", films / os.fsdecode(b"%d\xe9.avi" % i))
+    assert Videos(films, root=tmp_path, size=8, length=4)[0].shape == (4, 1, 8, 8)
+
+
+def test_several_videos_are_decoded_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    both = threading.Barrier(2, timeout=30)
+    sources = [Source(str(i), tmp_path / str(i)) for i in range(2)]
+    assert len(list(storing.in_parallel(sources, lambda _: both.wait(), "waiting", False))) == 2
+
+
+def test_progress_is_shown(tmp_path, original, capfd):
+    prepare_kth(tmp_path, original, size=8)
+    said = capfd.readouterr().err
+    assert "decoding" in said
+    assert "5/5" in said
+
+
+# What there is of KTH
+
+
+def test_the_check_lists_whatever_is_wrong(tmp_path, original):
+    (original / "person02_running_d1_uncomp.avi").unlink()
+    (original / "person02_running_d1_uncomp.avi").symlink_to(tmp_path / "nowhere")
+    (original / "person15_walking_d2_uncomp.avi").unlink()
+    (original / "person15_walking_d2_uncomp.avi").mkdir()
+    (original / "boxing.zip").write_text("no archive")
+    found = check_kth(source=original, root=tmp_path, progress=False)
+    assert any("boxing.zip cannot be read as a zip archive" in line for line in found)
+    assert "person02_running_d1: cannot be read (No such file or directory)" in found
+    assert "person15_walking_d2: cannot be read (Is a directory)" in found
+    (original / "boxing.zip").unlink()
+    store = prepare_kth(tmp_path, original, size=8, progress=False)
+    assert sorted(store.skipped) == ["person02_running_d1", "person15_walking_d2"]
+    data = bytearray((store.folder / "person17_boxing_d3.npy").read_bytes())
+    data[-1] ^= 1
+    (store.folder / "person17_boxing_d3.npy").write_bytes(data)
+    found = check_kth(source=original, root=tmp_path, progress=False)
+    assert f"{store.folder}: person17_boxing_d3 is not what was written; remove its files" in found
+
+
+def test_published_overlaps_are_told(tmp_path):
+    folder = make_kth(tmp_path / "kth", {"person17_boxing_d1": (192, "1-110, 110-192")})
+    assert check_kth(source=folder, root=tmp_path, progress=False) == [
+        "person17_boxing_d1: ranges 1-110 and 110-192 overlap, as published"
+    ]
+
+
+def test_clips_that_cannot_be_told_apart_or_trusted(tmp_path, original):
+    (original / "more").mkdir()
+    shutil.copy(original / "person01_boxing_d1_uncomp.avi", original / "more")
+    with pytest.raises(ZooError, match="person01_boxing_d1 stands both in"):
+        find_clips(original)
+    shutil.rmtree(original / "more")
+    write_video(original / "person03_boxing_d1_uncomp.avi", 3)
+    with pytest.raises(ZooError, match="knows no ranges"):
+        find_clips(original)
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("person01_boxing_d1_uncomp.avi", bytes((1 << 28) + 1))
+    with pytest.raises(ZooError, match="would have 268,435,457 bytes"):
+        members(tmp_path / "bomb.zip")
+
+
+def test_a_damaged_archive_is_fetched_again(tmp_path, original, monkeypatch):
+    folder = tmp_path / "kth"
+    folder.mkdir()
+    shutil.copy(original / "00sequences.txt", folder)
+    (folder / "boxing.zip").write_text("no archive")
+    with pytest.raises(ZooError, match=r"/boxing.zip cannot be fetched"):
+        download_kth(tmp_path, mirror="http://127.0.0.1:9", progress=False)
+
+
+def test_the_command_downloads_from_its_mirror(tmp_path):
+    words = ["data", "kth", "--root", str(tmp_path), "--download", "--mirror", "http://127.0.0.1:9/there"]
+    with pytest.raises(ZooError, match=r"http://127.0.0.1:9/there/00sequences.txt cannot be fetched"):
+        COMMANDS["data"].run(parse(words).data)
+
+
+@pytest.mark.parametrize("words", ["kth --mirror http://127.0.0.1:9", "mnist --check", "mnist --source there"])
+def test_options_that_would_mean_nothing(tmp_path, words):
+    with pytest.raises(ZooError, match=r"leave (it|them) out"):
+        COMMANDS["data"].run(parse(["data", *words.split(), "--root", str(tmp_path)]).data)
+
+
+# Settings that reach the data
+
+
+def test_settings_of_kth(tmp_path, original):
+    prepare_kth(tmp_path, original, size=16, progress=False)
+    data = Data(name="kth", canvas=16, observed=3, length=8, rule="mcnet", seed=4)
+    test = make_dataset(data, "test", tmp_path, 8)
+    expected = KTH("test", root=tmp_path, size=16, length=8, rule="mcnet", observed=3)
+    assert test.places(range(len(test))) == expected.places(range(len(expected)))
+    assert len(test) != len(KTH("test", root=tmp_path, size=16, length=8, rule="mcnet", observed=4))
+    train = make_dataset(data, "train", tmp_path)
+    assert train.places(range(9)) == KTH("train", root=tmp_path, size=16, length=8, seed=4).places(range(9))
+    assert train.places(range(9)) != KTH("train", root=tmp_path, size=16, length=8).places(range(9))
+    with pytest.raises(ZooError, match="0 is no distance"):
+        make_dataset(data, "test", tmp_path, 3)
+
+
+def test_settings_of_videos_and_digits(tmp_path):
+    for i in range(3):
+        write_video(tmp_path / "films" / f"{i}.avi", 16 + i)
+    data = Data(name=f"videos:{tmp_path}/films", canvas=16, length=5, observed=2)
+    for split in ("val", "test"):
+        made = make_dataset(data, split, tmp_path)
+        assert made.clips([0]).shape == (1, 5, 1, 16, 16)
+        assert sorted(start for _, start in made.places(range(len(made)))) == [0, 5, 10]
+    digits = Data(source="embedded", seed=1)
+    one, other = (make_dataset(each, "train", tmp_path) for each in (digits, Data(source="embedded")))
+    assert not torch.equal(one.clips([0]), other.clips([0]))
+    one, other = (make_dataset(each, "test", tmp_path) for each in (digits, Data(source="embedded")))
+    assert torch.equal(one.clips([0]), other.clips([0]))
+
+
+def test_memory_that_runs_out_is_no_fault_of_the_video(tmp_path, original, monkeypatch):
+    def exhausted(*_, **__):
+        raise RuntimeError("not enough memory")
+
+    monkeypatch.setattr(storing, "decode", exhausted)
+    with pytest.raises(RuntimeError, match="not enough memory"):
+        build(tmp_path / "store", find_clips(original), size=(8, 8), progress=False)
+    monkeypatch.undo()
+    assert not build(tmp_path / "store", find_clips(original), size=(8, 8), progress=False).skipped

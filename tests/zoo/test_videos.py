@@ -1,0 +1,90 @@
+"""A folder of videos as a data set."""
+
+import hashlib
+import shutil
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.videos import number, write_video
+from zoo.data.videos import Videos, split_files
+from zoo.errors import ZooError
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("films")
+    for i, (size, rate) in enumerate([((24, 32), 25), ((40, 20), 10), ((16, 16), 50), ((24, 24), 25)]):
+        write_video(folder / f"part{i % 2}" / f"{i}.avi", 24 + i, size, rate=rate)
+    write_video(folder / "short.avi", 3)
+    (folder / "notes.mp4").write_text("not a video")
+    (folder / "nothing.mp4").touch()
+    (folder / "readme.txt").write_text("no video either")
+    return folder
+
+
+@pytest.mark.parametrize(("grey", "channels"), [(True, 1), (False, 3)])
+def test_clips_of_any_size(folder, tmp_path, grey, channels):
+    sets = {s: Videos(folder, s, root=tmp_path, size=(12, 10), grey=grey, length=8) for s in ("train", "val", "test")}
+    names = [name for data in sets.values() for name in data.names]
+    assert sorted(names) == ["part0/0.avi", "part0/2.avi", "part1/1.avi", "part1/3.avi", "short.avi"]
+    assert sorted(sets["train"].store.skipped) == ["notes.mp4", "nothing.mp4"]
+    train = sets["train"]
+    clip = train[5]
+    assert clip.shape == (8, channels, 12, 10)
+    _, start = train.places([5])[0]
+    assert [number(frame) for frame in clip.numpy()] == [t % 24 for t in range(start, start + 8)]
+    assert "(2 left out)" in train.describe()
+    short = [data for data in sets.values() if data.short]
+    assert [data.short for data in short] == [["short.avi"]]
+    assert "1 shorter than a clip" in short[0].describe()
+
+
+def test_changed_videos_are_decoded_again(folder, tmp_path):
+    films = tmp_path / "films"
+    for i in range(3):
+        write_video(films / f"{i}.avi", 20 + i)
+    first = Videos(films, "train", root=tmp_path, size=8, length=4)
+    write_video(films / "0.avi", 30)
+    second = Videos(films, "train", root=tmp_path, size=8, length=4)
+    assert first.store.clips["0.avi"]["frames"] == 20
+    assert second.store.clips["0.avi"]["frames"] == 30
+    assert first.store.clips["1.avi"] == second.store.clips["1.avi"]
+
+
+def digests(count, first=0):
+    return {f"{i}.mp4": hashlib.sha256(f"{i}".encode()).hexdigest() for i in range(first, first + count)}
+
+
+def test_files_keep_apart():
+    files = digests(100)
+    splits = split_files(files)
+    assert sorted(name for split in splits.values() for name in split) == sorted(files)
+    assert all(5 <= len(splits[split]) <= 15 for split in ("val", "test"))
+    more = split_files({**digests(50, first=100), **files})
+    assert all(set(found) <= set(more[split]) for split, found in splits.items())
+
+
+@given(st.sets(st.integers(0, 2**256 - 1), min_size=3, max_size=12))
+def test_no_split_is_empty_and_copies_keep_together(contents):
+    files = {f"{i}.mp4": f"{content:064x}" for i, content in enumerate(sorted(contents))}
+    splits = split_files({**files, **{f"copy of {name}": digest for name, digest in files.items()}})
+    assert all(splits.values())
+    for found in splits.values():
+        assert {name for name in found if name in files} == {name[8:] for name in found if name not in files}
+
+
+def test_bad_folders(tmp_path):
+    with pytest.raises(ZooError, match="not a folder"):
+        Videos(tmp_path / "none", root=tmp_path)
+    with pytest.raises(ZooError, match="no videos"):
+        Videos(tmp_path, root=tmp_path)
+    (tmp_path / "a.avi").write_text("x")
+    with pytest.raises(ZooError, match="no video can be used"):
+        Videos(tmp_path, root=tmp_path / "root")
+    write_video(tmp_path / "b.avi", 5)
+    for copy in "cde":
+        shutil.copy(tmp_path / "b.avi", tmp_path / f"{copy}.avi")
+    with pytest.raises(ZooError, match="1 usable videos, without copies, are too few"):
+        Videos(tmp_path, root=tmp_path / "root")

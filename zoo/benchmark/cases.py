@@ -1,0 +1,111 @@
+"""Case after case: every model, preset and job."""
+
+import contextlib
+import gc
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from tensortrain.profiling.clock import Clock
+from zoo.benchmark.loading import Loading, find_datasets, measure_loading
+from zoo.benchmark.measurement import Case, Row, measure, unmeasured
+from zoo.benchmark.variants import Variant
+from zoo.errors import ZooError, nearest
+from zoo.settings import Recipe
+
+
+def contest(
+    recipes: Sequence[tuple[str, Recipe]],
+    jobs: Sequence[str],
+    variants: Sequence[Variant],
+    *,
+    device: torch.device,
+    rounds: int,
+    clock: Clock,
+    ratio: float = 0.0,
+    root: str | Path | None = None,
+    say: Callable[[str], None] = print,
+) -> Iterator[tuple[list[Row], list[Loading]]]:
+    """Measure; what came out of each case, and after a training case how its data keep up.
+
+    Args:
+        recipes: by name of the preset, from `benchmark_recipe`.
+        jobs: "training", "inference".
+        variants: from `find_variants`; those that are for other devices or jobs are left out.
+        device: where to run.
+        rounds: how often each variant is timed.
+        clock: to time by.
+        ratio: share of the frames beyond the observed ones that training reads true.
+        root: data root.
+        say: told which variants and data are left out.
+    """
+    here = [variant for variant in variants if device.type in variant.devices]
+    if absent := [variant.name for variant in variants if variant not in here]:
+        say(f"left out, not for a {device.type} device: {', '.join(absent)}")
+    said: set[str] = set()
+    for preset, recipe in recipes:
+        datasets, missing = find_datasets(recipe.data, root)
+        for line in missing:
+            if line not in said:
+                say(line)
+        said |= set(missing)
+        for job in jobs:
+            case = Case(recipe, preset, job, ratio, datasets["moving-mnist"], device)
+            entered = [variant for variant in here if job in variant.jobs]
+            try:
+                rows = measure(case, entered, rounds, clock)
+            except ZooError:
+                raise
+            except Exception as error:  # such as one that needs more memory than there is: the other cases go on
+                rows = unmeasured(case, entered, error)
+            gc.collect()
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
+            steps = [row.seconds for row in rows if row.seconds and job == "training"]
+            loadings = []
+            for name, clips in datasets.items() if steps else ():
+                seconds = measure_loading(clips, recipe.training.batch, device, rounds, clock)
+                loadings.append(Loading.beside(case, name, clips, seconds, min(steps)))
+            yield rows, loadings
+
+
+def find_device(name: str | None) -> torch.device:
+    """The device to measure; by default a GPU if there is one.
+
+    Raises:
+        ZooError: no such device, or none here.
+    """
+    kinds = ("cpu", "cuda")
+    if name is None:
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name not in kinds:
+        raise ZooError(f"no device {name!r}; {nearest(name, kinds)}")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ZooError("--device = 'cuda', but torch sees no GPU here; leave it out to measure the CPU")
+    return torch.device(name)
+
+
+@contextlib.contextmanager
+def using_threads(count: int | None) -> Iterator[int]:
+    """That many threads of the CPU for torch, until the end of the block; None leaves them as they are."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield count or before
+    finally:
+        torch.set_num_threads(before)
+
+
+def describe_machine(device: torch.device, threads: int, clock: Clock) -> dict[str, str]:
+    """What the numbers depend on beside the program."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    return {"device": name, "threads": str(threads), "torch": torch.__version__, "clock": clock.name}
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
+    return platform.processor() or platform.machine()

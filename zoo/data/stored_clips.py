@@ -1,0 +1,126 @@
+"""Clips cut from a store of decoded videos."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from zoo.counter_rng import uniforms
+from zoo.data.clips import ClipDataset, check_indices
+from zoo.data.frame_store import Store
+from zoo.errors import ZooError
+
+
+class Window(NamedTuple):
+    """Clips that may begin at any of `starts` consecutive frames of a video, `start` the first, counted from 0."""
+
+    name: str
+    start: int
+    starts: int = 1
+
+
+class StoredFrames(NamedTuple):
+    """Frames `(B, T, C, H, W)`, uint8."""
+
+    frames: Tensor
+
+
+class StoredClips(ClipDataset, Dataset[Tensor]):
+    """Clips of `length` frames: either every window once, or `count` drawn evenly from all positions.
+
+    A drawn clip is a pure function of (seed, index). Windows come in a mixed order that depends on each of them alone,
+    so that the first so many are a fair sample.
+
+    Args:
+        store: the decoded videos.
+        windows: where clips may begin.
+        length: T.
+        kind: see `ClipDataset`.
+        title: what `describe` begins with.
+        count: drawn clips in an epoch; None for every window once.
+        endless: accept every index below 2⁶³, so that each epoch draws others.
+        seed: of the draws, 0 ≤ seed < 2⁶⁴.
+        stream: tells the draws of data sets apart.
+
+    Raises:
+        ZooError: an argument outside its range, or no window.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        windows: Sequence[Window],
+        *,
+        length: int,
+        kind: str,
+        title: str,
+        count: int | None = None,
+        endless: bool = False,
+        seed: int = 0,
+        stream: int = 0,
+    ) -> None:
+        if count is not None and (not isinstance(count, int) or count < 1):
+            raise ZooError(f"count = {count!r} must be a whole number, at least 1")
+        if not isinstance(seed, int) or not 0 <= seed < 2**64:
+            raise ZooError(f"seed = {seed!r} must be a whole number, at least 0 and below 2^64")
+        if not windows:
+            raise ZooError(f"{title}: no window of {length} frames; take shorter clips, or prepare more videos")
+        self.store, self.length, self.kind, self.endless, self.seed = store, length, kind, endless, seed
+        self.windows, self.drawn = sorted(windows, key=_mixed), count is not None
+        self.count = len(windows) if count is None else count
+        self._title, self._stream = title, stream
+        self._ends = np.cumsum([window.starts for window in self.windows])
+
+    def __len__(self) -> int:
+        return self.count
+
+    def places(self, indices: Sequence[int]) -> list[tuple[str, int]]:
+        """The video and first frame, counted from 0, of each clip.
+
+        Raises:
+            ZooError: an index outside the data set.
+        """
+        chosen = check_indices(indices, 2**63 if self.endless else self.count)
+        if not self.drawn:
+            return [(self.windows[i].name, self.windows[i].start) for i in chosen]
+        positions = (uniforms(self.seed, self._stream, chosen, 1)[:, 0] * self._ends[-1]).astype(np.int64)
+        return [self._place(int(position)) for position in positions]
+
+    def _place(self, position: int) -> tuple[str, int]:
+        which = int(np.searchsorted(self._ends, position, side="right"))
+        window = self.windows[which]
+        return window.name, window.start + position - int(self._ends[which] - window.starts)
+
+    def fetch(self, indices: Sequence[int]) -> StoredFrames:
+        """Read the clips.
+
+        Raises:
+            ZooError: an index outside the data set.
+        """
+        clips: list[NDArray[np.uint8]] = [self.store.read(*place, self.length) for place in self.places(indices)]
+        stacked = np.stack(clips) if clips else np.empty((0, self.length, *self.store.shape), np.uint8)
+        return StoredFrames(torch.from_numpy(stacked))
+
+    def render(self, batch: StoredFrames) -> Tensor:
+        """The frames `(B, T, C, H, W)`, float32 in [0, 1]."""
+        return batch.frames.to(torch.float32) / 255
+
+    def describe(self) -> str:
+        """One line: split, counts, sizes, and where the frames lie."""
+        videos = len({window.name for window in self.windows})
+        channels, height, width = self.store.shape
+        clips = "endless" if self.endless else f"{self.count:,}"
+        return (
+            f"{self._title}: {clips} {'random ' * self.drawn}clips of {self.length} frames {height}×{width} "
+            f"{'grey' if channels == 1 else 'RGB'} from {videos} video{'s' * (videos != 1)} in {self.store.folder}"
+            + (f" ({len(self.store.skipped)} left out)" if self.store.skipped else "")
+        )
+
+
+def _mixed(window: Window) -> bytes:
+    return hashlib.sha256(f"{window.name} {window.start}".encode(errors="surrogateescape")).digest()

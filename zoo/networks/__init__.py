@@ -1,0 +1,1 @@
+"""Networks of recurrent cells that several models share."""

@@ -1,0 +1,79 @@
+"""The network of the Conv-TT-LSTM paper: blocks of recurrent layers with two skip connections."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from zoo.cells import Cell
+from zoo.cells.cell import same_conv, xavier_
+from zoo.errors import ZooError
+from zoo.video_model import VideoModel
+
+
+class RecurrentStack(VideoModel):
+    """Blocks of layers; from the third on, a block's output joins that of the block two before it (U-shaped skips).
+
+    With four blocks of three layers, `cat(layer 9, layer 3)` feeds layer 10 and `cat(layer 12, layer 6)` the 1×1
+    output convolution. Layers run one after the other over all frames at hand.
+
+    Args:
+        cell: makes a layer from its input and hidden channels.
+        hidden: channels of each block.
+        layers: layers of each block.
+        channels: C of the frames.
+        patch: side of the pixel blocks folded into channels.
+        sigmoid: squash the predictions into (0, 1).
+    """
+
+    def __init__(
+        self,
+        cell: Callable[[int, int], Cell],
+        hidden: Sequence[int],
+        layers: Sequence[int],
+        channels: int,
+        patch: int,
+        sigmoid: bool,
+    ) -> None:
+        super().__init__(channels, patch, sigmoid)
+        if not hidden or len(hidden) != len(layers) or min(layers) < 1:
+            raise ZooError(
+                f"hidden = {list(hidden)}, layers = {list(layers)}: each block needs channels and at least one layer"
+            )
+        pixels = channels * patch**2
+        self.blocks = nn.ModuleList()
+        width = pixels
+        for b, (count, depth) in enumerate(zip(hidden, layers, strict=True)):
+            block = nn.ModuleList(cell(width if at == 0 else count, count) for at in range(depth))
+            self.blocks.append(block)
+            width = count + (hidden[b - 2] if b >= 2 else 0)
+        self.output_weight = nn.Parameter(torch.empty(pixels, width, 1, 1))
+        self.output_bias = nn.Parameter(torch.zeros(pixels))
+        xavier_(self.output_weight)
+
+    def initial_state(self, batch: int, size: tuple[int, int], device: torch.device, dtype: torch.dtype) -> Any:
+        """Every layer's."""
+        return tuple(tuple(cell.initial_state(batch, size, device, dtype) for cell in block) for block in self.cells)
+
+    @property
+    def cells(self) -> list[list[Cell]]:
+        """The layers of each block."""
+        return [list(cast("list[Cell]", block)) for block in self.blocks]
+
+    def read(self, frames: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Layer by layer over all frames `(T, B, c, h, w)`."""
+        outputs: list[Tensor] = []
+        after = []
+        xs = frames
+        for b, (block, before) in enumerate(zip(self.cells, state, strict=True)):
+            ends = []
+            for cell, s in zip(block, before, strict=True):
+                xs, s = cell.run(xs, s)
+                ends.append(s)
+            after.append(tuple(ends))
+            outputs.append(xs)
+            if b >= 2:
+                xs = torch.cat([xs, outputs[b - 2]], 2)
+        made = same_conv(xs.flatten(0, 1), self.output_weight, self.output_bias)
+        return made.unflatten(0, frames.shape[:2]), tuple(after)

@@ -1,0 +1,80 @@
+"""Which clips a step trains on."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Sampler
+
+from zoo.counter_rng import permutation
+from zoo.errors import ZooError
+
+_STREAM = 0x5A4D0002
+
+
+class StepSampler(Sampler[list[int]]):
+    """Batches of steps `start` … `steps` - 1, each a pure function of (seed, step): it can begin anywhere.
+
+    Every epoch visits its clips in an order of its own; a batch may take the end of one epoch and the beginning of
+    the next. Each rank takes its share of the global batch.
+
+    Args:
+        seed: of the run.
+        clips: training clips in an epoch.
+        batch: clips in a step over all ranks.
+        steps: where to end.
+        endless: fresh indices for ever, in order, instead of the same clips in every epoch.
+        start: first step.
+        rank: of this process.
+        ranks: processes.
+
+    Raises:
+        ZooError: `batch` is not a positive multiple of `ranks`.
+
+    >>> list(StepSampler(0, clips=100, batch=2, steps=3, endless=True, start=1))
+    [[2, 3], [4, 5]]
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        clips: int,
+        batch: int,
+        steps: int,
+        *,
+        endless: bool = False,
+        start: int = 0,
+        rank: int = 0,
+        ranks: int = 1,
+    ) -> None:
+        self.samples = share(batch, rank, ranks)
+        self._seed, self._clips, self._batch, self._endless = seed, clips, batch, endless
+        self._start, self._steps = start, steps
+        self._order: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
+
+    def __len__(self) -> int:
+        return max(0, self._steps - self._start)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in range(self._start, self._steps):
+            yield [self._clip(step * self._batch + sample) for sample in self.samples]
+
+    def _clip(self, visit: int) -> int:
+        if self._endless:
+            return visit
+        epoch, place = divmod(visit, self._clips)
+        if self._order[0] != epoch:
+            self._order = epoch, permutation(self._seed, _STREAM, epoch, self._clips)
+        return int(self._order[1][place])
+
+
+def share(batch: int, rank: int, ranks: int) -> range:
+    """The places in the global batch that a rank takes.
+
+    Raises:
+        ZooError: `batch` is not a positive multiple of `ranks`.
+    """
+    if batch < 1 or batch % ranks:
+        raise ZooError(f"batch = {batch} does not divide among {ranks} processes; take a multiple of {ranks}")
+    each = batch // ranks
+    return range(rank * each, (rank + 1) * each)
