@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
-from zoo.commands import benchmark, looking, making
+from zoo.commands import benchmark, looking, making, train
 from zoo.errors import ZooError
 
 
@@ -24,7 +24,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "models": Command(making.models, making.models_arguments),
     "data": Command(making.data, making.data_arguments),
-    "train": Command(making.train, making.train_arguments),
+    "train": Command(train.run, train.add_arguments),
     "evaluate": Command(looking.evaluate, looking.evaluate_arguments),
     "compare": Command(looking.compare, looking.compare_arguments),
     "predict": Command(looking.predict, looking.predict_arguments),

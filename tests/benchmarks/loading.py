@@ -71,7 +71,7 @@ def measure(dataset: str, root: Path, rounds: int) -> float:
     loading: list[float] = []
     steps: list[float] = []
     trial = make_trial(recipe, "training", clips, torch.device("cpu"), ratio=1.0)
-    batches = numbers(recipe.training.batch)
+    batches = numbers(recipe.training.batch_size)
     for switch in VARIANTS["bf16"].changes if recipe.training.precision == "bf16-mixed" else ():
         switch(trial)
     for warm in range(rounds + 1):

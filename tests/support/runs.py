@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from zoo.cli import main
 from zoo.errors import ZooError
 from zoo.registry import register
-from zoo.settings import Data, Rate, Recipe, Sampling, Training
+from zoo.settings import ConstantRate, LinearSampling, MovingMNISTData, PlateauRate, PlateauSampling, Recipe, Training
 from zoo.training.checkpoint import load_checkpoint
 from zoo.training.metrics_log import read_metrics
 from zoo.video_model import VideoModel
@@ -57,11 +57,18 @@ class Cliff(Tiny):
 
 RECIPE = Recipe(
     "test-tiny",
-    data=Data(canvas=28, observed=2, length=5, clips=10, source="embedded"),
-    sampling=Sampling("plateau", patience=0, rate=0.2),
-    rate=Rate("plateau", 0.3, patience=0, factor=0.5, every=1),
+    data=MovingMNISTData(size=28, observed=2, length=5, clips_per_epoch=10, source="embedded"),
+    sampling=PlateauSampling(patience=0, decay=0.2),
+    learning_rate=PlateauRate(base=0.3, patience=0, factor=0.5, every=1),
     training=Training(
-        steps=24, batch=4, seed=3, finite_every=5, validate_every=3, validation_clips=7, save_every=8, accelerator="cpu"
+        steps=24,
+        batch_size=4,
+        seed=3,
+        log_every=5,
+        validate_every=3,
+        validation_clips=7,
+        save_every=8,
+        accelerator="cpu",
     ),
 )
 
@@ -81,11 +88,11 @@ def run_command(*arguments: str | Path) -> int:
 
 
 CLIFF = replace(
-    with_training(finite_every=4, validate_every=100),
+    with_training(log_every=4, validate_every=100),
     model="test-cliff",
     options={"gain": 0.45},
-    rate=Rate("constant", 0.1),
-    sampling=Sampling("linear"),
+    learning_rate=ConstantRate(base=0.1),
+    sampling=LinearSampling(),
 )
 
 

@@ -21,7 +21,7 @@ TINY: dict[str, Any] = {"hidden": [2, 2], "layers": [1, 1], "kernel": 3, "patch"
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> MovingMNIST:
     root = tmp_path_factory.mktemp("empty")
-    return MovingMNIST("test", source="embedded", canvas=32, length=6, root=root)
+    return MovingMNIST("test", source="embedded", size=32, length=6, root=root)
 
 
 def test_gradients_of_frames_and_of_states(clips: MovingMNIST) -> None:
@@ -133,7 +133,7 @@ def test_entanglement_counts_shared_bright_pixels(clips: MovingMNIST) -> None:
 
 
 def test_one_digit_is_never_entangled(tmp_path: Path) -> None:
-    alone = MovingMNIST("test", source="embedded", digits=1, canvas=32, length=3, root=tmp_path)
+    alone = MovingMNIST("test", source="embedded", digits=1, size=32, length=3, root=tmp_path)
     assert entanglement(alone, count=10).values["entangled digits"]["frequency"].tolist() == [0, 0, 0]
 
 

@@ -11,12 +11,12 @@ import yaml
 
 import zoo
 from tests.support.runs import run_command
-from zoo.commands.making import minutes
+from zoo.commands.train import minutes
 from zoo.errors import ZooError
 
 TINY = ["--options.hidden=[2]", "--options.layers=[1]", "--options.kernel=3", "--options.patch=4"]
-QUICK = ["--data.digits=1", "--data.canvas=32", "--data.length=6", "--data.observed=3", "--training.steps=2"]
-QUICK += ["--training.batch=2", "--training.validate_every=2", "--training.validation_clips=2"]
+QUICK = ["--data.digits=1", "--data.size=32", "--data.length=6", "--data.observed=3", "--training.steps=2"]
+QUICK += ["--training.batch_size=2", "--training.validate_every=2", "--training.validation_clips=2"]
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +40,15 @@ def test_train_writes_a_run(trained: Path, capsys: pytest.CaptureFixture[str]) -
 
 def test_settings_come_from_a_file_and_words_go_before_it(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("training:\n  steps: 1\n  seed: 5\ndata:\n  digits: 3\n")
-    words = ["--config", tmp_path / "mine.yaml", "--training.seed=6", "--data.canvas=32", *TINY]
-    quick = ["--training.batch=1", "--training.validation_clips=1", "--data-root", tmp_path, "-o", tmp_path / "run"]
+    words = ["--config", tmp_path / "mine.yaml", "--training.seed=6", "--data.size=32", *TINY]
+    quick = [
+        "--training.batch_size=1",
+        "--training.validation_clips=1",
+        "--data-root",
+        tmp_path,
+        "-o",
+        tmp_path / "run",
+    ]
     assert run_command("train", "conv-lstm", "moving-mnist", *words, *quick) == 0
     recipe = zoo.open_run(tmp_path / "run").recipe
     assert (recipe.training.steps, recipe.training.seed, recipe.data.digits) == (1, 6, 3)
@@ -146,7 +153,7 @@ def test_data_says_which_digits(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 def test_as_a_program() -> None:
     found = subprocess.run([sys.executable, "-m", "zoo", "train", "--help"], capture_output=True, text=True, check=True)
-    assert "--training.batch" in found.stdout
+    assert "--training.batch_size" in found.stdout
     assert found.stderr == ""
 
 
@@ -178,11 +185,11 @@ BAD = [
     ("train conv-lstm moving-mnis", "did you mean 'moving-mnist'"),
     ("train conv-lstm moving-mnist --preset smal", "did you mean 'small'"),
     ("train conv-lstm moving-mnist --training.batchs 3", "--training.batchs"),
-    ("train conv-lstm moving-mnist --training.batch many", "training.batch"),
-    ("train conv-lstm moving-mnist --training.batch 0", "training.batch = 0"),
+    ("train conv-lstm moving-mnist --training.batch_size many", "training.batch_size"),
+    ("train conv-lstm moving-mnist --training.batch_size 0", "training.batch_size = 0"),
     ("train conv-lstm moving-mnist --options.rank 3", "--options.rank"),
     ("train conv-tt-lstm-sw moving-mnist --options.order 4", "order = 4 exceeds steps = 3"),
-    ("train conv-lstm moving-mnist --data.canvas 20", "canvas = 20"),
+    ("train conv-lstm moving-mnist --data.size 20", "size = 20"),
     ("train conv-lstm moving-mnist --max-time soon", "max-time"),
     ("train conv-lstm moving-mnist --config missing.yaml", "missing.yaml"),
     ("evaluate nowhere", "nowhere is no folder of a run"),
@@ -202,8 +209,8 @@ BAD = [
     ("predict {run} {run} -o {run}/x.gif", "two models are called 'conv-lstm'"),
     ("gradients {run} {run} -o {run}/x.png", "two models are called 'conv-lstm'"),
     ("gradients {run} -o {run}/x.pdf", ".png"),
-    ("gradients {run} conv-lstm:moving-mnist-small -o {run}/x.png", "was trained with data.canvas = 64"),
-    ("predict {run} conv-lstm:moving-mnist-small -o {run}/x.png", "was trained with data.canvas = 64"),
+    ("gradients {run} conv-lstm:moving-mnist-small -o {run}/x.png", "was trained with data.size = 64"),
+    ("predict {run} conv-lstm:moving-mnist-small -o {run}/x.png", "was trained with data.size = 64"),
     ("entanglement -o {run}/x.pdf", ".png"),
     ("data cifar", "cifar"),
     ("trane", "trane"),

@@ -11,14 +11,14 @@ import torch
 
 from tests.support.runs import CLIFF, RECIPE, exit_code, free_port, last, rows, start, train_as_rank, with_training
 from zoo.errors import ZooError
-from zoo.settings import Recipe, Sampling
+from zoo.settings import LinearSampling, Recipe
 from zoo.training import fit
 from zoo.training.batches import StepSampler
 from zoo.training.scheduled_sampling import draw_truth
 
 DOUBLE = replace(
-    with_training(precision="64-true", steps=20, finite_every=1, validate_every=7),
-    sampling=Sampling("linear", start=0, stop=25),
+    with_training(precision="64-true", steps=20, log_every=1, validate_every=7),
+    sampling=LinearSampling(start=0, stop=25),
 )
 
 

@@ -17,7 +17,7 @@ from tensortrain.profiling.memory import peak_bytes
 from tests.support.runs import RECIPE, last, with_training
 from zoo.errors import ZooError
 from zoo.registry import find_model
-from zoo.settings import Rate
+from zoo.settings import ConstantRate
 from zoo.training import fit
 from zoo.training.compiled import compile_cells, compiling
 from zoo.training.metrics_log import Meter
@@ -139,7 +139,7 @@ def test_the_cause_is_looked_for_in_the_model_as_written(
         with_training(steps=3, compile=True),
         model="conv-lstm",
         options={"hidden": [3], "layers": [2], "kernel": 3, "patch": 4},
-        rate=Rate("constant", 1e36),
+        learning_rate=ConstantRate(base=1e36),
     )
     seen = []
 

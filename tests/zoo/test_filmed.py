@@ -16,7 +16,7 @@ from zoo.errors import ZooError
 from zoo.settings import Recipe
 
 TINY = {"hidden": [2], "layers": [1], "kernel": 3, "patch": 4}
-DATA = {"canvas": 16, "length": 6, "observed": 3}
+DATA = {"size": 16, "length": 6, "observed": 3}
 QUICK = {
     "steps": 3,
     "batch": 2,
@@ -48,7 +48,17 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def kth_run(root: Path) -> Path:
     """A run on KTH."""
-    line = ["train", "conv-lstm", "kth", *WORDS, "--data.validation=[15]", "--data-root", root, "-o", root / "kth-run"]
+    line = [
+        "train",
+        "conv-lstm",
+        "kth",
+        *WORDS,
+        "--data.validation_persons=[15]",
+        "--data-root",
+        root,
+        "-o",
+        root / "kth-run",
+    ]
     assert run_command(*line) == 0
     return root / "kth-run"
 
@@ -61,7 +71,7 @@ def kth_recipe(**data: object) -> Recipe:
 def test_a_run_on_kth_says_on_what(kth_run: Path) -> None:
     config = yaml.safe_load((kth_run / "config.yaml").read_text())
     data = config["data"]
-    assert (data["name"], data["canvas"], data["validation"], data["rule"]) == ("kth", 16, [15], "predrnn")
+    assert (data["name"], data["size"], data["validation_persons"], data["windows"]) == ("kth", 16, [15], "predrnn")
     assert config["options"]["sigmoid"] is True
     session = yaml.safe_load((kth_run / "versions.json").read_text())[0]
     assert session["data"][0].startswith("KTH train, persons 1–14, 16 (2 of 359 clips)")
@@ -117,13 +127,13 @@ def test_evaluate_takes_the_test_persons_at_any_horizon(
     assert f"KTH test, persons 17–25 (2 of 216 clips), windows by predrnn: {clips}" in said
     rows = list(csv.DictReader((tmp_path / "values.csv").open()))
     assert sum(row["model"] == "kth-run" and row["metric"] == "psnr" for row in rows) == horizon
-    assert run_command("evaluate", *look, "--rule=conv-tt-lstm") == 0
+    assert run_command("evaluate", *look, "--windows=conv-tt-lstm") == 0
     assert "windows by conv-tt-lstm" in capsys.readouterr().err
 
 
 def test_pictures_and_gradients(kth_run: Path, root: Path, tmp_path: Path) -> None:
     for command in ("predict", "gradients"):
-        look = [kth_run, "--horizon=4", "--rule=mcnet", "--data-root", root, "-o", tmp_path / f"{command}.png"]
+        look = [kth_run, "--horizon=4", "--windows=mcnet", "--data-root", root, "-o", tmp_path / f"{command}.png"]
         assert run_command(command, *look) == 0
         assert (tmp_path / f"{command}.png").read_bytes().startswith(b"\x89PNG")
 
@@ -165,23 +175,23 @@ BAD = [
     ("train conv-lstm videos:films --preset paper", "nobody has published a setting for videos:films"),
     ("train conv-lstm kth --data.name moving-mnist", "data.name = 'moving-mnist' beside the data set 'kth'"),
     ("train conv-lstm kth", "prepare it with: zoo data kth --size 128"),
-    ("train conv-lstm kth --data.canvas 18", "18 does not divide into patches of 4×4"),
+    ("train conv-lstm kth --data.size 18", "18 does not divide into patches of 4×4"),
     ("train conv-lstm kth --data.channels 3", "data.channels = 3, but conv-lstm reads 1"),
     ("train conv-lstm kth --data.channels 3 --options.channels 3", "the clips of kth are grey"),
     ("train conv-lstm kth --data.channels 2", "data.channels"),
-    ("train conv-lstm kth --data.canvas 16 --data.validation [17]", "validation = [17]"),
+    ("train conv-lstm kth --data.size 16 --data.validation_persons [17]", "validation = [17]"),
     (
-        "train conv-lstm kth --data.canvas 16 --data.validation [3]",
+        "train conv-lstm kth --data.size 16 --data.validation_persons [3]",
         "no clips of persons 3 (val), only of 1–2, 15, 17, 20",
     ),
-    ("train conv-lstm kth --data.canvas 16 --data.validation nine", "data.validation"),
-    ("train conv-lstm kth --data.canvas 16 --data.rule mcnets", "data.rule"),
-    ("train conv-lstm kth --data.canvas 16 --data.length 50", "no window of 50 frames"),
+    ("train conv-lstm kth --data.size 16 --data.validation_persons nine", "data.validation"),
+    ("train conv-lstm kth --data.size 16 --data.windows mcnets", "data.windows"),
+    ("train conv-lstm kth --data.size 16 --data.length 50", "no window of 50 frames"),
     ("evaluate {run} --digits 3", "--digits is an option of moving-mnist, and the clips are of kth"),
-    ("evaluate {run} --rule mcnets", "rule"),
+    ("evaluate {run} --windows mcnets", "windows"),
     ("evaluate {run} --horizon 90", "no window of 93 frames"),
     ("evaluate {run} --count 5000", "count = 5000"),
-    ("evaluate conv-lstm:moving-mnist-small --rule mcnet", "--rule is an option of kth"),
+    ("evaluate conv-lstm:moving-mnist-small --windows mcnet", "--windows is an option of kth"),
     ("compare {run} --horizon 3 three", "horizon"),
     ("compare {run} --horizon 3 --layout table-4", "no layout 'table-4'"),
 ]

@@ -23,7 +23,7 @@ from zoo.data.kth import ARCHIVES, KTH, check_kth, count_windows, members, prepa
 from zoo.data.kth_annotations import Range, read_sequences
 from zoo.data.kth_windows import HOW, windows
 from zoo.errors import ZooError
-from zoo.settings import Data
+from zoo.settings import KTHData
 
 
 @pytest.fixture(scope="session")
@@ -314,7 +314,7 @@ def test_the_command(tmp_path, original, capsys):
 
 
 def test_make_dataset(root):
-    made = make_dataset(Data(name="kth", canvas=16), "test", root, 30)
+    made = make_dataset(KTHData(size=16), "test", root, 30)
     assert made.describe() == KTH("test", root=root, size=16, length=30).describe()
 
 

@@ -23,7 +23,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from zoo.data import make_dataset
-from zoo.settings import Data
+from zoo.settings import KTHData
 
 
 def peak():
@@ -32,7 +32,7 @@ def peak():
 
 Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
 before = peak()
-data, read = Data("kth", canvas=128, clips=200), 0
+data, read = KTHData(size=128, clips_per_epoch=200), 0
 for split in ("train", "test"):
     clips = make_dataset(data, split, sys.argv[1])
     for batch in DataLoader(clips, batch_size=4, collate_fn=lambda made: made):

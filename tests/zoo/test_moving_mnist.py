@@ -18,7 +18,7 @@ from zoo.counter_rng import uniforms
 from zoo.data import MovingMNIST, PublishedMovingMNIST, make_dataset
 from zoo.data.digits import load_digits
 from zoo.errors import ZooError
-from zoo.settings import Data
+from zoo.settings import MovingMNISTData
 
 STREAMS = {"train": 0x4D4D0001, "val": 0x4D4D0002, "test": 0x4D4D0003}
 
@@ -54,7 +54,7 @@ def clip_frame_by_frame(split, index, digits, height, width, length, seed):
 
 
 @pytest.mark.parametrize(
-    ("split", "digits", "canvas", "length", "seed"),
+    ("split", "digits", "size", "length", "seed"),
     [
         ("train", 2, 64, 20, 0),
         ("val", 3, 64, 40, 0),
@@ -64,8 +64,8 @@ def clip_frame_by_frame(split, index, digits, height, width, length, seed):
     ],
 )
 def test_clips_follow_the_rule_exactly(split, digits, canvas, length, seed):
-    dataset = embedded(split, digits=digits, canvas=canvas, length=length, seed=seed)
-    height, width = dataset.canvas
+    dataset = embedded(split, digits=digits, size=canvas, length=length, seed=seed)
+    height, width = dataset.size
     indices = [0, 1, 2, 77, len(dataset) - 1]
     clips = dataset.clips(indices)
     assert clips.shape == (5, length, 1, height, width)
@@ -102,7 +102,7 @@ def test_clips_are_fixed_for_ever():
 def tracks():
     """Positions in units of the free side, of 10,000 clips on a canvas so large that truncation is nothing."""
     side = 10**9
-    dataset = embedded("train", canvas=28 + side, length=2)
+    dataset = embedded("train", size=28 + side, length=2)
     return dataset.fetch(range(10_000)).corners.numpy() / side
 
 
@@ -214,7 +214,7 @@ def test_a_data_loader_asks_for_whole_batches():
 
 def test_description_names_the_digits(data_root):
     assert "300 embedded scikit-learn test digits" in embedded().describe()
-    described = MovingMNIST("val", root=data_root, digits=3, canvas=(48, 64)).describe()
+    described = MovingMNIST("val", root=data_root, digits=3, size=(48, 64)).describe()
     assert "val: 3,000 clips of 20 frames 48×64, 3 moving digits" in described
     assert f"10,000 MNIST val digits from {data_root / 'mnist'}" in described
 
@@ -228,7 +228,7 @@ def test_real_digits_move(data_root):
 
 
 def test_make_dataset_follows_the_recipe(data_root):
-    data = Data(digits=3, canvas=48, length=12, clips=70, endless=True, source="mnist")
+    data = MovingMNISTData(digits=3, size=48, length=12, clips_per_epoch=70, endless=True, source="mnist")
     train, val = (make_dataset(data, split, data_root) for split in ("train", "val"))
     assert train.clips([10**6]).shape == (1, 12, 1, 48, 48)
     assert (len(train), len(val)) == (70, 3_000)
@@ -240,13 +240,13 @@ def test_make_dataset_follows_the_recipe(data_root):
 
 
 def test_make_dataset_passes_the_source_and_the_root_on(tmp_path, data_root):
-    assert f"(no complete MNIST in {tmp_path})" in make_dataset(Data(), "test", tmp_path).describe()
-    assert "embedded" in make_dataset(Data(source="embedded"), "test", data_root).describe()
+    assert f"(no complete MNIST in {tmp_path})" in make_dataset(MovingMNISTData(), "test", tmp_path).describe()
+    assert "embedded" in make_dataset(MovingMNISTData(source="embedded"), "test", data_root).describe()
 
 
 def test_make_dataset_suggests_the_nearest_name():
     with pytest.raises(ZooError, match="did you mean 'moving-mnist'"):
-        make_dataset(Data(name="moving_mnist"), "train")
+        make_dataset(MovingMNISTData(name="moving_mnist"), "train")
 
 
 @pytest.mark.parametrize(
@@ -260,12 +260,12 @@ def test_make_dataset_suggests_the_nearest_name():
         ({"seed": -1}, "seed = -1 must"),
         ({"seed": 2**64}, "seed = 18446744073709551616 must"),
         ({"seed": 0.5}, "seed = 0.5 must"),
-        ({"canvas": 27}, "canvas = 27 .* 28 pixels"),
-        ({"canvas": (64, 27)}, r"canvas = \(64, 27\)"),
-        ({"canvas": (27, 64)}, r"canvas = \(27, 64\)"),
-        ({"canvas": (64,)}, "canvas = "),
-        ({"canvas": 64.0}, "canvas = 64.0"),
-        ({"canvas": "64"}, "canvas = '64'"),
+        ({"size": 27}, "size = 27 .* 28 pixels"),
+        ({"size": (64, 27)}, r"size = \(64, 27\)"),
+        ({"size": (27, 64)}, r"size = \(27, 64\)"),
+        ({"size": (64,)}, "size = "),
+        ({"size": 64.0}, "size = 64.0"),
+        ({"size": "64"}, "size = '64'"),
         ({"source": "minst"}, "source = 'minst' must be auto, mnist or embedded"),
     ],
 )

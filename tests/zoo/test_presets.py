@@ -16,11 +16,20 @@ from zoo.training.checks import check_frames, check_recipe
 def test_paper(options: dict[str, Any], base: float) -> None:
     recipe = zoo.recipe("conv-tt-lstm-sw", "paper", options=options)
     assert recipe.options == options  # the model's defaults are the published network
-    assert (recipe.rate.base, recipe.rate.rule, recipe.sampling.rule) == (base, "plateau", "plateau")
-    assert (recipe.sampling.patience, recipe.rate.patience, recipe.rate.factor, recipe.rate.every) == (20, 20, 0.98, 5)
+    assert (recipe.learning_rate.base, recipe.learning_rate.schedule, recipe.sampling.schedule) == (
+        base,
+        "plateau",
+        "plateau",
+    )
+    assert (
+        recipe.sampling.patience,
+        recipe.learning_rate.patience,
+        recipe.learning_rate.factor,
+        recipe.learning_rate.every,
+    ) == (20, 20, 0.98, 5)
     training, data = recipe.training, recipe.data
-    assert (training.batch, training.clip, training.l1, training.l2) == (16, 1, 1, 1)
-    assert (data.digits, data.canvas, data.observed, data.length, data.clips, data.endless) == (
+    assert (training.batch_size, training.clip, training.l1, training.l2) == (16, 1, 1, 1)
+    assert (data.digits, data.size, data.observed, data.length, data.clips_per_epoch, data.endless) == (
         2,
         64,
         10,
@@ -34,10 +43,10 @@ def test_paper(options: dict[str, Any], base: float) -> None:
 def test_predrnn_paper(model: str) -> None:
     recipe = zoo.recipe(model, "paper")
     assert recipe.options == {}
-    assert (recipe.sampling.rule, recipe.sampling.start, recipe.sampling.stop) == ("linear", 0, 50_000)
-    assert (recipe.rate.rule, recipe.rate.base) == ("constant", 1e-3)
+    assert (recipe.sampling.schedule, recipe.sampling.start, recipe.sampling.stop) == ("linear", 0, 50_000)
+    assert (recipe.learning_rate.schedule, recipe.learning_rate.base) == ("constant", 1e-3)
     training = recipe.training
-    assert (training.steps, training.batch, training.l1, training.l2, training.clip) == (80_000, 8, 1, 1, 0)
+    assert (training.steps, training.batch_size, training.l1, training.l2, training.clip) == (80_000, 8, 1, 1, 0)
 
 
 @pytest.mark.parametrize("name", zoo_reference.shipped_models())
@@ -52,7 +61,7 @@ def test_paper_on_kth(model: str, kernel: int) -> None:
     recipe = zoo.recipe(model, "paper", {"kernel": kernel}, dataset="kth")
     assert recipe.options == {"kernel": kernel, "sigmoid": True}
     data, mnist = recipe.data, zoo.recipe(model, "paper", {"kernel": kernel})
-    assert (data.name, data.canvas, data.observed, data.length, data.clips, data.endless, data.rule) == (
+    assert (data.name, data.size, data.observed, data.length, data.clips_per_epoch, data.endless, data.windows) == (
         "kth",
         128,
         10,
@@ -61,24 +70,24 @@ def test_paper_on_kth(model: str, kernel: int) -> None:
         True,
         "conv-tt-lstm",
     )
-    assert (recipe.sampling.rule, recipe.sampling.patience, recipe.sampling.rate) == ("plateau", 20, 4e-3)
-    assert (recipe.rate, recipe.training) == (mnist.rate, mnist.training)
+    assert (recipe.sampling.schedule, recipe.sampling.patience, recipe.sampling.decay) == ("plateau", 20, 4e-3)
+    assert (recipe.learning_rate, recipe.training) == (mnist.rate, mnist.training)
 
 
 @pytest.mark.parametrize("model", ["predrnn", "causal-lstm", "predrnn-pp"])
 def test_predrnn_paper_on_kth(model: str) -> None:
     recipe = zoo.recipe(model, "paper", dataset="kth")
     assert recipe.options == {"sigmoid": True}
-    assert (recipe.data.name, recipe.data.canvas, recipe.data.rule) == ("kth", 128, "mcnet")
+    assert (recipe.data.name, recipe.data.size, recipe.data.windows) == ("kth", 128, "mcnet")
     mnist = zoo.recipe(model, "paper")
     assert recipe.training.steps == 200_000
-    assert (recipe.sampling, recipe.rate, recipe.training.batch) == (mnist.sampling, mnist.rate, 8)
+    assert (recipe.sampling, recipe.learning_rate, recipe.training.batch_size) == (mnist.sampling, mnist.rate, 8)
 
 
 @pytest.mark.parametrize(("dataset", "steps"), [("moving-mnist", 4000), ("kth", 800), ("videos:films", 4000)])
 def test_small(dataset: str, steps: int) -> None:
     recipe = zoo.recipe("conv-lstm", "small", dataset=dataset)
-    side = recipe.data.canvas // recipe.options["patch"]
+    side = recipe.data.size // recipe.options["patch"]
     assert (recipe.data.name, recipe.data.endless, side) == (dataset, True, 32 if dataset == "kth" else 16)
     assert recipe.options.get("sigmoid", False) is (dataset != "moving-mnist")
     assert (recipe.training.steps, recipe.sampling.stop, recipe.training.l1) == (steps, steps // 2, 0)
@@ -101,7 +110,7 @@ def test_every_preset_makes_every_model(model: str, preset: str, dataset: str) -
 def test_changes() -> None:
     recipe = zoo.recipe("conv-lstm", "small", options={"hidden": [8]}, training={"seed": 3}, data={"digits": 3})
     assert (recipe.options["hidden"], recipe.options["patch"]) == ([8], 4)
-    assert (recipe.training.seed, recipe.data.digits, recipe.training.batch) == (3, 3, 8)
+    assert (recipe.training.seed, recipe.data.digits, recipe.training.batch_size) == (3, 3, 8)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +140,7 @@ def test_unknown(arguments: dict[str, Any], words: str) -> None:
         ({"data": {"name": "kths"}}, "did you mean 'kth'"),
         ({"data": {"channels": 2}}, "must be one of 1, 3"),
         ({"data": {"validation": 15}}, "must be list"),
-        ({"sampling": {"rule": "cosine"}}, "must be one of"),
+        ({"sampling": {"schedule": "cosine"}}, "sampling.schedule = 'cosine' is unknown"),
         ({"training": {"batch": True}}, "must be int"),
         ({"model": None}, "must be str"),
     ],

@@ -34,7 +34,7 @@ def test_the_cards_numbers_on_embedded_digits(card: Path, tmp_path: Path) -> Non
     row = re.search(r"\| embedded test digits[^|]* \| (\d+) \|(.*)\|\n", card.read_text())
     assert row is not None
     model, recipe = load_pretrained(*card.stem.split(".", 1))
-    test = zoo.MovingMNIST("test", source="embedded", root=tmp_path, canvas=recipe.data.canvas)
+    test = zoo.MovingMNIST("test", source="embedded", root=tmp_path, size=recipe.data.size)
     scores = zoo.evaluate(model, test, metrics=METRICS, count=int(row[1]))
     assert in_units(scores) == pytest.approx(numbers(row[2]), rel=2e-3)
 
@@ -45,7 +45,7 @@ def test_the_cards_numbers_on_kth(tmp_path: Path, data_root: Path) -> None:
         row = re.search(r"\| 10→20 \| (\d+) \|(.*)\|\n", (FOLDER / f"{name}.kth-small.md").read_text())
         assert row is not None
         model, recipe = load_pretrained(name, "kth-small")
-        test = zoo.KTH("test", root=tmp_path, rule=recipe.data.rule, length=30)
+        test = zoo.KTH("test", root=tmp_path, windows=recipe.data.windows, length=30)
         if len(test) != int(row[1]):
             pytest.skip(f"{len(test)} test windows in {data_root}; the card's numbers are of {row[1]}")
         scores = zoo.evaluate(model, test, 20, metrics=METRICS)

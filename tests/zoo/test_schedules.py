@@ -17,22 +17,24 @@ from zoo.training.scheduled_sampling import draw_truth, make_sampling
 
 EPOCH = 7
 LOSSES = st.lists(st.sampled_from([0.1, 0.2, 0.3, 0.4, math.nan]), max_size=25)
-SAMPLING = st.builds(
-    settings.Sampling,
-    rule=st.sampled_from(["plateau", "linear", "reverse"]),
-    patience=st.integers(0, 4),
-    rate=st.sampled_from([0.0, 0.2, 0.5, 2.0]),
-    start=st.integers(0, 40),
-    stop=st.integers(40, 90),
+STRAIGHT = [
+    st.builds(kind, start=st.integers(0, 40), stop=st.integers(40, 90))
+    for kind in (settings.LinearSampling, settings.ReverseSampling)
+]
+SAMPLING = st.one_of(
+    st.builds(settings.PlateauSampling, patience=st.integers(0, 4), decay=st.sampled_from([0.0, 0.2, 0.5, 2.0])),
+    *STRAIGHT,
 )
-RATE = st.builds(
-    settings.Rate,
-    rule=st.sampled_from(["plateau", "constant", "cosine"]),
-    base=st.just(0.125),
-    patience=st.integers(0, 4),
-    factor=st.sampled_from([0.5, 0.98]),
-    every=st.integers(1, 3),
-    warmup=st.integers(0, 30),
+RATE = st.one_of(
+    st.builds(
+        settings.PlateauRate,
+        base=st.just(0.125),
+        patience=st.integers(0, 4),
+        factor=st.sampled_from([0.5, 0.98]),
+        every=st.integers(1, 3),
+    ),
+    st.builds(settings.ConstantRate, base=st.just(0.125)),
+    st.builds(settings.CosineRate, base=st.just(0.125), warmup=st.integers(0, 30)),
 )
 
 
@@ -64,8 +66,8 @@ def test_plateau_rules(losses: list[float], patience: int, rate: float, every: i
     """Two waits, the second from when the ratio began to fall."""
     if losses:
         losses[0] = 1.0  # a first epoch that is better than nothing
-    sampling = make_sampling(settings.Sampling("plateau", patience, rate), EPOCH)
-    learning = make_rate(settings.Rate("plateau", 0.1, patience, 0.5, every), EPOCH, 1000)
+    sampling = make_sampling(settings.PlateauSampling(patience=patience, decay=rate), EPOCH)
+    learning = make_rate(settings.PlateauRate(base=0.1, patience=patience, factor=0.5, every=every), EPOCH, 1000)
     for epoch, (ratio, factor) in enumerate(epochs(losses, patience, rate, 0.5, every)):
         for step in (epoch * EPOCH, (epoch + 1) * EPOCH - 1):  # the same all through an epoch
             assert sampling.ratio(step) == pytest.approx(ratio)
@@ -78,7 +80,7 @@ def test_plateau_rules(losses: list[float], patience: int, rate: float, every: i
 
 @given(SAMPLING, RATE, LOSSES, st.integers(0, 25))
 def test_state_is_all_that_rules_remember(
-    first: settings.Sampling, second: settings.Rate, losses: list[float], at: int
+    first: settings.Sampling, second: settings.LearningRate, losses: list[float], at: int
 ) -> None:
     """Rules restored from a state dictionary of plain values go on as those that never stopped."""
 
@@ -108,19 +110,22 @@ def test_state_is_all_that_rules_remember(
 
 def test_linear_sampling_is_predrnn_pp() -> None:
     """2e-5 less in each iteration, 0 at 50,000."""
-    rule = make_sampling(settings.Sampling("linear", start=0, stop=50_000), 1250)
+    rule = make_sampling(settings.LinearSampling(start=0, stop=50_000), 1250)
     assert [rule.ratio(step) for step in (0, 1, 25_000, 50_000, 80_000)] == pytest.approx([1, 1 - 2e-5, 0.5, 0, 0])
     assert rule.fall(3) == 0
-    assert make_sampling(settings.Sampling("linear", start=9, stop=9), 1).ratio(8) == 1
-    assert make_sampling(settings.Sampling("linear", start=9, stop=9), 1).fall(8) is None
+    assert make_sampling(settings.LinearSampling(start=9, stop=9), 1).ratio(8) == 1
+    assert make_sampling(settings.LinearSampling(start=9, stop=9), 1).fall(8) is None
 
 
 @given(SAMPLING, st.integers(0, 100), st.integers(1, 5), st.integers(1, 5))
-def test_ratio_of_every_frame(given: settings.Sampling, step: int, observed: int, horizon: int) -> None:
+def test_ratio_of_every_frame(sampling: settings.Sampling, step: int, observed: int, horizon: int) -> None:
     """Only reverse sampling decides about observed frames; the others about the frames beyond them, all alike."""
-    rule = make_sampling(given, EPOCH)
-    line = min(1.0, max(0.0, (given.stop - step) / max(1, given.stop - given.start)))
-    if given.rule == "reverse":
+    rule = make_sampling(sampling, EPOCH)
+    if sampling.schedule == "plateau":
+        assert rule.ratios(step, observed, horizon) == [rule.ratio(step)] * (horizon - 1)
+        return
+    line = min(1.0, max(0.0, (sampling.stop - step) / max(1, sampling.stop - sampling.start)))
+    if sampling.schedule == "reverse":
         assert rule.ratio(step) == line / 2
         assert rule.ratios(step, observed, horizon) == [1 - line / 2] * (observed - 1) + [line / 2] * (horizon - 1)
     else:
@@ -128,13 +133,13 @@ def test_ratio_of_every_frame(given: settings.Sampling, step: int, observed: int
 
 
 def test_cosine_rises_and_falls() -> None:
-    rule = make_rate(settings.Rate("cosine", 0.5, warmup=10), 5, 110)
+    rule = make_rate(settings.CosineRate(base=0.5, warmup=10), 5, 110)
     rates = [rule.rate(step) for step in range(111)]
     assert rates[:10] == pytest.approx([0.05 * (n + 1) for n in range(10)])
     assert rates[60] == pytest.approx(0.25)
     assert rates[110] == pytest.approx(0)
     assert all(a > b for a, b in pairwise(rates[10:]))
-    assert make_rate(settings.Rate("constant", 0.5), 5, 110).rate(77) == 0.5
+    assert make_rate(settings.ConstantRate(base=0.5), 5, 110).rate(77) == 0.5
 
 
 @given(

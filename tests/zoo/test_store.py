@@ -21,7 +21,7 @@ from zoo.data.frame_store import MANIFEST, Source, Store, build
 from zoo.data.kth import KTH, check_kth, find_clips, members
 from zoo.data.videos import Videos
 from zoo.errors import ZooError
-from zoo.settings import Data
+from zoo.settings import KTHData, MovingMNISTData, VideosData
 
 
 @pytest.fixture
@@ -271,11 +271,11 @@ def test_options_that_would_mean_nothing(tmp_path, words):
 
 def test_settings_of_kth(tmp_path, original):
     prepare_kth(tmp_path, original, size=16, progress=False)
-    data = Data(name="kth", canvas=16, observed=3, length=8, rule="mcnet", seed=4)
+    data = KTHData(size=16, observed=3, length=8, windows="mcnet", seed=4)
     test = make_dataset(data, "test", tmp_path, 8)
-    expected = KTH("test", root=tmp_path, size=16, length=8, rule="mcnet", observed=3)
+    expected = KTH("test", root=tmp_path, size=16, length=8, windows="mcnet", observed=3)
     assert test.places(range(len(test))) == expected.places(range(len(expected)))
-    assert len(test) != len(KTH("test", root=tmp_path, size=16, length=8, rule="mcnet", observed=4))
+    assert len(test) != len(KTH("test", root=tmp_path, size=16, length=8, windows="mcnet", observed=4))
     train = make_dataset(data, "train", tmp_path)
     assert train.places(range(9)) == KTH("train", root=tmp_path, size=16, length=8, seed=4).places(range(9))
     assert train.places(range(9)) != KTH("train", root=tmp_path, size=16, length=8).places(range(9))
@@ -286,15 +286,15 @@ def test_settings_of_kth(tmp_path, original):
 def test_settings_of_videos_and_digits(tmp_path):
     for i in range(3):
         write_video(tmp_path / "films" / f"{i}.avi", 16 + i)
-    data = Data(name=f"videos:{tmp_path}/films", canvas=16, length=5, observed=2)
+    data = VideosData(name=f"videos:{tmp_path}/films", size=16, length=5, observed=2)
     for split in ("val", "test"):
         made = make_dataset(data, split, tmp_path)
         assert made.clips([0]).shape == (1, 5, 1, 16, 16)
         assert sorted(start for _, start in made.places(range(len(made)))) == [0, 5, 10]
-    digits = Data(source="embedded", seed=1)
-    one, other = (make_dataset(each, "train", tmp_path) for each in (digits, Data(source="embedded")))
+    digits = MovingMNISTData(source="embedded", seed=1)
+    one, other = (make_dataset(each, "train", tmp_path) for each in (digits, MovingMNISTData(source="embedded")))
     assert not torch.equal(one.clips([0]), other.clips([0]))
-    one, other = (make_dataset(each, "test", tmp_path) for each in (digits, Data(source="embedded")))
+    one, other = (make_dataset(each, "test", tmp_path) for each in (digits, MovingMNISTData(source="embedded")))
     assert torch.equal(one.clips([0]), other.clips([0]))
 
 

@@ -17,7 +17,7 @@ import yaml
 from tests.support.runs import CLIFF, RECIPE, Tiny, last, rows, same, subnormals_are_zero, with_training
 from zoo.data import make_dataset
 from zoo.errors import ZooError
-from zoo.settings import Data, Rate, Recipe, Sampling, to_plain
+from zoo.settings import ConstantRate, MovingMNISTData, PlateauRate, Recipe, schedule_class, to_plain
 from zoo.training import fit, open_run
 from zoo.training.batches import StepSampler
 from zoo.training.checkpoint import load_checkpoint, save_checkpoint
@@ -55,9 +55,9 @@ def test_loss_is_the_papers() -> None:
 def test_one_step_by_hand(tmp_path: Path, rule: str, ratios: Callable[[int], list[float]]) -> None:
     """Adam on the loss of the right clips with the right draws, clipped, from the seed's weights."""
     recipe = replace(
-        with_training(steps=2, precision="64-true", validate_every=2, clip=0.01),
-        sampling=Sampling(rule, start=0, stop=4),
-        rate=Rate("constant", 0.05),
+        with_training(steps=2, precision="64-true", validate_every=2, clip_norm=0.01),
+        sampling=schedule_class("sampling", rule)(start=0, stop=4),
+        learning_rate=ConstantRate(base=0.05),
     )
     model = build_model(recipe).double()
     optimizer = torch.optim.Adam(model.parameters(), 0.05)
@@ -203,7 +203,7 @@ def test_endless_clips_and_workers_and_bfloat16(tmp_path: Path) -> None:
     """The same weights whoever prepares the batches; and lower precision learns too."""
     recipe = replace(with_training(steps=6), data=replace(RECIPE.data, endless=True))
     fit(recipe, tmp_path / "0", progress=False)
-    fit(replace(recipe, training=replace(recipe.training, workers=1)), tmp_path / "1", progress=False)
+    fit(replace(recipe, training=replace(recipe.training, num_workers=1)), tmp_path / "1", progress=False)
     assert same(last(tmp_path / "0")["weights"], last(tmp_path / "1")["weights"])
     mixed = replace(recipe, training=replace(recipe.training, precision="bf16-mixed"))
     fit(mixed, tmp_path / "bf16", progress=False)
@@ -215,7 +215,7 @@ def test_endless_clips_and_workers_and_bfloat16(tmp_path: Path) -> None:
 
 
 def test_early_stop(tmp_path: Path) -> None:
-    recipe = replace(with_training(early_stop=2, steps=100), rate=Rate("constant", 0.0))
+    recipe = replace(with_training(early_stop=2, steps=100), learning_rate=ConstantRate(base=0.0))
     fit(recipe, tmp_path / "run", progress=False)
     assert last(tmp_path / "run")["step"] == 9  # the first validation is the best, and two more are not better
     fit(recipe, tmp_path / "run", progress=False)
@@ -237,7 +237,7 @@ def test_a_gradient_that_is_not_finite(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite(tmp_path: Path) -> None:
-    recipe = replace(RECIPE, rate=Rate("constant", 1e36))
+    recipe = replace(RECIPE, learning_rate=ConstantRate(base=1e36))
     with pytest.raises(
         ZooError,
         match=r"step 1 gave .* not finite, first mean after frame.weight in the forward pass; .* of step 0. Try a rate",
@@ -250,21 +250,24 @@ def test_a_loss_that_is_not_finite(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"training": {"steps": 0}}, "training.steps = 0 must be a finite number, at least 1"),
-        ({"training": {"batch": 0}}, "training.batch = 0"),
+        ({"training": {"batch": 0}}, "training.batch_size = 0"),
         ({"training": {"clip": float("nan")}}, "training.clip = nan"),
         ({"training": {"l1": 0.0, "l2": 0.0}}, "leaves no loss"),
         ({"training": {"max_time": float("inf")}}, "training.max_time = inf"),
         ({"training": {"steps": 2.5}}, "steps = 2.5 must be int"),
-        ({"sampling": {"rule": "plato"}}, "rule = 'plato' must be one of 'plateau', 'linear'"),
+        ({"sampling": {"schedule": "plato"}}, "sampling.schedule = 'plato' is unknown; did you mean 'plateau'"),
         ({"options": {"hidden": torch.float32}}, "cannot be written down"),
         ({"training": {"seed": -1}}, "training.seed = -1"),
         ({"training": {"precision": "8"}}, "training.precision = '8' must be one of 32-true"),
         ({"training": {"accelerator": "gpu"}}, "training.accelerator = 'gpu'"),
         ({"data": {"length": 2}}, "data.length = 2 must exceed data.observed = 2"),
-        ({"data": {"canvas": 20}}, "canvas = 20"),
-        ({"sampling": {"start": 9, "stop": 3}}, "sampling.stop = 3 must be at least sampling.start = 9"),
-        ({"rate": {"factor": 0.0}}, "rate.factor = 0.0"),
-        ({"rate": {"base": -1.0}}, "rate.base = -1.0"),
+        ({"data": {"size": 20}}, "size = 20"),
+        (
+            {"sampling": {"schedule": "linear", "start": 9, "stop": 3}},
+            "sampling.stop = 3 must be at least sampling.start = 9",
+        ),
+        ({"learning_rate": {"factor": 0.0}}, "learning_rate.factor = 0.0"),
+        ({"learning_rate": {"base": -1.0}}, "learning_rate.base = -1.0"),
         ({"model": "test-tyni"}, "did you mean 'test-tiny'"),
         ({"options": {"hiden": 3}}, "hiden"),
         ({"options": {"patch": 0}}, "patch = 0 must be at least 1"),
@@ -273,7 +276,7 @@ def test_a_loss_that_is_not_finite(tmp_path: Path) -> None:
 def test_bad_settings_leave_nothing_behind(tmp_path: Path, changes: dict, message: str) -> None:
     recipe = RECIPE
     for group, values in changes.items():
-        nested = group in ("training", "data", "sampling", "rate")
+        nested = isinstance(values, dict) and group != "options"
         recipe = replace(recipe, **{group: replace(getattr(recipe, group), **values) if nested else values})
     if changes == {"training": {"accelerator": "gpu"}} and torch.cuda.is_available():
         pytest.skip("there is a GPU")
@@ -367,7 +370,9 @@ def test_config_that_is_none(tmp_path: Path, text: str) -> None:
 
 
 def test_config_round_trip(tmp_path: Path) -> None:
-    recipe = Recipe("test-tiny", {"hidden": 3, "list": (1, 2)}, Data(endless=True), rate=Rate(base=1))
+    recipe = Recipe(
+        "test-tiny", {"hidden": 3, "list": (1, 2)}, MovingMNISTData(endless=True), learning_rate=PlateauRate(base=1)
+    )
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(to_plain(recipe)))
     found = read_recipe(tmp_path / "config.yaml")
     assert found == check_recipe(recipe) == replace(recipe, options={"hidden": 3, "list": [1, 2]})

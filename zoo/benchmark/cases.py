@@ -66,7 +66,7 @@ def contest(
             steps = [row.seconds for row in rows if row.seconds and job == "training"]
             loadings = []
             for name, clips in datasets.items() if steps else ():
-                seconds = measure_loading(clips, recipe.training.batch, device, rounds, clock)
+                seconds = measure_loading(clips, recipe.training.batch_size, device, rounds, clock)
                 loadings.append(Loading.beside(case, name, clips, seconds, min(steps)))
             yield rows, loadings
 

@@ -1,7 +1,7 @@
 """Whether the data keep up: the seconds of a batch beside those of a training step."""
 
 import statistics
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tensortrain.profiling.clock import Clock, alternate
 from zoo.benchmark.measurement import Case
 from zoo.data import ClipDataset, make_dataset
 from zoo.errors import ZooError
-from zoo.settings import Data
+from zoo.settings import Data, KTHData
 
 KTH_SIDE = 128  # pixels, as published
 
@@ -26,7 +26,7 @@ class Loading:
         data: which clips.
         batch: clips.
         frames: of a clip.
-        canvas: pixels on a side.
+        size: pixels on a side.
         fetch_seconds: on the CPU, in the training process.
         render_seconds: on the device, sending it there included.
         step_seconds: of the fastest variant, on clips of Moving-MNIST.
@@ -38,7 +38,7 @@ class Loading:
     data: str
     batch: int
     frames: int
-    canvas: int
+    size: int
     fetch_seconds: float
     render_seconds: float
     step_seconds: float
@@ -47,8 +47,8 @@ class Loading:
     @classmethod
     def beside(cls, case: Case, data: str, clips: ClipDataset, seconds: tuple[float, float], step: float) -> "Loading":
         """From `measure_loading`'s seconds and those of the fastest step of a case."""
-        side = case.recipe.data.canvas if data == "moving-mnist" else KTH_SIDE
-        size = case.recipe.training.batch, clips.length, side
+        side = case.recipe.data.size if data == "moving-mnist" else KTH_SIDE
+        size = case.recipe.training.batch_size, clips.length, side
         return cls(case.recipe.model, case.preset, data, *size, *seconds, step, sum(seconds) / step)
 
 
@@ -56,7 +56,7 @@ def find_datasets(data: Data, root: str | Path | None) -> tuple[dict[str, ClipDa
     """Moving-MNIST, KTH if it is there, and what to say of what is not."""
     found, missing = {"moving-mnist": make_dataset(data, "train", root)}, []
     try:
-        found["kth"] = make_dataset(replace(data, name="kth", canvas=KTH_SIDE), "train", root)
+        found["kth"] = make_dataset(KTHData(size=KTH_SIDE, observed=data.observed, length=data.length), "train", root)
     except ZooError as error:
         missing.append(f"no clips of KTH: {error}")
     return found, missing

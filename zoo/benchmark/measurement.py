@@ -212,7 +212,8 @@ def _race(
     for call, n in macs.items():
         rates.setdefault(call.precision, []).append(n / 1e9 / min(one[call] for one in times))
     best = {precision: max(found) for precision, found in rates.items()}
-    return {name: _values(entrant, case.recipe.training.batch, gmac, best, times) for name, entrant in entrants.items()}
+    batch_size = case.recipe.training.batch_size
+    return {name: _values(entrant, batch_size, gmac, best, times) for name, entrant in entrants.items()}
 
 
 def _values(
@@ -250,7 +251,7 @@ def _row(case: Case, variant: Variant, **found: Any) -> Row:
         case.job,
         variant.name,
         sum(p.numel() for p in build_model(recipe).parameters()),
-        recipe.training.batch,
+        recipe.training.batch_size,
         recipe.data.length,
         case.ratio if case.job == "training" else None,
         **found,

@@ -69,7 +69,7 @@ def loading_table(found: Sequence[Loading]) -> "Table":
         made.add_column(name, justify="right")
     for one in found:
         times = (f"{value:.4g}" for value in (one.fetch_seconds, one.render_seconds, one.step_seconds))
-        made.add_row(one.model, one.preset, one.data, f"{one.canvas}×{one.canvas}", *times, f"{one.share:.2%}")
+        made.add_row(one.model, one.preset, one.data, f"{one.size}×{one.size}", *times, f"{one.share:.2%}")
     return made
 
 

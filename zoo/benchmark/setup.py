@@ -90,11 +90,11 @@ def benchmark_recipe(model: str, preset: str, batch: int | None, frames: int, ra
         model,
         preset,
         data={"length": frames, "observed": frames // 2},
-        sampling={"rule": "linear", "start": 0, "stop": _FALL},
-        rate={"rule": "constant", "base": 0.0},
+        sampling={"schedule": "linear", "start": 0, "stop": _FALL},
+        learning_rate={"schedule": "constant", "base": 0.0},
         training={"precision": "32-true"},
     )
-    return made if batch is None else replace(made, training=replace(made.training, batch=batch))
+    return made if batch is None else replace(made, training=replace(made.training, batch_size=batch))
 
 
 def make_trial(
@@ -114,7 +114,7 @@ def make_trial(
     module.train(job == "training")
     module.start(None)
     module.step = round((1 - ratio) * _FALL)
-    batch = clips.fetch(range(recipe.training.batch))
+    batch = clips.fetch(range(recipe.training.batch_size))
     batch = type(batch)(*(part.to(device) for part in batch))
     optimizer = module.configure_optimizers()
     trial = Trial(module, optimizer, batch, step=lambda: JOBS[job](trial), subnormals=job != "training")

@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from zoo.commands.trained import ROOT_HELP, Subject, find_subject, find_subjects, show
 from zoo.errors import ZooError
-from zoo.settings import Data, Rule
+from zoo.settings import Data, Windows
 from zoo.video_model import VideoModel
 
 DEVICE_HELP = "Where to compute, such as cuda."
@@ -35,7 +35,7 @@ def rollout_arguments(parser: ArgumentParser) -> None:
 def place_arguments(parser: ArgumentParser) -> None:
     """Where weights and clips are, and which."""
     parser.add_argument("--checkpoint", default="best", help="Of a run: best, last, step-N, or a path.")
-    parser.add_argument("--rule", type=Rule | None, help="Which windows of KTH's clips; default: as trained.")
+    parser.add_argument("--windows", type=Windows | None, help="Which windows of KTH's clips; default: as trained.")
     parser.add_argument("--data-root", type=str | None, help=ROOT_HELP)
 
 
@@ -59,7 +59,7 @@ def held_out(data: Data, horizon: int, chosen: Namespace, digits: int | None = N
     """
     from zoo.data import make_dataset
 
-    given: list[tuple[str, str, Any]] = [("digits", "moving-mnist", digits), ("rule", "kth", chosen.rule)]
+    given: list[tuple[str, str, Any]] = [("digits", "moving-mnist", digits), ("windows", "kth", chosen.windows)]
     for setting, kind, value in given:
         if value is not None and data.kind != kind:
             raise ZooError(f"--{setting} is an option of {kind}, and the clips are of {data.name}; leave it out")
@@ -155,7 +155,7 @@ def predict(chosen: Namespace) -> None:
     settings = shared_data(subjects)
     channels = subjects[0].model.channels
     if chosen.video:
-        clip = read_video(chosen.video, settings.canvas, channels == 1, settings.observed + chosen.horizon)
+        clip = read_video(chosen.video, settings.size, channels == 1, settings.observed + chosen.horizon)
     else:
         dataset = held_out(settings, chosen.horizon, chosen)
         print(dataset.describe(), file=sys.stderr)
@@ -225,7 +225,7 @@ def shared_data(subjects: Sequence[Subject]) -> Data:
     """
     first = subjects[0]
     for other in subjects[1:]:
-        for setting in ("name", "canvas", "channels", "observed", "digits"):
+        for setting in ("name", "size", "channels", "observed", "digits"):
             theirs, ours = (getattr(subject.recipe.data, setting) for subject in (other, first))
             if theirs != ours:
                 raise ZooError(

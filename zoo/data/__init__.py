@@ -11,8 +11,7 @@ from zoo.data.moving_mnist import MovingMNIST, PublishedMovingMNIST
 from zoo.data.root import data_root
 from zoo.data.stored_clips import StoredClips
 from zoo.data.videos import Videos
-from zoo.errors import ZooError
-from zoo.settings import Data
+from zoo.settings import Data, KTHData, MovingMNISTData, VideosData
 
 __all__ = [
     "KTH",
@@ -40,11 +39,14 @@ def make_dataset(data: Data, split: Split, root: str | Path | None = None, lengt
         length: frames of a clip, instead of the recipe's.
 
     Raises:
-        ZooError: colours of a grey data set, or its own complaints.
+        ZooError: the data are missing or do not suit the settings.
     """
-    if data.channels != 1 and data.kind != "videos":
-        raise ZooError(f"data.channels = {data.channels}, but the clips of {data.name} are grey; leave it at 1")
-    return _DATASETS[data.kind](data, split, root, data.length if length is None else length)
+    length = data.length if length is None else length
+    if isinstance(data, MovingMNISTData):
+        return _moving_mnist(data, split, root, length)
+    if isinstance(data, KTHData):
+        return _kth(data, split, root, length)
+    return _videos(data, split, root, length)
 
 
 def pin_data(data: Data, root: str | Path | None = None) -> Data:
@@ -55,9 +57,9 @@ def pin_data(data: Data, root: str | Path | None = None) -> Data:
     Raises:
         ZooError: see `make_dataset`.
     """
-    if data.kind == "moving-mnist":
+    if isinstance(data, MovingMNISTData):
         return replace(data, source=data.source if data.source != "auto" else found_source(data_root(root)))
-    if data.kind == "videos":
+    if isinstance(data, VideosData):
         folder = Path(data.name.partition(":")[2]).expanduser().resolve()
         data = replace(data, name=f"videos:{folder}")
     made = make_dataset(data, "train", root)
@@ -65,48 +67,45 @@ def pin_data(data: Data, root: str | Path | None = None) -> Data:
     return replace(data, store=made.store.digest())
 
 
-def _moving_mnist(data: Data, split: Split, root: str | Path | None, length: int) -> ClipDataset:
+def _moving_mnist(data: MovingMNISTData, split: Split, root: str | Path | None, length: int) -> ClipDataset:
     train = split == "train"
     return MovingMNIST(
         split,
         root=root,
         digits=data.digits,
-        canvas=data.canvas,
+        size=data.size,
         length=length,
-        count=data.clips if train else None,
+        count=data.clips_per_epoch if train else None,
         endless=data.endless and train,
         source=data.source,
         seed=data.seed if train else 0,
     )
 
 
-def _kth(data: Data, split: Split, root: str | Path | None, length: int) -> ClipDataset:
+def _kth(data: KTHData, split: Split, root: str | Path | None, length: int) -> ClipDataset:
     return KTH(
         split,
         root=root,
         length=length,
-        count=data.clips,
+        count=data.clips_per_epoch,
         endless=data.endless,
         seed=data.seed,
-        size=data.canvas,
-        rule=data.rule,
-        validation=data.validation,
+        size=data.size,
+        windows=data.windows,
+        validation=data.validation_persons,
         observed=data.observed,
     )
 
 
-def _videos(data: Data, split: Split, root: str | Path | None, length: int) -> ClipDataset:
+def _videos(data: VideosData, split: Split, root: str | Path | None, length: int) -> ClipDataset:
     return Videos(
         data.name.partition(":")[2],
         split,
         root=root,
-        size=data.canvas,
+        size=data.size,
         grey=data.channels == 1,
         length=length,
-        count=data.clips,
+        count=data.clips_per_epoch,
         endless=data.endless,
         seed=data.seed,
     )
-
-
-_DATASETS = {"moving-mnist": _moving_mnist, "kth": _kth, "videos": _videos}

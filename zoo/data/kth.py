@@ -9,11 +9,11 @@ from zoo.data.decode import BadVideo
 from zoo.data.digits import Split, check_split
 from zoo.data.frame_store import Source, Store, build, in_parallel, inspect
 from zoo.data.kth_annotations import ACTIONS, MISSING, PERSONS, SCENARIOS, Range, overlaps, parse_name, read_sequences
-from zoo.data.kth_windows import HOW, check_rule, runs, windows
+from zoo.data.kth_windows import HOW, check_rule, runs, window_starts
 from zoo.data.root import data_root
 from zoo.data.stored_clips import StoredClips, Window
 from zoo.errors import ZooError
-from zoo.settings import VALIDATION_PERSONS, Rule
+from zoo.settings import VALIDATION_PERSONS, Windows
 
 SIZE = (128, 128)
 SEQUENCES = "00sequences.txt"
@@ -36,7 +36,7 @@ class KTH(StoredClips):
         split: "train" and "val" share persons 1–16 among them, "test" has persons 17–25.
         root: the data root, see `zoo.data.data_root`.
         length: T; 20 to train, 30 to test 10→20, 50 to test 10→40.
-        rule: which windows.
+        windows: which windows, by the name of the published rule.
         count: training clips in an epoch; 10,000 by default.
         endless: draw others in each epoch: clip i of epoch e is number e·count + i.
         seed: of the training clips.
@@ -55,7 +55,7 @@ class KTH(StoredClips):
         *,
         root: str | Path | None = None,
         length: int = 20,
-        rule: Rule = "predrnn",
+        windows: Windows = "predrnn",
         count: int = EPOCH,
         endless: bool = False,
         seed: int = 0,
@@ -64,7 +64,7 @@ class KTH(StoredClips):
         observed: int = OBSERVED,
     ) -> None:
         persons = split_persons(validation)[_checked(split)]
-        check_rule(rule)
+        check_rule(windows)
         if not isinstance(length, int) or length < 1:
             raise ZooError(f"length = {length!r} must be a whole number, at least 1")
         store = _open_store(root, size)
@@ -74,22 +74,22 @@ class KTH(StoredClips):
             there = sorted({parsed.person for name in ranges if (parsed := parse_name(name))})
             raise ZooError(
                 f"{store.folder} has no clips of persons {_listed(persons)} ({split}), only of {_listed(there)}; "
-                "prepare more, or name other persons to validate on (data.validation)"
+                "prepare more, or name other persons to validate on (data.validation_persons)"
             )
         train = split == "train"
         super().__init__(
             store,
-            list(_everywhere(clips, length) if train else _by_rule(clips, length, observed, rule)),
+            list(_everywhere(clips, length) if train else _by_rule(clips, length, observed, windows)),
             length=length,
             kind="kth" if store.shape == (1, *SIZE) else f"kth, {store.shape[1]}×{store.shape[2]}",
             title=f"KTH {split}, persons {_listed(persons)} ({_share(clips, persons)})"
-            + ("" if train else f", windows by {rule}"),
+            + ("" if train else f", windows by {windows}"),
             count=count if train else None,
             endless=endless and train,
             seed=seed,
             stream=_STREAM,
         )
-        self.split, self.persons, self.rule = split, tuple(persons), rule
+        self.split, self.persons, self.windowing = split, tuple(persons), windows
 
 
 def prepare_kth(
@@ -228,7 +228,7 @@ def split_persons(validation: Sequence[int] = VALIDATION_PERSONS) -> dict[str, l
     }
 
 
-def count_windows(ranges: Mapping[str, Sequence[Range]], persons: Iterable[int], length: int, rule: Rule) -> str:
+def count_windows(ranges: Mapping[str, Sequence[Range]], persons: Iterable[int], length: int, rule: Windows) -> str:
     """How many sequences a rule yields, and why: of which actions, and how many ranges are too short."""
     clips = _of_persons(ranges, persons)
     found = [window.name.split("_")[1] for window in _by_rule(clips, length, OBSERVED, rule)]
@@ -253,7 +253,7 @@ def report(store: Store) -> list[str]:
             f"{split}, persons {_listed(persons)}: {_share(clips, persons)}, {positions:,} positions of 20 frames"
         )
     for length in (30, 50):
-        for rule in get_args(Rule):
+        for rule in get_args(Windows):
             counted = count_windows(ranges, split_persons()["test"], length, rule)
             lines.append(f"test {OBSERVED}→{length - OBSERVED} by {rule}: {counted}")
     return lines
@@ -325,11 +325,11 @@ def _everywhere(clips: Mapping[str, Sequence[Range]], length: int) -> Iterator[W
                 yield Window(name, each.first - 1, each.length - length + 1)
 
 
-def _by_rule(clips: Mapping[str, Sequence[Range]], length: int, observed: int, rule: Rule) -> Iterator[Window]:
+def _by_rule(clips: Mapping[str, Sequence[Range]], length: int, observed: int, rule: Windows) -> Iterator[Window]:
     for name, ranges in clips.items():
         parsed = parse_name(name)
         assert parsed is not None
-        for start in windows(ranges, parsed.action, length, observed, rule):
+        for start in window_starts(ranges, parsed.action, length, observed, rule):
             yield Window(name, start)
 
 

@@ -17,9 +17,9 @@ from collections.abc import Callable, Sequence
 
 from zoo.data.kth_annotations import Range
 from zoo.errors import ZooError, nearest
-from zoo.settings import Rule
+from zoo.settings import Windows
 
-HOW: dict[Rule, str] = {
+HOW: dict[Windows, str] = {
     "predrnn": "from the end of each run of ranges backwards, by a full window; jogging and running by 3 frames",
     "mcnet": "from the start of each range, by the predicted frames; jogging and running by 3; without the last two",
     "conv-tt-lstm": "from the start of each range, by a full window",
@@ -28,7 +28,7 @@ FAST = ("jogging", "running")
 _FAST_STEP = 3
 
 
-def windows(ranges: Sequence[Range], action: str, length: int, observed: int, rule: Rule) -> list[int]:
+def window_starts(ranges: Sequence[Range], action: str, length: int, observed: int, rule: Windows) -> list[int]:
     """First frames, counted from 0, of the windows of `length` frames in one clip.
 
     Args:
@@ -41,9 +41,9 @@ def windows(ranges: Sequence[Range], action: str, length: int, observed: int, ru
     Raises:
         ZooError: no such rule, or by "mcnet" no frame to predict.
 
-    >>> windows([Range(1, 50), Range(51, 95)], "boxing", 30, 10, "predrnn")
+    >>> window_starts([Range(1, 50), Range(51, 95)], "boxing", 30, 10, "predrnn")
     [5, 35, 65]
-    >>> windows([Range(1, 50), Range(51, 95)], "boxing", 30, 10, "conv-tt-lstm")
+    >>> window_starts([Range(1, 50), Range(51, 95)], "boxing", 30, 10, "conv-tt-lstm")
     [0, 50]
     """
     check_rule(rule)

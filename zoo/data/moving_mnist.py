@@ -43,7 +43,7 @@ class MovingMNIST(ClipDataset, Dataset[Tensor]):
         split: "train", "val" or "test"; their digits are disjoint.
         root: the data root, see `zoo.data.data_root`.
         digits: N, moving digits in a clip, at least 1.
-        canvas: side of a frame in pixels, or (height, width); at least 28. The free side is that of each axis.
+        size: side of a frame in pixels, or (height, width); at least 28. The free side is that of each axis.
         length: T, frames of a clip.
         count: clips; by default 10,000, 3,000 and 5,000 in the three splits.
         endless: accept every index below 2⁶³, not only those below `count`.
@@ -65,7 +65,7 @@ class MovingMNIST(ClipDataset, Dataset[Tensor]):
         *,
         root: str | Path | None = None,
         digits: int = 2,
-        canvas: int | tuple[int, int] = 64,
+        size: int | tuple[int, int] = 64,
         length: int = 20,
         count: int | None = None,
         endless: bool = False,
@@ -80,19 +80,19 @@ class MovingMNIST(ClipDataset, Dataset[Tensor]):
                 raise ZooError(f"{name} = {value!r} must be a whole number, at least 1")
         if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**64:
             raise ZooError(f"seed = {seed!r} must be a whole number, at least 0 and below 2^64")
-        sides = tuple(canvas) if isinstance(canvas, Sequence) else (canvas, canvas)
+        sides = tuple(size) if isinstance(size, Sequence) else (size, size)
         if len(sides) != 2 or not all(isinstance(side, int | np.integer) and side >= SIZE for side in sides):
             raise ZooError(
-                f"canvas = {canvas!r} must be a side or (height, width) of at least {SIZE} pixels, the size of a digit"
+                f"size = {size!r} must be a side or (height, width) of at least {SIZE} pixels, the size of a digit"
             )
         if download and source != "embedded" and not has_mnist(data_root(root)):
             download_mnist(root)
         self.split, self.digits, self.length, self.count = split, digits, length, count
-        self.canvas, self.seed, self.endless = (sides[0], sides[1]), int(seed), endless
+        self.size, self.seed, self.endless = (sides[0], sides[1]), int(seed), endless
         self._images, self._source = load_digits(split, root, source)
         self.kind = f"moving-mnist-{digits}"
-        if self.canvas != (64, 64) or "MNIST" not in self._source:  # nobody has published results on these
-            self.kind += f", {self.canvas[0]}×{self.canvas[1]}, {self._source}"
+        if self.size != (64, 64) or "MNIST" not in self._source:  # nobody has published results on these
+            self.kind += f", {self.size[0]}×{self.size[1]}, {self._source}"
 
     def __len__(self) -> int:
         return self.count
@@ -107,7 +107,7 @@ class MovingMNIST(ClipDataset, Dataset[Tensor]):
         draws = uniforms(self.seed, _STREAMS[self.split], clips, 4 * self.digits).reshape(-1, self.digits, 4)
         chosen = torch.from_numpy((draws[..., 0] * len(self._images)).astype(np.int64))
         track = trajectories(draws[..., 1:3], 2 * np.pi * draws[..., 3], self.length)
-        free = np.subtract(self.canvas, SIZE)
+        free = np.subtract(self.size, SIZE)
         return MovingDigits(self._images[chosen], torch.from_numpy((track * free).astype(np.int64)))
 
     def render(self, batch: MovingDigits) -> Tensor:
@@ -116,7 +116,7 @@ class MovingMNIST(ClipDataset, Dataset[Tensor]):
 
     def layers(self, batch: MovingDigits) -> Tensor:
         """Draw each digit on its own: `(B, T, N, H, W)` uint8."""
-        (height, width), (clips, count) = self.canvas, batch.images.shape[:2]
+        (height, width), (clips, count) = self.size, batch.images.shape[:2]
         down, right = height - SIZE, width - SIZE
         # each digit amid black, and all windows on it: a view, of which indexing copies one for every frame
         amid = F.pad(batch.images, (right, right, down, down))
@@ -130,7 +130,7 @@ class MovingMNIST(ClipDataset, Dataset[Tensor]):
         """One line: split, sizes, and which digits."""
         clips = "endless clips" if self.endless else f"{self.count:,} clips"
         return (
-            f"Moving-MNIST {self.split}: {clips} of {self.length} frames {self.canvas[0]}×{self.canvas[1]}, "
+            f"Moving-MNIST {self.split}: {clips} of {self.length} frames {self.size[0]}×{self.size[1]}, "
             f"{self.digits} moving digit{'s' * (self.digits > 1)} each, from {self._source}"
         )
 

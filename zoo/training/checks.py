@@ -1,7 +1,16 @@
 """Settings that fit together."""
 
 from zoo.errors import ZooError
-from zoo.settings import Recipe, from_plain, to_plain
+from zoo.settings import (
+    CosineRate,
+    LearningRate,
+    PlateauRate,
+    PlateauSampling,
+    Recipe,
+    Sampling,
+    from_plain,
+    to_plain,
+)
 from zoo.training.batches import share
 from zoo.video_model import VideoModel
 
@@ -18,28 +27,43 @@ def check_recipe(recipe: Recipe) -> Recipe:
         recipe = from_plain(to_plain(recipe), "the recipe")
     except TypeError as error:
         raise ZooError(f"options = {recipe.options} cannot be written down ({error}); give plain values") from error
-    data, sampling, rate, training = recipe.data, recipe.sampling, recipe.rate, recipe.training
-    _at_least(1, "data", data, "canvas", "observed", "clips")
+    data, training = recipe.data, recipe.training
+    _at_least(1, "data", data, "size", "observed", "clips_per_epoch")
     if data.length <= data.observed:
         raise ZooError(f"data.length = {data.length} must exceed data.observed = {data.observed}: nothing to predict")
-    _at_least(0, "sampling", sampling, "patience", "rate", "start")
-    if sampling.stop < sampling.start:
-        raise ZooError(f"sampling.stop = {sampling.stop} must be at least sampling.start = {sampling.start}")
-    _at_least(0, "rate", rate, "base", "patience", "warmup")
-    _at_least(1, "rate", rate, "every")
-    if not 0 < rate.factor <= 1:
-        raise ZooError(f"rate.factor = {rate.factor} must be above 0 and at most 1")
-    _at_least(1, "training", training, "steps", "batch", "finite_every", "devices", "nodes")
-    zero = ("l1", "l2", "clip", "validate_every", "validation_clips", "save_every", "early_stop", "max_time", "workers")
-    _at_least(0, "training", training, *zero)
+    _check_sampling(recipe.sampling)
+    _check_learning_rate(recipe.learning_rate)
+    _at_least(1, "training", training, "steps", "batch_size", "log_every", "devices", "nodes")
+    _at_least(0, "training", training, "l1", "l2", "clip_norm", "validate_every", "validation_clips", "save_every")
+    _at_least(0, "training", training, "early_stop", "max_time", "num_workers")
     if training.l1 == training.l2 == 0:
         raise ZooError("training.l1 = training.l2 = 0 leaves no loss; make one of them positive")
     if not 0 <= training.seed < 2**64:
         raise ZooError(f"training.seed = {training.seed} must be at least 0 and below 2^64")
     if training.precision not in PRECISIONS:
         raise ZooError(f"training.precision = {training.precision!r} must be one of {', '.join(PRECISIONS)}")
-    share(training.batch, 0, training.devices * training.nodes)
+    share(training.batch_size, 0, training.devices * training.nodes)
     return recipe
+
+
+def _check_sampling(sampling: Sampling) -> None:
+    if isinstance(sampling, PlateauSampling):
+        _at_least(0, "sampling", sampling, "patience", "decay")
+        return
+    _at_least(0, "sampling", sampling, "start")
+    if sampling.stop < sampling.start:
+        raise ZooError(f"sampling.stop = {sampling.stop} must be at least sampling.start = {sampling.start}")
+
+
+def _check_learning_rate(rate: LearningRate) -> None:
+    _at_least(0, "learning_rate", rate, "base")
+    if isinstance(rate, CosineRate):
+        _at_least(0, "learning_rate", rate, "warmup")
+    if isinstance(rate, PlateauRate):
+        _at_least(0, "learning_rate", rate, "patience")
+        _at_least(1, "learning_rate", rate, "every")
+        if not 0 < rate.factor <= 1:
+            raise ZooError(f"learning_rate.factor = {rate.factor} must be above 0 and at most 1")
 
 
 def check_frames(recipe: Recipe, model: VideoModel) -> None:
@@ -50,10 +74,10 @@ def check_frames(recipe: Recipe, model: VideoModel) -> None:
             f"data.channels = {data.channels}, but {recipe.model} reads {model.channels}; give both the same number, "
             "1 for grey and 3 for RGB"
         )
-    if data.canvas % model.patch:
+    if data.size % model.patch:
         raise ZooError(
-            f"data.canvas = {data.canvas} does not divide into patches of {model.patch}×{model.patch} pixels; choose "
-            "another canvas or patch"
+            f"data.size = {data.size} does not divide into patches of {model.patch}×{model.patch} pixels; choose "
+            "another size or patch"
         )
 
 

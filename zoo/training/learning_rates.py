@@ -1,7 +1,6 @@
 """Learning-rate rules."""
 
 import math
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from zoo import settings
@@ -119,13 +118,13 @@ class PlateauRate:
         self._best, self._best_step, self._decay = state["best"], state["best_step"], state["decay"]
 
 
-_RULES: dict[str, Callable[[settings.Rate, int, int], RateRule]] = {
-    "plateau": lambda given, epoch, steps: PlateauRate(given.base, given.patience, given.factor, given.every, epoch),
-    "constant": lambda given, epoch, steps: ConstantRate(given.base),
-    "cosine": lambda given, epoch, steps: CosineRate(given.base, given.warmup, steps),
-}
+def make_rate(rate: settings.LearningRate, epoch: int, steps: int) -> RateRule:
+    """The schedule that a recipe's settings describe.
 
-
-def make_rate(given: settings.Rate, epoch: int, steps: int) -> RateRule:
-    """The rule that a recipe names; `epoch` and `steps` are the optimiser steps of an epoch and of the whole run."""
-    return _RULES[given.rule](given, epoch, steps)
+    `epoch` and `steps` are the optimiser steps of an epoch and of the whole run.
+    """
+    if isinstance(rate, settings.PlateauRate):
+        return PlateauRate(rate.base, rate.patience, rate.factor, rate.every, epoch)
+    if isinstance(rate, settings.CosineRate):
+        return CosineRate(rate.base, rate.warmup, steps)
+    return ConstantRate(rate.base)

@@ -38,9 +38,9 @@ class VideoTraining(pl.LightningModule):
     def __init__(self, recipe: Recipe, model: VideoModel, train: ClipDataset, val: ClipDataset) -> None:
         super().__init__()
         self.recipe, self.model, self.clips, self.val = recipe, model, train, val
-        self.epoch = max(1, -(-recipe.data.clips // recipe.training.batch))
+        self.epoch = max(1, -(-recipe.data.clips_per_epoch // recipe.training.batch_size))
         self.sampling = make_sampling(recipe.sampling, self.epoch)
-        self.rate = make_rate(recipe.rate, self.epoch, recipe.training.steps)
+        self.rate = make_rate(recipe.learning_rate, self.epoch, recipe.training.steps)
         self.step = 0
         self.meter: Meter
         self._loss = torch.zeros(())
@@ -77,8 +77,8 @@ class VideoTraining(pl.LightningModule):
         training, data = self.recipe.training, self.recipe.data
         sampler = StepSampler(
             training.seed,
-            data.clips,
-            training.batch,
+            data.clips_per_epoch,
+            training.batch_size,
             training.steps,
             endless=data.endless,
             start=start,
@@ -89,7 +89,7 @@ class VideoTraining(pl.LightningModule):
             self.clips,  # type: ignore[arg-type]
             batch_sampler=sampler,
             collate_fn=_as_fetched,
-            num_workers=training.workers,
+            num_workers=training.num_workers,
             pin_memory=self.recipe.training.accelerator != "cpu" and torch.cuda.is_available(),
             generator=torch.Generator(),  # or the loader would draw from the global one
         )
@@ -98,7 +98,7 @@ class VideoTraining(pl.LightningModule):
         """Adam; its rate is set before every step."""
         # gradients scaled for 16 bits must be unscaled before they are clipped, which the fused form does not allow
         fused = (self.device.type == "cuda" and self.recipe.training.precision != "16-mixed") or None
-        return torch.optim.Adam(self.model.parameters(), lr=self.recipe.rate.base, fused=fused)
+        return torch.optim.Adam(self.model.parameters(), lr=self.recipe.learning_rate.base, fused=fused)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Set the learning rate."""
@@ -116,7 +116,7 @@ class VideoTraining(pl.LightningModule):
             training.seed,
             self.step,
             range(first, first + each),
-            training.batch,
+            training.batch_size,
             self.sampling.ratios(self.step, data.observed, horizon),
         )
         predictions = self.model(clips[:, : data.observed], horizon, clips[:, data.observed :], use_truth)
@@ -128,8 +128,8 @@ class VideoTraining(pl.LightningModule):
         """Clip by the global norm, and note on the device whether all was finite."""
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
-        if self.recipe.training.clip > 0:
-            torch.nn.utils.clip_grads_with_norm_(self.model.parameters(), self.recipe.training.clip, norm)
+        if self.recipe.training.clip_norm > 0:
+            torch.nn.utils.clip_grads_with_norm_(self.model.parameters(), self.recipe.training.clip_norm, norm)
         finite = self._loss.isfinite()
         if self.recipe.training.precision != "16-mixed":  # there an overflow only lowers the scale
             finite = finite & norm.isfinite()
@@ -141,7 +141,7 @@ class VideoTraining(pl.LightningModule):
         data, training = self.recipe.data, self.recipe.training
         count = min(training.validation_clips or len(self.val), len(self.val))
         mine = range(self.global_rank, count, self.trainer.world_size)
-        each = training.batch // self.trainer.world_size
+        each = training.batch_size // self.trainer.world_size
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
         self.model.eval()
         try:

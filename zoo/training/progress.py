@@ -30,7 +30,7 @@ class Reporter:
             disable=not self._console.is_terminal and not self._console.is_jupyter,
         )
         self._task: TaskID = self._bar.add_task("", total=training.steps, completed=start, measured="")
-        self._clips, self._since = training.batch, (time.monotonic(), start)
+        self._clips, self._since = training.batch_size, (time.monotonic(), start)
 
     def __enter__(self) -> "Reporter":
         self._bar.start()

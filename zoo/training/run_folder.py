@@ -18,7 +18,7 @@ from zoo.training.checkpoint import load_checkpoint
 from zoo.video_model import VideoModel
 
 # settings that a run may change when it goes on: they say where and how long, not what is computed
-FREE = ("max_time", "accelerator", "devices", "nodes", "workers")
+FREE = ("max_time", "accelerator", "devices", "nodes", "num_workers")
 
 
 class Run(NamedTuple):

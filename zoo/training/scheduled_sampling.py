@@ -1,7 +1,7 @@
 """Scheduled sampling: how often training reads the true frame instead of the model's own (Bengio et al., 2015)."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -55,29 +55,29 @@ class _Plain(ABC):
 
 
 class PlateauSampling(_Plain):
-    """1 until the validation loss has not improved for `patience` epochs, then `rate` less in each epoch, down to 0.
+    """1 until the validation loss has not improved for `patience` epochs, then `decay` less in each epoch, down to 0.
 
     Conv-TT-LSTM (Su et al., NeurIPS 2020), section 5.
 
     Args:
         patience: epochs.
-        rate: fall in an epoch.
+        decay: fall in an epoch.
         epoch: optimiser steps of an epoch.
 
-    >>> rule = PlateauSampling(patience=2, rate=0.25, epoch=10)
+    >>> rule = PlateauSampling(patience=2, decay=0.25, epoch=10)
     >>> for step, loss in ((10, 1.0), (20, 0.5), (30, 0.5), (40, 0.6)):
     ...     rule.observe(step, loss)
     >>> [rule.ratio(step) for step in (40, 49, 50, 60, 1000)]
     [1.0, 1.0, 0.75, 0.5, 0.0]
     """
 
-    def __init__(self, patience: int, rate: float, epoch: int) -> None:
-        self._wait, self._rate, self._epoch = patience * epoch, rate, epoch
+    def __init__(self, patience: int, decay: float, epoch: int) -> None:
+        self._wait, self._decay, self._epoch = patience * epoch, decay, epoch
         self._best, self._best_step, self._fall = float("inf"), 0, -1
 
     def ratio(self, step: int) -> float:
         """1, then falling."""
-        return 1.0 if self._fall < 0 else max(0.0, 1.0 - self._rate * (max(0, step - self._fall) // self._epoch))
+        return 1.0 if self._fall < 0 else max(0.0, 1.0 - self._decay * (max(0, step - self._fall) // self._epoch))
 
     def fall(self, step: int) -> int | None:
         """The step of the validation that ended the wait."""
@@ -151,16 +151,13 @@ class ReverseSampling(LinearSampling):
         return [1 - ratio] * (observed - 1) + [ratio] * (horizon - 1)
 
 
-_RULES: dict[str, Callable[[settings.Sampling, int], SamplingRule]] = {
-    "plateau": lambda given, epoch: PlateauSampling(given.patience, given.rate, epoch),
-    "linear": lambda given, epoch: LinearSampling(given.start, given.stop),
-    "reverse": lambda given, epoch: ReverseSampling(given.start, given.stop),
-}
-
-
-def make_sampling(given: settings.Sampling, epoch: int) -> SamplingRule:
-    """The rule that a recipe names; `epoch` is the optimiser steps of one."""
-    return _RULES[given.rule](given, epoch)
+def make_sampling(sampling: settings.Sampling, epoch: int) -> SamplingRule:
+    """The schedule that a recipe's settings describe; `epoch` is the optimiser steps of one epoch."""
+    if isinstance(sampling, settings.PlateauSampling):
+        return PlateauSampling(sampling.patience, sampling.decay, epoch)
+    if isinstance(sampling, settings.LinearSampling):
+        return LinearSampling(sampling.start, sampling.stop)
+    return ReverseSampling(sampling.start, sampling.stop)
 
 
 def draw_truth(seed: int, step: int, samples: Sequence[int], batch: int, ratios: Sequence[float]) -> Tensor:

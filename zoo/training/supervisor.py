@@ -47,7 +47,7 @@ def row_due(module: VideoTraining) -> bool:
     """Whether the step just done is one for the metrics file."""
     training = module.recipe.training
     saving = training.save_every > 0 and module.step % training.save_every == 0
-    return module.step % training.finite_every == 0 or saving or validation_due(module)
+    return module.step % training.log_every == 0 or saving or validation_due(module)
 
 
 def _never() -> bool:
@@ -55,7 +55,7 @@ def _never() -> bool:
 
 
 class Supervisor(pl.Callback):
-    """Counts steps; looks at the device every `finite_every` of them, validates, saves, and says when to stop.
+    """Counts steps; looks at the device every `log_every` of them, validates, saves, and says when to stop.
 
     Everything but stopping depends on the step alone, so that a resumed run does the same at the same steps.
 
@@ -140,8 +140,9 @@ class Supervisor(pl.Callback):
         checkpoint = load_checkpoint(good)
         module.start(checkpoint)
         cause = find_cause(trainer, module, bad)
-        training, rate = module.recipe.training, module.recipe.rate
-        remedies = [f"a rate.base below {rate.base:g}", f"a training.clip below {training.clip or math.inf:g}"]
+        training, rate = module.recipe.training, module.recipe.learning_rate
+        norm = training.clip_norm or math.inf
+        remedies = [f"a learning_rate.base below {rate.base:g}", f"a training.clip_norm below {norm:g}"]
         if "16" in training.precision:
             remedies.append(f"training.precision 32-true instead of {training.precision}")
         return ZooError(
