@@ -263,17 +263,14 @@ def _identical(a: Tensor, b: Tensor) -> bool:
 
 def recompute_bounds(weight: Tensor, record: LayerRecord) -> tuple[float, float]:
     """Lower and upper bound on the relative error of a chain as the record describes it."""
-    from tensortrain.conv.fit.kernel import Kernel as FitKernel
-    from tensortrain.conv.fit.solver import certified
+    from tensortrain.conv.fit import bounds  # the solvers load only when they are needed
 
-    ranks = [rank // record.groups for rank in record.ranks]
-    counts = [count // record.groups for count in record.core_groups]
     blocks = tuple(
-        None if count == 1 else (outer // count, inner // count)
-        for count, outer, inner in zip(counts, ranks[:-1], ranks[1:], strict=True)
+        None if count == record.groups else (outer // count, inner // count)
+        for count, outer, inner in zip(record.core_groups, record.ranks[:-1], record.ranks[1:], strict=True)
     )
-    kernel = FitKernel.of(weight, record.groups, record.transposed)
-    return certified(kernel, Format(record.kernel_sizes, blocks), ranks[1:-1])
+    chain_format = Format(record.kernel_sizes, blocks)
+    return bounds(weight, chain_format, record.ranks, groups=record.groups, transposed=record.transposed)
 
 
 def _verify_layer(record: LayerRecord, chain: ConvTensorTrain, original: Mapping[str, Tensor]) -> LayerCheck:

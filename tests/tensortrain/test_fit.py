@@ -17,11 +17,11 @@ from torch import Tensor
 
 from tensortrain import ConvTensorTrain, TensorTrain, TensorTrainError
 from tensortrain.conv import formats, functional
-from tensortrain.conv.fit import bounds, chain, depthwise, lbfgs, progress
+from tensortrain.conv.fit import bounds, chain, depthwise, exact, lbfgs, progress
 from tensortrain.conv.fit import choose_format as auto
-from tensortrain.conv.fit import exact as selectors
-from tensortrain.conv.fit.kernel import Kernel, balance
-from tensortrain.conv.fit.options import FEWEST, Task, threads_for
+from tensortrain.conv.fit.kernel import NormalizedKernel, balance
+from tensortrain.conv.fit.lower_bounds import fourier_bound, lower_bound, unfolding_bound
+from tensortrain.conv.fit.options import FEWEST, SolverOptions, threads_for
 from tensortrain.conv.fit.ranks import Growth, largest_useful, with_ends
 from tensortrain.conv.fit.solver import solve
 from tensortrain.conv.fit.spectral import SpectralChain, frequency_weights, transform
@@ -32,7 +32,7 @@ from tests.support import oracles
 Axes = tuple[int, ...]
 Problem = tuple[Tensor, list[Axes], list[int]]
 SEEDS = st.integers(0, 2**31)
-QUIET = Task(seed=0, target=0.0, tick=lambda: None)
+QUIET = SolverOptions(seed=0, target=0.0, tick=lambda: None)
 
 
 def norm(x: Tensor) -> float:
@@ -84,12 +84,12 @@ def problems(draw: st.DrawFn, least: int = 2, most: int = 4, fewest: int = 1, ra
 def test_selectors_are_exact_for_every_kernel(sizes: list[Axes], shape: tuple[int, int, int], seed: int) -> None:
     whole = [sum(k - 1 for k in axis) + 1 for axis in zip(*sizes, strict=True)]
     weight = oracles.floats(seed, *shape, *whole)
-    found = selectors.selectors(sizes, *shape[1:])
+    found = exact.exact_chains(sizes, *shape[1:])
     assert found
     for selector in found[:4]:
         wider = [r + seed % 2 for r in selector.ranks]
         for ranks in (selector.ranks, wider):
-            cores = selectors.build(weight, sizes, selector, ranks)
+            cores = exact.build(weight, sizes, selector, ranks)
             assert [core.shape[2] for core in cores[:-1]] == list(ranks)
             assert torch.equal(composed(cores), weight)
 
@@ -121,7 +121,7 @@ def test_guaranteed_ranks_reproduce_the_kernel_to_the_bit(
     p, q = 3, 2
     form = formats.Format(tuple((k, k) if isinstance(k, int) else k for k in sizes), (None,) * len(sizes))
     weight = oracles.floats(7, p, q, *form.kernel_size).to(dtype)
-    useful = largest_useful(form, Kernel.of(weight, 1, False))  # more than that is not accepted
+    useful = largest_useful(form, NormalizedKernel.of(weight, 1, False))  # more than that is not accepted
     interior = [min(int(r[:-1]) * (p if r[-1] == "o" else q), most) for r, most in zip(ranks, useful, strict=True)]
     made = ConvTensorTrain.decompose(weight, sizes, ranks=interior)
     assert made.ranks == (p, *interior, q)
@@ -136,7 +136,7 @@ def test_output_side_selectors_need_the_ranks_of_the_formula(sizes: tuple[int, .
     whole = sum(k - 1 for k in sizes) + 1
     degrees = list(itertools.accumulate(k - 1 for k in sizes))[:-1]
     formula = tuple(math.ceil(whole / (whole - d)) for d in degrees)
-    assert formula in {plan.sizes for plan in selectors.axis_plans(sizes, len(sizes) - 1)}
+    assert formula in {plan.sizes for plan in exact.axis_plans(sizes, len(sizes) - 1)}
 
 
 @pytest.mark.parametrize("sizes", [(3, 3, 3, 3), (4, 2, 2)])
@@ -144,15 +144,15 @@ def test_where_pure_output_side_shifts_fail_another_placement_stands_in(sizes: t
     whole = sum(k - 1 for k in sizes) + 1
     degrees = list(itertools.accumulate(k - 1 for k in sizes))[:-1]
     formula = tuple(math.ceil(whole / (whole - d)) for d in degrees)
-    plans = [[plan.sizes for plan in selectors.axis_plans(sizes, data)] for data in range(len(sizes))]
+    plans = [[plan.sizes for plan in exact.axis_plans(sizes, data)] for data in range(len(sizes))]
     assert formula not in plans[-1]
     assert any((2,) * (len(sizes) - 1) in some for some in plans[:-1])
 
 
 def test_two_shifts_fewer_than_the_guaranteed_rank_are_not_enough_for_every_kernel() -> None:
     """The guarantee is not loose for 1-D pairs: at rank 1 a generic kernel of two taps a core is not a product."""
-    assert selectors.exact(oracles.floats(0, 1, 1, 1, 3), [(2,), (2,)], [1]) is None
-    assert selectors.exact(oracles.floats(0, 1, 1, 1, 3), [(2,), (2,)], [2]) is not None
+    assert exact.exact_cores(oracles.floats(0, 1, 1, 1, 3), [(2,), (2,)], [1]) is None
+    assert exact.exact_cores(oracles.floats(0, 1, 1, 1, 3), [(2,), (2,)], [2]) is not None
 
 
 # ---- the sweep --------------------------------------------------------------------------------------------
@@ -202,7 +202,7 @@ def test_p7_6_a_separable_chain_is_the_truncated_svd(seed: int, shape: tuple[int
     """K×1 | 1×K: nothing overlaps, so error and bounds are the tail of one SVD for each conv group."""
     p, q = shape
     weight = oracles.floats(seed, groups * p, q, 3, 4)
-    rank = min(rank, *largest_useful(formats.separable((3, 4)), Kernel.of(weight, groups, False)))
+    rank = min(rank, *largest_useful(formats.separable((3, 4)), NormalizedKernel.of(weight, groups, False)))
     made = ConvTensorTrain.separable(weight, ranks=groups * rank, groups=groups)
     unfolded = weight.reshape(groups, p, q, 3, 4).permute(0, 3, 1, 4, 2).reshape(groups, 3 * p, 4 * q)
     optimum = math.sqrt(sum(svd_tail(matrix, rank) for matrix in unfolded)) / norm(weight)
@@ -437,9 +437,9 @@ def test_equal_norms_change_no_block(make: Callable[[Axes], Format]) -> None:
 @given(seed=st.integers(0, 2**20), count=st.integers(1, 12))
 def test_blocks_end_between_their_bounds(make: Callable[[Axes], Format], seed: int, count: int) -> None:
     weight, form, ranks = block_problem(make, seed, count)
-    kernel = Kernel.of(weight.flatten(0, 1), 2, False)
+    kernel = NormalizedKernel.of(weight.flatten(0, 1), 2, False)
     fit = solve(kernel, form, ranks, QUIET)
-    assert bounds.lower_bound(kernel.weight, form.kernel_sizes, ranks) - 1e-9 <= fit.error <= fit.upper_bound + 1e-9
+    assert lower_bound(kernel.weight, form.kernel_sizes, ranks) - 1e-9 <= fit.error <= fit.upper_bound + 1e-9
     assert norm(composed(fit.cores, list(fit.groups)) - weight) == pytest.approx(fit.error, abs=1e-12)
 
 
@@ -479,10 +479,10 @@ def test_p8_4_no_chain_goes_below_the_bounds(problem: Problem, more: int, seed: 
     kernel = near + noise * weight
     distance = norm(kernel - near)
     grid = tuple(k + more for k in weight.shape[3:])
-    assert bounds.fourier_bound(kernel, min(ranks, default=99), grid) <= distance + 1e-12
-    assert bounds.unfolding_bound(kernel, sizes, ranks) <= distance + 1e-12
-    best = max(bounds.fourier_bound(kernel, min(ranks)), bounds.unfolding_bound(kernel, sizes, ranks)) if ranks else 0.0
-    assert bounds.lower_bound(kernel, sizes, ranks) == best <= distance + 1e-12
+    assert fourier_bound(kernel, min(ranks, default=99), grid) <= distance + 1e-12
+    assert unfolding_bound(kernel, sizes, ranks) <= distance + 1e-12
+    best = max(fourier_bound(kernel, min(ranks)), unfolding_bound(kernel, sizes, ranks)) if ranks else 0.0
+    assert lower_bound(kernel, sizes, ranks) == best <= distance + 1e-12
 
 
 @settings(max_examples=30)
@@ -493,7 +493,7 @@ def test_p8_1_the_fourier_bound_is_the_mean_tail_of_the_whole_spectrum(problem: 
     axes = tuple(range(3, weight.dim()))
     spectrum = np.moveaxis(np.fft.fftn(weight.numpy(), s=grid, axes=axes), (1, 2), (-2, -1))
     tails = (np.linalg.svd(spectrum, compute_uv=False)[..., rank:] ** 2).sum() / math.prod(grid)
-    assert bounds.fourier_bound(weight, rank, grid) == pytest.approx(math.sqrt(tails), abs=1e-12)
+    assert fourier_bound(weight, rank, grid) == pytest.approx(math.sqrt(tails), abs=1e-12)
     weights = frequency_weights(grid, weight)
     energy = (transform(weight, grid).abs().square().sum((0, 2, 3)) * weights).sum()
     assert float(energy) == pytest.approx(norm(weight) ** 2)
@@ -503,16 +503,52 @@ def test_p8_1_the_fourier_bound_is_the_mean_tail_of_the_whole_spectrum(problem: 
 @given(problem=problems(2, 3))
 def test_decompositions_end_between_their_bounds(problem: Problem) -> None:
     weight, sizes, wanted = problem
-    kernel = Kernel.of(weight.flatten(0, 1), len(weight), False)
+    kernel = NormalizedKernel.of(weight.flatten(0, 1), len(weight), False)
     form = Format(tuple(sizes), (None,) * len(sizes))
     ranks = [min(r, most) for r, most in zip(wanted, largest_useful(form, kernel), strict=True)]
     fit = solve(kernel, form, ranks, QUIET)
-    assert bounds.lower_bound(kernel.weight, form.kernel_sizes, ranks) - 1e-12 <= fit.error <= fit.upper_bound + 1e-12
+    assert lower_bound(kernel.weight, form.kernel_sizes, ranks) - 1e-12 <= fit.error <= fit.upper_bound + 1e-12
     made = ConvTensorTrain.decompose(
         kernel.weight.flatten(0, 1), form, ranks=[len(weight) * r for r in ranks], groups=len(weight)
     )
     assert made.lower_bound <= made.error <= made.upper_bound
     assert made.error == pytest.approx(relative_error(made, kernel.weight.flatten(0, 1)), abs=1e-12)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize(
+    ("chain_format", "ranks"),
+    [
+        (formats.chain([2, 2], (3, 3)), (6, 4, 8)),
+        (formats.depthwise((3, 3)), (6, 4, 4, 8)),
+        (formats.block_term((3, 3), 2, 1), (6, 8, 4, 8)),
+        (Format(((3, 3), (1, 1)), ((1, 2), None)), (6, 12, 8)),
+    ],
+)
+def test_the_bounds_of_a_chain_need_no_fit(chain_format: Format, ranks: tuple[int, ...], transposed: bool) -> None:
+    """Ranks are totals over the two groups; the bounds are those that a decomposition reports."""
+    weight = oracles.floats(9, 8, 3, 3, 3) if transposed else oracles.floats(9, 6, 4, 3, 3)
+    lower, upper = bounds(weight, chain_format, ranks, groups=2, transposed=transposed)
+    chain = ConvTensorTrain.decompose(weight, chain_format, ranks=ranks[1:-1], groups=2, transposed=transposed)
+    assert chain.ranks == ranks
+    assert lower == chain.lower_bound
+    assert lower < upper
+    assert chain.upper_bound == pytest.approx(upper, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "words"),
+    [
+        ((6, 8), ("3 are needed", "6 output", "8 input")),
+        ((6, 4, 6), ("3 are needed", "6 output", "8 input")),
+        ((6, 5, 8), (r"ranks\[1\] = 5", "groups = 2")),
+    ],
+)
+def test_bounds_refuse_ranks_that_do_not_fit(ranks: tuple[int, ...], words: tuple[str, ...]) -> None:
+    with pytest.raises(TensorTrainError, match=".*".join(words)):
+        bounds(oracles.floats(9, 6, 4, 3, 3), formats.chain([2, 2], (3, 3)), ranks, groups=2)
+    with pytest.raises(TensorTrainError, match="is a format for"):
+        bounds(oracles.floats(9, 6, 4, 5, 5), formats.chain([2, 2], (3, 3)), (6, 4, 8), groups=2)
 
 
 # ---- ranks and limits -------------------------------------------------------------------------------------
@@ -523,7 +559,7 @@ def growths(draw: st.DrawFn) -> Growth:
     size = tuple(draw(st.integers(1, 4)) for _ in range(draw(st.integers(1, 3))))
     groups = draw(st.integers(1, 2))
     weight = oracles.floats(draw(SEEDS), groups * draw(st.integers(1, 4)), draw(st.integers(1, 4)), *size)
-    kernel = Kernel.of(weight, groups, False)
+    kernel = NormalizedKernel.of(weight, groups, False)
     form = formats.NAMED[draw(st.sampled_from(sorted(formats.NAMED)))](size)
     return Growth(form, kernel, largest_useful(form, kernel))
 
@@ -535,7 +571,7 @@ def test_ranks_grow_one_class_at_a_time_up_to_the_useful_ones(growth: Growth) ->
     for before, after in itertools.pairwise(path):
         assert any(a > b for a, b in zip(after, before, strict=True))
         assert all(a >= b for a, b in zip(after, before, strict=True))
-        growth.form.groups(with_ends(growth.kernel, after))  # raises if tied ranks drift apart
+        growth.chain_format.groups(with_ends(growth.kernel, after))  # raises if tied ranks drift apart
     assert path[-1] == growth.ranks(growth.limits)
 
 
@@ -578,7 +614,7 @@ def test_a_tolerance_takes_the_smallest_ranks_on_the_path(name: str) -> None:
     """One step less and the tolerance is missed: truncated SVDs leave no doubt about it."""
     weight, form = oracles.smooth(5, 3, 2), formats.NAMED[name]((3, 3))
     made = ConvTensorTrain.decompose(weight, form, rtol=0.2)
-    kernel = Kernel.of(weight, 1, False)
+    kernel = NormalizedKernel.of(weight, 1, False)
     path = Growth(form, kernel, largest_useful(form, kernel)).path()
     before = path[path.index(made.ranks[1:-1]) - 1]
     assert made.error <= 0.2 < ConvTensorTrain.decompose(weight, form, ranks=before).error
@@ -989,7 +1025,7 @@ def test_threads_are_restored_even_after_an_error() -> None:
 def test_work_bounds_the_steps() -> None:
     assert QUIET.steps(1.0, 200) == 200
     assert QUIET.steps(1e12, 200) == FEWEST
-    assert Task(0, 0.0, lambda: None, effort=2.0).steps(1.0, 200) == 400
+    assert SolverOptions(0, 0.0, lambda: None, effort=2.0).steps(1.0, 200) == 400
     assert QUIET.steps(0.55e9, 200) == 100
     weight = oracles.floats(0, 1, 4, 4, 3, 3)
     more = [chain.step_cost(weight, [(2, 2), (2, 2)], [rank]) for rank in (1, 2, 4, 8)]

@@ -14,7 +14,7 @@ import torch
 from tensorly.decomposition import parafac
 from torch import Tensor
 
-from tensortrain.conv.fit.options import SMALL_KERNEL, Task
+from tensortrain.conv.fit.options import SMALL_KERNEL, SolverOptions
 from tensortrain.conv.fit.spectral import cholesky
 from tensortrain.conv.formats import Format, cp
 from tensortrain.linalg import SEEDS
@@ -82,29 +82,34 @@ def _product(factors: Sequence[Tensor]) -> Tensor:
     return out
 
 
-def fits(form: Format) -> bool:
-    """Whether the format is one of those solved here."""
-    middle = form.blocks[1:-1]
-    if form.order < 3 or form.blocks[0] is not None or form.blocks[-1] is not None or None in middle:
+def supports(chain_format: Format) -> bool:
+    """Whether `fit_blocks` can fit this format."""
+    middle = chain_format.blocks[1:-1]
+    if (
+        chain_format.order < 3
+        or chain_format.blocks[0] is not None
+        or chain_format.blocks[-1] is not None
+        or None in middle
+    ):
         return False
-    pointwise = all(k == 1 for end in (form.kernel_sizes[0], form.kernel_sizes[-1]) for k in end)
-    disjoint = all(sum(k > 1 for k in axis) <= 1 for axis in zip(*form.kernel_sizes, strict=True))
+    pointwise = all(k == 1 for end in (chain_format.kernel_sizes[0], chain_format.kernel_sizes[-1]) for k in end)
+    disjoint = all(sum(k > 1 for k in axis) <= 1 for axis in zip(*chain_format.kernel_sizes, strict=True))
     return pointwise and disjoint and (len(middle) == 1 or set(middle) == {(1, 1)})
 
 
-def start(weight: Tensor, form: Format, count: int) -> tuple[Blocks, float]:
+def start(weight: Tensor, chain_format: Format, count: int) -> tuple[Blocks, float]:
     """The strongest channel pairs over a spatial eigenbasis of W, and the energy they leave out.
 
     Each slice of W along one basis filter is a matrix; its singular triples are rank-one blocks. The basis is a
     product over axes if there is a factor for each axis.
     """
     g, p, q, *size = weight.shape
-    outputs, inputs = form.blocks[1] or (1, 1)
-    basis = _spatial_basis(weight, separable=form.order > 3)
+    outputs, inputs = chain_format.blocks[1] or (1, 1)
+    basis = _spatial_basis(weight, separable=chain_format.order > 3)
     slices = torch.einsum("gpqa,gan->gnpq", weight.flatten(3), basis)
     u, s, v = torch.linalg.svd(slices, full_matrices=False)
     energy, chosen = s.flatten(1).sort(descending=True, stable=True)
-    chosen, strength = chosen[:, :count], energy[:, :count] ** (1 / form.order)
+    chosen, strength = chosen[:, :count], energy[:, :count] ** (1 / chain_format.order)
     filters, triple = chosen // s.shape[2], chosen % s.shape[2]
     batch = torch.arange(g, device=weight.device)[:, None]
     n = chosen.shape[1]
@@ -114,7 +119,9 @@ def start(weight: Tensor, form: Format, count: int) -> tuple[Blocks, float]:
     b[:, :n, 0] = v[batch, filters, triple] * strength[..., None]
     d = basis.mT[batch, filters].reshape(g, n, *size)
     factors = []
-    for factor, taps in zip(_separate(d, form.kernel_sizes[1:-1]), form.kernel_sizes[1:-1], strict=True):
+    for factor, taps in zip(
+        _separate(d, chain_format.kernel_sizes[1:-1]), chain_format.kernel_sizes[1:-1], strict=True
+    ):
         wide = weight.new_zeros(g, count, outputs, inputs, *taps)
         wide[:, :n, 0, 0] = factor * strength.reshape(g, n, *[1] * len(size))
         factors.append(wide)
@@ -213,7 +220,7 @@ class BlockSolver:
         made = Blocks(a, factors, b.reshape(x.b.shape))
         return made, error + ridge * sum(float(part.square().sum()) for part in made.parts()), error
 
-    def solve(self, x: Blocks, ridges: Sequence[float], sweeps: int, task: Task) -> tuple[Blocks, float]:
+    def solve(self, x: Blocks, ridges: Sequence[float], sweeps: int, options: SolverOptions) -> tuple[Blocks, float]:
         """Sweeps with extrapolation, an equal number for each ridge; a step that raises the objective is undone."""
         error = math.inf
         for ridge in ridges:
@@ -221,14 +228,14 @@ class BlockSolver:
             for _ in range(sweeps // len(ridges)):
                 beta = min((age - 1) / (age + 2), 0.99)
                 made, objective, squared = self.sweep(x.extrapolate(previous, beta), ridge)
-                task.tick()
+                options.tick()
                 if objective > values[-1] and age > 1:
                     age = 1
                     continue
                 previous, error, age = x, squared, age + 1
                 x = made.equalised()
                 values.append(objective)
-                if error <= task.target**2:
+                if error <= options.target**2:
                     return x, error
                 if len(values) > STALL and values[-STALL] - objective <= STALLED * objective:
                     break
@@ -247,49 +254,51 @@ def _solve(gram: Tensor, rhs: Tensor, ridge: float) -> Tensor:
     return solved
 
 
-def step_cost(weight: Tensor, form: Format, ranks: Sequence[int]) -> float:
+def step_cost(weight: Tensor, chain_format: Format, ranks: Sequence[int]) -> float:
     """Multiplications of one sweep: two products with the whole kernel, and the factorisations."""
-    outputs, inputs = form.blocks[1] or (1, 1)
+    outputs, inputs = chain_format.blocks[1] or (1, 1)
     count = ranks[0] // outputs
     return 2 * weight.numel() * max(outputs, inputs) * count + len(weight) * (outputs * inputs * count) ** 3 / 3
 
 
-def fit(weight: Tensor, form: Format, ranks: Sequence[int], task: Task) -> tuple[list[Tensor], float]:
+def fit_blocks(
+    weight: Tensor, chain_format: Format, ranks: Sequence[int], options: SolverOptions
+) -> tuple[list[Tensor], float]:
     """Cores `(G, r_{l-1}, r_l / g_l, *k_l)` and a bound on the squared error.
 
     Args:
         weight: `(G, p, q, *K)`.
-        form: a format that `fits`.
+        chain_format: a format that `supports` accepts.
         ranks: interior ranks.
-        task: how to run.
+        options: seed, target error, work limit, ridge.
     """
-    count = ranks[0] // (form.blocks[1] or (1, 1))[0]
-    begin, bound = start(weight, form, count)
-    share = 1.0 if form.order == 3 else 0.25
+    count = ranks[0] // (chain_format.blocks[1] or (1, 1))[0]
+    begin, bound = start(weight, chain_format, count)
+    share = 1.0 if chain_format.order == 3 else 0.25
     unit = share * RIDGE * (count * len(weight)) ** (-2 / 3)
-    cost = step_cost(weight, form, ranks)
+    cost = step_cost(weight, chain_format, ranks)
     dtype = torch.float32 if cost > SINGLE else weight.dtype
     solver = BlockSolver(weight.to(dtype))
     small = weight.numel() <= SMALL_KERNEL
     # a strong ridge finds better minima of large kernels, and may lose a block of a small one
     starts = [
-        (with_noise(begin, noise, task.seed), [unit * strength * stage for stage in STAGES])
+        (with_noise(begin, noise, options.seed), [unit * strength * stage for stage in STAGES])
         for strength, noise in (STARTS if small else STARTS[:1])
     ]
-    if small and form.kernel_sizes == cp(form.kernel_size).kernel_sizes and form.order > 3:
-        starts += [(x, [unit * STAGES[-1]]) for x in tensorly_start(weight, form, count, task.seed)]
+    if small and chain_format.kernel_sizes == cp(chain_format.kernel_size).kernel_sizes and chain_format.order > 3:
+        starts += [(x, [unit * STAGES[-1]]) for x in tensorly_start(weight, chain_format, count, options.seed)]
     best, least = begin, bound
     for x, stages in starts:
-        stages = [max(task.ridge, ridge) for ridge in stages]
-        x, error = solver.solve(x.to(dtype), stages, task.steps(cost, SWEEPS), task)
+        stages = [max(options.ridge, ridge) for ridge in stages]
+        x, error = solver.solve(x.to(dtype), stages, options.steps(cost, SWEEPS), options)
         if error < least:
             best, least = x.to(weight.dtype), error
-        if least <= task.target**2:
+        if least <= options.target**2:
             break
-    return _cores(best, form), bound
+    return _cores(best, chain_format), bound
 
 
-def tensorly_start(weight: Tensor, form: Format, count: int, seed: int) -> list[Blocks]:
+def tensorly_start(weight: Tensor, chain_format: Format, count: int, seed: int) -> list[Blocks]:
     """TensorLy's CP decomposition of each `(p, q, *K)`, from a random start; none where its equations are singular."""
     state = seed % SEEDS
     try:
@@ -305,14 +314,14 @@ def tensorly_start(weight: Tensor, form: Format, count: int, seed: int) -> list[
         return []
     factors = [
         line.mT.reshape(len(weight), count, 1, 1, *taps)
-        for line, taps in zip(lines, form.kernel_sizes[1:-1], strict=True)
+        for line, taps in zip(lines, chain_format.kernel_sizes[1:-1], strict=True)
     ]
     return [Blocks(outputs[..., None], factors, inputs.mT[:, :, None])]
 
 
-def _cores(x: Blocks, form: Format) -> list[Tensor]:
+def _cores(x: Blocks, chain_format: Format) -> list[Tensor]:
     """The unknowns as cores."""
-    ones = [1] * len(form.kernel_size)
+    ones = [1] * len(chain_format.kernel_size)
     g, p = x.a.shape[:2]
     middle = [f.flatten(1, 2) for f in x.factors]
     return [x.a.reshape(g, p, -1, *ones), *middle, x.b.flatten(1, 2).reshape(g, -1, x.b.shape[3], *ones)]

@@ -19,7 +19,7 @@ from tensortrain.errors import TensorTrainError
 
 
 @dataclass(frozen=True)
-class Kernel:
+class NormalizedKernel:
     """A kernel to decompose.
 
     Attributes:
@@ -37,7 +37,7 @@ class Kernel:
     transposed: bool
 
     @classmethod
-    def of(cls, weight: Tensor, groups: int, transposed: bool) -> "Kernel":
+    def of(cls, weight: Tensor, groups: int, transposed: bool) -> "NormalizedKernel":
         """Check a conv weight and bring it into the solvers' form.
 
         Raises:
@@ -72,7 +72,7 @@ class Kernel:
 
     @property
     def size(self) -> tuple[int, ...]:
-        """Kernel size on each axis."""
+        """NormalizedKernel size on each axis."""
         return tuple(self.weight.shape[3:])
 
     @property
