@@ -4,8 +4,8 @@ Decompose any tensor (`TensorTrain`), matrix (`TensorTrainMatrix`) and convoluti
 evaluate the result sequentially without rebuilding it, and count what it costs. Layers are in `tensortrain.nn`.
 """
 
-from tensortrain import nn
-from tensortrain.conv import formats, functional
+from tensortrain import functional, nn
+from tensortrain.conv import formats
 from tensortrain.conv.conv_tensor_train import ConvTensorTrain
 from tensortrain.errors import TensorTrainError
 from tensortrain.tt.matrix import TensorTrainMatrix

@@ -6,7 +6,17 @@ takes the difference to step l-1, so chains of even cores do not drift.
 
 Every map V(l) is described by its *margins*: by how many pixels it extends past the common frame of
 the inputs U(l), before and after, on each axis (negative: cropped). Margins do not depend on the image
-size, so nothing here breaks under `torch.export` with a dynamic size.
+size, so nothing here breaks under `torch.export` with a dynamic size. One axis of three cores of 3 taps under
+"same", U(3) on a frame of 8 pixels, `·` for pixels past the frame and `+` for the zeros that T(3) pads:
+
+    U(3)     + + x x x x x x x x + +      W(3) reaches E_3 = 6: 3 before, 3 after
+    V(2)       · x x x x x x x x ·        (1, 1): T(2) and T(1) could use (2, 2), but all beyond 1 is zero
+    V(1)       · x x x x x x x x ·        (1, 1): what T(1) reads
+    V(0)         x x x x x x x x          (0, 0): the result
+
+"same_per_step" crops every map to the frame: it loses the `·` of V(2) and V(1), and with them exactness near the
+border. "full" keeps all that can be non-zero, so V(0) has the margin (3, 3); "valid" reads no zeros, so V(0) has
+the margin (-3, -3).
 """
 
 from collections.abc import Sequence

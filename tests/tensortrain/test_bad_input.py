@@ -70,13 +70,12 @@ WEIGHTS: list[tuple[object, Sequence[str]]] = [
     (1e200 * WEIGHT, ("weight", "overflow", "scale it")),
     (1e-200 * WEIGHT, ("weight", "vanish", "scale it")),
 ]
-CONSTRUCTORS = ["decompose", *formats.NAMED]
 
 
-@pytest.mark.parametrize("constructor", CONSTRUCTORS)
+@pytest.mark.parametrize("kernel_sizes", ["auto", *formats.NAMED])
 @pytest.mark.parametrize(("weight", "fragments"), WEIGHTS, ids=[" ".join(f) for _, f in WEIGHTS])
-def test_weights(constructor: str, weight: object, fragments: Sequence[str]) -> None:
-    check(lambda: getattr(ConvTensorTrain, constructor)(weight, budget=0.9), *fragments)
+def test_weights(kernel_sizes: str, weight: object, fragments: Sequence[str]) -> None:
+    check(lambda: ConvTensorTrain.decompose(weight, kernel_sizes, budget=0.9), *fragments)
 
 
 # ---- what limits a decomposition --------------------------------------------------------------------------
@@ -191,10 +190,10 @@ def test_a_tolerance_that_the_caps_do_not_allow(call: Call, fragments: Sequence[
     (decompose(seed=-1, ranks=1), ("seed = -1", "at least 0")),
     (decompose(seed=0.5, ranks=1), ("seed = 0.5", "not an integer")),
     (decompose(seed=True, ranks=1), ("seed = True", "not an integer")),
-    (lambda: ConvTensorTrain.cttd(WEIGHT, core=1, ranks=1), ("core = 1", "at least 2")),
-    (lambda: ConvTensorTrain.cttd(WEIGHT, core=3.0, ranks=1), ("core = 3.0", "not an integer")),
-    (lambda: ConvTensorTrain.block_term(WEIGHT, outputs=0, ranks=1), ("outputs = 0", "at least 1")),
-    (lambda: ConvTensorTrain.block_term(WEIGHT, inputs=True, ranks=2), ("inputs = True", "not an integer")),
+    (lambda: formats.cttd((5, 5), core=1), ("core = 1", "at least 2")),
+    (lambda: formats.cttd((5, 5), core=3.0), ("core = 3.0", "not an integer")),
+    (lambda: formats.block_term((5, 5), outputs=0), ("outputs = 0", "at least 1")),
+    (lambda: formats.block_term((5, 5), inputs=True), ("inputs = True", "not an integer")),
 )
 def test_core_sizes_groups_and_seeds(call: Call, fragments: Sequence[str]) -> None:
     check(call, *fragments)

@@ -378,14 +378,14 @@ NAMED = {
 }
 
 
-def test_every_format_has_a_constructor() -> None:
+def test_these_are_all_named_formats() -> None:
     assert set(NAMED) == set(formats.NAMED)
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_named_constructors_make_their_format(name: str) -> None:
+def test_a_name_stands_for_its_format(name: str) -> None:
     weight = oracles.smooth(4, 5, seed=1)
-    chain = getattr(ConvTensorTrain, name)(weight, budget=0.5, seed=3)
+    chain = ConvTensorTrain.decompose(weight, name, budget=0.5, seed=3)
     assert list(chain.kernel_sizes) == NAMED[name]
     assert chain.n_parameters <= 0.5 * weight.numel()
     grouped = {"cp": (1, 2), "depthwise": (1,), "block_term": (1,)}.get(name, ())
@@ -407,10 +407,25 @@ def test_named_constructors_make_their_format(name: str) -> None:
         ((4, 4, 4), 2, [(2, 2, 2)] * 3),
         ((1, 1), 3, [(1, 1)]),
         ((9,), 5, [(5,), (5,)]),
+        ((3, 3), 3, [(3, 3)]),
+        ((5, 5), None, [(3, 3), (3, 3)]),
+        ((4, 3), None, [(3, 3), (2, 1)]),
+        ((3, 3), None, [(2, 2), (2, 2)]),
+        ((3, 1), None, [(2, 1), (2, 1)]),
+        ((2, 2), None, [(2, 2)]),
     ],
 )
-def test_the_papers_format_for_any_kernel_size(size: tuple[int, ...], core: int, sizes: list[tuple[int, ...]]) -> None:
+def test_the_papers_format_for_any_kernel_size(
+    size: tuple[int, ...], core: int | None, sizes: list[tuple[int, ...]]
+) -> None:
     assert list(formats.cttd(size, core).kernel_sizes) == sizes
+
+
+def test_the_papers_format_makes_a_chain_of_a_3x3_kernel() -> None:
+    weight = oracles.floats(0, 6, 5, 3, 3)
+    chain = ConvTensorTrain.decompose(weight, "cttd", ranks=20)  # 4·min(6, 5): exact
+    assert chain.kernel_sizes == ((2, 2), (2, 2))
+    assert torch.equal(chain.reconstruct(), weight)
 
 
 @pytest.mark.parametrize("name", NAMED)

@@ -203,7 +203,7 @@ def test_p7_6_a_separable_chain_is_the_truncated_svd(seed: int, shape: tuple[int
     p, q = shape
     weight = oracles.floats(seed, groups * p, q, 3, 4)
     rank = min(rank, *largest_useful(formats.separable((3, 4)), NormalizedKernel.of(weight, groups, False)))
-    made = ConvTensorTrain.separable(weight, ranks=groups * rank, groups=groups)
+    made = ConvTensorTrain.decompose(weight, "separable", ranks=groups * rank, groups=groups)
     unfolded = weight.reshape(groups, p, q, 3, 4).permute(0, 3, 1, 4, 2).reshape(groups, 3 * p, 4 * q)
     optimum = math.sqrt(sum(svd_tail(matrix, rank) for matrix in unfolded)) / norm(weight)
     assert made.error == pytest.approx(optimum, abs=1e-10)
@@ -721,19 +721,9 @@ def test_nor_does_it_matter_to_random_trains_sweeps_and_plans() -> None:
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
-@pytest.mark.parametrize("name", formats.NAMED)
-def test_a_format_may_be_named(name: str) -> None:
-    weight = oracles.smooth(4, 5, 0)
-    named, made = (
-        ConvTensorTrain.decompose(weight, name, budget=0.5),
-        getattr(ConvTensorTrain, name)(weight, budget=0.5),
-    )
-    assert all(torch.equal(a, b) for a, b in zip(named.cores, made.cores, strict=True))
-
-
 def test_another_seed_is_another_start() -> None:
     weight = oracles.smooth(4, 3, 0)
-    first, second = (ConvTensorTrain.cp(weight, budget=0.4, seed=seed) for seed in (0, 1))
+    first, second = (ConvTensorTrain.decompose(weight, "cp", budget=0.4, seed=seed) for seed in (0, 1))
     assert not torch.equal(first.cores[0], second.cores[0])
 
 
@@ -803,8 +793,8 @@ def test_half_precision_costs_little(form: Format, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_the_dtype_is_kept_and_the_error_includes_its_rounding(dtype: torch.dtype) -> None:
     weight = oracles.smooth(4, 3, 0)
-    made = ConvTensorTrain.separable(weight.to(dtype), ranks=5)
-    exact = ConvTensorTrain.separable(weight, ranks=5)
+    made = ConvTensorTrain.decompose(weight.to(dtype), "separable", ranks=5)
+    exact = ConvTensorTrain.decompose(weight, "separable", ranks=5)
     assert {core.dtype for core in made.cores} == {dtype}
     assert relative_error(made.to(torch.float64), weight.to(dtype)) == pytest.approx(made.error, abs=1e-12)
     assert made.error == pytest.approx(exact.error, abs=4 * torch.finfo(dtype).eps)
@@ -822,7 +812,7 @@ def test_more_rank_than_the_kernel_has_does_no_harm(name: str) -> None:
     """One single entry, and a conv group of zeros: every normal matrix is singular."""
     weight = torch.zeros(6, 3, 5, 5, dtype=torch.float64)
     weight[1, 2, 0, 3] = 2.0
-    made = getattr(ConvTensorTrain, name)(weight, budget=1.0 if name != "block_term" else 2.0, groups=2)
+    made = ConvTensorTrain.decompose(weight, name, budget=1.0 if name != "block_term" else 2.0, groups=2)
     assert made.error <= 1e-7
     assert relative_error(made, weight) == pytest.approx(made.error, abs=1e-12)
 
@@ -830,7 +820,7 @@ def test_more_rank_than_the_kernel_has_does_no_harm(name: str) -> None:
 def test_tiny_entries_are_not_taken_for_zeros() -> None:
     """Those whose squares vanish are refused, see the tests of bad input."""
     weight = oracles.floats(0, 3, 2, 3, 3)
-    plain, tiny = (ConvTensorTrain.separable(scale * weight, ranks=3) for scale in (1.0, 1e-150))
+    plain, tiny = (ConvTensorTrain.decompose(scale * weight, "separable", ranks=3) for scale in (1.0, 1e-150))
     assert tiny.error == pytest.approx(plain.error, rel=1e-9)
     torch.testing.assert_close(tiny.reconstruct() / 1e-150, plain.reconstruct())
 
@@ -933,7 +923,7 @@ def test_auto_is_never_worse_than_a_special_case(channels: int, size: int, budge
     compared = 0
     for name in formats.NAMED:
         try:
-            special = getattr(ConvTensorTrain, name)(weight, budget=budget, seed=seed)
+            special = ConvTensorTrain.decompose(weight, name, budget=budget, seed=seed)
         except TensorTrainError:
             continue  # no chain that small
         compared += 1

@@ -1,6 +1,6 @@
 """Choice of core sizes, groups and ranks: the best of some formats at a budget, so never worse than one of them.
 
-Every named format is among them as its constructor makes it by default, or one that holds it; but for `cttd` of
+Every named format is among them, or one that contains it; except `cttd` of
 more than five cores, kernels longer than 11, whose fit takes minutes.
 """
 
@@ -40,7 +40,7 @@ def candidates(size: Axes) -> Iterator[formats.Format]:
     yield formats.chain([size, one], size, "K×K | 1×1")
     halves = [tuple((k + 1) // 2 for k in size), tuple(k - (k + 1) // 2 + 1 for k in size)]
     squares = {formats.chain(halves, size, "cttd").kernel_sizes: None}
-    squares[formats.cttd(size, 2 if max(size) < 4 else 3).kernel_sizes] = None
+    squares[formats.cttd(size).kernel_sizes] = None
     for sizes in squares:
         if 1 < len(sizes) <= 5:
             yield formats.chain(sizes, size, "cttd")
