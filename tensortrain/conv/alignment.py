@@ -121,7 +121,7 @@ def stride_steps(kernel_sizes: Sequence[Axes], stride: Axes, present: Sequence[b
     """For each axis the step l that takes the stride: the outermost core longer than 1 there.
 
     An input that joins the chain outside that core still has its full size, so then T(1) takes it.
-    `present[l - 1]` says whether U(l) is given.
+    `present[l - 1]` says whether there is an input U(l).
 
     >>> stride_steps([(1, 1), (3, 1), (1, 3), (1, 1)], (2, 2), [False, False, False, True])
     [2, 3]

@@ -1,7 +1,7 @@
-"""Choice of core sizes, groups and ranks: the best of some formats at a budget, so never worse than one of them.
+"""`kernel_sizes="auto"`: the best of several formats at a budget, so never worse than any one of them.
 
-Every named format is among them, or one that contains it; except `cttd` of
-more than five cores, kernels longer than 11, whose fit takes minutes.
+Every named format is among them, or one that contains it; except `cttd` with more than five cores (kernels longer than
+11), whose fit takes minutes.
 """
 
 from collections.abc import Iterator

@@ -32,7 +32,7 @@ STARTS = ((1.0, 0.02), (0.25, 0.5), (0.02, 0.5))  # of each start: share of the 
 
 @dataclass
 class Blocks:
-    """The unknowns: `a (G, p, R, s)`, `factors` of D `(G, R, s, t, *k)` each, `b (G, R, t, q)`."""
+    """The unknowns of R blocks: `a (G, p, R, s)`, `factors` of D `(G, R, s, t, *k)` each, `b (G, R, t, q)`."""
 
     a: Tensor
     factors: list[Tensor]
@@ -52,7 +52,7 @@ class Blocks:
         return Blocks(self.a.to(dtype), [f.to(dtype) for f in self.factors], self.b.to(dtype))
 
     def extrapolate(self, previous: "Blocks", beta: float) -> "Blocks":
-        """This point, moved on by `beta` times the last step."""
+        """This point, moved further by `beta` times the last step."""
         return Blocks(
             self.a,
             [f + beta * (f - g) for f, g in zip(self.factors, previous.factors, strict=True)],
@@ -108,11 +108,11 @@ def start(weight: Tensor, chain_format: Format, count: int) -> tuple[Blocks, flo
     basis = _spatial_basis(weight, separable=chain_format.order > 3)
     slices = torch.einsum("gpqa,gan->gnpq", weight.flatten(3), basis)
     u, s, v = torch.linalg.svd(slices, full_matrices=False)
-    energy, chosen = s.flatten(1).sort(descending=True, stable=True)
-    chosen, strength = chosen[:, :count], energy[:, :count] ** (1 / chain_format.order)
-    filters, triple = chosen // s.shape[2], chosen % s.shape[2]
+    energy, strongest = s.flatten(1).sort(descending=True, stable=True)
+    strongest, strength = strongest[:, :count], energy[:, :count] ** (1 / chain_format.order)
+    filters, triple = strongest // s.shape[2], strongest % s.shape[2]
     batch = torch.arange(g, device=weight.device)[:, None]
-    n = chosen.shape[1]
+    n = strongest.shape[1]
     a = weight.new_zeros(g, p, count, outputs)
     a[:, :, :n, 0] = u.mT[batch, filters, triple].mT * strength[:, None]
     b = weight.new_zeros(g, count, inputs, q)
@@ -176,49 +176,81 @@ def _separate(filters: Tensor, sizes: Sequence[Axes]) -> list[Tensor]:
 
 
 class BlockSolver:
-    """Alternating least squares for one kernel `(G, p, q, *K)`."""
+    """Alternating least squares for one kernel `(G, p, q, *K)`.
+
+    Letters of the shapes and of the einsums:
+
+    | letter | axis |
+    |---|---|
+    | g | group of the convolution |
+    | p, q | output, input channel of the group |
+    | x | position in the kernel |
+    | n, N | block |
+    | s, S | channel of a block on its output side, behind A |
+    | t, T | channel of a block on its input side, before B |
+
+    Capitals are the second index of a Gram matrix, the one that the unknowns have.
+    """
 
     def __init__(self, weight: Tensor) -> None:
         g, p, q = weight.shape[:3]
         self.size = weight.shape[3:]
-        by_position = weight.flatten(3).transpose(2, 3).contiguous()
-        self.tall = by_position.reshape(g, -1, q)  # (output, position) × input
-        self.wide = by_position.reshape(g, p, -1)  # output × (position, input)
+        by_position = weight.flatten(3).transpose(2, 3).contiguous()  # (g, p, x, q)
+        self.tall = by_position.reshape(g, -1, q)  # (g, p·x, q)
+        self.wide = by_position.reshape(g, p, -1)  # (g, p, x·q)
         self.energy = float(weight.square().sum())
 
     def sweep(self, x: Blocks, ridge: float) -> tuple[Blocks, float, float]:
         """Solve for A, each factor and B in turn; returns the point, its objective and its squared error."""
         g, count, t, q = x.b.shape
-        p, s = x.a.shape[1], x.a.shape[3]
-        b_flat, d = x.b.flatten(1, 2), x.filters
-        bb = (b_flat @ b_flat.mT).reshape(g, count, t, count, t)
-        towards = (self.tall @ b_flat.mT).reshape(g, p, -1, count, t)
+        b_flat = x.b.flatten(1, 2)  # (g, n·t, q)
+        bb = (b_flat @ b_flat.mT).reshape(g, count, t, count, t)  # (g, n, t, N, T)
+        a = self._solve_a(x, b_flat, bb, ridge)  # (g, p, n, s)
+
+        s, a_flat = a.shape[3], a.flatten(2, 3)  # (g, p, n·s)
+        aa = (a_flat.mT @ a_flat).reshape(g, count, s, count, s)  # (g, n, s, N, S)
+        projected = (a_flat.mT @ self.wide).reshape(g, count, s, -1, q)  # W seen through A: (g, n, s, x, q)
+        factors = self._solve_factors(x, aa, bb, projected, ridge)
+
+        b, error = self._solve_b(Blocks(a, factors, x.b), aa, projected, ridge)
+        point = Blocks(a, factors, b)
+        return point, error + ridge * sum(float(part.square().sum()) for part in point.parts()), error
+
+    def _solve_a(self, x: Blocks, b_flat: Tensor, bb: Tensor, ridge: float) -> Tensor:
+        """The best A `(g, p, n, s)` for given factors and B."""
+        g, p, d = len(x.a), x.a.shape[1], x.filters  # d: (g, n, s, t, *K)
+        towards = (self.tall @ b_flat.mT).reshape(g, p, -1, *x.b.shape[1:3])  # W seen through B: (g, p, x, n, t)
         rhs = torch.einsum("gpxnt,gnstx->gpns", towards, d.flatten(4))
         gram = torch.einsum("gnstNST,gntNT->gnsNS", _gram(d), bb)
-        a = _solve(gram.flatten(3, 4).flatten(1, 2), rhs.flatten(2, 3).mT, ridge).mT.reshape(rhs.shape)
-        a_flat = a.flatten(2, 3)
-        aa = (a_flat.mT @ a_flat).reshape(g, count, s, count, s)
-        projected = (a_flat.mT @ self.wide).reshape(g, count, s, -1, q)
-        factors = list(x.factors)
+        gram = gram.flatten(3, 4).flatten(1, 2)  # (g, n·s, N·S)
+        return _solve(gram, rhs.flatten(2, 3).mT, ridge).mT.reshape(rhs.shape)
+
+    def _solve_factors(self, x: Blocks, aa: Tensor, bb: Tensor, projected: Tensor, ridge: float) -> list[Tensor]:
+        """The factors of D, `(g, n, s, t, *k)`, each the best for given A, B and other factors."""
+        g, n = len(x.b), math.prod(x.factors[0].shape[1:4])  # n: unknowns for each position, n·s·t
         channels = torch.einsum("gnsNS,gntNT->gnstNST", aa, bb)
-        rhs_d = torch.einsum("gnsxq,gntq->gnstx", projected, x.b).reshape(*channels.shape[:4], *self.size)
+        rhs_d = torch.einsum("gnsxq,gntq->gnstx", projected, x.b)
+        rhs_d = rhs_d.reshape(*channels.shape[:4], *self.size)  # (g, n, s, t, *K)
+        factors = list(x.factors)
         for j, factor in enumerate(factors):
             others = factors[:j] + factors[j + 1 :]
             rhs, gram = rhs_d, channels
-            if others:
+            if others:  # they fill the axes on which this factor is 1 long
                 other = _product(others)
-                rhs = (rhs_d * other).sum([i for i, k in enumerate(factor.shape) if i > 3 and k == 1], keepdim=True)
-                gram = channels * _gram(other)
-            n = count * s * t
-            solved = _solve(gram.reshape(g, n, n), rhs.reshape(g, n, -1), ridge)
-            factors[j] = solved.reshape(factor.shape)
-        d = Blocks(a, factors, x.b).filters
-        rhs = torch.einsum("gnsxq,gnstx->gntq", projected, d.flatten(4)).flatten(1, 2)
-        gram = torch.einsum("gnstNST,gnsNS->gntNT", _gram(d), aa).flatten(3, 4).flatten(1, 2)
+                across = [i for i, k in enumerate(factor.shape) if i > 3 and k == 1]
+                rhs = (rhs_d * other).sum(across, keepdim=True)  # (g, n, s, t, *k)
+                gram = channels * _gram(other)  # (g, n, s, t, N, S, T)
+            solution = _solve(gram.reshape(g, n, n), rhs.reshape(g, n, -1), ridge)  # (g, n·s·t, positions)
+            factors[j] = solution.reshape(factor.shape)
+        return factors
+
+    def _solve_b(self, x: Blocks, aa: Tensor, projected: Tensor, ridge: float) -> tuple[Tensor, float]:
+        """The best B `(g, n, t, q)` for given A and factors, and the squared error of the result."""
+        d = x.filters  # (g, n, s, t, *K)
+        rhs = torch.einsum("gnsxq,gnstx->gntq", projected, d.flatten(4)).flatten(1, 2)  # (g, n·t, q)
+        gram = torch.einsum("gnstNST,gnsNS->gntNT", _gram(d), aa).flatten(3, 4).flatten(1, 2)  # (g, n·t, N·T)
         b = _solve(gram, rhs, ridge)
-        error = self.energy + float(((gram @ b - 2 * rhs) * b).sum())
-        made = Blocks(a, factors, b.reshape(x.b.shape))
-        return made, error + ridge * sum(float(part.square().sum()) for part in made.parts()), error
+        return b.reshape(x.b.shape), self.energy + float(((gram @ b - 2 * rhs) * b).sum())
 
     def solve(self, x: Blocks, ridges: Sequence[float], sweeps: int, options: SolverOptions) -> tuple[Blocks, float]:
         """Sweeps with extrapolation, an equal number for each ridge; a step that raises the objective is undone."""
@@ -227,13 +259,13 @@ class BlockSolver:
             previous, age, values = x, 1, [math.inf]
             for _ in range(sweeps // len(ridges)):
                 beta = min((age - 1) / (age + 2), 0.99)
-                made, objective, squared = self.sweep(x.extrapolate(previous, beta), ridge)
+                point, objective, squared = self.sweep(x.extrapolate(previous, beta), ridge)
                 options.tick()
                 if objective > values[-1] and age > 1:
                     age = 1
                     continue
                 previous, error, age = x, squared, age + 1
-                x = made.equalised()
+                x = point.equalised()
                 values.append(objective)
                 if error <= options.target**2:
                     return x, error
@@ -243,15 +275,16 @@ class BlockSolver:
 
 
 def _gram(d: Tensor) -> Tensor:
-    """Inner products over space of all filters, `(G, R, s, t, R, s, t)`."""
+    """Inner products over space of all filters `(g, n, s, t, *K)`: `(g, n, s, t, N, S, T)`."""
     flat = d.flatten(4).flatten(1, 3)
     return (flat @ flat.mT).reshape(d.shape[0], *d.shape[1:4], *d.shape[1:4])
 
 
 def _solve(gram: Tensor, rhs: Tensor, ridge: float) -> Tensor:
+    """Solve `(gram + ridge) u = rhs` for each conv group: `(g, n, n)` and `(g, n, columns)`."""
     eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
-    solved: Tensor = torch.cholesky_solve(rhs, cholesky(gram + ridge * eye, 0.1 * torch.finfo(gram.dtype).eps))
-    return solved
+    solution: Tensor = torch.cholesky_solve(rhs, cholesky(gram + ridge * eye, 0.1 * torch.finfo(gram.dtype).eps))
+    return solution
 
 
 def step_cost(weight: Tensor, chain_format: Format, ranks: Sequence[int]) -> float:

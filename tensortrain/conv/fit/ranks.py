@@ -14,7 +14,7 @@ from tensortrain.errors import TensorTrainError
 
 
 def largest_useful(chain_format: Format, kernel: NormalizedKernel) -> tuple[int, ...]:
-    """For each interior bond a rank (within a conv group) past which no kernel gains.
+    """For each interior bond the largest rank, within a conv group, that can still lower the error of some kernel.
 
     For two ungrouped cores the rank of the smallest exact chain; for more, what the positions on either side
     can carry; for grouped cores as many blocks as W has channel pairs of full rank at every position.
@@ -47,8 +47,8 @@ class Growth:
     """A path of interior ranks from the smallest chain to the caps.
 
     Bonds tied by grouped cores grow together. Where several bonds compete, the next unit of rank goes where the
-    lifted unfolding discards most, as a tolerance shared equally by all bonds would have it. (Weighing gain against
-    parameters starves a bond: the more its neighbours have grown, the dearer it is.)
+    lifted unfolding discards most, as a tolerance shared equally by all bonds would have it. (Dividing the gain by
+    its parameters would starve a bond: the more its neighbours have grown, the more each unit costs.)
 
     Args:
         chain_format: core sizes and groups.
