@@ -43,8 +43,9 @@ def _flat(margin: Iterable[tuple[int, int]]) -> list[int]:
 
 def _grow(x: Tensor, old: Margin, new: Margin) -> Tensor:
     """`x` with margins `old` zero-padded or cropped to margins `new`."""
-    change = [(b2 - b1, a2 - a1) for (b1, a1), (b2, a2) in zip(old, new, strict=True)]
-    return F.pad(x, _flat(change)) if any(map(any, change)) else x
+    if old == new:
+        return x
+    return F.pad(x, _flat((b2 - b1, a2 - a1) for (b1, a1), (b2, a2) in zip(old, new, strict=True)))
 
 
 def _wrap(x: Tensor, pads: Margin) -> Tensor:
@@ -136,7 +137,7 @@ class _Step(NamedTuple):
         if self.periodic:
             return _wrap(x, self.padding)
         pairs = zip(self.result, self.padding, strict=True)
-        return _grow(x, self.margin, tuple((m[0] + p[0], m[1] + p[1]) for m, p in pairs))
+        return _grow(x, self.margin, tuple([(m[0] + p[0], m[1] + p[1]) for m, p in pairs]))
 
     def constant(self, bias: Tensor, frame: Tensor) -> Tensor:
         """V(l-1) where V(l) and U(l) are zero: b(l) at every pixel, for the batch and image size of `frame`."""

@@ -19,8 +19,8 @@ from tensortrain.conv.fit.ranks import Growth, largest_useful, with_ends
 from tensortrain.conv.fit.solver import Fit, certified, solve
 from tensortrain.errors import TensorTrainError
 
-PROBE = 0.25  # fraction of the dense parameters
-RIDGES = (1e-6, 1e-5, 1e-4, 1e-3)
+PROBE = 0.25  # fraction of the dense parameters at which formats are compared where a tolerance is the limit
+RIDGES = (1e-6, 1e-5, 1e-4, 1e-3)  # tried in this order where rounding to a short dtype shows
 
 
 @dataclass(frozen=True)
