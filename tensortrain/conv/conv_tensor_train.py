@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from tensortrain import checks
+from tensortrain import checks, storage
 from tensortrain.conv import alignment, formats, functional
 from tensortrain.conv.checks import check_cores, check_inputs
 from tensortrain.conv.planner import Plan, plan
 from tensortrain.errors import TensorTrainError
+
+_STORED = ("groups", "transposed", "error", "upper_bound", "lower_bound")  # besides the cores
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -438,9 +440,7 @@ class ConvTensorTrain:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the chain to a safetensors file, aside first and then renamed."""
-        from tensortrain.storage import save_chain
-
-        save_chain(self, path)
+        storage.save_cores(path, "chain", self.cores, {name: getattr(self, name) for name in _STORED})
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> "ConvTensorTrain":
@@ -449,9 +449,8 @@ class ConvTensorTrain:
         Raises:
             TensorTrainError: a file that cannot be read or holds something else.
         """
-        from tensortrain.storage import load_chain
-
-        return load_chain(path)
+        cores, fields = storage.load_cores(path, "chain", _STORED)
+        return cls(cores, **fields)
 
     def __repr__(self) -> str:
         kind = "conv_transpose" if self.transposed else "conv"

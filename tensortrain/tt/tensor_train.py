@@ -23,12 +23,11 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from tensortrain import checks, linalg
+from tensortrain import checks, linalg, storage
 from tensortrain.errors import TensorTrainError
 from tensortrain.tt import arithmetic as tt_arithmetic
 from tensortrain.tt import checks as tt_checks
 from tensortrain.tt import functional as tt_functional
-from tensortrain.tt import output as tt_output
 from tensortrain.tt import svd as tt_svd
 from tensortrain.tt.arithmetic import Index
 
@@ -401,7 +400,7 @@ class TensorTrain:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the cores and the error to a safetensors file, aside first and then renamed."""
-        tt_output.save_cores(path, "train", self.cores, self.error)
+        storage.save_cores(path, "train", self.cores, {"error": self.error})
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> "TensorTrain":
@@ -410,11 +409,11 @@ class TensorTrain:
         Raises:
             TensorTrainError: a file that cannot be read or holds something else.
         """
-        cores, error = tt_output.load_cores(path, "train")
-        return cls(cores, error=error)
+        cores, fields = storage.load_cores(path, "train", ["error"])
+        return cls(cores, **fields)
 
     def __repr__(self) -> str:
-        return tt_output.describe(f"TensorTrain of shape {'×'.join(map(str, self.shape))}", self)
+        return describe(f"TensorTrain of shape {'×'.join(map(str, self.shape))}", self)
 
     def _matching(self, other: "TensorTrain") -> "TensorTrain":
         """`other`, if it can be combined with this train."""
@@ -426,6 +425,21 @@ class TensorTrain:
             if a != b:
                 raise TensorTrainError(f"the trains differ in {name}: {a} and {b}; it must be the same")
         return other
+
+
+def describe(head: str, train: Any) -> str:
+    """The text of a train or TT-matrix: `head`, then ranks, counts and error."""
+    share = train.n_parameters / train.dense_parameters
+    lines = [
+        f"{head}, {str(train.dtype).removeprefix('torch.')}",
+        f"  ranks       {train.ranks}",
+        f"  parameters  {train.n_parameters:,} of {train.dense_parameters:,} "
+        f"({share:.1%}, compression {1 / share:.1f}×)",
+        f"  MACs        {train.macs():,} sequential, {train.dense_macs():,} dense",
+    ]
+    if train.error is not None:
+        lines.append(f"  error       {train.error:.4g} relative (Frobenius)")
+    return "\n".join(lines)
 
 
 pytree.register_pytree_node(

@@ -18,7 +18,10 @@ from torch import nn
 import tensortrain.nn
 from tensortrain import TensorTrainError, storage
 from tensortrain.cli import main
-from tensortrain.compression import kernels as checkpoint
+from tensortrain.compression.checkpoints import read_checkpoint
+from tensortrain.compression.kernels import find_kernels, select
+from tensortrain.compression.records import read_network
+from tensortrain.compression.verify import verify_network
 from tensortrain.tt.tensor_train import TensorTrain
 
 
@@ -71,7 +74,7 @@ def files(tmp_path_factory):
 
 def test_keys_are_the_state_dict_of_the_layers(files):
     weights, small, _ = files
-    before, after = storage.read_checkpoint(weights), load_file(small)
+    before, after = read_checkpoint(weights), load_file(small)
     for layer in ("conv1", "up"):
         assert {f"{layer}.cores.0.weight", f"{layer}.cores.1.weight", f"{layer}.cores.0.bias"} <= after.keys()
         assert f"{layer}.weight" not in after
@@ -83,7 +86,7 @@ def test_keys_are_the_state_dict_of_the_layers(files):
 
 def test_the_header_tells_what_the_tensors_do_not(files):
     _, small, _ = files
-    records = {record.name: record for record in storage.read_network(small)[1]}
+    records = {record.name: record for record in read_network(small)[1]}
     assert records.keys() == {"conv1", "grouped", "up"}
     assert records["grouped"].groups == 2
     assert records["grouped"].shape == (8, 4, 3, 3)
@@ -184,7 +187,7 @@ def test_verify_finds_every_change(files, tmp_path, capsys, change, message):
 )
 def test_verify_states_what_can_only_fail_if_the_library_is_wrong(files, change, message):
     weights, small, _ = files
-    check = checkpoint.verify_network(*storage.read_network(small), storage.read_checkpoint(weights)).layers[0]
+    check = verify_network(*read_network(small), read_checkpoint(weights)).layers[0]
     assert check.failures == []
     assert message in dataclasses.replace(check, **change).failures[0]
 
@@ -192,7 +195,7 @@ def test_verify_states_what_can_only_fail_if_the_library_is_wrong(files, change,
 def test_a_trained_network_verifies_without_recorded_errors(files, tmp_path):
     weights, small, _ = files
     tensortrain.nn.save(tensortrain.nn.load(Network(), small), tmp_path / "trained.st")
-    assert storage.read_network(tmp_path / "trained.st")[1][0].error is None
+    assert read_network(tmp_path / "trained.st")[1][0].error is None
     assert run("verify", tmp_path / "trained.st", "--against", weights) == 0
 
 
@@ -240,21 +243,21 @@ def test_what_counts_as_a_conv_kernel():
         "norm.weight": normal(3, 2, 4, 4), "norm.bias": normal(4, 2, 4, 4), "position": normal(5, 1, 9, 4),
         "counts.weight": torch.ones(2, 2, 3, dtype=torch.int64), "deep.weight": normal(6, 2, 2, 1, 1, 1, 1),
     }  # fmt: skip
-    assert [kernel.name for kernel in checkpoint.find_kernels(tensors)] == ["conv.weight"]
+    assert [kernel.name for kernel in find_kernels(tensors)] == ["conv.weight"]
     del tensors["conv.weight"]
-    assert [kernel.name for kernel in checkpoint.find_kernels({"position": tensors["position"]})] == ["position"]
+    assert [kernel.name for kernel in find_kernels({"position": tensors["position"]})] == ["position"]
     with pytest.raises(TensorTrainError, match="no conv kernel"):
-        checkpoint.find_kernels({"linear.weight": tensors["linear.weight"]})
+        find_kernels({"linear.weight": tensors["linear.weight"]})
 
 
 def test_patterns_select_layers():
-    kernels = checkpoint.find_kernels({f"layer{i}.conv.weight": normal(i, 2, 2, 3) for i in range(3)})
+    kernels = find_kernels({f"layer{i}.conv.weight": normal(i, 2, 2, 3) for i in range(3)})
     for include, exclude, expected in [
         (["layer1*"], [], ["layer1.conv"]),
         ([], ["layer1.conv.weight"], ["layer0.conv", "layer2.conv"]),
         (["*"], ["layer[12]*"], ["layer0.conv"]),
     ]:
-        assert [kernel.layer for kernel in checkpoint.select(kernels, include, exclude)] == expected
+        assert [kernel.layer for kernel in select(kernels, include, exclude)] == expected
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from tensortrain import ConvTensorTrain, TensorTrainError, storage
+from tensortrain import ConvTensorTrain, TensorTrainError, files, storage
+from tensortrain.compression.checkpoints import read_checkpoint
+from tensortrain.compression.records import LayerRecord, network_header, read_network
 
 
 def normal(seed, *shape):
@@ -64,7 +66,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, error):
     path.write_text("old")
 
     def write():
-        with storage.aside(path) as temporary:
+        with files.aside(path) as temporary:
             temporary.write_text("half")
             assert path.read_text() == "old"
             raise error
@@ -158,7 +160,7 @@ def prefixed(prefix):
 )
 def test_torch_checkpoints(tmp_path, content, old_format):
     torch.save(content, tmp_path / "net.pt", _use_new_zipfile_serialization=not old_format)
-    found = storage.read_checkpoint(tmp_path / "net.pt")
+    found = read_checkpoint(tmp_path / "net.pt")
     assert found.keys() == STATE.keys()
     assert all(torch.equal(found[name], STATE[name]) for name in STATE)
 
@@ -166,13 +168,13 @@ def test_torch_checkpoints(tmp_path, content, old_format):
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_safetensors_checkpoints(tmp_path, prefix):
     save_file(prefixed(prefix), tmp_path / "any.name")
-    found = storage.read_checkpoint(tmp_path / "any.name")
+    found = read_checkpoint(tmp_path / "any.name")
     assert all(torch.equal(found[name], STATE[name]) for name in STATE)
 
 
 def test_a_prefix_that_not_all_names_have_stays(tmp_path):
     save_file({"module.a": torch.ones(1), "b": torch.ones(1)}, tmp_path / "net.safetensors")
-    assert storage.read_checkpoint(tmp_path / "net.safetensors").keys() == {"module.a", "b"}
+    assert read_checkpoint(tmp_path / "net.safetensors").keys() == {"module.a", "b"}
 
 
 class Exploit:
@@ -186,7 +188,7 @@ def test_no_pickle_is_executed(tmp_path, monkeypatch, content, old_format):
     monkeypatch.chdir(tmp_path)
     torch.save(content, "net.pt", _use_new_zipfile_serialization=not old_format)
     with pytest.raises(TensorTrainError, match="more than tensors"):
-        storage.read_checkpoint("net.pt")
+        read_checkpoint("net.pt")
     assert os.listdir(tmp_path) == ["net.pt"]
 
 
@@ -202,14 +204,14 @@ def test_no_pickle_is_executed(tmp_path, monkeypatch, content, old_format):
 def test_files_that_are_no_checkpoint(tmp_path, content, message):
     (tmp_path / "net.pt").write_bytes(content)
     with pytest.raises(TensorTrainError, match=message):
-        storage.read_checkpoint(tmp_path / "net.pt")
+        read_checkpoint(tmp_path / "net.pt")
 
 
 @pytest.mark.parametrize("content", [{"epoch": 3}, {0: torch.ones(2)}, [torch.ones(2)], torch.ones(2)])
 def test_checkpoints_without_named_tensors(tmp_path, content):
     torch.save(content, tmp_path / "net.pt")
     with pytest.raises(TensorTrainError, match="no tensors by name"):
-        storage.read_checkpoint(tmp_path / "net.pt")
+        read_checkpoint(tmp_path / "net.pt")
 
 
 @pytest.mark.parametrize("old_format", [False, True])
@@ -219,20 +221,20 @@ def test_truncated_torch_files(tmp_path, old_format):
     for length in (3, 40, len(whole) // 2, len(whole) - 30):
         (tmp_path / "net.pt").write_bytes(whole[:length])
         with pytest.raises(TensorTrainError, match="cannot read"):
-            storage.read_checkpoint(tmp_path / "net.pt")
+            read_checkpoint(tmp_path / "net.pt")
 
 
 def network_record(**changes):
-    record = storage.LayerRecord.of("conv.weight", chain(error=0.5, upper_bound=0.6, lower_bound=0.1), (4, 6, 3, 3), 1)
-    return {"kind": "network", "layers": [{**storage.network_header([record])["layers"][0], **changes}]}
+    record = LayerRecord.of("conv.weight", chain(error=0.5, upper_bound=0.6, lower_bound=0.1), (4, 6, 3, 3), 1)
+    return {"kind": "network", "layers": [{**network_header([record])["layers"][0], **changes}]}
 
 
 def test_network_round_trip(tmp_path):
     tensors = {f"conv.cores.{l}.weight": core for l, core in enumerate(chain().cores)}
     storage.write(tmp_path / "net.safetensors", tensors, network_record())
-    found, (record,) = storage.read_network(tmp_path / "net.safetensors")
+    found, (record,) = read_network(tmp_path / "net.safetensors")
     assert found.keys() == tensors.keys()
-    assert record == storage.LayerRecord.from_json(network_record()["layers"][0])
+    assert record == LayerRecord.from_json(network_record()["layers"][0])
     assert (record.name, record.n_parameters, record.dense_parameters) == ("conv", 60, 216)
     assert record.chain(found).ranks == (4, 2, 6)
     assert record.chain(found).error == 0.5
@@ -245,7 +247,7 @@ def test_network_round_trip(tmp_path):
 def test_a_header_that_does_not_fit_its_tensors(tmp_path, changes, message):
     tensors = {f"conv.cores.{l}.weight": core for l, core in enumerate(chain().cores)}
     storage.write(tmp_path / "net.safetensors", tensors, network_record(**changes))
-    found, (record,) = storage.read_network(tmp_path / "net.safetensors")
+    found, (record,) = read_network(tmp_path / "net.safetensors")
     with pytest.raises(TensorTrainError, match=message):
         record.chain(found)
 
@@ -255,12 +257,12 @@ def test_a_header_with_missing_fields(tmp_path):
     del header["layers"][0]["ranks"]
     storage.write(tmp_path / "net.safetensors", {"x": torch.ones(1)}, header)
     with pytest.raises(TensorTrainError, match="damaged"):
-        storage.read_network(tmp_path / "net.safetensors")
+        read_network(tmp_path / "net.safetensors")
 
 
 def test_real_checkpoints(data_root):
-    lenet = storage.read_checkpoint(data_root / "cnn" / "wangxinya_lenet_mnist.pth")
+    lenet = read_checkpoint(data_root / "cnn" / "wangxinya_lenet_mnist.pth")
     assert lenet["conv2.weight"].shape == (20, 10, 5, 5)
-    resnet = storage.read_checkpoint(data_root / "cnn" / "resnet20-12fca82f.th")
+    resnet = read_checkpoint(data_root / "cnn" / "resnet20-12fca82f.th")
     assert resnet["layer3.2.conv2.weight"].shape == (64, 64, 3, 3)
     assert "best_prec1" not in resnet
