@@ -133,7 +133,7 @@ def info(file: Annotated[Path, typer.Argument(help="A file of this program, or a
 @app.command()
 def verify(
     small: Annotated[Path, typer.Argument(help="What `decompose` wrote.")],
-    against: Annotated[Path, typer.Option(help="The checkpoint it was made from.")],
+    against: Annotated[Path, typer.Option(help="The original checkpoint.")],
 ) -> None:
     """Recompute errors and bounds against the original, and core by core against dense evaluation."""
     tensors, records = read_network(small)

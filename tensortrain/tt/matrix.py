@@ -43,19 +43,19 @@ class TensorTrainMatrix:
     error: float | None
 
     def __init__(self, cores: Iterable[Tensor], *, error: float | None = None) -> None:
-        given = tuple(checks.tensor(f"cores[{l}]", core) for l, core in enumerate(checks.listed("cores", cores)))
-        for l, core in enumerate(given):
+        cores = tuple(checks.tensor(f"cores[{l}]", core) for l, core in enumerate(checks.listed("cores", cores)))
+        for l, core in enumerate(cores):
             if core.dim() != 4:
                 raise TensorTrainError(f"cores[{l}] has shape {tuple(core.shape)}; (R_{l}, O, I, R_{l + 1}) is needed")
-        train = TensorTrain([core.flatten(1, 2) for core in given])
+        train = TensorTrain([core.flatten(1, 2) for core in cores])
         if train.ranks[0] * train.ranks[-1] != 1:
             raise TensorTrainError(f"ranks = {train.ranks}: the first and the last must be 1")
-        object.__setattr__(self, "cores", given)
+        object.__setattr__(self, "cores", cores)
         object.__setattr__(self, "error", error)
 
     @classmethod
     def _of(cls, cores: Iterable[Tensor], error: float | None = None) -> "TensorTrainMatrix":
-        """A TT-matrix of cores that are known to fit: they are not looked at again."""
+        """A TT-matrix of cores that are known to fit: they are not checked again."""
         matrix = cls.__new__(cls)
         object.__setattr__(matrix, "cores", tuple(cores))
         object.__setattr__(matrix, "error", error)

@@ -63,7 +63,7 @@ class TensorTrain:
 
     @classmethod
     def _of(cls, cores: Iterable[Tensor], error: float | None = None) -> "TensorTrain":
-        """A train of cores that are known to fit: they are not looked at again."""
+        """A train of cores that are known to fit: they are not checked again."""
         train = cls.__new__(cls)
         object.__setattr__(train, "cores", tuple(cores))
         object.__setattr__(train, "error", error)
@@ -139,11 +139,30 @@ class TensorTrain:
         Cost: at most `min(p, q)² max(p, q)` for the p × q matrix at each bond, with what comes before
         already truncated.
 
+        The ranks that a tolerance needs:
+
         >>> i = torch.arange(1.0, 9.0, dtype=torch.float64)
-        >>> hilbert = 1 / (i[:, None, None] + i[:, None] + i)
+        >>> hilbert = 1 / (i[:, None, None] + i[:, None] + i)   # 8 × 8 × 8
         >>> train = TensorTrain.decompose(hilbert, rtol=1e-3)
         >>> train.ranks, train.error < 1e-3
         ((1, 3, 3, 1), True)
+
+        The best accuracy at given ranks, one for all bonds or one for each:
+
+        >>> TensorTrain.decompose(hilbert, ranks=2).ranks, TensorTrain.decompose(hilbert, ranks=(2, 4)).ranks
+        ((1, 2, 2, 1), (1, 2, 4, 1))
+
+        Good accuracy at a fifth of the 512 entries, each bond with a rank of its own:
+
+        >>> train = TensorTrain.decompose(hilbert, budget=0.2)
+        >>> train.ranks, train.n_parameters
+        ((1, 3, 2, 1), 88)
+
+        Limits combine: the smallest train that reaches the tolerance, or an error if the caps forbid that.
+
+        >>> TensorTrain.decompose(hilbert, rtol=1e-3, max_parameters=50)
+        Traceback (most recent call last):
+        tensortrain.errors.TensorTrainError: rtol = 0.001 is not reached under these caps: ...
         """
         checks.integer("seed", seed, minimum=0)
         tensor = checks.entries("tensor", tensor)
@@ -178,7 +197,7 @@ class TensorTrain:
 
         Args:
             shape: I_1 … I_m.
-            ranks: one int or the interior ranks, taken as they are, useful or not.
+            ranks: one int or the interior ranks, used as they are, even where they are larger than useful.
             seed: equal seeds give equal trains.
             dtype: by default torch's default dtype.
             device: by default the CPU; the numbers do not depend on it.

@@ -15,31 +15,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-import tensortrain.nn
-from tensortrain import TensorTrainError, storage
-from tensortrain.cli import main
+import tensortrain
+from tensortrain import storage
 from tensortrain.compression.checkpoints import read_checkpoint
-from tensortrain.compression.kernels import find_kernels, select
 from tensortrain.compression.records import read_network
 from tensortrain.compression.verify import verify_network
 from tensortrain.tt.tensor_train import TensorTrain
-
-
-def normal(seed, *shape):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def run(*arguments):
-    """The command in this process; its exit status."""
-    with pytest.raises(SystemExit) as exit:
-        main([str(argument) for argument in arguments])
-    return exit.value.code or 0
-
-
-def shell(*arguments, **settings):
-    """The command as a user types it."""
-    command = [sys.executable, "-m", "tensortrain", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **settings)
+from tests.support.command import normal, run, shell
 
 
 class Network(nn.Module):
@@ -139,10 +121,11 @@ def test_equal_seeds_write_equal_bytes(files, tmp_path):
     assert (tmp_path / "again.st").read_bytes() == small.read_bytes()
 
 
-def test_the_seed_is_used(plain, tmp_path):
+def test_the_seed_is_used(tmp_path):
+    save_file({"conv.weight": normal(0, 4, 4, 5)}, tmp_path / "net.safetensors")
     for seed in (0, 1):
         limits = ("--kernel-sizes", "depthwise", "--ranks", "5", "--seed", seed)
-        assert run("decompose", plain / "net.safetensors", *limits, "-o", tmp_path / f"{seed}.st") == 0
+        assert run("decompose", tmp_path / "net.safetensors", *limits, "-o", tmp_path / f"{seed}.st") == 0
     assert (tmp_path / "0.st").read_bytes() != (tmp_path / "1.st").read_bytes()
 
 
@@ -237,97 +220,6 @@ def test_dtypes_are_kept(tmp_path, dtype):
     assert run("verify", small, "--against", tmp_path / "net.safetensors") == 0
 
 
-def test_what_counts_as_a_conv_kernel():
-    tensors = {
-        "conv.weight": normal(0, 2, 2, 3), "conv.bias": normal(1, 2), "linear.weight": normal(2, 4, 4),
-        "norm.weight": normal(3, 2, 4, 4), "norm.bias": normal(4, 2, 4, 4), "position": normal(5, 1, 9, 4),
-        "counts.weight": torch.ones(2, 2, 3, dtype=torch.int64), "deep.weight": normal(6, 2, 2, 1, 1, 1, 1),
-    }  # fmt: skip
-    assert [kernel.name for kernel in find_kernels(tensors)] == ["conv.weight"]
-    del tensors["conv.weight"]
-    assert [kernel.name for kernel in find_kernels({"position": tensors["position"]})] == ["position"]
-    with pytest.raises(TensorTrainError, match="no conv kernel"):
-        find_kernels({"linear.weight": tensors["linear.weight"]})
-
-
-def test_patterns_select_layers():
-    kernels = find_kernels({f"layer{i}.conv.weight": normal(i, 2, 2, 3) for i in range(3)})
-    for include, exclude, expected in [
-        (["layer1*"], [], ["layer1.conv"]),
-        ([], ["layer1.conv.weight"], ["layer0.conv", "layer2.conv"]),
-        (["*"], ["layer[12]*"], ["layer0.conv"]),
-    ]:
-        assert [kernel.layer for kernel in select(kernels, include, exclude)] == expected
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("plain")
-    save_file({"conv.weight": normal(0, 4, 4, 5), "conv.bias": normal(1, 4)}, folder / "net.safetensors")
-    save_file({"linear.weight": normal(0, 4, 4)}, folder / "linear.safetensors")
-    save_file({"conv.weight": torch.full((2, 2, 3), float("nan"))}, folder / "nan.safetensors")
-    whole = (folder / "net.safetensors").read_bytes()
-    (folder / "cut.safetensors").write_bytes(whole[:-9])
-    (folder / "empty.pth").touch()
-    return folder
-
-
-@pytest.mark.parametrize(
-    ("file", "options", "message"),
-    [
-        ("none.pth", ["--budget", "0.5"], "cannot read"),
-        ("two\nlines.pth", ["--budget", "0.5"], "two lines.pth"),
-        ("empty.pth", ["--budget", "0.5"], "truncated"),
-        ("cut.safetensors", ["--budget", "0.5"], "truncated"),
-        ("linear.safetensors", ["--budget", "0.5"], "no conv kernel"),
-        ("nan.safetensors", ["--budget", "0.5"], "conv.weight holds 12 NaN"),
-        ("net.safetensors", [], "nothing limits the decomposition"),
-        ("net.safetensors", ["--budget", "-0.5"], "budget = -0.5"),
-        ("net.safetensors", ["--budget", "nan"], "budget = nan"),
-        ("net.safetensors", ["--budget", "0.01"], "no kernel can be decomposed"),
-        ("net.safetensors", ["--rtol", "1.5"], "rtol = 1.5"),
-        ("net.safetensors", ["--ranks", "0"], "ranks[0] = 0"),
-        ("net.safetensors", ["--ranks", "2.5"], "'2.5' is not an integer"),
-        ("net.safetensors", ["--ranks", "2", "--kernel-sizes", "3,4"], "kernel_sizes"),
-        ("net.safetensors", ["--ranks", "2", "--kernel-sizes", "3xk"], "'k' is not an integer"),
-        ("net.safetensors", ["--ranks", "2", "--kernel-sizes", "tucker3"], "tucker3"),
-        ("net.safetensors", ["--budget", "0.5", "--include", "conv9"], "include = 'conv9' names no conv kernel"),
-        ("net.safetensors", ["--budget", "0.5", "--exclude", "conv9"], "exclude = 'conv9'"),
-        ("net.safetensors", ["--budget", "0.5", "--exclude", "conv"], "leave none"),
-        ("net.safetensors", ["--budget", "0.5", "--groups", "conv9=2"], "groups = 'conv9'"),
-        ("net.safetensors", ["--budget", "0.5", "--groups", "conv"], "LAYER=G"),
-        ("net.safetensors", ["--budget", "0.5", "--groups", "conv=3"], "do not divide"),
-        ("net.safetensors", ["--budget", "0.5", "--groups", "conv=0"], "too small"),
-        ("net.safetensors", ["--budget", "0.5", "--transposed", "conv9"], "transposed = 'conv9'"),
-        ("net.safetensors", ["--budget", "0.5", "-o", "missing/small.safetensors"], "cannot write"),
-    ],
-)
-def test_bad_input_is_one_line_and_status_2(plain, tmp_path, capsys, monkeypatch, file, options, message):
-    monkeypatch.chdir(tmp_path)
-    output = [] if "-o" in options else ["-o", "small.safetensors"]
-    assert run("decompose", plain / file, *options, *output) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.startswith("tensortrain: ")
-    assert captured.err.count("\n") == 1
-    assert message in captured.err
-    assert os.listdir(tmp_path) == []
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["info", "none.st"],
-        ["info", "linear.safetensors"],
-        ["verify", "net.safetensors", "--against", "net.safetensors"],
-    ],
-)
-def test_bad_input_of_the_other_commands(plain, monkeypatch, capsys, arguments):
-    monkeypatch.chdir(plain)
-    assert run(*arguments) == 2
-    assert capsys.readouterr().err.count("\n") == 1
-
-
 def test_a_decomposed_file_is_not_decomposed_again(files, tmp_path, capsys):
     assert run("decompose", files[1], "--budget", "0.5", "-o", tmp_path / "smaller.st") == 2
     assert "decomposed already; use the original" in capsys.readouterr().err
@@ -339,21 +231,10 @@ def test_the_kind_of_a_file_is_known_without_its_tensors(files, monkeypatch):
     assert storage.kind(files[0]) is None
 
 
-def test_verify_against_another_checkpoint(files, plain, capsys):
-    assert run("verify", files[1], "--against", plain / "net.safetensors") == 2
+def test_verify_against_another_checkpoint(files, tmp_path, capsys):
+    save_file({"conv.weight": normal(0, 4, 4, 5)}, tmp_path / "net.safetensors")
+    assert run("verify", files[1], "--against", tmp_path / "net.safetensors") == 2
     assert "no such tensor for 'conv1.weight'" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("arguments", [["shrink"], ["decompose"], ["decompose", "a", "-o", "b", "--budget", "x"]])
-def test_usage_errors(arguments, capsys):
-    assert run(*arguments) == 2
-    assert capsys.readouterr().err
-
-
-def test_bad_input_as_typed(tmp_path):
-    result = shell("decompose", "none.pth", "--budget", "0.5", "-o", "small.st", cwd=tmp_path)
-    assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr == "tensortrain: cannot read none.pth: No such file or directory\n"
 
 
 def test_an_interrupt_leaves_no_half_written_output(tmp_path):

@@ -160,16 +160,16 @@ def prefixed(prefix):
 )
 def test_torch_checkpoints(tmp_path, content, old_format):
     torch.save(content, tmp_path / "net.pt", _use_new_zipfile_serialization=not old_format)
-    found = read_checkpoint(tmp_path / "net.pt")
-    assert found.keys() == STATE.keys()
-    assert all(torch.equal(found[name], STATE[name]) for name in STATE)
+    tensors = read_checkpoint(tmp_path / "net.pt")
+    assert tensors.keys() == STATE.keys()
+    assert all(torch.equal(tensors[name], STATE[name]) for name in STATE)
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_safetensors_checkpoints(tmp_path, prefix):
     save_file(prefixed(prefix), tmp_path / "any.name")
-    found = read_checkpoint(tmp_path / "any.name")
-    assert all(torch.equal(found[name], STATE[name]) for name in STATE)
+    tensors = read_checkpoint(tmp_path / "any.name")
+    assert all(torch.equal(tensors[name], STATE[name]) for name in STATE)
 
 
 def test_a_prefix_that_not_all_names_have_stays(tmp_path):
@@ -232,12 +232,12 @@ def network_record(**changes):
 def test_network_round_trip(tmp_path):
     tensors = {f"conv.cores.{l}.weight": core for l, core in enumerate(chain().cores)}
     storage.write(tmp_path / "net.safetensors", tensors, network_record())
-    found, (record,) = read_network(tmp_path / "net.safetensors")
-    assert found.keys() == tensors.keys()
+    loaded, (record,) = read_network(tmp_path / "net.safetensors")
+    assert loaded.keys() == tensors.keys()
     assert record == LayerRecord.from_json(network_record()["layers"][0])
     assert (record.name, record.n_parameters, record.dense_parameters) == ("conv", 60, 216)
-    assert record.chain(found).ranks == (4, 2, 6)
-    assert record.chain(found).error == 0.5
+    assert record.chain(loaded).ranks == (4, 2, 6)
+    assert record.chain(loaded).error == 0.5
 
 
 @pytest.mark.parametrize(
@@ -247,9 +247,9 @@ def test_network_round_trip(tmp_path):
 def test_a_header_that_does_not_fit_its_tensors(tmp_path, changes, message):
     tensors = {f"conv.cores.{l}.weight": core for l, core in enumerate(chain().cores)}
     storage.write(tmp_path / "net.safetensors", tensors, network_record(**changes))
-    found, (record,) = read_network(tmp_path / "net.safetensors")
+    loaded, (record,) = read_network(tmp_path / "net.safetensors")
     with pytest.raises(TensorTrainError, match=message):
-        record.chain(found)
+        record.chain(loaded)
 
 
 def test_a_header_with_missing_fields(tmp_path):
