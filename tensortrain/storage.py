@@ -163,5 +163,8 @@ def load_cores(path: str | PathLike[str], kind: str, fields: Iterable[str]) -> t
         values = {name: header[name] for name in fields}
     except KeyError as error:
         raise TensorTrainError(f"{path} has no {error.args[0]!r}; the file is damaged") from None
-    # files of chains have no such entry if they were written before chains could be complex
-    return [torch.view_as_complex(core) for core in cores] if header.get("complex") else cores, values
+    if not header.get("complex"):  # the first files of chains have no such entry
+        return cores, values
+    if any(core.shape[-1:] != (2,) for core in cores):
+        raise TensorTrainError(f"{path} has cores that are no pairs of real numbers; the file is damaged")
+    return [torch.view_as_complex(core) for core in cores], values

@@ -200,6 +200,17 @@ def test_a_chain_larger_than_its_kernel_is_not_written(tmp_path, capsys):
     assert "copied a.weight: the chain would store 48 entries, the kernel has 20" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("outputs", "kept"), [(3, False), (4, True)])
+def test_a_chain_as_large_as_its_kernel_is_not_written(tmp_path, capsys, outputs, kept):
+    """Two cores of 3 at rank 2 store 6 (out + in) entries: 30 of 30 for 3 → 2 channels, 36 of 40 for 4 → 2."""
+    save_file({"a.weight": normal(0, outputs, 2, 5)}, tmp_path / "net.safetensors")
+    small = tmp_path / "small.safetensors"
+    options = ("--kernel-sizes", "3,3", "--ranks", "2", "-o", small)
+    assert run("decompose", tmp_path / "net.safetensors", *options) == (0 if kept else 2)
+    assert small.exists() == kept
+    assert ("the chain would store 30 entries, the kernel has 30" in capsys.readouterr().err) != kept
+
+
 def test_kernels_without_the_name_weight(tmp_path):
     save_file({"kernel": normal(0, 8, 8, 5)}, tmp_path / "net.safetensors")
     small = tmp_path / "small.safetensors"
@@ -273,6 +284,36 @@ def test_real_checkpoints(data_root, tmp_path, name, pattern, layers):
     result = shell("verify", small, "--against", weights)
     assert result.returncode == 0, result.stdout
     assert f"verified: {layers} layers" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--budget", "0.6"], {"a": 2, "b.0": 2, "b.1": 2}),
+        (["--budget", "b.*=0.6"], {"b.0": 2, "b.1": 2}),
+        (["--budget", "b.1=0.3", "--budget", "*=0.6"], {"a": 2, "b.0": 2, "b.1": 1}),
+        (["--max-parameters", "50"], {"a": 2, "b.0": 2, "b.1": 2}),
+        (["--max-parameters", "a=24", "--max-parameters", "b.0=50"], {"a": 1, "b.0": 2}),
+        (["--ranks", "a=1", "--ranks", "b.*=2"], {"a": 1, "b.0": 2, "b.1": 2}),
+        (["--rtol", "a=0.99"], {"a": 1}),
+    ],
+    ids=" ".join,
+)
+def test_limits_for_all_layers_or_by_pattern(tmp_path, options, expected):
+    save_file({f"{name}.weight": normal(i, 4, 4, 5) for i, name in enumerate(["a", "b.0", "b.1"])}, tmp_path / "net.st")
+    assert run("decompose", tmp_path / "net.st", "-o", tmp_path / "s.st", "--kernel-sizes", "3,3", *options) == 0
+    assert {record.name: record.ranks[1] for record in read_network(tmp_path / "s.st")[1]} == expected
+
+
+def test_kernel_sizes_by_pattern(tmp_path, capsys):
+    save_file({name: normal(i, 4, 4, 5, 5) for i, name in enumerate(["a", "b", "c"])}, tmp_path / "net.st")
+    options = ("--kernel-sizes", "a=3x1,3x1,1x5", "--kernel-sizes", "b=tucker2", "--budget", "0.5")
+    assert run("decompose", tmp_path / "net.st", "-o", tmp_path / "s.st", *options) == 0
+    assert "copied c: no pattern names it" in capsys.readouterr().out
+    assert [record.kernel_sizes for record in read_network(tmp_path / "s.st")[1]] == [
+        ((3, 1), (3, 1), (1, 5)),
+        ((1, 1), (5, 5), (1, 1)),
+    ]
 
 
 def test_a_budget_alone_chooses_the_format(tmp_path):

@@ -6,6 +6,7 @@ from torch import nn
 
 import tensortrain as tt
 from tensortrain import TensorTrainError
+from tensortrain.compression import model
 from tests.support.layers import hooked, lazily, normal, own_forward, parametrized, tt_linear
 
 
@@ -114,8 +115,31 @@ def test_decompose_says_which_convs_it_takes():
         tt.nn.save(nn.Sequential(small, tt_linear()[1]), "unused.safetensors")
 
 
-def test_decompose_shows_a_bar_for_a_conv_that_takes_long(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("progress", "terminal", "shown"),
+    [(None, True, True), (None, False, False), (True, False, True), (False, True, False)],
+)
+def test_decompose_shows_a_bar_for_a_conv_that_takes_long(monkeypatch, capsys, progress, terminal, shown):
+    """By default if a person is watching."""
     monkeypatch.setattr("tensortrain.conv.fit.progress.PATIENCE", 0.0)
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    tt.nn.decompose(nn.Conv2d(4, 4, 5), (3, 3), ranks=2)
-    assert "decompose" in capsys.readouterr().err
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")  # so that rich draws a bar although stderr is no terminal
+    tt.nn.decompose(nn.Conv2d(4, 4, 5), (3, 3), ranks=2, progress=progress)
+    assert ("decompose" in capsys.readouterr().err) == shown
+
+
+def test_the_seed_reaches_every_conv():
+    torch.manual_seed(0)
+    conv = nn.Conv2d(4, 4, 5)
+    first, again, other = (tt.nn.decompose(conv, "depthwise", ranks=5, seed=seed).chain.cores[0] for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_the_three_functions_are_attributes_of_nn():
+    for name in ("decompose", "save", "load"):
+        assert getattr(tt.nn, name) is getattr(model, name)
+        assert name in dir(tt.nn)
+        assert name in tt.nn.__all__
+    with pytest.raises(AttributeError, match=r"module 'tensortrain\.nn' has no attribute 'compress'"):
+        tt.nn.compress  # noqa: B018

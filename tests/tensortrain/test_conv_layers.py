@@ -166,6 +166,22 @@ def test_the_chain_takes_dtype_and_device_of_the_conv():
     assert {(p.dtype, p.device.type) for p in layer.parameters()} == {(torch.bfloat16, "meta")}
 
 
+def test_equal_seeds_give_equal_layers_and_others_differ():
+    torch.manual_seed(0)
+    conv = nn.Conv2d(4, 4, 5)
+    first, again, other = (tt.nn.ConvTT2d.from_conv(conv, "depthwise", ranks=5, seed=seed) for seed in (0, 0, 1))
+    assert all(torch.equal(a.weight, b.weight) for a, b in zip(first.cores, again.cores, strict=True))
+    assert not any(torch.equal(a.weight, b.weight) for a, b in zip(first.cores, other.cores, strict=True))
+
+
+def test_from_conv_takes_one_value_for_each_limit():
+    conv = nn.Conv1d(4, 4, 5)
+    assert tt.nn.ConvTT1d.from_conv(conv, (3, 3), max_parameters=50).ranks == (4, 2, 4)
+    for limits in ({"budget": {"*": 0.5}}, {"ranks": {"*": 2}}, {"rtol": {"*": 0.5}}, {"max_parameters": {"*": 50}}):
+        with pytest.raises(TensorTrainError, match=next(iter(limits))):
+            tt.nn.ConvTT1d.from_conv(conv, (3, 3), **limits)
+
+
 def test_a_budget_alone_is_enough():
     conv = nn.Conv2d(8, 8, 5, padding=2)
     layer = tt.nn.ConvTT2d.from_conv(conv, budget=0.4)

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from tensortrain import ConvTensorTrain, TensorTrainError, files, storage
+from tensortrain import ConvTensorTrain, TensorTrain, TensorTrainError, TensorTrainMatrix, files, storage
 from tensortrain.compression.checkpoints import read_checkpoint
 from tensortrain.compression.records import LayerRecord, network_header, read_network
 
@@ -51,6 +51,48 @@ def test_the_header_is_versioned_json(tmp_path):
         header = json.loads(file.metadata()["tensortrain"])
     assert header["version"] == 1
     assert header["kind"] == "chain"
+
+
+@pytest.mark.parametrize("error", [0.25, None])
+def test_files_of_the_first_version_are_read(tmp_path, error):
+    """Headers word for word as 0.1 wrote them; those of chains said nothing about complex cores."""
+    known = json.dumps(error)
+    files = {
+        ConvTensorTrain: (
+            f'{{"version": 1, "kind": "chain", "groups": [2, 1], "transposed": false, "error": {known},'
+            ' "upper_bound": 0.5, "lower_bound": 1e-17}',
+            [normal(0, 4, 1, 3), normal(1, 2, 3, 3)],
+        ),
+        TensorTrain: (
+            f'{{"version": 1, "kind": "train", "complex": false, "error": {known}}}',
+            [normal(0, 1, 4, 2), normal(1, 2, 3, 1)],
+        ),
+        TensorTrainMatrix: (
+            f'{{"version": 1, "kind": "matrix", "complex": true, "error": {known}}}',
+            [normal(0, 1, 2, 3, 1, 2)],
+        ),
+    }
+    for container, (header, cores) in files.items():
+        save_file({f"cores.{l}": core for l, core in enumerate(cores)}, tmp_path / "old.st", {"tensortrain": header})
+        loaded = container.load(tmp_path / "old.st")
+        stored = [torch.view_as_real(core) if core.is_complex() else core for core in loaded.cores]
+        assert all(torch.equal(a, b) for a, b in zip(stored, cores, strict=True))
+        assert loaded.error == error
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
+def test_complex_chains_round_trip(tmp_path, dtype):
+    saved = ConvTensorTrain([normal(0, 4, 2, 3).to(dtype) * 1j, normal(1, 2, 6, 3).to(dtype).conj()])
+    saved.save(tmp_path / "chain.safetensors")
+    loaded = ConvTensorTrain.load(tmp_path / "chain.safetensors")
+    assert all(torch.equal(a, b) and a.dtype == dtype for a, b in zip(loaded.cores, saved.cores, strict=True))
+
+
+def test_complex_cores_that_are_no_pairs_are_refused(tmp_path):
+    header = '{"version": 1, "kind": "train", "complex": true, "error": null}'
+    save_file({"cores.0": torch.ones(1, 3, 1)}, tmp_path / "train.st", {"tensortrain": header})
+    with pytest.raises(TensorTrainError, match="no pairs of real numbers; the file is damaged"):
+        TensorTrain.load(tmp_path / "train.st")
 
 
 def test_files_are_as_readable_as_others(tmp_path):
@@ -119,7 +161,11 @@ def header_file(path, header):
         (lambda p: header_file(p, "[]"), "damaged"),
         (lambda p: header_file(p, '{"version": 2, "kind": "chain"}'), "version 2"),
         (lambda p: header_file(p, '{"version": 1, "kind": "network"}'), "of kind 'network'"),
-        (lambda p: header_file(p, '{"version": 1, "kind": "chain"}'), "damaged"),
+        (lambda p: header_file(p, '{"version": 1, "kind": "chain"}'), "no 'groups'; the file is damaged"),
+        (
+            lambda p: save_file({"core": torch.ones(2)}, p, {"tensortrain": '{"version": 1, "kind": "chain"}'}),
+            "'cores.0'",
+        ),
     ],
 )
 def test_load_chain_refuses(tmp_path, write, message):
