@@ -65,26 +65,46 @@ def decompose(
     weights: Annotated[Path, typer.Argument(help="Checkpoint: safetensors, or a torch file of tensors.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Safetensors file to write.")],
     budget: Annotated[
-        list[str] | None, typer.Option(help="Parameters to keep, as a fraction of each kernel: 0.25.")
+        list[str] | None,
+        typer.Option(metavar="[LAYER=]FRACTION", help="Parameters to keep, as a fraction of each kernel: 0.25."),
     ] = None,
-    max_parameters: Annotated[list[str] | None, typer.Option(help="Parameters to keep of each kernel: 5000.")] = None,
-    rtol: Annotated[list[str] | None, typer.Option(help="Relative Frobenius tolerance in [0, 1).")] = None,
-    ranks: Annotated[list[str] | None, typer.Option(help='One rank, or the interior ones: "16", "16,8".')] = None,
+    max_parameters: Annotated[
+        list[str] | None, typer.Option(metavar="[LAYER=]COUNT", help="Parameters to keep of each kernel: 5000.")
+    ] = None,
+    rtol: Annotated[
+        list[str] | None, typer.Option(metavar="[LAYER=]TOLERANCE", help="Relative Frobenius tolerance in [0, 1).")
+    ] = None,
+    ranks: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[LAYER=]RANKS", help='One rank for all bonds, or each interior one: "16", "16,8".'),
+    ] = None,
     kernel_sizes: Annotated[
         list[str] | None,
-        typer.Option(help='"auto", a format such as "tucker2", or core sizes: "3,3", "1x1,3x3,1x1".'),
+        typer.Option(
+            metavar="[LAYER=]SIZES",
+            help='"auto" (the default), a format such as "tucker2", or core sizes: "3,3", "1x1,3x3,1x1".',
+        ),
     ] = None,
-    include: Annotated[list[str] | None, typer.Option(help="Only layers matching this pattern.")] = None,
-    exclude: Annotated[list[str] | None, typer.Option(help="No layer matching this pattern.")] = None,
-    groups: Annotated[list[str] | None, typer.Option(help="LAYER=G: groups of the convs matching LAYER.")] = None,
-    transposed: Annotated[list[str] | None, typer.Option(help="Layers that are transposed convs.")] = None,
+    include: Annotated[
+        list[str] | None, typer.Option(metavar="LAYER", help="Only layers that match this pattern.")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="LAYER", help="No layer that matches this pattern.")
+    ] = None,
+    groups: Annotated[
+        list[str] | None, typer.Option(metavar="LAYER=G", help="Groups of the convs that match LAYER.")
+    ] = None,
+    transposed: Annotated[
+        list[str] | None, typer.Option(metavar="LAYER", help="Layers that are transposed convs.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the random starts.")] = 0,
 ) -> None:
     """Decompose every conv kernel in a checkpoint; other tensors are copied.
 
-    Each of --budget, --max-parameters, --rtol, --ranks and --kernel-sizes takes one value for all layers, or
-    LAYER=VALUE for the layers matching LAYER, repeated: --budget 'layer1.*=0.5' --budget '*=0.25'. The first LAYER
-    that matches decides; a layer that none of them matches is copied.
+    Each of --budget, --max-parameters, --rtol, --ranks and --kernel-sizes takes
+    one value for all layers, or LAYER=VALUE for the layers that match LAYER,
+    repeated: --budget 'layer1.*=0.5' --budget '*=0.25'. The first that matches
+    decides; a layer that none of them names is copied.
     """
     limits = LayerLimits(
         kernel_sizes=_per_layer("kernel-sizes", kernel_sizes, _sizes) or "auto",
