@@ -155,7 +155,7 @@ def verify(
     small: Annotated[Path, typer.Argument(help="What `decompose` wrote.")],
     against: Annotated[Path, typer.Option(help="The original checkpoint.")],
 ) -> None:
-    """Recompute errors and bounds against the original, and core by core against dense evaluation."""
+    """Recompute errors and bounds from the original, and compare core-by-core with dense evaluation."""
     tensors, records = read_network(small)
     result = verify_network(tensors, records, read_checkpoint(against))
     console = _console()

@@ -15,9 +15,9 @@ from tensortrain.tt.matrix import TensorTrainMatrix
 class TTLinear(nn.Module):
     """`nn.Linear` with a TT-matrix for a weight.
 
-    Each core `(R_{l-1}, O_l, I_l, R_l)` is held as the plain linear layer that it is for the rest of the train,
-    from `(I_l, R_l)` to `(O_l, R_{l-1})`. So compilers, autocast and quantisation tools see nothing but linear
-    layers. The bias, one number for each of the `O_1 ⋯ O_m` outputs, belongs to no single core.
+    Each core `(R_{l-1}, O_l, I_l, R_l)` is stored as a plain linear layer from `I_l R_l` to `O_l R_{l-1}` features, so
+    that compilers, autocast and quantisation tools see only linear layers. The bias, one number for each of the
+    `O_1 ⋯ O_m` outputs, belongs to no single core.
 
     Args:
         matrix: the weight, `(out_features, in_features)`; its cores are copied.
@@ -28,7 +28,7 @@ class TTLinear(nn.Module):
             does not update it.
 
     Raises:
-        TensorTrainError: a matrix that is no real floating TT-matrix, or a bias that does not fit.
+        TensorTrainError: a matrix that is not a TT-matrix of a real floating dtype, or a bias that does not fit.
 
     >>> matrix = TensorTrainMatrix([torch.ones(1, 2, 3, 4), torch.ones(4, 5, 2, 1)])
     >>> TTLinear(matrix)(torch.ones(7, 6)).shape

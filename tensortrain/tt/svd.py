@@ -26,16 +26,16 @@ class Sweep(NamedTuple):
 
 
 def tt_svd(tensor: Tensor, caps: Sequence[int], allowed: float | None) -> Sweep:
-    """TT-SVD (Oseledets 2011, algorithm 1) from both ends: always the cut with the shorter side is next.
+    """TT-SVD (Oseledets 2011, algorithm 1) from both ends: the next cut is always the one with the shorter side.
 
     So every unfolding is wide, and only its short side needs a basis. The norm ends up in the core where
-    the two ends meet; the cores before it are left-orthogonal, those after it right-orthogonal.
+    the two sweeps meet; the cores before it are left-orthogonal, those after it right-orthogonal.
 
     Args:
         tensor: `(I_1, …, I_m)`.
         caps: largest rank for each bond.
-        allowed: squared norm that all cuts together may discard: each takes its share of what is left, so
-            what one does not use is there for the next. None cuts at the caps.
+        allowed: squared norm that all cuts together may discard. Each cut may use an equal share of what is left,
+            so what one does not use is there for the next. None cuts at the caps.
     """
     shape = tensor.shape
     first, last = 0, len(shape) - 1

@@ -54,7 +54,7 @@ EACH_EVALUATION = pytest.mark.parametrize("name", EVALUATIONS)
 
 @EACH_EVALUATION
 @pytest.mark.parametrize(("inputs", "fragments"), INPUTS, ids=[" ".join(f) for _, f in INPUTS])
-def test_inputs(name: str, inputs: object, fragments: Sequence[str]) -> None:
+def test_bad_inputs_are_refused(name: str, inputs: object, fragments: Sequence[str]) -> None:
     check(lambda: EVALUATIONS[name](inputs), *fragments)
 
 
@@ -79,7 +79,7 @@ def test_inputs(name: str, inputs: object, fragments: Sequence[str]) -> None:
     ],
     ids=str,
 )
-def test_options_of_evaluation(name: str, options: dict[str, object], fragments: Sequence[str]) -> None:
+def test_bad_options_are_refused(name: str, options: dict[str, object], fragments: Sequence[str]) -> None:
     check(lambda: EVALUATIONS[name](U2, **options), *fragments)
 
 
@@ -95,7 +95,7 @@ def test_same_per_step_has_no_dense_form() -> None:
     check(lambda: CHAIN.evaluate_dense(U2, "same_per_step"), 'padding = "same_per_step"', 'padding="same"')
 
 
-def test_inputs_of_a_transposed_chain() -> None:
+def test_bad_inputs_of_a_transposed_chain_are_refused() -> None:
     chain = ConvTensorTrain([ones(2, 4, 3), ones(3, 2, 3)], transposed=True)
     for evaluate in (chain.evaluate, chain.evaluate_dense):
         check(lambda: evaluate(ones(1, 2, 8), "full", stride=2), "inputs[1]", "2 channels", "R_2 = 3")  # noqa: B023
@@ -118,7 +118,7 @@ CHANNELS: list[tuple[object, Sequence[str]]] = [
 
 @pytest.mark.parametrize("name", ["evaluate", "evaluate_dense"])
 @pytest.mark.parametrize(("inputs", "fragments"), CHANNELS, ids=[" ".join(f) for _, f in CHANNELS])
-def test_channels_of_inputs(name: str, inputs: object, fragments: Sequence[str]) -> None:
+def test_inputs_of_other_channels_are_refused(name: str, inputs: object, fragments: Sequence[str]) -> None:
     check(lambda: EVALUATIONS[name](inputs), *fragments)
 
 
@@ -153,7 +153,7 @@ def test_channels_of_inputs(name: str, inputs: object, fragments: Sequence[str])
     (lambda: conv_tt(CORES, [None, U2], stop=1, stride=2), ("stride = (2, 2)", "stop = 1")),
     (lambda: conv_sum([], []), ("kernels is empty",)),
 )
-def test_the_functional_form(call: Call, fragments: Sequence[str]) -> None:
+def test_the_functional_form_refuses_bad_arguments(call: Call, fragments: Sequence[str]) -> None:
     check(call, *fragments)
 
 
@@ -174,7 +174,9 @@ def test_the_functional_form(call: Call, fragments: Sequence[str]) -> None:
     ],
     ids=str,
 )
-def test_counts(count: str, arguments: dict[str, object], fragments: Sequence[str]) -> None:
+def test_counts_refuse_bad_sizes_and_options(
+    count: str, arguments: dict[str, object], fragments: Sequence[str]
+) -> None:
     check(lambda: getattr(CHAIN, count)(**arguments), *fragments)
 
 
@@ -192,7 +194,7 @@ def test_counts(count: str, arguments: dict[str, object], fragments: Sequence[st
     (lambda: CHAIN.border(dilation=0), ("dilation = 0", "at least 1")),
     (lambda: CHAIN.border(dilation=(1, 1, 1)), ("dilation = (1, 1, 1)", "2 entries")),
 )
-def test_plans_and_borders(call: Call, fragments: Sequence[str]) -> None:
+def test_plans_and_borders_refuse_bad_sizes_and_options(call: Call, fragments: Sequence[str]) -> None:
     check(call, *fragments)
 
 

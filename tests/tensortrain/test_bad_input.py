@@ -48,7 +48,7 @@ WEIGHTS: list[tuple[object, Sequence[str]]] = [
 
 @pytest.mark.parametrize("kernel_sizes", ["auto", *formats.NAMED])
 @pytest.mark.parametrize(("weight", "fragments"), WEIGHTS, ids=[" ".join(f) for _, f in WEIGHTS])
-def test_weights(kernel_sizes: str, weight: object, fragments: Sequence[str]) -> None:
+def test_bad_weights_are_refused(kernel_sizes: str, weight: object, fragments: Sequence[str]) -> None:
     check(decompose(weight, kernel_sizes, budget=0.9), *fragments)
 
 
@@ -85,7 +85,7 @@ def test_weights(kernel_sizes: str, weight: object, fragments: Sequence[str]) ->
     (decompose(kernel_sizes="auto", ranks=2.5), ("ranks", "2.5")),
     (decompose(kernel_sizes="auto", ranks=[0]), ("ranks[0] = 0",)),
 )
-def test_ranks(call: Call, fragments: Sequence[str]) -> None:
+def test_bad_ranks_are_refused(call: Call, fragments: Sequence[str]) -> None:
     check(call, *fragments)
 
 
@@ -118,7 +118,7 @@ def test_ranks(call: Call, fragments: Sequence[str]) -> None:
     (decompose(max_parameters=62, budget=0.9), ("max_parameters", "= 62", "smallest", "63")),
     (decompose(rtol=0.5, budget=0.1), ("budget", "= 30", "smallest", "63")),
 )
-def test_tolerances_and_budgets(call: Call, fragments: Sequence[str]) -> None:
+def test_bad_tolerances_and_budgets_are_refused(call: Call, fragments: Sequence[str]) -> None:
     check(call, *fragments)
 
 
@@ -127,7 +127,9 @@ def test_tolerances_and_budgets(call: Call, fragments: Sequence[str]) -> None:
     (decompose(with_entry(9.0), budget=0.3, rtol=0), ("rtol = 0", "achieved 0.", "budget")),
     (decompose(with_entry(9.0), "auto", max_parameters=17, rtol=1e-3), ("rtol = 0.001", "achieved 0.")),
 )
-def test_a_tolerance_that_the_caps_do_not_allow(call: Call, fragments: Sequence[str]) -> None:
+def test_a_tolerance_that_the_caps_do_not_allow_is_refused_with_what_was_achieved(
+    call: Call, fragments: Sequence[str]
+) -> None:
     check(call, *fragments)
 
 
@@ -165,7 +167,7 @@ def test_a_tolerance_that_the_caps_do_not_allow(call: Call, fragments: Sequence[
     (lambda: formats.block_term((5, 5), outputs=0), ("outputs = 0", "at least 1")),
     (lambda: formats.block_term((5, 5), inputs=True), ("inputs = True", "not an integer")),
 )
-def test_core_sizes_groups_and_seeds(call: Call, fragments: Sequence[str]) -> None:
+def test_bad_core_sizes_groups_and_seeds_are_refused(call: Call, fragments: Sequence[str]) -> None:
     check(call, *fragments)
 
 
@@ -183,7 +185,7 @@ def test_core_sizes_groups_and_seeds(call: Call, fragments: Sequence[str]) -> No
     (lambda: formats.Format(((3,),), ((2, 1),)).bonds(3, 1), ("3", "core 0")),
     (lambda: formats.Format(((3,),), ((1, 1),)).bonds(3, 4), ("in_channels = 4",)),
 )
-def test_formats(call: Call, fragments: Sequence[str]) -> None:
+def test_bad_formats_are_refused(call: Call, fragments: Sequence[str]) -> None:
     check(call, *fragments)
 
 
@@ -219,7 +221,7 @@ def container(*cores: object, **options: object) -> Call:
     (container(ones(4, 2, 3), ones(2, 2, 3), groups=(2, 1)), ("cores[0]", "2 groups", "2 channels")),
     (container(ones(4, 2, 3), ones(3, 3, 3), transposed=True), ("cores[1]", "3 channels", "4")),
 )
-def test_cores(call: Call, fragments: Sequence[str]) -> None:
+def test_cores_that_are_no_chain_are_refused(call: Call, fragments: Sequence[str]) -> None:
     check(call, *fragments)
 
 

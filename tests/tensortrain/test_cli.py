@@ -102,7 +102,7 @@ def test_verify_and_info_as_typed(files):
     assert "5×1 | 1×5" in result.stdout
 
 
-def test_info_on_other_files(files, tmp_path, capsys):
+def test_info_shows_every_kind_of_file_and_refuses_others(files, tmp_path, capsys):
     assert run("info", files[0]) == 0
     assert "8×3×5×5" in capsys.readouterr().out
     tensortrain.ConvTensorTrain([normal(0, 4, 2, 3), normal(1, 2, 6, 3)]).save(tmp_path / "chain.safetensors")
@@ -211,7 +211,7 @@ def test_a_chain_as_large_as_its_kernel_is_not_written(tmp_path, capsys, outputs
     assert ("the chain would store 30 entries, the kernel has 30" in capsys.readouterr().err) != kept
 
 
-def test_kernels_without_the_name_weight(tmp_path):
+def test_kernels_need_not_be_called_weight(tmp_path):
     save_file({"kernel": normal(0, 8, 8, 5)}, tmp_path / "net.safetensors")
     small = tmp_path / "small.safetensors"
     assert run("decompose", tmp_path / "net.safetensors", "--kernel-sizes", "3,3", "--ranks", "2", "-o", small) == 0
@@ -242,7 +242,7 @@ def test_the_kind_of_a_file_is_known_without_its_tensors(files, monkeypatch):
     assert storage.kind(files[0]) is None
 
 
-def test_verify_against_another_checkpoint(files, tmp_path, capsys):
+def test_verify_refuses_another_checkpoint(files, tmp_path, capsys):
     save_file({"conv.weight": normal(0, 4, 4, 5)}, tmp_path / "net.safetensors")
     assert run("verify", files[1], "--against", tmp_path / "net.safetensors") == 2
     assert "no such tensor for 'conv1.weight'" in capsys.readouterr().err
@@ -274,7 +274,7 @@ def test_an_interrupt_leaves_no_half_written_output(tmp_path):
     [("wangxinya_lenet_mnist.pth", "*", 2), ("resnet20-12fca82f.th", "layer1.*", 6)],
     ids=["lenet", "resnet20"],
 )
-def test_real_checkpoints(data_root, tmp_path, name, pattern, layers):
+def test_real_checkpoints_are_decomposed_and_verified(data_root, tmp_path, name, pattern, layers):
     """The main job, from the shell: decompose, info, verify."""
     weights, small = Path(data_root) / "cnn" / name, tmp_path / "small.safetensors"
     limits = ("--budget", "0.4", "--kernel-sizes", "depthwise", "--include", pattern)
@@ -299,13 +299,13 @@ def test_real_checkpoints(data_root, tmp_path, name, pattern, layers):
     ],
     ids=" ".join,
 )
-def test_limits_for_all_layers_or_by_pattern(tmp_path, options, expected):
+def test_limits_hold_for_all_layers_or_those_of_a_pattern(tmp_path, options, expected):
     save_file({f"{name}.weight": normal(i, 4, 4, 5) for i, name in enumerate(["a", "b.0", "b.1"])}, tmp_path / "net.st")
     assert run("decompose", tmp_path / "net.st", "-o", tmp_path / "s.st", "--kernel-sizes", "3,3", *options) == 0
     assert {record.name: record.ranks[1] for record in read_network(tmp_path / "s.st")[1]} == expected
 
 
-def test_kernel_sizes_by_pattern(tmp_path, capsys):
+def test_kernel_sizes_hold_for_the_layers_of_a_pattern(tmp_path, capsys):
     save_file({name: normal(i, 4, 4, 5, 5) for i, name in enumerate(["a", "b", "c"])}, tmp_path / "net.st")
     options = ("--kernel-sizes", "a=3x1,3x1,1x5", "--kernel-sizes", "b=tucker2", "--budget", "0.5")
     assert run("decompose", tmp_path / "net.st", "-o", tmp_path / "s.st", *options) == 0

@@ -84,19 +84,19 @@ def test_bad_input_is_one_line_and_status_2(plain, tmp_path, capsys, monkeypatch
         ["verify", "net.safetensors", "--against", "net.safetensors"],
     ],
 )
-def test_bad_input_of_the_other_commands(plain, monkeypatch, capsys, arguments):
+def test_bad_input_of_the_other_commands_is_one_line_too(plain, monkeypatch, capsys, arguments):
     monkeypatch.chdir(plain)
     assert run(*arguments) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
 @pytest.mark.parametrize("arguments", [["shrink"], ["decompose"], ["decompose", "a", "-o", "b", "--budget", "x"]])
-def test_usage_errors(arguments, capsys):
+def test_usage_errors_have_status_2(arguments, capsys):
     assert run(*arguments) == 2
     assert capsys.readouterr().err
 
 
-def test_bad_input_as_typed(tmp_path):
+def test_bad_input_is_one_line_in_a_shell(tmp_path):
     result = shell("decompose", "none.pth", "--budget", "0.5", "-o", "small.st", cwd=tmp_path)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr == "tensortrain: cannot read none.pth: No such file or directory\n"

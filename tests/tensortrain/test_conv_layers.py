@@ -200,7 +200,7 @@ def test_the_layer_copies_the_chain_and_its_parameters_train():
     assert layer.chain.reconstruct().abs().sum() == 0
 
 
-def test_state_dict_and_deepcopy():
+def test_a_copy_is_independent_and_loads_the_state_dict():
     layer = small_layer(padding=2)
     assert list(layer.state_dict()) == ["cores.0.weight", "cores.0.bias", "cores.1.weight"]
     other = copy.deepcopy(layer)
@@ -266,7 +266,7 @@ CHAIN = ConvTensorTrain([torch.ones(4, 2, 3, 3), torch.ones(2, 3, 3, 3)])
         (lambda: tt.nn.ConvTT2d.from_conv(nn.Conv2d(3, 4, 5), (3, 3)), "nothing limits"),
     ],
 )
-def test_bad_arguments(make, message):
+def test_arguments_that_no_conv_takes_are_refused(make, message):
     with pytest.raises(TensorTrainError, match=message):
         make()
 

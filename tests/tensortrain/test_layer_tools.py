@@ -44,7 +44,7 @@ SETTINGS = [
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
-def test_torch_compile_in_one_graph(settings):
+def test_torch_compile_makes_one_graph_with_the_same_gradients(settings):
     layer, x = small_layer(**settings), normal(0, 2, 3, 9, 9)
     torch._dynamo.reset()
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
@@ -89,7 +89,7 @@ def test_onnx_export_runs_elsewhere(transposed):
     torch.testing.assert_close(torch.from_numpy(y), layer(x).detach(), rtol=1e-4, atol=1e-4)
 
 
-def test_autocast():
+def test_autocast_computes_in_bfloat16_and_keeps_gradients_in_float32():
     layer, x = small_layer(padding="same"), normal(0, 2, 3, 9, 9)
     with torch.autocast("cpu", torch.bfloat16):
         y = layer(x)
@@ -113,6 +113,6 @@ def test_a_quantisation_tool_swaps_the_convs():
     assert "QuantizedConv2d" in repr(quantized)
 
 
-def test_fx_tracing():
+def test_fx_traces_a_layer():
     layer, x = small_layer(padding="same"), normal(0, 2, 3, 9, 9)
     assert torch.equal(torch.fx.symbolic_trace(layer)(x), layer(x))

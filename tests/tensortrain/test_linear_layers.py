@@ -61,14 +61,14 @@ def test_tools_understand_the_linear_layer():
     assert (quantized(x) - layer(x)).norm() < 0.05 * layer(x).norm()
 
 
-def test_an_empty_batch_of_a_linear_layer():
+def test_an_empty_batch_keeps_its_shape():
     linear, layer = tt_linear()
     for shape in ((0, 24), (2, 0, 24)):
         assert layer(torch.ones(shape)).shape == linear(torch.ones(shape)).shape
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_a_linear_layer_in_half_precision(dtype):
+def test_half_precision_stays_half_precision(dtype):
     linear, layer = tt_linear(dtype=dtype)
     assert {p.dtype for p in layer.parameters()} == {dtype}
     x = normal(0, 5, 24).to(dtype)
@@ -91,6 +91,6 @@ MATRIX = tt.TensorTrainMatrix([torch.ones(1, 2, 2, 1)])
         (lambda: tt.nn.TTLinear.from_linear(nn.Linear(4, 4), (2, 2), (2, 2)), "nothing limits"),
     ],
 )
-def test_bad_linear_arguments(make, message):
+def test_arguments_that_no_linear_layer_takes_are_refused(make, message):
     with pytest.raises(TensorTrainError, match=message):
         make()

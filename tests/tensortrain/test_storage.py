@@ -26,7 +26,7 @@ def chain(**known):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("transposed", [False, True])
-def test_chain_round_trip(tmp_path, dtype, transposed):
+def test_a_chain_survives_a_round_trip(tmp_path, dtype, transposed):
     shapes, groups = ([(4, 1, 3), (2, 3, 3)], (2, 1)) if not transposed else ([(4, 1, 3), (6, 2, 3)], (2, 2))
     cores = [normal(l, *shape).to(dtype) for l, shape in enumerate(shapes)]
     saved = ConvTensorTrain(cores, groups=groups, transposed=transposed, error=0.25, upper_bound=0.5, lower_bound=1e-17)
@@ -81,7 +81,7 @@ def test_files_of_the_first_version_are_read(tmp_path, error):
 
 
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
-def test_complex_chains_round_trip(tmp_path, dtype):
+def test_complex_chains_survive_a_round_trip(tmp_path, dtype):
     saved = ConvTensorTrain([normal(0, 4, 2, 3).to(dtype) * 1j, normal(1, 2, 6, 3).to(dtype).conj()])
     saved.save(tmp_path / "chain.safetensors")
     loaded = ConvTensorTrain.load(tmp_path / "chain.safetensors")
@@ -132,14 +132,14 @@ def test_a_write_that_fails_leaves_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("target", ["missing/out.safetensors", "file/out.safetensors", "."])
-def test_targets_that_cannot_be_written(tmp_path, target):
+def test_targets_that_cannot_be_written_are_refused(tmp_path, target):
     (tmp_path / "file").touch()
     with pytest.raises(TensorTrainError, match="cannot write"):
         chain().save(tmp_path / target)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_without_permission(tmp_path):
+def test_a_folder_without_permission_is_refused(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(TensorTrainError, match="Permission denied"):
         chain().save(tmp_path / "out.safetensors")
@@ -168,7 +168,7 @@ def header_file(path, header):
         ),
     ],
 )
-def test_load_chain_refuses(tmp_path, write, message):
+def test_load_refuses_what_is_no_chain(tmp_path, write, message):
     path = tmp_path / "chain.safetensors"
     write(path)
     with pytest.raises(TensorTrainError, match=message):
@@ -204,7 +204,7 @@ def prefixed(prefix):
     ],
     ids=["plain", "nested", "model", "module", "more"],
 )
-def test_torch_checkpoints(tmp_path, content, old_format):
+def test_torch_checkpoints_are_read(tmp_path, content, old_format):
     torch.save(content, tmp_path / "net.pt", _use_new_zipfile_serialization=not old_format)
     tensors = read_checkpoint(tmp_path / "net.pt")
     assert tensors.keys() == STATE.keys()
@@ -212,7 +212,7 @@ def test_torch_checkpoints(tmp_path, content, old_format):
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])
-def test_safetensors_checkpoints(tmp_path, prefix):
+def test_safetensors_checkpoints_are_read(tmp_path, prefix):
     save_file(prefixed(prefix), tmp_path / "any.name")
     tensors = read_checkpoint(tmp_path / "any.name")
     assert all(torch.equal(tensors[name], STATE[name]) for name in STATE)
@@ -247,21 +247,21 @@ def test_no_pickle_is_executed(tmp_path, monkeypatch, content, old_format):
     ],
 )
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-def test_files_that_are_no_checkpoint(tmp_path, content, message):
+def test_files_that_are_no_checkpoint_are_refused(tmp_path, content, message):
     (tmp_path / "net.pt").write_bytes(content)
     with pytest.raises(TensorTrainError, match=message):
         read_checkpoint(tmp_path / "net.pt")
 
 
 @pytest.mark.parametrize("content", [{"epoch": 3}, {0: torch.ones(2)}, [torch.ones(2)], torch.ones(2)])
-def test_checkpoints_without_named_tensors(tmp_path, content):
+def test_checkpoints_without_named_tensors_are_refused(tmp_path, content):
     torch.save(content, tmp_path / "net.pt")
     with pytest.raises(TensorTrainError, match="no tensors by name"):
         read_checkpoint(tmp_path / "net.pt")
 
 
 @pytest.mark.parametrize("old_format", [False, True])
-def test_truncated_torch_files(tmp_path, old_format):
+def test_truncated_torch_files_are_refused(tmp_path, old_format):
     torch.save(STATE, tmp_path / "net.pt", _use_new_zipfile_serialization=not old_format)
     whole = (tmp_path / "net.pt").read_bytes()
     for length in (3, 40, len(whole) // 2, len(whole) - 30):
@@ -275,7 +275,7 @@ def network_record(**changes):
     return {"kind": "network", "layers": [{**network_header([record])["layers"][0], **changes}]}
 
 
-def test_network_round_trip(tmp_path):
+def test_a_network_survives_a_round_trip(tmp_path):
     tensors = {f"conv.cores.{l}.weight": core for l, core in enumerate(chain().cores)}
     storage.write(tmp_path / "net.safetensors", tensors, network_record())
     loaded, (record,) = read_network(tmp_path / "net.safetensors")
@@ -290,7 +290,7 @@ def test_network_round_trip(tmp_path):
     ("changes", "message"),
     [({"weight": "other.weight"}, "has no 'other.cores.0.weight'"), ({"ranks": [4, 3, 6]}, "shapes the header says")],
 )
-def test_a_header_that_does_not_fit_its_tensors(tmp_path, changes, message):
+def test_a_header_that_does_not_fit_its_tensors_is_refused(tmp_path, changes, message):
     tensors = {f"conv.cores.{l}.weight": core for l, core in enumerate(chain().cores)}
     storage.write(tmp_path / "net.safetensors", tensors, network_record(**changes))
     loaded, (record,) = read_network(tmp_path / "net.safetensors")
@@ -298,7 +298,7 @@ def test_a_header_that_does_not_fit_its_tensors(tmp_path, changes, message):
         record.chain(loaded)
 
 
-def test_a_header_with_missing_fields(tmp_path):
+def test_a_header_with_missing_fields_is_refused(tmp_path):
     header = network_record()
     del header["layers"][0]["ranks"]
     storage.write(tmp_path / "net.safetensors", {"x": torch.ones(1)}, header)
@@ -306,7 +306,7 @@ def test_a_header_with_missing_fields(tmp_path):
         read_network(tmp_path / "net.safetensors")
 
 
-def test_real_checkpoints(data_root):
+def test_real_checkpoints_are_read(data_root):
     lenet = read_checkpoint(data_root / "cnn" / "wangxinya_lenet_mnist.pth")
     assert lenet["conv2.weight"].shape == (20, 10, 5, 5)
     resnet = read_checkpoint(data_root / "cnn" / "resnet20-12fca82f.th")

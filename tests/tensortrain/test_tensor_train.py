@@ -63,7 +63,7 @@ def test_macs_are_the_multiplications_that_run(ranks: tuple[int, ...], batch: in
 
 
 @given(integer_trains())
-def test_macs_enumerated(train: TensorTrain) -> None:
+def test_macs_are_those_counted_index_by_index(train: TensorTrain) -> None:
     ranks, shape = train.ranks, train.shape
     sequential = sum(
         1 for l in range(train.order) for _ in itertools.product(*map(range, (ranks[l], shape[l], ranks[l + 1])))
@@ -130,7 +130,7 @@ def test_indexing_is_that_of_the_dense_tensor(train: TensorTrain, data: Any) -> 
         assert torch.equal(selected, expected.reshape(()) if expected.numel() == 1 else expected)
 
 
-def test_indexing_with_ellipses_and_negative_steps() -> None:
+def test_indexing_takes_ellipses_and_negative_steps() -> None:
     train = integer_train((3, 4, 5), (1, 2, 3, 1))
     dense = train.reconstruct()
     assert torch.equal(train[...].reconstruct(), dense)

@@ -22,7 +22,7 @@ from tests.support.trains import (
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
 
 
-def test_random_trains() -> None:
+def test_random_trains_are_reproducible_with_entries_of_variance_1() -> None:
     state = torch.get_rng_state()
     train = TensorTrain.random((30, 30, 30), (4, 5), seed=2)
     assert torch.equal(state, torch.get_rng_state())
@@ -39,7 +39,7 @@ def test_random_trains() -> None:
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_devices_and_dtypes(device: str, dtype: torch.dtype) -> None:
+def test_trains_work_on_every_device_and_in_every_dtype(device: str, dtype: torch.dtype) -> None:
     tensor = structured((4, 5, 6), 0.5, dtype, 0).to(device)
     for limits in ({"rtol": 0.1}, {"ranks": 2}, {"budget": 0.5}):
         train = TensorTrain.decompose(tensor, **limits)
@@ -74,7 +74,7 @@ def test_tensorly_round_trip_leaves_its_backend_alone() -> None:
 
 
 @pytest.mark.parametrize("dtype", [*DTYPES, torch.float16])
-def test_files_round_trip(dtype: torch.dtype, tmp_path: Path) -> None:
+def test_trains_survive_a_round_trip_through_files(dtype: torch.dtype, tmp_path: Path) -> None:
     path = tmp_path / "train.safetensors"
     train = TensorTrain.decompose(structured((4, 5, 6), 0.5, F64, 0), ranks=2).to(dtype)
     train.save(path)

@@ -22,21 +22,23 @@ from tests.support.trains import DTYPES, F64, structured
         ((6,), {"ranks": 1}),
     ],
 )
-def test_gradient_of_a_decomposition_with_gaps(shape: Any, limits: dict[str, Any], dtype: torch.dtype) -> None:
+def test_the_gradient_is_exact_where_singular_values_have_gaps(
+    shape: Any, limits: dict[str, Any], dtype: torch.dtype
+) -> None:
     tensor = structured(shape, 0.6, dtype, 5).requires_grad_()
     assert torch.autograd.gradcheck(lambda t: TensorTrain.decompose(t, **limits).reconstruct(), tensor)
     inputs = [structured((2, size), 1.0, dtype, 7 + size) for size in shape]
     assert torch.autograd.gradcheck(lambda t: TensorTrain.decompose(t, **limits).evaluate(inputs), tensor)
 
 
-def test_gradient_with_coinciding_singular_values() -> None:
+def test_the_gradient_is_exact_where_kept_singular_values_coincide() -> None:
     tensor = torch.zeros(4, 4, 4, dtype=F64)
     for i, value in enumerate([2.0, 2.0, 2.0, 0.5]):
         tensor[i, i, i] = value
     assert torch.autograd.gradcheck(lambda t: TensorTrain.decompose(t, ranks=3).reconstruct(), tensor.requires_grad_())
 
 
-def test_gradient_at_an_exactly_low_rank_tensor() -> None:
+def test_the_gradient_is_exact_at_an_exactly_low_rank_tensor() -> None:
     tensor = TensorTrain.random((3, 4, 3), 2, dtype=F64).reconstruct().requires_grad_()
     assert torch.autograd.gradcheck(lambda t: TensorTrain.decompose(t, ranks=2).reconstruct(), tensor)
 
@@ -44,7 +46,7 @@ def test_gradient_at_an_exactly_low_rank_tensor() -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("limits", [{"ranks": 3}, {"rtol": 1e-3}, {"budget": 0.99}])
 @pytest.mark.parametrize("rank", [0, 1, 2])
-def test_gradient_is_finite_at_exactly_low_rank(rank: int, limits: dict[str, Any], dtype: torch.dtype) -> None:
+def test_the_gradient_is_finite_at_exactly_low_rank(rank: int, limits: dict[str, Any], dtype: torch.dtype) -> None:
     exact = TensorTrain.random((4, 3, 4), max(rank, 1), dtype=dtype) * (1 if rank else 0)
     tensor = exact.reconstruct().requires_grad_()
     train = TensorTrain.decompose(tensor, **limits)
@@ -54,7 +56,7 @@ def test_gradient_is_finite_at_exactly_low_rank(rank: int, limits: dict[str, Any
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
-def test_gradients_through_the_operations_on_trains(dtype: torch.dtype) -> None:
+def test_the_gradients_of_all_operations_on_trains_are_exact(dtype: torch.dtype) -> None:
     train = TensorTrain.random((3, 4, 2), (2, 2), 3, dtype=dtype)
     inputs = [structured((2, size), 1.0, dtype, size) for size in train.shape]
 

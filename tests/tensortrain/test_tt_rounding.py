@@ -60,7 +60,7 @@ def test_rounding_is_as_good_as_decomposing() -> None:
 
 
 @given(integer_trains(), st.data())
-def test_orthogonalized_cores(train: TensorTrain, data: Any) -> None:
+def test_orthogonalize_keeps_the_tensor_and_makes_its_cores_orthogonal(train: TensorTrain, data: Any) -> None:
     center = data.draw(st.integers(0, train.order - 1))
     moved = train.orthogonalize(center)
     torch.testing.assert_close(full(moved), full(train))
