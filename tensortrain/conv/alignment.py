@@ -21,6 +21,9 @@ the margin (-3, -3).
 
 from collections.abc import Sequence
 
+from tensortrain import checks
+from tensortrain.errors import TensorTrainError
+
 Axes = tuple[int, ...]
 Margin = tuple[tuple[int, int], ...]
 
@@ -148,4 +151,36 @@ def step_sizes(
     for l in range(len(kernel_sizes)):
         lengths = [n + b + a for n, (b, a) in zip(size, extent[l], strict=True)]
         sizes.append(tuple(-(-n // s) if l < at else n for n, s, at in zip(lengths, stride, strided, strict=True)))
+    return sizes
+
+
+def output_sizes(
+    kernel_sizes: Sequence[Axes],
+    size: int | Sequence[int],
+    padding: str,
+    stride: int | Sequence[int],
+    dilation: int | Sequence[int],
+    transposed: bool = False,
+) -> list[Axes]:
+    """Output sizes of the steps l = 1 … m of a chain whose only input is U(m), for images of `size`.
+
+    A transposed chain spreads its input out by the stride first and then takes steps of stride 1.
+
+    Raises:
+        TensorTrainError: an argument out of range, or an image that is smaller than the kernel under "valid".
+
+    >>> output_sizes([(3,), (3,)], 8, "valid", 1, 1)
+    [(4,), (6,)]
+    """
+    axes = len(kernel_sizes[0])
+    checks.choice("padding", padding, PADDINGS)
+    image = checks.per_axis("size", size, axes)
+    strides = checks.per_axis("stride", stride, axes)
+    if transposed:
+        image, strides = tuple((n - 1) * s + 1 for n, s in zip(image, strides, strict=True)), (1,) * axes
+    present = [False] * (len(kernel_sizes) - 1) + [True]
+    dilations = checks.per_axis("dilation", dilation, axes)
+    sizes = step_sizes(kernel_sizes, image, padding, strides, dilations, present)
+    if min(sizes[0]) < 1:
+        raise TensorTrainError(f'size = {image} is smaller than the kernel; use padding="same"')
     return sizes

@@ -348,12 +348,8 @@ class ConvTensorTrain:
         >>> ConvTensorTrain([torch.ones(4, 2, 3, 3), torch.ones(2, 8, 3, 3)]).macs(16, "same_per_step")
         55296
         """
-        return sum(
-            core.numel() * math.prod(out)
-            for core, out in zip(
-                self.cores, self._sizes(self.kernel_sizes, size, padding, stride, dilation), strict=True
-            )
-        )
+        sizes = alignment.output_sizes(self.kernel_sizes, size, padding, stride, dilation, self.transposed)
+        return sum(core.numel() * math.prod(out) for core, out in zip(self.cores, sizes, strict=True))
 
     def dense_macs(
         self,
@@ -364,29 +360,8 @@ class ConvTensorTrain:
         dilation: int | Sequence[int] = 1,
     ) -> int:
         """Multiply-accumulates of the composed convolution for one image of `size`."""
-        (out,) = self._sizes([self.kernel_size], size, padding, stride, dilation)
+        (out,) = alignment.output_sizes([self.kernel_size], size, padding, stride, dilation, self.transposed)
         return self.dense_parameters * math.prod(out)
-
-    def _sizes(
-        self,
-        kernel_sizes: Sequence[tuple[int, ...]],
-        size: int | Sequence[int],
-        padding: str,
-        stride: int | Sequence[int],
-        dilation: int | Sequence[int],
-    ) -> list[tuple[int, ...]]:
-        axes = len(self.kernel_size)
-        checks.choice("padding", padding, alignment.PADDINGS)
-        image = checks.per_axis("size", size, axes)
-        strides = checks.per_axis("stride", stride, axes)
-        if self.transposed:
-            image, strides = tuple((n - 1) * s + 1 for n, s in zip(image, strides, strict=True)), (1,) * axes
-        present = [False] * (len(kernel_sizes) - 1) + [True]
-        dilations = checks.per_axis("dilation", dilation, axes)
-        sizes = alignment.step_sizes(kernel_sizes, image, padding, strides, dilations, present)
-        if min(sizes[0]) < 1:
-            raise TensorTrainError(f'size = {image} is smaller than the kernel; use padding="same"')
-        return sizes
 
     def plan(
         self,
