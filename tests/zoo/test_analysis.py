@@ -27,7 +27,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> MovingMNIST:
 def test_gradients_of_frames_and_of_states(clips: MovingMNIST) -> None:
     torch.manual_seed(0)
     model = zoo.create_model("conv-lstm", sigmoid=True, **TINY).double()
-    model.output_weight.data *= 5  # so that the sigmoid matters
+    model.output.weight.data *= 5  # so that the sigmoid matters
     found = gradient_norms({"mine": model}, clips, 3, observed=2, count=3, batch=2)
 
     x = clips.clips(range(3)).double()

@@ -63,7 +63,7 @@ def conv(x: Array, weight: Array) -> Array:
 
 def source(cell: torch.nn.Module, name: str, x: Array, letters: str) -> dict[str, Array]:
     """What one convolution of a cell adds to each of the named gates, with its bias and layer norm if it has them."""
-    values = {key: value.numpy() for key, value in cell.get_submodule(name).state_dict().items()}
+    values = {key.removeprefix("conv."): value.numpy() for key, value in cell.get_submodule(name).state_dict().items()}
     made = conv(x, values["weight"])
     if "bias" in values:
         made = made + values["bias"][:, None, None]
@@ -198,12 +198,12 @@ def test_the_default_is_equation_1_of_the_paper() -> None:
     cell = CausalLSTMCell(X, C, M, 3).double()
     cell.load_state_dict(
         {
-            "from_x.weight": torch.cat([ifg(w1[:, :X]), ifg(w2[:, :X]), w4[:, :X]]),
-            "from_h.weight": ifg(w1[:, X : X + C]),
-            "from_first.weight": ifg(w1[:, X + C :]),
-            "from_second.weight": ifg(w2[:, X + C :]),
-            "from_new_first.weight": torch.cat([ifg(w2[:, X : X + C]), w4[:, X : X + C]]),
-            "from_new_second.weight": w4[:, X + C :],
+            "from_x.conv.weight": torch.cat([ifg(w1[:, :X]), ifg(w2[:, :X]), w4[:, :X]]),
+            "from_h.conv.weight": ifg(w1[:, X : X + C]),
+            "from_first.conv.weight": ifg(w1[:, X + C :]),
+            "from_second.conv.weight": ifg(w2[:, X + C :]),
+            "from_new_first.conv.weight": torch.cat([ifg(w2[:, X : X + C]), w4[:, X : X + C]]),
+            "from_new_second.conv.weight": w4[:, X + C :],
             "reshape.weight": w3,
             "mix.weight": w5,
         }
@@ -224,7 +224,7 @@ def test_only_st_lstm_has_a_forget_bias_in_the_papers_form() -> None:
             model = zoo.create_model(name, hidden=[1, 1], kernel=1, form=form)
             assert isinstance(model, Zigzag)
             assert [cell.form.forget_bias for cell in model.cells] == [expected] * 2
-        model = zoo.create_model(name, hidden=[1, 1], kernel=1, deviations={"forget_bias": 0.5})
+        model = zoo.create_model(name, hidden=[1, 1], kernel=1, overrides={"forget_bias": 0.5})
         assert isinstance(model, Zigzag)
         assert model.cells[0].form.forget_bias == 0.5
 
@@ -236,7 +236,7 @@ def test_the_released_form_normalises_wide_convolutions_and_gives_each_a_bias(ma
     names = {name for name, _ in cell.named_parameters()}
     wide = {name.removesuffix(".weight") for name, value in convolutions.items() if value.dim() == 4}
     assert {f"{name}.bias" for name in wide} <= names
-    three = {name for name in wide if convolutions[f"{name}.weight"].shape[-1] == 3}
+    three = {name.removesuffix(".conv") for name in wide if convolutions[f"{name}.weight"].shape[-1] == 3}
     assert {name.removesuffix(".norm.weight") for name in names if name.endswith("norm.weight")} == three
     assert len(three) >= 2
 
@@ -244,7 +244,7 @@ def test_the_released_form_normalises_wide_convolutions_and_gives_each_a_bias(ma
 def test_only_st_lstm_has_biases_in_the_papers_form() -> None:
     """The equations of PredRNN++ write none; that ST-LSTM has them, one in every gate, is our choice."""
     biases = [[name for name, _ in make(1, 1, 1).named_parameters() if "bias" in name] for make in CELLS]
-    assert biases == [["from_x.bias"], [], []]
+    assert biases == [["from_x.conv.bias"], [], []]
 
 
 @pytest.mark.parametrize("form", [PAPER, RELEASED])
@@ -279,15 +279,20 @@ def test_the_highway_keeps_single_precision_under_autocast() -> None:
     assert state.z.dtype == torch.float32
 
 
-def test_first_weights() -> None:
+@pytest.mark.parametrize("make", [*CELLS, GradientHighway])
+def test_first_weights(make: Callable[..., Any]) -> None:
+    """Glorot's uniform ones; ±0.001 in the released form, but for 1×1 convolutions; biases are zero."""
     torch.manual_seed(0)
-    paper, released = (CausalLSTMCell(8, 16, 24, 5, form) for form in (PAPER, RELEASED))
-    bound = (6 / (25 * (24 + 3 * 16))) ** 0.5
-    assert 0.99 * bound < paper.from_second.weight.detach().abs().max().item() <= bound
-    assert 0.99e-3 < released.from_second.weight.detach().abs().max().item() <= 1e-3
-    for cell in (paper, released):
-        bound = (6 / (2 * 16 + 16)) ** 0.5
-        assert 0.9 * bound < cell.mix.weight.detach().abs().max().item() <= bound
+    for form in (PAPER, RELEASED):
+        cell = make(8, 16, *([24] if make in CELLS else []), 5, form)
+        convolutions = [module for module in cell.modules() if isinstance(module, torch.nn.Conv2d)]
+        assert len(convolutions) >= 2
+        for conv in convolutions:
+            outputs, inputs, k, _ = conv.weight.shape
+            glorot = (6 / (k * k * (inputs + outputs))) ** 0.5
+            bound = 1e-3 if form is RELEASED and k > 1 else glorot
+            assert 0.97 * bound < conv.weight.detach().abs().max().item() <= bound
+            assert conv.bias is None or conv.bias.detach().count_nonzero() == 0
 
 
 # ---- the networks -----------------------------------------------------------------------------------------
@@ -301,7 +306,7 @@ def test_published_outputs(reference: str, name: str) -> None:
         hidden=[meta["channels"]] * meta["layers"],
         kernel=meta["kernel_size"],
         form="released",
-        deviations={"bias": meta["bias"], "layer_norm": meta["layer_norm"]},
+        overrides={"bias": meta["bias"], "layer_norm": meta["layer_norm"]},
         channels=meta["patch_size"] ** 2,  # its frames are folded already
         patch=1,
     ).double()
@@ -327,7 +332,7 @@ def count(name: str, **options: Any) -> int:
 
 def test_published_parameter_counts() -> None:
     assert count("predrnn-pp", form="released") == 15_390_160
-    assert count("predrnn-pp", form="released", deviations={"layer_norm": False}) == 15_375_056
+    assert count("predrnn-pp", form="released", overrides={"layer_norm": False}) == 15_375_056
 
 
 def test_sizes_of_the_family() -> None:
@@ -391,7 +396,7 @@ def test_the_spatial_memory_climbs_and_the_highway_is_where_it_should_be(
             if network.highway is not None and k + 1 == highway:
                 h, z = network.highway(h, z)
                 assert h.shape[1] == hidden[k]
-        frame = torch.nn.functional.conv2d(h, network.output_weight, network.output_bias)
+        frame = torch.nn.functional.conv2d(h, network.output.weight, network.output.bias)
         torch.testing.assert_close(expected, frame, rtol=0, atol=1e-12)
     torch.testing.assert_close(last.m, m, rtol=0, atol=1e-12)
 
@@ -418,7 +423,7 @@ def test_first_predictions_are_not_nothing(name: str) -> None:
     torch.manual_seed(0)
     x = torch.rand(1, 3, 1, 8, 8)
     model = zoo.create_model(name, hidden=[4, 4], kernel=3)
-    assert model.output_weight.detach().abs().max() > 0.9 * (6 / (16 + 4)) ** 0.5
+    assert model.output.weight.detach().abs().max() > 0.9 * (6 / (16 + 4)) ** 0.5
     squashed = zoo.create_model(name, hidden=[4, 4], kernel=3, sigmoid=True)
     squashed.load_state_dict(model.state_dict())
     torch.testing.assert_close(squashed(x, 1), torch.sigmoid(model(x, 1)))
@@ -461,14 +466,14 @@ def test_the_released_form_compiles_as_one_graph() -> None:
         ({"form": "release"}, "did you mean 'released'"),
         ({"highway": True}, "highway = True is no slot"),
         ({"highway": 1.5}, "highway = 1.5 is no slot"),
-        ({"deviations": ["bias"]}, "deviations = \\['bias'\\] must name options"),
-        ({"deviations": {"uniform": -1.0}}, "uniform = -1.0 of a form must be finite, at least 0"),
-        ({"deviations": {"forget_bias": float("nan")}}, "forget_bias = nan of a form must be finite"),
-        ({"deviations": {"layernorm": True}}, "no option 'layernorm'; did you mean 'layer_norm'"),
-        ({"deviations": {"layer_norm": "yes"}}, "layer_norm = 'yes' of a form must be true or false"),
-        ({"deviations": {"layer_norm": 1}}, "layer_norm = 1 of a form must be true or false"),
-        ({"deviations": {"forget_bias": True}}, "forget_bias = True of a form must be a number"),
-        ({"deviations": {"forget_bias": "1"}}, "forget_bias = '1' of a form must be a number"),
+        ({"overrides": ["bias"]}, "overrides = \\['bias'\\] must name options"),
+        ({"overrides": {"uniform": -1.0}}, "uniform = -1.0 of a form must be finite, at least 0"),
+        ({"overrides": {"forget_bias": float("nan")}}, "forget_bias = nan of a form must be finite"),
+        ({"overrides": {"layernorm": True}}, "no option 'layernorm'; did you mean 'layer_norm'"),
+        ({"overrides": {"layer_norm": "yes"}}, "layer_norm = 'yes' of a form must be true or false"),
+        ({"overrides": {"layer_norm": 1}}, "layer_norm = 1 of a form must be true or false"),
+        ({"overrides": {"forget_bias": True}}, "forget_bias = True of a form must be a number"),
+        ({"overrides": {"forget_bias": "1"}}, "forget_bias = '1' of a form must be a number"),
     ],
 )
 def test_bad_options(options: dict[str, Any], words: str) -> None:

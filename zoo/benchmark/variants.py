@@ -14,8 +14,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from zoo.benchmark.setup import JOBS, Trial
-from zoo.cells.cell import same_conv
-from zoo.cells.conv_tt_lstm import ConvTTLSTMCell
+from zoo.cells.conv_tt_lstm import ConvTTLSTMCell, written_out
 from zoo.errors import ZooError, nearest
 from zoo.training.compiled import compile_cells, compiling
 
@@ -81,12 +80,8 @@ class _WindowsApart:
 
     def step(self, projected: Tensor, state: Any) -> tuple[Tensor, Any]:
         """One time step."""
-        cell, (c, hs) = self._cell, state
-        windows = []
-        for ages, weight, bias in zip(cell.ages, cell.window_weight, cell.window_bias, strict=True):
-            seen = torch.cat([hs[age - 1] for age in ages], 1)
-            windows.append(same_conv(seen, weight.transpose(0, 1).flatten(1, 2), bias))
-        h, c = cell.gates(projected, windows, c)
+        c, hs = state
+        h, c = written_out(self._cell, projected, hs, c)
         return h, (c, (h, *hs[:-1]))
 
 

@@ -15,7 +15,7 @@ def causal_lstm(
     hidden: Sequence[int] = (128, 64, 64, 64),
     kernel: int = 5,
     form: Literal["paper", "released"] = "paper",
-    deviations: dict[str, Any] | None = None,
+    overrides: dict[str, Any] | None = None,
     channels: int = 1,
     patch: int = 4,
     sigmoid: bool = False,
@@ -26,12 +26,12 @@ def causal_lstm(
         hidden: channels of each layer, any number of them.
         kernel: k of the square kernels.
         form: "paper" or "released": the equations, or what the authors' code makes of them.
-        deviations: options of `zoo.cells.Form` over that form's, such as `{"layer_norm": True}`.
+        overrides: options of `zoo.cells.Form` to replace in that form, such as `{"layer_norm": True}`.
         channels: C of the frames.
         patch: side of the pixel blocks folded into channels.
         sigmoid: squash the predictions into (0, 1).
     """
-    return Zigzag(CausalLSTMCell, hidden, kernel, find_form(form, deviations), channels, patch, sigmoid)
+    return Zigzag(CausalLSTMCell, hidden, kernel, find_form(form, overrides), channels, patch, sigmoid)
 
 
 @register("causal-lstm-s2t", PAPER, setting="predrnn-pp")
@@ -39,7 +39,7 @@ def causal_lstm_s2t(
     hidden: Sequence[int] = (128, 64, 64, 64),
     kernel: int = 5,
     form: Literal["paper", "released"] = "paper",
-    deviations: dict[str, Any] | None = None,
+    overrides: dict[str, Any] | None = None,
     channels: int = 1,
     patch: int = 4,
     sigmoid: bool = False,
@@ -48,4 +48,4 @@ def causal_lstm_s2t(
 
     Options as for `causal-lstm`.
     """
-    return Zigzag(SpatialToTemporalCell, hidden, kernel, find_form(form, deviations), channels, patch, sigmoid)
+    return Zigzag(SpatialToTemporalCell, hidden, kernel, find_form(form, overrides), channels, patch, sigmoid)

@@ -14,7 +14,7 @@ def predrnn(
     hidden: Sequence[int] = (128, 64, 64, 64),
     kernel: int = 5,
     form: Literal["paper", "released"] = "paper",
-    deviations: dict[str, Any] | None = None,
+    overrides: dict[str, Any] | None = None,
     channels: int = 1,
     patch: int = 4,
     sigmoid: bool = False,
@@ -28,12 +28,12 @@ def predrnn(
         hidden: channels of each layer, any number of them.
         kernel: k of the square kernels.
         form: "paper" or "released": the equations, or what the authors' code makes of them.
-        deviations: options of `zoo.cells.Form` over that form's, such as `{"layer_norm": True}`.
+        overrides: options of `zoo.cells.Form` to replace in that form, such as `{"layer_norm": True}`.
         channels: C of the frames.
         patch: side of the pixel blocks folded into channels.
         sigmoid: squash the predictions into (0, 1).
     """
-    return Zigzag(STLSTMCell, hidden, kernel, _form(form, deviations), channels, patch, sigmoid)
+    return Zigzag(STLSTMCell, hidden, kernel, _form(form, overrides), channels, patch, sigmoid)
 
 
 @register("predrnn-ghu", paper="PredRNN++ (Wang et al., 2018), Table 1", setting="predrnn-pp")
@@ -42,7 +42,7 @@ def predrnn_ghu(
     hidden: Sequence[int] = (128, 64, 64, 64),
     kernel: int = 5,
     form: Literal["paper", "released"] = "paper",
-    deviations: dict[str, Any] | None = None,
+    overrides: dict[str, Any] | None = None,
     channels: int = 1,
     patch: int = 4,
     sigmoid: bool = False,
@@ -54,15 +54,15 @@ def predrnn_ghu(
         hidden: as for `predrnn`, like the other options.
         kernel: k of the square kernels.
         form: "paper" or "released".
-        deviations: options of `zoo.cells.Form` over that form's.
+        overrides: options of `zoo.cells.Form` to replace in that form.
         channels: C of the frames.
         patch: side of the pixel blocks folded into channels.
         sigmoid: squash the predictions into (0, 1).
     """
-    return Zigzag(STLSTMCell, hidden, kernel, _form(form, deviations), channels, patch, sigmoid, highway)
+    return Zigzag(STLSTMCell, hidden, kernel, _form(form, overrides), channels, patch, sigmoid, highway)
 
 
-def _form(name: str, deviations: dict[str, Any] | None) -> Form:
-    """The form of that name with ST-LSTM's forget bias, unless a deviation says otherwise."""
-    form = find_form(name, deviations)
-    return form if "forget_bias" in (deviations or {}) else replace(form, forget_bias=PREDRNN.forget_bias)
+def _form(name: str, overrides: dict[str, Any] | None) -> Form:
+    """The form of that name with ST-LSTM's forget bias, unless an override says otherwise."""
+    form = find_form(name, overrides)
+    return form if "forget_bias" in (overrides or {}) else replace(form, forget_bias=PREDRNN.forget_bias)

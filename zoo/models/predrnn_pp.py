@@ -14,7 +14,7 @@ def predrnn_pp(
     hidden: Sequence[int] = (128, 64, 64, 64),
     kernel: int = 5,
     form: Literal["paper", "released"] = "paper",
-    deviations: dict[str, Any] | None = None,
+    overrides: dict[str, Any] | None = None,
     channels: int = 1,
     patch: int = 4,
     sigmoid: bool = False,
@@ -28,9 +28,9 @@ def predrnn_pp(
         hidden: channels of each layer, any number of at least two; the highway is as wide as the layer below it.
         kernel: k of the square kernels.
         form: "paper" or "released": equations (1)–(2), or what the authors' code makes of them.
-        deviations: options of `zoo.cells.Form` over that form's, such as `{"layer_norm": True}`.
+        overrides: options of `zoo.cells.Form` to replace in that form, such as `{"layer_norm": True}`.
         channels: C of the frames.
         patch: side of the pixel blocks folded into channels.
         sigmoid: squash the predictions into (0, 1).
     """
-    return Zigzag(CausalLSTMCell, hidden, kernel, find_form(form, deviations), channels, patch, sigmoid, highway)
+    return Zigzag(CausalLSTMCell, hidden, kernel, find_form(form, overrides), channels, patch, sigmoid, highway)
