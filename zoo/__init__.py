@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import ZooError
+from zoo.recurrent import RecurrentPredictor
 from zoo.registry import create_model, model_names, register
 from zoo.video_model import VideoModel
 
@@ -36,6 +37,7 @@ _LATER = {
 __all__ = [
     "KTH",
     "MovingMNIST",
+    "RecurrentPredictor",
     "VideoModel",
     "Videos",
     "ZooError",

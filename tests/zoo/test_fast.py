@@ -114,7 +114,7 @@ def test_compiled_cells(name: str, no_code: list[Any]) -> None:
 def test_training_with_either(tmp_path: Path, no_code: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     recomputed = []
     monkeypatch.setattr(
-        "zoo.video_model.checkpoint", lambda *given, **how: recomputed.append(given) or checkpoint(*given, **how)
+        "zoo.recurrent.checkpoint", lambda *given, **how: recomputed.append(given) or checkpoint(*given, **how)
     )
     recipe = replace(
         with_training(steps=3, validate_every=3, precision="64-true"),

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from zoo.errors import ZooError
-from zoo.video_model import VideoModel, patchify, unpatchify
+from zoo.recurrent import RecurrentPredictor, patchify, unpatchify
 
 
-class Sum(VideoModel):
+class Sum(RecurrentPredictor):
     """Predicts twice the frame it reads plus all it has read before: exact on integers, and it counts its calls."""
 
     def __init__(self, patch: int = 1) -> None:
-        super().__init__(1, patch, sigmoid=False)
+        super().__init__(patch=patch)
         self.calls: list[int] = []
 
     def initial_state(self, batch: int, size: tuple[int, int], device: torch.device, dtype: torch.dtype) -> Any:

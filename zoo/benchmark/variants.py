@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from zoo.benchmark.setup import JOBS, Trial
 from zoo.cells.conv_tt_lstm import ConvTTLSTMCell, written_out
 from zoo.errors import ZooError, nearest
+from zoo.recurrent import RecurrentPredictor
 from zoo.training.compiled import compile_cells, compiling
 
 Switch = Callable[[Trial], None]
@@ -43,14 +44,25 @@ class Variant:
     devices: tuple[str, ...] = DEVICES
 
 
+def _recurrent(trial: Trial) -> RecurrentPredictor:
+    """The trial's model, if it reads frame after frame.
+
+    Raises:
+        ZooError: it does not.
+    """
+    if not isinstance(trial.model, RecurrentPredictor):
+        raise ZooError("only a recurrent model has a rollout to change")
+    return trial.model
+
+
 def plain_loop(trial: Trial) -> None:
     """Read frame by frame, as if no convolution could be batched over time."""
-    trial.model.at_once = lambda frame: 1  # type: ignore[method-assign]
+    _recurrent(trial).at_once = lambda frame: 1  # type: ignore[method-assign]
 
 
 def all_known_together(trial: Trial) -> None:
     """Read all known frames together, however large they are."""
-    trial.model.at_once = lambda frame: trial.module.recipe.data.length  # type: ignore[method-assign]
+    _recurrent(trial).at_once = lambda frame: trial.module.recipe.data.length  # type: ignore[method-assign]
 
 
 def windows_apart(trial: Trial) -> None:
@@ -149,7 +161,7 @@ def compiled(trial: Trial) -> None:
 
 def recomputed(trial: Trial) -> None:
     """Keep only the state between frames for the backward pass, as `training.recompute` does."""
-    trial.model.recompute = True
+    _recurrent(trial).recompute = True
 
 
 def graph(trial: Trial) -> None:

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from zoo.cells import Cell, SameConv2d
 from zoo.errors import ZooError
-from zoo.video_model import VideoModel
+from zoo.recurrent import RecurrentPredictor
 
 
-class RecurrentStack(VideoModel):
+class RecurrentStack(RecurrentPredictor):
     """Blocks of layers; from the third on, a block's output joins that of the block two before it (U-shaped skips).
 
     With four blocks of three layers, `cat(layer 9, layer 3)` is the input of layer 10, and `cat(layer 12, layer 6)`

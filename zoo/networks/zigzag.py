@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from zoo.cells import DualMemoryCell, DualState, Form, GradientHighway, HighwayState, SameConv2d
 from zoo.errors import ZooError
-from zoo.video_model import VideoModel
+from zoo.recurrent import RecurrentPredictor
 
 Slot = Literal["bottom", "middle", "top"] | int
 
@@ -55,7 +55,7 @@ class MakeCell(Protocol):
         ...
 
 
-class Zigzag(VideoModel):
+class Zigzag(RecurrentPredictor):
     """A stack of layers with two memories each, and an optional gradient highway between two of the layers.
 
     It computes step by step and, within a step, layer by layer. m enters layer k with the channels of layer k - 1, and
