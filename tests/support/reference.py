@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parents[1] / "reference"
 
 def shipped_models() -> list[str]:
     """The models of the package, without those that other tests register."""
-    return [name for name in zoo.model_names() if find_model(name).make.__module__.startswith("zoo.")]
+    return [name for name in zoo.model_names() if find_model(name).make.__module__.startswith("zoo.models")]
 
 
 def read(name: str) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor]]:

@@ -1,6 +1,5 @@
 """Every convolution of a model is a module that the model calls: what is put in its place is what runs."""
 
-import inspect
 from typing import Any
 
 import pytest
@@ -44,7 +43,7 @@ def exchanged(name: str, **options: Any) -> tuple[VideoModel, VideoModel, dict[s
 
 
 def options_of(name: str) -> list[dict[str, Any]]:
-    if "form" in inspect.signature(find_model(name).make).parameters:
+    if "form" in find_model(name).options:
         return [{}, {"form": "released"}]
     return [{"layers": [1, 1, 1]} | ({"order": 3} if "tt" in name else {})]
 

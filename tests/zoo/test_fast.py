@@ -31,7 +31,7 @@ MODELS = [name for name in zoo.model_names() if not name.startswith(("test-", "b
 def small(name: str) -> VideoModel:
     """Of that kind, in double precision; layers of different widths."""
     torch.manual_seed(0)
-    layers = {"layers": (1, 1, 1)} if find_model(name).setting == "conv-tt-lstm" else {}
+    layers = {"layers": (1, 1, 1)} if "layers" in find_model(name).options else {}
     return zoo.create_model(name, hidden=(3, 4, 2), kernel=3, patch=2, **layers).double()
 
 

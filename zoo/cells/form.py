@@ -74,8 +74,13 @@ RELEASED = Form(
 FORMS = {"paper": PAPER, "released": RELEASED}
 
 
-def find_form(name: str, overrides: Mapping[str, Any] | None = None) -> Form:
+def find_form(name: str, overrides: Mapping[str, Any] | None = None, base: Mapping[str, Any] | None = None) -> Form:
     """The form of that name, with single options replaced.
+
+    Args:
+        name: "paper" or "released".
+        overrides: options and their values.
+        base: what a cell replaces in every form, unless `overrides` say otherwise.
 
     Raises:
         ZooError: no such form or option, or a value of the wrong type.
@@ -91,7 +96,7 @@ def find_form(name: str, overrides: Mapping[str, Any] | None = None) -> Form:
     for option in overrides or {}:
         if option not in known:
             raise ZooError(f"a form has no option {option!r}; {nearest(option, known)}")
-    return replace(FORMS[name], **(overrides or {}))
+    return replace(FORMS[name], **{**(base or {}), **(overrides or {})})
 
 
 class FormConv(nn.Module):

@@ -21,16 +21,15 @@ gradient highway z between the lowest two:
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
 from zoo.cells import DualMemoryCell, DualState, Form, GradientHighway, HighwayState, SameConv2d
 from zoo.errors import ZooError
+from zoo.networks import Slot
 from zoo.recurrent import RecurrentPredictor
-
-Slot = Literal["bottom", "middle", "top"] | int
 
 
 class ZigzagState(NamedTuple):
