@@ -122,8 +122,8 @@ def recipe(
             that names another `schedule` brings the settings of that one.
 
     Raises:
-        ZooError: unknown model, preset, data set, part or setting; the preset "paper" of a model, or for a data set, for
-            which nobody has published settings; a value of the wrong type or outside its range.
+        ZooError: unknown model, preset, data set, part or setting; the preset "paper" of a model, or for a data set,
+            for which nobody has published settings; a value of the wrong type or outside its range.
 
     >>> recipe("conv-lstm").training.steps
     4000
