@@ -58,9 +58,10 @@ class VideoModel(nn.Module, ABC):
 
         Returns:
             In evaluation mode predicted frames `(B, T, C, H, W)`, T ≥ horizon. The last `horizon` of them are the
-            frames after x. What a model predicts before those is its own affair: a recurrent one predicts each observed
-            frame but the first from the frames before it, other models predict no observed frame, and nobody needs to
-            make any up. In training mode whatever the model's `loss` takes, such as a distribution over pixel values.
+            frames after x. Any before those are predictions of observed frames: a recurrent model predicts each of
+            these but the first from the frames before it; a model that predicts none returns T = horizon and does not
+            fill them in. In training mode it may return whatever its `loss` takes, such as a distribution over pixel
+            values.
         """
 
     def loss(self, predictions: Tensor, clips: Tensor, l1: float = 1.0, l2: float = 1.0) -> Tensor:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from zoo.checks import check_recipe
 from zoo.errors import ZooError
 from zoo.evaluation import CONVENTIONS, LAYOUTS
 from zoo.papers import CONV_TT_LSTM, MNIST_10, PAPERS, results_table
 from zoo.settings import from_plain, to_plain
-from zoo.training.checks import check_recipe
 
 TRANSCRIPT = Path(__file__).parents[1] / "reference" / "published.csv"
 
