@@ -19,7 +19,7 @@ TINY = {"hidden": [2], "layers": [1], "kernel": 3, "patch": 4}
 DATA = {"size": 16, "length": 6, "observed": 3}
 QUICK = {
     "steps": 3,
-    "batch": 2,
+    "batch_size": 2,
     "validate_every": 1,
     "validation_clips": 3,
     "precision": "64-true",
@@ -65,7 +65,7 @@ def kth_run(root: Path) -> Path:
 
 def kth_recipe(**data: object) -> Recipe:
     """What `kth_run` asked for."""
-    return zoo.recipe("conv-lstm", "small", TINY, "kth", data={**DATA, "validation": [15], **data}, training=QUICK)
+    return zoo.recipe("conv-lstm", "small", TINY, "kth", data={**DATA, "validation_persons": [15], **data}, training=QUICK)
 
 
 def test_a_run_on_kth_says_on_what(kth_run: Path) -> None:
@@ -157,14 +157,14 @@ def test_the_published_size_takes_its_place_in_the_table(root: Path, tmp_path: P
     test = zoo.data.KTH("test", root=tmp_path, length=30)
     scores = [zoo.evaluate(model, test, 20, metrics=["psnr", "ssim"], count=1)]
     for layout, first in (("kth", 4), ("kth-predrnn-pp", 2)):
-        table = zoo.evaluation.comparison(scores, layout)
+        table = zoo.evaluation.compare(scores, layout)
         assert table.columns[2].header.startswith("10→20\nPSNR")
         assert len(table.columns) == 2 + first + 2 * (layout == "kth") + 1
         cells = list(table.columns[2].cells)
         assert cells[-1] == f"{scores[0].average['psnr']:.2f}"
         assert "measured in another way" in str(table.caption)
     alike = [zoo.evaluate(model, test, 20, convention="predrnn-pp", metrics=["psnr"], count=1)]
-    assert "measured in another way" not in str(zoo.evaluation.comparison(alike, "kth-predrnn-pp").caption)
+    assert "measured in another way" not in str(zoo.evaluation.compare(alike, "kth-predrnn-pp").caption)
 
 
 BAD = [
@@ -176,9 +176,10 @@ BAD = [
     ("train conv-lstm kth --data.name moving-mnist", "data.name = 'moving-mnist' beside the data set 'kth'"),
     ("train conv-lstm kth", "prepare it with: zoo data kth --size 128"),
     ("train conv-lstm kth --data.size 18", "18 does not divide into patches of 4×4"),
-    ("train conv-lstm kth --data.channels 3", "data.channels = 3, but conv-lstm reads 1"),
-    ("train conv-lstm kth --data.channels 3 --options.channels 3", "the clips of kth are grey"),
-    ("train conv-lstm kth --data.channels 2", "data.channels"),
+    ("train conv-lstm kth --data.channels 3", "--data.channels"),  # only videos may have colours
+    ("train conv-lstm kth --options.channels 3", "data.channels = 1, but conv-lstm reads 3"),
+    ("train conv-lstm videos:films --data.channels 3", "data.channels = 3, but conv-lstm reads 1"),
+    ("train conv-lstm videos:films --data.channels 2", "data.channels"),
     ("train conv-lstm kth --data.size 16 --data.validation_persons [17]", "validation = [17]"),
     (
         "train conv-lstm kth --data.size 16 --data.validation_persons [3]",

@@ -21,7 +21,7 @@ from zoo.data import frame_store as storing
 from zoo.data.frame_store import Store
 from zoo.data.kth import ARCHIVES, KTH, check_kth, count_windows, members, prepare_kth, split_persons
 from zoo.data.kth_annotations import Range, read_sequences
-from zoo.data.kth_windows import HOW, windows
+from zoo.data.kth_windows import HOW, window_starts
 from zoo.errors import ZooError
 from zoo.settings import KTHData
 
@@ -85,16 +85,16 @@ def released_predrnn(frames, length, fast):
 def test_the_predrnn_rule_is_that_of_the_walk(action, length):
     for ranges in ([Range(1, 25), Range(26, 70), Range(80, 100)], [Range(60, 95), Range(2, 40)], [Range(1, 4)]):
         frames = [frame for each in sorted(ranges) for frame in range(each.first, each.last + 1)]
-        assert windows(ranges, action, length, 10, "predrnn") == released_predrnn(frames, length, action == "running")
+        assert window_starts(ranges, action, length, 10, "predrnn") == released_predrnn(frames, length, action == "running")
 
 
 def test_other_rules():
     ranges = [Range(1, 70), Range(80, 111)]
-    assert windows(ranges, "boxing", 30, 10, "mcnet") == [1, 21]
-    assert windows(ranges, "jogging", 30, 10, "mcnet") == [*range(1, 39, 3)]
-    assert windows(ranges, "running", 30, 10, "conv-tt-lstm") == [0, 30, 79]
+    assert window_starts(ranges, "boxing", 30, 10, "mcnet") == [1, 21]
+    assert window_starts(ranges, "jogging", 30, 10, "mcnet") == [*range(1, 39, 3)]
+    assert window_starts(ranges, "running", 30, 10, "conv-tt-lstm") == [0, 30, 79]
     with pytest.raises(ZooError, match="did you mean 'mcnet'"):
-        windows(ranges, "boxing", 30, 10, "mcnets")
+        window_starts(ranges, "boxing", 30, 10, "mcnets")
 
 
 def test_counts_say_why(original):

@@ -63,8 +63,8 @@ def clip_frame_by_frame(split, index, digits, height, width, length, seed):
         ("test", 4, 28, 1, 1),
     ],
 )
-def test_clips_follow_the_rule_exactly(split, digits, canvas, length, seed):
-    dataset = embedded(split, digits=digits, size=canvas, length=length, seed=seed)
+def test_clips_follow_the_rule_exactly(split, digits, size, length, seed):
+    dataset = embedded(split, digits=digits, size=size, length=length, seed=seed)
     height, width = dataset.size
     indices = [0, 1, 2, 77, len(dataset) - 1]
     clips = dataset.clips(indices)
