@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import zoo
-from zoo.commands.trained import show
+from zoo.commands.output import show
 from zoo.data import make_dataset
 from zoo.evaluation import Blank, CopyLast, curves, save_figure
 from zoo.evaluation.scores import averages

@@ -65,7 +65,9 @@ def kth_run(root: Path) -> Path:
 
 def kth_recipe(**data: object) -> Recipe:
     """What `kth_run` asked for."""
-    return zoo.recipe("conv-lstm", "small", TINY, "kth", data={**DATA, "validation_persons": [15], **data}, training=QUICK)
+    return zoo.recipe(
+        "conv-lstm", "small", TINY, "kth", data={**DATA, "validation_persons": [15], **data}, training=QUICK
+    )
 
 
 def test_a_run_on_kth_says_on_what(kth_run: Path) -> None:
@@ -136,6 +138,13 @@ def test_pictures_and_gradients(kth_run: Path, root: Path, tmp_path: Path) -> No
         look = [kth_run, "--horizon=4", "--windows=mcnet", "--data-root", root, "-o", tmp_path / f"{command}.png"]
         assert run_command(command, *look) == 0
         assert (tmp_path / f"{command}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_two_models_of_kth_are_drawn_side_by_side(kth_run: Path, root: Path, tmp_path: Path) -> None:
+    shutil.copytree(kth_run, tmp_path / "copy")
+    look = ["--horizon=4", "--data-root", root, "-o", tmp_path / "two.png"]
+    assert run_command("predict", kth_run, tmp_path / "copy", *look) == 0
+    assert (tmp_path / "two.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_compare_at_several_horizons(

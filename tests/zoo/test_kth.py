@@ -85,7 +85,9 @@ def released_predrnn(frames, length, fast):
 def test_the_predrnn_rule_is_that_of_the_walk(action, length):
     for ranges in ([Range(1, 25), Range(26, 70), Range(80, 100)], [Range(60, 95), Range(2, 40)], [Range(1, 4)]):
         frames = [frame for each in sorted(ranges) for frame in range(each.first, each.last + 1)]
-        assert window_starts(ranges, action, length, 10, "predrnn") == released_predrnn(frames, length, action == "running")
+        assert window_starts(ranges, action, length, 10, "predrnn") == released_predrnn(
+            frames, length, action == "running"
+        )
 
 
 def test_other_rules():
