@@ -6,8 +6,9 @@ import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
+import filelock.asyncio  # noqa: F401 - before rights are given up
 import pytest
-import rich.progress  # noqa: F401 - before rights are given up
+import rich.progress  # noqa: F401 - likewise
 
 from tests.support.videos import write_video
 from zoo.data import MovingMNIST, Videos, data_root, download, download_mnist
@@ -82,7 +83,7 @@ def test_a_store_that_cannot_be_written(root):
     for i in range(3):
         write_video(root / "films" / f"{i}.avi", 20 + i)
     films = root / "films"
-    with without_rights(), pytest.raises(ZooError, match=r"cannot make .*videos.* \(Permission denied\)"):
+    with without_rights(), pytest.raises(ZooError, match=r"cannot create .*videos.* \(Permission denied\)"):
         Videos(films, root=root, size=8, length=4, progress=False)
     ready = Videos(films, root=root, size=8, length=4, progress=False)
     with without_rights():  # what is ready is only read

@@ -102,7 +102,7 @@ def test_read_idx(tmp_path, suffix):
         (idx(np.zeros((3, 2, 4), np.uint8)), "holds 3×2×4 bytes, not 2×3×4"),
         (idx(np.zeros((2, 3, 4), np.uint8))[:10], "is cut short"),
         (idx(np.zeros((2, 3, 4), np.uint8))[:-1], "is cut short"),
-        (idx(np.zeros((2, 3, 4), np.uint8)) + b"\0", "goes on after its last image"),
+        (idx(np.zeros((2, 3, 4), np.uint8)) + b"\0", "continues after its last image"),
     ],
 )
 def test_wrong_idx_files(tmp_path, content, message):
@@ -135,7 +135,7 @@ def test_no_more_is_unpacked_than_asked_for(tmp_path, monkeypatch):
     asked = []
     read = gzip.GzipFile.read
     monkeypatch.setattr(gzip.GzipFile, "read", lambda self, size=-1: asked.append(size) or read(self, size))
-    with pytest.raises(ZooError, match="goes on"):
+    with pytest.raises(ZooError, match="continues after"):
         read_idx(path, (2, 3, 4))
     assert asked == [16, 25]
 

@@ -36,8 +36,9 @@ class Indices(NamedTuple):
 class Clips(ClipDataset):
     """Clip i is random frames, seeded by i; remembers what it rendered."""
 
-    def __init__(self, length=8, count=7, channels=1, kind="moving-mnist-2", size=(20, 18)):
-        self.length, self.count, self.frame, self.kind = length, count, (channels, *size), kind
+    def __init__(self, length=8, count=7, channels=1, comparable_with="moving-mnist-2", size=(20, 18)):
+        self.length, self.count, self.frame = length, count, (channels, *size)
+        self.comparable_with = comparable_with
         self.rendered = []
 
     def __len__(self):
@@ -295,7 +296,7 @@ def test_scores_as_csv(tmp_path):
     assert head == "data,observed,horizon,model,metric,frame,value"
     assert len(lines) == len(set(lines)) == 4 * 4 * 2  # the baselines once
     for name in ("model", "other"):
-        assert f"{scores.kind},{scores.observed},2,{name},ssim,2,{scores.per_frame['ssim'][1]}" in lines
+        assert f"{scores.comparable_with},{scores.observed},2,{name},ssim,2,{scores.per_frame['ssim'][1]}" in lines
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"convention": {"name": "x"}}', "not json"])
@@ -391,20 +392,20 @@ def test_the_convention_of_a_paper_takes_its_stars_away():
 
 
 def test_the_layout_follows_the_data():
-    three = score("ours", horizon=10, observed=10, kind="moving-mnist-3")
+    three = score("ours", horizon=10, observed=10, comparable_with="moving-mnist-3")
     table = compare([three])
     head = "MNIST-3 10→10\nMSE ↓\n×10⁻³"
     assert row_of(table, "PredRNN", "PredRNN++, Table 1")[head] == f"{93.4 / 4.096:.2f}"
     assert row_of(table, "ours", "measured")[head] == f"{1e3 * three.average['mse']:.2f}"
 
-    kth = score("ours", horizon=20, observed=10, kind="kth")
+    kth = score("ours", horizon=20, observed=10, comparable_with="kth")
     table = compare([kth])
     assert row_of(table, "PredRNN++", "Table 3")["10→20\nPSNR ↑\ndB"] == "28.47*"
     assert row_of(table, "ours", "measured")["10→20\nPSNR ↑\ndB"] == f"{kth.average['psnr']:.2f}"
 
 
 def test_what_no_paper_measured_gets_its_own_columns():
-    table = compare([score("ours", horizon=3, kind="demo")])
+    table = compare([score("ours", horizon=3, comparable_with="demo")])
     assert row_of(table, "ours", "measured")["demo 4→3\nSSIM ↑"] != ""
     assert row_of(table, "ConvLSTM", "published")["demo 4→3\nSSIM ↑"] == ""
 

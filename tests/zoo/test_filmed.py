@@ -189,7 +189,7 @@ BAD = [
     ("train conv-lstm kth --options.channels 3", "data.channels = 1, but conv-lstm reads 3"),
     ("train conv-lstm videos:films --data.channels 3", "data.channels = 3, but conv-lstm reads 1"),
     ("train conv-lstm videos:films --data.channels 2", "data.channels"),
-    ("train conv-lstm kth --data.size 16 --data.validation_persons [17]", "validation = [17]"),
+    ("train conv-lstm kth --data.size 16 --data.validation_persons [17]", "validation_persons = [17]"),
     (
         "train conv-lstm kth --data.size 16 --data.validation_persons [3]",
         "no clips of persons 3 (val), only of 1–2, 15, 17, 20",

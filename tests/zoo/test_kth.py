@@ -102,8 +102,8 @@ def test_other_rules():
 def test_counts_say_why(original):
     found = read_sequences(original / "00sequences.txt")
     assert count_windows(found, range(17, 26), 40, "predrnn") == (
-        "2 (boxing 1, jogging 1) from 3 ranges, 1 of them shorter than 40 frames; from the end of each run of ranges "
-        "backwards, by a full window; jogging and running by 3 frames"
+        "2 (boxing 1, jogging 1) from 3 ranges, 1 of them shorter than 40 frames; backwards from the end of each "
+        "run of ranges, by a full window; jogging and running by 3 frames"
     )
     assert count_windows(found, [17], 80, "conv-tt-lstm").startswith(
         "0 from 2 ranges, 2 of them shorter than 80 frames"

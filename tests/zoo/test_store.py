@@ -17,7 +17,7 @@ from zoo.data import decode as decoding
 from zoo.data import download_kth, make_dataset, prepare_kth
 from zoo.data import frame_store as storing
 from zoo.data.decode import BadVideo, decode
-from zoo.data.frame_store import MANIFEST, Source, Store, build
+from zoo.data.frame_store import MANIFEST, Store, VideoFile, build
 from zoo.data.kth import KTH, check_kth, find_clips, members
 from zoo.data.videos import Videos
 from zoo.errors import ZooError
@@ -100,14 +100,14 @@ def test_a_video_out_of_reach_is_tried_again(tmp_path, monkeypatch):
     films = tmp_path / "films"
     for i in range(4):
         write_video(films / f"{i}.avi", 8 + i)
-    opened = Source.open
+    opened = VideoFile.open
 
     def forbidden(self):
         if self.name == "2.avi":
             raise PermissionError(13, "Permission denied")
         return opened(self)
 
-    monkeypatch.setattr(Source, "open", forbidden)
+    monkeypatch.setattr(VideoFile, "open", forbidden)
     assert Videos(films, root=tmp_path, size=8, length=4).store.skipped == {
         "2.avi": "cannot be read (Permission denied)"
     }
@@ -189,7 +189,7 @@ def test_names_that_are_not_unicode(tmp_path):
 def test_several_videos_are_decoded_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     both = threading.Barrier(2, timeout=30)
-    sources = [Source(str(i), tmp_path / str(i)) for i in range(2)]
+    sources = [VideoFile(str(i), tmp_path / str(i)) for i in range(2)]
     assert len(list(storing.in_parallel(sources, lambda _: both.wait(), "waiting", False))) == 2
 
 
@@ -220,7 +220,7 @@ def test_the_check_lists_whatever_is_wrong(tmp_path, original):
     data[-1] ^= 1
     (store.folder / "person17_boxing_d3.npy").write_bytes(data)
     found = check_kth(source=original, root=tmp_path, progress=False)
-    assert f"{store.folder}: person17_boxing_d3 is not what was written; remove its files" in found
+    assert f"{store.folder}: person17_boxing_d3 has changed since it was written; remove its files" in found
 
 
 def test_published_overlaps_are_told(tmp_path):
@@ -233,11 +233,11 @@ def test_published_overlaps_are_told(tmp_path):
 def test_clips_that_cannot_be_told_apart_or_trusted(tmp_path, original):
     (original / "more").mkdir()
     shutil.copy(original / "person01_boxing_d1_uncomp.avi", original / "more")
-    with pytest.raises(ZooError, match="person01_boxing_d1 stands both in"):
+    with pytest.raises(ZooError, match="person01_boxing_d1 is both in"):
         find_clips(original)
     shutil.rmtree(original / "more")
     write_video(original / "person03_boxing_d1_uncomp.avi", 3)
-    with pytest.raises(ZooError, match="knows no ranges"):
+    with pytest.raises(ZooError, match="lists no ranges"):
         find_clips(original)
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("person01_boxing_d1_uncomp.avi", bytes((1 << 28) + 1))
@@ -279,7 +279,7 @@ def test_settings_of_kth(tmp_path, original):
     train = make_dataset(data, "train", tmp_path)
     assert train.places(range(9)) == KTH("train", root=tmp_path, size=16, length=8, seed=4).places(range(9))
     assert train.places(range(9)) != KTH("train", root=tmp_path, size=16, length=8).places(range(9))
-    with pytest.raises(ZooError, match="0 is no distance"):
+    with pytest.raises(ZooError, match="here 0; predict at least 1"):
         make_dataset(data, "test", tmp_path, 3)
 
 
