@@ -78,9 +78,7 @@ def _predrnn(ranges: Sequence[Range], fast: bool, length: int, horizon: int) -> 
 
 def _mcnet(ranges: Sequence[Range], fast: bool, length: int, horizon: int) -> list[int]:
     if horizon < 1:
-        raise ZooError(
-            f"windows by mcnet are as many frames apart as are predicted, here {horizon}; predict at least 1"
-        )
+        raise ZooError(f"mcnet's windows are as many frames apart as are predicted, here {horizon}; predict at least 1")
     step = _FAST_STEP if fast else horizon
     return [start for each in ranges for start in range(each.first, each.last - length - 1, step)]
 
