@@ -6,11 +6,11 @@ Exit status: 0 for success, 2 for bad input, 130 if interrupted (a training resu
 import argparse
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Protocol
 
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
+import zoo
 from zoo.commands import (
     benchmark,
     compare,
@@ -87,7 +87,7 @@ def make_parser(words: Sequence[str]) -> ArgumentParser:
         prog="zoo",
         description=_first_line(__doc__).partition(": ")[2].capitalize(),
         exit_on_error=False,
-        version=version("tensortrain"),
+        version=zoo.__version__,
     )
     commands = parser.add_subcommands(dest="command")
     for name, command in COMMANDS.items():

@@ -3,7 +3,6 @@
 import csv
 import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -147,6 +146,12 @@ def test_models_lists_every_name(capsys: pytest.CaptureFixture[str]) -> None:
         assert name in out
 
 
+def test_models_are_listed_without_torch() -> None:
+    code = "import sys; from zoo.cli import main; main(['models']); print('torch' in sys.modules)"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.splitlines()[-1] == "False"
+
+
 def test_data_says_which_digits_it_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command("data", "mnist", "--data-root", tmp_path) == 0
     assert capsys.readouterr().out.count("embedded scikit-learn") == 3
@@ -162,7 +167,7 @@ def test_it_runs_as_a_module() -> None:
 
 def test_version_is_that_of_the_installed_package(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command("--version") == 0
-    assert capsys.readouterr().out == f"zoo {version('tensortrain')}\n"
+    assert capsys.readouterr().out == f"zoo {zoo.__version__}\n"
 
 
 @pytest.mark.parametrize("command", COMMANDS)

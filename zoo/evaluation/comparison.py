@@ -172,7 +172,7 @@ def _find_layout(scores: Sequence[Scores], name: str | None) -> Layout:
 
 def _task_text(task: Task, layout: Layout) -> str:
     data, observed, horizon = task
-    name = layout.kinds.get(data, "") if task in layout.columns else data
+    name = layout.headings.get(data, "") if task in layout.columns else data
     return f"{name} {observed}→{horizon}".strip()
 
 
