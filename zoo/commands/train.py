@@ -133,7 +133,7 @@ def _schedule(part: str, sources: Sequence[dict[str, Any]]) -> str:
 
 
 def _parse_first(words: Sequence[str]) -> argparse.Namespace:
-    """What decides which settings exist, read before the parser that knows these settings can be made.
+    """What decides which settings exist, read before there can be a parser of these settings.
 
     Returns:
         `model` and `dataset`, None where missing; `sources`, in the order of the words: a mapping of settings for each
