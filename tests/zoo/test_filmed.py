@@ -70,7 +70,7 @@ def kth_recipe(**data: object) -> Recipe:
     )
 
 
-def test_a_run_on_kth_says_on_what(kth_run: Path) -> None:
+def test_a_run_on_kth_records_its_clips(kth_run: Path) -> None:
     config = yaml.safe_load((kth_run / "config.yaml").read_text())
     data = config["data"]
     assert (data["name"], data["size"], data["validation_persons"], data["windows"]) == ("kth", 16, [15], "predrnn")
@@ -80,7 +80,7 @@ def test_a_run_on_kth_says_on_what(kth_run: Path) -> None:
     assert session["data"][1].startswith("KTH val, persons 15 (1 of 24 clips), windows by predrnn: 7 clips of 6 frames")
 
 
-def test_from_python_the_same_run_comes_out_and_is_resumed(kth_run: Path, root: Path, tmp_path: Path) -> None:
+def test_python_gives_the_same_run_and_resumes_it(kth_run: Path, root: Path, tmp_path: Path) -> None:
     recipe = kth_recipe()
     stopped = replace(recipe, training=replace(recipe.training, max_time=1e-6))
     assert zoo.fit(stopped, tmp_path / "run", root=root, progress=False).step < 3
@@ -90,7 +90,7 @@ def test_from_python_the_same_run_comes_out_and_is_resumed(kth_run: Path, root: 
     assert rows(tmp_path / "run") == rows(kth_run)
 
 
-def test_a_run_does_not_go_on_with_other_files(root: Path, tmp_path: Path) -> None:
+def test_a_run_does_not_resume_with_other_files(root: Path, tmp_path: Path) -> None:
     shutil.copytree(root / "kth", tmp_path / "kth")
     moved = replace(kth_recipe(), training=replace(kth_recipe().training, max_time=1e-6))
     zoo.fit(moved, tmp_path / "run", root=root, progress=False)
@@ -101,10 +101,12 @@ def test_a_run_does_not_go_on_with_other_files(root: Path, tmp_path: Path) -> No
         zoo.fit(moved, tmp_path / "run", root=tmp_path, progress=False)
 
 
-@pytest.mark.parametrize("given", ["films", "absolute"])
-def test_videos_in_colour(given: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("form", ["films", "absolute"])
+def test_a_run_on_videos_in_colour_is_measured_and_drawn(
+    form: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(root)
-    folder = "films" if given == "films" else str(root / "films")
+    folder = "films" if form == "films" else str(root / "films")
     line = ["train", "conv-tt-lstm-sw", f"videos:{folder}", "--preset=demo", *WORDS, "--data-root", tmp_path]
     assert run_command(*line, "--options.channels=3", "--data.channels=3") == 0
     run = next(Path("runs").iterdir())
@@ -133,7 +135,7 @@ def test_evaluate_takes_the_test_persons_at_any_horizon(
     assert "windows by conv-tt-lstm" in capsys.readouterr().err
 
 
-def test_pictures_and_gradients(kth_run: Path, root: Path, tmp_path: Path) -> None:
+def test_pictures_and_gradients_are_drawn(kth_run: Path, root: Path, tmp_path: Path) -> None:
     for command in ("predict", "gradients"):
         look = [kth_run, "--horizon=4", "--windows=mcnet", "--data-root", root, "-o", tmp_path / f"{command}.png"]
         assert run_command(command, *look) == 0
@@ -147,7 +149,7 @@ def test_two_models_of_kth_are_drawn_side_by_side(kth_run: Path, root: Path, tmp
     assert (tmp_path / "two.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_compare_at_several_horizons(
+def test_compare_measures_at_several_horizons(
     kth_run: Path, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     look = [kth_run, "--horizon", "3", "7", "--data-root", root, "--curves", tmp_path / "curves.png"]
