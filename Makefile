@@ -1,4 +1,4 @@
-# make demo | test | check | proofs | bench. Everything runs in .venv, made on first use with the pinned versions.
+# make demo | test | test-deep | check | proofs | bench. Everything runs in .venv, made on first use with the pinned versions.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CHECKPOINT ?=
 
-.PHONY: demo test check proofs bench clean
+.PHONY: demo test test-deep check proofs bench clean
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -20,6 +20,10 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2
+
+# property tests with fresh seeds and ten times the examples; not in CI, which must not fail by chance
+test-deep: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --hypothesis-profile=deep
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -1,48 +1,65 @@
-"""The command `zoo`: train, measure and look at video-prediction models.
+"""The command `zoo`: train, measure and compare video-prediction models.
 
-Exit status: 0 for success, 2 for bad input, 130 if interrupted (training goes on when the command is given again).
+Exit status: 0 for success, 2 for bad input, 130 if interrupted (a training resumes when its command is repeated).
 """
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Protocol
 
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
-from zoo.commands import benchmark, looking, making, train
+import zoo
+from zoo.commands import (
+    benchmark,
+    compare,
+    data,
+    entanglement,
+    evaluate,
+    export,
+    gradients,
+    models,
+    predict,
+    train,
+)
 from zoo.errors import ZooError
 
 
-class Command(NamedTuple):
-    """What a command does, and what it takes."""
+class Command(Protocol):
+    """A module of `zoo.commands`."""
 
-    run: Callable[[Namespace], None]
-    arguments: Callable[[ArgumentParser, Sequence[str]], None]
+    def add_arguments(self, parser: ArgumentParser, words: Sequence[str]) -> None:
+        """Tell the parser what the command takes; `words` is the whole command line, on which that may depend."""
+
+    def run(self, arguments: Namespace) -> None:
+        """Do it. The first line of the docstring is the command's help."""
 
 
-COMMANDS = {
-    "models": Command(making.models, making.models_arguments),
-    "data": Command(making.data, making.data_arguments),
-    "train": Command(train.run, train.add_arguments),
-    "evaluate": Command(looking.evaluate, looking.evaluate_arguments),
-    "compare": Command(looking.compare, looking.compare_arguments),
-    "predict": Command(looking.predict, looking.predict_arguments),
-    "gradients": Command(looking.gradients, looking.gradients_arguments),
-    "entanglement": Command(looking.entanglement, looking.entanglement_arguments),
-    "benchmark": Command(benchmark.benchmark, benchmark.benchmark_arguments),
-    "export": Command(making.export, making.export_arguments),
+COMMANDS: dict[str, Command] = {
+    "models": models,
+    "data": data,
+    "train": train,
+    "evaluate": evaluate,
+    "compare": compare,
+    "predict": predict,
+    "gradients": gradients,
+    "entanglement": entanglement,
+    "benchmark": benchmark,
+    "export": export,
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command; ends with `SystemExit`."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+def main(words: Sequence[str] | None = None) -> None:
+    """Run the command that the words of the command line ask for.
+
+    Ends with `SystemExit` if the command failed."""
+    words = list(sys.argv[1:] if words is None else words)
     # a configuration names values, never anything to import
     set_parsing_settings(add_print_completion_argument=True, import_path_denylist=["*"])
     try:
-        chosen = parse(given)
-        COMMANDS[chosen.command].run(chosen[chosen.command])
+        arguments = parse(words)
+        COMMANDS[arguments.command].run(arguments[arguments.command])
     except ZooError as error:
         print(f"zoo: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
@@ -51,29 +68,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(130)
 
 
-def parse(given: Sequence[str]) -> Namespace:
-    """The words of the command line and what configuration files add to them.
+def parse(words: Sequence[str]) -> Namespace:
+    """The arguments of the command line, and of the configuration files that it names.
 
     Raises:
-        ZooError: they make no sense; jsonargparse says it in two ways.
+        ZooError: an unknown command, option or value, or one that is missing.
     """
     try:
-        found: Namespace = make_parser(given).parse_args(list(given))
-    except (argparse.ArgumentError, ValueError) as error:
+        arguments: Namespace = make_parser(words).parse_args(list(words))
+    except (argparse.ArgumentError, ValueError) as error:  # jsonargparse raises both
         raise ZooError(str(error)) from error
-    return found
+    return arguments
 
 
-def make_parser(given: Sequence[str]) -> ArgumentParser:
-    """The parser of all commands; that of `train` shows the options and settings of the model and preset `given`."""
+def make_parser(words: Sequence[str]) -> ArgumentParser:
+    """The parser of all commands. What `zoo train` takes depends on the model, data set and preset that it names."""
     parser = ArgumentParser(
-        prog="zoo", description=_first_line(__doc__).partition(": ")[2].capitalize(), exit_on_error=False
+        prog="zoo",
+        description=_first_line(__doc__).partition(": ")[2].capitalize(),
+        exit_on_error=False,
+        version=zoo.__version__,
     )
     commands = parser.add_subcommands(dest="command")
     for name, command in COMMANDS.items():
-        one = ArgumentParser(description=_first_line(command.run.__doc__), exit_on_error=False)
-        command.arguments(one, given)
-        commands.add_subcommand(name, one, help=_first_line(command.run.__doc__))
+        summary = _first_line(command.run.__doc__)
+        subparser = ArgumentParser(description=summary, exit_on_error=False)
+        command.add_arguments(subparser, words)
+        commands.add_subcommand(name, subparser, help=summary)
     return parser
 
 

@@ -1,4 +1,4 @@
-"""Random numbers as pure functions of (seed, stream, counter): any worker, rank or resumed run draws the same.
+"""Random numbers as pure functions of (seed, stream, counter): every worker, rank and resumed run draws the same.
 
 Philox-4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", SC 2011), vectorised.
 """
@@ -14,7 +14,15 @@ _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 
 def philox(key: tuple[int, int], counter: Sequence[NDArray[np.uint64]]) -> tuple[NDArray[np.uint64], ...]:
-    """The four 32-bit outputs for each counter, whose four 32-bit words are arrays of one shape."""
+    """Philox-4x32-10: the four 32-bit words of output for each counter.
+
+    Args:
+        key: two 32-bit words.
+        counter: the four 32-bit words of the counters, as arrays of one shape.
+
+    Returns:
+        Four arrays of that shape.
+    """
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(10):
@@ -29,9 +37,9 @@ def uniforms(seed: int, stream: int, counters: ArrayLike, draws: int) -> NDArray
 
     Args:
         seed: of the run or split, 0 ≤ seed < 2⁶⁴.
-        stream: tells apart what the numbers are for, 0 ≤ stream < 2³²; each use has its own, so that no two correlate.
+        stream: what the numbers are for, 0 ≤ stream < 2³²; each use has its own number, so that no two correlate.
         counters: integers in [0, 2⁶³), such as clip indices or step numbers.
-        draws: how many numbers each counter gets.
+        draws: how many numbers to draw for each counter.
 
     >>> bool((uniforms(0, 1, [5, 6], 3)[1] == uniforms(0, 1, 6, 3)).all())
     True
@@ -46,5 +54,15 @@ def uniforms(seed: int, stream: int, counters: ArrayLike, draws: int) -> NDArray
 
 
 def permutation(seed: int, stream: int, counter: int, count: int) -> NDArray[np.int64]:
-    """A random order of `count` items, such as that of an epoch, in O(count · log count)."""
+    """A random order of the numbers 0 … count - 1, such as that of an epoch, in O(count · log count).
+
+    Args:
+        seed: see `uniforms`.
+        stream: see `uniforms`.
+        counter: such as the number of the epoch.
+        count: how many items to order.
+
+    >>> sorted(permutation(0, 1, 5, 4).tolist())
+    [0, 1, 2, 3]
+    """
     return np.argsort(uniforms(seed, stream, counter, count), kind="stable")

@@ -1,7 +1,7 @@
-"""`make demo`: train a small Conv-TT-LSTM from nothing, measure it on clips it has not seen, and draw what it predicts.
+"""`make demo`: train a small Conv-TT-LSTM from scratch, measure it on held-out clips, and draw its predictions.
 
-Run as `python -m zoo.demo [DIR]`. Takes MNIST from the data root if it is there, else the embedded digits.
-Exit status 1 if the model does not beat both trivial baselines.
+Run as `python -m zoo.demo [DIR]`; pictures are written to DIR, by default `out`. The digits are MNIST's if the data
+root has them, else those that scikit-learn ships. Exit status 1 if the model does not beat both trivial baselines.
 """
 
 import shutil
@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import zoo
-from zoo.commands.trained import show
+from zoo.commands.output import show
 from zoo.data import make_dataset
 from zoo.evaluation import Blank, CopyLast, curves, save_figure
 from zoo.evaluation.scores import averages
@@ -19,10 +19,10 @@ MODEL = "conv-tt-lstm-sw"
 
 
 def main(output: Path = Path("out")) -> None:
-    """Train, measure, draw; ends with `SystemExit` 1 if a baseline is better."""
+    """Train, measure and draw. Ends with `SystemExit` 1 if a baseline is better."""
     began = time.monotonic()
     folder = output / "zoo-demo"
-    shutil.rmtree(folder, ignore_errors=True)  # from nothing
+    shutil.rmtree(folder, ignore_errors=True)  # start from scratch
     run = zoo.fit(zoo.recipe(MODEL, "demo"), folder)
     settings = run.recipe.data
     test = make_dataset(settings, "test")

@@ -1,4 +1,4 @@
-"""The one exception of the package, and what its messages have in common."""
+"""The exception type of the package, and a phrase that many of its messages end with."""
 
 import difflib
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ class ZooError(ValueError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """What to write instead of an unknown name: the closest, then all.
+    """A phrase that says what to write instead of an unknown name: the closest known one, then all.
 
     >>> nearest("conv-lstn", ["conv-lstm", "predrnn"])
     "did you mean 'conv-lstm'? known: conv-lstm, predrnn"

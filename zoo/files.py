@@ -1,4 +1,4 @@
-"""Writing so that nothing half-written is left."""
+"""Write files whole or not at all."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,10 +11,13 @@ from zoo.errors import ZooError
 
 @contextmanager
 def aside(path: str | Path) -> Iterator[Path]:
-    """A temporary file beside `path`, renamed to it at the end and removed if anything goes wrong.
+    """Context manager: a temporary file beside `path`, renamed to `path` at the end, removed after an exception.
+
+    Args:
+        path: the file to write or to replace.
 
     Raises:
-        ZooError: a folder that does not exist or cannot be written, a full disk.
+        ZooError: the folder does not exist or cannot be written, or the disk is full.
     """
     try:
         with files.aside(path) as temporary:

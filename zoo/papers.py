@@ -23,7 +23,7 @@ from zoo.settings import (
     Training,
 )
 
-Task = tuple[str, int, int]  # kind of data set, observed frames, horizon
+Task = tuple[str, int, int]  # `ClipDataset.comparable_with`, observed frames, horizon
 Columns = Mapping[Task, tuple[str, ...]]  # the metrics of each task, in order
 
 

@@ -1,8 +1,12 @@
-"""The settings of a run, typed: what a `Recipe` is made of, and how it is read from and written to plain data.
+"""The settings of a training run as dataclasses, and their conversion to and from plain data.
 
-A `Recipe` is plain data, read from YAML or the command line and written beside every run. Steps are optimiser steps;
-an epoch is `clips_per_epoch` training clips. Where there is a choice of data set or of schedule, each has a class of
-its own, so that a recipe holds only the settings that mean something in its run.
+A `Recipe` holds all of them. It is read from YAML or the command line and written beside every run. Steps are optimiser
+steps; an epoch is `clips_per_epoch` training clips. Each kind of data set and each schedule has a class of its own, so
+that a recipe has only settings that mean something in its run.
+
+>>> recipe = Recipe("conv-lstm", data=KTHData(size=64), sampling=LinearSampling(stop=1000))
+>>> from_plain(to_plain(recipe), "here") == recipe
+True
 """
 
 import dataclasses
@@ -21,19 +25,19 @@ Windows = Literal["predrnn", "mcnet", "conv-tt-lstm"]
 
 @dataclass(frozen=True)
 class Clips:
-    """What every data set has: the size of its frames and how many clips of how many frames are drawn from it.
+    """Settings of every data set; `MovingMNISTData`, `KTHData` and `VideosData` add their own.
 
     Args:
-        name: the data set.
+        name: "moving-mnist", "kth", or "videos:DIR".
         size: height and width of a frame, in pixels.
-        observed: frames the model sees, T_in.
+        observed: frames that the model sees, T_in.
         length: frames of a training clip, observed ones included.
         clips_per_epoch: training clips in an epoch.
-        endless: draw fresh clips for ever instead of the same ones in every epoch.
-        seed: of the training clips that are drawn.
+        endless: draw new clips in every epoch instead of the same ones again.
+        seed: of the training clips.
 
     Raises:
-        ZooError: no such data set.
+        ZooError: no such data set, or the name of one that another class is for.
     """
 
     name: str
@@ -51,7 +55,7 @@ class Clips:
 
     @property
     def kind(self) -> str:
-        """The data set without its folder: "moving-mnist", "kth" or "videos"."""
+        """The kind of data set: "moving-mnist", "kth" or "videos"."""
         return kind_of(self.name)
 
 
@@ -62,8 +66,8 @@ class MovingMNISTData(Clips):
     Args:
         name: "moving-mnist".
         digits: moving digits in a clip.
-        source: which handwritten digits: "mnist"; the "embedded" ones that ship with scikit-learn; or "auto", MNIST
-            where the data root has it, else the embedded ones.
+        source: of the handwritten digits: "mnist"; "embedded" for those that scikit-learn ships; or "auto" for MNIST if
+            the data root has it, else the embedded ones.
     """
 
     name: str = "moving-mnist"
@@ -83,8 +87,8 @@ class KTHData(Clips):
     Args:
         name: "kth".
         size: height and width of a frame, in pixels.
-        windows: which windows of the original clips are validated and tested on, see `zoo.data.kth_windows`.
-        validation_persons: the persons, out of 1–16, to validate on instead of training on them.
+        windows: the published way in which validation and test clips are cut, see `zoo.data.kth_windows`.
+        validation_persons: persons out of 1–16 to validate on; they are held out of training.
         store: digest of the decoded videos. Set by `fit`; a resumed run refuses different data.
     """
 
@@ -102,7 +106,7 @@ class KTHData(Clips):
 
 @dataclass(frozen=True)
 class VideosData(Clips):
-    """Videos of one's own.
+    """A folder of videos.
 
     Args:
         name: "videos:DIR" for the videos in the folder DIR.
@@ -122,6 +126,9 @@ def kind_of(name: str) -> str:
 
     Raises:
         ZooError: no such data set.
+
+    >>> kind_of("videos:films")
+    'videos'
     """
     kind, _, folder = name.partition(":")
     if name not in DATA_SETS[:2] and not (kind == "videos" and folder):
@@ -143,13 +150,13 @@ def data_class(name: str) -> type[Data]:
 
 @dataclass(frozen=True)
 class PlateauSampling:
-    """Every frame is the true one until the validation loss stops improving, then ever fewer are (Conv-TT-LSTM).
+    """Training reads true frames until the validation loss stops improving, then ever fewer of them (Conv-TT-LSTM).
 
     Args:
-        schedule: "plateau".
+        schedule: "plateau". The others, with settings of their own, are "linear" and "reverse".
         patience: epochs without improvement before the probability of the true frame begins to fall.
-        decay: its fall in each epoch. The paper prints 2e-4 for Moving-MNIST, which would take 5000 epochs; its
-            authors' code uses 2e-3 to 4e-3.
+        decay: how much it falls in each epoch. The paper prints 2e-4 for Moving-MNIST, with which the fall would take
+            5000 epochs; its authors' code uses 2e-3 to 4e-3.
     """
 
     schedule: Literal["plateau"] = "plateau"
@@ -159,12 +166,12 @@ class PlateauSampling:
 
 @dataclass(frozen=True)
 class LinearSampling:
-    """The probability of the true frame falls from 1 to 0 along a straight line (PredRNN++).
+    """The probability that training reads the true frame falls from 1 to 0 along a straight line (PredRNN++).
 
     Args:
-        schedule: "linear".
-        start: first step of the fall.
-        stop: last step of the fall.
+        schedule: "linear". The others, with settings of their own, are "plateau" and "reverse".
+        start: the step at which it begins to fall.
+        stop: the step from which it is 0.
     """
 
     schedule: Literal["linear"] = "linear"
@@ -177,7 +184,7 @@ class ReverseSampling:
     """Observed frames are hidden too, half of them at first and none from `stop` on (PredRNN, 2022).
 
     Args:
-        schedule: "reverse".
+        schedule: "reverse". The others, with settings of their own, are "plateau" and "linear".
         start: the step at which the probabilities begin to move from one half.
         stop: the step from which all observed frames are true and all others are the model's own.
     """
@@ -192,14 +199,14 @@ Sampling = PlateauSampling | LinearSampling | ReverseSampling
 
 @dataclass(frozen=True)
 class PlateauRate:
-    """The learning rate is held, and decays once the validation loss has stopped improving twice (Conv-TT-LSTM).
+    """The learning rate is constant, and decays once the validation loss has stopped improving twice (Conv-TT-LSTM).
 
-    The second wait begins when scheduled sampling has begun to fall.
+    The first time scheduled sampling begins to fall; only then does the wait for the second time begin.
 
     Args:
-        schedule: "plateau".
+        schedule: "plateau". The others, with settings of their own, are "constant" and "cosine".
         base: the learning rate to begin with.
-        patience: epochs without improvement in the second wait.
+        patience: epochs without improvement in that second wait.
         factor: what each decay multiplies the rate by.
         every: epochs between decays.
     """
@@ -216,7 +223,7 @@ class ConstantRate:
     """The learning rate is the same throughout.
 
     Args:
-        schedule: "constant".
+        schedule: "constant". The others, with settings of their own, are "plateau" and "cosine".
         base: the learning rate.
     """
 
@@ -229,7 +236,7 @@ class CosineRate:
     """The learning rate rises linearly, then falls to zero at the last step along half a cosine.
 
     Args:
-        schedule: "cosine".
+        schedule: "cosine". The others, with settings of their own, are "plateau" and "constant".
         base: the highest learning rate.
         warmup: steps of the rise.
     """
@@ -244,22 +251,22 @@ LearningRate = PlateauRate | ConstantRate | CosineRate
 
 @dataclass(frozen=True)
 class Training:
-    """How the weights are trained, and on which machine.
+    """How the weights are trained, and on what machine.
 
     Args:
         steps: optimiser steps of the whole run.
-        batch_size: clips in a step over all processes; divisible by their number.
+        batch_size: clips in a step, over all processes; divisible by their number.
         seed: of weights, batches and sampling draws.
         l1: weight of the mean absolute error in the loss.
         l2: weight of the mean squared error in the loss.
         clip_norm: largest global norm of the gradient; larger ones are scaled down to it. 0 for no limit.
         validate_every: steps between validations; 0 for once an epoch.
-        validation_clips: clips of the validation split to measure; 0 for all.
-        save_every: steps between the checkpoints kept besides the best and the last; 0 for none.
+        validation_clips: clips of the validation split to measure each time; 0 for all.
+        save_every: steps between checkpoints that are kept besides the best and the last; 0 for none.
         log_every: steps between rows of metrics.csv. Each also synchronises the device and raises an error if a loss
             was NaN or infinite.
         early_stop: validations without improvement after which training ends; 0 for never.
-        max_time: minutes after which training stops, resumable; 0 for no limit.
+        max_time: minutes after which training stops and can be resumed; 0 for no limit.
         precision: Lightning's, such as "32-true", "bf16-mixed", "64-true".
         compile: compile each cell's step (`torch.compile`): faster steps after a slow first one.
         recompute: see `RecurrentPredictor.recompute`: less memory, more time.
@@ -292,7 +299,17 @@ class Training:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A whole run: `options` are the keyword arguments of `zoo.create_model(model, …)`."""
+    """A whole run.
+
+    Args:
+        model: as registered; `zoo models` lists them.
+        options: the model's keyword arguments, as for `zoo.create_model(model, **options)`.
+        data: the clips; the class says which kind of data set.
+        sampling: scheduled sampling, that is, how often training reads true frames instead of the model's own
+            predictions; the class says which schedule.
+        learning_rate: the class says which schedule.
+        training: everything else.
+    """
 
     model: str
     options: dict[str, Any] = field(default_factory=dict)
@@ -303,13 +320,21 @@ class Recipe:
 
 
 def to_plain(recipe: Recipe) -> dict[str, Any]:
-    """A recipe as it would come back from a file: mappings, lists, strings and numbers."""
+    """A recipe as mappings, lists, strings and numbers, which YAML and JSON keep and `from_plain` reads.
+
+    Raises:
+        TypeError: an option that is no plain value.
+    """
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(recipe)))
     return plain
 
 
 def from_plain(value: Any, where: str) -> Recipe:
-    """A recipe read from a file named `where`.
+    """The recipe that plain data describe.
+
+    Args:
+        value: what was read from YAML or JSON.
+        where: the file's name, for error messages.
 
     Raises:
         ZooError: an unknown or missing setting, or a value of the wrong type.
@@ -319,7 +344,11 @@ def from_plain(value: Any, where: str) -> Recipe:
 
 
 def schedule_class(part: str, schedule: str) -> Any:
-    """The settings class of a schedule, `part` being "sampling" or "learning_rate".
+    """The settings class of a schedule.
+
+    Args:
+        part: "sampling" or "learning_rate".
+        schedule: the schedule's name.
 
     Raises:
         ZooError: no such schedule.
@@ -328,14 +357,14 @@ def schedule_class(part: str, schedule: str) -> Any:
     50000
     """
     classes = {"sampling": Sampling, "learning_rate": LearningRate}[part]
-    by_name = {kind.schedule: kind for kind in get_args(classes)}
+    by_name = {one.schedule: one for one in get_args(classes)}
     if schedule not in by_name:
         raise ZooError(f"{part}.schedule = {schedule!r} is unknown; {nearest(str(schedule), by_name)}")
     return by_name[schedule]
 
 
 def _class_of(hint: Any, value: Mapping[str, Any], where: str) -> Any:
-    """Which class of a union of settings classes a mapping is for: the one that its name or its schedule says."""
+    """The class, out of a union of settings classes, of a mapping: its name or its schedule says which."""
     part = {Data: "data", Sampling: "sampling", LearningRate: "learning_rate"}[hint]
     discriminator = "name" if part == "data" else "schedule"
     if discriminator not in value:
@@ -345,12 +374,12 @@ def _class_of(hint: Any, value: Mapping[str, Any], where: str) -> Any:
 
 
 def _parse(hint: Any, value: Any, where: str) -> Any:
-    """`value` as a `hint`: a settings class, a union of them, or the type of a field."""
+    """A plain value converted to the type `hint`: a settings class, a union of them, or the type of a field."""
     if dataclasses.is_dataclass(hint) or get_origin(hint) in (Union, UnionType):
         if not isinstance(value, dict):
             raise ZooError(f"{where}: settings are needed, got {value!r}")
-        kind = hint if dataclasses.is_dataclass(hint) else _class_of(hint, value, where)
-        return _parse_settings(kind, value, where)
+        settings_class = hint if dataclasses.is_dataclass(hint) else _class_of(hint, value, where)
+        return _parse_settings(settings_class, value, where)
     if get_origin(hint) is Literal:
         if value not in get_args(hint):
             raise ZooError(f"{where} = {value!r} must be one of {', '.join(map(repr, get_args(hint)))}")
@@ -365,14 +394,14 @@ def _parse(hint: Any, value: Any, where: str) -> Any:
     return value
 
 
-def _parse_settings(kind: Any, value: Mapping[str, Any], where: str) -> Any:
-    """A mapping as the settings class `kind`."""
-    hints = get_type_hints(kind)
+def _parse_settings(settings_class: Any, value: Mapping[str, Any], where: str) -> Any:
+    """An instance of a settings class, made from a mapping."""
+    hints = get_type_hints(settings_class)
     for name in value:
         if name not in hints:
             raise ZooError(f"{where}: no setting {name!r}; {nearest(str(name), hints)}")
-    for each in dataclasses.fields(kind):
+    for each in dataclasses.fields(settings_class):
         needed = each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING
         if needed and each.name not in value:
             raise ZooError(f"{where}: the setting {each.name!r} is missing")
-    return kind(**{name: _parse(hints[name], item, f"{where}: {name}") for name, item in value.items()})
+    return settings_class(**{name: _parse(hints[name], item, f"{where}: {name}") for name, item in value.items()})

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils import _pytree as pytree
@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tensortrain import ConvTensorTrain
 from tensortrain.conv import alignment, formats, functional
 from tests.support import oracles
+from tests.support.examples import examples
 from tests.support.oracles import Case, cases
 
 EXACT = ("same", "valid", "full", "circular")
@@ -259,7 +260,7 @@ def test_a_transposed_chain_is_one_transposed_convolution(case: Case, data: st.D
     assert chain.as_conv().ranks == chain.ranks
 
 
-@settings(max_examples=20)
+@examples(20)
 @given(case=cases(), data=st.data())
 def test_transposed_chains_are_adjoints(case: Case, data: st.DataObject) -> None:
     """P4.8: `⟨chain(x), y⟩ = ⟨x, chainᵀ(y)⟩` with `valid` against `full`: the order of the cores turns round."""
@@ -305,7 +306,7 @@ def test_parameters_are_the_entries(case: Case) -> None:
         assert chain_of(case).n_parameters == sum(math.prod(k) * a * b for k, a, b in pairs)
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(case=cases(), padding=st.sampled_from(alignment.PADDINGS), transposed=st.booleans())
 def test_multiplications_are_those_counted(case: Case, padding: str, transposed: bool) -> None:
     """P6.4."""

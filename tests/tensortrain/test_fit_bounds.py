@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tensortrain import ConvTensorTrain, TensorTrainError
@@ -23,11 +23,12 @@ from tensortrain.conv.fit.sweep import _truncated_svd, lift, split, sweep
 from tensortrain.conv.formats import Format
 from tests.support import oracles
 from tests.support.decompositions import QUIET, SEEDS, Problem, composed, norm, problems, relative_error, svd_tail
+from tests.support.examples import examples
 
 # ---- the sweep -------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(problem=problems())
 def test_the_sweep_keeps_its_bound(problem: Problem) -> None:
     """P7.5."""
@@ -37,7 +38,7 @@ def test_the_sweep_keeps_its_bound(problem: Problem) -> None:
     assert norm(composed(cores) - weight) ** 2 <= bound + 1e-12
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(problem=problems(least=2, most=2))
 def test_one_step_of_the_bound_is_overlap_times_discarded_energy(
     problem: Problem,
@@ -50,7 +51,7 @@ def test_one_step_of_the_bound_is_overlap_times_discarded_energy(
     assert bound == pytest.approx(overlap * discarded, abs=1e-12)
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(problem=problems())
 def test_the_sweep_is_exact_at_full_lift_rank(problem: Problem) -> None:
     weight, sizes, _ = problem
@@ -65,7 +66,7 @@ def test_the_sweep_is_exact_at_full_lift_rank(problem: Problem) -> None:
     assert bound <= 1e-12
 
 
-@settings(max_examples=15)
+@examples(15)
 @given(
     seed=SEEDS, shape=st.tuples(st.integers(1, 3), st.integers(1, 4)), rank=st.integers(1, 6), groups=st.integers(1, 2)
 )
@@ -81,7 +82,7 @@ def test_a_separable_chain_is_the_truncated_svd(seed: int, shape: tuple[int, int
     assert chain.upper_bound == pytest.approx(optimum, abs=1e-7)
 
 
-@settings(max_examples=15)
+@examples(15)
 @given(seed=SEEDS, rank=st.integers(1, 3), mirrored=st.booleans())
 def test_pointwise_ends_reach_the_unfolding_bound(seed: int, rank: int, mirrored: bool) -> None:
     """P8.5: 1×1 | K×K is one truncated SVD; the lower bound finds it."""
@@ -101,7 +102,7 @@ def test_large_lifts_are_split_by_random_projection() -> None:
     torch.testing.assert_close(s[0], torch.linalg.svdvals(low_rank[0])[:8])
 
 
-@settings(max_examples=20)
+@examples(20)
 @given(problem=problems(least=2, most=2))
 def test_the_first_core_of_a_split_is_orthonormal(problem: Problem) -> None:
     """P7.4."""
@@ -116,7 +117,7 @@ def test_the_first_core_of_a_split_is_orthonormal(problem: Problem) -> None:
 # ---- lower bounds ----------------------------------------------------------------------------------------
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(
     problem=problems(1, 4, fewest=2, rank=3),
     more=st.integers(0, 4),
@@ -139,7 +140,7 @@ def test_no_chain_goes_below_the_bounds(problem: Problem, more: int, seed: int, 
     assert lower_bound(kernel, sizes, ranks) == best <= distance + 1e-12
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(problem=problems(2, 2, fewest=2, rank=2), more=st.integers(0, 3))
 def test_the_fourier_bound_is_the_mean_tail_of_the_whole_spectrum(problem: Problem, more: int) -> None:
     """P8.1."""
@@ -154,7 +155,7 @@ def test_the_fourier_bound_is_the_mean_tail_of_the_whole_spectrum(problem: Probl
     assert float(energy) == pytest.approx(norm(weight) ** 2)
 
 
-@settings(max_examples=12)
+@examples(12)
 @given(problem=problems(2, 3))
 def test_decompositions_end_between_their_bounds(problem: Problem) -> None:
     weight, sizes, wanted = problem

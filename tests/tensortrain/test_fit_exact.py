@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tensortrain import ConvTensorTrain
@@ -20,9 +20,10 @@ from tests.support.decompositions import (
     composed,
     kernel_sizes,
 )
+from tests.support.examples import examples
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(sizes=kernel_sizes(1, 5), shape=st.tuples(*[st.integers(1, 3)] * 3), seed=SEEDS)
 def test_selectors_are_exact_for_every_kernel(sizes: list[Axes], shape: tuple[int, int, int], seed: int) -> None:
     whole = [sum(k - 1 for k in axis) + 1 for axis in zip(*sizes, strict=True)]

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tensortrain import ConvTensorTrain, TensorTrainError
@@ -21,6 +21,7 @@ from tests.support.decompositions import (
     SEEDS,
     relative_error,
 )
+from tests.support.examples import examples
 
 # ---- ranks and limits ------------------------------------------------------------------------------------
 
@@ -66,7 +67,7 @@ def test_a_budget_is_met_and_used_up(growth: Growth, fraction: float) -> None:
 SMALL_FORMATS = ["tucker2", "separable", "cp", "depthwise", "cttd"]
 
 
-@settings(max_examples=15)
+@examples(15)
 @given(
     seed=SEEDS,
     shape=st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 4), st.integers(1, 3)),
@@ -97,7 +98,7 @@ def test_rtol_0_asks_for_the_exact_chain() -> None:
         assert ConvTensorTrain.decompose(weight, sizes, rtol=0).error == 0.0
 
 
-@settings(max_examples=6)
+@examples(6)
 @given(seed=SEEDS, rank=st.integers(1, 9), budget=st.floats(0.3, 1.2), rtol=st.sampled_from((None, 0.3)))
 def test_all_limits_hold_together(seed: int, rank: int, budget: float, rtol: float | None) -> None:
     weight = oracles.floats(seed, 3, 3, 3, 3)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -31,6 +31,7 @@ from tests.support.decompositions import (
     norm,
     svd_tail,
 )
+from tests.support.examples import examples
 
 # ---- refinement of chains --------------------------------------------------------------------------------
 
@@ -67,7 +68,7 @@ def test_the_value_is_that_of_the_completed_chain(case: tuple[Tensor, SpectralCh
     assert problem.evaluate(point).value == pytest.approx(wanted, rel=1e-6, abs=1e-8)
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(case=spectral(), seed=SEEDS)
 def test_the_last_core_is_optimal(case: tuple[Tensor, SpectralChain, list[Tensor]], seed: int) -> None:
     weight, problem, point = case
@@ -79,7 +80,7 @@ def test_the_last_core_is_optimal(case: tuple[Tensor, SpectralChain, list[Tensor
         assert objective(weight, problem, other) >= best - 1e-9
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(case=spectral(), seed=SEEDS)
 def test_the_gradient_is_the_slope(case: tuple[Tensor, SpectralChain, list[Tensor]], seed: int) -> None:
     _, problem, point = case
@@ -95,7 +96,7 @@ def test_the_gradient_is_the_slope(case: tuple[Tensor, SpectralChain, list[Tenso
     assert (ahead - behind) / (2 * step) == pytest.approx(slope, abs=1e-4 * scale + 1e-7)
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(case=spectral())
 def test_the_preconditioner_solves_the_normal_equations_of_the_first_core(
     case: tuple[Tensor, SpectralChain, list[Tensor]],
@@ -116,7 +117,7 @@ def test_the_preconditioner_solves_the_normal_equations_of_the_first_core(
     assert norm(first.grad) <= 1e-4 * norm(at.gradient[0]) + 1e-7
 
 
-@settings(max_examples=15)
+@examples(15)
 @given(case=spectral())
 def test_refinement_never_raises_the_error(case: tuple[Tensor, SpectralChain, list[Tensor]]) -> None:
     """P7.7."""
@@ -153,7 +154,7 @@ def test_lbfgs_minimises_a_quadratic_in_a_few_steps() -> None:
     torch.testing.assert_close(x[0], solution, rtol=0, atol=1e-6)
 
 
-@settings(max_examples=15)
+@examples(15)
 @given(case=spectral())
 def test_balanced_cores_are_the_same_chain(case: tuple[Tensor, SpectralChain, list[Tensor]]) -> None:
     _, problem, point = case
@@ -185,7 +186,7 @@ def block_problem(make: Callable[[Axes], Format], seed: int, count: int) -> tupl
 
 
 @EACH_BLOCK
-@settings(max_examples=10)
+@examples(10)
 @given(seed=st.integers(0, 2**20), count=st.integers(1, 40))
 def test_the_start_leaves_out_what_it_says(make: Callable[[Axes], Format], seed: int, count: int) -> None:
     weight, chain_format, _ = block_problem(make, seed, count)
@@ -227,7 +228,7 @@ def test_equal_norms_change_no_block(make: Callable[[Axes], Format]) -> None:
 
 
 @EACH_BLOCK
-@settings(max_examples=2)
+@examples(2)
 @given(seed=st.integers(0, 2**20), count=st.integers(1, 12))
 def test_blocks_end_between_their_bounds(make: Callable[[Axes], Format], seed: int, count: int) -> None:
     weight, chain_format, ranks = block_problem(make, seed, count)

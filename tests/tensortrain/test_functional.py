@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tensortrain.conv import alignment, functional
 from tensortrain.conv.functional import conv_sum, conv_tt
 from tests.support import oracles
+from tests.support.examples import examples
 from tests.support.oracles import Case, cases
 
 SEEDS = st.integers(0, 2**31)
@@ -42,7 +43,7 @@ def test_sequential_is_dense_in_every_exact_mode(padding: str, case: Case) -> No
 
 
 @pytest.mark.parametrize("padding", EXACT)
-@settings(max_examples=25)
+@examples(25)
 @given(case=cases(biased=False))
 def test_a_stride_picks_pixels_of_the_dense_form(padding: str, case: Case) -> None:
     """P4.7."""
@@ -51,7 +52,7 @@ def test_a_stride_picks_pixels_of_the_dense_form(padding: str, case: Case) -> No
     assert equal(value, oracles.dense(case.dense_cores, case.arrays, padding, case.dilation, case.stride))
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(case=cases())
 def test_a_stride_picks_pixels_with_biases_too(case: Case) -> None:
     """P4.7."""
@@ -123,7 +124,7 @@ def test_continuing_from_v_stop_gives_v_0(case: Case, stop: int, padding: str) -
 
 
 @pytest.mark.parametrize("padding", EXACT)
-@settings(max_examples=25)
+@examples(25)
 @given(case=cases(biased=False), stop=st.integers(1, 4))
 def test_v_stop_is_the_chain_of_the_inner_steps(padding: str, case: Case, stop: int) -> None:
     """P2.4: V(stop) on the frame; every step keeps the padding that it has in the whole chain."""
@@ -198,7 +199,7 @@ def test_none_means_zero(case: Case) -> None:
         assert torch.equal(value, conv_tt(case.cores, zeros, no_bias, **run))
 
 
-@settings(max_examples=15)
+@examples(15)
 @given(case=cases(), dtype=st.sampled_from((torch.float32, torch.float64)))
 def test_the_dtype_is_kept_and_inputs_need_not_be_contiguous(case: Case, dtype: torch.dtype) -> None:
     def strange(x: Tensor | None) -> Tensor | None:
@@ -240,7 +241,7 @@ def test_gradients_reach_cores_inputs_and_biases(padding: str) -> None:
 # ---- work -------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=20)
+@examples(20)
 @given(case=cases())
 def test_same_does_no_more_work_than_the_smallest_of_its_neighbours(case: Case) -> None:
     """P4.5: the canvas of V(l) never exceeds that of "full", nor the one that a bias would need."""
@@ -315,7 +316,7 @@ def test_spread_puts_zeros_between_neighbours(seed: int, factors: list[int]) -> 
 
 
 @pytest.mark.parametrize("padding", EXACT)
-@settings(max_examples=25)
+@examples(25)
 @given(case=cases(biased=False))
 def test_eq_5_by_dense_convolutions(padding: str, case: Case) -> None:
     assume(padding != "valid" or case.fits_valid)

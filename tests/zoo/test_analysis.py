@@ -25,66 +25,66 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> MovingMNIST:
     return MovingMNIST("test", source="embedded", size=32, length=6, root=root)
 
 
-def test_gradients_of_frames_and_of_states(clips: MovingMNIST) -> None:
+def test_gradients_of_frames_and_states_are_those_of_autograd(clips: MovingMNIST) -> None:
     torch.manual_seed(0)
     model = zoo.create_model("conv-lstm", sigmoid=True, **TINY).double()
     model.output.weight.data *= 5  # so that the sigmoid matters
-    found = gradient_norms({"mine": model}, clips, 3, observed=2, count=3, batch=2)
+    series = gradient_norms({"mine": model}, clips, 3, observed=2, count=3, batch=2)
 
     x = clips.clips(range(3)).double()
     seen = x[:, :2].clone().requires_grad_()
     error = (model(seen, 3)[:, -1] - x[:, 4]).square().sum()
     (gradient,) = torch.autograd.grad(error, seen)
     expected = gradient.flatten(2).norm(dim=2).mean(0)
-    torch.testing.assert_close(torch.as_tensor(found.values["observed frames"]["mine"]), expected)
+    torch.testing.assert_close(torch.as_tensor(series.values["observed frames"]["mine"]), expected)
 
     # the top layer's h after the first frame, on which nothing else of that step depends
-    norms = found.values["mine: states"]
+    norms = series.values["mine: states"]
     assert set(norms) == {f"[{block}][0].{part}" for block in (0, 1) for part in ("h", "c")}
     frames = torch.nn.functional.pixel_unshuffle(x.transpose(0, 1), 4)
     _, state = model.read(frames[:1], model.initial_state(3, (8, 8), x.device, x.dtype))
     h = state[1][0].h.detach().requires_grad_()
-    made, state = model.predict(frames[1:2], (state[0], (state[1][0]._replace(h=h),)))
+    predicted, state = model.predict(frames[1:2], (state[0], (state[1][0]._replace(h=h),)))
     for _ in range(2):
-        made, state = model.predict(made[-1:], state)
-    (slope,) = torch.autograd.grad((made[-1] - frames[4]).square().sum(), h)
+        predicted, state = model.predict(predicted[-1:], state)
+    (slope,) = torch.autograd.grad((predicted[-1] - frames[4]).square().sum(), h)
     assert norms["[1][0].h"][0] == pytest.approx(slope.flatten(1).norm(dim=1).mean().item())
 
 
-def test_gradients_of_the_states_of_two_memories_and_a_highway(clips: MovingMNIST) -> None:
+def test_gradients_reach_two_memories_and_a_highway(clips: MovingMNIST) -> None:
     """Each found again from the loss as a function of that state alone."""
     torch.manual_seed(0)
     model = zoo.create_model("predrnn-pp", hidden=[2, 3], kernel=3).double()
-    found = gradient_norms({"m": model}, clips, 2, observed=2, count=2, batch=2).values["m: states"]
+    norms = gradient_norms({"m": model}, clips, 2, observed=2, count=2, batch=2).values["m: states"]
     frames = torch.nn.functional.pixel_unshuffle(clips.clips(range(2)).double().transpose(0, 1), 4)
     _, after = model.read(frames[:1], model.initial_state(2, (8, 8), frames.device, frames.dtype))
 
     def last_error(state: Any) -> Tensor:
-        made, state = model.read(frames[1:2], state)
-        made, _ = model.read(made, state)
-        return (made[-1] - frames[3]).square().sum()
+        predicted, state = model.read(frames[1:2], state)
+        predicted, _ = model.read(predicted, state)
+        return (predicted[-1] - frames[3]).square().sum()
 
     # nothing else of the first step depends on the top layer's h
     h = after.layers[1].h.detach().requires_grad_()
     (slope,) = torch.autograd.grad(
         last_error(after._replace(layers=(after.layers[0], after.layers[1]._replace(h=h)))), h
     )
-    assert found["layers[1].h"][0] == pytest.approx(slope.flatten(1).norm(dim=1).mean().item(), rel=1e-9)
-    assert set(found) == {"layers[0].h", "layers[0].c", "layers[1].h", "layers[1].c", "m", "highway.z"}
-    assert all(values[0] > 0 for values in found.values())
+    assert norms["layers[1].h"][0] == pytest.approx(slope.flatten(1).norm(dim=1).mean().item(), rel=1e-9)
+    assert set(norms) == {"layers[0].h", "layers[0].c", "layers[1].h", "layers[1].c", "m", "highway.z"}
+    assert all(values[0] > 0 for values in norms.values())
 
 
 @pytest.mark.parametrize("name", [name for name in zoo.model_names() if not name.startswith(("test-", "benchmark-"))])
 def test_every_model_has_gradients_of_all_its_state(clips: MovingMNIST, name: str) -> None:
     layers = {"layers": [1, 1]} if "layers" in find_model(name).options else {}
     model = zoo.create_model(name, hidden=[2, 2], kernel=3, patch=4, **layers)
-    found = gradient_norms({"m": model}, clips, 2, observed=2, count=1).values
-    assert (found["observed frames"]["m"] > 0).all()
-    used = [line for line, values in found["m: states"].items() if values.any()]
+    values = gradient_norms({"m": model}, clips, 2, observed=2, count=1).values
+    assert (values["observed frames"]["m"] > 0).all()
+    used = [line for line, norms in values["m: states"].items() if norms.any()]
     assert len(used) >= 2
 
 
-def test_batches_do_not_matter(clips: MovingMNIST) -> None:
+def test_norms_do_not_depend_on_the_batch(clips: MovingMNIST) -> None:
     torch.manual_seed(0)
     model = zoo.create_model("conv-tt-lstm-sw", **TINY)
     one, many = (gradient_norms({"m": model}, clips, 2, observed=3, count=5, batch=b) for b in (1, 5))
@@ -101,16 +101,16 @@ def test_memory_does_not_grow_with_the_clips(clips: MovingMNIST) -> None:
             self.__dict__.update(vars(of))
 
         def render(self, batch: Any) -> Tensor:
-            made = super().render(batch)
-            drawn.append(weakref.ref(made))
+            frames = super().render(batch)
+            drawn.append(weakref.ref(frames))
             alive.append(sum(ref() is not None for ref in drawn))
-            return made
+            return frames
 
         def layers(self, plan: Any) -> Tensor:
-            made = super().layers(plan)
-            drawn.append(weakref.ref(made))
+            frames = super().layers(plan)
+            drawn.append(weakref.ref(frames))
             alive.append(sum(ref() is not None for ref in drawn))
-            return made
+            return frames
 
     gradient_norms({"m": model}, Watched(clips), 2, observed=2, count=24, batch=2)
     assert len(drawn) == 24  # digits, and frames made of them
@@ -128,9 +128,9 @@ def test_entanglement_counts_shared_bright_pixels(clips: MovingMNIST) -> None:
             for image, (row, column) in zip(images, places, strict=True):
                 count[row : row + 28, column : column + 28] += image > INK
             expected[t] += (count > 1).any()
-    found = entanglement(clips, count=40, batch=7).values["entangled digits"]["frequency"]
-    np.testing.assert_array_equal(found, expected / 40)
-    assert found.min() > 0
+    frequency = entanglement(clips, count=40, batch=7).values["entangled digits"]["frequency"]
+    np.testing.assert_array_equal(frequency, expected / 40)
+    assert frequency.min() > 0
 
 
 def test_one_digit_is_never_entangled(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_one_digit_is_never_entangled(tmp_path: Path) -> None:
     assert entanglement(alone, count=10).values["entangled digits"]["frequency"].tolist() == [0, 0, 0]
 
 
-def test_written_as_table_and_picture(clips: MovingMNIST, tmp_path: Path) -> None:
+def test_a_series_is_written_as_table_and_picture(clips: MovingMNIST, tmp_path: Path) -> None:
     series = entanglement(clips, count=3)
     series.to_csv(tmp_path / "e.csv")
     rows = list(csv.DictReader((tmp_path / "e.csv").open()))
@@ -147,7 +147,7 @@ def test_written_as_table_and_picture(clips: MovingMNIST, tmp_path: Path) -> Non
     assert [axes.get_title() for axes in series.figure().axes] == ["entangled digits"]
 
 
-def test_bad_input(clips: MovingMNIST) -> None:
+def test_bad_input_is_refused(clips: MovingMNIST) -> None:
     with pytest.raises(ZooError, match="no models"):
         gradient_norms({}, clips)
     with pytest.raises(ZooError, match="too short"):

@@ -11,6 +11,7 @@ import yaml
 
 import zoo
 from tests.support.runs import run_command
+from zoo.cli import COMMANDS
 from zoo.commands.train import minutes
 from zoo.errors import ZooError
 
@@ -29,7 +30,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_train_writes_a_run(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_train_writes_a_run_that_opens(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = yaml.safe_load((trained / "conv-lstm" / "config.yaml").read_text())
     assert config["options"] == {"hidden": [2], "layers": [1], "kernel": 3, "channels": 1, "patch": 4, "sigmoid": False}
     assert config["data"]["source"] == "embedded"
@@ -38,7 +39,7 @@ def test_train_writes_a_run(trained: Path, capsys: pytest.CaptureFixture[str]) -
     assert zoo.open_run(trained / "conv-lstm").step == 2
 
 
-def test_settings_come_from_a_file_and_words_go_before_it(tmp_path: Path) -> None:
+def test_settings_come_from_a_file_and_later_words_replace_them(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("training:\n  steps: 1\n  seed: 5\ndata:\n  digits: 3\n")
     words = ["--config", tmp_path / "mine.yaml", "--training.seed=6", "--data.size=32", *TINY]
     quick = [
@@ -68,7 +69,7 @@ def test_evaluate_prints_a_table_and_writes_values(trained: Path, capsys: pytest
     assert sum(row["model"] == "conv-lstm" and row["metric"] == "mse" for row in rows) == 3
 
 
-def test_evaluate_by_another_convention_and_more_digits(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_takes_another_convention_and_more_digits(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--horizon=1", "--count=1", "--digits=3", "--convention=openstl", "--data-root", trained]
     assert run_command("evaluate", trained / "conv-lstm", *words) == 0
     out, err = capsys.readouterr()
@@ -100,24 +101,23 @@ def test_compare_fills_all_columns_of_a_table(trained: Path, capsys: pytest.Capt
 
 
 @pytest.mark.parametrize(("suffix", "magic"), [("png", b"\x89PNG"), ("gif", b"GIF8"), ("mp4", b"\0\0\0")])
-def test_predict_draws(trained: Path, suffix: str, magic: bytes) -> None:
+def test_predict_draws_every_kind_of_picture(trained: Path, suffix: str, magic: bytes) -> None:
     picture = trained / f"picture.{suffix}"
     words = ["--horizon=2", "--data-root", trained, "-o", picture]
     assert run_command("predict", trained / "conv-lstm", trained / "conv-tt-lstm-sw", *words) == 0
     assert picture.read_bytes().startswith(magic)
 
 
-def test_predict_goes_on_with_a_video(trained: Path) -> None:
+def test_predict_continues_a_video(trained: Path) -> None:
     video = trained / "picture-in.gif"
     words = ["--data-root", trained, "-o"]
     assert run_command("predict", trained / "conv-lstm", "--horizon=4", *words, video) == 0
-    assert (
-        run_command("predict", trained / "conv-lstm", "--horizon=2", "--video", video, *words, trained / "on.gif") == 0
-    )
-    assert (trained / "on.gif").exists()
+    words = ["--horizon=2", "--video", video, *words]
+    assert run_command("predict", trained / "conv-lstm", *words, trained / "continued.gif") == 0
+    assert (trained / "continued.gif").exists()
 
 
-def test_export_and_what_reads_it(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_exported_file_holds_the_run(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     weights = trained / "mine.safetensors"
     assert run_command("export", trained / "conv-lstm", "-o", weights) == 0
     assert run_command("evaluate", weights, "--horizon=1", "--count=1", "--data-root", trained) == 0
@@ -146,15 +146,35 @@ def test_models_lists_every_name(capsys: pytest.CaptureFixture[str]) -> None:
         assert name in out
 
 
-def test_data_says_which_digits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_models_are_listed_without_torch() -> None:
+    code = "import sys; from zoo.cli import main; main(['models']); print('torch' in sys.modules)"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.splitlines()[-1] == "False"
+
+
+def test_data_says_which_digits_it_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command("data", "mnist", "--data-root", tmp_path) == 0
     assert capsys.readouterr().out.count("embedded scikit-learn") == 3
 
 
-def test_as_a_program() -> None:
-    found = subprocess.run([sys.executable, "-m", "zoo", "train", "--help"], capture_output=True, text=True, check=True)
-    assert "--training.batch_size" in found.stdout
-    assert found.stderr == ""
+def test_it_runs_as_a_module() -> None:
+    process = subprocess.run(
+        [sys.executable, "-m", "zoo", "train", "--help"], capture_output=True, text=True, check=True
+    )
+    assert "--training.batch_size" in process.stdout
+    assert process.stderr == ""
+
+
+def test_version_is_that_of_the_installed_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command("--version") == 0
+    assert capsys.readouterr().out == f"zoo {zoo.__version__}\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(command, "--help") == 0
+    first = (COMMANDS[command].run.__doc__ or "").partition("\n")[0]
+    assert first in " ".join(capsys.readouterr().out.split())
 
 
 def test_help_of_a_model_shows_its_options_and_the_presets_values(capsys: pytest.CaptureFixture[str]) -> None:
@@ -164,18 +184,18 @@ def test_help_of_a_model_shows_its_options_and_the_presets_values(capsys: pytest
     assert "312500" in out
 
 
-def test_shell_completion(capsys: pytest.CaptureFixture[str]) -> None:
+def test_shell_completion_knows_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command("--print_completion=shtab-bash") == 0
     assert "evaluate" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("text", "expected"), [("90s", 1.5), ("25m", 25), ("2h", 120), ("7", 7)])
-def test_times(text: str, expected: float) -> None:
+def test_times_have_units(text: str, expected: float) -> None:
     assert minutes(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "h", "-5m", "0", "nan", "inf", "5d"])
-def test_bad_times(text: str) -> None:
+def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(ZooError, match="max-time"):
         minutes(text)
 
@@ -203,6 +223,8 @@ BAD = [
     ("evaluate {run} --curves nowhere/curves.png", "nowhere is not a folder"),
     ("evaluate {run} --digits 2 --published {text}", "--digits 2 beside --published"),
     ("compare {run} --digits 2 3 --curves curves.pdf", ".png"),
+    ("export {run} -o {run}/x.onnx", "only .safetensors can be written; write {run}/x.safetensors"),
+    ("export {run} -o {run}/weights", "has the suffix '', and only .safetensors"),
     ("predict {run} -o picture.bmp", ".bmp"),
     ("predict {run} -o {run}/x.gif --video {text}", "no.txt"),
     ("predict {run} -o {run}/x.gif --clip 5000", "5000"),
@@ -231,7 +253,7 @@ def test_bad_input_is_one_line_and_status_two(
     err = capsys.readouterr().err
     message = err.strip().splitlines()[-1]
     assert message.startswith("zoo: ")
-    assert words in message
+    assert words.format(run=trained / "conv-lstm") in message
     assert "Traceback" not in err
     assert {path for path in trained.rglob("*") if "lightning" not in str(path)} == before
 

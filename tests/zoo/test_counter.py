@@ -39,15 +39,15 @@ def run(key, counter):
         ),
     ],
 )
-def test_published_vectors(key, counter, expected):
+def test_published_vectors_are_reproduced(key, counter, expected):
     assert run(key, counter) == expected
     assert scalar_philox(key, counter) == expected
 
 
 @given(st.tuples(WORD, WORD), st.lists(st.tuples(WORD, WORD, WORD, WORD), min_size=1, max_size=4))
-def test_any_vector(key, counters):
-    found = philox(key, list(np.array(counters, np.uint64).T))
-    assert np.stack(found, -1).tolist() == [list(scalar_philox(key, counter)) for counter in counters]
+def test_any_vector_is_that_of_scalar_arithmetic(key, counters):
+    words = philox(key, list(np.array(counters, np.uint64).T))
+    assert np.stack(words, -1).tolist() == [list(scalar_philox(key, counter)) for counter in counters]
 
 
 @given(st.integers(0, 2**64 - 1), WORD, st.integers(0, 2**63 - 1), st.integers(1, 7))
@@ -56,10 +56,10 @@ def test_uniforms_are_53_bits_of_each_pair_of_words(seed, stream, counter, draws
     for block in range(4):
         words = scalar_philox((seed % 2**32, seed >> 32), (counter % 2**32, counter >> 32, block, stream))
         expected += [(high * 2**21 + high_bits) / 2**53 for high, high_bits in split_pairs(words)]
-    found = uniforms(seed, stream, counter, draws)
-    assert found.tolist() == expected[:draws]
-    assert found.min() >= 0
-    assert found.max() < 1
+    numbers = uniforms(seed, stream, counter, draws)
+    assert numbers.tolist() == expected[:draws]
+    assert numbers.min() >= 0
+    assert numbers.max() < 1
 
 
 def split_pairs(words):
@@ -79,7 +79,7 @@ def test_numbers_depend_on_neither_company_nor_count(counters, draws, more):
         assert np.array_equal(row[:draws], uniforms(3, 4, counter, draws))
 
 
-def test_shape():
+def test_the_draws_are_the_last_axis():
     assert uniforms(0, 0, np.zeros((2, 3), np.int64), 5).shape == (2, 3, 5)
 
 
@@ -90,7 +90,7 @@ def test_every_bit_of_seed_stream_and_counter_counts():
 
 
 @pytest.mark.parametrize("along", ["counters", "draws", "streams", "seeds"])
-def test_uniform_and_uncorrelated_along_each_axis(along):
+def test_numbers_are_uniform_and_uncorrelated_along_each_axis(along):
     count = 20_000
     numbers = {
         "counters": lambda: uniforms(7, 1, np.arange(count), 1)[:, 0],
@@ -113,6 +113,6 @@ def test_permutation_holds_every_item_once(seed, counter, count):
 
 def test_permutations_are_equally_likely():
     orders = [tuple(permutation(0, 1, epoch, 3)) for epoch in range(3_000)]
-    found = [orders.count(order) for order in sorted(set(orders))]
-    assert len(found) == 6
-    assert stats.chisquare(found).pvalue > 1e-3
+    counts = [orders.count(order) for order in sorted(set(orders))]
+    assert len(counts) == 6
+    assert stats.chisquare(counts).pvalue > 1e-3

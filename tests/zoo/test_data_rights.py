@@ -6,8 +6,9 @@ import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
+import filelock.asyncio  # noqa: F401 - before rights are given up
 import pytest
-import rich.progress  # noqa: F401 - before rights are given up
+import rich.progress  # noqa: F401 - likewise
 
 from tests.support.videos import write_video
 from zoo.data import MovingMNIST, Videos, data_root, download, download_mnist
@@ -49,7 +50,7 @@ def root():
                 path.chmod(0o755)
 
 
-def test_a_root_that_cannot_be_listed(root):
+def test_a_root_that_cannot_be_listed_is_refused(root):
     root.chmod(0)
     with without_rights(), pytest.raises(ZooError, match=r"data root .*root cannot be read \(Permission denied\)"):
         data_root(root)
@@ -57,7 +58,7 @@ def test_a_root_that_cannot_be_listed(root):
 
 @pytest.mark.parametrize("closed", ["mnist", "mnist/train-images-idx3-ubyte"])
 @pytest.mark.parametrize("source", ["auto", "mnist"])
-def test_digits_that_cannot_be_read(root, closed, source):
+def test_digits_that_cannot_be_read_are_refused(root, closed, source):
     (root / closed).chmod(0)
     with without_rights(), pytest.raises(ZooError, match=r"cannot be (read|reached) .*Permission.*rights") as caught:
         MovingMNIST("train", root=root, source=source)
@@ -66,7 +67,7 @@ def test_digits_that_cannot_be_read(root, closed, source):
 
 @pytest.mark.parametrize("closed", [".", "mnist"])
 @pytest.mark.parametrize("rights", [0o000, 0o444, 0o555])
-def test_a_root_that_cannot_be_written(root, closed, rights, monkeypatch):
+def test_a_root_that_cannot_be_written_is_named(root, closed, rights, monkeypatch):
     answer = SimpleNamespace(status=200, length=0, read=lambda _: b"", close=lambda: None)
     monkeypatch.setattr(download, "urlopen", lambda *_, **__: contextlib.closing(answer))
     if closed == ".":
@@ -78,11 +79,11 @@ def test_a_root_that_cannot_be_written(root, closed, rights, monkeypatch):
         download_mnist(root, "http://mirror", progress=False)
 
 
-def test_a_store_that_cannot_be_written(root):
+def test_a_store_that_cannot_be_written_is_named(root):
     for i in range(3):
         write_video(root / "films" / f"{i}.avi", 20 + i)
     films = root / "films"
-    with without_rights(), pytest.raises(ZooError, match=r"cannot make .*videos.* \(Permission denied\)"):
+    with without_rights(), pytest.raises(ZooError, match=r"cannot create .*videos.* \(Permission denied\)"):
         Videos(films, root=root, size=8, length=4, progress=False)
     ready = Videos(films, root=root, size=8, length=4, progress=False)
     with without_rights():  # what is ready is only read

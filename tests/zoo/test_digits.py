@@ -53,7 +53,7 @@ def numbers(images: torch.Tensor) -> list[tuple[int, int]]:
 # the data root
 
 
-def test_data_root_is_given_or_of_the_environment_or_in_the_cache(tmp_path, monkeypatch):
+def test_the_data_root_is_the_argument_or_the_environment_or_the_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("ZOO_DATA", str(tmp_path / "a"))
     assert data_root(tmp_path) == data_root(str(tmp_path)) == tmp_path
     assert data_root() == tmp_path / "a"
@@ -64,7 +64,7 @@ def test_data_root_is_given_or_of_the_environment_or_in_the_cache(tmp_path, monk
     assert list(tmp_path.iterdir()) == []  # asking makes nothing
 
 
-def test_data_root_that_is_a_file(tmp_path):
+def test_a_data_root_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ZooError, match=r"data root .*file cannot be read .*; .*--data-root or ZOO_DATA"):
         data_root(tmp_path / "file")
@@ -85,7 +85,7 @@ def test_a_file_cut_anywhere_is_refused(tmp_path_factory, length, gz):
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
-def test_read_idx(tmp_path, suffix):
+def test_idx_files_are_read_plain_and_gzipped(tmp_path, suffix):
     array = np.random.default_rng(0).integers(0, 256, (5, 3, 4), dtype=np.uint8)
     path = tmp_path / f"a{suffix}"
     path.write_bytes(gzip.compress(idx(array)) if suffix else idx(array))
@@ -102,23 +102,23 @@ def test_read_idx(tmp_path, suffix):
         (idx(np.zeros((3, 2, 4), np.uint8)), "holds 3×2×4 bytes, not 2×3×4"),
         (idx(np.zeros((2, 3, 4), np.uint8))[:10], "is cut short"),
         (idx(np.zeros((2, 3, 4), np.uint8))[:-1], "is cut short"),
-        (idx(np.zeros((2, 3, 4), np.uint8)) + b"\0", "goes on after its last image"),
+        (idx(np.zeros((2, 3, 4), np.uint8)) + b"\0", "continues after its last image"),
     ],
 )
-def test_wrong_idx_files(tmp_path, content, message):
+def test_wrong_idx_files_are_refused(tmp_path, content, message):
     for name, data in (("a", content), ("a.gz", gzip.compress(content))):
         (tmp_path / name).write_bytes(data)
         with pytest.raises(ZooError, match=f"{name} {message}"):
             read_idx(tmp_path / name, (2, 3, 4))
 
 
-def test_what_is_not_gzip(tmp_path):
+def test_what_is_not_gzip_is_refused(tmp_path):
     (tmp_path / "a.gz").write_bytes(idx(np.zeros((2, 3, 4), np.uint8)))
     with pytest.raises(ZooError, match=r"a.gz cannot be read .*; fetch it again"):
         read_idx(tmp_path / "a.gz", (2, 3, 4))
 
 
-def test_gzip_with_a_flipped_bit(tmp_path):
+def test_gzip_with_a_flipped_bit_is_refused(tmp_path):
     content = bytearray(gzip.compress(idx(np.arange(24, dtype=np.uint8).reshape(2, 3, 4))))
     for place, bit in ((-7, 1), (10, 6)):  # in the checksum, in the packed data
         content[place] ^= bit
@@ -135,7 +135,7 @@ def test_no_more_is_unpacked_than_asked_for(tmp_path, monkeypatch):
     asked = []
     read = gzip.GzipFile.read
     monkeypatch.setattr(gzip.GzipFile, "read", lambda self, size=-1: asked.append(size) or read(self, size))
-    with pytest.raises(ZooError, match="goes on"):
+    with pytest.raises(ZooError, match="continues after"):
         read_idx(path, (2, 3, 4))
     assert asked == [16, 25]
 
@@ -145,7 +145,7 @@ def test_no_more_is_unpacked_than_asked_for(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("folder", ["mnist", "MNIST/raw", "mnist/MNIST/raw"])
 @pytest.mark.parametrize("pack", [dict, zipped], ids=["raw", "gz"])
-def test_splits_of_mnist(tmp_path, numbered, folder, pack):
+def test_splits_of_mnist_are_disjoint(tmp_path, numbered, folder, pack):
     put(tmp_path / folder, pack(numbered))
     splits = {split: load_digits(split, tmp_path) for split in ("train", "val", "test")}
     assert numbers(splits["train"].images) == [(n, 0) for n in range(50_000)]
@@ -160,13 +160,13 @@ def test_clips_hold_digits_of_their_split_only(tmp_path, numbered):
     put(tmp_path / "mnist", numbered)
     for split, low, high, test in (("train", 0, 50_000, 0), ("val", 50_000, 60_000, 0), ("test", 0, 10_000, 1)):
         dataset = MovingMNIST(split, root=tmp_path, length=1)
-        found = numbers(dataset.fetch(range(len(dataset))).images.flatten(0, 1))
-        assert {origin for _, origin in found} == {test}
-        assert low <= min(found)[0] < low + 100
-        assert high - 100 < max(found)[0] < high
+        origins = numbers(dataset.fetch(range(len(dataset))).images.flatten(0, 1))
+        assert {origin for _, origin in origins} == {test}
+        assert low <= min(origins)[0] < low + 100
+        assert high - 100 < max(origins)[0] < high
 
 
-def test_real_mnist(data_root):
+def test_real_mnist_is_read(data_root):
     train, val, test = (load_digits(split, data_root, "mnist").images for split in ("train", "val", "test"))
     with gzip.open(data_root / "mnist" / "train-images-idx3-ubyte.gz") as file:
         assert file.read()[16:] == torch.cat([train, val]).numpy().tobytes()
@@ -174,7 +174,7 @@ def test_real_mnist(data_root):
         assert file.read()[16:] == test.numpy().tobytes()
 
 
-def test_embedded_digits():
+def test_embedded_digits_are_those_of_scikit_learn():
     from sklearn.datasets import load_digits as sklearn_digits
 
     splits = [load_digits(split, source="embedded") for split in ("train", "val", "test")]
@@ -213,7 +213,7 @@ def test_auto_takes_mnist_where_it_is_complete(tmp_path, numbered):
     assert "embedded" in load_digits("val", tmp_path).name
 
 
-def test_mnist_asked_for_and_missing(tmp_path):
+def test_mnist_that_is_missing_is_not_replaced(tmp_path):
     with pytest.raises(ZooError, match=r"no t10k-images-idx3-ubyte\[.gz\] in .*mnist; fetch it with .*download_mnist"):
         MovingMNIST("test", root=tmp_path, source="mnist")
 
@@ -232,6 +232,6 @@ def test_damaged_mnist_is_never_replaced_silently(tmp_path, numbered):
     ("arguments", "message"),
     [(("dev",), "split = 'dev' must be one of train, val, test"), (("val", None, "MNIST"), "source = 'MNIST' must")],
 )
-def test_bad_arguments(arguments, message):
+def test_bad_arguments_are_refused(arguments, message):
     with pytest.raises(ZooError, match=message):
         load_digits(*arguments)

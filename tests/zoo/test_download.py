@@ -78,7 +78,7 @@ def content(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_download(tmp_path, mirror, capsys):
+def test_downloaded_files_are_those_of_the_mirror(tmp_path, mirror, capsys):
     assert fetch(tmp_path / "new" / "root", mirror) == tmp_path / "new" / "root" / "mnist"
     assert content(tmp_path / "new" / "root" / "mnist") == BODIES
     assert mirror.asked == [(f"/some/folder/{name}", None) for name in BODIES]
@@ -99,7 +99,7 @@ def test_what_is_there_is_not_fetched_again(tmp_path, mirror):
     assert content(folder) == BODIES
 
 
-def test_mirror_of_the_environment(tmp_path, mirror, monkeypatch):
+def test_the_environment_names_a_mirror(tmp_path, mirror, monkeypatch):
     monkeypatch.setenv("ZOO_MNIST_MIRROR", mirror.url + "/")
     download_mnist(tmp_path, progress=False)
     assert mirror.asked[0] == ("/some/folder/first.gz", None)
@@ -108,7 +108,7 @@ def test_mirror_of_the_environment(tmp_path, mirror, monkeypatch):
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-def test_a_broken_download_goes_on_where_it_stopped(tmp_path, mirror, ranges):
+def test_a_broken_download_resumes_where_it_stopped(tmp_path, mirror, ranges):
     mirror.rules = {"break_at": 150_000}
     with pytest.raises(ZooError, match=r"first.gz cannot be fetched .*150,000 of 200,000.*run it again"):
         fetch(tmp_path, mirror)
@@ -119,7 +119,7 @@ def test_a_broken_download_goes_on_where_it_stopped(tmp_path, mirror, ranges):
     assert content(tmp_path / "mnist") == BODIES
 
 
-def test_a_download_killed_before_its_renaming(tmp_path, mirror):
+def test_a_download_killed_before_its_renaming_is_finished(tmp_path, mirror):
     (tmp_path / "mnist").mkdir()
     (tmp_path / "mnist" / "first.gz.part").write_bytes(BODIES["first.gz"])
     fetch(tmp_path, mirror)
@@ -128,7 +128,7 @@ def test_a_download_killed_before_its_renaming(tmp_path, mirror):
 
 
 @pytest.mark.parametrize("wrong", [bytes(200_000), b"<html>log in first</html>", BODIES["first.gz"] + b"more"])
-def test_wrong_checksum(tmp_path, mirror, wrong):
+def test_a_wrong_checksum_is_refused(tmp_path, mirror, wrong):
     mirror.rules = {"replace": {"first.gz": wrong}}
     with pytest.raises(ZooError, match=r"first.gz has a wrong checksum .*ZOO_MNIST_MIRROR") as caught:
         fetch(tmp_path, mirror)
@@ -148,7 +148,7 @@ def test_a_stale_part_is_dropped(tmp_path, mirror, stale):
     assert content(fetch(tmp_path, mirror)) == BODIES
 
 
-def test_a_server_that_never_ends(tmp_path, mirror):
+def test_a_server_that_never_ends_is_left(tmp_path, mirror):
     mirror.rules = {"endless": True}
     with pytest.raises(ZooError, match="wrong checksum"):
         fetch(tmp_path, mirror)
@@ -157,7 +157,7 @@ def test_a_server_that_never_ends(tmp_path, mirror):
 
 
 @pytest.mark.parametrize("status", [404, 416, 500])
-def test_a_server_that_refuses(tmp_path, mirror, status):
+def test_a_server_that_refuses_is_named(tmp_path, mirror, status):
     mirror.rules = {"status": status}
     with pytest.raises(ZooError, match=f"first.gz cannot be fetched .*{status}.*ZOO_MNIST_MIRROR") as caught:
         fetch(tmp_path, mirror)
@@ -165,7 +165,7 @@ def test_a_server_that_refuses(tmp_path, mirror, status):
     assert content(tmp_path / "mnist") == {}
 
 
-def test_no_server(tmp_path, monkeypatch):
+def test_a_missing_server_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -174,7 +174,7 @@ def test_no_server(tmp_path, monkeypatch):
             download_mnist(tmp_path, url, progress=False)
 
 
-def test_a_server_that_falls_silent(tmp_path, monkeypatch):
+def test_a_server_that_falls_silent_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(download, "_TIMEOUT", 0.05)
     with socket.socket() as mute:
@@ -185,25 +185,25 @@ def test_a_server_that_falls_silent(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("url", ["mnist", "file:///etc", "ftp://a.b/c"])
-def test_mirror_of_another_kind(tmp_path, url):
+def test_only_web_addresses_are_mirrors(tmp_path, url):
     with pytest.raises(ZooError, match=r"mirror = .* must begin with http"):
         download_mnist(tmp_path, url)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("url", ["http://", "http://[", "http://a b"])
-def test_mirror_that_is_no_address(tmp_path, url):
+def test_a_mirror_that_is_no_address_is_refused(tmp_path, url):
     with pytest.raises(ZooError, match="cannot be fetched"):
         download_mnist(tmp_path, url, progress=False)
 
 
-def test_a_folder_that_is_a_file(tmp_path, mirror):
+def test_a_folder_that_is_a_file_is_refused(tmp_path, mirror):
     (tmp_path / "mnist").touch()
     with pytest.raises(ZooError, match="cannot write in"):
         fetch(tmp_path, mirror)
 
 
-def test_download_through_the_data_set(tmp_path, data_root, monkeypatch):
+def test_a_data_set_downloads_its_digits(tmp_path, data_root, monkeypatch):
     """The real files: sizes and checksums are MNIST's, and what arrives is read."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
 

@@ -36,8 +36,9 @@ class Indices(NamedTuple):
 class Clips(ClipDataset):
     """Clip i is random frames, seeded by i; remembers what it rendered."""
 
-    def __init__(self, length=8, count=7, channels=1, kind="moving-mnist-2", size=(20, 18)):
-        self.length, self.count, self.frame, self.kind = length, count, (channels, *size), kind
+    def __init__(self, length=8, count=7, channels=1, comparable_with="moving-mnist-2", size=(20, 18)):
+        self.length, self.count, self.frame = length, count, (channels, *size)
+        self.comparable_with = comparable_with
         self.rendered = []
 
     def __len__(self):
@@ -73,21 +74,21 @@ class Conv(RecurrentPredictor):
         return torch.zeros(batch, self.channels, *size, device=device, dtype=dtype)
 
     def read(self, frames, state):
-        made = []
+        predictions = []
         for frame in frames:
             state = 0.5 * (state + frame)
-            made.append(frame + self.dropout(self.conv(torch.cat([frame, state], 1))))
+            predictions.append(frame + self.dropout(self.conv(torch.cat([frame, state], 1))))
         self.calls.append(torch.is_grad_enabled())
-        return torch.stack(made), state
+        return torch.stack(predictions), state
 
 
 def naive(model, dataset, observed, horizon, count):
     """All predictions at once, then NumPy and scikit-image."""
     clips = dataset.clips(range(count))
     with torch.no_grad():
-        made = model.eval()(clips[:, :observed], horizon)[:, -horizon:].clamp(0, 1).double().numpy()
+        predictions = model.eval()(clips[:, :observed], horizon)[:, -horizon:].clamp(0, 1).double().numpy()
     true = clips[:, observed : observed + horizon].double().numpy()
-    mse = ((made - true) ** 2).mean((2, 3, 4))
+    mse = ((predictions - true) ** 2).mean((2, 3, 4))
     options = {
         "gaussian_weights": True,
         "sigma": 1.5,
@@ -97,11 +98,11 @@ def naive(model, dataset, observed, horizon, count):
     }
     ssim = [
         [structural_similarity(a, b, **options) for a, b in zip(x, y, strict=True)]
-        for x, y in zip(made, true, strict=True)
+        for x, y in zip(predictions, true, strict=True)
     ]
     return {
         "mse": mse.mean(0),
-        "mae": np.abs(made - true).mean((0, 2, 3, 4)),
+        "mae": np.abs(predictions - true).mean((0, 2, 3, 4)),
         "psnr": (-10 * np.log10(mse)).mean(0),
         "ssim": np.mean(ssim, 0),
     }
@@ -145,9 +146,9 @@ def test_scores_are_those_of_a_naive_evaluation(channels, horizon, observed):
 
 
 def test_scores_do_not_depend_on_the_batch():
-    found = [evaluate(Conv(), Clips(count=9), 3, observed=4, metrics=PLAIN, batch=b).rows for b in (1, 4, 9, 50)]
-    for other in found[1:]:
-        for name, per_frame in found[0].items():
+    rows = [evaluate(Conv(), Clips(count=9), 3, observed=4, metrics=PLAIN, batch=b).rows for b in (1, 4, 9, 50)]
+    for other in rows[1:]:
+        for name, per_frame in rows[0].items():
             for key, values in per_frame.items():
                 np.testing.assert_allclose(other[name][key], values, rtol=1e-6)
 
@@ -169,13 +170,13 @@ def test_count_takes_the_first_clips():
 
 
 def test_memory_does_not_grow_with_the_clips():
-    dataset, made, alive = Clips(count=40), [], []
+    dataset, predicted, alive = Clips(count=40), [], []
 
     class Watched(CopyLast):
         def read(self, frames, state):
             predictions = frames.clone()
-            made.append(weakref.ref(predictions))
-            alive.append(sum(ref() is not None for ref in made + dataset.rendered))
+            predicted.append(weakref.ref(predictions))
+            alive.append(sum(ref() is not None for ref in predicted + dataset.rendered))
             return predictions, state
 
     evaluate(Watched(), dataset, 3, observed=4, metrics=PLAIN, batch=2)
@@ -210,7 +211,7 @@ def test_the_model_is_left_as_it_was_after_an_error():
     assert model.dropout.training
 
 
-def test_a_model_in_double_precision():
+def test_a_model_in_double_precision_is_measured():
     scores = evaluate(Conv().double(), Clips(), 3, observed=4, metrics=PLAIN)
     np.testing.assert_allclose(scores.per_frame["mse"], score(length=8).per_frame["mse"], rtol=1e-5)
 
@@ -229,12 +230,12 @@ def test_a_model_in_double_precision():
         ({"name": "blank frames"}, "is that of a baseline"),
     ],
 )
-def test_bad_arguments(options, message):
+def test_bad_arguments_are_refused(options, message):
     with pytest.raises(ZooError, match=message):
         evaluate(Conv(), Clips(), **{"horizon": 3, "observed": 4, "metrics": ["mse"], **options})
 
 
-def test_a_model_of_other_channels():
+def test_a_model_of_other_channels_is_refused():
     with pytest.raises(ZooError, match="x has shape"):
         evaluate(Conv(3), Clips(), 3, observed=4, metrics=["mse"])
 
@@ -277,17 +278,17 @@ def test_progress_goes_to_standard_error(capfd):
 def test_scores_survive_a_file(tmp_path):
     scores = score()
     scores.save(tmp_path / "scores.json")
-    found = Scores.load(tmp_path / "scores.json")
-    assert printed(found.table()) == printed(scores.table())
+    loaded = Scores.load(tmp_path / "scores.json")
+    assert printed(loaded.table()) == printed(scores.table())
     for name, per_frame in scores.rows.items():
         for key, values in per_frame.items():
-            np.testing.assert_array_equal(found.rows[name][key], values)
+            np.testing.assert_array_equal(loaded.rows[name][key], values)
     plain = {"per_frame": None, "baselines": None}
-    assert vars(found) | plain == vars(scores) | plain
+    assert vars(loaded) | plain == vars(scores) | plain
     assert [path.name for path in tmp_path.iterdir()] == ["scores.json"]
 
 
-def test_scores_as_csv(tmp_path):
+def test_scores_are_written_as_csv(tmp_path):
     scores = score(horizon=2)
     other = replace(scores, name="other")
     save_values([scores, other], tmp_path / "scores.csv")
@@ -295,11 +296,11 @@ def test_scores_as_csv(tmp_path):
     assert head == "data,observed,horizon,model,metric,frame,value"
     assert len(lines) == len(set(lines)) == 4 * 4 * 2  # the baselines once
     for name in ("model", "other"):
-        assert f"{scores.kind},{scores.observed},2,{name},ssim,2,{scores.per_frame['ssim'][1]}" in lines
+        assert f"{scores.comparable_with},{scores.observed},2,{name},ssim,2,{scores.per_frame['ssim'][1]}" in lines
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"convention": {"name": "x"}}', "not json"])
-def test_files_without_scores(content, tmp_path):
+def test_files_without_scores_are_refused(content, tmp_path):
     path = tmp_path / "scores.json"
     if content is not None:
         path.write_text(content)
@@ -307,7 +308,7 @@ def test_files_without_scores(content, tmp_path):
         Scores.load(path)
 
 
-def test_scores_of_an_unknown_measure(tmp_path):
+def test_scores_of_an_unknown_measure_are_refused(tmp_path):
     path = tmp_path / "scores.json"
     score().save(path)
     path.write_text(
@@ -349,8 +350,8 @@ def row_of(table, model, source):
     headings = [column.header for column in table.columns]
     columns = [list(column.cells) for column in table.columns]
     rows = [dict(zip(headings, cells, strict=True)) for cells in zip(*columns, strict=True)]
-    (found,) = [row for row in rows if row["Model"] == model and source in row["Source"]]
-    return found
+    (match,) = [row for row in rows if row["Model"] == model and source in row["Source"]]
+    return match
 
 
 def test_table_2_sets_measured_beside_published():
@@ -391,20 +392,20 @@ def test_the_convention_of_a_paper_takes_its_stars_away():
 
 
 def test_the_layout_follows_the_data():
-    three = score("ours", horizon=10, observed=10, kind="moving-mnist-3")
+    three = score("ours", horizon=10, observed=10, comparable_with="moving-mnist-3")
     table = compare([three])
     head = "MNIST-3 10→10\nMSE ↓\n×10⁻³"
     assert row_of(table, "PredRNN", "PredRNN++, Table 1")[head] == f"{93.4 / 4.096:.2f}"
     assert row_of(table, "ours", "measured")[head] == f"{1e3 * three.average['mse']:.2f}"
 
-    kth = score("ours", horizon=20, observed=10, kind="kth")
+    kth = score("ours", horizon=20, observed=10, comparable_with="kth")
     table = compare([kth])
     assert row_of(table, "PredRNN++", "Table 3")["10→20\nPSNR ↑\ndB"] == "28.47*"
     assert row_of(table, "ours", "measured")["10→20\nPSNR ↑\ndB"] == f"{kth.average['psnr']:.2f}"
 
 
 def test_what_no_paper_measured_gets_its_own_columns():
-    table = compare([score("ours", horizon=3, kind="demo")])
+    table = compare([score("ours", horizon=3, comparable_with="demo")])
     assert row_of(table, "ours", "measured")["demo 4→3\nSSIM ↑"] != ""
     assert row_of(table, "ConvLSTM", "published")["demo 4→3\nSSIM ↑"] == ""
 
@@ -430,7 +431,7 @@ def test_published_numbers_are_those_of_the_papers():
     assert kth["kth", 10, 40] == pytest.approx({"psnr": 26.49, "ssim": 0.883, "lpips": 0.2118})
 
 
-def test_what_cannot_be_compared():
+def test_what_cannot_be_compared_is_refused():
     ours = score("ours")
     with pytest.raises(ZooError, match="no scores to compare"):
         compare([])

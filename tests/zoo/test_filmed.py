@@ -19,7 +19,7 @@ TINY = {"hidden": [2], "layers": [1], "kernel": 3, "patch": 4}
 DATA = {"size": 16, "length": 6, "observed": 3}
 QUICK = {
     "steps": 3,
-    "batch": 2,
+    "batch_size": 2,
     "validate_every": 1,
     "validation_clips": 3,
     "precision": "64-true",
@@ -65,10 +65,12 @@ def kth_run(root: Path) -> Path:
 
 def kth_recipe(**data: object) -> Recipe:
     """What `kth_run` asked for."""
-    return zoo.recipe("conv-lstm", "small", TINY, "kth", data={**DATA, "validation": [15], **data}, training=QUICK)
+    return zoo.recipe(
+        "conv-lstm", "small", TINY, "kth", data={**DATA, "validation_persons": [15], **data}, training=QUICK
+    )
 
 
-def test_a_run_on_kth_says_on_what(kth_run: Path) -> None:
+def test_a_run_on_kth_records_its_clips(kth_run: Path) -> None:
     config = yaml.safe_load((kth_run / "config.yaml").read_text())
     data = config["data"]
     assert (data["name"], data["size"], data["validation_persons"], data["windows"]) == ("kth", 16, [15], "predrnn")
@@ -78,7 +80,7 @@ def test_a_run_on_kth_says_on_what(kth_run: Path) -> None:
     assert session["data"][1].startswith("KTH val, persons 15 (1 of 24 clips), windows by predrnn: 7 clips of 6 frames")
 
 
-def test_from_python_the_same_run_comes_out_and_is_resumed(kth_run: Path, root: Path, tmp_path: Path) -> None:
+def test_python_gives_the_same_run_and_resumes_it(kth_run: Path, root: Path, tmp_path: Path) -> None:
     recipe = kth_recipe()
     stopped = replace(recipe, training=replace(recipe.training, max_time=1e-6))
     assert zoo.fit(stopped, tmp_path / "run", root=root, progress=False).step < 3
@@ -88,7 +90,7 @@ def test_from_python_the_same_run_comes_out_and_is_resumed(kth_run: Path, root: 
     assert rows(tmp_path / "run") == rows(kth_run)
 
 
-def test_a_run_does_not_go_on_with_other_files(root: Path, tmp_path: Path) -> None:
+def test_a_run_does_not_resume_with_other_files(root: Path, tmp_path: Path) -> None:
     shutil.copytree(root / "kth", tmp_path / "kth")
     moved = replace(kth_recipe(), training=replace(kth_recipe().training, max_time=1e-6))
     zoo.fit(moved, tmp_path / "run", root=root, progress=False)
@@ -99,10 +101,12 @@ def test_a_run_does_not_go_on_with_other_files(root: Path, tmp_path: Path) -> No
         zoo.fit(moved, tmp_path / "run", root=tmp_path, progress=False)
 
 
-@pytest.mark.parametrize("given", ["films", "absolute"])
-def test_videos_in_colour(given: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("form", ["films", "absolute"])
+def test_a_run_on_videos_in_colour_is_measured_and_drawn(
+    form: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(root)
-    folder = "films" if given == "films" else str(root / "films")
+    folder = "films" if form == "films" else str(root / "films")
     line = ["train", "conv-tt-lstm-sw", f"videos:{folder}", "--preset=demo", *WORDS, "--data-root", tmp_path]
     assert run_command(*line, "--options.channels=3", "--data.channels=3") == 0
     run = next(Path("runs").iterdir())
@@ -131,14 +135,21 @@ def test_evaluate_takes_the_test_persons_at_any_horizon(
     assert "windows by conv-tt-lstm" in capsys.readouterr().err
 
 
-def test_pictures_and_gradients(kth_run: Path, root: Path, tmp_path: Path) -> None:
+def test_pictures_and_gradients_are_drawn(kth_run: Path, root: Path, tmp_path: Path) -> None:
     for command in ("predict", "gradients"):
         look = [kth_run, "--horizon=4", "--windows=mcnet", "--data-root", root, "-o", tmp_path / f"{command}.png"]
         assert run_command(command, *look) == 0
         assert (tmp_path / f"{command}.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_compare_at_several_horizons(
+def test_two_models_of_kth_are_drawn_side_by_side(kth_run: Path, root: Path, tmp_path: Path) -> None:
+    shutil.copytree(kth_run, tmp_path / "copy")
+    look = ["--horizon=4", "--data-root", root, "-o", tmp_path / "two.png"]
+    assert run_command("predict", kth_run, tmp_path / "copy", *look) == 0
+    assert (tmp_path / "two.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_compare_measures_at_several_horizons(
     kth_run: Path, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     look = [kth_run, "--horizon", "3", "7", "--data-root", root, "--curves", tmp_path / "curves.png"]
@@ -157,14 +168,14 @@ def test_the_published_size_takes_its_place_in_the_table(root: Path, tmp_path: P
     test = zoo.data.KTH("test", root=tmp_path, length=30)
     scores = [zoo.evaluate(model, test, 20, metrics=["psnr", "ssim"], count=1)]
     for layout, first in (("kth", 4), ("kth-predrnn-pp", 2)):
-        table = zoo.evaluation.comparison(scores, layout)
+        table = zoo.evaluation.compare(scores, layout)
         assert table.columns[2].header.startswith("10→20\nPSNR")
         assert len(table.columns) == 2 + first + 2 * (layout == "kth") + 1
         cells = list(table.columns[2].cells)
         assert cells[-1] == f"{scores[0].average['psnr']:.2f}"
         assert "measured in another way" in str(table.caption)
     alike = [zoo.evaluate(model, test, 20, convention="predrnn-pp", metrics=["psnr"], count=1)]
-    assert "measured in another way" not in str(zoo.evaluation.comparison(alike, "kth-predrnn-pp").caption)
+    assert "measured in another way" not in str(zoo.evaluation.compare(alike, "kth-predrnn-pp").caption)
 
 
 BAD = [
@@ -176,10 +187,11 @@ BAD = [
     ("train conv-lstm kth --data.name moving-mnist", "data.name = 'moving-mnist' beside the data set 'kth'"),
     ("train conv-lstm kth", "prepare it with: zoo data kth --size 128"),
     ("train conv-lstm kth --data.size 18", "18 does not divide into patches of 4×4"),
-    ("train conv-lstm kth --data.channels 3", "data.channels = 3, but conv-lstm reads 1"),
-    ("train conv-lstm kth --data.channels 3 --options.channels 3", "the clips of kth are grey"),
-    ("train conv-lstm kth --data.channels 2", "data.channels"),
-    ("train conv-lstm kth --data.size 16 --data.validation_persons [17]", "validation = [17]"),
+    ("train conv-lstm kth --data.channels 3", "--data.channels"),  # only videos may have colours
+    ("train conv-lstm kth --options.channels 3", "data.channels = 1, but conv-lstm reads 3"),
+    ("train conv-lstm videos:films --data.channels 3", "data.channels = 3, but conv-lstm reads 1"),
+    ("train conv-lstm videos:films --data.channels 2", "data.channels"),
+    ("train conv-lstm kth --data.size 16 --data.validation_persons [17]", "validation_persons = [17]"),
     (
         "train conv-lstm kth --data.size 16 --data.validation_persons [3]",
         "no clips of persons 3 (val), only of 1–2, 15, 17, 20",

@@ -21,7 +21,7 @@ from zoo.data import frame_store as storing
 from zoo.data.frame_store import Store
 from zoo.data.kth import ARCHIVES, KTH, check_kth, count_windows, members, prepare_kth, split_persons
 from zoo.data.kth_annotations import Range, read_sequences
-from zoo.data.kth_windows import HOW, windows
+from zoo.data.kth_windows import HOW, window_starts
 from zoo.errors import ZooError
 from zoo.settings import KTHData
 
@@ -38,11 +38,11 @@ def root(tmp_path_factory, original):
     return root
 
 
-def test_sequences(original):
-    found = read_sequences(original / "00sequences.txt")
-    assert found["person01_boxing_d1"] == (Range(1, 25), Range(26, 40))
-    assert found["person13_handclapping_d3"] == ()
-    assert len(found) == 6
+def test_the_annotation_file_is_read(original):
+    ranges = read_sequences(original / "00sequences.txt")
+    assert ranges["person01_boxing_d1"] == (Range(1, 25), Range(26, 40))
+    assert ranges["person13_handclapping_d3"] == ()
+    assert len(ranges) == 6
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_sequences(original):
         ("person01_boxing_d1 frames 1-10\npersn01_boxing_d2 frames 1-10", "'persn01_boxing_d2' is no clip"),
     ],
 )
-def test_bad_sequences(tmp_path, line, words):
+def test_a_damaged_annotation_file_is_refused(tmp_path, line, words):
     (tmp_path / "s.txt").write_text(line)
     with pytest.raises(ZooError, match=words):
         read_sequences(tmp_path / "s.txt")
@@ -71,44 +71,46 @@ def test_bad_sequences(tmp_path, line, words):
 
 def released_predrnn(frames, length, fast):
     """Which windows the released loader finds, by its own walk over the listed frames."""
-    found, index = [], len(frames) - 1
+    starts, index = [], len(frames) - 1
     while index >= length - 1:
         if frames[index] - frames[index - length + 1] == length - 1:
-            found.append(frames[index - length + 1] - 1)
+            starts.append(frames[index - length + 1] - 1)
             index -= 2 if fast else length - 1
         index -= 1
-    return sorted(found)
+    return sorted(starts)
 
 
 @pytest.mark.parametrize("action", ["boxing", "running"])
 @pytest.mark.parametrize("length", [5, 20, 30])
-def test_the_predrnn_rule_is_that_of_the_walk(action, length):
+def test_predrnn_windows_are_those_of_the_released_walk(action, length):
     for ranges in ([Range(1, 25), Range(26, 70), Range(80, 100)], [Range(60, 95), Range(2, 40)], [Range(1, 4)]):
         frames = [frame for each in sorted(ranges) for frame in range(each.first, each.last + 1)]
-        assert windows(ranges, action, length, 10, "predrnn") == released_predrnn(frames, length, action == "running")
+        assert window_starts(ranges, action, length, 10, "predrnn") == released_predrnn(
+            frames, length, action == "running"
+        )
 
 
-def test_other_rules():
+def test_mcnet_and_conv_tt_lstm_windows_start_where_they_should():
     ranges = [Range(1, 70), Range(80, 111)]
-    assert windows(ranges, "boxing", 30, 10, "mcnet") == [1, 21]
-    assert windows(ranges, "jogging", 30, 10, "mcnet") == [*range(1, 39, 3)]
-    assert windows(ranges, "running", 30, 10, "conv-tt-lstm") == [0, 30, 79]
+    assert window_starts(ranges, "boxing", 30, 10, "mcnet") == [1, 21]
+    assert window_starts(ranges, "jogging", 30, 10, "mcnet") == [*range(1, 39, 3)]
+    assert window_starts(ranges, "running", 30, 10, "conv-tt-lstm") == [0, 30, 79]
     with pytest.raises(ZooError, match="did you mean 'mcnet'"):
-        windows(ranges, "boxing", 30, 10, "mcnets")
+        window_starts(ranges, "boxing", 30, 10, "mcnets")
 
 
 def test_counts_say_why(original):
-    found = read_sequences(original / "00sequences.txt")
-    assert count_windows(found, range(17, 26), 40, "predrnn") == (
-        "2 (boxing 1, jogging 1) from 3 ranges, 1 of them shorter than 40 frames; from the end of each run of ranges "
-        "backwards, by a full window; jogging and running by 3 frames"
+    ranges = read_sequences(original / "00sequences.txt")
+    assert count_windows(ranges, range(17, 26), 40, "predrnn") == (
+        "2 (boxing 1, jogging 1) from 3 ranges, 1 of them shorter than 40 frames; backwards from the end of each "
+        "run of ranges, by a full window; jogging and running by 3 frames"
     )
-    assert count_windows(found, [17], 80, "conv-tt-lstm").startswith(
+    assert count_windows(ranges, [17], 80, "conv-tt-lstm").startswith(
         "0 from 2 ranges, 2 of them shorter than 80 frames"
     )
 
 
-def test_splits():
+def test_no_person_is_in_two_splits():
     splits = split_persons((15, 16))
     assert sorted(person for split in splits.values() for person in split) == list(range(1, 26))
     assert splits["test"] == list(range(17, 26))
@@ -135,7 +137,7 @@ def test_training_clips_lie_in_ranges(root):
         KTH("train", root=root, size=16)[10_000]
 
 
-def test_val_and_test(root):
+def test_validation_and_test_clips_are_all_windows_of_their_persons(root):
     assert {window.name for window in KTH("val", root=root, size=16).windows} == {"person15_walking_d2"}
     test = KTH("test", root=root, size=16, length=30)
     places = test.places(range(len(test)))
@@ -174,7 +176,7 @@ def test_archives_and_files_give_the_same(root, original, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["/etc/x_uncomp.avi", "../x_uncomp.avi", "a/../../x", "..\\x", "C:/x"])
-def test_unsafe_archives(tmp_path, name):
+def test_unsafe_archives_are_refused(tmp_path, name):
     with zipfile.ZipFile(tmp_path / "boxing.zip", "w") as archive:
         archive.writestr(zipfile.ZipInfo(name), b"x")
     with pytest.raises(ZooError, match="leads out"):
@@ -189,18 +191,18 @@ def test_bad_clips_are_listed(tmp_path):
     folder = make_kth(tmp_path / "kth", lines, skip=["person17_boxing_d3"])
     (folder / "person01_boxing_d1_uncomp.avi").write_text("not a video")
     truncate(folder / "person02_running_d1_uncomp.avi", 0.6)
-    found = check_kth(tmp_path, progress=False)
-    assert [line.partition(":")[0] for line in found] == [
+    faults = check_kth(tmp_path, progress=False)
+    assert [line.partition(":")[0] for line in faults] == [
         "person01_boxing_d1",
         "person02_running_d1",
         "person03_boxing_d1",
         "person04_boxing_d1",
         "person17_boxing_d3",
     ]
-    assert "cannot be read" in found[0]
-    assert "fewer than the 45" in found[2]
-    assert "has 30 frames, and its ranges end at 25" in found[3]
-    assert found[4].endswith("missing")
+    assert "cannot be read" in faults[0]
+    assert "fewer than the 45" in faults[2]
+    assert "has 30 frames, and its ranges end at 25" in faults[3]
+    assert faults[4].endswith("missing")
     store = prepare_kth(tmp_path, size=16, progress=False)
     assert sorted(store.skipped) == ["person01_boxing_d1", "person02_running_d1", "person03_boxing_d1"]
     assert "(3 left out)" in KTH("train", root=tmp_path, size=16).describe()
@@ -233,7 +235,7 @@ def test_an_interrupted_preparation_does_not_open(tmp_path, original, monkeypatc
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
 
 
-def test_a_full_disk(tmp_path, original):
+def test_a_full_disk_leaves_an_unfinished_store(tmp_path, original):
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limit[1]))  # of the clips' 160 kB and more
     try:
@@ -246,20 +248,22 @@ def test_a_full_disk(tmp_path, original):
         KTH(root=tmp_path, size=64)
 
 
-def test_two_preparers_do_not_meet(tmp_path, original, monkeypatch, capsys):
-    true, made = storing._store, []
-    monkeypatch.setattr(storing, "_store", lambda folder, source, shape: made.append(1) or true(folder, source, shape))
+def test_two_preparing_processes_decode_each_clip_once(tmp_path, original, monkeypatch, capsys):
+    true, stored = storing._store, []
+    monkeypatch.setattr(
+        storing, "_store", lambda folder, source, shape: stored.append(1) or true(folder, source, shape)
+    )
     folder = tmp_path / "kth/store-16x16"
     folder.mkdir(parents=True)
     with ThreadPoolExecutor(2) as pool:
         with FileLock(folder / ".lock"):
-            found = [pool.submit(prepare_kth, tmp_path, original, size=16) for _ in range(2)]
-            done, _ = wait(found, timeout=0.5)
+            calls = [pool.submit(prepare_kth, tmp_path, original, size=16) for _ in range(2)]
+            done, _ = wait(calls, timeout=0.5)
             assert not done
-            assert not made
-        digests = {one.result(timeout=600).digest() for one in found}
+            assert not stored
+        digests = {one.result(timeout=600).digest() for one in calls}
     assert len(digests) == 1
-    assert len(made) == len(KTH_LINES)  # each clip once
+    assert len(stored) == len(KTH_LINES)  # each clip once
     assert "waiting for another process" in capsys.readouterr().err
 
 
@@ -275,7 +279,7 @@ def test_damage_in_the_store_is_found(tmp_path, original):
         Store(store.folder)
 
 
-def test_download(tmp_path, original, monkeypatch):
+def test_a_download_is_complete_or_refused(tmp_path, original, monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     site = tmp_path / "site"
     site.mkdir()
@@ -301,7 +305,7 @@ def test_download(tmp_path, original, monkeypatch):
     assert len(prepare_kth(tmp_path / "root", size=8, progress=False).clips) == len(KTH_LINES)
 
 
-def test_the_command(tmp_path, original, capsys):
+def test_the_command_prepares_and_counts(tmp_path, original, capsys):
     data = parse(["data", "kth", "--root", str(tmp_path), "--source", str(original), "--size", "8"])
     COMMANDS["data"].run(data.data)
     said = capsys.readouterr().out
@@ -313,24 +317,26 @@ def test_the_command(tmp_path, original, capsys):
     assert "nothing is wrong" in capsys.readouterr().out
 
 
-def test_make_dataset(root):
-    made = make_dataset(KTHData(size=16), "test", root, 30)
-    assert made.describe() == KTH("test", root=root, size=16, length=30).describe()
+def test_make_dataset_makes_the_same_data_set(root):
+    dataset = make_dataset(KTHData(size=16), "test", root, 30)
+    assert dataset.describe() == KTH("test", root=root, size=16, length=30).describe()
 
 
-def test_the_published_file(data_root):
-    found = read_sequences(data_root / "kth/00sequences.txt")
-    assert len(found) == 600
-    assert [name for name, ranges in found.items() if not ranges] == ["person13_handclapping_d3"]
+def test_all_of_kth_has_the_counts_of_the_docstring(data_root):
+    by_name = read_sequences(data_root / "kth/00sequences.txt")
+    assert len(by_name) == 600
+    assert [name for name, ranges in by_name.items() if not ranges] == ["person13_handclapping_d3"]
     counts = {
-        length: [int(count_windows(found, range(17, 26), length, rule).split()[0].replace(",", "")) for rule in HOW]
+        length: [
+            int(count_windows(by_name, range(17, 26), length, windows).split()[0].replace(",", "")) for windows in HOW
+        ]
         for length in (30, 50)
     }
     assert counts == {30: [5_045, 5_335, 2_380], 50: [2_496, 2_278, 1_251]}  # as the rules' docstring says
 
 
 @pytest.mark.parametrize("part", [0.1, 0.4])
-def test_a_real_clip_cut_short(data_root, tmp_path, part):
+def test_a_real_clip_cut_short_is_not_used(data_root, tmp_path, part):
     name = "person23_running_d3"
     for file in ("00sequences.txt", f"{name}_uncomp.avi"):
         shutil.copyfile(data_root / "kth" / file, tmp_path / file)
@@ -340,7 +346,7 @@ def test_a_real_clip_cut_short(data_root, tmp_path, part):
         prepare_kth(tmp_path, tmp_path, progress=False)
 
 
-def test_real_clips(data_root, tmp_path):
+def test_real_clips_have_their_published_lengths(data_root, tmp_path):
     names = ("person01_boxing_d1", "person23_running_d3")
     source = tmp_path / "source"
     source.mkdir()

@@ -25,14 +25,14 @@ SEED = st.integers(0, 2**31)
 def frames(seed, *shape, low=-0.2, high=1.2, dtype=torch.float32):
     """Predictions, which may leave [0, 1], and a truth that does not."""
     generator = torch.Generator().manual_seed(seed)
-    made = torch.rand(shape, generator=generator, dtype=dtype) * (high - low) + low
-    return made, torch.rand(shape, generator=generator, dtype=dtype)
+    predicted = torch.rand(shape, generator=generator, dtype=dtype) * (high - low) + low
+    return predicted, torch.rand(shape, generator=generator, dtype=dtype)
 
 
-def per_frame(function, made, true):
+def per_frame(function, predicted, true):
     """Apply a function of two (C, H, W) arrays to every frame."""
-    made, true = made.double().numpy(), true.double().numpy()
-    return np.array([[function(a, b) for a, b in zip(x, y, strict=True)] for x, y in zip(made, true, strict=True)])
+    predicted, true = predicted.double().numpy(), true.double().numpy()
+    return np.array([[function(a, b) for a, b in zip(x, y, strict=True)] for x, y in zip(predicted, true, strict=True)])
 
 
 def clamp(x):
@@ -78,29 +78,31 @@ ORACLES = {
 @pytest.mark.parametrize("name", CONVENTIONS)
 @pytest.mark.parametrize("shape", [(2, 3, 1, 24, 17), (1, 2, 3, 12, 31)])
 def test_every_convention_measures_what_its_source_does(name, shape):
-    made, true = frames(0, *shape)
+    predicted, true = frames(0, *shape)
     for key, oracle in ORACLES[name].items():
-        found = find_convention(name)[key].between(made, true)
-        assert found.shape == shape[:2]
-        assert found.dtype == torch.float64
-        np.testing.assert_allclose(found, per_frame(oracle, made, true), rtol=1e-9, atol=1e-9)
+        values = find_convention(name)[key].between(predicted, true)
+        assert values.shape == shape[:2]
+        assert values.dtype == torch.float64
+        np.testing.assert_allclose(values, per_frame(oracle, predicted, true), rtol=1e-9, atol=1e-9)
     assert {m.key for m in find_convention(name).measures} - {"lpips"} == ORACLES[name].keys()
 
 
 @given(SEED, st.sampled_from(["smooth", "flat", "binary"]), st.integers(11, 40), st.integers(11, 40))
 def test_ssim_matches_scikit_image_on_frames_that_cancel(seed, kind, height, width):
-    made, true = frames(seed, 1, 1, 1, height, width, low=0, high=1)
+    predicted, true = frames(seed, 1, 1, 1, height, width, low=0, high=1)
     if kind == "smooth":  # variances near zero, in which float32 would lose 1e-4
-        made, true = 0.9 + made / 1e3, 0.9 + true / 1e3
+        predicted, true = 0.9 + predicted / 1e3, 0.9 + true / 1e3
     if kind == "flat":
-        made, true = torch.full_like(made, 0.7), torch.full_like(true, 0.3)
+        predicted, true = torch.full_like(predicted, 0.7), torch.full_like(true, 0.3)
     if kind == "binary":
-        made, true = made.round(), true.round()
-    found = Ssim().between(made, true)
-    np.testing.assert_allclose(found, per_frame(lambda a, b: skimage_ssim(a, b, **GAUSSIAN), made, true), atol=1e-9)
+        predicted, true = predicted.round(), true.round()
+    values = Ssim().between(predicted, true)
+    np.testing.assert_allclose(
+        values, per_frame(lambda a, b: skimage_ssim(a, b, **GAUSSIAN), predicted, true), atol=1e-9
+    )
 
 
-def test_a_perfect_frame():
+def test_a_perfect_frame_has_no_error():
     _, true = frames(0, 1, 2, 1, 16, 16)
     for measure, best in ((Mse(), 0), (Mae(), 0), (Psnr(), 100), (Psnr(pixels="uint8"), 100), (Ssim(), 1)):
         np.testing.assert_allclose(measure.between(true, true), best, atol=1e-12)
@@ -108,8 +110,8 @@ def test_a_perfect_frame():
 
 def test_psnr_is_finite_for_any_error_and_averages_frames():
     true = torch.zeros(1, 2, 1, 8, 8)
-    made = torch.stack([true[0, 0] + 1e-8, true[0, 0] + 0.1])[None]
-    np.testing.assert_allclose(Psnr().between(made, true), [[100, 20]], rtol=1e-6)
+    predicted = torch.stack([true[0, 0] + 1e-8, true[0, 0] + 0.1])[None]
+    np.testing.assert_allclose(Psnr().between(predicted, true), [[100, 20]], rtol=1e-6)
 
 
 def test_uint8_truncates_and_keeps_whole_numbers():
@@ -119,20 +121,20 @@ def test_uint8_truncates_and_keeps_whole_numbers():
 
 
 def test_one_frame_may_stand_for_all():
-    made, true = frames(1, 2, 3, 1, 32, 32)
+    predicted, true = frames(1, 2, 3, 1, 32, 32)
     for measure in (Mse(), Mae(pixels="raw", per="frame"), Psnr(), Ssim(), Ssim(window="uniform-7")):
         features, value = measure.comparison(None, torch.device("cpu"))
-        still = made[:, :1]
+        still = predicted[:, :1]
         expected = measure.between(still.expand_as(true), true)
         torch.testing.assert_close(value(features(still), features(true)), expected, rtol=0, atol=1e-12)
 
 
-def test_frames_smaller_than_the_window():
+def test_frames_smaller_than_the_window_are_refused():
     with pytest.raises(ZooError, match="frames of 10 pixels are smaller than SSIM's window of 11"):
         Ssim().between(*frames(0, 1, 1, 1, 20, 10))
 
 
-def test_units_of_tables():
+def test_tables_have_the_usual_units():
     assert Mse().shown(0.01135) == "11.35"
     assert Mse().heading == "MSE ↓\n×10⁻³"
     assert Mse(per="frame").shown(46.5) == "46.50"
@@ -141,21 +143,27 @@ def test_units_of_tables():
     assert Ssim().heading == "SSIM ↑"
 
 
+TEXTS = {
+    "correct": "Convention correct (as the metrics were defined), predictions clamped to [0, 1]: MSE mean per pixel; "
+    "MAE mean per pixel; PSNR of each frame, averaged, range 1, at most 100 dB; SSIM 11-pixel Gaussian window σ 1.5 "
+    "inside the frame, range 1; LPIPS squeeze v0.1, input in [-1, 1].",
+    "conv-tt-lstm": "Convention conv-tt-lstm (evaluation code of the Conv-TT-LSTM paper), predictions clamped to "
+    "[0, 1]: MSE mean per pixel; PSNR of each frame, averaged, range 1, at most 100 dB; SSIM 7-pixel uniform window "
+    "inside the frame, range 2; LPIPS alex v0.1, input in [0, 1].",
+    "predrnn-pp": "Convention predrnn-pp (evaluation code of the PredRNN++ paper): MSE sum over the pixels of a frame, "
+    "predictions clamped to [0, 1]; MAE sum over the pixels of a frame, predictions as they are; PSNR of each frame, "
+    "averaged, range 255, at most 100 dB, frames clamped to [0, 1] and truncated to 0…255; SSIM 7-pixel uniform window "
+    "inside the frame, range 255, frames clamped to [0, 1] and truncated to 0…255.",
+    "openstl": "Convention openstl (OpenSTL benchmark): MSE sum over the pixels of a frame, predictions as they are; "
+    "MAE sum over the pixels of a frame, predictions as they are; PSNR of each frame, averaged, range 1, at most "
+    "100 dB, predictions clamped to [0, 1]; SSIM 7-pixel uniform window inside the frame, range 2, predictions clamped "
+    "to [0, 1]; LPIPS alex v0.1, input in [-1, 1], predictions clamped to [0, 1].",
+}
+
+
 def test_conventions_say_how_they_measure():
-    text = find_convention("correct").text()
-    for part in (
-        "correct",
-        "11-pixel Gaussian",
-        "σ 1.5",
-        "range 1",
-        "input in [-1, 1]",
-        "clamped to [0, 1]",
-        "averaged",
-    ):
-        assert part in text
-    assert "range 2" in find_convention("conv-tt-lstm").text()
-    assert "input in [0, 1]" in find_convention("conv-tt-lstm").text()
-    assert "MAE sum over the pixels of a frame, predictions as they are" in find_convention("predrnn-pp").text()
+    """LPIPS too, whose values no test compares where its weights are missing."""
+    assert {name: convention.text() for name, convention in CONVENTIONS.items()} == TEXTS
 
 
 @pytest.mark.parametrize("name", CONVENTIONS)
@@ -165,7 +173,7 @@ def test_conventions_survive_plain_data(name):
     assert find_convention(convention) is convention
 
 
-def test_unknown_names():
+def test_unknown_names_are_refused():
     with pytest.raises(ZooError, match="no convention 'corect'; did you mean 'correct'"):
         find_convention("corect")
     with pytest.raises(ZooError, match="'predrnn-pp' has no metric 'lpips'; known: mae, mse, psnr, ssim"):
@@ -200,8 +208,8 @@ def test_lpips_finds_the_published_values(data_root):
     network = load_lpips("squeeze", data_root)
     generator = torch.Generator().manual_seed(42)
     one, two = (torch.rand(2, 3, 100, 100, generator=generator) * 2 - 1 for _ in range(2))
-    found = network.distance(network.features(one), network.features(two))
-    np.testing.assert_allclose(found, [0.1024, 0.0938], atol=5e-5)
+    distances = network.distance(network.features(one), network.features(two))
+    np.testing.assert_allclose(distances, [0.1024, 0.0938], atol=5e-5)
 
     reference, *others = (
         torch.from_numpy(np.array(Image.open(data_root / "lpips" / f"ex_{name}.png"))).permute(2, 0, 1)[None, None]
@@ -209,9 +217,9 @@ def test_lpips_finds_the_published_values(data_root):
         for name in ("ref", "p0", "p1")
     )
     for image, published in zip(others, (0.71105, 0.14790), strict=True):
-        found = Lpips(net="squeeze").between(image, reference, data_root)
-        assert found.shape == (1, 1)
-        assert found.item() == pytest.approx(published, abs=1e-5)
+        distance = Lpips(net="squeeze").between(image, reference, data_root)
+        assert distance.shape == (1, 1)
+        assert distance.item() == pytest.approx(published, abs=1e-5)
 
 
 @pytest.mark.parametrize("signed", [True, False])
@@ -223,16 +231,16 @@ def test_lpips_is_that_of_the_package(signed, random_backbone, no_cache):
         warnings.simplefilter("ignore")
         package = lpips.LPIPS(net="squeeze", pnet_rand=True, verbose=False)
     package.net.load_state_dict({n: random_backbone[n.partition(".")[2]] for n in package.net.state_dict()})
-    made, true = frames(0, 2, 2, 1, 40, 48)
-    found = Lpips(signed=signed).between(made, true, no_cache / "root")
+    predicted, true = frames(0, 2, 2, 1, 40, 48)
+    distances = Lpips(signed=signed).between(predicted, true, no_cache / "root")
     with torch.no_grad():
-        x, y = (t.clamp(0, 1).flatten(0, 1).repeat(1, 3, 1, 1) for t in (made, true))
+        x, y = (t.clamp(0, 1).flatten(0, 1).repeat(1, 3, 1, 1) for t in (predicted, true))
         expected = package(x, y, normalize=signed).view(2, 2)
-    torch.testing.assert_close(found.float(), expected, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(distances.float(), expected, rtol=1e-5, atol=1e-7)
 
     features, value = Lpips(signed=signed).comparison(no_cache / "root", torch.device("cpu"))
-    still = value(features(made[:, :1]), features(true))  # one frame stands for all
-    torch.testing.assert_close(still[:, 0], found[:, 0], rtol=1e-5, atol=1e-7)
+    still = value(features(predicted[:, :1]), features(true))  # one frame stands for all
+    torch.testing.assert_close(still[:, 0], distances[:, 0], rtol=1e-5, atol=1e-7)
 
 
 def test_lpips_reads_the_torch_cache_silently_and_draws_nothing(random_backbone, no_cache, capfd, recwarn):
@@ -267,7 +275,7 @@ class Code:
 
 
 @pytest.mark.parametrize("content", ["nothing", "text", "another network", "code"])
-def test_lpips_with_weights_that_are_none(content, no_cache):
+def test_lpips_refuses_files_without_weights(content, no_cache):
     path = no_cache / "root" / "lpips" / "squeeze.backbone.pth"
     if content == "another network":
         torch.save({"0.weight": torch.zeros(1)}, path)
@@ -281,7 +289,7 @@ def test_lpips_with_weights_that_are_none(content, no_cache):
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 2, 64, 64), (1, 1, 1, 64, 31)])
-def test_lpips_of_frames_that_do_not_suit(shape, random_backbone, no_cache):
+def test_lpips_refuses_frames_that_do_not_suit(shape, random_backbone, no_cache):
     torch.save(random_backbone, no_cache / "root" / "lpips" / "squeeze.backbone.pth")
     with pytest.raises(ZooError, match="do not suit LPIPS"):
         Lpips().between(*frames(0, *shape), no_cache / "root")

@@ -63,8 +63,8 @@ def clip_frame_by_frame(split, index, digits, height, width, length, seed):
         ("test", 4, 28, 1, 1),
     ],
 )
-def test_clips_follow_the_rule_exactly(split, digits, canvas, length, seed):
-    dataset = embedded(split, digits=digits, size=canvas, length=length, seed=seed)
+def test_clips_follow_the_rule_exactly(split, digits, size, length, seed):
+    dataset = embedded(split, digits=digits, size=size, length=length, seed=seed)
     height, width = dataset.size
     indices = [0, 1, 2, 77, len(dataset) - 1]
     clips = dataset.clips(indices)
@@ -76,7 +76,7 @@ def test_clips_follow_the_rule_exactly(split, digits, canvas, length, seed):
     assert np.array_equal(clips[:, :, 0].numpy(), expected / 255)
 
 
-def test_float32_whatever_the_default():
+def test_clips_are_float32_whatever_the_default():
     torch.set_default_dtype(torch.float64)
     try:
         assert embedded()[0].dtype == torch.float32
@@ -91,7 +91,7 @@ CORNERS = [
 BRIGHTNESS = [[63185, 58087], [63490, 54500]]
 
 
-def test_clips_are_fixed_for_ever():
+def test_clips_never_change():
     """Tables and trained weights refer to these clips: a change of the draws must not pass unseen."""
     batch = embedded("test").fetch([0, 4_999])
     assert batch.corners[:, [0, 1, 19]].tolist() == CORNERS
@@ -123,15 +123,15 @@ def test_directions_are_uniform_and_the_speed_a_tenth_of_the_free_side(tracks):
     assert np.abs(np.corrcoef(turn, start[inside][:, 0])[0, 1]) < 0.04
 
 
-def test_digits_are_chosen_uniformly_and_only_from_the_split():
+def test_digits_are_drawn_uniformly_and_only_from_the_split():
     images = load_digits("test", source="embedded").images
     number = {image.numpy().tobytes(): n for n, image in enumerate(images)}
-    chosen = embedded("test", length=1).fetch(range(5_000)).images.flatten(0, 1)
-    found = np.bincount([number[image.numpy().tobytes()] for image in chosen], minlength=len(images))
-    assert stats.chisquare(found).pvalue > 1e-3
+    drawn = embedded("test", length=1).fetch(range(5_000)).images.flatten(0, 1)
+    counts = np.bincount([number[image.numpy().tobytes()] for image in drawn], minlength=len(images))
+    assert stats.chisquare(counts).pvalue > 1e-3
 
 
-def test_default_splits():
+def test_splits_have_their_default_sizes():
     assert [len(embedded(split)) for split in ("train", "val", "test")] == [10_000, 3_000, 5_000]
 
 
@@ -174,7 +174,7 @@ def test_global_generators_are_neither_read_nor_moved():
     assert torch.equal(first, embedded()[7])
 
 
-def test_endless_clips_go_on_where_the_split_ends():
+def test_endless_clips_continue_where_the_split_ends():
     plain, endless = embedded("train"), embedded("train", endless=True)
     assert len(endless) == 10_000
     assert torch.equal(plain[9_999], endless[9_999])
@@ -183,7 +183,7 @@ def test_endless_clips_go_on_where_the_split_ends():
     assert "endless" in endless.describe()
 
 
-def test_a_count_of_its_own():
+def test_a_count_limits_the_clips():
     dataset = embedded(count=3)
     assert len(list(islice(dataset, 9))) == len(dataset) == 3
     assert torch.equal(dataset[2], embedded()[2])
@@ -239,7 +239,7 @@ def test_make_dataset_follows_the_recipe(data_root):
     assert longer.length == len(longer[0]) == 40
 
 
-def test_make_dataset_passes_the_source_and_the_root_on(tmp_path, data_root):
+def test_make_dataset_uses_the_source_and_the_root(tmp_path, data_root):
     assert f"(no complete MNIST in {tmp_path})" in make_dataset(MovingMNISTData(), "test", tmp_path).describe()
     assert "embedded" in make_dataset(MovingMNISTData(source="embedded"), "test", data_root).describe()
 
@@ -269,25 +269,25 @@ def test_make_dataset_suggests_the_nearest_name():
         ({"source": "minst"}, "source = 'minst' must be auto, mnist or embedded"),
     ],
 )
-def test_bad_arguments(options, message):
+def test_bad_arguments_are_refused(options, message):
     with pytest.raises(ZooError, match=message) as caught:
         MovingMNIST(**{"source": "embedded"} | options)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("indices", [[-1], [5_000], [0, 5_000], [2**63], [2**70], [0.5], ["0"], [True], [], [[1]], 3])
-def test_bad_indices(indices):
+def test_bad_indices_are_refused(indices):
     with pytest.raises(ZooError, match=r"index |indices = "):
         TEST.fetch(indices)
 
 
 @pytest.mark.parametrize("index", [-1, 5_000, slice(0, 2), 0.0])
-def test_bad_index(index):
+def test_a_bad_index_is_refused(index):
     with pytest.raises(ZooError, match=r"index |indices = "):
         TEST[index]
 
 
-def test_index_beyond_endless():
+def test_even_endless_clips_end_at_two_to_the_63():
     with pytest.raises(ZooError, match="index"):
         embedded("train", endless=True).fetch([2**63])
 
@@ -306,7 +306,7 @@ def published(tmp_path):
     return tmp_path / "mnist_test_seq.npy", array
 
 
-def test_published_clips(published):
+def test_published_clips_are_those_of_the_file(published):
     path, array = published
     dataset = PublishedMovingMNIST(path)
     assert (len(dataset), dataset.length) == (5, 6)
@@ -356,7 +356,7 @@ def test_published_clips_are_never_all_in_memory(tmp_path):
     ],
     ids=["missing", "empty", "header", "cut", "text", "axes", "float", "none", "objects", "pickle", "npz"],
 )
-def test_damaged_published_files(published, damage):
+def test_damaged_published_files_are_refused(published, damage):
     path, _ = published
     damage(path)
     with pytest.raises(ZooError, match=r"mnist_test_seq\.npy (cannot be read|does not hold)") as caught:

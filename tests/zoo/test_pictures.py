@@ -28,17 +28,17 @@ def prediction(observed=4, horizon=6, truth=6, channels=1, size=(16, 16), names=
 def levels(picture):
     """Bands of flat colour in a picture, from the top left, row by row: the level of each pasted frame."""
     pixels = np.asarray(picture.convert("L")).astype(int)
-    found = []
+    bands = []
     side = 96 - 2
     for y in range(0, pixels.shape[0] - side):
         x = 0
         while x < pixels.shape[1] - side:
             window = pixels[y : y + side, x : x + side]
             if pixels[y, x] < 250 and (window == pixels[y, x]).all() and (y == 0 or pixels[y - 1, x] != pixels[y, x]):
-                found.append((y, pixels[y, x]))
+                bands.append((y, pixels[y, x]))
                 x += side
             x += 1
-    return [[level for y, level in found if y == row] for row in sorted({y for y, _ in found})]
+    return [[level for y, level in bands if y == row] for row in sorted({y for y, _ in bands})]
 
 
 def byte(frames):
@@ -68,7 +68,7 @@ def test_a_long_strip_shows_every_third_frame():
 
 
 @pytest.mark.parametrize("truth", [0, 2])
-def test_a_strip_without_all_of_the_truth(truth):
+def test_a_strip_shows_as_much_of_the_truth_as_is_known(truth):
     rows = levels(prediction(truth=truth).strip())
     assert [len(row) for row in rows] == ([4, 6] if truth == 0 else [4, 2, 6])
 
@@ -82,7 +82,7 @@ def test_frames_are_pasted_pixel_for_pixel_and_clamped():
     np.testing.assert_array_equal(pixels, np.stack([expected] * 3, -1))
 
 
-def test_colours_stay():
+def test_colours_are_kept():
     frames = torch.zeros(2, 3, 16, 16)
     frames[:, 0] = 1
     shown = Prediction(frames, {"model": frames}, frames)
@@ -121,7 +121,7 @@ def test_a_saved_png_is_the_strip(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "fps"), [("out.avi", 8), ("out", 8), ("out.gif", 0)])
-def test_what_cannot_be_saved(name, fps, tmp_path):
+def test_what_cannot_be_saved_is_refused(name, fps, tmp_path):
     with pytest.raises(ZooError, match=r"legal are \.png, \.gif, \.mp4" if fps else "fps = 0 must be at least 1"):
         prediction().save(tmp_path / name, fps=fps)
     with pytest.raises(ZooError, match="cannot write"):
@@ -157,7 +157,7 @@ def test_predict_shows_the_first_frames_and_keeps_the_rest_as_truth():
     assert len(predict(models, frames, horizon=30, observed=10).truth) == 2
 
 
-def test_what_cannot_be_predicted():
+def test_what_cannot_be_predicted_is_refused():
     with pytest.raises(ZooError, match=r"shape \(4, 1, 16, 16\) has not 5 frames to observe"):
         predict({"copy": CopyLast()}, clip(4), observed=5)
     with pytest.raises(ZooError, match="observed ≥ 1"):
@@ -185,7 +185,7 @@ def write_video(path, frames, codec="mpeg4", pix_fmt="yuv420p", **options):
         container.mux(stream.encode())
 
 
-def test_luma_size_and_count(tmp_path):
+def test_videos_are_read_as_luma_of_a_size_and_count(tmp_path):
     colours = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255], [0, 0, 0]], dtype=np.uint8)
     write_video(tmp_path / "in.avi", np.broadcast_to(colours[:, None, None], (5, 48, 64, 3)).copy())
     frames = read_video(tmp_path / "in.avi", size=(12, 20))
@@ -207,7 +207,7 @@ def test_resizing_is_antialiased(tmp_path):
 
 @pytest.mark.parametrize("shape", [(6, 8, 10), (6, 8, 10, 1), (6, 1, 8, 10), (6, 3, 8, 10), (6, 8, 10, 3)])
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
-def test_arrays(shape, dtype, tmp_path):
+def test_arrays_of_every_layout_are_read(shape, dtype, tmp_path):
     array = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
     np.save(tmp_path / "in.npy", array if dtype == np.uint8 else (array / 255).astype(dtype))
     frames = read_video(tmp_path / "in.npy", grey=False)
@@ -218,7 +218,7 @@ def test_arrays(shape, dtype, tmp_path):
     assert read_video(tmp_path / "in.npy").shape == (6, 1, 8, 10)
 
 
-def test_a_clip_of_kth(data_root):
+def test_a_clip_of_kth_is_read(data_root):
     ranges = {
         line.split()[0]: line for line in (data_root / "kth" / "00sequences.txt").read_text().splitlines() if line
     }
@@ -282,7 +282,7 @@ def make_bad(tmp_path, kind):
         ("array of text", "cannot be read as an array"),
     ],
 )
-def test_what_cannot_be_read(kind, message, tmp_path):
+def test_what_cannot_be_read_is_refused(kind, message, tmp_path):
     path = make_bad(tmp_path, kind)
     with pytest.raises(ZooError, match=message) as caught:
         read_video(path)
@@ -291,7 +291,7 @@ def test_what_cannot_be_read(kind, message, tmp_path):
 
 
 @pytest.mark.parametrize("options", [{"count": 0}, {"size": 0}, {"size": (4, -1)}])
-def test_bad_options(options, tmp_path):
+def test_bad_options_are_refused(options, tmp_path):
     np.save(tmp_path / "in.npy", np.zeros((2, 4, 4), dtype=np.uint8))
     with pytest.raises(ZooError, match="must be at least 1"):
         read_video(tmp_path / "in.npy", **options)

@@ -17,7 +17,7 @@ from zoo.data import decode as decoding
 from zoo.data import download_kth, make_dataset, prepare_kth
 from zoo.data import frame_store as storing
 from zoo.data.decode import BadVideo, decode
-from zoo.data.frame_store import MANIFEST, Source, Store, build
+from zoo.data.frame_store import MANIFEST, Store, VideoFile, build
 from zoo.data.kth import KTH, check_kth, find_clips, members
 from zoo.data.videos import Videos
 from zoo.errors import ZooError
@@ -51,13 +51,13 @@ def write_images(path, images, codec, form):
 def test_frames_are_resized_with_antialiasing_and_rounded(tmp_path):
     stripes = np.tile(np.repeat(np.uint8([0, 255]), 2), (32, 8))
     image = np.random.default_rng(0).integers(0, 256, (32, 32), np.uint8)
-    found = frames_of(write_images(tmp_path / "a.avi", [stripes, image], "ffv1", "gray"), (8, 8))
-    assert found.shape == (2, 1, 8, 8)
-    assert abs(found[0, 0, :, 1:-1].astype(float) - 127.5).max() <= 1  # without it, 0 and 255 alone
+    frames = frames_of(write_images(tmp_path / "a.avi", [stripes, image], "ffv1", "gray"), (8, 8))
+    assert frames.shape == (2, 1, 8, 8)
+    assert abs(frames[0, 0, :, 1:-1].astype(float) - 127.5).max() <= 1  # without it, 0 and 255 alone
     exact = torch.nn.functional.interpolate(
         torch.from_numpy(image)[None, None].double(), (8, 8), mode="bilinear", antialias=True
     )
-    assert abs(found[1] - exact[0].numpy()).max() <= 0.5 + 1e-3
+    assert abs(frames[1] - exact[0].numpy()).max() <= 0.5 + 1e-3
 
 
 def test_large_frames_are_resized_a_few_at_a_time(tmp_path, monkeypatch):
@@ -70,13 +70,13 @@ def test_large_frames_are_resized_a_few_at_a_time(tmp_path, monkeypatch):
     assert np.array_equal(np.concatenate(parts), whole)
 
 
-def test_frames_of_several_sizes(tmp_path):
+def test_frames_of_several_sizes_are_resized_to_one(tmp_path):
     paths = [write_video(tmp_path / f"{i}.mjpeg", 3, size) for i, size in enumerate([(24, 32), (32, 16)])]
     (tmp_path / "both.mjpeg").write_bytes(b"".join(path.read_bytes() for path in paths))
     assert frames_of(tmp_path / "both.mjpeg", (8, 8)).shape == (6, 1, 8, 8)
 
 
-def test_an_avi_cut_between_frames(tmp_path):
+def test_an_avi_cut_between_frames_is_refused(tmp_path):
     path = write_video(tmp_path / "a.avi", 40)
     data = path.read_bytes()
     path.write_bytes(data[: data.index(b"00dc", len(data) // 2)])
@@ -85,7 +85,7 @@ def test_an_avi_cut_between_frames(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["mkv", "webm"])
-def test_a_video_without_a_count_cut_short(tmp_path, suffix):
+def test_a_video_without_a_frame_count_that_is_cut_short_is_refused(tmp_path, suffix):
     path = write_video(tmp_path / f"a.{suffix}", 60, codec="mpeg4" if suffix == "mkv" else "libvpx")
     assert len(frames_of(path)) == 60
     truncate(path, 0.6)
@@ -96,18 +96,18 @@ def test_a_video_without_a_count_cut_short(tmp_path, suffix):
 # The store
 
 
-def test_a_video_out_of_reach_is_tried_again(tmp_path, monkeypatch):
+def test_a_video_that_could_not_be_read_is_tried_again(tmp_path, monkeypatch):
     films = tmp_path / "films"
     for i in range(4):
         write_video(films / f"{i}.avi", 8 + i)
-    opened = Source.open
+    opened = VideoFile.open
 
     def forbidden(self):
         if self.name == "2.avi":
             raise PermissionError(13, "Permission denied")
         return opened(self)
 
-    monkeypatch.setattr(Source, "open", forbidden)
+    monkeypatch.setattr(VideoFile, "open", forbidden)
     assert Videos(films, root=tmp_path, size=8, length=4).store.skipped == {
         "2.avi": "cannot be read (Permission denied)"
     }
@@ -123,7 +123,9 @@ def test_a_store_made_in_another_way_is_made_again(tmp_path, original, monkeypat
     with pytest.raises(ZooError, match="no finished store"):
         Store(store.folder)
     decoded = []
-    monkeypatch.setattr(storing, "decode", lambda *given, **more: decoded.append(1) or decode(*given, **more))
+    monkeypatch.setattr(
+        storing, "decode", lambda *arguments, **options: decoded.append(1) or decode(*arguments, **options)
+    )
     assert prepare_kth(tmp_path, original, size=8, progress=False).digest() != before
     assert len(decoded) == len(KTH_LINES)
 
@@ -142,7 +144,7 @@ def test_nothing_opens_while_a_store_is_made_again(tmp_path, original, monkeypat
         Store(store.folder)
 
 
-def test_what_a_kill_left_is_removed(tmp_path, original):
+def test_leftovers_of_a_killed_process_are_removed(tmp_path, original):
     store = prepare_kth(tmp_path, original, size=8, progress=False)
     left = store.folder / ".person01_boxing_d1.npy.123.tmp"
     left.touch()
@@ -152,7 +154,7 @@ def test_what_a_kill_left_is_removed(tmp_path, original):
 
 
 @pytest.mark.parametrize("key", ["shape", "skipped", "bytes"])
-def test_a_damaged_manifest(tmp_path, original, key):
+def test_a_damaged_manifest_is_refused(tmp_path, original, key):
     path = prepare_kth(tmp_path, original, size=8, progress=False).folder / MANIFEST
     manifest = json.loads(path.read_text())
     for part in (manifest, *manifest["clips"].values()):
@@ -162,7 +164,7 @@ def test_a_damaged_manifest(tmp_path, original, key):
         Store(path.parent)
 
 
-def test_files_that_change_under_an_open_store(tmp_path, original):
+def test_files_that_change_under_an_open_store_are_refused(tmp_path, original):
     store = prepare_kth(tmp_path, original, size=8, progress=False)
     path = store.folder / "person01_boxing_d1.npy"
     assert store.read("person01_boxing_d1", 3, 2).shape == (2, 1, 8, 8)
@@ -177,7 +179,7 @@ def test_files_that_change_under_an_open_store(tmp_path, original):
         store.read("person01_boxing_d1", 0, 2)
 
 
-def test_names_that_are_not_unicode(tmp_path):
+def test_names_that_are_not_unicode_are_read(tmp_path):
     films = tmp_path / os.fsdecode(b"films\xff")
     for i in range(3):
         write_video(tmp_path / f"{i}.avi", 8 + i)
@@ -189,7 +191,7 @@ def test_names_that_are_not_unicode(tmp_path):
 def test_several_videos_are_decoded_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     both = threading.Barrier(2, timeout=30)
-    sources = [Source(str(i), tmp_path / str(i)) for i in range(2)]
+    sources = [VideoFile(str(i), tmp_path / str(i)) for i in range(2)]
     assert len(list(storing.in_parallel(sources, lambda _: both.wait(), "waiting", False))) == 2
 
 
@@ -209,35 +211,35 @@ def test_the_check_lists_whatever_is_wrong(tmp_path, original):
     (original / "person15_walking_d2_uncomp.avi").unlink()
     (original / "person15_walking_d2_uncomp.avi").mkdir()
     (original / "boxing.zip").write_text("no archive")
-    found = check_kth(source=original, root=tmp_path, progress=False)
-    assert any("boxing.zip cannot be read as a zip archive" in line for line in found)
-    assert "person02_running_d1: cannot be read (No such file or directory)" in found
-    assert "person15_walking_d2: cannot be read (Is a directory)" in found
+    faults = check_kth(source=original, root=tmp_path, progress=False)
+    assert any("boxing.zip cannot be read as a zip archive" in line for line in faults)
+    assert "person02_running_d1: cannot be read (No such file or directory)" in faults
+    assert "person15_walking_d2: cannot be read (Is a directory)" in faults
     (original / "boxing.zip").unlink()
     store = prepare_kth(tmp_path, original, size=8, progress=False)
     assert sorted(store.skipped) == ["person02_running_d1", "person15_walking_d2"]
     data = bytearray((store.folder / "person17_boxing_d3.npy").read_bytes())
     data[-1] ^= 1
     (store.folder / "person17_boxing_d3.npy").write_bytes(data)
-    found = check_kth(source=original, root=tmp_path, progress=False)
-    assert f"{store.folder}: person17_boxing_d3 is not what was written; remove its files" in found
+    faults = check_kth(source=original, root=tmp_path, progress=False)
+    assert f"{store.folder}: person17_boxing_d3 has changed since it was written; remove its files" in faults
 
 
-def test_published_overlaps_are_told(tmp_path):
+def test_the_check_lists_published_overlaps(tmp_path):
     folder = make_kth(tmp_path / "kth", {"person17_boxing_d1": (192, "1-110, 110-192")})
     assert check_kth(source=folder, root=tmp_path, progress=False) == [
         "person17_boxing_d1: ranges 1-110 and 110-192 overlap, as published"
     ]
 
 
-def test_clips_that_cannot_be_told_apart_or_trusted(tmp_path, original):
+def test_ambiguous_or_unknown_clips_are_refused(tmp_path, original):
     (original / "more").mkdir()
     shutil.copy(original / "person01_boxing_d1_uncomp.avi", original / "more")
-    with pytest.raises(ZooError, match="person01_boxing_d1 stands both in"):
+    with pytest.raises(ZooError, match="person01_boxing_d1 is both in"):
         find_clips(original)
     shutil.rmtree(original / "more")
     write_video(original / "person03_boxing_d1_uncomp.avi", 3)
-    with pytest.raises(ZooError, match="knows no ranges"):
+    with pytest.raises(ZooError, match="lists no ranges"):
         find_clips(original)
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("person01_boxing_d1_uncomp.avi", bytes((1 << 28) + 1))
@@ -261,7 +263,7 @@ def test_the_command_downloads_from_its_mirror(tmp_path):
 
 
 @pytest.mark.parametrize("words", ["kth --mirror http://127.0.0.1:9", "mnist --check", "mnist --source there"])
-def test_options_that_would_mean_nothing(tmp_path, words):
+def test_options_that_would_mean_nothing_are_refused(tmp_path, words):
     with pytest.raises(ZooError, match=r"leave (it|them) out"):
         COMMANDS["data"].run(parse(["data", *words.split(), "--root", str(tmp_path)]).data)
 
@@ -269,7 +271,7 @@ def test_options_that_would_mean_nothing(tmp_path, words):
 # Settings that reach the data
 
 
-def test_settings_of_kth(tmp_path, original):
+def test_settings_of_kth_reach_the_data_set(tmp_path, original):
     prepare_kth(tmp_path, original, size=16, progress=False)
     data = KTHData(size=16, observed=3, length=8, windows="mcnet", seed=4)
     test = make_dataset(data, "test", tmp_path, 8)
@@ -279,18 +281,18 @@ def test_settings_of_kth(tmp_path, original):
     train = make_dataset(data, "train", tmp_path)
     assert train.places(range(9)) == KTH("train", root=tmp_path, size=16, length=8, seed=4).places(range(9))
     assert train.places(range(9)) != KTH("train", root=tmp_path, size=16, length=8).places(range(9))
-    with pytest.raises(ZooError, match="0 is no distance"):
+    with pytest.raises(ZooError, match="here 0; predict at least 1"):
         make_dataset(data, "test", tmp_path, 3)
 
 
-def test_settings_of_videos_and_digits(tmp_path):
+def test_settings_of_videos_and_digits_reach_the_data_set(tmp_path):
     for i in range(3):
         write_video(tmp_path / "films" / f"{i}.avi", 16 + i)
     data = VideosData(name=f"videos:{tmp_path}/films", size=16, length=5, observed=2)
     for split in ("val", "test"):
-        made = make_dataset(data, split, tmp_path)
-        assert made.clips([0]).shape == (1, 5, 1, 16, 16)
-        assert sorted(start for _, start in made.places(range(len(made)))) == [0, 5, 10]
+        dataset = make_dataset(data, split, tmp_path)
+        assert dataset.clips([0]).shape == (1, 5, 1, 16, 16)
+        assert sorted(start for _, start in dataset.places(range(len(dataset)))) == [0, 5, 10]
     digits = MovingMNISTData(source="embedded", seed=1)
     one, other = (make_dataset(each, "train", tmp_path) for each in (digits, MovingMNISTData(source="embedded")))
     assert not torch.equal(one.clips([0]), other.clips([0]))

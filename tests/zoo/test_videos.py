@@ -25,7 +25,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("grey", "channels"), [(True, 1), (False, 3)])
-def test_clips_of_any_size(folder, tmp_path, grey, channels):
+def test_videos_of_any_size_become_clips_of_one(folder, tmp_path, grey, channels):
     sets = {s: Videos(folder, s, root=tmp_path, size=(12, 10), grey=grey, length=8) for s in ("train", "val", "test")}
     names = [name for data in sets.values() for name in data.names]
     assert sorted(names) == ["part0/0.avi", "part0/2.avi", "part1/1.avi", "part1/3.avi", "short.avi"]
@@ -57,13 +57,13 @@ def digests(count, first=0):
     return {f"{i}.mp4": hashlib.sha256(f"{i}".encode()).hexdigest() for i in range(first, first + count)}
 
 
-def test_files_keep_apart():
+def test_files_stay_in_their_split_when_others_come():
     files = digests(100)
     splits = split_files(files)
     assert sorted(name for split in splits.values() for name in split) == sorted(files)
     assert all(5 <= len(splits[split]) <= 15 for split in ("val", "test"))
     more = split_files({**digests(50, first=100), **files})
-    assert all(set(found) <= set(more[split]) for split, found in splits.items())
+    assert all(set(names) <= set(more[split]) for split, names in splits.items())
 
 
 @given(st.sets(st.integers(0, 2**256 - 1), min_size=3, max_size=12))
@@ -71,11 +71,11 @@ def test_no_split_is_empty_and_copies_keep_together(contents):
     files = {f"{i}.mp4": f"{content:064x}" for i, content in enumerate(sorted(contents))}
     splits = split_files({**files, **{f"copy of {name}": digest for name, digest in files.items()}})
     assert all(splits.values())
-    for found in splits.values():
-        assert {name for name in found if name in files} == {name[8:] for name in found if name not in files}
+    for names in splits.values():
+        assert {name for name in names if name in files} == {name[8:] for name in names if name not in files}
 
 
-def test_bad_folders(tmp_path):
+def test_folders_without_enough_videos_are_refused(tmp_path):
     with pytest.raises(ZooError, match="not a folder"):
         Videos(tmp_path / "none", root=tmp_path)
     with pytest.raises(ZooError, match="no videos"):

@@ -2,8 +2,10 @@
 
 import argparse
 import dataclasses
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,33 +13,40 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 import zoo
-from zoo.commands.trained import ROOT_HELP
+from zoo.commands.options import ROOT_HELP
 from zoo.errors import ZooError
 from zoo.presets import PRESETS, recipe
 from zoo.registry import find_model
 from zoo.settings import DATA_SETS, Recipe, Training, data_class, schedule_class
 
+PRESET = "small"
 PARTS = ("data", "sampling", "learning_rate", "training")
 SCHEDULED = ("sampling", "learning_rate")
 
 
 def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
-    """The model, the data set, the preset, and every setting over it."""
+    """The model, the data set, the preset, and every setting that replaces one of the preset's.
+
+    Which settings exist depends on the model, the data set, the preset and the schedules that `words` name.
+    """
     parser.add_argument("model", type=str, help="As `zoo models` lists them.")
     parser.add_argument("dataset", type=str, help=f"One of: {', '.join(DATA_SETS)}.")
-    parser.add_argument("--preset", default="small", help=f"Settings to start from: {', '.join(PRESETS)}.")
-    parser.add_argument("--config", action="config", help="YAML file with settings over the preset's.")
-    parser.add_argument("--output", "-o", type=str | None, help="Folder of the run; else runs/MODEL-DATASET-PRESET.")
+    parser.add_argument("--preset", default=PRESET, help=f"Settings to start from: {', '.join(PRESETS)}.")
+    parser.add_argument("--config", action="config", help="YAML file with settings that replace the preset's.")
+    parser.add_argument(
+        "--output", "-o", type=str | None, help="Folder of the run; default: runs/MODEL-DATASET-PRESET."
+    )
     parser.add_argument("--data-root", type=str | None, help=ROOT_HELP)
     for short in ("devices", "nodes"):
         parser.add_argument(f"--{short}", type=int | None, help=f"Short for --training.{short}.")
-    parser.add_argument("--max-time", type=str | None, help="Stop, resumable, after a time such as 25m or 2h.")
+    parser.add_argument("--max-time", type=str | None, help="Stop after a time such as 25m or 2h; the run can resume.")
     parser.add_argument("--fresh", action="store_true", help="Refuse to resume a run that the folder holds.")
 
     start = _starting_recipe(words)
     defaults: dict[str, Any] = {}
-    if start is None:  # the help alone: the settings of the default preset's classes
+    if start is None:  # the help alone
         start = recipe("conv-tt-lstm-sw")
+        parser.epilog = "The settings of a run, with its preset's values: zoo train MODEL DATASET --preset NAME --help"
     else:
         entry = find_model(start.model)
         parser.add_function_arguments(entry.make, "options", skip=set(entry.fixed))
@@ -53,6 +62,21 @@ def run(arguments: Namespace) -> None:
     """Train a model, or resume a run that was stopped."""
     from zoo.training.progress import say
 
+    name = f"{arguments.model}-{re.sub('[^A-Za-z0-9_.]+', '-', arguments.dataset)}-{arguments.preset}"
+    folder = arguments.output or f"runs/{name}"
+    finished = zoo.fit(_recipe(arguments), folder, root=arguments.data_root, resume=not arguments.fresh)
+    say(
+        f"{finished.folder}: the best weights are those of step {finished.step}; "
+        f"measure them with: zoo evaluate {finished.folder}"
+    )
+
+
+def _recipe(arguments: Namespace) -> Recipe:
+    """The recipe that the arguments amount to.
+
+    Raises:
+        ZooError: `data.name` is not the data set that the command names, or a time that is none.
+    """
     if arguments.data.name != arguments.dataset:
         raise ZooError(
             f"data.name = {arguments.data.name!r} beside the data set {arguments.dataset!r}; leave data.name out"
@@ -63,63 +87,95 @@ def run(arguments: Namespace) -> None:
             training[short] = arguments[short]
     if arguments.max_time is not None:
         training["max_time"] = minutes(arguments.max_time)
-    parts = {part: schedule_class(part, arguments[part].schedule)(**dict(arguments[part])) for part in SCHEDULED}
+    schedules = {part: schedule_class(part, arguments[part].schedule)(**dict(arguments[part])) for part in SCHEDULED}
     data = data_class(arguments.dataset)(**dict(arguments.data))
-    asked = Recipe(arguments.model, dict(arguments.options), data, training=Training(**training), **parts)
-    name = f"{arguments.model}-{re.sub('[^A-Za-z0-9_.]+', '-', arguments.dataset)}-{arguments.preset}"
-    done = zoo.fit(asked, arguments.output or f"runs/{name}", root=arguments.data_root, resume=not arguments.fresh)
-    say(f"{done.folder}: the best weights are those of step {done.step}; measure them with: zoo evaluate {done.folder}")
+    return Recipe(arguments.model, dict(arguments.options), data, training=Training(**training), **schedules)
 
 
 def _starting_recipe(words: Sequence[str]) -> Recipe | None:
-    """The recipe that a `zoo train` command starts from: its preset, with the schedules that the command names.
+    """The recipe that a `zoo train` command starts from: its preset's, with the schedules that the command names.
 
     None if the words are not those of `zoo train`, or name no model, as in `zoo train --help`.
+
+    Raises:
+        ZooError: an unknown model, data set, preset or schedule, or a file that names others than the command.
     """
     if words[:1] != ["train"]:
         return None
     first = _parse_first(words[1:])
     if first.model is None:
         return None
-    schedules: dict[str, Any] = {}
-    for part in SCHEDULED:
-        if (name := _schedule(first, part)) is not None:
-            schedules[part] = {"schedule": name}
-    return recipe(first.model, first.preset, dataset=first.dataset or DATA_SETS[0], **schedules)
+    for name in ("model", "dataset"):
+        word = getattr(first, name)
+        for settings in first.sources:
+            if word is not None and settings.get(name, word) != word:
+                raise ZooError(
+                    f"{name} = {settings[name]!r} in a configuration beside {word!r} on the command line; "
+                    "leave it out of the configuration"
+                )
+    presets = [str(settings["preset"]) for settings in first.sources if "preset" in settings]
+    schedules = {part: {"schedule": name} for part in SCHEDULED if (name := _schedule(part, first.sources))}
+    # of several presets the last one holds, as with every other option
+    return recipe(first.model, [PRESET, *presets][-1], dataset=first.dataset or DATA_SETS[0], **schedules)
+
+
+def _schedule(part: str, sources: Sequence[dict[str, Any]]) -> str:
+    """The schedule that the sources name for a part of the recipe; empty if none does.
+
+    Raises:
+        ZooError: they name several. The settings of one mean nothing to another, so the last cannot simply hold.
+    """
+    settings = [source[part] for source in sources if isinstance(source.get(part), dict)]
+    names = list(dict.fromkeys(str(named["schedule"]) for named in settings if "schedule" in named))
+    if len(names) > 1:
+        raise ZooError(f"{part}.schedule is both {names[0]!r} and {names[1]!r}; name one")
+    return "".join(names)
 
 
 def _parse_first(words: Sequence[str]) -> argparse.Namespace:
-    """What decides which settings there are: model, data set, preset, files and schedules; all else is left aside."""
+    """What decides which settings exist, read before there can be a parser of these settings.
+
+    Returns:
+        `model` and `dataset`, None where missing; `sources`, in the order of the words: a mapping of settings for each
+        word or file that names a preset or a schedule.
+    """
     parser = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
-    parser.add_argument("model", nargs="?")
-    parser.add_argument("dataset", nargs="?")
-    parser.add_argument("--preset", default="small")
-    parser.add_argument("--config", action="append", default=[])
+    sources: dict[str, Callable[[str], Any]] = {"--config": _read_settings, "--preset": lambda name: {"preset": name}}
     for part in SCHEDULED:
-        parser.add_argument(f"--{part}.schedule")
-    for option in (("--output", "-o"), ("--data-root",), ("--devices",), ("--nodes",), ("--max-time",)):
-        parser.add_argument(*option)
-    # an option that is not known here, such as `--training.steps 5`, keeps its value to itself
+        sources |= {f"--{part}": partial(_read_part, part), f"--{part}.schedule": partial(_name_schedule, part)}
+    for option, read in sources.items():
+        parser.add_argument(option, dest="sources", action="append", type=read, default=[])
+    for options in (("--output", "-o"), ("--data-root",), ("--devices",), ("--nodes",), ("--max-time",)):
+        parser.add_argument(*options)
+    # the other settings, such as `--training.steps 5` or `--data FILE`, are unknown here and keep their values
     joined: list[str] = []
     for word in words:
-        if joined and re.fullmatch(r"--\w+\.[\w.]+", joined[-1]):
+        if joined and re.fullmatch(rf"--(\w+\.[\w.]+\+?|options|{'|'.join(PARTS)})", joined[-1]):
             joined[-1] += f"={word}"
         else:
             joined.append(word)
-    return parser.parse_known_intermixed_args(joined)[0]
+    first, others = parser.parse_known_args(joined)
+    names = [word for word in others if not word.startswith("-")]
+    first.model, first.dataset, *_ = [*names, None, None]
+    return first
 
 
-def _schedule(first: argparse.Namespace, part: str) -> str | None:
-    """The schedule that the command names for a part of the recipe, on the command line or else in a file."""
-    named: str | None = getattr(first, f"{part}.schedule")
-    for path in first.config:
-        try:
-            settings = yaml.safe_load(Path(path).read_text())
-        except (OSError, UnicodeDecodeError, yaml.YAMLError):
-            continue  # reading the file for its settings gives the error
-        if named is None and isinstance(settings, dict) and isinstance(settings.get(part), dict):
-            named = settings[part].get("schedule")
-    return named
+def _read_part(part: str, text: str) -> dict[str, Any]:
+    return {part: _read_settings(text)}
+
+
+def _name_schedule(part: str, name: str) -> dict[str, Any]:
+    return {part: {"schedule": name}}
+
+
+def _read_settings(text: str) -> dict[str, Any]:
+    """The settings in a YAML file, or in a YAML text. None where there are none: jsonargparse reads it too and says
+    what is wrong."""
+    try:
+        settings = yaml.safe_load(Path(text).read_text() if os.path.isfile(text) else text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return {}
+    return settings if isinstance(settings, dict) else {}
 
 
 def minutes(text: str) -> float:

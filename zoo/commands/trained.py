@@ -1,70 +1,81 @@
-"""What several commands share: the trained models they are about, and how tables are printed."""
+"""The trained models that commands measure, draw and export."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import zoo
 from zoo.errors import ZooError
 from zoo.registry import find_model
-from zoo.settings import Recipe
-from zoo.video_model import VideoModel
+from zoo.settings import Data, Recipe
 
-ROOT_HELP = "Folder with data and weights of metrics; else $ZOO_DATA, else ~/.cache/zoo."
+if TYPE_CHECKING:
+    from zoo.video_model import VideoModel
 
 
-class Subject(NamedTuple):
-    """A trained model to look at."""
+class TrainedModel(NamedTuple):
+    """A model with its weights, the recipe it was trained by, and the name that tables and pictures call it by."""
 
     name: str
-    model: VideoModel
+    model: "VideoModel"
     recipe: Recipe
-    folder: Path | None
 
 
-def find_subject(reference: str, checkpoint: str = "best") -> Subject:
-    """The model of a run's folder, of a safetensors file, or `MODEL:WEIGHTS` of the weights that ship.
+def find_trained_model(reference: str, checkpoint: str = "best") -> TrainedModel:
+    """The model that a word of the command line stands for.
+
+    Args:
+        reference: the folder of a run, a `.safetensors` file, or `MODEL:WEIGHTS` for weights that ship.
+        checkpoint: which weights of a run, see `zoo.open_run`.
 
     Raises:
-        ZooError: none of these.
+        ZooError: it is none of these, or cannot be read.
     """
     from zoo.pretrained import load_pretrained, load_weights
 
     path = Path(reference)
     if path.is_dir():
         run = zoo.open_run(path, checkpoint)
-        return Subject(path.name, run.model, run.recipe, path)
+        return TrainedModel(path.name, run.model, run.recipe)
     if path.suffix == ".safetensors":
-        model, made = load_weights(path)
-        return Subject(path.stem, model, made, None)
+        return TrainedModel(path.stem, *load_weights(path))
     if ":" in reference:
         name, _, weights = reference.partition(":")
         find_model(name)
-        model, made = load_pretrained(name, weights)
-        return Subject(reference, model, made, None)
+        return TrainedModel(reference, *load_pretrained(name, weights))
     raise ZooError(
-        f"{reference} is no folder of a run; give one that `zoo train` made, a .safetensors file that `zoo export` "
+        f"{reference} is no folder of a run; name one that `zoo train` wrote, a .safetensors file that `zoo export` "
         "wrote, or MODEL:WEIGHTS as `zoo models` lists them"
     )
 
 
-def find_subjects(references: Sequence[str], checkpoint: str) -> list[Subject]:
+def find_trained_models(references: Sequence[str], checkpoint: str) -> list[TrainedModel]:
     """Several models, which tables and pictures tell apart by name.
 
     Raises:
-        ZooError: one cannot be found, or two have one name.
+        ZooError: see `find_trained_model`; or two models have one name.
     """
-    found = [find_subject(reference, checkpoint) for reference in references]
-    names = [subject.name for subject in found]
+    models = [find_trained_model(reference, checkpoint) for reference in references]
+    names = [trained.name for trained in models]
     for name in names:
         if names.count(name) > 1:
-            raise ZooError(f"two models are called {name!r}; give each once, or rename a folder")
-    return found
+            raise ZooError(f"two models are called {name!r}; name each once, or rename a folder")
+    return models
 
 
-def show(table: Any) -> None:
-    """Print a table; a pipe or a file gets it unbroken."""
-    from rich.console import Console
+def shared_data(models: Sequence[TrainedModel]) -> Data:
+    """The data settings of models that are to be shown the same clips.
 
-    Console(width=None if sys.stdout.isatty() else 320).print(table)
+    Raises:
+        ZooError: the models were trained on clips of different kinds.
+    """
+    first = models[0]
+    for other in models[1:]:
+        for setting in ("name", "size", "channels", "observed", "digits"):  # the last of Moving-MNIST alone
+            theirs, ours = (getattr(trained.recipe.data, setting, None) for trained in (other, first))
+            if theirs != ours:
+                raise ZooError(
+                    f"{other.name} was trained with data.{setting} = {theirs!r} and {first.name} with {ours!r}; "
+                    "run the command for each alone"
+                )
+    return first.recipe.data

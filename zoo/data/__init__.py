@@ -1,10 +1,10 @@
-"""Clips to train and evaluate on."""
+"""Clips of video to train and evaluate on: Moving-MNIST, KTH, and folders of videos."""
 
 from dataclasses import replace
 from pathlib import Path
 
 from zoo.data.clips import ClipDataset
-from zoo.data.digits import Split, found_source
+from zoo.data.digits import Split, auto_source
 from zoo.data.download import download_kth, download_mnist
 from zoo.data.kth import KTH, check_kth, prepare_kth
 from zoo.data.moving_mnist import MovingMNIST, PublishedMovingMNIST
@@ -30,16 +30,20 @@ __all__ = [
 
 
 def make_dataset(data: Data, split: Split, root: str | Path | None = None, length: int | None = None) -> ClipDataset:
-    """The data set that a recipe names.
+    """The data set that a recipe's settings describe.
 
     Args:
-        data: the recipe's settings.
+        data: the settings.
         split: "train", "val" or "test".
         root: the data root, see `data_root`.
-        length: frames of a clip, instead of the recipe's.
+        length: T, frames of a clip; by default those of the settings.
 
     Raises:
         ZooError: the data are missing or do not suit the settings.
+
+    >>> data = MovingMNISTData(digits=3, size=32, source="embedded")
+    >>> make_dataset(data, "test", length=30).clips([0, 1]).shape
+    torch.Size([2, 30, 1, 32, 32])
     """
     length = data.length if length is None else length
     if isinstance(data, MovingMNISTData):
@@ -50,21 +54,29 @@ def make_dataset(data: Data, split: Split, root: str | Path | None = None, lengt
 
 
 def pin_data(data: Data, root: str | Path | None = None) -> Data:
-    """The settings with what they leave to the place and the day, so that a run goes on with the data it began with.
+    """The settings with everything filled in that depends on this machine, so that a resumed run reads the same data.
 
-    That is the digits that "auto" stands for, the whole path of a folder, and the files that a store was made of.
+    Moving-MNIST: the digits that source "auto" stands for here. Videos: the absolute path of the folder. KTH and
+    videos: a digest of the decoded files.
+
+    Args:
+        data: the settings.
+        root: the data root, see `data_root`.
 
     Raises:
-        ZooError: see `make_dataset`.
+        ZooError: the data are missing or do not suit the settings.
+
+    >>> pin_data(MovingMNISTData(), root="no/such/folder").source
+    'embedded'
     """
     if isinstance(data, MovingMNISTData):
-        return replace(data, source=data.source if data.source != "auto" else found_source(data_root(root)))
+        return replace(data, source=data.source if data.source != "auto" else auto_source(data_root(root)))
     if isinstance(data, VideosData):
         folder = Path(data.name.partition(":")[2]).expanduser().resolve()
         data = replace(data, name=f"videos:{folder}")
-    made = make_dataset(data, "train", root)
-    assert isinstance(made, StoredClips)
-    return replace(data, store=made.store.digest())
+    dataset = make_dataset(data, "train", root)
+    assert isinstance(dataset, StoredClips)
+    return replace(data, store=dataset.store.digest())
 
 
 def _moving_mnist(data: MovingMNISTData, split: Split, root: str | Path | None, length: int) -> ClipDataset:
@@ -92,7 +104,7 @@ def _kth(data: KTHData, split: Split, root: str | Path | None, length: int) -> C
         seed=data.seed,
         size=data.size,
         windows=data.windows,
-        validation=data.validation_persons,
+        validation_persons=data.validation_persons,
         observed=data.observed,
     )
 

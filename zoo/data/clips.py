@@ -1,4 +1,4 @@
-"""What every data set of clips offers, and how an index is checked."""
+"""The interface of all data sets of clips, and the check of indices."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -18,21 +18,21 @@ class IndexOutOfRange(ZooError, IndexError):
 class ClipDataset(Protocol):
     """Clips by index. The cheap part (`fetch`) runs in any process, the costly part (`render`) on the device.
 
-    A data set gives `fetch`, `render`, `describe`, a kind and its lengths, and inherits the rest. A `DataLoader` needs
-    `collate_fn=lambda plan: plan`, because `fetch` makes whole batches.
+    A data set defines `length`, `comparable_with`, `__len__`, `fetch`, `render` and `describe`, and inherits the rest.
+    In a `DataLoader`, pass `collate_fn=lambda batch: batch`: `fetch` returns whole batches.
     """
 
     length: int
     """T, the frames of a clip."""
-    kind: str
-    """Which published results it is comparable with, such as "moving-mnist-2"."""
+    comparable_with: str
+    """Scores on data sets with equal values are comparable; published ones have values such as "moving-mnist-2"."""
 
     def __len__(self) -> int:
-        """How many clips there are; in an endless set, in an epoch."""
+        """The number of clips; of an endless data set, the number in an epoch."""
         ...
 
     def fetch(self, indices: Sequence[int]) -> Any:
-        """What `render` needs for the clips: a NamedTuple of small CPU tensors, the batch first in each."""
+        """What `render` needs for the clips: a NamedTuple of small CPU tensors whose first axis is the batch."""
         ...
 
     def render(self, batch: Any) -> Tensor:
@@ -44,7 +44,7 @@ class ClipDataset(Protocol):
         ...
 
     def clips(self, indices: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
-        """The clips `(B, T, C, H, W)`, float32 in [0, 1], made on `device`."""
+        """The clips `(B, T, C, H, W)`, float32 in [0, 1], rendered on `device`."""
         batch = self.fetch(indices)
         return self.render(type(batch)(*(part.to(device) for part in batch)))
 
@@ -58,15 +58,23 @@ class ClipDataset(Protocol):
 
 
 def check_indices(indices: Sequence[int], stop: int) -> NDArray[np.int64]:
-    """The indices as an array.
+    """The indices as an array `(B,)`.
+
+    Args:
+        indices: a list, range, array or tensor of integers.
+        stop: one more than the largest legal index.
 
     Raises:
-        ZooError: not a list of integers, or one outside 0 … stop - 1.
+        ZooError: not a list of integers.
+        IndexOutOfRange: an index below 0 or not below `stop`.
+
+    >>> check_indices(range(2, 4), stop=10)
+    array([2, 3])
     """
-    found = np.asarray(indices)
-    if found.ndim != 1 or found.dtype.kind not in "iu":
+    array = np.asarray(indices)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
         raise ZooError(f"indices = {indices!r} must be a list of whole numbers from 0 to {stop - 1}")
-    outside = found[(found < 0) | (found >= stop)]
+    outside = array[(array < 0) | (array >= stop)]
     if outside.size:
         raise IndexOutOfRange(f"index {outside[0]} is outside 0 … {stop - 1}")
-    return found.astype(np.int64)
+    return array.astype(np.int64)

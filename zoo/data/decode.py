@@ -1,4 +1,4 @@
-"""Frames of videos."""
+"""Decode videos into frames, with PyAV."""
 
 from collections.abc import Iterator
 from typing import IO, Any
@@ -9,24 +9,25 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 METHOD = "8-bit, Rec. 601 luma if grey; bilinear with antialiasing (torch.nn.functional.interpolate), rounded"
-_FRAMES, _PIXELS = 32, 1 << 21  # decoded and resized at a time, at most
-_LATE = 0.5  # seconds that sound may go on after the pictures
+_FRAMES, _PIXELS = 32, 1 << 21  # at most, decoded and resized at a time
+_SOUND_AFTER = 0.5  # seconds for which sound may last longer than the pictures
 
 
 class BadVideo(Exception):
-    """A video that cannot be used; the message says why, and goes on after its name."""
+    """A video that cannot be used. The message is the rest of a sentence that begins with the video's name."""
 
 
 def decode(file: IO[bytes], size: tuple[int, int] | None, grey: bool) -> Iterator[NDArray[np.uint8]]:
-    """Some frames `(T, C, H, W)` at a time, by `METHOD`.
+    """All frames of a video, in parts `(T, C, H, W)` of a few at a time; how they are converted, `METHOD` says.
 
     Args:
-        file: any format that FFmpeg knows.
-        size: height and width to resize to; None to leave frames as they are.
-        grey: one channel, else three.
+        file: in any format that FFmpeg reads.
+        size: height and width to resize to; None for frames as they are.
+        grey: one channel if True, else three.
 
     Raises:
-        BadVideo: not a video, damaged, without frames, or cut short by its own account (MPEG streams give none).
+        BadVideo: not a video, damaged, without frames, or shorter than its header says. MPEG streams say no length,
+            so that one that was cut short is not noticed.
     """
     import av
 
@@ -53,15 +54,15 @@ def decode(file: IO[bytes], size: tuple[int, int] | None, grey: bool) -> Iterato
                 raise BadVideo("has no frames")
             if count < stream.frames:
                 raise BadVideo(f"is cut short: {count} of {stream.frames} frames")
-            whole = _told_length(container, stream)
+            whole = _declared_length(container, stream)
             if not stream.frames and end < whole - 1.5 / float(stream.average_rate or 1):
                 raise BadVideo(f"is cut short: it ends at {end:.1f} of {whole:.1f} seconds")
     except (av.FFmpegError, OSError) as error:  # the second: an empty file
         raise BadVideo(f"cannot be read as a video ({error.strerror})") from None
 
 
-def _told_length(container: Any, stream: Any) -> float:
-    """Seconds that the pictures last, by the file's own account."""
+def _declared_length(container: Any, stream: Any) -> float:
+    """Seconds that the pictures last, according to the file's header."""
     import av
 
     if stream.duration:
@@ -69,14 +70,14 @@ def _told_length(container: Any, stream: Any) -> float:
     if tag := stream.metadata.get("DURATION"):  # Matroska's, such as 00:00:02.400000000
         hours, minutes, seconds = tag.split(":")
         return 3600 * float(hours) + 60 * float(minutes) + float(seconds)
-    return (container.duration or 0) / av.time_base - _LATE
+    return (container.duration or 0) / av.time_base - _SOUND_AFTER
 
 
 def _resized(frames: NDArray[np.uint8], size: tuple[int, int] | None) -> NDArray[np.uint8]:
-    """`(T, H, W)` or `(T, H, W, 3)` as `(T, C, *size)`."""
+    """Images `(T, H, W)` or `(T, H, W, 3)`, resized to `(T, C, *size)`."""
     images = torch.from_numpy(frames)
     images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
     if size is not None and images.shape[2:] != size:
         images = F.interpolate(images.float(), size, mode="bilinear", antialias=True).round().clamp(0, 255).byte()
-    found: NDArray[np.uint8] = images.contiguous().numpy()
-    return found
+    resized: NDArray[np.uint8] = images.contiguous().numpy()
+    return resized

@@ -1,4 +1,4 @@
-"""Handwritten digits, 28×28: MNIST's where they are, else the 1,797 that come with scikit-learn."""
+"""Handwritten digits, 28×28: MNIST's if the data root has them, else the 1,797 that scikit-learn ships."""
 
 import gzip
 import math
@@ -28,7 +28,7 @@ _EMBEDDED = {"train": slice(0, 1197), "val": slice(1197, 1497), "test": slice(14
 
 
 class Digits(NamedTuple):
-    """Images `(N, 28, 28)` uint8 and one phrase that says which."""
+    """Images `(N, 28, 28)` uint8, and a phrase that says which they are."""
 
     images: Tensor
     name: str
@@ -41,11 +41,16 @@ def load_digits(split: Split, root: str | Path | None = None, source: Source = "
 
     Args:
         split: "train", "val" or "test".
-        root: see `zoo.data.data_root`; MNIST lies in its `mnist`, or in torchvision's `MNIST/raw`.
-        source: "auto" takes MNIST where the root has it, else the embedded digits.
+        root: the data root, see `zoo.data.data_root`; MNIST's files are in its folder `mnist`, or in `MNIST/raw`, as
+            torchvision writes them.
+        source: "mnist", "embedded" (scikit-learn's), or "auto": MNIST if the root has it, else the embedded digits.
 
     Raises:
         ZooError: no such split or source; MNIST is asked for and missing, cut short or not readable.
+
+    >>> images, name = load_digits("test", source="embedded")
+    >>> images.shape, name
+    (torch.Size([300, 28, 28]), '300 embedded scikit-learn test digits')
     """
     check_split(split)
     if source not in ("auto", "mnist", "embedded"):
@@ -70,8 +75,8 @@ def has_mnist(root: Path) -> bool:
     return all(_find(root, name) for name, _, _ in _MNIST.values())
 
 
-def found_source(root: Path) -> Source:
-    """What "auto" stands for in this data root."""
+def auto_source(root: Path) -> Source:
+    """The source that "auto" stands for with this data root."""
     return "mnist" if has_mnist(root) else "embedded"
 
 
@@ -80,7 +85,7 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
 
     Args:
         path: the file.
-        shape: what the file must hold; no more than that is ever unpacked.
+        shape: of the array that the file must hold; nothing beyond it is ever unpacked.
 
     Raises:
         ZooError: not readable, not IDX, of another shape, cut short or too long.
@@ -95,10 +100,10 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     if start[:4] != header[:4]:
         raise ZooError(f"{path} is not an IDX file of bytes with {len(shape)} axes; replace it with MNIST's own")
     if len(start) == len(header) and start != header:
-        found = "×".join(map(str, np.frombuffer(start[4:], ">u4")))
-        raise ZooError(f"{path} holds {found} bytes, not {'×'.join(map(str, shape))}; replace it with MNIST's own")
+        stated = "×".join(map(str, np.frombuffer(start[4:], ">u4")))
+        raise ZooError(f"{path} holds {stated} bytes, not {'×'.join(map(str, shape))}; replace it with MNIST's own")
     if len(data) != math.prod(shape):
-        extent = "is cut short" if len(data) < math.prod(shape) else "goes on after its last image"
+        extent = "is cut short" if len(data) < math.prod(shape) else "continues after its last image"
         raise ZooError(f"{path} {extent}; fetch it again")
     return np.frombuffer(data, np.uint8).reshape(shape)
 

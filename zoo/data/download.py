@@ -1,4 +1,4 @@
-"""Data sets, fetched on request."""
+"""Download data sets; an interrupted download is resumed."""
 
 import hashlib
 import http.client
@@ -33,7 +33,7 @@ _TIMEOUT = 30.0  # seconds without a byte
 
 
 def download_mnist(root: str | Path | None = None, mirror: str | None = None, progress: bool = True) -> Path:
-    """Fetch MNIST's four files (11 MB) into `<data root>/mnist`, leaving alone those that are right already.
+    """Fetch MNIST's four files (11 MB) into `<data root>/mnist`, except those that are there and have the right MD5.
 
     An interrupted download is resumed by the next call.
 
@@ -64,7 +64,7 @@ def download_mnist(root: str | Path | None = None, mirror: str | None = None, pr
 
 
 def download_kth(root: str | Path | None = None, mirror: str | None = None, progress: bool = True) -> Path:
-    """Fetch KTH's six archives and its list of ranges (1.1 GB) into `<data root>/kth`, leaving alone what is there.
+    """Fetch KTH's six archives and its annotation file (1.1 GB) into `<data root>/kth`, except what is there already.
 
     The authors publish no checksums: an archive is kept if its own list of contents is whole; the checksum of each
     clip in it is compared when it is decoded. An interrupted download is resumed by the next call.
@@ -96,8 +96,8 @@ def download_kth(root: str | Path | None = None, mirror: str | None = None, prog
     return folder
 
 
-def _mirror(given: str | None, variable: str, default: str) -> str:
-    mirror = given or os.environ.get(variable) or default
+def _mirror(argument: str | None, variable: str, default: str) -> str:
+    mirror = argument or os.environ.get(variable) or default
     if not mirror.startswith(("http://", "https://")):
         raise ZooError(f"mirror = {mirror!r} must begin with http:// or https://")
     return mirror.rstrip("/")
@@ -118,7 +118,7 @@ def _download(
     report: Callable[[int], None],
     variable: str,
 ) -> None:
-    """Fetch what is missing of the file into one beside it, check that, then rename it."""
+    """Fetch what is missing into a file beside `target`, check that it is right, then rename it."""
     part = target.with_name(target.name + ".part")
     try:
         _receive(url, part, size, report)
@@ -126,7 +126,7 @@ def _download(
         raise _forbidden(part.parent, error) from error
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise ZooError(
-            f"{url} cannot be fetched ({error}); run it again, which goes on where it stopped, "
+            f"{url} cannot be fetched ({error}); run it again to resume where it stopped, "
             f"or set {variable} to another mirror"
         ) from error
     if not right(part):
@@ -136,7 +136,9 @@ def _download(
 
 
 def _receive(url: str, part: Path, size: int | None, report: Callable[[int], None]) -> None:
-    """Append what `part` lacks; a server that knows no ranges sends all of it again. The size may be unknown."""
+    """Append what the file `part` lacks. A server that does not support ranges sends all of it again.
+
+    `size` is None where it is not known in advance."""
     have = part.stat().st_size if part.exists() else 0
     if size is not None and have >= size:
         return

@@ -1,7 +1,7 @@
-"""Decoded videos as bytes on disk: each decoded once, then mapped.
+"""A store of decoded videos: each video is decoded once, and its frames are memory-mapped from then on.
 
-A store is a folder with one `.npy` array `(T, C, H, W)` of bytes for each video, a note beside each of what it was
-made from, and a manifest. The manifest is written last: without it, nothing opens.
+A store is a folder with a `.npy` array `(T, C, H, W)` of bytes for each video, a `.json` record beside it of what it
+was decoded from, and a manifest. The manifest is written last: a store without it is unfinished and does not open.
 """
 
 import hashlib
@@ -32,15 +32,15 @@ _VERSION = 1
 
 
 @dataclass(frozen=True)
-class Source:
+class VideoFile:
     """A video to decode.
 
     Args:
-        name: of the clip, unique in the store; also that of its file.
-        path: the video, or a zip archive that holds it.
-        member: its name in the archive.
-        needed: frames it must have at least.
-        notes: kept with the clip, such as its ranges.
+        name: of the clip, unique in the store; its files are called so.
+        path: the video, or a zip archive that contains it.
+        member: its name in the archive; empty for a video that is a file of its own.
+        needed: the least number of frames it must have.
+        notes: plain data to keep in the clip's record, such as its ranges.
     """
 
     name: str
@@ -50,44 +50,49 @@ class Source:
     notes: dict[str, Any] = field(default_factory=dict)
 
     def open(self) -> IO[bytes]:
-        """The bytes of the video; those of an archive are checked against its checksum."""
+        """The bytes of the video. Those of an archive are compared with the archive's checksum."""
         if not self.member:
             return self.path.open("rb")
         with zipfile.ZipFile(self.path) as archive:
             return io.BytesIO(archive.read(self.member))
 
     def stamp(self) -> str:
-        """Changes when the content of the file does."""
+        """A text that changes when the content of the file does."""
         stat = self._stat()
         return f"{stat.st_size}-{stat.st_mtime_ns}" if stat else ""
 
     def state(self) -> int:
-        """Changes when anything about the file does, such as who may read it."""
+        """A number that changes when anything about the file does, such as who may read it."""
         stat = self._stat()
         return stat.st_ctime_ns if stat else 0
 
     def _stat(self) -> os.stat_result | None:
         try:
             return self.path.stat()
-        except OSError:  # a link that leads nowhere
+        except OSError:  # a broken link
             return None
 
 
-class Frames(NamedTuple):
-    """What was found in a video."""
+class VideoSummary(NamedTuple):
+    """A video that was decoded: its number of frames, and the SHA-256 of its file."""
 
     frames: int
     source_sha256: str
 
 
 class Store:
-    """A finished store.
+    """A finished store, opened to read.
+
+    Attributes:
+        shape: (C, H, W) of its frames.
+        clips: the record of each clip, by name.
+        skipped: why a video could not be used, by name.
 
     Args:
-        folder: where it lies.
+        folder: of the store.
 
     Raises:
-        ZooError: it is not finished, or a file is missing or has another size than the manifest says.
+        ZooError: it is unfinished or damaged, or a file is missing or has another size than the manifest says.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -108,11 +113,19 @@ class Store:
                 raise ZooError(f"{path} is missing or cut short; prepare the store again")
 
     def read(self, name: str, start: int, length: int) -> NDArray[np.uint8]:
-        """Frames `(length, C, H, W)` from `start` on, copied. The file is mapped only for so long, so that pages of it
-        never count as memory of this process for more than a moment.
+        """Frames of a clip, copied. The file is mapped only while they are copied, so that its pages do not count as
+        memory of this process for longer.
+
+        Args:
+            name: of the clip.
+            start: the first frame, counted from 0.
+            length: how many frames.
+
+        Returns:
+            `(length, C, H, W)`, or less where the clip ends before.
 
         Raises:
-            ZooError: the file is no longer what it was.
+            ZooError: the file has changed since the store was opened.
         """
         path, frames = self._path(name), self.clips[name]["frames"]
         try:
@@ -124,13 +137,13 @@ class Store:
         return np.array(mapped[start : start + length])
 
     def digest(self) -> str:
-        """Tells stores apart that were made of other files or in another way, wherever they lie."""
+        """Sixteen hexadecimal digits that depend on the videos and on how they were decoded, not on where they are."""
         local = ("source", "stamp", "bytes", "sha256", "method")
         clips = {name: {k: v for k, v in clip.items() if k not in local} for name, clip in self.clips.items()}
         return hashlib.sha256(json.dumps([METHOD, self.shape, clips], sort_keys=True).encode()).hexdigest()[:16]
 
     def verify(self) -> list[str]:
-        """Clips whose stored bytes are not those that were written."""
+        """Names of the clips whose stored bytes have changed since they were written."""
         return [name for name, clip in self.clips.items() if _digest_file(self._path(name)) != clip["sha256"]]
 
     def _path(self, name: str) -> Path:
@@ -138,62 +151,62 @@ class Store:
 
 
 def build(
-    folder: Path, sources: Sequence[Source], *, size: tuple[int, int], grey: bool = True, progress: bool = True
+    folder: Path, videos: Sequence[VideoFile], *, size: tuple[int, int], grey: bool = True, progress: bool = True
 ) -> Store:
-    """Decode what the store does not have yet, several videos at a time, and finish it.
+    """Decode the videos that the store does not have yet, several at a time, and finish the store.
 
-    A video that cannot be used is listed in `Store.skipped`. An interrupted call is resumed by the next.
+    A video that cannot be used is listed in `Store.skipped`. After an interruption, the next call resumes.
 
     Args:
         folder: of the store.
-        sources: what it shall hold; what else it held is forgotten.
-        size: height and width.
-        grey: one channel, else three.
+        videos: all that the store is to hold; others that it held are dropped from its manifest.
+        size: height and width to resize to.
+        grey: one channel if True, else three.
         progress: show a progress bar.
 
     Raises:
         ZooError: the folder cannot be written, the disk is full, or no video can be used.
     """
     shape = (1 if grey else 3, *size)
-    if not _finished(folder, sources, shape):
-        with _alone(folder, progress):
-            _finish(folder, sources, shape, progress)
+    if not _finished(folder, videos, shape):
+        with _locked(folder, progress):
+            _finish(folder, videos, shape, progress)
     return Store(folder)
 
 
-def _finished(folder: Path, sources: Sequence[Source], shape: tuple[int, int, int]) -> bool:
-    """Whether the store holds just these videos as they are, so that nothing need be written."""
-    made = {source.name: _noted(folder, source, shape) for source in sources}
-    return all(made.values()) and _read_json(folder / MANIFEST) == _manifest(made, shape)
+def _finished(folder: Path, videos: Sequence[VideoFile], shape: tuple[int, int, int]) -> bool:
+    """Whether the store holds exactly these videos, unchanged, so that nothing need be written."""
+    records = {video.name: _stored_record(folder, video, shape) for video in videos}
+    return all(records.values()) and _read_json(folder / MANIFEST) == _manifest(records, shape)
 
 
-def _finish(folder: Path, sources: Sequence[Source], shape: tuple[int, int, int], progress: bool) -> None:
-    for left in folder.rglob(".*.tmp"):  # by a kill
-        left.unlink()
-    made = {source.name: _noted(folder, source, shape) for source in sources}
-    if missing := [source for source in sources if not made[source.name]]:
+def _finish(folder: Path, videos: Sequence[VideoFile], shape: tuple[int, int, int], progress: bool) -> None:
+    for leftover in folder.rglob(".*.tmp"):  # of a process that was killed
+        leftover.unlink()
+    records = {video.name: _stored_record(folder, video, shape) for video in videos}
+    if missing := [video for video in videos if not records[video.name]]:
         (folder / MANIFEST).unlink(missing_ok=True)
-        for source, clip in in_parallel(missing, lambda source: _store(folder, source, shape), "decoding", progress):
-            made[source.name] = clip
-    manifest = _manifest(made, shape)
+        for video, clip in in_parallel(missing, lambda video: _store(folder, video, shape), "decoding", progress):
+            records[video.name] = clip
+    manifest = _manifest(records, shape)
     if not manifest["clips"]:
         reasons = "; ".join(f"{name} {reason}" for name, reason in list(manifest["skipped"].items())[:3])
         raise ZooError(f"no video can be used for {folder} ({reasons}); name a folder with videos")
     _write_json(folder / MANIFEST, manifest)
 
 
-def _manifest(made: dict[str, dict[str, Any]], shape: tuple[int, int, int]) -> dict[str, Any]:
-    clips = {name: clip for name, clip in made.items() if "skipped" not in clip}
-    skipped = {name: clip["skipped"] for name, clip in made.items() if "skipped" in clip}
+def _manifest(records: dict[str, dict[str, Any]], shape: tuple[int, int, int]) -> dict[str, Any]:
+    clips = {name: clip for name, clip in records.items() if "skipped" not in clip}
+    skipped = {name: clip["skipped"] for name, clip in records.items() if "skipped" in clip}
     return {"version": _VERSION, "method": METHOD, "shape": list(shape), "clips": clips, "skipped": skipped}
 
 
 @contextmanager
-def _alone(folder: Path, progress: bool) -> Iterator[None]:
-    """Make the folder, and be the only process that writes in it; waits for one that does."""
+def _locked(folder: Path, progress: bool) -> Iterator[None]:
+    """Create the folder and lock it, so that one process at a time writes in it; waits for another that does."""
     from filelock import FileLock, Timeout
 
-    _make(folder)
+    _make_folder(folder)
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(timeout=0)
@@ -210,9 +223,12 @@ def _alone(folder: Path, progress: bool) -> Iterator[None]:
 
 
 def in_parallel(
-    items: Sequence[Source], work: Callable[[Source], Result], title: str, progress: bool
-) -> Iterator[tuple[Source, Result]]:
-    """`work` of each item, in threads (decoding frees the interpreter), with a bar; the first to fail ends it."""
+    items: Sequence[VideoFile], work: Callable[[VideoFile], Result], title: str, progress: bool
+) -> Iterator[tuple[VideoFile, Result]]:
+    """Each item with `work(item)`, as they finish, from several threads: decoding releases the interpreter's lock.
+
+    The first exception ends it. `title` names the progress bar.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -231,66 +247,66 @@ def in_parallel(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def inspect(source: Source) -> Frames:
-    """Decode a video and keep nothing.
+def inspect(video: VideoFile) -> VideoSummary:
+    """Decode a video without storing it.
 
     Raises:
         BadVideo: it cannot be used.
     """
-    return _judged(source, sum(len(part) for part in _decode(source, None, grey=True)))
+    return _summary(video, sum(len(part) for part in _decode(video, None, grey=True)))
 
 
-def _store(folder: Path, source: Source, shape: tuple[int, int, int]) -> dict[str, Any]:
-    """Decode into a file beside, rename it, then note what it is."""
-    target, digest = folder / f"{source.name}.npy", hashlib.sha256()
-    _make(target.parent)
+def _store(folder: Path, video: VideoFile, shape: tuple[int, int, int]) -> dict[str, Any]:
+    """Decode a video into a temporary file, rename it, then write its record."""
+    target, digest = folder / f"{video.name}.npy", hashlib.sha256()
+    _make_folder(target.parent)
     clip: dict[str, Any]
     try:
         with aside(target) as temporary, temporary.open("r+b") as file:
             _write_header(file, (0, *shape))
             count = 0
-            for part in _decode(source, shape[1:], grey=shape[0] == 1):
+            for part in _decode(video, shape[1:], grey=shape[0] == 1):
                 file.write(part.tobytes())
                 count += len(part)
-            found = _judged(source, count)
+            summary = _summary(video, count)
             size = file.tell()
             _write_header(file, (count, *shape))
             file.seek(0)
             while chunk := file.read(1 << 20):
                 digest.update(chunk)
-        clip = {"frames": count, "source_sha256": found.source_sha256, "sha256": digest.hexdigest(), "bytes": size}
+        clip = {"frames": count, "source_sha256": summary.source_sha256, "sha256": digest.hexdigest(), "bytes": size}
     except BadVideo as error:
         target.unlink(missing_ok=True)
-        clip = {"skipped": str(error), "state": source.state()}
-    made = {**_origin(source, shape), **clip}
-    _write_json(folder / f"{source.name}.json", made)
-    return made
+        clip = {"skipped": str(error), "state": video.state()}
+    record = {**_provenance(video, shape), **clip}
+    _write_json(folder / f"{video.name}.json", record)
+    return record
 
 
-def _noted(folder: Path, source: Source, shape: tuple[int, int, int]) -> dict[str, Any]:
-    """What an earlier call made of the same video; nothing if it did not, or the video has changed since."""
-    made, path = _read_json(folder / f"{source.name}.json"), folder / f"{source.name}.npy"
-    if any(made.get(key) != value for key, value in _origin(source, shape).items()):
+def _stored_record(folder: Path, video: VideoFile, shape: tuple[int, int, int]) -> dict[str, Any]:
+    """The record that an earlier call wrote of this video; empty if there is none, or the video has changed since."""
+    record, path = _read_json(folder / f"{video.name}.json"), folder / f"{video.name}.npy"
+    if any(record.get(key) != value for key, value in _provenance(video, shape).items()):
         return {}
-    if "skipped" in made:
-        return made if made.get("state") == source.state() else {}
-    return made if path.is_file() and path.stat().st_size == made.get("bytes") else {}
+    if "skipped" in record:
+        return record if record.get("state") == video.state() else {}
+    return record if path.is_file() and path.stat().st_size == record.get("bytes") else {}
 
 
-def _origin(source: Source, shape: tuple[int, int, int]) -> dict[str, Any]:
-    """What a clip was made of, and how."""
-    where = f"{source.path.name}/{source.member}" if source.member else source.path.name
-    return {"source": where, "stamp": source.stamp(), "shape": list(shape), "method": METHOD, **source.notes}
+def _provenance(video: VideoFile, shape: tuple[int, int, int]) -> dict[str, Any]:
+    """What a clip is decoded from, and how."""
+    where = f"{video.path.name}/{video.member}" if video.member else video.path.name
+    return {"source": where, "stamp": video.stamp(), "shape": list(shape), "method": METHOD, **video.notes}
 
 
-def _decode(source: Source, size: tuple[int, int] | None, grey: bool) -> Iterator[NDArray[np.uint8]]:
-    """`decode` of a source.
+def _decode(video: VideoFile, size: tuple[int, int] | None, grey: bool) -> Iterator[NDArray[np.uint8]]:
+    """`decode` of a video, wherever it lies.
 
     Raises:
         BadVideo: it cannot be used.
     """
     try:
-        file = source.open()
+        file = video.open()
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError) as error:  # the last: encrypted
         raise BadVideo(f"is damaged in its archive ({error})") from None
     except OSError as error:
@@ -299,22 +315,23 @@ def _decode(source: Source, size: tuple[int, int] | None, grey: bool) -> Iterato
         yield from decode(file, size, grey)
 
 
-def _judged(source: Source, count: int) -> Frames:
-    if count < source.needed:
-        raise BadVideo(f"has {count} frames, fewer than the {source.needed} that are needed")
-    with source.open() as file:
-        return Frames(count, hashlib.file_digest(cast(Any, file), "sha256").hexdigest())
+def _summary(video: VideoFile, count: int) -> VideoSummary:
+    if count < video.needed:
+        raise BadVideo(f"has {count} frames, fewer than the {video.needed} that are needed")
+    with video.open() as file:
+        return VideoSummary(count, hashlib.file_digest(cast(Any, file), "sha256").hexdigest())
 
 
-def _make(folder: Path) -> None:
+def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ZooError(f"cannot make {folder} ({error.strerror}); name another folder") from None
+        raise ZooError(f"cannot create {folder} ({error.strerror}); name another folder") from None
 
 
 def _write_header(file: IO[bytes], shape: tuple[int, ...]) -> None:
-    """Of a `.npy` file; as long for any number of frames, because the format leaves room for the first axis to grow."""
+    """Write the header of a `.npy` file; of the same size for any number of frames, since NumPy leaves room for the
+    first axis to grow."""
     file.seek(0)
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
@@ -326,12 +343,12 @@ def _digest_file(path: Path) -> str:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text("utf-8"))
+        content = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
         raise ZooError(f"{path} cannot be read ({error}); remove it and prepare the store again") from None
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

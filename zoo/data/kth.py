@@ -3,13 +3,13 @@
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Literal, get_args
+from typing import get_args
 
 from zoo.data.decode import BadVideo
 from zoo.data.digits import Split, check_split
-from zoo.data.frame_store import Source, Store, build, in_parallel, inspect
+from zoo.data.frame_store import Store, VideoFile, build, in_parallel, inspect
 from zoo.data.kth_annotations import ACTIONS, MISSING, PERSONS, SCENARIOS, Range, overlaps, parse_name, read_sequences
-from zoo.data.kth_windows import HOW, check_rule, runs, window_starts
+from zoo.data.kth_windows import HOW, check_windows, runs, window_starts
 from zoo.data.root import data_root
 from zoo.data.stored_clips import StoredClips, Window
 from zoo.errors import ZooError
@@ -29,21 +29,21 @@ _LARGEST = 1 << 28  # bytes of one clip in an archive; the published ones have s
 class KTH(StoredClips):
     """Clips from a prepared store, see `prepare_kth`.
 
-    "train": `count` clips at random positions within a range, every position of every range as likely.
-    "val" and "test": all windows of a published rule, see `zoo.data.kth_windows`.
+    "train": `count` clips at random positions within a range, every position of every range equally likely.
+    "val" and "test": all windows, cut in one of the published ways, see `zoo.data.kth_windows`.
 
     Args:
-        split: "train" and "val" share persons 1–16 among them, "test" has persons 17–25.
+        split: "train" and "val" divide persons 1–16 between them, "test" has persons 17–25.
         root: the data root, see `zoo.data.data_root`.
         length: T; 20 to train, 30 to test 10→20, 50 to test 10→40.
-        windows: which windows, by the name of the published rule.
+        windows: the way of cutting windows: "predrnn", "mcnet" or "conv-tt-lstm".
         count: training clips in an epoch; 10,000 by default.
-        endless: draw others in each epoch: clip i of epoch e is number e·count + i.
+        endless: draw other training clips in each epoch: clip i of epoch e has index e·count + i.
         seed: of the training clips.
-        size: height and width of the store.
-        validation: persons out of 1–16 that are no longer trained on. The papers have none and choose by the test
-            persons.
-        observed: frames that a model sees; one rule's step depends on it.
+        size: side of a frame in pixels, or (height, width); there must be a store of this size.
+        validation_persons: persons out of 1–16 who are held out of training. The papers hold out none and choose
+            their weights by the test persons.
+        observed: frames that a model sees; the step of the windows "mcnet" depends on it.
 
     Raises:
         ZooError: no such store, a person in two splits, or an argument outside its range.
@@ -60,29 +60,30 @@ class KTH(StoredClips):
         endless: bool = False,
         seed: int = 0,
         size: int | tuple[int, int] = SIZE,
-        validation: Sequence[int] = VALIDATION_PERSONS,
+        validation_persons: Sequence[int] = VALIDATION_PERSONS,
         observed: int = OBSERVED,
     ) -> None:
-        persons = split_persons(validation)[_checked(split)]
-        check_rule(windows)
+        check_split(split)
+        persons = split_persons(validation_persons)[split]
+        check_windows(windows)
         if not isinstance(length, int) or length < 1:
             raise ZooError(f"length = {length!r} must be a whole number, at least 1")
         store = _open_store(root, size)
         ranges = ranges_of(store)
         clips = _of_persons(ranges, persons)
         if not clips:
-            there = sorted({parsed.person for name in ranges if (parsed := parse_name(name))})
+            stored = sorted({parsed.person for name in ranges if (parsed := parse_name(name))})
             raise ZooError(
-                f"{store.folder} has no clips of persons {_listed(persons)} ({split}), only of {_listed(there)}; "
+                f"{store.folder} has no clips of persons {_spans(persons)} ({split}), only of {_spans(stored)}; "
                 "prepare more, or name other persons to validate on (data.validation_persons)"
             )
         train = split == "train"
         super().__init__(
             store,
-            list(_everywhere(clips, length) if train else _by_rule(clips, length, observed, windows)),
+            list(_all_positions(clips, length) if train else _cut(clips, length, observed, windows)),
             length=length,
-            kind="kth" if store.shape == (1, *SIZE) else f"kth, {store.shape[1]}×{store.shape[2]}",
-            title=f"KTH {split}, persons {_listed(persons)} ({_share(clips, persons)})"
+            comparable_with="kth" if store.shape == (1, *SIZE) else f"kth, {store.shape[1]}×{store.shape[2]}",
+            title=f"KTH {split}, persons {_spans(persons)} ({_completeness(clips, persons)})"
             + ("" if train else f", windows by {windows}"),
             count=count if train else None,
             endless=endless and train,
@@ -101,56 +102,65 @@ def prepare_kth(
 ) -> Store:
     """Decode the clips into `<data root>/kth/store-HxW`: grey, resized (bilinear with antialiasing), a byte a pixel.
 
-    Clips that cannot be used are listed in the store's `skipped`; `check_kth` tells which are not there.
+    Clips that cannot be used are listed in the store's `skipped`; `check_kth` also lists those that are missing.
 
     Args:
         root: the data root, see `zoo.data.data_root`.
-        source: folder with the original AVI files (at any depth) or zip archives, and `00sequences.txt`; else
-            `<data root>/kth`.
-        size: height and width.
+        source: folder with the original AVI files (also in subfolders) or zip archives, and `00sequences.txt`; by
+            default `<data root>/kth`.
+        size: side of a frame in pixels, or (height, width).
         progress: show a progress bar.
 
     Raises:
         ZooError: no clips, an unsafe archive, a damaged `00sequences.txt`, a full disk.
     """
-    sources = find_clips(_source_folder(root, source))
-    return build(store_folder(root, size), sources, size=_sides(size), progress=progress)
+    clips = find_clips(_source_folder(root, source))
+    return build(store_folder(root, size), clips, size=_sides(size), progress=progress)
 
 
 def check_kth(root: str | Path | None = None, source: str | Path | None = None, progress: bool = True) -> list[str]:
-    """What is wrong with the original files, a line each: missing, cut short, unreadable, or with other frame counts
-    than `00sequences.txt` tells; and which bytes of prepared stores have changed since.
+    """Everything that is wrong with the original files and the prepared stores, a line each.
+
+    Original clips may be missing, cut short, unreadable, or have other numbers of frames than `00sequences.txt` says;
+    clips in stores may have changed since they were written.
+
+    Args:
+        root: the data root, see `zoo.data.data_root`.
+        source: folder with the original files, see `prepare_kth`.
+        progress: show a progress bar.
 
     Raises:
         ZooError: see `prepare_kth`.
     """
     folder = _source_folder(root, source)
     ranges = read_sequences(folder / SEQUENCES)
-    found, whole = [], []
+    faults, whole = [], []
     for archive in [folder / name for name in ARCHIVES if (folder / name).is_file()]:
         try:
             members(archive)
             whole.append(archive)
         except ZooError as error:
-            found.append(str(error))
-    sources = {clip.name: clip for clip in find_clips(folder, whole)}
+            faults.append(str(error))
+    clips = {clip.name: clip for clip in find_clips(folder, whole)}
     for name, expected in ranges.items():
-        if expected and name not in sources:
-            found.append(f"{name}: missing")
+        if expected and name not in clips:
+            faults.append(f"{name}: missing")
         for one, two in overlaps(expected):
-            found.append(f"{name}: ranges {one.first}-{one.last} and {two.first}-{two.last} overlap, as published")
-    for clip, fault in in_parallel(list(sources.values()), _fault, "checking", progress):
+            faults.append(f"{name}: ranges {one.first}-{one.last} and {two.first}-{two.last} overlap, as published")
+    for clip, fault in in_parallel(list(clips.values()), _fault, "checking", progress):
         if fault:
-            found.append(f"{clip.name}: {fault}")
+            faults.append(f"{clip.name}: {fault}")
     for place in (data_root(root) / "kth").glob("store-*"):
         try:
-            found += [f"{place}: {name} is not what was written; remove its files" for name in Store(place).verify()]
+            changed = Store(place).verify()
+            faults += [f"{place}: {name} has changed since it was written; remove its files" for name in changed]
         except ZooError as error:
-            found.append(str(error))
-    return sorted(found)
+            faults.append(str(error))
+    return sorted(faults)
 
 
-def _fault(clip: Source) -> str:
+def _fault(clip: VideoFile) -> str:
+    """What is wrong with an original clip; empty if nothing is."""
     try:
         frames = inspect(clip).frames
     except BadVideo as error:
@@ -160,18 +170,18 @@ def _fault(clip: Source) -> str:
     return ""
 
 
-def find_clips(folder: Path, archives: Sequence[Path] | None = None) -> list[Source]:
-    """The clips in a folder's AVI files and archives, by name; a file goes before an archive.
+def find_clips(folder: Path, archives: Sequence[Path] | None = None) -> list[VideoFile]:
+    """The clips in a folder's AVI files and archives, sorted by name. A clip that is in both is taken from its file.
 
     Args:
-        folder: with the files at any depth, and `00sequences.txt`.
-        archives: to look into; by default all that are there.
+        folder: with `00sequences.txt`, and AVI files, also in subfolders.
+        archives: to search too; by default all of KTH's that the folder has.
 
     Raises:
-        ZooError: none, an archive that is damaged or unsafe, or one clip in two files.
+        ZooError: no clips, an archive that is damaged or unsafe, or one clip in two files.
     """
     ranges = read_sequences(folder / SEQUENCES)
-    found: dict[str, Source] = {}
+    clips: dict[str, VideoFile] = {}
     places = [(path, "") for path in sorted(folder.rglob(f"*{_SUFFIX}"))]
     if archives is None:
         archives = [path for name in ARCHIVES if (path := folder / name).is_file()]
@@ -180,16 +190,16 @@ def find_clips(folder: Path, archives: Sequence[Path] | None = None) -> list[Sou
         name = PurePosixPath(member or path.name).name.removesuffix(_SUFFIX)
         if parse_name(name) is None:
             continue
-        if name in found and bool(found[name].member) == bool(member):
-            raise ZooError(f"{name} stands both in {found[name].path} and in {path}; keep one of them")
+        if name in clips and bool(clips[name].member) == bool(member):
+            raise ZooError(f"{name} is both in {clips[name].path} and in {path}; keep one of them")
         expected = ranges.get(name, ())
         if not expected:
-            raise ZooError(f"{path} has {name}, of which {folder / SEQUENCES} knows no ranges; fetch both again")
+            raise ZooError(f"{path} has {name}, of which {folder / SEQUENCES} lists no ranges; fetch both again")
         notes = {"ranges": [list(each) for each in expected]}
-        found.setdefault(name, Source(name, path, member, max(each.last for each in expected), notes))
-    if not found:
+        clips.setdefault(name, VideoFile(name, path, member, max(each.last for each in expected), notes))
+    if not clips:
         raise ZooError(f"no clips of KTH in {folder}; fetch them with zoo data kth --download")
-    return sorted(found.values(), key=lambda clip: clip.name)
+    return sorted(clips.values(), key=lambda clip: clip.name)
 
 
 def members(path: Path) -> list[str]:
@@ -212,55 +222,70 @@ def members(path: Path) -> list[str]:
     return [info.filename for info in infos if info.filename.endswith(_SUFFIX)]
 
 
-def split_persons(validation: Sequence[int] = VALIDATION_PERSONS) -> dict[str, list[int]]:
+def split_persons(validation_persons: Sequence[int] = VALIDATION_PERSONS) -> dict[str, list[int]]:
     """The persons of each split; none is in two.
 
+    Args:
+        validation_persons: some persons out of 1–16, to hold out of training.
+
     Raises:
-        ZooError: validation persons outside 1–16, twice, or all of them.
+        ZooError: none or all of the persons 1–16, one twice, or others.
+
+    >>> split_persons([3])["val"], len(split_persons([3])["train"])
+    ([3], 15)
     """
-    chosen = set(validation)
-    if not chosen < set(TRAIN_PERSONS) or len(chosen) != len(validation) or not chosen:
-        raise ZooError(f"validation = {validation!r} must name some persons out of 1 … 16, each once, and not all")
+    held_out = set(validation_persons)
+    if not held_out < set(TRAIN_PERSONS) or len(held_out) != len(validation_persons) or not held_out:
+        raise ZooError(
+            f"validation_persons = {validation_persons!r} must name some persons out of 1 … 16, each once, and not all"
+        )
     return {
-        "train": [person for person in TRAIN_PERSONS if person not in chosen],
-        "val": sorted(chosen),
+        "train": [person for person in TRAIN_PERSONS if person not in held_out],
+        "val": sorted(held_out),
         "test": [person for person in PERSONS if person not in TRAIN_PERSONS],
     }
 
 
-def count_windows(ranges: Mapping[str, Sequence[Range]], persons: Iterable[int], length: int, rule: Windows) -> str:
-    """How many sequences a rule yields, and why: of which actions, and how many ranges are too short."""
+def count_windows(ranges: Mapping[str, Sequence[Range]], persons: Iterable[int], length: int, windows: Windows) -> str:
+    """How many test sequences a way of cutting yields, of which actions, and how many ranges are too short for any.
+
+    Args:
+        ranges: of each clip, by its name.
+        persons: whose clips to count.
+        length: frames of a sequence, 10 of them observed.
+        windows: the way of cutting, see `zoo.data.kth_windows`.
+    """
     clips = _of_persons(ranges, persons)
-    found = [window.name.split("_")[1] for window in _by_rule(clips, length, OBSERVED, rule)]
-    counts = ", ".join(f"{action} {found.count(action):,}" for action in ACTIONS if action in found)
-    every = [each for found in clips.values() for each in found]
-    short = sum(each.length < length for each in every)
+    actions = [window.name.split("_")[1] for window in _cut(clips, length, OBSERVED, windows)]
+    counts = ", ".join(f"{action} {actions.count(action):,}" for action in ACTIONS if action in actions)
+    lengths = [each.length for of_clip in clips.values() for each in of_clip]
+    short = sum(one < length for one in lengths)
     return (
-        f"{len(found):,}{f' ({counts})' * bool(found)} from {len(every)} ranges, {short} of them shorter than {length} "
-        f"frames; {HOW[rule]}"
+        f"{len(actions):,}{f' ({counts})' * bool(actions)} from {len(lengths)} ranges, {short} of them shorter than "
+        f"{length} frames; {HOW[windows]}"
     )
 
 
 def report(store: Store) -> list[str]:
-    """What a store holds, and how many sequences each rule yields and why, a line each."""
+    """What a store holds, and how many test sequences each way of cutting windows yields, a line each."""
     ranges = ranges_of(store)
     lines = [f"{store.folder}: {len(store.clips)} clips, {store.digest()}"]
     lines += [f"left out: {name} {reason}" for name, reason in store.skipped.items()]
     for split, persons in split_persons().items():
         clips = _of_persons(ranges, persons)
-        positions = sum(window.starts for window in _everywhere(clips, 2 * OBSERVED))
+        positions = sum(window.starts for window in _all_positions(clips, 2 * OBSERVED))
         lines.append(
-            f"{split}, persons {_listed(persons)}: {_share(clips, persons)}, {positions:,} positions of 20 frames"
+            f"{split}, persons {_spans(persons)}: {_completeness(clips, persons)}, {positions:,} positions of 20 frames"
         )
     for length in (30, 50):
-        for rule in get_args(Windows):
-            counted = count_windows(ranges, split_persons()["test"], length, rule)
-            lines.append(f"test {OBSERVED}→{length - OBSERVED} by {rule}: {counted}")
+        for windows in get_args(Windows):
+            count = count_windows(ranges, split_persons()["test"], length, windows)
+            lines.append(f"test {OBSERVED}→{length - OBSERVED} by {windows}: {count}")
     return lines
 
 
 def ranges_of(store: Store) -> dict[str, list[Range]]:
-    """The ranges of the clips that a store of KTH holds.
+    """The ranges of the clips in a store of KTH, by name.
 
     Raises:
         ZooError: it is a store of something else.
@@ -272,7 +297,7 @@ def ranges_of(store: Store) -> dict[str, list[Range]]:
 
 
 def store_folder(root: str | Path | None, size: int | tuple[int, int]) -> Path:
-    """Where the store of this size lies."""
+    """The folder of the store of this size."""
     height, width = _sides(size)
     return data_root(root) / "kth" / f"store-{height}x{width}"
 
@@ -294,52 +319,50 @@ def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
 def _source_folder(root: str | Path | None, source: str | Path | None) -> Path:
     folder = data_root(root) / "kth" if source is None else Path(source).expanduser()
     try:
-        there = (folder / SEQUENCES).is_file()
+        exists = (folder / SEQUENCES).is_file()
     except OSError:  # a folder that may not be entered
-        there = False
-    if not there:
+        exists = False
+    if not exists:
         raise ZooError(
             f"{folder} has no {SEQUENCES} of KTH; fetch it with zoo data kth --download, or name its --source"
         )
     return folder
 
 
-def _checked(split: str) -> Literal["train", "val", "test"]:
-    check_split(split)
-    return split  # type: ignore[return-value]
-
-
 def _of_persons(ranges: Mapping[str, Sequence[Range]], persons: Iterable[int]) -> dict[str, Sequence[Range]]:
-    chosen, kept = set(persons), {}
-    for name, found in ranges.items():
+    """The clips of these persons that have ranges."""
+    wanted, clips = set(persons), {}
+    for name, of_clip in ranges.items():
         parsed = parse_name(name)
-        if found and parsed is not None and parsed.person in chosen:
-            kept[name] = found
-    return kept
+        if of_clip and parsed is not None and parsed.person in wanted:
+            clips[name] = of_clip
+    return clips
 
 
-def _everywhere(clips: Mapping[str, Sequence[Range]], length: int) -> Iterator[Window]:
+def _all_positions(clips: Mapping[str, Sequence[Range]], length: int) -> Iterator[Window]:
+    """For each range that is long enough, every position of a clip in it."""
     for name, ranges in clips.items():
         for each in ranges:
             if each.length >= length:
                 yield Window(name, each.first - 1, each.length - length + 1)
 
 
-def _by_rule(clips: Mapping[str, Sequence[Range]], length: int, observed: int, rule: Windows) -> Iterator[Window]:
+def _cut(clips: Mapping[str, Sequence[Range]], length: int, observed: int, windows: Windows) -> Iterator[Window]:
+    """The windows of the clips, cut in this way."""
     for name, ranges in clips.items():
         parsed = parse_name(name)
         assert parsed is not None
-        for start in window_starts(ranges, parsed.action, length, observed, rule):
+        for start in window_starts(ranges, parsed.action, length, observed, windows):
             yield Window(name, start)
 
 
-def _share(clips: Mapping[str, Sequence[Range]], persons: Sequence[int]) -> str:
-    """How many of the published clips of these persons there are."""
+def _completeness(clips: Mapping[str, Sequence[Range]], persons: Sequence[int]) -> str:
+    """How many of these persons' published clips there are."""
     published = len(persons) * len(ACTIONS) * SCENARIOS - (MISSING.person in persons)
     return f"{len(clips)} of {published} clips"
 
 
-def _listed(persons: Sequence[int]) -> str:
-    """Such as 1–14, 16."""
+def _spans(persons: Sequence[int]) -> str:
+    """The persons in few words, such as 1–14, 16."""
     spans = runs([Range(person, person) for person in persons])
     return ", ".join(str(span.first) if span.length == 1 else f"{span.first}–{span.last}" for span in spans)

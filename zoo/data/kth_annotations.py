@@ -1,4 +1,4 @@
-"""`00sequences.txt` of KTH: in which frames of each clip somebody acts."""
+"""KTH's annotation file, `00sequences.txt`: in which frames of each clip somebody acts."""
 
 import re
 from pathlib import Path
@@ -12,8 +12,8 @@ SCENARIOS = 4
 _NAME = re.compile(rf"person(\d\d)_({'|'.join(ACTIONS)})_d([1-4])")
 _RANGE = re.compile(r"(\d+)-(\d+)")
 
-# The published file holds these pairs of overlapping ranges. They are kept as published, and told by `zoo data`;
-# any other overlap is a damaged file.
+# The published file holds these pairs of overlapping ranges. They are kept as published, and `zoo data kth --check`
+# lists them; any other overlap means a damaged file.
 _PUBLISHED_OVERLAPS = {
     "person03_walking_d4": ((232, 338), (338, 432)),
     "person12_handclapping_d4": ((134, 238), (237, 344)),
@@ -38,7 +38,7 @@ class Range(NamedTuple):
 
 
 class ClipName(NamedTuple):
-    """What the name of a clip says, such as person01_boxing_d1."""
+    """The parts of a clip's name, such as person01_boxing_d1."""
 
     person: int
     action: str
@@ -50,7 +50,7 @@ MISSING = ClipName(13, "handclapping", 3)
 
 
 def parse_name(name: str) -> ClipName | None:
-    """The person, action and scenario of a clip; None if it is no name of KTH's.
+    """The person, action and scenario of a clip; None if KTH has no clip of this name.
 
     >>> parse_name("person01_boxing_d4")
     ClipName(person=1, action='boxing', scenario=4)
@@ -62,27 +62,30 @@ def parse_name(name: str) -> ClipName | None:
 
 
 def read_sequences(path: str | Path) -> dict[str, tuple[Range, ...]]:
-    """The ranges of each clip, in the order of the file; none for the one clip that was never published.
+    """The ranges of each clip, by name, in the order of the file; empty for the one clip that was never published.
+
+    Args:
+        path: of `00sequences.txt`.
 
     Raises:
-        ZooError: not readable, or a line that is none of the format, names a clip twice, or gives a range that is
-            empty, reversed, or overlaps another.
+        ZooError: not readable, or a line that has another format, names a clip again, or holds a range that is
+            reversed, begins before 1, or overlaps another.
     """
     try:
         text = Path(path).read_text("ascii")
     except (OSError, UnicodeDecodeError) as error:
         raise ZooError(f"{path} cannot be read ({error}); fetch 00sequences.txt again") from None
-    found: dict[str, tuple[Range, ...]] = {}
+    by_name: dict[str, tuple[Range, ...]] = {}
     for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip() or not (found or line.startswith("person")):
+        if not line.strip() or not (by_name or line.startswith("person")):
             continue  # prose may stand before the first clip, nowhere else
         name, ranges = _parse_line(line, f"{path}, line {number}")
-        if name in found:
-            raise ZooError(f"{path}, line {number}: {name} stands there twice; fetch the file again")
-        found[name] = ranges
-    if not found:
+        if name in by_name:
+            raise ZooError(f"{path}, line {number}: {name} is listed twice; fetch the file again")
+        by_name[name] = ranges
+    if not by_name:
         raise ZooError(f"{path} names no clip; it should be 00sequences.txt of KTH")
-    return found
+    return by_name
 
 
 def _parse_line(line: str, where: str) -> tuple[str, tuple[Range, ...]]:

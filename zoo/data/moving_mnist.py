@@ -24,8 +24,11 @@ _STREAMS = {"train": 0x4D4D0001, "val": 0x4D4D0002, "test": 0x4D4D0003}
 
 
 class MovingDigits(NamedTuple):
-    """What a batch of clips is rendered from: `images` `(B, N, 28, 28)` uint8 and the row and column of the top left
-    corner of each in each frame, `corners` `(B, T, N, 2)` int64."""
+    """What a batch of clips is rendered from.
+
+    `images` `(B, N, 28, 28)` uint8 are the digits; `corners` `(B, T, N, 2)` int64 are the row and column of the top
+    left corner of each digit in each frame.
+    """
 
     images: Tensor
     corners: Tensor
@@ -37,7 +40,7 @@ class MovingMNIST(ClipDataset, Dataset[Tensor]):
     A digit starts uniformly in the free square (canvas minus digit), in a direction uniform in [0, 2π), and moves by
     0.1 of the free side in each frame. Positions are truncated to whole pixels. At a wall the position is clamped and
     that component of the velocity flips. Where digits overlap, the brighter pixel is seen. A clip begins with the
-    same frames whatever its length.
+    same frames, however long it is.
 
     Args:
         split: "train", "val" or "test"; their digits are disjoint.
@@ -47,7 +50,7 @@ class MovingMNIST(ClipDataset, Dataset[Tensor]):
         length: T, frames of a clip.
         count: clips; by default 10,000, 3,000 and 5,000 in the three splits.
         endless: accept every index below 2⁶³, not only those below `count`.
-        source: "mnist", "embedded" (scikit-learn's digits), or "auto": MNIST where the root has it.
+        source: "mnist", "embedded" (scikit-learn's digits), or "auto": MNIST if the root has it.
         seed: of the clips, 0 ≤ seed < 2⁶⁴.
         download: fetch MNIST first if the root lacks it.
 
@@ -90,9 +93,9 @@ class MovingMNIST(ClipDataset, Dataset[Tensor]):
         self.split, self.digits, self.length, self.count = split, digits, length, count
         self.size, self.seed, self.endless = (sides[0], sides[1]), int(seed), endless
         self._images, self._source = load_digits(split, root, source)
-        self.kind = f"moving-mnist-{digits}"
+        self.comparable_with = f"moving-mnist-{digits}"
         if self.size != (64, 64) or "MNIST" not in self._source:  # nobody has published results on these
-            self.kind += f", {self.size[0]}×{self.size[1]}, {self._source}"
+            self.comparable_with += f", {self.size[0]}×{self.size[1]}, {self._source}"
 
     def __len__(self) -> int:
         return self.count
@@ -105,24 +108,25 @@ class MovingMNIST(ClipDataset, Dataset[Tensor]):
         """
         clips = check_indices(indices, 2**63 if self.endless else self.count)
         draws = uniforms(self.seed, _STREAMS[self.split], clips, 4 * self.digits).reshape(-1, self.digits, 4)
-        chosen = torch.from_numpy((draws[..., 0] * len(self._images)).astype(np.int64))
+        which = torch.from_numpy((draws[..., 0] * len(self._images)).astype(np.int64))
         track = trajectories(draws[..., 1:3], 2 * np.pi * draws[..., 3], self.length)
         free = np.subtract(self.size, SIZE)
-        return MovingDigits(self._images[chosen], torch.from_numpy((track * free).astype(np.int64)))
+        return MovingDigits(self._images[which], torch.from_numpy((track * free).astype(np.int64)))
 
     def render(self, batch: MovingDigits) -> Tensor:
         """Draw the frames `(B, T, 1, H, W)`, float32 in [0, 1], on the device of the batch."""
         return self.layers(batch).amax(2)[:, :, None].to(torch.float32) / 255
 
     def layers(self, batch: MovingDigits) -> Tensor:
-        """Draw each digit on its own: `(B, T, N, H, W)` uint8."""
+        """Draw each digit into frames of its own: `(B, T, N, H, W)` uint8."""
         (height, width), (clips, count) = self.size, batch.images.shape[:2]
         down, right = height - SIZE, width - SIZE
-        # each digit amid black, and all windows on it: a view, of which indexing copies one for every frame
-        amid = F.pad(batch.images, (right, right, down, down))
-        windows = amid.unfold(2, height, 1).unfold(3, width, 1)  # (B, N, down + 1, right + 1, H, W)
-        clip = torch.arange(clips, device=amid.device)[:, None, None]
-        digit = torch.arange(count, device=amid.device)
+        # every place of a digit is a window on the digit with black around it: a view, of which indexing copies one
+        # for each frame
+        padded = F.pad(batch.images, (right, right, down, down))
+        windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # (B, N, down + 1, right + 1, H, W)
+        clip = torch.arange(clips, device=padded.device)[:, None, None]
+        digit = torch.arange(count, device=padded.device)
         row, column = batch.corners.unbind(-1)
         return windows[clip, digit, down - row, right - column]
 
@@ -156,30 +160,32 @@ def trajectories(start: NDArray[np.float64], angle: NDArray[np.float64], length:
     return position.swapaxes(0, 1)
 
 
-class Frames(NamedTuple):
+class GreyFrames(NamedTuple):
     """Frames `(B, T, H, W)`, uint8."""
 
     frames: Tensor
 
 
 class PublishedMovingMNIST(ClipDataset, Dataset[Tensor]):
-    """The published 10,000 test clips, `mnist_test_seq.npy`: `(20, 10000, 64, 64)` uint8, mapped, never wholly read.
+    """The published 10,000 test clips, `mnist_test_seq.npy`: `(20, 10000, 64, 64)` uint8.
+
+    The file is memory-mapped, so that only the clips asked for are read.
 
     Args:
-        path: the file; any number of frames and clips of any size.
+        path: the file, `(frames, clips, height, width)` uint8; other numbers and sizes are accepted too.
 
     Raises:
-        ZooError: no such file, or not such an array.
+        ZooError: no such file, or it does not hold such an array.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         frames, clips, *_ = self._open().shape
-        self.kind = "moving-mnist-2"
+        self.comparable_with = "moving-mnist-2"
         self.length, self.count = int(frames), int(clips)
 
     def _open(self) -> NDArray[np.uint8]:
-        """Map the file anew, so that the data set travels to a worker as a path."""
+        """Map the file anew: what is pickled for a worker is the path alone."""
         try:
             array: NDArray[np.uint8] = np.load(self.path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
@@ -193,16 +199,16 @@ class PublishedMovingMNIST(ClipDataset, Dataset[Tensor]):
     def __len__(self) -> int:
         return self.count
 
-    def fetch(self, indices: Sequence[int]) -> Frames:
+    def fetch(self, indices: Sequence[int]) -> GreyFrames:
         """Read the clips.
 
         Raises:
             ZooError: an index outside the file.
         """
-        chosen = self._open()[:, check_indices(indices, self.count)]
-        return Frames(torch.from_numpy(np.ascontiguousarray(chosen.swapaxes(0, 1))))
+        clips = self._open()[:, check_indices(indices, self.count)]  # (T, B, H, W)
+        return GreyFrames(torch.from_numpy(np.ascontiguousarray(clips.swapaxes(0, 1))))
 
-    def render(self, batch: Frames) -> Tensor:
+    def render(self, batch: GreyFrames) -> Tensor:
         """The frames `(B, T, 1, H, W)`, float32 in [0, 1]."""
         return batch.frames[:, :, None] / 255
 

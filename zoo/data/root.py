@@ -1,4 +1,4 @@
-"""Where data lies."""
+"""The folder that data sets are kept in."""
 
 import os
 from pathlib import Path
@@ -9,10 +9,10 @@ from zoo.errors import ZooError
 def data_root(root: str | Path | None = None) -> Path:
     """The folder with the subfolders `mnist`, `kth` and `lpips`: `root`, else `$ZOO_DATA`, else `~/.cache/zoo`.
 
-    It need not exist: a download makes it.
+    The folder need not exist: a download creates it.
 
     Raises:
-        ZooError: it is no folder, or may not be read.
+        ZooError: it is a file, or this user may not read it.
 
     >>> str(data_root("some/where"))
     'some/where'

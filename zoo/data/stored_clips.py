@@ -17,7 +17,7 @@ from zoo.errors import ZooError
 
 
 class Window(NamedTuple):
-    """Clips that may begin at any of `starts` consecutive frames of a video, `start` the first, counted from 0."""
+    """Where clips of a video may begin: at any of `starts` consecutive frames from `start` on, counted from 0."""
 
     name: str
     start: int
@@ -31,21 +31,21 @@ class StoredFrames(NamedTuple):
 
 
 class StoredClips(ClipDataset, Dataset[Tensor]):
-    """Clips of `length` frames: either every window once, or `count` drawn evenly from all positions.
+    """Clips of `length` frames: either every window once, or `count` clips drawn uniformly from all positions.
 
-    A drawn clip is a pure function of (seed, index). Windows come in a mixed order that depends on each of them alone,
-    so that the first so many are a fair sample.
+    A drawn clip is a pure function of (seed, index). Windows are in a pseudo-random order, each by a hash of its own,
+    so that the first few are a fair sample of all.
 
     Args:
         store: the decoded videos.
         windows: where clips may begin.
         length: T.
-        kind: see `ClipDataset`.
+        comparable_with: see `ClipDataset`.
         title: what `describe` begins with.
         count: drawn clips in an epoch; None for every window once.
-        endless: accept every index below 2⁶³, so that each epoch draws others.
+        endless: accept every index below 2⁶³, so that each epoch draws other clips.
         seed: of the draws, 0 ≤ seed < 2⁶⁴.
-        stream: tells the draws of data sets apart.
+        stream: another number for each kind of data set, so that their draws are independent.
 
     Raises:
         ZooError: an argument outside its range, or no window.
@@ -57,7 +57,7 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
         windows: Sequence[Window],
         *,
         length: int,
-        kind: str,
+        comparable_with: str,
         title: str,
         count: int | None = None,
         endless: bool = False,
@@ -70,8 +70,9 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
             raise ZooError(f"seed = {seed!r} must be a whole number, at least 0 and below 2^64")
         if not windows:
             raise ZooError(f"{title}: no window of {length} frames; take shorter clips, or prepare more videos")
-        self.store, self.length, self.kind, self.endless, self.seed = store, length, kind, endless, seed
-        self.windows, self.drawn = sorted(windows, key=_mixed), count is not None
+        self.store, self.length, self.comparable_with = store, length, comparable_with
+        self.endless, self.seed = endless, seed
+        self.windows, self.drawn = sorted(windows, key=_order), count is not None
         self.count = len(windows) if count is None else count
         self._title, self._stream = title, stream
         self._ends = np.cumsum([window.starts for window in self.windows])
@@ -85,10 +86,10 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
         Raises:
             ZooError: an index outside the data set.
         """
-        chosen = check_indices(indices, 2**63 if self.endless else self.count)
+        clips = check_indices(indices, 2**63 if self.endless else self.count)
         if not self.drawn:
-            return [(self.windows[i].name, self.windows[i].start) for i in chosen]
-        positions = (uniforms(self.seed, self._stream, chosen, 1)[:, 0] * self._ends[-1]).astype(np.int64)
+            return [(self.windows[i].name, self.windows[i].start) for i in clips]
+        positions = (uniforms(self.seed, self._stream, clips, 1)[:, 0] * self._ends[-1]).astype(np.int64)
         return [self._place(int(position)) for position in positions]
 
     def _place(self, position: int) -> tuple[str, int]:
@@ -111,7 +112,7 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
         return batch.frames.to(torch.float32) / 255
 
     def describe(self) -> str:
-        """One line: split, counts, sizes, and where the frames lie."""
+        """One line: split, counts, sizes, and the folder of the store."""
         videos = len({window.name for window in self.windows})
         channels, height, width = self.store.shape
         clips = "endless" if self.endless else f"{self.count:,}"
@@ -122,5 +123,5 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
         )
 
 
-def _mixed(window: Window) -> bytes:
+def _order(window: Window) -> bytes:
     return hashlib.sha256(f"{window.name} {window.start}".encode(errors="surrogateescape")).digest()

@@ -1,4 +1,4 @@
-"""Any folder of videos as a data set."""
+"""A folder of videos as a data set."""
 
 import hashlib
 import os
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from zoo.data.digits import Split, check_split
-from zoo.data.frame_store import Source, build
+from zoo.data.frame_store import VideoFile, build
 from zoo.data.root import data_root
 from zoo.data.stored_clips import StoredClips, Window
 from zoo.errors import ZooError
@@ -18,23 +18,23 @@ _STREAM = 0x56490001
 
 
 class Videos(StoredClips):
-    """Clips of the videos in a folder and its subfolders, at any size and frame rate (all frames count).
+    """Clips of the videos in a folder and its subfolders. Videos may have any size and frame rate; no frame is skipped.
 
-    The first use decodes them into `<data root>/videos`; later ones decode what is new or changed. Videos that cannot
-    be used are left out, and listed in `store.skipped`. No file is in two splits, see `split_files`.
+    The first use decodes them into `<data root>/videos`; later ones decode what is new or has changed. Videos that
+    cannot be used are left out, and listed in `store.skipped`. No file is in two splits, see `split_files`.
 
-    "train": `count` clips at random positions, every position of every video as likely. "val", "test": windows of
-    `length` frames, one after the other, from the first frame on.
+    "train": `count` clips at random positions, every position of every video equally likely. "val", "test": windows of
+    `length` frames, one after the other from the first frame on.
 
     Args:
         folder: with the videos.
         split: "train", "val" or "test".
         root: the data root, see `zoo.data.data_root`.
-        size: height and width to resize to.
-        grey: one channel, else three.
-        length: T.
+        size: side of a frame in pixels, or (height, width), to resize to.
+        grey: one channel if True, else three.
+        length: T, frames of a clip.
         count: training clips in an epoch.
-        endless: draw others in each epoch.
+        endless: draw other training clips in each epoch.
         seed: of the training clips.
         progress: show a progress bar while decoding.
 
@@ -60,11 +60,11 @@ class Videos(StoredClips):
         height, width = (size, size) if isinstance(size, int) else size
         if min(height, width, length) < 1:
             raise ZooError(f"size = {size!r} and length = {length!r} must be at least 1")
-        sources = find_videos(folder)
-        # the store of one folder, whatever other folders with the same name there are
+        videos = find_videos(folder)
+        # other folders of the same name have stores of their own
         key = hashlib.sha256(os.fsencode(Path(folder).expanduser().resolve())).hexdigest()[:12]
         place = data_root(root) / "videos" / f"{Path(folder).name}-{key}-{height}x{width}-{'grey' if grey else 'rgb'}"
-        store = build(place, sources, size=(height, width), grey=grey, progress=progress)
+        store = build(place, videos, size=(height, width), grey=grey, progress=progress)
         self.names = split_files({name: clip["source_sha256"] for name, clip in store.clips.items()})[split]
         train = split == "train"
         windows = []
@@ -79,7 +79,7 @@ class Videos(StoredClips):
             store,
             windows,
             length=length,
-            kind=f"videos {Path(folder).name}, {height}×{width}",
+            comparable_with=f"videos {Path(folder).name}, {height}×{width}",
             title=f"videos of {folder}, {split}",
             count=count if train else None,
             endless=endless and train,
@@ -93,8 +93,8 @@ class Videos(StoredClips):
         return super().describe() + (f"; {len(self.short)} shorter than a clip" if self.short else "")
 
 
-def find_videos(folder: str | Path) -> list[Source]:
-    """The videos in a folder and its subfolders, by their names' endings.
+def find_videos(folder: str | Path) -> list[VideoFile]:
+    """The videos in a folder and its subfolders, recognised by the suffixes of their names.
 
     Raises:
         ZooError: no such folder, or none in it.
@@ -105,17 +105,17 @@ def find_videos(folder: str | Path) -> list[Source]:
     files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
     if not files:
         raise ZooError(f"{folder} holds no videos ({', '.join(sorted(SUFFIXES))}); name another folder")
-    return [Source(file.relative_to(path).as_posix(), file) for file in files]
+    return [VideoFile(file.relative_to(path).as_posix(), file) for file in files]
 
 
 def split_files(digests: Mapping[str, str]) -> dict[str, list[str]]:
-    """Each video in one split: about a tenth for "val", a tenth for "test", at least one each, the rest for "train".
+    """Assign each video to one split: about a tenth each to "val" and "test", at least one, and the rest to "train".
 
-    What is in the files decides, so that copies keep together, whatever they are called, and a video stays in its split
-    when others come or go, unless a split would be empty.
+    The content of a file decides. So copies are in one split, whatever they are called, and a video stays in its split
+    when others are added or removed, unless a split would be empty.
 
     Args:
-        digests: of the files, SHA-256 in hexadecimal digits, by name.
+        digests: SHA-256 of each file, in hexadecimal digits, by name.
 
     Raises:
         ZooError: fewer than three different videos.

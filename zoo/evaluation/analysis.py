@@ -32,9 +32,9 @@ class Series:
     """Values at each frame, averaged over clips.
 
     Args:
-        values: panel to line to `(frames,)`, the frames counted from 1.
-        unit: what the values are.
-        note: how they were found.
+        values: for each panel and each of its lines `(frames,)`.
+        unit: of the values.
+        note: how they were measured.
     """
 
     values: Mapping[str, Mapping[str, NDArray[np.float64]]]
@@ -55,7 +55,7 @@ class Series:
                     writer.writerows((panel, line, t, value) for t, value in enumerate(values.tolist(), 1))
 
     def figure(self) -> "Figure":
-        """A panel for each group of lines."""
+        """A figure with the panels, two beside each other."""
         from matplotlib import colormaps
         from matplotlib.figure import Figure
 
@@ -92,22 +92,22 @@ def gradient_norms(
     device: str | torch.device | None = None,
     progress: bool = False,
 ) -> Series:
-    """Norms of the gradients of the last frame's squared error, `‖∇ L_T‖`, back to what a model saw and remembered.
+    """Norms of the gradients of the last frame's squared error, `‖∇ L_T‖`, with respect to earlier frames and states.
 
     One panel compares the models by their gradients with respect to each observed frame (Figure 7a); one for each
     model has those with respect to every part of its state after each observed frame (Figure 6). Norms are taken clip
-    by clip and averaged; memory does not grow with the number of clips. A state counts with all that depends on it,
-    within its step too, such as h on c.
+    by clip and averaged; memory does not grow with the number of clips. The gradient with respect to a state includes
+    the ways through other states of the same step that depend on it, as h does on c.
 
     Args:
-        models: by the name that the picture prints.
-        dataset: clips of `observed + horizon` frames or more.
+        models: by the names that the picture shows.
+        dataset: clips of at least `observed + horizon` frames.
         horizon: predicted frames, at least 1; the error is that of the last.
         observed: T_in, at least 1.
-        count: how many clips, the first ones; all by default.
+        count: measure only the first `count` clips; all by default.
         batch: clips at a time.
         device: where to compute; by default where each model is.
-        progress: show a bar.
+        progress: show a progress bar.
 
     Raises:
         ZooError: no models, one that is not recurrent, an argument outside its range, clips that are too short or of
@@ -140,28 +140,30 @@ _FRAMES = "frames"
 
 
 def _norms(model: RecurrentPredictor, clips: Tensor, observed: int) -> dict[str, NDArray[np.float64]]:
-    """Sums over clips `(B, T, C, H, W)` of the norms at each observed frame, by what the gradient is of."""
+    """Norms at each observed frame, summed over clips `(B, T, C, H, W)`, by what the gradient is with respect to."""
     model.check(clips[:, :observed], clips.shape[1] - observed)
     frames = patchify(clips.transpose(0, 1), model.patch)
     size = (frames.shape[-2], frames.shape[-1])
-    seen = [frame.requires_grad_() for frame in frames[:observed].clone().unbind()]
+    inputs = [frame.requires_grad_() for frame in frames[:observed].clone().unbind()]
     state = model.initial_state(len(clips), size, frames.device, frames.dtype)
-    watched: list[list[tuple[str, Tensor]]] = []
-    made = frames[:0]
+    variables: list[list[tuple[str, Tensor]]] = []  # with respect to which to differentiate, at each observed frame
+    predicted = frames[:0]
     for t in range(len(frames) - 1):
-        made, state = model.predict((seen[t] if t < observed else made[-1])[None], state)
+        predicted, state = model.predict((inputs[t] if t < observed else predicted[-1])[None], state)
         if t < observed:
             leaves = [leaf for leaf in pytree.tree_flatten_with_path(state)[0] if isinstance(leaf[1], Tensor)]
-            watched.append([(_FRAMES, seen[t]), *((pytree.keystr(path).lstrip("."), leaf) for path, leaf in leaves)])
-    error = (made[-1] - frames[-1]).square().sum()
-    flat = [(name, t, tensor) for t, each in enumerate(watched) for name, tensor in each]
+            variables.append(
+                [(_FRAMES, inputs[t]), *((pytree.keystr(path).lstrip("."), leaf) for path, leaf in leaves)]
+            )
+    error = (predicted[-1] - frames[-1]).square().sum()
+    flat = [(name, t, tensor) for t, each in enumerate(variables) for name, tensor in each]
     gradients = torch.autograd.grad(error, [tensor for *_, tensor in flat], allow_unused=True)
-    found: dict[str, NDArray[np.float64]] = {}
+    norms: dict[str, NDArray[np.float64]] = {}
     for (name, t, _), gradient in zip(flat, gradients, strict=True):
-        values = found.setdefault(name, np.zeros(observed))
+        values = norms.setdefault(name, np.zeros(observed))
         if gradient is not None:
             values[t] = float(gradient.flatten(1).double().norm(dim=1).sum())
-    return found
+    return norms
 
 
 def entanglement(
@@ -172,17 +174,21 @@ def entanglement(
     batch: int = 64,
     progress: bool = False,
 ) -> Series:
-    """How often digits overlap in each frame (Figure 7b): a pixel that is bright in two digits at least.
+    """The share of clips in which digits overlap, at each frame (Figure 7b): some pixel is bright in two digits.
 
     Args:
         dataset: clips of two or more digits.
-        frames: how many frames, the first ones; all by default.
-        count: how many clips, the first ones; all by default.
+        frames: measure only the first `frames` frames; all by default.
+        count: measure only the first `count` clips; all by default.
         batch: clips at a time.
-        progress: show a bar.
+        progress: show a progress bar.
 
     Raises:
         ZooError: an argument outside its range.
+
+    >>> clips = MovingMNIST("test", source="embedded", size=28, length=3)  # no room to move
+    >>> entanglement(clips, count=8).values["entangled digits"]["frequency"]
+    array([1., 1., 1.])
     """
     frames = dataset.length if frames is None else frames
     if not 1 <= frames <= dataset.length:

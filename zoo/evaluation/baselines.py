@@ -1,4 +1,4 @@
-"""What any model must beat."""
+"""Trivial predictors that any model must beat."""
 
 import torch
 from torch import Tensor
@@ -18,17 +18,21 @@ class CopyLast(RecurrentPredictor):
         super().__init__(channels)
 
     def initial_state(self, batch: int, size: tuple[int, int], device: torch.device, dtype: torch.dtype) -> tuple[()]:
-        """Nothing to remember."""
+        """An empty state: there is nothing to remember."""
         return ()
 
     def read(self, frames: Tensor, state: tuple[()]) -> tuple[Tensor, tuple[()]]:
-        """What follows a frame is the frame itself."""
+        """Predict after each frame that frame again."""
         return frames, state
 
 
 class Blank(CopyLast):
-    """Predicts black frames."""
+    """Predicts black frames.
+
+    >>> bool((Blank()(torch.rand(1, 3, 1, 8, 8), horizon=2)[:, -2:] == 0).all())
+    True
+    """
 
     def read(self, frames: Tensor, state: tuple[()]) -> tuple[Tensor, tuple[()]]:
-        """What follows a frame is black."""
+        """Predict after each frame a black one."""
         return torch.zeros_like(frames), state

@@ -1,4 +1,4 @@
-"""Tables and curves of several models: published results beside measured ones."""
+"""Tables and curves that compare several models, with published results beside measured ones."""
 
 import math
 import textwrap
@@ -22,40 +22,40 @@ if TYPE_CHECKING:
 
 
 def compare(scores: Sequence[Scores], layout: str | None = None) -> "Table":
-    """A table as in a paper: its published rows, then the measured ones, each marked with where it comes from.
+    """A table as in a paper: its published rows, then the measured ones. The last column says where each is from.
 
-    Scores of one model at several horizons, or on several kinds of data, make one row. What no column of the paper
-    fits gets columns of its own. Published errors are converted to the unit of the measured convention; a star marks
+    Scores of one model at several horizons, or on several data sets, are in one row. Scores that fit no column of the
+    paper get columns of their own. Published errors are converted to the unit of the measured convention; a star marks
     a published number that was measured in another way, which no conversion can undo.
 
     Args:
         scores: measured by one convention.
-        layout: the table; one of `zoo.evaluation.LAYOUTS`. By default the first that has a column for some scores.
+        layout: of the table; one of `zoo.evaluation.LAYOUTS`. By default the first with a column for any of the scores.
 
     Raises:
-        ZooError: no scores, several conventions, two scores for the same place, no such layout.
+        ZooError: no scores, several conventions, two scores for the same cell, or no such layout.
     """
     from rich.markup import escape
     from rich.table import Table
 
     convention = _shared_convention(scores)
-    chosen = _find_layout(scores, layout)
-    columns = dict(chosen.columns)
+    paper = _find_layout(scores, layout)
+    columns = dict(paper.columns)
     for one in scores:
         columns.setdefault(_task(one), tuple(measure.key for measure in convention.measures))
 
-    table = Table(title=chosen.title, caption_justify="left")
+    table = Table(title=paper.title, caption_justify="left")
     table.add_column("Model")
     table.add_column("Parameters", justify="right")
     shown: list[tuple[Task, Measure]] = []
     for task, keys in columns.items():
         for key in keys:
-            measure = convention[key] if key in convention else _published_measure(chosen, task, key)
-            table.add_column(escape(f"{_task_text(task, chosen)}\n{measure.heading}"), justify="right")
+            measure = convention[key] if key in convention else _published_measure(paper, task, key)
+            table.add_column(escape(f"{_task_text(task, paper)}\n{measure.heading}"), justify="right")
             shown.append((task, measure))
     table.add_column("Source")
 
-    for row in chosen.rows:
+    for row in paper.rows:
         cells = [_published_cell(row, task, measure) for task, measure in shown]
         millions = f"{row.parameters:.2f} M" if row.parameters else ""
         table.add_row(row.model, millions, *cells, f"published: {row.source}", style="dim")
@@ -66,21 +66,21 @@ def compare(scores: Sequence[Scores], layout: str | None = None) -> "Table":
             for task, measure in shown
         ]
         table.add_row(escape(name), f"{parameters / 1e6:.2f} M" if parameters else "", *cells, "measured")
-    table.caption = escape(_caption(scores, chosen, convention))
+    table.caption = escape(_caption(scores, paper, convention))
     return table
 
 
-_FAR = 4  # times the models' largest value
+_FAR = 4  # a baseline that exceeds the models' largest value by this factor is not drawn
 
 
 def curves(scores: Sequence[Scores], metrics: Sequence[str] | None = None) -> "Figure":
     """Values at each predicted frame, a panel for each metric, as in Figure 2 of the Conv-TT-LSTM paper.
 
-    A baseline that is so far off that the models' lines would fall into one is told in words.
+    A baseline whose values are so large that the models' lines could not be told apart is named in the panel instead.
 
     Args:
         scores: measured by one convention; horizons may differ. The baselines are those of the longest one.
-        metrics: which panels; by default all that were measured.
+        metrics: a panel for each; by default all that were measured.
 
     Raises:
         ZooError: no scores, several conventions, a metric that nobody measured.
@@ -107,13 +107,13 @@ def curves(scores: Sequence[Scores], metrics: Sequence[str] | None = None) -> "F
         reach = _FAR * max(float(abs(one.per_frame[key]).max()) for one in scores if key in one.per_frame)
         for name, per_frame in lines:
             if key in per_frame:
-                dull = {"color": "0.5", "linestyle": baselines[name]} if name in baselines else {"marker": "."}
+                style = {"color": "0.5", "linestyle": baselines[name]} if name in baselines else {"marker": "."}
                 values = per_frame[key] * measure.scale
                 far = name in baselines and abs(per_frame[key]).max() > reach
-                axes.plot(range(1, len(values) + 1), values * math.nan if far else values, label=name, **dull)
+                axes.plot(range(1, len(values) + 1), values * math.nan if far else values, label=name, **style)
                 if far:
-                    told = f"{name}: about {values.mean():.3g}"
-                    axes.text(0.98, 0.02, told, transform=axes.transAxes, fontsize=7, color="0.4", ha="right")
+                    note = f"{name}: about {values.mean():.3g}"
+                    axes.text(0.98, 0.02, note, transform=axes.transAxes, fontsize=7, color="0.4", ha="right")
         axes.set(title=measure.heading.replace("\n", " "), xlabel="predicted frame")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
@@ -124,7 +124,7 @@ def curves(scores: Sequence[Scores], metrics: Sequence[str] | None = None) -> "F
 
 
 def check_figure(path: str | Path) -> None:
-    """Raise a ZooError unless `save_figure` can write there: the suffix is `.png`, and the folder is there."""
+    """Raise a ZooError unless `save_figure` can write there: the suffix is `.png`, and the folder exists."""
     if Path(path).suffix.lower() != ".png":
         raise ZooError(f"{path} has no suffix that says what to write; legal is .png")
     if not Path(path).parent.is_dir():
@@ -143,11 +143,11 @@ def save_figure(figure: "Figure", path: str | Path) -> None:
 
 
 def _task(scores: Scores) -> Task:
-    return scores.kind, scores.observed, scores.horizon
+    return scores.comparable_with, scores.observed, scores.horizon
 
 
 def _shared_convention(scores: Sequence[Scores]) -> Convention:
-    """The one convention by which all were measured, with every metric that any has."""
+    """The convention by which all scores were measured, with every metric that any of them has."""
     if not scores:
         raise ZooError("no scores to compare; evaluate a run first")
     measures: dict[str, Measure] = {}
@@ -164,25 +164,25 @@ def _shared_convention(scores: Sequence[Scores]) -> Convention:
 def _find_layout(scores: Sequence[Scores], name: str | None) -> Layout:
     if name is None:
         tasks = {_task(one) for one in scores}
-        return next((found for found in LAYOUTS.values() if tasks & found.columns.keys()), LAYOUTS["conv-tt-lstm"])
+        return next((paper for paper in LAYOUTS.values() if tasks & paper.columns.keys()), LAYOUTS["conv-tt-lstm"])
     if name not in LAYOUTS:
         raise ZooError(f"no layout {name!r}; {nearest(name, LAYOUTS)}")
     return LAYOUTS[name]
 
 
 def _task_text(task: Task, layout: Layout) -> str:
-    kind, observed, horizon = task
-    known = layout.kinds.get(kind, "") if task in layout.columns else kind
-    return f"{known} {observed}→{horizon}".strip()
+    data, observed, horizon = task
+    name = layout.headings.get(data, "") if task in layout.columns else data
+    return f"{name} {observed}→{horizon}".strip()
 
 
 def _published_measure(layout: Layout, task: Task, key: str) -> Measure:
-    """How the first row with such a number measured it."""
+    """How the first row that has a number for this task and metric measured it."""
     return next(row.convention[key] for row in layout.rows if key in row.values.get(task, {}))
 
 
 def _published_cell(row: Published, task: Task, measure: Measure) -> str:
-    """The number in the unit of the measured ones, starred if it was measured in another way."""
+    """A published number in the unit of the measured ones, with a star if it was measured in another way."""
     value = row.values.get(task, {}).get(measure.key)
     if value is None:
         return ""
@@ -194,7 +194,7 @@ def _published_cell(row: Published, task: Task, measure: Measure) -> str:
 
 
 def _measured_rows(scores: Sequence[Scores]) -> dict[str, tuple[int, dict[Task, PerFrame]]]:
-    """Parameters and values per task of the baselines, then of the models, by name."""
+    """For each baseline, then for each model, by name: the number of parameters, and the values for each task."""
     rows: dict[str, tuple[int, dict[Task, PerFrame]]] = {}
     for one in scores:
         for name, per_frame in one.baselines.items():
@@ -213,7 +213,7 @@ def _caption(scores: Sequence[Scores], layout: Layout, convention: Convention) -
     lines.append(
         "Published rows were measured by others on clips of their own; errors are converted to the unit above."
     )
-    keys = {key for found in layout.columns.values() for key in found}
+    keys = {key for metrics in layout.columns.values() for key in metrics}
     others = {row.convention.name: row.convention for row in layout.rows if row.convention.name != convention.name}
     if others:
         lines.append("* measured in another way than the measured rows, so not comparable with them:")

@@ -1,6 +1,7 @@
-"""The ways in which published numbers were measured, by name, and the correct one.
+"""Conventions: the ways in which published numbers were measured, and the correct one, by name.
 
-Published numbers share no convention: a table of them means something only beside numbers measured in the same way.
+Publications measure in different ways, so a published number can only be compared with one that was measured by the
+same convention.
 """
 
 from dataclasses import dataclass
@@ -15,9 +16,9 @@ class Convention:
     """A named set of measures.
 
     Args:
-        name: what tables call it.
+        name: by which tables and `find_convention` know it.
         source: where it comes from.
-        measures: in the order of a table's columns; a metric that the source does not compute is not there.
+        measures: in the order of a table's columns; a metric that the source does not compute is left out.
 
     >>> find_convention("correct")["ssim"].text()
     '11-pixel Gaussian window σ 1.5 inside the frame, range 1'
@@ -53,19 +54,19 @@ class Convention:
         return Convention(self.name, self.source, tuple(known[key] for key in keys))
 
     def text(self) -> str:
-        """Name, source, and how each metric is made."""
+        """The name, the source, and how each metric is computed, as one sentence for the foot of a table."""
         shared = len({measure.pixels for measure in self.measures}) == 1
         head = f"Convention {self.name} ({self.source})" + (f", {self.measures[0].pixels_text}" if shared else "")
         parts = [f"{m.key.upper()} {m.text()}" + ("" if shared else f", {m.pixels_text}") for m in self.measures]
         return f"{head}: {'; '.join(parts)}."
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data from which `from_dict` makes the convention again."""
+        """The convention as plain data, which `from_dict` reads."""
         return {"name": self.name, "source": self.source, "measures": [m.to_dict() for m in self.measures]}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Convention":
-        """Undo `to_dict`."""
+        """The convention that `to_dict` wrote."""
         return cls(data["name"], data["source"], tuple(measure_from_dict(m) for m in data["measures"]))
 
 
@@ -104,7 +105,10 @@ CONVENTIONS: dict[str, Convention] = {
 
 
 def find_convention(name: str | Convention) -> Convention:
-    """A convention by its name; one that is given already is returned as it is.
+    """A convention by its name.
+
+    Args:
+        name: one of `CONVENTIONS`; a `Convention` is returned as it is.
 
     Raises:
         ZooError: no such convention.

@@ -1,4 +1,4 @@
-"""Measure a model's predictions over a data set, one batch at a time."""
+"""Measure a model's predictions on a data set, batch by batch."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from zoo.evaluation.metrics import Comparison
 from zoo.evaluation.scores import Scores
 from zoo.video_model import VideoModel
 
-_FRAMES = 64  # measured at a time
+_FRAMES = 64  # number that is measured at a time
 
 
 def evaluate(
@@ -33,31 +33,37 @@ def evaluate(
     root: str | Path | None = None,
     progress: bool = False,
 ) -> Scores:
-    """Predict `horizon` frames after `observed` ones of every clip and compare them with the truth.
+    """Predict `horizon` frames after `observed` ones of every clip and compare them with the true frames.
 
-    The baselines, the last observed frame for ever and black frames, are measured in the same pass. Memory does not
-    grow with the number of clips. The model is left as it was found: its mode, its device.
+    Two baselines are measured in the same pass: the last observed frame repeated, and black frames. Memory does not
+    grow with the number of clips. The model is left in the mode and on the device that it was in.
 
     Args:
-        model: any model of the zoo.
-        dataset: clips of `observed + horizon` frames or more; further frames are not looked at.
+        model: the model.
+        dataset: clips of at least `observed + horizon` frames; further frames are ignored.
         horizon: frames to predict, at least 1.
         observed: T_in, at least 1.
         convention: how to measure; see `zoo.evaluation.CONVENTIONS`.
         metrics: which of the convention's metrics; all by default.
-        count: how many clips, the first ones; all by default.
+        count: measure only the first `count` clips; all by default.
         batch: clips at a time.
-        name: of the model in tables; its class by default.
-        device: where to compute; where the model is by default.
-        root: data root, in which weights for LPIPS are looked for. Without any, LPIPS stays empty, with a note.
-        progress: show a bar.
+        name: of the model in tables; by default that of its class.
+        device: where to compute; by default where the model is.
+        root: the data root, in which weights for LPIPS are searched. Without any, LPIPS stays empty, with a note.
+        progress: show a progress bar.
 
     Raises:
-        ZooError: an argument outside its range, clips that are too short, frames the model cannot read.
+        ZooError: an argument outside its range, clips that are too short, frames that the model cannot read.
+
+    >>> from zoo.data import MovingMNIST
+    >>> test = MovingMNIST("test", source="embedded", size=32, length=6)
+    >>> scores = evaluate(CopyLast(), test, horizon=4, observed=2, metrics=["mse"], count=3)
+    >>> scores.per_frame["mse"].shape, list(scores.baselines)
+    ((4,), ['copy last frame', 'blank frames'])
     """
     count = check_clips(dataset, horizon, observed, count, batch)
-    chosen = find_convention(convention)
-    chosen = chosen if metrics is None else chosen.choose(tuple(metrics))
+    convention = find_convention(convention)
+    convention = convention if metrics is None else convention.choose(tuple(metrics))
 
     weight = next(model.parameters(), torch.empty(0))
     place = torch.device(device or weight.device)
@@ -73,7 +79,7 @@ def evaluate(
         if name in predictors:
             raise ZooError(f"name = {name!r} is that of a baseline; choose another")
         predictors[name] = lambda x: model(x, horizon)[:, -horizon:]
-        comparisons, notes = _comparisons(chosen, frame, root, place)
+        comparisons, notes = _comparisons(convention, frame, root, place)
         sums = {
             row: {key: torch.zeros(horizon, dtype=torch.float64, device=place) for key in comparisons}
             for row in predictors
@@ -81,38 +87,38 @@ def evaluate(
         for indices in in_batches(count, batch, progress):
             clips = dataset.clips(indices, place)
             x, truth = clips[:, :observed].to(weight.dtype), clips[:, observed : observed + horizon]
-            made = {row: predict(x) for row, predict in predictors.items()}
+            predictions = {row: predict(x) for row, predict in predictors.items()}
             for part in _parts(len(clips), horizon):
                 for key, (features, value) in comparisons.items():
                     true = features(truth[part])
-                    for row, frames in made.items():
+                    for row, frames in predictions.items():
                         sums[row][key] += value(features(frames[part]), true).sum(0)
-        found = {row: {key: (s / count).cpu().numpy() for key, s in kept.items()} for row, kept in sums.items()}
+        means = {row: {key: (total / count).cpu().numpy() for key, total in of.items()} for row, of in sums.items()}
     return Scores(
         name=name,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         data=dataset.describe(),
-        kind=dataset.kind,
+        comparable_with=dataset.comparable_with,
         clips=count,
         observed=observed,
         horizon=horizon,
         frame=frame,
-        convention=chosen,
-        per_frame=found.pop(name),
-        baselines=found,
+        convention=convention,
+        per_frame=means.pop(name),
+        baselines=means,
         notes=notes,
     )
 
 
 def check_clips(dataset: ClipDataset, horizon: int, observed: int, count: int | None, batch: int) -> int:
-    """How many clips to look at.
+    """The number of clips to evaluate: `count`, or all.
 
     Raises:
-        ZooError: a number outside its range, or clips that are too short.
+        ZooError: a number outside its range, or clips of fewer than `observed + horizon` frames.
     """
-    for argument, given in (("horizon", horizon), ("observed", observed)):
-        if given < 1:
-            raise ZooError(f"{argument} = {given} must be at least 1")
+    for argument, value in (("horizon", horizon), ("observed", observed)):
+        if value < 1:
+            raise ZooError(f"{argument} = {value} must be at least 1")
     if dataset.length < observed + horizon:
         raise ZooError(
             f"clips of {dataset.length} frames are too short for {observed} observed and {horizon} predicted ones; "
@@ -122,10 +128,10 @@ def check_clips(dataset: ClipDataset, horizon: int, observed: int, count: int | 
 
 
 def check_count(dataset: ClipDataset, count: int | None, batch: int) -> int:
-    """How many clips to look at, so many at a time.
+    """The number of clips to evaluate: `count`, or all.
 
     Raises:
-        ZooError: a number outside its range.
+        ZooError: `batch` below 1, or `count` outside 1 … the number of clips.
     """
     if batch < 1:
         raise ZooError(f"batch = {batch} must be at least 1")
@@ -138,21 +144,24 @@ def check_count(dataset: ClipDataset, count: int | None, batch: int) -> int:
 def _comparisons(
     convention: Convention, frame: tuple[int, ...], root: str | Path | None, device: torch.device
 ) -> tuple[dict[str, Comparison], tuple[str, ...]]:
-    """What measures frames of this shape, by metric, and why any metric stays empty."""
-    found, notes = {}, []
+    """The comparison of each metric for frames of shape `frame`, and a note for each metric that must stay empty."""
+    comparisons, notes = {}, []
     for measure in convention.measures:
         try:
             comparison = measure.comparison(root, device)
             comparison.features(torch.zeros(1, 1, *frame, device=device))
-            found[measure.key] = comparison
+            comparisons[measure.key] = comparison
         except ZooError as error:
             notes.append(f"{measure.key.upper()} is empty: {error}.")
-    return found, tuple(notes)
+    return comparisons, tuple(notes)
 
 
 @contextmanager
 def evaluating(model: nn.Module, device: torch.device | None = None, inference: bool = True) -> Iterator[None]:
-    """Evaluation mode on `device` if given, for inference alone or not; then modules and device are as before."""
+    """Put a model into evaluation mode, and on `device` unless that is None; restore its modes and device at the end.
+
+    Nothing inside can be differentiated, unless `inference` is False.
+    """
     home = next(model.parameters(), torch.empty(0)).device
     modes = [(module, module.training) for module in model.modules()]
     model.eval().to(device or home)
@@ -166,7 +175,7 @@ def evaluating(model: nn.Module, device: torch.device | None = None, inference: 
 
 
 def in_batches(count: int, batch: int, progress: bool) -> Iterator[Sequence[int]]:
-    """The batches of indices, with a bar on standard error if asked for."""
+    """The indices 0 … count - 1 in batches, with a progress bar on standard error if `progress`."""
     from rich.console import Console
     from rich.progress import track
 

@@ -1,8 +1,8 @@
-"""What a predicted frame is measured by.
+"""Measures of predicted frames: MSE, MAE, PSNR, SSIM and LPIPS.
 
-A `Measure` is plain data that says exactly how a number is made: which pixels, which window, which range. Conventions
-(`zoo.evaluation.conventions`) are made of measures. All arithmetic is in float64, but for the network of LPIPS:
-variances in SSIM cancel.
+A `Measure` is plain data that says exactly how a number is computed: from which pixels, with which window and range. A
+convention (`zoo.evaluation.conventions`) is a set of measures. All arithmetic is in float64, because the variances in
+SSIM are small differences of large numbers; only the network of LPIPS runs in float32.
 """
 
 from abc import ABC, abstractmethod
@@ -23,11 +23,13 @@ _HIGHEST_PSNR = 100.0  # dB; a perfect frame would be infinite and carry every a
 
 
 class Comparison(NamedTuple):
-    """A measurement in two halves, so that those of the truth serve every model.
+    """A metric split into `features(frames)` and `value(predicted, true)`.
+
+    So the features of the true frames are computed once for all models.
 
     Args:
-        features: of frames `(B, T, C, H, W)`; anything that broadcasts over B and T.
-        value: of predicted and true features, `(B, T)` in float64.
+        features: maps frames `(B, T, C, H, W)` to tensors that broadcast over B and T.
+        value: maps predicted and true features to values `(B, T)` in float64.
     """
 
     features: Callable[[Tensor], Any]
@@ -55,7 +57,7 @@ _PREPARE: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
 
 @dataclass(frozen=True)
 class Measure(ABC):
-    """One number for each predicted frame.
+    """One number for each predicted frame, and how it is computed.
 
     Args:
         pixels: "raw" takes predictions as they are, "clamped" clamps them to [0, 1], "uint8" also multiplies by 255
@@ -69,33 +71,37 @@ class Measure(ABC):
     pixels: Pixels = "clamped"
     key: ClassVar[str]
     higher_is_better: ClassVar[bool]
-    digits: ClassVar[int]  # printed after the point
+    digits: ClassVar[int]  # printed after the decimal point
 
     @abstractmethod
     def comparison(self, root: Path | str | None, device: torch.device) -> Comparison:
-        """The functions that measure; `root` is the data root, where weights may lie.
+        """The functions that measure.
+
+        Args:
+            root: the data root, which may have weights that the measure needs.
+            device: of the frames to measure.
 
         Raises:
-            ZooError: weights that are not there.
+            ZooError: weights are missing.
         """
 
     @abstractmethod
     def text(self) -> str:
-        """How the number is made from prepared pixels, for the foot of a table."""
+        """How the number is computed from prepared pixels, for the foot of a table."""
 
     @property
     def unit(self) -> str:
-        """What a table's heading says below the name."""
+        """The unit, which a table's heading shows below the name; empty if there is none."""
         return ""
 
     @property
     def scale(self) -> float:
-        """What a value is multiplied by in a table."""
+        """The factor by which a table multiplies values."""
         return 1.0
 
     @property
     def heading(self) -> str:
-        """The name with the direction of better values, and the unit."""
+        """The heading of a table's column: the name, an arrow in the direction of better values, and the unit."""
         return f"{self.key.upper()} {'↑' if self.higher_is_better else '↓'}\n{self.unit}".strip()
 
     @property
@@ -104,20 +110,32 @@ class Measure(ABC):
         return _PREPARE[self.pixels][1]
 
     def prepare(self, frames: Tensor) -> Tensor:
-        """Frames as this measure takes them, in float64."""
+        """Frames with pixels as `pixels` says, in float64."""
         return _PREPARE[self.pixels][0](frames)
 
     def shown(self, value: float) -> str:
         """A value as a table prints it."""
         return f"{value * self.scale:.{self.digits}f}"
 
-    def between(self, made: Tensor, true: Tensor, root: Path | str | None = None) -> Tensor:
-        """Measure predictions `(B, T, C, H, W)` against the truth: `(B, T)` in float64."""
+    def between(self, predicted: Tensor, true: Tensor, root: Path | str | None = None) -> Tensor:
+        """Measure predicted frames `(B, T, C, H, W)` against the true ones.
+
+        Args:
+            predicted: pixels in [0, 1].
+            true: pixels in [0, 1].
+            root: the data root, which may have weights that the measure needs.
+
+        Returns:
+            `(B, T)` in float64, without the scale of tables.
+
+        Raises:
+            ZooError: weights are missing, or frames are too small.
+        """
         features, value = self.comparison(root, true.device)
-        return value(features(made), features(true))
+        return value(features(predicted), features(true))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data from which `measure_from_dict` makes the measure again."""
+        """The measure as plain data, which `measure_from_dict` reads."""
         return {"measure": self.key, **asdict(self)}
 
 
@@ -150,7 +168,7 @@ class _Error(Measure):
     def comparison(self, root: Path | str | None, device: torch.device) -> Comparison:
         """See `Measure`."""
         reduce = torch.mean if self.per == "pixel" else torch.sum
-        return Comparison(self.prepare, lambda made, true: reduce(self.error(made - true), (-3, -2, -1)))
+        return Comparison(self.prepare, lambda predicted, true: reduce(self.error(predicted - true), (-3, -2, -1)))
 
     def text(self) -> str:
         """See `Measure`."""
@@ -179,7 +197,7 @@ class Mae(_Error):
 
 @dataclass(frozen=True)
 class Psnr(Measure):
-    """Peak signal-to-noise ratio in dB of each frame; a frame without error counts as 100 dB, the most there is."""
+    """Peak signal-to-noise ratio of each frame, in dB, at most 100: that is what a frame without error has."""
 
     key = "psnr"
     higher_is_better = True
@@ -198,8 +216,8 @@ class Psnr(Measure):
     def comparison(self, root: Path | str | None, device: torch.device) -> Comparison:
         """See `Measure`."""
 
-        def psnr(made: Tensor, true: Tensor) -> Tensor:
-            error = ((made - true) / self.peak).square().mean((-3, -2, -1))
+        def psnr(predicted: Tensor, true: Tensor) -> Tensor:
+            error = ((predicted - true) / self.peak).square().mean((-3, -2, -1))
             return -10 * torch.log10(error.clamp(min=10 ** (-_HIGHEST_PSNR / 10)))
 
         return Comparison(self.prepare, psnr)
@@ -219,7 +237,7 @@ class _Moments(NamedTuple):
 class Ssim(Measure):
     """Structural similarity (Wang, Bovik, Sheikh and Simoncelli, 2004), the mean over channels and window positions.
 
-    Only windows that lie wholly inside the frame count, as in scikit-image: no border is made up.
+    Only windows that lie wholly inside the frame count, as in scikit-image: frames are not padded.
 
     Args:
         window: "gaussian-11" is 11 pixels wide with σ = 1.5 and weighted (co)variances, "uniform-7" 7 pixels wide
@@ -234,7 +252,7 @@ class Ssim(Measure):
     digits = 3
 
     def _weights(self) -> tuple[Tensor, float]:
-        """The weights along one axis, and the factor of (co)variances."""
+        """The window's weights along one axis, and the factor that makes (co)variances unbiased."""
         if self.window == "gaussian-11":
             offset = torch.arange(-5, 6, dtype=torch.float64)
             weights = torch.exp(-(offset**2) / (2 * 1.5**2))
@@ -248,46 +266,51 @@ class Ssim(Measure):
         c1, c2 = (0.01 * self.data_range) ** 2, (0.03 * self.data_range) ** 2
 
         def blur(frames: Tensor) -> Tensor:
-            return _band(weights, frames.shape[-2]) @ frames @ _band(weights, frames.shape[-1]).mT
+            return _sliding_window(weights, frames.shape[-2]) @ frames @ _sliding_window(weights, frames.shape[-1]).mT
 
         def moments(frames: Tensor) -> _Moments:
             frames = self.prepare(frames)
             mean = blur(frames)
             return _Moments(frames, mean, factor * (blur(frames.square()) - mean.square()))
 
-        def ssim(made: _Moments, true: _Moments) -> Tensor:
-            product = made.mean * true.mean
-            covariance = factor * (blur(made.frames * true.frames) - product)
-            luminance = (2 * product + c1) / (made.mean.square() + true.mean.square() + c1)
-            structure = (2 * covariance + c2) / (made.variance + true.variance + c2)
+        def ssim(predicted: _Moments, true: _Moments) -> Tensor:
+            product = predicted.mean * true.mean
+            covariance = factor * (blur(predicted.frames * true.frames) - product)
+            luminance = (2 * product + c1) / (predicted.mean.square() + true.mean.square() + c1)
+            structure = (2 * covariance + c2) / (predicted.variance + true.variance + c2)
             return (luminance * structure).mean((-3, -2, -1))
 
         return Comparison(moments, ssim)
 
     def text(self) -> str:
         """See `Measure`."""
-        kinds = {"gaussian-11": "11-pixel Gaussian window σ 1.5", "uniform-7": "7-pixel uniform window"}
-        return f"{kinds[self.window]} inside the frame, range {self.data_range:g}"
+        windows = {"gaussian-11": "11-pixel Gaussian window σ 1.5", "uniform-7": "7-pixel uniform window"}
+        return f"{windows[self.window]} inside the frame, range {self.data_range:g}"
 
 
-def _band(weights: Tensor, size: int) -> Tensor:
-    """The matrix `(size - window + 1, size)` that slides the window: 13 times as fast as a float64 conv on a CPU."""
+def _sliding_window(weights: Tensor, size: int) -> Tensor:
+    """The matrix `(size - window + 1, size)` whose rows are the window at each position.
+
+    Multiplying by it is 13 times as fast as a float64 convolution on a CPU.
+    """
     window = len(weights)
     if size < window:
         raise ZooError(f"frames of {size} pixels are smaller than SSIM's window of {window}; leave it out")
-    band = weights.new_zeros(size - window + 1, size)
+    matrix = weights.new_zeros(size - window + 1, size)
     for offset in range(window):
-        band.diagonal(offset)[: len(band)] = weights[offset]
-    return band
+        matrix.diagonal(offset)[: len(matrix)] = weights[offset]
+    return matrix
 
 
 @dataclass(frozen=True)
 class Lpips(Measure):
-    """Learned perceptual distance (Zhang et al., 2018), version 0.1 of package `lpips`; grey becomes three channels.
+    """Learned perceptual distance (Zhang et al., 2018), version 0.1 of package `lpips`.
+
+    A grey frame is read as three equal channels.
 
     Args:
-        net: the backbone.
-        signed: map pixels from [0, 1] to [-1, 1] before the network, as it was trained.
+        net: the backbone: "squeeze", "alex" or "vgg".
+        signed: map pixels from [0, 1] to [-1, 1], the range that the network was trained with.
     """
 
     net: Net = "squeeze"
@@ -322,10 +345,14 @@ class Lpips(Measure):
         return f"{self.net} v0.1, input in [{-1 if self.signed else 0}, 1]"
 
 
-MEASURES: dict[str, type[Measure]] = {kind.key: kind for kind in (Mse, Mae, Psnr, Ssim, Lpips)}
+MEASURES: dict[str, type[Measure]] = {measure.key: measure for measure in (Mse, Mae, Psnr, Ssim, Lpips)}
 
 
 def measure_from_dict(data: dict[str, Any]) -> Measure:
-    """Undo `Measure.to_dict`."""
-    data = dict(data)
-    return MEASURES[data.pop("measure")](**data)
+    """The measure that `Measure.to_dict` wrote.
+
+    >>> measure_from_dict(Psnr(pixels="uint8").to_dict())
+    Psnr(pixels='uint8')
+    """
+    options = dict(data)
+    return MEASURES[options.pop("measure")](**options)

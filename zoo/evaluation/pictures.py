@@ -1,4 +1,4 @@
-"""Predictions to look at: strips of frames, GIFs and videos."""
+"""Pictures of predictions: strips of frames, GIFs and videos."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -26,12 +26,12 @@ _INK, _FAINT, _PAPER = (20, 20, 20), (110, 110, 110), (255, 255, 255)
 
 @dataclass(frozen=True)
 class Prediction:
-    """What was seen and what was predicted of one clip.
+    """The observed, the predicted and the true frames of one clip.
 
     Args:
         observed: frames that the models saw, `(T_in, C, H, W)` with pixels in [0, 1], C 1 or 3.
-        predictions: by a model's name, the frames that follow, `(horizon, C, H, W)`.
-        truth: the true frames that follow, as many as are known, at most `horizon`.
+        predictions: the frames that each model predicts next, `(horizon, C, H, W)`, by the model's name.
+        truth: the true next frames, as many as are known, at most `horizon`.
     """
 
     observed: Tensor
@@ -40,14 +40,15 @@ class Prediction:
 
     @property
     def horizon(self) -> int:
-        """How many frames were predicted."""
+        """The number of predicted frames."""
         return len(next(iter(self.predictions.values())))
 
     def strip(self, every: int | None = None) -> "Image":
         """Rows of observed, true and predicted frames, as in Figure 3 of the Conv-TT-LSTM paper.
 
         Args:
-            every: shows each so many-th frame, the first predicted one among them; by default about ten.
+            every: show only every `every`-th frame, the first predicted one among them; by default such that about ten
+                are shown.
 
         Raises:
             ZooError: `every` is below 1.
@@ -86,9 +87,9 @@ class Prediction:
         return page
 
     def animation(self) -> list["Image"]:
-        """A picture for every frame: the truth, and beside it each model's prediction once it has begun.
+        """A picture for every frame, with a panel for the truth and for each model.
 
-        While frames are observed, all panels show them. Width and height are even, as video formats need.
+        While frames are observed, all panels show them. Widths and heights are even, as video formats require.
         """
         factor = self._factor()
         height, width = (factor * side for side in self.observed.shape[-2:])
@@ -110,11 +111,11 @@ class Prediction:
         return pages
 
     def save(self, path: str | Path, fps: int = 8) -> None:
-        """Write a picture: `.png` is the strip, `.gif` and `.mp4` move. Nothing half-written is left.
+        """Write the strip (`.png`) or the animation (`.gif`, `.mp4`). After an error, no incomplete file is left.
 
         Args:
-            path: where to; the suffix decides.
-            fps: frames a second of what moves.
+            path: the file; its suffix decides.
+            fps: frames per second of an animation.
 
         Raises:
             ZooError: another suffix, a folder that cannot be written, fps below 1.
@@ -132,16 +133,21 @@ class Prediction:
 
 
 def predict(models: Mapping[str, VideoModel], clip: Tensor, horizon: int = 10, observed: int = 10) -> Prediction:
-    """Show the first frames of a clip to models and let them go on.
+    """Let models predict how a clip continues.
 
     Args:
-        models: by the name that pictures print.
-        clip: `(T, C, H, W)` in [0, 1]; frames beyond `observed` are the truth, as far as they go.
+        models: by the names that pictures show.
+        clip: `(T, C, H, W)` in [0, 1]; the frames after the first `observed` are the truth, as far as they go.
         horizon: frames to predict, at least 1.
         observed: T_in, at least 1.
 
     Raises:
-        ZooError: no models, a clip with fewer frames than `observed`, frames a model cannot read.
+        ZooError: no models, a clip with fewer frames than `observed`, frames that a model cannot read.
+
+    >>> from zoo.evaluation import CopyLast
+    >>> prediction = predict({"copy": CopyLast()}, torch.rand(5, 1, 16, 16), horizon=4, observed=3)
+    >>> prediction.predictions["copy"].shape, prediction.truth.shape
+    (torch.Size([4, 1, 16, 16]), torch.Size([2, 1, 16, 16]))
     """
     if not models:
         raise ZooError("no models to predict with; name one or more")

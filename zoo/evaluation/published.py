@@ -37,14 +37,14 @@ class Layout:
         title: printed above it.
         columns: metrics of each task.
         rows: what was published.
-        kinds: how a kind of data set is called above its columns, where a table has several.
+        headings: what is printed above the columns of each data set, where a table has several.
     """
 
     name: str
     title: str
     columns: Columns
     rows: tuple[Published, ...]
-    kinds: Mapping[str, str] = field(default_factory=dict)
+    headings: Mapping[str, str] = field(default_factory=dict)
 
 
 def _published(table: ResultsTable) -> tuple[Published, ...]:

@@ -1,4 +1,4 @@
-"""What an evaluation found: numbers for each predicted frame, and how they were measured."""
+"""The result of an evaluation: numbers for each predicted frame, and how they were measured."""
 
 import csv
 import json
@@ -28,21 +28,22 @@ class Scores:
         name: of the model, as tables print it.
         parameters: how many it has.
         data: the data set in one line.
-        kind: which published results the data set is comparable with, such as "moving-mnist-2".
-        clips: how many clips were evaluated.
-        observed: frames that the model saw, T_in.
-        horizon: frames that it predicted.
+        comparable_with: scores with equal values are comparable, such as "moving-mnist-2"; see `zoo.data.ClipDataset`.
+        clips: number of clips that were evaluated.
+        observed: number of frames that the model saw, T_in.
+        horizon: number of frames that it predicted.
         frame: (C, H, W).
         convention: how the values were measured.
-        per_frame: metric to `(horizon,)`, each the average over clips at one predicted frame.
-        baselines: the same for each baseline by name.
-        notes: what a reader must know, such as why a metric is missing.
+        per_frame: for each metric `(horizon,)`, the averages over clips at each predicted frame. The units are those of
+            the convention; no table's scale is applied.
+        baselines: the same for each baseline, by name.
+        notes: what a reader must know besides, such as why a metric is missing.
     """
 
     name: str
     parameters: int
     data: str
-    kind: str
+    comparable_with: str
     clips: int
     observed: int
     horizon: int
@@ -63,11 +64,11 @@ class Scores:
         return averages(self.per_frame)
 
     def measured_on(self) -> str:
-        """How many clips of which data."""
+        """The number of clips, and the data they are of."""
         return f"{self.clips:,} clips of {self.data}"
 
     def table(self) -> "Table":
-        """The averages with the baselines', and below them the convention."""
+        """A table of the averages, the baselines' first, with the convention below them."""
         from rich.markup import escape
         from rich.table import Table
 
@@ -78,8 +79,8 @@ class Scores:
         for measure in self.convention.measures:
             table.add_column(measure.heading, justify="right")
         for name, per_frame in self.rows.items():
-            found = averages(per_frame)
-            cells = [m.shown(found[m.key]) if m.key in found else "" for m in self.convention.measures]
+            means = averages(per_frame)
+            cells = [m.shown(means[m.key]) if m.key in means else "" for m in self.convention.measures]
             table.add_row(escape(name), *cells)
         return table
 
@@ -88,7 +89,7 @@ class Scores:
         return "\n".join([f"{self.measured_on()}.", self.convention.text(), *self.notes])
 
     def save(self, path: str | Path) -> None:
-        """Write everything to a JSON file, from which `load` makes the scores again.
+        """Write everything to a JSON file, which `load` reads.
 
         Raises:
             ZooError: the file cannot be written.
@@ -107,7 +108,7 @@ class Scores:
         """Read what `save` wrote.
 
         Raises:
-            ZooError: the file is not there or does not hold scores.
+            ZooError: the file does not exist or does not hold scores.
         """
         try:
             plain = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -126,7 +127,9 @@ def save_values(scores: Sequence[Scores], path: str | Path) -> None:
         ZooError: the file cannot be written.
     """
     rows = {
-        (one.kind, one.observed, one.horizon, name): per_frame for one in scores for name, per_frame in one.rows.items()
+        (one.comparable_with, one.observed, one.horizon, name): per_frame
+        for one in scores
+        for name, per_frame in one.rows.items()
     }
     with aside(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

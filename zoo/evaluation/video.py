@@ -1,4 +1,4 @@
-"""Videos as tensors."""
+"""Read a video as a tensor."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -24,14 +24,14 @@ def read_video(
     Args:
         path: the file.
         size: (height, width), or both, to resize to; bilinear with antialiasing.
-        grey: one channel, luma by Rec. 601; else three.
-        count: at most so many frames, the first ones; all by default.
+        grey: one channel (luma by Rec. 601) if True, else three.
+        count: read only the first `count` frames; all by default.
 
     Returns:
         `(T, C, H, W)`, float32 in [0, 1].
 
     Raises:
-        ZooError: the file is not there, not a video, or has no frames.
+        ZooError: the file does not exist, is not a video, or has no frames; an argument below 1.
     """
     if count is not None and count < 1:
         raise ZooError(f"count = {count} must be at least 1")
@@ -41,15 +41,15 @@ def read_video(
     path = Path(path)
     if not path.is_file():
         raise ZooError(f"{path} is not a file; name a video, a GIF or a .npy array of frames")
-    made = (_array_frames if path.suffix.lower() == ".npy" else _video_frames)(path, sides, grey)
-    frames = list(islice(made, count))
+    read = _array_frames if path.suffix.lower() == ".npy" else _video_frames
+    frames = list(islice(read(path, sides, grey), count))
     if not frames:
         raise ZooError(f"{path} has no frames; choose another video")
     return torch.stack(frames)
 
 
 def _video_frames(path: Path, size: tuple[int, int] | None, grey: bool) -> Iterator[Tensor]:
-    """Frames `(C, H, W)` one by one, as the data sets have them."""
+    """Frames `(C, H, W)` one by one, decoded as the data sets decode them."""
     try:
         with path.open("rb") as file:
             for part in decode(file, size, grey):
@@ -59,7 +59,7 @@ def _video_frames(path: Path, size: tuple[int, int] | None, grey: bool) -> Itera
 
 
 def _array_frames(path: Path, size: tuple[int, int] | None, grey: bool) -> Iterator[Tensor]:
-    """Frames `(C, H, W)` one by one, each made small at once."""
+    """Frames `(C, H, W)` one by one, each resized before the next is read."""
     for image in _images(path):
         frame = torch.from_numpy(image).permute(2, 0, 1).float() / (255 if image.dtype == np.uint8 else 1)
         frame = _to_grey(frame) if grey else frame.expand(3, -1, -1)
@@ -73,7 +73,7 @@ def _to_grey(frame: Tensor) -> Tensor:
 
 
 def _images(path: Path) -> Iterator[NDArray[np.uint8] | NDArray[np.float32]]:
-    """Frames `(H, W, C)` one by one; the file is mapped, not read."""
+    """Frames `(H, W, C)` one by one; the file is memory-mapped."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

@@ -1,0 +1,35 @@
+"""`zoo compare`: trained models beside published results."""
+
+import itertools
+from collections.abc import Sequence
+
+from jsonargparse import ArgumentParser, Namespace
+
+from zoo.commands.measuring import measure, write_curves
+from zoo.commands.options import add_measuring, add_models, add_sources
+from zoo.commands.output import check_png, show
+from zoo.commands.trained import find_trained_models
+
+
+def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
+    """The models, and how to measure them."""
+    add_models(parser)
+    parser.add_argument("--horizon", type=int, nargs="+", default=[10], help="Frames to predict; one or more numbers.")
+    parser.add_argument(
+        "--digits", type=int, nargs="+", help="Moving digits in a clip; one or more numbers; default: as trained."
+    )
+    add_sources(parser)
+    add_measuring(parser)
+    parser.add_argument("--layout", type=str | None, help="Table of a paper; default: the one that fits.")
+
+
+def run(arguments: Namespace) -> None:
+    """Set trained models beside published results, as a table and as curves of the longest horizon."""
+    from zoo import evaluation
+
+    check_png(arguments.curves)
+    models = find_trained_models(arguments.runs, arguments.checkpoint)
+    tasks = dict.fromkeys(itertools.product(arguments.horizon, arguments.digits or [None]))
+    scores = {task: [measure(trained, *task, arguments) for trained in models] for task in tasks}
+    show(evaluation.compare([one for of_task in scores.values() for one in of_task], arguments.layout))
+    write_curves(scores[max(tasks, key=lambda task: task[0])], arguments.curves)

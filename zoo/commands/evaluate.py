@@ -1,0 +1,28 @@
+"""`zoo evaluate`: measure one trained model."""
+
+from collections.abc import Sequence
+
+from jsonargparse import ArgumentParser, Namespace
+
+from zoo.commands.measuring import measure, write_curves
+from zoo.commands.options import add_horizon, add_measuring, add_sources
+from zoo.commands.output import check_png, show
+from zoo.commands.trained import find_trained_model
+
+
+def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
+    """The model, and how to measure it."""
+    parser.add_argument("run", type=str, help="Folder of a run, a .safetensors file, or MODEL:WEIGHTS.")
+    add_horizon(parser)
+    add_sources(parser)
+    parser.add_argument("--digits", type=int | None, help="Moving digits in a clip; default: as trained.")
+    add_measuring(parser)
+
+
+def run(arguments: Namespace) -> None:
+    """Measure a trained model and the trivial baselines on the test split."""
+    check_png(arguments.curves)
+    trained = find_trained_model(arguments.run, arguments.checkpoint)
+    scores = measure(trained, arguments.horizon, arguments.digits, arguments)
+    show(scores.table())
+    write_curves([scores], arguments.curves)
