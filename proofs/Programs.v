@@ -7,7 +7,9 @@
 (*   chain_sequential            a convolutional train, eq. (6), in any       *)
 (*                               padding mode, ended early by stop            *)
 (*   chain_dense                 the same values by eq. (5)                   *)
-(*   outputs                     the positions that are returned              *)
+(*   outputs, counts             the positions that are returned; how many    *)
+(*                               on each axis                                 *)
+(*   ungrouped                   a grouped core as the matrices it stands for *)
 (*                                                                            *)
 (* Refinement.v proves that they compute what the theorems speak of.          *)
 Set Warnings "-notation-overridden,-ambiguous-paths".
@@ -66,6 +68,11 @@ Definition tt_dense m : matrix := fun a c =>
        else zero))
     (prod (iota 0 m) (fun l => u l (nth 0 i l)))).
 End TensorTrain.
+
+(* ---- grouped cores ------------------------------------------------------- *)
+(* A stored weight of blocks rows x columns as the matrices it stands for     *)
+Definition ungrouped (rows columns : nat) (w : filter) : filter := fun a s t =>
+  if s %/ rows == t %/ columns then w a s (t %% columns) else zero.
 
 (* ---- a chain of steps under any schedule --------------------------------- *)
 Section Chain.
@@ -195,9 +202,9 @@ Definition length i : nat :=
   end.
 
 (* Every stride-th position                                                   *)
+Definition counts : seq nat := mkseq (fun i => ((length i + stride i).-1 %/ stride i)%N) d.
 Definition outputs : seq (seq int) :=
-  [seq mkseq (fun i => intZmod.addz (first i) (Posz (stride i * nth 0 a i))) d
-  | a <- grid (mkseq (fun i => ((length i + stride i).-1 %/ stride i)%N) d)].
+  [seq mkseq (fun i => intZmod.addz (first i) (Posz (stride i * nth 0 a i))) d | a <- grid counts].
 
 (* Where `same_per_step` equals the dense form: off the border of P5.4.       *)
 Definition inside_border : seq int -> bool :=
