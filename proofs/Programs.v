@@ -4,6 +4,7 @@
 (* the theorems take from a finite type are natural numbers here.             *)
 (*                                                                            *)
 (*   tt_sequential, tt_dense     the standard train: eq. (3) and eq. (2)      *)
+(*   tt_matvec                   a TT-matrix times any vector                 *)
 (*   chain_sequential            a convolutional train, eq. (6), in any       *)
 (*                               padding mode, ended early by stop            *)
 (*   chain_dense                 the same values by eq. (5)                   *)
@@ -67,6 +68,15 @@ Definition tt_dense m : matrix := fun a c =>
        then prod (iota 0 m) (fun l => G l (nth 0 i l) (nth 0 b l) (nth 0 b l.+1))
        else zero))
     (prod (iota 0 m) (fun l => u l (nth 0 i l)))).
+
+(* A TT-matrix times any vector x, for one output multi-index o: G l j is the *)
+(* core l at row o_l and column j. `later` are the columns not yet summed.    *)
+Variable x : seq nat -> A.
+Fixpoint tt_matvec m (later : seq nat) : matrix :=
+  if m is l.+1 then fun a c =>
+    sum (iota 0 (size_of l)) (fun j => sum (iota 0 (r l)) (fun b =>
+      mul (tt_matvec l (j :: later) a b) (G l j b c)))
+  else fun a c => if a == c then x later else zero.
 End TensorTrain.
 
 (* ---- grouped cores ------------------------------------------------------- *)

@@ -6,6 +6,7 @@
 (*   tt_sequentialE, tt_denseE   the same for the standard train              *)
 (*   ekernelE              the composites are kernel                          *)
 (*   tt_programs_agree     eq. (3) = eq. (2) as programs                      *)
+(*   tt_matvecE            a TT-matrix times any vector                       *)
 Set Warnings "-notation-overridden,-ambiguous-paths".
 From mathcomp Require Import all_ssreflect all_algebra.
 From TT Require Import TensorTrain Alignment Programs.
@@ -162,6 +163,32 @@ Proof.
 move=> ar cr; have -> : a = Ordinal ar by []; have -> : c = Ordinal cr by [].
 rewrite -tt_sequentialE -tt_denseE.
 exact: (@tt_eq2_eq3 K r I G' u' m (fun l => ttseq G' u' 1%:M l)).
+Qed.
+
+(* A TT-matrix times any vector: the sum over all columns of the entries of   *)
+(* the train for this row, eq. (1).                                           *)
+Theorem tt_matvecE (x : seq nat -> K) m (a : 'I_(r 0)) (c : 'I_(r m)) :
+  tt_matvec 0 +%R *%R r size_of G x m [::] a c =
+  \sum_(i : mindex I m) ttprod G' i a c * x (listed i).
+Proof.
+suff H later : tt_matvec 0 +%R *%R r size_of G x m later a c =
+    \sum_(i : mindex I m) ttprod G' i a c * x (listed i ++ later).
+  by rewrite H; apply: eq_bigr => i _; rewrite cats0.
+elim: m c later => [|m IH] c later /=.
+  rewrite (sum_mindex0 _ (mindex0 _)) /= mxE /listed enum_ord0 /=.
+  by rewrite -val_eqE /=; case: eqP; rewrite ?mul1r ?mul0r.
+rewrite sum_mindexS exchange_big /=.
+rewrite -(sum_ord _ (fun j => sum (iota 0 (r m)) (fun b =>
+  tt_matvec 0 +%R *%R r size_of G x m (j :: later) a b * G m j b c))).
+apply: eq_bigr => j _; rewrite -(sum_ord _ (fun b =>
+  tt_matvec 0 +%R *%R r size_of G x m (val j :: later) a b * G m j b c)).
+transitivity (\sum_(b < r m) \sum_(i : mindex I m)
+    ttprod G' i a b * x (listed i ++ val j :: later) * G m j b c).
+  by apply: eq_bigr => b _; rewrite -mulr_suml -IH.
+rewrite exchange_big /=; apply: eq_bigr => i _.
+rewrite (eq_ttprod _ (i' := i)) => [|l]; last by rewrite /restr ffunE ext_widen.
+rewrite ffunE ext_max listed_snoc cat_rcons mxE mulr_suml; apply: eq_bigr => b _.
+by rewrite mxE mulrAC.
 Qed.
 End StandardTrain.
 
