@@ -11,4 +11,4 @@ Extract Constant memo_image => "Memo.three".
 Extract Constant memo_filter => "Memo.three".
 Extract Constant memo_matrix => "Memo.two".
 Extraction "oracle/build/programs.ml"
-  tt_sequential tt_dense chain_sequential chain_dense outputs counts inside_border ungrouped.
+  grid tt_sequential tt_dense tt_matvec chain_sequential chain_dense outputs counts inside_border ungrouped.

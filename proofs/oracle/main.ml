@@ -1,6 +1,7 @@
 (* Calls from stdin, one after another; for each the sizes of the result on a line, then its values by the recursion
    and by the dense form ("x" where the two need not agree), last axis fastest. Numbers are separated by blanks:
      train m n R_0..R_m I_1..I_m, cores (R, I, R'), inputs (n, I)
+     matrix m R_0..R_m O_1..O_m I_1..I_m, cores (R, O, I, R'), x: a TT-matrix times x, R_0 = R_m = 1
      chain MODE axes m n stop, size, dilation, stride (per axis), R_0..R_m, groups, degrees (per core and axis),
        cores (R, R' / g, taps), for each core 1 and U (n, R', size) or 0, for each core 1 and b (R) or 0
    The arithmetic is on 63-bit integers, and an overflow is an error. *)
@@ -48,6 +49,24 @@ let train () =
   each (tt_sequential 0 1 add mul);
   each (tt_dense 0 1 add mul)
 
+let product () =
+  let m = next () in
+  let r = many (m + 1) in
+  let rows = many m in
+  let columns = many m in
+  let cores = Array.init m (fun l -> many (r.(l) * rows.(l) * columns.(l) * r.(l + 1))) in
+  let x = many (size columns) in
+  let at = flat 0 (Array.to_list columns) in
+  let value o =
+    let core l i a c = cores.(l).(((a * rows.(l) + List.nth o l) * columns.(l) + i) * r.(l + 1) + c) in
+    tt_matvec 0 add mul (get r) (get columns) core (fun i -> x.(at i)) m [] 0 0 in
+  let outputs = grid (Array.to_list rows) in
+  print_endline (String.concat " " (List.map string_of_int (Array.to_list rows)));
+  List.iter (fun o -> Printf.printf "%d " (value o)) outputs;
+  print_newline ();
+  List.iter (fun _ -> print_string "x ") outputs;
+  print_newline ()
+
 let mode = function
   | "same" -> Same | "same_per_step" -> SamePerStep | "valid" -> Valid | "full" -> Full | "circular" -> Circular
   | other -> failwith ("no padding mode: " ^ other)
@@ -73,7 +92,10 @@ let chain () =
   let core l = ungrouped 0 (r.(l) / groups.(l)) (columns l) (stored l) in
   let pixels = Array.to_list h in
   let input l = if l = 0 || l > m then None else
-    Option.map (fun u p t c -> u.(flat (c * r.(l) + t) pixels p)) inputs.(l - 1) in
+    let pixel u p t c =
+      if List.for_all2 (fun x n -> 0 <= x && x < n) p pixels then u.(flat (c * r.(l) + t) pixels p)
+      else failwith "a pixel off the frame is read" in
+    Option.map pixel inputs.(l - 1) in
   let bias l = if l >= m then None else Option.map get biases.(l) in
   let deg l = get degrees.(l) in
   let at = outputs how axes m stop (get h) (get dil) (get stride) deg in
@@ -94,6 +116,7 @@ let chain () =
 let rec calls () =
   match word () with
   | "train" -> train (); calls ()
+  | "matrix" -> product (); calls ()
   | "chain" -> chain (); calls ()
   | "" -> ()
   | other -> failwith ("no call: " ^ other)

@@ -21,7 +21,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tensortrain.conv.functional import conv_tt
+from tensortrain.conv.conv_tensor_train import ConvTensorTrain
+from tensortrain.conv.functional import conv_sum, conv_tt
+from tensortrain.tt.matrix import TensorTrainMatrix
 from tensortrain.tt.tensor_train import TensorTrain
 from tests.support.proofs import PROOFS, make
 
@@ -65,19 +67,65 @@ class Train:
         cores = [take(words, ranks[l] * shape[l] * ranks[l + 1]) for l in range(order)]
         return cls(batch, ranks, shape, tuple(cores), tuple(take(words, batch * size) for size in shape))
 
-    def library(self) -> Tensor:
+    def tensors(self) -> tuple[TensorTrain, list[Tensor]]:
         cores = [
             tensor(core, self.ranks[l], size, self.ranks[l + 1])
             for l, (core, size) in enumerate(zip(self.cores, self.shape, strict=True))
         ]
-        inputs = [tensor(u, self.batch, size) for u, size in zip(self.inputs, self.shape, strict=True)]
-        return TensorTrain(cores).evaluate(inputs).reshape(self.batch, self.ranks[0], self.ranks[-1])
+        return TensorTrain(cores), [
+            tensor(u, self.batch, size) for u, size in zip(self.inputs, self.shape, strict=True)
+        ]
+
+    def library(self) -> Tensor:
+        train, inputs = self.tensors()
+        return train.evaluate(inputs).reshape(self.batch, self.ranks[0], self.ranks[-1])
+
+    def dense_library(self) -> Tensor | None:
+        train, inputs = self.tensors()
+        return train.evaluate_dense(inputs).reshape(self.batch, self.ranks[0], self.ranks[-1])
 
     def largest(self) -> int:
         """A bound on every sum that an evaluation forms."""
         value = 1
         for l, (core, u) in enumerate(zip(self.cores, self.inputs, strict=True)):
             value *= self.ranks[l] * self.shape[l] * peak(core) * peak(u)
+        return value
+
+
+@dataclass(frozen=True)
+class Product:
+    """A TT-matrix times a vector; arrays are flat, last axis fastest."""
+
+    ranks: Axes
+    rows: Axes
+    columns: Axes
+    cores: tuple[Numbers, ...]
+    vector: Numbers
+
+    def text(self) -> str:
+        head = ("matrix", len(self.rows), *self.ranks, *self.rows, *self.columns)
+        return " ".join(map(str, (*head, *itertools.chain(*self.cores), *self.vector)))
+
+    @classmethod
+    def read(cls, words: Iterator[str]) -> "Product":
+        order = int(next(words))
+        ranks, rows, columns = take(words, order + 1), take(words, order), take(words, order)
+        cores = [take(words, ranks[l] * rows[l] * columns[l] * ranks[l + 1]) for l in range(order)]
+        return cls(ranks, rows, columns, tuple(cores), take(words, math.prod(columns)))
+
+    def library(self) -> Tensor:
+        shapes = zip(self.ranks, self.rows, self.columns, self.ranks[1:], strict=False)
+        cores = [tensor(core, *shape) for core, shape in zip(self.cores, shapes, strict=True)]
+        return (TensorTrainMatrix(cores) @ tensor(self.vector, len(self.vector))).reshape(self.rows)
+
+    def dense_library(self) -> Tensor | None:
+        return None
+
+    def largest(self) -> int:
+        """A bound on every sum that an evaluation forms."""
+        value = peak(self.vector)
+        for l, core in enumerate(self.cores):
+            value *= self.ranks[l] * self.columns[l] * peak(core)
         return value
 
 
@@ -117,7 +165,7 @@ class Chain:
         arrays = tuple(cores), tuple(u or None for u in inputs), tuple(b or None for b in biases)
         return cls(padding, batch, stop, size, dilation, stride, ranks, groups, degrees, *arrays)
 
-    def library(self) -> Tensor:
+    def tensors(self) -> tuple[list[Tensor], list[Tensor | None]]:
         cores = [
             tensor(core, *core_shape(self.ranks, self.groups, self.degrees, l)) for l, core in enumerate(self.cores)
         ]
@@ -125,8 +173,20 @@ class Chain:
             None if u is None else tensor(u, self.batch, self.ranks[l], *self.size)
             for l, u in enumerate(self.inputs, start=1)
         ]
+        return cores, inputs
+
+    def library(self) -> Tensor:
+        cores, inputs = self.tensors()
         biases = [None if b is None else tensor(b, len(b)) for b in self.biases]
         return conv_tt(cores, inputs, biases, self.padding, self.stop, stride=self.stride, dilation=self.dilation)
+
+    def dense_library(self) -> Tensor | None:
+        """The sum of eq. (5) with the composed kernels; None where the library has no such form."""
+        if self.stop or any(self.biases) or self.padding == "same_per_step":
+            return None
+        cores, inputs = self.tensors()
+        kernels = ConvTensorTrain(cores, groups=self.groups).kernels()
+        return conv_sum(kernels, inputs, self.padding, stride=self.stride, dilation=self.dilation)
 
     def largest(self) -> int:
         """A bound on every sum of either form; an absent input counts as 1, as the dense form composes its kernel."""
@@ -137,7 +197,7 @@ class Chain:
         return value
 
 
-Call = Train | Chain
+Call = Train | Product | Chain
 
 
 def take(words: Iterator[str], count: int) -> Numbers:
@@ -155,7 +215,7 @@ def core_shape(ranks: Axes, groups: Axes, degrees: Sequence[Axes], l: int) -> Ax
 def read(text: str) -> list[Call]:
     """The calls that `text` gives to the oracle."""
     words = iter(text.split())
-    kinds = {"train": Train.read, "chain": Chain.read}
+    kinds = {"train": Train.read, "matrix": Product.read, "chain": Chain.read}
     return [kinds[word](words) for word in words]
 
 
@@ -163,9 +223,9 @@ def read(text: str) -> list[Call]:
 
 
 def draw(seed: int) -> Call:
-    """The call of this number: every eighth a standard train, the rest chains; axes, order and mode in turn."""
+    """The call of this number: chains, and every eighth a standard train or a TT-matrix; axes, order, mode in turn."""
     generator = random.Random(seed)
-    call = draw_train if seed % 8 == 7 else draw_chain
+    call = draw_chain if seed % 8 < 7 else (draw_train, draw_product)[seed // 8 % 2]
     most = generator.choice((3, 40, 1000, 2**17, 2**22))
     while True:
         drawn = call(random.Random(seed), seed, most)
@@ -179,12 +239,20 @@ def numbers(generator: random.Random, count: int, most: int) -> Numbers:
 
 
 def draw_train(generator: random.Random, seed: int, most: int) -> Train:
-    order, batch = seed // 8 % 4 + 1, generator.randint(1, 2)
+    order, batch = seed // 16 % 4 + 1, generator.randint(1, 2)
     shape = tuple(generator.randint(1, 3) for _ in range(order))
     ranks = tuple(generator.randint(1, 3) for _ in range(order + 1))
     cores = [numbers(generator, ranks[l] * shape[l] * ranks[l + 1], most) for l in range(order)]
     inputs = [numbers(generator, batch * size, most) for size in shape]
     return Train(batch, ranks, shape, tuple(cores), tuple(inputs))
+
+
+def draw_product(generator: random.Random, seed: int, most: int) -> Product:
+    order = seed // 16 % 3 + 1
+    rows, columns = (tuple(generator.randint(1, 3) for _ in range(order)) for _ in range(2))
+    ranks = (1, *(generator.randint(1, 3) for _ in range(order - 1)), 1)
+    cores = [numbers(generator, ranks[l] * rows[l] * columns[l] * ranks[l + 1], most) for l in range(order)]
+    return Product(ranks, rows, columns, tuple(cores), numbers(generator, math.prod(columns), most))
 
 
 def draw_chain(generator: random.Random, seed: int, most: int) -> Chain:
@@ -230,14 +298,18 @@ class Answer:
         words = [None if word == "x" else int(word) for word in dense.split()]
         return cls(tuple(map(int, shape.split())), list(map(int, values.split())), words)
 
-    def fault(self, library: Tensor) -> str | None:
-        """How the library's result differs, or None where it is equal bit by bit."""
+    def fault(self, *results: Tensor | None) -> str | None:
+        """How the first of the library's results that differs does so; None where all are equal bit by bit."""
         if any(d not in (None, v) for v, d in zip(self.values, self.dense, strict=True)):
             return "the oracle's two forms differ"
-        if tuple(library.shape) != self.shape:
-            return f"shape {tuple(library.shape)} in place of {self.shape}"
-        wrong = int((library != tensor(self.values, *self.shape)).sum())
-        return f"{wrong} of {len(self.values)} values differ" if wrong else None
+        for library in results:
+            if library is None:
+                continue
+            if tuple(library.shape) != self.shape:
+                return f"shape {tuple(library.shape)} in place of {self.shape}"
+            if wrong := int((library != tensor(self.values, *self.shape)).sum()):
+                return f"{wrong} of {len(self.values)} values differ"
+        return None
 
 
 def run(program: Path, text: str) -> str:
@@ -258,7 +330,7 @@ def check(program: Path, seeds: Sequence[int]) -> tuple[list[str], int]:
     calls = [draw(seed) for seed in seeds]
     faults, large = [], 0
     for seed, call, answer in zip(seeds, calls, ask(program, calls), strict=True):
-        fault = answer.fault(call.library())
+        fault = answer.fault(call.library(), call.dense_library())
         large += peak(tuple(answer.values)) > 2**24
         if fault:
             faults.append(f"call {seed}: {fault}\n{call.text()}")

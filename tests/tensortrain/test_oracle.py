@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import oracle
-from tests.support.oracle import ANSWERS, CALLS, MODES, Chain, Train
+from tests.support.oracle import ANSWERS, CALLS, MODES, Chain, Product, Train
 from tests.support.proofs import PROOFS, make
 
 
@@ -25,7 +25,7 @@ def test_a_thousand_calls_equal_the_oracle(program: Path) -> None:
 def test_recorded_answers_hold_without_the_oracle() -> None:
     calls, answers = oracle.read(CALLS.read_text()), oracle.answers(ANSWERS.read_text())
     assert len(calls) == len(answers) == 200
-    faults = [answer.fault(call.library()) for call, answer in zip(calls, answers, strict=True)]
+    faults = [answer.fault(call.library(), call.dense_library()) for call, answer in zip(calls, answers, strict=True)]
     assert not any(faults), faults
     assert {call.padding for call in calls if isinstance(call, Chain)} == set(MODES)
 
@@ -39,6 +39,8 @@ def test_the_calls_reach_every_option() -> None:
     chains = [call for call in calls if isinstance(call, Chain)]
     trains = [call for call in calls if isinstance(call, Train)]
     assert {len(call.shape) for call in trains} == {1, 2, 3, 4}
+    assert {len(call.rows) for call in calls if isinstance(call, Product)} == {1, 2, 3}
+    assert sum(call.dense_library() is not None for call in chains) > 100
     assert {(c.padding, len(c.size), len(c.cores)) for c in chains} == {
         (mode, axes, order) for mode in MODES for axes in (1, 2, 3) for order in (1, 2, 3)
     }
