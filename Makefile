@@ -31,7 +31,7 @@ check: $(STAMP)
 	$(BIN)/mypy
 
 proofs:
-	$(MAKE) -C proofs
+	$(MAKE) -C proofs -j 2 --output-sync
 
 bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps torchTT tntorch tensorly-torch

@@ -115,9 +115,10 @@ Variable n : nat.                            (* batch                         *)
 Variable T : forall l, taps (deg l) -> 'M[K]_(r l, r l.+1).
 
 Definition extent l i : nat := \sum_(j < l) deg j i.           (* K_l - 1     *)
-Definition reach l i : nat := dil i * extent l i.               (* E_l         *)
-Definition lead l i : nat := (reach l i)./2.                    (* before      *)
-Definition tail l i : nat := reach l i - lead l i.              (* after       *)
+
+(* A schedule: W(l) takes schedule l pixels from before its pixel.            *)
+Variable schedule : nat -> 'I_d -> int.
+Hypothesis schedule0 : forall i, schedule 0 i = 0.
 
 Definition move (z : 'I_d -> int) : G := \sum_i e i *~ z i.
 
@@ -125,10 +126,10 @@ Definition move (z : 'I_d -> int) : G := \sum_i e i *~ z i.
 Definition offset D (a : taps D) (before : 'I_d -> int) : G :=
   move (fun i => (dil i * a i)%:Z - before i).
 
-(* T_l * x, which takes lead (l+1) - lead l pixels from before                *)
+(* T_l * x, which takes schedule (l+1) - schedule l pixels from before        *)
 Definition step l (x : G -> 'M[K]_(r l.+1, n)) (p : G) : 'M[K]_(r l, n) :=
   \sum_(a : taps (deg l))
-    T a *m x (p + offset a (fun i => (lead l.+1 i)%:Z - (lead l i)%:Z)).
+    T a *m x (p + offset a (fun i => schedule l.+1 i - schedule l i)).
 
 (* W(l) = T_0 * ... * T_{l-1}                                                 *)
 Fixpoint kernel l : taps (extent l) -> 'M[K]_(r 0, r l) :=
@@ -137,9 +138,9 @@ Fixpoint kernel l : taps (extent l) -> 'M[K]_(r 0, r l) :=
   | l'.+1 => fun c => compose (@kernel l') (@T l') c
   end.
 
-(* W(l) * x, which takes lead l pixels from before                            *)
+(* W(l) * x                                                                   *)
 Definition dense l (x : G -> 'M[K]_(r l, n)) (p : G) : 'M[K]_(r 0, n) :=
-  \sum_(c : taps (extent l)) kernel c *m x (p + offset c (fun i => (lead l i)%:Z)).
+  \sum_(c : taps (extent l)) kernel c *m x (p + offset c (schedule l)).
 
 Lemma extentS l i : extent l.+1 i = (extent l i + deg l i)%N.
 Proof. by rewrite /extent big_ord_recr. Qed.
@@ -152,9 +153,9 @@ Qed.
 
 Lemma offset_add l (a : taps (extent l)) (b : taps (deg l)) (c : taps (extent l.+1)) :
   adds_up a b c ->
-  offset c (fun i => (lead l.+1 i)%:Z) =
-  offset a (fun i => (lead l i)%:Z)
-  + offset b (fun i => (lead l.+1 i)%:Z - (lead l i)%:Z).
+  offset c (schedule l.+1) =
+  offset a (schedule l)
+  + offset b (fun i => schedule l.+1 i - schedule l i).
 Proof.
 move=> /forallP abc; rewrite /offset /move -big_split; apply: eq_bigr => i _ /=.
 rewrite -(eqP (abc i)) -mulrzDl; congr (_ *~ _).
@@ -165,8 +166,8 @@ Lemma dense_step l (x : G -> 'M[K]_(r l.+1, n)) p :
   dense x p = dense (step x) p.
 Proof.
 pose g (a : taps (extent l)) (b : taps (deg l)) :=
-  x (p + offset a (fun i => (lead l i)%:Z)
-       + offset b (fun i => (lead l.+1 i)%:Z - (lead l i)%:Z)).
+  x (p + offset a (schedule l)
+       + offset b (fun i => schedule l.+1 i - schedule l i)).
 rewrite /dense /= (sum_compose _ _ (g := g)).
 - apply: eq_bigr => a _; rewrite mulmx_sumr.
   by apply: eq_bigr => b _; rewrite mulmxA.
@@ -180,7 +181,7 @@ have zero (c : taps (extent 0)) i : (c i : nat) = 0%N.
   by apply/eqP; rewrite -leqn0 -ltnS; case: (c i) => k /=; rewrite /extent big_ord0.
 rewrite /dense (big_pred1 ([ffun=> ord0] : taps (extent 0))) => [/=|c].
   rewrite mul1mx /offset /move big1 ?addr0 // => i _.
-  by rewrite zero /lead /reach /extent big_ord0 muln0.
+  by rewrite zero schedule0 muln0 subr0 mulr0z.
 by apply/esym/eqP/ffunP => i; apply/val_inj; rewrite /= !zero.
 Qed.
 
@@ -199,7 +200,7 @@ Definition dense_sum p : 'M[K]_(r 0, n) :=
 (* The recursion need hold on the canvases only.                              *)
 Theorem ctt_local (C : nat -> pred G) :
   (forall l, (l < m)%N -> forall p (a : taps (deg l)), C l p ->
-     C l.+1 (p + offset a (fun i => (lead l.+1 i)%:Z - (lead l i)%:Z))) ->
+     C l.+1 (p + offset a (fun i => schedule l.+1 i - schedule l i))) ->
   (forall p, C m p -> V m p = 0) ->
   (forall l, (l < m)%N -> forall p, C l p ->
      V l p = step (fun q => V l.+1 q + U l.+1 q) p + b l p) ->
@@ -236,6 +237,81 @@ Qed.
 
 End Evaluation.
 End Chain.
+
+(* ------------------------------------------------------------------------- *)
+(* The alignment rule                                                         *)
+(* ------------------------------------------------------------------------- *)
+Section Rule.
+Variables (d : nat) (dil : 'I_d -> nat) (deg : nat -> 'I_d -> nat).
+
+Definition reach l i : nat := dil i * extent deg l i.           (* E_l         *)
+Definition lead l i : nat := (reach l i)./2.                    (* before      *)
+Definition tail l i : nat := reach l i - lead l i.              (* after       *)
+
+Definition aligned l i : int := (lead l i)%:Z.
+
+Lemma aligned0 i : aligned 0 i = 0.
+Proof. by rewrite /aligned /lead /reach /extent big_ord0 muln0. Qed.
+
+End Rule.
+
+(* ------------------------------------------------------------------------- *)
+(* Ending early: V(s) is the chain of the cores s, s + 1, ... with what is    *)
+(* left of the schedule.                                                      *)
+(* ------------------------------------------------------------------------- *)
+Section Stop.
+Variables (K : ringType) (d : nat) (G : zmodType) (e : 'I_d -> G) (dil : 'I_d -> nat).
+Variables (deg : nat -> 'I_d -> nat) (r : nat -> nat) (n m s : nat).
+Variable T : forall l, taps (deg l) -> 'M[K]_(r l, r l.+1).
+Variable schedule : nat -> 'I_d -> int.
+Variables U V b : forall l, G -> 'M[K]_(r l, n).
+Arguments T : clear implicits.
+Arguments U : clear implicits.
+Arguments V : clear implicits.
+Arguments b : clear implicits.
+
+Definition left_of l i : int := schedule (l + s)%N i - schedule s i.
+
+(* V(s), the dense form of what is left                                       *)
+Definition dense_from p : 'M[K]_(r s, n) :=
+  dense_sum e dil (fun l => T (l + s)%N) left_of (m - s)
+    (fun l => U (l + s)%N) (fun l => b (l + s)%N) p.
+
+Theorem ctt_stop_local (C : nat -> pred G) : (s <= m)%N ->
+  (forall l, (s <= l < m)%N -> forall p (a : taps (deg l)), C l p ->
+     C l.+1 (p + offset e dil a (fun i => schedule l.+1 i - schedule l i))) ->
+  (forall p, C m p -> V m p = 0) ->
+  (forall l, (s <= l < m)%N -> forall p, C l p ->
+     V l p = step e dil T schedule (fun q => V l.+1 q + U l.+1 q) p + b l p) ->
+  forall p, C s p -> V s p = dense_from p.
+Proof.
+move=> sm canvas Vm Vrec p.
+have same D (a : taps D) l :
+    offset e dil a (fun i => left_of l.+1 i - left_of l i) =
+    offset e dil a (fun i => schedule (l + s).+1 i - schedule (l + s)%N i).
+  by apply: eq_bigr => i _; congr (_ *~ (_ - _)); rewrite /left_of addSn opprB addrA subrK.
+apply: (@ctt_local K d G e dil (fun l => deg (l + s)%N) (fun l => r (l + s)%N) n
+  (fun l => T (l + s)%N) left_of _ (m - s) (fun l => U (l + s)%N)
+  (fun l => V (l + s)%N) (fun l => b (l + s)%N) (fun l => C (l + s)%N)).
+- by move=> i; rewrite /left_of add0n subrr.
+- move=> l lm q a; rewrite same; apply: canvas.
+  by rewrite leq_addl addnC -ltn_subRL.
+- by rewrite subnK.
+move=> l lm q qC; have lsm : (s <= l + s < m)%N by rewrite leq_addl addnC -ltn_subRL.
+rewrite (Vrec _ lsm) //=; congr (_ + _); apply: eq_bigr => a _; congr (_ *m _).
+by rewrite same.
+Qed.
+
+Corollary ctt_stop : (s <= m)%N ->
+  (forall p, V m p = 0) ->
+  (forall l, (s <= l < m)%N -> forall p,
+     V l p = step e dil T schedule (fun q => V l.+1 q + U l.+1 q) p + b l p) ->
+  forall p, V s p = dense_from p.
+Proof.
+by move=> sm Vm Vrec p; apply: (ctt_stop_local (C := fun _ => predT)) => // l lm q _; apply: Vrec.
+Qed.
+
+End Stop.
 
 (* ------------------------------------------------------------------------- *)
 (* The plane Z^d                                                              *)
@@ -281,7 +357,8 @@ Corollary ctt_plane :
   + \sum_(0 <= l < m) \sum_(c : taps (extent deg l)) kernel T c *m
       b l [ffun i => p i + ((dil i * c i)%:Z - (lead l i)%:Z)].
 Proof.
-move=> Vm Vrec p; rewrite (ctt_aligned (e := pixel) (dil := dil) (T := T) (U := U) (b := b) Vm).
+move=> Vm Vrec p; rewrite (ctt_aligned (e := pixel) (dil := dil) (T := T) (U := U) (b := b)
+  (@aligned0 d dil deg) Vm).
   congr (_ + _); apply: eq_bigr => l _; apply: eq_bigr => c _;
   by rewrite plane_offset.
 move=> l lm q; rewrite Vrec // addrC; congr (_ + _).

@@ -37,15 +37,16 @@ Arguments b : clear implicits.
 Local Notation reach := (Alignment.reach dil deg).
 Local Notation lead := (Alignment.lead dil deg).
 Local Notation tail := (Alignment.tail dil deg).
-Local Notation step := (Alignment.step (@pixel d) dil T).
-Local Notation dense_sum := (Alignment.dense_sum (@pixel d) dil T m).
+Local Notation aligned := (Alignment.aligned dil deg).
+Local Notation step := (Alignment.step (@pixel d) dil T aligned).
+Local Notation dense_sum := (Alignment.dense_sum (@pixel d) dil T aligned m).
 
 Definition box (lo hi : 'I_d -> int) (p : plane d) : bool :=
   [forall i, (lo i <= p i) && (p i < hi i)].
 
 Definition frame := box (fun=> 0) (fun i => (h i)%:Z).
 
-Definition pad l (x : plane d -> 'M[K]_(r l, n)) (p : plane d) :=
+Definition pad k (x : plane d -> 'M[K]_(k, n)) (p : plane d) :=
   if frame p then x p else 0.
 
 (* [lo - lead l, hi + tail l): what V(l) is asked for to know V(0) on [lo, hi)*)
@@ -121,7 +122,7 @@ Lemma ctt_canvas lo hi :
   forall p, box lo hi p -> V 0%N p = dense_sum (fun l => pad (U l)) b p.
 Proof.
 move=> Vm Vrec p /canvas0 pC.
-by apply: (ctt_local (C := canvas lo hi)) => // l lm q a; apply: canvas_step.
+by apply: (ctt_local (@aligned0 d dil deg) (C := canvas lo hi)) => // l lm q a; apply: canvas_step.
 Qed.
 
 Theorem ctt_same :
@@ -141,7 +142,7 @@ Theorem ctt_valid :
   (forall p, box lo hi p -> V 0%N p = dense_sum U b p).
 Proof.
 move=> lo hi Vm Vrec; split=> [l p lm /forallP pC|p /canvas0 pC]; last first.
-  apply: (ctt_local (C := canvas lo hi)) => // l lm q a; exact: canvas_step.
+  apply: (ctt_local (@aligned0 d dil deg) (C := canvas lo hi)) => // l lm q a; exact: canvas_step.
 apply/forallP => i; have /andP[plo phi] := pC i.
 rewrite (le_trans _ plo) ?subr_ge0 ?lez_nat ?leq_lead //=.
 rewrite (lt_le_trans phi) // -addrA ger_addl addrC subr_le0 lez_nat.
@@ -160,6 +161,19 @@ rewrite (lt_le_trans phi) // -addrA ger_addl addrC subr_le0 lez_nat.
 exact: leq_tail.
 Qed.
 
+(* On these canvases the cropped step is the uncropped one.                   *)
+Lemma per_step_recursion l p : (forall q, V m q = 0) -> (l < m)%N ->
+  canvas (fun i => (lead m.-1 i)%:Z) (fun i => (h i)%:Z - (tail m.-1 i)%:Z) l p ->
+  V l p = step (pad (fun q => V l.+1 q + U l.+1 q)) p + b l p -> recursion_at l p.
+Proof.
+move=> Vm lm pC; rewrite /recursion_at => ->; congr (_ + _).
+apply: eq_bigr => a _; congr (_ *m _); rewrite /pad.
+have [lm1|] := ltnP l.+1 m.
+  by rewrite (canvas_in_frame lm1) // (canvas_step a pC).
+move=> ml; have -> : l.+1 = m by apply/eqP; rewrite eqn_leq lm ml.
+by rewrite Vm add0r; case: ifP => _; rewrite ?Vm ?add0r.
+Qed.
+
 (* Every step zero-pads what it is given and returns a map on the frame. V is *)
 (* said nothing about off the frame.                                          *)
 Theorem ctt_same_per_step :
@@ -171,12 +185,7 @@ Theorem ctt_same_per_step :
   V 0%N p = dense_sum (fun l => pad (U l)) b p.
 Proof.
 move=> Vm Vrec p /forallP inner; apply: ctt_canvas inner => // l lm q qC.
-rewrite /recursion_at Vrec ?(canvas_in_frame lm) //; congr (_ + _).
-apply: eq_bigr => a _; congr (_ *m _); rewrite /pad.
-have [lm1|] := ltnP l.+1 m.
-  by rewrite (canvas_in_frame lm1) // (canvas_step a qC).
-move=> ml; have -> : l.+1 = m by apply/eqP; rewrite eqn_leq lm ml.
-by rewrite Vm add0r; case: ifP => _; rewrite ?Vm ?add0r.
+by apply: per_step_recursion => //; rewrite Vrec ?(canvas_in_frame lm).
 Qed.
 
 (* Odd undilated cores, k_l = 2 p_l + 1: the border is sum_{l<m} p_l wide.    *)
@@ -197,21 +206,66 @@ have width : reach m.-1 i = (\sum_(l < m.-1) half l i).*2.
 by rewrite tailE /Alignment.lead width uphalf_double doubleK.
 Qed.
 
+(* ---- ending early --------------------------------------------------------- *)
+(* Of a canvas that serves V(0) on [lo, hi), V(s) is known on the canvas of s.*)
+Section Stop.
+Variable s : nat.
+Hypothesis sm : (s <= m)%N.
+Local Notation dense_from U := (Alignment.dense_from (@pixel d) dil m s T aligned U b).
+
+Lemma ctt_canvas_stop lo hi :
+  (forall p, V m p = 0) ->
+  (forall l, (s <= l < m)%N -> forall p, canvas lo hi l p -> recursion_at l p) ->
+  forall p, canvas lo hi s p -> V s p = dense_from (fun l => pad (U l)) p.
+Proof.
+move=> Vm Vrec p; apply: (ctt_stop_local (C := canvas lo hi)) => // l lm q a.
+exact: canvas_step.
+Qed.
+
+(* P4.4: V(l) kept on a margin of lead l - lead s before, tail l - tail s     *)
+(* after.                                                                     *)
+Theorem ctt_stop_same :
+  (forall p, V m p = 0) ->
+  (forall l, (s <= l < m)%N -> forall p,
+     box (fun i => - ((lead l i)%:Z - (lead s i)%:Z))
+         (fun i => (h i)%:Z + ((tail l i)%:Z - (tail s i)%:Z)) p -> recursion_at l p) ->
+  forall p, frame p -> V s p = dense_from (fun l => pad (U l)) p.
+Proof.
+move=> Vm Vrec p /forallP pf.
+apply: (@ctt_canvas_stop (fun i => (lead s i)%:Z) (fun i => (h i)%:Z - (tail s i)%:Z)) => //.
+  move=> l lm q /forallP qC; apply: Vrec => //; apply/forallP => i.
+  by have := qC i; rewrite opprB -[_ - _ + _]addrA [- _ + _]addrC.
+by apply/forallP => i; rewrite subrr subrK.
+Qed.
+
+Theorem ctt_stop_per_step :
+  (forall p, V m p = 0) ->
+  (forall l, (s <= l < m)%N -> forall p, frame p ->
+     V l p = step (pad (fun q => V l.+1 q + U l.+1 q)) p + b l p) ->
+  forall p, canvas (fun i => (lead m.-1 i)%:Z) (fun i => (h i)%:Z - (tail m.-1 i)%:Z) s p ->
+  V s p = dense_from (fun l => pad (U l)) p.
+Proof.
+move=> Vm Vrec; apply: ctt_canvas_stop => // l /andP[sl lm] q qC.
+by apply: per_step_recursion => //; rewrite Vrec ?sl // (canvas_in_frame lm).
+Qed.
+
+End Stop.
+
 (* ---- where V(l) can be non-zero ------------------------------------------ *)
-(* U(t) is the last input that is there, and core s the last one with a bias. *)
+(* U(t) is the last input that is there.                                      *)
 Section Support.
-Variables (t s : nat).
-Hypothesis U0 : forall l p, (t < l)%N -> U l p = 0.
-Hypothesis b0 : forall l p, (s <= l)%N -> b l p = 0.
+Variable t : nat.
+Hypothesis U0 : forall l p, (t < l <= m)%N -> U l p = 0.
 
 Definition support l :=
   box (fun i => (tail l i)%:Z - (tail t i)%:Z)
       (fun i => (h i)%:Z + (lead t i)%:Z - (lead l i)%:Z).
 
-Lemma input_support l p : ~~ support l p -> pad (U l) p = 0.
+Lemma input_support l p : (l <= m)%N -> ~~ support l p -> pad (U l) p = 0.
 Proof.
-move=> out; rewrite /pad; case: ifP => // /forallP pf.
-have [lt|/U0->//] := leqP l t; case/negP: out; apply/forallP => i.
+move=> lm out; rewrite /pad; case: ifP => // /forallP pf.
+have [lt|lt] := leqP l t; last by rewrite U0 ?lt.
+case/negP: out; apply/forallP => i.
 have /andP[p0 ph] := pf i; apply/andP; split.
   by rewrite (le_trans _ p0) // subr_le0 lez_nat leq_tail.
 by rewrite (lt_le_trans ph) // -addrA ler_addl subr_ge0 lez_nat leq_lead.
@@ -231,28 +285,34 @@ by rewrite opprB addrA subrK.
 Qed.
 
 (* A step turns maps that vanish off their support into one that does.        *)
-Lemma step_support l (x : plane d -> 'M[K]_(r l.+1, n)) p :
+Lemma step_support l (x : plane d -> 'M[K]_(r l.+1, n)) p : (l < m)%N ->
   (forall q, ~~ support l.+1 q -> x q = 0) -> ~~ support l p ->
   step (fun q => x q + pad (U l.+1) q) p = 0.
 Proof.
-move=> x0 out; apply: big1 => a _.
+move=> lm x0 out; apply: big1 => a _.
 have qout := contra (@support_step l p a) out.
 by rewrite x0 // input_support // addr0 mulmx0.
 Qed.
 
+(* A bias may be given on the support.                                        *)
 Theorem ctt_full_support :
-  (forall p, V m p = 0) -> s = 0%N ->
+  (forall p, V m p = 0) ->
+  (forall l p, (l < m)%N -> ~~ support l p -> b l p = 0) ->
   (forall l, (l < m)%N -> forall p, recursion_at l p) ->
   forall l p, (l <= m)%N -> ~~ support l p -> V l p = 0.
 Proof.
-move=> Vm s0 Vrec.
+move=> Vm b_support Vrec.
 suff H k : (k <= m)%N -> forall p, ~~ support (m - k) p -> V (m - k)%N p = 0.
   by move=> l p /subKn <-; apply: H; apply: leq_subr.
 elim: k => [_ p _|k IH km p out]; first by rewrite subn0 Vm.
 have e : (m - k.+1).+1 = (m - k)%N by rewrite -subSn.
-rewrite Vrec; last by rewrite -subSn // subSS leq_subr.
-rewrite b0 ?s0 // addr0 step_support // => q; rewrite e; exact: IH (ltnW km) q.
+have lm : (m - k.+1 < m)%N by rewrite e leq_subr.
+rewrite Vrec // b_support // addr0 step_support // => q; rewrite e; exact: IH (ltnW km) q.
 Qed.
+
+(* Core s is the last one with a bias.                                        *)
+Variable s : nat.
+Hypothesis b0 : forall l p, (s <= l)%N -> b l p = 0.
 
 (* The program's canvas: cut down to the support below the last bias.         *)
 Theorem ctt_same_shrunk :

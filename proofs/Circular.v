@@ -1,116 +1,88 @@
 (* Theorem B on the torus: circular convolution.                              *)
 (*                                                                            *)
-(* Two forms. As in the code: images on Z/h x Z/w, cores with taps, dilation  *)
-(* and the alignment rule, positions taken modulo the size; kernels may be    *)
-(* longer than the image. And as algebra: matrices over the group ring        *)
-(* K[Z/h x Z/w] (any finite abelian group), where filters and images are both *)
-(* functions on the group and * is circular convolution.                      *)
+(* Two forms. As in the code: images on a frame on any number of axes, cores  *)
+(* with taps, dilation and the alignment rule, positions taken modulo the     *)
+(* size; kernels may be longer than the image. And as algebra: matrices over  *)
+(* the group ring K[Z/h x Z/w] (any finite abelian group), where filters and  *)
+(* images are both functions on the group and * is circular convolution.      *)
 (*                                                                            *)
-(*   ctt_circular        taps and aligned steps on Z/(h+1) x Z/(w+1)          *)
+(*   ctt_circular        taps and aligned steps, positions modulo the size    *)
 (*   ctt_group_ring      matrices over the group ring, entry by entry         *)
 (*   wrapped_correlates  the taps of a filter as an element of the group ring *)
-(* (Sizes are h+1, w+1 because every size >= 1 is meant.)                     *)
 Set Warnings "-notation-overridden,-ambiguous-paths".
 From mathcomp Require Import all_ssreflect all_algebra.
-From TT Require Import ConvTensorTrain Alignment.
+From TT Require Import ConvTensorTrain Alignment Border.
 Set Implicit Arguments.
 Unset Strict Implicit.
 Unset Printing Implicit Defensive.
 Import GRing.Theory Num.Theory.
 Local Open Scope ring_scope.
 
-(* ---- Z/(n+1): integers modulo the size ----------------------------------- *)
-Section Wrap.
-Variable n : nat.
-
-Definition wrap (z : int) : 'I_n.+1 := inZp `|(z %% n.+1)%Z|.
-
-Lemma wrapE z : (wrap z : int) = (z %% n.+1)%Z.
-Proof.
-rewrite /= modn_small; first by rewrite gez0_abs // modz_ge0.
-by rewrite -ltz_nat gez0_abs ?modz_ge0 // ltz_pmod.
-Qed.
-
-Lemma wrap_is_additive : additive wrap.
-Proof.
-suff wrapD : {morph wrap : x y / x + y}.
-  have wrap0 : wrap 0 = 0.
-    by apply/eqP; rewrite -(inj_eq (addrI (wrap 0))) -wrapD !addr0.
-  have wrapN x : wrap (- x) = - wrap x.
-    by apply/eqP; rewrite -addr_eq0 -wrapD addNr wrap0.
-  by move=> x y; rewrite wrapD wrapN.
-move=> x y; apply/val_inj; apply/eqP; rewrite -eqz_nat wrapE; apply/eqP.
-by rewrite /= -modz_nat PoszD !wrapE modzDm.
-Qed.
-Canonical wrap_additive := Additive wrap_is_additive.
-
-Lemma wrap_nat (i : 'I_n.+1) : wrap i = i.
-Proof. by apply/val_inj; rewrite /= modz_nat absz_nat !modn_small. Qed.
-
-(* Stepping z times from i, as an index.                                      *)
-Lemma wrap_move (i : 'I_n.+1) z : i + wrap 1 *~ z = wrap (i%:Z + z).
-Proof. by rewrite raddfD /= wrap_nat -raddfMz intz. Qed.
-
-End Wrap.
-
 (* ---- aligned chains on the torus ----------------------------------------- *)
 Section Torus.
-Variables h w : nat.
+Variables (d : nat) (h : 'I_d -> nat).       (* the torus's size              *)
 
-Definition torus : zmodType := [zmodType of 'I_h.+1 * 'I_w.+1].
+(* Every position modulo the size                                             *)
+Definition wrap (p : plane d) : plane d := [ffun i => (p i %% h i)%Z].
 
-Definition torus_pixel (i : 'I_2) : torus :=
-  if i == 0 then (wrap h 1, 0) else (0, wrap w 1).
-
-Lemma torus_offset dil D (a : taps D) (before : 'I_2 -> int) (p : torus) :
-  p + offset torus_pixel dil a before =
-  (wrap h (p.1%:Z + ((dil 0 * a 0)%:Z - before 0)),
-   wrap w (p.2%:Z + ((dil 1 * a 1)%:Z - before 1))).
-Proof.
-have -> : offset torus_pixel dil a before =
-    ((wrap h 1) *~ ((dil 0 * a 0)%:Z - before 0),
-     (wrap w 1) *~ ((dil 1 * a 1)%:Z - before 1)).
-  rewrite /offset /move !big_ord_recl big_ord0 addr0 /torus_pixel /=.
-  have -> : lift ord0 ord0 = 1 :> 'I_2 by apply/val_inj.
-  have -> : ord0 = 0 :> 'I_2 by [].
-  set z := _ - _; set z' := _ - _.
-  have pairMz (G H : zmodType) (x : G) (y : H) k : (x, y) *~ k = (x *~ k, y *~ k).
-    by case: k => k; rewrite -?pmulrn ?NegzE ?mulrNz -?pmulrn pairMnE.
-  by rewrite !pairMz !mul0rz; congr pair; rewrite ?addr0 ?add0r.
-by case: p => p q; congr pair; rewrite /= wrap_move.
-Qed.
-
-Variables (K : ringType) (dil : 'I_2 -> nat) (deg : nat -> 'I_2 -> nat).
+Variables (K : ringType) (dil : 'I_d -> nat) (deg : nat -> 'I_d -> nat).
 Variables (r : nat -> nat) (n m : nat).
 Variable T : forall l, taps (deg l) -> 'M[K]_(r l, r l.+1).
-Variables U V b : forall l, torus -> 'M[K]_(r l, n).
+Variables U V b : forall l, plane d -> 'M[K]_(r l, n).
 Arguments T : clear implicits.
 Arguments U : clear implicits.
 Arguments V : clear implicits.
 Arguments b : clear implicits.
+Hypothesis h_gt0 : forall i, (0 < h i)%N.
 Let lead := lead dil deg.
 
+Lemma wrap_shift p z : wrap [ffun i => wrap p i + z i] = wrap [ffun i => p i + z i].
+Proof. by apply/ffunP => i; rewrite !ffunE modzDml. Qed.
+
+Lemma wrap_frame p : frame h (wrap p).
+Proof.
+have hn0 i : (h i : int) != 0 by rewrite eqz_nat -lt0n.
+by apply/forallP => i; rewrite ffunE modz_ge0 ?hn0 //= ltz_pmod ?ltz_nat ?h_gt0.
+Qed.
+
+Lemma wrap_id p : frame h p -> wrap p = p.
+Proof. by move=> /forallP pf; apply/ffunP => i; rewrite ffunE modz_small ?pf. Qed.
+
+(* V(l) is known on the frame only; everything else is read modulo the size.  *)
 Theorem ctt_circular :
   (forall p, V m p = 0) ->
-  (forall l, (l < m)%N -> forall p, V l p = b l p +
-     \sum_(a : taps (deg l))
-       let z i := (dil i * a i)%:Z - ((lead l.+1 i)%:Z - (lead l i)%:Z) in
-       let q := (wrap h (p.1%:Z + z 0), wrap w (p.2%:Z + z 1)) in
+  (forall l, (l < m)%N -> forall p, frame h p ->
+     V l p = b l p + \sum_(a : taps (deg l))
+       let q := wrap [ffun i => p i + ((dil i * a i)%:Z
+                                       - ((lead l.+1 i)%:Z - (lead l i)%:Z))] in
        T l a *m (V l.+1 q + U l.+1 q)) ->
-  forall p,
+  forall p, frame h p ->
   V 0%N p =
-    \sum_(1 <= l < m.+1) \sum_(c : taps (extent deg l))
-      (let z i := (dil i * c i)%:Z - (lead l i)%:Z in
-       kernel T c *m U l (wrap h (p.1%:Z + z 0), wrap w (p.2%:Z + z 1)))
-  + \sum_(0 <= l < m) \sum_(c : taps (extent deg l))
-      (let z i := (dil i * c i)%:Z - (lead l i)%:Z in
-       kernel T c *m b l (wrap h (p.1%:Z + z 0), wrap w (p.2%:Z + z 1))).
+    \sum_(1 <= l < m.+1) \sum_(c : taps (extent deg l)) kernel T c *m
+      U l (wrap [ffun i => p i + ((dil i * c i)%:Z - (lead l i)%:Z)])
+  + \sum_(0 <= l < m) \sum_(c : taps (extent deg l)) kernel T c *m
+      b l (wrap [ffun i => p i + ((dil i * c i)%:Z - (lead l i)%:Z)]).
 Proof.
-move=> Vm Vrec p.
-rewrite (ctt_aligned (e := torus_pixel) (dil := dil) (T := T) (U := U) (b := b) Vm).
-  by congr (_ + _); apply: eq_bigr => l _; apply: eq_bigr => c _; rewrite torus_offset.
-move=> l lm q; rewrite Vrec // addrC; congr (_ + _).
-by apply: eq_bigr => a _ /=; rewrite torus_offset.
+move=> Vm Vrec p pf; rewrite -{1}(wrap_id pf).
+rewrite (@ctt_plane d K dil deg r n m T (fun l q => U l (wrap q))
+          (fun l q => V l (wrap q)) (fun l q => b l (wrap q))) //.
+move=> l lm q; rewrite Vrec ?wrap_frame //; congr (_ + _); apply: eq_bigr => a _ /=.
+by rewrite (wrap_shift q (fun i => (dil i * a i)%:Z - ((lead l.+1 i)%:Z - (lead l i)%:Z))).
+Qed.
+
+(* The same on all of the plane: V(l) continued periodically satisfies the    *)
+(* recursion of the aligned steps.                                            *)
+Lemma circular_step l :
+  (forall p, frame h p ->
+     V l p = step (@pixel d) dil T (aligned dil deg)
+               (fun q => V l.+1 (wrap q) + U l.+1 (wrap q)) p + b l p) ->
+  forall p,
+  V l (wrap p) = step (@pixel d) dil T (aligned dil deg)
+                   (fun q => V l.+1 (wrap q) + U l.+1 (wrap q)) p + b l (wrap p).
+Proof.
+move=> Vrec p; rewrite Vrec ?wrap_frame //; congr (_ + _); apply: eq_bigr => a _.
+rewrite !plane_offset.
+by rewrite (wrap_shift p (fun i => (dil i * a i)%:Z - ((lead l.+1 i)%:Z - (lead l i)%:Z))).
 Qed.
 
 End Torus.
@@ -211,6 +183,6 @@ Qed.
 
 End GroupRing.
 
-(* Z/(h+1) x Z/(w+1) is such a group.                                         *)
+(* Z/(h+1) x Z/(w+1) is such a group: every size >= 1.                        *)
 Definition ctt_group_ring_torus (h w : nat) (K : ringType) :=
   @ctt_group_ring K [finZmodType of ('I_h.+1 * 'I_w.+1)%type].

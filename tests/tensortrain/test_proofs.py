@@ -1,54 +1,53 @@
 """The machine-checked proofs compile without axioms, and proofs/README.md lists every theorem of theirs."""
 
-import os
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
-PROOFS = Path(__file__).parents[2] / "proofs"
-SOURCES = sorted(PROOFS.glob("*.v"))
-THEOREMS = [
-    name
-    for source in SOURCES
-    for name in re.findall(r"^(?:Theorem|Corollary) (\w+)", source.read_text(), flags=re.MULTILINE)
-]
+from tests.support.proofs import CLOSED, IEEE, PROOFS, SOURCES, Copy, make, names
+
+THEOREMS = names("Theorem|Corollary")
 
 
-def make(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = ["make", "--no-print-directory", "-C", str(folder), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, timeout=600)
-
-
-@pytest.fixture(scope="module")
-def checked_proofs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A copy of the proofs, compiled from nothing, and what `make` printed; skipped where Coq is absent."""
-    folder = tmp_path_factory.mktemp("proofs")
-    for file in (*SOURCES, PROOFS / "Makefile"):
-        shutil.copy(file, folder)
-    tools = make(folder, "tools")
-    if tools.returncode:
-        pytest.skip(tools.stdout.strip())
-    done = make(folder)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder, done.stdout
-
-
-def test_every_theorem_is_proved_without_axioms(checked_proofs: tuple[Path, str]) -> None:
-    _, report = checked_proofs
-    for theorem in THEOREMS:
+def test_every_theorem_is_proved_without_axioms(proofs: Copy) -> None:
+    report = "\n" + proofs.report("all")
+    for theorem in names("Theorem|Corollary", CLOSED):
         assert f"\n{theorem}\nClosed under the global context\n" in report
-    assert "Axioms:" not in report
 
 
-def test_an_axiom_is_noticed(checked_proofs: tuple[Path, str]) -> None:
-    folder, _ = checked_proofs
-    (folder / "Cheat.v").write_text("Axiom cheat : 0 = 1.\nTheorem one_is_zero : 0 = 1.\nProof. exact cheat. Qed.\n")
-    done = make(folder, "SOURCES=Cheat.v")
+def test_an_axiom_is_noticed(proofs: Copy, tmp_path: Path) -> None:
+    proofs.report("all")
+    (tmp_path / "Makefile").write_text((PROOFS / "Makefile").read_text())
+    (tmp_path / "Cheat.v").write_text("Axiom cheat : 0 = 1.\nTheorem one_is_zero : 0 = 1.\nProof. exact cheat. Qed.\n")
+    done = make(tmp_path, "assumptions", "SOURCES=Cheat.v")
     assert done.returncode == 2
     assert "one_is_zero\nAxioms:\ncheat" in done.stdout
+
+
+def test_ieee_numbers_rest_on_the_axioms_of_the_reals_alone(proofs: Copy) -> None:
+    """`make` compares with its list and fails on others."""
+    report = "\n" + proofs.report("ieee", needs="flocq")
+    for theorem in names("Theorem|Corollary", [IEEE]):
+        assert f"\n{theorem}\nAxioms:\n" in report
+
+
+def test_an_axiom_is_noticed_beside_those_of_the_reals(proofs: Copy, tmp_path: Path) -> None:
+    proofs.report("ieee", needs="flocq")
+    folder = shutil.copytree(proofs.folder, tmp_path / "proofs")
+    with (folder / "IEEE.v").open("a") as file:
+        file.write("Axiom cheat : False.\nTheorem absurd : False.\nProof. exact cheat. Qed.\n")
+    done = make(folder, "ieee")
+    assert done.returncode == 2
+    assert done.stdout.endswith("\ncheat\n")
+
+
+def test_make_says_that_flocq_is_missing(proofs: Copy) -> None:
+    proofs.report("all")
+    done = make(proofs.folder, "ieee", "FLOCQ=NoSuchLibrary")
+    assert done.returncode == 0
+    assert "libcoq-flocq" in done.stdout
 
 
 @pytest.mark.parametrize("tool", ["COQC", "COQTOP"])

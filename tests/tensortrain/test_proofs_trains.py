@@ -1,8 +1,4 @@
-"""Trains and counts compute what the proofs speak of; P1.6 and the like are numbered steps of proofs/README.md.
-
-The library's output equals, exactly, the definitions of `TensorTrain.v`, `Counts.v` and `Sweep.v` as transcribed in
-`tests.support.transcription`.
-"""
+"""Counts and the sweep are those of the proofs; P6.1 and the like are numbered steps of proofs/README.md."""
 
 import itertools
 import math
@@ -12,63 +8,8 @@ import torch
 
 import tensortrain as tt
 from tensortrain.conv.fit.sweep import lift, split, sweep
-from tensortrain.tt.matrix import TensorTrainMatrix
 from tensortrain.tt.tensor_train import TensorTrain
-from tests.support.transcription import (
-    SEEDS,
-    Position,
-    identity,
-    integers,
-    path_sum,
-    random_case,
-    taps,
-    ttseq,
-)
-
-# ---- TensorTrain.v: Theorem A ----------------------------------------------------------------------
-
-
-@SEEDS
-def test_sequential_is_the_sum_over_multi_indices_and_bond_paths(seed: int) -> None:
-    """P1."""
-    generator = random.Random(seed)
-    shape = [generator.randint(1, 3) for _ in range(seed % 4 + 1)]
-    ranks = [generator.randint(1, 3) for _ in range(len(shape) + 1)]
-    cores = [integers(generator, ranks[l], n, ranks[l + 1]) for l, n in enumerate(shape)]
-    inputs = [integers(generator, 1, n) for n in shape]
-    G = [[core[:, i].int().tolist() for i in range(core.shape[1])] for core in cores]
-    u = [x[0].int().tolist() for x in inputs]
-
-    train = TensorTrain(cores)
-    library = train.evaluate(inputs).reshape(ranks[0], ranks[-1])
-    tensor = train.reconstruct().reshape(ranks[0], *shape, ranks[-1])
-
-    assert torch.equal(library, torch.tensor(ttseq(identity(ranks[0]), G, u), dtype=torch.float64))
-    for a, c in itertools.product(range(ranks[0]), range(ranks[-1])):
-        dense = 0
-        for i in itertools.product(*(range(n) for n in shape)):
-            entry = path_sum(G, ranks, i, a, c)
-            assert entry == tensor[(a, *i, c)]
-            dense += entry * math.prod(u[l][i[l]] for l in range(len(shape)))
-        assert dense == library[a, c]
-
-
-@SEEDS
-def test_a_tt_matrix_is_one_train_for_each_output(seed: int) -> None:
-    """P1.6."""
-    generator = random.Random(seed)
-    shape = [(generator.randint(1, 3), generator.randint(1, 3)) for _ in range(seed % 3 + 1)]
-    ranks = [1, *(generator.randint(1, 3) for _ in shape[1:]), 1]
-    M = [integers(generator, ranks[l], o, i, ranks[l + 1]) for l, (o, i) in enumerate(shape)]
-    u = [[generator.randint(-3, 3) for _ in range(i)] for _, i in shape]
-    rank_one = torch.tensor([math.prod(x) for x in itertools.product(*u)], dtype=torch.float64)
-
-    library = (TensorTrainMatrix(M) @ rank_one).reshape([o for o, _ in shape])
-
-    for o in itertools.product(*(range(o) for o, _ in shape)):
-        G = [[core[:, o[l], i].int().tolist() for i in range(core.shape[2])] for l, core in enumerate(M)]
-        assert ttseq([[1]], G, u) == [[int(library[o])]]
-
+from tests.support.transcription import SEEDS, Position, random_chain, taps
 
 # ---- Counts.v: Theorem C ----------------------------------------------------------------------
 
@@ -90,21 +31,23 @@ def test_tensor_train_parameters(seed: int) -> None:
 @SEEDS
 def test_conv_tensor_train_parameters(seed: int) -> None:
     """P6.2."""
-    case = random_case(seed, biased=False)
-    chain = case.chain
-    groups = [chain.r[l + 1] // core.shape[1] for l, core in enumerate(case.cores)]
-    train = tt.ConvTensorTrain(case.cores, groups=groups)
+    chain = random_chain(seed)
+    cores = [
+        torch.zeros(chain.r[l], chain.r[l + 1] // g, *size)
+        for l, (g, size) in enumerate(zip(chain.groups, chain.sizes, strict=True))
+    ]
+    train = tt.ConvTensorTrain(cores, groups=chain.groups)
     on_blocks = 0  # positions of each block-diagonal core that may be non-zero
-    for l, g in enumerate(groups):
+    for l, g in enumerate(chain.groups):
         pairs = itertools.product(range(chain.r[l]), range(chain.r[l + 1]))
         a, b = chain.r[l] // g, chain.r[l + 1] // g
         on_blocks += sum(s // a == t // b for s, t in pairs) * len(list(taps(chain.deg[l])))
     formula = sum(
-        chain.r[l] * (chain.r[l + 1] // g) * math.prod(e + 1 for e in chain.deg[l]) for l, g in enumerate(groups)
+        chain.r[l] * (chain.r[l + 1] // g) * math.prod(e + 1 for e in chain.deg[l]) for l, g in enumerate(chain.groups)
     )
     assert train.n_parameters == formula == on_blocks
     whole = len(list(taps(chain.extent(chain.m))))
-    assert train.dense_parameters == chain.r[0] * chain.r[-1] * whole // math.gcd(*groups)
+    assert train.dense_parameters == chain.r[0] * chain.r[-1] * whole // math.gcd(*chain.groups)
 
 
 def test_the_papers_square_cores() -> None:
