@@ -24,7 +24,7 @@ def tensor(name: str, value: object, *, min_dim: int = 1) -> Tensor:
         raise TensorTrainError(
             f"{name} has dtype {value.dtype}; a floating or complex dtype is needed: convert with {name}.double()"
         )
-    # a finite sum, which is cheap, proves finite entries; an infinite one may be an overflow and is looked into
+    # a finite sum, which is cheap, proves that all entries are finite; an infinite one may be an overflow
     sound = value.is_meta or bool(torch.isfinite(value.detach().sum())) or bool(torch.isfinite(value.detach()).all())
     if not sound:
         bad = int((~torch.isfinite(value.detach())).sum())
@@ -40,7 +40,7 @@ def listed(name: str, value: object) -> tuple[Any, ...]:
 
 
 def entries(name: str, value: object, *, min_dim: int = 1) -> Tensor:
-    """`value` as `tensor` takes it, if it has entries to compute with."""
+    """`value` as `tensor` returns it, if it is not on the meta device, where tensors have no entries."""
     checked = tensor(name, value, min_dim=min_dim)
     if checked.is_meta:
         raise TensorTrainError(f"{name} is on the meta device and has no entries; load it first")
@@ -67,7 +67,7 @@ def per_axis(name: str, value: int | Iterable[int], axes: int, *, minimum: int =
 
 
 def agrees(name: str, value: Tensor, core: Tensor) -> None:
-    """Refuse what cannot be combined with the cores: another device, or a dtype that no autocast evens out."""
+    """Refuse a tensor on another device than the cores or, unless autocast casts it, in another dtype."""
     if value.device == core.device and value.dtype == core.dtype:
         return
     kind = core.device.type  # meta has no autocast
@@ -78,7 +78,7 @@ def agrees(name: str, value: Tensor, core: Tensor) -> None:
 
 
 def bias(value: object, size: int, core: Tensor) -> None:
-    """Refuse what is neither None nor a bias of `size` entries that a layer can add to what `core` gives."""
+    """Refuse a bias that is not None or a tensor of `size` entries on the device and in the dtype of `core`."""
     if value is None:
         return
     if not isinstance(value, Tensor):
@@ -97,11 +97,14 @@ def choice(name: str, value: object, legal: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a decomposition may cost and how far it may be off, as the caller said it.
+    """How much a decomposition may store and how large its error may be.
+
+    Every `decompose` takes the same four arguments, `ranks`, `rtol`, `max_parameters` and `budget`. `Limits.of` checks
+    them and turns the last two into one cap.
 
     Attributes:
-        ranks: interior ranks (caps), one for each bond, or None.
-        rtol: relative tolerance in [0, 1), or None.
+        ranks: caps on the interior ranks, one for each bond, or None.
+        rtol: relative Frobenius tolerance in [0, 1), or None.
         parameters: cap on stored entries, from `max_parameters` and `budget`, or None.
     """
 
@@ -120,10 +123,18 @@ class Limits:
         max_parameters: int | None,
         budget: float | None,
     ) -> "Limits":
-        """Check the four limits every `decompose` takes; `bonds` None accepts ranks of any length.
+        """Check the four limits that every `decompose` takes.
+
+        Args:
+            bonds: number of interior ranks; None accepts ranks of any length.
+            dense_parameters: entries of what is decomposed, of which `budget` is a fraction.
+            ranks: one int for all bonds, or one for each.
+            rtol: relative Frobenius tolerance in [0, 1).
+            max_parameters: cap on stored entries.
+            budget: the same as a fraction of `dense_parameters`.
 
         Raises:
-            TensorTrainError: none of them given, or one out of its range.
+            TensorTrainError: all of them are None, or one is out of its range.
         """
         if ranks is None and rtol is None and max_parameters is None and budget is None:
             raise TensorTrainError("nothing limits the decomposition: give ranks, rtol, max_parameters or budget")

@@ -6,29 +6,27 @@ Exit status: 0 for success, 1 if `verify` found a difference, 2 for bad input, 1
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+import tensortrain
 from tensortrain import files, storage
-from tensortrain.compression.kernels import (
-    Kernel,
-    Outcome,
-    Verification,
-    decompose_kernels,
-    find_kernels,
-    replace_kernels,
-    select,
-    verify_network,
-)
+from tensortrain.compression.checkpoints import read_checkpoint
+from tensortrain.compression.kernels import ConvKernel, find_kernels, select
+from tensortrain.compression.layers import Outcome, decompose_kernels, first_failure, replace_kernels
+from tensortrain.compression.limits import LayerLimits
+from tensortrain.compression.records import LayerRecord, network_header, read_network
+from tensortrain.compression.verify import Verification, verify_network
 from tensortrain.conv.conv_tensor_train import ConvTensorTrain
 from tensortrain.errors import TensorTrainError
-from tensortrain.storage import LayerRecord
 from tensortrain.tt.matrix import TensorTrainMatrix
 from tensortrain.tt.tensor_train import TensorTrain
+
+T = TypeVar("T")
 
 app = typer.Typer(
     help=(__doc__ or "").partition("\n")[0].partition(": ")[2].capitalize(),
@@ -47,44 +45,87 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(2)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"tensortrain {tensortrain.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Options of the program itself."""
+
+
 @app.command()
 def decompose(
     weights: Annotated[Path, typer.Argument(help="Checkpoint: safetensors, or a torch file of tensors.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Safetensors file to write.")],
-    budget: Annotated[float | None, typer.Option(help="Parameters to keep, as a fraction of each kernel.")] = None,
-    rtol: Annotated[float | None, typer.Option(help="Relative Frobenius tolerance in [0, 1).")] = None,
-    ranks: Annotated[str | None, typer.Option(help='One rank, or the interior ones: "16", "16,8".')] = None,
+    budget: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[LAYER=]FRACTION", help="Parameters to keep, as a fraction of each kernel: 0.25."),
+    ] = None,
+    max_parameters: Annotated[
+        list[str] | None, typer.Option(metavar="[LAYER=]COUNT", help="Parameters to keep of each kernel: 5000.")
+    ] = None,
+    rtol: Annotated[
+        list[str] | None, typer.Option(metavar="[LAYER=]TOLERANCE", help="Relative Frobenius tolerance in [0, 1).")
+    ] = None,
+    ranks: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[LAYER=]RANKS", help='One rank for all bonds, or each interior one: "16", "16,8".'),
+    ] = None,
     kernel_sizes: Annotated[
-        str, typer.Option(help='"auto", a format such as "tucker2", or core sizes: "3,3", "1x1,3x3,1x1".')
-    ] = "auto",
-    include: Annotated[list[str] | None, typer.Option(help="Only layers matching this pattern.")] = None,
-    exclude: Annotated[list[str] | None, typer.Option(help="No layer matching this pattern.")] = None,
-    groups: Annotated[list[str] | None, typer.Option(help="LAYER=G: groups of the convs matching LAYER.")] = None,
-    transposed: Annotated[list[str] | None, typer.Option(help="Layers that are transposed convs.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the random starts.")] = 0,
+        list[str] | None,
+        typer.Option(
+            metavar="[LAYER=]SIZES",
+            help='"auto" (the default), a format such as "tucker2", or core sizes: "3,3", "1x1,3x3,1x1".',
+        ),
+    ] = None,
+    include: Annotated[
+        list[str] | None, typer.Option(metavar="LAYER", help="Only layers that match this pattern.")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="LAYER", help="No layer that matches this pattern.")
+    ] = None,
+    groups: Annotated[
+        list[str] | None, typer.Option(metavar="LAYER=G", help="Groups of the convs that match LAYER.")
+    ] = None,
+    transposed: Annotated[
+        list[str] | None, typer.Option(metavar="LAYER", help="Layers that are transposed convs.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the random starts.")] = 0,
 ) -> None:
-    """Decompose every conv kernel in a checkpoint; other tensors are copied."""
+    """Decompose every conv kernel in a checkpoint; other tensors are copied.
+
+    Each of --budget, --max-parameters, --rtol, --ranks and --kernel-sizes takes
+    one value for all layers, or LAYER=VALUE for the layers that match LAYER,
+    repeated: --budget 'layer1.*=0.5' --budget '*=0.25'. The first that matches
+    decides; a layer that none of them names is copied.
+    """
+    limits = LayerLimits(
+        kernel_sizes=_per_layer("kernel-sizes", kernel_sizes, _sizes) or "auto",
+        ranks=_per_layer("ranks", ranks, _ranks),
+        rtol=_per_layer("rtol", rtol, _fraction),
+        max_parameters=_per_layer("max-parameters", max_parameters, _integer),
+        budget=_per_layer("budget", budget, _fraction),
+    )
     if (kind := storage.kind(weights)) is not None:
         raise TensorTrainError(f"{weights} is of kind {kind!r}, decomposed already; use the original checkpoint")
-    tensors = storage.read_checkpoint(weights)
-    kernels = find_kernels(tensors, _parse_groups(groups or ()), transposed or ())
-    chosen = select(kernels, include or (), exclude or ())
+    tensors = read_checkpoint(weights)
+    kernels = select(find_kernels(tensors, _groups(groups or ()), transposed or ()), include or (), exclude or ())
     with files.aside(output) as temporary:
-        found = decompose_kernels(
-            chosen,
-            kernel_sizes=_parse_sizes(kernel_sizes),
-            ranks=_parse_ranks(ranks),
-            rtol=rtol,
-            budget=budget,
-            seed=seed,
-            progress=False,  # there is one bar for all kernels
-        )
-        outcomes = _follow(found, chosen)
+        # no bar for each kernel, since there is one for all kernels
+        outcomes = _follow(decompose_kernels(kernels, limits, seed=seed, progress=False), kernels)
         records = [outcome.record for outcome in outcomes if outcome.chain is not None]
         if not records:
-            raise TensorTrainError(f"no kernel can be decomposed; {outcomes[0].kernel.name}: {outcomes[0].reason}")
+            failure = first_failure(outcomes)
+            raise TensorTrainError(f"no kernel can be decomposed; {failure.kernel.name}: {failure.reason}")
         replaced = replace_kernels(tensors, outcomes)
-        storage.write_to(temporary, replaced, storage.network_header(records))
+        storage.write_to(temporary, replaced, network_header(records))
     console = _console()
     console.print(_layer_table(records, {o.kernel.name: o.seconds for o in outcomes}))
     for outcome in outcomes:
@@ -100,23 +141,23 @@ def info(file: Annotated[Path, typer.Argument(help="A file of this program, or a
     console = _console()
     kind = storage.kind(file)
     if kind == "network":
-        tensors, records = storage.read_network(file)
+        tensors, records = read_network(file)
         console.print(_layer_table(records))
         console.print(f"{file}: {sum(t.numel() for t in tensors.values()):,} parameters", highlight=False)
     elif kind is not None:
         console.print(str(_load(kind, file)), highlight=False)
     else:
-        console.print(_kernel_table(find_kernels(storage.read_checkpoint(file))))
+        console.print(_kernel_table(find_kernels(read_checkpoint(file))))
 
 
 @app.command()
 def verify(
     small: Annotated[Path, typer.Argument(help="What `decompose` wrote.")],
-    against: Annotated[Path, typer.Option(help="The checkpoint it was made from.")],
+    against: Annotated[Path, typer.Option(help="The original checkpoint.")],
 ) -> None:
-    """Recompute errors and bounds against the original, and core by core against dense evaluation."""
-    tensors, records = storage.read_network(small)
-    result = verify_network(tensors, records, storage.read_checkpoint(against))
+    """Recompute errors and bounds from the original, and compare core-by-core with dense evaluation."""
+    tensors, records = read_network(small)
+    result = verify_network(tensors, records, read_checkpoint(against))
     console = _console()
     console.print(_verification_table(result))
     for failure in result.failures:
@@ -138,29 +179,48 @@ def _load(kind: str, file: Path) -> object:
     return loaders[kind](file)
 
 
-def _parse_ranks(text: str | None) -> int | list[int] | None:
-    if text is None:
+def _per_layer(option: str, texts: Sequence[str] | None, parse: Callable[[str, str], T]) -> T | dict[str, T] | None:
+    """`["0.25"]` as one value, `["layer1.*=0.5", "*=0.25"]` as a mapping of patterns, nothing as None."""
+    if not texts:
         return None
-    values = [_integer("ranks", part) for part in text.split(",")]
+    if len(texts) == 1 and "=" not in texts[0]:
+        return parse(option, texts[0])
+    values = {}
+    for text in texts:
+        pattern, _, value = text.rpartition("=")
+        if not pattern:
+            raise TensorTrainError(
+                f"{option} = {text!r}; one value, or LAYER=VALUE for each is needed, such as '*={value}' for all layers"
+            )
+        if pattern in values:
+            raise TensorTrainError(f"{option} has two values for {pattern!r}; one is needed")
+        values[pattern] = parse(option, value)
+    return values
+
+
+def _ranks(option: str, text: str) -> int | list[int]:
+    """`"16"` as 16, `"16,8"` as `[16, 8]`."""
+    values = [_integer(option, part) for part in text.split(",")]
     return values[0] if len(values) == 1 else values
 
 
-def _parse_sizes(text: str) -> str | list[list[int] | int]:
+def _sizes(option: str, text: str) -> str | list[list[int] | int]:
     """`"3x3,1"` as `[[3, 3], 1]`; words as they are."""
     if text[:1].isalpha():
         return text
-    sizes = [[_integer("kernel-sizes", k) for k in part.split("x")] for part in text.split(",")]
+    sizes = [[_integer(option, k) for k in part.split("x")] for part in text.split(",")]
     return [size[0] if len(size) == 1 else size for size in sizes]
 
 
-def _parse_groups(texts: Iterable[str]) -> dict[str, int]:
-    pairs = {}
+def _groups(texts: Iterable[str]) -> dict[str, int]:
+    """`["features.3=32"]` as a mapping of patterns."""
+    values = {}
     for text in texts:
-        name, _, count = text.rpartition("=")
-        if not name:
+        pattern, _, count = text.rpartition("=")
+        if not pattern:
             raise TensorTrainError(f"groups = {text!r}; LAYER=G is needed, such as features.3=32")
-        pairs[name] = _integer("groups", count)
-    return pairs
+        values[pattern] = _integer("groups", count)
+    return values
 
 
 def _integer(option: str, text: str) -> int:
@@ -170,18 +230,25 @@ def _integer(option: str, text: str) -> int:
         raise TensorTrainError(f"{option}: {text!r} is not an integer") from None
 
 
+def _fraction(option: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise TensorTrainError(f"{option}: {text!r} is not a number") from None
+
+
 def _console() -> Console:
-    """Standard output; wide enough for the tables where nobody's terminal sets the width."""
+    """Standard output; if it is not a terminal, which has a width, wide enough for the tables."""
     return Console() if sys.stdout.isatty() else Console(width=180)
 
 
-def _follow(found: Iterable[Outcome], kernels: Sequence[Kernel]) -> list[Outcome]:
-    """The outcomes, with a progress bar by kernel if a person is watching."""
+def _follow(decomposition: Iterable[Outcome], kernels: Sequence[ConvKernel]) -> list[Outcome]:
+    """The outcomes, with a progress bar that counts the kernels if a person is watching."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     outcomes: list[Outcome] = []
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(kernels[0].name, total=len(kernels))
-        for outcome in found:
+        for outcome in decomposition:
             outcomes.append(outcome)
             following = kernels[min(len(outcomes), len(kernels) - 1)]
             bar.update(task, completed=len(outcomes), description=following.name)
@@ -215,7 +282,7 @@ def _layer_table(records: Sequence[LayerRecord], seconds: dict[str, float] | Non
     return table
 
 
-def _kernel_table(kernels: Sequence[Kernel]) -> Table:
+def _kernel_table(kernels: Sequence[ConvKernel]) -> Table:
     table = _table("layer", "kernel", "parameters")
     for kernel in kernels:
         table.add_row(

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from tensortrain import cli
 from tensortrain import nn as ttnn
+from tensortrain.compression.checkpoints import read_checkpoint
 from tensortrain.conv.conv_tensor_train import ConvTensorTrain
 from tensortrain.errors import TensorTrainError
-from tensortrain.storage import read_checkpoint
 
 BUDGETS = (0.5, 0.25, 0.1)
 SHOWN = 8  # filters in a picture
@@ -52,7 +52,7 @@ def digits() -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def train(model: nn.Module, x: Tensor, y: Tensor, epochs: int = 12) -> None:
-    """Adam on shuffled batches of 32; the caller has seeded the weights."""
+    """Train with Adam on shuffled batches of 32, in an order that is the same in every run."""
     optimiser = torch.optim.Adam(model.parameters(), lr=2e-3)
     generator = torch.Generator().manual_seed(0)
     for _ in range(epochs):
@@ -91,9 +91,9 @@ def compare(model: nn.Sequential, x: Tensor, y: Tensor, console: Console) -> Non
     console.print(table)
 
 
-def relative_error(found: Tensor, weight: Tensor) -> float:
+def relative_error(approximation: Tensor, weight: Tensor) -> float:
     """`‖W - Ŵ‖ / ‖W‖`."""
-    return float((found - weight).norm() / weight.norm())
+    return float((approximation - weight).norm() / weight.norm())
 
 
 def picture(weight: Tensor, name: str, path: Path) -> None:
@@ -126,7 +126,7 @@ def picture(weight: Tensor, name: str, path: Path) -> None:
 
 def main(
     checkpoint: Annotated[Path | None, typer.Argument(help="A checkpoint with convolution kernels.")] = None,
-    output: Annotated[Path, typer.Option(help="Folder for the files made.")] = Path("out/demo"),
+    output: Annotated[Path, typer.Option(help="Folder for the files it writes.")] = Path("out/demo"),
     budget: Annotated[float, typer.Option(help="Fraction of the dense parameters in the report.")] = 0.25,
 ) -> None:
     """Decompose trained kernels, verify them and draw them."""
@@ -142,7 +142,7 @@ def main(
         checkpoint = output / "digits.safetensors"
         save_file(model.state_dict(), checkpoint)
     small = output / "small.safetensors"
-    cli.decompose(checkpoint, small, budget=budget)
+    cli.decompose(checkpoint, small, budget=[str(budget)])
     cli.verify(small, against=checkpoint)
     kernels = {
         name: tensor

@@ -11,10 +11,22 @@ from tensortrain.errors import TensorTrainError
 
 @contextmanager
 def aside(path: str | PathLike[str]) -> Iterator[Path]:
-    """A temporary file beside `path` to write to; renamed to `path` at the end, removed if anything goes wrong.
+    """Give the body of a `with` a temporary file beside `path` to write to.
+
+    When the body ends the file is renamed to `path`; if it raises or is interrupted the file is removed, and an old
+    `path` stays as it was.
 
     Raises:
-        TensorTrainError: a folder that does not exist or cannot be written, found before any work is done.
+        TensorTrainError: a folder that does not exist or cannot be written; raised before the body runs.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "numbers.txt"
+    >>> with aside(path) as temporary:
+    ...     _ = temporary.write_text("1 2 3")
+    ...     print(path.exists())
+    False
+    >>> path.read_text()
+    '1 2 3'
     """
     target = Path(path)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")

@@ -1,4 +1,4 @@
-"""Matrix factorisations under the decompositions: accurate, differentiable, no slower than they must be.
+"""Matrix factorisations under the decompositions: accurate, differentiable and fast.
 
 Every differentiable function here returns factors that are fixed only up to a rotation (of the kept
 subspace, of the columns of Q). Its backward is exact for whatever does not depend on that rotation, such
@@ -68,7 +68,7 @@ def truncate(matrix: Tensor, max_rank: int | None = None, allowed: float | None 
 
 
 class _Cut(NamedTuple):
-    """All left singular vectors, their σ² from small to large, known for σ down to `resolution`, and the cut."""
+    """All left singular vectors, their σ² from small to large (accurate for σ above `resolution`), and the cut."""
 
     vectors: Tensor
     energies: Tensor
@@ -85,8 +85,8 @@ class _Cut(NamedTuple):
 def _cut_gram(matrix: Tensor, cap: int, allowed: float | None) -> _Cut | None:
     """The cut by the eigenvectors of the Gram matrix, or None where its rounding error would matter.
 
-    A sum of eigenvalues σ² is known to within `noise`, some ε‖A‖². Where what is discarded comes near
-    that, it is measured instead.
+    A sum of eigenvalues σ² is accurate to about `noise`, some ε‖A‖². Where the discarded part is not far above
+    that, it is computed from the residual instead.
     """
     gram = matrix @ matrix.mH
     noise = 32 * _EPS * float(gram.diagonal().sum().real)
@@ -116,7 +116,7 @@ def _cut_exact(matrix: Tensor, cap: int, allowed: float | None) -> _Cut:
 
 
 def _tails(energies: Tensor) -> list[float]:
-    """`tails[k]`, k = 0 … n, is the sum of all but the k largest of n energies given from small to large."""
+    """`tails[k]`, k = 0 … n, is the sum of all but the k largest of n energies, which are sorted in ascending order."""
     return list(itertools.accumulate((max(energy, 0.0) for energy in energies.tolist()), initial=0.0))[::-1]
 
 

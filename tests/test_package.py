@@ -1,5 +1,6 @@
 """The package as it is installed: a built wheel works, imports are light, the demo runs."""
 
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import tensortrain
 from tensortrain import demo
 
 ROOT = Path(__file__).parents[1]
@@ -71,6 +73,24 @@ def test_import_of_the_zoo_is_light(tmp_path: Path) -> None:
     assert run("-c", code, cwd=tmp_path).stdout.strip() == "[]"
 
 
+def test_the_version_is_that_of_the_installed_package(tmp_path: Path) -> None:
+    version = importlib.metadata.version("tensortrain")
+    assert tensortrain.__version__ == version
+    assert "__version__" in dir(tensortrain)
+    done = run("-m", "tensortrain", "--version", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"tensortrain {version}\n", "")
+    with pytest.raises(AttributeError, match="module 'tensortrain' has no attribute 'version'"):
+        tensortrain.version  # noqa: B018
+
+
+def test_import_does_not_load_what_only_some_need(tmp_path: Path) -> None:
+    """Solvers, whole networks and the command are imported when they are first used."""
+    later = ["tensortrain.conv.fit", "tensortrain.compression", "tensortrain.cli", "tensortrain.demo"]
+    code = f"import tensortrain, sys; print([m for m in {later} if m in sys.modules]); tensortrain.nn.decompose"
+    done = run("-c", code, cwd=tmp_path)
+    assert (done.returncode, done.stdout.strip()) == (0, "[]")
+
+
 def test_demo_trains_on_real_digits() -> None:
     torch.manual_seed(0)
     model = demo.network()
@@ -83,11 +103,11 @@ def test_demo_trains_on_real_digits() -> None:
 def test_demo_on_a_checkpoint(tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     save_file({"conv.weight": torch.randn(6, 5, 3, 3, generator=generator)}, tmp_path / "net.safetensors")
-    done = run("-m", "tensortrain.demo", "net.safetensors", "--output", "made", cwd=tmp_path)
+    done = run("-m", "tensortrain.demo", "net.safetensors", "--output", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "verified: 1 layers" in done.stdout
-    assert (tmp_path / "made" / "kernels.png").read_bytes().startswith(b"\x89PNG")
-    assert (tmp_path / "made" / "small.safetensors").is_file()
+    assert (tmp_path / "out" / "kernels.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "out" / "small.safetensors").is_file()
 
 
 def test_demo_refuses_a_checkpoint_without_kernels(tmp_path: Path) -> None:

@@ -9,52 +9,70 @@ torch.Size([1, 19, 1, 16, 16])
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from zoo import models as _models  # noqa: F401 - registers the models of the package
 from zoo.errors import ZooError
-from zoo.registry import create_model, model_names, register
-from zoo.video_model import VideoModel
+from zoo.papers import Paper
+from zoo.presets import recipe
+from zoo.pretrained import create_model, pretrained_names
+from zoo.registry import PresetOptions, model_names, register
 
 if TYPE_CHECKING:
     from zoo.data import KTH, MovingMNIST, Videos
     from zoo.evaluation.evaluator import evaluate
     from zoo.evaluation.pictures import predict
-    from zoo.presets import recipe
+    from zoo.recurrent import RecurrentPredictor
     from zoo.training.loop import fit
     from zoo.training.run_folder import open_run
+    from zoo.video_model import VideoModel
 
-# what imports Lightning and the like is loaded when it is first used
+    __version__: str
+
+# what imports torch, and perhaps Lightning and the like, is loaded when it is first used
 _LATER = {
     "KTH": "zoo.data",
     "MovingMNIST": "zoo.data",
+    "RecurrentPredictor": "zoo.recurrent",
+    "VideoModel": "zoo.video_model",
     "Videos": "zoo.data",
     "evaluate": "zoo.evaluation",
-    "predict": "zoo.evaluation",
-    "recipe": "zoo.presets",
     "fit": "zoo.training",
     "open_run": "zoo.training",
+    "predict": "zoo.evaluation",
 }
 
 __all__ = [
     "KTH",
     "MovingMNIST",
+    "Paper",
+    "PresetOptions",
+    "RecurrentPredictor",
     "VideoModel",
     "Videos",
     "ZooError",
+    "__version__",
     "create_model",
     "evaluate",
     "fit",
     "model_names",
     "open_run",
     "predict",
+    "pretrained_names",
     "recipe",
     "register",
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _LATER:
-        raise AttributeError(f"module 'zoo' has no attribute {name!r}")
-    return getattr(importlib.import_module(_LATER[name]), name)
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            from importlib.metadata import version  # reads the installed package's metadata, so only on demand
+
+            return version("tensortrain")
+        if name not in _LATER:
+            raise AttributeError(f"module 'zoo' has no attribute {name!r}")
+        return getattr(importlib.import_module(_LATER[name]), name)
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted({*globals(), *__all__})

@@ -1,27 +1,62 @@
-"""Weights as one safetensors file with the recipe they were trained by, and those that ship with the package."""
+"""`create_model`, and weights: one safetensors file with the recipe they were trained by, some of which ship."""
 
 import json
 from pathlib import Path
-from typing import Any
-
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from typing import TYPE_CHECKING, Any
 
 from zoo.errors import ZooError, nearest
-from zoo.files import aside
-from zoo.registry import create_model
+from zoo.registry import find_model, model_names
 from zoo.settings import Recipe, from_plain, to_plain
-from zoo.video_model import VideoModel
+
+if TYPE_CHECKING:
+    from zoo.video_model import VideoModel
 
 FOLDER = Path(__file__).parent / "weights"
+PREFERRED = ("moving-mnist-small", "moving-mnist-brief", "kth-small")  # the first that ships is a model's default
+
+
+def create_model(name: str, pretrained: str | bool | None = None, **options: Any) -> "VideoModel":
+    """Make a model.
+
+    Args:
+        name: as registered; `zoo models` lists them.
+        pretrained: weights that ship with the package, such as "moving-mnist-small", which bring their own options and
+            put the model in evaluation mode. True for the model's default weights: the first that ship of
+            "moving-mnist-small", "moving-mnist-brief" and "kth-small".
+        options: the model's keyword arguments, over its published settings.
+
+    Raises:
+        ZooError: an unknown model, option or set of weights, or options beside `pretrained`.
+
+    With a model's defaults, with other options, and with weights:
+
+    >>> import torch
+    >>> create_model("conv-tt-lstm-sw").channels
+    1
+    >>> model = create_model("conv-lstm", hidden=(4,), layers=(1,), kernel=3)
+    >>> model(torch.rand(2, 5, 1, 16, 16), horizon=3).shape
+    torch.Size([2, 7, 1, 16, 16])
+    >>> create_model("conv-lstm", pretrained=True).training
+    False
+    """
+    entry = find_model(name)
+    if pretrained is None or pretrained is False:
+        return entry.build(**options)
+    if options:
+        raise ZooError(f"options {sorted(options)} are given beside pretrained = {pretrained!r}, which has its own")
+    return load_pretrained(name, _default_weights(name) if pretrained is True else pretrained)[0]
 
 
 def pretrained_names(model: str) -> list[str]:
-    """The sets of weights that ship for a model, such as "moving-mnist-small"."""
+    """The sets of weights that ship for a model.
+
+    >>> pretrained_names("predrnn-pp")
+    ['kth-small', 'moving-mnist-brief']
+    """
     return sorted(path.name.removeprefix(f"{model}.").removesuffix(".safetensors") for path in _shipped(model))
 
 
-def load_pretrained(model: str, name: str) -> tuple[VideoModel, Recipe]:
+def load_pretrained(model: str, name: str) -> "tuple[VideoModel, Recipe]":
     """A model with weights that ship with the package, in evaluation mode, and their recipe.
 
     Raises:
@@ -30,28 +65,35 @@ def load_pretrained(model: str, name: str) -> tuple[VideoModel, Recipe]:
     path = FOLDER / f"{model}.{name}.safetensors"
     if path not in _shipped(model):
         known = pretrained_names(model)
-        hint = nearest(name, known) if known else "this model ships with none"
-        raise ZooError(f"no weights {name!r} for {model}; {hint}")
+        raise ZooError(f"no weights {name!r} for {model}; {nearest(name, known) if known else _models_with_weights()}")
     return load_weights(path)
 
 
-def save_weights(path: str | Path, model: VideoModel, recipe: Recipe) -> None:
-    """Write a model's weights and recipe.
+def save_weights(path: str | Path, model: "VideoModel", recipe: Recipe) -> None:
+    """Write a model's weights and its recipe; tensors are written contiguous, in the precision that they have.
 
     Raises:
         ZooError: the file cannot be written.
     """
+    from safetensors.torch import save_file
+
+    from zoo.files import aside
+
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     with aside(path) as temporary:
         save_file(weights, temporary, metadata={"recipe": json.dumps(to_plain(recipe))})
 
 
-def load_weights(path: str | Path) -> tuple[VideoModel, Recipe]:
-    """Read what `save_weights` wrote; the model is in evaluation mode on the CPU.
+def load_weights(path: str | Path) -> "tuple[VideoModel, Recipe]":
+    """Read what `save_weights` wrote; the model is in single precision, in evaluation mode and on the CPU.
+
+    The weights that ship are written in half precision; they too become 32-bit numbers.
 
     Raises:
         ZooError: no such file, not safetensors, no recipe in it, or weights of another model.
     """
+    from safetensors import SafetensorError, safe_open
+
     try:
         with safe_open(path, framework="pt") as file:
             metadata: dict[str, Any] = file.metadata() or {}
@@ -61,12 +103,31 @@ def load_weights(path: str | Path) -> tuple[VideoModel, Recipe]:
     if "recipe" not in metadata:
         raise ZooError(f"{path} holds no recipe; give a file that `zoo export` wrote")
     recipe = from_plain(json.loads(metadata["recipe"]), str(path))
-    model = create_model(recipe.model, **recipe.options)
+    model = find_model(recipe.model).build(**recipe.options)
     try:
-        model.load_state_dict(weights)
+        model.load_state_dict(weights)  # into the model's own 32-bit parameters
     except RuntimeError as error:
         raise ZooError(f"{path} holds the weights of another model: {' '.join(str(error).split())}") from None
     return model.eval(), recipe
+
+
+def _default_weights(model: str) -> str:
+    """The name of the weights that `pretrained=True` means.
+
+    Raises:
+        ZooError: none ship for this model.
+    """
+    known = pretrained_names(model)
+    if not known:
+        raise ZooError(f"no weights ship for {model}; {_models_with_weights()}")
+    return next((name for name in PREFERRED if name in known), known[0])
+
+
+def _models_with_weights() -> str:
+    """What to write in an error about a model without weights."""
+    sets = {name: pretrained_names(name) for name in model_names()}
+    listed = "; ".join(f"{model}: {', '.join(names)}" for model, names in sets.items() if names)
+    return f"it ships with none. There are {listed}"
 
 
 def _shipped(model: str) -> list[Path]:

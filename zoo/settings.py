@@ -262,7 +262,7 @@ class Training:
         max_time: minutes after which training stops, resumable; 0 for no limit.
         precision: Lightning's, such as "32-true", "bf16-mixed", "64-true".
         compile: compile each cell's step (`torch.compile`): faster steps after a slow first one.
-        recompute: see `VideoModel.recompute`: less memory, more time.
+        recompute: see `RecurrentPredictor.recompute`: less memory, more time.
         accelerator: Lightning's: "auto", "cpu", "gpu".
         devices: processes on each node.
         nodes: machines.

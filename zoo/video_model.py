@@ -1,118 +1,85 @@
-"""One rollout for every model of the zoo: observed frames in, all predictions out."""
+"""What every model of the zoo promises: frames in, predicted frames out, and the loss that it is trained by."""
 
 from abc import ABC, abstractmethod
-from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from zoo.errors import ZooError
-
-State = Any  # a NamedTuple, or a tuple, of tensors and such tuples
-TOGETHER = 2**13  # positions (B · T · H · W, patched) of known frames read at once: more leave a CPU's caches
-
-
-def patchify(frames: Tensor, patch: int) -> Tensor:
-    """`(…, C, H, W)` to `(…, C · patch², H / patch, W / patch)`: blocks of pixels become channels."""
-    return F.pixel_unshuffle(frames, patch)
-
-
-def unpatchify(frames: Tensor, patch: int) -> Tensor:
-    """Undo `patchify`."""
-    return F.pixel_shuffle(frames, patch)
+from zoo.losses import frame_loss
 
 
 class VideoModel(nn.Module, ABC):
-    """Predicts the next frames of a video.
+    """Predicts the frames that follow the observed ones of a clip.
 
-    A model says how its state begins (`initial_state`) and how it reads frames (`read`); the rollout is here.
+    A subclass defines `forward`. It overrides `loss` if it is trained by anything but the error of its frames.
+    A recurrent model derives from `zoo.RecurrentPredictor` instead, which has the rollout.
 
     Args:
-        channels: C of the frames.
-        patch: side of the pixel blocks that the frames are folded into before the first layer.
-        sigmoid: squash the predictions into (0, 1).
+        channels: C of the frames it reads, 1 for grey and 3 for RGB.
+        patch: its frames' height and width must be multiples of this.
 
-    Attributes:
-        recompute: keep only the state between frames for the backward pass, which reads each frame again: much less
-            memory, about a third more time.
+    Raises:
+        ZooError: an argument below 1.
+
+    A model that predicts nothing but the horizon, here that nothing moves:
+
+    >>> class Still(VideoModel):
+    ...     def forward(self, x, horizon, truth=None, use_truth=None):
+    ...         self.check(x, horizon, truth, use_truth)
+    ...         return x[:, -1:].expand(-1, horizon, -1, -1, -1)
+    >>> clips = torch.rand(2, 5, 1, 8, 8)
+    >>> model = Still()
+    >>> predictions = model(clips[:, :3], horizon=2)
+    >>> predictions.shape
+    torch.Size([2, 2, 1, 8, 8])
+    >>> bool(model.loss(predictions, clips) == frame_loss(predictions, clips[:, 3:]))
+    True
     """
 
-    def __init__(self, channels: int, patch: int, sigmoid: bool) -> None:
+    def __init__(self, channels: int = 1, patch: int = 1) -> None:
         super().__init__()
         for name, value in (("channels", channels), ("patch", patch)):
             if value < 1:
                 raise ZooError(f"{name} = {value} must be at least 1")
-        self.channels, self.patch, self.sigmoid = channels, patch, sigmoid
-        self.recompute = False
+        self.channels, self.patch = channels, patch
 
     @abstractmethod
-    def initial_state(self, batch: int, size: tuple[int, int], device: torch.device, dtype: torch.dtype) -> State:
-        """The state before the first frame; `size` is (H, W) of the patched frames."""
-
-    @abstractmethod
-    def read(self, frames: Tensor, state: State) -> tuple[Tensor, State]:
-        """Read patched frames `(T, B, c, h, w)` in order; a prediction of what follows each, of the same shape."""
-
     def forward(self, x: Tensor, horizon: int, truth: Tensor | None = None, use_truth: Tensor | None = None) -> Tensor:
-        """Predict every frame after the first observed one.
+        """Predict the `horizon` frames that follow x.
 
         Args:
-            x: observed frames `(B, T_in, C, H, W)`.
+            x: observed frames `(B, T_in, C, H, W)` in [0, 1].
             horizon: frames to predict beyond them, at least 1.
-            truth: the true frames beyond x, `(B, ≥ horizon - 1, C, H, W)`; needed with `use_truth`.
-            use_truth: whether a step reads the true frame or the model's own prediction (scheduled sampling), bool.
-                `(B, horizon - 1)` decides for the frames beyond x; `(B, T_in + horizon - 2)` for all but the first
-                one (reverse scheduled sampling). Keep it on the CPU: leading frames that all clips know are read
-                together in training if they are small, and finding them there waits for no device.
+            truth: the true frames beyond x, `(B, ≥ horizon - 1, C, H, W)`, in training.
+            use_truth: for scheduled sampling, whether a step reads the true frame or the model's own prediction, bool
+                `(B, horizon - 1)` for the frames beyond x, or `(B, T_in + horizon - 2)` for all frames but the first
+                (reverse scheduled sampling). A model that does not read its own predictions ignores both.
 
         Returns:
-            `(B, T_in - 1 + horizon, C, H, W)`: the first T_in - 1 predict observed frames.
-
-        Raises:
-            ZooError: shapes that do not fit, a horizon below 1.
+            In evaluation mode predicted frames `(B, T, C, H, W)`, T ≥ horizon. The last `horizon` of them are the
+            frames after x. What a model predicts before those is its own affair: a recurrent one predicts each observed
+            frame but the first from the frames before it, other models predict no observed frame, and nobody needs to
+            make any up. In training mode whatever the model's `loss` takes, such as a distribution over pixel values.
         """
-        self.check(x, horizon, truth, use_truth)
-        batch, observed = x.shape[:2]
-        steps = observed + horizon - 1  # frames read
-        frames = x if truth is None else torch.cat([x, truth[:, : horizon - 1]], 1)
-        frames = patchify(frames.transpose(0, 1), self.patch)
-        together, sampled = observed, 0
-        if use_truth is not None:
-            sampled = steps - use_truth.shape[1]  # frames before this one are always true
-            together = sampled + int(use_truth.all(0).long().cumprod(0).sum())
-            use_truth = use_truth.t()[..., None, None, None].to(x.device, non_blocking=True)
 
-        state = self.initial_state(batch, (frames.shape[-2], frames.shape[-1]), x.device, x.dtype)
-        predictions = []
-        for known in frames[:together].split(self.at_once(frames[0])):
-            made, state = self.predict(known, state)
-            predictions.append(made)
-        for t in range(together, steps):
-            frame = predictions[-1][-1]
-            if use_truth is not None:
-                frame = torch.where(use_truth[t - sampled], frames[t], frame)
-            made, state = self.predict(frame[None], state)
-            predictions.append(made)
-        return unpatchify(torch.cat(predictions), self.patch).transpose(0, 1)
+    def loss(self, predictions: Tensor, clips: Tensor, l1: float = 1.0, l2: float = 1.0) -> Tensor:
+        """What training minimises and validation reports: by default the error of all frames that were predicted.
 
-    def predict(self, frames: Tensor, state: State) -> tuple[Tensor, State]:
-        """`read`, with the predictions squashed if the model does so: what a rollout feeds back."""
-        if self.recompute and torch.is_grad_enabled():
-            made, state = checkpoint(self.read, frames, state, use_reentrant=False, preserve_rng_state=False)
-        else:
-            made, state = self.read(frames, state)
-        return (torch.sigmoid(made) if self.sigmoid else made), state
+        Args:
+            predictions: what `forward` returned for the first frames of the clips, in the mode that the model is in.
+            clips: the true frames, the observed ones included, `(B, T_in + horizon, C, H, W)`. The default compares
+                predictions with as many frames at their end.
+            l1: weight of the mean absolute error, the setting `training.l1`.
+            l2: weight of the mean squared error, the setting `training.l2`.
 
-    def at_once(self, frame: Tensor) -> int:
-        """How many known frames like `(B, c, h, w)` are read together."""
-        if self.recompute or not torch.is_grad_enabled():
-            return 1  # together takes memory, which only a backward pass takes anyway
-        return max(1, TOGETHER // (frame.shape[0] * frame.shape[2] * frame.shape[3]))
+        Returns:
+            A scalar. A model with a loss of its own may add further terms to it, or ignore the weights.
+        """
+        return frame_loss(predictions, clips[:, -predictions.shape[1] :], l1, l2)
 
     def check(self, x: Tensor, horizon: int, truth: Tensor | None = None, use_truth: Tensor | None = None) -> None:
-        """Raise a ZooError unless `forward` can take these."""
+        """Raise a ZooError unless these are arguments that `forward` can take."""
         if x.dim() != 5 or x.shape[1] < 1 or x.shape[2] != self.channels:
             raise ZooError(f"x has shape {tuple(x.shape)}; (B, T_in ≥ 1, {self.channels}, H, W) is needed")
         if x.shape[3] % self.patch or x.shape[4] % self.patch:

@@ -1,19 +1,20 @@
-"""Whole networks: decompose every conv of a model, save it, and rebuild it in a model of the original architecture."""
+"""Whole models: replace every conv by a layer of this library, save the result, and rebuild it from the file."""
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from os import PathLike
 from typing import Any, get_args
 
 from torch import Tensor, nn
 
 from tensortrain import storage
-from tensortrain.compression.kernels import Kernel, decompose_kernels, select
-from tensortrain.conv import formats
+from tensortrain.compression.kernels import ConvKernel, join, select
+from tensortrain.compression.layers import decompose_kernels, first_failure
+from tensortrain.compression.limits import KernelSizes, LayerLimits, PerLayer, Ranks
+from tensortrain.compression.records import LayerRecord, network_header, read_network
 from tensortrain.errors import TensorTrainError
 from tensortrain.nn.conv import ConvTransposeTT1d, ConvTransposeTT2d, ConvTransposeTT3d, ConvTT1d, ConvTT2d, ConvTT3d
 from tensortrain.nn.linear import TTLinear
-from tensortrain.storage import LayerRecord, join
 
 Layer = ConvTT1d | ConvTT2d | ConvTT3d | ConvTransposeTT1d | ConvTransposeTT2d | ConvTransposeTT3d
 LAYERS: tuple[type[Layer], ...] = get_args(Layer)
@@ -21,57 +22,84 @@ LAYERS: tuple[type[Layer], ...] = get_args(Layer)
 
 def decompose(
     model: nn.Module,
-    kernel_sizes: str | Sequence[int | Sequence[int]] | formats.Format = "auto",
+    kernel_sizes: PerLayer[KernelSizes] = "auto",
     *,
-    ranks: int | Sequence[int] | None = None,
-    rtol: float | None = None,
-    budget: float | None = None,
+    ranks: PerLayer[Ranks] | None = None,
+    rtol: PerLayer[float] | None = None,
+    max_parameters: PerLayer[int] | None = None,
+    budget: PerLayer[float] | None = None,
     seed: int = 0,
+    progress: bool | None = None,
     include: Iterable[str] = (),
     exclude: Iterable[str] = (),
 ) -> nn.Module:
     """A copy of a model with every conv replaced by a layer of this library.
 
     Convs that cannot be decomposed within the limits, or would not get smaller, stay as they are, and so do layers
-    of this library. If a conv takes long and a person is watching, a progress bar shows.
+    of this library.
+
+    Every limit holds for each conv on its own. `kernel_sizes`, `ranks`, `rtol`, `max_parameters` and `budget` may be
+    mappings from patterns on the names of the convs to values, such as `{"layer1.*": 0.5, "*": 0.25}`. The first
+    pattern that matches a conv decides. A conv that no pattern names stays as it is; so does one that the patterns
+    leave without any limit.
 
     Args:
         model: any module; it is not changed.
-        kernel_sizes, ranks, rtol, budget, seed: for each conv, see `ConvTensorTrain.decompose`.
-        include, exclude: patterns on the names of the convs, such as `"layer2.*"`.
+        kernel_sizes: see `ConvTensorTrain.decompose`; or a mapping.
+        ranks: likewise.
+        rtol: relative Frobenius tolerance in [0, 1) for each kernel; or a mapping.
+        max_parameters: cap on the stored entries of each kernel; or a mapping.
+        budget: the same as a fraction of each dense kernel; or a mapping.
+        seed: of the random starts; equal seeds give equal results.
+        progress: show a progress bar for each conv; by default only if one takes long and a person is watching.
+        include: patterns on the names of the convs, such as `"layer2.*"`; only what matches one is replaced.
+        exclude: likewise; what matches one is not replaced.
 
     Raises:
         TensorTrainError: no dense conv, a pattern that matches none, limits out of range, a conv that a layer could
-            not stand for exactly (see `ConvTT2d.from_conv`), or not one that can be decomposed.
+            not replace exactly (see `ConvTT2d.from_conv`), or no conv that can be decomposed.
+
+    One limit for all convs; the second conv is too small to be decomposed:
 
     >>> model = nn.Sequential(nn.Conv2d(8, 8, 5), nn.ReLU(), nn.Conv2d(8, 8, 1))
     >>> [type(m).__name__ for m in decompose(model, (3, 3), ranks=4)]
     ['ConvTT2d', 'ReLU', 'Conv2d']
+
+    Limits that differ from conv to conv; the stem is named by no pattern:
+
+    >>> body = nn.Sequential(nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3))
+    >>> model = nn.ModuleDict({"stem": nn.Conv2d(3, 8, 3), "body": body})
+    >>> small = decompose(model, "separable", budget={"body.0": 0.5, "body.*": 0.25})
+    >>> [name for name, m in small.named_modules() if isinstance(m, nn.Conv2d) and "cores" not in name]
+    ['stem']
+    >>> [layer.chain.n_parameters / 576 for layer in small["body"]]
+    [0.5, 0.25]
     """
-    done = {core for layer in model.modules() if isinstance(layer, Layer) for core in layer.cores}
-    convs = {name: conv for name, conv in model.named_modules() if _kind(conv) and conv not in done}
+    limits = LayerLimits(kernel_sizes, ranks, rtol, max_parameters, budget)
+    convs = _dense_convs(model)
     if not convs:
         raise TensorTrainError(f"model is a {type(model).__name__} without any dense conv")
-    chosen = select([_kernel(name, conv) for name, conv in convs.items()], include, exclude)
-    for kernel in chosen:
-        _check(kernel.layer, convs[kernel.layer])
-    outcomes = list(
-        decompose_kernels(chosen, kernel_sizes=kernel_sizes, ranks=ranks, rtol=rtol, budget=budget, seed=seed)
-    )
+    kernels = select([_kernel(name, conv) for name, conv in convs.items()], include, exclude)
+    arguments = limits.by_kernel(kernels)
+    for kernel in kernels:
+        if kernel.name in arguments:
+            _check(kernel.layer, convs[kernel.layer])
+    outcomes = list(decompose_kernels(kernels, limits, seed=seed, progress=progress))
     layers = {
-        conv: kind.like(conv, outcome.chain)
+        conv: layer_type.like(conv, outcome.chain)
         for outcome in outcomes
-        if outcome.chain is not None and (kind := _kind(conv := convs[outcome.kernel.layer]))
+        if outcome.chain is not None and (layer_type := _layer_type(conv := convs[outcome.kernel.layer]))
     }
     if not layers:
-        raise TensorTrainError(f"no conv can be decomposed; {outcomes[0].kernel.layer}: {outcomes[0].reason}")
+        failure = first_failure(outcomes)
+        raise TensorTrainError(f"no conv can be decomposed; {failure.kernel.layer}: {failure.reason}")
     # a conv that is used in several places stays one layer
     places = {name: layers[m] for name, m in model.named_modules(remove_duplicate=False) if m in layers}
     return _swap(copy.deepcopy(model), places)
 
 
 def save(model: nn.Module, path: str | PathLike[str]) -> None:
-    """Write a network with conv layers of this library, trained further or not, in the format `load` reads.
+    """Write a network with conv layers of this library, trained further or not, to a file that `load` reads.
 
     Raises:
         TensorTrainError: no such layer in the model, one that `load` cannot rebuild, or a path that cannot be written.
@@ -89,13 +117,13 @@ def save(model: nn.Module, path: str | PathLike[str]) -> None:
     ]
     if not records:
         raise TensorTrainError(f"model is a {type(model).__name__} without any conv layer of tensortrain.nn")
-    storage.write(path, model.state_dict(), storage.network_header(records))
+    storage.write(path, model.state_dict(), network_header(records))
 
 
 def load(model: nn.Module, path: str | PathLike[str]) -> nn.Module:
     """Rebuild a decomposed network in a model of the original architecture.
 
-    Every conv that the file has a chain for is replaced by the layer with the conv's own stride, padding, …;
+    Every conv for which the file has a chain is replaced by a layer with the stride, padding, … of that conv;
     then all tensors are loaded strictly. The model is changed in place, or not at all if an error is raised.
 
     Args:
@@ -103,19 +131,19 @@ def load(model: nn.Module, path: str | PathLike[str]) -> nn.Module:
         path: what the command `tensortrain decompose` or `save` wrote.
 
     Returns:
-        The model; if it is itself a conv, the layer.
+        The model; if it is itself a conv, the layer that replaces it.
 
     Raises:
-        TensorTrainError: a file that cannot be read, or does not fit the model; the message tells where.
+        TensorTrainError: a file that cannot be read, or does not fit the model; the message says where.
     """
-    tensors, records = storage.read_network(path)
-    made: dict[nn.Module, Layer] = {}
+    tensors, records = read_network(path)
+    by_conv: dict[nn.Module, Layer] = {}  # a conv that is used in several places becomes one layer
     layers: dict[str, Layer] = {}
     for record in records:
-        conv, kind = _find(model, record)
-        if conv not in made:
-            made[conv] = kind.like(conv, record.chain(tensors))
-        layers[record.name] = made[conv]
+        conv, layer_type = _conv_of(model, record)
+        if conv not in by_conv:
+            by_conv[conv] = layer_type.like(conv, record.chain(tensors))
+        layers[record.name] = by_conv[conv]
     replaced = {join(name, part) for name in layers for part in ("weight", "bias")}
     expected = {name: value for name, value in model.state_dict().items() if name not in replaced}
     for name, layer in layers.items():
@@ -126,34 +154,39 @@ def load(model: nn.Module, path: str | PathLike[str]) -> nn.Module:
     return model
 
 
-def _kind(module: nn.Module) -> type[Layer] | None:
-    """The layer that replaces a module, if it is a plain conv."""
+def _dense_convs(model: nn.Module) -> dict[str, Any]:
+    """The plain convs of a model by name, without those that are cores of a layer of this library."""
+    cores = {core for layer in model.modules() if isinstance(layer, Layer) for core in layer.cores}
+    return {name: module for name, module in model.named_modules() if _layer_type(module) and module not in cores}
+
+
+def _layer_type(module: nn.Module) -> type[Layer] | None:
+    """The type of the layer that replaces a module, None if the module is no plain conv."""
     return next((layer for layer in LAYERS if isinstance(module, layer.plain)), None)
 
 
-def _kernel(name: str, conv: Any) -> Kernel:
-    """The kernel of a conv."""
-    return Kernel(join(name, "weight"), conv.weight, conv.groups, conv.transposed)
+def _kernel(name: str, conv: Any) -> ConvKernel:
+    return ConvKernel(join(name, "weight"), conv.weight, conv.groups, conv.transposed)
 
 
 def _check(name: str, conv: Any) -> None:
-    """Refuse a conv that no layer can stand for."""
-    kind = _kind(conv)
-    assert kind is not None
+    """Refuse a conv that no layer can replace exactly."""
+    layer_type = _layer_type(conv)
+    assert layer_type is not None
     try:
-        kind.check(conv)
+        layer_type.check(conv)
     except TensorTrainError as error:
         raise TensorTrainError(f"{name!r}: {error}, or exclude it") from None
 
 
-def _find(model: nn.Module, record: LayerRecord) -> tuple[Any, type[Layer]]:
-    """The conv that a record is for, and its layer."""
+def _conv_of(model: nn.Module, record: LayerRecord) -> tuple[Any, type[Layer]]:
+    """The conv that a record is about, and the type of the layer that replaces it."""
     try:
         conv: Any = model.get_submodule(record.name)
     except AttributeError:
         raise TensorTrainError(f"the model has no module {record.name!r}, for which the file has a chain") from None
-    kind = _kind(conv)
-    if kind is None or kind.transposed != record.transposed:
+    layer_type = _layer_type(conv)
+    if layer_type is None or layer_type.transposed != record.transposed:
         wanted = "transposed conv" if record.transposed else "conv"
         raise TensorTrainError(f"{record.name!r} is a {type(conv).__name__} in the model; the file needs a {wanted}")
     if tuple(conv.weight.shape) != record.shape or conv.groups != record.groups:
@@ -161,21 +194,21 @@ def _find(model: nn.Module, record: LayerRecord) -> tuple[Any, type[Layer]]:
             f"{record.weight!r} has shape {tuple(conv.weight.shape)} and {conv.groups} groups in the model;"
             f" the file needs {record.shape} and {record.groups}"
         )
-    return conv, kind
+    return conv, layer_type
 
 
-def _compare(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], path: str | PathLike[str]) -> None:
-    """Refuse tensors of a file that are not exactly those of the model."""
-    missing, unexpected = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+def _compare(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: str | PathLike[str]) -> None:
+    """Refuse tensors of a file that are not exactly those of the model, by name and shape."""
+    missing, unexpected = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
     if missing or unexpected:
         raise TensorTrainError(
             f"{path} does not fit the model: missing {missing[:5] or 'nothing'},"
             f" unexpected {unexpected[:5] or 'nothing'}"
         )
     for name, value in expected.items():
-        if value.shape != found[name].shape:
+        if value.shape != tensors[name].shape:
             raise TensorTrainError(
-                f"{path} does not fit the model: {name!r} has shape {tuple(found[name].shape)},"
+                f"{path} does not fit the model: {name!r} has shape {tuple(tensors[name].shape)},"
                 f" the model needs {tuple(value.shape)}"
             )
 

@@ -6,10 +6,23 @@ takes the difference to step l-1, so chains of even cores do not drift.
 
 Every map V(l) is described by its *margins*: by how many pixels it extends past the common frame of
 the inputs U(l), before and after, on each axis (negative: cropped). Margins do not depend on the image
-size, so nothing here breaks under `torch.export` with a dynamic size.
+size, so nothing here breaks under `torch.export` with a dynamic size. One axis of three cores of 3 taps under
+"same", U(3) on a frame of 8 pixels, `·` for pixels past the frame and `+` for the zeros that T(3) pads:
+
+    U(3)     + + x x x x x x x x + +      W(3) reaches E_3 = 6: 3 before, 3 after
+    V(2)       · x x x x x x x x ·        (1, 1): T(2) and T(1) could use (2, 2), but all beyond 1 is zero
+    V(1)       · x x x x x x x x ·        (1, 1): what T(1) reads
+    V(0)         x x x x x x x x          (0, 0): the result
+
+"same_per_step" crops every map to the frame: it loses the `·` of V(2) and V(1), and with them exactness near the
+border. "full" keeps all that can be non-zero, so V(0) has the margin (3, 3); "valid" reads no zeros, so V(0) has
+the margin (-3, -3).
 """
 
 from collections.abc import Sequence
+
+from tensortrain import checks
+from tensortrain.errors import TensorTrainError
 
 Axes = tuple[int, ...]
 Margin = tuple[tuple[int, int], ...]
@@ -111,7 +124,7 @@ def stride_steps(kernel_sizes: Sequence[Axes], stride: Axes, present: Sequence[b
     """For each axis the step l that takes the stride: the outermost core longer than 1 there.
 
     An input that joins the chain outside that core still has its full size, so then T(1) takes it.
-    `present[l - 1]` says whether U(l) is given.
+    `present[l - 1]` says whether there is an input U(l).
 
     >>> stride_steps([(1, 1), (3, 1), (1, 3), (1, 1)], (2, 2), [False, False, False, True])
     [2, 3]
@@ -138,4 +151,36 @@ def step_sizes(
     for l in range(len(kernel_sizes)):
         lengths = [n + b + a for n, (b, a) in zip(size, extent[l], strict=True)]
         sizes.append(tuple(-(-n // s) if l < at else n for n, s, at in zip(lengths, stride, strided, strict=True)))
+    return sizes
+
+
+def output_sizes(
+    kernel_sizes: Sequence[Axes],
+    size: int | Sequence[int],
+    padding: str,
+    stride: int | Sequence[int],
+    dilation: int | Sequence[int],
+    transposed: bool = False,
+) -> list[Axes]:
+    """Output sizes of the steps l = 1 … m of a chain whose only input is U(m), for images of `size`.
+
+    A transposed chain spreads its input out by the stride first and then takes steps of stride 1.
+
+    Raises:
+        TensorTrainError: an argument out of range, or an image that is smaller than the kernel under "valid".
+
+    >>> output_sizes([(3,), (3,)], 8, "valid", 1, 1)
+    [(4,), (6,)]
+    """
+    axes = len(kernel_sizes[0])
+    checks.choice("padding", padding, PADDINGS)
+    image = checks.per_axis("size", size, axes)
+    strides = checks.per_axis("stride", stride, axes)
+    if transposed:
+        image, strides = tuple((n - 1) * s + 1 for n, s in zip(image, strides, strict=True)), (1,) * axes
+    present = [False] * (len(kernel_sizes) - 1) + [True]
+    dilations = checks.per_axis("dilation", dilation, axes)
+    sizes = step_sizes(kernel_sizes, image, padding, strides, dilations, present)
+    if min(sizes[0]) < 1:
+        raise TensorTrainError(f'size = {image} is smaller than the kernel; use padding="same"')
     return sizes

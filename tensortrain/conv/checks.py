@@ -1,4 +1,4 @@
-"""Whether the cores of a convolutional tensor train fit each other, and its inputs and biases them."""
+"""Checks of a convolutional tensor train: cores that form a chain, inputs and biases that fit them."""
 
 from collections.abc import Sequence
 
@@ -9,14 +9,18 @@ from tensortrain.errors import TensorTrainError
 
 
 def check_cores(cores: tuple[Tensor, ...], groups: Sequence[int] | None, transposed: bool) -> tuple[int, ...]:
-    """Groups of each core, after everything about the shapes has been checked."""
+    """Check that the cores form a chain; returns the groups of each core.
+
+    Raises:
+        TensorTrainError: shapes, dtypes, devices, ranks or groups that do not fit each other.
+    """
     if not cores:
         raise TensorTrainError("cores is empty; at least one core is needed")
     for l, core in enumerate(cores):
         if not isinstance(core, Tensor) or core.dim() != cores[0].dim() or not 3 <= core.dim() <= 5:
-            found = tuple(core.shape) if isinstance(core, Tensor) else type(core).__name__
+            shape = tuple(core.shape) if isinstance(core, Tensor) else type(core).__name__
             raise TensorTrainError(
-                f"cores[{l}] is {found}; conv weights (out, in / groups, *k) of 1 to 3 axes are needed"
+                f"cores[{l}] is {shape}; conv weights (out, in / groups, *k) of 1 to 3 axes are needed"
             )
         checks.tensor(f"cores[{l}]", core)
         if core.dtype != cores[0].dtype or core.device != cores[0].device:
@@ -63,7 +67,7 @@ def check_inputs(inputs: object, channels: Sequence[int | None], core: Tensor) -
     if len(inputs) != order:
         raise TensorTrainError(f"{len(inputs)} inputs for {order} cores; one for each core is needed, None for zero")
     frame = next((u for u in inputs if isinstance(u, Tensor)), None)
-    for l, (u, wanted) in enumerate(zip(inputs, channels, strict=True)):
+    for l, (u, rank) in enumerate(zip(inputs, channels, strict=True)):
         if u is None:
             continue
         if not isinstance(u, Tensor):
@@ -80,8 +84,8 @@ def check_inputs(inputs: object, channels: Sequence[int | None], core: Tensor) -
                 f"inputs[{l}] has shape {tuple(u.shape)}; (batch {frame.shape[0]}, channels, "
                 f"{', '.join(map(str, frame.shape[2:]))}) is needed: all inputs share batch and size"
             )
-        if wanted is not None and u.shape[1] != wanted:
-            raise TensorTrainError(f"inputs[{l}] has {u.shape[1]} channels; R_{l + 1} = {wanted} are needed")
+        if rank is not None and u.shape[1] != rank:
+            raise TensorTrainError(f"inputs[{l}] has {u.shape[1]} channels; R_{l + 1} = {rank} are needed")
     return list(inputs)
 
 
@@ -94,22 +98,22 @@ def check_chain(
         raise TensorTrainError("cores is empty; at least one core is needed")
     for l, core in enumerate(cores):
         if not isinstance(core, Tensor) or core.dim() not in (3, 4, 5) or core.numel() == 0:
-            found = tuple(core.shape) if isinstance(core, Tensor) else type(core).__name__
-            raise TensorTrainError(f"cores[{l}] is {found}; a conv weight (out, in / groups, *k) is needed")
+            shape = tuple(core.shape) if isinstance(core, Tensor) else type(core).__name__
+            raise TensorTrainError(f"cores[{l}] is {shape}; a conv weight (out, in / groups, *k) is needed")
         if core.dim() != cores[0].dim():
-            found = tuple(core.shape)
-            raise TensorTrainError(f"cores[{l}] has shape {found}; {cores[0].dim() - 2} spatial axes are needed")
+            shape = tuple(core.shape)
+            raise TensorTrainError(f"cores[{l}] has shape {shape}; {cores[0].dim() - 2} spatial axes are needed")
         checks.agrees(f"cores[{l}]", core, cores[0])
     axes = cores[0].dim() - 2
-    given = check_inputs(inputs, [*(core.shape[0] for core in cores[1:]), None], cores[0])
+    maps = check_inputs(inputs, [*(core.shape[0] for core in cores[1:]), None], cores[0])
     checks.integer("stop", stop, minimum=0)
     if stop >= order:
         raise TensorTrainError(f"stop = {stop} leaves no step of {order}; legal: 0 … {order - 1}")
-    frame = next((u for u in given[stop:] if u is not None), None)
+    frame = next((u for u in maps[stop:] if u is not None), None)
     if frame is None:
         raise TensorTrainError(f"inputs[{stop}:] are all None; at least one tensor is needed to know the size")
     for l, core in enumerate(cores):
-        last = given[-1]
+        last = maps[-1]
         channels = cores[l + 1].shape[0] if l + 1 < order else core.shape[1] if last is None else last.shape[1]
         groups = channels // core.shape[1]
         if groups == 0 or channels != groups * core.shape[1] or core.shape[0] % groups:
@@ -130,6 +134,6 @@ def _check_biases(cores: Sequence[Tensor], biases: Sequence[Tensor | None] | Non
         if bias is None:
             continue
         if not isinstance(bias, Tensor) or bias.shape != core.shape[:1]:
-            found = tuple(bias.shape) if isinstance(bias, Tensor) else type(bias).__name__
-            raise TensorTrainError(f"biases[{l}] is {found}; a tensor of shape {tuple(core.shape[:1])} is needed")
+            shape = tuple(bias.shape) if isinstance(bias, Tensor) else type(bias).__name__
+            raise TensorTrainError(f"biases[{l}] is {shape}; a tensor of shape {tuple(core.shape[:1])} is needed")
         checks.agrees(f"biases[{l}]", bias, core)

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from tensortrain import checks
+from tensortrain import checks, storage
 from tensortrain.conv import alignment, formats, functional
 from tensortrain.conv.checks import check_cores, check_inputs
 from tensortrain.conv.planner import Plan, plan
 from tensortrain.errors import TensorTrainError
+
+_STORED = ("groups", "transposed", "error", "upper_bound", "lower_bound")  # besides the cores
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -141,31 +143,54 @@ class ConvTensorTrain:
     ) -> "ConvTensorTrain":
         """Decompose any convolution kernel.
 
-        Ranks and budget are caps. With a tolerance the smallest ranks found to reach it are used; without
-        one the caps are used up. The result carries the achieved error and both bounds.
+        At least one of `ranks`, `rtol`, `max_parameters` and `budget` must be given, and all that are given hold
+        together. With `rtol`, the smallest ranks on a path of growing ones are used that reach it; without, the ranks
+        grow until another limit stops them. The result carries its error and two bounds on it.
 
         Args:
             weight: `(out, in / groups, *K)`, or `(in, out / groups, *K)` if `transposed`; real, any dtype.
             kernel_sizes: core sizes, output side first, each an int or one for each axis, with
-                `Σ_l (k_l - 1) + 1 = K`; a `tt.formats.Format` or the name of one, such as `"tucker2"`; or
-                `"auto"`, which chooses sizes, groups and ranks by the other limits.
-            ranks: one int or the m - 1 interior ranks, totals over all groups.
+                `Σ_l (k_l - 1) + 1 = K`; the name of a format such as `"tucker2"` (see `tt.formats`), or a
+                `tt.formats.Format` of your own; or `"auto"`, which chooses sizes, groups and ranks.
+            ranks: caps on the m - 1 interior ranks, totals over all groups; one int is a cap on each.
             rtol: relative Frobenius tolerance in [0, 1).
             max_parameters: cap on stored entries.
-            budget: the same as a fraction of the dense parameters.
+            budget: the same cap as a fraction of the entries of the kernel.
             groups: groups of the convolution that `weight` belongs to.
             transposed: whether that is a transposed convolution.
             seed: of the random starts; equal seeds give equal results.
-            progress: show a progress bar; by default only if it takes long and a person is watching.
+            progress: whether to show a progress bar; by default only on a terminal and if it takes long.
 
         Raises:
             TensorTrainError: an argument out of range, caps below the smallest chain, or a tolerance that
-                the caps do not allow (the message tells what was achieved).
+                the caps do not allow (the message says what was achieved).
+
+        Two cores of 3×3 for a 5×5 kernel; at rank 24 = 4·min(8, 6) they reproduce every kernel exactly:
 
         >>> weight = torch.randn(8, 6, 5, 5, generator=torch.Generator().manual_seed(0))
-        >>> chain = ConvTensorTrain.decompose(weight, (3, 3), ranks=24)   # 4·min(8, 6): exact
+        >>> chain = ConvTensorTrain.decompose(weight, (3, 3), ranks=24)
         >>> chain.ranks, chain.error
         ((8, 24, 6), 0.0)
+
+        A format by its name, with the smallest ranks that keep the error within 60 %:
+
+        >>> chain = ConvTensorTrain.decompose(weight, "tucker2", rtol=0.6)
+        >>> chain.kernel_sizes, chain.error <= 0.6
+        (((1, 1), (5, 5), (1, 1)), True)
+
+        At most 40 % of the parameters, in whichever format has the smallest error:
+
+        >>> chain = ConvTensorTrain.decompose(weight, budget=0.4)
+        >>> chain.n_parameters <= 0.4 * weight.numel(), chain.lower_bound <= chain.error <= chain.upper_bound
+        (True, True)
+
+        A format with sizes of your own, here groups of 1 → 2 channels, for a convolution in two groups:
+
+        >>> weight = torch.randn(8, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+        >>> block_term = formats.block_term((5, 5), outputs=2, inputs=1)
+        >>> chain = ConvTensorTrain.decompose(weight, block_term, ranks=[8, 4], groups=2)
+        >>> chain.ranks, chain.groups
+        ((8, 8, 4, 6), (2, 4, 2))
         """
         from tensortrain.conv.fit import decompose  # the solvers load only when they are needed
 
@@ -189,41 +214,6 @@ class ConvTensorTrain:
             upper_bound=fitted.upper_bound,
             lower_bound=fitted.lower_bound,
         )
-
-    @classmethod
-    def cttd(cls, weight: Tensor, core: int = 3, **limits: Any) -> "ConvTensorTrain":
-        """The paper's format: equal cores; `limits` as in `decompose`."""
-        return cls.decompose(weight, formats.cttd(_size(weight), core), **limits)
-
-    @classmethod
-    def tucker2(cls, weight: Tensor, **limits: Any) -> "ConvTensorTrain":
-        """`1×1 ∣ K×K ∣ 1×1`; `limits` as in `decompose`."""
-        return cls.decompose(weight, formats.tucker2(_size(weight)), **limits)
-
-    @classmethod
-    def separable(cls, weight: Tensor, **limits: Any) -> "ConvTensorTrain":
-        """`K×1 ∣ 1×K`; `limits` as in `decompose`."""
-        return cls.decompose(weight, formats.separable(_size(weight)), **limits)
-
-    @classmethod
-    def tt4(cls, weight: Tensor, **limits: Any) -> "ConvTensorTrain":
-        """`1×1 ∣ K×1 ∣ 1×K ∣ 1×1`; `limits` as in `decompose`."""
-        return cls.decompose(weight, formats.tt4(_size(weight)), **limits)
-
-    @classmethod
-    def cp(cls, weight: Tensor, **limits: Any) -> "ConvTensorTrain":
-        """`1×1 ∣ K×1 depthwise ∣ 1×K depthwise ∣ 1×1`; `limits` as in `decompose`."""
-        return cls.decompose(weight, formats.cp(_size(weight)), **limits)
-
-    @classmethod
-    def depthwise(cls, weight: Tensor, **limits: Any) -> "ConvTensorTrain":
-        """`1×1 ∣ K×K depthwise ∣ 1×1`; `limits` as in `decompose`."""
-        return cls.decompose(weight, formats.depthwise(_size(weight)), **limits)
-
-    @classmethod
-    def block_term(cls, weight: Tensor, outputs: int = 2, inputs: int = 2, **limits: Any) -> "ConvTensorTrain":
-        """`1×1 ∣ K×K in groups of inputs → outputs ∣ 1×1`; `limits` as in `decompose`."""
-        return cls.decompose(weight, formats.block_term(_size(weight), outputs, inputs), **limits)
 
     def kernels(self) -> tuple[Tensor, ...]:
         """Every `W(l) = T(1) * … * T(l)` of eq. (5), l = 1 … m, as dense conv weights `(R_0, R_l, *K_l)`.
@@ -269,17 +259,41 @@ class ConvTensorTrain:
         Args:
             inputs: U(1) … U(m), `(B, R_l, *size)`, None for zero; one tensor means U(m) alone, the input of
                 a single convolution layer.
-            padding: see `tensortrain.conv.functional.conv_tt`; a transposed chain with "full" is
-                `F.conv_transpose2d` without padding.
+            padding: `"same"`, `"same_per_step"`, `"valid"`, `"full"` or `"circular"`; see `tt.functional.conv_tt`. A
+                transposed chain with "full" is `F.conv_transpose2d` without padding.
             stride: per axis; of a transposed chain, by how much the inputs are spread out first.
             dilation: of every core, per axis.
+
+        Returns:
+            V, `(B, R_0, *output_size)`.
 
         Raises:
             TensorTrainError: inputs that do not fit.
 
+        Two cores of two taps, together the kernel `[1, 2, 1]`:
+
         >>> chain = ConvTensorTrain([torch.ones(1, 1, 2), torch.ones(1, 1, 2)])
         >>> chain.evaluate(torch.ones(1, 1, 4), padding="full")
         tensor([[[1., 3., 4., 4., 3., 1.]]])
+
+        A layer in two dimensions; by default the image keeps its size, as with `nn.Conv2d(…, padding="same")`:
+
+        >>> chain = ConvTensorTrain([torch.ones(4, 2, 3, 3), torch.ones(2, 8, 3, 3)])
+        >>> x = torch.ones(1, 8, 16, 16)
+        >>> chain.evaluate(x).shape, chain.evaluate(x, "valid", stride=2).shape
+        (torch.Size([1, 4, 16, 16]), torch.Size([1, 4, 6, 6]))
+
+        It computes what the dense kernel computes, at less cost:
+
+        >>> torch.equal(chain.evaluate(x), torch.nn.functional.conv2d(x, chain.reconstruct(), padding=2))
+        True
+        >>> chain.macs(16) / chain.dense_macs(16) < 0.35
+        True
+
+        An input for every core, as in Conv-TT-LSTM: `W(1) * U(1) + W(2) * U(2)`:
+
+        >>> chain.evaluate([torch.ones(1, 2, 16, 16), x]).shape
+        torch.Size([1, 4, 16, 16])
         """
         inputs, stride = self._prepare(inputs, stride)
         return functional.conv_tt(self.as_conv().cores, inputs, padding=padding, stride=stride, dilation=dilation)
@@ -309,11 +323,11 @@ class ConvTensorTrain:
     ) -> tuple[list[Tensor | None], int | Sequence[int]]:
         """Inputs as a list of m, and the stride that is left once a transposed chain has spread them out."""
         alone = [None] * (self.order - 1) + [inputs] if isinstance(inputs, Tensor) else inputs
-        given = check_inputs(alone, self.ranks[1:], self.cores[0])
+        maps = check_inputs(alone, self.ranks[1:], self.cores[0])
         if not self.transposed:
-            return given, stride
+            return maps, stride
         factors = checks.per_axis("stride", stride, len(self.kernel_size))
-        return [None if u is None else functional.spread(u, factors) for u in given], 1
+        return [None if u is None else functional.spread(u, factors) for u in maps], 1
 
     def border(self, dilation: int | Sequence[int] = 1) -> alignment.Margin:
         """Width (before, after) per axis of the border in which "same_per_step" differs from "same"."""
@@ -334,12 +348,8 @@ class ConvTensorTrain:
         >>> ConvTensorTrain([torch.ones(4, 2, 3, 3), torch.ones(2, 8, 3, 3)]).macs(16, "same_per_step")
         55296
         """
-        return sum(
-            core.numel() * math.prod(out)
-            for core, out in zip(
-                self.cores, self._sizes(self.kernel_sizes, size, padding, stride, dilation), strict=True
-            )
-        )
+        sizes = alignment.output_sizes(self.kernel_sizes, size, padding, stride, dilation, self.transposed)
+        return sum(core.numel() * math.prod(out) for core, out in zip(self.cores, sizes, strict=True))
 
     def dense_macs(
         self,
@@ -350,29 +360,8 @@ class ConvTensorTrain:
         dilation: int | Sequence[int] = 1,
     ) -> int:
         """Multiply-accumulates of the composed convolution for one image of `size`."""
-        (out,) = self._sizes([self.kernel_size], size, padding, stride, dilation)
+        (out,) = alignment.output_sizes([self.kernel_size], size, padding, stride, dilation, self.transposed)
         return self.dense_parameters * math.prod(out)
-
-    def _sizes(
-        self,
-        kernel_sizes: Sequence[tuple[int, ...]],
-        size: int | Sequence[int],
-        padding: str,
-        stride: int | Sequence[int],
-        dilation: int | Sequence[int],
-    ) -> list[tuple[int, ...]]:
-        axes = len(self.kernel_size)
-        checks.choice("padding", padding, alignment.PADDINGS)
-        image = checks.per_axis("size", size, axes)
-        strides = checks.per_axis("stride", stride, axes)
-        if self.transposed:
-            image, strides = tuple((n - 1) * s + 1 for n, s in zip(image, strides, strict=True)), (1,) * axes
-        present = [False] * (len(kernel_sizes) - 1) + [True]
-        dilations = checks.per_axis("dilation", dilation, axes)
-        sizes = alignment.step_sizes(kernel_sizes, image, padding, strides, dilations, present)
-        if min(sizes[0]) < 1:
-            raise TensorTrainError(f'size = {image} is smaller than the kernel; use padding="same"')
-        return sizes
 
     def plan(
         self,
@@ -383,14 +372,35 @@ class ConvTensorTrain:
         stride: int | Sequence[int] = 1,
         dilation: int | Sequence[int] = 1,
     ) -> Plan:
-        """Which form is faster here for a batch of images of `size`; see `tensortrain.conv.planner.plan`.
+        """Time both forms, core by core and dense, on a random batch of images of `size`, and choose the faster.
+
+        The device, the dtype and the number of threads are those of the chain and of the moment. The dense kernel is
+        built once and not counted.
+
+        Args:
+            size: image size, per axis.
+            batch_size: images in the batch.
+            padding: as of `evaluate`, but not "same_per_step", which no dense kernel equals.
+            stride, dilation: as of `evaluate`.
 
         Raises:
             TensorTrainError: arguments out of range; "same_per_step", which has no dense form.
         """
         _check_dense(padding)
         image = checks.per_axis("size", size, len(self.kernel_size))
-        return plan(self, image, checks.integer("batch_size", batch_size), padding, stride, dilation)
+        batch = checks.integer("batch_size", batch_size)
+        generator = torch.Generator().manual_seed(0)
+        x = torch.randn(batch, self.in_channels, *image, generator=generator, device="cpu")
+        inputs, left = self._prepare(x.to(self.device, self.dtype), stride)
+        chain = self.as_conv()
+        kernel = chain.reconstruct()
+        return plan(
+            lambda: functional.conv_tt(chain.cores, inputs, padding=padding, stride=left, dilation=dilation),
+            lambda: functional.conv_sum([kernel], inputs[-1:], padding=padding, stride=left, dilation=dilation),
+            self.macs(image, padding, stride=stride, dilation=dilation),
+            self.dense_macs(image, padding, stride=stride, dilation=dilation),
+            self.device,
+        )
 
     def to(self, *args: Any, **kwargs: Any) -> "ConvTensorTrain":
         """The chain on another device or in another dtype, as `Tensor.to`; error and bounds stay."""
@@ -405,9 +415,7 @@ class ConvTensorTrain:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the chain to a safetensors file, aside first and then renamed."""
-        from tensortrain.storage import save_chain
-
-        save_chain(self, path)
+        storage.save_cores(path, "chain", self.cores, {name: getattr(self, name) for name in _STORED})
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> "ConvTensorTrain":
@@ -416,9 +424,8 @@ class ConvTensorTrain:
         Raises:
             TensorTrainError: a file that cannot be read or holds something else.
         """
-        from tensortrain.storage import load_chain
-
-        return load_chain(path)
+        cores, fields = storage.load_cores(path, "chain", _STORED)
+        return cls(cores, **fields)
 
     def __repr__(self) -> str:
         kind = "conv_transpose" if self.transposed else "conv"
@@ -453,10 +460,6 @@ def _describe(size: Sequence[int], groups: int) -> str:
 def _set(chain: ConvTensorTrain, **values: object) -> None:
     for name, value in values.items():
         object.__setattr__(chain, name, value)
-
-
-def _size(weight: Tensor) -> tuple[int, ...]:
-    return tuple(checks.tensor("weight", weight, min_dim=3).shape[2:])
 
 
 pytree.register_pytree_node(

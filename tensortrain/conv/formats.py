@@ -34,7 +34,7 @@ class Format:
             core is `(1, 1)`.
         name: what reports call it.
 
-    >>> cp((5, 5)).groups((64, 12, 12, 12, 32))
+    >>> cp((5, 5)).groups((64, 12, 12, 12, 32))   # two depthwise cores of 12 channels
     (1, 12, 12, 1)
     """
 
@@ -93,9 +93,22 @@ class Format:
         return tuple(counts)
 
     def bonds(self, out_channels: int, in_channels: int) -> list[tuple[dict[int, int], int | None]]:
-        """Interior bonds that grouped cores tie together: `({bond: multiplier}, fixed count or None)`.
+        """Ranks that must grow together.
 
-        The rank of bond l is its multiplier times the count of its class; a grouped end core fixes the count.
+        A grouped core of blocks a × b forces `R_{l-1} = n·a` and `R_l = n·b` with the same n; neighbouring grouped
+        cores share it, and a grouped core at an end of the chain fixes it.
+
+        Returns:
+            For each such n the interior bonds l with their factors, `{l: R_l / n}`, and n itself where an end fixes
+            it, else None. A bond between two ungrouped cores has an n of its own and the factor 1.
+
+        Raises:
+            TensorTrainError: channels that the groups of an end core do not divide.
+
+        >>> block_term((3, 3), 2, 1).bonds(8, 6)   # R_1 = 2n and R_2 = n, for any n
+        [({1: 2, 2: 1}, None)]
+        >>> Format(((3, 3), (1, 1)), ((1, 1), None)).bonds(8, 6)   # a depthwise T(1) has as many channels as R_0
+        [({1: 1}, 8)]
         """
         classes: list[tuple[dict[int, int], int | None]] = []
         current, fixed = {0: 1}, out_channels
@@ -142,17 +155,30 @@ def chain(kernel_sizes: Sequence[int | Sequence[int]], kernel_size: Axes, name: 
         )
     axes = len(kernel_size)
     sizes = tuple(checks.per_axis(f"kernel_sizes[{l}]", size, axes) for l, size in enumerate(kernel_sizes))
-    made = Format(sizes, (None,) * len(sizes), name)
-    if made.kernel_size != kernel_size:
+    chain_format = Format(sizes, (None,) * len(sizes), name)
+    if chain_format.kernel_size != kernel_size:
         raise TensorTrainError(
-            f"kernel_sizes = {tuple(kernel_sizes)} make a kernel of {made.kernel_size}, the weight has {kernel_size};"
-            " Σ(k_l - 1) + 1 must equal its size on each axis"
+            f"kernel_sizes = {tuple(kernel_sizes)} make a kernel of {chain_format.kernel_size}, the weight has"
+            f" {kernel_size}; Σ(k_l - 1) + 1 must equal its size on each axis"
         )
-    return made
+    return chain_format
 
 
-def cttd(kernel_size: Axes, core: int = 3) -> Format:
-    """The paper's chain of equal cores (eq. 4); a shorter last core takes up what `core` does not divide."""
+def cttd(kernel_size: Axes, core: int | None = None) -> Format:
+    """The paper's chain of equal cores (eq. 4); a shorter last core takes up what the core length does not divide.
+
+    Args:
+        kernel_size: of the composed kernel.
+        core: length of the cores, at least 2. By default 3, or 2 where the kernel is nowhere longer than 3, so that a
+            3×3 kernel becomes a chain of two cores. A `core` as long as the kernel gives one core: the kernel itself.
+
+    >>> [cttd(size).kernel_sizes for size in [(5, 5), (3, 3)]]
+    [((3, 3), (3, 3)), ((2, 2), (2, 2))]
+    >>> cttd((3, 3), core=3).kernel_sizes
+    ((3, 3),)
+    """
+    if core is None:
+        core = 3 if max(kernel_size) > 3 else 2
     checks.integer("core", core, minimum=2)
     left = [k - 1 for k in kernel_size]
     sizes: list[Axes] = []

@@ -1,4 +1,7 @@
-"""The convolutional recursions of the paper as functions of plain tensors; `tt_functional` has the standard ones.
+"""The convolutional recursions of the paper as functions of plain tensors; `tensortrain.tt.functional` has the others.
+
+The interface, which `tensortrain.functional` exports, is `conv_tt`, `conv_sum`, `compose` and `compose_all`; the other
+functions serve the rest of the package.
 
 | paper | here |
 |---|---|
@@ -11,6 +14,7 @@
 import itertools
 import math
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -39,8 +43,9 @@ def _flat(margin: Iterable[tuple[int, int]]) -> list[int]:
 
 def _grow(x: Tensor, old: Margin, new: Margin) -> Tensor:
     """`x` with margins `old` zero-padded or cropped to margins `new`."""
-    change = [(b2 - b1, a2 - a1) for (b1, a1), (b2, a2) in zip(old, new, strict=True)]
-    return F.pad(x, _flat(change)) if any(map(any, change)) else x
+    if old == new:
+        return x
+    return F.pad(x, _flat((b2 - b1, a2 - a1) for (b1, a1), (b2, a2) in zip(old, new, strict=True)))
 
 
 def _wrap(x: Tensor, pads: Margin) -> Tensor:
@@ -97,7 +102,67 @@ def conv_tt(
     >>> conv_tt(cores, [None, torch.ones(1, 1, 6)])
     tensor([[[12., 16., 18., 18., 16., 12.]]])
     """
-    order = len(cores)
+    frame, steps, dilations = _prepare(cores, inputs, biases, padding, stop, stride, dilation)
+    value: Tensor | None = None  # V(m) = 0
+    for l in range(len(cores), stop, -1):
+        core, bias, step = cores[l - 1], biases[l - 1] if biases is not None else None, steps[l - 1]
+        total = _sum(value, inputs[l - 1], step.margin)  # V(l) + U(l), None while both are zero
+        if total is not None:
+            value = conv(step.extend(total), core, bias, step.stride, dilations)  # T(l) * (V(l) + U(l)) + b(l)
+        elif bias is not None:
+            value = step.constant(bias, frame)  # T(l) * 0 + b(l)
+    assert value is not None
+    return value
+
+
+class _Step(NamedTuple):
+    """How step l, `V(l-1) = T(l) * (V(l) + U(l)) + b(l)`, places its maps; see `tensortrain.conv.alignment`.
+
+    Attributes:
+        margin: of V(l), by which U(l) is extended or cropped before it joins.
+        padding: pixels (before, after) per axis that T(l) reads beyond its result.
+        result: margin of V(l-1).
+        stride: of T(l), per axis.
+        periodic: whether maps are continued periodically, in place of with zeros.
+    """
+
+    margin: Margin
+    padding: Margin
+    result: Margin
+    stride: list[int]
+    periodic: bool
+
+    def extend(self, x: Tensor) -> Tensor:
+        """`V(l) + U(l)`, padded or cropped to the region that T(l) reads."""
+        if self.periodic:
+            return _wrap(x, self.padding)
+        pairs = zip(self.result, self.padding, strict=True)
+        return _grow(x, self.margin, tuple([(m[0] + p[0], m[1] + p[1]) for m, p in pairs]))
+
+    def constant(self, bias: Tensor, frame: Tensor) -> Tensor:
+        """V(l-1) where V(l) and U(l) are zero: b(l) at every pixel, for the batch and image size of `frame`."""
+        size = [n + before + after for n, (before, after) in zip(frame.shape[2:], self.result, strict=True)]
+        return bias.reshape(1, -1, *[1] * len(size)).expand(frame.shape[0], -1, *size)
+
+
+def _sum(value: Tensor | None, u: Tensor | None, margin: Margin) -> Tensor | None:
+    """`V(l) + U(l)` with U(l) brought to the margin of V(l); None is zero."""
+    if u is None:
+        return value
+    u = _grow(u, ((0, 0),) * len(margin), margin)
+    return u if value is None else value + u
+
+
+def _prepare(
+    cores: Sequence[Tensor],
+    inputs: Sequence[Tensor | None],
+    biases: Sequence[Tensor | None] | None,
+    padding: str,
+    stop: int,
+    stride: int | Sequence[int],
+    dilation: int | Sequence[int],
+) -> tuple[Tensor, list[_Step], tuple[int, ...]]:
+    """Check the arguments of `conv_tt`; returns one present input, the steps l = 1 … m and the dilation per axis."""
     axes, frame = check_chain(cores, inputs, biases, stop)
     checks.choice("padding", padding, PADDINGS)
     strides = checks.per_axis("stride", stride, axes)
@@ -105,36 +170,21 @@ def conv_tt(
     if stop and max(strides) > 1:
         raise TensorTrainError(f"stride = {strides} with stop = {stop}: the stride belongs to T(1); use stop=0")
     sizes = [tuple(core.shape[2:]) for core in cores]
-    biased = [biases is not None and biases[l] is not None for l in range(order)]
-    top = max(l for l in range(order + 1) if l > 0 and inputs[l - 1] is not None)
+    present = [u is not None for u in inputs]
+    biased = [biases is not None and biases[l] is not None for l in range(len(cores))]
+    top = max(l for l, there in enumerate(present, start=1) if there)
     extent = margins(sizes, dilations, padding, top=top, stop=stop, biased=biased)
     if padding == "valid" and any(n + b + a < 1 for n, (b, a) in zip(frame.shape[2:], extent[stop], strict=True)):
         raise TensorTrainError(
             f'inputs of size {tuple(frame.shape[2:])} are smaller than the kernel; use padding="same"'
         )
     pads = step_padding(sizes, dilations)
-    strided = stride_steps(sizes, strides, [u is not None for u in inputs])
-
-    value: Tensor | None = None
-    for l in range(order, stop, -1):
-        u, bias = inputs[l - 1], biases[l - 1] if biases is not None else None
-        if u is not None:
-            u = _grow(u, ((0, 0),) * axes, extent[l])
-            value = u if value is None else value + u
-        if value is None:
-            if bias is not None:  # a step over nothing leaves its bias alone
-                size = [n + b + a for n, (b, a) in zip(frame.shape[2:], extent[l - 1], strict=True)]
-                value = bias.reshape(1, -1, *[1] * axes).expand(frame.shape[0], -1, *size)
-            continue
-        if padding == "circular":
-            value = _wrap(value, pads[l - 1])
-        else:
-            reach = tuple((e[0] + p[0], e[1] + p[1]) for e, p in zip(extent[l - 1], pads[l - 1], strict=True))
-            value = _grow(value, extent[l], reach)
-        step = [s if at == l else 1 for s, at in zip(strides, strided, strict=True)]
-        value = conv(value, cores[l - 1], bias, step, dilations)
-    assert value is not None
-    return value
+    strided = stride_steps(sizes, strides, present)
+    steps = []
+    for l in range(1, len(cores) + 1):
+        own_stride = [s if at == l else 1 for s, at in zip(strides, strided, strict=True)]
+        steps.append(_Step(extent[l], pads[l - 1], extent[l - 1], own_stride, padding == "circular"))
+    return frame, steps, dilations
 
 
 def conv_sum(

@@ -1,24 +1,17 @@
 """Which form of a convolutional tensor train is faster on the machine at hand: core by core, or one dense kernel.
 
-Operation counts alone do not tell: depthwise and thin cores run at a fraction of the machine's peak. So
-both forms are timed on random data of the given shape, in alternation, as convolution libraries choose
-their own algorithms.
+Operation counts alone do not tell: depthwise and thin cores run at a fraction of the machine's peak. So both forms
+are timed, as convolution libraries choose their own algorithms.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
-
-from tensortrain import checks
-from tensortrain.conv.functional import conv_sum, conv_tt, spread
-
-if TYPE_CHECKING:
-    from tensortrain.conv.conv_tensor_train import ConvTensorTrain
 
 
 @dataclass(frozen=True)
@@ -41,47 +34,31 @@ class Plan:
 
 
 def plan(
-    chain: "ConvTensorTrain",
-    size: Sequence[int],
-    batch_size: int,
-    padding: str,
-    stride: int | Sequence[int] = 1,
-    dilation: int | Sequence[int] = 1,
+    sequential: Callable[[], Tensor],
+    dense: Callable[[], Tensor],
+    macs: int,
+    dense_macs: int,
+    device: torch.device,
 ) -> Plan:
-    """Time both forms of `chain` for inference on a batch of images and choose.
+    """Time both forms of a chain in inference mode, in alternation, and choose the faster.
 
     Args:
-        chain: the chain; its device, dtype and the current number of threads are those measured.
-        size: image size, per axis.
-        batch_size: images in the batch.
-        padding: as in `conv_tt`, but not "same_per_step", which no dense kernel equals.
-        stride, dilation: as of `ConvTensorTrain.evaluate`.
+        sequential: evaluates a batch core by core.
+        dense: evaluates the same batch with one dense kernel.
+        macs: multiply-accumulates of `sequential` for each image.
+        dense_macs: likewise of `dense`.
+        device: where both run; on a GPU every run is waited for.
 
     Cost: a handful of runs of each form, at least 20 ms in all.
     """
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(batch_size, chain.in_channels, *size, generator=generator, device="cpu")
-    x = x.to(chain.device, chain.dtype)
-    as_conv = chain.as_conv()
-    kernel = as_conv.reconstruct()
-    settings: dict[str, Any] = {"padding": padding, "stride": stride, "dilation": dilation}
-    macs, dense_macs = chain.macs(size, **settings), chain.dense_macs(size, **settings)
-    if chain.transposed:  # both forms take the image spread out, at stride 1
-        x = spread(x, checks.per_axis("stride", stride, len(size)))
-        settings["stride"] = 1
-    inputs = [None] * (chain.order - 1) + [x]
     with torch.inference_mode():
-        sequential, dense = _race(
-            lambda: conv_tt(as_conv.cores, inputs, **settings),
-            lambda: conv_sum([kernel], [x], **settings),
-            x.device,
-        )
+        sequential_seconds, dense_seconds = _race(sequential, dense, device)
     return Plan(
-        choice="sequential" if sequential <= dense else "dense",
+        choice="sequential" if sequential_seconds <= dense_seconds else "dense",
         sequential_macs=macs,
         dense_macs=dense_macs,
-        sequential_seconds=sequential,
-        dense_seconds=dense,
+        sequential_seconds=sequential_seconds,
+        dense_seconds=dense_seconds,
     )
 
 

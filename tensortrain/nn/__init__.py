@@ -1,8 +1,25 @@
-"""Layers: drop-in replacements for plain convs and linear layers, and whole networks of them."""
+"""Layers: drop-in replacements for plain convs and linear layers. `decompose`, `save` and `load` do it for a model.
 
-from tensortrain.compression.model import decompose, load, save
+The layers know nothing of whole models: these three functions are those of `tensortrain.compression.model`, which is
+imported when one of them is first used.
+"""
+
+from typing import TYPE_CHECKING
+
 from tensortrain.nn.conv import ConvTransposeTT1d, ConvTransposeTT2d, ConvTransposeTT3d, ConvTT1d, ConvTT2d, ConvTT3d
 from tensortrain.nn.linear import TTLinear
+
+if TYPE_CHECKING:
+    from tensortrain.compression.model import decompose, load, save
+else:
+
+    def __getattr__(name: str) -> object:
+        if name not in ("decompose", "load", "save"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from tensortrain.compression import model
+
+        return getattr(model, name)
+
 
 __all__ = [
     "ConvTT1d",
@@ -16,3 +33,7 @@ __all__ = [
     "load",
     "save",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,9 +1,9 @@
 """Convolution layers whose kernel is a convolutional tensor train: drop-in for `nn.Conv*d` and `nn.ConvTranspose*d`.
 
-A layer is a list of plain convs, output side first, and its forward pass is nothing but these convs from
-the last to the first. Everything the dense conv does besides, stride, padding, dilation and groups, is
-shared out among them when the layer is built, so that the result equals the dense conv everywhere, at the
-border too, and no step computes pixels that no later step reads.
+A layer is a list of plain convs, output side first. Its forward pass runs these convs from the last to the first and
+nothing else. The stride, padding, dilation and groups of the dense conv are distributed among them when the layer is
+built, so that the result equals that of the dense conv everywhere, at the border too, and no step computes pixels
+that no later step reads.
 """
 
 from collections.abc import Sequence
@@ -16,53 +16,19 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils import parametrize
 
 from tensortrain import checks
-from tensortrain.conv import alignment, formats, functional
+from tensortrain.conv import formats, functional
 from tensortrain.conv.conv_tensor_train import ConvTensorTrain
 from tensortrain.errors import TensorTrainError
-
-Axes = tuple[int, ...]
+from tensortrain.nn.padding import Axes, stride_cores, strides_and_paddings
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
 
-def _strided(chain: ConvTensorTrain, stride: Axes) -> Axes:
-    """For each axis the core that takes the stride: the outermost longer than 1 there, the innermost if transposed."""
-    sizes = chain.kernel_sizes[::-1] if chain.transposed else chain.kernel_sizes
-    steps = alignment.stride_steps(sizes, stride, [False] * chain.order)
-    return tuple(chain.order - at if chain.transposed else at - 1 for at in steps)
-
-
-def _share(chain: ConvTensorTrain, stride: Axes, padding: Axes, dilation: Axes) -> tuple[list[Axes], list[Axes]]:
-    """Stride and zero padding of each core so that together they act as those of the composed kernel.
-
-    A convolution takes its stride at the last step that is longer than 1 on the axis. Padding by P zeros
-    before the first step is the same as padding each step by what the maps have not yet been widened by:
-    after steps that reach S pixels together, the map is non-zero on S pixels before the frame and needed
-    on P, so min(P, S) are kept. What P exceeds the whole reach by is left to the strided step. In a
-    transposed convolution, the adjoint, the first step takes the stride and padding crops; the same holds
-    with the cores in the opposite order.
-    """
-    strided = _strided(chain, stride)
-    # at each bond, how far the steps reach that lie away from the stride
-    sizes = chain.kernel_sizes
-    reach = alignment.reaches(sizes, dilation) if chain.transposed else alignment.reaches(sizes[::-1], dilation)[::-1]
-    excess = [max(0, p - max(ends)) for p, *ends in zip(padding, reach[0], reach[-1], strict=True)]
-    strides, paddings = [], []
-    for l in range(chain.order):
-        here = [at == l for at in strided]
-        strides.append(tuple(s if h else 1 for s, h in zip(stride, here, strict=True)))
-        paddings.append(
-            tuple(
-                abs(min(p, outer) - min(p, inner)) + (e if h else 0)
-                for p, outer, inner, e, h in zip(padding, reach[l], reach[l + 1], excess, here, strict=True)
-            )
-        )
-    return strides, paddings
-
-
-def _plain(kind: type[Any], channels: tuple[int, int], weight: Tensor, bias: Tensor | None, **settings: Any) -> Any:
-    """A plain conv with copies of the given parameters; built on no device, so that no random number is drawn."""
-    module = kind(*channels, tuple(weight.shape[2:]), bias=bias is not None, device="meta", **settings)
+def _plain(
+    conv_type: type[Any], channels: tuple[int, int], weight: Tensor, bias: Tensor | None, **settings: Any
+) -> Any:
+    """A plain conv with copies of the parameters; built on the meta device, so that no random number is drawn."""
+    module = conv_type(*channels, tuple(weight.shape[2:]), bias=bias is not None, device="meta", **settings)
     for name, value in (("weight", weight), ("bias", bias)):
         if value is not None:
             setattr(module, name, nn.Parameter(value.detach().clone(memory_format=torch.contiguous_format)))
@@ -70,7 +36,7 @@ def _plain(kind: type[Any], channels: tuple[int, int], weight: Tensor, bias: Ten
 
 
 class _ConvTT(nn.Module):
-    """What all six layers share.
+    """Base of all six layers.
 
     Attributes:
         cores: the plain convs, output side first; the layer's bias is on `cores[0]`.
@@ -88,12 +54,12 @@ class _ConvTT(nn.Module):
     dilation: Axes
 
     def _build(self, chain: ConvTensorTrain, bias: Tensor | None, padding: Axes, **settings: Sequence[Any]) -> None:
-        """Set the attributes common to all layers and the cores; `settings` hold a value for each core."""
+        """Set the cores, and the attributes that all layers have; `settings` hold further arguments for each core."""
         self.in_channels, self.out_channels = chain.in_channels, chain.out_channels
         self.kernel_size, self.ranks = chain.kernel_size, chain.ranks
         self.groups = chain.conv_groups
         self.error = chain.error
-        strides, paddings = _share(chain, self.stride, padding, self.dilation)
+        strides, paddings = strides_and_paddings(chain, self.stride, padding, self.dilation)
         checks.bias(bias, self.out_channels, chain.cores[0])
         self.cores = nn.ModuleList(
             _plain(
@@ -178,11 +144,12 @@ class _ConvTT(nn.Module):
             TensorTrainError: a module that is not a plain conv of this kind, or a chain of other channels or size.
         """
         cls.check(conv)
-        found = (chain.out_channels, chain.in_channels, chain.kernel_size)
-        if found != (conv.out_channels, conv.in_channels, tuple(conv.kernel_size)) or chain.conv_groups % conv.groups:
+        sizes = (chain.out_channels, chain.in_channels, chain.kernel_size)
+        needed = (conv.out_channels, conv.in_channels, tuple(conv.kernel_size))
+        if sizes != needed or chain.conv_groups % conv.groups:
             raise TensorTrainError(
-                f"chain has (out, in, kernel) {found} and {chain.conv_groups} groups; the conv has"
-                f" {(conv.out_channels, conv.in_channels, tuple(conv.kernel_size))} and {conv.groups}"
+                f"chain has (out, in, kernel) {sizes} and {chain.conv_groups} groups; the conv has"
+                f" {needed} and {conv.groups}"
             )
         layer = cls(chain.to(conv.weight), conv.bias, **cls._settings(conv))
         layer.groups = conv.groups
@@ -194,10 +161,10 @@ class _ConvTT(nn.Module):
 
     @classmethod
     def check(cls, conv: _ConvNd) -> None:
-        """Refuse whatever the layer could not stand for exactly.
+        """Refuse a module that the layer could not replace exactly.
 
         Raises:
-            TensorTrainError: another kind of module, one with a forward, hooks or parametrizations of its own,
+            TensorTrainError: another type of module, one with a forward, hooks or parametrizations of its own,
                 or without a floating weight.
         """
         name = type(conv).__name__
@@ -224,12 +191,12 @@ class _ConvTT(nn.Module):
 
     @staticmethod
     def _settings(conv: Any) -> dict[str, Any]:
-        """The constructor's keywords that make a layer, or a plain conv, do what `conv` does."""
+        """Keywords for the constructor of a layer or of a plain conv that is to do what `conv` does."""
         raise NotImplementedError
 
     @property
     def chain(self) -> ConvTensorTrain:
-        """The kernel as it stands now; its cores are the parameters themselves, not copies."""
+        """The current kernel; its cores are the parameters themselves, not copies."""
         return ConvTensorTrain(
             [core.weight for core in self.cores],
             groups=[core.groups for core in self.cores],
@@ -262,7 +229,7 @@ class _ConvTT(nn.Module):
         return conv.train(self.training)
 
     def extra_repr(self) -> str:
-        """Shape and ranks of the chain, and the settings of the conv it stands for."""
+        """Shape and ranks of the chain, and the settings of the conv that it replaces."""
         settings = "".join(f", {name}={value!r}" for name, value in self._settings(self).items())
         return (
             f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size},"
@@ -298,7 +265,7 @@ class _ForwardConvTT(_ConvTT):
         if padding == "same" and max(self.stride) > 1:
             raise TensorTrainError(f'padding = "same" with stride = {self.stride}; give the padding as integers')
         before, after = self._total_padding(chain.kernel_size)
-        # zeros can be shared out among the steps when they are the same on both sides; all else comes once, first
+        # zeros that are the same on both sides are distributed among the cores; all other padding is done once, first
         shared = before if padding_mode == "zeros" else (0,) * self.axes
         first = [side for b, a, s in zip(before, after, shared, strict=True) for side in (a - s, b - s)]
         self._first_padding = first[::-1] if any(first) else None
@@ -353,10 +320,10 @@ class _TransposedConvTT(_ConvTT):
                 raise TensorTrainError(
                     f"output_padding[{axis}] = {extra}; less than stride or dilation, {max(s, d)}, is needed"
                 )
-        # where the stride is taken zeros may follow the map: they stay zeros in every later step
-        self._strided = _strided(chain, self.stride)
+        # the step that takes the stride appends `output_padding`; in every later step these zeros stay zeros
+        self._stride_cores = stride_cores(chain, self.stride)
         extras = [
-            tuple(e if at == l else 0 for e, at in zip(self.output_padding, self._strided, strict=True))
+            tuple(e if at == l else 0 for e, at in zip(self.output_padding, self._stride_cores, strict=True))
             for l in range(chain.order)
         ]
         self._build(chain, bias, self.padding, output_padding=extras)
@@ -379,13 +346,16 @@ class _TransposedConvTT(_ConvTT):
         return input
 
     def _step_sizes(self, input: Tensor, output_size: Sequence[int]) -> list[list[int]]:
-        """What each step, first to last, must give to end with `output_size`: counted back to the strided one."""
+        """Output size of each step, first to last, so that the last one is `output_size`.
+
+        They are counted back from the last step to the one that takes the stride.
+        """
         size, wanted = input.shape[-self.axes :], list(output_size[-self.axes :])
         sizes = []
         for l, core in enumerate(self.cores):
             sizes.append(list(wanted))
             for axis, (k, d, p) in enumerate(zip(core.kernel_size, core.dilation, core.padding, strict=True)):
-                wanted[axis] = size[axis] if self._strided[axis] == l else wanted[axis] + 2 * p - d * (k - 1)
+                wanted[axis] = size[axis] if self._stride_cores[axis] == l else wanted[axis] + 2 * p - d * (k - 1)
         return sizes[::-1]
 
 
@@ -398,7 +368,7 @@ class ConvTT1d(_ForwardConvTT):
 class ConvTT2d(_ForwardConvTT):
     """`nn.Conv2d` with a chain for a kernel.
 
-    Usually made by `from_conv`. The state dict holds `cores.{l}.weight`, l = 0 at the output side, and
+    `from_conv` makes one from a conv. The state dict holds `cores.{l}.weight`, l = 0 at the output side, and
     `cores.0.bias`.
 
     Args:

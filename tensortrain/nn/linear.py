@@ -15,9 +15,9 @@ from tensortrain.tt.matrix import TensorTrainMatrix
 class TTLinear(nn.Module):
     """`nn.Linear` with a TT-matrix for a weight.
 
-    Each core `(R_{l-1}, O_l, I_l, R_l)` is held as the plain linear layer that it is for the rest of the train,
-    from `(I_l, R_l)` to `(O_l, R_{l-1})`. So compilers, autocast and quantisation tools see nothing but linear
-    layers. The bias, one number for each of the `O_1 ⋯ O_m` outputs, belongs to no single core.
+    Each core `(R_{l-1}, O_l, I_l, R_l)` is stored as a plain linear layer from `I_l R_l` to `O_l R_{l-1}` features, so
+    that compilers, autocast and quantisation tools see only linear layers. The bias, one number for each of the
+    `O_1 ⋯ O_m` outputs, belongs to no single core.
 
     Args:
         matrix: the weight, `(out_features, in_features)`; its cores are copied.
@@ -28,7 +28,7 @@ class TTLinear(nn.Module):
             does not update it.
 
     Raises:
-        TensorTrainError: a matrix that is no real floating TT-matrix, or a bias that does not fit.
+        TensorTrainError: a matrix that is not a TT-matrix of a real floating dtype, or a bias that does not fit.
 
     >>> matrix = TensorTrainMatrix([torch.ones(1, 2, 3, 4), torch.ones(4, 5, 2, 1)])
     >>> TTLinear(matrix)(torch.ones(7, 6)).shape
@@ -41,10 +41,10 @@ class TTLinear(nn.Module):
     def __init__(self, matrix: TensorTrainMatrix, bias: Tensor | None = None) -> None:
         super().__init__()
         if not isinstance(matrix, TensorTrainMatrix) or not matrix.dtype.is_floating_point:
-            found = (
+            actual = (
                 f"of dtype {matrix.dtype}" if isinstance(matrix, TensorTrainMatrix) else f"a {type(matrix).__name__}"
             )
-            raise TensorTrainError(f"matrix is {found}; a real floating TensorTrainMatrix is needed")
+            raise TensorTrainError(f"matrix is {actual}; a real floating TensorTrainMatrix is needed")
         self.out_features, self.in_features = matrix.shape
         self.out_shape, self.in_shape, self.ranks = matrix.out_shape, matrix.in_shape, matrix.ranks
         self.error = matrix.error
@@ -109,7 +109,7 @@ class TTLinear(nn.Module):
 
     @property
     def matrix(self) -> TensorTrainMatrix:
-        """The weight as it stands now; its cores are views of the parameters, not copies."""
+        """The current weight; its cores are views of the parameters, not copies."""
         return TensorTrainMatrix(
             core.weight.reshape(out, left, size, right).transpose(0, 1)
             for core, left, out, size, right in zip(
@@ -150,7 +150,7 @@ class TTLinear(nn.Module):
 
 
 def _plain(weight: Tensor) -> nn.Linear:
-    """A plain linear layer with a copy of `weight`; built on no device, so that no random number is drawn."""
+    """A plain linear layer with a copy of `weight`; built on the meta device, so that no random number is drawn."""
     linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
     linear.weight = nn.Parameter(weight.detach().clone(memory_format=torch.contiguous_format))
     return linear

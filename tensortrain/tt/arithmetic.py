@@ -92,15 +92,15 @@ def select(cores: Sequence[Tensor], index: Sequence[Index]) -> list[Tensor] | Te
 
 def _expand(index: Sequence[Index], order: int) -> list[int | slice]:
     """One integer or slice for each axis, an ellipsis and missing ones at the end filled in."""
-    given = list(index) if any(item is ... for item in index) else [*index, ...]
-    missing = order - (len(given) - 1)
-    if missing < 0 or sum(item is ... for item in given) > 1:
+    items = list(index) if any(item is ... for item in index) else [*index, ...]
+    missing = order - (len(items) - 1)
+    if missing < 0 or sum(item is ... for item in items) > 1:
         raise TensorTrainError(
             f"index {tuple(index)} does not fit {order} axes: at most one entry each and one ellipsis"
         )
-    at = next(i for i, item in enumerate(given) if item is ...)
+    at = next(i for i, item in enumerate(items) if item is ...)
     filled: list[int | slice] = []
-    for axis, item in enumerate(given[:at] + [slice(None)] * missing + given[at + 1 :]):
+    for axis, item in enumerate(items[:at] + [slice(None)] * missing + items[at + 1 :]):
         if isinstance(item, bool) or not isinstance(item, slice | numbers.Integral):
             raise TensorTrainError(f"index[{axis}] is a {type(item).__name__}; an int or a slice is needed")
         filled.append(item)

@@ -15,7 +15,7 @@ _DTYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 
 
 def check_cores(cores: Iterable[Tensor]) -> tuple[Tensor, ...]:
-    """The cores of a train as a tuple, if they are that."""
+    """The cores as a tuple, if they are those of a train: `(R_{l-1}, I_l, R_l)`, neighbours sharing their rank."""
     checked = tuple(
         checks.tensor(f"cores[{l}]", core, min_dim=3) for l, core in enumerate(checks.listed("cores", cores))
     )
@@ -38,7 +38,7 @@ def check_cores(cores: Iterable[Tensor]) -> tuple[Tensor, ...]:
 
 
 def check_sizes(name: str, sizes: Iterable[int]) -> tuple[int, ...]:
-    """Axis lengths, at least one."""
+    """The axis lengths as a tuple of positive ints, at least one."""
     if not isinstance(sizes, Iterable):
         raise TensorTrainError(f"{name} = {sizes!r} is no sequence of axis lengths")
     checked = tuple(checks.integer(f"{name}[{l}]", size) for l, size in enumerate(sizes))
@@ -50,7 +50,7 @@ def check_sizes(name: str, sizes: Iterable[int]) -> tuple[int, ...]:
 def check_new(
     shape: Iterable[int], ranks: int | Sequence[int], dtype: torch.dtype | None
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Shape and all ranks of a train to be made, boundary ranks of 1 included."""
+    """Check the shape and the ranks of a new train; returns both, the ranks with the boundary ranks of 1."""
     sizes = check_sizes("shape", shape)
     if dtype is not None and not (dtype.is_floating_point or dtype.is_complex):
         raise TensorTrainError(f"dtype = {dtype} is neither floating nor complex")
@@ -58,7 +58,7 @@ def check_new(
 
 
 def check_precision(name: str, dtype: torch.dtype) -> None:
-    """Whether matrices of `dtype` can be factorised."""
+    """Refuse a dtype whose matrices torch cannot factorise."""
     if dtype not in _DTYPES:
         raise TensorTrainError(f"{name} has dtype {dtype}; single or double precision is needed: .to(torch.float32)")
 
@@ -92,7 +92,7 @@ def check_limits(
 ) -> Limits:
     """The limits of a train of this shape, `ranks` filled in for every bond.
 
-    One int is a cap for all bonds, clipped to what each can use. A tuple is taken as it is.
+    One int is a cap for all bonds, clipped to what each can use. A tuple stays as it is.
 
     Raises:
         TensorTrainError: an argument out of range, a rank above the largest useful one (an int: above that
@@ -125,9 +125,9 @@ def check_limits(
                 )
     smallest = count(shape, (ends[0], *(1 for _ in useful), ends[1]))
     if limits.parameters is not None and limits.parameters < smallest:
-        given = f"budget = {budget}" if budget is not None else f"max_parameters = {max_parameters}"
+        argument = f"budget = {budget}" if budget is not None else f"max_parameters = {max_parameters}"
         raise TensorTrainError(
-            f"{given} allows {limits.parameters} parameters; a train of shape {tuple(shape)} has at least {smallest}"
+            f"{argument} allows {limits.parameters} parameters; a train of shape {tuple(shape)} has at least {smallest}"
         )
     return Limits(caps, limits.rtol, limits.parameters)
 

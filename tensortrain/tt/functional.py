@@ -74,10 +74,10 @@ def tt_evaluate_dense(cores: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tens
 
 
 def check_inputs(cores: Sequence[Tensor], inputs: Sequence[Tensor]) -> bool:
-    """Whether any of `inputs` has a batch axis, once all of them are known to fit."""
+    """Check that the inputs fit the cores, and return whether any of them has a batch axis."""
     if isinstance(inputs, Tensor) or len(inputs) != len(cores):
-        given = "one tensor" if isinstance(inputs, Tensor) else f"{len(inputs)} entries"
-        raise TensorTrainError(f"inputs has {given} for {len(cores)} cores; a list with one for each core is needed")
+        count = "one tensor" if isinstance(inputs, Tensor) else f"{len(inputs)} entries"
+        raise TensorTrainError(f"inputs has {count} for {len(cores)} cores; a list with one for each core is needed")
     batches = set()
     for l, (core, u) in enumerate(zip(cores, inputs, strict=True)):
         shape = tuple(u.shape) if isinstance(u, Tensor) else type(u).__name__

@@ -10,12 +10,11 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from tensortrain import checks
+from tensortrain import checks, storage
 from tensortrain.errors import TensorTrainError
 from tensortrain.tt import checks as tt_checks
 from tensortrain.tt import functional as tt_functional
-from tensortrain.tt import output as tt_output
-from tensortrain.tt.tensor_train import TensorTrain
+from tensortrain.tt.tensor_train import TensorTrain, describe
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -44,19 +43,19 @@ class TensorTrainMatrix:
     error: float | None
 
     def __init__(self, cores: Iterable[Tensor], *, error: float | None = None) -> None:
-        given = tuple(checks.tensor(f"cores[{l}]", core) for l, core in enumerate(checks.listed("cores", cores)))
-        for l, core in enumerate(given):
+        cores = tuple(checks.tensor(f"cores[{l}]", core) for l, core in enumerate(checks.listed("cores", cores)))
+        for l, core in enumerate(cores):
             if core.dim() != 4:
                 raise TensorTrainError(f"cores[{l}] has shape {tuple(core.shape)}; (R_{l}, O, I, R_{l + 1}) is needed")
-        train = TensorTrain([core.flatten(1, 2) for core in given])
+        train = TensorTrain([core.flatten(1, 2) for core in cores])
         if train.ranks[0] * train.ranks[-1] != 1:
             raise TensorTrainError(f"ranks = {train.ranks}: the first and the last must be 1")
-        object.__setattr__(self, "cores", given)
+        object.__setattr__(self, "cores", cores)
         object.__setattr__(self, "error", error)
 
     @classmethod
     def _of(cls, cores: Iterable[Tensor], error: float | None = None) -> "TensorTrainMatrix":
-        """A TT-matrix of cores that are known to fit: they are not looked at again."""
+        """A TT-matrix of cores that are known to fit: they are not checked again."""
         matrix = cls.__new__(cls)
         object.__setattr__(matrix, "cores", tuple(cores))
         object.__setattr__(matrix, "error", error)
@@ -239,7 +238,7 @@ class TensorTrainMatrix:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the cores and the error to a safetensors file, aside first and then renamed."""
-        tt_output.save_cores(path, "matrix", self.cores, self.error)
+        storage.save_cores(path, "matrix", self.cores, {"error": self.error})
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> "TensorTrainMatrix":
@@ -248,12 +247,12 @@ class TensorTrainMatrix:
         Raises:
             TensorTrainError: a file that cannot be read or holds something else.
         """
-        cores, error = tt_output.load_cores(path, "matrix")
-        return cls(cores, error=error)
+        cores, fields = storage.load_cores(path, "matrix", ["error"])
+        return cls(cores, **fields)
 
     def __repr__(self) -> str:
         rows, columns = ("·".join(map(str, sizes)) for sizes in (self.out_shape, self.in_shape))
-        return tt_output.describe(f"TensorTrainMatrix of {rows} rows and {columns} columns", self)
+        return describe(f"TensorTrainMatrix of {rows} rows and {columns} columns", self)
 
 
 def _split(train: TensorTrain, out_shape: Sequence[int], in_shape: Sequence[int]) -> TensorTrainMatrix:

@@ -26,16 +26,16 @@ class Sweep(NamedTuple):
 
 
 def tt_svd(tensor: Tensor, caps: Sequence[int], allowed: float | None) -> Sweep:
-    """TT-SVD (Oseledets 2011, algorithm 1) from both ends: always the cut with the shorter side is next.
+    """TT-SVD (Oseledets 2011, algorithm 1) from both ends: the next cut is always the one with the shorter side.
 
     So every unfolding is wide, and only its short side needs a basis. The norm ends up in the core where
-    the two ends meet; the cores before it are left-orthogonal, those after it right-orthogonal.
+    the two sweeps meet; the cores before it are left-orthogonal, those after it right-orthogonal.
 
     Args:
         tensor: `(I_1, …, I_m)`.
         caps: largest rank for each bond.
-        allowed: squared norm that all cuts together may discard: each takes its share of what is left, so
-            what one does not use is there for the next. None cuts at the caps.
+        allowed: squared norm that all cuts together may discard. Each cut may use an equal share of what is left,
+            so what one does not use is there for the next. None cuts at the caps.
     """
     shape = tensor.shape
     first, last = 0, len(shape) - 1
@@ -128,7 +128,7 @@ def within_limits(
         shape: I_1 … I_m.
         ends: R_0 and R_m.
         norm: Frobenius norm of what is decomposed.
-        eps: rounding error of its dtype; a tolerance below a few of it is taken as that.
+        eps: rounding error of its dtype; smaller tolerances than `16 eps` count as that.
         sweep: `tt_svd` or `tt_round` under caps and with a tolerance.
         spectra: singular values at each bond, largest first.
 
@@ -153,11 +153,11 @@ def within_limits(
         attempt = sweep(caps, allowed)
         if reached(attempt) and (limits.parameters is None or size(attempt) <= limits.parameters):
             return attempt.cores, error(attempt)
-    chosen = allocate(spectra(), shape, ends, caps, limits.parameters, allowed or (floor * norm) ** 2)
-    attempt = sweep(chosen, None)
+    ranks = allocate(spectra(), shape, ends, caps, limits.parameters, allowed or (floor * norm) ** 2)
+    attempt = sweep(ranks, None)
     if not reached(attempt):
         raise TensorTrainError(
-            f"rtol = {limits.rtol} is not reached under these caps: ranks {chosen} with {size(attempt)} parameters"
+            f"rtol = {limits.rtol} is not reached under these caps: ranks {ranks} with {size(attempt)} parameters"
             f" achieve a relative error of {error(attempt):.4g}; raise ranks, max_parameters or budget, or rtol"
         )
     return attempt.cores, error(attempt)

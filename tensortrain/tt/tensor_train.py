@@ -23,12 +23,11 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from tensortrain import checks, linalg
+from tensortrain import checks, linalg, storage
 from tensortrain.errors import TensorTrainError
 from tensortrain.tt import arithmetic as tt_arithmetic
 from tensortrain.tt import checks as tt_checks
 from tensortrain.tt import functional as tt_functional
-from tensortrain.tt import output as tt_output
 from tensortrain.tt import svd as tt_svd
 from tensortrain.tt.arithmetic import Index
 
@@ -64,7 +63,7 @@ class TensorTrain:
 
     @classmethod
     def _of(cls, cores: Iterable[Tensor], error: float | None = None) -> "TensorTrain":
-        """A train of cores that are known to fit: they are not looked at again."""
+        """A train of cores that are known to fit: they are not checked again."""
         train = cls.__new__(cls)
         object.__setattr__(train, "cores", tuple(cores))
         object.__setattr__(train, "error", error)
@@ -140,11 +139,30 @@ class TensorTrain:
         Cost: at most `min(p, q)² max(p, q)` for the p × q matrix at each bond, with what comes before
         already truncated.
 
+        The ranks that a tolerance needs:
+
         >>> i = torch.arange(1.0, 9.0, dtype=torch.float64)
-        >>> hilbert = 1 / (i[:, None, None] + i[:, None] + i)
+        >>> hilbert = 1 / (i[:, None, None] + i[:, None] + i)   # 8 × 8 × 8
         >>> train = TensorTrain.decompose(hilbert, rtol=1e-3)
         >>> train.ranks, train.error < 1e-3
         ((1, 3, 3, 1), True)
+
+        The best accuracy at given ranks, one for all bonds or one for each:
+
+        >>> TensorTrain.decompose(hilbert, ranks=2).ranks, TensorTrain.decompose(hilbert, ranks=(2, 4)).ranks
+        ((1, 2, 2, 1), (1, 2, 4, 1))
+
+        Good accuracy at a fifth of the 512 entries, each bond with a rank of its own:
+
+        >>> train = TensorTrain.decompose(hilbert, budget=0.2)
+        >>> train.ranks, train.n_parameters
+        ((1, 3, 2, 1), 88)
+
+        Limits combine: the smallest train that reaches the tolerance, or an error if the caps forbid that.
+
+        >>> TensorTrain.decompose(hilbert, rtol=1e-3, max_parameters=50)
+        Traceback (most recent call last):
+        tensortrain.errors.TensorTrainError: rtol = 0.001 is not reached under these caps: ...
         """
         checks.integer("seed", seed, minimum=0)
         tensor = checks.entries("tensor", tensor)
@@ -179,7 +197,7 @@ class TensorTrain:
 
         Args:
             shape: I_1 … I_m.
-            ranks: one int or the interior ranks, taken as they are, useful or not.
+            ranks: one int or the interior ranks, used as they are, even where they are larger than useful.
             seed: equal seeds give equal trains.
             dtype: by default torch's default dtype.
             device: by default the CPU; the numbers do not depend on it.
@@ -401,7 +419,7 @@ class TensorTrain:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the cores and the error to a safetensors file, aside first and then renamed."""
-        tt_output.save_cores(path, "train", self.cores, self.error)
+        storage.save_cores(path, "train", self.cores, {"error": self.error})
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> "TensorTrain":
@@ -410,11 +428,11 @@ class TensorTrain:
         Raises:
             TensorTrainError: a file that cannot be read or holds something else.
         """
-        cores, error = tt_output.load_cores(path, "train")
-        return cls(cores, error=error)
+        cores, fields = storage.load_cores(path, "train", ["error"])
+        return cls(cores, **fields)
 
     def __repr__(self) -> str:
-        return tt_output.describe(f"TensorTrain of shape {'×'.join(map(str, self.shape))}", self)
+        return describe(f"TensorTrain of shape {'×'.join(map(str, self.shape))}", self)
 
     def _matching(self, other: "TensorTrain") -> "TensorTrain":
         """`other`, if it can be combined with this train."""
@@ -426,6 +444,21 @@ class TensorTrain:
             if a != b:
                 raise TensorTrainError(f"the trains differ in {name}: {a} and {b}; it must be the same")
         return other
+
+
+def describe(head: str, train: Any) -> str:
+    """The text of a train or TT-matrix: `head`, then ranks, counts and error."""
+    share = train.n_parameters / train.dense_parameters
+    lines = [
+        f"{head}, {str(train.dtype).removeprefix('torch.')}",
+        f"  ranks       {train.ranks}",
+        f"  parameters  {train.n_parameters:,} of {train.dense_parameters:,} "
+        f"({share:.1%}, compression {1 / share:.1f}×)",
+        f"  MACs        {train.macs():,} sequential, {train.dense_macs():,} dense",
+    ]
+    if train.error is not None:
+        lines.append(f"  error       {train.error:.4g} relative (Frobenius)")
+    return "\n".join(lines)
 
 
 pytree.register_pytree_node(

@@ -26,7 +26,7 @@ from tensortrain.conv import formats
 SHAPES = [(64, 64, 3, 56), (64, 64, 5, 32), (256, 256, 3, 14)]  # out, in, kernel, image
 FORMATS = {
     # name here: (format, name in tensorly-torch)
-    "square": (lambda k: formats.cttd(k, 3 if k[0] > 3 else 2), None),
+    "square": (formats.cttd, None),
     "tucker2": (formats.tucker2, "tucker"),
     "cp": (formats.cp, "cp"),
     "tt4": (formats.tt4, "tt"),

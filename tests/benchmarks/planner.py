@@ -71,7 +71,7 @@ def main() -> None:
     print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     good, cells, regret = 0, 0, []
     for make, (outputs, inputs), kernel, budget in itertools.product(FORMATS, CHANNELS, KERNELS, BUDGETS):
-        form = make((kernel, kernel)) if make is not formats.cttd else formats.cttd((kernel, kernel), (kernel + 1) // 2)
+        form = make((kernel, kernel))
         chain = random_chain(form, outputs, inputs, budget)
         if chain is None:
             continue

@@ -13,8 +13,7 @@ from pathlib import Path
 import torch
 
 import tensortrain as tt
-from tensortrain.conv import formats
-from tensortrain.storage import read_checkpoint
+from tensortrain.compression.checkpoints import read_checkpoint
 
 NAMES = ("cttd", "tucker2", "separable", "tt4", "cp", "depthwise", "block_term")
 KERNELS = {
@@ -25,10 +24,8 @@ KERNELS = {
 
 def error(weight: torch.Tensor, name: str, budget: float) -> str:
     """Error of one format at a budget, or a dash where it has no chain that small."""
-    size = tuple(weight.shape[2:])
-    form = formats.cttd(size, 2 if max(size) < 4 else 3) if name == "cttd" else formats.NAMED[name](size)
     try:
-        return f"{tt.ConvTensorTrain.decompose(weight, form, budget=budget).error:.3f}"
+        return f"{tt.ConvTensorTrain.decompose(weight, name, budget=budget).error:.3f}"
     except tt.TensorTrainError:
         return "–"
 
@@ -50,7 +47,7 @@ def main() -> None:
                 if tuple(weight.shape) != shape:
                     continue
                 for budget in budgets:
-                    errors = [error(weight, form, budget) for form in NAMES]
+                    errors = [error(weight, name, budget) for name in NAMES]
                     start = time.perf_counter()
                     chain = tt.ConvTensorTrain.decompose(weight, budget=budget)
                     seconds = time.perf_counter() - start

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import zoo
 from zoo.cells import Cell, ConvTTLSTMCell, STLSTMCell
@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parents[1] / "reference"
 
 def shipped_models() -> list[str]:
     """The models of the package, without those that other tests register."""
-    return [name for name in zoo.model_names() if find_model(name).make.__module__.startswith("zoo.")]
+    return [name for name in zoo.model_names() if find_model(name).make.__module__.startswith("zoo.models")]
 
 
 def read(name: str) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor]]:
@@ -36,24 +36,24 @@ def load_cell(cell: Cell, weights: dict[str, Tensor]) -> None:
     if not isinstance(cell, ConvTTLSTMCell):
         joint = weights["conv.weight"]
         state = {
-            "input_weight": joint[:, : cell.inputs],
-            "hidden_weight": joint[:, cell.inputs :],
-            "bias": weights["conv.bias"],
+            "from_x.weight": joint[:, : cell.inputs],
+            "from_h.weight": joint[:, cell.inputs :],
+            "from_x.bias": weights["conv.bias"],
         }
     else:
         last = cell.order - 1
         joint = weights[f"core.{last}.weight"]
         newest_first = [weights[f"window.{q}.weight"].permute(4, 0, 1, 2, 3).flip(0) for q in range(last, -1, -1)]
         state = {
-            "input_weight": joint[:, : cell.inputs],
-            "gate_core": joint[:, cell.inputs :],
-            "gate_bias": weights[f"core.{last}.bias"],
-            "window_weight": torch.stack(newest_first),
-            "window_bias": torch.stack([weights[f"window.{q}.bias"] for q in range(last, -1, -1)]),
+            "from_x.weight": joint[:, : cell.inputs],
+            "gate_core.weight": joint[:, cell.inputs :],
+            "from_x.bias": weights[f"core.{last}.bias"],
+            "windows.weight": torch.stack(newest_first).flatten(0, 2),
+            "window_biases": torch.stack([weights[f"window.{q}.bias"] for q in range(last, -1, -1)]),
         }
         for q in range(last):
-            state[f"cores.{last - 1 - q}"] = weights[f"core.{q}.weight"]
-            state[f"biases.{last - 1 - q}"] = weights[f"core.{q}.bias"]
+            for kind in ("weight", "bias"):
+                state[f"cores.{last - 1 - q}.{kind}"] = weights[f"core.{q}.{kind}"]
     cell.load_state_dict(state)
 
 
@@ -63,25 +63,24 @@ def load_network(network: RecurrentStack, weights: dict[str, Tensor]) -> None:
     for at, cell in enumerate(cells):
         prefix = f"layer.{at}."
         load_cell(cell, {key.removeprefix(prefix): w for key, w in weights.items() if key.startswith(prefix)})
-    network.output_weight = nn.Parameter(weights["output.weight"])
-    network.output_bias = nn.Parameter(weights["output.bias"])
+    network.output.load_state_dict({kind: weights[f"output.{kind}"] for kind in ("weight", "bias")})
 
 
 def load_zigzag(network: Zigzag, weights: dict[str, Tensor]) -> None:
     """Give PredRNN or PredRNN++ in the released form the reference's weights; it has no biases: ours stay zero."""
-    maps = {"from_x": "conv_x.0", "from_h": "conv_h.0", "mix": "conv_last"}
+    maps = {"from_x.conv": "conv_x.0", "from_h.conv": "conv_h.0", "mix": "conv_last"}
     if isinstance(network.layers[0], STLSTMCell):
-        maps |= {"from_m": "conv_m.0", "from_memories": "conv_o.0"}
+        maps |= {"from_m.conv": "conv_m.0", "from_memories.conv": "conv_o.0"}
     else:
-        maps |= {"from_first": "conv_c.0", "from_second": "conv_m.0", "from_new_second": "conv_om.0"}
+        maps |= {"from_first.conv": "conv_c.0", "from_second.conv": "conv_m.0", "from_new_second.conv": "conv_om.0"}
     state = {name: value for name, value in network.state_dict().items() if name.endswith("bias")}
     for at in range(len(network.layers)):
         there = {name: weights[f"cell_list.{at}.{source}.weight"] for name, source in maps.items()}
-        if "from_first" in maps:
+        if "from_first.conv" in maps:
             i, g, f, o = weights[f"cell_list.{at}.conv_c2m.0.weight"].chunk(4)
-            there["from_new_first"] = torch.cat([i, f, g, o])
+            there["from_new_first.conv"] = torch.cat([i, f, g, o])
         state |= {f"layers.{at}.{name}.weight": weight for name, weight in there.items()}
     if network.highway is not None:
         for source in "xz":
-            state[f"highway.from_{source}.weight"] = weights[f"gradient_highway.{source}_concat.0.weight"]
-    network.load_state_dict(state | {"output_weight": weights["conv_last.weight"]})
+            state[f"highway.from_{source}.conv.weight"] = weights[f"gradient_highway.{source}_concat.0.weight"]
+    network.load_state_dict(state | {"output.weight": weights["conv_last.weight"]})

@@ -14,19 +14,19 @@ from torch import Tensor, nn
 
 from zoo.cli import main
 from zoo.errors import ZooError
+from zoo.recurrent import RecurrentPredictor
 from zoo.registry import register
 from zoo.settings import ConstantRate, LinearSampling, MovingMNISTData, PlateauRate, PlateauSampling, Recipe, Training
 from zoo.training.checkpoint import load_checkpoint
 from zoo.training.metrics_log import read_metrics
-from zoo.video_model import VideoModel
 
 
 @register("test-tiny", paper="none")
-class Tiny(VideoModel):
+class Tiny(RecurrentPredictor):
     """One recurrent convolution."""
 
     def __init__(self, hidden: int = 3, patch: int = 4) -> None:
-        super().__init__(1, patch, sigmoid=False)
+        super().__init__(patch=patch)
         self.hidden = hidden
         self.mix = nn.Conv2d(patch**2 + hidden, hidden, 3, padding=1)
         self.frame = nn.Conv2d(hidden, patch**2, 1)

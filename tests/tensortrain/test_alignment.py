@@ -1,4 +1,4 @@
-"""`tensortrain.conv.alignment`: the one rule by which steps and inputs are placed (P3.3–P3.7, P4.1–P4.7, P5)."""
+"""The one rule by which steps and inputs are placed; P4.7 and the like are numbered steps of proofs/README.md."""
 
 import pytest
 import torch
@@ -11,15 +11,17 @@ from tests.support.oracles import Case, cases
 
 
 @given(case=cases())
-def test_p3_3_reaches_are_those_of_the_composed_kernels(case: Case) -> None:
+def test_reaches_are_those_of_the_composed_kernels(case: Case) -> None:
+    """P3.3."""
     reach = alignment.reaches(case.kernel_sizes, case.dilation)
-    for l, found in enumerate(reach):
+    for l, widths in enumerate(reach):
         lengths = [sum(k[axis] - 1 for k in case.kernel_sizes[:l]) + 1 for axis in range(len(case.dilation))]
-        assert found == tuple(d * (k - 1) for d, k in zip(case.dilation, lengths, strict=True))
+        assert widths == tuple(d * (k - 1) for d, k in zip(case.dilation, lengths, strict=True))
 
 
 @given(case=cases())
-def test_p3_4_the_paddings_of_the_steps_add_up_to_the_dense_ones(case: Case) -> None:
+def test_the_paddings_of_the_steps_add_up_to_the_dense_ones(case: Case) -> None:
+    """P3.4."""
     steps = alignment.step_padding(case.kernel_sizes, case.dilation)
     for l in range(case.order + 1):
         for axis, d in enumerate(case.dilation):
@@ -43,9 +45,9 @@ def test_p3_4_the_paddings_of_the_steps_add_up_to_the_dense_ones(case: Case) -> 
         ([2, 2], 3, [(1, 2), (2, 1)]),
     ],
 )
-def test_p3_6_step_paddings_by_hand(sizes: list[int], dilation: int, steps: list[tuple[int, int]]) -> None:
-    found = alignment.step_padding([(k,) for k in sizes], (dilation,))
-    assert found == [((before, after),) for before, after in steps]
+def test_step_paddings_by_hand(sizes: list[int], dilation: int, steps: list[tuple[int, int]]) -> None:
+    """P3.6."""
+    assert alignment.step_padding([(k,) for k in sizes], (dilation,)) == [((before, after),) for before, after in steps]
 
 
 @pytest.mark.parametrize(
@@ -63,17 +65,19 @@ def test_p3_6_step_paddings_by_hand(sizes: list[int], dilation: int, steps: list
         ([5], 1, (0, 0)),
     ],
 )
-def test_p5_4_border_by_hand(sizes: list[int], dilation: int, width: tuple[int, int]) -> None:
+def test_border_by_hand(sizes: list[int], dilation: int, width: tuple[int, int]) -> None:
+    """P5.4."""
     assert alignment.border([(k,) for k in sizes], (dilation,)) == (width,)
 
 
-def test_p5_5_each_axis_has_its_own_border() -> None:
+def test_each_axis_has_its_own_border() -> None:
+    """P5.5."""
     assert alignment.border([(1, 5, 2), (3, 3, 2)], (1, 2, 1)) == ((0, 0), (4, 4), (0, 1))
 
 
 @given(case=cases(biased=False))
-def test_p5_5_the_border_is_no_wider_and_no_narrower(case: Case) -> None:
-    """Positive cores of which T(m) reaches to both sides: exactly the pixels of the border differ."""
+def test_the_border_is_no_wider_and_no_narrower(case: Case) -> None:
+    """P5.5: positive cores of which T(m) reaches to both sides: exactly the pixels of the border differ."""
     rank, axes = case.ranks[-1], len(case.dilation)
     cores = [*(core.abs() + 1 for core in case.cores), torch.ones(rank, 1, *[3] * axes, dtype=torch.float64)]
     width = alignment.border([*case.kernel_sizes, (3,) * axes], case.dilation)
@@ -112,5 +116,6 @@ def test_step_sizes_are_those_of_the_maps_that_the_chain_computes(case: Case, pa
         ([(1, 1), (1, 1)], [False, True], [1, 1]),
     ],
 )
-def test_p4_7_which_step_takes_the_stride(sizes: list[tuple[int, int]], present: list[bool], steps: list[int]) -> None:
+def test_which_step_takes_the_stride(sizes: list[tuple[int, int]], present: list[bool], steps: list[int]) -> None:
+    """P4.7."""
     assert alignment.stride_steps(sizes, (2, 2), present) == steps

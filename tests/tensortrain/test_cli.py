@@ -15,28 +15,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-import tensortrain.nn
-from tensortrain import TensorTrainError, storage
-from tensortrain.cli import main
-from tensortrain.compression import kernels as checkpoint
+import tensortrain
+from tensortrain import storage
+from tensortrain.compression.checkpoints import read_checkpoint
+from tensortrain.compression.records import read_network
+from tensortrain.compression.verify import verify_network
 from tensortrain.tt.tensor_train import TensorTrain
-
-
-def normal(seed, *shape):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def run(*arguments):
-    """The command in this process; its exit status."""
-    with pytest.raises(SystemExit) as exit:
-        main([str(argument) for argument in arguments])
-    return exit.value.code or 0
-
-
-def shell(*arguments, **settings):
-    """The command as a user types it."""
-    command = [sys.executable, "-m", "tensortrain", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **settings)
+from tests.support.command import normal, run, shell
 
 
 class Network(nn.Module):
@@ -71,7 +56,7 @@ def files(tmp_path_factory):
 
 def test_keys_are_the_state_dict_of_the_layers(files):
     weights, small, _ = files
-    before, after = storage.read_checkpoint(weights), load_file(small)
+    before, after = read_checkpoint(weights), load_file(small)
     for layer in ("conv1", "up"):
         assert {f"{layer}.cores.0.weight", f"{layer}.cores.1.weight", f"{layer}.cores.0.bias"} <= after.keys()
         assert f"{layer}.weight" not in after
@@ -83,7 +68,7 @@ def test_keys_are_the_state_dict_of_the_layers(files):
 
 def test_the_header_tells_what_the_tensors_do_not(files):
     _, small, _ = files
-    records = {record.name: record for record in storage.read_network(small)[1]}
+    records = {record.name: record for record in read_network(small)[1]}
     assert records.keys() == {"conv1", "grouped", "up"}
     assert records["grouped"].groups == 2
     assert records["grouped"].shape == (8, 4, 3, 3)
@@ -117,7 +102,7 @@ def test_verify_and_info_as_typed(files):
     assert "5×1 | 1×5" in result.stdout
 
 
-def test_info_on_other_files(files, tmp_path, capsys):
+def test_info_shows_every_kind_of_file_and_refuses_others(files, tmp_path, capsys):
     assert run("info", files[0]) == 0
     assert "8×3×5×5" in capsys.readouterr().out
     tensortrain.ConvTensorTrain([normal(0, 4, 2, 3), normal(1, 2, 6, 3)]).save(tmp_path / "chain.safetensors")
@@ -136,10 +121,11 @@ def test_equal_seeds_write_equal_bytes(files, tmp_path):
     assert (tmp_path / "again.st").read_bytes() == small.read_bytes()
 
 
-def test_the_seed_is_used(plain, tmp_path):
+def test_the_seed_is_used(tmp_path):
+    save_file({"conv.weight": normal(0, 4, 4, 5)}, tmp_path / "net.safetensors")
     for seed in (0, 1):
         limits = ("--kernel-sizes", "depthwise", "--ranks", "5", "--seed", seed)
-        assert run("decompose", plain / "net.safetensors", *limits, "-o", tmp_path / f"{seed}.st") == 0
+        assert run("decompose", tmp_path / "net.safetensors", *limits, "-o", tmp_path / f"{seed}.st") == 0
     assert (tmp_path / "0.st").read_bytes() != (tmp_path / "1.st").read_bytes()
 
 
@@ -184,7 +170,7 @@ def test_verify_finds_every_change(files, tmp_path, capsys, change, message):
 )
 def test_verify_states_what_can_only_fail_if_the_library_is_wrong(files, change, message):
     weights, small, _ = files
-    check = checkpoint.verify_network(*storage.read_network(small), storage.read_checkpoint(weights)).layers[0]
+    check = verify_network(*read_network(small), read_checkpoint(weights)).layers[0]
     assert check.failures == []
     assert message in dataclasses.replace(check, **change).failures[0]
 
@@ -192,7 +178,7 @@ def test_verify_states_what_can_only_fail_if_the_library_is_wrong(files, change,
 def test_a_trained_network_verifies_without_recorded_errors(files, tmp_path):
     weights, small, _ = files
     tensortrain.nn.save(tensortrain.nn.load(Network(), small), tmp_path / "trained.st")
-    assert storage.read_network(tmp_path / "trained.st")[1][0].error is None
+    assert read_network(tmp_path / "trained.st")[1][0].error is None
     assert run("verify", tmp_path / "trained.st", "--against", weights) == 0
 
 
@@ -214,7 +200,18 @@ def test_a_chain_larger_than_its_kernel_is_not_written(tmp_path, capsys):
     assert "copied a.weight: the chain would store 48 entries, the kernel has 20" in capsys.readouterr().out
 
 
-def test_kernels_without_the_name_weight(tmp_path):
+@pytest.mark.parametrize(("outputs", "kept"), [(3, False), (4, True)])
+def test_a_chain_as_large_as_its_kernel_is_not_written(tmp_path, capsys, outputs, kept):
+    """Two cores of 3 at rank 2 store 6 (out + in) entries: 30 of 30 for 3 → 2 channels, 36 of 40 for 4 → 2."""
+    save_file({"a.weight": normal(0, outputs, 2, 5)}, tmp_path / "net.safetensors")
+    small = tmp_path / "small.safetensors"
+    options = ("--kernel-sizes", "3,3", "--ranks", "2", "-o", small)
+    assert run("decompose", tmp_path / "net.safetensors", *options) == (0 if kept else 2)
+    assert small.exists() == kept
+    assert ("the chain would store 30 entries, the kernel has 30" in capsys.readouterr().err) != kept
+
+
+def test_kernels_need_not_be_called_weight(tmp_path):
     save_file({"kernel": normal(0, 8, 8, 5)}, tmp_path / "net.safetensors")
     small = tmp_path / "small.safetensors"
     assert run("decompose", tmp_path / "net.safetensors", "--kernel-sizes", "3,3", "--ranks", "2", "-o", small) == 0
@@ -234,97 +231,6 @@ def test_dtypes_are_kept(tmp_path, dtype):
     assert run("verify", small, "--against", tmp_path / "net.safetensors") == 0
 
 
-def test_what_counts_as_a_conv_kernel():
-    tensors = {
-        "conv.weight": normal(0, 2, 2, 3), "conv.bias": normal(1, 2), "linear.weight": normal(2, 4, 4),
-        "norm.weight": normal(3, 2, 4, 4), "norm.bias": normal(4, 2, 4, 4), "position": normal(5, 1, 9, 4),
-        "counts.weight": torch.ones(2, 2, 3, dtype=torch.int64), "deep.weight": normal(6, 2, 2, 1, 1, 1, 1),
-    }  # fmt: skip
-    assert [kernel.name for kernel in checkpoint.find_kernels(tensors)] == ["conv.weight"]
-    del tensors["conv.weight"]
-    assert [kernel.name for kernel in checkpoint.find_kernels({"position": tensors["position"]})] == ["position"]
-    with pytest.raises(TensorTrainError, match="no conv kernel"):
-        checkpoint.find_kernels({"linear.weight": tensors["linear.weight"]})
-
-
-def test_patterns_select_layers():
-    kernels = checkpoint.find_kernels({f"layer{i}.conv.weight": normal(i, 2, 2, 3) for i in range(3)})
-    for include, exclude, expected in [
-        (["layer1*"], [], ["layer1.conv"]),
-        ([], ["layer1.conv.weight"], ["layer0.conv", "layer2.conv"]),
-        (["*"], ["layer[12]*"], ["layer0.conv"]),
-    ]:
-        assert [kernel.layer for kernel in checkpoint.select(kernels, include, exclude)] == expected
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("plain")
-    save_file({"conv.weight": normal(0, 4, 4, 5), "conv.bias": normal(1, 4)}, folder / "net.safetensors")
-    save_file({"linear.weight": normal(0, 4, 4)}, folder / "linear.safetensors")
-    save_file({"conv.weight": torch.full((2, 2, 3), float("nan"))}, folder / "nan.safetensors")
-    whole = (folder / "net.safetensors").read_bytes()
-    (folder / "cut.safetensors").write_bytes(whole[:-9])
-    (folder / "empty.pth").touch()
-    return folder
-
-
-@pytest.mark.parametrize(
-    ("file", "options", "message"),
-    [
-        ("none.pth", ["--budget", "0.5"], "cannot read"),
-        ("two\nlines.pth", ["--budget", "0.5"], "two lines.pth"),
-        ("empty.pth", ["--budget", "0.5"], "truncated"),
-        ("cut.safetensors", ["--budget", "0.5"], "truncated"),
-        ("linear.safetensors", ["--budget", "0.5"], "no conv kernel"),
-        ("nan.safetensors", ["--budget", "0.5"], "conv.weight holds 12 NaN"),
-        ("net.safetensors", [], "nothing limits the decomposition"),
-        ("net.safetensors", ["--budget", "-0.5"], "budget = -0.5"),
-        ("net.safetensors", ["--budget", "nan"], "budget = nan"),
-        ("net.safetensors", ["--budget", "0.01"], "no kernel can be decomposed"),
-        ("net.safetensors", ["--rtol", "1.5"], "rtol = 1.5"),
-        ("net.safetensors", ["--ranks", "0"], "ranks[0] = 0"),
-        ("net.safetensors", ["--ranks", "2.5"], "'2.5' is not an integer"),
-        ("net.safetensors", ["--ranks", "2", "--kernel-sizes", "3,4"], "kernel_sizes"),
-        ("net.safetensors", ["--ranks", "2", "--kernel-sizes", "3xk"], "'k' is not an integer"),
-        ("net.safetensors", ["--ranks", "2", "--kernel-sizes", "tucker3"], "tucker3"),
-        ("net.safetensors", ["--budget", "0.5", "--include", "conv9"], "include = 'conv9' names no conv kernel"),
-        ("net.safetensors", ["--budget", "0.5", "--exclude", "conv9"], "exclude = 'conv9'"),
-        ("net.safetensors", ["--budget", "0.5", "--exclude", "conv"], "leave none"),
-        ("net.safetensors", ["--budget", "0.5", "--groups", "conv9=2"], "groups = 'conv9'"),
-        ("net.safetensors", ["--budget", "0.5", "--groups", "conv"], "LAYER=G"),
-        ("net.safetensors", ["--budget", "0.5", "--groups", "conv=3"], "do not divide"),
-        ("net.safetensors", ["--budget", "0.5", "--groups", "conv=0"], "too small"),
-        ("net.safetensors", ["--budget", "0.5", "--transposed", "conv9"], "transposed = 'conv9'"),
-        ("net.safetensors", ["--budget", "0.5", "-o", "missing/small.safetensors"], "cannot write"),
-    ],
-)
-def test_bad_input_is_one_line_and_status_2(plain, tmp_path, capsys, monkeypatch, file, options, message):
-    monkeypatch.chdir(tmp_path)
-    output = [] if "-o" in options else ["-o", "small.safetensors"]
-    assert run("decompose", plain / file, *options, *output) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.startswith("tensortrain: ")
-    assert captured.err.count("\n") == 1
-    assert message in captured.err
-    assert os.listdir(tmp_path) == []
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["info", "none.st"],
-        ["info", "linear.safetensors"],
-        ["verify", "net.safetensors", "--against", "net.safetensors"],
-    ],
-)
-def test_bad_input_of_the_other_commands(plain, monkeypatch, capsys, arguments):
-    monkeypatch.chdir(plain)
-    assert run(*arguments) == 2
-    assert capsys.readouterr().err.count("\n") == 1
-
-
 def test_a_decomposed_file_is_not_decomposed_again(files, tmp_path, capsys):
     assert run("decompose", files[1], "--budget", "0.5", "-o", tmp_path / "smaller.st") == 2
     assert "decomposed already; use the original" in capsys.readouterr().err
@@ -336,21 +242,10 @@ def test_the_kind_of_a_file_is_known_without_its_tensors(files, monkeypatch):
     assert storage.kind(files[0]) is None
 
 
-def test_verify_against_another_checkpoint(files, plain, capsys):
-    assert run("verify", files[1], "--against", plain / "net.safetensors") == 2
+def test_verify_refuses_another_checkpoint(files, tmp_path, capsys):
+    save_file({"conv.weight": normal(0, 4, 4, 5)}, tmp_path / "net.safetensors")
+    assert run("verify", files[1], "--against", tmp_path / "net.safetensors") == 2
     assert "no such tensor for 'conv1.weight'" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("arguments", [["shrink"], ["decompose"], ["decompose", "a", "-o", "b", "--budget", "x"]])
-def test_usage_errors(arguments, capsys):
-    assert run(*arguments) == 2
-    assert capsys.readouterr().err
-
-
-def test_bad_input_as_typed(tmp_path):
-    result = shell("decompose", "none.pth", "--budget", "0.5", "-o", "small.st", cwd=tmp_path)
-    assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr == "tensortrain: cannot read none.pth: No such file or directory\n"
 
 
 def test_an_interrupt_leaves_no_half_written_output(tmp_path):
@@ -379,7 +274,7 @@ def test_an_interrupt_leaves_no_half_written_output(tmp_path):
     [("wangxinya_lenet_mnist.pth", "*", 2), ("resnet20-12fca82f.th", "layer1.*", 6)],
     ids=["lenet", "resnet20"],
 )
-def test_real_checkpoints(data_root, tmp_path, name, pattern, layers):
+def test_real_checkpoints_are_decomposed_and_verified(data_root, tmp_path, name, pattern, layers):
     """The main job, from the shell: decompose, info, verify."""
     weights, small = Path(data_root) / "cnn" / name, tmp_path / "small.safetensors"
     limits = ("--budget", "0.4", "--kernel-sizes", "depthwise", "--include", pattern)
@@ -389,6 +284,36 @@ def test_real_checkpoints(data_root, tmp_path, name, pattern, layers):
     result = shell("verify", small, "--against", weights)
     assert result.returncode == 0, result.stdout
     assert f"verified: {layers} layers" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--budget", "0.6"], {"a": 2, "b.0": 2, "b.1": 2}),
+        (["--budget", "b.*=0.6"], {"b.0": 2, "b.1": 2}),
+        (["--budget", "b.1=0.3", "--budget", "*=0.6"], {"a": 2, "b.0": 2, "b.1": 1}),
+        (["--max-parameters", "50"], {"a": 2, "b.0": 2, "b.1": 2}),
+        (["--max-parameters", "a=24", "--max-parameters", "b.0=50"], {"a": 1, "b.0": 2}),
+        (["--ranks", "a=1", "--ranks", "b.*=2"], {"a": 1, "b.0": 2, "b.1": 2}),
+        (["--rtol", "a=0.99"], {"a": 1}),
+    ],
+    ids=" ".join,
+)
+def test_limits_hold_for_all_layers_or_those_of_a_pattern(tmp_path, options, expected):
+    save_file({f"{name}.weight": normal(i, 4, 4, 5) for i, name in enumerate(["a", "b.0", "b.1"])}, tmp_path / "net.st")
+    assert run("decompose", tmp_path / "net.st", "-o", tmp_path / "s.st", "--kernel-sizes", "3,3", *options) == 0
+    assert {record.name: record.ranks[1] for record in read_network(tmp_path / "s.st")[1]} == expected
+
+
+def test_kernel_sizes_hold_for_the_layers_of_a_pattern(tmp_path, capsys):
+    save_file({name: normal(i, 4, 4, 5, 5) for i, name in enumerate(["a", "b", "c"])}, tmp_path / "net.st")
+    options = ("--kernel-sizes", "a=3x1,3x1,1x5", "--kernel-sizes", "b=tucker2", "--budget", "0.5")
+    assert run("decompose", tmp_path / "net.st", "-o", tmp_path / "s.st", *options) == 0
+    assert "copied c: no pattern names it" in capsys.readouterr().out
+    assert [record.kernel_sizes for record in read_network(tmp_path / "s.st")[1]] == [
+        ((3, 1), (3, 1), (1, 5)),
+        ((1, 1), (5, 5), (1, 1)),
+    ]
 
 
 def test_a_budget_alone_chooses_the_format(tmp_path):

@@ -1,4 +1,7 @@
-"""`ConvTensorTrain`: the container, its counts, both evaluations, transposed chains, and every named format."""
+"""`ConvTensorTrain`; P4.7 and the like are numbered steps of proofs/README.md.
+
+The container, its counts, both evaluations, transposed chains, and every named format.
+"""
 
 import copy
 import dataclasses
@@ -161,8 +164,8 @@ def test_reconstruct_is_the_last_of_them_without_the_zeros(case: Case) -> None:
 
 
 @given(case=cases(), seed=st.integers(0, 2**31))
-def test_p2_6_a_gauge_changes_nothing(case: Case, seed: int) -> None:
-    """T(l) G, G⁻¹ T(l+1): the same kernel, exactly, for a unimodular integer G; blocks of groups are kept."""
+def test_a_gauge_changes_nothing(case: Case, seed: int) -> None:
+    """P2.6: T(l) G, G⁻¹ T(l+1): the same kernel, exactly, for a unimodular integer G; blocks of groups are kept."""
     chain = chain_of(case)
     cores = [torch.from_numpy(core) for core in case.dense_cores]
     for l in range(case.order - 1):
@@ -180,7 +183,8 @@ def test_flipped_cores_make_the_flipped_kernel(case: Case) -> None:
 
 
 @given(case=cases())
-def test_p3_1_dilating_every_core_dilates_the_kernel(case: Case) -> None:
+def test_dilating_every_core_dilates_the_kernel(case: Case) -> None:
+    """P3.1."""
     chain = chain_of(case)
     dilated = ConvTensorTrain([functional.spread(c, case.dilation) for c in case.cores], groups=case.groups)
     assert torch.equal(dilated.reconstruct(), functional.spread(chain.reconstruct(), case.dilation))
@@ -211,7 +215,8 @@ def test_conv_groups_are_independent_chains(case: Case) -> None:
 
 @pytest.mark.parametrize("padding", EXACT)
 @given(case=cases())
-def test_p4_both_evaluations_are_equal(padding: str, case: Case) -> None:
+def test_both_evaluations_are_equal(padding: str, case: Case) -> None:
+    """P4."""
     assume(padding != "valid" or case.fits_valid)
     run = {"padding": padding, "stride": case.stride, "dilation": case.dilation}
     chain = chain_of(case)
@@ -240,7 +245,8 @@ def test_one_tensor_is_the_input_of_the_innermost_core(case: Case) -> None:
 
 
 @given(case=cases(), data=st.data())
-def test_p4_8_a_transposed_chain_is_one_transposed_convolution(case: Case, data: st.DataObject) -> None:
+def test_a_transposed_chain_is_one_transposed_convolution(case: Case, data: st.DataObject) -> None:
+    """P4.8."""
     chain, axes = turned(case), len(case.dilation)
     generator = torch.Generator().manual_seed(data.draw(st.integers(0, 2**31)))
     x = oracles.integers(generator, 2, case.ranks[-1], *(data.draw(st.integers(1, 3)) for _ in range(axes)))
@@ -255,8 +261,8 @@ def test_p4_8_a_transposed_chain_is_one_transposed_convolution(case: Case, data:
 
 @settings(max_examples=20)
 @given(case=cases(), data=st.data())
-def test_p4_8_transposed_chains_are_adjoints(case: Case, data: st.DataObject) -> None:
-    """`⟨chain(x), y⟩ = ⟨x, chainᵀ(y)⟩` with `valid` against `full`: the order of the cores turns round."""
+def test_transposed_chains_are_adjoints(case: Case, data: st.DataObject) -> None:
+    """P4.8: `⟨chain(x), y⟩ = ⟨x, chainᵀ(y)⟩` with `valid` against `full`: the order of the cores turns round."""
     chain, axes = chain_of(case), len(case.dilation)
     adjoint = ConvTensorTrain(case.cores[::-1], groups=case.groups[::-1], transposed=True)
     generator = torch.Generator().manual_seed(data.draw(st.integers(0, 2**31)))
@@ -288,7 +294,8 @@ def test_gradients_reach_the_cores(transposed: bool) -> None:
 
 
 @given(case=cases())
-def test_p6_2_parameters_are_the_entries(case: Case) -> None:
+def test_parameters_are_the_entries(case: Case) -> None:
+    """P6.2."""
     ones = [oracles.ungroup(np.ones(core.shape), g) for core, g in zip(case.cores, case.groups, strict=True)]
     for chain in (chain_of(case), turned(case)):
         assert chain.n_parameters == sum(int(core.sum()) for core in ones)
@@ -300,7 +307,8 @@ def test_p6_2_parameters_are_the_entries(case: Case) -> None:
 
 @settings(max_examples=30)
 @given(case=cases(), padding=st.sampled_from(alignment.PADDINGS), transposed=st.booleans())
-def test_p6_4_multiplications_are_those_counted(case: Case, padding: str, transposed: bool) -> None:
+def test_multiplications_are_those_counted(case: Case, padding: str, transposed: bool) -> None:
+    """P6.4."""
     assume(padding != "valid" or case.fits_valid)
     chain = turned(case) if transposed else chain_of(case)
     x = torch.zeros(1, case.ranks[-1], *case.size, dtype=torch.float64)
@@ -318,7 +326,8 @@ def test_p6_4_multiplications_are_those_counted(case: Case, padding: str, transp
         assert chain.dense_macs(case.size, **run) == counter.get_total_flops() // 2
 
 
-def test_p6_4_multiplications_by_hand() -> None:
+def test_multiplications_by_hand() -> None:
+    """P6.4."""
     chain = ConvTensorTrain([torch.ones(4, 2, 3, 3), torch.ones(2, 8, 3, 3)])
     assert chain.macs(10, "same_per_step") == 100 * (8 * 9 + 16 * 9)
     assert chain.macs((10, 10)) == 100 * 8 * 9 + 144 * 16 * 9  # V(1) needs a margin of one pixel
@@ -378,14 +387,14 @@ NAMED = {
 }
 
 
-def test_every_format_has_a_constructor() -> None:
+def test_these_are_all_named_formats() -> None:
     assert set(NAMED) == set(formats.NAMED)
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_named_constructors_make_their_format(name: str) -> None:
+def test_a_name_stands_for_its_format(name: str) -> None:
     weight = oracles.smooth(4, 5, seed=1)
-    chain = getattr(ConvTensorTrain, name)(weight, budget=0.5, seed=3)
+    chain = ConvTensorTrain.decompose(weight, name, budget=0.5, seed=3)
     assert list(chain.kernel_sizes) == NAMED[name]
     assert chain.n_parameters <= 0.5 * weight.numel()
     grouped = {"cp": (1, 2), "depthwise": (1,), "block_term": (1,)}.get(name, ())
@@ -407,10 +416,25 @@ def test_named_constructors_make_their_format(name: str) -> None:
         ((4, 4, 4), 2, [(2, 2, 2)] * 3),
         ((1, 1), 3, [(1, 1)]),
         ((9,), 5, [(5,), (5,)]),
+        ((3, 3), 3, [(3, 3)]),
+        ((5, 5), None, [(3, 3), (3, 3)]),
+        ((4, 3), None, [(3, 3), (2, 1)]),
+        ((3, 3), None, [(2, 2), (2, 2)]),
+        ((3, 1), None, [(2, 1), (2, 1)]),
+        ((2, 2), None, [(2, 2)]),
     ],
 )
-def test_the_papers_format_for_any_kernel_size(size: tuple[int, ...], core: int, sizes: list[tuple[int, ...]]) -> None:
+def test_the_papers_format_for_any_kernel_size(
+    size: tuple[int, ...], core: int | None, sizes: list[tuple[int, ...]]
+) -> None:
     assert list(formats.cttd(size, core).kernel_sizes) == sizes
+
+
+def test_the_papers_format_makes_a_chain_of_a_3x3_kernel() -> None:
+    weight = oracles.floats(0, 6, 5, 3, 3)
+    chain = ConvTensorTrain.decompose(weight, "cttd", ranks=20)  # 4·min(6, 5): exact
+    assert chain.kernel_sizes == ((2, 2), (2, 2))
+    assert torch.equal(chain.reconstruct(), weight)
 
 
 @pytest.mark.parametrize("name", NAMED)

@@ -1,4 +1,4 @@
-"""`tensortrain.conv.functional`: the recursion of eq. (6) against dense oracles, exactly, on integer-valued tensors."""
+"""The recursion of eq. (6) against dense oracles, exactly; P4.7 and the like are numbered steps of proofs/README.md."""
 
 import math
 
@@ -34,7 +34,8 @@ def equal(value: Tensor, oracle: np.ndarray) -> bool:
 
 @pytest.mark.parametrize("padding", EXACT)
 @given(case=cases(biased=False))
-def test_p4_sequential_is_dense_in_every_exact_mode(padding: str, case: Case) -> None:
+def test_sequential_is_dense_in_every_exact_mode(padding: str, case: Case) -> None:
+    """P4."""
     assume(padding != "valid" or case.fits_valid)
     value = conv_tt(case.cores, case.inputs, padding=padding, dilation=case.dilation)
     assert equal(value, oracles.dense(case.dense_cores, case.arrays, padding, case.dilation, ones(case)))
@@ -43,7 +44,8 @@ def test_p4_sequential_is_dense_in_every_exact_mode(padding: str, case: Case) ->
 @pytest.mark.parametrize("padding", EXACT)
 @settings(max_examples=25)
 @given(case=cases(biased=False))
-def test_p4_7_a_stride_picks_pixels_of_the_dense_form(padding: str, case: Case) -> None:
+def test_a_stride_picks_pixels_of_the_dense_form(padding: str, case: Case) -> None:
+    """P4.7."""
     assume(padding != "valid" or case.fits_valid)
     value = conv_tt(case.cores, case.inputs, padding=padding, dilation=case.dilation, stride=case.stride)
     assert equal(value, oracles.dense(case.dense_cores, case.arrays, padding, case.dilation, case.stride))
@@ -51,7 +53,8 @@ def test_p4_7_a_stride_picks_pixels_of_the_dense_form(padding: str, case: Case) 
 
 @settings(max_examples=25)
 @given(case=cases())
-def test_p4_7_a_stride_picks_pixels_with_biases_too(case: Case) -> None:
+def test_a_stride_picks_pixels_with_biases_too(case: Case) -> None:
+    """P4.7."""
     for padding in alignment.PADDINGS:
         if padding == "valid" and not case.fits_valid:
             continue
@@ -63,7 +66,8 @@ def test_p4_7_a_stride_picks_pixels_with_biases_too(case: Case) -> None:
 
 @pytest.mark.parametrize("padding", EXACT)
 @given(case=cases())
-def test_p2_3_biases_are_carried_through_the_remaining_cores(padding: str, case: Case) -> None:
+def test_biases_are_carried_through_the_remaining_cores(padding: str, case: Case) -> None:
+    """P2.3."""
     assume(padding != "valid" or case.fits_valid)
     value = conv_tt(case.cores, case.inputs, case.biases, padding, dilation=case.dilation)
     expected = oracles.dense(case.dense_cores, case.arrays, padding, case.dilation, ones(case))
@@ -76,7 +80,8 @@ def test_p2_3_biases_are_carried_through_the_remaining_cores(padding: str, case:
 
 
 @given(case=cases(), stop=st.integers(0, 4))
-def test_p5_same_per_step_is_the_published_recursion(case: Case, stop: int) -> None:
+def test_same_per_step_is_the_published_recursion(case: Case, stop: int) -> None:
+    """P5."""
     stop = min(stop, case.order - 1)
     assume(any(u is not None for u in case.inputs[stop:]))
     value = conv_tt(case.cores, case.inputs, case.biases, "same_per_step", stop, dilation=case.dilation)
@@ -84,7 +89,8 @@ def test_p5_same_per_step_is_the_published_recursion(case: Case, stop: int) -> N
 
 
 @given(case=cases(biased=False))
-def test_p5_4_same_per_step_is_dense_inside_the_border(case: Case) -> None:
+def test_same_per_step_is_dense_inside_the_border(case: Case) -> None:
+    """P5.4."""
     dense = conv_tt(case.cores, case.inputs, dilation=case.dilation)
     chain = conv_tt(case.cores, case.inputs, padding="same_per_step", dilation=case.dilation)
     border = alignment.border(case.kernel_sizes, case.dilation)
@@ -104,7 +110,8 @@ def test_same_is_one_dense_zero_padded_convolution(case: Case) -> None:
 
 
 @given(case=cases(), stop=st.integers(1, 4), padding=st.sampled_from(("same_per_step", "circular")))
-def test_p2_4_going_on_from_v_stop_gives_v_0(case: Case, stop: int, padding: str) -> None:
+def test_continuing_from_v_stop_gives_v_0(case: Case, stop: int, padding: str) -> None:
+    """P2.4."""
     stop = min(stop, case.order - 1)
     assume(stop > 0 and any(u is not None for u in case.inputs[stop:]))
     run = {"padding": padding, "dilation": case.dilation}
@@ -118,8 +125,8 @@ def test_p2_4_going_on_from_v_stop_gives_v_0(case: Case, stop: int, padding: str
 @pytest.mark.parametrize("padding", EXACT)
 @settings(max_examples=25)
 @given(case=cases(biased=False), stop=st.integers(1, 4))
-def test_p2_4_v_stop_is_the_chain_of_the_inner_steps(padding: str, case: Case, stop: int) -> None:
-    """V(stop) on the frame; every step keeps the padding that it has in the whole chain."""
+def test_v_stop_is_the_chain_of_the_inner_steps(padding: str, case: Case, stop: int) -> None:
+    """P2.4: V(stop) on the frame; every step keeps the padding that it has in the whole chain."""
     stop = min(stop, case.order - 1)
     assume(stop > 0 and any(u is not None for u in case.inputs[stop:]))
     assume(padding != "valid" or case.fits_valid)
@@ -149,8 +156,8 @@ def test_p2_4_v_stop_is_the_chain_of_the_inner_steps(padding: str, case: Case, s
 
 
 @pytest.mark.parametrize("axes", [1, 2, 3])
-def test_p4_3_circular_wraps_more_than_once(axes: int) -> None:
-    """A kernel of 9 taps on an image of 2 or 3: the taps at one position modulo the size are added."""
+def test_circular_wraps_more_than_once(axes: int) -> None:
+    """P4.3: a kernel of 9 taps on an image of 2 or 3: the taps at one position modulo the size are added."""
     generator = torch.Generator().manual_seed(axes)
     cores = [oracles.integers(generator, 2, 2, *[5] * axes), oracles.integers(generator, 2, 1, *[5] * axes)]
     x = oracles.integers(generator, 1, 1, *(2, 3, 2)[:axes])
@@ -235,8 +242,8 @@ def test_gradients_reach_cores_inputs_and_biases(padding: str) -> None:
 
 @settings(max_examples=20)
 @given(case=cases())
-def test_p4_5_same_does_no_more_work_than_the_smallest_of_its_neighbours(case: Case) -> None:
-    """The canvas of V(l) never exceeds that of "full", nor the one that a bias would need."""
+def test_same_does_no_more_work_than_the_smallest_of_its_neighbours(case: Case) -> None:
+    """P4.5: the canvas of V(l) never exceeds that of "full", nor the one that a bias would need."""
 
     def multiplications(padding: str, biases: list[Tensor | None] | None) -> int:
         with FlopCounterMode(display=False) as counter:
@@ -253,12 +260,13 @@ def test_p4_5_same_does_no_more_work_than_the_smallest_of_its_neighbours(case: C
 
 
 @given(case=cases(biased=False))
-def test_p3_compose_all_is_the_composite_of_the_ungrouped_cores(case: Case) -> None:
+def test_compose_all_is_the_composite_of_the_ungrouped_cores(case: Case) -> None:
+    """P3."""
     whole = oracles.kernels(case.dense_cores)[-1]
-    made = functional.compose_all(case.cores, case.groups)
+    composed = functional.compose_all(case.cores, case.groups)
     shared = math.gcd(*case.groups)
-    assert made.shape == (case.ranks[0], case.ranks[-1] // shared, *whole.shape[2:])
-    assert equal(functional.ungroup(made, shared), whole)
+    assert composed.shape == (case.ranks[0], case.ranks[-1] // shared, *whole.shape[2:])
+    assert equal(functional.ungroup(composed, shared), whole)
 
 
 @given(case=cases(biased=False))
@@ -268,7 +276,8 @@ def test_ungroup_puts_the_blocks_on_the_diagonal(case: Case) -> None:
 
 
 @given(case=cases(biased=False), seed=SEEDS)
-def test_p3_1_compose_takes_a_grouped_outer_weight(case: Case, seed: int) -> None:
+def test_compose_takes_a_grouped_outer_weight(case: Case, seed: int) -> None:
+    """P3.1."""
     outer, groups = case.cores[0], case.groups[0]
     inner = oracles.integers(torch.Generator().manual_seed(seed), case.ranks[1], 2, *case.kernel_sizes[-1])
     expected = oracles.compose(oracles.ungroup(outer.numpy(), groups), inner.numpy())
@@ -276,8 +285,8 @@ def test_p3_1_compose_takes_a_grouped_outer_weight(case: Case, seed: int) -> Non
 
 
 @given(case=cases(biased=False))
-def test_p4_8_a_transposed_convolution_is_the_adjoint(case: Case) -> None:
-    """`⟨F.conv(x), y⟩ = ⟨x, F.conv_transpose(y)⟩`, and the full convolution with `transpose_weight` is the same."""
+def test_a_transposed_convolution_is_the_adjoint(case: Case) -> None:
+    """P4.8: `⟨F.conv(x), y⟩ = ⟨x, F.conv_transpose(y)⟩`; `transpose_weight` makes it a full convolution."""
     core, g, axes = case.cores[0], case.groups[0], len(case.dilation)
     generator = torch.Generator().manual_seed(0)
     y = oracles.integers(generator, 1, core.shape[0], *(3, 2, 2)[:axes])

@@ -11,7 +11,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from tensortrain import ConvTensorTrain, TensorTrainError, storage
+from tensortrain import ConvTensorTrain, TensorTrain, TensorTrainError, TensorTrainMatrix, files, storage
+from tensortrain.compression.checkpoints import read_checkpoint
+from tensortrain.compression.records import LayerRecord, network_header, read_network
 
 
 def normal(seed, *shape):
@@ -24,7 +26,7 @@ def chain(**known):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("transposed", [False, True])
-def test_chain_round_trip(tmp_path, dtype, transposed):
+def test_a_chain_survives_a_round_trip(tmp_path, dtype, transposed):
     shapes, groups = ([(4, 1, 3), (2, 3, 3)], (2, 1)) if not transposed else ([(4, 1, 3), (6, 2, 3)], (2, 2))
     cores = [normal(l, *shape).to(dtype) for l, shape in enumerate(shapes)]
     saved = ConvTensorTrain(cores, groups=groups, transposed=transposed, error=0.25, upper_bound=0.5, lower_bound=1e-17)
@@ -51,6 +53,48 @@ def test_the_header_is_versioned_json(tmp_path):
     assert header["kind"] == "chain"
 
 
+@pytest.mark.parametrize("error", [0.25, None])
+def test_files_of_the_first_version_are_read(tmp_path, error):
+    """Headers word for word as 0.1 wrote them; those of chains said nothing about complex cores."""
+    known = json.dumps(error)
+    files = {
+        ConvTensorTrain: (
+            f'{{"version": 1, "kind": "chain", "groups": [2, 1], "transposed": false, "error": {known},'
+            ' "upper_bound": 0.5, "lower_bound": 1e-17}',
+            [normal(0, 4, 1, 3), normal(1, 2, 3, 3)],
+        ),
+        TensorTrain: (
+            f'{{"version": 1, "kind": "train", "complex": false, "error": {known}}}',
+            [normal(0, 1, 4, 2), normal(1, 2, 3, 1)],
+        ),
+        TensorTrainMatrix: (
+            f'{{"version": 1, "kind": "matrix", "complex": true, "error": {known}}}',
+            [normal(0, 1, 2, 3, 1, 2)],
+        ),
+    }
+    for container, (header, cores) in files.items():
+        save_file({f"cores.{l}": core for l, core in enumerate(cores)}, tmp_path / "old.st", {"tensortrain": header})
+        loaded = container.load(tmp_path / "old.st")
+        stored = [torch.view_as_real(core) if core.is_complex() else core for core in loaded.cores]
+        assert all(torch.equal(a, b) for a, b in zip(stored, cores, strict=True))
+        assert loaded.error == error
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
+def test_complex_chains_survive_a_round_trip(tmp_path, dtype):
+    saved = ConvTensorTrain([normal(0, 4, 2, 3).to(dtype) * 1j, normal(1, 2, 6, 3).to(dtype).conj()])
+    saved.save(tmp_path / "chain.safetensors")
+    loaded = ConvTensorTrain.load(tmp_path / "chain.safetensors")
+    assert all(torch.equal(a, b) and a.dtype == dtype for a, b in zip(loaded.cores, saved.cores, strict=True))
+
+
+def test_complex_cores_that_are_no_pairs_are_refused(tmp_path):
+    header = '{"version": 1, "kind": "train", "complex": true, "error": null}'
+    save_file({"cores.0": torch.ones(1, 3, 1)}, tmp_path / "train.st", {"tensortrain": header})
+    with pytest.raises(TensorTrainError, match="no pairs of real numbers; the file is damaged"):
+        TensorTrain.load(tmp_path / "train.st")
+
+
 def test_files_are_as_readable_as_others(tmp_path):
     (tmp_path / "other").touch()
     chain().save(tmp_path / "chain.safetensors")
@@ -64,7 +108,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, error):
     path.write_text("old")
 
     def write():
-        with storage.aside(path) as temporary:
+        with files.aside(path) as temporary:
             temporary.write_text("half")
             assert path.read_text() == "old"
             raise error
@@ -88,14 +132,14 @@ def test_a_write_that_fails_leaves_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("target", ["missing/out.safetensors", "file/out.safetensors", "."])
-def test_targets_that_cannot_be_written(tmp_path, target):
+def test_targets_that_cannot_be_written_are_refused(tmp_path, target):
     (tmp_path / "file").touch()
     with pytest.raises(TensorTrainError, match="cannot write"):
         chain().save(tmp_path / target)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_without_permission(tmp_path):
+def test_a_folder_without_permission_is_refused(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(TensorTrainError, match="Permission denied"):
         chain().save(tmp_path / "out.safetensors")
@@ -117,10 +161,14 @@ def header_file(path, header):
         (lambda p: header_file(p, "[]"), "damaged"),
         (lambda p: header_file(p, '{"version": 2, "kind": "chain"}'), "version 2"),
         (lambda p: header_file(p, '{"version": 1, "kind": "network"}'), "of kind 'network'"),
-        (lambda p: header_file(p, '{"version": 1, "kind": "chain"}'), "damaged"),
+        (lambda p: header_file(p, '{"version": 1, "kind": "chain"}'), "no 'groups'; the file is damaged"),
+        (
+            lambda p: save_file({"core": torch.ones(2)}, p, {"tensortrain": '{"version": 1, "kind": "chain"}'}),
+            "'cores.0'",
+        ),
     ],
 )
-def test_load_chain_refuses(tmp_path, write, message):
+def test_load_refuses_what_is_no_chain(tmp_path, write, message):
     path = tmp_path / "chain.safetensors"
     write(path)
     with pytest.raises(TensorTrainError, match=message):
@@ -156,23 +204,23 @@ def prefixed(prefix):
     ],
     ids=["plain", "nested", "model", "module", "more"],
 )
-def test_torch_checkpoints(tmp_path, content, old_format):
+def test_torch_checkpoints_are_read(tmp_path, content, old_format):
     torch.save(content, tmp_path / "net.pt", _use_new_zipfile_serialization=not old_format)
-    found = storage.read_checkpoint(tmp_path / "net.pt")
-    assert found.keys() == STATE.keys()
-    assert all(torch.equal(found[name], STATE[name]) for name in STATE)
+    tensors = read_checkpoint(tmp_path / "net.pt")
+    assert tensors.keys() == STATE.keys()
+    assert all(torch.equal(tensors[name], STATE[name]) for name in STATE)
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])
-def test_safetensors_checkpoints(tmp_path, prefix):
+def test_safetensors_checkpoints_are_read(tmp_path, prefix):
     save_file(prefixed(prefix), tmp_path / "any.name")
-    found = storage.read_checkpoint(tmp_path / "any.name")
-    assert all(torch.equal(found[name], STATE[name]) for name in STATE)
+    tensors = read_checkpoint(tmp_path / "any.name")
+    assert all(torch.equal(tensors[name], STATE[name]) for name in STATE)
 
 
 def test_a_prefix_that_not_all_names_have_stays(tmp_path):
     save_file({"module.a": torch.ones(1), "b": torch.ones(1)}, tmp_path / "net.safetensors")
-    assert storage.read_checkpoint(tmp_path / "net.safetensors").keys() == {"module.a", "b"}
+    assert read_checkpoint(tmp_path / "net.safetensors").keys() == {"module.a", "b"}
 
 
 class Exploit:
@@ -186,7 +234,7 @@ def test_no_pickle_is_executed(tmp_path, monkeypatch, content, old_format):
     monkeypatch.chdir(tmp_path)
     torch.save(content, "net.pt", _use_new_zipfile_serialization=not old_format)
     with pytest.raises(TensorTrainError, match="more than tensors"):
-        storage.read_checkpoint("net.pt")
+        read_checkpoint("net.pt")
     assert os.listdir(tmp_path) == ["net.pt"]
 
 
@@ -199,68 +247,68 @@ def test_no_pickle_is_executed(tmp_path, monkeypatch, content, old_format):
     ],
 )
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-def test_files_that_are_no_checkpoint(tmp_path, content, message):
+def test_files_that_are_no_checkpoint_are_refused(tmp_path, content, message):
     (tmp_path / "net.pt").write_bytes(content)
     with pytest.raises(TensorTrainError, match=message):
-        storage.read_checkpoint(tmp_path / "net.pt")
+        read_checkpoint(tmp_path / "net.pt")
 
 
 @pytest.mark.parametrize("content", [{"epoch": 3}, {0: torch.ones(2)}, [torch.ones(2)], torch.ones(2)])
-def test_checkpoints_without_named_tensors(tmp_path, content):
+def test_checkpoints_without_named_tensors_are_refused(tmp_path, content):
     torch.save(content, tmp_path / "net.pt")
     with pytest.raises(TensorTrainError, match="no tensors by name"):
-        storage.read_checkpoint(tmp_path / "net.pt")
+        read_checkpoint(tmp_path / "net.pt")
 
 
 @pytest.mark.parametrize("old_format", [False, True])
-def test_truncated_torch_files(tmp_path, old_format):
+def test_truncated_torch_files_are_refused(tmp_path, old_format):
     torch.save(STATE, tmp_path / "net.pt", _use_new_zipfile_serialization=not old_format)
     whole = (tmp_path / "net.pt").read_bytes()
     for length in (3, 40, len(whole) // 2, len(whole) - 30):
         (tmp_path / "net.pt").write_bytes(whole[:length])
         with pytest.raises(TensorTrainError, match="cannot read"):
-            storage.read_checkpoint(tmp_path / "net.pt")
+            read_checkpoint(tmp_path / "net.pt")
 
 
 def network_record(**changes):
-    record = storage.LayerRecord.of("conv.weight", chain(error=0.5, upper_bound=0.6, lower_bound=0.1), (4, 6, 3, 3), 1)
-    return {"kind": "network", "layers": [{**storage.network_header([record])["layers"][0], **changes}]}
+    record = LayerRecord.of("conv.weight", chain(error=0.5, upper_bound=0.6, lower_bound=0.1), (4, 6, 3, 3), 1)
+    return {"kind": "network", "layers": [{**network_header([record])["layers"][0], **changes}]}
 
 
-def test_network_round_trip(tmp_path):
+def test_a_network_survives_a_round_trip(tmp_path):
     tensors = {f"conv.cores.{l}.weight": core for l, core in enumerate(chain().cores)}
     storage.write(tmp_path / "net.safetensors", tensors, network_record())
-    found, (record,) = storage.read_network(tmp_path / "net.safetensors")
-    assert found.keys() == tensors.keys()
-    assert record == storage.LayerRecord.from_json(network_record()["layers"][0])
+    loaded, (record,) = read_network(tmp_path / "net.safetensors")
+    assert loaded.keys() == tensors.keys()
+    assert record == LayerRecord.from_json(network_record()["layers"][0])
     assert (record.name, record.n_parameters, record.dense_parameters) == ("conv", 60, 216)
-    assert record.chain(found).ranks == (4, 2, 6)
-    assert record.chain(found).error == 0.5
+    assert record.chain(loaded).ranks == (4, 2, 6)
+    assert record.chain(loaded).error == 0.5
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [({"weight": "other.weight"}, "has no 'other.cores.0.weight'"), ({"ranks": [4, 3, 6]}, "shapes the header says")],
 )
-def test_a_header_that_does_not_fit_its_tensors(tmp_path, changes, message):
+def test_a_header_that_does_not_fit_its_tensors_is_refused(tmp_path, changes, message):
     tensors = {f"conv.cores.{l}.weight": core for l, core in enumerate(chain().cores)}
     storage.write(tmp_path / "net.safetensors", tensors, network_record(**changes))
-    found, (record,) = storage.read_network(tmp_path / "net.safetensors")
+    loaded, (record,) = read_network(tmp_path / "net.safetensors")
     with pytest.raises(TensorTrainError, match=message):
-        record.chain(found)
+        record.chain(loaded)
 
 
-def test_a_header_with_missing_fields(tmp_path):
+def test_a_header_with_missing_fields_is_refused(tmp_path):
     header = network_record()
     del header["layers"][0]["ranks"]
     storage.write(tmp_path / "net.safetensors", {"x": torch.ones(1)}, header)
     with pytest.raises(TensorTrainError, match="damaged"):
-        storage.read_network(tmp_path / "net.safetensors")
+        read_network(tmp_path / "net.safetensors")
 
 
-def test_real_checkpoints(data_root):
-    lenet = storage.read_checkpoint(data_root / "cnn" / "wangxinya_lenet_mnist.pth")
+def test_real_checkpoints_are_read(data_root):
+    lenet = read_checkpoint(data_root / "cnn" / "wangxinya_lenet_mnist.pth")
     assert lenet["conv2.weight"].shape == (20, 10, 5, 5)
-    resnet = storage.read_checkpoint(data_root / "cnn" / "resnet20-12fca82f.th")
+    resnet = read_checkpoint(data_root / "cnn" / "resnet20-12fca82f.th")
     assert resnet["layer3.2.conv2.weight"].shape == (64, 64, 3, 3)
     assert "best_prec1" not in resnet

@@ -51,7 +51,7 @@ def entries(matrix: TensorTrainMatrix) -> Tensor:
 
 
 @given(integer_matrices(), st.integers(1, 3))
-def test_product_and_reconstruction(matrix: TensorTrainMatrix, batch: int) -> None:
+def test_product_and_reconstruction_are_those_of_the_definition(matrix: TensorTrainMatrix, batch: int) -> None:
     dense = entries(matrix)
     assert matrix.shape == dense.shape
     assert matrix.dense_parameters == matrix.dense_macs() == dense.numel()
@@ -82,8 +82,8 @@ def test_decomposition_is_that_of_the_merged_tensor(limits: dict[str, Any], dtyp
     reference = TensorTrain.decompose(merged, **limits)
     assert (train.out_shape, train.in_shape, train.ranks) == ((2, 3, 2), (3, 5, 2), reference.ranks)
     assert (train.error, train.dtype) == (reference.error, dtype)
-    found = float((train.reconstruct() - matrix).norm() / matrix.norm())
-    assert found == pytest.approx(train.error, abs=1e-5)
+    actual = float((train.reconstruct() - matrix).norm() / matrix.norm())
+    assert actual == pytest.approx(train.error, abs=1e-5)
     rounded = train.round(ranks=1)
     assert rounded.ranks == (1, 1, 1, 1)
     change = float((rounded.reconstruct() - train.reconstruct()).norm() / train.reconstruct().norm())
@@ -97,13 +97,13 @@ def test_kronecker_products_have_rank_1() -> None:
     assert train.error < 1e-14
 
 
-def test_gradients() -> None:
+def test_the_gradient_of_a_product_reaches_the_matrix() -> None:
     matrix = torch.randn(6, 8, dtype=F64, generator=torch.Generator().manual_seed(0), requires_grad=True)
     vector = torch.ones(8, dtype=F64)
     assert torch.autograd.gradcheck(lambda m: TensorTrainMatrix.decompose(m, (2, 3), (4, 2), ranks=2) @ vector, matrix)
 
 
-def test_random_files_moves_and_pytrees(tmp_path: Path) -> None:
+def test_random_matrices_are_reproducible_and_survive_a_round_trip_through_files(tmp_path: Path) -> None:
     matrix = TensorTrainMatrix.random((2, 5), (3, 2), 4, seed=1, dtype=torch.complex128)
     again = TensorTrainMatrix.random((2, 5), (3, 2), 4, seed=1, dtype=torch.complex128)
     assert torch.equal(matrix.reconstruct(), again.reconstruct())
@@ -114,12 +114,19 @@ def test_random_files_moves_and_pytrees(tmp_path: Path) -> None:
     assert loaded.error is None
     with pytest.raises(TensorTrainError, match="kind 'train'"):
         TensorTrain.load(path)
+
+
+def test_matrices_are_immutable_pytrees() -> None:
+    matrix = TensorTrainMatrix.random((2, 5), (3, 2), 4, seed=1, dtype=torch.complex128)
     assert matrix.to(torch.complex64).dtype == torch.complex64
     mapped = pytree.tree_map(lambda core: -core, matrix)
     assert isinstance(mapped, TensorTrainMatrix)
     assert torch.equal(mapped.reconstruct(), matrix.reconstruct())  # two cores
     with pytest.raises(AttributeError):
         matrix.cores = ()  # type: ignore[misc]
+
+
+def test_the_text_shows_shape_size_and_error() -> None:
     text = repr(TensorTrainMatrix.decompose(torch.ones(4, 4), (2, 2), (2, 2), ranks=1))
     assert "2·2 rows and 2·2 columns" in text
     assert "8 of 16" in text

@@ -14,6 +14,7 @@ import zoo
 from zoo.data import MovingMNIST
 from zoo.errors import ZooError
 from zoo.evaluation.analysis import INK, entanglement, gradient_norms
+from zoo.registry import find_model
 
 TINY: dict[str, Any] = {"hidden": [2, 2], "layers": [1, 1], "kernel": 3, "patch": 4}
 
@@ -27,7 +28,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> MovingMNIST:
 def test_gradients_of_frames_and_of_states(clips: MovingMNIST) -> None:
     torch.manual_seed(0)
     model = zoo.create_model("conv-lstm", sigmoid=True, **TINY).double()
-    model.output_weight.data *= 5  # so that the sigmoid matters
+    model.output.weight.data *= 5  # so that the sigmoid matters
     found = gradient_norms({"mine": model}, clips, 3, observed=2, count=3, batch=2)
 
     x = clips.clips(range(3)).double()
@@ -75,7 +76,7 @@ def test_gradients_of_the_states_of_two_memories_and_a_highway(clips: MovingMNIS
 
 @pytest.mark.parametrize("name", [name for name in zoo.model_names() if not name.startswith(("test-", "benchmark-"))])
 def test_every_model_has_gradients_of_all_its_state(clips: MovingMNIST, name: str) -> None:
-    layers = {"layers": [1, 1]} if zoo.registry.find_model(name).setting == "conv-tt-lstm" else {}
+    layers = {"layers": [1, 1]} if "layers" in find_model(name).options else {}
     model = zoo.create_model(name, hidden=[2, 2], kernel=3, patch=4, **layers)
     found = gradient_norms({"m": model}, clips, 2, observed=2, count=1).values
     assert (found["observed frames"]["m"] > 0).all()

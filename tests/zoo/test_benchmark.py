@@ -39,7 +39,6 @@ from zoo.benchmark.variants import Graphed, _sending
 from zoo.cli import main
 from zoo.data import MovingMNIST
 from zoo.errors import ZooError
-from zoo.models.conv_tt_lstm import conv_tt_lstm_sw
 from zoo.registry import find_model
 from zoo.settings import Recipe
 
@@ -47,16 +46,17 @@ CPU = torch.device("cpu")
 HAND = [variant for variant in VARIANTS.values() if variant.exact and "cpu" in variant.devices and variant.changes]
 
 
-@zoo.register("benchmark-tiny", paper="none")
+@zoo.register("benchmark-tiny", paper="none", setting="conv-tt-lstm")
 def benchmark_tiny(hidden: Sequence[int] = (2, 3), patch: int = 8, kernel: int = 3) -> zoo.VideoModel:
     """Two small layers."""
-    return conv_tt_lstm_sw(hidden=hidden, layers=[1] * len(hidden), patch=patch, kernel=kernel, rank=2)
+    options = {"hidden": hidden, "layers": [1] * len(hidden), "patch": patch, "kernel": kernel, "rank": 2}
+    return zoo.create_model("conv-tt-lstm-sw", **options)
 
 
 def tiny(model: str, frames: int = 5, batch: int = 2) -> Recipe:
     """A recipe of a small network of that kind."""
     made = benchmark_recipe(model, "paper", batch, frames, 0.5)
-    known = find_model(model).make.__annotations__
+    known = find_model(model).options
     options = {"hidden": [2, 3], "layers": [1, 1], "kernel": 3, "patch": 8, "rank": 2}
     return replace(made, options={name: value for name, value in options.items() if name in known})
 
@@ -343,7 +343,7 @@ def test_what_fails_or_gives_other_numbers_is_a_row_that_says_so(monkeypatch: py
         raise ZooError("this model has none")
 
     def wrong(trial: Trial) -> None:
-        next(iter(trial.model.parameters())).data *= 1.5
+        trial.model.get_parameter("output.weight").data *= 1.5
 
     monkeypatch.setattr("zoo.benchmark.variants.VARIANTS", {})
     monkeypatch.setitem(VARIANTS, "broken", register(Variant("broken", execution=(broken,))))

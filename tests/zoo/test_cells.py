@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tensortrain.conv.functional import conv_tt
 from tests.support import reference as zoo_reference
-from zoo.cells import Cell, ConvLSTMCell, ConvTTLSTMCell
-from zoo.cells.cell import same_conv
+from zoo.cells import Cell, ConvLSTMCell, ConvTTLSTMCell, SameConv2d
+from zoo.cells.conv_tt_lstm import written_out
 from zoo.errors import ZooError
 
 REFERENCES = ["conv_lstm_cell", "conv_tt_lstm_cell_sw_order2_steps4", "conv_tt_lstm_cell_sw_order3_steps3"]
@@ -36,45 +37,48 @@ def test_published_outputs(name: str) -> None:
     torch.testing.assert_close(state.c, data["c_last"], rtol=0, atol=1e-10 * float(data["c_last"].abs().max()))
 
 
+@pytest.mark.parametrize("kernel", [2, 3])
 @pytest.mark.parametrize("inputs", [1, 2])
-def test_a_convolution_keeps_size_and_channels_last(inputs: int) -> None:
-    x, weight = torch.randn(2, inputs, 5, 6).double().requires_grad_(), torch.randn(3, inputs, 3, 3).double()
-    made, expected = same_conv(x, weight), F.conv2d(x, weight, padding=1)
-    torch.testing.assert_close(made, expected, rtol=0, atol=1e-12)
-    assert made.is_contiguous(memory_format=torch.channels_last)
-    gradients = [torch.autograd.grad(y.square().sum(), x)[0] for y in (made, expected)]
+def test_a_convolution_keeps_size_and_channels_last(inputs: int, kernel: int) -> None:
+    x, conv = torch.randn(2, inputs, 5, 6).double().requires_grad_(), SameConv2d(inputs, 3, kernel).double()
+    before, after = (kernel - 1) // 2, kernel // 2
+    y, expected = conv(x), F.conv2d(F.pad(x, (before, after) * 2), conv.weight, conv.bias)
+    torch.testing.assert_close(y, expected, rtol=0, atol=1e-12)
+    assert y.is_contiguous(memory_format=torch.channels_last)
+    gradients = [torch.autograd.grad(z.square().sum(), x)[0] for z in (y, expected)]
     torch.testing.assert_close(*gradients, rtol=0, atol=1e-12)
 
 
-def written_out(cell: ConvTTLSTMCell, xs: Tensor) -> Tensor:
-    """Eqs. (9)–(11) with the whole history kept: window maps of concatenated states, a chain, one merged gate conv."""
+@pytest.mark.parametrize("kernel", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_the_chain_is_that_of_the_library_bit_for_bit(order: int, kernel: int) -> None:
+    """On integers, of which every sum is exact."""
+    torch.manual_seed(0)
+    cell = ConvTTLSTMCell(1, 2, kernel, order, order, rank=3).double()
+    for parameter in cell.parameters():
+        parameter.data = torch.randint_like(parameter, -4, 5)
+    windows = [torch.randint(-4, 5, (2, 3, 6, 7)).double() for _ in range(order)]
+    expected = windows[0]
+    if order > 1:
+        cores, biases = ([getattr(core, kind) for core in cell.cores] for kind in ("weight", "bias"))
+        chain = [cell.gate_core.weight, *cores]
+        part = conv_tt(chain, [None, *windows[1:]], [None, *biases], "same_per_step", stop=1)
+        expected = windows[0] + part
+    assert torch.equal(cell.chain(windows), expected)
 
-    def conv(x: Tensor, weight: Tensor, bias: Tensor, at: int = 1) -> Tensor:
-        """Step `at` of a chain: even kernels take turns, so that inputs of every step stay centred."""
-        reach = weight.shape[-1] - 1
-        before = at * reach // 2 - (at - 1) * reach // 2
-        return F.conv2d(F.pad(x, (before, reach - before) * 2), weight, bias)
 
-    m, n = cell.order, cell.steps
-    lags = n - m + 1 if cell.window == "sliding" else n
+def run_written_out(cell: ConvTTLSTMCell, xs: Tensor) -> Tensor:
+    """Every h of a run `(T, B, inputs, H, W)` by eqs. (9)–(11) with the whole history kept."""
     zeros = xs.new_zeros(xs.shape[1], cell.hidden, *xs.shape[3:])
-    history, c, hs = [zeros] * n, zeros, []  # oldest first
+    hs, c = [zeros] * cell.steps, zeros  # newest first
     for x in xs:
-        value = None
-        for o in range(m, 0, -1):  # from the far end, which sees the oldest states
-            oldest = m - o if cell.window == "sliding" else 0
-            seen = torch.cat(history[oldest : oldest + lags], 1)
-            newest_first = cell.window_weight[o - 1]
-            window = conv(seen, torch.cat(list(newest_first.flip(0)), 1), cell.window_bias[o - 1])
-            value = window if value is None else value + window
-            if o > 1:
-                value = conv(value, cell.cores[o - 2], cell.biases[o - 2], o)
-        joint = torch.cat([cell.input_weight, cell.gate_core], 1)
-        i, f, o_, g = conv(torch.cat([x, value], 1), joint, cell.gate_bias).chunk(4, 1)
-        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
-        history = [*history[1:], torch.sigmoid(o_) * torch.tanh(c)]
-        hs.append(history[-1])
-    return torch.stack(hs)
+        h, c = written_out(cell, F.conv2d(padded(x, cell.kernel), cell.from_x.weight, cell.from_x.bias), hs, c)
+        hs = [h, *hs]
+    return torch.stack(hs[: len(xs)][::-1])
+
+
+def padded(x: Tensor, kernel: int) -> Tensor:
+    return F.pad(x, ((kernel - 1) // 2, kernel // 2) * 2)
 
 
 @given(
@@ -94,7 +98,7 @@ def test_values_and_gradients_equal_the_definition(
         torch.nn.init.normal_(parameter, std=0.3)  # biases too
     xs = torch.randn(5, 2, 2, 4, 5, dtype=torch.float64)
     mine, _ = cell.run(xs, cell.initial_state(2, (4, 5), xs.device, xs.dtype))
-    plain = written_out(cell, xs)
+    plain = run_written_out(cell, xs)
     torch.testing.assert_close(mine, plain, rtol=0, atol=1e-10)
     mix = torch.randn_like(plain)
     parameters = list(cell.parameters())
@@ -155,18 +159,24 @@ def test_one_cell_compiles_to_native_code() -> None:
     torch.testing.assert_close(compiled(x, state)[0], cell(x, state)[0])
 
 
-def test_weights_are_glorot_of_the_joint_convolution() -> None:
+def test_first_weights() -> None:
+    """Glorot's uniform ones, counted for the whole convolution of which a weight is a part; biases are zero."""
     torch.manual_seed(0)
-    cell = ConvTTLSTMCell(24, 32, 5, 3, 4, 8)
+    tt, plain = ConvTTLSTMCell(24, 32, 5, 3, 4, 8), ConvLSTMCell(24, 32, 5)
     for weight, inputs, outputs in [
-        (cell.input_weight, 24 + 8, 128),
-        (cell.gate_core, 24 + 8, 128),
-        (cell.cores[0], 8, 8),
-        (cell.window_weight, 2 * 32, 8),
+        (tt.from_x.weight, 24 + 8, 128),
+        (tt.gate_core.weight, 24 + 8, 128),
+        (tt.cores[0].weight, 8, 8),
+        (tt.windows.weight, 2 * 32, 8),
+        (plain.from_x.weight, 24 + 32, 128),
+        (plain.from_h.weight, 24 + 32, 128),
     ]:
         bound = (6 / (25 * (inputs + outputs))) ** 0.5
         assert 0.99 * bound < weight.detach().abs().max().item() <= bound
-    assert all(bias.detach().abs().max().item() == 0 for bias in (cell.gate_bias, *cell.biases, cell.window_bias))
+        assert abs(weight.detach().mean().item()) < 0.05 * bound
+    biases = [value for cell in (tt, plain) for name, value in cell.named_parameters() if "bias" in name]
+    assert len(biases) == 5
+    assert all(bias.detach().count_nonzero() == 0 for bias in biases)
 
 
 @pytest.mark.parametrize(

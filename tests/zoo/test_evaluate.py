@@ -26,7 +26,7 @@ from zoo.evaluation import (
     save_figure,
     save_values,
 )
-from zoo.video_model import VideoModel
+from zoo.recurrent import RecurrentPredictor
 
 
 class Indices(NamedTuple):
@@ -58,11 +58,11 @@ class Clips(ClipDataset):
         return "random frames"
 
 
-class Conv(VideoModel):
+class Conv(RecurrentPredictor):
     """The next frame is a conv of this one and of a running mean; dropout would show a forgotten `eval()`."""
 
     def __init__(self, channels=1):
-        super().__init__(channels, patch=1, sigmoid=False)
+        super().__init__(channels)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(3)
             self.conv = nn.Conv2d(2 * channels, channels, 3, padding=1)

@@ -31,7 +31,7 @@ MODELS = [name for name in zoo.model_names() if not name.startswith(("test-", "b
 def small(name: str) -> VideoModel:
     """Of that kind, in double precision; layers of different widths."""
     torch.manual_seed(0)
-    layers = {"layers": (1, 1, 1)} if find_model(name).setting == "conv-tt-lstm" else {}
+    layers = {"layers": (1, 1, 1)} if "layers" in find_model(name).options else {}
     return zoo.create_model(name, hidden=(3, 4, 2), kernel=3, patch=2, **layers).double()
 
 
@@ -114,7 +114,7 @@ def test_compiled_cells(name: str, no_code: list[Any]) -> None:
 def test_training_with_either(tmp_path: Path, no_code: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     recomputed = []
     monkeypatch.setattr(
-        "zoo.video_model.checkpoint", lambda *given, **how: recomputed.append(given) or checkpoint(*given, **how)
+        "zoo.recurrent.checkpoint", lambda *given, **how: recomputed.append(given) or checkpoint(*given, **how)
     )
     recipe = replace(
         with_training(steps=3, validate_every=3, precision="64-true"),

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 
 import zoo
 from zoo.data import prepare_kth
 from zoo.errors import ZooError
 from zoo.evaluation import Scores
 from zoo.pretrained import FOLDER, load_pretrained, load_weights, pretrained_names, save_weights
+from zoo.settings import from_plain, to_plain
 
 CARDS = sorted(FOLDER.glob("*.md"))
 METRICS = ("mse", "mae", "psnr", "ssim")
@@ -26,7 +28,7 @@ def test_every_set_of_weights_has_a_card_and_is_small() -> None:
     assert {f"{name}.moving-mnist-small" for name in ("conv-lstm", "conv-tt-lstm-sw")} <= set(names)
     assert {f"{name}.moving-mnist-brief" for name in FAMILY} <= set(names)
     assert {f"{name}.kth-small" for name in FILMED} <= set(names)
-    assert all(path.stat().st_size <= 5_000_000 for path in weights)
+    assert sum(path.stat().st_size for path in weights) <= 22_000_000
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda path: path.stem)
@@ -66,11 +68,44 @@ def test_weights_come_back_with_their_recipe(tmp_path: Path) -> None:
     recipe = zoo.recipe("conv-lstm", "demo", options={"hidden": [2], "layers": [1]})
     model = zoo.create_model(recipe.model, **recipe.options)
     save_weights(tmp_path / "w.safetensors", model, recipe)
-    again, found = load_weights(tmp_path / "w.safetensors")
-    assert found == recipe
+    again, recipe_again = load_weights(tmp_path / "w.safetensors")
+    assert recipe_again == recipe
     assert not again.training
     x = torch.rand(1, 2, 1, 8, 8)
     assert torch.equal(again(x, 2), model(x, 2))
+
+
+@pytest.mark.parametrize("card", CARDS, ids=lambda path: path.stem)
+def test_what_ships_is_in_half_precision_and_becomes_a_model_in_single(card: Path) -> None:
+    with safe_open(card.with_suffix(".safetensors"), framework="pt") as file:
+        written = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    assert {tensor.dtype for tensor in written.values()} == {torch.float16}
+    model, recipe = load_pretrained(*card.stem.split(".", 1))
+    assert from_plain(to_plain(recipe), "here") == recipe
+    for name, weight in model.state_dict().items():
+        assert weight.dtype == torch.float32
+        assert weight.is_contiguous()
+        assert torch.equal(weight, written[name].float())
+
+
+def test_the_layout_in_memory_is_not_written(tmp_path: Path) -> None:
+    recipe = zoo.recipe("conv-lstm", "demo", options={"hidden": [2], "layers": [1]})
+    model = zoo.create_model(recipe.model, **recipe.options)
+    save_weights(tmp_path / "a.safetensors", model, recipe)
+    save_weights(tmp_path / "b.safetensors", model.to(memory_format=torch.channels_last), recipe)
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+
+
+def test_the_default_weights() -> None:
+    for model, name in (("conv-lstm", "moving-mnist-small"), ("predrnn-pp", "moving-mnist-brief")):
+        default, named = (zoo.create_model(model, pretrained=value).state_dict() for value in (True, name))
+        assert all(torch.equal(default[key], named[key]) for key in named)
+    assert zoo.pretrained_names("conv-lstm") == ["kth-small", "moving-mnist-brief", "moving-mnist-small"]
+    with pytest.raises(ZooError, match=r"no weights ship for conv-tt-lstm-fw; .* predrnn-pp: kth-small, moving"):
+        zoo.create_model("conv-tt-lstm-fw", pretrained=True)
+    assert zoo.create_model("conv-lstm", pretrained=False, hidden=[2], layers=[1]).training
+    with pytest.raises(ZooError, match="'kernel'] are given beside pretrained = True"):
+        zoo.create_model("conv-lstm", pretrained=True, kernel=3)
 
 
 def test_bad_weights(tmp_path: Path) -> None:

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from zoo.errors import ZooError
-from zoo.video_model import VideoModel, patchify, unpatchify
+from zoo.recurrent import RecurrentPredictor, patchify, unpatchify
 
 
-class Sum(VideoModel):
+class Sum(RecurrentPredictor):
     """Predicts twice the frame it reads plus all it has read before: exact on integers, and it counts its calls."""
 
     def __init__(self, patch: int = 1) -> None:
-        super().__init__(1, patch, sigmoid=False)
+        super().__init__(patch=patch)
         self.calls: list[int] = []
 
     def initial_state(self, batch: int, size: tuple[int, int], device: torch.device, dtype: torch.dtype) -> Any:
@@ -36,20 +36,20 @@ def by_hand(x: Tensor, horizon: int, truth: Tensor | None, use_truth: Tensor | N
     """Frame by frame and clip by clip."""
     observed, clips = x.shape[1], []
     for b in range(len(x)):
-        total, made = torch.zeros_like(x[b, 0]), []
+        total, predictions = torch.zeros_like(x[b, 0]), []
         for t in range(observed + horizon - 1):
             true = t < observed
             if use_truth is not None:
                 first = observed + horizon - 1 - use_truth.shape[1]
                 true = t < first or bool(use_truth[b, t - first])
             if not true:
-                frame = made[-1]
+                frame = predictions[-1]
             else:
                 assert t < observed or truth is not None
                 frame = x[b, t] if t < observed else truth[b, t - observed]  # type: ignore[index]
             total = total + frame
-            made.append(frame + total)
-        clips.append(torch.stack(made))
+            predictions.append(frame + total)
+        clips.append(torch.stack(predictions))
     return torch.stack(clips)
 
 
@@ -69,8 +69,8 @@ def test_equal_to_frame_by_frame(
     use_truth = None
     if count is not None:
         use_truth = torch.rand(3, count, generator=torch.Generator().manual_seed(seed)) < ratio
-    made = Sum(patch)(x, horizon, None if use_truth is None else truth, use_truth)
-    assert torch.equal(made, by_hand(x, horizon, truth, use_truth))
+    predictions = Sum(patch)(x, horizon, None if use_truth is None else truth, use_truth)
+    assert torch.equal(predictions, by_hand(x, horizon, truth, use_truth))
 
 
 def test_frames_that_all_clips_know_are_read_together() -> None:

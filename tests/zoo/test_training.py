@@ -17,12 +17,12 @@ import yaml
 from tests.support.runs import CLIFF, RECIPE, Tiny, last, rows, same, subnormals_are_zero, with_training
 from zoo.data import make_dataset
 from zoo.errors import ZooError
+from zoo.losses import frame_loss
 from zoo.settings import ConstantRate, MovingMNISTData, PlateauRate, Recipe, schedule_class, to_plain
 from zoo.training import fit, open_run
 from zoo.training.batches import StepSampler
 from zoo.training.checkpoint import load_checkpoint, save_checkpoint
 from zoo.training.checks import check_recipe
-from zoo.training.losses import frame_loss
 from zoo.training.metrics_log import COLUMNS, MetricsLog, read_metrics
 from zoo.training.module import VideoTraining
 from zoo.training.run_folder import build_model, read_recipe

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from zoo.benchmark.setup import JOBS, Trial
-from zoo.cells.cell import same_conv
-from zoo.cells.conv_tt_lstm import ConvTTLSTMCell
+from zoo.cells.conv_tt_lstm import ConvTTLSTMCell, written_out
 from zoo.errors import ZooError, nearest
+from zoo.recurrent import RecurrentPredictor
 from zoo.training.compiled import compile_cells, compiling
 
 Switch = Callable[[Trial], None]
@@ -44,14 +44,25 @@ class Variant:
     devices: tuple[str, ...] = DEVICES
 
 
+def _recurrent(trial: Trial) -> RecurrentPredictor:
+    """The trial's model, if it reads frame after frame.
+
+    Raises:
+        ZooError: it does not.
+    """
+    if not isinstance(trial.model, RecurrentPredictor):
+        raise ZooError("only a recurrent model has a rollout to change")
+    return trial.model
+
+
 def plain_loop(trial: Trial) -> None:
     """Read frame by frame, as if no convolution could be batched over time."""
-    trial.model.at_once = lambda frame: 1  # type: ignore[method-assign]
+    _recurrent(trial).at_once = lambda frame: 1  # type: ignore[method-assign]
 
 
 def all_known_together(trial: Trial) -> None:
     """Read all known frames together, however large they are."""
-    trial.model.at_once = lambda frame: trial.module.recipe.data.length  # type: ignore[method-assign]
+    _recurrent(trial).at_once = lambda frame: trial.module.recipe.data.length  # type: ignore[method-assign]
 
 
 def windows_apart(trial: Trial) -> None:
@@ -81,12 +92,8 @@ class _WindowsApart:
 
     def step(self, projected: Tensor, state: Any) -> tuple[Tensor, Any]:
         """One time step."""
-        cell, (c, hs) = self._cell, state
-        windows = []
-        for ages, weight, bias in zip(cell.ages, cell.window_weight, cell.window_bias, strict=True):
-            seen = torch.cat([hs[age - 1] for age in ages], 1)
-            windows.append(same_conv(seen, weight.transpose(0, 1).flatten(1, 2), bias))
-        h, c = cell.gates(projected, windows, c)
+        c, hs = state
+        h, c = written_out(self._cell, projected, hs, c)
         return h, (c, (h, *hs[:-1]))
 
 
@@ -154,7 +161,7 @@ def compiled(trial: Trial) -> None:
 
 def recomputed(trial: Trial) -> None:
     """Keep only the state between frames for the backward pass, as `training.recompute` does."""
-    trial.model.recompute = True
+    _recurrent(trial).recompute = True
 
 
 def graph(trial: Trial) -> None:

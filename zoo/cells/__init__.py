@@ -2,6 +2,7 @@
 
 from zoo.cells.causal_lstm import CausalLSTMCell, SpatialToTemporalCell
 from zoo.cells.cell import Cell
+from zoo.cells.conv import SameConv2d
 from zoo.cells.conv_lstm import ConvLSTMCell, ConvLSTMState
 from zoo.cells.conv_tt_lstm import ConvTTLSTMCell, ConvTTLSTMState
 from zoo.cells.dual_memory import DualMemoryCell, DualState
@@ -25,6 +26,7 @@ __all__ = [
     "GradientHighway",
     "HighwayState",
     "STLSTMCell",
+    "SameConv2d",
     "SpatialToTemporalCell",
     "find_form",
 ]

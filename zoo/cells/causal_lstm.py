@@ -20,14 +20,14 @@ from zoo.cells.form import PAPER, Form, pointwise
 
 
 class Cascade(DualMemoryCell, ABC):
-    """Two memories one after the other; which is the first one tells the variants apart.
+    """Two memories updated one after the other; the subclasses differ in which of them comes first.
 
     Args:
         inputs: channels of x.
         hidden: channels C of h and of both memories as they leave.
         memory: channels of m as it comes in.
         kernel: side k of the square kernels.
-        form: the paper's equations or the deviations of its authors' code.
+        form: the paper's equations, or what its authors' code does.
         first: channels of the first memory as it comes in.
         second: channels of the second memory as it comes in.
     """
@@ -37,7 +37,7 @@ class Cascade(DualMemoryCell, ABC):
     ) -> None:
         super().__init__(inputs, hidden, memory, kernel, form)
         self.second_gates = 3 if form.modulation_reads_m else 2
-        # every source has the gates it reaches in the order i f g, i' f' g', o
+        # each convolution has as output the gates that its input reaches, in the order i f g, i' f' g', o
         self.from_x = self.conv(inputs, 7)
         self.from_h = self.conv(hidden, 4 if form.output_reads_h else 3)
         self.from_first = self.conv(first, 3)

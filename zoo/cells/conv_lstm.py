@@ -3,9 +3,10 @@
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from zoo.cells.cell import Cell, lstm_gates, same_conv, xavier_
+from zoo.cells.cell import Cell, lstm_gates
+from zoo.cells.conv import SameConv2d, glorot_bound
 
 
 class ConvLSTMState(NamedTuple):
@@ -18,7 +19,8 @@ class ConvLSTMState(NamedTuple):
 class ConvLSTMCell(Cell):
     """Gates i, f, o, g from one convolution over x and h; no peepholes.
 
-    That convolution is held as its two parts, so that the one over x can run for many times at once.
+    That convolution is held as its two parts, `from_x` and `from_h`, so that the one over x can run for many time
+    steps at once. Their first weights are Glorot's for the whole.
 
     >>> cell = ConvLSTMCell(inputs=1, hidden=4, kernel=3)
     >>> h, state = cell(torch.zeros(2, 1, 8, 8), cell.initial_state(2, (8, 8)))
@@ -28,11 +30,9 @@ class ConvLSTMCell(Cell):
 
     def __init__(self, inputs: int, hidden: int, kernel: int = 5) -> None:
         super().__init__(inputs, hidden, kernel)
-        self.input_weight = nn.Parameter(torch.empty(4 * hidden, inputs, kernel, kernel))
-        self.hidden_weight = nn.Parameter(torch.empty(4 * hidden, hidden, kernel, kernel))
-        self.bias = nn.Parameter(torch.zeros(4 * hidden))
-        for weight in (self.input_weight, self.hidden_weight):
-            xavier_(weight, inputs + hidden)
+        bound = glorot_bound(inputs + hidden, 4 * hidden, kernel)
+        self.from_x = SameConv2d(inputs, 4 * hidden, kernel, bound=bound)
+        self.from_h = SameConv2d(hidden, 4 * hidden, kernel, bias=False, bound=bound)
 
     def initial_state(
         self,
@@ -47,9 +47,10 @@ class ConvLSTMCell(Cell):
 
     def project(self, x: Tensor) -> Tensor:
         """The input's part of the gates, `(N, 4C, H, W)`."""
-        return same_conv(x, self.input_weight, self.bias)
+        projected: Tensor = self.from_x(x)
+        return projected
 
     def step(self, projected: Tensor, state: ConvLSTMState) -> tuple[Tensor, ConvLSTMState]:
         """One time step."""
-        h, c = lstm_gates(projected + same_conv(state.h, self.hidden_weight), state.c)
+        h, c = lstm_gates(projected + self.from_h(state.h), state.c)
         return h, ConvLSTMState(h, c)

@@ -3,32 +3,45 @@
 | paper | here |
 |---|---|
 | order m, steps n, ranks R | `order`, `steps`, `rank` |
-| lags D = n - m + 1 of a sliding window | `ConvTTLSTMCell.ages` |
+| window of states that H̃(t, o) sees | `ages[o - 1]`: how many steps back, the newest first |
 | H̃(t, o), o = 1 … m, o = 1 at the gates | `pending[o - 1][0]` before the step at t |
-| T(1) and W, the input conv | `gate_core`, `input_weight`: one conv over cat[x, ·] in two parts |
+| the maps from states to H̃(t, o) | `windows`, all of them one convolution, and `window_biases` |
+| T(1) and W, the input convolution | `gate_core`, `from_x`: the parts of one convolution over cat[x, ·] |
 | T(2) … T(m) | `cores` |
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tensortrain.conv.functional import conv_tt
-from zoo.cells.cell import Cell, lstm_gates, same_conv, xavier_
+from zoo.cells.cell import Cell, lstm_gates
+from zoo.cells.conv import SameConv2d, glorot_bound
 from zoo.errors import ZooError
 
 
 class ConvTTLSTMState(NamedTuple):
-    """The cell state and what past hidden states have already added to future windows.
+    """The cell state, and what past hidden states have already added to the windows of the steps to come.
 
-    A window map is linear in the hidden states it sees, so each h is mapped once, for all windows, when it appears;
-    the hidden states themselves need not be kept.
+    A window is linear in the hidden states that it sees. So each h is mapped once, for all windows, when it appears,
+    and the hidden states themselves need not be kept. For a sliding window with m = 2 and n = 3, before the step
+    at t:
+
+        pending[0] = (H̃(t, 1), H̃(t+1, 1))               1: sees h(t-1), h(t-2)
+        pending[1] = (H̃(t, 2), H̃(t+1, 2), H̃(t+2, 2))     2: sees h(t-2), h(t-3)
+
+    Only the first of each queue is complete. The step uses it and drops it, appends a new one that holds nothing but
+    the bias, and adds its own h to the windows that will see it:
+
+                    t+1      t+2      t+3
+        queue 1   [ + h  ,   + h  ]
+        queue 2   [  ·   ,   + h  ,   + h  ]
 
     Args:
         c: `(B, C, H, W)`.
-        pending: `pending[o - 1][s]` is the part of H̃(·, o) known so far, `(B, R, H, W)`, s steps before it is used.
+        pending: `pending[o - 1][s]` is the part of H̃(t + s, o) that is known so far, `(B, R, H, W)`.
     """
 
     c: Tensor
@@ -37,6 +50,12 @@ class ConvTTLSTMState(NamedTuple):
 
 class ConvTTLSTMCell(Cell):
     """Gates i, f, o, g from x and, through a convolutional tensor train, from the last `steps` hidden states.
+
+        H̃(t, o) = window map o of the hidden states in window o            eq. (11)
+        V(m) = 0,  V(l-1) = T(l) * (V(l) + H̃(t, l)),  l = m … 1            eq. (10)
+        i, f, o, g = W * x + V(0),  c' = σ(f) ∘ c + σ(i) ∘ tanh(g),  h = σ(o) ∘ tanh(c')      eq. (9)
+
+    `written_out` is that text as code. The cell computes the same with fewer convolutions, see `ConvTTLSTMState`.
 
     Args:
         inputs: channels of x.
@@ -77,23 +96,17 @@ class ConvTTLSTMCell(Cell):
             raise ZooError(f'window = {window!r}; "sliding" or "fixed" is legal')
         self.order, self.steps, self.rank, self.window = order, steps, rank, window
         lags = steps - order + 1 if window == "sliding" else steps
-        # ages[o - 1]: how many steps back window o looks, the newest first
         starts = range(1, order + 1) if window == "sliding" else [1] * order
         self.ages = [range(start, start + lags) for start in starts]
 
-        self.input_weight = nn.Parameter(torch.empty(4 * hidden, inputs, kernel, kernel))
-        self.gate_core = nn.Parameter(torch.empty(4 * hidden, rank, kernel, kernel))
-        self.gate_bias = nn.Parameter(torch.zeros(4 * hidden))
-        self.cores = nn.ParameterList(torch.empty(rank, rank, kernel, kernel) for _ in range(order - 1))
-        self.biases = nn.ParameterList(torch.zeros(rank) for _ in range(order - 1))
-        self.window_weight = nn.Parameter(torch.empty(order, lags, rank, hidden, kernel, kernel))
-        self.window_bias = nn.Parameter(torch.zeros(order, rank))
-        for weight in (self.input_weight, self.gate_core):
-            xavier_(weight, inputs + rank)
-        for core in self.cores:
-            xavier_(core)
-        for weight in self.window_weight.detach().flatten(0, 1):
-            xavier_(weight, lags * hidden)
+        bound = glorot_bound(inputs + rank, 4 * hidden, kernel)
+        self.from_x = SameConv2d(inputs, 4 * hidden, kernel, bound=bound)
+        self.gate_core = SameConv2d(rank, 4 * hidden, kernel, bias=False, bound=bound)
+        self.cores = nn.ModuleList(SameConv2d(rank, rank, kernel) for _ in range(order - 1))
+        # from h to its part in every window that will see it: output channels (order, lags, rank)
+        bound = glorot_bound(lags * hidden, rank, kernel)
+        self.windows = SameConv2d(hidden, order * lags * rank, kernel, bias=False, bound=bound)
+        self.window_biases = nn.Parameter(torch.zeros(order, rank))  # added once for each window, not for each h
 
     def initial_state(
         self,
@@ -102,35 +115,85 @@ class ConvTTLSTMCell(Cell):
         device: torch.device | None = None,
         dtype: torch.dtype | None = None,
     ) -> ConvTTLSTMState:
-        """Zero states, whose window maps are the biases alone."""
+        """The state after hidden states that are zero: every window is its bias alone."""
         zeros = torch.zeros(batch, self.hidden, *size, device=device, dtype=dtype)
-        empty = [bias.to(zeros)[:, None, None].expand(batch, -1, *size) for bias in self.window_bias]
+        empty = [bias.to(zeros)[:, None, None].expand(batch, -1, *size) for bias in self.window_biases]
         return ConvTTLSTMState(zeros, tuple((value,) * ages[-1] for value, ages in zip(empty, self.ages, strict=True)))
 
     def project(self, x: Tensor) -> Tensor:
         """The input's part of the gates, `(N, 4C, H, W)`."""
-        return same_conv(x, self.input_weight, self.gate_bias)
+        projected: Tensor = self.from_x(x)
+        return projected
 
     def step(self, projected: Tensor, state: ConvTTLSTMState) -> tuple[Tensor, ConvTTLSTMState]:
         """One time step."""
-        h, c = self.gates(projected, [queue[0] for queue in state.pending], state.c)
+        windows = [queue[0] for queue in state.pending]
+        h, c = lstm_gates(projected + self.gate_core(self.chain(windows)), state.c)
         return h, ConvTTLSTMState(c, self._advance(state.pending, h))
 
-    def gates(self, projected: Tensor, windows: Sequence[Tensor], c: Tensor) -> tuple[Tensor, Tensor]:
-        """h and c from the input's part of the gates, the window maps H̃(t, o), each `(B, R, H, W)`, and the last c."""
-        value = windows[0]
-        if self.order > 1:
-            chain, biases = [self.gate_core, *self.cores], [None, *self.biases]
-            value = value + conv_tt(chain, [None, *windows[1:]], biases, "same_per_step", stop=1)
-        return lstm_gates(projected + same_conv(value, self.gate_core), c)
+    def chain(self, windows: Sequence[Tensor]) -> Tensor:
+        """V(1) + H̃(t, 1), which the gate core reads, from the windows H̃(t, o), each `(B, R, H, W)`.
+
+        It equals `tensortrain.conv.functional.conv_tt` with padding "same_per_step" and stop 1.
+        """
+        value = windows[-1]
+        for l in range(self.order, 1, -1):
+            value = windows[l - 2] + self._core(l, value)
+        return value
+
+    def _core(self, l: int, value: Tensor) -> Tensor:
+        """T(l) * value. Even kernels put their extra zero after and before the value in turn, so as not to drift."""
+        core = cast(SameConv2d, self.cores[l - 2])
+        if self.kernel % 2 or l % 2:
+            padded: Tensor = core(value)
+            return padded
+        shifted: Tensor = core(F.pad(value, (1, 0, 1, 0)))
+        return shifted[..., :-1, :-1]
 
     def _advance(self, pending: tuple[tuple[Tensor, ...], ...], h: Tensor) -> tuple[tuple[Tensor, ...], ...]:
-        """The queues one step later, with what h adds to every window that will see it."""
-        maps = same_conv(h, self.window_weight.flatten(0, 2)).unflatten(1, (self.order, -1, self.rank))
+        """The queues one step later, with h added to every window that will see it."""
+        maps = self.windows(h).unflatten(1, (self.order, -1, self.rank))
         queues = []
-        for queue, ages, added, bias in zip(pending, self.ages, maps.unbind(1), self.window_bias, strict=True):
+        for queue, ages, parts, bias in zip(pending, self.ages, maps.unbind(1), self.window_biases, strict=True):
             later = [*queue[1:], bias[:, None, None]]
-            for age, part in zip(ages, added.unbind(1), strict=True):
+            for age, part in zip(ages, parts.unbind(1), strict=True):
                 later[age - 1] = later[age - 1] + part
             queues.append(tuple(later))
         return tuple(queues)
+
+
+def written_out(cell: ConvTTLSTMCell, projected: Tensor, hs: Sequence[Tensor], c: Tensor) -> tuple[Tensor, Tensor]:
+    """A step of a cell as eqs. (9)–(11) are printed: every window is mapped anew from the hidden states it sees.
+
+    Args:
+        cell: whose weights and window to use.
+        projected: the input's part of the gates, `(B, 4C, H, W)`.
+        hs: the last `cell.steps` hidden states, `(h(t-1), h(t-2), …)`, each `(B, C, H, W)`.
+        c: the last cell state, `(B, C, H, W)`.
+
+    Returns:
+        h and c of this step.
+
+    >>> cell = ConvTTLSTMCell(inputs=1, hidden=4, kernel=3, order=2, steps=3)
+    >>> xs, zeros = torch.randn(5, 2, 1, 8, 8), torch.zeros(2, 4, 8, 8)
+    >>> expected, _ = cell.run(xs, cell.initial_state(2, (8, 8)))
+    >>> hs, c = [zeros] * 3, zeros
+    >>> for x in xs:
+    ...     h, c = written_out(cell, cell.project(x), hs, c)
+    ...     hs = [h, *hs[:-1]]
+    >>> torch.allclose(h, expected[-1], atol=1e-6)
+    True
+    """
+    maps = cell.windows.weight.unflatten(0, (cell.order, -1, cell.rank))  # (order, lags, R, C, k, k)
+    value: Tensor | None = None
+    for l in range(cell.order, 0, -1):
+        seen = torch.cat([hs[age - 1] for age in cell.ages[l - 1]], 1)  # (B, lags · C, H, W)
+        kernel = maps[l - 1].transpose(0, 1).flatten(1, 2)  # (R, lags · C, k, k)
+        window = F.conv2d(seen, kernel, cell.window_biases[l - 1], padding="same")
+        value = window if value is None else value + window
+        if l > 1:
+            core, reach = cast(SameConv2d, cell.cores[l - 2]), cell.kernel - 1
+            before = l * reach // 2 - (l - 1) * reach // 2  # see `tensortrain.conv.alignment`
+            value = F.conv2d(F.pad(value, (before, reach - before) * 2), core.weight, core.bias)
+    assert value is not None
+    return lstm_gates(projected + cell.gate_core(value), c)

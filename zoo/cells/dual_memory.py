@@ -18,17 +18,18 @@ class DualState(NamedTuple):
 
 
 class DualMemoryCell(nn.Module, ABC):
-    """A recurrent layer with a memory c of its own and a spatial memory m that it is handed and hands on.
+    """A recurrent layer with a temporal memory c of its own and a spatial memory m that it passes on.
 
-    m climbs through the layers of one step and goes on to the lowest layer of the next; so it comes in with the
-    channels of the layer below (or of the top one) and leaves with this layer's.
+    m passes through the layers of a step from the lowest to the top one, and from there to the lowest layer of the
+    next step (drawn in `zoo/networks/zigzag.py`). So it comes in with the channels of the layer below, or of the top
+    layer, and leaves with this layer's.
 
     Args:
         inputs: channels of x.
         hidden: channels C of h, of c and of m as it leaves.
         memory: channels of m as it comes in.
         kernel: side k of the square kernels.
-        form: the paper's equations or the deviations of its authors' code.
+        form: the paper's equations, or what its authors' code does.
     """
 
     from_x: FormConv  # to i f g, i' f' g', o, in this order: seven gates in all
@@ -57,7 +58,7 @@ class DualMemoryCell(nn.Module, ABC):
         return DualState(zeros, zeros)
 
     def project(self, x: Tensor) -> Tensor:
-        """What inputs `(N, inputs, H, W)` of any times add to the gates, `(N, 7C, H, W)`."""
+        """The input's part of the gates, `(N, 7C, H, W)`, from x `(N, inputs, H, W)`; N is batch size × time steps."""
         projected: Tensor = self.from_x(x)
         return projected
 
@@ -71,7 +72,7 @@ class DualMemoryCell(nn.Module, ABC):
 
 
 def carry(memory: int, hidden: int, form: Form) -> nn.Module:
-    """A memory as a layer of another width can add to it: a 1×1 convolution, or the memory itself."""
+    """Match the channels of an incoming memory to a layer's: the identity if they are equal, else a 1×1 convolution."""
     return nn.Identity() if memory == hidden else pointwise(memory, hidden, form)
 
 

@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from zoo.cells.cell import same_conv, xavier_
+from zoo.cells.conv import SameConv2d
 from zoo.errors import ZooError, nearest
 
 
@@ -16,9 +15,9 @@ from zoo.errors import ZooError, nearest
 class Form:
     """One way to write the cells of PredRNN++ (Wang et al., ICML 2018) and of PredRNN.
 
-    The defaults are the paper's equations (1)–(2); `RELEASED` is https://github.com/Yunbo426/predrnn-pp. Joint
-    convolutions over concatenated tensors, as in the paper, and separate ones, as in the code, are the same sum; they
-    differ by `bias` and `layer_norm`.
+    The defaults are the paper's equations (1)–(2); `RELEASED` is https://github.com/Yunbo426/predrnn-pp. The paper
+    convolves concatenated tensors, the code convolves each tensor by itself and adds the results. Without `bias` and
+    `layer_norm` these are the same.
 
     | option | paper | released code |
     |---|---|---|
@@ -36,8 +35,8 @@ class Form:
         modulation_reads_m: causal LSTM's g' reads M, like its other gates; ST-LSTM's always does.
         forget_bias: added inside the sigmoid of both forget gates.
         bias: each convolution has its own bias; else only ST-LSTM's input convolution has (our choice).
-        layer_norm: k×k convolutions, each by itself, are normalised over (C, H, W) of a clip, then scaled and shifted
-            by channel (epsilon 1e-5, biased variance); 1×1 convolutions are not.
+        layer_norm: the output of each k×k convolution is normalised over (C, H, W) of a clip, then scaled and shifted
+            by channel (epsilon 1e-5, biased variance). 1×1 convolutions are not normalised.
         uniform: k×k weights begin uniformly within ± this; 0 for Glorot's initialiser.
     """
 
@@ -75,8 +74,13 @@ RELEASED = Form(
 FORMS = {"paper": PAPER, "released": RELEASED}
 
 
-def find_form(name: str, deviations: Mapping[str, Any] | None = None) -> Form:
-    """The form of that name, with single options changed.
+def find_form(name: str, overrides: Mapping[str, Any] | None = None, base: Mapping[str, Any] | None = None) -> Form:
+    """The form of that name, with single options replaced.
+
+    Args:
+        name: "paper" or "released".
+        overrides: options and their values.
+        base: what a cell replaces in every form, unless `overrides` say otherwise.
 
     Raises:
         ZooError: no such form or option, or a value of the wrong type.
@@ -86,36 +90,29 @@ def find_form(name: str, deviations: Mapping[str, Any] | None = None) -> Form:
     """
     if name not in FORMS:
         raise ZooError(f"no form {name!r}; {nearest(name, FORMS)}")
-    if not isinstance(deviations, Mapping | None):
-        raise ZooError(
-            f"deviations = {deviations!r} must name options and their values, such as {{'layer_norm': True}}"
-        )
+    if not isinstance(overrides, Mapping | None):
+        raise ZooError(f"overrides = {overrides!r} must name options and their values, such as {{'layer_norm': True}}")
     known = [field.name for field in fields(Form)]
-    for option in deviations or {}:
+    for option in overrides or {}:
         if option not in known:
             raise ZooError(f"a form has no option {option!r}; {nearest(option, known)}")
-    return replace(FORMS[name], **(deviations or {}))
+    return replace(FORMS[name], **{**(base or {}), **(overrides or {})})
 
 
 class FormConv(nn.Module):
-    """A zero-padded convolution with the bias, the layer norm and the first weights that the form says."""
+    """A k×k convolution with the bias, the layer norm and the first weights that a form asks for."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, form: Form) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(outputs, inputs, kernel, kernel))
-        self.bias = nn.Parameter(torch.zeros(outputs)) if form.bias else None
+        self.conv = SameConv2d(inputs, outputs, kernel, form.bias, bound=form.uniform or None)
         self.norm = nn.GroupNorm(1, outputs, eps=1e-5) if form.layer_norm else None  # one group: over C, H and W
-        if form.uniform:
-            nn.init.uniform_(self.weight, -form.uniform, form.uniform)
-        else:
-            xavier_(self.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """`(N, inputs, H, W)` to `(N, outputs, H, W)`."""
-        made = same_conv(x, self.weight, self.bias)
-        return made if self.norm is None else self.norm(made)
+        y: Tensor = self.conv(x)
+        return y if self.norm is None else self.norm(y)
 
 
-def pointwise(inputs: int, outputs: int, form: Form) -> FormConv:
-    """A 1×1 convolution, which no form normalises and all begin by Glorot's initialiser."""
-    return FormConv(inputs, outputs, 1, replace(form, layer_norm=False, uniform=0.0))
+def pointwise(inputs: int, outputs: int, form: Form) -> SameConv2d:
+    """A 1×1 convolution: no form normalises it, and in every form its first weights are Glorot's."""
+    return SameConv2d(inputs, outputs, 1, form.bias)

@@ -18,19 +18,14 @@ def models_arguments(parser: ArgumentParser, given: Sequence[str]) -> None:
 def models(chosen: Namespace) -> None:
     """List the models, their published sizes and the weights that ship with them."""
     from rich.table import Table
-    from torch import device
 
     from zoo.pretrained import pretrained_names
 
     table = Table("model", "parameters", "paper", "what it is", "weights")
     for name in zoo.model_names():
         entry = find_model(name)
-        try:
-            with device("meta"):
-                size = f"{sum(parameter.numel() for parameter in entry.make().parameters()):,}"
-        except TypeError:  # a model of the user's own that has no size until its options are given
-            size = ""
-        table.add_row(name, size, entry.paper, entry.summary, "\n".join(pretrained_names(name)))
+        size = "" if entry.parameters is None else f"{entry.parameters:,}"
+        table.add_row(name, size, entry.citation, entry.summary, "\n".join(pretrained_names(name)))
     show(table)
 
 

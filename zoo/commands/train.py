@@ -39,8 +39,9 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
     if start is None:  # the help alone: the settings of the default preset's classes
         start = recipe("conv-tt-lstm-sw")
     else:
-        parser.add_function_arguments(find_model(start.model).make, "options")
-        defaults = {f"options.{name}": value for name, value in start.options.items()}
+        entry = find_model(start.model)
+        parser.add_function_arguments(entry.make, "options", skip=set(entry.fixed))
+        defaults = {f"options.{name}": value for name, value in {**entry.defaults, **start.options}.items()}
     for part in PARTS:
         settings = getattr(start, part)
         parser.add_class_arguments(type(settings), part)

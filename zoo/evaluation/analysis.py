@@ -18,7 +18,8 @@ from zoo.data import ClipDataset, MovingMNIST
 from zoo.errors import ZooError
 from zoo.evaluation.evaluator import check_clips, check_count, evaluating, in_batches
 from zoo.files import aside
-from zoo.video_model import VideoModel, patchify
+from zoo.recurrent import RecurrentPredictor, patchify
+from zoo.video_model import VideoModel
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -109,8 +110,8 @@ def gradient_norms(
         progress: show a bar.
 
     Raises:
-        ZooError: no models, an argument outside its range, clips that are too short or of which a model cannot read
-            the frames.
+        ZooError: no models, one that is not recurrent, an argument outside its range, clips that are too short or of
+            which a model cannot read the frames.
     """
     if not models:
         raise ZooError("no models to analyse; name one or more")
@@ -118,6 +119,8 @@ def gradient_norms(
     frames: dict[str, NDArray[np.float64]] = {}
     states: dict[str, Mapping[str, NDArray[np.float64]]] = {}
     for name, model in models.items():
+        if not isinstance(model, RecurrentPredictor):
+            raise ZooError(f"{name} has no state from frame to frame; only recurrent models can be analysed")
         weight = next(model.parameters(), torch.empty(0))
         place = torch.device(device or weight.device)
         sums: dict[str, NDArray[np.float64]] = {}
@@ -136,7 +139,7 @@ def gradient_norms(
 _FRAMES = "frames"
 
 
-def _norms(model: VideoModel, clips: Tensor, observed: int) -> dict[str, NDArray[np.float64]]:
+def _norms(model: RecurrentPredictor, clips: Tensor, observed: int) -> dict[str, NDArray[np.float64]]:
     """Sums over clips `(B, T, C, H, W)` of the norms at each observed frame, by what the gradient is of."""
     model.check(clips[:, :observed], clips.shape[1] - observed)
     frames = patchify(clips.transpose(0, 1), model.patch)

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from zoo.video_model import VideoModel
+from zoo.recurrent import RecurrentPredictor
 
 
-class CopyLast(VideoModel):
+class CopyLast(RecurrentPredictor):
     """Predicts that nothing moves: every frame is the last observed one.
 
     >>> x = torch.rand(1, 3, 1, 8, 8)
@@ -15,7 +15,7 @@ class CopyLast(VideoModel):
     """
 
     def __init__(self, channels: int = 1) -> None:
-        super().__init__(channels, patch=1, sigmoid=False)
+        super().__init__(channels)
 
     def initial_state(self, batch: int, size: tuple[int, int], device: torch.device, dtype: torch.dtype) -> tuple[()]:
         """Nothing to remember."""

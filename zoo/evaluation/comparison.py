@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from zoo.errors import ZooError, nearest
 from zoo.evaluation.conventions import Convention
 from zoo.evaluation.metrics import Mae, Measure, Mse
-from zoo.evaluation.published import LAYOUTS, PIXELS, Layout, Published, Task
+from zoo.evaluation.published import LAYOUTS, PIXELS, Layout, Published
 from zoo.evaluation.scores import PerFrame, Scores, averages
 from zoo.files import aside
+from zoo.papers import Task
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,17 +6,22 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from zoo.cells import Cell
-from zoo.cells.cell import same_conv, xavier_
+from zoo.cells import Cell, SameConv2d
 from zoo.errors import ZooError
-from zoo.video_model import VideoModel
+from zoo.recurrent import RecurrentPredictor
 
 
-class RecurrentStack(VideoModel):
+class RecurrentStack(RecurrentPredictor):
     """Blocks of layers; from the third on, a block's output joins that of the block two before it (U-shaped skips).
 
-    With four blocks of three layers, `cat(layer 9, layer 3)` feeds layer 10 and `cat(layer 12, layer 6)` the 1×1
-    output convolution. Layers run one after the other over all frames at hand.
+    With four blocks of three layers, `cat(layer 9, layer 3)` is the input of layer 10, and `cat(layer 12, layer 6)`
+    that of the 1×1 output convolution:
+
+        frames → block 1 ─→ block 2 ─→ block 3 ─→ cat → block 4 ─→ cat → output → predictions
+                        └────────────────────────↗            ↗
+                                   └─────────────────────────┘
+
+    Each layer reads all frames that are known before the next layer begins.
 
     Args:
         cell: makes a layer from its input and hidden channels.
@@ -48,12 +53,10 @@ class RecurrentStack(VideoModel):
             block = nn.ModuleList(cell(width if at == 0 else count, count) for at in range(depth))
             self.blocks.append(block)
             width = count + (hidden[b - 2] if b >= 2 else 0)
-        self.output_weight = nn.Parameter(torch.empty(pixels, width, 1, 1))
-        self.output_bias = nn.Parameter(torch.zeros(pixels))
-        xavier_(self.output_weight)
+        self.output = SameConv2d(width, pixels, 1)
 
     def initial_state(self, batch: int, size: tuple[int, int], device: torch.device, dtype: torch.dtype) -> Any:
-        """Every layer's."""
+        """The initial state of every layer, by block."""
         return tuple(tuple(cell.initial_state(batch, size, device, dtype) for cell in block) for block in self.cells)
 
     @property
@@ -62,7 +65,7 @@ class RecurrentStack(VideoModel):
         return [list(cast("list[Cell]", block)) for block in self.blocks]
 
     def read(self, frames: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Layer by layer over all frames `(T, B, c, h, w)`."""
+        """Layer by layer, each over all frames `(T, B, c, h, w)`."""
         outputs: list[Tensor] = []
         after = []
         xs = frames
@@ -75,5 +78,5 @@ class RecurrentStack(VideoModel):
             outputs.append(xs)
             if b >= 2:
                 xs = torch.cat([xs, outputs[b - 2]], 2)
-        made = same_conv(xs.flatten(0, 1), self.output_weight, self.output_bias)
-        return made.unflatten(0, frames.shape[:2]), tuple(after)
+        predictions = self.output(xs.flatten(0, 1)).unflatten(0, frames.shape[:2])
+        return predictions, tuple(after)

@@ -1,21 +1,39 @@
-"""The network of PredRNN and PredRNN++: a spatial memory that climbs through the layers and on to the next step."""
+"""The network of PredRNN and PredRNN++: a spatial memory that runs through all layers of all steps in one line.
+
+Each layer keeps its own h and c from step to step. The spatial memory m climbs through the layers of a step together
+with h, and from the top layer enters the lowest layer of the next step: a zigzag. Here are three layers, with a
+gradient highway z between the lowest two:
+
+                  step t                        step t + 1
+
+                prediction                      prediction
+                    ↑                               ↑
+    h, c ──→ [   layer 3   ] ── h, c ───→ [   layer 3   ] ──→ h, c
+              ↑ h       ↑ m └── m ─┐       ↑ h       ↑ m └── m, to step t + 2
+    h, c ──→ [   layer 2   ] ── h, c ───→ [   layer 2   ] ──→ h, c
+              ↑ h       │          │       ↑ h       │
+       z ──→ [ highway ]│ ── z ────│────→ [ highway ]│ ─────→ z
+              ↑ h       ↑ m        │       ↑ h       ↑ m
+    h, c ──→ [   layer 1   ] ── h, c ───→ [   layer 1   ] ──→ h, c
+              ↑         ↑ m        │       ↑         ↑
+              frame                │       frame     │
+                                   └──────── m ──────┘
+"""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
-from zoo.cells import DualMemoryCell, DualState, Form, GradientHighway, HighwayState
-from zoo.cells.cell import same_conv, xavier_
+from zoo.cells import DualMemoryCell, DualState, Form, GradientHighway, HighwayState, SameConv2d
 from zoo.errors import ZooError
-from zoo.video_model import VideoModel
-
-Slot = Literal["bottom", "middle", "top"] | int
+from zoo.networks import Slot
+from zoo.recurrent import RecurrentPredictor
 
 
 class ZigzagState(NamedTuple):
-    """What goes from step to step.
+    """The state between two time steps.
 
     Args:
         layers: h and c of each layer.
@@ -29,28 +47,30 @@ class ZigzagState(NamedTuple):
 
 
 class MakeCell(Protocol):
-    """Makes a layer."""
+    """A class of cells, or a function that makes one."""
 
     def __call__(self, inputs: int, hidden: int, memory: int, kernel: int, form: Form) -> DualMemoryCell:
-        """From its input and hidden channels, those of the memory it is handed, the kernel's side and the form."""
+        """Make a layer; the arguments are those of `DualMemoryCell`."""
         ...
 
 
-class Zigzag(VideoModel):
-    """A stack of layers with two memories, perhaps with a gradient highway between two of them.
+class Zigzag(RecurrentPredictor):
+    """A stack of layers with two memories each, and an optional gradient highway between two of the layers.
 
-    Step by step, layer by layer; m enters layer k with layer k - 1's channels, and layer 1 with the top layer's.
+    It computes step by step and, within a step, layer by layer. m enters layer k with the channels of layer k - 1, and
+    layer 1 with those of the top layer.
 
     Args:
-        cell: makes a layer.
+        cell: makes a layer, such as `CausalLSTMCell`.
         hidden: channels of each layer.
         kernel: k of the square kernels.
-        form: the paper's equations or the deviations of its authors' code.
+        form: the paper's equations, or what its authors' code does.
         channels: C of the frames.
         patch: side of the pixel blocks folded into channels.
         sigmoid: squash the predictions into (0, 1).
-        highway: k for a gradient highway between layers k and k + 1, as wide as layer k, or Table 2's "bottom"
-            (k = 1), "middle" (half of the layers) or "top" (all but one); None for none.
+        highway: where the gradient highway is: k for between layers k and k + 1, or one of the names in Table 2 of the
+            PredRNN++ paper, "bottom" (k = 1), "middle" (half of the layers below it) or "top" (all but one below it).
+            It has as many channels as layer k. None for a network without one.
     """
 
     def __init__(
@@ -79,9 +99,7 @@ class Zigzag(VideoModel):
         if self.slot is not None:
             width = hidden[self.slot - 1]
             self.highway = GradientHighway(width, width, kernel, form)
-        self.output_weight = nn.Parameter(torch.empty(pixels, hidden[-1], 1, 1))
-        self.output_bias = nn.Parameter(torch.zeros(pixels))
-        xavier_(self.output_weight)
+        self.output = SameConv2d(hidden[-1], pixels, 1)
 
     @property
     def cells(self) -> list[DualMemoryCell]:
@@ -98,31 +116,31 @@ class Zigzag(VideoModel):
         )
 
     def read(self, frames: Tensor, state: ZigzagState) -> tuple[Tensor, ZigzagState]:
-        """Step by step over frames `(T, B, c, h, w)`, which enter the lowest layer all at once."""
+        """Step by step over frames `(T, B, c, h, w)`; the lowest layer projects them all at once."""
         tops = []
         for projected in self.cells[0].project(frames.flatten(0, 1)).unflatten(0, frames.shape[:2]):
             top, state = self._step(projected, state)
             tops.append(top)
-        made = same_conv(torch.cat(tops), self.output_weight, self.output_bias)
-        return made.unflatten(0, frames.shape[:2]), state
+        predictions = self.output(torch.cat(tops)).unflatten(0, frames.shape[:2])
+        return predictions, state
 
     def _step(self, projected: Tensor, state: ZigzagState) -> tuple[Tensor, ZigzagState]:
-        """One step from the lowest layer's projected input: the top layer's h and the new state."""
-        h, m, highway = projected, state.m, state.highway  # the lowest layer's h from below is projected already
+        """One step from the lowest layer's projected input `(B, gates, h, w)`: the top layer's h and the new state."""
+        h, m, highway = projected, state.m, state.highway
         after: list[DualState] = []
         for k, (cell, before) in enumerate(zip(self.cells, state.layers, strict=True), 1):
-            h, m, own = cell.step(h if k == 1 else cell.project(h), m, before)
-            after.append(own)
+            h, m, kept = cell.step(h if k == 1 else cell.project(h), m, before)
+            after.append(kept)
             if self.highway is not None and k == self.slot:
                 h, highway = self.highway(h, highway)
         return h, ZigzagState(tuple(after), m, highway)
 
 
 def find_slot(highway: Slot, layers: int) -> int:
-    """The layer k after which the highway comes.
+    """The layer k whose output the highway reads.
 
     Raises:
-        ZooError: no such slot between that many layers.
+        ZooError: the highway would not be between two of the layers.
 
     >>> [find_slot(name, 4) for name in ("bottom", "middle", "top")]
     [1, 2, 3]

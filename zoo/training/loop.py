@@ -18,6 +18,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from zoo.data import make_dataset, pin_data
 from zoo.errors import ZooError
+from zoo.recurrent import RecurrentPredictor
 from zoo.settings import Recipe, Training
 from zoo.training.checkpoint import load_checkpoint
 from zoo.training.checks import check_frames, check_recipe
@@ -57,7 +58,10 @@ def fit(
     check_frames(recipe, model)  # before data are made ready, which may take long
     recipe = replace(recipe, data=pin_data(recipe.data, root))
     train, val = make_dataset(recipe.data, "train", root), make_dataset(recipe.data, "val", root)
-    model.recompute = recipe.training.recompute
+    if isinstance(model, RecurrentPredictor):
+        model.recompute = recipe.training.recompute
+    elif recipe.training.recompute:
+        raise ZooError(f"{recipe.model} is not recurrent, so nothing can be recomputed; leave training.recompute off")
     module = VideoTraining(recipe, model, train, val)
     if recipe.training.compile:
         compile_cells(model)

@@ -12,7 +12,6 @@ from zoo.data import ClipDataset
 from zoo.settings import Recipe
 from zoo.training.batches import StepSampler
 from zoo.training.learning_rates import make_rate
-from zoo.training.losses import frame_loss
 from zoo.training.metrics_log import Meter
 from zoo.training.scheduled_sampling import draw_truth, make_sampling
 from zoo.video_model import VideoModel
@@ -120,7 +119,7 @@ class VideoTraining(pl.LightningModule):
             self.sampling.ratios(self.step, data.observed, horizon),
         )
         predictions = self.model(clips[:, : data.observed], horizon, clips[:, data.observed :], use_truth)
-        loss = frame_loss(predictions, clips[:, 1:], training.l1, training.l2)
+        loss = self.model.loss(predictions, clips, training.l1, training.l2)
         self._loss = loss.detach()
         return loss
 
@@ -160,9 +159,9 @@ class VideoTraining(pl.LightningModule):
         clips = self.val.clips(indices, self.device).to(self.dtype)
         with self.trainer.precision_plugin.val_step_context():
             predictions = self.model(clips[:, :observed], clips.shape[1] - observed)
-        loss = frame_loss(predictions, clips[:, 1:], self.recipe.training.l1, self.recipe.training.l2)
+        loss = self.model.loss(predictions, clips, self.recipe.training.l1, self.recipe.training.l2)
         future = clips[:, observed:]
-        error = (predictions[:, observed - 1 :] - future).double().square().sum() / future.shape[1]
+        error = (predictions[:, -future.shape[1] :] - future).double().square().sum() / future.shape[1]
         return torch.stack([loss.double() * len(clips), error, error.new_tensor(len(clips))])
 
 

@@ -12,7 +12,7 @@ import yaml
 
 from zoo.errors import ZooError
 from zoo.files import aside
-from zoo.registry import create_model
+from zoo.pretrained import create_model
 from zoo.settings import Recipe, from_plain, to_plain
 from zoo.training.checkpoint import load_checkpoint
 from zoo.video_model import VideoModel

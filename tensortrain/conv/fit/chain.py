@@ -1,4 +1,4 @@
-"""Chains of spatial cores: starts, short runs from each, and a long run from the best."""
+"""Chains of spatial cores: first guesses, a short refinement of each, and a long one of the best."""
 
 import itertools
 import math
@@ -9,10 +9,10 @@ import torch
 from tensorly.decomposition import partial_tucker
 from torch import Tensor
 
-from tensortrain.conv.fit import exact as selectors
 from tensortrain.conv.fit import lbfgs
+from tensortrain.conv.fit.exact import exact_cores
 from tensortrain.conv.fit.kernel import balance
-from tensortrain.conv.fit.options import SMALL_KERNEL, Task
+from tensortrain.conv.fit.options import SMALL_KERNEL, SolverOptions
 from tensortrain.conv.fit.spectral import SpectralChain
 from tensortrain.conv.fit.sweep import sweep
 from tensortrain.conv.formats import Format
@@ -35,62 +35,70 @@ def step_cost(weight: Tensor, sizes: Sequence[Axes], ranks: Sequence[int]) -> fl
     return g * (4 * math.prod(size) * products + 2 * solves)
 
 
-def ungrouped(weight: Tensor, sizes: Sequence[Axes], ranks: Sequence[int], task: Task) -> tuple[list[Tensor], float]:
+def fit_ungrouped(
+    weight: Tensor, sizes: Sequence[Axes], ranks: Sequence[int], options: SolverOptions
+) -> tuple[list[Tensor], float]:
     """Cores of a chain without groups, and the sweep's bound on its squared error.
 
     Args:
         weight: `(G, p, q, *K)`.
         sizes: of every core.
         ranks: interior ranks.
-        task: how to run.
+        options: seed, target error, work limit, ridge.
     """
-    exact = selectors.exact(weight, sizes, ranks)
-    if exact is not None:
-        return exact, 0.0
+    cores = exact_cores(weight, sizes, ranks)
+    if cores is not None:
+        return cores, 0.0
     if len(sizes) == 2 and all(1 in pair for pair in zip(*sizes, strict=True)):
         return sweep(weight, sizes, ranks, exact=True)  # no position has two sums, so a truncated SVD is optimal
     first, bound = sweep(weight, sizes, ranks)
-    chain = SpectralChain(weight, sizes, [1] * len(sizes), task.ridge)
+    chain = SpectralChain(weight, sizes, [1] * len(sizes), options.ridge)
     cost = step_cost(weight, sizes, ranks)
-    steps = task.steps(cost, STEPS)
+    steps = options.steps(cost, STEPS)
     tucker = len(sizes) == 3 and all(k == 1 for size in (sizes[0], sizes[-1]) for k in size)
     if tucker and cost > LARGE:
-        return _tucker_start(weight, sizes, ranks, task), bound
+        return _tucker_start(weight, sizes, ranks, options), bound
     if len(sizes) == 2 or cost > LARGE:
-        best, value = _refine(chain, first, steps, task)
+        best, value = _refine(chain, first, steps, options)
     else:
         pointwise = any(all(k == 1 for k in size) for size in (sizes[0], sizes[-1]))
         second = (
-            _tucker_start(weight, sizes, ranks, task) if pointwise else _hierarchical(weight, sizes, ranks, steps, task)
+            _tucker_start(weight, sizes, ranks, options)
+            if pointwise
+            else _hierarchical(weight, sizes, ranks, steps, options)
         )
-        trials = [_refine(chain, start, steps // 4, task) for start in (first, second)]
-        best, value = _refine(chain, min(trials, key=lambda trial: trial[1])[0], steps, task)
-    for kicked in _kicks(best, weight.numel(), task.seed):
-        if value > task.target**2:
-            other, lower = _refine(chain, kicked, steps, task)
+        trials = [_refine(chain, start, steps // 4, options) for start in (first, second)]
+        best, value = _refine(chain, min(trials, key=lambda trial: trial[1])[0], steps, options)
+    for kicked in _kicks(best, weight.numel(), options.seed):
+        if value > options.target**2:
+            other, lower = _refine(chain, kicked, steps, options)
             best, value = (other, lower) if lower < value else (best, value)
     return best, bound
 
 
-def grouped(weight: Tensor, form: Format, groups: Sequence[int], ranks: Sequence[int], task: Task) -> list[Tensor]:
+def fit_grouped(
+    weight: Tensor, chain_format: Format, groups: Sequence[int], ranks: Sequence[int], options: SolverOptions
+) -> list[Tensor]:
     """Cores of a chain with groups of any kind, from a random start."""
-    generator = torch.Generator().manual_seed(task.seed)
+    generator = torch.Generator().manual_seed(options.seed)
     bounds = (weight.shape[1], *ranks, weight.shape[2])
     start = []
-    for l, (size, g) in enumerate(zip(form.kernel_sizes, groups, strict=True)):
+    for l, (size, g) in enumerate(zip(chain_format.kernel_sizes, groups, strict=True)):
         shape = (weight.shape[0], bounds[l], bounds[l + 1] // g, *size)
         core = torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu").to(weight.device)
         start.append(core / math.sqrt(core[0, 0].numel()))
-    chain = SpectralChain(weight, form.kernel_sizes, groups, task.ridge)
-    steps = task.steps(step_cost(weight, form.kernel_sizes, ranks), STEPS)
-    return _refine(chain, start, steps, task)[0]
+    chain = SpectralChain(weight, chain_format.kernel_sizes, groups, options.ridge)
+    steps = options.steps(step_cost(weight, chain_format.kernel_sizes, ranks), STEPS)
+    return _refine(chain, start, steps, options)[0]
 
 
-def _refine(chain: SpectralChain, start: list[Tensor], steps: int, task: Task) -> tuple[list[Tensor], float]:
+def _refine(
+    chain: SpectralChain, start: list[Tensor], steps: int, options: SolverOptions
+) -> tuple[list[Tensor], float]:
     """L-BFGS from a start, of which only the last core is ignored: the optimal one replaces it."""
     free = balance(start)[:-1]
-    target = task.target**2
-    x, value = lbfgs.minimise(chain.evaluate, free, steps=steps, tolerance=STALLED, target=target, tick=task.tick)
+    target = options.target**2
+    x, value = lbfgs.minimise(chain.evaluate, free, steps=steps, tolerance=STALLED, target=target, tick=options.tick)
     return chain.complete(x), value
 
 
@@ -105,30 +113,32 @@ def _kicks(cores: list[Tensor], entries: int, seed: int) -> Iterator[list[Tensor
         yield [c + n * (size * c.norm() / n.norm()) for c, n in zip(cores, noise, strict=True)]
 
 
-def _hierarchical(weight: Tensor, sizes: Sequence[Axes], ranks: Sequence[int], steps: int, task: Task) -> list[Tensor]:
-    """Split off T(1) with the rest of the chain free, orthonormalise it, and go on with the rest."""
+def _hierarchical(
+    weight: Tensor, sizes: Sequence[Axes], ranks: Sequence[int], steps: int, options: SolverOptions
+) -> list[Tensor]:
+    """Split off T(1) with the rest of the chain free, orthonormalise it, and continue with the rest."""
     if len(sizes) == 1:
         return [weight]
     rest = tuple(k - t + 1 for k, t in zip(weight.shape[3:], sizes[0], strict=True))
     start, _ = sweep(weight, [sizes[0], rest], ranks[:1])
-    chain = SpectralChain(weight, [sizes[0], rest], [1, 1], task.ridge)
-    (outer, _), _ = _refine(chain, start, steps // 5, task)
+    chain = SpectralChain(weight, [sizes[0], rest], [1, 1], options.ridge)
+    (outer, _), _ = _refine(chain, start, steps // 5, options)
     columns = outer.movedim(2, -1)
     if columns[0, ..., 0].numel() >= ranks[0]:
         outer = torch.linalg.qr(columns.flatten(1, -2))[0].reshape(columns.shape).movedim(-1, 2)
     inner = chain.last_core(chain.product([outer]))
-    return [outer, *_hierarchical(inner, sizes[1:], ranks[1:], steps, task)]
+    return [outer, *_hierarchical(inner, sizes[1:], ranks[1:], steps, options)]
 
 
-def _tucker_start(weight: Tensor, sizes: Sequence[Axes], ranks: Sequence[int], task: Task) -> list[Tensor]:
+def _tucker_start(weight: Tensor, sizes: Sequence[Axes], ranks: Sequence[int], options: SolverOptions) -> list[Tensor]:
     """1×1 ends from a Tucker decomposition over the channels, the inner chain fitted to its small core."""
     first, last = (all(k == 1 for k in size) for size in (sizes[0], sizes[-1]))
     p, q, taps = *weight.shape[1:3], weight[0, 0, 0].numel()
-    wanted = [ranks[0], ranks[-1]]
+    useful = [ranks[0], ranks[-1]]
     if first and last:  # Tucker has no use for a rank beyond what the other leaves
-        wanted = [min(wanted[0], wanted[1] * taps), min(wanted[1], wanted[0] * taps)]
+        useful = [min(useful[0], useful[1] * taps), min(useful[1], useful[0] * taps)]
     modes = [mode for mode, present in enumerate((first, last)) if present]
-    parts = [_partial_tucker(one, modes, [wanted[mode] for mode in modes], task.seed) for one in weight]
+    parts = [_partial_tucker(one, modes, [useful[mode] for mode in modes], options.seed) for one in weight]
     middle = torch.stack([core for core, _ in parts])
     ones = [1] * (weight.dim() - 3)
     left, right = [], []
@@ -141,7 +151,7 @@ def _tucker_start(weight: Tensor, sizes: Sequence[Axes], ranks: Sequence[int], t
     inner = slice(len(left), len(sizes) - len(right))
     if inner.stop - inner.start == 1:
         return [*left, middle, *right]
-    cores, _ = ungrouped(middle, sizes[inner], ranks[inner.start : inner.stop - 1], task)
+    cores, _ = fit_ungrouped(middle, sizes[inner], ranks[inner.start : inner.stop - 1], options)
     return [*left, *cores, *right]
 
 

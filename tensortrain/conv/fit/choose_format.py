@@ -1,16 +1,16 @@
-"""Choice of core sizes, groups and ranks: the best of some formats at a budget, so never worse than one of them.
+"""`kernel_sizes="auto"`: the best of several formats at a budget, so never worse than any one of them.
 
-Every named format is among them as its constructor makes it by default, or one that holds it; but for `cttd` of
-more than five cores, kernels longer than 11, whose fit takes minutes.
+Every named format is among them, or one that contains it; except `cttd` with more than five cores (kernels longer than
+11), whose fit takes minutes.
 """
 
 from collections.abc import Iterator
 from dataclasses import replace
 
 from tensortrain.conv import formats
-from tensortrain.conv.fit.bounds import lower_bound
-from tensortrain.conv.fit.kernel import Kernel
-from tensortrain.conv.fit.options import Task
+from tensortrain.conv.fit.kernel import NormalizedKernel
+from tensortrain.conv.fit.lower_bounds import lower_bound
+from tensortrain.conv.fit.options import SolverOptions
 from tensortrain.conv.fit.ranks import Growth, largest_useful
 from tensortrain.conv.fit.solver import Fit, solve
 from tensortrain.errors import TensorTrainError
@@ -40,7 +40,7 @@ def candidates(size: Axes) -> Iterator[formats.Format]:
     yield formats.chain([size, one], size, "K×K | 1×1")
     halves = [tuple((k + 1) // 2 for k in size), tuple(k - (k + 1) // 2 + 1 for k in size)]
     squares = {formats.chain(halves, size, "cttd").kernel_sizes: None}
-    squares[formats.cttd(size, 2 if max(size) < 4 else 3).kernel_sizes] = None
+    squares[formats.cttd(size).kernel_sizes] = None
     for sizes in squares:
         if 1 < len(sizes) <= 5:
             yield formats.chain(sizes, size, "cttd")
@@ -48,7 +48,7 @@ def candidates(size: Axes) -> Iterator[formats.Format]:
             yield formats.chain([one, *sizes, one], size, "cttd with 1×1 ends")
 
 
-def best_format(kernel: Kernel, parameters: int, task: Task) -> Fit:
+def best_format(kernel: NormalizedKernel, parameters: int, options: SolverOptions) -> Fit:
     """The chain of least error among all candidate formats within a number of parameters.
 
     A format whose lower bound exceeds the best error so far cannot win and is not fitted. The best, and the second
@@ -59,22 +59,24 @@ def best_format(kernel: Kernel, parameters: int, task: Task) -> Fit:
     """
     fits: list[Fit] = []
     smallest = kernel.dense_parameters
-    for form in candidates(kernel.size):
-        growth = Growth(form, kernel, largest_useful(form, kernel))
+    for chain_format in candidates(kernel.size):
+        growth = Growth(chain_format, kernel, largest_useful(chain_format, kernel))
         need = growth.n_parameters(growth.ranks(growth.smallest))
         smallest = min(smallest, need)
         if need > parameters:
             continue
         ranks = growth.largest_within(parameters)
-        if not fits or lower_bound(kernel.weight, form.kernel_sizes, ranks) < fits[0].error:
-            fits = sorted([*fits, solve(kernel, form, ranks, task)], key=lambda fit: fit.error)
-            if fits[0].error <= task.target:
+        if not fits or lower_bound(kernel.weight, chain_format.kernel_sizes, ranks) < fits[0].error:
+            fits = sorted([*fits, solve(kernel, chain_format, ranks, options)], key=lambda fit: fit.error)
+            if fits[0].error <= options.target:
                 return fits[0]
     if not fits:
         raise TensorTrainError(
             f"max_parameters (or budget) = {parameters} is below the smallest chain of any format, {smallest}"
             f" of {kernel.dense_parameters} dense parameters; raise it"
         )
-    again = replace(task, seed=task.seed + 1, effort=task.effort * EXTRA)
+    again = replace(options, seed=options.seed + 1, effort=options.effort * EXTRA)
     close = [fit for fit in fits[:2] if fit.error <= CLOSE * fits[0].error]
-    return min([*fits, *(solve(kernel, fit.form, fit.ranks, again) for fit in close)], key=lambda fit: fit.error)
+    return min(
+        [*fits, *(solve(kernel, fit.chain_format, fit.ranks, again) for fit in close)], key=lambda fit: fit.error
+    )

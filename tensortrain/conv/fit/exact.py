@@ -1,10 +1,19 @@
 """Exact chains for any kernel at sufficient rank: cores that only hold shifted identities.
 
-One *data core* holds the entries of W, every other core selects. A prefix core at the output side turns
-the shifts `S_l` (sets of positions on each axis, `S_0 = {0}`) into the shifts `S_{l+1}`, each of them a
-shift of `S_l` plus a tap of the core; suffix cores mirror this from the input side. The chain is exact
-where `S + S' + [0, k_data)` covers every position of W. Bond l then needs rank `|S_l| · R_0` before the data
-core and `|S'_l| · R_m` after it. Axes are independent: sets multiply.
+One *data core* holds the entries of W, every other core selects. On one axis, for 3 + 3 taps (K = 5) and the data
+in T(2), two shifts cover all positions:
+
+    position of W     0    1    2    3    4
+    shift 0        [ w0   w1   w2 ]              T(1) has I at tap 0 in block 0, T(2) these taps in block 0
+    shift 2                  [ 0    w3   w4 ]    T(1) has I at tap 2 in block 1, T(2) these taps in block 1
+
+so `T(1) = [I 0 0 ∣ 0 0 I]`, `(p, 2p, 3)`, `T(2) = [w0 w1 w2 ; 0 w3 w4]`, `(2p, q, 3)`, and the bond has rank 2p.
+(Position 2 is covered twice and stored once.) With the data in T(1) the picture is mirrored and the rank is 2q.
+
+In general a prefix core at the output side turns the shifts `S_l` (sets of positions on each axis, `S_0 = {0}`)
+into the shifts `S_{l+1}`, each of them a shift of `S_l` plus a tap of the core; suffix cores mirror this from the
+input side. The chain is exact where `S + S' + [0, k_data)` covers every position of W. Bond l then needs rank
+`|S_l| · R_0` before the data core and `|S'_l| · R_m` after it. Axes are independent: sets multiply.
 """
 
 import itertools
@@ -32,22 +41,35 @@ class AxisPlan:
         """Number of shifts at each bond."""
         return tuple(len(s) for s in self.prefix + self.suffix)
 
+    @property
+    def shifts(self) -> tuple[Shifts, ...]:
+        """The shift sets at bonds 0 … m; both ends of the chain stand at position 0."""
+        return ((0,), *self.prefix, *self.suffix, (0,))
+
 
 def _ancestors(shifts: Shifts, taps: Sequence[int]) -> tuple[Shifts, ...]:
-    """Small shift sets that lead to `shifts`, from behind the first core to `shifts` itself.
+    """Small shift sets through which cores of these `taps` reach `shifts`: behind the first core, …, the last one."""
+    sets = [shifts]
+    for l in reversed(range(1, len(taps))):
+        farthest = sum(k - 1 for k in taps[:l])
+        sets.append(_parents(sets[-1], taps[l], farthest))
+    return tuple(reversed(sets))
 
-    A shift s behind a core of k taps needs one of `s - k + 1 … s` before it: a minimum set of points that
-    stabs all these intervals, taken greedily.
+
+def _parents(shifts: Shifts, taps: int, farthest: int) -> Shifts:
+    """As few shifts within `0 … farthest` as possible from which a core of `taps` taps reaches all of `shifts`.
+
+    Shift s is reached from any of `s - taps + 1 … s`. Greedily from below: a shift that no parent reaches yet
+    gets the largest parent that it may have, because that one reaches most of the shifts above.
+
+    >>> _parents((0, 1, 2, 4), 3, 2)   # 0, 1 and 2 are reached from 0, and 4 from 2
+    (0, 2)
     """
-    chain = [shifts]
-    for l in range(len(taps) - 1, 0, -1):
-        reach = sum(k - 1 for k in taps[:l])
-        points: list[int] = []
-        for s in sorted(chain[0]):
-            if not points or points[-1] < s - taps[l] + 1:
-                points.append(min(s, reach))
-        chain.insert(0, tuple(points))
-    return tuple(chain)
+    parents: list[int] = []
+    for s in sorted(shifts):
+        if not parents or parents[-1] < s - taps + 1:
+            parents.append(min(s, farthest))
+    return tuple(parents)
 
 
 def _candidates(reach: int, taps: int) -> Iterator[Shifts]:
@@ -85,69 +107,97 @@ def axis_plans(taps: tuple[int, ...], data: int) -> tuple[AxisPlan, ...]:
 
 
 @dataclass(frozen=True)
-class Selector:
-    """An exact chain: where the data stands, the shifts of each axis, and the interior ranks it needs."""
+class ExactChain:
+    """Where the data core stands, the shifts of each axis, and the interior ranks that they need."""
 
     data: int
     axes: tuple[AxisPlan, ...]
     ranks: tuple[int, ...]
 
+    @property
+    def shifts(self) -> list[list[Axes]]:
+        """The shifts at bonds 0 … m, each with its position on every axis."""
+        return [list(itertools.product(*sets)) for sets in zip(*(plan.shifts for plan in self.axes), strict=True)]
 
-def selectors(kernel_sizes: Sequence[Axes], outputs: int, inputs: int) -> list[Selector]:
+
+def exact_chains(kernel_sizes: Sequence[Axes], outputs: int, inputs: int) -> list[ExactChain]:
     """Every exact chain with these core sizes for a kernel of `outputs × inputs` channels."""
-    found = []
+    chains = []
     for data in range(len(kernel_sizes)):
-        options = [axis_plans(taps, data) for taps in zip(*kernel_sizes, strict=True)]
-        for axes in itertools.product(*options):
+        plans_by_axis = [axis_plans(taps, data) for taps in zip(*kernel_sizes, strict=True)]
+        for axes in itertools.product(*plans_by_axis):
             counts = [math.prod(sizes) for sizes in zip(*(plan.sizes for plan in axes), strict=True)]
             ranks = tuple(n * (outputs if l < data else inputs) for l, n in enumerate(counts))
-            found.append(Selector(data, axes, ranks))
-    return found
+            chains.append(ExactChain(data, axes, ranks))
+    return chains
 
 
-def build(weight: Tensor, kernel_sizes: Sequence[Axes], selector: Selector, ranks: Sequence[int]) -> list[Tensor]:
-    """The exact cores of `(G, p, q, *K)`, padded with zeros to the given interior `ranks`."""
+def build(weight: Tensor, kernel_sizes: Sequence[Axes], chain: ExactChain, ranks: Sequence[int]) -> list[Tensor]:
+    """The cores `(G, r_{l-1}, r_l, *k_l)` of an exact chain for `weight`, `(G, p, q, *K)`.
+
+    `ranks` are the interior ranks, at least those that the chain needs; the rest of each core is zero.
+    """
     groups, p, q = weight.shape[:3]
-    bounds = (p, *ranks, q)
-    data, space = selector.data, range(3, weight.dim())
-    origin = ((0,),)
-    shifts = [
-        list(itertools.product(*axis))
-        for axis in zip(*(origin + plan.prefix + plan.suffix + origin for plan in selector.axes), strict=True)
-    ]
+    bounds, shifts = (p, *ranks, q), chain.shifts
     cores = []
     for l, taps in enumerate(kernel_sizes):
         core = weight.new_zeros(groups, bounds[l], bounds[l + 1], *taps)
-        outer, inner = shifts[l], shifts[l + 1]
-        if l == data:
-            left = weight.clone()
-            for (i, s), (j, t) in itertools.product(enumerate(outer), enumerate(inner)):
-                part = left
-                for axis, a, b, k in zip(space, s, t, taps, strict=True):
-                    part = part.narrow(axis, a + b, k)
-                core[:, i * p : (i + 1) * p, j * q : (j + 1) * q] = part
-                part.zero_()  # each entry of W goes into one block only
-        else:
-            width = p if l < data else q
-            eye = torch.eye(width, dtype=weight.dtype, device=weight.device)
-            children, parents = (inner, outer) if l < data else (outer, inner)
-            for c, child in enumerate(children):
-                parent = next(
-                    i
-                    for i, s in enumerate(parents)
-                    if all(0 <= a - b < k for a, b, k in zip(child, s, taps, strict=True))
-                )
-                row, column = (parent, c) if l < data else (c, parent)
-                tap = tuple(a - b for a, b in zip(child, parents[parent], strict=True))
-                rows, columns = slice(row * width, (row + 1) * width), slice(column * width, (column + 1) * width)
-                core[(slice(None), rows, columns, *tap)] = eye
+        if l < chain.data:
+            _fill_selector(core, shifts[l], shifts[l + 1], channels=p)
+        elif l == chain.data:
+            _fill_data(core, weight, shifts[l], shifts[l + 1])
+        else:  # mirrored: here the shifts grow from the input side
+            _fill_selector(core.transpose(1, 2), shifts[l + 1], shifts[l], channels=q)
         cores.append(core)
     return cores
 
 
-def exact(weight: Tensor, kernel_sizes: Sequence[Axes], ranks: Sequence[int]) -> list[Tensor] | None:
-    """Exact cores if some selector fits under the interior `ranks`, else None."""
-    for selector in selectors(kernel_sizes, *weight.shape[1:3]):
-        if all(need <= have for need, have in zip(selector.ranks, ranks, strict=True)):
-            return build(weight, kernel_sizes, selector, ranks)
+def _fill_data(core: Tensor, weight: Tensor, outer: list[Axes], inner: list[Axes]) -> None:
+    """For each pair of shifts s + t the block `(p, q, *k)` of W that begins there, every entry of W in one block only.
+
+    Args:
+        core: `(G, |outer| · p, |inner| · q, *k)` or larger, filled in place.
+        weight: `(G, p, q, *K)`.
+        outer: shifts at the bond before the core.
+        inner: shifts at the bond after it.
+    """
+    p, q, *taps = *weight.shape[1:3], *core.shape[3:]
+    left = weight.clone()  # entries that no block holds yet
+    for (i, s), (j, t) in itertools.product(enumerate(outer), enumerate(inner)):
+        part = left
+        for axis, (a, b, k) in enumerate(zip(s, t, taps, strict=True), start=3):
+            part = part.narrow(axis, a + b, k)
+        core[:, i * p : (i + 1) * p, j * q : (j + 1) * q] = part
+        part.zero_()
+
+
+def _fill_selector(core: Tensor, parents: list[Axes], children: list[Axes], channels: int) -> None:
+    """For each child the identity in the block of one of its parents, at the tap that leads from this to the child.
+
+    Args:
+        core: `(G, |parents| · channels, |children| · channels, *k)` or larger, filled in place.
+        parents: shifts at the bond that is nearer to the end of the chain.
+        children: shifts at the bond that is nearer to the data core.
+        channels: p on the output side, q on the input side.
+    """
+    taps = tuple(core.shape[3:])
+    eye = torch.eye(channels, dtype=core.dtype, device=core.device)
+    for c, child in enumerate(children):
+        i, tap = _step(child, parents, taps)
+        rows, columns = slice(i * channels, (i + 1) * channels), slice(c * channels, (c + 1) * channels)
+        at: tuple[slice | int, ...] = (slice(None), rows, columns, *tap)
+        core[at] = eye
+
+
+def _step(child: Axes, parents: list[Axes], taps: Axes) -> tuple[int, Axes]:
+    """Index of the first parent from which one of the `taps` leads to `child`, and that tap."""
+    steps = (tuple(a - b for a, b in zip(child, parent, strict=True)) for parent in parents)
+    return next((i, step) for i, step in enumerate(steps) if all(0 <= s < k for s, k in zip(step, taps, strict=True)))
+
+
+def exact_cores(weight: Tensor, kernel_sizes: Sequence[Axes], ranks: Sequence[int]) -> list[Tensor] | None:
+    """The cores of an exact chain if the interior `ranks` suffice for one, else None."""
+    for chain in exact_chains(kernel_sizes, *weight.shape[1:3]):
+        if all(need <= have for need, have in zip(chain.ranks, ranks, strict=True)):
+            return build(weight, kernel_sizes, chain, ranks)
     return None

@@ -1,4 +1,4 @@
-"""The kernel under decomposition, as all solvers see it, and the conversion of cores back to conv weights.
+"""The kernel as all solvers see it, and the conversion of their cores back to conv weights.
 
 Inside `tensortrain.conv.fit` a kernel is `(G, p, q, *K)`: G groups of the convolution, each p outputs and q
 inputs, float64, of unit Frobenius norm; T(l) is `(G, r_{l-1}, r_l / g_l, *k_l)` with ranks and groups
@@ -19,11 +19,11 @@ from tensortrain.errors import TensorTrainError
 
 
 @dataclass(frozen=True)
-class Kernel:
-    """A kernel to decompose.
+class NormalizedKernel:
+    """A kernel to decompose, checked and scaled to unit norm.
 
     Attributes:
-        raw: `(G, p, q, *K)`, float64, the entries as they were given.
+        raw: `(G, p, q, *K)`, float64, unscaled.
         weight: the same with unit norm (or zero).
         norm: Frobenius norm of the original.
         dtype: dtype of the original.
@@ -37,8 +37,8 @@ class Kernel:
     transposed: bool
 
     @classmethod
-    def of(cls, weight: Tensor, groups: int, transposed: bool) -> "Kernel":
-        """Check a conv weight and bring it into the solvers' form.
+    def of(cls, weight: Tensor, groups: int, transposed: bool) -> "NormalizedKernel":
+        """Check a conv weight and bring it into the shape and scale that the solvers expect.
 
         Raises:
             TensorTrainError: not a real, finite conv weight of 1 to 3 spatial axes, or groups that do not divide it.
@@ -67,12 +67,12 @@ class Kernel:
 
     @property
     def conv_groups(self) -> int:
-        """G."""
+        """Groups G of the convolution."""
         return self.weight.shape[0]
 
     @property
     def size(self) -> tuple[int, ...]:
-        """Kernel size on each axis."""
+        """NormalizedKernel size on each axis."""
         return tuple(self.weight.shape[3:])
 
     @property
@@ -117,10 +117,11 @@ def balance(cores: Sequence[Tensor]) -> list[Tensor]:
 
 
 def even_gauge(cores: Sequence[Tensor], groups: Sequence[int]) -> list[Tensor]:
-    """The same chain in the gauge of least norm at every bond between ungrouped cores.
+    """Rebalance neighbouring ungrouped cores; the kernel stays the same.
 
-    At each bond `T(l) M` and `M⁻¹ T(l+1)` make the same kernel. Refinement leaves an M that can be far from even, and
-    rounding to a short dtype then costs many times its precision. An SVD of the two triangular factors evens it out.
+    `T(l) M` and `M⁻¹ T(l+1)` give the same kernel for any invertible M. Refinement leaves an M that can be far from
+    even, and rounding to a short dtype then costs many times its precision. Here M minimises the norms of the two
+    cores: an SVD of the product of their triangular factors, with the singular values shared equally.
     """
     out = list(cores)
     for l, (g, h) in enumerate(itertools.pairwise(groups)):

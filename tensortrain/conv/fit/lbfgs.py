@@ -22,7 +22,7 @@ class Evaluation:
     Attributes:
         value: the function.
         gradient: one tensor for each unknown.
-        preconditioner: makes a symmetric positive map close to the inverse Hessian here.
+        preconditioner: returns a symmetric positive map close to the inverse Hessian here.
     """
 
     value: float
@@ -72,7 +72,7 @@ def minimise(
     Args:
         function: value, gradient and preconditioner at a point.
         x: start.
-        steps: at most so many.
+        steps: the largest number of steps.
         tolerance: stop when `STALL` steps together lower the value by less than this fraction.
         target: stop once the value is at most this.
         tick: called after every step.
@@ -87,13 +87,13 @@ def minimise(
         if at.value <= target:
             break
         direction = _direction(at, history)
-        found = _line_search(function, x, at, direction)
-        if found is None:
+        descent = _line_search(function, x, at, direction)
+        if descent is None:
             if not history:
                 break
             history = []
             continue
-        x_next, after = found
+        x_next, after = descent
         step, change = _combine(x_next, -1.0, x), _combine(after.gradient, -1.0, at.gradient)
         curvature = _dot(step, change)
         if curvature > 1e-12 * math.sqrt(_dot(step, step) * _dot(change, change)):

@@ -1,4 +1,4 @@
-"""What every solver is told besides the kernel: seed, when to stop, and whom to tell of a step."""
+"""Options shared by all solvers: random seed, target error, work limit, ridge, progress callback."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,20 +7,20 @@ from dataclasses import dataclass
 import torch
 
 WORK = 0.55e11  # multiplications after which a fit stops, so that the largest kernels stay within seconds
-FEWEST = 10  # steps that are always taken
+FEWEST = 10  # steps that every fit may take, however dear
 SMALL = 4_000_000  # entries of a kernel below which further threads wait more than they work
 SMALL_KERNEL = 20_000  # entries of a kernel that is cheap enough for several starts
 
 
 @dataclass(frozen=True)
-class Task:
+class SolverOptions:
     """How to run a solver.
 
     Attributes:
         seed: of random starts.
         target: relative error at which to stop.
         tick: called after every step.
-        effort: how much more work than usual is worth it.
+        effort: factor on the usual amount of work.
         ridge: penalty on the squared norms of the cores, against cores that cancel each other.
     """
 
@@ -31,7 +31,7 @@ class Task:
     ridge: float = 0.0
 
     def steps(self, multiplications: float, most: int) -> int:
-        """Steps that the work allows if each costs so many multiplications; usually at most `most`."""
+        """How many steps of a given cost the work limit allows: at least `FEWEST`, at most `effort` times `most`."""
         return max(FEWEST, min(int(self.effort * most), int(self.effort * WORK / multiplications)))
 
 

@@ -1,4 +1,4 @@
-"""A progress bar that appears only when a decomposition takes long and a person is watching."""
+"""A progress bar that appears only when a decomposition takes long and the output is a terminal."""
 
 import sys
 import time
@@ -19,7 +19,7 @@ class Ticker:
         self.bar: Progress | None = None
 
     def __call__(self) -> None:
-        """One step is done."""
+        """Count one step, and show or update the bar."""
         self.steps += 1
         if self.wanted and self.bar is None and time.monotonic() - self.started > PATIENCE:
             from rich.console import Console

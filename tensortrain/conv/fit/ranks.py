@@ -6,36 +6,38 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from tensortrain.conv.alignment import whole_size
-from tensortrain.conv.fit.exact import selectors
-from tensortrain.conv.fit.kernel import Kernel
+from tensortrain.conv.fit.exact import exact_chains
+from tensortrain.conv.fit.kernel import NormalizedKernel
 from tensortrain.conv.fit.sweep import lift
 from tensortrain.conv.formats import Format
 from tensortrain.errors import TensorTrainError
 
 
-def largest_useful(form: Format, kernel: Kernel) -> tuple[int, ...]:
-    """For each interior bond a rank (within a conv group) past which no kernel gains.
+def largest_useful(chain_format: Format, kernel: NormalizedKernel) -> tuple[int, ...]:
+    """For each interior bond the largest rank, within a conv group, that can still lower the error of some kernel.
 
-    For two ungrouped cores the rank at which selectors are exact; for more, what the positions on either side
+    For two ungrouped cores the rank of the smallest exact chain; for more, what the positions on either side
     can carry; for grouped cores as many blocks as W has channel pairs of full rank at every position.
     """
     p, q = kernel.channels
-    if form.dense and form.order == 2:
-        return (min(s.ranks[0] for s in selectors(form.kernel_sizes, p, q)),)
+    if chain_format.dense and chain_format.order == 2:
+        return (min(chain.ranks[0] for chain in exact_chains(chain_format.kernel_sizes, p, q)),)
     caps = []
-    for l in range(1, form.order):
-        left, right = (math.prod(whole_size(sizes)) for sizes in (form.kernel_sizes[:l], form.kernel_sizes[l:]))
+    for l in range(1, chain_format.order):
+        left, right = (
+            math.prod(whole_size(sizes)) for sizes in (chain_format.kernel_sizes[:l], chain_format.kernel_sizes[l:])
+        )
         caps.append(min(left * p, right * q))
-    if not form.dense:
+    if not chain_format.dense:
         pairs = math.prod(kernel.size) * min(p, q)
-        for tied, _ in form.bonds(p, q):
+        for tied, _ in chain_format.bonds(p, q):
             for bond, factor in tied.items():
                 if len(tied) > 1 or factor > 1:
                     caps[bond - 1] = pairs * factor
     return tuple(caps)
 
 
-def with_ends(kernel: Kernel, interior: Sequence[int]) -> tuple[int, ...]:
+def with_ends(kernel: NormalizedKernel, interior: Sequence[int]) -> tuple[int, ...]:
     """Ranks within a conv group, both ends included."""
     p, q = kernel.channels
     return (p, *interior, q)
@@ -45,18 +47,18 @@ class Growth:
     """A path of interior ranks from the smallest chain to the caps.
 
     Bonds tied by grouped cores grow together. Where several bonds compete, the next unit of rank goes where the
-    lifted unfolding discards most, as a tolerance shared equally by all bonds would have it. (Weighing gain against
-    parameters starves a bond: the more its neighbours have grown, the dearer it is.)
+    lifted unfolding discards most, as a tolerance shared equally by all bonds would have it. (Dividing the gain by
+    its parameters would starve a bond: the more its neighbours have grown, the more each unit costs.)
 
     Args:
-        form: core sizes and groups.
+        chain_format: core sizes and groups.
         kernel: what is decomposed.
         caps: for each interior bond, within a conv group.
     """
 
-    def __init__(self, form: Format, kernel: Kernel, caps: Sequence[int]) -> None:
-        self.form, self.kernel = form, kernel
-        self.classes = form.bonds(*kernel.channels)
+    def __init__(self, chain_format: Format, kernel: NormalizedKernel, caps: Sequence[int]) -> None:
+        self.chain_format, self.kernel = chain_format, kernel
+        self.classes = chain_format.bonds(*kernel.channels)
         self.limits = []
         for tied, fixed in self.classes:
             limit = min(caps[bond - 1] // factor for bond, factor in tied.items())
@@ -71,7 +73,7 @@ class Growth:
 
     def ranks(self, counts: Sequence[int]) -> tuple[int, ...]:
         """Interior ranks at the given count of each class."""
-        ranks = [0] * (self.form.order - 1)
+        ranks = [0] * (self.chain_format.order - 1)
         for (tied, _), count in zip(self.classes, counts, strict=True):
             for bond, factor in tied.items():
                 ranks[bond - 1] = factor * count
@@ -79,7 +81,7 @@ class Growth:
 
     def n_parameters(self, ranks: Sequence[int]) -> int:
         """Entries of the whole chain, all conv groups together."""
-        return self.kernel.conv_groups * self.form.n_parameters(with_ends(self.kernel, ranks))
+        return self.kernel.conv_groups * self.chain_format.n_parameters(with_ends(self.kernel, ranks))
 
     @property
     def smallest(self) -> tuple[int, ...]:
@@ -137,7 +139,7 @@ class Growth:
 
     def _tails(self, bond: int) -> list[float]:
         """Energy of the lift beyond the leading 0, 1, 2, … singular values at a bond, all conv groups together."""
-        sizes = self.form.kernel_sizes[:bond]
+        sizes = self.chain_format.kernel_sizes[:bond]
         matrix = lift(self.kernel.weight, whole_size(sizes))
         if matrix.shape[1] > matrix.shape[2]:
             matrix = matrix.mT

@@ -1,4 +1,4 @@
-"""One kernel, one format, given ranks: the best chain found within a fixed amount of work."""
+"""Fit one kernel in one format at fixed ranks: the best chain that a limited amount of work finds."""
 
 import math
 from collections.abc import Sequence
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from tensortrain.conv.fit import chain, depthwise
-from tensortrain.conv.fit import exact as selectors
-from tensortrain.conv.fit.bounds import lower_bound
-from tensortrain.conv.fit.kernel import Kernel
-from tensortrain.conv.fit.options import Task
+from tensortrain.conv.fit.exact import exact_cores
+from tensortrain.conv.fit.kernel import NormalizedKernel
+from tensortrain.conv.fit.lower_bounds import lower_bound
+from tensortrain.conv.fit.options import SolverOptions
 from tensortrain.conv.fit.ranks import with_ends
 from tensortrain.conv.fit.sweep import sweep
 from tensortrain.conv.formats import Format
@@ -18,18 +18,18 @@ from tensortrain.conv.formats import Format
 
 @dataclass(frozen=True)
 class Fit:
-    """A chain found for a kernel.
+    """A chain fitted to a kernel.
 
     Attributes:
-        form: its format.
+        chain_format: its format.
         ranks: interior, within a conv group.
         cores: `(G, r_{l-1}, r_l / g_l, *k_l)`.
         groups: of every core, within a conv group.
         error: relative Frobenius error.
-        upper_bound: what was certain before refinement.
+        upper_bound: what the error was certain not to exceed before refinement.
     """
 
-    form: Format
+    chain_format: Format
     ranks: tuple[int, ...]
     cores: list[Tensor]
     groups: tuple[int, ...]
@@ -37,33 +37,33 @@ class Fit:
     upper_bound: float
 
 
-def solve(kernel: Kernel, form: Format, ranks: Sequence[int], task: Task) -> Fit:
+def solve(kernel: NormalizedKernel, chain_format: Format, ranks: Sequence[int], options: SolverOptions) -> Fit:
     """Fit a chain with the solver that its groups call for.
 
     Args:
         kernel: what to decompose.
-        form: core sizes and groups.
+        chain_format: core sizes and groups.
         ranks: interior, within a conv group.
-        task: seed, target and effort.
+        options: seed, target error, work limit, ridge.
     """
     weight = kernel.weight
-    groups = form.groups(with_ends(kernel, ranks))
-    if form.dense:
-        cores, bound = chain.ungrouped(weight, form.kernel_sizes, ranks, task)
-    elif depthwise.fits(form):
-        cores, bound = depthwise.fit(weight, form, ranks, task)
+    groups = chain_format.groups(with_ends(kernel, ranks))
+    if chain_format.dense:
+        cores, bound = chain.fit_ungrouped(weight, chain_format.kernel_sizes, ranks, options)
+    elif depthwise.supports(chain_format):
+        cores, bound = depthwise.fit_blocks(weight, chain_format, ranks, options)
     else:
-        cores, bound = chain.grouped(weight, form, groups, ranks, task), 1.0
-    return Fit(form, tuple(ranks), cores, groups, kernel.error(cores, groups), min(1.0, math.sqrt(bound)))
+        cores, bound = chain.fit_grouped(weight, chain_format, groups, ranks, options), 1.0
+    return Fit(chain_format, tuple(ranks), cores, groups, kernel.error(cores, groups), min(1.0, math.sqrt(bound)))
 
 
-def certified(kernel: Kernel, form: Format, ranks: Sequence[int]) -> tuple[float, float]:
-    """Lower and upper bound on the error of a chain, without fitting it."""
+def certified(kernel: NormalizedKernel, chain_format: Format, ranks: Sequence[int]) -> tuple[float, float]:
+    """Lower and upper bound on the error of a chain with these interior ranks (within a conv group), without a fit."""
     weight, upper = kernel.weight, 1.0
-    if form.dense and selectors.exact(weight, form.kernel_sizes, ranks) is not None:
+    if chain_format.dense and exact_cores(weight, chain_format.kernel_sizes, ranks) is not None:
         upper = 0.0
-    elif form.dense:
-        upper = sweep(weight, form.kernel_sizes, ranks)[1]
-    elif depthwise.fits(form):
-        upper = depthwise.start(weight, form, ranks[0] // (form.blocks[1] or (1, 1))[0])[1]
-    return lower_bound(weight, form.kernel_sizes, ranks), min(1.0, math.sqrt(upper))
+    elif chain_format.dense:
+        upper = sweep(weight, chain_format.kernel_sizes, ranks)[1]
+    elif depthwise.supports(chain_format):
+        upper = depthwise.start(weight, chain_format, ranks[0] // (chain_format.blocks[1] or (1, 1))[0])[1]
+    return lower_bound(weight, chain_format.kernel_sizes, ranks), min(1.0, math.sqrt(upper))

@@ -4,7 +4,7 @@ On a grid of `N = K` frequencies for each axis the composed kernel is a product 
 `Ŵ(ω) = T̂(1)(ω) … T̂(m)(ω)`, and by Parseval `‖W - T(1)*…*T(m)‖² = N^{-d} Σ_ω ‖Ŵ(ω) - T̂(1)…T̂(m)‖²`: no
 frequency aliases, as the composed kernel is K long. The optimal last core for given others is one linear
 least-squares problem shared by all input channels (variable projection), so only T(1) … T(m-1) are
-unknowns. They are found by L-BFGS, preconditioned by the normal equations of each core: what alternating
+unknowns. L-BFGS finds them, preconditioned by the normal equations of each core, those that alternating
 least squares would solve.
 """
 
@@ -140,9 +140,9 @@ class SpectralChain:
         right = _crop(right, taps)
         rank, inputs = right.shape[1:3]
         flat = right.flatten(3).permute(0, 3, 1, 2).flatten(1, 2)
-        solved = torch.cholesky_solve(flat, cholesky(gram, 1e-14))
-        core = solved.reshape(len(solved), -1, rank, inputs).permute(0, 2, 3, 1)
-        explained = float((solved * (2 * flat - gram @ solved)).sum())
+        solution = torch.cholesky_solve(flat, cholesky(gram, 1e-14))
+        core = solution.reshape(len(solution), -1, rank, inputs).permute(0, 2, 3, 1)
+        explained = float((solution * (2 * flat - gram @ solution)).sum())
         return core.reshape(-1, groups * rank, inputs, *taps), explained
 
     def _normal(self, gram: Tensor, taps: Axes) -> Tensor:

@@ -1,4 +1,4 @@
-"""A start for a chain: the sweep, with its a-priori bound.
+"""A first guess for a chain: the sweep, a sequence of truncated SVDs, with its a-priori bound.
 
 The fold `F(M)[p] = Σ_{a+b=p} M[a, b]` adds up all pairs of positions with one sum. Its minimum-norm inverse,
 the *lift*, divides every entry of W by its number of pairs; the lift of W, unfolded to

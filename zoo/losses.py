@@ -6,10 +6,10 @@ from torch import Tensor
 
 
 def frame_loss(predictions: Tensor, frames: Tensor, l1: float = 1.0, l2: float = 1.0) -> Tensor:
-    """`l1` · mean absolute error + `l2` · mean squared error, at least in 32 bits.
+    """`l1` · mean absolute error + `l2` · mean squared error, computed in 32 bits or more.
 
     Args:
-        predictions: `(B, T, C, H, W)`; in training all T_in - 1 + horizon of them, the warm-up's too.
+        predictions: `(B, T, C, H, W)`.
         frames: the true ones, of the same shape.
         l1: weight of the absolute error.
         l2: weight of the squared error.
@@ -17,6 +17,6 @@ def frame_loss(predictions: Tensor, frames: Tensor, l1: float = 1.0, l2: float =
     >>> frame_loss(torch.zeros(2, 3, 1, 4, 4), torch.full((2, 3, 1, 4, 4), 0.5)).item()
     0.75
     """
-    made = predictions.to(torch.promote_types(predictions.dtype, torch.float32))
-    true = frames.to(made.dtype)
-    return l1 * F.l1_loss(made, true) + l2 * F.mse_loss(made, true)
+    predictions = predictions.to(torch.promote_types(predictions.dtype, torch.float32))
+    true = frames.to(predictions.dtype)
+    return l1 * F.l1_loss(predictions, true) + l2 * F.mse_loss(predictions, true)

@@ -1,0 +1,154 @@
+"""What the file of a decomposed network says about its layers.
+
+Such a file is of kind `"network"`: the tensors of the network's `state_dict`, and in the header under `"layers"` one
+record for each layer whose kernel is a chain.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
+from typing import Any, Self
+
+from torch import Tensor
+
+from tensortrain import storage
+from tensortrain.compression.kernels import join, layer_name
+from tensortrain.conv.conv_tensor_train import ConvTensorTrain
+from tensortrain.errors import TensorTrainError
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerRecord:
+    """What the header of a decomposed network says about one layer.
+
+    Attributes:
+        weight: name of the dense weight that the chain replaces.
+        shape: of that weight.
+        dtype: of that weight, such as `"float32"`.
+        groups: of the convolution.
+        transposed: whether it is a transposed convolution.
+        kernel_sizes: of the cores, output side first.
+        core_groups: of the cores.
+        ranks: both ends included.
+        error: relative Frobenius error against the dense weight; None if the chain was trained after it had
+            been decomposed.
+        upper_bound: see `ConvTensorTrain`.
+        lower_bound: likewise.
+    """
+
+    weight: str
+    shape: tuple[int, ...]
+    dtype: str
+    groups: int
+    transposed: bool
+    kernel_sizes: tuple[tuple[int, ...], ...]
+    core_groups: tuple[int, ...]
+    ranks: tuple[int, ...]
+    error: float | None
+    upper_bound: float | None
+    lower_bound: float | None
+
+    @classmethod
+    def of(cls, weight: str, chain: ConvTensorTrain, shape: tuple[int, ...], groups: int) -> Self:
+        """The record of a chain that replaces the tensor named `weight`, of this shape and these conv groups."""
+        return cls(
+            weight=weight,
+            shape=shape,
+            dtype=str(chain.dtype).removeprefix("torch."),
+            groups=groups,
+            transposed=chain.transposed,
+            kernel_sizes=chain.kernel_sizes,
+            core_groups=chain.groups,
+            ranks=chain.ranks,
+            error=chain.error,
+            upper_bound=chain.upper_bound,
+            lower_bound=chain.lower_bound,
+        )
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """The record from its JSON object, in which tuples have become lists."""
+        frozen = {
+            "shape": tuple(values["shape"]),
+            "kernel_sizes": tuple(map(tuple, values["kernel_sizes"])),
+            "core_groups": tuple(values["core_groups"]),
+            "ranks": tuple(values["ranks"]),
+        }
+        return cls(**{**values, **frozen})
+
+    @property
+    def name(self) -> str:
+        """Name of the layer, see `layer_name`."""
+        return layer_name(self.weight)
+
+    @property
+    def dense_parameters(self) -> int:
+        """Entries of the dense weight."""
+        return math.prod(self.shape)
+
+    @property
+    def n_parameters(self) -> int:
+        """Entries of the cores."""
+        return sum(
+            math.prod(size) * outer * inner // groups
+            for size, groups, outer, inner in zip(
+                self.kernel_sizes, self.core_groups, self.ranks[:-1], self.ranks[1:], strict=True
+            )
+        )
+
+    @property
+    def core_keys(self) -> list[str]:
+        """Names of the cores' tensors, as in the `state_dict` of a network that holds the layer."""
+        return [join(self.name, f"cores.{l}.weight") for l in range(len(self.kernel_sizes))]
+
+    def chain(self, tensors: Mapping[str, Tensor]) -> ConvTensorTrain:
+        """The layer's chain, built from the tensors of the file.
+
+        Raises:
+            TensorTrainError: cores that are missing, or have other shapes than the record says.
+        """
+        missing = [key for key in self.core_keys if key not in tensors]
+        if missing:
+            raise TensorTrainError(f"the file has no {missing[0]!r}, which its header names; it is damaged")
+        chain = ConvTensorTrain(
+            [tensors[key] for key in self.core_keys],
+            groups=self.core_groups,
+            transposed=self.transposed,
+            error=self.error,
+            upper_bound=self.upper_bound,
+            lower_bound=self.lower_bound,
+        )
+        if chain.kernel_sizes != self.kernel_sizes or chain.ranks != self.ranks:
+            raise TensorTrainError(f"the cores of {self.name!r} do not have the shapes the header says; it is damaged")
+        return chain
+
+
+def copied_tensors(tensors: Mapping[str, Tensor], records: Iterable[LayerRecord]) -> dict[str, Tensor]:
+    """What remains of a checkpoint besides the decomposed kernels, with their biases under their new names.
+
+    The bias `conv1.bias` of a decomposed kernel becomes `conv1.cores.0.bias`: the outermost core adds it.
+    """
+    records = list(records)
+    kernels = {record.weight for record in records}
+    biases = {join(record.name, "bias"): join(record.name, "cores.0.bias") for record in records}
+    return {biases.get(name, name): tensor for name, tensor in tensors.items() if name not in kernels}
+
+
+def network_header(layers: Sequence[LayerRecord]) -> storage.Header:
+    """The header of a decomposed network."""
+    return {"kind": "network", "layers": [dataclasses.asdict(layer) for layer in layers]}
+
+
+def read_network(path: str | PathLike[str]) -> tuple[dict[str, Tensor], list[LayerRecord]]:
+    """Read the tensors and the layers of a decomposed network.
+
+    Raises:
+        TensorTrainError: a file that cannot be read, or holds something else.
+    """
+    tensors, header = storage.read(path)
+    header = storage.expect(path, header, "network")
+    try:
+        return tensors, [LayerRecord.from_json(values) for values in header["layers"]]
+    except (KeyError, TypeError):
+        raise TensorTrainError(f"cannot read {path}: its {storage.HEADER!r} header is damaged") from None

@@ -1,0 +1,132 @@
+"""Check a decomposed network against the checkpoint it came from: recompute everything that its file says."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tensortrain.compression.records import LayerRecord, copied_tensors
+from tensortrain.conv.conv_tensor_train import ConvTensorTrain
+from tensortrain.conv.formats import Format
+from tensortrain.errors import TensorTrainError
+
+SLACK = 1e-6  # by which a recorded error or bound may differ from its recomputation in float64
+AGREEMENT = 1e-10  # by which sequential and dense evaluation may differ in float64
+
+
+@dataclass(frozen=True)
+class LayerCheck:
+    """One layer of a decomposed network, recomputed in float64 against the original kernel.
+
+    Attributes:
+        record: what the file says.
+        error: relative Frobenius error of the cores as stored.
+        lower_bound: below which no chain of these sizes and ranks can be.
+        upper_bound: what the error cannot exceed even before refinement.
+        difference: of sequential and dense evaluation on a random input, relative.
+    """
+
+    record: LayerRecord
+    error: float
+    lower_bound: float
+    upper_bound: float
+    difference: float
+
+    @property
+    def failures(self) -> list[str]:
+        """What does not hold, in words."""
+        file = self.record
+        failures = []
+        if file.error is not None and abs(self.error - file.error) > SLACK:
+            failures.append(f"its error is {self.error:.6g}, the file says {file.error:.6g}")
+        if self.error < self.lower_bound - SLACK:
+            failures.append(f"its error {self.error:.6g} is below the lower bound {self.lower_bound:.6g}")
+        if file.lower_bound is not None and file.lower_bound > self.lower_bound + SLACK:
+            failures.append(f"the file says a lower bound of {file.lower_bound:.6g}; it is {self.lower_bound:.6g}")
+        if file.upper_bound is not None and self.error > file.upper_bound + SLACK:
+            failures.append(f"its error {self.error:.6g} is above the upper bound {file.upper_bound:.6g}")
+        if not self.difference <= AGREEMENT:  # a NaN fails too
+            failures.append(f"sequential and dense evaluation differ by {self.difference:.3g}")
+        return [f"{file.name or file.weight}: {failure}" for failure in failures]
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The result of `verify_network`.
+
+    Attributes:
+        layers: one check for each decomposed layer.
+        copied: number of other tensors.
+        failures: everything that does not hold, in words; empty if the file is verified.
+    """
+
+    layers: list[LayerCheck]
+    copied: int
+    failures: list[str]
+
+
+def verify_network(
+    tensors: Mapping[str, Tensor], records: Sequence[LayerRecord], original: Mapping[str, Tensor]
+) -> Verification:
+    """Check a decomposed network against the checkpoint it was made from.
+
+    Args:
+        tensors: of the decomposed network, by name.
+        records: its layers, see `read_network`.
+        original: tensors of the checkpoint, by name.
+
+    Raises:
+        TensorTrainError: an original that lacks a decomposed kernel or has it in another shape, or damaged cores.
+    """
+    layers = [_verify_layer(record, record.chain(tensors), original) for record in records]
+    copied = copied_tensors(original, records)
+    cores = {key for record in records for key in record.core_keys}
+    failures = [failure for layer in layers for failure in layer.failures]
+    failures += [f"{name} is missing" for name in sorted(copied.keys() - tensors.keys())]
+    failures += [f"{name} is not in the original" for name in sorted(tensors.keys() - copied.keys() - cores)]
+    for name, tensor in copied.items():
+        if name in tensors and not _identical(tensor, tensors[name]):
+            failures.append(f"{name} differs from the original")
+    return Verification(layers, len(copied), failures)
+
+
+def _identical(a: Tensor, b: Tensor) -> bool:
+    """Whether the bits agree, so that NaN equals itself."""
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    return torch.equal(a.reshape(-1).view(torch.uint8), b.reshape(-1).view(torch.uint8))
+
+
+def _verify_layer(record: LayerRecord, chain: ConvTensorTrain, original: Mapping[str, Tensor]) -> LayerCheck:
+    weight = original.get(record.weight)
+    if weight is None or tuple(weight.shape) != record.shape:
+        actual = "no such tensor" if weight is None else f"shape {tuple(weight.shape)}"
+        raise TensorTrainError(f"the original has {actual} for {record.weight!r}; {record.shape} is needed")
+    weight, chain = weight.double(), chain.to(torch.float64)
+    norm = float(weight.norm())
+    distance = float((chain.reconstruct() - weight).norm())
+    lower, upper = _recompute_bounds(weight, record)
+    error = distance / norm if norm else distance
+    return LayerCheck(record, error, lower, upper, _evaluation_difference(chain))
+
+
+def _recompute_bounds(weight: Tensor, record: LayerRecord) -> tuple[float, float]:
+    """Lower and upper bound on the relative error of a chain as the record describes it."""
+    from tensortrain.conv.fit import bounds  # the solvers load only when they are needed
+
+    blocks = tuple(
+        None if count == record.groups else (outer // count, inner // count)
+        for count, outer, inner in zip(record.core_groups, record.ranks[:-1], record.ranks[1:], strict=True)
+    )
+    chain_format = Format(record.kernel_sizes, blocks)
+    return bounds(weight, chain_format, record.ranks, groups=record.groups, transposed=record.transposed)
+
+
+def _evaluation_difference(chain: ConvTensorTrain) -> float:
+    """Relative difference of sequential and dense evaluation on one random image, a bit larger than the kernel."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (1, chain.in_channels, *(k + 2 for k in chain.kernel_size))
+    x = torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu").to(chain.device)
+    dense = chain.evaluate_dense(x)
+    return float((chain.evaluate(x) - dense).norm() / dense.norm().clamp(min=torch.finfo(dense.dtype).tiny))

@@ -1,0 +1,100 @@
+"""Tensor trains and tensors to test, with integer cores where sums must be exact; definitions entry by entry."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor
+
+from tensortrain.tt.tensor_train import TensorTrain
+
+DTYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128)
+
+
+SHAPES = st.lists(st.integers(1, 5), min_size=1, max_size=5).map(tuple)
+
+
+F64 = torch.float64
+
+
+def integers(*shape: int, seed: int = 0, dtype: torch.dtype = F64) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(-3, 4, shape, generator=generator).to(dtype)
+
+
+def integer_train(shape: Sequence[int], ranks: Sequence[int], seed: int = 0) -> TensorTrain:
+    triples = zip(ranks[:-1], shape, ranks[1:], strict=True)
+    return TensorTrain([integers(*triple, seed=seed + l) for l, triple in enumerate(triples)])
+
+
+@st.composite
+def integer_trains(draw: Any, ends: bool = True) -> TensorTrain:
+    shape = draw(SHAPES)
+    ranks = [draw(st.integers(1, 4)) for _ in range(len(shape) + 1)]
+    if not ends:
+        ranks[0] = ranks[-1] = 1
+    return integer_train(shape, ranks, draw(st.integers(0, 99)))
+
+
+def entries(train: TensorTrain) -> Tensor:
+    """The dense tensor by the definition, eq. (1), entry by entry, boundary axes always kept."""
+    dense = torch.zeros(train.ranks[0], *train.shape, train.ranks[-1], dtype=train.dtype)
+    for index in itertools.product(*map(range, train.shape)):
+        entry = torch.eye(train.ranks[0], dtype=train.dtype)
+        for core, i in zip(train.cores, index, strict=True):
+            entry = entry @ core[:, i]
+        dense[(slice(None), *index)] = entry
+    return dense
+
+
+def full(train: TensorTrain) -> Tensor:
+    """`reconstruct()` with its boundary axes."""
+    return train.reconstruct().reshape(train.ranks[0], *train.shape, train.ranks[-1])
+
+
+def distance(a: Tensor, b: Tensor) -> float:
+    """Relative Frobenius distance, in double precision."""
+    a, b = a.to(torch.complex128), b.to(torch.complex128)
+    return float((a - b).norm() / b.norm()) if float(b.norm()) else float(a.norm())
+
+
+def structured(shape: Sequence[int], decay: float, dtype: torch.dtype, seed: int) -> Tensor:
+    """A random tensor whose multilinear singular values fall like `decay ** i` on every axis."""
+    wide = torch.complex128 if dtype.is_complex else F64
+    generator = torch.Generator().manual_seed(seed)
+    tensor = torch.randn(*shape, dtype=wide, generator=generator)
+    for axis, size in enumerate(shape):
+        basis = torch.linalg.qr(torch.randn(size, size, dtype=wide, generator=generator))[0]
+        factor = basis * decay ** torch.arange(size, dtype=F64)
+        tensor = torch.tensordot(tensor, factor, ([axis], [1])).movedim(-1, axis)
+    return tensor.to(dtype)
+
+
+def tails(tensor: Tensor, ranks: Sequence[int]) -> list[float]:
+    """For each bond what the best matrix of its rank leaves of the unfolding, squared."""
+    wide = tensor.to(torch.complex128)
+    unfoldings = [wide.reshape(math.prod(wide.shape[:l]), -1) for l in range(1, wide.dim())]
+    return [
+        float((torch.linalg.svdvals(matrix)[rank:] ** 2).sum())
+        for matrix, rank in zip(unfoldings, ranks[1:-1], strict=True)
+    ]
+
+
+LIMITS = st.fixed_dictionaries(
+    {},
+    optional={
+        "ranks": st.integers(1, 3),
+        "rtol": st.sampled_from([0.0, 1e-9, 1e-4, 0.03, 0.3, 0.9]),
+        "budget": st.sampled_from([0.3, 0.8, 2.0]),
+        "max_parameters": st.integers(20, 200),
+    },
+).filter(bool)
+
+
+def within(train: TensorTrain, limits: dict[str, Any]) -> None:
+    assert all(rank <= limits.get("ranks", rank) for rank in train.ranks[1:-1])
+    assert train.n_parameters <= limits.get("max_parameters", math.inf)
+    assert train.n_parameters <= limits.get("budget", math.inf) * train.dense_parameters

@@ -1,0 +1,124 @@
+"""Bad input to tensor trains: the message names the argument, its value and what is legal."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from tensortrain.errors import TensorTrainError
+from tensortrain.tt.tensor_train import TensorTrain
+
+ONES = torch.ones(3, 4, 5)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "limits", "named"),
+    [
+        (ONES, {}, "give ranks, rtol, max_parameters or budget"),
+        ("ones", {"ranks": 1}, "tensor is a str"),
+        (torch.tensor(1.0), {"ranks": 1}, "tensor has 0 axes"),
+        (torch.ones(3, 0), {"ranks": 1}, "tensor is empty"),
+        (ONES.int(), {"ranks": 1}, "dtype torch.int32"),
+        (ONES.half(), {"ranks": 1}, "dtype torch.float16; single or double"),
+        (ONES * math.nan, {"ranks": 1}, "60 NaN or infinite"),
+        (ONES / 0, {"ranks": 1}, "60 NaN or infinite"),
+        (ONES, {"ranks": 0}, "ranks = 0"),
+        (ONES, {"ranks": -1}, "ranks = -1"),
+        (ONES, {"ranks": 1.5}, "ranks = 1.5"),
+        (ONES, {"ranks": True}, "ranks = True"),
+        (ONES, {"ranks": (2,)}, "1 entries; one int or 2"),
+        (ONES, {"ranks": (2, 0)}, r"ranks\[1\] = 0"),
+        (ONES, {"ranks": (2, 2.0)}, r"ranks\[1\] = 2.0"),
+        (ONES, {"rtol": -0.1}, "rtol = -0.1 is outside"),
+        (ONES, {"rtol": 1}, "rtol = 1 is outside"),
+        (ONES, {"rtol": math.nan}, "rtol = nan is outside"),
+        (ONES, {"max_parameters": 11}, "max_parameters = 11 allows 11 parameters; .* at least 12"),
+        (ONES, {"max_parameters": 12.0}, "max_parameters = 12.0"),
+        (ONES, {"budget": 0.19}, "budget = 0.19 allows 11 parameters"),
+        (ONES, {"budget": 0}, "budget = 0"),
+        (ONES, {"budget": math.inf}, "budget = inf"),
+        (ONES, {"ranks": 1, "seed": -1}, "seed = -1"),
+    ],
+)
+def test_decompose_refuses(tensor: Any, limits: dict[str, Any], named: str) -> None:
+    with pytest.raises(TensorTrainError, match=named):
+        TensorTrain.decompose(tensor, **limits)
+
+
+@pytest.mark.parametrize(
+    ("cores", "named"),
+    [
+        ([], "cores is empty"),
+        (torch.ones(2, 1, 3, 1), "cores is a Tensor"),
+        ([torch.ones(1, 2)], r"cores\[0\] has 2 axes"),
+        ([torch.ones(1, 2, 1, 1)], r"cores\[0\] has shape \(1, 2, 1, 1\)"),
+        ([torch.ones(1, 2, 3), torch.ones(2, 2, 1)], r"cores\[1\] begins with rank 2, cores\[0\] ends with 3"),
+        ([torch.ones(1, 2, 1), torch.ones(1, 2, 1).double()], r"cores\[1\] is torch.float64"),
+        ([torch.ones(1, 2, 1, dtype=torch.int64)], "dtype torch.int64"),
+        ([torch.ones(1, 2, 1) * math.inf], "2 NaN or infinite"),
+        ([torch.ones(1, 0, 1)], "empty"),
+        ([None], r"cores\[0\] is a NoneType"),
+    ],
+)
+def test_cores_that_are_no_train_are_refused(cores: Any, named: str) -> None:
+    with pytest.raises(TensorTrainError, match=named):
+        TensorTrain(cores)
+
+
+TRAIN = TensorTrain.random((3, 4), 2)
+
+
+@pytest.mark.parametrize(
+    ("call", "named"),
+    [
+        (lambda: TRAIN.evaluate([torch.ones(3)]), "1 entries for 2 cores"),
+        (lambda: TRAIN.evaluate(torch.ones(2, 3)), "one tensor for 2 cores"),
+        (lambda: TRAIN.evaluate([torch.ones(3), torch.ones(5)]), r"inputs\[1\] is \(5,\); \(batch, 4\)"),
+        (lambda: TRAIN.evaluate([torch.ones(3), None]), r"inputs\[1\] is NoneType"),
+        (lambda: TRAIN.evaluate([torch.ones(2, 3), torch.ones(3, 4)]), r"batch sizes \[2, 3\]"),
+        (lambda: TRAIN.evaluate([torch.ones(1, 2, 3), torch.ones(4)]), r"inputs\[0\] is \(1, 2, 3\)"),
+        (lambda: TRAIN.evaluate([torch.ones(3).double(), torch.ones(4)]), r"inputs\[0\] is torch.float64"),
+        (lambda: TRAIN.evaluate_dense([torch.ones(3)]), "1 entries for 2 cores"),
+        (lambda: TRAIN.orthogonalize(2), "center = 2 is no core of 2"),
+        (lambda: TRAIN.orthogonalize(0.5), "center = 0.5"),
+        (lambda: TensorTrain.decompose(torch.ones(2, 3, device="meta"), ranks=1), "tensor is on the meta device"),
+        (lambda: TRAIN.to(torch.int64), "int64"),
+        (lambda: TensorTrain([1e9 * core for core in TRAIN.cores]).to(torch.float16), "infinite"),
+        (lambda: TRAIN.to(torch.float16).norm(), "float16"),
+        (lambda: TRAIN.to(torch.float16).round(rtol=0.1), "float16"),
+        (lambda: TRAIN + TensorTrain.random((3, 5), 2), r"differ in shape: \(3, 4\) and \(3, 5\)"),
+        (lambda: TRAIN * TRAIN.to(torch.float64), "differ in dtype"),
+        (lambda: TRAIN.inner(TensorTrain([torch.ones(2, 3, 1), torch.ones(1, 4, 1)])), "differ in R_0"),
+        (lambda: TRAIN.inner(3), "other is a int"),
+        (lambda: TRAIN * math.nan, "nan is not finite"),
+        (lambda: TRAIN[3], r"index\[0\] = 3 is outside"),
+        (lambda: TRAIN[0, -5], r"index\[1\] = -5"),
+        (lambda: TRAIN[0, 0, 0], "does not fit 2 axes"),
+        (lambda: TRAIN[..., ...], "does not fit 2 axes"),
+        (lambda: TRAIN[2:2], "selects nothing"),
+        (lambda: TRAIN[None], "is a NoneType"),
+        (lambda: TRAIN[True], "is a bool"),
+        (lambda: TRAIN[[0, 1]], "is a list"),
+        (lambda: TRAIN.round(), "give ranks"),
+        (lambda: TRAIN.round(ranks=4), "ranks = 4 exceeds 3"),
+        (lambda: TRAIN.round(max_parameters=6), "at least 7"),
+        (lambda: TensorTrain.random((), 2), "shape is empty"),
+        (lambda: TensorTrain.random(4, 2), "shape = 4 is no sequence"),
+        (lambda: TensorTrain.random((3, 0), 2), r"shape\[1\] = 0"),
+        (lambda: TensorTrain.random((3, 4), 0), "ranks = 0"),
+        (lambda: TensorTrain.random((3, 4), (2, 2)), "2 entries"),
+        (lambda: TensorTrain.random((3, 4), 2, seed=1.5), "seed = 1.5"),
+        (lambda: TensorTrain.zeros((3, 4), dtype=torch.int32), "dtype = torch.int32"),
+        (lambda: TensorTrain.from_tensorly([torch.ones(3, 4)]), r"cores\[0\] has 2 axes"),
+    ],
+)
+def test_operations_refuse(call: Any, named: str) -> None:
+    with pytest.raises(TensorTrainError, match=named):
+        call()
+
+
+def test_foreign_operands_are_type_errors() -> None:
+    for operation in (lambda: TRAIN + 1, lambda: TRAIN - 1, lambda: TRAIN * "a", lambda: TRAIN * torch.ones(2)):
+        with pytest.raises(TypeError):
+            operation()

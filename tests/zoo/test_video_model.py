@@ -1,0 +1,68 @@
+"""What `VideoModel` promises is enough: a model that only predicts the horizon, by a loss of its own, is trained,
+validated and measured."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import zoo
+from tests.support.runs import with_training
+from zoo.errors import ZooError
+from zoo.evaluation import gradient_norms
+from zoo.losses import frame_loss
+from zoo.registry import register
+from zoo.training import fit
+from zoo.training.metrics_log import read_metrics
+from zoo.video_model import VideoModel
+
+
+@register("test-levels", paper="none")
+class Levels(VideoModel):
+    """Of each pixel the probabilities of black and white, the same for all frames beyond x: logits in training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.map = nn.Conv2d(1, 2, 3, padding=1)
+
+    def forward(self, x: Tensor, horizon: int, truth: Tensor | None = None, use_truth: Tensor | None = None) -> Tensor:
+        self.check(x, horizon, truth, use_truth)
+        logits = self.map(x[:, -1])[:, None].expand(-1, horizon, -1, -1, -1)
+        return logits if self.training else logits.softmax(2)[:, :, 1:]
+
+    def loss(self, predictions: Tensor, clips: Tensor, l1: float = 1.0, l2: float = 1.0) -> Tensor:
+        if not self.training:
+            return super().loss(predictions, clips, l1, l2)
+        white = clips[:, -predictions.shape[1] :, 0] > 0.5
+        return nn.functional.cross_entropy(predictions.transpose(1, 2), white.long())
+
+
+def test_a_model_with_a_loss_and_outputs_of_its_own(tmp_path: Path) -> None:
+    recipe = replace(with_training(steps=4, validate_every=4, log_every=1), model="test-levels")
+    run = fit(recipe, tmp_path / "run", progress=False)
+    losses = [float(row["loss"]) for row in read_metrics(tmp_path / "run" / "metrics.csv") if row.get("loss")]
+    assert 0.1 < losses[0] < 2  # nats for each pixel
+    clips = zoo.MovingMNIST("test", source="embedded", size=28, length=5, root=tmp_path)
+    scores = zoo.evaluate(run.model, clips, 3, observed=2, metrics=("mse",), count=2)
+    x = clips.clips(range(2))
+    expected = (run.model(x[:, :2], 3) - x[:, 2:]).square().mean()
+    assert scores.average["mse"] == pytest.approx(expected.item(), rel=1e-5)
+    with pytest.raises(ZooError, match="m has no state from frame to frame"):
+        gradient_norms({"m": run.model}, clips, 3, observed=2, count=1)
+
+
+def test_recompute_is_for_recurrent_models(tmp_path: Path) -> None:
+    recipe = replace(with_training(recompute=True), model="test-levels")
+    with pytest.raises(ZooError, match=r"test-levels is not recurrent.*leave training\.recompute off"):
+        fit(recipe, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("predicted", [3, 4])
+def test_the_default_loss_is_the_error_of_the_frames_that_were_predicted(predicted: int) -> None:
+    """Of the horizon alone, or with predictions of observed frames before it."""
+    clips, predictions = torch.rand(2, 5, 1, 4, 4), torch.rand(2, predicted, 1, 4, 4)
+    loss = VideoModel.loss(Levels().eval(), predictions, clips, 0.5, 2.0)
+    assert torch.equal(loss, frame_loss(predictions, clips[:, 5 - predicted :], 0.5, 2.0))

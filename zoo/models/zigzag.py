@@ -1,0 +1,97 @@
+"""PredRNN, PredRNN++ and what lies between them: one network, with three cells and with or without a highway."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from zoo.networks import Slot
+from zoo.papers import PREDRNN, PREDRNN_PP, Paper
+from zoo.registry import PresetOptions, register
+
+if TYPE_CHECKING:
+    from zoo.networks.zigzag import Zigzag
+
+
+def make_zigzag(
+    cell: Literal["st-lstm", "causal-lstm", "spatial-to-temporal"],
+    highway: Slot | None = None,
+    hidden: Sequence[int] = (128, 64, 64, 64),
+    kernel: int = 5,
+    form: Literal["paper", "released"] = "paper",
+    overrides: dict[str, Any] | None = None,
+    channels: int = 1,
+    patch: int = 4,
+    sigmoid: bool = False,
+) -> "Zigzag":
+    """A network of layers with two memories, with the channels that the PredRNN++ paper gives all its models.
+
+    Args:
+        cell: what the layers are.
+        highway: where the gradient highway is: "bottom" as in PredRNN++'s final model, "middle", "top" (Table 2), or k
+            for between layers k and k + 1. It has as many channels as the layer below it.
+        hidden: channels of each layer, any number of layers; at least two for a highway.
+        kernel: k of the square kernels.
+        form: "paper" or "released": the equations of the paper, or what its authors' code computes.
+        overrides: options of `zoo.cells.Form` to replace in that form, such as `{"layer_norm": True}`.
+        channels: C of the frames.
+        patch: side of the pixel blocks that become channels.
+        sigmoid: apply a sigmoid to the predictions.
+    """
+    from zoo.cells import CausalLSTMCell, SpatialToTemporalCell, STLSTMCell, find_form
+    from zoo.networks.zigzag import Zigzag
+
+    cells = {"st-lstm": STLSTMCell, "causal-lstm": CausalLSTMCell, "spatial-to-temporal": SpatialToTemporalCell}
+    base = {"forget_bias": 1.0} if cell == "st-lstm" else {}  # in ST-LSTM's own equations
+    settings = find_form(form, overrides, base)
+    return Zigzag(cells[cell], hidden, kernel, settings, channels, patch, sigmoid, highway)
+
+
+class _Variant(NamedTuple):
+    """A model of the family: the paper it is from, its cell, and where its highway is, if it has one."""
+
+    summary: str
+    paper: Paper
+    parameters: int
+    cell: str
+    highway: Slot | None = None
+
+
+_VARIANTS = {
+    "predrnn": _Variant("PredRNN: a stack of ST-LSTMs.", PREDRNN, 9_446_608, "st-lstm"),
+    "predrnn-ghu": _Variant("PredRNN with a gradient highway.", PREDRNN_PP, 11_085_008, "st-lstm", "bottom"),
+    "causal-lstm": _Variant(
+        "Causal LSTM network: PredRNN++ without its highway.",
+        PREDRNN_PP,
+        13_036_560,
+        "causal-lstm",
+    ),
+    "causal-lstm-s2t": _Variant(
+        "Causal LSTM network, spatial-to-temporal: the spatial memory first.",
+        PREDRNN_PP,
+        13_057_040,
+        "spatial-to-temporal",
+    ),
+    "predrnn-pp": _Variant(
+        "PredRNN++: causal LSTMs with a gradient highway above the lowest one.",
+        PREDRNN_PP,
+        14_674_960,
+        "causal-lstm",
+        "bottom",
+    ),
+}
+# two memories and seven gates make as many parameters, about a million, of fewer channels than the stacks have
+_SMALL = {"hidden": [40] * 4, "kernel": 3, "patch": 4}
+_DEMO = {"hidden": [32, 32], "kernel": 3, "patch": 4}
+_SIGMOID = {"sigmoid": True}  # the papers do not mention one, but Conv-TT-LSTM's has one for KTH
+
+for _name, _variant in _VARIANTS.items():
+    _highway = {"highway": _variant.highway}
+    register(
+        _name,
+        _variant.paper,
+        PREDRNN_PP,  # this paper also says how it trains PredRNN, whose own settings were not at hand
+        presets=PresetOptions(_SMALL, _DEMO, _SIGMOID),
+        summary=_variant.summary,
+        parameters=_variant.parameters,
+        fixed={"cell": _variant.cell} | ({} if _variant.highway else _highway),
+        defaults=_highway if _variant.highway else {},
+    )(make_zigzag)
