@@ -22,10 +22,11 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
+    "docstrings",
     "model_pages",
 ]
 exclude_patterns = ["_build", "gallery/*.ipynb", "gallery/*.py", "gallery/*.md5"]
-templates_path = ["_templates"]
+default_role = "code"  # docstrings put names in single backticks
 
 html_theme = "furo"
 html_static_path = ["_static"]
