@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, Literal, NamedTuple
 
+from zoo.checks import check_recipe
 from zoo.errors import ZooError, nearest
 from zoo.registry import Entry, find_model
 from zoo.settings import (
@@ -121,8 +122,8 @@ def recipe(
             that names another `schedule` brings the settings of that one.
 
     Raises:
-        ZooError: unknown model, preset, data set, part or setting; or the preset "paper" of a model, or for a data set,
-            for which nobody has published settings.
+        ZooError: unknown model, preset, data set, part or setting; the preset "paper" of a model, or for a data set,
+            for which nobody has published settings; a value of the wrong type or outside its range.
 
     >>> recipe("conv-lstm").training.steps
     4000
@@ -137,7 +138,7 @@ def recipe(
     start = PRESETS[preset](entry, dict(options or {}), dataset)
     for part, settings in changes.items():
         start = replace(start, **{part: change(part, getattr(start, part, None), settings)})
-    return start
+    return check_recipe(start)
 
 
 def change(part: str, settings: Any, changes: Mapping[str, Any]) -> Any:

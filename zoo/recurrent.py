@@ -95,7 +95,7 @@ class RecurrentPredictor(VideoModel, ABC):
         if use_truth is not None:
             sampled = steps - use_truth.shape[1]  # frames before this one are always true
             together = sampled + int(use_truth.all(0).long().cumprod(0).sum())
-            use_truth = use_truth.t()[..., None, None, None].to(x.device, non_blocking=True)
+            use_truth = self.send(use_truth.t()[..., None, None, None], x.device)
 
         state = self.initial_state(batch, (frames.shape[-2], frames.shape[-1]), x.device, x.dtype)
         predictions = []
@@ -109,6 +109,10 @@ class RecurrentPredictor(VideoModel, ABC):
             following, state = self.predict(frame[None], state)
             predictions.append(following)
         return unpatchify(torch.cat(predictions), self.patch).transpose(0, 1)
+
+    def send(self, mask: Tensor, device: torch.device) -> Tensor:
+        """Send the sampling mask to the device: nothing else is sent from the host during a training step."""
+        return mask.to(device, non_blocking=True)
 
     def predict(self, frames: Tensor, state: State) -> tuple[Tensor, State]:
         """`read`, with the sigmoid if the model has one: what a rollout feeds back."""

@@ -167,8 +167,8 @@ def model_names() -> list[str]:
     Raises:
         ZooError: an installed package cannot be imported that says it has models.
 
-    >>> model_names()[:2]
-    ['causal-lstm', 'causal-lstm-s2t']
+    >>> [name for name in model_names() if name.startswith("conv")]
+    ['conv-lstm', 'conv-tt-lstm-fw', 'conv-tt-lstm-sw']
     """
     _load_entry_points()
     return sorted(_MODELS)

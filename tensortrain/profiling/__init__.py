@@ -1,1 +1,1 @@
-"""What a computation costs on the machine at hand: seconds, multiply-accumulates, memory, and convolutions alone."""
+"""What a computation costs on this machine: seconds, multiply-accumulates, memory, and its convolutions alone."""

@@ -1,4 +1,4 @@
-"""Seconds, taken in turn."""
+"""Measure seconds, of several computations in turn."""
 
 import time
 from collections.abc import Callable, Hashable, Mapping
@@ -10,14 +10,14 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 class Clock:
-    """Times what runs on a device.
+    """Times computations on a device.
 
-    On one thread of a CPU it counts processor time, so that what other programs take of the machine does not matter;
-    else it counts wall-clock time.
+    On one thread of a CPU it measures processor time, so that other programs on the machine matter little; otherwise
+    wall-clock time.
 
     Args:
-        device: where it runs.
-        threads: of the CPU.
+        device: where the computations run.
+        threads: of the CPU that they use.
     """
 
     def __init__(self, device: torch.device, threads: int) -> None:
@@ -27,7 +27,7 @@ class Clock:
         self._now = time.process_time if alone else time.perf_counter
 
     def seconds(self, run: Callable[[], Any], times: int = 1) -> float:
-        """What one run takes, of `times` in a row."""
+        """The seconds of one run, as the mean of `times` in a row."""
         self._wait()
         start = self._now()
         for _ in range(times):
@@ -36,7 +36,7 @@ class Clock:
         return (self._now() - start) / times
 
     def repeats(self, run: Callable[[], Any], least: float) -> int:
-        """How often to run in a row so that it takes at least `least` seconds."""
+        """How many runs in a row take at least about `least` seconds."""
         run()
         return max(1, min(1000, round(least / max(self.seconds(run), 1e-7))))
 
@@ -46,5 +46,5 @@ class Clock:
 
 
 def alternate(runs: Mapping[Key, Callable[[], float]], rounds: int) -> list[dict[Key, float]]:
-    """The seconds that each run returns, round by round, so that a drift of the machine meets all alike."""
+    """Call all runs in turn, round by round, so that a drift of the machine affects all alike; their seconds."""
     return [{key: run() for key, run in runs.items()} for _ in range(rounds)]

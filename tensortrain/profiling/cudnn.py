@@ -1,4 +1,4 @@
-"""How cuDNN chooses its convolutions, as a setting that a block of code can hold."""
+"""How cuDNN chooses its convolution algorithms, as a setting for a block of code."""
 
 import contextlib
 from collections.abc import Iterator
@@ -10,11 +10,11 @@ import torch
 
 @dataclass(frozen=True)
 class Convolutions:
-    """How cuDNN works: as `zoo train` has it, but in full 32 bits. Means nothing on a CPU.
+    """How cuDNN chooses its convolution algorithms. The defaults repeat bit for bit, in full 32 bits. Ignored on a CPU.
 
     Args:
         deterministic: only algorithms that give the same bits every time.
-        benchmark: try the algorithms on each new shape and keep the fastest.
+        benchmark: time the algorithms on each new shape and keep the fastest.
         precision: "ieee" or "tf32" for convolutions of 32-bit tensors.
     """
 
@@ -24,13 +24,13 @@ class Convolutions:
 
     @classmethod
     def now(cls) -> "Convolutions":
-        """As it is set."""
+        """The present setting."""
         cudnn: Any = torch.backends.cudnn
         return cls(cudnn.deterministic, cudnn.benchmark, cudnn.conv.fp32_precision)
 
     @contextlib.contextmanager
     def in_force(self) -> Iterator[None]:
-        """Set so until the end of the block."""
+        """Apply the setting within the block."""
         before = self.now()
         self._set()
         try:

@@ -1,4 +1,4 @@
-"""What the machine can do: each convolution on its own, and a plain copy."""
+"""What the machine can do: the seconds of each convolution on its own, and of a plain copy."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -11,7 +11,7 @@ from tensortrain.profiling.cudnn import Convolutions
 from tensortrain.profiling.macs import Call, Spec
 
 COPIED = 2**26  # bytes read, and as many written
-_LEAST = {"cpu": 1e-3, "cuda": 4e-3}  # seconds that a run in isolation takes at least, by repeating it
+_LEAST = {"cpu": 1e-3, "cuda": 4e-3}  # seconds; shorter calls are repeated until they take as long
 
 Timed = Callable[[], float]
 
@@ -19,7 +19,7 @@ Timed = Callable[[], float]
 def isolated(calls: Iterable[Call], device: torch.device, clock: Clock) -> dict[Call, Timed]:
     """For each call a function that runs it alone, on random numbers, and returns its seconds.
 
-    cuDNN takes the fastest algorithm there is, whatever the model is allowed.
+    cuDNN may take its fastest algorithm, whether it repeats bit for bit or not.
     """
     calls = list(calls)
     reach: dict[torch.dtype, int] = {}
@@ -69,7 +69,7 @@ def _specs(args: Any) -> list[Spec]:
 
 
 def _filled(args: Any, numbers: dict[torch.dtype, Tensor]) -> Any:
-    """The arguments with tensors in place of their specifications."""
+    """Arguments with a tensor of random numbers for each `Spec`."""
     if isinstance(args, Spec):
         return numbers[args.dtype].as_strided(args.shape, args.stride)
     return [_filled(arg, numbers) for arg in args] if isinstance(args, tuple) else args

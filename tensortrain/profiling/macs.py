@@ -1,4 +1,4 @@
-"""What a run asks of the machine, counted from the operators that it dispatches."""
+"""Count multiply-accumulates and memory traffic of a computation from the operators that it dispatches."""
 
 import math
 from collections import Counter
@@ -23,12 +23,12 @@ class Spec(NamedTuple):
 
     @property
     def reach(self) -> int:
-        """Numbers from its first one to its last, as they lie in memory."""
+        """The span of the tensor in memory, in elements: from its first element to its last."""
         return 1 + sum((size - 1) * stride for size, stride in zip(self.shape, self.stride, strict=True))
 
     @property
     def layout(self) -> str:
-        """How a tensor `(N, C, H, W)` lies in memory."""
+        """The memory layout of a tensor `(N, C, H, W)`: "channels last" or "contiguous"."""
         last = torch.empty_strided(self.shape, self.stride, device="meta").is_contiguous(
             memory_format=torch.channels_last
         )
@@ -36,7 +36,7 @@ class Spec(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A convolution, its backward or a matrix product on tensors of given shapes: what is timed in isolation."""
+    """A convolution, its backward pass or a matrix product on tensors of given shapes, to be timed in isolation."""
 
     operator: Any
     args: tuple[Any, ...]
@@ -45,21 +45,21 @@ class Call(NamedTuple):
     @property
     def first(self) -> Spec:
         """The input, or the gradient of the output."""
-        found: Spec = next(arg for arg in self.args if isinstance(arg, Spec))
-        return found
+        spec: Spec = next(arg for arg in self.args if isinstance(arg, Spec))
+        return spec
 
 
 @dataclass
 class Count:
-    """What a run did.
+    """What a computation consists of.
 
     Args:
         macs: multiply-accumulates of all convolutions and matrix products, forward and backward, taps on the padding
             included.
         operators: dispatched operators, views included.
         traffic: bytes that all the other operators read and write.
-        calls: how often each convolution or matrix product ran.
-        call_macs: its multiply-accumulates, once.
+        calls: how often each convolution or matrix product is called.
+        call_macs: multiply-accumulates of one such call.
     """
 
     macs: int = 0
@@ -69,7 +69,7 @@ class Count:
     call_macs: dict[Call, int] = field(default_factory=dict)
 
     def prevailing(self, of: Any) -> Any:
-        """What most multiply-accumulates have in common: the value of the function `of` calls that weighs most."""
+        """The value of `of(call)` that accounts for most multiply-accumulates, such as the prevailing precision."""
         weights: Counter[Any] = Counter()
         for call, times in self.calls.items():
             weights[of(call)] += times * self.call_macs[call]
@@ -77,12 +77,12 @@ class Count:
 
 
 class Recorder(TorchDispatchMode):
-    """Counts what runs in its block, backward passes included.
+    """Counts what runs within its block, backward passes included.
 
     >>> from torch.nn.functional import conv2d
     >>> x, weight = torch.ones(2, 3, 8, 8), torch.ones(4, 3, 5, 5)
     >>> with Recorder() as recorder:
-    ...     made = conv2d(x, weight, padding=2).relu()
+    ...     y = conv2d(x, weight, padding=2).relu()
     >>> recorder.count.macs == 2 * 8 * 8 * 4 * 3 * 5 * 5, recorder.count.operators
     (True, 2)
     """
@@ -96,28 +96,28 @@ class Recorder(TorchDispatchMode):
         kwargs = kwargs or {}
         if func.overloadpacket not in self._formulas:
             with self:  # in inference mode composite operators come whole
-                made = func.decompose(*args, **kwargs)
-            if made is not NotImplemented:
-                return made
-        made = func(*args, **kwargs)
+                result = func.decompose(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
+        result = func(*args, **kwargs)
         count = self.count
         count.operators += 1
         if func.overloadpacket in self._formulas:
             call = Call(func, specs(args), _precision(args))
-            macs = self._macs(func, args, kwargs, made)
+            macs = self._macs(func, args, kwargs, result)
             count.macs += macs
             count.calls[call] += 1
             count.call_macs[call] = macs
         elif not func.is_view:
-            count.traffic += sum(_bytes(value) for value in (*args, *kwargs.values(), made))
-        return made
+            count.traffic += sum(_bytes(value) for value in (*args, *kwargs.values(), result))
+        return result
 
-    def _macs(self, func: Any, args: Any, kwargs: Any, made: Any) -> int:
-        if func is torch.ops.aten.convolution_backward.default:  # torch's formula takes no note of groups
+    def _macs(self, func: Any, args: Any, kwargs: Any, result: Any) -> int:
+        if func is torch.ops.aten.convolution_backward.default:  # torch's formula ignores groups
             (gradient, x, weight), transposed, (to_x, to_weight, _) = args[:3], args[7], args[10]
             pixels = (x if transposed else gradient).shape
             return int(pixels[0] * math.prod(pixels[2:]) * weight.numel() * (to_x + to_weight))
-        return int(self._formulas[func.overloadpacket](*args, **kwargs, out_val=made)) // 2
+        return int(self._formulas[func.overloadpacket](*args, **kwargs, out_val=result)) // 2
 
 
 def specs(value: Any) -> Any:
@@ -128,7 +128,7 @@ def specs(value: Any) -> Any:
 
 
 def _precision(args: Sequence[Any]) -> str:
-    """What products are computed in: fp32, tf32, bf16 and so on."""
+    """The precision of the products: "fp32", "tf32", "bf16" and so on."""
     x = next(arg for arg in args if isinstance(arg, Tensor))
     if x.is_cuda and x.dtype == torch.float32 and Convolutions.now().precision == "tf32":
         return "tf32"
@@ -136,7 +136,7 @@ def _precision(args: Sequence[Any]) -> str:
 
 
 def _bytes(value: Any) -> int:
-    """Of the tensors in an argument; expanded axes are read once."""
+    """Bytes of the tensors in an argument. An expanded axis counts once."""
     if isinstance(value, Tensor):
         real = (size for size, stride in zip(value.shape, value.stride(), strict=True) if stride)
         return math.prod(real) * value.element_size() if value.numel() else 0

@@ -1,4 +1,4 @@
-"""Memory and launches of a run."""
+"""The memory that a computation takes, and how often it launches work on a GPU."""
 
 import contextlib
 import gc
@@ -14,8 +14,8 @@ from torch.profiler import ProfilerActivity, profile
 
 
 def peak_bytes(run: Callable[[], Any], device: torch.device) -> int:
-    """Bytes of tensors at the worst moment of a run, beyond those that were there before it."""
-    gc.collect()  # nothing older shall be freed meanwhile
+    """Bytes of the tensors alive at the worst moment of a run, beyond those that existed before it."""
+    gc.collect()  # so that nothing older is freed during the run
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
@@ -32,13 +32,13 @@ def peak_bytes(run: Callable[[], Any], device: torch.device) -> int:
 
 
 def kernel_launches(run: Callable[[], Any]) -> int:
-    """How often a run makes the CPU launch something on the GPU: a kernel, or a whole graph."""
+    """How often a run launches something on the GPU: a kernel, or a whole graph."""
     events = _trace(run, [ProfilerActivity.CPU, ProfilerActivity.CUDA], memory=False)
     return sum(event.get("cat") in ("cuda_runtime", "cuda_driver") and "Launch" in event["name"] for event in events)
 
 
 def _trace(run: Callable[[], Any], activities: list[ProfilerActivity], memory: bool) -> list[dict[str, Any]]:
-    """What torch's profiler saw, in order of time."""
+    """The events that torch's profiler recorded, in order of time."""
     with _quiet(), profile(activities=activities, profile_memory=memory) as profiler:
         run()
     with tempfile.TemporaryDirectory() as folder:
@@ -50,7 +50,7 @@ def _trace(run: Callable[[], Any], activities: list[ProfilerActivity], memory: b
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the profiler writes about its own doings, past Python's `sys.stderr`."""
+    """Silence the profiler, which writes its messages past Python's `sys.stderr`."""
     kept = os.dup(2)
     with Path(os.devnull).open("w") as nothing:
         os.dup2(nothing.fileno(), 2)

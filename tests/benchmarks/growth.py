@@ -5,7 +5,7 @@ For every subject one quantity at a time is raised, all else kept. The time and 
 a curve are timed in turn, round by round; the numbers are medians, in processor time on one thread. What the exponents
 differ by is how much better or worse larger operations run.
 
-The largest point of each curve is profiled as `zoo benchmark` profiles models: "floor" is the share of its time that
+The largest point of each curve is profiled too: "floor" is the share of its time that
 its convolutions and matrix products take when each is timed alone, MB the tensors at its worst moment.
 
 Run: python tests/benchmarks/growth.py [--rounds 7] [--output out/growth]
@@ -27,12 +27,12 @@ import tensortrain.nn
 from tensortrain import ConvTensorTrain, TensorTrain, TensorTrainMatrix
 from tensortrain.conv.fit.chain import step_cost
 from tensortrain.conv.fit.spectral import SpectralChain
+from tensortrain.files import aside
 from tensortrain.profiling.clock import Clock, alternate
 from tensortrain.profiling.isolated import isolated
+from tensortrain.profiling.machine import describe_machine, using_threads
 from tensortrain.profiling.macs import Recorder
 from tensortrain.profiling.memory import peak_bytes
-from zoo.benchmark.cases import describe_machine, using_threads
-from zoo.files import aside
 
 Task = tuple[Callable[[], Any], float]  # what to run, and how many multiplications that is
 CPU = torch.device("cpu")
@@ -64,11 +64,11 @@ class Curve:
         with Recorder() as recorder:
             run()
         calls = recorder.count.calls
-        found = alternate({**runs, **isolated(calls, CPU, clock)}, rounds)
-        floors = [sum(number * one[call] for call, number in calls.items()) / one[self.values[-1]] for one in found]
+        times = alternate({**runs, **isolated(calls, CPU, clock)}, rounds)
+        floors = [sum(number * one[call] for call, number in calls.items()) / one[self.values[-1]] for one in times]
         self.floor, self.operators = statistics.median(floors), recorder.count.operators
         self.bytes = peak_bytes(run, CPU)
-        self.seconds = [statistics.median(one[value] for one in found) for value in self.values]
+        self.seconds = [statistics.median(one[value] for one in times) for value in self.values]
 
     @property
     def rates(self) -> list[float]:
@@ -164,7 +164,7 @@ CURVES: list[tuple[str, Callable[..., Task], dict[str, Sequence[int]]]] = [
 ]
 
 
-def curves() -> Iterator[Curve]:
+def all_curves() -> Iterator[Curve]:
     """Every subject against every quantity that it has."""
     for subject, make, axes in CURVES:
         for against, values in axes.items():
@@ -190,27 +190,27 @@ def backward(layer: torch.nn.Module, x: Tensor) -> Callable[[], Any]:
     return lambda: torch.autograd.grad(layer(x).sum(), inputs)
 
 
-def write(found: Sequence[Curve], machine: str, folder: Path) -> None:
+def write(curves: Sequence[Curve], machine: str, folder: Path) -> None:
     """Every point, and the picture."""
     folder.mkdir(parents=True, exist_ok=True)
     with aside(folder / "growth.csv") as temporary, temporary.open("w", newline="") as file:
         lines = csv.writer(file, lineterminator="\n")
         lines.writerow(["subject", "against", "value", "multiplications", "seconds", "machine"])
-        for curve in found:
+        for curve in curves:
             for value, count, seconds in zip(curve.values, curve.counts, curve.seconds, strict=True):
                 lines.writerow([curve.subject, curve.against, value, f"{count:.0f}", f"{seconds:.4g}", machine])
     with aside(folder / "growth.png") as temporary:
-        draw(found, machine).savefig(temporary, format="png", dpi=110)
+        draw(curves, machine).savefig(temporary, format="png", dpi=110)
 
 
-def draw(found: Sequence[Curve], machine: str) -> Any:
+def draw(curves: Sequence[Curve], machine: str) -> Any:
     """A panel for each curve: measured points, and the count scaled to run through the last one."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10.5, 2.6 * math.ceil(len(found) / 3)), layout="constrained")
+    figure = Figure(figsize=(10.5, 2.6 * math.ceil(len(curves) / 3)), layout="constrained")
     figure.suptitle(machine, fontsize=8)
-    for at, curve in enumerate(found):
-        axes = figure.add_subplot(math.ceil(len(found) / 3), 3, at + 1)
+    for at, curve in enumerate(curves):
+        axes = figure.add_subplot(math.ceil(len(curves) / 3), 3, at + 1)
         scale = curve.seconds[-1] / curve.counts[-1]
         predicted, measured = exponent(curve.values, curve.counts), exponent(curve.values, curve.seconds)
         axes.loglog(curve.values, [scale * n for n in curve.counts], color="#cc3311", label=f"count, {predicted:.2f}")
@@ -229,14 +229,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--output", type=Path, default=Path("out/growth"))
     arguments = parser.parse_args()
-    found = list(curves())
+    measured = list(all_curves())
     with using_threads(1) as threads:
         clock = Clock(CPU, threads)
         machine = ", ".join(f"{name} {value}" for name, value in describe_machine(CPU, threads, clock).items())
         print(machine)
         print("| subject | against | from–to | predicted | measured | ms | 10⁹/s | floor | MB | operators |")
         print("|---|---|---|---|---|---|---|---|---|---|")
-        for curve in found:
+        for curve in measured:
             curve.measure(arguments.rounds, clock)
             print(
                 f"| {curve.subject} | {curve.against} | {curve.values[0]}–{curve.values[-1]} |"
@@ -246,7 +246,7 @@ def main() -> None:
                 f" {curve.floor:.0%} | {curve.bytes / 1e6:.3g} | {curve.operators:,} |",
                 flush=True,
             )
-    write(found, machine, arguments.output)
+    write(measured, machine, arguments.output)
     print(f"{arguments.output}/growth.csv, {arguments.output}/growth.png")
 
 

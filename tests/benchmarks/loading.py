@@ -1,4 +1,4 @@
-"""How many times faster clips are made ready than the `small` ConvLSTM consumes them in training.
+"""How many times faster clips are loaded than the `small` ConvLSTM consumes them in training.
 
     python tests/benchmarks/loading.py [--threads 2] [--rounds 5]
 
@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 import zoo
-from zoo.benchmark import VARIANTS, make_trial
+from zoo.benchmark import make_trial
 from zoo.data import make_dataset, prepare_kth
 
 LEAST = 5.0
@@ -32,15 +32,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
-    chosen = parser.parse_args()
-    torch.set_num_threads(chosen.threads)
-    print(f"{platform.machine()}, torch {torch.__version__}, {chosen.threads} threads, {chosen.rounds} rounds")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    print(f"{platform.machine()}, torch {torch.__version__}, {arguments.threads} threads, {arguments.rounds} rounds")
     print(f"{'data set':30} {'batch':>14} {'loading ms':>11} {'step ms':>9} {'ratio':>7}")
     ratios = []
     with tempfile.TemporaryDirectory() as folder:
         make_videos(Path(folder))
         for dataset in ("moving-mnist", "kth", f"videos:{folder}/videos"):
-            ratios.append(measure(dataset, Path(folder), chosen.rounds))
+            ratios.append(measure(dataset, Path(folder), arguments.rounds))
     sys.exit(min(ratios) < LEAST)
 
 
@@ -72,16 +72,14 @@ def measure(dataset: str, root: Path, rounds: int) -> float:
     steps: list[float] = []
     trial = make_trial(recipe, "training", clips, torch.device("cpu"), ratio=1.0)
     batches = numbers(recipe.training.batch_size)
-    for switch in VARIANTS["bf16"].changes if recipe.training.precision == "bf16-mixed" else ():
-        switch(trial)
     for warm in range(rounds + 1):
-        made, seconds = timed(lambda: clips.clips(next(batches)))
+        batch, seconds = timed(lambda: clips.clips(next(batches)))
         _, consumed = timed(trial.run)
         if warm:
             loading.append(seconds)
             steps.append(consumed)
     ratio = median(steps) / median(loading)
-    shape = "×".join(map(str, made.shape))
+    shape = "×".join(map(str, batch.shape))
     name = dataset.partition(":")[0]
     print(f"{name:30} {shape:>14} {1e3 * median(loading):11.1f} {1e3 * median(steps):9.0f} {ratio:7.1f}", flush=True)
     return ratio
@@ -96,7 +94,7 @@ def numbers(batch: int) -> Iterator[range]:
 
 
 def timed(run: Callable[[], object]) -> tuple[object, float]:
-    """What it makes, and the seconds."""
+    """What a function returns, and the seconds it takes."""
     start = time.perf_counter()
     return run(), time.perf_counter() - start
 

@@ -35,11 +35,11 @@ class Tiny(RecurrentPredictor):
         return torch.zeros(batch, self.hidden, *size, device=device, dtype=dtype)
 
     def read(self, frames: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        made = []
+        predictions = []
         for frame in frames:
             state = torch.tanh(self.mix(torch.cat([frame, state], 1)))
-            made.append(self.frame(state))
-        return torch.stack(made), state
+            predictions.append(self.frame(state))
+        return torch.stack(predictions), state
 
 
 @register("test-cliff", paper="none")
@@ -51,8 +51,21 @@ class Cliff(Tiny):
         self.gain = nn.Parameter(torch.tensor(gain))
 
     def read(self, frames: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        made, state = super().read(frames, state)
-        return made + 100 * torch.sqrt(self.gain * (self.gain > 0)), state
+        predictions, state = super().read(frames, state)
+        return predictions + 100 * torch.sqrt(self.gain * (self.gain > 0)), state
+
+
+@register("test-critic", paper="none")
+class Critic(Tiny):
+    """Its loss runs a layer of its own on the predictions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.critic = nn.Conv2d(1, 2, 3)
+
+    def loss(self, predictions: Tensor, clips: Tensor, l1: float = 1.0, l2: float = 1.0) -> Tensor:
+        judged = self.critic(predictions.flatten(0, 1)) - self.critic(clips[:, 1:].flatten(0, 1))
+        return super().loss(predictions, clips, l1, l2) + judged.square().mean()
 
 
 RECIPE = Recipe(
@@ -114,17 +127,18 @@ def exit_code(process: multiprocessing.process.BaseProcess) -> int | None:
 
 def train_until(recipe: Recipe, folder: Path, number: int, event: str, count: int, save_seconds: float) -> None:
     """Train, and send this process a signal when `event` is reached for the `count`-th time in it."""
-    from zoo.training import fit, module, supervisor
+    from zoo.training import fit, loop, session, step, validation
 
     torch.set_num_threads(1)
-    supervisor.SAVE_SECONDS = save_seconds
+    session.SAVE_SECONDS = save_seconds
     owner, name = {
-        "forward": (module.VideoTraining, "training_step"),
-        "backward": (module.VideoTraining, "configure_gradient_clipping"),
-        "validation": (module.VideoTraining, "_validate_batch"),
+        "forward": (loop, "train_step"),
+        "backward": (step, "clip_gradients"),
+        "validation": (validation, "validate_batch"),
         "writing": (torch, "save"),
         "renaming": (os, "replace"),
-        "row": (supervisor.MetricsLog, "write"),
+        "text": (Path, "write_text"),
+        "row": (session.MetricsLog, "write"),
     }[event]
     ordinary, calls = getattr(owner, name), 0
 
@@ -152,16 +166,16 @@ def train_as_rank(recipe: Recipe, folder: Path, rank: int, ranks: int, port: int
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
     }
-    from zoo.training import module
+    from zoo.training import validation
 
     seen: list[int] = []
-    ordinary = module.VideoTraining._validate_batch
+    ordinary = validation.validate_batch
 
-    def noting(self: Any, indices: Sequence[int], observed: int) -> Tensor:
+    def noting(state: Any, indices: Sequence[int]) -> Tensor:
         seen.extend(indices)
-        return ordinary(self, indices, observed)
+        return ordinary(state, indices)
 
-    module.VideoTraining._validate_batch = noting
+    validation.validate_batch = noting
     try:
         train_until(recipe, folder, signal.SIGTERM, event, count, 1000.0)
     except ZooError as error:
@@ -172,9 +186,9 @@ def train_as_rank(recipe: Recipe, folder: Path, rank: int, ranks: int, port: int
 
 def free_port() -> int:
     """A port that nobody listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
 
 
 def rows(folder: Path) -> list[dict[str, str]]:

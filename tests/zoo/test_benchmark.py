@@ -10,13 +10,9 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 import zoo
-from tensortrain.profiling.clock import alternate
-from tensortrain.profiling.isolated import _filled, isolated
-from tensortrain.profiling.macs import Count, Recorder, specs
-from tensortrain.profiling.memory import peak_bytes
+from tensortrain.profiling.macs import Count, Recorder
 from tests.support.reference import shipped_models
 from tests.support.runs import subnormals_are_zero
 from zoo.benchmark import (
@@ -35,12 +31,12 @@ from zoo.benchmark import (
 )
 from zoo.benchmark.loading import measure_loading
 from zoo.benchmark.measurement import difference
-from zoo.benchmark.variants import Graphed, _sending
+from zoo.benchmark.variants import Graphed, send_once
 from zoo.cli import main
 from zoo.data import MovingMNIST
 from zoo.errors import ZooError
 from zoo.registry import find_model
-from zoo.settings import Recipe
+from zoo.settings import ConstantRate, Recipe
 
 CPU = torch.device("cpu")
 HAND = [variant for variant in VARIANTS.values() if variant.exact and "cpu" in variant.devices and variant.changes]
@@ -53,12 +49,13 @@ def benchmark_tiny(hidden: Sequence[int] = (2, 3), patch: int = 8, kernel: int =
     return zoo.create_model("conv-tt-lstm-sw", **options)
 
 
-def tiny(model: str, frames: int = 5, batch: int = 2) -> Recipe:
+def tiny(model: str, frames: int = 5, batch: int = 2, precision: str = "32-true") -> Recipe:
     """A recipe of a small network of that kind."""
-    made = benchmark_recipe(model, "paper", batch, frames, 0.5)
+    recipe = benchmark_recipe(model, "paper", batch, frames, 0.5)
+    recipe = replace(recipe, training=replace(recipe.training, precision=precision))
     known = find_model(model).options
     options = {"hidden": [2, 3], "layers": [1, 1], "kernel": 3, "patch": 8, "rank": 2}
-    return replace(made, options={name: value for name, value in options.items() if name in known})
+    return replace(recipe, options={name: value for name, value in options.items() if name in known})
 
 
 def clips(frames: int = 5) -> MovingMNIST:
@@ -70,9 +67,9 @@ def count(model: zoo.VideoModel, backward: bool = False) -> Count:
     with torch.device("meta"):
         frame = torch.empty(1, 1, 1, 64, 64)
     with Recorder() as recorder:
-        made = model(frame, 1)
+        predictions = model(frame, 1)
         if backward:
-            made.sum().backward()
+            predictions.sum().backward()
     return recorder.count
 
 
@@ -97,84 +94,26 @@ def by_hand(width: Any, outputs: int = 80) -> int:
 )
 def test_operations_of_the_published_models_are_those_counted_by_hand(model: str, width: Any, gmac: float) -> None:
     with torch.device("meta"):
-        made = zoo.create_model(model)
-    found = count(made).macs
-    assert found == by_hand(width)
-    assert round(found / 1e9, 2) == gmac
+        network = zoo.create_model(model)
+    macs = count(network).macs
+    assert macs == by_hand(width)
+    assert round(macs / 1e9, 2) == gmac
 
 
 def test_a_step_back_costs_twice_the_step_but_for_gradients_that_nobody_needs() -> None:
     with torch.device("meta"):
-        made = zoo.create_model("conv-lstm")
-    forward = count(made).macs
+        network = zoo.create_model("conv-lstm")
+    forward = count(network).macs
     frames = 64 * 64 * 25 * 4 * 32  # the frame needs no gradient, nor do the zeros that every layer begins with
     zeros = sum(64 * 64 * 25 * 4 * hidden**2 for _, hidden in layers())
-    assert count(made, backward=True).macs == 3 * forward - frames - zeros
-
-
-@pytest.mark.parametrize("groups", [1, 2])
-@pytest.mark.parametrize("needs", [True, False])
-def test_backward_convolutions_are_counted_with_their_groups(groups: int, needs: bool) -> None:
-    x = torch.ones(2, 4, 6, 6, requires_grad=needs)
-    weight = torch.ones(8, 4 // groups, 3, 3, requires_grad=True)
-    with Recorder() as recorder:
-        F.conv2d(x, weight, groups=groups).sum().backward()
-    assert recorder.count.macs == 2 * 4 * 4 * weight.numel() * (3 if needs else 2)
-
-
-def test_traffic_leaves_out_views_and_convolutions() -> None:
-    x, weight = torch.ones(2, 3, 8, 8), torch.ones(4, 3, 1, 1)
-    with Recorder() as recorder:
-        made = F.conv2d(x, weight)
-        made.view(-1).unsqueeze(0)
-        torch.add(made, made[:1].expand(2, -1, -1, -1))
-    whole = made.numel() * 4
-    assert recorder.count.traffic == whole + whole // 2 + whole  # read one, half of another, write one
-    assert recorder.count.operators == 6
-
-
-def test_inference_mode_is_counted_like_any_other() -> None:
-    x, weight = torch.ones(1, 2, 4, 4), torch.ones(3, 2, 3, 3)
-    with Recorder() as plain:
-        F.conv2d(x, weight, padding="same")
-    with torch.inference_mode(), Recorder() as inference:
-        F.conv2d(x, weight, padding="same")
-    assert plain.count.macs == inference.count.macs == 16 * weight.numel()
-    assert plain.count.calls == inference.count.calls
-
-
-def test_convolutions_in_isolation_are_those_of_the_model() -> None:
-    x = torch.randn(2, 3, 8, 8).contiguous(memory_format=torch.channels_last).requires_grad_()
-    weight = torch.randn(4, 3, 3, 3, requires_grad=True)
-    with Recorder() as recorder:
-        (F.conv2d(x, weight, dilation=2) + F.conv2d(x, weight, dilation=2)).sum().backward()
-    calls = recorder.count.calls
-    assert sorted(calls.values()) == [2, 2]
-    assert {call.first.layout for call in calls} >= {"channels last"}
-    for call in calls:
-        numbers = {torch.float32: torch.randn(10_000)}
-        assert specs(_filled(call.args, numbers)) == call.args
-    clock = Clock(CPU, 1)
-    times = alternate(isolated(calls, CPU, clock), 2)
-    assert all(value > 0 for one in times for value in one.values())
-
-
-def test_peak_memory_is_that_of_the_tensors_alive_at_once() -> None:
-    def run() -> None:
-        a = torch.ones(1_000_000)
-        b = a + 1
-        del a
-        b.add_(1)
-        torch.ones(500_000)
-
-    assert 8e6 <= peak_bytes(run, CPU) < 8.1e6
+    assert count(network, backward=True).macs == 3 * forward - frames - zeros
 
 
 @pytest.mark.parametrize("job", JOBS)
 @pytest.mark.parametrize("model", shipped_models())
 def test_every_way_to_run_gives_the_plain_numbers(model: str, job: str) -> None:
     def results(variant: Variant) -> list[torch.Tensor]:
-        trial = make_trial(tiny(model), job, clips(), CPU, ratio=0.5, dtype=torch.float64)
+        trial = make_trial(tiny(model, precision="64-true"), job, clips(), CPU, ratio=0.5)
         for switch in variant.changes:
             switch(trial)
         return trial.run()
@@ -196,9 +135,9 @@ def test_every_way_to_run_gives_the_plain_numbers(model: str, job: str) -> None:
 @pytest.mark.parametrize(("order", "steps"), [(1, 3), (2, 2), (2, 4), (3, 3)])
 @pytest.mark.parametrize("window", ["sw", "fw"])
 def test_windows_mapped_apart_are_those_mapped_at_once(window: str, order: int, steps: int) -> None:
-    recipe = tiny(f"conv-tt-lstm-{window}")
+    recipe = tiny(f"conv-tt-lstm-{window}", precision="64-true")
     recipe = replace(recipe, options=recipe.options | {"order": order, "steps": steps})
-    at_once, apart = (make_trial(recipe, "training", clips(), CPU, 0.5, torch.float64) for _ in range(2))
+    at_once, apart = (make_trial(recipe, "training", clips(), CPU, 0.5) for _ in range(2))
     VARIANTS["windows-apart"].changes[0](apart)
     with Recorder() as few:
         expected = at_once.run()
@@ -208,17 +147,16 @@ def test_windows_mapped_apart_are_those_mapped_at_once(window: str, order: int, 
 
 
 def test_fused_adam_takes_the_same_steps() -> None:
-    trials = [make_trial(tiny("conv-lstm"), "training", clips(), CPU, 0.5, torch.float64) for _ in range(2)]
+    recipe = replace(tiny("conv-lstm", precision="64-true"), learning_rate=ConstantRate(base=0.01))
+    trials = [make_trial(recipe, "training", clips(), CPU, 0.5) for _ in range(2)]
     for name, trial in zip(("eager", "fused-adam"), trials, strict=True):
         for switch in VARIANTS[name].changes:
             switch(trial)
-        for group in trial.optimizer.param_groups:
-            group["lr"] = 0.01
-        assert trial.optimizer.param_groups[0]["fused"] is (True if name == "fused-adam" else None)
+        assert trial.state.optimizer.param_groups[0]["fused"] is (True if name == "fused-adam" else None)
         for _ in range(4):
             trial.run()
     plain, fused = ([p.detach() for p in trial.model.parameters()] for trial in trials)
-    untouched = make_trial(tiny("conv-lstm"), "training", clips(), CPU, 0.5, torch.float64).model.parameters()
+    untouched = make_trial(recipe, "training", clips(), CPU, 0.5).model.parameters()
     assert difference(fused, plain) < 1e-10
     assert difference([p.detach() for p in untouched], plain) > 0.01
 
@@ -272,15 +210,15 @@ def test_steps_repeat_and_the_sampling_ratio_is_held() -> None:
     first, second = trial.run(), trial.run()
     assert difference(first, second) == 0
     assert difference(weights, [p.detach() for p in trial.model.parameters()]) == 0
-    assert trial.module.sampling.ratio(trial.module.step) == 0.25
+    assert trial.state.sampling.ratio(trial.state.step) == 0.25
 
 
 def test_cells_are_compiled_by_their_step(monkeypatch: pytest.MonkeyPatch) -> None:
     graphs = graphs_compiled(monkeypatch)
-    found = run(["eager", "compiled"], "inference")
+    row_of = run(["eager", "compiled"], "inference")
     assert graphs
-    assert found["compiled"].seconds
-    assert found["compiled"].operators is None  # what a compiler makes of them is not counted
+    assert row_of["compiled"].seconds
+    assert row_of["compiled"].operators is None  # what a compiler makes of them is not counted
 
 
 def graphs_compiled(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
@@ -296,33 +234,32 @@ def graphs_compiled(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return graphs
 
 
-def test_cells_stay_whole_where_a_graph_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    graphs = graphs_compiled(monkeypatch)
-    counts, results = [], []
-    for recorded in (False, True):
-        torch.compiler.reset()
-        trial = make_trial(tiny("conv-tt-lstm-sw"), "training", clips(), CPU, 0.5, torch.float64)
-        VARIANTS["compiled"].execution[0](trial)
-        with _sending(lambda send: send()) if recorded else contextlib.nullcontext():
-            results.append(trial.run())
-            trial.run()
-        counts.append(len(graphs))
-    assert counts[1] == 2 * counts[0] > 0
-    assert difference(*results) < 1e-10
+def test_a_step_that_is_recorded_sends_its_mask_once() -> None:
+    recipe, sent = tiny("conv-lstm", precision="64-true"), []
+    trial = make_trial(recipe, "training", clips(), CPU, 0.5)
+    expected = [gradient.clone() for gradient in trial.run()]
+    send = trial.model.send
+    trial.model.send = lambda mask, device: sent.append(mask) or send(mask, device)  # type: ignore[method-assign]
+    trial.run()
+    assert len(sent) == 1
+    send_once(trial.model)
+    for _ in range(3):
+        assert difference(trial.run(), expected) == 0
+    assert len(sent) == 2
 
 
 def run(names: Sequence[str], job: str = "training") -> dict[str, Row]:
-    """The rows of a contest on the tiny model."""
+    """The rows of a case of the tiny model, by variant."""
     case = Case(tiny("benchmark-tiny"), "paper", job, 0.0, clips(), CPU)
     rows = measure(case, [PLAIN, *(VARIANTS[name] for name in names)], 2, Clock(CPU, 1))
     return {row.variant: row for row in rows}
 
 
 def test_rows_hold_together() -> None:
-    found = run(["eager", "bf16"])
-    plain, eager = found["plain"], found["eager"]
+    row_of = run(["eager", "bf16"])
+    plain, eager = row_of["plain"], row_of["eager"]
     assert plain.speedup == 1
-    for row in found.values():
+    for row in row_of.values():
         assert row.clips_per_second == pytest.approx(row.batch / row.seconds)
         assert row.gmac_per_second == pytest.approx(row.gmac / row.seconds)
         assert row.best_share == pytest.approx(row.gmac_per_second / row.best_gmac_per_second)
@@ -332,7 +269,7 @@ def test_rows_hold_together() -> None:
         assert row.launches is None  # no GPU
     assert eager.operators < plain.operators
     assert plain.difference == 0
-    assert 0 < found["bf16"].difference < 0.1
+    assert 0 < row_of["bf16"].difference < 0.1
 
 
 def test_what_fails_or_gives_other_numbers_is_a_row_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -349,12 +286,12 @@ def test_what_fails_or_gives_other_numbers_is_a_row_that_says_so(monkeypatch: py
     monkeypatch.setitem(VARIANTS, "broken", register(Variant("broken", execution=(broken,))))
     monkeypatch.setitem(VARIANTS, "unfit", register(Variant("unfit", (unfit,))))
     monkeypatch.setitem(VARIANTS, "wrong", register(Variant("wrong", (wrong,))))
-    found = run(["broken", "unfit", "wrong", "eager"])
-    assert found["broken"].note == "failed: RuntimeError: no such kernel"
-    assert found["unfit"].note == "this model has none"
-    assert found["wrong"].note.startswith("gives other numbers")
-    assert found["broken"].seconds is found["wrong"].seconds is None
-    assert found["eager"].seconds
+    row_of = run(["broken", "unfit", "wrong", "eager"])
+    assert row_of["broken"].note == "failed: RuntimeError: no such kernel"
+    assert row_of["unfit"].note == "this model has none"
+    assert row_of["wrong"].note.startswith("gives other numbers")
+    assert row_of["broken"].seconds is row_of["wrong"].seconds is None
+    assert row_of["eager"].seconds
 
 
 def test_a_variants_name_is_its_own() -> None:
@@ -381,22 +318,18 @@ def test_a_graph_is_captured_once_and_then_replayed(monkeypatch: pytest.MonkeyPa
         "graph": lambda graph: contextlib.nullcontext(),
     }.items():
         monkeypatch.setattr(torch.cuda, name, stand_in)
-    sent: list[torch.Tensor] = []
+    runs: list[int] = []
 
     def step() -> list[torch.Tensor]:
-        sent.extend(torch.tensor([value]).to(torch.float64) for value in (len(sent), len(sent) + 1))
-        return sent[-2:]
+        runs.append(Graph.replays)
+        return [torch.tensor(len(runs))]
 
     graphed = Graphed(step)
     results = [graphed() for _ in range(4)]
-    assert len(sent) == 4  # the step itself ran twice: to warm up, and captured
-    assert sent[2] is sent[0]  # with the copies that were sent before
-    assert sent[3] is sent[1]
-    assert results[1] is results[3]
+    assert runs == [0, 0]  # to warm up, and recorded; neither is a replay
     assert Graph.replays == 3
-    nothing = Graphed(lambda: [])  # sent, as in inference
-    assert [nothing() for _ in range(3)] == [[]] * 3
-    assert Graph.replays == 5
+    assert results[0] is not results[1]
+    assert results[1] is results[2] is results[3]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -404,11 +337,11 @@ def test_a_graph_is_captured_once_and_then_replayed(monkeypatch: pytest.MonkeyPa
 def test_every_way_to_run_runs_on_a_gpu(job: str) -> None:
     device = torch.device("cuda")
     case = Case(tiny("benchmark-tiny"), "paper", job, 0.0, clips(), device)
-    chosen = [variant for variant in VARIANTS.values() if "cuda" in variant.devices and job in variant.jobs]
-    found = {row.variant: row for row in measure(case, chosen, 2, Clock(device, 1))}
-    assert {name: row.note for name, row in found.items() if row.note} == {}
-    assert found["graph"].launches < found["eager"].launches
-    assert found["compiled"].difference < 1e-5
+    variants = [variant for variant in VARIANTS.values() if "cuda" in variant.devices and job in variant.jobs]
+    row_of = {row.variant: row for row in measure(case, variants, 2, Clock(device, 1))}
+    assert {name: row.note for name, row in row_of.items() if row.note} == {}
+    assert row_of["graph"].launches < row_of["eager"].launches
+    assert row_of["compiled"].difference < 1e-5
 
 
 def test_loading_is_timed_on_clips_not_seen_before() -> None:

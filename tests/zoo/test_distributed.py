@@ -14,6 +14,7 @@ from zoo.errors import ZooError
 from zoo.settings import LinearSampling, Recipe
 from zoo.training import fit
 from zoo.training.batches import StepSampler
+from zoo.training.run_folder import build_model
 from zoo.training.scheduled_sampling import draw_truth
 
 DOUBLE = replace(
@@ -49,6 +50,16 @@ def test_two_processes_do_what_one_does(tmp_path: Path) -> None:
         torch.testing.assert_close(weight, last(tmp_path / "two")["weights"][name], rtol=0, atol=1e-8)
 
 
+def test_a_loss_with_layers_of_its_own(tmp_path: Path) -> None:
+    """Their gradients too are those of all processes."""
+    recipe = replace(DOUBLE, model="test-critic", training=replace(DOUBLE.training, steps=5))
+    fit(recipe, tmp_path / "one", progress=False)
+    assert in_two(recipe, tmp_path / "two") == [0, 0]
+    one, two = (last(tmp_path / name)["weights"] for name in ("one", "two"))
+    torch.testing.assert_close(one, two, rtol=0, atol=1e-8)
+    assert not torch.equal(one["critic.weight"], build_model(recipe).get_parameter("critic.weight").double())
+
+
 def test_a_run_changes_its_number_of_processes(tmp_path: Path) -> None:
     fit(DOUBLE, tmp_path / "one", progress=False)
     fit(replace(DOUBLE, training=replace(DOUBLE.training, max_time=1e-9)), tmp_path / "two", progress=False)
@@ -68,22 +79,39 @@ def test_processes_stop_together(tmp_path: Path) -> None:
     assert [row["step"] for row in rows(tmp_path / "run") if row["validation_loss"]] == ["5", "10", "15", "20", "24"]
 
 
-def test_a_launcher_with_another_number_of_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "test")
-    monkeypatch.setenv("WORLD_SIZE", "3")
-    with pytest.raises(
-        ZooError, match=r"devices = 1, nodes = 1.* do not work here: .*does not match the world size \(3\)"
-    ):
+SLURM = {"SLURM_JOB_NAME": "train", "SLURM_JOB_ID": "7", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"TORCHELASTIC_RUN_ID": "test", "WORLD_SIZE": "3"}, r"does not match the world size \(3\)"),
+        (SLURM | {"SLURM_NTASKS": "3", "SLURM_NTASKS_PER_NODE": "3"}, r"ntasks-per-node=3"),
+    ],
+)
+def test_a_launcher_with_another_number_of_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], message: str
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ZooError, match=rf"devices = 1, nodes = 1.* do not work here: .*{message}"):
         fit(RECIPE, tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_task_of_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (SLURM | {"SLURM_NTASKS": "1", "SLURM_NTASKS_PER_NODE": "1"}).items():
+        monkeypatch.setenv(name, value)
+    fit(with_training(steps=2), tmp_path / "run", progress=False)
+    assert last(tmp_path / "run")["step"] == 2
 
 
 def test_every_process_tells_what_went_wrong(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     assert in_two(CLIFF, folder) == [0, 0]
-    told = [(folder / f"error-{rank}.txt").read_text() for rank in range(2)]
-    assert told[0] == told[1]
-    assert "step 5 gave values that are not finite, first div with gain in the backward pass" in told[0]
+    errors = [(folder / f"error-{rank}.txt").read_text() for rank in range(2)]
+    assert errors[0] == errors[1]
+    assert "step 5 gave values that are not finite, first div with gain in the backward pass" in errors[0]
 
 
 @pytest.mark.parametrize("endless", [False, True])
@@ -101,6 +129,6 @@ def test_draws_do_not_depend_on_the_ranks() -> None:
 
 
 def test_batch_must_divide(tmp_path: Path) -> None:
-    with pytest.raises(ZooError, match=r"batch = 4 does not divide among 3 processes; take a multiple of 3"):
+    with pytest.raises(ZooError, match=r"batch_size = 4 cannot be shared out among 3 processes; take a multiple of 3"):
         fit(with_training(devices=3), tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()

@@ -40,13 +40,13 @@ def loss_and_gradients(model: VideoModel) -> list[Tensor]:
     generator = torch.Generator().manual_seed(1)
     clips = torch.rand(2, OBSERVED + HORIZON, 1, 8, 8, dtype=torch.float64, generator=generator)
     use_truth = torch.tensor([[True, False], [False, False]])
-    made = model(clips[:, :OBSERVED], HORIZON, clips[:, OBSERVED:], use_truth)
-    loss = (made - clips[:, 1:]).square().sum()
-    return [made.detach(), *torch.autograd.grad(loss, list(model.parameters()))]
+    predictions = model(clips[:, :OBSERVED], HORIZON, clips[:, OBSERVED:], use_truth)
+    loss = (predictions - clips[:, 1:]).square().sum()
+    return [predictions.detach(), *torch.autograd.grad(loss, list(model.parameters()))]
 
 
-def assert_near(found: list[Tensor], expected: list[Tensor]) -> None:
-    for a, b in zip(found, expected, strict=True):
+def assert_near(results: list[Tensor], expected: list[Tensor]) -> None:
+    for a, b in zip(results, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
 
 
@@ -114,7 +114,7 @@ def test_compiled_cells(name: str, no_code: list[Any]) -> None:
 def test_training_with_either(tmp_path: Path, no_code: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     recomputed = []
     monkeypatch.setattr(
-        "zoo.recurrent.checkpoint", lambda *given, **how: recomputed.append(given) or checkpoint(*given, **how)
+        "zoo.recurrent.checkpoint", lambda *args, **how: recomputed.append(args) or checkpoint(*args, **how)
     )
     recipe = replace(
         with_training(steps=3, validate_every=3, precision="64-true"),
@@ -145,7 +145,7 @@ def test_the_cause_is_looked_for_in_the_model_as_written(
 
     class Watched(FirstNonFinite):
         def __exit__(self, *error: Any) -> None:
-            seen.append((len(no_code) - self.before, self.found))
+            seen.append((len(no_code) - self.before, self.cause))
             super().__exit__(*error)
 
         def __enter__(self) -> Any:
@@ -156,9 +156,9 @@ def test_the_cause_is_looked_for_in_the_model_as_written(
     with pytest.raises(ZooError, match=r"step 1 gave .* not finite, first "):
         fit(recipe, tmp_path / "run", progress=False)
     assert no_code
-    ((runs, found),) = seen
+    ((runs, cause),) = seen
     assert runs == 0
-    assert found
+    assert cause
 
 
 def test_nothing_to_compile(tmp_path: Path) -> None:

@@ -7,10 +7,11 @@ import pytest
 
 import zoo
 from tests.support import reference as zoo_reference
+from zoo.checks import check_recipe
 from zoo.errors import ZooError
 from zoo.recurrent import RecurrentPredictor
 from zoo.settings import from_plain, to_plain
-from zoo.training.checks import check_frames, check_recipe
+from zoo.training.checks import check_frames
 
 
 @pytest.mark.parametrize(("options", "base"), [({}, 1e-4), ({"kernel": 5}, 1e-4), ({"kernel": 3}, 1e-3)])

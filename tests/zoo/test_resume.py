@@ -1,4 +1,4 @@
-"""A run that is killed, stopped or interrupted and goes on ends as if nothing had happened."""
+"""A run that is killed, stopped or interrupted and resumed ends as if nothing had happened."""
 
 import signal
 from pathlib import Path
@@ -30,14 +30,14 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_uninterrupted_run(uninterrupted: Path) -> None:
-    found = rows(uninterrupted)
-    assert [int(row["step"]) for row in found] == [3, 5, 6, 8, 9, 10, 12, 15, 16, 18, 20, 21, 24]
-    assert [int(row["step"]) for row in found if row["validation_loss"]] == [3, 6, 9, 12, 15, 18, 21, 24]
+    metrics = rows(uninterrupted)
+    assert [int(row["step"]) for row in metrics] == [3, 5, 6, 8, 9, 10, 12, 15, 16, 18, 20, 21, 24]
+    assert [int(row["step"]) for row in metrics if row["validation_loss"]] == [3, 6, 9, 12, 15, 18, 21, 24]
     assert {path.name for path in (uninterrupted / "checkpoints").iterdir()} == {
         "best.ckpt", "last.ckpt", "step-8.ckpt", "step-16.ckpt", "step-24.ckpt"
     }  # fmt: skip
     assert last(uninterrupted)["step"] == last(uninterrupted)["progress"]["validated"] == 24
-    ratios = {float(row["ratio"]) for row in found}
+    ratios = {float(row["sampling_ratio"]) for row in metrics}
     assert min(ratios) == 0 < 1 == max(ratios), "the rules should have something to remember"
 
 
@@ -88,6 +88,23 @@ def test_short_sessions(tmp_path: Path, uninterrupted: Path) -> None:
     assert run.folder == folder
     assert rows(folder) == rows(uninterrupted)
     assert same(last(folder), last(uninterrupted))
+
+
+@pytest.mark.parametrize(
+    ("event", "count"),
+    [("text", 1), ("renaming", 1), ("text", 2), ("renaming", 2), ("renaming", 3), ("writing", 1), ("renaming", 4)],
+)
+def test_killed_while_its_folder_is_made(tmp_path: Path, event: str, count: int) -> None:
+    """Before each write and each renaming of a first session: the configuration, the versions, the metrics and the
+    first checkpoint. The same call then trains as if nothing had happened."""
+    recipe, folder = with_training(steps=2), tmp_path / "run"
+    process = start(train_until, recipe, folder, signal.SIGKILL, event, count, 1000.0)
+    assert exit_code(process) == -signal.SIGKILL
+    assert not (folder / "checkpoints" / "last.ckpt").exists()
+    fit(recipe, folder, progress=False)
+    assert last(folder)["step"] == 2
+    assert [row["step"] for row in rows(folder)] == ["2"]
+    assert not list(folder.rglob(".*"))
 
 
 def test_a_finished_run_is_left_alone(uninterrupted: Path) -> None:

@@ -41,9 +41,9 @@ RATE = st.one_of(
 def epochs(losses: list[float], patience: int, rate: float, factor: float, every: int) -> list[tuple[float, float]]:
     """The plateau rules written as the papers tell them, epoch by epoch: ratio and factor in each."""
     best, since, falling, decaying = math.inf, 0, None, None
-    told = []
+    expected = []
     for epoch in range(len(losses) + 1):
-        told.append(
+        expected.append(
             (
                 1.0 if falling is None else max(0.0, 1 - rate * (epoch - falling)),
                 1.0 if decaying is None else factor ** ((epoch - decaying) // every),
@@ -58,7 +58,7 @@ def epochs(losses: list[float], patience: int, rate: float, factor: float, every
             falling, since = epoch + 1, 0
         elif falling is not None and decaying is None and since >= patience:
             decaying = epoch + 1
-    return told
+    return expected
 
 
 @given(LOSSES, st.integers(1, 4), st.sampled_from([0.0, 0.2, 0.5]), st.integers(1, 3))
@@ -82,7 +82,7 @@ def test_plateau_rules(losses: list[float], patience: int, rate: float, every: i
 def test_state_is_all_that_rules_remember(
     first: settings.Sampling, second: settings.LearningRate, losses: list[float], at: int
 ) -> None:
-    """Rules restored from a state dictionary of plain values go on as those that never stopped."""
+    """Rules restored from a state dictionary of plain values behave like rules that never stopped."""
 
     def make() -> tuple:
         return make_sampling(first, EPOCH), make_rate(second, EPOCH, 150)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,17 +15,18 @@ import pytest
 import torch
 import yaml
 
+import zoo
 from tests.support.runs import CLIFF, RECIPE, Tiny, last, rows, same, subnormals_are_zero, with_training
+from zoo.checks import check_recipe
 from zoo.data import make_dataset
 from zoo.errors import ZooError
 from zoo.losses import frame_loss
-from zoo.settings import ConstantRate, MovingMNISTData, PlateauRate, Recipe, schedule_class, to_plain
+from zoo.settings import ConstantRate, LinearSampling, MovingMNISTData, PlateauRate, Recipe, schedule_class, to_plain
 from zoo.training import fit, open_run
 from zoo.training.batches import StepSampler
 from zoo.training.checkpoint import load_checkpoint, save_checkpoint
-from zoo.training.checks import check_recipe
+from zoo.training.interrupt import Interrupt
 from zoo.training.metrics_log import COLUMNS, MetricsLog, read_metrics
-from zoo.training.module import VideoTraining
 from zoo.training.run_folder import build_model, read_recipe
 from zoo.training.scheduled_sampling import draw_truth
 from zoo.training.subnormals import subnormals_as_zero
@@ -38,11 +40,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_loss_is_the_papers() -> None:
-    made, true = torch.rand(2, 5, 1, 4, 4, dtype=torch.float64), torch.rand(2, 5, 1, 4, 4, dtype=torch.float64)
-    error = (made - true).numpy()
+    predictions, true = torch.rand(2, 2, 5, 1, 4, 4, dtype=torch.float64)
+    error = (predictions - true).numpy()
     expected = 0.5 * np.abs(error).sum() / error.size + 2 * (error**2).sum() / error.size
-    assert frame_loss(made, true, 0.5, 2).item() == pytest.approx(expected, rel=1e-12)
-    assert frame_loss(made.bfloat16(), true.float()).dtype == torch.float32
+    assert frame_loss(predictions, true, 0.5, 2).item() == pytest.approx(expected, rel=1e-12)
+    assert frame_loss(predictions.bfloat16(), true.float()).dtype == torch.float32
 
 
 @pytest.mark.parametrize(
@@ -65,8 +67,8 @@ def test_one_step_by_hand(tmp_path: Path, rule: str, ratios: Callable[[int], lis
     for step, indices in enumerate(StepSampler(3, 10, 4, 2)):
         clips = train.clips(indices).double()
         use_truth = draw_truth(3, step, range(4), 4, ratios(step))
-        made = model(clips[:, :2], 3, clips[:, 2:], use_truth)
-        loss = (made - clips[:, 1:]).abs().mean() + (made - clips[:, 1:]).square().mean()
+        error = model(clips[:, :2], 3, clips[:, 2:], use_truth) - clips[:, 1:]
+        loss = error.abs().mean() + error.square().mean()
         optimizer.zero_grad()
         loss.backward()
         norm = torch.sqrt(sum(p.grad.square().sum() for p in model.parameters()))
@@ -79,11 +81,11 @@ def test_one_step_by_hand(tmp_path: Path, rule: str, ratios: Callable[[int], lis
 
     val = make_dataset(recipe.data, "val").clips(range(7)).double()
     with torch.no_grad():
-        made = model(val[:, :2], 3)
+        error = model(val[:, :2], 3) - val[:, 1:]
     row = rows(tmp_path / "run")[-1]
-    loss = (made - val[:, 1:]).abs().mean() + (made - val[:, 1:]).square().mean()
+    loss = error.abs().mean() + error.square().mean()
     assert float(row["validation_loss"]) == pytest.approx(loss.item(), abs=1e-10)
-    mse = (made[:, 1:] - val[:, 2:]).square().sum((2, 3, 4)).mean()
+    mse = error[:, 1:].square().sum((2, 3, 4)).mean()
     assert float(row["validation_mse"]) == pytest.approx(mse.item(), abs=1e-6)
 
 
@@ -100,7 +102,6 @@ def test_weights_come_from_the_seed_alone() -> None:
 def test_training_leaves_the_process_as_it_was(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Global generators, signal handlers, warnings, and nothing printed."""
     import random
-    import signal
     import warnings
 
     def state() -> tuple:
@@ -118,14 +119,15 @@ def test_training_leaves_the_process_as_it_was(tmp_path: Path, capfd: pytest.Cap
 
 @pytest.mark.parametrize("before", [False, True])
 def test_subnormals_are_zero_in_training_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bool) -> None:
-    seen, step = [], VideoTraining.training_step
+    seen, loss = [], Tiny.loss
 
-    def watched(self: VideoTraining, batch: object, batch_idx: int) -> torch.Tensor:
-        loss = step(self, batch, batch_idx)
-        loss.register_hook(lambda gradient: seen.append(subnormals_are_zero()))
-        return loss
+    def watched(self: Tiny, *args: object) -> torch.Tensor:
+        value = loss(self, *args)
+        if value.requires_grad:  # not in a validation
+            value.register_hook(lambda gradient: seen.append(subnormals_are_zero()))
+        return value
 
-    monkeypatch.setattr(VideoTraining, "training_step", watched)
+    monkeypatch.setattr(Tiny, "loss", watched)
     torch.set_flush_denormal(before)
     try:
         fit(with_training(steps=3), tmp_path / "run", progress=False)
@@ -180,8 +182,8 @@ def test_tensorboard_has_the_rows(finished: Path) -> None:
     board = EventAccumulator(str(finished / "tensorboard")).Reload()
     for name in ("loss", "validation_loss"):
         expected = [(int(row["step"]), float(row[name])) for row in rows(finished) if row[name]]
-        found = [(event.step, event.value) for event in board.Scalars(name)]
-        assert found == [(step, pytest.approx(value, rel=1e-6)) for step, value in expected]
+        scalars = [(event.step, event.value) for event in board.Scalars(name)]
+        assert scalars == [(step, pytest.approx(value, rel=1e-6)) for step, value in expected]
 
 
 def test_open_run(finished: Path) -> None:
@@ -229,7 +231,7 @@ def test_a_gradient_that_is_not_finite(tmp_path: Path) -> None:
     good = last(tmp_path / "run")
     assert "step 5 gave values that are not finite, first div with gain in the" in message
     assert "in the backward pass" in message
-    assert all(word in message for word in ("rate.base below 0.1", "training.clip", "last.ckpt"))
+    assert all(word in message for word in ("learning_rate.base below 0.1", "training.clip_norm", "last.ckpt"))
     assert good["step"] < 5
     assert all(weight.isfinite().all() for weight in good["weights"].values())
     assert [row["step"] for row in rows(tmp_path / "run")] == ["4"]
@@ -240,7 +242,7 @@ def test_a_loss_that_is_not_finite(tmp_path: Path) -> None:
     recipe = replace(RECIPE, learning_rate=ConstantRate(base=1e36))
     with pytest.raises(
         ZooError,
-        match=r"step 1 gave .* not finite, first mean after frame.weight in the forward pass; .* of step 0. Try a rate",
+        match=r"step 1 gave .* not finite, first mean after frame.weight in the forward pass; .* of step 0. Try a l",
     ):
         fit(recipe, tmp_path / "run", progress=False)
     assert last(tmp_path / "run")["step"] == 0
@@ -250,20 +252,21 @@ def test_a_loss_that_is_not_finite(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"training": {"steps": 0}}, "training.steps = 0 must be a finite number, at least 1"),
-        ({"training": {"batch": 0}}, "training.batch_size = 0"),
-        ({"training": {"clip": float("nan")}}, "training.clip = nan"),
+        ({"training": {"batch_size": 0}}, "training.batch_size = 0"),
+        ({"training": {"clip_norm": float("nan")}}, "training.clip_norm = nan"),
         ({"training": {"l1": 0.0, "l2": 0.0}}, "leaves no loss"),
         ({"training": {"max_time": float("inf")}}, "training.max_time = inf"),
         ({"training": {"steps": 2.5}}, "steps = 2.5 must be int"),
         ({"sampling": {"schedule": "plato"}}, "sampling.schedule = 'plato' is unknown; did you mean 'plateau'"),
-        ({"options": {"hidden": torch.float32}}, "cannot be written down"),
+        ({"options": {"hidden": torch.float32}}, "cannot be written to a file"),
         ({"training": {"seed": -1}}, "training.seed = -1"),
         ({"training": {"precision": "8"}}, "training.precision = '8' must be one of 32-true"),
+        ({"training": {"precision": "16-mixed"}}, "training.precision = '16-mixed' needs a GPU"),
         ({"training": {"accelerator": "gpu"}}, "training.accelerator = 'gpu'"),
         ({"data": {"length": 2}}, "data.length = 2 must exceed data.observed = 2"),
         ({"data": {"size": 20}}, "size = 20"),
         (
-            {"sampling": {"schedule": "linear", "start": 9, "stop": 3}},
+            {"sampling": LinearSampling(start=9, stop=3)},
             "sampling.stop = 3 must be at least sampling.start = 9",
         ),
         ({"learning_rate": {"factor": 0.0}}, "learning_rate.factor = 0.0"),
@@ -285,6 +288,33 @@ def test_bad_settings_leave_nothing_behind(tmp_path: Path, changes: dict, messag
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"training": {"steps": "many"}}, "steps = 'many' must be int"),
+        ({"training": {"steps": 0}}, "training.steps = 0 must be a finite number, at least 1"),
+        ({"data": {"length": 3, "observed": 3}}, "data.length = 3 must exceed"),
+        ({"options": {"hidden": [torch.float32]}}, "cannot be written to a file"),
+    ],
+)
+def test_a_recipe_is_checked_when_it_is_made(changes: dict, message: str) -> None:
+    with pytest.raises(ZooError) as raised:
+        zoo.recipe("conv-lstm", **changes)
+    assert message in str(raised.value)
+
+
+def test_a_second_ctrl_c_has_its_ordinary_effect() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with Interrupt() as interrupt:
+        signal.raise_signal(signal.SIGINT)
+        assert interrupt.signal == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+    with pytest.raises(KeyboardInterrupt):
+        interrupt.take_effect()
 
 
 def test_folders_that_hold_something_else(tmp_path: Path, finished: Path) -> None:
@@ -327,13 +357,13 @@ def test_checkpoint_of_another_model(tmp_path: Path, finished: Path) -> None:
     other = tmp_path / "other"
     (other / "checkpoints").mkdir(parents=True)
     (other / "config.yaml").write_text(yaml.safe_dump(to_plain(replace(RECIPE, options={"hidden": 5}))))
-    found = load_checkpoint(finished / "checkpoints" / "last.ckpt")
-    save_checkpoint(found, other / "checkpoints" / "last.ckpt")
+    checkpoint = load_checkpoint(finished / "checkpoints" / "last.ckpt")
+    save_checkpoint(checkpoint, other / "checkpoints" / "last.ckpt")
     with pytest.raises(ZooError, match=r"of another model: options.hidden is None there, 5 here"):
         open_run(other, "last")
     with pytest.raises(ZooError, match="of another model"):
         fit(replace(RECIPE, options={"hidden": 5}), other, progress=False)
-    save_checkpoint(found | {"options": {"hidden": 5}}, other / "checkpoints" / "last.ckpt")
+    save_checkpoint(checkpoint | {"options": {"hidden": 5}}, other / "checkpoints" / "last.ckpt")
     with pytest.raises(ZooError, match=r"weights of another model.*mix\.weight"):
         open_run(other, "last")
 
@@ -349,7 +379,7 @@ def test_checkpoint_of_another_model(tmp_path: Path, finished: Path) -> None:
             "source = 'internet' must be one of 'auto', 'mnist', 'embedded'",
         ),
         (lambda c: c.pop("model"), "the setting 'model' is missing"),
-        (lambda c: c.update(data=3), "data: settings are needed, found 3"),
+        (lambda c: c.update(data=3), "data: settings are needed, got 3"),
         (lambda c: c.update(options=[1]), "options = [1] must be dict"),
     ],
 )
@@ -374,9 +404,9 @@ def test_config_round_trip(tmp_path: Path) -> None:
         "test-tiny", {"hidden": 3, "list": (1, 2)}, MovingMNISTData(endless=True), learning_rate=PlateauRate(base=1)
     )
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(to_plain(recipe)))
-    found = read_recipe(tmp_path / "config.yaml")
-    assert found == check_recipe(recipe) == replace(recipe, options={"hidden": 3, "list": [1, 2]})
-    assert isinstance(found.rate.base, float)
+    read = read_recipe(tmp_path / "config.yaml")
+    assert read == check_recipe(recipe) == replace(recipe, options={"hidden": 3, "list": [1, 2]})
+    assert isinstance(read.learning_rate.base, float)
 
 
 def test_presets_of_the_issue_are_legal() -> None:

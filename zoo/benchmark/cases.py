@@ -1,8 +1,6 @@
-"""Case after case: every model, preset and job."""
+"""Measure every model, preset and job, one case after the other."""
 
-import contextlib
 import gc
-import platform
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from zoo.errors import ZooError, nearest
 from zoo.settings import Recipe
 
 
-def contest(
+def run_cases(
     recipes: Sequence[tuple[str, Recipe]],
     jobs: Sequence[str],
     variants: Sequence[Variant],
@@ -28,7 +26,7 @@ def contest(
     root: str | Path | None = None,
     say: Callable[[str], None] = print,
 ) -> Iterator[tuple[list[Row], list[Loading]]]:
-    """Measure; what came out of each case, and after a training case how its data keep up.
+    """Measure the cases one by one; yields the rows of each, and after a training case how fast its data load.
 
     Args:
         recipes: by name of the preset, from `benchmark_recipe`.
@@ -36,10 +34,10 @@ def contest(
         variants: from `find_variants`; those that are for other devices or jobs are left out.
         device: where to run.
         rounds: how often each variant is timed.
-        clock: to time by.
+        clock: takes the times.
         ratio: share of the frames beyond the observed ones that training reads true.
         root: data root.
-        say: told which variants and data are left out.
+        say: called with a line for each variant or data set that is left out.
     """
     here = [variant for variant in variants if device.type in variant.devices]
     if absent := [variant.name for variant in variants if variant not in here]:
@@ -53,13 +51,13 @@ def contest(
         said |= set(missing)
         for job in jobs:
             case = Case(recipe, preset, job, ratio, datasets["moving-mnist"], device)
-            entered = [variant for variant in here if job in variant.jobs]
+            competing = [variant for variant in here if job in variant.jobs]
             try:
-                rows = measure(case, entered, rounds, clock)
+                rows = measure(case, competing, rounds, clock)
             except ZooError:
                 raise
-            except Exception as error:  # such as one that needs more memory than there is: the other cases go on
-                rows = unmeasured(case, entered, error)
+            except Exception as error:  # such as too little memory: the other cases are still measured
+                rows = unmeasured(case, competing, error)
             gc.collect()
             if device.type == "cuda":
                 torch.cuda.empty_cache()
@@ -72,7 +70,7 @@ def contest(
 
 
 def find_device(name: str | None) -> torch.device:
-    """The device to measure; by default a GPU if there is one.
+    """The device to measure on; by default a GPU if there is one.
 
     Raises:
         ZooError: no such device, or none here.
@@ -85,27 +83,3 @@ def find_device(name: str | None) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise ZooError("--device = 'cuda', but torch sees no GPU here; leave it out to measure the CPU")
     return torch.device(name)
-
-
-@contextlib.contextmanager
-def using_threads(count: int | None) -> Iterator[int]:
-    """That many threads of the CPU for torch, until the end of the block; None leaves them as they are."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield count or before
-    finally:
-        torch.set_num_threads(before)
-
-
-def describe_machine(device: torch.device, threads: int, clock: Clock) -> dict[str, str]:
-    """What the numbers depend on beside the program."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
-    return {"device": name, "threads": str(threads), "torch": torch.__version__, "clock": clock.name}
-
-
-def _processor() -> str:
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
-    return platform.processor() or platform.machine()

@@ -1,4 +1,4 @@
-"""Whether the data keep up: the seconds of a batch beside those of a training step."""
+"""Whether the data load fast enough: the seconds of a batch beside those of a training step."""
 
 import statistics
 from dataclasses import dataclass
@@ -23,14 +23,14 @@ class Loading:
     Args:
         model: as registered.
         preset: of its recipe.
-        data: which clips.
+        data: name of the data set.
         batch: clips.
         frames: of a clip.
         size: pixels on a side.
-        fetch_seconds: on the CPU, in the training process.
-        render_seconds: on the device, sending it there included.
+        fetch_seconds: to fetch the batch on the CPU, in the training process.
+        render_seconds: to send the batch to the device and render it there.
         step_seconds: of the fastest variant, on clips of Moving-MNIST.
-        share: of fetching and rendering in that step, if nothing of it is done at the same time.
+        share: of fetching and rendering in that step, if neither overlaps with it.
     """
 
     model: str
@@ -53,13 +53,15 @@ class Loading:
 
 
 def find_datasets(data: Data, root: str | Path | None) -> tuple[dict[str, ClipDataset], list[str]]:
-    """Moving-MNIST, KTH if it is there, and what to say of what is not."""
-    found, missing = {"moving-mnist": make_dataset(data, "train", root)}, []
+    """Moving-MNIST, and KTH if its clips are here; and for what is missing a line that says so."""
+    datasets, missing = {"moving-mnist": make_dataset(data, "train", root)}, []
     try:
-        found["kth"] = make_dataset(KTHData(size=KTH_SIDE, observed=data.observed, length=data.length), "train", root)
+        datasets["kth"] = make_dataset(
+            KTHData(size=KTH_SIDE, observed=data.observed, length=data.length), "train", root
+        )
     except ZooError as error:
         missing.append(f"no clips of KTH: {error}")
-    return found, missing
+    return datasets, missing
 
 
 def measure_loading(

@@ -1,4 +1,4 @@
-"""A contest of variants: set up, counted, checked against the plain loop, and timed in turn."""
+"""Compare the variants of a case: set them up, count, check them against the plain loop, and time them in turn."""
 
 import math
 import statistics
@@ -45,7 +45,7 @@ class Case:
     device: torch.device
 
     def trial(self, switches: Sequence[Switch]) -> Trial:
-        """A trial, altered."""
+        """A trial, altered by switches."""
         trial = make_trial(self.recipe, self.job, self.clips, self.device, self.ratio)
         for switch in switches:
             switch(trial)
@@ -54,7 +54,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Row:
-    """What came out for one variant; a value that was not measured is None.
+    """What was measured of one variant; a value that was not measured is None.
 
     Args:
         model: as registered.
@@ -66,7 +66,7 @@ class Row:
         frames: of a clip; one fewer is read.
         ratio: share of the frames beyond the observed ones that training reads true.
         precision: in which most multiply-accumulates are done.
-        layout: of the tensors that they are done on.
+        layout: of the tensors that most of them are done on.
         seconds: for the batch, the median over the rounds.
         speedup: the plain loop's seconds over these, the median over the rounds.
         clips_per_second: `batch / seconds`.
@@ -79,7 +79,7 @@ class Row:
         traffic_gb: 10⁹ bytes that all other operators read and write.
         copy_gb_per_second: bytes read and written by a plain copy.
         predicted_seconds: `floor_seconds + traffic_gb / copy_gb_per_second`.
-        peak_mb: 10⁶ bytes at the worst moment, beyond what lies there between runs.
+        peak_mb: 10⁶ bytes of tensors at the worst moment, beyond those that exist between runs.
         operators: dispatched by torch.
         launches: on a GPU.
         difference: of the gradients or predictions from the plain loop's, relative in the Euclidean norm.
@@ -116,80 +116,82 @@ class Row:
 
 
 @dataclass
-class Entrant:
-    """A variant in the contest: what is known of it before it is timed."""
+class Prepared:
+    """A variant that is set up, and what is known of it before it is timed."""
 
     variant: Variant
     trial: Trial
     count: Count
     results: list[Tensor]
-    found: dict[str, Any] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
 
 
 def measure(case: Case, variants: Sequence[Variant], rounds: int, clock: Clock) -> list[Row]:
-    """The rows of a case, one for each variant, `PLAIN` among them. One that fails is a row that says why."""
+    """Measure a case: a row for each variant, of which `PLAIN` is one. The row of one that fails says why."""
     if any(variant.execution for variant in variants):
         torch.compiler.reset()
-    plain = _enter(case, PLAIN)
-    entrants: dict[str, Entrant] = {}
+    plain = _prepare(case, PLAIN)
+    competing: dict[str, Prepared] = {}
     values: dict[str, dict[str, Any]] = {}
     for variant in variants:
         try:
-            entrant = plain if variant is PLAIN else _enter(case, variant)
-            apart = difference(entrant.results, plain.results)
-        except Exception as error:  # whatever it is, the others go on
+            prepared = plain if variant is PLAIN else _prepare(case, variant)
+            apart = difference(prepared.results, plain.results)
+        except Exception as error:  # whatever it is, the others are still measured
             values[variant.name] = {"note": failure(error)}
             continue
         if variant.exact and not apart <= TOLERANCE:
             values[variant.name] = {"note": f"gives other numbers than the plain loop: {apart:.1e}"}
             continue
-        entrant.found["difference"] = apart
-        entrants[variant.name] = entrant
-    for entrant in entrants.values():
-        entrant.results.clear()
-    values |= _race(case, plain.count.macs / 1e9, entrants, rounds, clock)
+        prepared.values["difference"] = apart
+        competing[variant.name] = prepared
+    for prepared in competing.values():
+        prepared.results.clear()
+    values |= _time(case, plain.count.macs / 1e9, competing, rounds, clock)
     return [_row(case, variant, **values[variant.name]) for variant in variants]
 
 
 def unmeasured(case: Case, variants: Sequence[Variant], error: Exception) -> list[Row]:
-    """Rows that only say why."""
+    """Rows that only say why nothing was measured."""
     return [_row(case, variant, note=failure(error)) for variant in variants]
 
 
 def failure(error: Exception) -> str:
-    """An error in one line; the package's own say enough."""
+    """An error in one line, without its type if it is one of the package's own."""
     if isinstance(error, ZooError):
         return str(error)
     return f"failed: {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
-def _enter(case: Case, variant: Variant) -> Entrant:
-    """Set up a variant and watch it run: operators are counted without its `execution`, all else with it."""
-    found: dict[str, Any] = {}
+def _prepare(case: Case, variant: Variant) -> Prepared:
+    """Set up a variant and run it: operators are counted without its `execution`, all else is measured with it."""
+    values: dict[str, Any] = {}
     trial = case.trial(variant.changes)
     with Recorder() as recorder:
         trial.run()
-    found["operators"] = recorder.count.operators
+    values["operators"] = recorder.count.operators
     if variant.execution:
         trial = case.trial([*variant.changes, *variant.execution])
         trial.run()
-        found["operators"] = None
-    results, found["peak_mb"] = _watch(trial, case.device)  # the second run: gradients and workspaces are there
+        values["operators"] = None
+    results, values["peak_mb"] = _run_and_watch(
+        trial, case.device
+    )  # the second run: gradients and workspaces are there
     if case.device.type == "cuda":
-        found["launches"] = kernel_launches(trial.run)
-    return Entrant(variant, trial, recorder.count, results, found)
+        values["launches"] = kernel_launches(trial.run)
+    return Prepared(variant, trial, recorder.count, results, values)
 
 
-def _watch(trial: Trial, device: torch.device) -> tuple[list[Tensor], float]:
+def _run_and_watch(trial: Trial, device: torch.device) -> tuple[list[Tensor], float]:
     """The results of a run, and 10⁶ bytes at its peak."""
     results: list[Tensor] = []
     peak = peak_bytes(lambda: results.extend(trial.run()), device)
     return results, peak / 1e6
 
 
-def difference(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
-    """Relative, in the Euclidean norm over all tensors."""
-    pairs = [(a.double(), b.double()) for a, b in zip(found, expected, strict=True)]
+def difference(results: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
+    """The relative difference of two lists of tensors, in the Euclidean norm over all of them."""
+    pairs = [(a.double(), b.double()) for a, b in zip(results, expected, strict=True)]
     apart, size = (
         math.sqrt(sum(float(part) for part in parts))
         for parts in zip(*(((a - b).square().sum(), b.square().sum()) for a, b in pairs), strict=True)
@@ -197,29 +199,29 @@ def difference(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
     return apart / size if size else apart
 
 
-def _race(
-    case: Case, gmac: float, entrants: dict[str, Entrant], rounds: int, clock: Clock
+def _time(
+    case: Case, gmac: float, competing: dict[str, Prepared], rounds: int, clock: Clock
 ) -> dict[str, dict[str, Any]]:
     """Time the variants, their convolutions and a copy in turn; the values of each variant's row."""
-    macs = {call: n for entrant in entrants.values() for call, n in entrant.count.call_macs.items()}
+    macs = {call: n for prepared in competing.values() for call, n in prepared.count.call_macs.items()}
     runs: dict[Any, Callable[[], float]] = {
-        name: lambda trial=entrant.trial: clock.seconds(trial.run)  # type: ignore[misc]
-        for name, entrant in entrants.items()
+        name: lambda trial=prepared.trial: clock.seconds(trial.run)  # type: ignore[misc]
+        for name, prepared in competing.items()
     }
     alone = isolated(macs, case.device, clock)
     times = alternate({**runs, **alone, _COPY: copying(case.device, clock)}, rounds)
     rates: dict[str, list[float]] = {}
     for call, n in macs.items():
         rates.setdefault(call.precision, []).append(n / 1e9 / min(one[call] for one in times))
-    best = {precision: max(found) for precision, found in rates.items()}
+    best = {precision: max(those) for precision, those in rates.items()}
     batch_size = case.recipe.training.batch_size
-    return {name: _values(entrant, batch_size, gmac, best, times) for name, entrant in entrants.items()}
+    return {name: _values(prepared, batch_size, gmac, best, times) for name, prepared in competing.items()}
 
 
 def _values(
-    entrant: Entrant, batch: int, gmac: float, best: dict[str, float], times: list[dict[Any, float]]
+    prepared: Prepared, batch: int, gmac: float, best: dict[str, float], times: list[dict[Any, float]]
 ) -> dict[str, Any]:
-    name, count = entrant.variant.name, entrant.count
+    name, count = prepared.variant.name, prepared.count
     seconds = statistics.median(one[name] for one in times)
     floors = [sum(number * one[call] for call, number in count.calls.items()) for one in times]
     precision = count.prevailing(lambda call: call.precision)
@@ -239,11 +241,11 @@ def _values(
         "traffic_gb": count.traffic / 1e9,
         "copy_gb_per_second": copied,
         "predicted_seconds": statistics.median(floors) + count.traffic / 1e9 / copied,
-        **entrant.found,
+        **prepared.values,
     }
 
 
-def _row(case: Case, variant: Variant, **found: Any) -> Row:
+def _row(case: Case, variant: Variant, **values: Any) -> Row:
     recipe = case.recipe
     return Row(
         recipe.model,
@@ -254,5 +256,5 @@ def _row(case: Case, variant: Variant, **found: Any) -> Row:
         recipe.training.batch_size,
         recipe.data.length,
         case.ratio if case.job == "training" else None,
-        **found,
+        **values,
     )

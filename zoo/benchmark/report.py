@@ -1,4 +1,4 @@
-"""What came out, as a table, a file of values and a picture."""
+"""Write the results as tables, files of values and a picture."""
 
 import csv
 import dataclasses
@@ -20,26 +20,26 @@ _BAR, _LOST, _FLOOR = "#4477aa", "#bbbbbb", "#cc3311"
 
 
 def table(rows: Sequence[Row]) -> "Table":
-    """The rows of one case."""
+    """A table of the rows of one case."""
     from rich.table import Table
 
     first = rows[0]
     read = "" if first.ratio is None else f", {first.ratio:.0%} of later frames true"
-    made = Table(
+    result = Table(
         title=f"{first.model}, {first.preset}: {first.job}, batch {first.batch}, {first.frames} frames{read}",
         caption="floor: share of the time that its convolutions take when each is timed in isolation; peak: GMAC/s "
         "over that of the fastest of them; predicted: the floor, and all other operators' bytes at a copy's speed",
     )
     launched = "operators" if first.launches is None else "launches"
     for name in ("variant", "precision", "layout"):
-        made.add_column(name)
+        result.add_column(name)
     numbers = ("seconds", "×plain", "clips/s", "GMAC/s", "floor", "peak", "predicted", "MB", launched, "apart")
     for name in numbers:
-        made.add_column(name, justify="right")
-    made.add_column("note")
+        result.add_column(name, justify="right")
+    result.add_column("note")
     for row in rows:
         launches = row.operators if row.launches is None else row.launches
-        made.add_row(
+        result.add_row(
             row.variant,
             row.precision,
             row.layout,
@@ -55,22 +55,22 @@ def table(rows: Sequence[Row]) -> "Table":
             _text(row.difference, ".0e"),
             row.note,
         )
-    return made
+    return result
 
 
-def loading_table(found: Sequence[Loading]) -> "Table":
-    """The data side."""
+def loading_table(loadings: Sequence[Loading]) -> "Table":
+    """A table of how fast the data load."""
     from rich.table import Table
 
-    made = Table(title="A batch of clips beside the fastest training step")
+    result = Table(title="A batch of clips beside the fastest training step")
     for name in ("model", "preset", "data"):
-        made.add_column(name)
+        result.add_column(name)
     for name in ("pixels", "fetch, s", "render, s", "step, s", "share"):
-        made.add_column(name, justify="right")
-    for one in found:
+        result.add_column(name, justify="right")
+    for one in loadings:
         times = (f"{value:.4g}" for value in (one.fetch_seconds, one.render_seconds, one.step_seconds))
-        made.add_row(one.model, one.preset, one.data, f"{one.size}×{one.size}", *times, f"{one.share:.2%}")
-    return made
+        result.add_row(one.model, one.preset, one.data, f"{one.size}×{one.size}", *times, f"{one.share:.2%}")
+    return result
 
 
 def _text(value: Any, form: str) -> str:
@@ -107,11 +107,11 @@ def figure(rows: Sequence[Row], machine: Mapping[str, str]) -> "Figure":
     across = min(2, len(panels))
     down = -(-len(panels) // across)
     height = 0.32 * max(len(panel) for panel in panels) + 0.9
-    made = Figure(figsize=(6.8 * across, down * height + 0.6), layout="constrained")
-    made.suptitle(", ".join(f"{name} {value}" for name, value in machine.items()), fontsize=9)
+    result = Figure(figsize=(6.8 * across, down * height + 0.6), layout="constrained")
+    result.suptitle(", ".join(f"{name} {value}" for name, value in machine.items()), fontsize=9)
     for at, panel in enumerate(panels):
-        _draw(made.add_subplot(down, across, at + 1), panel)
-    return made
+        _draw(result.add_subplot(down, across, at + 1), panel)
+    return result
 
 
 def _draw(axes: "Axes", rows: Sequence[Row]) -> None:

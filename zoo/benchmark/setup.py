@@ -13,8 +13,9 @@ from zoo.data import ClipDataset
 from zoo.errors import ZooError
 from zoo.presets import recipe
 from zoo.settings import Recipe
-from zoo.training.module import VideoTraining
+from zoo.training.devices import make_fabric, quiet_lightning
 from zoo.training.run_folder import build_model
+from zoo.training.step import TrainState, train_step
 from zoo.training.subnormals import subnormals_as_zero
 from zoo.video_model import VideoModel
 
@@ -23,19 +24,18 @@ _FALL = 10_000  # steps of a linear fall of the sampling ratio, of which one is 
 
 @dataclass
 class Trial:
-    """A model in its training, and the job to be timed. Variants alter it before it runs for the first time.
+    """A model in training, and the job to be timed. Variants alter it before it runs for the first time.
 
     Args:
-        module: with the model; its learning rate is zero, so that every step computes the same.
-        optimizer: of its parameters.
+        state: of the training. Its step is never counted and its learning rate is zero, so that every run computes
+            the same.
         batch: what `ClipDataset.render` needs, on the device.
-        step: does the job once and returns what came out: gradients, or predictions.
+        step: does the job once and returns its results: gradients, or predictions.
         subnormals: compute with numbers below 1.2e-38, too; `zoo train` does not.
-        convolutions: how cuDNN works meanwhile.
+        convolutions: how cuDNN chooses its algorithms meanwhile.
     """
 
-    module: VideoTraining
-    optimizer: torch.optim.Optimizer
+    state: TrainState
     batch: Any
     step: Callable[[], list[Tensor]]
     subnormals: bool
@@ -44,7 +44,7 @@ class Trial:
     @property
     def model(self) -> VideoModel:
         """The model."""
-        return self.module.model
+        return self.state.network
 
     def run(self) -> list[Tensor]:
         """Do the job once."""
@@ -53,21 +53,16 @@ class Trial:
 
 
 def train(trial: Trial) -> list[Tensor]:
-    """A whole training step, by the functions that `zoo train` calls in this order: the clipped gradients."""
-    module, optimizer = trial.module, trial.optimizer
-    loss = module.training_step(trial.batch, 0)
-    optimizer.zero_grad()
-    loss.backward()
-    module.configure_gradient_clipping(optimizer)
-    optimizer.step()
-    return [p.grad for p in module.model.parameters() if p.grad is not None]
+    """Take a training step, as `zoo train` does; returns the clipped gradients."""
+    train_step(trial.state, trial.batch)
+    return [p.grad for p in trial.model.parameters() if p.grad is not None]
 
 
 def infer(trial: Trial) -> list[Tensor]:
-    """A free-running rollout over clips of the same length: the predictions."""
-    data = trial.module.recipe.data
+    """Roll the model out over clips of the same length, without true frames; returns the predictions."""
+    state, data = trial.state, trial.state.recipe.data
     with torch.inference_mode():
-        clips = trial.module.clips.render(trial.batch).to(trial.module.dtype)
+        clips = state.clips.render(trial.batch).to(state.dtype)
         return [trial.model(clips[:, : data.observed], data.length - data.observed)]
 
 
@@ -75,7 +70,7 @@ JOBS: dict[str, Callable[[Trial], list[Tensor]]] = {"training": train, "inferenc
 
 
 def benchmark_recipe(model: str, preset: str, batch: int | None, frames: int, ratio: float) -> Recipe:
-    """The preset's recipe for clips of that many frames, half of them observed, at one sampling ratio throughout.
+    """The recipe of a preset for clips of `frames` frames, half of them observed, at a constant sampling ratio.
 
     Raises:
         ZooError: no such model or preset, or a value outside its range.
@@ -86,7 +81,7 @@ def benchmark_recipe(model: str, preset: str, batch: int | None, frames: int, ra
         raise ZooError(f"--batch = {batch} must be at least 1")
     if not 0 <= ratio <= 1:
         raise ZooError(f"--ratio = {ratio} must be from 0 (free-running) to 1 (every frame true)")
-    made = recipe(
+    result = recipe(
         model,
         preset,
         data={"length": frames, "observed": frames // 2},
@@ -94,12 +89,10 @@ def benchmark_recipe(model: str, preset: str, batch: int | None, frames: int, ra
         learning_rate={"schedule": "constant", "base": 0.0},
         training={"precision": "32-true"},
     )
-    return made if batch is None else replace(made, training=replace(made.training, batch_size=batch))
+    return result if batch is None else replace(result, training=replace(result.training, batch_size=batch))
 
 
-def make_trial(
-    recipe: Recipe, job: str, clips: ClipDataset, device: torch.device, ratio: float = 0.0, dtype: Any = torch.float32
-) -> Trial:
+def make_trial(recipe: Recipe, job: str, clips: ClipDataset, device: torch.device, ratio: float = 0.0) -> Trial:
     """A trial with weights and batch that follow from the recipe alone.
 
     Args:
@@ -108,14 +101,13 @@ def make_trial(
         clips: training clips.
         device: where to run.
         ratio: share of the frames beyond the observed ones that training reads true.
-        dtype: of weights and clips.
     """
-    module = VideoTraining(recipe, build_model(recipe), clips, clips).to(device, dtype)
-    module.train(job == "training")
-    module.start(None)
-    module.step = round((1 - ratio) * _FALL)
-    batch = clips.fetch(range(recipe.training.batch_size))
-    batch = type(batch)(*(part.to(device) for part in batch))
-    optimizer = module.configure_optimizers()
-    trial = Trial(module, optimizer, batch, step=lambda: JOBS[job](trial), subnormals=job != "training")
+    training = replace(recipe.training, accelerator="cpu" if device.type == "cpu" else "gpu", devices=1, nodes=1)
+    with quiet_lightning():
+        fabric = make_fabric(training)
+        state = TrainState(fabric, recipe, build_model(recipe), clips, clips)
+    state.network.train(job == "training")
+    state.step = round((1 - ratio) * _FALL)
+    batch = fabric.to_device(clips.fetch(range(recipe.training.batch_size)))
+    trial = Trial(state, batch, step=lambda: JOBS[job](trial), subnormals=job != "training")
     return trial

@@ -1,13 +1,11 @@
-"""Ways to run one and the same model, by name: the plain loop, what the package does, and each fast path on and off.
+"""Ways to run one model, by name: the plain loop, what the package does, and each fast path switched on or off.
 
-A switch alters a `Trial` before it first runs. `register` makes a variant of yours known to `zoo benchmark`.
+A switch alters a `Trial` before it first runs. `register` adds a variant of your own to `zoo benchmark`.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-from unittest import mock
 
 import torch
 from torch import Tensor
@@ -30,10 +28,10 @@ class Variant:
     Args:
         name: on the command line and in tables.
         changes: switches that change which operators run.
-        execution: switches that change how those operators are run; they are counted without these.
-        exact: gives the plain loop's numbers but for rounding in 32 bits.
-        jobs: it makes a difference to these.
-        devices: kinds of device it is for.
+        execution: switches that change how those operators are run; operators are counted without these.
+        exact: gives the plain loop's numbers, apart from rounding in 32 bits.
+        jobs: those to which it makes a difference.
+        devices: the types of device that it is for.
     """
 
     name: str
@@ -62,7 +60,7 @@ def plain_loop(trial: Trial) -> None:
 
 def all_known_together(trial: Trial) -> None:
     """Read all known frames together, however large they are."""
-    _recurrent(trial).at_once = lambda frame: trial.module.recipe.data.length  # type: ignore[method-assign]
+    _recurrent(trial).at_once = lambda frame: trial.state.recipe.data.length  # type: ignore[method-assign]
 
 
 def windows_apart(trial: Trial) -> None:
@@ -118,12 +116,12 @@ def contiguous(trial: Trial) -> None:
 
 def bf16(trial: Trial) -> None:
     """Autocast the model to bfloat16, as the precision "bf16-mixed" does."""
-    autocast = torch.autocast(trial.module.device.type, torch.bfloat16, cache_enabled=False)
+    autocast = torch.autocast(trial.state.fabric.device.type, torch.bfloat16, cache_enabled=False)
     trial.model.forward = autocast(trial.model.forward)  # type: ignore[method-assign]
 
 
 def tf32(trial: Trial) -> None:
-    """Convolutions of 32-bit tensors in TF32, as torch has it by default."""
+    """Compute convolutions of 32-bit tensors in TF32, torch's default."""
     trial.convolutions = replace(trial.convolutions, precision="tf32")
 
 
@@ -133,22 +131,22 @@ def free_algorithms(trial: Trial) -> None:
 
 
 def keep_subnormals(trial: Trial) -> None:
-    """Compute with numbers below 1.2e-38, too, as torch does unasked."""
+    """Compute with numbers below 1.2e-38, too, as torch does by default."""
     trial.subnormals = True
 
 
 def fused_adam(trial: Trial) -> None:
-    """Adam as one operator over all parameters."""
+    """Run Adam as one operator over all parameters."""
     _set_adam(trial, fused=True)
 
 
 def unfused_adam(trial: Trial) -> None:
-    """Adam as torch takes it unasked: an operator for each kind of arithmetic, over lists of parameters."""
+    """Run Adam as torch does by default: an operator for each kind of arithmetic, over lists of parameters."""
     _set_adam(trial, fused=None)
 
 
 def compiled(trial: Trial) -> None:
-    """`torch.compile` on one step of each cell, as `training.compile` does."""
+    """Compile one step of each cell with `torch.compile`, as `training.compile` does."""
     compile_cells(trial.model)
     step = trial.step
 
@@ -167,69 +165,64 @@ def recomputed(trial: Trial) -> None:
 def graph(trial: Trial) -> None:
     """Record the whole step as a CUDA graph and replay it."""
     _set_adam(trial, capturable=True)
+    if isinstance(trial.model, RecurrentPredictor):
+        send_once(trial.model)
     trial.step = Graphed(trial.step)
 
 
-class Graphed:
-    """A step that is run once, captured when it is run again, and replayed from then on.
+def send_once(model: RecurrentPredictor) -> None:
+    """Send the sampling mask to the device in the first step and keep it for all others.
 
-    What the host sends to the device within the step is frozen with the graph: sampling masks, and the learning rate.
+    A graph can only be recorded of a step that sends nothing from the host. The mask is the same in every step of a
+    trial, since its step is never counted.
+    """
+    send = model.send
+    sent: list[Tensor] = []
+
+    def first(mask: Tensor, device: torch.device) -> Tensor:
+        if not sent:
+            sent.append(send(mask, device))
+        return sent[0]
+
+    model.send = first  # type: ignore[method-assign]
+
+
+class Graphed:
+    """A step that runs once, is recorded when it is called again, and is replayed from then on.
+
+    Its values from the host are frozen in the recording: the sampling mask, and the learning rate.
     """
 
     def __init__(self, step: Callable[[], list[Tensor]]) -> None:
         self._step = step
-        self._sent: list[Tensor] | None = None
+        self._warm = False
         self._graph: torch.cuda.CUDAGraph | None = None
         self._results: list[Tensor] = []
 
     def __call__(self) -> list[Tensor]:
-        """Do the step; what it returns is overwritten by the next."""
-        if self._sent is None:
+        """Do the step. The next call overwrites the tensors that it returns."""
+        if not self._warm:
             return self._warm_up()
         if self._graph is None:
-            copies = iter(self._sent)
             self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph), _sending(lambda send: next(copies)):
+            with torch.cuda.graph(self._graph):
                 self._results = self._step()
         self._graph.replay()
         return self._results
 
     def _warm_up(self) -> list[Tensor]:
-        """On a stream of its own, as capturing needs it; the device's copies of host tensors are kept."""
-        sent: list[Tensor] = []
-
-        def keep(send: Callable[[], Tensor]) -> Tensor:
-            sent.append(send())
-            return sent[-1]
-
+        """Run the step on a stream of its own, as recording needs it: libraries set themselves up, buffers are made."""
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream), _sending(keep):
+        with torch.cuda.stream(stream):
             results = self._step()
         torch.cuda.current_stream().wait_stream(stream)
-        self._sent = sent
+        self._warm = True
         return results
 
 
-@contextlib.contextmanager
-def _sending(answer: Callable[[Callable[[], Tensor]], Tensor]) -> Iterator[None]:
-    """Within the block, host tensors are sent to the device by `answer`, which is given what would send one.
-
-    Not a `TorchFunctionMode`: cells compiled under one fall apart into several graphs.
-    """
-    original = torch.Tensor.to
-
-    def to(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        if tensor.is_cuda:
-            return original(tensor, *args, **kwargs)
-        return answer(lambda: original(tensor, *args, **kwargs))
-
-    with mock.patch.object(torch.Tensor, "to", to):
-        yield
-
-
 def _set_adam(trial: Trial, **settings: bool | None) -> None:
-    for group in trial.optimizer.param_groups:
+    for group in trial.state.optimizer.param_groups:
         group.update(settings)
 
 
@@ -262,7 +255,7 @@ def register(variant: Variant) -> Variant:
     """Make a variant known to `zoo benchmark`.
 
     Raises:
-        ZooError: the name is taken.
+        ZooError: there is a variant of that name.
     """
     if variant.name in VARIANTS:
         raise ZooError(f"a variant {variant.name!r} is registered already; choose another name")
@@ -279,5 +272,5 @@ def find_variants(names: Sequence[str] | None) -> list[Variant]:
     for name in names or ():
         if name not in VARIANTS:
             raise ZooError(f"no variant {name!r}; {nearest(name, VARIANTS)}")
-    chosen = VARIANTS if names is None else dict.fromkeys(names)
-    return [PLAIN, *(VARIANTS[name] for name in chosen if name != PLAIN.name)]
+    listed = VARIANTS if names is None else dict.fromkeys(names)
+    return [PLAIN, *(VARIANTS[name] for name in listed if name != PLAIN.name)]

@@ -34,11 +34,11 @@ def benchmark(chosen: Namespace) -> None:
         JOBS,
         Clock,
         benchmark_recipe,
-        contest,
         describe_machine,
         find_device,
         find_variants,
         report,
+        run_cases,
         using_threads,
     )
 
@@ -63,7 +63,7 @@ def benchmark(chosen: Namespace) -> None:
         clock = Clock(device, threads)
         machine = describe_machine(device, threads, clock)
         print(", ".join(f"{name} {value}" for name, value in machine.items()), file=sys.stderr)
-        for more, beside in contest(
+        for more, beside in run_cases(
             recipes,
             chosen.jobs,
             variants,

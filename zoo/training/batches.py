@@ -1,4 +1,4 @@
-"""Which clips a step trains on."""
+"""Choose the clips of each training step."""
 
 from collections.abc import Iterator
 
@@ -13,20 +13,20 @@ _STREAM = 0x5A4D0002
 
 
 class StepSampler(Sampler[list[int]]):
-    """Batches of steps `start` … `steps` - 1, each a pure function of (seed, step): it can begin anywhere.
+    """The clips of steps `start` … `steps` - 1. Each is a pure function of (seed, step), so any step can be the first.
 
-    Every epoch visits its clips in an order of its own; a batch may take the end of one epoch and the beginning of
-    the next. Each rank takes its share of the global batch.
+    Every epoch visits its clips in an order of its own. A batch may hold the end of one epoch and the beginning of the
+    next. Each rank takes its share of the global batch.
 
     Args:
         seed: of the run.
         clips: training clips in an epoch.
         batch: clips in a step over all ranks.
-        steps: where to end.
-        endless: fresh indices for ever, in order, instead of the same clips in every epoch.
+        steps: the step to end before.
+        endless: new clips in every epoch, numbered on without end, instead of the same ones.
         start: first step.
         rank: of this process.
-        ranks: processes.
+        ranks: number of processes.
 
     Raises:
         ZooError: `batch` is not a positive multiple of `ranks`.
@@ -62,19 +62,19 @@ class StepSampler(Sampler[list[int]]):
     def _clip(self, visit: int) -> int:
         if self._endless:
             return visit
-        epoch, place = divmod(visit, self._clips)
+        epoch, position = divmod(visit, self._clips)
         if self._order[0] != epoch:
             self._order = epoch, permutation(self._seed, _STREAM, epoch, self._clips)
-        return int(self._order[1][place])
+        return int(self._order[1][position])
 
 
 def share(batch: int, rank: int, ranks: int) -> range:
-    """The places in the global batch that a rank takes.
+    """The positions in the global batch that a rank takes.
 
     Raises:
         ZooError: `batch` is not a positive multiple of `ranks`.
     """
     if batch < 1 or batch % ranks:
-        raise ZooError(f"batch = {batch} does not divide among {ranks} processes; take a multiple of {ranks}")
+        raise ZooError(f"batch = {batch} cannot be shared out among {ranks} processes; take a multiple of {ranks}")
     each = batch // ranks
     return range(rank * each, (rank + 1) * each)

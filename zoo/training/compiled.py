@@ -1,4 +1,4 @@
-"""Compiled cells."""
+"""Compile the cells of a model with `torch.compile`."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from zoo.video_model import VideoModel
 
 
 def compile_cells(model: VideoModel) -> None:
-    """`torch.compile` on the step of each of the model's cells, rather than on the unrolled loop; see `compiling`.
+    """Compile the step of each cell, rather than the unrolled loop over the frames. Run the model within `compiling()`.
 
     Raises:
         ZooError: the model has no cells.
@@ -25,15 +25,15 @@ def compile_cells(model: VideoModel) -> None:
 
 @contextlib.contextmanager
 def compiling() -> Iterator[None]:
-    """Where compiled cells may run: with room for a graph of every layer's shape.
+    """Run compiled cells within this block: it lets them compile a graph for the shapes of every layer.
 
     Raises:
-        ZooError: nothing can be compiled here.
+        ZooError: `torch.compile` does not work on this machine.
     """
     import torch._dynamo as dynamo
 
     try:
-        # past its limit dynamo would go on eagerly, and say nothing
+        # beyond its limit dynamo would silently run the cells uncompiled
         with dynamo.config.patch(recompile_limit=64, fail_on_recompile_limit_hit=True):
             yield
     except dynamo.exc.ShortenTraceback as error:

@@ -1,4 +1,4 @@
-"""Signals that end training between two steps."""
+"""Stop training between two steps on SIGINT (Ctrl-C) or SIGTERM."""
 
 import signal
 import threading
@@ -7,29 +7,28 @@ from typing import Any
 
 
 class Interrupt:
-    """Notes SIGINT and SIGTERM, so that training can end between two steps; a second one has its ordinary effect."""
+    """Notes SIGINT and SIGTERM while its block runs; a second signal of the same kind has its ordinary effect.
+
+    Attributes:
+        signal: the number of the signal noted last, 0 if there was none.
+    """
 
     def __init__(self) -> None:
         self.signal = 0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Interrupt":
-        self.install()
+        if threading.current_thread() is threading.main_thread():  # no other thread can set a handler
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_: Any) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def install(self) -> None:
-        """Take the signals over; only the main thread can."""
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                found = signal.signal(number, self._note)
-                self._before.setdefault(number, found)
-
     def take_effect(self) -> None:
-        """Do what a noted signal asks for, now that all is saved: raise KeyboardInterrupt or SystemExit."""
+        """Raise what a noted signal would have raised: KeyboardInterrupt for SIGINT, SystemExit for SIGTERM."""
         if self.signal == signal.SIGINT:
             raise KeyboardInterrupt
         if self.signal:

@@ -1,46 +1,31 @@
-"""Learning-rate rules."""
+"""Learning-rate schedules: the classes that carry out the settings `ConstantRate`, `CosineRate` and `PlateauRate`."""
 
 import math
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from typing import Any
 
 from zoo import settings
 
 
-class RateRule(Protocol):
-    """The learning rate, step by step; what it learned from validations is its state."""
+class RateScheduler(ABC):
+    """The learning rate of each step. What validations have taught it is its state; most learn nothing from them."""
 
+    @abstractmethod
     def rate(self, step: int) -> float:
         """The learning rate of a step."""
-        ...
 
-    def observe(self, step: int, loss: float, fall: int | None) -> None:
-        """Take note of a validation loss, and of the step at which the sampling ratio began to fall."""
-        ...
+    def observe(self, step: int, loss: float, fall: int | None) -> None:  # noqa: B027
+        """Take note of a validation loss after `step` steps, and of when the sampling ratio began to fall."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain values to go on from."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`'s."""
-        ...
-
-
-class _Blind:
-    """A rule that looks at the step alone."""
-
-    def observe(self, step: int, loss: float, fall: int | None) -> None:
-        """Nothing to learn."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing to keep."""
+        """The state, as plain values."""
         return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to restore."""
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027
+        """Return to a state."""
 
 
-class ConstantRate(_Blind):
+class ConstantRateScheduler(RateScheduler):
     """Always `base`."""
 
     def __init__(self, base: float) -> None:
@@ -51,11 +36,11 @@ class ConstantRate(_Blind):
         return self._base
 
 
-class CosineRate(_Blind):
+class CosineRateScheduler(RateScheduler):
     """A linear rise to `base` over `warmup` steps, then half a cosine down to 0 at step `steps`.
 
-    >>> rule = CosineRate(base=1.0, warmup=2, steps=6)
-    >>> [round(rule.rate(step), 3) for step in range(7)]
+    >>> schedule = CosineRateScheduler(base=1.0, warmup=2, steps=6)
+    >>> [round(schedule.rate(step), 3) for step in range(7)]
     [0.5, 1.0, 1.0, 0.854, 0.5, 0.146, 0.0]
     """
 
@@ -63,31 +48,33 @@ class CosineRate(_Blind):
         self._base, self._warmup, self._steps = base, warmup, steps
 
     def rate(self, step: int) -> float:
-        """Rise, then fall."""
+        """The rate on the rise, or on the cosine."""
         if step < self._warmup:
             return self._base * (step + 1) / self._warmup
         done = (step - self._warmup) / max(1, self._steps - self._warmup)
         return self._base * (1 + math.cos(math.pi * min(1.0, done))) / 2
 
 
-class PlateauRate:
-    """`base` until a second wait of `patience` epochs, counted from when the sampling ratio began to fall, has brought
-    no lower validation loss; then times `factor` every `every` epochs.
+class PlateauRateScheduler(RateScheduler):
+    """Hold the rate, then multiply it by `factor` every `every` epochs.
+
+    The decay begins when the validation loss has not improved for `patience` epochs, counted from the step at which the
+    sampling ratio began to fall.
 
     Conv-TT-LSTM (Su et al., NeurIPS 2020), section 5.
 
     Args:
-        base: the rate to begin with.
-        patience: epochs of the wait.
-        factor: of each decay.
+        base: the rate at the beginning.
+        patience: epochs without improvement before the decay.
+        factor: what each decay multiplies the rate by.
         every: epochs between decays.
-        epoch: optimiser steps of an epoch.
+        epoch: optimiser steps in an epoch.
 
-    >>> rule = PlateauRate(1.0, patience=1, factor=0.5, every=2, epoch=10)
-    >>> rule.observe(10, 1.0, fall=None)
-    >>> rule.observe(20, 1.0, fall=20)
-    >>> rule.observe(30, 1.0, fall=20)
-    >>> [rule.rate(step) for step in (30, 49, 50, 70)]
+    >>> schedule = PlateauRateScheduler(1.0, patience=1, factor=0.5, every=2, epoch=10)
+    >>> schedule.observe(10, 1.0, fall=None)
+    >>> schedule.observe(20, 1.0, fall=20)
+    >>> schedule.observe(30, 1.0, fall=20)
+    >>> [schedule.rate(step) for step in (30, 49, 50, 70)]
     [1.0, 1.0, 0.5, 0.25]
     """
 
@@ -97,7 +84,7 @@ class PlateauRate:
         self._best, self._best_step, self._decay = float("inf"), 0, -1
 
     def rate(self, step: int) -> float:
-        """`base`, then decaying."""
+        """The rate after the decays so far."""
         if self._decay < 0:
             return self._base
         return self._base * self._factor ** (max(0, step - self._decay) // self._every)
@@ -114,17 +101,17 @@ class PlateauRate:
         return {"best": self._best, "best_step": self._best_step, "decay": self._decay}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from it."""
+        """Return to a state."""
         self._best, self._best_step, self._decay = state["best"], state["best_step"], state["decay"]
 
 
-def make_rate(rate: settings.LearningRate, epoch: int, steps: int) -> RateRule:
+def make_rate(rate: settings.LearningRate, epoch: int, steps: int) -> RateScheduler:
     """The schedule that a recipe's settings describe.
 
     `epoch` and `steps` are the optimiser steps of an epoch and of the whole run.
     """
     if isinstance(rate, settings.PlateauRate):
-        return PlateauRate(rate.base, rate.patience, rate.factor, rate.every, epoch)
+        return PlateauRateScheduler(rate.base, rate.patience, rate.factor, rate.every, epoch)
     if isinstance(rate, settings.CosineRate):
-        return CosineRate(rate.base, rate.warmup, steps)
-    return ConstantRate(rate.base)
+        return CosineRateScheduler(rate.base, rate.warmup, steps)
+    return ConstantRateScheduler(rate.base)

@@ -1,51 +1,53 @@
-"""Train a model: from settings to a run folder."""
+"""Train a model: from settings to a run folder.
 
-import contextlib
-import logging
+`fit` sets everything up, `train` is the loop, and `train_step` (in `zoo.training.step`) is what it repeats. Everything
+in the loop but when to stop depends on the number of the step alone, so that a resumed run does the same at the same
+steps as an unbroken one.
+"""
+
 import time
-import warnings
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.fabric import Fabric
 
+from zoo.checks import check_recipe
 from zoo.data import make_dataset, pin_data
 from zoo.errors import ZooError
 from zoo.recurrent import RecurrentPredictor
-from zoo.settings import Recipe, Training
+from zoo.settings import Recipe
 from zoo.training.checkpoint import load_checkpoint
-from zoo.training.checks import check_frames, check_recipe
+from zoo.training.checks import check_frames
 from zoo.training.compiled import compile_cells, compiling
-from zoo.training.interrupt import Interrupt
-from zoo.training.module import VideoTraining
-from zoo.training.progress import Reporter
+from zoo.training.devices import killing_children, make_fabric, quiet_lightning, repeatable_convolutions
+from zoo.training.metrics_log import NEVER
+from zoo.training.nonfinite import explain
 from zoo.training.run_folder import Run, begin_session, build_model, check_folder, check_same, open_run
+from zoo.training.session import RunProgress, Session
+from zoo.training.step import TrainState, train_step
 from zoo.training.subnormals import subnormals_as_zero
-from zoo.training.supervisor import Standing, Supervisor
+from zoo.training.validation import validate
 
 
 def fit(
     recipe: Recipe, folder: Path | str, *, root: Path | str | None = None, resume: bool = True, progress: bool = True
 ) -> Run:
-    """Train, or go on training, and return the best model so far.
+    """Train a model, or resume a training that was stopped, and return the best model so far.
 
     The folder gets `config.yaml`, `versions.json`, `metrics.csv`, TensorBoard's events and `checkpoints/`. A run that
-    was stopped, by Ctrl-C, `max_time` or a kill, goes on when it is asked for again, and ends with the same weights
-    and metrics as if it had never stopped. Meanwhile the CPU takes numbers below 1.2e-38 as zero.
+    was stopped, by Ctrl-C, `max_time` or a kill, is resumed by the same call, and ends with the same weights and
+    metrics as if it had never stopped. While it trains, the CPU takes numbers below 1.2e-38 as zero.
 
     Args:
-        recipe: the whole of the settings.
-        folder: of the run; new, empty, or that of this very run.
+        recipe: all settings.
+        folder: of the run: new, empty, or that of this very run.
         root: data root, see `zoo.data.data_root`.
-        resume: go on with a run found in the folder, instead of refusing.
-        progress: show how it goes.
+        resume: resume a run that the folder holds, instead of refusing.
+        progress: show the progress.
 
     Raises:
         ZooError: settings that do not fit together, a folder with another run, data that are missing; or a loss that
@@ -55,41 +57,39 @@ def fit(
     began, folder = time.monotonic(), Path(folder)
     recipe = check_recipe(recipe)
     model = build_model(recipe)
-    check_frames(recipe, model)  # before data are made ready, which may take long
+    check_frames(recipe, model)  # before the data are prepared, which may take long
     recipe = replace(recipe, data=pin_data(recipe.data, root))
-    train, val = make_dataset(recipe.data, "train", root), make_dataset(recipe.data, "val", root)
+    clips, val = make_dataset(recipe.data, "train", root), make_dataset(recipe.data, "val", root)
     if isinstance(model, RecurrentPredictor):
         model.recompute = recipe.training.recompute
     elif recipe.training.recompute:
         raise ZooError(f"{recipe.model} is not recurrent, so nothing can be recomputed; leave training.recompute off")
-    module = VideoTraining(recipe, model, train, val)
     if recipe.training.compile:
         compile_cells(model)
     compiled = compiling() if recipe.training.compile else nullcontext()
     with quiet_lightning(), repeatable_convolutions(), subnormals_as_zero(), compiled:
-        trainer = make_trainer(recipe.training)
-        if trainer.is_global_zero:
+        fabric = make_fabric(recipe.training)
+        if fabric.is_global_zero:
             check_folder(recipe, folder, resume)
         checkpoint = last_checkpoint(recipe, folder)
         if not finished(recipe, checkpoint):
-            start, shown = checkpoint["step"] if checkpoint else 0, progress and trainer.is_global_zero
-            if trainer.is_global_zero:
-                begin_session(recipe, folder, start, [train.describe(), val.describe()], trainer)
-            with Interrupt() as interrupt, Reporter(recipe.training, start, shown) as reporter:
-                reporter.say(f"{f'going on from step {start}' if start else 'training'} on {train.describe()}")
-                supervisor = Supervisor(folder, checkpoint, reporter, interrupt, began)
-                trainer.callbacks.append(supervisor)  # type: ignore[attr-defined]
-                try:
-                    trainer.fit(module, module.loader(start, trainer.global_rank, trainer.world_size))
-                except SystemExit:  # Lightning's answer to a second Ctrl-C
-                    if not interrupt.signal:
-                        raise
-            interrupt.take_effect()
+            if fabric.is_global_zero:
+                step = checkpoint["step"] if checkpoint else 0
+                begin_session(recipe, folder, step, [clips.describe(), val.describe()], fabric)
+
+            def run_session(fabric: Fabric) -> None:  # in every process
+                state = TrainState(fabric, recipe, model, clips, val)
+                with Session(state, folder, checkpoint, progress, began) as session:
+                    train(session)
+                session.interrupt.take_effect()
+
+            with killing_children(fabric):
+                fabric.launch(run_session)
     return open_run(folder, "best" if (folder / "checkpoints" / "best.ckpt").exists() else "last")
 
 
 def last_checkpoint(recipe: Recipe, folder: Path) -> dict[str, Any] | None:
-    """What the run of this recipe goes on from; None to begin it.
+    """The checkpoint that the run of this recipe resumes from; None for a new run.
 
     Raises:
         ZooError: a damaged checkpoint, or one of another model.
@@ -106,65 +106,82 @@ def finished(recipe: Recipe, checkpoint: dict[str, Any] | None) -> bool:
     """Whether a run has taken all its steps, or has stopped early."""
     if checkpoint is None:
         return False
-    stalled = Standing(**checkpoint["progress"]).stalled(recipe.training.early_stop)
+    stalled = RunProgress(**checkpoint["progress"]).stalled(recipe.training.early_stop)
     return stalled or checkpoint["step"] >= recipe.training.steps
 
 
-def make_trainer(training: Training) -> pl.Trainer:
-    """Lightning's trainer for one pass over the steps; a `Supervisor` does the rest.
+def train(session: Session) -> None:
+    """The training loop: step after step, and after some of them a row of metrics, a validation, a checkpoint.
+
+    Every process runs it, on its share of each batch.
+    """
+    state = session.state
+    missed = session.validation_due() and session.progress.validated < state.step  # by the session before
+    # a time limit must not abandon it again and again
+    if missed and finish_interval(session, stop=False, abandon=session.signalled):
+        return
+    for batch in state.batches():
+        train_step(state, batch)
+        state.step += 1
+        session.reporter.step(state.step)
+
+        due, asked = session.row_due(), session.stop_asked()
+        if not due and not (asked and state.fabric.world_size == 1):  # several processes stop together, at a row
+            continue
+        stop = synchronise(session, asked)
+        if due:
+            stop = finish_interval(session, stop, session.stop_asked)
+        else:
+            session.save("last")
+        if stop:
+            return
+
+
+def synchronise(session: Session, asked: bool) -> bool:
+    """Synchronise all processes and the device; returns whether any process was asked to stop.
 
     Raises:
-        ZooError: no such accelerator or devices here, or a launcher with another number of processes.
+        ZooError: a step since the last call gave values that are not finite; all processes raise it.
     """
-    launched = [kind() for kind in (TorchElasticEnvironment, SLURMEnvironment) if kind.detect()]
-    try:
-        for environment in launched:
-            environment.validate_settings(training.devices, training.nodes)
-        return pl.Trainer(
-            accelerator=training.accelerator,
-            devices=training.devices,
-            num_nodes=training.nodes,
-            precision=training.precision,  # type: ignore[arg-type]
-            max_epochs=1,
-            # Lightning's way to requeue would save checkpoints of its own
-            plugins=[SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,
-            use_distributed_sampler=False,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-    except (MisconfigurationException, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ZooError(
-            f"training.accelerator = {training.accelerator!r}, devices = {training.devices}, nodes = {training.nodes}, "
-            f"precision = {training.precision!r} do not work here: {reason}"
-        ) from error
+    state, fabric = session.state, session.state.fabric
+    fabric.all_reduce(state.meter.loss, reduce_op="mean")  # in place
+    bad = int(fabric.all_reduce(state.meter.bad, reduce_op="min"))  # type: ignore[arg-type]
+    stop = fabric.all_reduce(torch.tensor(float(asked), device=fabric.device), reduce_op="max")
+    if bad != NEVER:
+        raise explain(state, session.checkpoints / "last.ckpt", bad)
+    return bool(stop)
 
 
-@contextlib.contextmanager
-def quiet_lightning() -> Iterator[None]:
-    """Without Lightning's tips and warnings, which do not concern the user of a finished training program."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="lightning")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+def finish_interval(session: Session, stop: bool, abandon: Callable[[], bool]) -> bool:
+    """Finish a logging interval: validate if due, append a row of metrics, save; returns whether training must stop.
 
+    If training must stop before a validation that is due has finished, nothing is logged; the resumed run validates
+    first. After the last step, the validation is always finished.
 
-@contextlib.contextmanager
-def repeatable_convolutions() -> Iterator[None]:
-    """cuDNN with algorithms that give the same bits every time, or a resumed run would drift from an unbroken one."""
-    cudnn = torch.backends.cudnn
-    before = cudnn.deterministic, cudnn.benchmark
-    cudnn.deterministic, cudnn.benchmark = True, False
-    try:
-        yield
-    finally:
-        cudnn.deterministic, cudnn.benchmark = before
+    Args:
+        session: at the end of an interval.
+        stop: whether some process was asked to stop.
+        abandon: whether to abandon a validation that has begun.
+    """
+    state, training = session.state, session.training
+    last, validating, improved = state.step == training.steps, session.validation_due(), False
+    row, speed = state.measured(), session.reporter.speed(state.step)
+    if validating:
+        if session.save_due() and not last:
+            session.save("last")
+        session.reporter.busy("validating")
+        must_finish = last or state.fabric.world_size > 1
+        validation = None if stop and not last else validate(state, (lambda: False) if must_finish else abandon)
+        if validation is None:
+            session.save("last")
+            return True
+        row |= {"validation_loss": validation.loss, "validation_mse": validation.mse}
+        improved = session.observe(validation)
+    session.write(row, speed)
+    if improved:
+        session.save("best")
+    if session.keep_due():
+        session.save(f"step-{state.step}")
+    if validating or last or stop or session.save_due():
+        session.save("last")
+    return stop or session.progress.stalled(training.early_stop)

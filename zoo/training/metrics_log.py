@@ -1,7 +1,6 @@
-"""The metrics of a run: running sums on the device, and a file of rows, one for each step that was looked at."""
+"""The metrics of a run: running sums on the device, and a file with a row for each interval of steps."""
 
 import csv
-import math
 import os
 from pathlib import Path
 from typing import Any
@@ -11,29 +10,44 @@ from torch import Tensor
 
 from zoo.files import aside
 
-COLUMNS = ("step", "loss", "gradient_norm", "ratio", "rate", "validation_loss", "validation_mse", "seconds")
+NEVER = torch.iinfo(torch.int64).max
+COLUMNS = (
+    "step",
+    "loss",
+    "gradient_norm",
+    "sampling_ratio",
+    "learning_rate",
+    "validation_loss",
+    "validation_mse",
+    "seconds",
+)
 
 
 class Meter:
-    """Mean loss and largest gradient norm since the last row, and the first step that was not finite; all stay on the
-    device until someone looks.
+    """Sums since the last row, kept on the device so that a step need not wait for it.
 
     Args:
         device: of the losses.
         dtype: of the losses.
+
+    Attributes:
+        steps: since the last row.
+        loss: sum of the losses.
+        norm: the largest norm of the gradients.
+        bad: the first step of the run that gave values that are not finite; `NEVER` if none has.
     """
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
         self.steps = 0
         self.loss = torch.zeros((), device=device, dtype=dtype)
         self.norm = torch.zeros((), device=device, dtype=dtype)
-        self.bad = torch.full((), math.inf, device=device, dtype=torch.float64)
+        self.bad = torch.full((), NEVER, device=device, dtype=torch.int64)
 
     def update(self, step: int, loss: Tensor, norm: Tensor, finite: Tensor) -> None:
-        """Add a step, without waiting for the device."""
+        """Add a step. All changes are made in place, where a CUDA graph expects the tensors."""
         self.steps += 1
         self.loss += loss
-        torch.maximum(self.norm, norm, out=self.norm)  # in place, where a CUDA graph finds it
+        torch.maximum(self.norm, norm, out=self.norm)
         self.bad.copy_(torch.where(finite, self.bad, self.bad.clamp(max=step)))
 
     def reset(self) -> None:
@@ -47,19 +61,21 @@ class Meter:
         return {"steps": self.steps, "loss": self.loss.clone(), "norm": self.norm.clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from them."""
+        """Return to such sums."""
         self.steps = state["steps"]
         self.loss.copy_(state["loss"])
         self.norm.copy_(state["norm"])
 
 
 class MetricsLog:
-    """`metrics.csv`, and the same for TensorBoard. Rows are appended and flushed at once; a resumed run first drops
-    that its checkpoint does not know, one cut short included, so that none is missing and none twice.
+    """`metrics.csv`, and the same values for TensorBoard.
+
+    Rows are appended and flushed at once. A resumed run first drops the rows written after its checkpoint, and a row
+    that was cut short, so that in the end none is missing and none is there twice.
 
     Args:
         folder: of the run.
-        step: of the last row before the checkpoint that the run goes on from; 0 begins anew.
+        step: of the last row before the checkpoint that the run resumes from; 0 for a new file.
     """
 
     def __init__(self, folder: Path, step: int) -> None:
@@ -84,12 +100,12 @@ class MetricsLog:
                 self._board.add_scalar(name, value, int(row["step"]))
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         self._board.close()
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:
-    """The whole rows of a metrics file, as text; none if there is no file."""
+    """The rows of a metrics file, as text, without one that was cut short; none if there is no file."""
     if not path.exists():
         return []
     text = path.read_text()

@@ -1,84 +1,97 @@
 """After a loss that was not finite: which operation, on which weights, gave the first value that is not."""
 
+import math
+from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
+import torch
 from torch import Tensor, distributed, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from zoo.training.module import VideoTraining
+from zoo.errors import ZooError
+from zoo.training.checkpoint import load_checkpoint
+from zoo.training.step import TrainState, train_step
 
 
-def find_cause(trainer: pl.Trainer, module: VideoTraining, bad: int) -> str:
+def explain(state: TrainState, last: Path, bad: int) -> ZooError:
+    """The error to raise after step `bad` gave values that are not finite: it names their origin and what may help.
+
+    Args:
+        state: of the run; it is taken back to the checkpoint, and its steps are taken again up to the bad one.
+        last: a checkpoint from before that step.
+        bad: the step.
+    """
+    checkpoint = load_checkpoint(last)
+    state.load_state_dict(checkpoint)
+    cause = find_cause(state, bad)
+    training, rate = state.recipe.training, state.recipe.learning_rate
+    norm = training.clip_norm or math.inf
+    remedies = [f"a learning_rate.base below {rate.base:g}", f"a training.clip_norm below {norm:g}"]
+    if "16" in training.precision:
+        remedies.append(f"training.precision 32-true instead of {training.precision}")
+    return ZooError(
+        f"training stopped: step {bad} gave values that are not finite, first {cause}; {last} keeps the weights of "
+        f"step {checkpoint['step']}. Try {' or '.join(remedies)}"
+    )
+
+
+def find_cause(state: TrainState, bad: int) -> str:
     """Train again up to step `bad` and name what gave its first value that is not finite.
 
     Args:
-        trainer: of the run.
-        module: started from a checkpoint before that step.
+        state: at a step before that one.
         bad: the step.
     """
-    optimizer, precision = trainer.optimizers[0], trainer.precision_plugin
-    found = ""
-    for batch in module.loader(module.step, trainer.global_rank, trainer.world_size):
-        batch = trainer.strategy.batch_to_device(batch)
-        optimizer.zero_grad()
-        module.on_train_batch_start(batch, 0)
-        if module.step == bad:
-            with FirstNonFinite(module.model) as watch:
-                with precision.train_step_context():
-                    loss = module.training_step(batch, 0)
-                watch.passing = "backward"
-                loss.backward()
-            found = watch.found
+    fabric, cause = state.fabric, ""
+    for batch in state.batches():
+        if state.step == bad:
+            # without the other processes' gradients, so that only the process where it began finds something
+            with fabric.no_backward_sync(state.model), FirstNonFinite(state.network) as watch:
+                train_step(state, batch)
+            cause = watch.cause
             break
-        with precision.train_step_context():
-            loss = module.training_step(batch, 0)
-        loss.backward()
-        for p in module.model.parameters():
-            if p.grad is not None:
-                p.grad = trainer.strategy.reduce(p.grad, reduce_op="mean")
-        module.configure_gradient_clipping(optimizer)
-        optimizer.step()
-        module.step += 1
-    told = [found]
-    if trainer.world_size > 1:
-        told = [""] * trainer.world_size
-        distributed.all_gather_object(told, found)
-    return next(filter(None, told), "where it cannot be told: all was finite when the step was run again")
+        train_step(state, batch)
+        state.step += 1
+    causes = [cause]
+    if fabric.world_size > 1:
+        causes = [""] * fabric.world_size
+        distributed.all_gather_object(causes, cause)
+    return next(filter(None, causes), "in an unknown place: all was finite when the step was run again")
 
 
 class FirstNonFinite(TorchDispatchMode):
-    """Watches every operation until one gives a value that is not finite.
-
-    `found` then names the pass, the operation and the parameter used in it or last before it; else it is empty. Set
-    `passing` when the backward pass begins.
+    """Watches every operation in its block until one gives a value that is not finite.
 
     Args:
-        model: whose parameters are known by name.
+        model: its parameters are known by name.
+
+    Attributes:
+        cause: the operation, the parameter used in it or last before it, and the pass; empty until there is one.
     """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.found, self.passing = "", "forward"
+        self.cause = ""
         self._names = {p.untyped_storage().data_ptr(): name for name, p in model.named_parameters()}
         self._kept: list[Tensor] = []  # so that no address is used twice
         self._last = "the input"
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        if self.found:
+        if self.cause:
             return result
-        given = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
-        made = [x for x in tree_leaves(result) if isinstance(x, Tensor)]
-        names = [self._names.get(x.untyped_storage().data_ptr()) for x in given]
+        inputs = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+        outputs = [x for x in tree_leaves(result) if isinstance(x, Tensor)]
+        names = [self._names.get(x.untyped_storage().data_ptr()) for x in inputs]
         known = [name for name in names if name]
         if known:
             self._last = known[0]
             if len(known) == len(names):  # a weight in another form: cast, reshaped or joined with others
-                self._kept += made
-                self._names.update((x.untyped_storage().data_ptr(), known[0]) for x in made)
-        if any(x.is_floating_point() and not bool(x.isfinite().all()) for x in made):
+                self._kept += outputs
+                self._names.update((x.untyped_storage().data_ptr(), known[0]) for x in outputs)
+        if any(x.is_floating_point() and not bool(x.isfinite().all()) for x in outputs):
             use = "with" if known else "after"
-            self.found = f"{func.overloadpacket.__name__} {use} {self._last} in the {self.passing} pass"
+            passing = "forward" if torch.is_grad_enabled() else "backward"  # which records no gradients of its own
+            self.cause = f"{func.overloadpacket.__name__} {use} {self._last} in the {passing} pass"
         return result

@@ -1,9 +1,9 @@
-"""What a run tells while it trains: a bar in a terminal or notebook, a line for each validation elsewhere."""
+"""Show how training proceeds: a bar in a terminal or notebook, a line for each validation elsewhere."""
 
 import time
 from typing import Any
 
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
@@ -11,11 +11,11 @@ from zoo.settings import Training
 
 
 class Reporter:
-    """Shows steps, and what was measured when the device was last looked at.
+    """Shows the steps taken, and the last row of metrics.
 
     Args:
         training: settings of the run.
-        start: steps done already.
+        start: steps taken before.
         shown: whether to show anything.
     """
 
@@ -40,26 +40,27 @@ class Reporter:
         self._bar.stop()
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line."""
         self._console.print(text, highlight=False, soft_wrap=True)
 
     def step(self, done: int) -> None:
-        """Move the bar."""
+        """Move the bar to `done` steps."""
         self._bar.update(self._task, completed=done)
 
     def busy(self, text: str) -> None:
-        """Say beside the bar what takes so long."""
+        """Show a text beside the bar."""
         self._bar.update(self._task, measured=text)
 
     def speed(self, done: int) -> float:
-        """Clips a second since the last row; validations do not count."""
+        """Clips trained on per second since the last row, not counting the time of validations."""
         time_then, step_then = self._since
         return self._clips * (done - step_then) / max(time.monotonic() - time_then, 1e-9)
 
     def row(self, row: dict[str, float], speed: float) -> None:
-        """Show a row of metrics; one with a validation stays, on a line of its own."""
+        """Show a row of metrics beside the bar; print it as a line if it has a validation."""
         step = int(row["step"])
-        text = f"loss {row['loss']:.5f}  ratio {row['ratio']:.3f}  rate {row['rate']:.2g}  {speed:.1f} clips/s"
+        sampling, rate = row["sampling_ratio"], row["learning_rate"]
+        text = f"loss {row['loss']:.5f}  ratio {sampling:.3f}  rate {rate:.2g}  {speed:.1f} clips/s"
         if "validation_loss" in row:
             validation = f"validation {row['validation_loss']:.5f} (MSE {row['validation_mse']:.1f})"
             self.say(f"step {step:>7}  {text}  {validation}")
@@ -69,5 +70,5 @@ class Reporter:
 
 @rank_zero_only
 def say(text: str) -> None:
-    """Print a line, in the first process alone."""
+    """Print a line in the first process, and in no other."""
     print(text)

@@ -1,4 +1,4 @@
-"""The folder of a run: what was asked for, with what it ran, its metrics and its checkpoints."""
+"""The folder of a run: its settings, what it ran with, its metrics and its checkpoints."""
 
 import json
 import platform
@@ -6,9 +6,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import lightning.pytorch as pl
 import torch
 import yaml
+from lightning.fabric import Fabric
 
 from zoo.errors import ZooError
 from zoo.files import aside
@@ -17,12 +17,12 @@ from zoo.settings import Recipe, from_plain, to_plain
 from zoo.training.checkpoint import load_checkpoint
 from zoo.video_model import VideoModel
 
-# settings that a run may change when it goes on: they say where and how long, not what is computed
+# settings that may change when a run is resumed: they say where and how long it computes, but not what
 FREE = ("max_time", "accelerator", "devices", "nodes", "num_workers")
 
 
 class Run(NamedTuple):
-    """A run read back: its model in evaluation mode on the CPU, with the weights of `step`."""
+    """A run read from its folder: its model in evaluation mode on the CPU, with the weights after `step` steps."""
 
     folder: Path
     recipe: Recipe
@@ -34,7 +34,7 @@ def open_run(folder: Path | str, checkpoint: str | Path = "best") -> Run:
     """Read the model of a run.
 
     Args:
-        folder: what `fit` was given.
+        folder: of the run.
         checkpoint: "best", "last", "step-N", or the path of a `.ckpt` file of this run.
 
     Raises:
@@ -44,14 +44,14 @@ def open_run(folder: Path | str, checkpoint: str | Path = "best") -> Run:
     recipe = read_recipe(folder / "config.yaml")
     if path.suffix != ".ckpt":
         path = folder / "checkpoints" / f"{checkpoint}.ckpt"
-    found = load_checkpoint(path)
-    check_same(found, recipe, path)
+    state = load_checkpoint(path)
+    check_same(state, recipe, path)
     model = build_model(recipe)
     try:
-        model.load_state_dict(found["weights"])
+        model.load_state_dict(state["weights"])
     except RuntimeError as error:
         raise ZooError(f"{path} holds the weights of another model: {' '.join(str(error).split())}") from error
-    return Run(folder, recipe, model.eval(), found["step"])
+    return Run(folder, recipe, model.eval(), state["step"])
 
 
 def build_model(recipe: Recipe) -> VideoModel:
@@ -62,9 +62,9 @@ def build_model(recipe: Recipe) -> VideoModel:
 
 
 def check_same(checkpoint: dict[str, Any], recipe: Recipe, path: Path) -> None:
-    """Raise a ZooError if a checkpoint is not of the recipe's model."""
-    found, asked = ({"model": c["model"], "options": c["options"]} for c in (checkpoint, to_plain(recipe)))
-    if difference := first_difference(found, asked):
+    """Raise a ZooError unless a checkpoint is of the recipe's model."""
+    theirs, ours = ({"model": c["model"], "options": c["options"]} for c in (checkpoint, to_plain(recipe)))
+    if difference := first_difference(theirs, ours):
         raise ZooError(f"{path} is of another model: {difference}; take a checkpoint of this run")
 
 
@@ -76,23 +76,29 @@ def check_folder(recipe: Recipe, folder: Path, resume: bool) -> None:
             raise ZooError(f"{folder} holds a run already; resume it, or choose another folder")
         if difference := first_difference(_lasting(read_recipe(config)), _lasting(recipe)):
             raise ZooError(f"{folder} holds another run: {difference}; ask for the same, or choose another folder")
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    elif folder.exists() and (not folder.is_dir() or set(folder.iterdir()) - set(folder.glob(".config.yaml.*.tmp"))):
         raise ZooError(f"{folder} is no run and not an empty folder; choose another")
 
 
-def begin_session(recipe: Recipe, folder: Path, step: int, data: list[str], trainer: pl.Trainer) -> None:
-    """Write `config.yaml`, and add this session to `versions.json`: with what, where and on which data it goes on.
+def begin_session(recipe: Recipe, folder: Path, step: int, data: list[str], fabric: Fabric) -> None:
+    """Write `config.yaml`, then add this session to `versions.json`: its software, its machine and its data.
+
+    The configuration comes first: once it is there the folder is a run, and before that `check_folder` takes what a
+    kill has left for an empty folder. So a run can be started again wherever it was killed.
 
     Raises:
         ZooError: the folder cannot be written.
     """
     try:
-        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.rglob(".*.tmp"):  # by a kill
+            left.unlink()
+        with aside(folder / "config.yaml") as file:
+            file.write_text(yaml.safe_dump(to_plain(recipe), sort_keys=False))
+        (folder / "checkpoints").mkdir(exist_ok=True)
     except OSError as error:
         raise ZooError(f"{folder} cannot be made ({error.strerror}); choose another folder") from error
-    for left in folder.rglob(".*.tmp"):  # by a kill
-        left.unlink()
-    device = trainer.strategy.root_device
+    device = fabric.device
     versions = folder / "versions.json"
     sessions = json.loads(versions.read_text()) if versions.exists() else []
     sessions.append(
@@ -102,15 +108,13 @@ def begin_session(recipe: Recipe, folder: Path, step: int, data: list[str], trai
             **{name: version(name) for name in ("tensortrain", "torch", "lightning", "numpy")},
             "platform": platform.platform(),
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-            "processes": trainer.world_size,
+            "processes": fabric.world_size,
             "threads": torch.get_num_threads(),
             "data": data,
         }
     )
     with aside(versions) as file:
         file.write_text(json.dumps(sessions, indent=2, ensure_ascii=False) + "\n")
-    with aside(folder / "config.yaml") as file:
-        file.write_text(yaml.safe_dump(to_plain(recipe), sort_keys=False))
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -120,27 +124,27 @@ def read_recipe(path: Path) -> Recipe:
         ZooError: no such file, not YAML, an unknown or missing setting, or a value of the wrong type.
     """
     try:
-        found = yaml.safe_load(path.read_text())
+        plain = yaml.safe_load(path.read_text())
     except FileNotFoundError as error:
         raise ZooError(f"{path.parent} holds no run (no {path.name}); give a folder that `zoo train` made") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ZooError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
-    return from_plain(found, str(path))
+    return from_plain(plain, str(path))
 
 
-def first_difference(found: Any, asked: Any, where: str = "") -> str:
-    """`where`, what is found and what is asked for; empty if they are equal."""
-    if isinstance(found, dict) and isinstance(asked, dict):
-        for name in [*found, *(name for name in asked if name not in found)]:
-            if text := first_difference(found.get(name), asked.get(name), f"{where}.{name}" if where else name):
+def first_difference(there: Any, here: Any, where: str = "") -> str:
+    """The first setting in which two plain recipes, or parts of them, differ, with both values; empty if none does."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        for name in [*there, *(name for name in here if name not in there)]:
+            if text := first_difference(there.get(name), here.get(name), f"{where}.{name}" if where else name):
                 return text
         return ""
-    return "" if found == asked else f"{where} is {found!r} there, {asked!r} here"
+    return "" if there == here else f"{where} is {there!r} there, {here!r} here"
 
 
 def _lasting(recipe: Recipe) -> dict[str, Any]:
-    """The settings that may not change on the way."""
-    found = to_plain(recipe)
+    """The settings that must stay the same when a run is resumed."""
+    plain = to_plain(recipe)
     for name in FREE:
-        del found["training"][name]
-    return found
+        del plain["training"][name]
+    return plain

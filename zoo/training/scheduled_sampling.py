@@ -1,8 +1,11 @@
-"""Scheduled sampling: how often training reads the true frame instead of the model's own (Bengio et al., 2015)."""
+"""Scheduled sampling: how often training reads the true frame instead of the model's prediction (Bengio et al., 2015).
+
+The classes carry out the settings `PlateauSampling`, `LinearSampling` and `ReverseSampling`.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,60 +17,48 @@ from zoo.counter_rng import uniforms
 _STREAM = 0x5A4D0001
 
 
-class SamplingRule(Protocol):
-    """The probability of the true frame, step by step; what it learned from validations is its state."""
-
-    def ratio(self, step: int) -> float:
-        """Probability that a frame beyond the observed ones is the true one."""
-        ...
-
-    def ratios(self, step: int, observed: int, horizon: int) -> list[float]:
-        """Probability of the true frame for each frame to decide on, as many as `VideoModel`'s `use_truth` has."""
-        ...
-
-    def fall(self, step: int) -> int | None:
-        """The step at which the ratio began to fall, if it has by now."""
-        ...
-
-    def observe(self, step: int, loss: float) -> None:
-        """Take note of a validation loss."""
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """Plain values to go on from."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`'s."""
-        ...
-
-
-class _Plain(ABC):
-    """A rule that decides about the frames beyond the observed ones, about all alike."""
+class SamplingScheduler(ABC):
+    """The probability of reading the true frame in each step. What validations have taught it is its state; most learn
+    nothing from them."""
 
     @abstractmethod
     def ratio(self, step: int) -> float:
-        """Probability of the true frame."""
+        """Probability that a frame beyond the observed ones is the true one."""
+
+    @abstractmethod
+    def fall(self, step: int) -> int | None:
+        """The step at which the ratio began to fall; None if it has not yet."""
 
     def ratios(self, step: int, observed: int, horizon: int) -> list[float]:
-        """`ratio`, `horizon - 1` times."""
+        """That probability for each frame to decide on, as many as the model's `use_truth` has columns: here for the
+        frames beyond the observed ones but the last, which is never read."""
         return [self.ratio(step)] * (horizon - 1)
 
+    def observe(self, step: int, loss: float) -> None:  # noqa: B027
+        """Take note of a validation loss after `step` steps."""
 
-class PlateauSampling(_Plain):
+    def state_dict(self) -> dict[str, Any]:
+        """The state, as plain values."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027
+        """Return to a state."""
+
+
+class PlateauSamplingScheduler(SamplingScheduler):
     """1 until the validation loss has not improved for `patience` epochs, then `decay` less in each epoch, down to 0.
 
     Conv-TT-LSTM (Su et al., NeurIPS 2020), section 5.
 
     Args:
-        patience: epochs.
-        decay: fall in an epoch.
-        epoch: optimiser steps of an epoch.
+        patience: epochs without improvement before the fall.
+        decay: how much the ratio falls in an epoch.
+        epoch: optimiser steps in an epoch.
 
-    >>> rule = PlateauSampling(patience=2, decay=0.25, epoch=10)
+    >>> schedule = PlateauSamplingScheduler(patience=2, decay=0.25, epoch=10)
     >>> for step, loss in ((10, 1.0), (20, 0.5), (30, 0.5), (40, 0.6)):
-    ...     rule.observe(step, loss)
-    >>> [rule.ratio(step) for step in (40, 49, 50, 60, 1000)]
+    ...     schedule.observe(step, loss)
+    >>> [schedule.ratio(step) for step in (40, 49, 50, 60, 1000)]
     [1.0, 1.0, 0.75, 0.5, 0.0]
     """
 
@@ -76,7 +67,7 @@ class PlateauSampling(_Plain):
         self._best, self._best_step, self._fall = float("inf"), 0, -1
 
     def ratio(self, step: int) -> float:
-        """1, then falling."""
+        """1, then a stair that falls once in each epoch."""
         return 1.0 if self._fall < 0 else max(0.0, 1.0 - self._decay * (max(0, step - self._fall) // self._epoch))
 
     def fall(self, step: int) -> int | None:
@@ -84,7 +75,7 @@ class PlateauSampling(_Plain):
         return None if self._fall < 0 else self._fall
 
     def observe(self, step: int, loss: float) -> None:
-        """Wait from the last improvement on."""
+        """Begin the fall when the last improvement is `patience` epochs old."""
         if loss < self._best:
             self._best, self._best_step = loss, step
         elif self._fall < 0 and step - self._best_step >= self._wait:
@@ -95,15 +86,15 @@ class PlateauSampling(_Plain):
         return {"best": self._best, "best_step": self._best_step, "fall": self._fall}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from it."""
+        """Return to a state."""
         self._best, self._best_step, self._fall = state["best"], state["best_step"], state["fall"]
 
 
-class LinearSampling(_Plain):
+class LinearSamplingScheduler(SamplingScheduler):
     """From 1 at step `start` to 0 at step `stop`, whatever the validation loss: PredRNN++ (Wang et al., ICML 2018).
 
-    >>> rule = LinearSampling(start=100, stop=200)
-    >>> [rule.ratio(step) for step in (0, 100, 150, 200, 300)]
+    >>> schedule = LinearSamplingScheduler(start=100, stop=200)
+    >>> [schedule.ratio(step) for step in (0, 100, 150, 200, 300)]
     [1.0, 1.0, 0.5, 0.0, 0.0]
     """
 
@@ -118,26 +109,16 @@ class LinearSampling(_Plain):
         """`start`, from then on."""
         return self._start if step >= self._start else None
 
-    def observe(self, step: int, loss: float) -> None:
-        """Nothing to learn."""
 
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing to keep."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to restore."""
-
-
-class ReverseSampling(LinearSampling):
+class ReverseSamplingScheduler(LinearSamplingScheduler):
     """Reverse scheduled sampling: observed frames are hidden at first, so that a model learns to remember.
 
-    Until `start`, every frame but the first is the true one half of the time. From then to `stop` the observed ones
-    become true and those beyond them the model's own, both along a straight line. (Wang et al., "PredRNN", TPAMI
+    Until `start`, every frame but the first is true with probability one half. From then to `stop` this rises to 1 for
+    the observed frames and falls to 0 for those beyond them, both along a straight line. (Wang et al., "PredRNN", TPAMI
     2022, which offers other curves for the rise too.)
 
-    >>> rule = ReverseSampling(start=100, stop=200)
-    >>> [rule.ratios(step, observed=3, horizon=2) for step in (0, 150, 200)]
+    >>> schedule = ReverseSamplingScheduler(start=100, stop=200)
+    >>> [schedule.ratios(step, observed=3, horizon=2) for step in (0, 150, 200)]
     [[0.5, 0.5, 0.5], [0.75, 0.75, 0.25], [1.0, 1.0, 0.0]]
     """
 
@@ -151,22 +132,24 @@ class ReverseSampling(LinearSampling):
         return [1 - ratio] * (observed - 1) + [ratio] * (horizon - 1)
 
 
-def make_sampling(sampling: settings.Sampling, epoch: int) -> SamplingRule:
+def make_sampling(sampling: settings.Sampling, epoch: int) -> SamplingScheduler:
     """The schedule that a recipe's settings describe; `epoch` is the optimiser steps of one epoch."""
     if isinstance(sampling, settings.PlateauSampling):
-        return PlateauSampling(sampling.patience, sampling.decay, epoch)
+        return PlateauSamplingScheduler(sampling.patience, sampling.decay, epoch)
     if isinstance(sampling, settings.LinearSampling):
-        return LinearSampling(sampling.start, sampling.stop)
-    return ReverseSampling(sampling.start, sampling.stop)
+        return LinearSamplingScheduler(sampling.start, sampling.stop)
+    return ReverseSamplingScheduler(sampling.start, sampling.stop)
 
 
 def draw_truth(seed: int, step: int, samples: Sequence[int], batch: int, ratios: Sequence[float]) -> Tensor:
-    """Which frames the model reads true: a pure function of (seed, step, sample), the same on any number of ranks.
+    """Draw which frames the model reads true.
+
+    A pure function of (seed, step, sample): the draws are the same for any number of processes.
 
     Args:
         seed: of the run.
-        step: optimiser steps done.
-        samples: places in the global batch.
+        step: optimiser steps taken so far.
+        samples: positions in the global batch.
         batch: clips in the global batch.
         ratios: probability of the true frame, for each frame to decide on.
 

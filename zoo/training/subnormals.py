@@ -1,4 +1,4 @@
-"""Numbers too small for a CPU's multipliers."""
+"""Flush subnormal numbers to zero while training on a CPU."""
 
 import contextlib
 import ctypes
@@ -11,9 +11,9 @@ _OMP_PAUSE_HARD = 2
 
 @contextlib.contextmanager
 def subnormals_as_zero() -> Iterator[None]:
-    """Take 32-bit numbers below 1.2e-38 as zero on the CPU, which works a hundred times slower on them.
+    """Take 32-bit numbers below 1.2e-38 as zero on the CPU, where computing with them is a hundred times slower.
 
-    On a dark background the gradients of a deep network get that small. Other Python threads keep their setting.
+    The gradients of a deep network get that small where the frames are black. Other Python threads keep their setting.
     """
     before = not torch.tensor(1e-40, dtype=torch.float32, device="cpu") * 1  # torch has no way to ask
     _set(True)

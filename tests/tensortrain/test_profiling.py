@@ -1,0 +1,87 @@
+"""`tensortrain.profiling`: multiply-accumulates, traffic, memory, and convolutions timed alone."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tensortrain.profiling.clock import Clock, alternate
+from tensortrain.profiling.isolated import _filled, isolated
+from tensortrain.profiling.machine import describe_machine, using_threads
+from tensortrain.profiling.macs import Recorder, specs
+from tensortrain.profiling.memory import peak_bytes
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("needs", [True, False])
+def test_backward_convolutions_are_counted_with_their_groups(groups: int, needs: bool) -> None:
+    x = torch.ones(2, 4, 6, 6, requires_grad=needs)
+    weight = torch.ones(8, 4 // groups, 3, 3, requires_grad=True)
+    with Recorder() as recorder:
+        F.conv2d(x, weight, groups=groups).sum().backward()
+    assert recorder.count.macs == 2 * 4 * 4 * weight.numel() * (3 if needs else 2)
+
+
+def test_traffic_leaves_out_views_and_convolutions() -> None:
+    x, weight = torch.ones(2, 3, 8, 8), torch.ones(4, 3, 1, 1)
+    with Recorder() as recorder:
+        y = F.conv2d(x, weight)
+        y.view(-1).unsqueeze(0)
+        torch.add(y, y[:1].expand(2, -1, -1, -1))
+    whole = y.numel() * 4
+    assert recorder.count.traffic == whole + whole // 2 + whole  # read one, half of another, write one
+    assert recorder.count.operators == 6
+
+
+def test_inference_mode_is_counted_like_any_other() -> None:
+    x, weight = torch.ones(1, 2, 4, 4), torch.ones(3, 2, 3, 3)
+    with Recorder() as plain:
+        F.conv2d(x, weight, padding="same")
+    with torch.inference_mode(), Recorder() as inference:
+        F.conv2d(x, weight, padding="same")
+    assert plain.count.macs == inference.count.macs == 16 * weight.numel()
+    assert plain.count.calls == inference.count.calls
+
+
+def test_convolutions_in_isolation_are_those_of_the_model() -> None:
+    x = torch.randn(2, 3, 8, 8).contiguous(memory_format=torch.channels_last).requires_grad_()
+    weight = torch.randn(4, 3, 3, 3, requires_grad=True)
+    with Recorder() as recorder:
+        (F.conv2d(x, weight, dilation=2) + F.conv2d(x, weight, dilation=2)).sum().backward()
+    calls = recorder.count.calls
+    assert sorted(calls.values()) == [2, 2]
+    assert {call.first.layout for call in calls} >= {"channels last"}
+    for call in calls:
+        numbers = {torch.float32: torch.randn(10_000)}
+        assert specs(_filled(call.args, numbers)) == call.args
+    clock = Clock(CPU, 1)
+    times = alternate(isolated(calls, CPU, clock), 2)
+    assert all(value > 0 for one in times for value in one.values())
+
+
+def test_peak_memory_is_that_of_the_tensors_alive_at_once() -> None:
+    def run() -> None:
+        a = torch.ones(1_000_000)
+        b = a + 1
+        del a
+        b.add_(1)
+        torch.ones(500_000)
+
+    assert 8e6 <= peak_bytes(run, CPU) < 8.1e6
+
+
+def test_threads_are_set_within_the_block_alone() -> None:
+    before = torch.get_num_threads()
+    with using_threads(before + 1) as threads:
+        assert threads == torch.get_num_threads() == before + 1
+        machine = describe_machine(CPU, threads, Clock(CPU, threads))
+    assert torch.get_num_threads() == before
+    assert (machine["threads"], machine["torch"], machine["clock"]) == (
+        str(threads),
+        torch.__version__,
+        "wall-clock time",
+    )
+    assert machine["device"]
+    with using_threads(None) as threads:
+        assert threads == before

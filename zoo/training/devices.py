@@ -1,0 +1,122 @@
+"""Where and how precisely training computes: Lightning Fabric, set up from the settings."""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from lightning.fabric.plugins import DoublePrecision, HalfPrecision, MixedPrecision, Precision
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+from zoo.errors import ZooError
+from zoo.settings import Training
+
+
+def make_fabric(training: Training) -> Fabric:
+    """Fabric for the devices, processes and precision of the settings.
+
+    Processes that `torchrun` or Slurm has started are used as they are; otherwise Fabric starts them.
+
+    Raises:
+        ZooError: no such accelerator or devices here, a launcher with another number of processes, or a precision
+            that the device does not have.
+    """
+    launchers = [kind() for kind in (TorchElasticEnvironment, SLURMEnvironment) if kind.detect()]
+    try:
+        for launcher in launchers:
+            launcher.validate_settings(training.devices, training.nodes)
+        fabric = Fabric(
+            accelerator=training.accelerator,
+            devices=training.devices,
+            num_nodes=training.nodes,
+            plugins=[make_precision(training)],
+        )
+    except (MisconfigurationException, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ZooError(
+            f"training.accelerator = {training.accelerator!r}, devices = {training.devices}, nodes = {training.nodes}, "
+            f"precision = {training.precision!r} do not work here: {reason}"
+        ) from error
+    if training.precision == "16-mixed" and fabric.device.type == "cpu":
+        raise ZooError("training.precision = '16-mixed' needs a GPU; on a CPU choose bf16-mixed or 32-true")
+    return fabric
+
+
+class _Mixed(MixedPrecision):
+    """Autocast that leaves the frames in 32 bits, which the loss needs, and keeps no 16-bit copies of the weights.
+
+    A weight is used once for each frame. With one shared copy, its gradients of all frames would be summed in 16 bits.
+    """
+
+    def convert_input(self, data: Any) -> Any:
+        """The same data."""
+        return data
+
+    def forward_context(self) -> torch.autocast:
+        """Autocast without a cache."""
+        return torch.autocast(self.device, dtype=self._desired_input_dtype, cache_enabled=False)
+
+
+class _Double(DoublePrecision):
+    """64 bits for the predictions too, which Fabric would round to 32."""
+
+    def convert_output(self, data: Any) -> Any:
+        """The same data."""
+        return data
+
+
+def make_precision(training: Training) -> Precision:
+    """Fabric's plugin for `training.precision`."""
+    if training.precision in ("16-mixed", "bf16-mixed"):
+        accelerator = None
+        if training.accelerator != "cpu":
+            accelerator = torch.accelerator.current_accelerator(check_available=True)
+        return _Mixed(training.precision, accelerator.type if accelerator else "cpu")  # type: ignore[arg-type]
+    if training.precision == "bf16-true":
+        return HalfPrecision("bf16-true")
+    return _Double() if training.precision == "64-true" else Precision()
+
+
+@contextlib.contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Silence Lightning's tips and warnings, which do not concern the user of a finished training program."""
+    # importing `lightning` makes even Fabric log under the other name
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def repeatable_convolutions() -> Iterator[None]:
+    """Restrict cuDNN to algorithms that give the same bits every time; else a resumed run would drift away."""
+    cudnn = torch.backends.cudnn
+    before = cudnn.deterministic, cudnn.benchmark
+    cudnn.deterministic, cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark = before
+
+
+@contextlib.contextmanager
+def killing_children(fabric: Fabric) -> Iterator[None]:
+    """On Ctrl-C, kill the processes that Fabric started: they would wait for this one in their next step for ever."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        for process in getattr(fabric.strategy.launcher, "procs", ()):
+            process.kill()
+        raise

@@ -1,0 +1,149 @@
+"""One call of `fit`, between start and stop: what it writes and shows, its clock, and who asks it to stop."""
+
+import math
+import time
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from zoo.training.checkpoint import save_checkpoint
+from zoo.training.interrupt import Interrupt
+from zoo.training.metrics_log import MetricsLog
+from zoo.training.progress import Reporter
+from zoo.training.step import TrainState
+from zoo.training.validation import Validation
+
+SAVE_SECONDS = 60.0  # the most that a killed run loses, beside the steps since the last row
+
+
+@dataclass
+class RunProgress:
+    """How far a run has come, beside its weights.
+
+    Args:
+        best: the lowest validation loss.
+        stale: validations since then.
+        validated: the step of the last validation.
+        row: the step of the last row of metrics.
+        seconds: of training, over all sessions.
+    """
+
+    best: float = math.inf
+    stale: int = 0
+    validated: int = 0
+    row: int = 0
+    seconds: float = 0.0
+
+    def stalled(self, patience: int) -> bool:
+        """Whether the validation loss has not improved for `patience` validations; never if that is 0."""
+        return 0 < patience <= self.stale
+
+
+class Session:
+    """Everything beside the state of a training. As a block it opens and closes files, bar and signal handlers.
+
+    Args:
+        state: of the training, new.
+        folder: of the run.
+        checkpoint: what the run resumes from; None for a new run.
+        progress: show the progress, in the first process.
+        began: `time.monotonic()` at the beginning of the call of `fit`.
+    """
+
+    def __init__(
+        self, state: TrainState, folder: Path, checkpoint: dict[str, Any] | None, progress: bool, began: float
+    ) -> None:
+        self.state, self.training, self.first = state, state.recipe.training, state.fabric.is_global_zero
+        self.checkpoints = folder / "checkpoints"
+        self.progress = RunProgress(**checkpoint["progress"]) if checkpoint else RunProgress()
+        self.interrupt = Interrupt()
+        self._checkpoint, self._folder, self._open = checkpoint, folder, ExitStack()
+        self._began, self._saved, self._before = began, began, self.progress.seconds
+        start = checkpoint["step"] if checkpoint else 0
+        self.reporter = Reporter(self.training, start, progress and self.first)
+        self.reporter.say(f"{f'resuming from step {start}' if start else 'training'} on {state.clips.describe()}")
+
+    def __enter__(self) -> "Session":
+        self._open.enter_context(self.interrupt)
+        self._open.enter_context(self.reporter)
+        if self.first:
+            self._log = MetricsLog(self._folder, self.progress.row)
+            self._open.callback(self._log.close)
+        if self._checkpoint:
+            self.state.load_state_dict(self._checkpoint)
+        else:
+            self.save("last")
+        self._checkpoint = None
+        return self
+
+    def __exit__(self, kind: Any, *_: Any) -> None:
+        with self._open:
+            if kind is None:
+                self._say_why_stopped()
+                self.state.fabric.barrier()  # no process leaves before the last checkpoint is written
+
+    def validation_due(self) -> bool:
+        """Whether to validate after the step just taken."""
+        every = self.training.validate_every or self.state.epoch
+        return self.state.step % every == 0 or self.state.step == self.training.steps
+
+    def row_due(self) -> bool:
+        """Whether the step just taken ends a logging interval."""
+        return self.state.step % self.training.log_every == 0 or self.keep_due() or self.validation_due()
+
+    def keep_due(self) -> bool:
+        """Whether to keep a checkpoint of the step just taken."""
+        return self.training.save_every > 0 and self.state.step % self.training.save_every == 0
+
+    def save_due(self) -> bool:
+        """Whether the last checkpoint is too old."""
+        return time.monotonic() - self._saved > SAVE_SECONDS
+
+    def signalled(self) -> bool:
+        """Whether a signal asked this process to stop."""
+        return bool(self.interrupt.signal)
+
+    def stop_asked(self) -> bool:
+        """Whether a signal or `max_time` asks this process to stop."""
+        limit = 60 * self.training.max_time or math.inf
+        return self.signalled() or time.monotonic() - self._began > limit
+
+    def save(self, name: str) -> None:
+        """Write a checkpoint; only the first process does."""
+        if name == "last":
+            self._saved = time.monotonic()
+        if self.first:
+            self.progress.seconds = self._seconds()
+            checkpoint = self.state.state_dict() | {"progress": asdict(self.progress)}
+            save_checkpoint(checkpoint, self.checkpoints / f"{name}.ckpt")
+
+    def observe(self, validation: Validation) -> bool:
+        """Let the schedules and the progress learn of a validation; whether its loss is the lowest so far."""
+        state, progress, loss = self.state, self.progress, validation.loss
+        state.sampling.observe(state.step, loss)
+        state.learning_rate.observe(state.step, loss, state.sampling.fall(state.step))
+        improved = loss < progress.best
+        progress.validated, progress.stale = state.step, 0 if improved else progress.stale + 1
+        progress.best = min(loss, progress.best)
+        return improved
+
+    def write(self, row: dict[str, float], speed: float) -> None:
+        """Append a row to the metrics, show it, and begin the next interval."""
+        row["seconds"] = self._seconds()
+        self.state.meter.reset()
+        self.progress.row = self.state.step
+        if self.first:
+            self._log.write(row)
+        self.reporter.row(row, speed)
+
+    def _seconds(self) -> float:
+        """Seconds of training, those of earlier sessions included."""
+        return self._before + time.monotonic() - self._began
+
+    def _say_why_stopped(self) -> None:
+        step, patience = self.state.step, self.training.early_stop
+        if self.progress.stalled(patience):
+            self.reporter.say(f"stopped at step {step}: {patience} validations without improvement")
+        elif step < self.training.steps:
+            self.reporter.say(f"stopped at step {step} of {self.training.steps}; the same call or command resumes it")

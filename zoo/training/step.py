@@ -1,0 +1,169 @@
+"""One training step, and the state that it changes.
+
+The training loop (`zoo.training.loop`), the search for the cause of a loss that is not finite
+(`zoo.training.nonfinite`) and `zoo benchmark` all take this step.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from zoo.data import ClipDataset
+from zoo.settings import Recipe
+from zoo.training.batches import StepSampler
+from zoo.training.learning_rates import make_rate
+from zoo.training.metrics_log import Meter
+from zoo.training.scheduled_sampling import draw_truth, make_sampling
+from zoo.video_model import VideoModel
+
+
+class TrainState:
+    """What training changes: weights, optimiser, schedules, running sums, and the number of steps taken.
+
+    Everything in a step follows from this state and the number of the step, so that a run resumed from a checkpoint
+    computes what an unbroken one does.
+
+    Args:
+        fabric: launched already, if there are several processes.
+        recipe: of the run.
+        model: to be trained; it is moved to Fabric's device and precision in place.
+        clips: training clips.
+        val: validation clips.
+
+    Attributes:
+        network: the model itself, for all that must not be synchronised between processes.
+        model: the same, set up by Fabric: its `forward` and its `loss` synchronise the gradients.
+        step: optimiser steps taken.
+        epoch: optimiser steps in an epoch.
+        dtype: of weights and clips.
+    """
+
+    def __init__(self, fabric: Fabric, recipe: Recipe, model: VideoModel, clips: ClipDataset, val: ClipDataset) -> None:
+        self.fabric, self.recipe, self.network, self.clips, self.val = fabric, recipe, model, clips, val
+        self.model: Any = fabric.setup_module(model)
+        self.model.mark_forward_method("loss")
+        # gradients scaled for 16 bits must be unscaled before they are clipped, which the fused form does not allow
+        fused = (fabric.device.type == "cuda" and recipe.training.precision != "16-mixed") or None
+        optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate.base, fused=fused)
+        self.optimizer: Any = fabric.setup_optimizers(optimizer)
+        self.epoch = max(1, -(-recipe.data.clips_per_epoch // recipe.training.batch_size))
+        self.sampling = make_sampling(recipe.sampling, self.epoch)
+        self.learning_rate = make_rate(recipe.learning_rate, self.epoch, recipe.training.steps)
+        self.dtype = next(model.parameters()).dtype
+        self.meter = Meter(fabric.device, torch.promote_types(self.dtype, torch.float32))
+        self.step = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` needs, and which model it is."""
+        return {
+            "model": self.recipe.model,
+            "options": self.recipe.options,
+            "step": self.step,
+            "weights": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "precision": self.fabric.strategy.precision.state_dict(),
+            "sampling": self.sampling.state_dict(),
+            "learning_rate": self.learning_rate.state_dict(),
+            "meter": self.meter.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Return to the state of a checkpoint."""
+        self.step = state["step"]
+        self.network.load_state_dict(state["weights"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.fabric.strategy.precision.load_state_dict(state["precision"])
+        self.sampling.load_state_dict(state["sampling"])
+        self.learning_rate.load_state_dict(state["learning_rate"])
+        self.meter.load_state_dict(state["meter"])
+
+    def measured(self) -> dict[str, float]:
+        """The row of metrics of the interval that ends with the step just taken."""
+        return {
+            "step": self.step,
+            "loss": float(self.meter.loss) / max(1, self.meter.steps),
+            "gradient_norm": float(self.meter.norm),
+            "sampling_ratio": self.sampling.ratio(self.step - 1),
+            "learning_rate": self.learning_rate.rate(self.step - 1),
+        }
+
+    def batches(self) -> Iterator[Any]:
+        """This process's share of each batch from step `step` on, as `ClipDataset.render` takes it, on the device."""
+        training, data, fabric = self.recipe.training, self.recipe.data, self.fabric
+        sampler = StepSampler(
+            training.seed,
+            data.clips_per_epoch,
+            training.batch_size,
+            training.steps,
+            endless=data.endless,
+            start=self.step,
+            rank=fabric.global_rank,
+            ranks=fabric.world_size,
+        )
+        loader: DataLoader[Any] = DataLoader(
+            self.clips,  # type: ignore[arg-type]
+            batch_sampler=sampler,
+            collate_fn=_as_fetched,
+            num_workers=training.num_workers,
+            pin_memory=fabric.device.type == "cuda",
+            generator=torch.Generator(),  # or the loader would draw from the global one
+        )
+        for batch in loader:
+            yield fabric.to_device(batch)
+
+
+def train_step(state: TrainState, batch: Any) -> None:
+    """Take one optimiser step and note its loss in `state.meter`; `state.step` is left for the caller to count.
+
+    Nothing here waits for the device.
+
+    Args:
+        state: changed in place.
+        batch: this process's share of the clips, from `state.batches()`.
+    """
+    recipe, fabric, step = state.recipe, state.fabric, state.step
+    observed, horizon = recipe.data.observed, recipe.data.length - recipe.data.observed
+    for group in state.optimizer.param_groups:
+        group["lr"] = state.learning_rate.rate(step)
+
+    clips = state.clips.render(batch).to(state.dtype)  # (B, T, C, H, W)
+    first = fabric.global_rank * len(clips)
+    use_truth = draw_truth(
+        recipe.training.seed,
+        step,
+        range(first, first + len(clips)),
+        recipe.training.batch_size,
+        state.sampling.ratios(step, observed, horizon),
+    )
+    with fabric.autocast():
+        predictions = state.model(clips[:, :observed], horizon, clips[:, observed:], use_truth)
+        loss = state.model.loss(predictions, clips, recipe.training.l1, recipe.training.l2)
+
+    state.optimizer.zero_grad()
+    fabric.backward(loss)
+    norm = clip_gradients(state)
+    state.optimizer.step()
+
+    loss = loss.detach()
+    finite = loss.isfinite()
+    if recipe.training.precision != "16-mixed":  # there an overflow only lowers the scale
+        finite = finite & norm.isfinite()
+    state.meter.update(step, loss, norm, finite)
+
+
+def clip_gradients(state: TrainState) -> Tensor:
+    """Scale the gradients down to the global norm `training.clip_norm`; returns their norm before that."""
+    state.fabric.strategy.precision.unscale_gradients(state.optimizer.optimizer)  # does nothing but in 16-mixed
+    parameters = list(state.network.parameters())
+    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    if state.recipe.training.clip_norm > 0:
+        torch.nn.utils.clip_grads_with_norm_(parameters, state.recipe.training.clip_norm, norm)
+    return norm
+
+
+def _as_fetched(batch: Any) -> Any:
+    return batch

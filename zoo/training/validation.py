@@ -1,0 +1,61 @@
+"""The loss and the error of a model on the validation clips."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from zoo.training.step import TrainState
+
+
+class Validation(NamedTuple):
+    """Averages over the validation clips: the training loss, and the squared error of a predicted frame, summed over
+    its pixels."""
+
+    loss: float
+    mse: float
+
+
+@torch.no_grad()
+def validate(state: TrainState, abandon: Callable[[], bool]) -> Validation | None:
+    """Predict every validation clip once, without true frames beyond the observed ones.
+
+    Each process takes its share of the clips, and the averages are those over all of them.
+
+    Args:
+        state: of the run.
+        abandon: asked before each batch whether to give up.
+
+    Returns:
+        The averages; None if `abandon()` said so. Only a single process may abandon a validation: the others would
+        wait for it.
+    """
+    training, fabric = state.recipe.training, state.fabric
+    count = min(training.validation_clips or len(state.val), len(state.val))
+    mine = range(fabric.global_rank, count, fabric.world_size)
+    batch = training.batch_size // fabric.world_size
+    sums = torch.zeros(3, dtype=torch.float64, device=fabric.device)
+    state.network.eval()
+    try:
+        for first in range(0, len(mine), batch):
+            if abandon():
+                return None
+            sums += validate_batch(state, mine[first : first + batch])
+    finally:
+        state.network.train()
+    loss, mse, total = fabric.all_reduce(sums, reduce_op="sum").tolist()  # type: ignore[union-attr]
+    return Validation(loss / total, mse / total)
+
+
+def validate_batch(state: TrainState, indices: Sequence[int]) -> Tensor:
+    """Sums of the loss and of a predicted frame's squared error over validation clips, and their number: `(3,)`."""
+    frames = state.val.clips(indices, state.fabric.device).to(state.dtype)  # (B, T, C, H, W)
+    observed, training = state.recipe.data.observed, state.recipe.training
+    future = frames[:, observed:]
+    horizon = future.shape[1]
+    with state.fabric.autocast():
+        predictions = state.network(frames[:, :observed], horizon)
+        loss = state.network.loss(predictions, frames, training.l1, training.l2)
+    error = (predictions[:, -horizon:] - future).double().square().sum() / horizon
+    return torch.stack([loss.double() * len(frames), error, error.new_tensor(len(frames))])
