@@ -1,4 +1,4 @@
-# make demo | test | test-deep | check | proofs | bench. Everything runs in .venv, made on first use with the pinned versions.
+# make demo | test | test-deep | check | docs | proofs | bench. All of it runs in .venv, made on first use with the pinned versions.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CHECKPOINT ?=
 
-.PHONY: demo test test-deep check proofs bench clean
+.PHONY: demo test test-deep check docs proofs bench clean
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -29,6 +29,12 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# sphinx and its theme are needed for this alone
+docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+	@echo docs/_build/html/index.html
 
 proofs:
 	$(MAKE) -C proofs -j 2 --output-sync
