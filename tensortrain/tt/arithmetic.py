@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tensortrain import checks
 from tensortrain.errors import TensorTrainError
-from tensortrain.linalg import qr
+from tensortrain.derivatives import qr
 from tensortrain.tt.svd import mirrored
 
 Index = int | slice | EllipsisType

@@ -23,11 +23,12 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from tensortrain import checks, linalg, storage
+from tensortrain import checks, storage
 from tensortrain.errors import TensorTrainError
 from tensortrain.tt import arithmetic as tt_arithmetic
 from tensortrain.tt import checks as tt_checks
 from tensortrain.tt import functional as tt_functional
+from tensortrain.tt import scaling
 from tensortrain.tt import svd as tt_svd
 from tensortrain.tt.arithmetic import Index
 
@@ -169,20 +170,17 @@ class TensorTrain:
         tt_checks.check_precision("tensor", tensor.dtype)
         caps: dict[str, Any] = {"ranks": ranks, "rtol": rtol, "max_parameters": max_parameters, "budget": budget}
         limits = tt_checks.check_limits(tensor.shape, **caps)
-        norm = linalg.frobenius_norm(tensor)
-        if linalg.square_fails(norm):
-            unit = cls.decompose(tensor / norm, **caps)
-            return TensorTrain._of((unit * norm).cores, unit.error)
+        scaled, norm, k = tt_svd.normalized(tensor)
         cores, error = tt_svd.within_limits(
             limits,
             tensor.shape,
             (1, 1),
             norm,
             torch.finfo(tensor.dtype).eps,
-            sweep=lambda ranks, allowed: tt_svd.tt_svd(tensor, ranks, allowed),
-            spectra=lambda: tt_svd.dense_spectra(tensor),
+            sweep=lambda ranks, allowed: tt_svd.tt_svd(scaled, ranks, allowed),
+            spectra=lambda: tt_svd.dense_spectra(scaled),
         )
-        return TensorTrain._of(cores, error)
+        return TensorTrain._of(scaling.rescaled(cores, k), error)
 
     @classmethod
     def random(
@@ -295,21 +293,17 @@ class TensorTrain:
         ends = self.ranks[0], self.ranks[-1]
         caps: dict[str, Any] = {"ranks": ranks, "rtol": rtol, "max_parameters": max_parameters, "budget": budget}
         limits = tt_checks.check_limits(self.shape, ends, **caps)
-        factors = tt_svd.right_factors(self.cores)
-        norm = linalg.frobenius_norm(factors[0])
-        if linalg.square_fails(norm):
-            unit = TensorTrain._of([self.cores[0] / norm, *self.cores[1:]]).round(**caps)
-            return TensorTrain._of((unit * norm).cores, unit.error)
+        right = tt_svd.right_interfaces(self.cores)
         cores, error = tt_svd.within_limits(
             limits,
             self.shape,
             ends,
-            norm,
+            right.norm,
             torch.finfo(self.dtype).eps,
-            sweep=lambda ranks, allowed: tt_svd.tt_round(self.cores, factors, ranks, allowed),
-            spectra=lambda: tt_svd.train_spectra(self.cores, factors),
+            sweep=lambda ranks, allowed: tt_svd.tt_round(right, ranks, allowed),
+            spectra=lambda: tt_svd.train_spectra(right),
         )
-        return TensorTrain._of(cores, error)
+        return TensorTrain._of(scaling.rescaled(cores, right.exponents[0]), error)
 
     def orthogonalize(self, center: int) -> "TensorTrain":
         """The same tensor, its cores before `center` left-orthogonal, those after it right-orthogonal.
@@ -342,8 +336,7 @@ class TensorTrain:
     def norm(self) -> Tensor:
         """Frobenius norm, a real 0-d tensor, from orthogonal factors: accurate after cancellation, too."""
         tt_checks.check_precision("the train", self.dtype)
-        norm: Tensor = torch.linalg.vector_norm(tt_svd.right_factors(self.cores)[0])
-        return norm
+        return tt_svd.tt_norm(self.cores)
 
     def __add__(self, other: "TensorTrain") -> "TensorTrain":
         if not isinstance(other, TensorTrain):
