@@ -127,15 +127,15 @@ class TensorTrain:
         Args:
             tensor: `(I_1, …, I_m)`, single or double precision, real or complex.
             ranks: cap on the interior ranks. One int is clipped at each bond to what is useful there; of
-                m - 1 entries none may be larger than useful.
+                m - 1 entries none may be larger than useful. R_0 and R_m may be included.
             rtol: relative Frobenius tolerance in [0, 1).
             max_parameters: cap on stored entries.
             budget: the same as a fraction of the dense parameters.
             seed: accepted as by every `decompose`; TT-SVD draws no random numbers.
 
         Raises:
-            TensorTrainError: an argument out of range, ranks above the largest useful one, caps below
-                ranks of 1, or a tolerance that the caps do not allow (the message tells what was achieved).
+            TensorTrainError: an argument out of range, an entry of `ranks` above the largest useful one, caps
+                below ranks of 1, or a tolerance that the caps do not allow (the message tells what was achieved).
 
         Cost: at most `min(p, q)² max(p, q)` for the p × q matrix at each bond, with what comes before
         already truncated.
@@ -195,7 +195,8 @@ class TensorTrain:
 
         Args:
             shape: I_1 … I_m.
-            ranks: one int or the interior ranks, used as they are, even where they are larger than useful.
+            ranks: one int or the interior ranks, used as they are, even where they are larger than useful;
+                R_0 and R_m, which are 1, may be included.
             seed: equal seeds give equal trains.
             dtype: by default torch's default dtype.
             device: by default the CPU; the numbers do not depend on it.
@@ -314,7 +315,7 @@ class TensorTrain:
             center: 0 … m - 1.
 
         Raises:
-            TensorTrainError: a center outside that.
+            TensorTrainError: a center outside that, or a norm too large for the dtype.
         """
         tt_checks.check_precision("the train", self.dtype)
         if checks.integer("center", center, minimum=0) >= self.order:
