@@ -4,6 +4,7 @@ The norm of a train is a product over its cores, and so leaves the range of ever
 in between for cores that are large first and small later. Multiplying by a power of two is exact.
 """
 
+import cmath
 import functools
 import math
 from collections.abc import Sequence
@@ -12,9 +13,10 @@ import torch
 from torch import Tensor
 
 from tensortrain.errors import TensorTrainError
-from tensortrain.transforms import physical
+from tensortrain.transforms import batched, physical
 
 _ORDINARY = 20  # powers of two around 1 that are left alone, so that common trains are computed as they are
+_LOW, _HIGH = 2.0**-_ORDINARY, 2.0**_ORDINARY
 
 
 def exponent(peak: float, ordinary: int = _ORDINARY) -> int:
@@ -41,9 +43,10 @@ def peak(tensor: Tensor) -> float:
     Raises:
         TensorTrainError: samples so different in size that no common power of two suits them.
     """
-    peaks = physical(torch.linalg.vector_norm(tensor.detach(), math.inf))
-    if peaks.dim() == 0:
+    peaks = torch.linalg.vector_norm(tensor.detach(), math.inf)
+    if not batched(peaks):
         return float(peaks)
+    peaks = physical(peaks)
     largest = float(peaks.amax())
     smallest = float(torch.where(peaks > 0, peaks, largest).amin())
     if 0 < smallest < math.ldexp(largest, -range_of(tensor.dtype)):
@@ -71,12 +74,23 @@ def unit(tensor: Tensor) -> tuple[Tensor, int]:
     return shifted(tensor, -k), k
 
 
-def contract(carry: Tensor, core: Tensor) -> tuple[Tensor, int]:
-    """`(p, k)` with `carry · core = p · 2**k`, where p has an ordinary largest entry; k is 0 as a rule."""
-    product = torch.tensordot(carry, core, 1)
-    if 2.0**-_ORDINARY < peak(product) < 2.0**_ORDINARY:
-        return product, 0
+def ordinary(triangle: Tensor) -> bool:
+    """Whether the first column of a triangular factor is neither far from 1 in norm nor zero nor not finite."""
+    corner = triangle.detach()[0, 0]
+    return _LOW < (peak(corner) if batched(corner) else abs(corner.item())) < _HIGH
+
+
+def overflowed(tensor: Tensor) -> bool:
+    """Whether an entry is infinite or NaN, or so large that their sum is."""
+    total = tensor.detach().sum()
+    return not (bool(physical(total).isfinite().all()) if batched(total) else cmath.isfinite(total.item()))
+
+
+def contract(carry: Tensor | None, core: Tensor) -> tuple[Tensor, int]:
+    """`(p, k)` with `carry · core = p · 2**k`, where p has an ordinary largest entry; no carry is the identity."""
     core, before = unit(core)
+    if carry is None:
+        return core, before
     product, after = unit(torch.tensordot(carry, core, 1))
     return product, before + after
 

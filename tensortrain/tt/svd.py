@@ -179,11 +179,12 @@ def tt_round(right: Interfaces, caps: Sequence[int], allowed: float | None) -> S
         origin = Product(flat, right.grams[bond] if right.grams else None)
         basis, discarded = truncate(weighted, caps[bond - 1], share, origin=origin, bond=bond)
         rounded.append(basis.reshape(*rest.shape[:2], -1))
-        rest = (basis.mH @ flat @ cores[bond].flatten(1)).reshape(-1, *cores[bond].shape[1:])
         spent += math.ldexp(discarded, 2 * carried)
-        if bond % 4 == 0:
-            rest, k = unit(rest)
+        carry = basis.mH @ flat
+        if bond % 4 == 0:  # in directions that no later core reads, it may grow without bounds
+            carry, k = unit(carry)
             carried += k
+        rest = (carry @ cores[bond].flatten(1)).reshape(-1, *cores[bond].shape[1:])
     return Sweep([core.contiguous() for core in (*rounded, shifted(rest, carried))], spent)
 
 
