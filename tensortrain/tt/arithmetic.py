@@ -11,7 +11,7 @@ from torch import Tensor
 from tensortrain import checks
 from tensortrain.errors import TensorTrainError
 from tensortrain.derivatives import qr
-from tensortrain.tt.scaling import contract, ordinary, overflowed, peak, shifted, unit
+from tensortrain.tt.scaling import contract, peak, shifted, unit
 from tensortrain.tt.svd import mirrored
 
 Index = int | slice | EllipsisType
@@ -91,18 +91,10 @@ def _left_orthogonal(cores: Sequence[Tensor], steps: int, bond: int, direction: 
     """Cores with the first `steps` left-orthogonal, and k: the result is to be multiplied by `2**k`."""
     done = list(cores)
     k = 0
-    carry: Tensor | None = None
     for l in range(steps):
         q, r = qr(done[l].flatten(0, 1), bond + direction * l)
-        if not ordinary(r):
-            done[l], power = contract(carry, cores[l])
-            k += power
-            q, r = qr(done[l].flatten(0, 1), bond + direction * l)
-        carry = r
         done[l] = q.reshape(*done[l].shape[:2], -1)
-        done[l + 1] = torch.tensordot(r, done[l + 1], 1)
-    if overflowed(done[steps]):
-        done[steps], power = contract(carry, cores[steps])
+        done[l + 1], power = contract(r, done[l + 1])
         k += power
     return done, k
 

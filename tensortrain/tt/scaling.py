@@ -4,7 +4,6 @@ The norm of a train is a product over its cores, and so leaves the range of ever
 in between for cores that are large first and small later. Multiplying by a power of two is exact.
 """
 
-import cmath
 import functools
 import math
 from collections.abc import Sequence
@@ -43,7 +42,7 @@ def peak(tensor: Tensor) -> float:
     Raises:
         TensorTrainError: samples so different in size that no common power of two suits them.
     """
-    peaks = torch.linalg.vector_norm(tensor.detach(), math.inf)
+    peaks = tensor.detach().abs().amax()  # for large tensors many times faster than the ∞-norm
     if not batched(peaks):
         return float(peaks)
     peaks = physical(peaks)
@@ -74,23 +73,12 @@ def unit(tensor: Tensor) -> tuple[Tensor, int]:
     return shifted(tensor, -k), k
 
 
-def ordinary(triangle: Tensor) -> bool:
-    """Whether the first column of a triangular factor is neither far from 1 in norm nor zero nor not finite."""
-    corner = triangle.detach()[0, 0]
-    return _LOW < (peak(corner) if batched(corner) else abs(corner.item())) < _HIGH
-
-
-def overflowed(tensor: Tensor) -> bool:
-    """Whether an entry is infinite or NaN, or so large that their sum is."""
-    total = tensor.detach().sum()
-    return not (bool(physical(total).isfinite().all()) if batched(total) else cmath.isfinite(total.item()))
-
-
-def contract(carry: Tensor | None, core: Tensor) -> tuple[Tensor, int]:
-    """`(p, k)` with `carry · core = p · 2**k`, where p has an ordinary largest entry; no carry is the identity."""
+def contract(carry: Tensor, core: Tensor) -> tuple[Tensor, int]:
+    """`(p, k)` with `carry · core = p · 2**k`, where p has an ordinary largest entry; k is 0 as a rule."""
+    product = (carry @ core.flatten(1)).reshape(-1, *core.shape[1:])
+    if _LOW < peak(product) < _HIGH:
+        return product, 0
     core, before = unit(core)
-    if carry is None:
-        return core, before
     product, after = unit(torch.tensordot(carry, core, 1))
     return product, before + after
 
