@@ -259,9 +259,7 @@ def _tangent_product(
     return product
 
 
-def _cotangents(
-    left: Tensor, gram: Tensor | None, pairs: list[tuple[Tensor, Tensor]]
-) -> tuple[Tensor, Tensor | None]:
+def _cotangents(left: Tensor, gram: Tensor | None, pairs: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor | None]:
     """Cotangents of `left` and `gram` from that of H, `Σ a bᴴ` over the pairs."""
     a, b = pairs[0] if len(pairs) == 1 else (torch.cat(side, -1) for side in zip(*pairs, strict=True))
     if gram is not None:
@@ -385,7 +383,9 @@ class _Root(_Batchable):
 
 
 def _half_reciprocal(root: Tensor) -> Tensor:
-    return torch.where(root == 0, 0, 0.5 / torch.where(root == 0, 1, root))
+    zero = root == 0
+    # without Python numbers: under nested transforms they turn a 0-d tensor of single precision into double
+    return (root + root).masked_fill(zero, 1).reciprocal().masked_fill(zero, 0)
 
 
 def root(square: Tensor, value: Tensor) -> Tensor:

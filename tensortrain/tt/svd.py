@@ -119,7 +119,11 @@ def right_interfaces(cores: Sequence[Tensor]) -> Interfaces:
             core, before = unit(core)
             triangle, rows = _triangle(core, factors)
             after = exponent(max(rows))
-            core, triangle, rows = shifted(core, -after), shifted(triangle, -after), [math.ldexp(r, -after) for r in rows]
+            core, triangle, rows = (
+                shifted(core, -after),
+                shifted(triangle, -after),
+                [math.ldexp(r, -after) for r in rows],
+            )
             total += before + after
         noise = 8 * torch.finfo(core.dtype).eps * math.hypot(*rows)
         kept = next((k for k in range(len(rows), 1, -1) if math.hypot(*rows[k - 1 :]) > noise), 1)

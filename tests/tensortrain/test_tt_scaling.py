@@ -123,7 +123,9 @@ def test_kernels_of_any_scale_are_decomposed(scale: float, limits: dict[str, Any
 def test_a_chain_near_overflow_holds_its_error_or_is_refused(dtype: torch.dtype, peak: float) -> None:
     weight = (kernel() / kernel().abs().max() * peak).to(dtype)
     chain = ConvTensorTrain.decompose(weight, [(3, 1), (1, 3)], ranks=4)
-    ratio = float((chain.reconstruct().double() / peak - weight.double() / peak).norm() / (weight.double() / peak).norm())
+    ratio = float(
+        (chain.reconstruct().double() / peak - weight.double() / peak).norm() / (weight.double() / peak).norm()
+    )
     assert chain.error == pytest.approx(ratio, rel=1e-4)
     if dtype != F64:
         with pytest.raises(TensorTrainError, match="kernel of the cores would overflow; scale it first"):
