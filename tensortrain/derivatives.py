@@ -19,12 +19,16 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from tensortrain.errors import TensorTrainError
-from tensortrain.transforms import differentiated, nestable, physical
+from tensortrain.transforms import differentiated, nestable, physical, unpack
 
 WIDE = {torch.float32: torch.float64, torch.complex64: torch.complex128}
+
+
+def record(function: Any, *args: Any) -> Any:
+    """Apply an `autograd.Function`; torch leaves its `apply` untyped."""
+    return function.apply(*args)
 
 
 class Spectrum(NamedTuple):
@@ -98,13 +102,17 @@ def subspace(basis: Tensor, left: Tensor, gram: Tensor | None, spectrum: Spectru
         TensorTrainError: from second and forward-mode derivatives where a kept and a discarded singular
             value coincide. First derivatives in reverse mode leave out the term that has no value.
     """
-    differentiable: Tensor = _Subspace.apply(left, gram, basis, *spectrum, bond)
+    differentiable: Tensor = record(_Subspace, left, gram, basis, *spectrum, bond)
     return differentiable
 
 
 def _solve(left: Tensor, gram: Tensor | None, basis: Tensor, right: Tensor, data: tuple[Any, ...]) -> Tensor:
     recorded = differentiated(left, gram, basis, right)
-    solution: Tensor = (_Solution.apply if recorded else _Solution.forward)(left, gram, basis, right, *data)
+    solution: Tensor = (
+        record(_Solution, left, gram, basis, right, *data)
+        if recorded
+        else _Solution.forward(left, gram, basis, right, *data)
+    )
     return solution
 
 
@@ -117,14 +125,19 @@ def _require_gap(basis: Tensor, data: tuple[Any, ...]) -> None:
         apart = apart & (kept.amin(-1) > edge.amax(-1)) & (kept.amin(-1) - discarded.amax(-1) > rounding)
     if not bool(physical(apart).all()):
         raise TensorTrainError(
-            f"{bond_name(bond)}: the smallest kept and the largest discarded singular value coincide within rounding error, so"
-            " there is no second and no forward-mode derivative; choose a rank there at which they differ"
+            f"{bond_name(bond)}: the smallest kept and the largest discarded singular value coincide within rounding"
+            " error, so there is no second and no forward-mode derivative; choose a rank there at which they differ"
         )
 
 
-def _primals(ctx: Any) -> tuple[Tensor | None, ...]:
+def _saved(ctx: Any) -> tuple[Any, ...]:
+    """What `_save` saved, all of it."""
+    return (*ctx.saved_tensors, ctx.bond)
+
+
+def _primals(ctx: Any) -> tuple[Any, ...]:
     """The saved tensors without the tangents of the level that a `jvp` computes."""
-    return tuple(None if saved is None else forward_ad.unpack_dual(saved).primal for saved in ctx.saved_tensors)
+    return tuple(None if saved is None else unpack(saved)[0] for saved in ctx.saved_tensors)
 
 
 def _save(ctx: Any, tensors: tuple[Any, ...], bond: int | None) -> None:
@@ -147,7 +160,7 @@ class _Batchable(torch.autograd.Function):
             else arg.movedim(axis, 0)
             for arg, axis in zip(args, in_dims, strict=True)
         ]
-        output = cls.apply(*front)
+        output = record(cls, *front)
         return output, 0 if isinstance(output, Tensor) else tuple(0 for _ in output)
 
 
@@ -165,14 +178,14 @@ class _Subspace(_Batchable):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        left, gram, basis, *data = *ctx.saved_tensors, ctx.bond
+        left, gram, basis, *data = _saved(ctx)
         solution = _solve(left, gram, basis, grad, tuple(data))
         return *_cotangents(left, gram, [(solution, basis)]), None, *(None for _ in data)
 
     @staticmethod
     @nestable
     def jvp(ctx: Any, left_tangent: Tensor | None, gram_tangent: Tensor | None, *_: Any) -> Tensor:
-        left, gram, basis, *data = *_primals(ctx), ctx.bond
+        left, gram, basis, *data = (*_primals(ctx), ctx.bond)
         _require_gap(basis, tuple(data))
         change = _tangent_product(left, gram, left_tangent, gram_tangent, basis)
         return _solve(left, gram, basis, change, tuple(data))
@@ -216,7 +229,7 @@ class _Solution(_Batchable):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        solution, left, gram, basis, right, *data = *ctx.saved_tensors, ctx.bond
+        solution, left, gram, basis, right, *data = _saved(ctx)
         _require_gap(basis, tuple(data))
         adjoint = _solve(left, gram, basis, grad, tuple(data))
         pairs = [(adjoint, solution), (-basis @ (solution.mH @ adjoint), basis)]
@@ -233,17 +246,19 @@ class _Solution(_Batchable):
         right_tangent: Tensor | None,
         *_: Any,
     ) -> Tensor:
-        solution, left, gram, basis, right, *data = *_primals(ctx), ctx.bond
+        solution, left, gram, basis, right, *data = (*_primals(ctx), ctx.bond)
         _require_gap(basis, tuple(data))
         both = torch.cat([basis, solution], -1)
-        turned, moved = _tangent_product(left, gram, left_tangent, gram_tangent, both).split(basis.shape[-1], -1)
+        product = _tangent_product(left, gram, left_tangent, gram_tangent, both)
+        turned, moved = torch.split(product, basis.shape[-1], -1)
         change = moved - solution @ (basis.mH @ turned)
         if right_tangent is not None:
             change = change + right_tangent
         if basis_tangent is None:
             return _solve(left, gram, basis, change, tuple(data))
-        inside = _solve(left, gram, basis, change - basis_tangent @ (basis.mH @ right), tuple(data))
-        return inside - basis @ (basis_tangent.mH @ solution)
+        inside: Tensor = _solve(left, gram, basis, change - basis_tangent @ (basis.mH @ right), tuple(data))
+        turned_back: Tensor = basis @ (basis_tangent.mH @ solution)
+        return inside - turned_back
 
 
 def _tangent_product(
@@ -327,11 +342,12 @@ class _Inverse(_Batchable):
     def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
         r, inverse = _primals(ctx)
         _require_full_rank(r, inverse, ctx.bond)
-        return -inverse @ tangent @ inverse
+        change: Tensor = -inverse @ tangent @ inverse
+        return change
 
 
 def _inverse(r: Tensor, bond: int | None) -> Tensor:
-    inverse: Tensor = (_Inverse.apply if differentiated(r) else _Inverse.forward)(r, bond)
+    inverse: Tensor = record(_Inverse, r, bond) if differentiated(r) else _Inverse.forward(r, bond)
     return inverse
 
 
@@ -339,8 +355,8 @@ def _require_full_rank(r: Tensor, inverse: Tensor, bond: int | None) -> None:
     rank = torch.linalg.matrix_rank(physical(r), rtol=8 * r.shape[-1] * torch.finfo(r.dtype).eps)
     if bool((rank < r.shape[-1]).any()):
         raise TensorTrainError(
-            f"{bond_name(bond)}: a kept singular value is zero within rounding error, so there is no second and no forward-mode"
-            " derivative; lower that rank first, with round()"
+            f"{bond_name(bond)}: a kept singular value is zero within rounding error, so there is no second and no"
+            " forward-mode derivative; lower that rank first, with round()"
         )
 
 
@@ -356,7 +372,7 @@ def qr(matrix: Tensor, bond: int | None = None) -> tuple[Tensor, Tensor]:
     Raises:
         TensorTrainError: from second and forward-mode derivatives of a tall matrix without full rank.
     """
-    factors: tuple[Tensor, Tensor] = (_QR.apply if differentiated(matrix) else _QR.forward)(matrix, bond)
+    factors: tuple[Tensor, Tensor] = record(_QR, matrix, bond) if differentiated(matrix) else _QR.forward(matrix, bond)
     return factors
 
 
@@ -395,5 +411,5 @@ def root(square: Tensor, value: Tensor) -> Tensor:
     >>> torch.autograd.grad(root(x, torch.tensor(2.0)), x)
     (tensor(0.2500),)
     """
-    differentiable: Tensor = _Root.apply(square, value)
+    differentiable: Tensor = record(_Root, square, value)
     return differentiable

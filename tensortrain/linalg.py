@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tensortrain import checks
-from tensortrain.derivatives import WIDE, bond_name, split_tall, split_wide, subspace
+from tensortrain.derivatives import WIDE, bond_name, record, split_tall, split_wide, subspace
 from tensortrain.errors import TensorTrainError
 from tensortrain.transforms import batched, differentiated
 
@@ -122,7 +122,7 @@ def _cut(matrix: Tensor, max_rank: int | None, allowed: float | None, bond: int 
     if cap == rows and allowed is None:
         return None
     if batched(matrix):
-        vectors, energies, resolution = _BatchedCut.apply(matrix, cap, bond)
+        vectors, energies, resolution = record(_BatchedCut, matrix, cap, bond)
         return _Cut(vectors, energies, resolution, cap, math.nan)
     cut = _cut_plain(matrix, cap, allowed, bond)
     return cut if cut.rank < rows else None
@@ -159,7 +159,7 @@ class _BatchedCut(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int, None, None], matrix: Tensor, rank: int, bond: int | None) -> Any:
-        return _BatchedCut.apply(matrix.movedim(in_dims[0], 0), rank, bond), (0, 0, 0)
+        return record(_BatchedCut, matrix.movedim(in_dims[0], 0), rank, bond), (0, 0, 0)
 
 
 def _cut_gram(matrix: Tensor, cap: int, allowed: float | None, bond: int | None) -> _Cut | None:

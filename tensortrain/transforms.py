@@ -14,10 +14,16 @@ def differentiated(*tensors: Tensor | None) -> bool:
     if torch._C._are_functorch_transforms_active():
         return True
     present = [tensor for tensor in tensors if tensor is not None]
-    if torch.is_grad_enabled() and any([tensor.requires_grad for tensor in present]):
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in present):
         return True
     inside = forward_ad._current_level >= 0  # of a `dual_level`
-    return inside and any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in present)
+    return inside and any(unpack(tensor)[1] is not None for tensor in present)
+
+
+def unpack(tensor: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Primal and tangent of a tensor in forward-mode AD; torch leaves its own function untyped."""
+    primal, tangent = forward_ad.unpack_dual(tensor)  # type: ignore[no-untyped-call]
+    return primal, tangent
 
 
 def batched(tensor: Tensor) -> bool:

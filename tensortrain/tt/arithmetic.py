@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from tensortrain import checks
-from tensortrain.errors import TensorTrainError
 from tensortrain.derivatives import qr
+from tensortrain.errors import TensorTrainError
 from tensortrain.tt.scaling import contract, peak, shifted, unit
 from tensortrain.tt.svd import mirrored
 

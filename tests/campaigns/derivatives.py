@@ -140,7 +140,7 @@ def one_case(
     generator = torch.Generator().manual_seed(seed)
     x = point(kind, quantity, dtype, generator)
     ranks_differ = quantity.endswith("one entry") or quantity == "round, norm"
-    if kind == "equal kept values" and ranks_differ or (kind != "equal kept values" and gap(x, quantity) < 0.05):
+    if (kind == "equal kept values" and ranks_differ) or (kind != "equal kept values" and gap(x, quantity) < 0.05):
         return False
     v = torch.randn(len(x), dtype=x.dtype, generator=generator)
     v = (v / v.norm() * x.norm()).to(dtype).to(x.dtype)

@@ -163,7 +163,7 @@ def test_ties_in_rounding_and_lost_rank_in_orthogonalisation_are_named() -> None
         lambda first: deficient_with(first).orthogonalize(1),
         lambda first: deficient_with(first).orthogonalize(2),
     ):
-        with pytest.raises(TensorTrainError, match="bond 1 .* a kept singular value is zero"):
+        with pytest.raises(TensorTrainError, match=r"bond 1 .* a kept singular value is zero"):
             jvp(lambda first: call(first).reconstruct(), *[(deficient.cores[0],)] * 2)  # noqa: B023
 
 
@@ -212,7 +212,7 @@ def test_what_chooses_ranks_from_numbers_is_refused_under_vmap(limits: dict[str,
         lambda x: TensorTrain.decompose(x, **limits).reconstruct(),
         lambda x: TensorTrain([x[:1], x[:3], x[..., :1]]).round(**limits).reconstruct(),
     ):
-        with pytest.raises(TensorTrainError, match="vmap .*give ranks"):
+        with pytest.raises(TensorTrainError, match=r"vmap .*give ranks"):
             vmap(function)(BATCH)
     assert hessian(lambda x: TensorTrain.decompose(x, rtol=0.5).norm())(X).shape == (*X.shape, *X.shape)
 

@@ -153,5 +153,5 @@ def test_boundary_ranks_may_be_given() -> None:
     assert TensorTrain.zeros((4, 5), (1, 2, 1)).ranks == (1, 2, 1)
     assert TensorTrain.random((4, 5, 6), 3)[1:, :, 2].round(ranks=[1, 2, 1]).ranks == (1, 2, 1)
     assert TensorTrainMatrix.random((2, 3), (2, 2), [1, 3, 1]).round(ranks=(1, 2, 1)).ranks == (1, 2, 1)
-    ends = TensorTrain([core for core in TensorTrain.random((3, 3, 3, 3, 3), 2).cores[1:4]])
+    ends = TensorTrain(TensorTrain.random((3, 3, 3, 3, 3), 2).cores[1:4])
     assert ends.round(ranks=[2, 2, 2, 2]).ranks == (2, 2, 2, 2)
