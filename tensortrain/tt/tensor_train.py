@@ -45,7 +45,8 @@ class TensorTrain:
         error: what to report as `error`.
 
     Attributes:
-        error: relative Frobenius error against what was decomposed or rounded; None if built from cores.
+        error: relative Frobenius error against what was decomposed or rounded; None if built from cores or under
+            `torch.vmap`.
 
     Raises:
         TensorTrainError: cores that are no train.
@@ -122,7 +123,9 @@ class TensorTrain:
         the tolerance needs are used and `‖T − T̂‖ ≤ (rtol + c ε) ‖T‖` holds with ε of the dtype. The error is at
         most `√(m − 1)` times that of the best train of the same ranks. Gradients flow from the cores to
         `tensor`; what depends on the train alone, such as `reconstruct()`, has the exact gradient wherever
-        each bond has a gap between kept and discarded singular values, and a finite one everywhere.
+        each bond has a gap between kept and discarded singular values, and a finite one everywhere. Second
+        and forward-mode derivatives (`torch.func.hessian`, `jvp`) are exact where there is a gap, and an error
+        elsewhere. `torch.vmap` needs fixed ranks, and leaves `error` None.
 
         Args:
             tensor: `(I_1, …, I_m)`, single or double precision, real or complex.
@@ -136,6 +139,8 @@ class TensorTrain:
         Raises:
             TensorTrainError: an argument out of range, an entry of `ranks` above the largest useful one, caps
                 below ranks of 1, or a tolerance that the caps do not allow (the message tells what was achieved).
+                A second or forward-mode derivative at equal kept and discarded singular values; limits other than
+                ranks under `torch.vmap`.
 
         Cost: at most `min(p, q)² max(p, q)` for the p × q matrix at each bond, with what comes before
         already truncated.
@@ -335,7 +340,10 @@ class TensorTrain:
         return tt_arithmetic.inner(self.cores, self._matching(other).cores)
 
     def norm(self) -> Tensor:
-        """Frobenius norm, a real 0-d tensor, from orthogonal factors: accurate after cancellation, too."""
+        """Frobenius norm, a real 0-d tensor, from orthogonal factors: accurate after cancellation, too.
+
+        Infinite only where the norm itself is too large for the dtype.
+        """
         tt_checks.check_precision("the train", self.dtype)
         return tt_svd.tt_norm(self.cores)
 
