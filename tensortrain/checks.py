@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tensortrain.errors import TensorTrainError
+from tensortrain.transforms import physical
 
 
 def tensor(name: str, value: object, *, min_dim: int = 1) -> Tensor:
@@ -25,9 +26,10 @@ def tensor(name: str, value: object, *, min_dim: int = 1) -> Tensor:
             f"{name} has dtype {value.dtype}; a floating or complex dtype is needed: convert with {name}.double()"
         )
     # a finite sum, which is cheap, proves that all entries are finite; an infinite one may be an overflow
-    sound = value.is_meta or bool(torch.isfinite(value.detach().sum())) or bool(torch.isfinite(value.detach()).all())
+    plain = physical(value)
+    sound = plain.is_meta or bool(torch.isfinite(plain.sum())) or bool(torch.isfinite(plain).all())
     if not sound:
-        bad = int((~torch.isfinite(value.detach())).sum())
+        bad = int((~torch.isfinite(plain)).sum())
         raise TensorTrainError(f"{name} holds {bad} NaN or infinite entries of {value.numel()}; all must be finite")
     return value
 

@@ -1,9 +1,7 @@
-"""Matrix factorisations under the decompositions: accurate, differentiable and fast.
+"""Matrix factorisations under the decompositions: accurate and fast.
 
-Every differentiable function here returns factors that are fixed only up to a rotation (of the kept
-subspace, of the columns of Q). Its backward is exact for whatever does not depend on that rotation, such
-as the truncated matrix itself, and divides by no difference of two *kept* singular values. It is finite
-for every input: where there is no gap to divide by, that term is left out.
+A truncation returns a basis that is fixed only up to a rotation. Its derivatives are exact for whatever does
+not depend on that rotation, such as the truncated matrix itself; see `tensortrain.derivatives`.
 """
 
 import itertools
@@ -12,15 +10,15 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from tensortrain import checks
+from tensortrain.derivatives import WIDE, bond_name, record, split_tall, split_wide, subspace
 from tensortrain.errors import TensorTrainError
+from tensortrain.transforms import batched, differentiated
 
 SEEDS = 2**32  # NumPy, which TensorLy draws its starts from, takes smaller seeds only
 _EPS = torch.finfo(torch.float64).eps
 _CACHED = 2**18  # entries of a block that stays in the cache
-_WIDE = {torch.float32: torch.float64, torch.complex64: torch.complex128}
 
 
 class Truncation(NamedTuple):
@@ -28,22 +26,48 @@ class Truncation(NamedTuple):
 
     Attributes:
         basis: `(rows, rank)`, orthonormal columns that span the leading left singular vectors.
-        discarded: squared Frobenius norm of what is cut off.
+        discarded: squared Frobenius norm of what is cut off; NaN under `torch.vmap`.
     """
 
     basis: Tensor
     discarded: float
 
 
-def truncate(matrix: Tensor, max_rank: int | None = None, allowed: float | None = None) -> Truncation:
+class Product(NamedTuple):
+    """What a matrix A comes from: `A Aᴴ = left gram leftᴴ`, both of them differentiable.
+
+    Attributes:
+        left: `(rows, c)`.
+        gram: `(c, c)`, Hermitian; None for the identity.
+    """
+
+    left: Tensor
+    gram: Tensor | None
+
+
+def truncate(
+    matrix: Tensor,
+    max_rank: int | None = None,
+    allowed: float | None = None,
+    *,
+    origin: Product | None = None,
+    bond: int | None = None,
+) -> Truncation:
     """The smallest leading left singular subspace of `matrix` that loses no more than `allowed`.
 
-    Differentiable wherever there is a gap between the last kept and the first discarded singular value.
+    It has derivatives of any order, in reverse and in forward mode, wherever there is a gap between the
+    last kept and the first discarded singular value.
 
     Args:
         matrix: `(rows, columns)`, single or double precision.
         max_rank: cap on the rank, which is at least 1; no cap by default.
-        allowed: squared Frobenius norm that may be cut off; None cuts at `max_rank` alone.
+        allowed: squared Frobenius norm that may be cut off; None cuts at `max_rank` alone, which is all that
+            `torch.vmap` can do.
+        origin: what to differentiate by; by default the matrix itself.
+        bond: of a train that the matrix belongs to, for the message of an error.
+
+    Raises:
+        TensorTrainError: entries that are not finite; second and forward-mode derivatives without a gap.
 
     Cost: with p ≤ q the two sides, `p² q` for a Gram matrix in double precision and an eigendecomposition
     of its size; two to four times that where half the digits of a Gram matrix do not settle the result.
@@ -52,19 +76,28 @@ def truncate(matrix: Tensor, max_rank: int | None = None, allowed: float | None 
     >>> (basis @ basis.mH).diagonal().round(decimals=4), round(discarded, 6)
     (tensor([1., 1., 0.]), 1.0)
     """
+    left, gram = (matrix, None) if origin is None else origin
+    plain = matrix.detach()
     rows, columns = matrix.shape
-    if rows > columns:  # the short side is cheaper, and its basis leads to that of the long one
-        basis, discarded = truncate(matrix.mH, max_rank, allowed)
-        return Truncation(qr((basis.mH @ matrix.mH).mH)[0], discarded)
-    cap = rows if max_rank is None else min(max_rank, rows)
-    if cap < rows or allowed is not None:
-        with torch.no_grad():
-            wide = matrix.detach().to(_WIDE.get(matrix.dtype, matrix.dtype))
-            cut = _cut_gram(wide, cap, allowed) or _cut_exact(wide, cap, allowed)
-        if cut.rank < rows:
-            return Truncation(_apply(_Subspace, matrix, cut), cut.discarded)
-    # nothing is cut: any basis will do, and this one costs nothing
-    return Truncation(torch.eye(rows, dtype=matrix.dtype, device=matrix.device), 0.0)
+    recorded = differentiated(left, gram)
+    short = plain.mH if rows > columns else plain  # its left singular vectors are the cheaper ones
+    cut = _cut(short, max_rank, allowed, bond)
+    if rows <= columns:
+        if cut is None:  # any basis will do, and this one costs nothing
+            return Truncation(torch.eye(rows, dtype=matrix.dtype, device=matrix.device), 0.0)
+        basis = cut.kept.to(matrix.dtype, copy=True)
+        if recorded:
+            spectrum = split_wide(cut.vectors, cut.energies, cut.resolution, cut.rank)
+            basis = subspace(basis, left, gram, spectrum, bond)
+        return Truncation(basis, cut.discarded)
+    kept = torch.eye(columns, dtype=matrix.dtype, device=matrix.device) if cut is None else cut.kept.to(matrix.dtype)
+    basis, factor = torch.linalg.qr((kept.mH @ short).mH)
+    if recorded:
+        whole = cut or _Cut(kept, kept.diagonal().real, 0.0, columns, 0.0)  # of which nothing is discarded
+        vectors, energies = whole.vectors[:, : -whole.rank], whole.energies[: -whole.rank]
+        spectrum = split_tall(plain, factor, vectors, energies, whole.resolution)
+        basis = subspace(basis, left, gram, spectrum, bond)
+    return Truncation(basis, 0.0 if cut is None else cut.discarded)
 
 
 class _Cut(NamedTuple):
@@ -72,7 +105,7 @@ class _Cut(NamedTuple):
 
     vectors: Tensor
     energies: Tensor
-    resolution: float
+    resolution: float | Tensor
     rank: int
     discarded: float
 
@@ -82,7 +115,54 @@ class _Cut(NamedTuple):
         return self.vectors[:, -self.rank :]
 
 
-def _cut_gram(matrix: Tensor, cap: int, allowed: float | None) -> _Cut | None:
+def _cut(matrix: Tensor, max_rank: int | None, allowed: float | None, bond: int | None) -> _Cut | None:
+    """The cut of a matrix with no more rows than columns; None if nothing is cut off."""
+    rows = len(matrix)
+    cap = rows if max_rank is None else min(max_rank, rows)
+    if cap == rows and allowed is None:
+        return None
+    if batched(matrix):
+        vectors, energies, resolution = record(_BatchedCut, matrix, cap, bond)
+        return _Cut(vectors, energies, resolution, cap, math.nan)
+    cut = _cut_plain(matrix, cap, allowed, bond)
+    return cut if cut.rank < rows else None
+
+
+def _cut_plain(matrix: Tensor, cap: int, allowed: float | None, bond: int | None) -> _Cut:
+    wide = matrix.to(WIDE.get(matrix.dtype, matrix.dtype))
+    return _cut_gram(wide, cap, allowed, bond) or _cut_exact(wide, cap, allowed)
+
+
+class _BatchedCut(torch.autograd.Function):
+    """Vectors, energies and resolutions of `(…, rows, columns)`, one matrix after the other, each as if alone."""
+
+    @staticmethod
+    def forward(matrix: Tensor, rank: int, bond: int | None) -> tuple[Tensor, Tensor, Tensor]:
+        batch = matrix.shape[:-2]
+        cuts = [_cut_plain(one, rank, None, bond) for one in matrix.reshape(-1, *matrix.shape[-2:])]
+        vectors, energies = torch.stack([cut.vectors for cut in cuts]), torch.stack([cut.energies for cut in cuts])
+        resolution = energies.new_tensor([cut.resolution for cut in cuts])
+        parts = (vectors, energies, resolution)
+        return tuple(part.reshape(*batch, *part.shape[1:]) for part in parts)  # type: ignore[return-value]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.mark_non_differentiable(*output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, None, None]:
+        return None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> tuple[None, None, None]:
+        return None, None, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int, None, None], matrix: Tensor, rank: int, bond: int | None) -> Any:
+        return record(_BatchedCut, matrix.movedim(in_dims[0], 0), rank, bond), (0, 0, 0)
+
+
+def _cut_gram(matrix: Tensor, cap: int, allowed: float | None, bond: int | None) -> _Cut | None:
     """The cut by the eigenvectors of the Gram matrix, or None where its rounding error would matter.
 
     A sum of eigenvalues σ² is accurate to about `noise`, some ε‖A‖². Where the discarded part is not far above
@@ -90,6 +170,8 @@ def _cut_gram(matrix: Tensor, cap: int, allowed: float | None) -> _Cut | None:
     """
     gram = matrix @ matrix.mH
     noise = 32 * _EPS * float(gram.diagonal().sum().real)
+    if not math.isfinite(noise):
+        raise TensorTrainError(f"{bond_name(bond)} holds NaN or infinite entries, or ones whose squares overflow")
     if allowed is not None and allowed < 2 * noise:
         return None
     energies, vectors = torch.linalg.eigh(gram)
@@ -126,116 +208,27 @@ def _smallest_rank(tails: list[float], cap: int, allowed: float | None) -> int:
     return next((k for k in range(1, cap) if tails[k] <= allowed), cap)
 
 
-def _apply(function: Any, matrix: Tensor, *args: Any) -> Any:
-    """An autograd `function` of `matrix`, without the cost of recording it where no gradient is wanted."""
-    recorded = torch.is_grad_enabled() and matrix.requires_grad
-    return (function.apply if recorded else function.forward)(matrix, *args)
-
-
-class _Subspace(torch.autograd.Function):
-    """Leading left singular vectors U of A.
-
-    With U₂ the discarded ones, `dU = U₂ X` up to a rotation of U, where
-    `X_ij = [U₂ᴴ (dA Aᴴ + A dAᴴ) U]_ij / (σ_j² − σ_i²)`, j kept and i discarded.
-    """
-
-    @staticmethod
-    def forward(matrix: Tensor, cut: _Cut) -> Tensor:
-        return cut.kept.to(matrix.dtype, copy=True)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, _Cut], output: Tensor) -> None:
-        ctx.save_for_backward(inputs[0])
-        ctx.cut = inputs[1]
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (matrix,) = ctx.saved_tensors
-        vectors, energies, resolution, rank, _ = ctx.cut
-        kept, lost = vectors[:, -rank:], vectors[:, :-rank]
-        energies = energies.clamp(min=0)
-        inner, outer = energies[-rank:], energies[:-rank, None]
-        gap = inner.sqrt() - outer.sqrt() > resolution
-        weight = torch.where(gap, 1 / torch.where(gap, inner - outer, 1), 0)
-        half = lost @ (lost.mH @ grad.to(vectors.dtype) * weight) @ kept.mH
-        return (half + half.mH).to(matrix.dtype) @ matrix, None
-
-
-class _QR(torch.autograd.Function):
-    """Reduced QR: `dQ = (1 − QQᴴ) dM R⁺` and `dR = Qᴴ dM` up to a rotation; torch's own needs R invertible."""
-
-    @staticmethod
-    def forward(matrix: Tensor) -> tuple[Tensor, Tensor]:
-        q, r = torch.linalg.qr(matrix)
-        return q, r
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]) -> None:
-        ctx.save_for_backward(*output)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_q: Tensor, grad_r: Tensor) -> Tensor:
-        q, r = ctx.saved_tensors
-        grad: Tensor = q @ grad_r
-        if q.shape[0] > q.shape[1]:
-            grad = grad + (grad_q - q @ (q.mH @ grad_q)) @ _pseudo_inverse(r).mH
-        return grad
-
-
-class _Triangular(torch.autograd.Function):
-    """R alone, from blocks of rows: `d(RᴴR) = dMᴴM + MᴴdM`, so `dR = Qᴴ dM` with `Q = M R⁺`."""
-
-    @staticmethod
-    def forward(matrix: Tensor) -> Tensor:
-        rows, columns = matrix.shape
-        blocks = rows // max(_CACHED // columns, 2 * columns)
-        r = matrix
-        if blocks > 1:  # up to twice as fast as one tall factorisation that does not fit the cache
-            split = blocks * (rows // blocks)
-            stacked = torch.linalg.qr(matrix[:split].reshape(blocks, -1, columns), mode="r")[1]
-            r = torch.cat([stacked.reshape(-1, columns), matrix[split:]])
-        factor: Tensor = torch.linalg.qr(r, mode="r")[1]
-        return factor
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(inputs[0], output)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        matrix, r = ctx.saved_tensors
-        grad_matrix: Tensor = matrix @ (_pseudo_inverse(r) @ grad)
-        return grad_matrix
-
-
-def _pseudo_inverse(r: Tensor) -> Tensor:
-    inverse: Tensor = torch.linalg.pinv(r, rtol=8 * max(r.shape) * torch.finfo(r.dtype).eps)
-    return inverse
-
-
-def qr(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Reduced QR of any matrix, with a backward that is finite for rank-deficient ones as well."""
-    factors: tuple[Tensor, Tensor] = _apply(_QR, matrix)
-    return factors
-
-
 def triangular_factor(matrix: Tensor) -> Tensor:
-    """R with `Rᴴ R = Mᴴ M`, `(min(rows, columns), columns)`: the R of a QR, without its Q.
+    """R with `Rᴴ R = Mᴴ M`, `(min(rows, columns), columns)`: the R of a QR, without its Q and without derivatives.
 
     >>> m = torch.tensor([[3.0], [4.0]])
     >>> triangular_factor(m).abs()
     tensor([[5.]])
     """
-    factor: Tensor = _apply(_Triangular, matrix)
+    r = matrix.detach()
+    rows, columns = matrix.shape
+    blocks = rows // max(_CACHED // columns, 2 * columns)
+    if blocks > 1:  # up to twice as fast as one tall factorisation that does not fit the cache
+        split = blocks * (rows // blocks)
+        stacked = torch.linalg.qr(r[:split].reshape(blocks, -1, columns), mode="r")[1]
+        r = torch.cat([stacked.reshape(-1, columns), r[split:]])
+    factor: Tensor = torch.linalg.qr(r, mode="r")[1]
     return factor
 
 
 def singular_values(matrix: Tensor) -> Tensor:
     """All singular values, in double precision, each to within some ε‖A‖."""
-    matrix = matrix.detach().to(_WIDE.get(matrix.dtype, matrix.dtype))
+    matrix = matrix.detach().to(WIDE.get(matrix.dtype, matrix.dtype))
     tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.mH
     values: Tensor = torch.linalg.svdvals(triangular_factor(tall))
     return values
@@ -247,15 +240,10 @@ def frobenius_norm(tensor: Tensor) -> float:
     wide = torch.complex128 if tensor.is_complex() else torch.float64
     peak = 1.0
     norm = float(torch.linalg.vector_norm(tensor, dtype=wide).real)
-    if norm == 0 or square_fails(norm):
+    if not 1e-140 < norm < 1e140:  # squares of such numbers vanish or overflow
         peak = float(torch.linalg.vector_norm(tensor, math.inf)) or 1.0
         norm = float(torch.linalg.vector_norm(tensor / peak, dtype=wide).real)
     return peak * norm
-
-
-def square_fails(norm: float) -> bool:
-    """Whether squares of numbers of this size may vanish or overflow in double precision."""
-    return norm > 0 and not 1e-140 < norm < 1e140
 
 
 def randomized_svd(

@@ -1,5 +1,6 @@
 """Arithmetic of trains on their cores; boundary axes R_0 and R_m are axes of the tensor like the others."""
 
+import math
 import numbers
 from collections.abc import Sequence
 from types import EllipsisType
@@ -8,8 +9,9 @@ import torch
 from torch import Tensor
 
 from tensortrain import checks
+from tensortrain.derivatives import qr
 from tensortrain.errors import TensorTrainError
-from tensortrain.linalg import qr
+from tensortrain.tt.scaling import contract, peak, shifted, unit
 from tensortrain.tt.svd import mirrored
 
 Index = int | slice | EllipsisType
@@ -44,25 +46,57 @@ def hadamard(a: Sequence[Tensor], b: Sequence[Tensor]) -> list[Tensor]:
 
 def inner(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
     """`Σ conj(A) B` over all entries, bond by bond."""
-    value = torch.eye(a[0].shape[0], dtype=a[0].dtype, device=a[0].device)
+    value = _start(a)
     for x, y in zip(a, b, strict=True):
         value = torch.tensordot(x.conj(), torch.tensordot(value, y, 1), ([0, 1], [0, 1]))
-    return value.diagonal().sum()
+    value = value.diagonal().sum()
+    if value.is_meta or 0 < peak(value) < math.inf:
+        return value
+    return _inner_scaled(a, b)  # zero or not finite: perhaps only on the way
+
+
+def _start(cores: Sequence[Tensor]) -> Tensor:
+    return torch.eye(cores[0].shape[0], dtype=cores[0].dtype, device=cores[0].device)
+
+
+def _inner_scaled(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+    value, k = _start(a), 0
+    for x, y in zip(a, b, strict=True):
+        (x, left), (y, right) = unit(x), unit(y)
+        value, power = unit(torch.tensordot(x.conj(), torch.tensordot(value, y, 1), ([0, 1], [0, 1])))
+        k += left + right + power
+    return shifted(value.diagonal().sum(), k)
 
 
 def orthogonalize(cores: Sequence[Tensor], center: int) -> list[Tensor]:
-    """The same tensor with all cores left of `center` left-orthogonal and all right of it right-orthogonal."""
-    halfway = mirrored(_left_orthogonal(cores, center))
-    return [core.contiguous() for core in mirrored(_left_orthogonal(halfway, len(cores) - 1 - center))]
+    """The same tensor with all cores left of `center` left-orthogonal and all right of it right-orthogonal.
+
+    Raises:
+        TensorTrainError: a norm that does not fit the dtype, and so no single core.
+    """
+    steps = len(cores) - 1 - center
+    halfway, left = _left_orthogonal(cores, center, 1, 1)
+    mirror, right = _left_orthogonal(mirrored(halfway), steps, len(cores) - 1, -1)
+    done = [core.contiguous() for core in mirrored(mirror)]
+    held = shifted(done[center], left + right)
+    if held is not done[center] and (not math.isfinite(peak(held)) or (peak(held) == 0) > (peak(done[center]) == 0)):
+        raise TensorTrainError(
+            f"the norm of the train, about 2**{left + right}, does not fit {held.dtype}, and the core at"
+            f" center = {center} would have to hold it; round() spreads it over all cores"
+        )
+    return [*done[:center], held, *done[center + 1 :]]
 
 
-def _left_orthogonal(cores: Sequence[Tensor], steps: int) -> list[Tensor]:
+def _left_orthogonal(cores: Sequence[Tensor], steps: int, bond: int, direction: int) -> tuple[list[Tensor], int]:
+    """Cores with the first `steps` left-orthogonal, and k: the result is to be multiplied by `2**k`."""
     done = list(cores)
+    k = 0
     for l in range(steps):
-        q, r = qr(done[l].flatten(0, 1))
+        q, r = qr(done[l].flatten(0, 1), bond + direction * l)
         done[l] = q.reshape(*done[l].shape[:2], -1)
-        done[l + 1] = torch.tensordot(r, done[l + 1], 1)
-    return done
+        done[l + 1], power = contract(r, done[l + 1])
+        k += power
+    return done, k
 
 
 def select(cores: Sequence[Tensor], index: Sequence[Index]) -> list[Tensor] | Tensor:

@@ -3,6 +3,7 @@
 import math
 import numbers
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,7 +55,23 @@ def check_new(
     sizes = check_sizes("shape", shape)
     if dtype is not None and not (dtype.is_floating_point or dtype.is_complex):
         raise TensorTrainError(f"dtype = {dtype} is neither floating nor complex")
-    return sizes, (1, *checks.per_axis("ranks", ranks, len(sizes) - 1), 1)
+    return sizes, (1, *checks.per_axis("ranks", interior(ranks, len(sizes) - 1, (1, 1)), len(sizes) - 1), 1)
+
+
+def interior(ranks: Any, bonds: int, ends: tuple[int, int]) -> Any:
+    """`ranks` without the boundary ranks R_0 and R_m, if they are given as well.
+
+    Raises:
+        TensorTrainError: boundary ranks other than `ends`.
+    """
+    if not isinstance(ranks, Sequence) or len(ranks) != bonds + 2:
+        return ranks
+    if (ranks[0], ranks[-1]) != ends:
+        raise TensorTrainError(
+            f"ranks = {tuple(ranks)} begins and ends with {(ranks[0], ranks[-1])}; the boundary ranks R_0 and R_m are"
+            f" {ends} here, and need not be given"
+        )
+    return tuple(ranks[1:-1])
 
 
 def check_precision(name: str, dtype: torch.dtype) -> None:
@@ -92,14 +109,15 @@ def check_limits(
 ) -> Limits:
     """The limits of a train of this shape, `ranks` filled in for every bond.
 
-    One int is a cap for all bonds, clipped to what each can use. A tuple stays as it is.
+    One int is a cap for all bonds, clipped to what each can use. A tuple stays as it is, but for the
+    boundary ranks, which it may include.
 
     Raises:
-        TensorTrainError: an argument out of range, a rank above the largest useful one (an int: above that
-            of every bond; an entry: above what the other entries leave useful), or fewer parameters
-            than ranks of 1 need.
+        TensorTrainError: an argument out of range, an entry of `ranks` above what the other entries leave
+            useful, other boundary ranks than `ends`, or fewer parameters than ranks of 1 need.
     """
     useful = useful_ranks(shape, ends)
+    ranks = interior(ranks, len(useful), ends)
     limits = Limits.of(
         bonds=len(useful),
         dense_parameters=ends[0] * math.prod(shape) * ends[1],
@@ -110,10 +128,6 @@ def check_limits(
     )
     caps = useful
     if isinstance(ranks, numbers.Integral):
-        if useful and ranks > max(useful):
-            raise TensorTrainError(
-                f"ranks = {ranks} exceeds {max(useful)}, the largest useful rank of any bond for shape {tuple(shape)}"
-            )
         caps = tuple(min(int(ranks), u) for u in useful)
     elif limits.ranks is not None:
         caps = limits.ranks

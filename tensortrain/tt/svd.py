@@ -13,9 +13,12 @@ import torch
 from torch import Tensor
 
 from tensortrain.checks import Limits
+from tensortrain.derivatives import root
 from tensortrain.errors import TensorTrainError
-from tensortrain.linalg import singular_values, triangular_factor, truncate
+from tensortrain.linalg import Product, frobenius_norm, singular_values, triangular_factor, truncate
+from tensortrain.transforms import batched, differentiated
 from tensortrain.tt.checks import count, supported_ranks
+from tensortrain.tt.scaling import exponent, peak, range_of, shifted, unit
 
 
 class Sweep(NamedTuple):
@@ -48,13 +51,13 @@ def tt_svd(tensor: Tensor, caps: Sequence[int], allowed: float | None) -> Sweep:
         rows, columns = left_rank * shape[first], shape[last] * right_rank
         if rows <= columns:
             flat = rest.reshape(rows, -1)
-            basis, discarded = truncate(flat, caps[first], share)
+            basis, discarded = truncate(flat, caps[first], share, bond=first + 1)
             rest = basis.mH @ flat
             heads.append(basis.reshape(left_rank, shape[first], -1))
             first, left_rank = first + 1, basis.shape[1]
         else:
             flat = rest.reshape(-1, columns)
-            basis, discarded = truncate(flat.mT, caps[last - 1], share)
+            basis, discarded = truncate(flat.mT, caps[last - 1], share, bond=last)
             rest = flat @ basis.conj()
             tails.append(basis.mT.reshape(-1, shape[last], right_rank))
             last, right_rank = last - 1, basis.shape[1]
@@ -63,45 +66,130 @@ def tt_svd(tensor: Tensor, caps: Sequence[int], allowed: float | None) -> Sweep:
     return Sweep([core.contiguous() for core in (*heads, middle, *reversed(tails))], spent)
 
 
-def tt_round(cores: Sequence[Tensor], factors: Sequence[Tensor], caps: Sequence[int], allowed: float | None) -> Sweep:
+def normalized(tensor: Tensor) -> tuple[Tensor, float | None, int]:
+    """`(t, n, k)` with `tensor = t · 2**k` and `n = ‖t‖`, where squares of t neither overflow nor vanish.
+
+    k is 0 for all tensors but very large and very small ones; n is None under `torch.vmap`.
+    """
+    limit = range_of(tensor.dtype)
+    if batched(tensor):
+        k = exponent(peak(tensor), limit)
+        return shifted(tensor, -k), None, k
+    norm = frobenius_norm(tensor)
+    if norm == 0 or 2.0**-limit < norm < 2.0**limit:
+        return tensor, norm, 0
+    k = exponent(peak(tensor))
+    scaled = shifted(tensor, -k)
+    return scaled, frobenius_norm(scaled), k
+
+
+class Interfaces(NamedTuple):
+    """A train with what lies to the right of each of its bonds.
+
+    M_l, `(R_l, …)`, is the contraction of cores l + 1 … m, l = 0 … m - 1.
+
+    Attributes:
+        cores: the cores, each times a power of two, so that no M_l is far from 1 in norm.
+        exponents: M_l of the original cores is `2**exponents[l]` times that of `cores`.
+        factors: F_l with `F_l F_lᴴ = M_l M_lᴴ`, from QR, without derivatives. Columns that are rounding error are
+            left out, so a train with redundant ranks, such as a sum, has small ones.
+        grams: `M_l M_lᴴ` itself, differentiable but less accurate; None where no derivative is asked for.
+    """
+
+    cores: list[Tensor]
+    exponents: list[int]
+    factors: list[Tensor]
+    grams: list[Tensor] | None
+
+    @property
+    def norm(self) -> float | None:
+        """Frobenius norm of the train of `cores`; None under `torch.vmap`."""
+        return None if batched(self.factors[0]) else frobenius_norm(self.factors[0])
+
+
+def right_interfaces(cores: Sequence[Tensor]) -> Interfaces:
+    """The interfaces of a train of any length and scale."""
+    scaled: list[Tensor] = []
+    exponents: list[int] = []
+    factors: list[Tensor] = []
+    for core in reversed(cores):
+        triangle, rows = _triangle(core, factors)
+        total = exponents[-1] if exponents else 0
+        if not 2.0**-20 < math.hypot(*rows) < 2.0**20:
+            core, before = unit(core)
+            triangle, rows = _triangle(core, factors)
+            after = exponent(max(rows))
+            core, triangle, rows = (
+                shifted(core, -after),
+                shifted(triangle, -after),
+                [math.ldexp(r, -after) for r in rows],
+            )
+            total += before + after
+        noise = 8 * torch.finfo(core.dtype).eps * math.hypot(*rows)
+        kept = next((k for k in range(len(rows), 1, -1) if math.hypot(*rows[k - 1 :]) > noise), 1)
+        factors.append((triangle if batched(triangle) else triangle[:kept]).mH)
+        scaled.append(core)
+        exponents.append(total)
+    grams = _grams(scaled[::-1]) if differentiated(*cores) else None
+    return Interfaces(scaled[::-1], exponents[::-1], factors[::-1], grams)
+
+
+def _triangle(core: Tensor, factors: Sequence[Tensor]) -> tuple[Tensor, list[float]]:
+    """The triangular factor of core l + 1 with the last of `factors`, and the largest absolute value of each row."""
+    core = core.detach()
+    rest = core.flatten(0, 1) @ factors[-1] if factors else core
+    triangle = triangular_factor(rest.reshape(len(core), -1).mH)
+    if batched(triangle):
+        return triangle, [peak(triangle)] * len(triangle)
+    rows: list[float] = torch.linalg.vector_norm(triangle, math.inf, dim=1).tolist()  # no squares to underflow
+    return triangle, rows
+
+
+def _grams(cores: Sequence[Tensor]) -> list[Tensor]:
+    last = cores[-1].flatten(1)
+    grams = [last @ last.mH]
+    for core in reversed(cores[:-1]):
+        grams.append(torch.tensordot(core, grams[-1], 1).flatten(1) @ core.flatten(1).mH)
+    return grams[::-1]
+
+
+def tt_norm(cores: Sequence[Tensor]) -> Tensor:
+    """Frobenius norm of a train, a real 0-d tensor: infinite only if it is too large for the dtype."""
+    right = right_interfaces(cores)
+    norm: Tensor = torch.linalg.vector_norm(right.factors[0])
+    if right.grams is not None:
+        norm = root(right.grams[0].diagonal().sum().real, norm)
+    return shifted(norm, right.exponents[0])
+
+
+def tt_round(right: Interfaces, caps: Sequence[int], allowed: float | None) -> Sweep:
     """Lower the ranks of a train (Oseledets 2011, algorithm 2), from its first core to its last.
 
     The cores to the right of a cut are never made orthogonal: their triangular factor alone weighs it.
 
     Args:
-        cores: `(R_{l-1}, I_l, R_l)`.
-        factors: `right_factors(cores)`.
+        right: interfaces of the train; it is the train of `right.cores` that is rounded.
         caps: as in `tt_svd`.
         allowed: as in `tt_svd`.
     """
+    cores = right.cores
     rounded: list[Tensor] = []
-    rest, spent = cores[0], 0.0
+    rest, spent, carried = cores[0], 0.0, 0
     for bond in range(1, len(cores)):
-        share = None if allowed is None else max(allowed - spent, 0.0) / (len(cores) - bond)
+        share = None if allowed is None else math.ldexp(max(allowed - spent, 0.0) / (len(cores) - bond), -2 * carried)
         flat = rest.flatten(0, 1)
-        weighted = (factors[bond].mT @ flat.mT).mT  # in this layout its long side needs no copy to be factorised
-        basis, discarded = truncate(weighted, caps[bond - 1], share)
+        # in this layout its long side needs no copy to be factorised
+        weighted = (right.factors[bond].mT @ flat.detach().mT).mT
+        origin = Product(flat, right.grams[bond] if right.grams else None)
+        basis, discarded = truncate(weighted, caps[bond - 1], share, origin=origin, bond=bond)
         rounded.append(basis.reshape(*rest.shape[:2], -1))
-        rest = (basis.mH @ flat @ cores[bond].flatten(1)).reshape(-1, *cores[bond].shape[1:])
-        spent += discarded
-    return Sweep([core.contiguous() for core in (*rounded, rest)], spent)
-
-
-def right_factors(cores: Sequence[Tensor]) -> list[Tensor]:
-    """F_0 … F_{m-1} with `F_l F_lᴴ = M_l M_lᴴ`, where M_l is the contraction of cores l + 1 … m, `(R_l, …)`.
-
-    Columns that are rounding error are left out, so a train with redundant ranks, such as a sum, has small
-    ones. The norm of the train is that of F_0.
-    """
-    factors: list[Tensor] = []
-    for core in reversed(cores):
-        rest = core.flatten(0, 1) @ factors[-1] if factors else core
-        triangle = triangular_factor(rest.reshape(len(core), -1).mH)
-        rows = torch.linalg.vector_norm(triangle.detach(), math.inf, dim=1).tolist()  # no squares to underflow
-        noise = 8 * torch.finfo(core.dtype).eps * math.hypot(*rows)
-        kept = next((k for k in range(len(rows), 1, -1) if math.hypot(*rows[k - 1 :]) > noise), 1)
-        factors.append(triangle[:kept].mH)
-    return factors[::-1]
+        spent += math.ldexp(discarded, 2 * carried)
+        carry = basis.mH @ flat
+        if bond % 4 == 0:  # in directions that no later core reads, it may grow without bounds
+            carry, k = unit(carry)
+            carried += k
+        rest = (carry @ cores[bond].flatten(1)).reshape(-1, *cores[bond].shape[1:])
+    return Sweep([core.contiguous() for core in (*rounded, shifted(rest, carried))], spent)
 
 
 def mirrored(cores: Sequence[Tensor]) -> list[Tensor]:
@@ -113,11 +201,11 @@ def within_limits(
     limits: Limits,
     shape: Sequence[int],
     ends: tuple[int, int],
-    norm: float,
+    norm: float | None,
     eps: float,
     sweep: Callable[[Sequence[int], float | None], Sweep],
     spectra: Callable[[], list[list[float]]],
-) -> tuple[list[Tensor], float]:
+) -> tuple[list[Tensor], float | None]:
     """The cores that `sweep` gives within `limits`, and their relative error.
 
     With a tolerance a sweep that spends it comes first. Where its ranks break a cap, or without a
@@ -127,16 +215,24 @@ def within_limits(
         limits: as `check_limits` returns them.
         shape: I_1 … I_m.
         ends: R_0 and R_m.
-        norm: Frobenius norm of what is decomposed.
+        norm: Frobenius norm of what is decomposed; None under `torch.vmap`, where there is no error either.
         eps: rounding error of its dtype; smaller tolerances than `16 eps` count as that.
         sweep: `tt_svd` or `tt_round` under caps and with a tolerance.
         spectra: singular values at each bond, largest first.
 
     Raises:
-        TensorTrainError: a tolerance that cannot be reached, with what was achieved.
+        TensorTrainError: a tolerance that cannot be reached, with what was achieved; limits other than ranks
+            under `torch.vmap`.
     """
     caps = limits.ranks
     assert caps is not None
+    if norm is None:
+        if limits.rtol is not None or limits.parameters is not None:
+            raise TensorTrainError(
+                "rtol, max_parameters and budget choose ranks from the numbers, so that samples under torch.vmap"
+                " would get different ones; give ranks"
+            )
+        return sweep(caps, None).cores, None
     floor = 16 * eps
 
     def error(attempt: Sweep) -> float:
@@ -229,7 +325,8 @@ def dense_spectra(tensor: Tensor) -> list[list[float]]:
     return [singular_values(tensor.reshape(rows, -1)).tolist() for rows in heads]
 
 
-def train_spectra(cores: Sequence[Tensor], factors: Sequence[Tensor]) -> list[list[float]]:
-    """Singular values at every bond of a train with `right_factors` `factors`."""
-    left = right_factors(mirrored(cores))[:0:-1]
-    return [singular_values(f.mT @ g).tolist() for f, g in zip(left, factors[1:], strict=True)]
+def train_spectra(right: Interfaces) -> list[list[float]]:
+    """Singular values at every bond of the train of `right.cores`."""
+    left = right_interfaces(mirrored(right.cores))
+    triples = zip(left.factors[:0:-1], left.exponents[:0:-1], right.factors[1:], strict=True)
+    return [[math.ldexp(s, k) for s in singular_values(f.mT @ g).tolist()] for f, k, g in triples]

@@ -23,11 +23,12 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from tensortrain import checks, linalg, storage
+from tensortrain import checks, storage
 from tensortrain.errors import TensorTrainError
 from tensortrain.tt import arithmetic as tt_arithmetic
 from tensortrain.tt import checks as tt_checks
 from tensortrain.tt import functional as tt_functional
+from tensortrain.tt import scaling
 from tensortrain.tt import svd as tt_svd
 from tensortrain.tt.arithmetic import Index
 
@@ -44,7 +45,8 @@ class TensorTrain:
         error: what to report as `error`.
 
     Attributes:
-        error: relative Frobenius error against what was decomposed or rounded; None if built from cores.
+        error: relative Frobenius error against what was decomposed or rounded; None if built from cores or under
+            `torch.vmap`.
 
     Raises:
         TensorTrainError: cores that are no train.
@@ -121,20 +123,24 @@ class TensorTrain:
         the tolerance needs are used and `‖T − T̂‖ ≤ (rtol + c ε) ‖T‖` holds with ε of the dtype. The error is at
         most `√(m − 1)` times that of the best train of the same ranks. Gradients flow from the cores to
         `tensor`; what depends on the train alone, such as `reconstruct()`, has the exact gradient wherever
-        each bond has a gap between kept and discarded singular values, and a finite one everywhere.
+        each bond has a gap between kept and discarded singular values, and a finite one everywhere. Second
+        and forward-mode derivatives (`torch.func.hessian`, `jvp`) are exact where there is a gap, and an error
+        elsewhere. `torch.vmap` needs fixed ranks, and leaves `error` None.
 
         Args:
             tensor: `(I_1, …, I_m)`, single or double precision, real or complex.
             ranks: cap on the interior ranks. One int is clipped at each bond to what is useful there; of
-                m - 1 entries none may be larger than useful.
+                m - 1 entries none may be larger than useful. R_0 and R_m may be included.
             rtol: relative Frobenius tolerance in [0, 1).
             max_parameters: cap on stored entries.
             budget: the same as a fraction of the dense parameters.
             seed: accepted as by every `decompose`; TT-SVD draws no random numbers.
 
         Raises:
-            TensorTrainError: an argument out of range, ranks above the largest useful one, caps below
-                ranks of 1, or a tolerance that the caps do not allow (the message tells what was achieved).
+            TensorTrainError: an argument out of range, an entry of `ranks` above the largest useful one, caps
+                below ranks of 1, or a tolerance that the caps do not allow (the message tells what was achieved).
+                A second or forward-mode derivative at equal kept and discarded singular values; limits other than
+                ranks under `torch.vmap`.
 
         Cost: at most `min(p, q)² max(p, q)` for the p × q matrix at each bond, with what comes before
         already truncated.
@@ -169,20 +175,17 @@ class TensorTrain:
         tt_checks.check_precision("tensor", tensor.dtype)
         caps: dict[str, Any] = {"ranks": ranks, "rtol": rtol, "max_parameters": max_parameters, "budget": budget}
         limits = tt_checks.check_limits(tensor.shape, **caps)
-        norm = linalg.frobenius_norm(tensor)
-        if linalg.square_fails(norm):
-            unit = cls.decompose(tensor / norm, **caps)
-            return TensorTrain._of((unit * norm).cores, unit.error)
+        scaled, norm, k = tt_svd.normalized(tensor)
         cores, error = tt_svd.within_limits(
             limits,
             tensor.shape,
             (1, 1),
             norm,
             torch.finfo(tensor.dtype).eps,
-            sweep=lambda ranks, allowed: tt_svd.tt_svd(tensor, ranks, allowed),
-            spectra=lambda: tt_svd.dense_spectra(tensor),
+            sweep=lambda ranks, allowed: tt_svd.tt_svd(scaled, ranks, allowed),
+            spectra=lambda: tt_svd.dense_spectra(scaled),
         )
-        return TensorTrain._of(cores, error)
+        return TensorTrain._of(scaling.rescaled(cores, k), error)
 
     @classmethod
     def random(
@@ -197,7 +200,8 @@ class TensorTrain:
 
         Args:
             shape: I_1 … I_m.
-            ranks: one int or the interior ranks, used as they are, even where they are larger than useful.
+            ranks: one int or the interior ranks, used as they are, even where they are larger than useful;
+                R_0 and R_m, which are 1, may be included.
             seed: equal seeds give equal trains.
             dtype: by default torch's default dtype.
             device: by default the CPU; the numbers do not depend on it.
@@ -295,21 +299,17 @@ class TensorTrain:
         ends = self.ranks[0], self.ranks[-1]
         caps: dict[str, Any] = {"ranks": ranks, "rtol": rtol, "max_parameters": max_parameters, "budget": budget}
         limits = tt_checks.check_limits(self.shape, ends, **caps)
-        factors = tt_svd.right_factors(self.cores)
-        norm = linalg.frobenius_norm(factors[0])
-        if linalg.square_fails(norm):
-            unit = TensorTrain._of([self.cores[0] / norm, *self.cores[1:]]).round(**caps)
-            return TensorTrain._of((unit * norm).cores, unit.error)
+        right = tt_svd.right_interfaces(self.cores)
         cores, error = tt_svd.within_limits(
             limits,
             self.shape,
             ends,
-            norm,
+            right.norm,
             torch.finfo(self.dtype).eps,
-            sweep=lambda ranks, allowed: tt_svd.tt_round(self.cores, factors, ranks, allowed),
-            spectra=lambda: tt_svd.train_spectra(self.cores, factors),
+            sweep=lambda ranks, allowed: tt_svd.tt_round(right, ranks, allowed),
+            spectra=lambda: tt_svd.train_spectra(right),
         )
-        return TensorTrain._of(cores, error)
+        return TensorTrain._of(scaling.rescaled(cores, right.exponents[0]), error)
 
     def orthogonalize(self, center: int) -> "TensorTrain":
         """The same tensor, its cores before `center` left-orthogonal, those after it right-orthogonal.
@@ -320,7 +320,7 @@ class TensorTrain:
             center: 0 … m - 1.
 
         Raises:
-            TensorTrainError: a center outside that.
+            TensorTrainError: a center outside that, or a norm too large for the dtype.
         """
         tt_checks.check_precision("the train", self.dtype)
         if checks.integer("center", center, minimum=0) >= self.order:
@@ -340,10 +340,12 @@ class TensorTrain:
         return tt_arithmetic.inner(self.cores, self._matching(other).cores)
 
     def norm(self) -> Tensor:
-        """Frobenius norm, a real 0-d tensor, from orthogonal factors: accurate after cancellation, too."""
+        """Frobenius norm, a real 0-d tensor, from orthogonal factors: accurate after cancellation, too.
+
+        Infinite only where the norm itself is too large for the dtype.
+        """
         tt_checks.check_precision("the train", self.dtype)
-        norm: Tensor = torch.linalg.vector_norm(tt_svd.right_factors(self.cores)[0])
-        return norm
+        return tt_svd.tt_norm(self.cores)
 
     def __add__(self, other: "TensorTrain") -> "TensorTrain":
         if not isinstance(other, TensorTrain):

@@ -41,7 +41,7 @@ def test_rounding_is_within_its_limits(train: TensorTrain, limits: dict[str, Any
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_rounding_a_sum_finds_its_ranks(dtype: torch.dtype) -> None:
     train = TensorTrain.random((4, 5, 6, 3), (3, 4, 2), dtype=dtype)
-    factors = tt_svd.right_factors((train + train).cores)[1:]
+    factors = tt_svd.right_interfaces((train + train).cores).factors[1:]
     assert all(f.shape[1] <= rank for f, rank in zip(factors, train.ranks[1:-1], strict=True))
     doubled = (train + train).round(rtol=1e-5)
     assert doubled.ranks == train.ranks

@@ -102,7 +102,7 @@ def test_sweeps_spend_no_more_than_allowed_and_share_it_out() -> None:
     ranks = [core.shape[2] for core in swept.cores[:-1]]
     assert all(rank <= naive for rank, naive in zip(ranks, naive_ranks(tensor, 0.3), strict=True))
     exact = TensorTrain.decompose(tensor, rtol=0.0).cores
-    rounded = tt_svd.tt_round(exact, tt_svd.right_factors(exact), (99,) * 3, allowed)
+    rounded = tt_svd.tt_round(tt_svd.right_interfaces(exact), (99,) * 3, allowed)
     assert rounded.discarded <= allowed
     ranks = [core.shape[2] for core in rounded.cores[:-1]]
     assert all(rank <= naive for rank, naive in zip(ranks, naive_ranks(tensor, 0.3), strict=True))
@@ -188,7 +188,8 @@ def test_feasible_ranks_are_taken_as_given(shape: tuple[int, ...], data: Any) ->
 @pytest.mark.parametrize(
     ("shape", "ranks", "named"),
     [
-        ((4, 5, 6), 21, "ranks = 21 exceeds 6, the largest useful rank of any bond"),
+        ((4, 5, 6), (1, 4, 7, 1), r"ranks\[1\] = 7 exceeds 6"),
+        ((4, 5, 6), (2, 4, 6, 1), r"ranks = \(2, 4, 6, 1\) begins and ends with \(2, 1\)"),
         ((4, 5, 6), (4, 7), r"ranks\[1\] = 7 exceeds 6"),
         ((4, 5, 6), (5, 2), r"ranks\[0\] = 5 exceeds 4"),
         ((4, 10, 10, 4), (2, 21, 4), r"ranks\[1\] = 21 exceeds 20"),
@@ -244,11 +245,10 @@ def test_any_memory_layout_is_decomposed() -> None:
 
 def test_spectra_of_a_train_are_those_of_the_tensor() -> None:
     train = TensorTrain.random((4, 5, 3, 4), (3, 6, 2), dtype=torch.complex128)
-    spectra = tt_svd.train_spectra(train.cores, tt_svd.right_factors(train.cores))
+    right = tt_svd.right_interfaces(train.cores)
+    spectra = tt_svd.train_spectra(right)
     dense = tt_svd.dense_spectra(train.reconstruct())
     for a, b in zip(spectra, dense, strict=True):
         assert a == pytest.approx(b[: len(a)], abs=1e-12)
         assert max(b[len(a) :], default=0.0) < 1e-12
-    assert linalg.frobenius_norm(tt_svd.right_factors(train.cores)[0]) == pytest.approx(
-        float(train.reconstruct().norm())
-    )
+    assert linalg.frobenius_norm(right.factors[0]) == pytest.approx(float(train.reconstruct().norm()))

@@ -175,9 +175,8 @@ def rank_caps(
         return useful
     g = kernel.conv_groups
     _check_divisible(ranks, g)
-    uniform = clip and any(rank <= most * g for rank, most in zip(ranks, useful, strict=True))
     for l, (rank, most) in enumerate(zip(ranks, useful, strict=True)):
-        if rank > most * g and not uniform:
+        if rank > most * g and not clip:
             p, q = kernel.channels
             sizes = tuple(k[0] if len(set(k)) == 1 else k for k in chain_format.kernel_sizes)
             raise TensorTrainError(

@@ -16,6 +16,7 @@ from torch import Tensor
 from tensortrain import checks
 from tensortrain.conv import functional
 from tensortrain.errors import TensorTrainError
+from tensortrain.linalg import frobenius_norm
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class NormalizedKernel:
         """Check a conv weight and bring it into the shape and scale that the solvers expect.
 
         Raises:
-            TensorTrainError: not a real, finite conv weight of 1 to 3 spatial axes, or groups that do not divide it.
+            TensorTrainError: not a real, finite conv weight of 1 to 3 spatial axes, groups that do not divide it, or
+                a norm beyond the range of float64.
         """
         weight = checks.entries("weight", weight, min_dim=3).detach()
         if weight.dim() > 5:
@@ -58,11 +60,9 @@ class NormalizedKernel:
             weight = functional.transpose_weight(weight, groups)
         # one layout for all, so that results agree to the bit
         blocks = weight.reshape(groups, -1, *weight.shape[1:]).contiguous()
-        norm = float(blocks.norm())
-        if not 0 < norm * norm < math.inf and bool(blocks.any()):
-            raise TensorTrainError(
-                f"weight has entries whose squares overflow or vanish (norm {norm:g}); scale it first"
-            )
+        norm = frobenius_norm(blocks)
+        if norm == math.inf:
+            raise TensorTrainError("the norm of weight is beyond the range of float64; scale it first, by 1e-10 or so")
         return cls(blocks, blocks / norm if norm else blocks, norm, dtype, transposed)
 
     @property
@@ -91,11 +91,22 @@ class NormalizedKernel:
         return self.export([core * scale for core in balance(even_gauge(cores, groups))], groups)
 
     def export(self, cores: Sequence[Tensor], groups: Sequence[int]) -> tuple[list[Tensor], tuple[int, ...], float]:
-        """Cores of the raw kernel as weights of plain convolutions, their total groups, and the relative error."""
+        """Cores of the raw kernel as weights of plain convolutions, their total groups, and the relative error.
+
+        Raises:
+            TensorTrainError: cores whose kernel has entries that overflow its dtype.
+        """
         total = tuple(self.conv_groups * g for g in groups)
         weights = [core.flatten(0, 1).to(self.dtype) for core in cores]
         composed = functional.compose_all([weight.double() for weight in weights], total).reshape(self.raw.shape)
-        error = float((composed - self.raw).norm()) / (self.norm or 1.0)
+        largest = torch.finfo(self.dtype).max
+        near = not bool(composed.abs().amax() < largest / 256)  # so that sums may overflow on the way as well
+        if near and not bool(functional.compose_all(weights, total).isfinite().all()):
+            raise TensorTrainError(
+                f"weight has entries up to {float(self.raw.abs().amax()):.3g}, near the largest {self.dtype},"
+                f" {largest:.3g}, and the kernel of the cores would overflow; scale it first"
+            )
+        error = frobenius_norm(composed - self.raw) / (self.norm or 1.0)
         if self.transposed:
             weights = [functional.transpose_weight(w, g) for w, g in zip(weights, total, strict=True)]
         return [w.contiguous() for w in weights], total, error

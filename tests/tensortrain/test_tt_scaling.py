@@ -1,0 +1,157 @@
+"""Trains and kernels whose norm leaves the range of the dtype, at the end or on the way; ranks that need no care."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tensortrain import ConvTensorTrain, TensorTrain, TensorTrainError, TensorTrainMatrix
+from tests.support.trains import structured
+
+F64 = torch.float64
+SCALES = {
+    "large first, small later": lambda big: [big] * 4 + [1 / big] * 4,
+    "small first, large later": lambda big: [1 / big] * 4 + [big] * 4,
+    "in turns": lambda big: [big, 1 / big] * 4,
+    "one large, one small": lambda big: [1, big, 1, 1, 1, 1, 1 / big, 1],
+}
+DTYPES = [(torch.float32, 1e30, 1e-5), (torch.complex64, 1e30, 1e-5), (F64, 1e200, 1e-13)]
+
+
+def distance(a: Tensor, b: Tensor) -> float:
+    return float((a.to(torch.complex128) - b).norm() / b.norm())
+
+
+@pytest.mark.parametrize("order", SCALES)
+@pytest.mark.parametrize(("dtype", "big", "tolerance"), DTYPES)
+def test_unbalanced_trains_are_computed_like_balanced_ones(
+    dtype: torch.dtype, big: float, tolerance: float, order: str
+) -> None:
+    scales = SCALES[order](big)
+    base = TensorTrain.random((3,) * 8, 3, dtype=torch.complex128 if dtype.is_complex else F64)
+    train = TensorTrain([(core * scale).to(dtype) for core, scale in zip(base.cores, scales, strict=True)])
+    dense = base.reconstruct()
+    assert float(train.norm()) == pytest.approx(float(base.norm()), rel=tolerance)
+    assert complex(train.inner(train)) == pytest.approx(complex(base.inner(base)), rel=10 * tolerance)
+    assert distance(train.round(rtol=tolerance).reconstruct(), dense) < 3 * tolerance
+    for limits in ({"ranks": 2}, {"budget": 0.02}, {"rtol": 0.5}):
+        rounded, reference = train.round(**limits), base.round(**limits)
+        assert rounded.ranks == reference.ranks
+        assert rounded.error == pytest.approx(reference.error, rel=1e-4)
+        assert distance(rounded.reconstruct(), reference.reconstruct()) < 1e-3
+    assert distance(train.orthogonalize(3).reconstruct(), dense) < 10 * tolerance
+
+
+@pytest.mark.parametrize(("dtype", "big", "tolerance"), DTYPES)
+def test_gradients_of_unbalanced_trains(dtype: torch.dtype, big: float, tolerance: float) -> None:
+    scales = [big, big, 1 / big, 1 / big]
+    base = TensorTrain.random((3,) * 4, 2, dtype=torch.complex128 if dtype.is_complex else F64)
+
+    def gradients(cores: list[Tensor]) -> list[Tensor]:
+        leaves = [core.clone().requires_grad_() for core in cores]
+        train = TensorTrain(leaves)
+        return list(torch.autograd.grad(train.norm() + train.round(ranks=1).norm(), leaves))
+
+    scaled = gradients([(core * scale).to(dtype) for core, scale in zip(base.cores, scales, strict=True)])
+    for gradient, reference, scale in zip(scaled, gradients(list(base.cores)), scales, strict=True):
+        assert distance(gradient.to(reference.dtype) * scale, reference) < 100 * tolerance
+
+
+@pytest.mark.parametrize(("dtype", "order"), [(torch.float32, 100), (F64, 400), (F64, 700)])
+def test_long_trains_with_ordinary_entries(dtype: torch.dtype, order: int) -> None:
+    ones = TensorTrain([torch.ones(1, 10, 1, dtype=dtype)] * order)
+    norm = float(ones.norm())
+    fits = order / 2 < math.log10(torch.finfo(dtype).max)
+    assert norm == (pytest.approx(10 ** (order / 2)) if fits else math.inf)
+    doubled = (ones + ones).round(rtol=1e-3)
+    assert doubled.ranks == (1,) * (order + 1)
+    assert doubled.error < 1e-6
+    assert float(doubled[(0,) * order]) == pytest.approx(2, rel=1e-3)
+
+
+@pytest.mark.parametrize(("dtype", "order", "digits"), [(torch.float32, 60, 1e-3), (F64, 700, 1e-3)])
+def test_a_long_random_train_is_rounded(dtype: torch.dtype, order: int, digits: float) -> None:
+    train = TensorTrain.random((10,) * order, 3, dtype=dtype)
+    rounded = (train + train).round(rtol=1e-4)
+    assert rounded.ranks == train.ranks
+    index = (1,) * order
+    assert float(rounded[index]) == pytest.approx(2 * float(train[index]), rel=digits)
+
+
+@pytest.mark.parametrize("factor", [1e100, 1e-100])
+def test_a_norm_that_no_core_can_hold_is_a_named_error(factor: float) -> None:
+    train = TensorTrain([core * factor for core in TensorTrain.random((3,) * 8, 2, dtype=F64).cores])
+    with pytest.raises(TensorTrainError, match=r"norm of the train, about 2\*\*.* does not fit torch.float64"):
+        train.orthogonalize(1)
+    assert float(TensorTrain.zeros((3, 3, 3), 2, dtype=F64).orthogonalize(1).norm()) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale"),
+    [(torch.float32, 3e38), (torch.float32, 1e-38), (F64, 1.7e308), (F64, 1e-307), (torch.complex64, 2e38)],
+)
+def test_tensors_near_the_ends_of_the_range(dtype: torch.dtype, scale: float) -> None:
+    tensor = structured((6, 5, 6), 0.7, torch.complex128 if dtype.is_complex else F64, 0)
+    tensor = tensor / tensor.abs().max()
+    for limits in ({"rtol": 1e-2}, {"ranks": 6}, {"budget": 0.5}):
+        train, reference = (TensorTrain.decompose(x, **limits) for x in ((tensor * scale).to(dtype), tensor))
+        assert train.ranks == reference.ranks
+        assert train.error == pytest.approx(reference.error, rel=1e-3, abs=1e-6)
+        assert all(bool(core.isfinite().all()) for core in train.cores)
+
+
+# ---- convolution kernels
+
+
+def kernel() -> Tensor:
+    return torch.randn(6, 5, 3, 3, generator=torch.Generator().manual_seed(0), dtype=F64)
+
+
+@pytest.mark.parametrize("scale", [1e300, 1e-300, 1e160, 1e-200])
+@pytest.mark.parametrize("limits", [{"ranks": 4}, {"rtol": 0.3}, {"ranks": 15}])
+def test_kernels_of_any_scale_are_decomposed(scale: float, limits: dict[str, Any]) -> None:
+    reference = ConvTensorTrain.decompose(kernel(), [(3, 1), (1, 3)], **limits)
+    chain = ConvTensorTrain.decompose(kernel() * scale, [(3, 1), (1, 3)], **limits)
+    assert chain.ranks == reference.ranks
+    assert chain.error == pytest.approx(reference.error, rel=1e-9)
+    torch.testing.assert_close(chain.reconstruct() / scale, reference.reconstruct(), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize(("dtype", "peak"), [(torch.float32, 3.39e38), (torch.float16, 65000), (F64, 1.6e307)])
+def test_a_chain_near_overflow_holds_its_error_or_is_refused(dtype: torch.dtype, peak: float) -> None:
+    weight = (kernel() / kernel().abs().max() * peak).to(dtype)
+    chain = ConvTensorTrain.decompose(weight, [(3, 1), (1, 3)], ranks=4)
+    ratio = float(
+        (chain.reconstruct().double() / peak - weight.double() / peak).norm() / (weight.double() / peak).norm()
+    )
+    assert chain.error == pytest.approx(ratio, rel=1e-4)
+    if dtype != F64:
+        with pytest.raises(TensorTrainError, match="kernel of the cores would overflow; scale it first"):
+            ConvTensorTrain.decompose(weight, [(3, 1), (1, 3)], rtol=0.3)
+
+
+# ---- ranks
+
+
+def test_one_rank_above_every_useful_one_is_clipped() -> None:
+    tensor = structured((4, 5, 6), 0.5, F64, 0)
+    assert TensorTrain.decompose(tensor, ranks=99).ranks == (1, 4, 6, 1)
+    assert TensorTrain.decompose(tensor, ranks=99).round(ranks=50).ranks == (1, 4, 6, 1)
+    assert TensorTrain.decompose(tensor, ranks=99, rtol=0.5).ranks == TensorTrain.decompose(tensor, rtol=0.5).ranks
+    assert TensorTrainMatrix.decompose(torch.ones(6, 4), (2, 3), (2, 2), ranks=99).ranks == (1, 4, 1)
+    assert ConvTensorTrain.decompose(kernel(), [(3, 1), (1, 3)], ranks=999).ranks == (6, 15, 5)
+
+
+def test_boundary_ranks_may_be_given() -> None:
+    tensor = structured((4, 5, 6), 0.5, F64, 0)
+    short, long = (TensorTrain.decompose(tensor, ranks=ranks) for ranks in ((2, 3), [1, 2, 3, 1]))
+    assert all(torch.equal(a, b) for a, b in zip(short.cores, long.cores, strict=True))
+    assert long.round(ranks=[1, 2, 2, 1]).ranks == (1, 2, 2, 1)
+    assert TensorTrain.random((4, 5, 6), [1, 2, 2, 1]).ranks == (1, 2, 2, 1)
+    assert TensorTrain.zeros((4, 5), (1, 2, 1)).ranks == (1, 2, 1)
+    assert TensorTrain.random((4, 5, 6), 3)[1:, :, 2].round(ranks=[1, 2, 1]).ranks == (1, 2, 1)
+    assert TensorTrainMatrix.random((2, 3), (2, 2), [1, 3, 1]).round(ranks=(1, 2, 1)).ranks == (1, 2, 1)
+    ends = TensorTrain(TensorTrain.random((3, 3, 3, 3, 3), 2).cores[1:4])
+    assert ends.round(ranks=[2, 2, 2, 2]).ranks == (2, 2, 2, 2)
