@@ -79,11 +79,11 @@ def main() -> None:
         for size, batch in itertools.product(SIZES, BATCHES):
             plan = chain.plan(size, batch)
             x = torch.randn(batch, inputs, size, size)
-            given = [None] * (chain.order - 1) + [x]
+            maps = [None] * (chain.order - 1) + [x]
             with torch.inference_mode():
-                sequential, dense = check(partial(conv_tt, chain.cores, given), partial(conv_sum, [weight], [x]))
-            chosen = sequential if plan.choice == "sequential" else dense
-            ratio = chosen / min(sequential, dense)
+                sequential, dense = check(partial(conv_tt, chain.cores, maps), partial(conv_sum, [weight], [x]))
+            planned = sequential if plan.choice == "sequential" else dense
+            ratio = planned / min(sequential, dense)
             cells, good = cells + 1, good + (ratio <= TOLERANCE)
             regret.append((ratio, form.name, (outputs, inputs), kernel, budget, size, batch, plan.choice))
     print(

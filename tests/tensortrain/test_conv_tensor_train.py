@@ -146,10 +146,10 @@ def test_the_report_tells_sizes_costs_error_and_both_bounds() -> None:
 
 @given(case=cases())
 def test_kernels_are_every_composite(case: Case) -> None:
-    found, wanted = chain_of(case).kernels(), oracles.kernels(case.dense_cores)
-    assert len(found) == case.order
-    assert all(torch.equal(a, torch.from_numpy(b)) for a, b in zip(found, wanted, strict=True))
-    for kernel, dense in zip(turned(case).kernels(), wanted, strict=True):
+    kernels, expected = chain_of(case).kernels(), oracles.kernels(case.dense_cores)
+    assert len(kernels) == case.order
+    assert all(torch.equal(a, torch.from_numpy(b)) for a, b in zip(kernels, expected, strict=True))
+    for kernel, dense in zip(turned(case).kernels(), expected, strict=True):
         flipped = torch.from_numpy(dense).transpose(0, 1).flip(tuple(range(2, dense.ndim)))
         assert torch.equal(kernel, flipped)
 

@@ -90,7 +90,7 @@ def test_derivatives_of_matrices_and_boundary_ranks() -> None:
 
 def test_hessians_of_every_make_agree() -> None:
     expected = torch.autograd.functional.hessian(cubes, X)
-    for made in (
+    for computed in (
         hessian(cubes)(X),
         jacrev(jacrev(cubes))(X),
         jacfwd(jacfwd(cubes))(X),
@@ -98,7 +98,7 @@ def test_hessians_of_every_make_agree() -> None:
         torch.autograd.functional.hessian(cubes, X, vectorize=True),
         torch.autograd.functional.hessian(cubes, X, vectorize=True, outer_jacobian_strategy="forward-mode"),
     ):
-        torch.testing.assert_close(made, expected)
+        torch.testing.assert_close(computed, expected)
     step = 1e-4 * X.flip(0)
     numeric = (grad(cubes)(X + step) - grad(cubes)(X - step)) / 2
     torch.testing.assert_close((expected.flatten(3) @ step.flatten()), numeric, rtol=1e-5, atol=1e-8)
