@@ -132,3 +132,14 @@ def test_batch_must_divide(tmp_path: Path) -> None:
     with pytest.raises(ZooError, match=r"batch_size = 4 cannot be shared out among 3 processes; take a multiple of 3"):
         fit(with_training(devices=3), tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
+def test_the_loss_is_not_rounded_to_16_bits(tmp_path: Path, precision: str) -> None:
+    """In one process and in two: the first loss is that of the same weights on the same clips."""
+    recipe = with_training(precision=precision, steps=1, log_every=1)
+    fit(recipe, tmp_path / "one", progress=False)
+    assert in_two(recipe, tmp_path / "two") == [0, 0]
+    one, two = (float(rows(tmp_path / name)[0]["loss"]) for name in ("one", "two"))
+    assert one == pytest.approx(two, rel=1e-6)
+    assert torch.tensor(two).bfloat16().item() != two

@@ -62,6 +62,14 @@ class _Mixed(MixedPrecision):
         return torch.autocast(self.device, dtype=self._desired_input_dtype, cache_enabled=False)
 
 
+class _Half(HalfPrecision):
+    """bfloat16 for weights and frames, but not for the loss, which Fabric would round to it in several processes."""
+
+    def convert_output(self, data: Any) -> Any:
+        """The same data."""
+        return data
+
+
 class _Double(DoublePrecision):
     """64 bits for the predictions too, which Fabric would round to 32."""
 
@@ -78,7 +86,7 @@ def make_precision(training: Training) -> Precision:
             accelerator = torch.accelerator.current_accelerator(check_available=True)
         return _Mixed(training.precision, accelerator.type if accelerator else "cpu")  # type: ignore[arg-type]
     if training.precision == "bf16-true":
-        return HalfPrecision("bf16-true")
+        return _Half("bf16-true")
     return _Double() if training.precision == "64-true" else Precision()
 
 
