@@ -11,8 +11,9 @@ from torch import Tensor
 from tensortrain import checks
 from tensortrain.derivatives import qr
 from tensortrain.errors import TensorTrainError
+from tensortrain.tt.checks import PRECISIONS
 from tensortrain.tt.scaling import contract, peak, shifted, unit
-from tensortrain.tt.svd import mirrored
+from tensortrain.tt.svd import compressed, mirrored
 
 Index = int | slice | EllipsisType
 
@@ -52,7 +53,12 @@ def inner(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
     value = value.diagonal().sum()
     if value.is_meta or 0 < peak(value) < math.inf:
         return value
-    return _inner_scaled(a, b)  # zero or not finite: perhaps only on the way
+    if peak(value) == 0:  # perhaps only on the way
+        return _inner_scaled(a, b)
+    if a[0].dtype not in PRECISIONS or not all(math.isfinite(peak(core)) for core in (*a, *b)):
+        return value
+    (a, left), (b, right) = compressed(a), compressed(b)  # on the way, or in directions that later cores ignore
+    return shifted(_inner_scaled(a, b), left + right)
 
 
 def _start(cores: Sequence[Tensor]) -> Tensor:
@@ -74,17 +80,25 @@ def orthogonalize(cores: Sequence[Tensor], center: int) -> list[Tensor]:
     Raises:
         TensorTrainError: a norm that does not fit the dtype, and so no single core.
     """
-    steps = len(cores) - 1 - center
-    halfway, left = _left_orthogonal(cores, center, 1, 1)
-    mirror, right = _left_orthogonal(mirrored(halfway), steps, len(cores) - 1, -1)
-    done = [core.contiguous() for core in mirrored(mirror)]
-    held = shifted(done[center], left + right)
-    if held is not done[center] and (not math.isfinite(peak(held)) or (peak(held) == 0) > (peak(done[center]) == 0)):
+    done, k = _orthogonalize(cores, center)
+    if k != 0:  # what left the range may lie in directions that the tensor does not have
+        cores, before = compressed(cores)
+        done, after = _orthogonalize(cores, center)
+        k = before + after
+    held = shifted(done[center], k)
+    if k != 0 and (not math.isfinite(peak(held)) or (peak(held) == 0) > (peak(done[center]) == 0)):
         raise TensorTrainError(
-            f"the norm of the train, about 2**{left + right}, does not fit {held.dtype}, and the core at"
+            f"the norm of the train, about 2**{k}, does not fit {held.dtype}, and the core at"
             f" center = {center} would have to hold it; round() spreads it over all cores"
         )
     return [*done[:center], held, *done[center + 1 :]]
+
+
+def _orthogonalize(cores: Sequence[Tensor], center: int) -> tuple[list[Tensor], int]:
+    """The cores, and k: the one at `center` is to be multiplied by `2**k`."""
+    halfway, left = _left_orthogonal(cores, center, 1, 1)
+    mirror, right = _left_orthogonal(mirrored(halfway), len(cores) - 1 - center, len(cores) - 1, -1)
+    return [core.contiguous() for core in mirrored(mirror)], left + right
 
 
 def _left_orthogonal(cores: Sequence[Tensor], steps: int, bond: int, direction: int) -> tuple[list[Tensor], int]:

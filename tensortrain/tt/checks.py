@@ -12,7 +12,7 @@ from tensortrain import checks
 from tensortrain.checks import Limits
 from tensortrain.errors import TensorTrainError
 
-_DTYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128)
+PRECISIONS = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 
 
 def check_cores(cores: Iterable[Tensor]) -> tuple[Tensor, ...]:
@@ -76,7 +76,7 @@ def interior(ranks: Any, bonds: int, ends: tuple[int, int]) -> Any:
 
 def check_precision(name: str, dtype: torch.dtype) -> None:
     """Refuse a dtype whose matrices torch cannot factorise."""
-    if dtype not in _DTYPES:
+    if dtype not in PRECISIONS:
         raise TensorTrainError(f"{name} has dtype {dtype}; single or double precision is needed: .to(torch.float32)")
 
 

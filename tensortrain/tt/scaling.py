@@ -73,10 +73,15 @@ def unit(tensor: Tensor) -> tuple[Tensor, int]:
     return shifted(tensor, -k), k
 
 
+def ordinary(tensor: Tensor) -> bool:
+    """Whether the largest absolute value is not far from 1; not so if it is zero or not finite."""
+    return _LOW < peak(tensor) < _HIGH
+
+
 def contract(carry: Tensor, core: Tensor) -> tuple[Tensor, int]:
     """`(p, k)` with `carry · core = p · 2**k`, where p has an ordinary largest entry; k is 0 as a rule."""
     product = (carry @ core.flatten(1)).reshape(-1, *core.shape[1:])
-    if _LOW < peak(product) < _HIGH:
+    if ordinary(product):
         return product, 0
     core, before = unit(core)
     product, after = unit(torch.tensordot(carry, core, 1))

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from tensortrain.checks import Limits
-from tensortrain.derivatives import root
+from tensortrain.derivatives import bond_name, root
 from tensortrain.errors import TensorTrainError
 from tensortrain.linalg import Product, frobenius_norm, singular_values, triangular_factor, truncate
-from tensortrain.transforms import batched, differentiated
+from tensortrain.transforms import batched, differentiated, physical
 from tensortrain.tt.checks import count, supported_ranks
-from tensortrain.tt.scaling import exponent, peak, range_of, shifted, unit
+from tensortrain.tt.scaling import exponent, ordinary, peak, range_of, shifted, unit
 
 
 class Sweep(NamedTuple):
@@ -108,37 +108,54 @@ class Interfaces(NamedTuple):
 
 
 def right_interfaces(cores: Sequence[Tensor]) -> Interfaces:
-    """The interfaces of a train of any length and scale."""
+    """The interfaces of a train of any length and scale.
+
+    Raises:
+        TensorTrainError: derivatives of a train with an interface that leaves the range of the dtype.
+    """
+    scaled, exponents, factors = _sweep(cores, [None] * len(cores))
+    if any(exponents) and len(cores) > 1:  # what left the range may lie in directions that no earlier core reads
+        earlier = _sweep(mirrored(cores), [None] * len(cores))[2]
+        scaled, exponents, factors = _sweep(cores, [None, *earlier[:0:-1]])
+    grams = _grams(scaled) if differentiated(*cores) else None
+    if grams is not None and any(exponents) and not bool(physical(grams[0]).isfinite().all()):
+        raise TensorTrainError(
+            f"the cores grow beyond the range of {cores[0].dtype} in directions that the earlier cores do not read, so"
+            " the derivatives do not fit; round() without them first"
+        )
+    return Interfaces(scaled, exponents, factors, grams)
+
+
+def _sweep(cores: Sequence[Tensor], earlier: Sequence[Tensor | None]) -> tuple[list[Tensor], list[int], list[Tensor]]:
+    """Scaled cores, exponents and factors of `Interfaces`; of each only what `earlier`, the factor before it, reads."""
     scaled: list[Tensor] = []
     exponents: list[int] = []
     factors: list[Tensor] = []
-    for core in reversed(cores):
-        triangle, rows = _triangle(core, factors)
+    for core, before in zip(reversed(cores), reversed(earlier), strict=True):
+        triangle, rows = _triangle(core, factors, before)
         total = exponents[-1] if exponents else 0
         if not 2.0**-20 < math.hypot(*rows) < 2.0**20:
-            core, before = unit(core)
-            triangle, rows = _triangle(core, factors)
-            after = exponent(max(rows))
-            core, triangle, rows = (
-                shifted(core, -after),
-                shifted(triangle, -after),
-                [math.ldexp(r, -after) for r in rows],
-            )
-            total += before + after
+            core, power = unit(core)
+            triangle, rows = _triangle(core, factors, before)
+            rest = exponent(max(rows))
+            core, triangle = shifted(core, -rest), shifted(triangle, -rest)
+            rows = [math.ldexp(r, -rest) for r in rows]
+            total += power + rest
         noise = 8 * torch.finfo(core.dtype).eps * math.hypot(*rows)
         kept = next((k for k in range(len(rows), 1, -1) if math.hypot(*rows[k - 1 :]) > noise), 1)
         factors.append((triangle if batched(triangle) else triangle[:kept]).mH)
         scaled.append(core)
         exponents.append(total)
-    grams = _grams(scaled[::-1]) if differentiated(*cores) else None
-    return Interfaces(scaled[::-1], exponents[::-1], factors[::-1], grams)
+    return scaled[::-1], exponents[::-1], factors[::-1]
 
 
-def _triangle(core: Tensor, factors: Sequence[Tensor]) -> tuple[Tensor, list[float]]:
+def _triangle(core: Tensor, factors: Sequence[Tensor], before: Tensor | None) -> tuple[Tensor, list[float]]:
     """The triangular factor of core l + 1 with the last of `factors`, and the largest absolute value of each row."""
     core = core.detach()
-    rest = core.flatten(0, 1) @ factors[-1] if factors else core
-    triangle = triangular_factor(rest.reshape(len(core), -1).mH)
+    rest = (core.flatten(0, 1) @ factors[-1] if factors else core).reshape(len(core), -1)
+    if before is not None:
+        rest = torch.linalg.pinv(before.mT) @ (before.mT @ rest)
+    triangle = triangular_factor(rest.mH)
     if batched(triangle):
         return triangle, [peak(triangle)] * len(triangle)
     rows: list[float] = torch.linalg.vector_norm(triangle, math.inf, dim=1).tolist()  # no squares to underflow
@@ -185,11 +202,37 @@ def tt_round(right: Interfaces, caps: Sequence[int], allowed: float | None) -> S
         rounded.append(basis.reshape(*rest.shape[:2], -1))
         spent += math.ldexp(discarded, 2 * carried)
         carry = basis.mH @ flat
-        if bond % 4 == 0:  # in directions that no later core reads, it may grow without bounds
-            carry, k = unit(carry)
+        if not ordinary(carry):
+            carry, k = _reduced(carry, right, bond)
             carried += k
         rest = (carry @ cores[bond].flatten(1)).reshape(-1, *cores[bond].shape[1:])
     return Sweep([core.contiguous() for core in (*rounded, shifted(rest, carried))], spent)
+
+
+def _reduced(carry: Tensor, right: Interfaces, bond: int) -> tuple[Tensor, int]:
+    """`(c, k)` with `carry M = c M · 2**k` for the interface M at `bond`, where c is not needlessly large.
+
+    In directions that no later core reads a carry may grow without bounds, until the others are rounded away.
+    Derivatives do read them, so there it must stay as it is.
+
+    Raises:
+        TensorTrainError: derivatives with a carry that leaves the range of its dtype.
+    """
+    if right.grams is None:
+        factor = right.factors[bond]
+        return unit((carry @ factor) @ torch.linalg.pinv(factor))
+    if not peak(carry) < 2.0 ** (1.5 * range_of(carry.dtype)):
+        raise TensorTrainError(
+            f"{bond_name(bond)}: the cores up to there have entries that grow beyond the range of {carry.dtype} in"
+            " directions that the later cores do not read, so the derivatives do not fit; round() without them first"
+        )
+    return carry, 0
+
+
+def compressed(cores: Sequence[Tensor]) -> tuple[list[Tensor], int]:
+    """`(c, k)` with the train of `cores` that of c times `2**k`, where c has no directions that later cores ignore."""
+    right = right_interfaces(cores)
+    return tt_round(right, [core.shape[2] for core in cores[:-1]], None).cores, right.exponents[0]
 
 
 def mirrored(cores: Sequence[Tensor]) -> list[Tensor]:

@@ -80,6 +80,25 @@ def test_a_long_random_train_is_rounded(dtype: torch.dtype, order: int, digits: 
     assert float(rounded[index]) == pytest.approx(2 * float(train[index]), rel=digits)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "growth"), [(torch.float32, 1e4), (torch.float32, 1e10), (F64, 1e10), (F64, 1e60), (F64, 1e-60)]
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_growth_in_directions_that_the_tensor_does_not_have(dtype: torch.dtype, growth: float, turned: bool) -> None:
+    middle, last = torch.zeros(2, 3, 2, dtype=dtype), torch.zeros(2, 3, 1, dtype=dtype)
+    middle[0, :, 0], middle[1, :, 1], last[0] = 1, growth, 1
+    cores = [torch.ones(1, 3, 2, dtype=dtype), *[middle] * 8, last]  # a train of ones, and what `last` ignores
+    train = TensorTrain([core.transpose(0, 2) for core in reversed(cores)] if turned else cores)
+    for same in (train.round(ranks=1), train.round(rtol=1e-3), train.orthogonalize(4), train):
+        assert float(same.norm()) == pytest.approx(243, rel=1e-4)
+        assert float(same.inner(train)) == pytest.approx(243**2, rel=1e-4)
+    for same in (train.round(ranks=1), train.orthogonalize(4)):
+        assert float(same[(0,) * 10]) == pytest.approx(1, rel=1e-4)
+    if growth == 1e60 and not turned:
+        with pytest.raises(TensorTrainError, match="the derivatives do not fit"):
+            TensorTrain([*train.cores[:-1], last.requires_grad_()]).round(ranks=1)
+
+
 @pytest.mark.parametrize("factor", [1e100, 1e-100])
 def test_a_norm_that_no_core_can_hold_is_a_named_error(factor: float) -> None:
     train = TensorTrain([core * factor for core in TensorTrain.random((3,) * 8, 2, dtype=F64).cores])
