@@ -74,8 +74,9 @@ def unit(tensor: Tensor) -> tuple[Tensor, int]:
 
 
 def ordinary(tensor: Tensor) -> bool:
-    """Whether the largest absolute value is not far from 1; not so if it is zero or not finite."""
-    return _LOW < peak(tensor) < _HIGH
+    """Whether the size is not far from 1; not so if it is zero or not finite."""
+    size = peak(tensor) if batched(tensor) else float(torch.linalg.vector_norm(tensor.detach()))
+    return _LOW < size < _HIGH
 
 
 def contract(carry: Tensor, core: Tensor) -> tuple[Tensor, int]:

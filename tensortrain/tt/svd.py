@@ -134,14 +134,15 @@ def _sweep(cores: Sequence[Tensor], earlier: Sequence[Tensor | None]) -> tuple[l
     for core, before in zip(reversed(cores), reversed(earlier), strict=True):
         triangle, rows = _triangle(core, factors, before)
         total = exponents[-1] if exponents else 0
-        if not 2.0**-20 < math.hypot(*rows) < 2.0**20:
+        size = math.hypot(*rows)
+        if not 2.0**-20 < size < 2.0**20:
             core, power = unit(core)
             triangle, rows = _triangle(core, factors, before)
             rest = exponent(max(rows))
             core, triangle = shifted(core, -rest), shifted(triangle, -rest)
             rows = [math.ldexp(r, -rest) for r in rows]
-            total += power + rest
-        noise = 8 * torch.finfo(core.dtype).eps * math.hypot(*rows)
+            total, size = total + power + rest, math.hypot(*rows)
+        noise = 8 * torch.finfo(core.dtype).eps * size
         kept = next((k for k in range(len(rows), 1, -1) if math.hypot(*rows[k - 1 :]) > noise), 1)
         factors.append((triangle if batched(triangle) else triangle[:kept]).mH)
         scaled.append(core)
@@ -151,7 +152,7 @@ def _sweep(cores: Sequence[Tensor], earlier: Sequence[Tensor | None]) -> tuple[l
 
 def _triangle(core: Tensor, factors: Sequence[Tensor], before: Tensor | None) -> tuple[Tensor, list[float]]:
     """The triangular factor of core l + 1 with the last of `factors`, and the largest absolute value of each row."""
-    core = core.detach()
+    core = core.detach() if core.requires_grad else core
     rest = (core.flatten(0, 1) @ factors[-1] if factors else core).reshape(len(core), -1)
     if before is not None:
         rest = torch.linalg.pinv(before.mT) @ (before.mT @ rest)
@@ -196,7 +197,7 @@ def tt_round(right: Interfaces, caps: Sequence[int], allowed: float | None) -> S
         share = None if allowed is None else math.ldexp(max(allowed - spent, 0.0) / (len(cores) - bond), -2 * carried)
         flat = rest.flatten(0, 1)
         # in this layout its long side needs no copy to be factorised
-        weighted = (right.factors[bond].mT @ flat.detach().mT).mT
+        weighted = (right.factors[bond].mT @ (flat.detach() if right.grams else flat).mT).mT
         origin = Product(flat, right.grams[bond] if right.grams else None)
         basis, discarded = truncate(weighted, caps[bond - 1], share, origin=origin, bond=bond)
         rounded.append(basis.reshape(*rest.shape[:2], -1))
