@@ -397,7 +397,7 @@ def test_the_command_writes_a_table_values_and_a_picture(tmp_path: Path, capsys:
         (["benchmark-tiny", "--rounds=0"], "--rounds = 0 must be at least 1"),
         (["benchmark-tiny", "--threads=0"], "--threads = 0 must be at least 1"),
         (["benchmark-tiny", "--device=gpu"], "no device 'gpu'"),
-        (["benchmark-tiny", "--output", "README.md"], "--output = README.md cannot be made"),
+        (["benchmark-tiny", "--output", "README.md"], "--output = README.md cannot be created"),
     ],
 )
 def test_bad_input_is_named(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
