@@ -1,4 +1,4 @@
-"""Whether training computes the same as at an earlier commit: losses and weights, step by step, bit for bit.
+"""Check that training computes the same losses and weights, bit for bit, as at an earlier commit.
 
     git worktree add /tmp/before 637de81
     python tests/benchmarks/trajectories.py /tmp/before
@@ -51,7 +51,7 @@ zoo.fit(recipe, folder, progress=False)
 
 
 def train(tree: Path, model: str, precision: str, processes: int, steps: int, folder: Path) -> None:
-    """Train with the packages of a working tree, in processes as `torchrun` starts them if there are several."""
+    """Train with the packages of one working tree; several processes are started as `torchrun` starts them."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         port = listening.getsockname()[1]
@@ -77,7 +77,7 @@ def train(tree: Path, model: str, precision: str, processes: int, steps: int, fo
 
 
 def difference(before: Path, now: Path) -> str:
-    """What differs between two runs; empty if nothing does."""
+    """A description of what differs between two runs, or an empty string."""
     rows = [list(csv.DictReader((folder / "metrics.csv").open())) for folder in (before, now)]
     if len(rows[0]) != len(rows[1]):
         return f"{len(rows[0])} rows before, {len(rows[1])} now"
@@ -95,7 +95,7 @@ def difference(before: Path, now: Path) -> str:
 
 
 def main() -> None:
-    """Print a line for each case; exit with 1 if any differs."""
+    """Print a line for each case, and exit with status 1 if any differs."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("before", type=Path, help="working tree of the earlier commit")
     parser.add_argument("--models", nargs="+", default=MODELS)
