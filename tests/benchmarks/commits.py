@@ -1,4 +1,4 @@
-"""Whether a training step has become slower since an earlier commit: the same step from two working trees, in turn.
+"""Check that a training step is not slower than at an earlier commit, by timing both working trees in turn.
 
     git worktree add /tmp/before 637de81
     python tests/benchmarks/commits.py /tmp/before
@@ -107,7 +107,7 @@ def median_interval(values: list[float]) -> tuple[float, float]:
 
 
 def compare(before: Path, model: str, batch_size: int, pairs: int, most: int, bound: float) -> list[float]:
-    """Ratios of this tree's seconds to the earlier tree's; beyond `pairs` only while the bound is not shown."""
+    """Ratios of this tree's seconds to the earlier tree's. More than `pairs` are taken while the bound is not shown."""
     trees = {"before": before, "now": HERE}
     workers = {name: Worker(tree, model, batch_size) for name, tree in trees.items()}
     ratios: list[float] = []
@@ -123,7 +123,7 @@ def compare(before: Path, model: str, batch_size: int, pairs: int, most: int, bo
 
 
 def main() -> None:
-    """Print a line for each model; exit with 1 if the bound is not shown for one."""
+    """Print a line for each model, and exit with status 1 if the bound is not shown for all of them."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("before", type=Path, help="working tree of the earlier commit")
     parser.add_argument("--models", nargs="+", default=MODELS)

@@ -1,4 +1,4 @@
-"""Conv layers, forward and backward: this library, a chain written by hand, tensorly-torch, and the dense conv.
+"""Compare conv layers, forward and backward: this library, a handwritten chain, tensorly-torch and the dense conv.
 
 Every row is one shape, batch and format at equal parameters. All contestants run in every round, in an order
 drawn anew, so that neither a drift of the machine nor what the one before left in the caches favours any.
@@ -53,7 +53,7 @@ def parameters(form: formats.Format, out: int, into: int, rank: int) -> int:
 
 
 def by_hand(layer: tensortrain.nn.ConvTT2d) -> nn.Module:
-    """What a user would write without this library: the same convs in an `nn.Sequential`."""
+    """The same convs in an `nn.Sequential`, as a user would write them without this library."""
     convs = []
     for core in reversed(layer.cores):
         conv = nn.Conv2d(
@@ -66,7 +66,7 @@ def by_hand(layer: tensortrain.nn.ConvTT2d) -> nn.Module:
 
 
 def tensorly_torch(factorization: str | None, conv: nn.Conv2d, kept: int) -> dict[str, nn.Module]:
-    """Its layers of the same kind and number of parameters, if it is installed and has the kind."""
+    """The layers of tensorly-torch with the same format and number of parameters, if it is installed and has them."""
     if factorization is None:
         return {}
     try:
@@ -92,14 +92,14 @@ def forward(module: nn.Module, x: Tensor) -> Callable[[], object]:
 
 
 def backward(module: nn.Module, x: Tensor) -> Callable[[], object]:
-    """Forward and backward, gradients of parameters and input."""
+    """A forward and backward pass, with gradients of the parameters and the input."""
     x = x.clone().requires_grad_()
     inputs = [x, *module.parameters()]
     return lambda: torch.autograd.grad(module(x).sum(), inputs, allow_unused=True)
 
 
 def race(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median seconds of each."""
+    """The median seconds of each contestant."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     order = list(runs)
     shuffle = random.Random(0).shuffle

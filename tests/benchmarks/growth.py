@@ -1,4 +1,4 @@
-"""How the cost of tensor trains grows with order, rank and size: measured exponents beside the predicted ones.
+"""Measure how the cost of tensor trains grows with order, rank and size, and compare it with the prediction.
 
 For every subject one quantity at a time is raised, all else kept. The time and the predicted number of multiplications
 (the library's own count where it has one) are each fitted by a power of it (least squares on logarithms). All points of
@@ -41,7 +41,7 @@ LEAST = 2e-3  # seconds that a timing takes at least, by repeating what is timed
 
 @dataclass
 class Curve:
-    """One subject against one quantity."""
+    """The cost of one subject as one quantity grows."""
 
     subject: str
     against: str
@@ -54,7 +54,7 @@ class Curve:
     bytes: int = 0
 
     def measure(self, rounds: int, clock: Clock) -> None:
-        """Time all values in turn, and the products of the largest one alone."""
+        """Time all values in turn, and the products of the largest one in isolation."""
         runs: dict[Any, Callable[[], float]] = {}
         for value in self.values:
             run, multiplications = self.make(value)
@@ -77,25 +77,25 @@ class Curve:
 
 
 def exponent(values: Sequence[float], results: Sequence[float]) -> float:
-    """Of the power of `values` that is nearest to `results`, both on logarithms."""
+    """The exponent of the power of `values` that fits `results` best, by least squares on logarithms."""
     return statistics.linear_regression([math.log(v) for v in values], [math.log(r) for r in results]).slope
 
 
 def tt_evaluation(order: int = 6, rank: int = 48, size: int = 32, batch: int = 64) -> Task:
-    """A train on a batch of vectors, core by core."""
+    """Evaluate a train on a batch of vectors, core by core."""
     train = TensorTrain.random((size,) * order, rank, seed=0)
     inputs = [random(batch, size) for _ in range(order)]
     return no_grad(lambda: train.evaluate(inputs)), batch * train.macs()
 
 
 def tt_decomposition(order: int = 4, rank: int = 8, size: int = 24) -> Task:
-    """TT-SVD of a dense tensor of noise to given ranks."""
+    """Decompose a dense tensor of noise to given ranks by TT-SVD."""
     tensor = random(*(size,) * order)
     return no_grad(lambda: TensorTrain.decompose(tensor, ranks=rank)), tt_svd_count(tensor.shape, rank)
 
 
 def tt_svd_count(shape: Sequence[int], cap: int) -> float:
-    """`p² q` for the Gram matrix of each p × q unfolding, p ≤ q, and `r p q` to project it; the shorter end is next."""
+    """Multiplications of TT-SVD: for each p × q unfolding, p ≤ q, `p² q` for its Gram matrix, `r p q` to project it."""
     shape, left, right, total = list(shape), 1, 1, 0.0
     while len(shape) > 1:
         ends = left * shape[0], shape[-1] * right
@@ -111,14 +111,14 @@ def tt_svd_count(shape: Sequence[int], cap: int) -> float:
 
 
 def ctt_evaluation(order: int = 3, rank: int = 32, channels: int = 64, image: int = 32) -> Task:
-    """A chain of 3×3 cores on two images."""
+    """Evaluate a chain of 3×3 cores on two images."""
     chain = random_chain(order, rank, channels)
     x = random(2, channels, image, image)
     return no_grad(lambda: chain.evaluate(x)), 2 * chain.macs(image)
 
 
 def ctt_layer(order: int = 3, rank: int = 32, channels: int = 64, image: int = 32) -> Task:
-    """The same chain as a layer, forward and backward to weights and input: three times the multiplications."""
+    """Run the same chain as a layer, forward and backward to weights and input: three times the multiplications."""
     chain = random_chain(order, rank, channels)
     x = random(2, channels, image, image)
     layer = tensortrain.nn.ConvTT2d(chain, padding="same")
@@ -126,7 +126,7 @@ def ctt_layer(order: int = 3, rank: int = 32, channels: int = 64, image: int = 3
 
 
 def ctt_decomposition(order: int = 3, rank: int = 24, channels: int = 32) -> Task:
-    """One step of the refinement of a chain: the error and its gradient."""
+    """Take one step of the refinement of a chain: compute the error and its gradient."""
     sizes = [(3, 3)] * order
     side = 2 * order + 1
     weight = random(1, channels, channels, side, side).double()
@@ -137,7 +137,7 @@ def ctt_decomposition(order: int = 3, rank: int = 24, channels: int = 32) -> Tas
 
 
 def tt_layer(order: int = 3, rank: int = 16, size: int = 8, batch: int = 64) -> Task:
-    """A linear layer with a TT-matrix for a weight, forward and backward to weights and input."""
+    """Run a linear layer whose weight is a TT-matrix, forward and backward to weights and input."""
     matrix = TensorTrainMatrix.random((size,) * order, (size,) * order, rank, seed=0)
     return backward(tensortrain.nn.TTLinear(matrix), random(batch, size**order)), 3 * batch * matrix.macs()
 
@@ -165,7 +165,7 @@ CURVES: list[tuple[str, Callable[..., Task], dict[str, Sequence[int]]]] = [
 
 
 def all_curves() -> Iterator[Curve]:
-    """Every subject against every quantity that it has."""
+    """A curve for each subject and each quantity that it depends on."""
     for subject, make, axes in CURVES:
         for against, values in axes.items():
             yield Curve(subject, against, values, lambda value, make=make, against=against: make(**{against: value}))
@@ -191,7 +191,7 @@ def backward(layer: torch.nn.Module, x: Tensor) -> Callable[[], Any]:
 
 
 def write(curves: Sequence[Curve], machine: str, folder: Path) -> None:
-    """Every point, and the picture."""
+    """Write all points and the picture."""
     folder.mkdir(parents=True, exist_ok=True)
     with aside(folder / "growth.csv") as temporary, temporary.open("w", newline="") as file:
         lines = csv.writer(file, lineterminator="\n")
@@ -204,7 +204,7 @@ def write(curves: Sequence[Curve], machine: str, folder: Path) -> None:
 
 
 def draw(curves: Sequence[Curve], machine: str) -> Any:
-    """A panel for each curve: measured points, and the count scaled to run through the last one."""
+    """Draw a panel for each curve: the measured points, and the count scaled to pass through the last of them."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10.5, 2.6 * math.ceil(len(curves) / 3)), layout="constrained")

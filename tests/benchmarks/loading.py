@@ -1,4 +1,4 @@
-"""How many times faster clips are loaded than the `small` ConvLSTM consumes them in training.
+"""Measure how many times faster clips are loaded than the `small` ConvLSTM consumes them in training.
 
     python tests/benchmarks/loading.py [--threads 2] [--rounds 5]
 
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def make_videos(root: Path) -> None:
-    """Videos of noise, as a folder and as a store of KTH."""
+    """Write videos of noise, as a folder and as a store of KTH."""
     import av
 
     names = [f"person{person:02}_walking_d1" for person in range(1, VIDEOS)] + ["person15_walking_d1"]
@@ -65,7 +65,7 @@ def make_videos(root: Path) -> None:
 
 
 def measure(dataset: str, root: Path, rounds: int) -> float:
-    """Print the medians and their ratio."""
+    """Print the median times of loading and training for a data set; returns their ratio."""
     recipe = zoo.recipe("conv-lstm", "small", dataset=dataset)
     clips = make_dataset(recipe.data, "train", root)
     loading: list[float] = []
@@ -86,7 +86,7 @@ def measure(dataset: str, root: Path, rounds: int) -> float:
 
 
 def numbers(batch: int) -> Iterator[range]:
-    """Indices of batch after batch."""
+    """The clip indices of one batch after the other."""
     first = 0
     while True:
         yield range(first, first + batch)

@@ -1,4 +1,4 @@
-"""Does the planner pick the faster form? A grid of chains and image sizes, timed afresh after each plan.
+"""Check that the planner picks the faster form, on a grid of chains and image sizes that are timed again after it.
 
     python tests/benchmarks/planner.py [--threads 2]
 
@@ -50,7 +50,7 @@ def random_chain(form: formats.Format, outputs: int, inputs: int, budget: float)
 
 
 def check(first: Callable[[], object], second: Callable[[], object]) -> tuple[float, float]:
-    """Median seconds of both, in alternation."""
+    """The median seconds of two functions, timed in alternation."""
     times: tuple[list[float], list[float]] = ([], [])
     for run in (first, second):
         run()

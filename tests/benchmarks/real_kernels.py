@@ -1,4 +1,4 @@
-"""Trained kernels at equal parameters: every named format and the automatic choice.
+"""Decompose trained kernels at equal parameters, in every named format and by the automatic choice.
 
     python tests/benchmarks/real_kernels.py DATA_ROOT [--threads 2]
 
@@ -23,7 +23,7 @@ KERNELS = {
 
 
 def error(weight: torch.Tensor, name: str, budget: float) -> str:
-    """Error of one format at a budget, or a dash where it has no chain that small."""
+    """The error of one format at a budget, or a dash if it has no chain that small."""
     try:
         return f"{tt.ConvTensorTrain.decompose(weight, name, budget=budget).error:.3f}"
     except tt.TensorTrainError:

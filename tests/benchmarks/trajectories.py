@@ -1,4 +1,4 @@
-"""Whether training computes the same as at an earlier commit: losses and weights, step by step, bit for bit.
+"""Check that training computes the same losses and weights, bit for bit, as at an earlier commit.
 
     git worktree add /tmp/before 637de81
     python tests/benchmarks/trajectories.py /tmp/before
@@ -9,7 +9,8 @@ at the end are compared.
 
 Since 637de81 the parameters have another order, because cells hold their convolutions as modules; so the norm of all
 gradients is summed in another order, and where gradients are clipped by it the weights differ by rounding. Without
-clipping (`--clip-norm 0`) the losses and weights have the same bits.
+clipping (`--clip-norm 0`) the losses and weights have the same bits. Conv-TT-LSTM is an exception: its chain now
+computes with channels last, as all other convolutions do, and so adds up in another order.
 """
 
 import argparse
@@ -111,7 +112,7 @@ def _relative(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 def main() -> None:
-    """Print a line for each case; exit with 1 if any differs."""
+    """Print a line for each case, and exit with status 1 if any differs."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("before", type=Path, help="working tree of the earlier commit")
     parser.add_argument("--models", nargs="+", default=MODELS)

@@ -1,4 +1,4 @@
-"""TT-SVD, reconstruction and rounding beside TensorLy, torchTT and tntorch, in one run, at equal error.
+"""Compare TT-SVD, reconstruction and rounding with TensorLy, torchTT and tntorch, in one run and at equal error.
 
     python tests/benchmarks/tt_formats.py [--threads 2] [--repeats 9] [--only rounding]
 
@@ -35,7 +35,7 @@ Run = Callable[[], Any]
 
 @dataclass
 class Row:
-    """One task: what each library runs, and the relative error of what it returns."""
+    """One task: what each library runs, and how the relative error of its result is computed."""
 
     task: str
     name: str
@@ -45,7 +45,7 @@ class Row:
 
 
 def peer(name: str) -> Any:
-    """The module, or None if it is not installed; some print or warn on import."""
+    """The module of a library, silenced while it is imported, or None if it is not installed."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         try:
@@ -68,7 +68,7 @@ def dense(result: Any) -> Tensor:
 
 
 def relative_error(reference: Tensor) -> Callable[[Any], float]:
-    """How far a library's result is from `reference`."""
+    """A function that gives the relative error of a library's result."""
     wide = reference.to(torch.float64)
     return lambda result: float((dense(result).to(torch.float64) - wide).norm() / wide.norm())
 
@@ -89,7 +89,7 @@ def hilbert(size: int, order: int) -> Tensor:
 
 
 def decomposition_rows() -> Iterator[Row]:
-    """TT-SVD at given ranks and at given tolerances; a peer without tolerances gets the ranks ours needed."""
+    """TT-SVD at given ranks and at given tolerances. A peer that takes no tolerance gets the ranks that ours needed."""
     f64, f32 = torch.float64, torch.float32
     cases: list[tuple[str, Tensor, dict[str, Any]]] = [
         ("32^4, rank 8 + 1e-3 noise, ranks=8", noisy((32,) * 4, 8, 1e-3, f64), {"ranks": 8}),
@@ -132,7 +132,7 @@ def _tntorch(tensor: Tensor, limits: dict[str, Any], ranks: list[int], algorithm
 
 
 def reconstruction_rows() -> Iterator[Row]:
-    """The dense tensor from one and the same train."""
+    """Reconstruction of the dense tensor from the same train in every library."""
     cases = [
         ((32,) * 4, 8, torch.float64),
         ((32,) * 4, 32, torch.float64),
@@ -216,7 +216,7 @@ def _dtype(dtype: torch.dtype) -> str:
 
 
 def measure(row: Row, repeats: int) -> dict[str, float]:
-    """Times of all libraries in turn, and the error of each."""
+    """Time all libraries in turn; returns the error of each."""
     errors = {}
     for name, run in row.runs.items():
         with contextlib.redirect_stdout(io.StringIO()):
@@ -231,7 +231,7 @@ def measure(row: Row, repeats: int) -> dict[str, float]:
 
 
 def report(row: Row, errors: dict[str, float]) -> None:
-    """One line: our time, and for each peer the median ratio, its error in brackets if it is another one."""
+    """Print our time and, for each peer, the median ratio, with its error in brackets if that differs from ours."""
     ours = row.times["ours"]
     parts = [f"{row.task:14} {row.name:52} {statistics.median(ours) * 1e3:8.2f} ms  {errors['ours']:8.1e}"]
     for name, times in row.times.items():
