@@ -1,4 +1,4 @@
-"""Check that training computes the same losses and weights, bit for bit, as at an earlier commit.
+"""Compare the losses and weights of training with those at an earlier commit, step by step and bit for bit.
 
     git worktree add /tmp/before 637de81
     python tests/benchmarks/trajectories.py /tmp/before
@@ -57,7 +57,7 @@ zoo.fit(recipe, folder, progress=False)
 
 
 def train(tree: Path, model: str, precision: str, processes: int, steps: int, clip_norm: float, folder: Path) -> None:
-    """Train with the packages of a working tree, in processes as `torchrun` starts them if there are several."""
+    """Train with the packages of one working tree; several processes are started as `torchrun` starts them."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         port = listening.getsockname()[1]
@@ -83,7 +83,7 @@ def train(tree: Path, model: str, precision: str, processes: int, steps: int, cl
 
 
 def difference(before: Path, now: Path) -> str:
-    """What differs between two runs, and by how much relative to the largest value; empty if nothing does."""
+    """What differs between two runs and by how much, relative to the largest value, or an empty string."""
     rows = [list(csv.DictReader((folder / "metrics.csv").open())) for folder in (before, now)]
     if len(rows[0]) != len(rows[1]):
         return f"{len(rows[0])} rows before, {len(rows[1])} now"
@@ -96,8 +96,10 @@ def difference(before: Path, now: Path) -> str:
 
 
 def _weights_apart(before: Path, now: Path) -> float:
-    """The largest difference between weights. Their names, order and shapes may have changed: each is compared with the
-    nearest one of as many entries."""
+    """The largest relative difference between the weights of two runs.
+
+    Their names, order and shapes may have changed, so each is compared with the nearest one of as many entries.
+    """
     old, new = (
         [weight.double().flatten() for weight in torch.load(path, weights_only=True)["weights"].values()]
         for path in (folder / "checkpoints" / "last.ckpt" for folder in (before, now))
