@@ -29,7 +29,6 @@ exclude_patterns = ["_build", "gallery/*.ipynb", "gallery/*.py", "gallery/*.md5"
 default_role = "code"  # docstrings put names in single backticks
 
 html_theme = "furo"
-html_static_path = ["_static"]
 html_title = f"tensortrain {version}"
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
