@@ -247,7 +247,7 @@ class TensorTrainMatrix:
         Raises:
             TensorTrainError: a file that cannot be read or holds something else.
         """
-        cores, fields = storage.load_cores(path, "matrix", ["error"])
+        cores, fields = storage.load_cores(path, "matrix")
         return cls(cores, **fields)
 
     def __repr__(self) -> str:

@@ -430,7 +430,7 @@ class TensorTrain:
         Raises:
             TensorTrainError: a file that cannot be read or holds something else.
         """
-        cores, fields = storage.load_cores(path, "train", ["error"])
+        cores, fields = storage.load_cores(path, "train")
         return cls(cores, **fields)
 
     def __repr__(self) -> str:

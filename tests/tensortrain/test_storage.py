@@ -49,7 +49,8 @@ def test_the_header_is_versioned_json(tmp_path):
     chain().save(tmp_path / "chain.safetensors")
     with safe_open(tmp_path / "chain.safetensors", "pt") as file:
         header = json.loads(file.metadata()["tensortrain"])
-    assert header["version"] == 1
+    assert header["version"] == 2
+    assert len(header["digest"]) == 64
     assert header["kind"] == "chain"
 
 
@@ -145,6 +146,14 @@ def test_a_folder_without_permission_is_refused(tmp_path):
         chain().save(tmp_path / "out.safetensors")
 
 
+def header_of(kind):
+    """A header of version 1, without a digest."""
+    fields = {"complex": False, "error": None}
+    if kind == "chain":
+        fields |= {"groups": [1], "transposed": False, "upper_bound": None, "lower_bound": None}
+    return json.dumps({"version": 1, "kind": kind, **fields})
+
+
 def header_file(path, header):
     save_file({"cores.0": torch.ones(2, 2, 3)}, path, {"tensortrain": header})
 
@@ -159,11 +168,12 @@ def header_file(path, header):
         (lambda p: save_file({"x": torch.ones(2)}, p), "plain safetensors file"),
         (lambda p: header_file(p, "{"), "damaged"),
         (lambda p: header_file(p, "[]"), "damaged"),
-        (lambda p: header_file(p, '{"version": 2, "kind": "chain"}'), "version 2"),
-        (lambda p: header_file(p, '{"version": 1, "kind": "network"}'), "of kind 'network'"),
+        (lambda p: header_file(p, '{"version": 3, "kind": "chain"}'), "version 3"),
+        (lambda p: header_file(p, '{"version": 1, "kind": "odd"}'), "of kind 'odd'"),
+        (lambda p: header_file(p, header_of("train")), "of kind 'train'"),
         (lambda p: header_file(p, '{"version": 1, "kind": "chain"}'), "no 'groups'; the file is damaged"),
         (
-            lambda p: save_file({"core": torch.ones(2)}, p, {"tensortrain": '{"version": 1, "kind": "chain"}'}),
+            lambda p: save_file({"core": torch.ones(2)}, p, {"tensortrain": header_of("chain")}),
             "'cores.0'",
         ),
     ],
@@ -270,9 +280,11 @@ def test_truncated_torch_files_are_refused(tmp_path, old_format):
             read_checkpoint(tmp_path / "net.pt")
 
 
+RECORD = LayerRecord.of("conv.weight", chain(error=0.5, upper_bound=0.6, lower_bound=0.1), (4, 6, 3, 3), 1)
+
+
 def network_record(**changes):
-    record = LayerRecord.of("conv.weight", chain(error=0.5, upper_bound=0.6, lower_bound=0.1), (4, 6, 3, 3), 1)
-    return {"kind": "network", "layers": [{**network_header([record])["layers"][0], **changes}]}
+    return {"kind": "network", "layers": [{**network_header([RECORD])["layers"][0], **changes}]}
 
 
 def test_a_network_survives_a_round_trip(tmp_path):
@@ -280,7 +292,7 @@ def test_a_network_survives_a_round_trip(tmp_path):
     storage.write(tmp_path / "net.safetensors", tensors, network_record())
     loaded, (record,) = read_network(tmp_path / "net.safetensors")
     assert loaded.keys() == tensors.keys()
-    assert record == LayerRecord.from_json(network_record()["layers"][0])
+    assert record == RECORD
     assert (record.name, record.n_parameters, record.dense_parameters) == ("conv", 60, 216)
     assert record.chain(loaded).ranks == (4, 2, 6)
     assert record.chain(loaded).error == 0.5
