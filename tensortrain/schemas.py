@@ -111,15 +111,28 @@ def parse_header(text: str) -> dict[str, Any]:
     return header.model_dump()
 
 
-def _validated(schema: TypeAdapter[Any], text: str) -> Any:
+class _Index(BaseModel):
+    """The index of a sharded checkpoint; other programs may put more into it."""
+
+    weight_map: Annotated[dict[str, str], Field(min_length=1, strict=True)]
+
+
+def parse_index(text: bytes) -> dict[str, str]:
+    """The file of each tensor by the index of a sharded checkpoint.
+
+    Raises:
+        TensorTrainError: what is no such index.
+    """
+    return dict(_validated(TypeAdapter(_Index), text, "the index").weight_map)
+
+
+def _validated(schema: TypeAdapter[Any], text: str | bytes, what: str = "its header") -> Any:
     try:
         return schema.validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-    location = first["loc"][
-        1 if first["loc"] and first["loc"][0] in KINDS else 0 :
-    ]  # without pydantic's name of a schema
+    location = first["loc"][1 if first["loc"] and first["loc"][0] in KINDS else 0 :]  # without the name of a schema
     where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")
     if first["type"] == "missing":
-        raise TensorTrainError(f"its header has no {where!r}; the file is damaged")
-    raise TensorTrainError(f"its header is damaged: {f'{where}: ' if where else ''}{first['msg']}")
+        raise TensorTrainError(f"{what} has no {where!r}; the file is damaged")
+    raise TensorTrainError(f"{what} is damaged: {f'{where}: ' if where else ''}{first['msg']}")

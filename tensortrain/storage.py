@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tensortrain import inputs
+from tensortrain.checks import unusual
 from tensortrain.digest import digest
 from tensortrain.errors import TensorTrainError
 from tensortrain.files import aside
@@ -59,6 +60,19 @@ def write_to(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any
         raise TensorTrainError(f"cannot write these tensors as safetensors: {reason}") from None
 
 
+def check_dtypes(tensors: Mapping[str, Tensor]) -> None:
+    """Refuse tensors that no safetensors file can hold.
+
+    Raises:
+        TensorTrainError: one that is sparse, quantised, nested or on the meta device, with its name.
+    """
+    for name, tensor in tensors.items():
+        if tensor.is_meta:
+            raise TensorTrainError(f"{name} is on the meta device and has no entries; load it first")
+        if (tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested) and (reason := unusual(tensor)):
+            raise TensorTrainError(f"{name} {reason}; safetensors cannot hold it")
+
+
 def _owned(tensor: Tensor) -> Tensor:
     plain = tensor.detach().resolve_conj().resolve_neg().cpu()
     return plain.clone(memory_format=torch.contiguous_format)
@@ -76,13 +90,13 @@ def read(path: str | PathLike[str]) -> tuple[dict[str, Tensor], Header | None]:
         except (RuntimeError, ValueError, TypeError, AttributeError, KeyError) as error:
             reason = str(error).partition("\n")[0]
             raise TensorTrainError(f"cannot read {path}: torch has no such tensors ({reason})") from None
-        header = _header(path, file.metadata() or {})
-    if header is None:
+        fields = _header(path, file.metadata() or {})
+    if fields is None:
         return tensors, None
-    written = header.pop("digest")
-    if written is not None and written != digest({"header": header, "tensors": tensors}):
+    written = fields.pop("digest")
+    if written is not None and written != digest({"header": fields, "tensors": tensors}):
         raise TensorTrainError(f"cannot read {path}: damaged, its digest is that of another content; use another copy")
-    return tensors, header
+    return tensors, fields
 
 
 @contextmanager
@@ -124,13 +138,16 @@ def is_safetensors(path: str | PathLike[str]) -> bool:
         raise TensorTrainError(f"cannot read {path}: {error.strerror}") from None
 
 
-def kind(path: str | PathLike[str]) -> str | None:
-    """The kind of a file this library wrote, None for all others; its tensors are not read."""
+def read_header(path: str | PathLike[str]) -> Header | None:
+    """The header of a file this library wrote, None for all others; its tensors are not read, nor its digest checked.
+
+    Raises:
+        TensorTrainError: as of `read`.
+    """
     if not is_safetensors(path):
         return None
     with _opened(path) as file:
-        header = _header(path, file.metadata() or {})
-    return None if header is None else str(header["kind"])
+        return _header(path, file.metadata() or {})
 
 
 def expect(path: str | PathLike[str], header: Header | None, kind: str) -> Header:

@@ -9,7 +9,7 @@ from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 import torch
 
-from tensortrain import inputs
+from tensortrain import foreign_files, inputs
 from tensortrain.errors import TensorTrainError
 from tensortrain.pickle_bounds import Scan
 
@@ -53,13 +53,15 @@ def read_torch(path: str | PathLike[str]) -> TorchFile:
     size = inputs.regular(path)
     try:
         with open(path, "rb") as file:
-            start = file.read(4)
+            start = file.read(foreign_files.LENGTH)
             file.seek(0)
-            if start == b"PK\x03\x04":
+            if start.startswith(b"PK\x03\x04"):
                 checksummed = _check_archive(file, size)
-            elif start[:1] == b"\x80":
+            elif start.startswith(b"\x80"):
                 checksummed = False
                 _check_pickles(file, size)
+            elif description := foreign_files.describe(start):
+                raise TensorTrainError(f"it is {description}")
             else:
                 raise TensorTrainError("truncated, or neither a safetensors nor a torch file")
             file.seek(0)
@@ -114,6 +116,11 @@ def _check_program(names: Container[str]) -> None:
     if "constants.pkl" in names:
         raise TensorTrainError(
             "it is a TorchScript program; save its tensors alone: torch.save(torch.jit.load(path).state_dict(), …)"
+        )
+    if "archive_format" in names or "serialized_exported_program.json" in names:
+        raise TensorTrainError(
+            "it is a program that torch.export wrote; save its tensors alone:"
+            " torch.save(torch.export.load(path).state_dict, …)"
         )
     if "data.pkl" not in names:
         raise TensorTrainError("it is a zip archive, but none that torch.save wrote: it has no data.pkl")

@@ -13,7 +13,7 @@ from typing import Self
 from torch import Tensor
 
 from tensortrain import storage
-from tensortrain.compression.kernels import join, layer_name
+from tensortrain.compression.names import join, layer_name, plain_names
 from tensortrain.conv.conv_tensor_train import ConvTensorTrain
 from tensortrain.errors import TensorTrainError
 
@@ -137,11 +137,14 @@ def network_header(layers: Sequence[LayerRecord]) -> storage.Header:
 
 
 def read_network(path: str | PathLike[str]) -> tuple[dict[str, Tensor], list[LayerRecord]]:
-    """Read the tensors and the layers of a decomposed network.
+    """Read the tensors and the layers of a decomposed network, named as in the bare model.
 
     Raises:
         TensorTrainError: a file that cannot be read, or holds something else.
     """
     tensors, header = storage.read(path)
     header = storage.expect(path, header, "network")
-    return tensors, [LayerRecord(**fields) for fields in header["layers"]]
+    records = [LayerRecord(**fields) for fields in header["layers"]]
+    plain = plain_names([*tensors, *(record.weight for record in records)])
+    renamed = [dataclasses.replace(record, weight=plain[record.weight]) for record in records]
+    return {plain[name]: tensor for name, tensor in tensors.items()}, renamed

@@ -140,7 +140,7 @@ def test_headers_that_are_none_are_refused(tmp_path, text):
     if text == "\ud800":  # which safetensors cannot write, and JSON can
         text = '"\\ud800"'
     save_file({"x": torch.ones(1)}, tmp_path / "odd.st", {"tensortrain": text})
-    for read in (storage.read, storage.kind, ConvTensorTrain.load, read_network):
+    for read in (storage.read, storage.read_header, ConvTensorTrain.load, read_network):
         with pytest.raises(TensorTrainError, match=r"cannot read .*its header|it has format version"):
             read(tmp_path / "odd.st")
 

@@ -216,7 +216,7 @@ def prefixed(prefix):
 )
 def test_torch_checkpoints_are_read(tmp_path, content, old_format):
     torch.save(content, tmp_path / "net.pt", _use_new_zipfile_serialization=not old_format)
-    tensors = read_checkpoint(tmp_path / "net.pt")
+    tensors = read_checkpoint(tmp_path / "net.pt").tensors
     assert tensors.keys() == STATE.keys()
     assert all(torch.equal(tensors[name], STATE[name]) for name in STATE)
 
@@ -224,13 +224,13 @@ def test_torch_checkpoints_are_read(tmp_path, content, old_format):
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_safetensors_checkpoints_are_read(tmp_path, prefix):
     save_file(prefixed(prefix), tmp_path / "any.name")
-    tensors = read_checkpoint(tmp_path / "any.name")
+    tensors = read_checkpoint(tmp_path / "any.name").tensors
     assert all(torch.equal(tensors[name], STATE[name]) for name in STATE)
 
 
 def test_a_prefix_that_not_all_names_have_stays(tmp_path):
     save_file({"module.a": torch.ones(1), "b": torch.ones(1)}, tmp_path / "net.safetensors")
-    assert read_checkpoint(tmp_path / "net.safetensors").keys() == {"module.a", "b"}
+    assert read_checkpoint(tmp_path / "net.safetensors").tensors.keys() == {"module.a", "b"}
 
 
 class Exploit:
@@ -319,8 +319,8 @@ def test_a_header_with_missing_fields_is_refused(tmp_path):
 
 
 def test_real_checkpoints_are_read(data_root):
-    lenet = read_checkpoint(data_root / "cnn" / "wangxinya_lenet_mnist.pth")
+    lenet = read_checkpoint(data_root / "cnn" / "wangxinya_lenet_mnist.pth").tensors
     assert lenet["conv2.weight"].shape == (20, 10, 5, 5)
-    resnet = read_checkpoint(data_root / "cnn" / "resnet20-12fca82f.th")
+    resnet = read_checkpoint(data_root / "cnn" / "resnet20-12fca82f.th").tensors
     assert resnet["layer3.2.conv2.weight"].shape == (64, 64, 3, 3)
     assert "best_prec1" not in resnet

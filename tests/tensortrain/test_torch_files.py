@@ -241,7 +241,7 @@ def test_fifos_sockets_and_devices_are_refused_before_they_are_opened(tmp_path, 
             "/dev/zero": "device",
             ".": "folder",
         }.items():
-            for read in (read_torch, storage.read, storage.kind):
+            for read in (read_torch, storage.read, storage.read_header):
                 with pytest.raises(TensorTrainError, match=f"it is a {kind}; a regular file is needed"):
                     read(name)
     with pytest.raises(TensorTrainError, match="path is a int"):
