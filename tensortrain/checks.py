@@ -17,6 +17,7 @@ def tensor(name: str, value: object, *, min_dim: int = 1) -> Tensor:
     """`value` as a finite, non-empty, floating or complex tensor of at least `min_dim` axes."""
     if not isinstance(value, Tensor):
         raise TensorTrainError(f"{name} is a {type(value).__name__}; a torch.Tensor is needed")
+    ordinary(name, value)
     if value.dim() < min_dim:
         raise TensorTrainError(f"{name} has {value.dim()} axes {tuple(value.shape)}; at least {min_dim} are needed")
     if value.numel() == 0:
@@ -32,6 +33,32 @@ def tensor(name: str, value: object, *, min_dim: int = 1) -> Tensor:
         bad = int((~torch.isfinite(plain)).sum())
         raise TensorTrainError(f"{name} holds {bad} NaN or infinite entries of {value.numel()}; all must be finite")
     return value
+
+
+def unusual(value: Tensor) -> str | None:
+    """Why torch cannot calculate with a tensor as with others, and how to mend it; None if it can.
+
+    >>> unusual(torch.eye(2).to_sparse()), unusual(torch.eye(2))
+    ('has the layout torch.sparse_coo; convert it with .to_dense()', None)
+    """
+    if value.is_nested:
+        return "is a nested tensor; convert it with .to_padded_tensor(0)"
+    if value.layout != torch.strided:
+        return f"has the layout {value.layout}; convert it with .to_dense()"
+    if value.is_quantized:
+        return f"is quantised to {value.dtype}; convert it with .dequantize()"
+    if value.dtype == torch.complex32:
+        return f"has dtype {value.dtype}, with which torch does not calculate; convert it with .to(torch.complex64)"
+    if value.is_floating_point() and value.dtype.itemsize < 2:
+        return f"has dtype {value.dtype}, with which torch does not calculate; convert it with .float()"
+    return None
+
+
+def ordinary(name: str, value: object) -> None:
+    """Refuse a tensor with which torch cannot calculate as with others; what is no tensor is left to other checks."""
+    reason = unusual(value) if isinstance(value, Tensor) else None
+    if reason is not None:
+        raise TensorTrainError(f"{name} {reason}")
 
 
 def listed(name: str, value: object) -> tuple[Any, ...]:
@@ -85,6 +112,7 @@ def bias(value: object, size: int, core: Tensor) -> None:
         return
     if not isinstance(value, Tensor):
         raise TensorTrainError(f"bias is {value!r}; None or a tensor is needed, such as torch.zeros({size})")
+    ordinary("bias", value)
     if tuple(value.shape) != (size,):
         raise TensorTrainError(f"bias has shape {tuple(value.shape)}; ({size},) is needed")
     agrees("bias", value, core)

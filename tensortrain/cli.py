@@ -15,8 +15,8 @@ from rich.table import Table
 
 import tensortrain
 from tensortrain import files, storage
-from tensortrain.compression.checkpoints import read_checkpoint
-from tensortrain.compression.kernels import ConvKernel, find_kernels, select
+from tensortrain.compression.checkpoints import Checkpoint, read_checkpoint
+from tensortrain.compression.kernels import ConvKernel, find_kernels, select, unsaid
 from tensortrain.compression.layers import Outcome, decompose_kernels, first_failure, replace_kernels
 from tensortrain.compression.limits import LayerLimits
 from tensortrain.compression.records import LayerRecord, network_header, read_network
@@ -60,6 +60,12 @@ def _options(
     """Options of the program itself."""
 
 
+Key = Annotated[
+    str | None,
+    typer.Option(help="Key of the state dict in a file that has several, such as params_ema or ema.state_dict."),
+]
+
+
 @app.command()
 def decompose(
     weights: Annotated[Path, typer.Argument(help="Checkpoint: safetensors, or a torch file of tensors.")],
@@ -97,6 +103,15 @@ def decompose(
     transposed: Annotated[
         list[str] | None, typer.Option(metavar="LAYER", help="Layers that are transposed convs.")
     ] = None,
+    key: Key = None,
+    fold: Annotated[
+        bool,
+        typer.Option(
+            "--fold",
+            help="Put weights together that weight norm, spectral norm or pruning keeps in parts; the result is for a"
+            " model from which these have been removed.",
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed of the random starts.")] = 0,
 ) -> None:
     """Decompose every conv kernel in a checkpoint; other tensors are copied.
@@ -113,10 +128,14 @@ def decompose(
         max_parameters=_per_layer("max-parameters", max_parameters, _integer),
         budget=_per_layer("budget", budget, _fraction),
     )
-    if (kind := storage.kind(weights)) is not None:
-        raise TensorTrainError(f"{weights} is of kind {kind!r}, decomposed already; use the original checkpoint")
-    tensors = read_checkpoint(weights)
-    kernels = select(find_kernels(tensors, _groups(groups or ()), transposed or ()), include or (), exclude or ())
+    checkpoint = read_checkpoint(weights, key)
+    checkpoint = checkpoint.folded() if fold else checkpoint
+    tensors = checkpoint.tensors
+    storage.check_dtypes(tensors)
+    candidates = find_kernels(tensors, _groups(groups or ()), transposed or ())
+    kernels = select(candidates, include or (), exclude or ())
+    for sentence in unsaid(kernels):
+        print(f"tensortrain: {sentence}", file=sys.stderr)
     with files.aside(output) as temporary:
         # no bar for each kernel, since there is one for all kernels
         outcomes = _follow(decompose_kernels(kernels, limits, seed=seed, progress=False), kernels)
@@ -127,6 +146,7 @@ def decompose(
         replaced = replace_kernels(tensors, outcomes)
         storage.write_to(temporary, replaced, network_header(records))
     console = _console()
+    _print_remarks(console, checkpoint, candidates)
     console.print(_layer_table(records, {o.kernel.name: o.seconds for o in outcomes}))
     for outcome in outcomes:
         if outcome.chain is None:
@@ -136,10 +156,14 @@ def decompose(
 
 
 @app.command()
-def info(file: Annotated[Path, typer.Argument(help="A file of this program, or any checkpoint.")]) -> None:
+def info(
+    file: Annotated[Path, typer.Argument(help="A file of this program, or any checkpoint.")], key: Key = None
+) -> None:
     """Show the layers of a decomposed network, a saved train, or the conv kernels of a checkpoint."""
     console = _console()
-    kind = storage.kind(file)
+    header = storage.read_header(file) if file.is_file() else None
+    kind = None if header is None else header["kind"]
+    checksummed = header is not None and header["version"] > 1
     if kind == "network":
         tensors, records = read_network(file)
         console.print(_layer_table(records))
@@ -147,17 +171,27 @@ def info(file: Annotated[Path, typer.Argument(help="A file of this program, or a
     elif kind is not None:
         console.print(str(_load(kind, file)), highlight=False)
     else:
-        console.print(_kernel_table(find_kernels(read_checkpoint(file))))
+        checkpoint = read_checkpoint(file, key)
+        checksummed = checkpoint.checksummed
+        kernels = find_kernels(checkpoint.tensors)
+        _print_remarks(console, checkpoint, kernels)
+        console.print(_kernel_table(kernels))
+    if not checksummed:
+        console.print("without checksum: damage to this file goes unnoticed", highlight=False)
 
 
 @app.command()
 def verify(
     small: Annotated[Path, typer.Argument(help="What `decompose` wrote.")],
     against: Annotated[Path, typer.Option(help="The original checkpoint.")],
+    key: Key = None,
 ) -> None:
     """Recompute errors and bounds from the original, and compare core-by-core with dense evaluation."""
     tensors, records = read_network(small)
-    result = verify_network(tensors, records, read_checkpoint(against))
+    original = read_checkpoint(against, key)
+    if any(record.weight not in original.tensors for record in records):
+        original = original.folded()
+    result = verify_network(tensors, records, original.tensors)
     console = _console()
     console.print(_verification_table(result))
     for failure in result.failures:
@@ -165,6 +199,15 @@ def verify(
     if result.failures:
         raise typer.Exit(1)
     console.print(f"verified: {len(result.layers)} layers, {result.copied} other tensors unchanged", highlight=False)
+
+
+def _print_remarks(console: Console, checkpoint: Checkpoint, kernels: Sequence[ConvKernel]) -> None:
+    """What to know of a checkpoint beside its tensors."""
+    for remark in checkpoint.remarks:
+        console.print(remark, highlight=False)
+    for kernel in kernels:
+        if kernel.doubt:
+            console.print(f"{kernel.name} may be no conv kernel: {kernel.doubt}", highlight=False)
 
 
 def _load(kind: str, file: Path) -> object:

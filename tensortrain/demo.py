@@ -146,7 +146,7 @@ def main(
     cli.verify(small, against=checkpoint)
     kernels = {
         name: tensor
-        for name, tensor in read_checkpoint(checkpoint).items()
+        for name, tensor in read_checkpoint(checkpoint).tensors.items()
         if tensor.dim() == 4 and tensor.shape[-1] > 1 and tensor.is_floating_point()
     }
     name = max(kernels, key=lambda key: kernels[key].numel())

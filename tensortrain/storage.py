@@ -1,12 +1,13 @@
 """Safetensors files with a versioned header, and the cores of a train as one of them.
 
 The header is one JSON object in the safetensors metadata under the key `"tensortrain"`:
-`{"version": 1, "kind": "chain" | "train" | "matrix" | "network", …}`. Files are written aside and renamed when
-complete, and no pickle is ever loaded.
+`{"version": 2, "digest": …, "kind": "chain" | "train" | "matrix" | "network", …}`. The digest is over all other fields
+and all tensors, so that no change of the file goes unnoticed; files of version 1 have none. Files are written aside and
+renamed when complete, and no pickle is ever loaded.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
@@ -17,13 +18,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from tensortrain import inputs
+from tensortrain.checks import unusual
+from tensortrain.digest import digest
 from tensortrain.errors import TensorTrainError
 from tensortrain.files import aside
 
-VERSION = 1
+VERSION = 2
 HEADER = "tensortrain"
 
 Header = dict[str, Any]
+
+_REAL = (torch.float16, torch.float32, torch.float64)  # of which torch makes complex numbers
 
 
 def write(path: str | PathLike[str], tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
@@ -43,29 +49,59 @@ def write(path: str | PathLike[str], tensors: Mapping[str, Tensor], header: Mapp
 
 def write_to(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """`write` straight to `path`; use it inside `files.aside`, which removes a half-written file."""
-    metadata = {HEADER: json.dumps({"version": VERSION, **header})}  # one entry: the order of several is random
+    fields = {"version": VERSION, **header}
     try:
         # copies, since safetensors refuses tensors that share memory, as tied weights do
-        owned = {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
-        save_file(owned, path, metadata)
+        owned = {name: _owned(tensor) for name, tensor in tensors.items()}
+        signed = {**fields, "digest": digest({"header": fields, "tensors": owned})}
+        save_file(owned, path, {HEADER: json.dumps(signed)})  # one entry: the order of several is random
     except (SafetensorError, KeyError, ValueError, RuntimeError, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise TensorTrainError(f"cannot write these tensors as safetensors: {reason}") from None
+
+
+def check_dtypes(tensors: Mapping[str, Tensor]) -> None:
+    """Refuse tensors that no safetensors file can hold.
+
+    Raises:
+        TensorTrainError: one that is sparse, quantised, nested or on the meta device, with its name.
+    """
+    for name, tensor in tensors.items():
+        if tensor.is_meta:
+            raise TensorTrainError(f"{name} is on the meta device and has no entries; load it first")
+        if (tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested) and (reason := unusual(tensor)):
+            raise TensorTrainError(f"{name} {reason}; safetensors cannot hold it")
+
+
+def _owned(tensor: Tensor) -> Tensor:
+    plain = tensor.detach().resolve_conj().resolve_neg().cpu()
+    return plain.clone(memory_format=torch.contiguous_format)
 
 
 def read(path: str | PathLike[str]) -> tuple[dict[str, Tensor], Header | None]:
     """Tensors of a safetensors file and its header, None if another program wrote the file.
 
     Raises:
-        TensorTrainError: a file that is missing, truncated, no safetensors, or of a newer version.
+        TensorTrainError: a file that is missing, truncated, damaged, no safetensors, or of a newer version.
     """
     with _opened(path) as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-        return tensors, _header(path, file.metadata() or {})
+        try:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+        except (RuntimeError, ValueError, TypeError, AttributeError, KeyError) as error:
+            reason = str(error).partition("\n")[0]
+            raise TensorTrainError(f"cannot read {path}: torch has no such tensors ({reason})") from None
+        fields = _header(path, file.metadata() or {})
+    if fields is None:
+        return tensors, None
+    written = fields.pop("digest")
+    if written is not None and written != digest({"header": fields, "tensors": tensors}):
+        raise TensorTrainError(f"cannot read {path}: damaged, its digest is that of another content; use another copy")
+    return tensors, fields
 
 
 @contextmanager
 def _opened(path: str | PathLike[str]) -> Iterator[Any]:
+    inputs.regular(path)
     try:
         with safe_open(path, framework="pt") as file:
             yield file
@@ -76,16 +112,16 @@ def _opened(path: str | PathLike[str]) -> Iterator[Any]:
 
 
 def _header(path: str | PathLike[str], metadata: Mapping[str, str]) -> Header | None:
+    from tensortrain.schemas import parse_header
+
+    if any(len(key) == len(HEADER) and sum(map(str.__ne__, key, HEADER)) == 1 for key in metadata):
+        raise TensorTrainError(f"cannot read {path}: the name of its {HEADER!r} header is damaged")
     if HEADER not in metadata:
         return None
     try:
-        header = json.loads(metadata[HEADER])
-        version = header["version"]
-    except (json.JSONDecodeError, KeyError, TypeError):
-        raise TensorTrainError(f"cannot read {path}: its {HEADER!r} header is damaged") from None
-    if version != VERSION:
-        raise TensorTrainError(f"{path} has format version {version!r}; this library reads {VERSION}: upgrade it")
-    return dict(header)
+        return parse_header(metadata[HEADER])
+    except TensorTrainError as error:
+        raise TensorTrainError(f"cannot read {path}: {error}") from None
 
 
 def is_safetensors(path: str | PathLike[str]) -> bool:
@@ -94,6 +130,7 @@ def is_safetensors(path: str | PathLike[str]) -> bool:
     Raises:
         TensorTrainError: a file that cannot be read.
     """
+    inputs.regular(path)
     try:
         with open(path, "rb") as file:
             return file.read(9)[8:] == b"{"
@@ -101,13 +138,16 @@ def is_safetensors(path: str | PathLike[str]) -> bool:
         raise TensorTrainError(f"cannot read {path}: {error.strerror}") from None
 
 
-def kind(path: str | PathLike[str]) -> str | None:
-    """The kind of a file this library wrote, None for all others; its tensors are not read."""
+def read_header(path: str | PathLike[str]) -> Header | None:
+    """The header of a file this library wrote, None for all others; its tensors are not read, nor its digest checked.
+
+    Raises:
+        TensorTrainError: as of `read`.
+    """
     if not is_safetensors(path):
         return None
     with _opened(path) as file:
-        header = _header(path, file.metadata() or {})
-    return None if header is None else header.get("kind")
+        return _header(path, file.metadata() or {})
 
 
 def expect(path: str | PathLike[str], header: Header | None, kind: str) -> Header:
@@ -116,8 +156,8 @@ def expect(path: str | PathLike[str], header: Header | None, kind: str) -> Heade
     Raises:
         TensorTrainError: otherwise; the message says what the file is.
     """
-    if header is None or header.get("kind") != kind:
-        actual = "a plain safetensors file" if header is None else f"of kind {header.get('kind')!r}"
+    if header is None or header["kind"] != kind:
+        actual = "a plain safetensors file" if header is None else f"of kind {header['kind']!r}"
         raise TensorTrainError(f"{path} is {actual}; one of kind {kind!r} that this library wrote is needed")
     return header
 
@@ -142,29 +182,29 @@ def save_cores(path: str | PathLike[str], kind: str, cores: Sequence[Tensor], fi
     write(path, {f"cores.{l}": core for l, core in enumerate(stored)}, header)
 
 
-def load_cores(path: str | PathLike[str], kind: str, fields: Iterable[str]) -> tuple[list[Tensor], dict[str, Any]]:
+def load_cores(path: str | PathLike[str], kind: str) -> tuple[list[Tensor], dict[str, Any]]:
     """Read what `save_cores` wrote, on the CPU.
 
     Args:
         path: the file.
         kind: that it must have.
-        fields: names of those that the header must have.
 
     Returns:
-        The cores in order, and the fields by name; tuples have become lists, as in all JSON.
+        The cores in order, and the fields by name; lists have become tuples.
 
     Raises:
         TensorTrainError: a file that cannot be read, is of another kind, or lacks a core or a field.
     """
     tensors, header = read(path)
-    header = expect(path, header, kind)
+    fields = dict(expect(path, header, kind))
+    for name in ("version", "kind"):
+        del fields[name]
     try:
         cores = [tensors[f"cores.{l}"] for l in range(len(tensors))]
-        values = {name: header[name] for name in fields}
     except KeyError as error:
         raise TensorTrainError(f"{path} has no {error.args[0]!r}; the file is damaged") from None
-    if not header.get("complex"):  # the first files of chains have no such entry
-        return cores, values
-    if any(core.shape[-1:] != (2,) for core in cores):
+    if not fields.pop("complex"):
+        return cores, fields
+    if any(core.shape[-1:] != (2,) or core.dtype not in _REAL for core in cores):
         raise TensorTrainError(f"{path} has cores that are no pairs of real numbers; the file is damaged")
-    return [torch.view_as_complex(core) for core in cores], values
+    return [torch.view_as_complex(core) for core in cores], fields

@@ -65,15 +65,27 @@ def decompose_kernels(
     """
     arguments = limits.by_kernel(kernels)
     for kernel in kernels:
-        if kernel.name in arguments:
+        if kernel.name in arguments and not checks.unusual(kernel.weight):
             checks.entries(kernel.name, kernel.weight)
+    finished: list[tuple[ConvKernel, Outcome]] = []
     for kernel in kernels:
         start = time.perf_counter()
-        if kernel.name in arguments:
-            chain, reason = _decompose(kernel, {**arguments[kernel.name], "seed": seed, "progress": progress})
-            yield Outcome(kernel, chain, reason, time.perf_counter() - start)
-        else:
+        if kernel.name not in arguments:
             yield Outcome(kernel, None, UNNAMED, 0.0)
+            continue
+        twin = next((o for k, o in finished if _same(k, kernel) and arguments[k.name] == arguments[kernel.name]), None)
+        if twin is None:
+            chain, reason = _decompose(kernel, {**arguments[kernel.name], "seed": seed, "progress": progress})
+        else:
+            chain, reason = twin.chain, twin.reason
+        outcome = Outcome(kernel, chain, reason, time.perf_counter() - start)
+        finished.append((kernel, outcome))
+        yield outcome
+
+
+def _same(a: ConvKernel, b: ConvKernel) -> bool:
+    """Whether two names stand for one weight, as those of tied layers do."""
+    return (a.groups, a.transposed, a.stored) == (b.groups, b.transposed, b.stored) and a.weight.is_set_to(b.weight)
 
 
 def _decompose(kernel: ConvKernel, arguments: Mapping[str, Any]) -> tuple[ConvTensorTrain | None, str | None]:
@@ -84,8 +96,8 @@ def _decompose(kernel: ConvKernel, arguments: Mapping[str, Any]) -> tuple[ConvTe
         )
     except TensorTrainError as error:
         return None, str(error)
-    if chain.n_parameters >= kernel.weight.numel():
-        return None, f"the chain would store {chain.n_parameters} entries, the kernel has {kernel.weight.numel()}"
+    if chain.n_parameters >= kernel.stored:
+        return None, f"the chain would store {chain.n_parameters} entries, the kernel has {kernel.stored}"
     return chain, None
 
 

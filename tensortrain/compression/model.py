@@ -1,17 +1,22 @@
 """Whole models: replace every conv by a layer of this library, save the result, and rebuild it from the file."""
 
 import copy
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from typing import Any, get_args
 
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from tensortrain import storage
-from tensortrain.compression.kernels import ConvKernel, join, select
-from tensortrain.compression.layers import decompose_kernels, first_failure
+from tensortrain.compression.kernels import ConvKernel, select
+from tensortrain.compression.layers import UNNAMED, Outcome, decompose_kernels, first_failure
 from tensortrain.compression.limits import KernelSizes, LayerLimits, PerLayer, Ranks
+from tensortrain.compression.names import join, layer_name, plain_names
 from tensortrain.compression.records import LayerRecord, network_header, read_network
+from tensortrain.compression.ties import shared_weights, tie
 from tensortrain.errors import TensorTrainError
 from tensortrain.nn.conv import ConvTransposeTT1d, ConvTransposeTT2d, ConvTransposeTT3d, ConvTT1d, ConvTT2d, ConvTT3d
 from tensortrain.nn.linear import TTLinear
@@ -35,8 +40,12 @@ def decompose(
 ) -> nn.Module:
     """A copy of a model with every conv replaced by a layer of this library.
 
-    Convs that cannot be decomposed within the limits, or would not get smaller, stay as they are, and so do layers
-    of this library.
+    Convs that cannot be decomposed within the limits, or would not get smaller, stay as they are, and so do those
+    whose weight another part of the model shares; a warning names them and says why. Convs that share their weight
+    with each other share the cores.
+
+    A layer of this library is decomposed once more: limits and errors are then relative to the kernel that it stands
+    for, and it is replaced only if it gets smaller.
 
     Every limit holds for each conv on its own. `kernel_sizes`, `ranks`, `rtol`, `max_parameters` and `budget` may be
     mappings from patterns on the names of the convs to values, such as `{"layer1.*": 0.5, "*": 0.25}`. The first
@@ -56,7 +65,7 @@ def decompose(
         exclude: likewise; what matches one is not replaced.
 
     Raises:
-        TensorTrainError: no dense conv, a pattern that matches none, limits out of range, a conv that a layer could
+        TensorTrainError: no conv, a pattern that matches none, limits out of range, a conv that a layer could
             not replace exactly (see `ConvTT2d.from_conv`), or no conv that can be decomposed.
 
     One limit for all convs; the second conv is too small to be decomposed:
@@ -76,26 +85,39 @@ def decompose(
     [0.5, 0.25]
     """
     limits = LayerLimits(kernel_sizes, ranks, rtol, max_parameters, budget)
-    convs = _dense_convs(model)
+    convs = _convs(model)
     if not convs:
-        raise TensorTrainError(f"model is a {type(model).__name__} without any dense conv")
+        raise TensorTrainError(f"model is a {type(model).__name__} without any conv")
     kernels = select([_kernel(name, conv) for name, conv in convs.items()], include, exclude)
     arguments = limits.by_kernel(kernels)
-    for kernel in kernels:
-        if kernel.name in arguments:
-            _check(kernel.layer, convs[kernel.layer])
-    outcomes = list(decompose_kernels(kernels, limits, seed=seed, progress=progress))
-    layers = {
-        conv: layer_type.like(conv, outcome.chain)
-        for outcome in outcomes
-        if outcome.chain is not None and (layer_type := _layer_type(conv := convs[outcome.kernel.layer]))
-    }
+    dense = {kernel.layer: _dense(kernel.layer, convs[kernel.layer]) for kernel in kernels if kernel.name in arguments}
+    kernels = [replace(k, weight=dense[k.layer].weight) if k.layer in dense else k for k in kernels]
+    shared = shared_weights(model, {name: convs[name] for name in dense if not isinstance(convs[name], Layer)})
+    outcomes = [Outcome(kernel, None, shared[kernel.layer], 0.0) for kernel in kernels if kernel.layer in shared]
+    alone = [kernel for kernel in kernels if kernel.layer not in shared]
+    outcomes += decompose_kernels(alone, limits, seed=seed, progress=progress)
+    layers: dict[str, Layer] = {}
+    for outcome in outcomes:
+        if outcome.chain is not None:
+            conv = dense[outcome.kernel.layer]
+            layers[outcome.kernel.layer] = _layer_type(conv).like(conv, outcome.chain)
     if not layers:
         failure = first_failure(outcomes)
         raise TensorTrainError(f"no conv can be decomposed; {failure.kernel.layer}: {failure.reason}")
+    _warn_of_the_rest(outcomes)
+    tie((dense[name], layer) for name, layer in layers.items())
     # a conv that is used in several places stays one layer
-    places = {name: layers[m] for name, m in model.named_modules(remove_duplicate=False) if m in layers}
+    by_conv = {convs[name]: layer for name, layer in layers.items()}
+    places = {name: by_conv[m] for name, m in model.named_modules(remove_duplicate=False) if m in by_conv}
     return _swap(copy.deepcopy(model), places)
+
+
+def _warn_of_the_rest(outcomes: Sequence[Outcome]) -> None:
+    """Warn of convs that stay as they are although they were to be decomposed."""
+    left = [outcome for outcome in outcomes if outcome.reason not in (None, UNNAMED)]
+    if left:
+        reasons = "; ".join(f"{outcome.kernel.layer}: {outcome.reason}" for outcome in left)
+        warnings.warn(f"{len(left)} of {len(outcomes)} convs stay as they are. {reasons}", stacklevel=3)
 
 
 def save(model: nn.Module, path: str | PathLike[str]) -> None:
@@ -124,7 +146,8 @@ def load(model: nn.Module, path: str | PathLike[str]) -> nn.Module:
     """Rebuild a decomposed network in a model of the original architecture.
 
     Every conv for which the file has a chain is replaced by a layer with the stride, padding, … of that conv;
-    then all tensors are loaded strictly. The model is changed in place, or not at all if an error is raised.
+    then all tensors are loaded strictly. Prefixes of wrappers, such as `module.`, may be in front of the names in the
+    file, in the model, or in both. The model is changed in place, or not at all if an error is raised.
 
     Args:
         model: with its dense convs; dtypes and devices are kept.
@@ -137,58 +160,75 @@ def load(model: nn.Module, path: str | PathLike[str]) -> nn.Module:
         TensorTrainError: a file that cannot be read, or does not fit the model; the message says where.
     """
     tensors, records = read_network(path)
+    names = {plain: name for name, plain in plain_names(model.state_dict()).items()}
     by_conv: dict[nn.Module, Layer] = {}  # a conv that is used in several places becomes one layer
     layers: dict[str, Layer] = {}
     for record in records:
-        conv, layer_type = _conv_of(model, record)
+        place = layer_name(names.get(record.weight, record.weight))
+        conv, layer_type = _conv_of(model, place, record)
         if conv not in by_conv:
             by_conv[conv] = layer_type.like(conv, record.chain(tensors))
-        layers[record.name] = by_conv[conv]
+        layers[place] = by_conv[conv]
+        names |= {join(record.name, key): join(place, key) for key in by_conv[conv].state_dict()}
+    named = {names.get(name, name): tensor for name, tensor in tensors.items()}
     replaced = {join(name, part) for name in layers for part in ("weight", "bias")}
     expected = {name: value for name, value in model.state_dict().items() if name not in replaced}
     for name, layer in layers.items():
         expected.update({join(name, key): value for key, value in layer.state_dict().items()})
-    _compare(expected, tensors, path)
+    _compare(expected, named, path)
+    tie(by_conv.items())
     model = _swap(model, layers)
-    model.load_state_dict(tensors)
+    model.load_state_dict(named)
     return model
 
 
-def _dense_convs(model: nn.Module) -> dict[str, Any]:
-    """The plain convs of a model by name, without those that are cores of a layer of this library."""
+def _convs(model: nn.Module) -> dict[str, Any]:
+    """The plain convs of a model by name, and the layers of this library, whose cores are convs, too."""
     cores = {core for layer in model.modules() if isinstance(layer, Layer) for core in layer.cores}
-    return {name: module for name, module in model.named_modules() if _layer_type(module) and module not in cores}
+    kinds = (Layer, *(layer.plain for layer in LAYERS))
+    return {name: m for name, m in model.named_modules() if isinstance(m, kinds) and m not in cores}
 
 
-def _layer_type(module: nn.Module) -> type[Layer] | None:
-    """The type of the layer that replaces a module, None if the module is no plain conv."""
-    return next((layer for layer in LAYERS if isinstance(module, layer.plain)), None)
+def _layer_type(module: nn.Module) -> type[Layer]:
+    """The type of the layer that replaces a plain conv."""
+    return next(layer for layer in LAYERS if isinstance(module, layer.plain))
 
 
 def _kernel(name: str, conv: Any) -> ConvKernel:
-    return ConvKernel(join(name, "weight"), conv.weight, conv.groups, conv.transposed)
+    """The kernel of a conv; of a layer of this library the first core stands for it until it is put together."""
+    chained = isinstance(conv, Layer)
+    stored = sum(core.weight.numel() for core in conv.cores) if chained else None
+    weight = conv.cores[0].weight if chained else conv.weight
+    return ConvKernel(join(name, "weight"), weight, conv.groups, conv.transposed, chain_parameters=stored)
 
 
-def _check(name: str, conv: Any) -> None:
-    """Refuse a conv that no layer can replace exactly."""
-    layer_type = _layer_type(conv)
-    assert layer_type is not None
+def _dense(name: str, conv: Any) -> Any:
+    """A conv that a layer can replace exactly: `conv` itself or, if it is a layer of this library, what it stands for.
+
+    Raises:
+        TensorTrainError: there is none.
+    """
     try:
-        layer_type.check(conv)
+        if isinstance(conv, Layer):
+            if any(parametrize.is_parametrized(m) or m._forward_hooks or m._forward_pre_hooks for m in conv.modules()):
+                raise TensorTrainError("the layer or one of its cores has hooks or parametrizations; remove them first")
+            return conv.merge()
+        _layer_type(conv).check(conv)
+        return conv
     except TensorTrainError as error:
         raise TensorTrainError(f"{name!r}: {error}, or exclude it") from None
 
 
-def _conv_of(model: nn.Module, record: LayerRecord) -> tuple[Any, type[Layer]]:
+def _conv_of(model: nn.Module, name: str, record: LayerRecord) -> tuple[Any, type[Layer]]:
     """The conv that a record is about, and the type of the layer that replaces it."""
     try:
-        conv: Any = model.get_submodule(record.name)
+        conv: Any = model.get_submodule(name)
     except AttributeError:
         raise TensorTrainError(f"the model has no module {record.name!r}, for which the file has a chain") from None
-    layer_type = _layer_type(conv)
+    layer_type = next((layer for layer in LAYERS if isinstance(conv, layer.plain)), None)
     if layer_type is None or layer_type.transposed != record.transposed:
         wanted = "transposed conv" if record.transposed else "conv"
-        raise TensorTrainError(f"{record.name!r} is a {type(conv).__name__} in the model; the file needs a {wanted}")
+        raise TensorTrainError(f"{name!r} is a {type(conv).__name__} in the model; the file needs a {wanted}")
     if tuple(conv.weight.shape) != record.shape or conv.groups != record.groups:
         raise TensorTrainError(
             f"{record.weight!r} has shape {tuple(conv.weight.shape)} and {conv.groups} groups in the model;"

@@ -8,12 +8,12 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
-from typing import Any, Self
+from typing import Self
 
 from torch import Tensor
 
 from tensortrain import storage
-from tensortrain.compression.kernels import join, layer_name
+from tensortrain.compression.names import join, layer_name, plain_names
 from tensortrain.conv.conv_tensor_train import ConvTensorTrain
 from tensortrain.errors import TensorTrainError
 
@@ -66,17 +66,6 @@ class LayerRecord:
             lower_bound=chain.lower_bound,
         )
 
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """The record from its JSON object, in which tuples have become lists."""
-        frozen = {
-            "shape": tuple(values["shape"]),
-            "kernel_sizes": tuple(map(tuple, values["kernel_sizes"])),
-            "core_groups": tuple(values["core_groups"]),
-            "ranks": tuple(values["ranks"]),
-        }
-        return cls(**{**values, **frozen})
-
     @property
     def name(self) -> str:
         """Name of the layer, see `layer_name`."""
@@ -119,7 +108,14 @@ class LayerRecord:
             upper_bound=self.upper_bound,
             lower_bound=self.lower_bound,
         )
-        if chain.kernel_sizes != self.kernel_sizes or chain.ranks != self.ranks:
+        channels = (chain.out_channels, chain.in_channels)[:: -1 if self.transposed else 1]
+        shape = (channels[0], channels[1] // self.groups, *chain.kernel_size)
+        if (
+            chain.kernel_sizes != self.kernel_sizes
+            or chain.ranks != self.ranks
+            or shape != self.shape
+            or chain.conv_groups % self.groups
+        ):
             raise TensorTrainError(f"the cores of {self.name!r} do not have the shapes the header says; it is damaged")
         return chain
 
@@ -141,14 +137,14 @@ def network_header(layers: Sequence[LayerRecord]) -> storage.Header:
 
 
 def read_network(path: str | PathLike[str]) -> tuple[dict[str, Tensor], list[LayerRecord]]:
-    """Read the tensors and the layers of a decomposed network.
+    """Read the tensors and the layers of a decomposed network, named as in the bare model.
 
     Raises:
         TensorTrainError: a file that cannot be read, or holds something else.
     """
     tensors, header = storage.read(path)
     header = storage.expect(path, header, "network")
-    try:
-        return tensors, [LayerRecord.from_json(values) for values in header["layers"]]
-    except (KeyError, TypeError):
-        raise TensorTrainError(f"cannot read {path}: its {storage.HEADER!r} header is damaged") from None
+    records = [LayerRecord(**fields) for fields in header["layers"]]
+    plain = plain_names([*tensors, *(record.weight for record in records)])
+    renamed = [dataclasses.replace(record, weight=plain[record.weight]) for record in records]
+    return {plain[name]: tensor for name, tensor in tensors.items()}, renamed

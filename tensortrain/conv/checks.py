@@ -17,6 +17,7 @@ def check_cores(cores: tuple[Tensor, ...], groups: Sequence[int] | None, transpo
     if not cores:
         raise TensorTrainError("cores is empty; at least one core is needed")
     for l, core in enumerate(cores):
+        checks.ordinary(f"cores[{l}]", core)
         if not isinstance(core, Tensor) or core.dim() != cores[0].dim() or not 3 <= core.dim() <= 5:
             shape = tuple(core.shape) if isinstance(core, Tensor) else type(core).__name__
             raise TensorTrainError(
@@ -72,6 +73,7 @@ def check_inputs(inputs: object, channels: Sequence[int | None], core: Tensor) -
             continue
         if not isinstance(u, Tensor):
             raise TensorTrainError(f"inputs[{l}] is a {type(u).__name__}; a torch.Tensor or None is needed")
+        checks.ordinary(f"inputs[{l}]", u)
         if u.dim() != axes + 2 or 0 in u.shape[2:]:
             raise TensorTrainError(
                 f"inputs[{l}] has shape {tuple(u.shape)}; (batch, channels, {axes} axes of at least 1) is needed"
@@ -97,6 +99,7 @@ def check_chain(
     if order == 0:
         raise TensorTrainError("cores is empty; at least one core is needed")
     for l, core in enumerate(cores):
+        checks.ordinary(f"cores[{l}]", core)
         if not isinstance(core, Tensor) or core.dim() not in (3, 4, 5) or core.numel() == 0:
             shape = tuple(core.shape) if isinstance(core, Tensor) else type(core).__name__
             raise TensorTrainError(f"cores[{l}] is {shape}; a conv weight (out, in / groups, *k) is needed")
@@ -133,6 +136,7 @@ def _check_biases(cores: Sequence[Tensor], biases: Sequence[Tensor | None] | Non
     for l, (bias, core) in enumerate(zip(biases, cores, strict=True)):
         if bias is None:
             continue
+        checks.ordinary(f"biases[{l}]", bias)
         if not isinstance(bias, Tensor) or bias.shape != core.shape[:1]:
             shape = tuple(bias.shape) if isinstance(bias, Tensor) else type(bias).__name__
             raise TensorTrainError(f"biases[{l}] is {shape}; a tensor of shape {tuple(core.shape[:1])} is needed")

@@ -424,7 +424,7 @@ class ConvTensorTrain:
         Raises:
             TensorTrainError: a file that cannot be read or holds something else.
         """
-        cores, fields = storage.load_cores(path, "chain", _STORED)
+        cores, fields = storage.load_cores(path, "chain")
         return cls(cores, **fields)
 
     def __repr__(self) -> str:

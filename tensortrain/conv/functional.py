@@ -209,6 +209,8 @@ def conv_sum(
     """
     if not kernels:
         raise TensorTrainError("kernels is empty; at least one kernel is needed")
+    for l, kernel in enumerate(kernels):
+        checks.ordinary(f"kernels[{l}]", kernel)
     axes = kernels[0].dim() - 2
     inputs = check_inputs(inputs, [None] * len(kernels), kernels[0])
     checks.choice("padding", padding, PADDINGS)
@@ -237,6 +239,8 @@ def compose(outer: Tensor, inner: Tensor) -> Tensor:
     >>> compose(torch.tensor([[[1.0, 2.0]]]), torch.tensor([[[3.0, 4.0]]]))
     tensor([[[ 3., 10.,  8.]]])
     """
+    checks.ordinary("outer", outer)
+    checks.ordinary("inner", inner)
     groups = inner.shape[0] // outer.shape[1]
     columns = inner.reshape(groups, outer.shape[1], -1)
     rows = outer.reshape(groups, -1, outer.shape[1], math.prod(outer.shape[2:])).unbind(-1)
@@ -262,6 +266,7 @@ def ungroup(core: Tensor, groups: int) -> Tensor:
 
 def compose_all(cores: Sequence[Tensor], groups: Sequence[int]) -> Tensor:
     """The weight `(R_0, R_m / G, *K)` of a whole chain, where G is the factor that all `groups` share."""
+    checks.ordinary(f"cores[{len(cores) - 1}]", cores[-1])  # `compose` checks the others
     shared = math.gcd(*groups)
     # inside out: a grouped core meets a weight that is dense within each of its groups
     weight = torch.cat([ungroup(part, groups[-1] // shared) for part in cores[-1].chunk(shared)])

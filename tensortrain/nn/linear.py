@@ -56,8 +56,8 @@ class TTLinear(nn.Module):
     def from_linear(
         cls,
         linear: nn.Linear,
-        out_shape: Sequence[int],
-        in_shape: Sequence[int],
+        out_shape: Sequence[int] | None = None,
+        in_shape: Sequence[int] | None = None,
         *,
         ranks: int | Sequence[int] | None = None,
         rtol: float | None = None,
@@ -72,13 +72,22 @@ class TTLinear(nn.Module):
 
         Args:
             linear: the plain module.
-            out_shape: `O_1 … O_m` with product `out_features`.
-            in_shape: `I_1 … I_m` with product `in_features`.
+            out_shape: `O_1 … O_m` with product `out_features`; by default as many factors as `in_shape` has, or two,
+                as equal as they can be.
+            in_shape: `I_1 … I_m` with product `in_features`; likewise.
             ranks, rtol, max_parameters, budget, seed: see `TensorTrainMatrix.decompose`.
 
         Raises:
             TensorTrainError: a module that is not a plain linear layer, or what `decompose` refuses.
 
+        >>> TTLinear.from_linear(nn.Linear(320, 50), budget=0.3)
+        TTLinear(
+          16·20, 5·10, ranks=(1, 17, 1), bias=True
+          (cores): ModuleList(
+            (0): Linear(in_features=272, out_features=5, bias=False)
+            (1): Linear(in_features=20, out_features=170, bias=False)
+          )
+        )
         >>> linear = nn.Linear(12, 6)
         >>> layer = TTLinear.from_linear(linear, (2, 3), (3, 4), rtol=1e-6)
         >>> torch.allclose(layer(torch.ones(5, 12)), linear(torch.ones(5, 12)), atol=1e-5)
@@ -91,6 +100,11 @@ class TTLinear(nn.Module):
         if nn.parameter.is_lazy(linear.weight):
             raise TensorTrainError("linear has no weight yet; run it once on an input first")
         weight = linear.weight.detach()
+        order = len(in_shape if in_shape is not None else out_shape if out_shape is not None else (1, 1))
+        if out_shape is None:
+            out_shape = _equal_factors(linear.out_features, order)
+        if in_shape is None:
+            in_shape = _equal_factors(linear.in_features, order)
         matrix = TensorTrainMatrix.decompose(
             weight.float() if weight.dtype in (torch.float16, torch.bfloat16) else weight,
             out_shape,
@@ -147,6 +161,19 @@ class TTLinear(nn.Module):
             f"{'·'.join(map(str, self.in_shape))}, {'·'.join(map(str, self.out_shape))}, ranks={self.ranks},"
             f" bias={self.bias is not None}"
         )
+
+
+def _equal_factors(number: int, count: int) -> tuple[int, ...]:
+    """Factors of a number in rising order; each is the divisor nearest to what equal factors would be.
+
+    >>> _equal_factors(320, 2), _equal_factors(64, 3), _equal_factors(7, 2)
+    ((16, 20), (4, 4, 4), (1, 7))
+    """
+    if count < 2:
+        return (number,) * count
+    root = number ** (1 / count)
+    factor = max(n for n in range(1, round(root) + 1) if number % n == 0)
+    return tuple(sorted((factor, *_equal_factors(number // factor, count - 1))))
 
 
 def _plain(weight: Tensor) -> nn.Linear:

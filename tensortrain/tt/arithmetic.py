@@ -120,7 +120,12 @@ def select(cores: Sequence[Tensor], index: Sequence[Index]) -> list[Tensor] | Te
     for axis, (core, item) in enumerate(zip(cores, _expand(index, len(cores)), strict=True)):
         size = core.shape[1]
         if isinstance(item, slice):
-            positions = range(size)[item]
+            try:
+                positions = range(size)[item]
+            except (TypeError, ValueError):
+                raise TensorTrainError(
+                    f"index[{axis}] = {item} is no slice; integers and a step other than 0 are needed"
+                ) from None
             if len(positions) == 0:
                 raise TensorTrainError(f"index[{axis}] = {item} selects nothing of an axis of length {size}")
             core = core[:, torch.tensor(positions, device=core.device)] if item != slice(None) else core

@@ -80,6 +80,8 @@ def check_inputs(cores: Sequence[Tensor], inputs: Sequence[Tensor]) -> bool:
         raise TensorTrainError(f"inputs has {count} for {len(cores)} cores; a list with one for each core is needed")
     batches = set()
     for l, (core, u) in enumerate(zip(cores, inputs, strict=True)):
+        checks.ordinary(f"cores[{l}]", core)
+        checks.ordinary(f"inputs[{l}]", u)
         shape = tuple(u.shape) if isinstance(u, Tensor) else type(u).__name__
         if not isinstance(u, Tensor) or u.dim() not in (1, 2) or u.shape[-1] != core.shape[1]:
             raise TensorTrainError(f"inputs[{l}] is {shape}; (batch, {core.shape[1]}) or ({core.shape[1]},) is needed")
@@ -120,6 +122,8 @@ def tt_reconstruct(cores: Sequence[Tensor]) -> Tensor:
     >>> tt_reconstruct([torch.ones(1, 2, 3), torch.ones(3, 4, 1)]).shape
     torch.Size([2, 4])
     """
+    for l, core in enumerate(cores):
+        checks.ordinary(f"cores[{l}]", core)
     shape = [core.shape[1] for core in cores]
     ranks = [core.shape[0] for core in cores] + [cores[-1].shape[2]]
     bond = min(range(1, len(cores)), key=lambda b: _reconstruct_macs(shape, ranks, b), default=1)
@@ -166,6 +170,9 @@ def tt_matvec(cores: Sequence[Tensor], columns: Tensor) -> Tensor:
     >>> tt_matvec([torch.ones(1, 2, 3, 4), torch.ones(4, 5, 2, 1)], torch.ones(6, 1)).shape
     torch.Size([10, 1])
     """
+    for l, core in enumerate(cores):
+        checks.ordinary(f"cores[{l}]", core)
+    checks.ordinary("columns", columns)
     value = columns  # after step l: the rows are O_1 … O_l, R_l, I_{l+1} … I_m
     done, batch = 1, columns.shape[1]
     for core in cores:

@@ -193,6 +193,7 @@ class TensorTrainMatrix:
         """
         if not isinstance(other, Tensor):
             return NotImplemented
+        checks.ordinary("the right operand", other)
         if other.dim() not in (1, 2) or other.shape[0] != self.shape[1]:
             raise TensorTrainError(
                 f"the right operand has shape {tuple(other.shape)};"
@@ -247,7 +248,7 @@ class TensorTrainMatrix:
         Raises:
             TensorTrainError: a file that cannot be read or holds something else.
         """
-        cores, fields = storage.load_cores(path, "matrix", ["error"])
+        cores, fields = storage.load_cores(path, "matrix")
         return cls(cores, **fields)
 
     def __repr__(self) -> str:

@@ -416,8 +416,16 @@ class TensorTrain:
 
     @classmethod
     def from_tensorly(cls, factors: Iterable[Any]) -> "TensorTrain":
-        """A train from a `TTTensor`, or from any sequence of its factors as tensors or NumPy arrays."""
-        return cls([factor if isinstance(factor, Tensor) else torch.tensor(factor) for factor in factors])
+        """A train from a `TTTensor`, or from any sequence of its factors as tensors or NumPy arrays.
+
+        Raises:
+            TensorTrainError: factors that are no numbers, or not those of a train.
+        """
+        try:
+            return cls([factor if isinstance(factor, Tensor) else torch.tensor(factor) for factor in factors])
+        except (TypeError, RuntimeError) as error:
+            reason = str(error).partition("\n")[0]
+            raise TensorTrainError(f"factors are no tensors or arrays of numbers: {reason}") from None
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the cores and the error to a safetensors file, aside first and then renamed."""
@@ -430,7 +438,7 @@ class TensorTrain:
         Raises:
             TensorTrainError: a file that cannot be read or holds something else.
         """
-        cores, fields = storage.load_cores(path, "train", ["error"])
+        cores, fields = storage.load_cores(path, "train")
         return cls(cores, **fields)
 
     def __repr__(self) -> str:

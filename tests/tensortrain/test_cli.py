@@ -56,7 +56,7 @@ def files(tmp_path_factory):
 
 def test_keys_are_the_state_dict_of_the_layers(files):
     weights, small, _ = files
-    before, after = read_checkpoint(weights), load_file(small)
+    before, after = read_checkpoint(weights).tensors, load_file(small)
     for layer in ("conv1", "up"):
         assert {f"{layer}.cores.0.weight", f"{layer}.cores.1.weight", f"{layer}.cores.0.bias"} <= after.keys()
         assert f"{layer}.weight" not in after
@@ -170,7 +170,7 @@ def test_verify_finds_every_change(files, tmp_path, capsys, change, message):
 )
 def test_verify_states_what_can_only_fail_if_the_library_is_wrong(files, change, message):
     weights, small, _ = files
-    check = verify_network(*read_network(small), read_checkpoint(weights)).layers[0]
+    check = verify_network(*read_network(small), read_checkpoint(weights).tensors).layers[0]
     assert check.failures == []
     assert message in dataclasses.replace(check, **change).failures[0]
 
@@ -238,8 +238,8 @@ def test_a_decomposed_file_is_not_decomposed_again(files, tmp_path, capsys):
 
 def test_the_kind_of_a_file_is_known_without_its_tensors(files, monkeypatch):
     monkeypatch.setattr(storage, "read", None)
-    assert storage.kind(files[1]) == "network"
-    assert storage.kind(files[0]) is None
+    assert storage.read_header(files[1])["kind"] == "network"
+    assert storage.read_header(files[0]) is None
 
 
 def test_verify_refuses_another_checkpoint(files, tmp_path, capsys):

@@ -49,7 +49,8 @@ def test_the_header_is_versioned_json(tmp_path):
     chain().save(tmp_path / "chain.safetensors")
     with safe_open(tmp_path / "chain.safetensors", "pt") as file:
         header = json.loads(file.metadata()["tensortrain"])
-    assert header["version"] == 1
+    assert header["version"] == 2
+    assert len(header["digest"]) == 64
     assert header["kind"] == "chain"
 
 
@@ -145,6 +146,14 @@ def test_a_folder_without_permission_is_refused(tmp_path):
         chain().save(tmp_path / "out.safetensors")
 
 
+def header_of(kind):
+    """A header of version 1, without a digest."""
+    fields = {"complex": False, "error": None}
+    if kind == "chain":
+        fields |= {"groups": [1], "transposed": False, "upper_bound": None, "lower_bound": None}
+    return json.dumps({"version": 1, "kind": kind, **fields})
+
+
 def header_file(path, header):
     save_file({"cores.0": torch.ones(2, 2, 3)}, path, {"tensortrain": header})
 
@@ -159,11 +168,12 @@ def header_file(path, header):
         (lambda p: save_file({"x": torch.ones(2)}, p), "plain safetensors file"),
         (lambda p: header_file(p, "{"), "damaged"),
         (lambda p: header_file(p, "[]"), "damaged"),
-        (lambda p: header_file(p, '{"version": 2, "kind": "chain"}'), "version 2"),
-        (lambda p: header_file(p, '{"version": 1, "kind": "network"}'), "of kind 'network'"),
+        (lambda p: header_file(p, '{"version": 3, "kind": "chain"}'), "version 3"),
+        (lambda p: header_file(p, '{"version": 1, "kind": "odd"}'), "of kind 'odd'"),
+        (lambda p: header_file(p, header_of("train")), "of kind 'train'"),
         (lambda p: header_file(p, '{"version": 1, "kind": "chain"}'), "no 'groups'; the file is damaged"),
         (
-            lambda p: save_file({"core": torch.ones(2)}, p, {"tensortrain": '{"version": 1, "kind": "chain"}'}),
+            lambda p: save_file({"core": torch.ones(2)}, p, {"tensortrain": header_of("chain")}),
             "'cores.0'",
         ),
     ],
@@ -206,7 +216,7 @@ def prefixed(prefix):
 )
 def test_torch_checkpoints_are_read(tmp_path, content, old_format):
     torch.save(content, tmp_path / "net.pt", _use_new_zipfile_serialization=not old_format)
-    tensors = read_checkpoint(tmp_path / "net.pt")
+    tensors = read_checkpoint(tmp_path / "net.pt").tensors
     assert tensors.keys() == STATE.keys()
     assert all(torch.equal(tensors[name], STATE[name]) for name in STATE)
 
@@ -214,13 +224,13 @@ def test_torch_checkpoints_are_read(tmp_path, content, old_format):
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_safetensors_checkpoints_are_read(tmp_path, prefix):
     save_file(prefixed(prefix), tmp_path / "any.name")
-    tensors = read_checkpoint(tmp_path / "any.name")
+    tensors = read_checkpoint(tmp_path / "any.name").tensors
     assert all(torch.equal(tensors[name], STATE[name]) for name in STATE)
 
 
 def test_a_prefix_that_not_all_names_have_stays(tmp_path):
     save_file({"module.a": torch.ones(1), "b": torch.ones(1)}, tmp_path / "net.safetensors")
-    assert read_checkpoint(tmp_path / "net.safetensors").keys() == {"module.a", "b"}
+    assert read_checkpoint(tmp_path / "net.safetensors").tensors.keys() == {"module.a", "b"}
 
 
 class Exploit:
@@ -270,9 +280,11 @@ def test_truncated_torch_files_are_refused(tmp_path, old_format):
             read_checkpoint(tmp_path / "net.pt")
 
 
+RECORD = LayerRecord.of("conv.weight", chain(error=0.5, upper_bound=0.6, lower_bound=0.1), (4, 6, 3, 3), 1)
+
+
 def network_record(**changes):
-    record = LayerRecord.of("conv.weight", chain(error=0.5, upper_bound=0.6, lower_bound=0.1), (4, 6, 3, 3), 1)
-    return {"kind": "network", "layers": [{**network_header([record])["layers"][0], **changes}]}
+    return {"kind": "network", "layers": [{**network_header([RECORD])["layers"][0], **changes}]}
 
 
 def test_a_network_survives_a_round_trip(tmp_path):
@@ -280,7 +292,7 @@ def test_a_network_survives_a_round_trip(tmp_path):
     storage.write(tmp_path / "net.safetensors", tensors, network_record())
     loaded, (record,) = read_network(tmp_path / "net.safetensors")
     assert loaded.keys() == tensors.keys()
-    assert record == LayerRecord.from_json(network_record()["layers"][0])
+    assert record == RECORD
     assert (record.name, record.n_parameters, record.dense_parameters) == ("conv", 60, 216)
     assert record.chain(loaded).ranks == (4, 2, 6)
     assert record.chain(loaded).error == 0.5
@@ -307,8 +319,8 @@ def test_a_header_with_missing_fields_is_refused(tmp_path):
 
 
 def test_real_checkpoints_are_read(data_root):
-    lenet = read_checkpoint(data_root / "cnn" / "wangxinya_lenet_mnist.pth")
+    lenet = read_checkpoint(data_root / "cnn" / "wangxinya_lenet_mnist.pth").tensors
     assert lenet["conv2.weight"].shape == (20, 10, 5, 5)
-    resnet = read_checkpoint(data_root / "cnn" / "resnet20-12fca82f.th")
+    resnet = read_checkpoint(data_root / "cnn" / "resnet20-12fca82f.th").tensors
     assert resnet["layer3.2.conv2.weight"].shape == (64, 64, 3, 3)
     assert "best_prec1" not in resnet

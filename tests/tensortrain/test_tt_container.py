@@ -99,7 +99,7 @@ def test_unreadable_files_are_refused(tmp_path: Path) -> None:
             TensorTrain.load(path)
     with pytest.raises(TensorTrainError, match="cannot read"):
         TensorTrain.load(tmp_path / "missing")
-    storage.write(path, {"cores.0": torch.ones(1, 2, 1)}, {"kind": "chain"})
+    storage.write(path, {"cores.0": torch.ones(1, 2, 1)}, {"kind": "matrix", "complex": False, "error": None})
     with pytest.raises(TensorTrainError, match="kind 'train'"):
         TensorTrain.load(path)
     storage.write(path, {"else": torch.ones(1, 2, 1)}, {"kind": "train", "complex": False, "error": None})

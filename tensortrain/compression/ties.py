@@ -1,0 +1,48 @@
+"""Convs that share one weight tensor: they are decomposed together, and their layers share the cores."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def shared_weights(model: nn.Module, convs: Mapping[str, Any]) -> dict[str, str]:
+    """Convs whose weight another part of the model needs as it is, and a sentence that says which part.
+
+    Args:
+        model: that holds the convs.
+        convs: those that are to be replaced, by name.
+
+    >>> model = nn.ModuleDict({"down": nn.Conv1d(2, 2, 3), "up": nn.ConvTranspose1d(2, 2, 3)})
+    >>> model["up"].weight = model["down"].weight
+    >>> shared_weights(model, {"down": model["down"]})
+    {'down': 'it shares its weight with up.weight, which stays as it is'}
+    """
+    owners: dict[nn.Parameter, list[tuple[nn.Module, str]]] = {}
+    for prefix, module in model.named_modules():
+        for name, parameter in module.named_parameters(prefix, recurse=False):
+            owners.setdefault(parameter, []).append((module, name))
+    replaced = {conv: (conv.groups, type(conv)) for conv in convs.values()}
+    reasons = {}
+    for layer, conv in convs.items():
+        others = [(module, name) for module, name in owners.get(conv.weight, []) if module is not conv]
+        odd = [name for module, name in others if replaced.get(module) != replaced[conv]]
+        if odd:
+            reasons[layer] = f"it shares its weight with {odd[0]}, which stays as it is"
+    return reasons
+
+
+def tie(layers: Iterable[tuple[Any, Any]]) -> None:
+    """Let layers share their cores whose convs share their weight, if the cores are equal.
+
+    Args:
+        layers: pairs of a conv and of the layer that replaces it.
+    """
+    first: dict[nn.Parameter, Any] = {}
+    for conv, layer in layers:
+        other = first.setdefault(conv.weight, layer)
+        pairs = list(zip(layer.cores, other.cores, strict=False))
+        if len(layer.cores) == len(other.cores) and all(torch.equal(a.weight, b.weight) for a, b in pairs):
+            for core, shared in pairs:
+                core.weight = shared.weight
