@@ -6,15 +6,26 @@ Pydantic takes a while to load, so this module is imported where a file is read 
 from typing import Annotated, Any, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    FailFast,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from tensortrain.errors import TensorTrainError
 
+MOST_CHARACTERS = 2**24  # of a header; one of ten thousand layers has a quarter of them
 KINDS = ("chain", "train", "matrix", "network")
 
 Count = Annotated[int, Field(ge=1, lt=2**63)]
 Error = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Sizes = Annotated[tuple[Count, ...], Field(min_length=1)]
+# FailFast, since a megabyte of wrong items would otherwise become gigabytes of errors
+Sizes = Annotated[tuple[Count, ...], Field(min_length=1), FailFast()]
 
 
 class _Strict(BaseModel):
@@ -56,7 +67,7 @@ class _Layer(_Strict):
     dtype: str
     groups: Count
     transposed: bool
-    kernel_sizes: Annotated[tuple[Sizes, ...], Field(min_length=1)]
+    kernel_sizes: Annotated[tuple[Sizes, ...], Field(min_length=1), FailFast()]
     core_groups: Sizes
     ranks: Sizes
     error: Error | None
@@ -77,7 +88,7 @@ class _Layer(_Strict):
 
 class _Network(_Header):
     kind: Literal["network"]
-    layers: Annotated[tuple[_Layer, ...], Field(min_length=1)]
+    layers: Annotated[tuple[_Layer, ...], Field(min_length=1), FailFast()]
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
@@ -102,6 +113,8 @@ def parse_header(text: str) -> dict[str, Any]:
     Raises:
         TensorTrainError: a header of a newer version, of a kind that this library does not write, or a damaged one.
     """
+    if len(text) > MOST_CHARACTERS:
+        raise TensorTrainError(f"its header has {len(text)} characters; {MOST_CHARACTERS} are the most")
     start = _validated(TypeAdapter(_Version), text)
     if start.version > 2:
         raise TensorTrainError(f"it has format version {start.version}; this library reads 1 and 2: upgrade it")
@@ -114,7 +127,14 @@ def parse_header(text: str) -> dict[str, Any]:
 class _Index(BaseModel):
     """The index of a sharded checkpoint; other programs may put more into it."""
 
-    weight_map: Annotated[dict[str, str], Field(min_length=1, strict=True)]
+    weight_map: Annotated[dict[str, Any], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _names_files(self) -> Self:
+        odd = next((name for name, shard in self.weight_map.items() if not isinstance(shard, str)), None)
+        if odd is not None:
+            raise ValueError(f"the file of {odd!r} has no name")
+        return self
 
 
 def parse_index(text: bytes) -> dict[str, str]:

@@ -129,10 +129,9 @@ def _value(content: object, key: str) -> object:
         return _tensors(content) if not key else None
     if key in content:
         return content[key]
-    for at in (i for i, letter in enumerate(key) if letter == "."):
-        if key[:at] in content:
-            return _value(content[key[:at]], key[at + 1 :])
-    return None
+    dots = (at for at, letter in enumerate(key) if letter == ".")
+    inside = (_value(content[key[:at]], key[at + 1 :]) for at in dots if key[:at] in content)
+    return next((value for value in inside if value is not None), None)
 
 
 def _state_dicts(content: object, key: str, depth: int) -> Iterator[tuple[str, dict[str, Tensor]]]:

@@ -64,28 +64,31 @@ def decompose_kernels(
     b no pattern names it, or none that limits it
     """
     arguments = limits.by_kernel(kernels)
+    odd = {kernel.name: reason for kernel in kernels if (reason := checks.unusual(kernel.weight))}
     for kernel in kernels:
-        if kernel.name in arguments and not checks.unusual(kernel.weight):
+        if kernel.name in arguments and kernel.name not in odd:
             checks.entries(kernel.name, kernel.weight)
-    finished: list[tuple[ConvKernel, Outcome]] = []
+    finished: dict[tuple[Any, ...], list[Outcome]] = {}  # by what tells most weights apart
     for kernel in kernels:
         start = time.perf_counter()
-        if kernel.name not in arguments:
-            yield Outcome(kernel, None, UNNAMED, 0.0)
+        reason = odd.get(kernel.name) if kernel.name in arguments else UNNAMED
+        if reason is not None:
+            yield Outcome(kernel, None, reason, 0.0)
             continue
-        twin = next((o for k, o in finished if _same(k, kernel) and arguments[k.name] == arguments[kernel.name]), None)
+        key = (kernel.weight.data_ptr(), kernel.groups, kernel.transposed, kernel.stored)
+        twin = next((o for o in finished.get(key, []) if _same(o.kernel, kernel, arguments)), None)
         if twin is None:
             chain, reason = _decompose(kernel, {**arguments[kernel.name], "seed": seed, "progress": progress})
         else:
             chain, reason = twin.chain, twin.reason
         outcome = Outcome(kernel, chain, reason, time.perf_counter() - start)
-        finished.append((kernel, outcome))
+        finished.setdefault(key, []).append(outcome)
         yield outcome
 
 
-def _same(a: ConvKernel, b: ConvKernel) -> bool:
-    """Whether two names stand for one weight, as those of tied layers do."""
-    return (a.groups, a.transposed, a.stored) == (b.groups, b.transposed, b.stored) and a.weight.is_set_to(b.weight)
+def _same(a: ConvKernel, b: ConvKernel, arguments: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether two names stand for one weight with the same arguments, as those of tied layers do."""
+    return a.weight.is_set_to(b.weight) and arguments[a.name] == arguments[b.name]
 
 
 def _decompose(kernel: ConvKernel, arguments: Mapping[str, Any]) -> tuple[ConvTensorTrain | None, str | None]:

@@ -100,7 +100,8 @@ class TTLinear(nn.Module):
         if nn.parameter.is_lazy(linear.weight):
             raise TensorTrainError("linear has no weight yet; run it once on an input first")
         weight = linear.weight.detach()
-        order = len(in_shape if in_shape is not None else out_shape if out_shape is not None else (1, 1))
+        known = out_shape if in_shape is None else in_shape
+        order = len(known) if isinstance(known, Sequence) else 2
         if out_shape is None:
             out_shape = _equal_factors(linear.out_features, order)
         if in_shape is None:

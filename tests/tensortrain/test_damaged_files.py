@@ -1,6 +1,7 @@
 """Files of this library that were damaged or tampered with: a digest of everything, one schema for each header."""
 
 import json
+import tracemalloc
 
 import pytest
 import torch
@@ -162,3 +163,21 @@ def test_pairs_of_numbers_that_make_no_complex_ones_are_refused(tmp_path, dtype)
     storage.write(tmp_path / "train.st", tensors, {"kind": "train", "complex": True, "error": None})
     with pytest.raises(TensorTrainError, match="no pairs of real numbers"):
         TensorTrain.load(tmp_path / "train.st")
+
+
+def test_a_header_of_many_wrong_items_costs_little(tmp_path):
+    """With an error for each field of each layer it would take 2.7 GB."""
+    for layers in ([{}] * 20_000, [{**network_header([RECORD])["layers"][0], "shape": ["3"] * 100_000}]):
+        storage.write(tmp_path / "net.st", {"x": torch.ones(1)}, {"kind": "network", "layers": layers})
+        tracemalloc.start()
+        with pytest.raises(TensorTrainError, match="its header"):
+            read_network(tmp_path / "net.st")
+        assert tracemalloc.get_traced_memory()[1] < 30e6
+        tracemalloc.stop()
+
+
+def test_a_header_that_is_too_long_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("tensortrain.schemas.MOST_CHARACTERS", 200)
+    write_network(tmp_path / "net.st")
+    with pytest.raises(TensorTrainError, match=r"its header has .* characters; 200 are the most"):
+        read_network(tmp_path / "net.st")

@@ -94,3 +94,29 @@ MATRIX = tt.TensorTrainMatrix([torch.ones(1, 2, 2, 1)])
 def test_arguments_that_no_linear_layer_takes_are_refused(make, message):
     with pytest.raises(TensorTrainError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "out_shape", "in_shape"),
+    [
+        ({}, (3, 4), (4, 6)),
+        ({"out_shape": (2, 2, 3)}, (2, 2, 3), (2, 3, 4)),
+        ({"in_shape": (2, 3, 4)}, (2, 2, 3), (2, 3, 4)),
+        ({"in_shape": (24,)}, (12,), (24,)),
+    ],
+)
+def test_shapes_that_are_not_given_are_as_equal_as_they_can_be(arguments, out_shape, in_shape):
+    linear = torch.nn.Linear(24, 12)
+    layer = tt.nn.TTLinear.from_linear(linear, **arguments, rtol=1e-6)
+    assert (layer.out_shape, layer.in_shape) == (out_shape, in_shape)
+    x = torch.ones(5, 24)
+    torch.testing.assert_close(layer(x), linear(x), rtol=1e-4, atol=1e-5)
+
+
+def test_a_budget_alone_is_enough():
+    layer = tt.nn.TTLinear.from_linear(torch.nn.Linear(24, 12), budget=0.3)
+    assert layer.matrix.n_parameters <= 0.3 * 24 * 12
+    with pytest.raises(TensorTrainError, match=r"budget = 0\.01 allows 0 parameters"):
+        tt.nn.TTLinear.from_linear(torch.nn.Linear(7, 13), budget=0.01)
+    with pytest.raises(TensorTrainError, match="in_shape = 24 is no sequence"):
+        tt.nn.TTLinear.from_linear(torch.nn.Linear(24, 12), in_shape=24, budget=0.3)

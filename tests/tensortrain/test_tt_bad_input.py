@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -97,6 +98,13 @@ TRAIN = TensorTrain.random((3, 4), 2)
         (lambda: TRAIN[0, 0, 0], "does not fit 2 axes"),
         (lambda: TRAIN[..., ...], "does not fit 2 axes"),
         (lambda: TRAIN[2:2], "selects nothing"),
+        (lambda: TRAIN[::0], r"index\[0\] = slice\(None, None, 0\) is no slice; integers and a step other than 0"),
+        (lambda: TRAIN[..., 0.5:2], r"index\[1\] = slice\(0.5, 2, None\) is no slice"),
+        (lambda: TRAIN[::1.0], "is no slice"),
+        (lambda: TRAIN["a":], "is no slice"),
+        (lambda: TRAIN[1.5], r"index\[0\] is a float"),
+        (lambda: TRAIN[np.float64(1)], r"index\[0\] is a float64"),
+        (lambda: TRAIN[2**70], r"index\[0\] = 1180591620717411303424 is outside"),
         (lambda: TRAIN[None], "is a NoneType"),
         (lambda: TRAIN[True], "is a bool"),
         (lambda: TRAIN[[0, 1]], "is a list"),
@@ -113,6 +121,8 @@ TRAIN = TensorTrain.random((3, 4), 2)
         (lambda: TensorTrain.random((3, 4), 2, seed=1.5), "seed = 1.5"),
         (lambda: TensorTrain.zeros((3, 4), dtype=torch.int32), "dtype = torch.int32"),
         (lambda: TensorTrain.from_tensorly([torch.ones(3, 4)]), r"cores\[0\] has 2 axes"),
+        (lambda: TensorTrain.from_tensorly([None]), "factors are no tensors or arrays of numbers"),
+        (lambda: TensorTrain.from_tensorly(3), "factors are no tensors or arrays of numbers"),
     ],
 )
 def test_operations_refuse(call: Any, named: str) -> None:
@@ -124,3 +134,8 @@ def test_foreign_operands_are_type_errors() -> None:
     for operation in (lambda: TRAIN + 1, lambda: TRAIN - 1, lambda: TRAIN * "a", lambda: TRAIN * torch.ones(2)):
         with pytest.raises(TypeError):
             operation()
+
+
+def test_numpy_integers_are_indices() -> None:
+    assert torch.equal(TRAIN[np.int64(1), np.int32(-1)], TRAIN[1, 3])
+    assert TRAIN[np.int64(1) : np.int64(3), :: np.int8(2)].shape == (2, 2)
