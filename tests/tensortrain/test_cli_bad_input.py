@@ -77,6 +77,40 @@ def test_bad_input_is_one_line_and_status_2(plain, tmp_path, capsys, monkeypatch
 
 
 @pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("net.safetensors", "it is net.safetensors, which is read"),
+        ("./net.safetensors", "which is read"),
+        ("link.st", "which is read"),
+        ("hard.st", "which is read"),
+        ("pipe", "it is a pipe"),
+        ("/dev/null", "it is a device"),
+        (".", "it is a folder"),
+        ("n" * 256, "File name too long"),
+    ],
+)
+def test_an_output_that_would_destroy_something_is_refused_before_the_work(
+    plain, tmp_path, capsys, monkeypatch, output, message
+):
+    """The pipe is neither waited for nor replaced."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tensortrain.cli.read_checkpoint", None)
+    whole = (plain / "net.safetensors").read_bytes()
+    (tmp_path / "net.safetensors").write_bytes(whole)
+    (tmp_path / "link.st").symlink_to("net.safetensors")
+    os.link("net.safetensors", "hard.st")
+    os.mkfifo("pipe")
+    before = sorted(os.listdir())
+    assert run("decompose", "net.safetensors", "--budget", "0.5", "-o", output) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("tensortrain: cannot write ")
+    assert message in captured.err
+    assert sorted(os.listdir()) == before
+    assert (tmp_path / "net.safetensors").read_bytes() == whole
+    assert (tmp_path / "pipe").is_fifo()
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ["info", "none.st"],
