@@ -1,5 +1,6 @@
 """The command with bad input: one line on stderr, exit status 2, nothing written."""
 
+import json
 import os
 
 import pytest
@@ -108,6 +109,22 @@ def test_an_output_that_would_destroy_something_is_refused_before_the_work(
     assert sorted(os.listdir()) == before
     assert (tmp_path / "net.safetensors").read_bytes() == whole
     assert (tmp_path / "pipe").is_fifo()
+
+
+@pytest.mark.parametrize("name", ["net-00002-of-00002.safetensors", "net.safetensors.index.json", "link.st"])
+@pytest.mark.parametrize("source", [".", "net.safetensors", "net-00001-of-00002.safetensors"])
+def test_no_shard_of_the_input_is_replaced(tmp_path, capsys, monkeypatch, source, name):
+    monkeypatch.chdir(tmp_path)
+    shards = {f"net-0000{n}-of-00002.safetensors": f"{n}.weight" for n in (1, 2)}
+    for n, (shard, tensor) in enumerate(shards.items()):
+        save_file({tensor: normal(n, 4, 4, 5)}, shard)
+    index = {"weight_map": {tensor: shard for shard, tensor in shards.items()}}
+    (tmp_path / "net.safetensors.index.json").write_text(json.dumps(index))
+    (tmp_path / "link.st").symlink_to("net-00001-of-00002.safetensors")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    assert run("decompose", source, "--budget", "0.5", "-o", name) == 2
+    assert "which is read; name another file" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize(
