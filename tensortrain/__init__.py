@@ -4,26 +4,29 @@ Decompose any tensor (`TensorTrain`), matrix (`TensorTrainMatrix`) and convoluti
 evaluate the result sequentially without rebuilding it, and count what it costs. Layers are in `tensortrain.nn`.
 """
 
-from typing import TYPE_CHECKING
+import importlib
+from typing import TYPE_CHECKING, Any
 
-from tensortrain import functional, nn
-from tensortrain.conv import formats
-from tensortrain.conv.conv_tensor_train import ConvTensorTrain
 from tensortrain.errors import TensorTrainError
-from tensortrain.tt.matrix import TensorTrainMatrix
-from tensortrain.tt.tensor_train import TensorTrain
 
 if TYPE_CHECKING:
+    from tensortrain import functional, nn
+    from tensortrain.conv import formats
+    from tensortrain.conv.conv_tensor_train import ConvTensorTrain
+    from tensortrain.tt.matrix import TensorTrainMatrix
+    from tensortrain.tt.tensor_train import TensorTrain
+
     __version__: str
-else:
 
-    def __getattr__(name: str) -> str:
-        if name != "__version__":
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from importlib.metadata import version  # reads the installed package's metadata, so only on demand
-
-        return version("tensortrain")
-
+# what imports torch is loaded when it is first used, so that the commands can handle Ctrl-C before that begins
+_LATER = {
+    "ConvTensorTrain": "tensortrain.conv.conv_tensor_train",
+    "TensorTrain": "tensortrain.tt.tensor_train",
+    "TensorTrainMatrix": "tensortrain.tt.matrix",
+    "formats": "tensortrain.conv.formats",
+    "functional": "tensortrain.functional",
+    "nn": "tensortrain.nn",
+}
 
 __all__ = [
     "ConvTensorTrain",
@@ -35,6 +38,19 @@ __all__ = [
     "functional",
     "nn",
 ]
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            from importlib.metadata import version  # reads the installed package's metadata, so only on demand
+
+            return version("tensortrain")
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = importlib.import_module(_LATER[name])
+        return module if module.__name__.endswith(f".{name}") else getattr(module, name)
 
 
 def __dir__() -> list[str]:

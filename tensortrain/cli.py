@@ -1,6 +1,7 @@
 """The command `tensortrain`: decompose every conv kernel of a checkpoint, show what a file holds, verify it.
 
-Exit status: 0 for success, 1 if `verify` found a difference, 2 for bad input, 130 if interrupted.
+Exit status: 0 for success, 1 if `verify` found a difference, 2 for bad input or output that cannot be written, 130 if
+interrupted, 141 if nobody reads the output any more.
 """
 
 import sys
@@ -14,12 +15,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 import tensortrain
-from tensortrain import files, storage
+from tensortrain import files, storage, terminal
 from tensortrain.compression.checkpoints import Checkpoint, read_checkpoint
 from tensortrain.compression.kernels import ConvKernel, find_kernels, select, unsaid
 from tensortrain.compression.layers import Outcome, decompose_kernels, first_failure, replace_kernels
 from tensortrain.compression.limits import LayerLimits
 from tensortrain.compression.records import LayerRecord, network_header, read_network
+from tensortrain.compression.shards import files_of
 from tensortrain.compression.verify import Verification, verify_network
 from tensortrain.conv.conv_tensor_train import ConvTensorTrain
 from tensortrain.errors import TensorTrainError
@@ -38,11 +40,8 @@ app = typer.Typer(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; ends with `SystemExit`."""
-    try:
+    with terminal.reported("tensortrain", TensorTrainError):
         app(args=None if arguments is None else list(arguments), prog_name="tensortrain")
-    except TensorTrainError as error:
-        print(f"tensortrain: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
 
 
 def _print_version(wanted: bool) -> None:
@@ -128,6 +127,7 @@ def decompose(
         max_parameters=_per_layer("max-parameters", max_parameters, _integer),
         budget=_per_layer("budget", budget, _fraction),
     )
+    files.destination(output, files_of(weights))
     checkpoint = read_checkpoint(weights, key)
     checkpoint = checkpoint.folded() if fold else checkpoint
     tensors = checkpoint.tensors

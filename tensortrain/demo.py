@@ -4,7 +4,6 @@ Without a checkpoint a small network with 5×5 kernels is trained on scikit-lear
 the spot. Run as `python -m tensortrain.demo [CHECKPOINT] [--output DIR]`.
 """
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,11 +15,12 @@ from rich.table import Table
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from tensortrain import cli
+from tensortrain import cli, terminal
 from tensortrain import nn as ttnn
 from tensortrain.compression.checkpoints import read_checkpoint
 from tensortrain.conv.conv_tensor_train import ConvTensorTrain
 from tensortrain.errors import TensorTrainError
+from tensortrain.files import aside
 
 BUDGETS = (0.5, 0.25, 0.1)
 SHOWN = 8  # filters in a picture
@@ -121,7 +121,8 @@ def picture(weight: Tensor, name: str, path: Path) -> None:
         line[0].set_ylabel(label, rotation=0, ha="right", va="center")
     figure.colorbar(image, ax=axes, shrink=0.6)
     figure.suptitle(f"The strongest filters of {name}, {tuple(weight.shape)}")
-    figure.savefig(path, dpi=110)
+    with aside(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
 
 
 def main(
@@ -131,7 +132,10 @@ def main(
 ) -> None:
     """Decompose trained kernels, verify them and draw them."""
     console = Console()
-    output.mkdir(parents=True, exist_ok=True)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TensorTrainError(f"cannot make {output}: {error.strerror}; choose another folder") from None
     if checkpoint is None:
         console.print("Training a small network on 1,347 handwritten digits …")
         torch.manual_seed(0)
@@ -140,7 +144,8 @@ def main(
         train(model, x, y)
         compare(model.eval(), x_test, y_test, console)
         checkpoint = output / "digits.safetensors"
-        save_file(model.state_dict(), checkpoint)
+        with aside(checkpoint) as temporary:
+            save_file(model.state_dict(), temporary)
     small = output / "small.safetensors"
     cli.decompose(checkpoint, small, budget=[str(budget)])
     cli.verify(small, against=checkpoint)
@@ -154,9 +159,10 @@ def main(
     console.print(f"wrote {output / 'kernels.png'} and {small}")
 
 
-if __name__ == "__main__":
-    try:
+def _report() -> None:
+    with terminal.reported("demo", TensorTrainError):
         typer.run(main)
-    except TensorTrainError as error:
-        print(f"demo: {error}", file=sys.stderr)
-        sys.exit(2)
+
+
+if __name__ == "__main__":
+    terminal.run("demo", lambda: _report)

@@ -7,6 +7,7 @@ renamed when complete, and no pickle is ever loaded.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from os import PathLike
@@ -54,8 +55,8 @@ def write_to(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any
         # copies, since safetensors refuses tensors that share memory, as tied weights do
         owned = {name: _owned(tensor) for name, tensor in tensors.items()}
         signed = {**fields, "digest": digest({"header": fields, "tensors": owned})}
-        save_file(owned, path, {HEADER: json.dumps(signed)})  # one entry: the order of several is random
-    except (SafetensorError, KeyError, ValueError, RuntimeError, OSError) as error:
+        save_tensors(path, owned, {HEADER: json.dumps(signed)})  # one entry: the order of several is random
+    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         raise TensorTrainError(f"cannot write these tensors as safetensors: {reason}") from None
 
@@ -76,6 +77,21 @@ def check_dtypes(tensors: Mapping[str, Tensor]) -> None:
 def _owned(tensor: Tensor) -> Tensor:
     plain = tensor.detach().resolve_conj().resolve_neg().cpu()
     return plain.clone(memory_format=torch.contiguous_format)
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """`safetensors.torch.save_file`, except that errors of the operating system are OSErrors, as of other writers.
+
+    Raises:
+        OSError: such as a disk that is full.
+        SafetensorError: tensors that the format cannot hold.
+    """
+    try:
+        save_file(dict(tensors), path, dict(metadata))
+    except SafetensorError as error:
+        if system := re.search(r"I/O error: (.*) \(os error (\d+)\)", str(error)):
+            raise OSError(int(system[2]), system[1]) from None
+        raise
 
 
 def read(path: str | PathLike[str]) -> tuple[dict[str, Tensor], Header | None]:

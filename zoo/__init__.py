@@ -9,35 +9,42 @@ torch.Size([1, 19, 1, 16, 16])
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from zoo import models as _models  # noqa: F401 - registers the models of the package
 from zoo.errors import ZooError
-from zoo.papers import Paper
-from zoo.presets import recipe
-from zoo.pretrained import create_model, pretrained_names
-from zoo.registry import PresetOptions, model_names, register
 
 if TYPE_CHECKING:
     from zoo.data import KTH, MovingMNIST, Videos
     from zoo.evaluation.evaluator import evaluate
     from zoo.evaluation.pictures import predict
+    from zoo.papers import Paper
+    from zoo.presets import recipe
+    from zoo.pretrained import create_model, pretrained_names
     from zoo.recurrent import RecurrentPredictor
+    from zoo.registry import PresetOptions, model_names, register
     from zoo.training.loop import fit
     from zoo.training.run_folder import open_run
     from zoo.video_model import VideoModel
 
     __version__: str
 
-# what imports torch, and perhaps Lightning and the like, is loaded when it is first used
+# Loaded when it is first used: much of it imports torch, and perhaps Lightning and the like; and the command can handle
+# Ctrl-C only after the import of this module.
 _LATER = {
     "KTH": "zoo.data",
     "MovingMNIST": "zoo.data",
+    "Paper": "zoo.papers",
+    "PresetOptions": "zoo.registry",
     "RecurrentPredictor": "zoo.recurrent",
     "VideoModel": "zoo.video_model",
     "Videos": "zoo.data",
+    "create_model": "zoo.pretrained",
     "evaluate": "zoo.evaluation",
     "fit": "zoo.training",
+    "model_names": "zoo.registry",
     "open_run": "zoo.training",
     "predict": "zoo.evaluation",
+    "pretrained_names": "zoo.pretrained",
+    "recipe": "zoo.presets",
+    "register": "zoo.registry",
 }
 
 __all__ = [
@@ -71,6 +78,7 @@ if not TYPE_CHECKING:
             return version("tensortrain")
         if name not in _LATER:
             raise AttributeError(f"module 'zoo' has no attribute {name!r}")
+        importlib.import_module("zoo.models")  # registers the models of the package, before any of the user's
         return getattr(importlib.import_module(_LATER[name]), name)
 
 

@@ -1,6 +1,7 @@
 """The command `zoo`: train, measure and compare video-prediction models.
 
-Exit status: 0 for success, 2 for bad input, 130 if interrupted (a training resumes when its command is repeated).
+Exit status: 0 for success, 2 for bad input or output that cannot be written, 130 if interrupted (a training resumes
+when its command is repeated), 141 if nobody reads the output any more.
 """
 
 import argparse
@@ -11,6 +12,8 @@ from typing import Protocol
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 import zoo
+from tensortrain import terminal
+from tensortrain.errors import TensorTrainError
 from zoo.commands import (
     benchmark,
     compare,
@@ -57,15 +60,9 @@ def main(words: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if words is None else words)
     # a configuration names values, never anything to import
     set_parsing_settings(add_print_completion_argument=True, import_path_denylist=["*"])
-    try:
+    with terminal.reported("zoo", ZooError, TensorTrainError):
         arguments = parse(words)
         COMMANDS[arguments.command].run(arguments[arguments.command])
-    except ZooError as error:
-        print(f"zoo: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("zoo: interrupted", file=sys.stderr)
-        sys.exit(130)
 
 
 def parse(words: Sequence[str]) -> Namespace:

@@ -10,8 +10,10 @@ import time
 from pathlib import Path
 
 import zoo
+from tensortrain import terminal
 from zoo.commands.output import show
 from zoo.data import make_dataset
+from zoo.errors import ZooError
 from zoo.evaluation import Blank, CopyLast, curves, save_figure
 from zoo.evaluation.scores import averages
 
@@ -47,5 +49,10 @@ def main(output: Path = Path("out")) -> None:
         sys.exit("the model does not beat the baselines")
 
 
+def _report() -> None:
+    with terminal.reported("demo", ZooError):
+        main(*map(Path, sys.argv[1:2]))
+
+
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:2]))
+    terminal.run("demo", lambda: _report)

@@ -1,6 +1,6 @@
-"""Write files whole or not at all."""
+"""Write files whole or not at all; `tensortrain.files` with the errors of this package."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -9,20 +9,35 @@ from tensortrain.errors import TensorTrainError
 from zoo.errors import ZooError
 
 
+def destination(path: str | Path, inputs: Iterable[str | Path] = ()) -> Path:
+    """The file that is made or replaced if `path` is written: `path` itself or, if it is a link, what it leads to.
+
+    Args:
+        path: where to write.
+        inputs: files that are read, and so must not be replaced under whatever name.
+
+    Raises:
+        ZooError: a folder that does not exist or cannot be written; a folder, device, pipe or socket; one of the
+            inputs, itself or by a link; a name that no file can have.
+    """
+    try:
+        return files.destination(path, inputs)
+    except TensorTrainError as error:
+        raise ZooError(str(error)) from None
+
+
 @contextmanager
 def aside(path: str | Path) -> Iterator[Path]:
     """Context manager: a temporary file beside `path`, renamed to `path` at the end, removed after an exception.
 
     Args:
-        path: the file to write or to replace.
+        path: the file to write or to replace; if it is a link, what it leads to is replaced.
 
     Raises:
-        ZooError: the folder does not exist or cannot be written, or the disk is full.
+        ZooError: what `destination` refuses, or the disk is full.
     """
     try:
         with files.aside(path) as temporary:
             yield temporary
     except TensorTrainError as error:
         raise ZooError(str(error)) from None
-    except OSError as error:
-        raise ZooError(f"cannot write {path}: {error.strerror or error}; name a file in a writable folder") from None

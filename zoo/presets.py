@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, Literal, NamedTuple
 
+from zoo import models as _models  # noqa: F401 - registers the models of the package
 from zoo.checks import check_recipe
 from zoo.errors import ZooError, nearest
 from zoo.registry import Entry, find_model

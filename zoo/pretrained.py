@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo import models as _models  # noqa: F401 - registers the models of the package
 from zoo.errors import ZooError, nearest
 from zoo.registry import find_model, model_names
 from zoo.settings import Recipe, from_plain, to_plain
@@ -75,13 +76,12 @@ def save_weights(path: str | Path, model: "VideoModel", recipe: Recipe) -> None:
     Raises:
         ZooError: the file cannot be written.
     """
-    from safetensors.torch import save_file
-
+    from tensortrain.storage import save_tensors
     from zoo.files import aside
 
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     with aside(path) as temporary:
-        save_file(weights, temporary, metadata={"recipe": json.dumps(to_plain(recipe))})
+        save_tensors(temporary, weights, {"recipe": json.dumps(to_plain(recipe))})
 
 
 def load_weights(path: str | Path) -> "tuple[VideoModel, Recipe]":

@@ -3,7 +3,6 @@
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from zoo.errors import ZooError, nearest
@@ -62,6 +61,7 @@ class Entry:
     def options(self) -> dict[str, Any]:
         """The model's options and their defaults; `inspect.Parameter.empty` where there is none.
 
+        >>> import zoo.models  # registers them
         >>> find_model("conv-tt-lstm-fw").options["order"]
         1
         """
@@ -167,6 +167,7 @@ def model_names() -> list[str]:
     Raises:
         ZooError: an installed package cannot be imported that says it has models.
 
+    >>> import zoo.models  # registers them
     >>> [name for name in model_names() if name.startswith("conv")]
     ['conv-lstm', 'conv-tt-lstm-fw', 'conv-tt-lstm-sw']
     """
@@ -205,6 +206,8 @@ def _check_arguments(entry: Entry) -> None:
 
 def _load_entry_points() -> None:
     """Import what installed packages name in their entry-point group `zoo.models`; importing it registers models."""
+    from importlib.metadata import entry_points  # takes longer to import than all else that lists the models
+
     for point in entry_points(group=GROUP):
         if point.value in _LOADED:
             continue

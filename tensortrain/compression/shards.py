@@ -39,6 +39,20 @@ def find_file(path: Path) -> Path:
     return index
 
 
+def files_of(path: Path) -> list[Path]:
+    """The files that a checkpoint is read from: one, or an index and the shards that it names.
+
+    Args:
+        path: see `find_file`.
+
+    Raises:
+        TensorTrainError: what `find_file` refuses, or an index that is damaged.
+    """
+    file = find_file(path)
+    shards = dict.fromkeys(_read_index(file).values()) if file.name.endswith(INDEX) else {}
+    return [file, *(file.parent / shard for shard in shards)]
+
+
 def _in_folder(folder: Path) -> Path:
     try:
         names = sorted(path for path in folder.iterdir() if path.is_file())

@@ -232,9 +232,7 @@ class ConvTensorTrain:
         >>> ConvTensorTrain([torch.ones(1, 1, 2), torch.ones(1, 1, 2)]).reconstruct()
         tensor([[[1., 2., 1.]]])
         """
-        chain = self.as_conv()
-        weight = functional.compose_all(chain.cores, chain.groups)
-        return functional.transpose_weight(weight, self.conv_groups) if self.transposed else weight
+        return functional.reconstruct(self.cores, self.groups, self.transposed)
 
     def as_conv(self) -> "ConvTensorTrain":
         """This chain for an ordinary convolution: a transposed one turned over, flipped in space.

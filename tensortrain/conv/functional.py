@@ -275,6 +275,14 @@ def compose_all(cores: Sequence[Tensor], groups: Sequence[int]) -> Tensor:
     return weight
 
 
+def reconstruct(cores: Sequence[Tensor], groups: Sequence[int], transposed: bool) -> Tensor:
+    """`compose_all` for chains of both kinds; a transposed one gives `(R_m, R_0 / G, *K)`."""
+    if not transposed:
+        return compose_all(cores, groups)
+    turned = [transpose_weight(core, g) for core, g in zip(cores, groups, strict=True)]
+    return transpose_weight(compose_all(turned, groups), math.gcd(*groups))
+
+
 def transpose_weight(weight: Tensor, groups: int) -> Tensor:
     """Turn a conv weight into that of the adjoint, transposed convolution, or back.
 

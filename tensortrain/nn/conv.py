@@ -6,6 +6,7 @@ built, so that the result equals that of the dense conv everywhere, at the borde
 that no later step reads.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
@@ -19,6 +20,7 @@ from tensortrain import checks
 from tensortrain.conv import formats, functional
 from tensortrain.conv.conv_tensor_train import ConvTensorTrain
 from tensortrain.errors import TensorTrainError
+from tensortrain.nn.from_cores import FromCores
 from tensortrain.nn.padding import Axes, stride_cores, strides_and_paddings
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
@@ -35,8 +37,13 @@ def _plain(
     return module
 
 
-class _ConvTT(nn.Module):
+class _ConvTT(FromCores):
     """Base of all six layers.
+
+    `weight` and `bias` are those of the dense conv, for code that reads them. `weight`, `(out, in / G, *K)` or, if
+    transposed, `(in, out / G, *K)`, is rebuilt from the cores by each reading, in `Σ_l R_{l-1} R_l R_m k_l K_l`
+    multiplications, l < m, k_l being the taps of core l and K_l those of the kernel that the further cores make;
+    groups divide that.
 
     Attributes:
         cores: the plain convs, output side first; the layer's bias is on `cores[0]`.
@@ -48,6 +55,8 @@ class _ConvTT(nn.Module):
     plain: ClassVar[type[_ConvNd]]
     axes: ClassVar[int]
     transposed: ClassVar[bool]
+
+    derived = ("weight", "bias")
 
     cores: Any  # an nn.ModuleList of plain convs
     stride: Axes
@@ -203,6 +212,18 @@ class _ConvTT(nn.Module):
             transposed=self.transposed,
         )
 
+    def _rebuild(self) -> Tensor:
+        groups = [core.groups for core in self.cores]
+        blocks = functional.reconstruct([core.weight for core in self.cores], groups, self.transposed)
+        within = math.gcd(*groups) // self.groups
+        return torch.cat([functional.ungroup(block, within) for block in blocks.chunk(self.groups)])
+
+    @property
+    def bias(self) -> nn.Parameter | None:
+        """The bias `(out_channels,)`, the parameter `cores.0.bias` itself, or None."""
+        bias: nn.Parameter | None = self.cores[0].bias
+        return bias
+
     @property
     def weight_shape(self) -> Axes:
         """Shape of the dense weight: `(out, in / groups, *K)`, or `(in, out / groups, *K)` if transposed."""
@@ -216,10 +237,8 @@ class _ConvTT(nn.Module):
         >>> ConvTT1d(ConvTensorTrain([torch.ones(2, 4, 3), torch.ones(4, 2, 3)]), padding="same").merge()
         Conv1d(2, 2, kernel_size=(5,), stride=(1,), padding=same, bias=False)
         """
-        chain = self.chain
         with torch.no_grad():
-            blocks = chain.reconstruct().chunk(self.groups)
-            weight = torch.cat([functional.ungroup(b, chain.conv_groups // self.groups) for b in blocks])
+            weight = self.weight
         first = self.cores[0]
         channels = (self.in_channels, self.out_channels)
         conv = _plain(self.plain, channels, weight, first.bias, groups=self.groups, **self._settings(self))
@@ -241,6 +260,11 @@ class _ForwardConvTT(_ConvTT):
     """Convolutions: `padding` may be a string and has a mode."""
 
     transposed = False
+
+    @property
+    def output_padding(self) -> Axes:
+        """Zero on each axis, as of plain convs."""
+        return (0,) * self.axes
 
     def __init__(
         self,
@@ -298,6 +322,7 @@ class _TransposedConvTT(_ConvTT):
     """Transposed convolutions: `padding` crops, `output_padding` extends."""
 
     transposed = True
+    padding_mode = "zeros"
 
     def __init__(
         self,

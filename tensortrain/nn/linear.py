@@ -9,11 +9,15 @@ from torch.nn.utils import parametrize
 
 from tensortrain import checks
 from tensortrain.errors import TensorTrainError
+from tensortrain.nn.from_cores import FromCores
 from tensortrain.tt.matrix import TensorTrainMatrix
 
 
-class TTLinear(nn.Module):
+class TTLinear(FromCores):
     """`nn.Linear` with a TT-matrix for a weight.
+
+    `weight`, `(out_features, in_features)`, is there for code that reads it, and rebuilt from the cores by each
+    reading, in at most `out_features · in_features · R m` multiplications, R being the largest rank.
 
     Each core `(R_{l-1}, O_l, I_l, R_l)` is stored as a plain linear layer from `I_l R_l` to `O_l R_{l-1}` features, so
     that compilers, autocast and quantisation tools see only linear layers. The bias, one number for each of the
@@ -125,17 +129,24 @@ class TTLinear(nn.Module):
     @property
     def matrix(self) -> TensorTrainMatrix:
         """The current weight; its cores are views of the parameters, not copies."""
-        return TensorTrainMatrix(
+        return TensorTrainMatrix(self._matrix_cores())
+
+    def _rebuild(self) -> Tensor:
+        return TensorTrainMatrix._of(self._matrix_cores()).reconstruct()
+
+    def _matrix_cores(self) -> list[Tensor]:
+        """The cores `(R_{l-1}, O_l, I_l, R_l)`, views of the parameters."""
+        return [
             core.weight.reshape(out, left, size, right).transpose(0, 1)
             for core, left, out, size, right in zip(
                 self.cores, self.ranks[:-1], self.out_shape, self.in_shape, self.ranks[1:], strict=True
             )
-        )
+        ]
 
     def merge(self) -> nn.Linear:
         """One plain linear layer with the reconstructed weight."""
         with torch.no_grad():
-            linear = _plain(self.matrix.reconstruct())
+            linear = _plain(self.weight)
         linear.weight.requires_grad_(self.cores[0].weight.requires_grad)
         if self.bias is not None:
             linear.bias = nn.Parameter(self.bias.detach().clone(), requires_grad=self.bias.requires_grad)

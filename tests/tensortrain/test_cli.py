@@ -20,6 +20,7 @@ from tensortrain import storage
 from tensortrain.compression.checkpoints import read_checkpoint
 from tensortrain.compression.records import read_network
 from tensortrain.compression.verify import verify_network
+from tensortrain.files import TEMPORARY
 from tensortrain.tt.tensor_train import TensorTrain
 from tests.support.command import normal, run, shell
 
@@ -258,9 +259,9 @@ def test_an_interrupt_leaves_no_half_written_output(tmp_path):
         [*command, *limits], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=heard
     )
     deadline = time.monotonic() + 60
-    while not list(tmp_path.glob(".small.st.*")) and time.monotonic() < deadline:
+    while not list(tmp_path.glob(TEMPORARY)) and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert list(tmp_path.glob(".small.st.*"))
+    assert list(tmp_path.glob(TEMPORARY))
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err

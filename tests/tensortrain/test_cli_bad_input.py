@@ -1,5 +1,6 @@
 """The command with bad input: one line on stderr, exit status 2, nothing written."""
 
+import json
 import os
 
 import pytest
@@ -74,6 +75,56 @@ def test_bad_input_is_one_line_and_status_2(plain, tmp_path, capsys, monkeypatch
     assert captured.err.count("\n") == 1
     assert message in captured.err
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("net.safetensors", "it is net.safetensors, which is read"),
+        ("./net.safetensors", "which is read"),
+        ("link.st", "which is read"),
+        ("hard.st", "which is read"),
+        ("pipe", "it is a pipe"),
+        ("/dev/null", "it is a device"),
+        (".", "it is a folder"),
+        ("n" * 256, "File name too long"),
+    ],
+)
+def test_an_output_that_would_destroy_something_is_refused_before_the_work(
+    plain, tmp_path, capsys, monkeypatch, output, message
+):
+    """The pipe is neither waited for nor replaced."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tensortrain.cli.read_checkpoint", None)
+    whole = (plain / "net.safetensors").read_bytes()
+    (tmp_path / "net.safetensors").write_bytes(whole)
+    (tmp_path / "link.st").symlink_to("net.safetensors")
+    os.link("net.safetensors", "hard.st")
+    os.mkfifo("pipe")
+    before = sorted(os.listdir())
+    assert run("decompose", "net.safetensors", "--budget", "0.5", "-o", output) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("tensortrain: cannot write ")
+    assert message in captured.err
+    assert sorted(os.listdir()) == before
+    assert (tmp_path / "net.safetensors").read_bytes() == whole
+    assert (tmp_path / "pipe").is_fifo()
+
+
+@pytest.mark.parametrize("name", ["net-00002-of-00002.safetensors", "net.safetensors.index.json", "link.st"])
+@pytest.mark.parametrize("source", [".", "net.safetensors", "net-00001-of-00002.safetensors"])
+def test_no_shard_of_the_input_is_replaced(tmp_path, capsys, monkeypatch, source, name):
+    monkeypatch.chdir(tmp_path)
+    shards = {f"net-0000{n}-of-00002.safetensors": f"{n}.weight" for n in (1, 2)}
+    for n, (shard, tensor) in enumerate(shards.items()):
+        save_file({tensor: normal(n, 4, 4, 5)}, shard)
+    index = {"weight_map": {tensor: shard for shard, tensor in shards.items()}}
+    (tmp_path / "net.safetensors.index.json").write_text(json.dumps(index))
+    (tmp_path / "link.st").symlink_to("net-00001-of-00002.safetensors")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    assert run("decompose", source, "--budget", "0.5", "-o", name) == 2
+    assert "which is read; name another file" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize(

@@ -63,8 +63,12 @@ def check_case(case):
     except (RuntimeError, ValueError):  # an image too small for the kernel or its padding mode
         return
     _, layer_type = PLAIN[len(chain.kernel_size), chain.transposed]
-    layer = layer_type.like(conv, chain)
+    layer, bias = layer_type.like(conv, chain), conv.bias
     assert torch.equal(layer(x), expected)
+    assert torch.equal(layer.weight, conv.weight)
+    assert layer.bias is None if bias is None else torch.equal(layer.bias, bias)
+    for name in (*ATTRIBUTES, "output_padding", "transposed"):
+        assert getattr(layer, name) == getattr(conv, name), name
     merged = layer.merge()
     assert type(merged) is type(conv)
     assert {n: getattr(merged, n) for n in ATTRIBUTES} == {n: getattr(conv, n) for n in ATTRIBUTES}

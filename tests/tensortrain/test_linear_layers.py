@@ -28,6 +28,8 @@ def test_a_linear_layer_equals_the_dense_one(shape, rank, has_bias, batch):
     expected = F.linear(x, matrix.reconstruct(), bias)
     assert torch.equal(layer(x), expected)
     assert torch.equal(layer.merge()(x), expected)
+    assert torch.equal(F.linear(x, layer.weight, layer.bias), expected)
+    assert layer.weight.shape == (layer.out_features, layer.in_features)
     assert all(torch.equal(a, b) for a, b in zip(layer.matrix.cores, cores, strict=True))
 
 

@@ -1,6 +1,7 @@
 """Every command as a user types it, from training to pictures, and what bad input gets."""
 
 import csv
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -234,10 +235,36 @@ BAD = [
     ("gradients {run} conv-lstm:moving-mnist-small -o {run}/x.png", "was trained with data.size = 64"),
     ("predict {run} conv-lstm:moving-mnist-small -o {run}/x.png", "was trained with data.size = 64"),
     ("entanglement -o {run}/x.pdf", ".png"),
+    ("export {run} -o pipe.safetensors", "cannot write pipe.safetensors: it is a pipe"),
+    ("export mine.safetensors -o mine.safetensors", "it is mine.safetensors, which is read"),
+    ("predict {run} -o null.png", "it is a device"),
+    ("predict {run} -o best.gif", "checkpoints/best.ckpt, which is read"),
+    ("predict {run} --video clip.gif -o clip.gif", "it is clip.gif, which is read"),
+    ("evaluate {run} --curves {run}/metrics.png", "cannot write {run}/metrics.csv: it is {run}/metrics.csv, which"),
+    ("evaluate {run} --published clips.csv --curves clips.png", "clips.csv, which is read"),
+    ("compare {run} --curves hard.png", "config.yaml, which is read"),
+    ("gradients {run} -o pipe.png", "it is a pipe"),
+    ("entanglement -o table.png", "cannot write table.csv: it is a pipe"),
+    ("benchmark conv-lstm --output folder", "cannot write folder/loading.csv: it is a device"),
     ("data cifar", "cifar"),
     ("trane", "trane"),
     ("", "command"),
 ]
+
+
+def odd_files(folder: Path) -> None:
+    """Pipes, devices, and links to what a command reads; made once."""
+    if (folder / "folder").exists():
+        return
+    for name in ("pipe.safetensors", "pipe.png", "table.csv"):
+        os.mkfifo(folder / name)
+    (folder / "null.png").symlink_to("/dev/null")
+    (folder / "best.gif").symlink_to("conv-lstm/checkpoints/best.ckpt")
+    os.link(folder / "conv-lstm" / "config.yaml", folder / "hard.png")
+    for name in ("mine.safetensors", "clip.gif", "clips.csv"):
+        (folder / name).touch()
+    (folder / "folder").mkdir()
+    (folder / "folder" / "loading.csv").symlink_to("/dev/null")
 
 
 @pytest.mark.parametrize(("line", "words"), BAD, ids=[line for line, _ in BAD])
@@ -245,6 +272,7 @@ def test_bad_input_is_one_line_and_status_two(
     line: str, words: str, trained: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(trained)
+    odd_files(trained)
     (trained / "no.txt").write_text("no")
     (trained / "no.txt.safetensors").write_text("no")
     before = {path for path in trained.rglob("*") if "lightning" not in str(path)}

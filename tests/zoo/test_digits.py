@@ -1,6 +1,9 @@
 """The data root, IDX files, and which digits a split holds."""
 
 import gzip
+import subprocess
+import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -211,6 +214,32 @@ def test_auto_takes_mnist_where_it_is_complete(tmp_path, numbered):
     assert load_digits("val", tmp_path, "embedded").name == "300 embedded scikit-learn val digits"
     (folder / NAMES["test"]).unlink()  # else training would see MNIST, the test other digits
     assert "embedded" in load_digits("val", tmp_path).name
+
+
+def test_python_is_told_once_that_mnist_is_missing(tmp_path, numbered):
+    """Whatever asks for digits, and wherever; nobody is told who has MNIST or has asked for the others."""
+    lines = [
+        "import zoo, sys",
+        "from zoo.data.digits import load_digits",
+        "zoo.MovingMNIST('test', root='.', length=2)",
+        "zoo.MovingMNIST('train', root='.', length=2)",
+        "load_digits('val', '.')",
+        "zoo.data.pin_data(zoo.recipe('conv-lstm', 'demo').data, '.')",
+        "print('now another root', file=sys.stderr)",
+        "zoo.MovingMNIST('test', root='elsewhere', length=2)",
+    ]
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], cwd=tmp_path, capture_output=True, text=True)
+    first, second = done.stderr.split("now another root")
+    for text, root in ((first, "."), (second, "elsewhere")):
+        assert text.count("Warning") == 1, done.stderr
+        assert f"no complete MNIST in {root}, so the digits are the 1,797 that scikit-learn ships" in text
+        assert "zoo data mnist --download" in text
+        assert 'source to "embedded"' in text
+    put(tmp_path / "mnist", numbered)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        MovingMNIST("test", root=tmp_path)
+        MovingMNIST("test", root=tmp_path / "none", source="embedded")
 
 
 def test_mnist_that_is_missing_is_not_replaced(tmp_path):

@@ -223,3 +223,20 @@ def test_a_data_set_downloads_its_digits(tmp_path, data_root, monkeypatch):
     MovingMNIST("val", root=tmp_path, download=True)  # nothing is asked of the server, which is gone
     MovingMNIST("val", root=tmp_path / "none", download=True, source="embedded")
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+@pytest.mark.parametrize("name", ["train-images-idx3-ubyte.gz.part", "train-images-idx3-ubyte.gz"])
+def test_nothing_but_plain_files_is_written(tmp_path, kind, name):
+    """A partial file has a name that anybody can foresee."""
+    (tmp_path / "mnist").mkdir()
+    precious, place = tmp_path / "precious", tmp_path / "mnist" / name
+    precious.write_text("my only copy")
+    if kind == "pipe":
+        os.mkfifo(place)
+    else:
+        place.symlink_to(precious if name.endswith("part") else "/dev/null")
+    with pytest.raises(ZooError, match=r"is a link|it is a (pipe|device)"):
+        download_mnist(tmp_path, "http://127.0.0.1:9", progress=False)
+    assert precious.read_text() == "my only copy"
+    assert place.is_symlink() or place.is_fifo()

@@ -146,8 +146,9 @@ def test_nothing_opens_while_a_store_is_made_again(tmp_path, original, monkeypat
 
 def test_leftovers_of_a_killed_process_are_removed(tmp_path, original):
     store = prepare_kth(tmp_path, original, size=8, progress=False)
-    left = store.folder / ".person01_boxing_d1.npy.123.tmp"
-    left.touch()
+    left = store.folder / ".tensortrain-left.tmp"
+    left.mkdir()
+    (left / "person01_boxing_d1.npy").touch()
     write_video(original / "person01_boxing_d1_uncomp.avi", 44)
     prepare_kth(tmp_path, original, size=8, progress=False)
     assert not left.exists()

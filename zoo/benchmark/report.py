@@ -93,7 +93,7 @@ def write(rows: Sequence[Row], loadings: Sequence[Loading], machine: Mapping[str
 def _write_csv(rows: Sequence[Row] | Sequence[Loading], machine: Mapping[str, str], path: Path) -> None:
     """One line for each row, with the machine it was measured on; what was not measured is empty."""
     lines = [{**dataclasses.asdict(row), **machine} for row in rows]
-    with aside(path) as temporary, temporary.open("w", newline="") as file:
+    with aside(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(lines)

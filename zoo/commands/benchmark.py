@@ -10,6 +10,7 @@ import zoo
 from zoo.commands.options import ROOT_HELP
 from zoo.commands.output import show
 from zoo.errors import ZooError, nearest
+from zoo.files import destination
 from zoo.registry import find_model
 
 
@@ -98,4 +99,6 @@ def _make_folder(output: str | None) -> Path | None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ZooError(f"--output = {output} cannot be created ({error.strerror}); choose another folder") from error
+    for name in ("benchmark.csv", "loading.csv", "benchmark.png"):
+        destination(folder / name)
     return folder

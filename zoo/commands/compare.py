@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser, Namespace
 
-from zoo.commands.measuring import measure, write_curves
+from zoo.commands.measuring import measure
 from zoo.commands.options import add_measuring, add_models, add_sources
-from zoo.commands.output import check_png, show
-from zoo.commands.trained import find_trained_models
+from zoo.commands.output import check_png, show, write_curves
+from zoo.commands.trained import files_of, find_trained_models
 
 
 def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
@@ -27,7 +27,8 @@ def run(arguments: Namespace) -> None:
     """Set trained models beside published results, as a table and as curves of the longest horizon."""
     from zoo import evaluation
 
-    check_png(arguments.curves)
+    inputs = files_of(arguments.runs, arguments.checkpoint)
+    check_png(arguments.curves, [*inputs, arguments.published or ""])
     models = find_trained_models(arguments.runs, arguments.checkpoint)
     tasks = dict.fromkeys(itertools.product(arguments.horizon, arguments.digits or [None]))
     scores = {task: [measure(trained, *task, arguments) for trained in models] for task in tasks}

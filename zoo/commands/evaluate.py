@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser, Namespace
 
-from zoo.commands.measuring import measure, write_curves
+from zoo.commands.measuring import measure
 from zoo.commands.options import add_horizon, add_measuring, add_sources
-from zoo.commands.output import check_png, show
-from zoo.commands.trained import find_trained_model
+from zoo.commands.output import check_png, show, write_curves
+from zoo.commands.trained import files_of, find_trained_model
 
 
 def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
@@ -21,7 +21,8 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
 
 def run(arguments: Namespace) -> None:
     """Measure a trained model and the trivial baselines on the test split."""
-    check_png(arguments.curves)
+    inputs = files_of([arguments.run], arguments.checkpoint)
+    check_png(arguments.curves, [*inputs, arguments.published or ""])
     trained = find_trained_model(arguments.run, arguments.checkpoint)
     scores = measure(trained, arguments.horizon, arguments.digits, arguments)
     show(scores.table())

@@ -6,8 +6,9 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from zoo.commands.options import CHECKPOINT_HELP
-from zoo.commands.trained import find_trained_model
+from zoo.commands.trained import files_of, find_trained_model
 from zoo.errors import ZooError
+from zoo.files import destination
 
 
 def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
@@ -27,6 +28,7 @@ def run(arguments: Namespace) -> None:
             f"--output = {output} has the suffix {output.suffix!r}, and only .safetensors can be written; "
             f"write {output.with_suffix('.safetensors')}"
         )
+    destination(output, files_of([arguments.run], arguments.checkpoint))
     trained = find_trained_model(arguments.run, arguments.checkpoint)
     save_weights(output, trained.model, trained.recipe)
     print(output)

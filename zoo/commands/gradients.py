@@ -8,7 +8,7 @@ from jsonargparse import ArgumentParser, Namespace
 from zoo.commands.measuring import held_out_clips
 from zoo.commands.options import COUNT_HELP, DEVICE_HELP, PICTURE_HELP, add_horizon, add_models, add_sources
 from zoo.commands.output import check_png, write_series
-from zoo.commands.trained import find_trained_models, shared_data
+from zoo.commands.trained import files_of, find_trained_models, shared_data
 
 
 def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
@@ -26,7 +26,7 @@ def run(arguments: Namespace) -> None:
     """Draw how far back the gradients of the last frame's error reach."""
     from zoo.evaluation import gradient_norms
 
-    check_png(arguments.output)
+    check_png(arguments.output, files_of(arguments.runs, arguments.checkpoint))
     models = find_trained_models(arguments.runs, arguments.checkpoint)
     data = shared_data(models)
     norms = gradient_norms(

@@ -1,9 +1,7 @@
-"""What several commands do with a trained model: take its test clips, measure it, write its curves."""
+"""What several commands do with a trained model: take its test clips, measure it."""
 
 import dataclasses
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
@@ -76,16 +74,3 @@ def measure(trained: TrainedModel, horizon: int, digits: int | None, arguments: 
         root=arguments.data_root,
         progress=sys.stderr.isatty(),
     )
-
-
-def write_curves(scores: "Sequence[Scores]", path: str | None) -> None:
-    """Write the values at each frame as a picture, if asked for, and the numbers to a CSV file beside it.
-
-    Raises:
-        ZooError: a file cannot be written.
-    """
-    from zoo import evaluation
-
-    if path is not None:
-        evaluation.save_figure(evaluation.curves(scores), path)
-        evaluation.save_values(scores, Path(path).with_suffix(".csv"))

@@ -1,11 +1,14 @@
 """How commands print tables and write pictures."""
 
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.files import destination
+
 if TYPE_CHECKING:
-    from zoo.evaluation import Series
+    from zoo.evaluation import Scores, Series
 
 
 def show(table: Any) -> None:
@@ -15,16 +18,23 @@ def show(table: Any) -> None:
     Console(width=None if sys.stdout.isatty() else 320).print(table)
 
 
-def check_png(path: str | None) -> None:
-    """Refuse, before anything is computed, a path that no figure can be written to.
+def check_png(path: str | None, inputs: Iterable[str | Path] = ()) -> None:
+    """Refuse, before anything is computed, a path that no figure can be written to, or no numbers beside it.
+
+    Args:
+        path: of the figure; None if there is to be none.
+        inputs: files that the command reads.
 
     Raises:
-        ZooError: the suffix is not `.png`, or the folder does not exist.
+        ZooError: the suffix is not `.png`, the folder does not exist, or `zoo.files.destination` refuses the picture or
+            the CSV file beside it.
     """
     from zoo.evaluation.comparison import check_figure
 
     if path is not None:
         check_figure(path)
+        for file in (path, _table(path)):
+            destination(file, inputs)
 
 
 def write_series(series: "Series", output: str) -> None:
@@ -36,6 +46,23 @@ def write_series(series: "Series", output: str) -> None:
     from zoo.evaluation import save_figure
 
     save_figure(series.figure(), output)
-    table = Path(output).with_suffix(".csv")
+    table = _table(output)
     series.to_csv(table)
     print(f"{output}, {table}")
+
+
+def write_curves(scores: "Sequence[Scores]", path: str | None) -> None:
+    """Write the values at each frame as a picture, if asked for, and the numbers to a CSV file beside it.
+
+    Raises:
+        ZooError: a file cannot be written.
+    """
+    from zoo import evaluation
+
+    if path is not None:
+        evaluation.save_figure(evaluation.curves(scores), path)
+        evaluation.save_values(scores, _table(path))
+
+
+def _table(picture: str) -> Path:
+    return Path(picture).with_suffix(".csv")

@@ -8,7 +8,8 @@ from jsonargparse import ArgumentParser, Namespace
 
 from zoo.commands.measuring import held_out_clips
 from zoo.commands.options import add_horizon, add_models, add_sources
-from zoo.commands.trained import find_trained_models, shared_data
+from zoo.commands.trained import files_of, find_trained_models, shared_data
+from zoo.files import destination
 
 if TYPE_CHECKING:
     from zoo.video_model import VideoModel
@@ -30,6 +31,7 @@ def run(arguments: Namespace) -> None:
     """Draw what models predict beside the truth."""
     from zoo.evaluation import Blank, CopyLast, predict, read_video
 
+    destination(arguments.output, [*files_of(arguments.runs, arguments.checkpoint), arguments.video or ""])
     models = find_trained_models(arguments.runs, arguments.checkpoint)
     data = shared_data(models)
     channels = models[0].model.channels

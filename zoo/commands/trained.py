@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import zoo
 from zoo.errors import ZooError
+from zoo.pretrained import FOLDER, load_pretrained, load_weights
 from zoo.registry import find_model
 from zoo.settings import Data, Recipe
 
@@ -31,8 +32,6 @@ def find_trained_model(reference: str, checkpoint: str = "best") -> TrainedModel
     Raises:
         ZooError: it is none of these, or cannot be read.
     """
-    from zoo.pretrained import load_pretrained, load_weights
-
     path = Path(reference)
     if path.is_dir():
         run = zoo.open_run(path, checkpoint)
@@ -61,6 +60,22 @@ def find_trained_models(references: Sequence[str], checkpoint: str) -> list[Trai
         if names.count(name) > 1:
             raise ZooError(f"two models are called {name!r}; name each once, or rename a folder")
     return models
+
+
+def files_of(references: Sequence[str], checkpoint: str = "best") -> list[Path]:
+    """The files that such words stand for, which no command may replace.
+
+    Args:
+        references: see `find_trained_model`.
+        checkpoint: see `find_trained_model`.
+    """
+    files = [Path(checkpoint)]
+    for reference in references:
+        path = Path(reference)
+        weights = FOLDER / f"{reference.replace(':', '.')}.safetensors"
+        run = [path / name for name in ("config.yaml", "versions.json", "metrics.csv")]
+        files += [path, weights, *run, *path.glob("checkpoints/*.ckpt")]
+    return files
 
 
 def shared_data(models: Sequence[TrainedModel]) -> Data:

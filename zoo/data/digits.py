@@ -2,7 +2,9 @@
 
 import gzip
 import math
+import warnings
 import zlib
+from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -43,7 +45,8 @@ def load_digits(split: Split, root: str | Path | None = None, source: Source = "
         split: "train", "val" or "test".
         root: the data root, see `zoo.data.data_root`; MNIST's files are in its folder `mnist`, or in `MNIST/raw`, as
             torchvision writes them.
-        source: "mnist", "embedded" (scikit-learn's), or "auto": MNIST if the root has it, else the embedded digits.
+        source: "mnist", "embedded" (scikit-learn's), or "auto": MNIST if the root has it, else the embedded digits
+            and a warning.
 
     Raises:
         ZooError: no such split or source; MNIST is asked for and missing, cut short or not readable.
@@ -58,7 +61,7 @@ def load_digits(split: Split, root: str | Path | None = None, source: Source = "
     folder = data_root(root)
     if source == "embedded":
         return _embedded(split)
-    if source == "auto" and not has_mnist(folder):
+    if source == "auto" and auto_source(folder) == "embedded":
         digits = _embedded(split)
         return digits._replace(name=f"{digits.name} (no complete MNIST in {folder})")
     return _mnist(split, folder)
@@ -76,8 +79,21 @@ def has_mnist(root: Path) -> bool:
 
 
 def auto_source(root: Path) -> Source:
-    """The source that "auto" stands for with this data root."""
-    return "mnist" if has_mnist(root) else "embedded"
+    """The source that "auto" stands for with this data root; if it is not MNIST, a warning says so once."""
+    if has_mnist(root):
+        return "mnist"
+    _warn(root)
+    return "embedded"
+
+
+@cache  # once, even if the filters of warnings change in between, as they do when large packages are imported
+def _warn(root: Path) -> None:
+    warnings.warn(
+        f"no complete MNIST in {root}, so the digits are the 1,797 that scikit-learn ships, and scores on them cannot "
+        "be compared with published ones; fetch MNIST with `zoo data mnist --download` or zoo.data.download_mnist(), "
+        'or set source to "embedded" if these digits are meant',
+        stacklevel=1,
+    )
 
 
 def read_idx(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:

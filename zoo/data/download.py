@@ -16,6 +16,7 @@ from zoo.data.kth import ARCHIVES, SEQUENCES
 from zoo.data.kth_annotations import read_sequences
 from zoo.data.root import data_root
 from zoo.errors import ZooError
+from zoo.files import destination
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -119,7 +120,11 @@ def _download(
     variable: str,
 ) -> None:
     """Fetch what is missing into a file beside `target`, check that it is right, then rename it."""
+    if os.path.lexists(target):
+        target = destination(target)
     part = target.with_name(target.name + ".part")
+    if os.path.lexists(part) and destination(part) != part:
+        raise ZooError(f"{part} is a link, and a download would write where it leads; remove it")
     try:
         _receive(url, part, size, report)
     except PermissionError as error:

@@ -181,8 +181,6 @@ def _finished(folder: Path, videos: Sequence[VideoFile], shape: tuple[int, int, 
 
 
 def _finish(folder: Path, videos: Sequence[VideoFile], shape: tuple[int, int, int], progress: bool) -> None:
-    for leftover in folder.rglob(".*.tmp"):  # of a process that was killed
-        leftover.unlink()
     records = {video.name: _stored_record(folder, video, shape) for video in videos}
     if missing := [video for video in videos if not records[video.name]]:
         (folder / MANIFEST).unlink(missing_ok=True)

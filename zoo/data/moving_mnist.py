@@ -50,7 +50,8 @@ class MovingMNIST(ClipDataset, Dataset[Tensor]):
         length: T, frames of a clip.
         count: clips; by default 10,000, 3,000 and 5,000 in the three splits.
         endless: accept every index below 2⁶³, not only those below `count`.
-        source: "mnist", "embedded" (scikit-learn's digits), or "auto": MNIST if the root has it.
+        source: "mnist", "embedded" (scikit-learn's digits), or "auto": MNIST if the root has it, else the embedded
+            ones and a warning.
         seed: of the clips, 0 ≤ seed < 2⁶⁴.
         download: fetch MNIST first if the root lacks it.
 

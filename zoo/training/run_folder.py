@@ -10,6 +10,7 @@ import torch
 import yaml
 from lightning.fabric import Fabric
 
+from tensortrain.files import TEMPORARY
 from zoo.errors import ZooError
 from zoo.files import aside
 from zoo.pretrained import create_model
@@ -76,7 +77,7 @@ def check_folder(recipe: Recipe, folder: Path, resume: bool) -> None:
             raise ZooError(f"{folder} holds a run already; resume it, or choose another folder")
         if difference := first_difference(_lasting(read_recipe(config)), _lasting(recipe)):
             raise ZooError(f"{folder} holds another run: {difference}; ask for the same, or choose another folder")
-    elif folder.exists() and (not folder.is_dir() or set(folder.iterdir()) - set(folder.glob(".config.yaml.*.tmp"))):
+    elif folder.exists() and (not folder.is_dir() or set(folder.iterdir()) - set(folder.glob(TEMPORARY))):
         raise ZooError(f"{folder} is no run and not an empty folder; choose another")
 
 
@@ -91,8 +92,6 @@ def begin_session(recipe: Recipe, folder: Path, step: int, data: list[str], fabr
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.rglob(".*.tmp"):  # by a kill
-            left.unlink()
         with aside(folder / "config.yaml") as file:
             file.write_text(yaml.safe_dump(to_plain(recipe), sort_keys=False))
         (folder / "checkpoints").mkdir(exist_ok=True)
@@ -100,7 +99,7 @@ def begin_session(recipe: Recipe, folder: Path, step: int, data: list[str], fabr
         raise ZooError(f"{folder} cannot be made ({error.strerror}); choose another folder") from error
     device = fabric.device
     versions = folder / "versions.json"
-    sessions = json.loads(versions.read_text()) if versions.exists() else []
+    sessions = json.loads(versions.read_text("utf-8")) if versions.exists() else []
     sessions.append(
         {
             "step": step,
@@ -114,7 +113,7 @@ def begin_session(recipe: Recipe, folder: Path, step: int, data: list[str], fabr
         }
     )
     with aside(versions) as file:
-        file.write_text(json.dumps(sessions, indent=2, ensure_ascii=False) + "\n")
+        file.write_text(json.dumps(sessions, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
 def read_recipe(path: Path) -> Recipe:
