@@ -131,7 +131,7 @@ def decompose(
     checkpoint = read_checkpoint(weights, key)
     checkpoint = checkpoint.folded() if fold else checkpoint
     tensors = checkpoint.tensors
-    storage.check_dtypes(tensors)
+    storage.check_tensors(tensors)
     candidates = find_kernels(tensors, _groups(groups or ()), transposed or ())
     kernels = select(candidates, include or (), exclude or ())
     for sentence in unsaid(kernels):

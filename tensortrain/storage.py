@@ -50,6 +50,7 @@ def write(path: str | PathLike[str], tensors: Mapping[str, Tensor], header: Mapp
 
 def write_to(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """`write` straight to `path`; use it inside `files.aside`, which removes a half-written file."""
+    check_tensors(tensors)
     fields = {"version": VERSION, **header}
     try:
         # copies, since safetensors refuses tensors that share memory, as tied weights do
@@ -61,17 +62,19 @@ def write_to(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any
         raise TensorTrainError(f"cannot write these tensors as safetensors: {reason}") from None
 
 
-def check_dtypes(tensors: Mapping[str, Tensor]) -> None:
-    """Refuse tensors that no safetensors file can hold.
+def check_tensors(tensors: Mapping[str, Tensor]) -> None:
+    """Refuse what no safetensors file can hold.
 
     Raises:
-        TensorTrainError: one that is sparse, quantised, nested or on the meta device, with its name.
+        TensorTrainError: a tensor that is sparse, quantised, nested or on the meta device, or no tensor; with its name.
     """
     for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor):
+            raise TensorTrainError(f"cannot write {name}: it is a {type(tensor).__name__}, and files hold tensors only")
         if tensor.is_meta:
-            raise TensorTrainError(f"{name} is on the meta device and has no entries; load it first")
+            raise TensorTrainError(f"cannot write {name}: it is on the meta device and has no entries; load it first")
         if (tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested) and (reason := unusual(tensor)):
-            raise TensorTrainError(f"{name} {reason}; safetensors cannot hold it")
+            raise TensorTrainError(f"cannot write {name}: it {reason}")
 
 
 def _owned(tensor: Tensor) -> Tensor:

@@ -133,6 +133,24 @@ def test_what_no_file_can_hold_is_refused_before_the_work(tmp_path, capsys, kind
         odd = normal(0, 8, 8).to("meta") if kind == "meta" else ODD[kind](normal(0, 8, 8))
         torch.save({"odd": odd, "b.weight": normal(0, 8, 8, 3, 3)}, tmp_path / "net.pt")
         assert run("decompose", tmp_path / "net.pt", "--ranks", "3", "-o", tmp_path / "small.st") == 2
-        assert "tensortrain: odd " in capsys.readouterr().err
-        with pytest.raises(TensorTrainError, match="odd"):
-            storage.check_dtypes({"odd": odd})
+        assert "tensortrain: cannot write odd: it " in capsys.readouterr().err
+        with pytest.raises(TensorTrainError, match="cannot write odd: it "):
+            storage.write(tmp_path / "odd.st", {"odd": odd}, {"kind": "chain"})
+
+
+class Counting(nn.Conv2d):
+    """A module with more in its state than tensors."""
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"calls": 3}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        pass
+
+
+def test_a_model_with_more_than_tensors_in_its_state_is_not_saved(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    net = nn.Sequential(nn.Conv2d(8, 8, 3), nn.ModuleDict({"odd": Counting(8, 8, 3)}))
+    small = tt.nn.decompose(net, "tucker2", ranks=3, exclude=["1.*"])
+    with pytest.raises(TensorTrainError, match=r"cannot write 1\.odd\._extra_state: it is a dict"):
+        tt.nn.save(small, tmp_path / "small.st")
+    assert list(tmp_path.iterdir()) == []
