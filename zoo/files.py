@@ -1,7 +1,8 @@
 """Write files whole or not at all; `tensortrain.files` with the errors of this package."""
 
+import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tensortrain import files
@@ -24,6 +25,22 @@ def destination(path: str | Path, inputs: Iterable[str | Path] = ()) -> Path:
         return files.destination(path, inputs)
     except TensorTrainError as error:
         raise ZooError(str(error)) from None
+
+
+def folder_name(path: str | Path) -> Path:
+    """The path, if there can be a folder of that name.
+
+    Raises:
+        ZooError: a name that is too long, holds a NUL, or cannot be looked up; or no name at all.
+    """
+    try:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            os.lstat(path)
+    except OSError as error:
+        raise ZooError(f"{path} cannot be a folder ({error.strerror}); choose another name") from None
+    except (TypeError, ValueError) as error:
+        raise ZooError(f"{str(path)!r} cannot be a folder ({error}); choose another name") from None
+    return Path(path)
 
 
 @contextmanager

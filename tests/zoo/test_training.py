@@ -339,6 +339,9 @@ def test_folders_that_hold_something_else(tmp_path: Path, finished: Path) -> Non
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
     with pytest.raises(ZooError, match="cannot be made"):
         fit(RECIPE, tmp_path / "thesis.txt" / "run", progress=False)
+    for name in ("a\0b", "x" * 256, "d/" * 2100):
+        with pytest.raises(ZooError, match=r"cannot be a folder \((embedded null|File name too long).*choose another"):
+            fit(RECIPE, name, progress=False)
     with pytest.raises(ZooError, match="is no run and not an empty folder"):
         fit(RECIPE, tmp_path / "thesis.txt", progress=False)
 

@@ -18,6 +18,7 @@ from lightning.fabric import Fabric
 from zoo.checks import check_recipe
 from zoo.data import make_dataset, pin_data
 from zoo.errors import ZooError
+from zoo.files import folder_name
 from zoo.recurrent import RecurrentPredictor
 from zoo.settings import Recipe
 from zoo.training.checkpoint import load_checkpoint
@@ -54,7 +55,7 @@ def fit(
             was not finite, with its step and the layer where it began.
         KeyboardInterrupt: after Ctrl-C, once a checkpoint is written.
     """
-    began, folder = time.monotonic(), Path(folder)
+    began, folder = time.monotonic(), folder_name(folder)
     recipe = check_recipe(recipe)
     model = build_model(recipe)
     check_frames(recipe, model)  # before the data are prepared, which may take long
