@@ -55,6 +55,10 @@ class ClipDataset(Protocol):
         """
         ...
 
+    def left_out(self) -> list[str]:
+        """The files that the clips could have been made of and are not, and why, a line each."""
+        return []
+
     def clips(self, indices: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
         """The clips `(B, T, C, H, W)`, float32 in [0, 1], rendered on `device`."""
         batch = self.fetch(indices)
