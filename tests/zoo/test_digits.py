@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zoo.data import MovingMNIST, data_root
-from zoo.data.digits import load_digits, read_idx
+from zoo.data.digits import load_digits
+from zoo.data.mnist_files import read_idx
 from zoo.errors import ZooError
 
 NAMES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
@@ -115,10 +116,19 @@ def test_wrong_idx_files_are_refused(tmp_path, content, message):
             read_idx(tmp_path / name, (2, 3, 4))
 
 
-def test_what_is_not_gzip_is_refused(tmp_path):
-    (tmp_path / "a.gz").write_bytes(idx(np.zeros((2, 3, 4), np.uint8)))
-    with pytest.raises(ZooError, match=r"a.gz cannot be read .*; fetch it again"):
-        read_idx(tmp_path / "a.gz", (2, 3, 4))
+def test_the_content_says_whether_it_is_packed(tmp_path):
+    array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    (tmp_path / "a.gz").write_bytes(idx(array))
+    (tmp_path / "b").write_bytes(gzip.compress(idx(array)))
+    for name in ("a.gz", "b"):
+        assert np.array_equal(read_idx(tmp_path / name, (2, 3, 4)), array)
+
+
+def test_headers_of_absurd_sizes_are_refused_before_anything_is_read(tmp_path):
+    for shape in ((2**32 - 1, 2**32 - 1, 2**32 - 1), (0, 0, 0), (60_001, 28, 28)):
+        (tmp_path / "a").write_bytes(bytes((0, 0, 8, 3)) + np.array(shape, ">u4").tobytes())
+        with pytest.raises(ZooError, match=r"a holds .* bytes, not 60000×28×28"):
+            read_idx(tmp_path / "a", (60_000, 28, 28))
 
 
 def test_gzip_with_a_flipped_bit_is_refused(tmp_path):
@@ -156,7 +166,9 @@ def test_splits_of_mnist_are_disjoint(tmp_path, numbered, folder, pack):
     assert numbers(splits["test"].images) == [(n, 1) for n in range(10_000)]
     for split, count in (("train", "50,000"), ("val", "10,000"), ("test", "10,000")):
         assert splits[split].images.dtype == torch.uint8
-        assert splits[split].name == f"{count} MNIST {split} digits from {tmp_path / folder}"
+        where = f"{count} MNIST {split} digits from {tmp_path / folder}"
+        assert splits[split].name == f"{where} (not the published images)"
+        assert not splits[split].published
 
 
 def test_clips_hold_digits_of_their_split_only(tmp_path, numbered):
@@ -170,7 +182,10 @@ def test_clips_hold_digits_of_their_split_only(tmp_path, numbered):
 
 
 def test_real_mnist_is_read(data_root):
-    train, val, test = (load_digits(split, data_root, "mnist").images for split in ("train", "val", "test"))
+    digits = [load_digits(split, data_root, "mnist") for split in ("train", "val", "test")]
+    assert all(split.published for split in digits)
+    assert digits[2].name == f"10,000 MNIST test digits from {data_root / 'mnist'}"
+    train, val, test = (split.images for split in digits)
     with gzip.open(data_root / "mnist" / "train-images-idx3-ubyte.gz") as file:
         assert file.read()[16:] == torch.cat([train, val]).numpy().tobytes()
     with gzip.open(data_root / "mnist" / "t10k-images-idx3-ubyte.gz") as file:
@@ -243,7 +258,7 @@ def test_python_is_told_once_that_mnist_is_missing(tmp_path, numbered):
 
 
 def test_mnist_that_is_missing_is_not_replaced(tmp_path):
-    with pytest.raises(ZooError, match=r"no t10k-images-idx3-ubyte\[.gz\] in .*mnist; fetch it with .*download_mnist"):
+    with pytest.raises(ZooError, match=r"no t10k-images-idx3-ubyte\[.gz\] and .*mnist; fetch it with .*download_mnist"):
         MovingMNIST("test", root=tmp_path, source="mnist")
 
 

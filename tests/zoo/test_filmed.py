@@ -1,6 +1,7 @@
 """Training on KTH and on a folder of videos, and looking at the runs, as a user types it."""
 
 import csv
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -121,6 +122,31 @@ def test_a_run_on_videos_in_colour_is_measured_and_drawn(
     shutil.rmtree(root / "runs")
 
 
+def test_videos_that_are_left_out_are_named(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(root / "films", "films")
+    Path("films/[bold]notes.mp4").write_text("no video")
+    Path("films/readme.txt").write_text("no video either")
+    write_video(Path("films/short.avi"), 3)
+    assert run_command("data", "videos:films", "--size=16", "--data-root", "here") == 0
+    out = capsys.readouterr().out
+    assert re.search(r"films-\w+-16x16-grey: 7 videos, 198 frames, \w{64}\n", out)
+    assert "left out: [bold]notes.mp4 cannot be read as a video" in out
+    assert "too short: short.avi has 3 frames, fewer than the 20 of a clip\n" in out
+    assert "no videos by their names: 1 .txt\n" in out
+    assert sum(int(count) for count in re.findall(r"(?:train|val|test): (\d+) videos, \d+ positions of 20", out)) == 7
+    stored = list(Path("here/videos").glob("*/*.npy"))
+    assert len(stored) == 7
+    before = [path.stat().st_mtime_ns for path in stored]
+    assert run_command("train", "conv-lstm", "videos:films", *WORDS, "--data-root", "here") == 0
+    said = capsys.readouterr().out
+    assert "left out: [bold]notes.mp4 cannot be read as a video" in said
+    assert said.count("left out:") == 1 + ("left out: short.avi has 3 frames, fewer than the 6 of a clip" in said)
+    assert [path.stat().st_mtime_ns for path in stored] == before  # what was prepared is used
+
+
 @pytest.mark.parametrize(("horizon", "clips"), [(3, "23 clips of 6 frames"), (27, "6 clips of 30 frames")])
 def test_evaluate_takes_the_test_persons_at_any_horizon(
     kth_run: Path, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], horizon: int, clips: str
@@ -183,6 +209,16 @@ BAD = [
     ("train conv-lstm videos", "did you mean 'videos:DIR'"),
     ("train conv-lstm videos:", "no data set 'videos:'"),
     ("train conv-lstm videos:nowhere", "is not a folder; name one with videos"),
+    ("data videos:nowhere", "is not a folder; name one with videos"),
+    ("data videos:", "no data set 'videos:'"),
+    ("data kht", "did you mean 'kth'"),
+    ("data kth:films", "no data set 'kth:films'"),
+    ("data videos:films --size 0", "size = 0 must be at least 1"),
+    ("data videos:films --channels 2", "channels"),
+    ("data videos:films --check", "--source and --check are options of kth"),
+    ("data videos:films --download", "--download is an option of mnist and kth"),
+    ("data kth --channels 3", "--channels is an option of videos"),
+    ("data mnist --size 32", "--size is an option of kth and videos"),
     ("train conv-lstm videos:films --preset paper", "nobody has published a setting for videos:films"),
     ("train conv-lstm kth --data.name moving-mnist", "data.name = 'moving-mnist' beside the data set 'kth'"),
     ("train conv-lstm kth", "prepare it with: zoo data kth --size 128"),

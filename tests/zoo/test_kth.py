@@ -3,6 +3,7 @@
 import errno
 import functools
 import http.server
+import os
 import resource
 import shutil
 import threading
@@ -58,13 +59,22 @@ def test_the_annotation_file_is_read(original):
         ("person01_boxing_d1 1-10", "first-last"),
         ("person01_boxing_d1 frames 1-10\nperson01_boxing_d1 frames 1-10", "twice"),
         ("nothing", "no clip"),
+        ("person01_boxing_d1 frames 1-" + "9" * 5_000, "first-last"),
+        ("person01_boxing_d1 frames 1-1000000", "first-last"),
+        ("person01_boxing_d1 frames " + ", ".join(f"{i}-{i}" for i in range(1, 102)), "101 ranges, more than 100"),
+        ("person01_boxing_d1 frames 1-2\n" + "\n" * (1 << 20), "more than 1,048,576 bytes"),
+        ("person01_boxing_d1 frames ١-٢", "cannot be read"),
+        ("person01_boxing_d1 frames 1-2\0", "first-last"),
         ("person01_boxing_d1 frames 1-10\npersn01_boxing_d2 frames 1-10", "'persn01_boxing_d2' is no clip"),
     ],
 )
 def test_a_damaged_annotation_file_is_refused(tmp_path, line, words):
-    (tmp_path / "s.txt").write_text(line)
+    (tmp_path / "s.txt").write_text(line, "utf-8")
     with pytest.raises(ZooError, match=words):
         read_sequences(tmp_path / "s.txt")
+    os.mkfifo(tmp_path / "pipe.txt")
+    with pytest.raises(ZooError, match=r"cannot be read .*Not a regular file"):
+        read_sequences(tmp_path / "pipe.txt")
     with pytest.raises(ZooError, match="cannot be read"):
         read_sequences(tmp_path / "none.txt")
 
@@ -208,6 +218,17 @@ def test_bad_clips_are_listed(tmp_path):
     assert "(3 left out)" in KTH("train", root=tmp_path, size=16).describe()
 
 
+def test_many_missing_clips_are_counted(tmp_path, data_root):
+    folder = make_kth(tmp_path / "kth", skip=["person02_running_d1"])
+    assert check_kth(tmp_path, progress=False) == ["person02_running_d1: missing"]
+    shutil.copyfile(data_root / "kth" / "00sequences.txt", folder / "00sequences.txt")
+    faults = [line for line in check_kth(tmp_path, progress=False) if "missing" in line]
+    assert faults == [
+        "595 of 599 clips are missing: person01_boxing_d2, person01_boxing_d3, person01_boxing_d4, "
+        "person01_handclapping_d1, person01_handclapping_d2, …"
+    ]
+
+
 @pytest.mark.parametrize("failure", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])
 def test_an_interrupted_preparation_does_not_open(tmp_path, original, monkeypatch, failure):
     true, done = storing._write_header, []
@@ -250,9 +271,7 @@ def test_a_full_disk_leaves_an_unfinished_store(tmp_path, original):
 
 def test_two_preparing_processes_decode_each_clip_once(tmp_path, original, monkeypatch, capsys):
     true, stored = storing._store, []
-    monkeypatch.setattr(
-        storing, "_store", lambda folder, source, shape: stored.append(1) or true(folder, source, shape)
-    )
+    monkeypatch.setattr(storing, "_store", lambda *arguments: stored.append(1) or true(*arguments))
     folder = tmp_path / "kth/store-16x16"
     folder.mkdir(parents=True)
     with ThreadPoolExecutor(2) as pool:
@@ -319,6 +338,8 @@ def test_the_command_prepares_and_counts(tmp_path, original, capsys):
 
 def test_make_dataset_makes_the_same_data_set(root):
     dataset = make_dataset(KTHData(size=16), "test", root, 30)
+    assert len(dataset.digest()) == 64
+    assert dataset.digest() == dataset.store.digest()
     assert dataset.describe() == KTH("test", root=root, size=16, length=30).describe()
 
 
@@ -341,7 +362,9 @@ def test_a_real_clip_cut_short_is_not_used(data_root, tmp_path, part):
     for file in ("00sequences.txt", f"{name}_uncomp.avi"):
         shutil.copyfile(data_root / "kth" / file, tmp_path / file)
     truncate(tmp_path / f"{name}_uncomp.avi", part)
-    assert any(line.startswith(f"{name}: is damaged in frame") for line in check_kth(source=tmp_path, progress=False))
+    assert any(
+        line.startswith(f"{name}: is cut short: its parts take") for line in check_kth(source=tmp_path, progress=False)
+    )
     with pytest.raises(ZooError, match="no video can be used"):
         prepare_kth(tmp_path, tmp_path, progress=False)
 

@@ -1,9 +1,8 @@
-"""Moving-MNIST: the trajectory rule frame by frame, statistics, purity of clips, the published file, bad input."""
+"""Moving-MNIST: the trajectory rule frame by frame, statistics, purity of clips, bad input."""
 
 import math
-import pickle
+import re
 import time
-import tracemalloc
 from itertools import islice
 
 import numpy as np
@@ -15,7 +14,7 @@ from scipy import stats
 from torch.utils.data import DataLoader
 
 from zoo.counter_rng import uniforms
-from zoo.data import MovingMNIST, PublishedMovingMNIST, make_dataset
+from zoo.data import MovingMNIST, make_dataset, moving_mnist
 from zoo.data.digits import load_digits
 from zoo.errors import ZooError
 from zoo.settings import MovingMNISTData
@@ -227,6 +226,17 @@ def test_real_digits_move(data_root):
     assert (clips[:, 1:] != clips[:, :-1]).flatten(2).any(-1).all()
 
 
+def test_the_digest_is_of_the_digits_and_of_the_rule(monkeypatch):
+    assert re.fullmatch("[0-9a-f]{64}", embedded().digest())
+    assert embedded().digest() == embedded(seed=4, size=30, endless=True).digest()  # settings do not count
+    assert len({embedded(split).digest() for split in STREAMS}) == 3
+    changed, before = embedded(), embedded().digest()
+    changed._images = 255 - changed._images
+    assert changed.digest() != before
+    monkeypatch.setattr(moving_mnist, "_RULE", 2)
+    assert embedded().digest() != before
+
+
 def test_make_dataset_follows_the_recipe(data_root):
     data = MovingMNISTData(digits=3, size=48, length=12, clips_per_epoch=70, endless=True, source="mnist")
     train, val = (make_dataset(data, split, data_root) for split in ("train", "val"))
@@ -296,69 +306,3 @@ def test_any_kind_of_integer_is_an_index():
     for index in (np.int32(4), np.uint8(4), torch.tensor(4)):
         assert torch.equal(TEST[index], TEST[4])
     assert torch.equal(TEST.clips(torch.tensor([4, 5])), TEST.clips((4, 5)))
-
-
-@pytest.fixture
-def published(tmp_path):
-    """A small file of the published layout."""
-    array = np.random.default_rng(0).integers(0, 256, (6, 5, 8, 9), dtype=np.uint8)
-    np.save(tmp_path / "mnist_test_seq.npy", array)
-    return tmp_path / "mnist_test_seq.npy", array
-
-
-def test_published_clips_are_those_of_the_file(published):
-    path, array = published
-    dataset = PublishedMovingMNIST(path)
-    assert (len(dataset), dataset.length) == (5, 6)
-    assert len(list(islice(dataset, 9))) == 5
-    clips = dataset.clips([3, 0])
-    assert clips.shape == (2, 6, 1, 8, 9)
-    assert clips.dtype == torch.float32
-    assert np.array_equal(clips[:, :, 0].numpy(), array[:, [3, 0]].swapaxes(0, 1).astype(np.float32) / 255)
-    assert torch.equal(dataset[3], clips[0])
-    assert dataset.describe() == f"published Moving-MNIST test: 5 clips of 6 frames, MNIST digits, from {path}"
-    for index in (-1, 5):
-        with pytest.raises(ZooError, match=f"index {index} is outside 0 … 4"):
-            dataset.fetch([index])
-
-
-def test_published_clips_travel_to_workers_as_a_path(published):
-    dataset = PublishedMovingMNIST(published[0])
-    packed = pickle.dumps(dataset)
-    assert len(packed) < 1_000
-    assert torch.equal(pickle.loads(packed)[2], dataset[2])
-
-
-def test_published_clips_are_never_all_in_memory(tmp_path):
-    np.save(tmp_path / "clips.npy", np.zeros((4, 500, 64, 64), np.uint8))  # 8 MB
-    tracemalloc.start()
-    try:
-        PublishedMovingMNIST(tmp_path / "clips.npy").fetch([499])
-        assert tracemalloc.get_traced_memory()[1] < 10**6
-    finally:
-        tracemalloc.stop()
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda path: path.unlink(),
-        lambda path: path.write_bytes(b""),
-        lambda path: path.write_bytes(path.read_bytes()[:50]),
-        lambda path: path.write_bytes(path.read_bytes()[:-1]),
-        lambda path: path.write_text("no array at all"),
-        lambda path: np.save(path, np.zeros((3, 4, 5), np.uint8)),
-        lambda path: np.save(path, np.zeros((2, 3, 4, 5), np.float32)),
-        lambda path: np.save(path, np.zeros((2, 0, 4, 5), np.uint8)),
-        lambda path: np.save(path, np.array([[[[None]]]]), allow_pickle=True),
-        lambda path: path.write_bytes(pickle.dumps([1])),
-        lambda path: np.savez(path.open("wb"), a=np.zeros((2, 3, 4, 5), np.uint8)),
-    ],
-    ids=["missing", "empty", "header", "cut", "text", "axes", "float", "none", "objects", "pickle", "npz"],
-)
-def test_damaged_published_files_are_refused(published, damage):
-    path, _ = published
-    damage(path)
-    with pytest.raises(ZooError, match=r"mnist_test_seq\.npy (cannot be read|does not hold)") as caught:
-        PublishedMovingMNIST(path)
-    assert "\n" not in str(caught.value)

@@ -269,7 +269,7 @@ def make_bad(tmp_path, kind):
         ("folder", "is not a file"),
         ("empty", "cannot be read as a video"),
         ("text", "cannot be read as a video"),
-        ("cut", "cannot be read as a video"),
+        ("cut", "is cut short: its parts take"),
         ("no frames", "has no frames"),
         ("sound", "has no video stream, so no frames"),
         ("array of integers", "uint8 or float, is needed"),

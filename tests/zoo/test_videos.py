@@ -1,13 +1,17 @@
 """A folder of videos as a data set."""
 
 import hashlib
+import os
 import shutil
+import struct
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.videos import number, write_video
+from tests.support.videos import number, truncate, write_video
+from zoo.data.decode import decode
 from zoo.data.videos import Videos, split_files
 from zoo.errors import ZooError
 
@@ -30,6 +34,11 @@ def test_videos_of_any_size_become_clips_of_one(folder, tmp_path, grey, channels
     names = [name for data in sets.values() for name in data.names]
     assert sorted(names) == ["part0/0.avi", "part0/2.avi", "part1/1.avi", "part1/3.avi", "short.avi"]
     assert sorted(sets["train"].store.skipped) == ["notes.mp4", "nothing.mp4"]
+    assert {line for data in sets.values() for line in data.left_out()} == {
+        "notes.mp4 cannot be read as a video (Invalid data found when processing input)",
+        "nothing.mp4 cannot be read as a video (it is empty)",
+        "short.avi has 3 frames, fewer than the 8 of a clip",
+    }
     train = sets["train"]
     clip = train[5]
     assert clip.shape == (8, channels, 12, 10)
@@ -51,6 +60,38 @@ def test_changed_videos_are_decoded_again(folder, tmp_path):
     assert first.store.clips["0.avi"]["frames"] == 20
     assert second.store.clips["0.avi"]["frames"] == 30
     assert first.store.clips["1.avi"] == second.store.clips["1.avi"]
+
+
+def test_whatever_is_called_a_video_is_named(tmp_path):
+    films = tmp_path / "films"
+    for i in range(3):
+        write_video(films / f"{i}.avi", 9 + i)
+    os.mkfifo(films / "pipe.mp4")
+    (films / "link.mkv").symlink_to(tmp_path / "nowhere")
+    (films / "folder.avi").mkdir()
+    write_video(films / "cut.avi", 9)
+    truncate(films / "cut.avi", 0.5)
+    left_out = Videos(films, root=tmp_path, size=8, length=4).left_out()
+    assert [line.partition(" (")[0].partition(": its")[0] for line in left_out] == [
+        "cut.avi is cut short",
+        "link.mkv cannot be read",
+        "pipe.mp4 cannot be read",
+    ]
+    assert "(Not a regular file)" in left_out[2]
+
+
+def test_turned_videos_are_prepared_upright(tmp_path):
+    films = tmp_path / "films"
+    for i in range(3):
+        path = write_video(films / f"{i}.mp4", 9 + i, (48, 64), codec="mpeg4")
+        data = bytearray(path.read_bytes())
+        at = data.index(b"tkhd") + 44  # a quarter turn clockwise
+        data[at : at + 36] = struct.pack(">9i", 0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)
+        path.write_bytes(data)
+    assert Videos(films, root=tmp_path, size=(64, 48), length=4).store.digest() != ""
+    with (films / "0.mp4").open("rb") as file:
+        whole = np.concatenate(list(decode(file, None, True)))
+    assert np.array_equal(Videos(films, root=tmp_path, size=(64, 48), length=4).store.read("0.mp4", 0, 9), whole)
 
 
 def digests(count, first=0):
@@ -86,5 +127,5 @@ def test_folders_without_enough_videos_are_refused(tmp_path):
     write_video(tmp_path / "b.avi", 5)
     for copy in "cde":
         shutil.copy(tmp_path / "b.avi", tmp_path / f"{copy}.avi")
-    with pytest.raises(ZooError, match="1 usable videos, without copies, are too few"):
+    with pytest.raises(ZooError, match=r"1 usable videos, without copies, are too few .*\(left out: a.avi cannot be"):
         Videos(tmp_path, root=tmp_path / "root")

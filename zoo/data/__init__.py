@@ -10,7 +10,7 @@ from zoo.data.kth import KTH, check_kth, prepare_kth
 from zoo.data.moving_mnist import MovingMNIST, PublishedMovingMNIST
 from zoo.data.root import data_root
 from zoo.data.stored_clips import StoredClips
-from zoo.data.videos import Videos
+from zoo.data.videos import Videos, prepare_videos
 from zoo.settings import Data, KTHData, MovingMNISTData, VideosData
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "make_dataset",
     "pin_data",
     "prepare_kth",
+    "prepare_videos",
 ]
 
 

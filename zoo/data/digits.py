@@ -1,18 +1,15 @@
 """Handwritten digits, 28×28: MNIST's if the data root has them, else the 1,797 that scikit-learn ships."""
 
-import gzip
-import math
+import hashlib
 import warnings
-import zlib
 from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from zoo.data.mnist_files import find_images, read_images
 from zoo.data.root import data_root
 from zoo.errors import ZooError
 
@@ -20,20 +17,31 @@ SIZE = 28
 Split = Literal["train", "val", "test"]
 Source = Literal["auto", "mnist", "embedded"]
 
-_LAYOUTS = ("mnist", "MNIST/raw", "mnist/MNIST/raw")  # the second is torchvision's
 _MNIST = {
-    "train": ("train-images-idx3-ubyte", 60_000, slice(0, 50_000)),
-    "val": ("train-images-idx3-ubyte", 60_000, slice(50_000, 60_000)),
-    "test": ("t10k-images-idx3-ubyte", 10_000, slice(0, 10_000)),
+    "train": ("train", 60_000, slice(0, 50_000)),
+    "val": ("train", 60_000, slice(50_000, 60_000)),
+    "test": ("t10k", 10_000, slice(0, 10_000)),
+}
+_PUBLISHED = {  # SHA-256 of the bytes of MNIST's own images
+    "train": "c80ceb24eedca80f31cfca280b8fb911cbb41b9990f998bebd40e26b1ab6d0f8",
+    "val": "2b079632b0defaf508a5ebf8c4ac1e18ce15c8b337da087e9c3e1c84c618d244",
+    "test": "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161",
 }
 _EMBEDDED = {"train": slice(0, 1197), "val": slice(1197, 1497), "test": slice(1497, 1797)}
 
 
 class Digits(NamedTuple):
-    """Images `(N, 28, 28)` uint8, and a phrase that says which they are."""
+    """Handwritten digits.
+
+    Args:
+        images: `(N, 28, 28)`, uint8.
+        name: a phrase that says which they are.
+        published: whether they are MNIST's own, so that what is measured on them compares with publications.
+    """
 
     images: Tensor
     name: str
+    published: bool
 
 
 def load_digits(split: Split, root: str | Path | None = None, source: Source = "auto") -> Digits:
@@ -43,16 +51,16 @@ def load_digits(split: Split, root: str | Path | None = None, source: Source = "
 
     Args:
         split: "train", "val" or "test".
-        root: the data root, see `zoo.data.data_root`; MNIST's files are in its folder `mnist`, or in `MNIST/raw`, as
-            torchvision writes them.
+        root: the data root, see `zoo.data.data_root`; `zoo.data.mnist_files.find_images` says where in it MNIST's
+            files may be, and under which names.
         source: "mnist", "embedded" (scikit-learn's), or "auto": MNIST if the root has it, else the embedded digits
             and a warning.
 
     Raises:
         ZooError: no such split or source; MNIST is asked for and missing, cut short or not readable.
 
-    >>> images, name = load_digits("test", source="embedded")
-    >>> images.shape, name
+    >>> digits = load_digits("test", source="embedded")
+    >>> digits.images.shape, digits.name
     (torch.Size([300, 28, 28]), '300 embedded scikit-learn test digits')
     """
     check_split(split)
@@ -75,7 +83,7 @@ def check_split(split: str) -> None:
 
 def has_mnist(root: Path) -> bool:
     """Whether the root has both image files of MNIST, so that every split comes from it."""
-    return all(_find(root, name) for name, _, _ in _MNIST.values())
+    return all(find_images(root, part) for part in ("train", "t10k"))
 
 
 def auto_source(root: Path) -> Source:
@@ -96,54 +104,19 @@ def _warn(root: Path) -> None:
     )
 
 
-def read_idx(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Read an IDX file of bytes, gzipped if its name ends in `.gz`.
-
-    Args:
-        path: the file.
-        shape: of the array that the file must hold; nothing beyond it is ever unpacked.
-
-    Raises:
-        ZooError: not readable, not IDX, of another shape, cut short or too long.
-    """
-    header = bytes((0, 0, 8, len(shape))) + np.array(shape, ">u4").tobytes()
-    opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rb") as file:
-            start, data = file.read(len(header)), file.read(math.prod(shape) + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise ZooError(f"{path} cannot be read ({error}); fetch it again or change its rights") from error
-    if start[:4] != header[:4]:
-        raise ZooError(f"{path} is not an IDX file of bytes with {len(shape)} axes; replace it with MNIST's own")
-    if len(start) == len(header) and start != header:
-        stated = "×".join(map(str, np.frombuffer(start[4:], ">u4")))
-        raise ZooError(f"{path} holds {stated} bytes, not {'×'.join(map(str, shape))}; replace it with MNIST's own")
-    if len(data) != math.prod(shape):
-        extent = "is cut short" if len(data) < math.prod(shape) else "continues after its last image"
-        raise ZooError(f"{path} {extent}; fetch it again")
-    return np.frombuffer(data, np.uint8).reshape(shape)
-
-
-def _find(root: Path, name: str) -> Path | None:
-    for path in (root / layout / file for layout in _LAYOUTS for file in (name, f"{name}.gz")):
-        try:
-            if path.is_file():
-                return path
-        except OSError as error:
-            raise ZooError(f"{path} cannot be reached ({error.strerror}); change the folder's rights") from error
-    return None
-
-
 def _mnist(split: Split, root: Path) -> Digits:
-    name, count, part = _MNIST[split]
-    path = _find(root, name)
+    part, count, digits = _MNIST[split]
+    path = find_images(root, part)
     if path is None:
         raise ZooError(
-            f"no {name}[.gz] in {root / 'mnist'}; fetch it with zoo.data.download_mnist({str(root)!r}), "
-            "name another data root, or use the embedded digits (source embedded)"
+            f"no {part}-images-idx3-ubyte[.gz] and no mnist.npz in {root} and its folders raw, MNIST/raw and mnist; "
+            f"fetch it with zoo.data.download_mnist({str(root)!r}), name another data root, or use the embedded digits "
+            "(source embedded)"
         )
-    images = read_idx(path, (count, SIZE, SIZE))[part].copy()
-    return Digits(torch.from_numpy(images), f"{len(images):,} MNIST {split} digits from {path.parent}")
+    images = read_images(path, part, (count, SIZE, SIZE))[digits].copy()
+    published = hashlib.sha256(images.data).hexdigest() == _PUBLISHED[split]
+    name = f"{len(images):,} MNIST {split} digits from {path if path.suffix == '.npz' else path.parent}"
+    return Digits(torch.from_numpy(images), name if published else f"{name} (not the published images)", published)
 
 
 def _embedded(split: Split) -> Digits:
@@ -153,4 +126,4 @@ def _embedded(split: Split) -> Digits:
     small = torch.from_numpy(datasets.load_digits().images[_EMBEDDED[split]])  # float64
     large = torch.nn.functional.interpolate(small[:, None] * (255 / 16), size=SIZE, mode="bicubic")[:, 0]
     images = large.round().clamp(0, 255).to(torch.uint8)
-    return Digits(images, f"{len(images):,} embedded scikit-learn {split} digits")
+    return Digits(images, f"{len(images):,} embedded scikit-learn {split} digits", published=False)

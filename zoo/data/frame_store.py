@@ -2,6 +2,7 @@
 
 A store is a folder with a `.npy` array `(T, C, H, W)` of bytes for each video, a `.json` record beside it of what it
 was decoded from, and a manifest. The manifest is written last: a store without it is unfinished and does not open.
+Decoding in another way changes `zoo.data.decode.METHOD`, so that no older store opens.
 """
 
 import hashlib
@@ -10,25 +11,31 @@ import json
 import lzma
 import os
 import sys
+import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import IO, Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from zoo.data.arrays import BadArray, open_array
 from zoo.data.decode import METHOD, BadVideo, decode
+from zoo.data.regular import open_regular
+from zoo.data.store_files import read_json, write_json
 from zoo.errors import ZooError
 from zoo.files import aside
 
-MANIFEST = "manifest.json"
+MANIFEST, CHECKED = "manifest.json", ".checked.json"
+Count = Callable[[int], None]
 Result = TypeVar("Result")
-_VERSION = 1
+_SETTLED = 10**9  # nanoseconds after which another change of a file would show in its time
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,7 @@ class VideoFile:
     def open(self) -> IO[bytes]:
         """The bytes of the video. Those of an archive are compared with the archive's checksum."""
         if not self.member:
-            return self.path.open("rb")
+            return open_regular(self.path)
         with zipfile.ZipFile(self.path) as archive:
             return io.BytesIO(archive.read(self.member))
 
@@ -97,19 +104,15 @@ class Store:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        manifest = _read_json(self.folder / MANIFEST)
-        if manifest.get("version") != _VERSION or manifest.get("method") != METHOD:
+        manifest = read_json(self.folder / MANIFEST, "manifest")
+        if not manifest:
             raise ZooError(f"{self.folder} holds no finished store of frames; prepare it")
-        try:
-            self.shape: tuple[int, int, int] = tuple(manifest["shape"])
-            self.clips: dict[str, dict[str, Any]] = manifest["clips"]
-            self.skipped: dict[str, str] = manifest["skipped"]
-            sizes = {name: clip["bytes"] for name, clip in self.clips.items()}
-        except (KeyError, TypeError, AttributeError):
-            raise ZooError(f"{self.folder / MANIFEST} is damaged; remove it and prepare the store again") from None
-        for name, size in sizes.items():
+        self.shape: tuple[int, int, int] = tuple(manifest["shape"])
+        self.clips: dict[str, dict[str, Any]] = manifest["clips"]
+        self.skipped: dict[str, str] = manifest["skipped"]
+        for name, clip in self.clips.items():
             path = self._path(name)
-            if not path.is_file() or path.stat().st_size != size:
+            if not path.is_file() or path.stat().st_size != clip["bytes"]:
                 raise ZooError(f"{path} is missing or cut short; prepare the store again")
 
     def read(self, name: str, start: int, length: int) -> NDArray[np.uint8]:
@@ -129,22 +132,58 @@ class Store:
         """
         path, frames = self._path(name), self.clips[name]["frames"]
         try:
-            mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise ZooError(f"{path} cannot be read ({error}); remove it and prepare the store again") from None
+            mapped = open_array(path)
+        except BadArray as error:
+            raise ZooError(f"{path} {error}; remove it and prepare the store again") from None
         if mapped.shape != (frames, *self.shape) or mapped.dtype != np.uint8:
             raise ZooError(f"{path} has changed since the store was opened; open it again")
         return np.array(mapped[start : start + length])
 
     def digest(self) -> str:
-        """Sixteen hexadecimal digits that depend on the videos and on how they were decoded, not on where they are."""
-        local = ("source", "stamp", "bytes", "sha256", "method")
-        clips = {name: {k: v for k, v in clip.items() if k not in local} for name, clip in self.clips.items()}
-        return hashlib.sha256(json.dumps([METHOD, self.shape, clips], sort_keys=True).encode()).hexdigest()[:16]
+        """SHA-256, in hexadecimal, of the videos' content and of how they were decoded, not of where they are.
 
-    def verify(self) -> list[str]:
-        """Names of the clips whose stored bytes have changed since they were written."""
-        return [name for name, clip in self.clips.items() if _digest_file(self._path(name)) != clip["sha256"]]
+        Raises:
+            ZooError: stored frames have changed since they were written.
+        """
+        self.check(list(self.clips))
+        local = ("source", "stamp", "bytes", "sha256")
+        clips = {name: {k: v for k, v in clip.items() if k not in local} for name, clip in self.clips.items()}
+        return hashlib.sha256(json.dumps([METHOD, self.shape, clips], sort_keys=True).encode()).hexdigest()
+
+    def check(self, names: Sequence[str]) -> None:
+        """Compare stored frames with their checksums, except those of files that were compared before and have not been
+        touched since.
+
+        Raises:
+            ZooError: some have changed since they were written.
+        """
+        path, now = self.folder / CHECKED, time.time_ns()
+        try:
+            before = read_json(path, "checked").get("stamps", {})
+        except ZooError:  # it only saves time
+            before = {}
+        stats = {name: self._path(name).stat() for name in names}
+        stamps = {
+            name: f"{self.clips[name]['sha256']} {at.st_size} {at.st_mtime_ns} {at.st_ctime_ns} {at.st_ino}"
+            for name, at in stats.items()
+        }
+        if changed := self.verify([name for name, stamp in stamps.items() if before.get(name) != stamp]):
+            paths = ", ".join(str(self._path(name)) for name in changed[:3])
+            raise ZooError(
+                f"{len(changed)} clips have changed since they were written ({paths}); remove them and prepare the "
+                "store again"
+            )
+        settled = {name: stamp for name, stamp in stamps.items() if stats[name].st_ctime_ns < now - _SETTLED}
+        if not settled.items() <= before.items():
+            with suppress(ZooError):  # of a store that this user may only read
+                write_json(path, {"stamps": before | settled})
+
+    def verify(self, names: Sequence[str] | None = None) -> list[str]:
+        """Names of the clips, by default of all, whose stored bytes have changed since they were written."""
+        names = list(self.clips) if names is None else names
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            digests = pool.map(_digest_file, map(self._path, names))
+            return [name for name, digest in zip(names, digests, strict=True) if digest != self.clips[name]["sha256"]]
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.npy"
@@ -177,26 +216,31 @@ def build(
 def _finished(folder: Path, videos: Sequence[VideoFile], shape: tuple[int, int, int]) -> bool:
     """Whether the store holds exactly these videos, unchanged, so that nothing need be written."""
     records = {video.name: _stored_record(folder, video, shape) for video in videos}
-    return all(records.values()) and _read_json(folder / MANIFEST) == _manifest(records, shape)
+    return all(records.values()) and read_json(folder / MANIFEST, "manifest") == _manifest(records, shape)
 
 
 def _finish(folder: Path, videos: Sequence[VideoFile], shape: tuple[int, int, int], progress: bool) -> None:
     records = {video.name: _stored_record(folder, video, shape) for video in videos}
     if missing := [video for video in videos if not records[video.name]]:
         (folder / MANIFEST).unlink(missing_ok=True)
-        for video, clip in in_parallel(missing, lambda video: _store(folder, video, shape), "decoding", progress):
+
+        def store(video: VideoFile, count: Count) -> dict[str, Any]:
+            return _store(folder, video, shape, count)
+
+        for video, clip in in_parallel(missing, store, "decoding", progress):
             records[video.name] = clip
     manifest = _manifest(records, shape)
     if not manifest["clips"]:
-        reasons = "; ".join(f"{name} {reason}" for name, reason in list(manifest["skipped"].items())[:3])
+        reasons = "; ".join(f"{name} {reason}" for name, reason in manifest["skipped"].items())
         raise ZooError(f"no video can be used for {folder} ({reasons}); name a folder with videos")
-    _write_json(folder / MANIFEST, manifest)
+    write_json(folder / CHECKED, {"stamps": {}})  # so that reading the store adds no file to it
+    write_json(folder / MANIFEST, manifest)
 
 
 def _manifest(records: dict[str, dict[str, Any]], shape: tuple[int, int, int]) -> dict[str, Any]:
     clips = {name: clip for name, clip in records.items() if "skipped" not in clip}
     skipped = {name: clip["skipped"] for name, clip in records.items() if "skipped" in clip}
-    return {"version": _VERSION, "method": METHOD, "shape": list(shape), "clips": clips, "skipped": skipped}
+    return {"shape": list(shape), "clips": clips, "skipped": skipped}
 
 
 @contextmanager
@@ -221,22 +265,30 @@ def _locked(folder: Path, progress: bool) -> Iterator[None]:
 
 
 def in_parallel(
-    items: Sequence[VideoFile], work: Callable[[VideoFile], Result], title: str, progress: bool
+    items: Sequence[VideoFile], work: Callable[[VideoFile, Count], Result], title: str, progress: bool
 ) -> Iterator[tuple[VideoFile, Result]]:
-    """Each item with `work(item)`, as they finish, from several threads: decoding releases the interpreter's lock.
+    """Each item with `work(item, count)`, as they finish, from several threads: decoding releases the interpreter's
+    lock.
 
-    The first exception ends it. `title` names the progress bar.
+    The first exception ends it. `title` names the progress bar, beside which stand the frames that were passed to
+    `count`.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    frames = TextColumn("{task.fields[frames]:,} frames")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), frames, TimeRemainingColumn())
     with (
         Progress(*columns, console=Console(stderr=True), disable=not progress) as bar,
         ThreadPoolExecutor(os.cpu_count()) as pool,
     ):
-        task = bar.add_task(title, total=len(items))
-        running = {pool.submit(work, item): item for item in items}
+        task, lock = bar.add_task(title, total=len(items), frames=0), Lock()
+
+        def count(more: int) -> None:
+            with lock:
+                bar.update(task, frames=bar.tasks[task].fields["frames"] + more)
+
+        running = {pool.submit(work, item, count): item for item in items}
         try:
             for done in as_completed(running):
                 yield running[done], done.result()
@@ -245,45 +297,50 @@ def in_parallel(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def inspect(video: VideoFile) -> VideoSummary:
-    """Decode a video without storing it.
+def inspect(video: VideoFile, count: Count) -> VideoSummary:
+    """Decode a video without storing it; `count` is called with the number of frames of each part.
 
     Raises:
         BadVideo: it cannot be used.
     """
-    return _summary(video, sum(len(part) for part in _decode(video, None, grey=True)))
+    frames = 0
+    for part in _decode(video, None, grey=True):
+        frames += len(part)
+        count(len(part))
+    return _summary(video, frames)
 
 
-def _store(folder: Path, video: VideoFile, shape: tuple[int, int, int]) -> dict[str, Any]:
-    """Decode a video into a temporary file, rename it, then write its record."""
+def _store(folder: Path, video: VideoFile, shape: tuple[int, int, int], count: Count) -> dict[str, Any]:
+    """Decode a video into a temporary file, rename it, then write its record; `count` is called as by `inspect`."""
     target, digest = folder / f"{video.name}.npy", hashlib.sha256()
     _make_folder(target.parent)
     clip: dict[str, Any]
     try:
         with aside(target) as temporary, temporary.open("r+b") as file:
             _write_header(file, (0, *shape))
-            count = 0
+            frames = 0
             for part in _decode(video, shape[1:], grey=shape[0] == 1):
                 file.write(part.tobytes())
-                count += len(part)
-            summary = _summary(video, count)
+                frames += len(part)
+                count(len(part))
+            summary = _summary(video, frames)
             size = file.tell()
-            _write_header(file, (count, *shape))
+            _write_header(file, (frames, *shape))
             file.seek(0)
             while chunk := file.read(1 << 20):
                 digest.update(chunk)
-        clip = {"frames": count, "source_sha256": summary.source_sha256, "sha256": digest.hexdigest(), "bytes": size}
+        clip = {"frames": frames, "source_sha256": summary.source_sha256, "sha256": digest.hexdigest(), "bytes": size}
     except BadVideo as error:
         target.unlink(missing_ok=True)
         clip = {"skipped": str(error), "state": video.state()}
     record = {**_provenance(video, shape), **clip}
-    _write_json(folder / f"{video.name}.json", record)
+    write_json(folder / f"{video.name}.json", record)
     return record
 
 
 def _stored_record(folder: Path, video: VideoFile, shape: tuple[int, int, int]) -> dict[str, Any]:
     """The record that an earlier call wrote of this video; empty if there is none, or the video has changed since."""
-    record, path = _read_json(folder / f"{video.name}.json"), folder / f"{video.name}.npy"
+    record, path = read_json(folder / f"{video.name}.json", "record"), folder / f"{video.name}.npy"
     if any(record.get(key) != value for key, value in _provenance(video, shape).items()):
         return {}
     if "skipped" in record:
@@ -292,9 +349,9 @@ def _stored_record(folder: Path, video: VideoFile, shape: tuple[int, int, int]) 
 
 
 def _provenance(video: VideoFile, shape: tuple[int, int, int]) -> dict[str, Any]:
-    """What a clip is decoded from, and how."""
+    """What a clip is decoded from, and to which shape."""
     where = f"{video.path.name}/{video.member}" if video.member else video.path.name
-    return {"source": where, "stamp": video.stamp(), "shape": list(shape), "method": METHOD, **video.notes}
+    return {"source": where, "stamp": video.stamp(), "shape": list(shape), **video.notes}
 
 
 def _decode(video: VideoFile, size: tuple[int, int] | None, grey: bool) -> Iterator[NDArray[np.uint8]]:
@@ -306,9 +363,9 @@ def _decode(video: VideoFile, size: tuple[int, int] | None, grey: bool) -> Itera
     try:
         file = video.open()
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError) as error:  # the last: encrypted
-        raise BadVideo(f"is damaged in its archive ({error})") from None
-    except OSError as error:
-        raise BadVideo(f"cannot be read ({error.strerror})") from None
+        raise BadVideo(f"is damaged in its archive ({str(error)[:100]})") from None
+    except (OSError, KeyError) as error:  # the second: no longer in the archive
+        raise BadVideo(f"cannot be read ({getattr(error, 'strerror', error)})") from None
     with file:
         yield from decode(file, size, grey)
 
@@ -337,18 +394,3 @@ def _write_header(file: IO[bytes], shape: tuple[int, ...]) -> None:
 def _digest_file(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise ZooError(f"{path} cannot be read ({error}); remove it and prepare the store again") from None
-    return content if isinstance(content, dict) else {}
-
-
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    with aside(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1), "utf-8")

@@ -1,5 +1,6 @@
 """KTH human actions (Schuldt, Laptev, Caputo, ICPR 2004): 25 persons, 6 actions, 4 scenarios, 160×120, 25 fps."""
 
+import math
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -7,7 +8,7 @@ from typing import get_args
 
 from zoo.data.decode import BadVideo
 from zoo.data.digits import Split, check_split
-from zoo.data.frame_store import Store, VideoFile, build, in_parallel, inspect
+from zoo.data.frame_store import Count, Store, VideoFile, build, in_parallel, inspect
 from zoo.data.kth_annotations import ACTIONS, MISSING, PERSONS, SCENARIOS, Range, overlaps, parse_name, read_sequences
 from zoo.data.kth_windows import HOW, check_windows, runs, window_starts
 from zoo.data.root import data_root
@@ -23,6 +24,7 @@ OBSERVED = 10
 EPOCH = 10_000
 _STREAM = 0x4B540001
 _SUFFIX = "_uncomp.avi"
+_FEW = 5  # missing clips, which are listed one by one
 _LARGEST = 1 << 28  # bytes of one clip in an archive; the published ones have some megabytes
 
 
@@ -142,9 +144,14 @@ def check_kth(root: str | Path | None = None, source: str | Path | None = None, 
         except ZooError as error:
             faults.append(str(error))
     clips = {clip.name: clip for clip in find_clips(folder, whole)}
+    missing = [name for name, expected in ranges.items() if expected and name not in clips]
+    if len(missing) > _FEW:
+        faults.append(
+            f"{len(missing)} of {len(clips) + len(missing)} clips are missing: {', '.join(missing[:_FEW])}, …"
+        )
+    else:
+        faults += [f"{name}: missing" for name in missing]
     for name, expected in ranges.items():
-        if expected and name not in clips:
-            faults.append(f"{name}: missing")
         for one, two in overlaps(expected):
             faults.append(f"{name}: ranges {one.first}-{one.last} and {two.first}-{two.last} overlap, as published")
     for clip, fault in in_parallel(list(clips.values()), _fault, "checking", progress):
@@ -159,10 +166,10 @@ def check_kth(root: str | Path | None = None, source: str | Path | None = None, 
     return sorted(faults)
 
 
-def _fault(clip: VideoFile) -> str:
+def _fault(clip: VideoFile, count: Count) -> str:
     """What is wrong with an original clip; empty if nothing is."""
     try:
-        frames = inspect(clip).frames
+        frames = inspect(clip, count).frames
     except BadVideo as error:
         return str(error)
     if frames != clip.needed:
@@ -290,10 +297,9 @@ def ranges_of(store: Store) -> dict[str, list[Range]]:
     Raises:
         ZooError: it is a store of something else.
     """
-    try:
-        return {name: [Range(*each) for each in clip["ranges"]] for name, clip in store.clips.items()}
-    except (KeyError, TypeError):
-        raise ZooError(f"{store.folder} is no store of KTH; prepare it again with zoo data kth") from None
+    if any(last > clip["frames"] for clip in store.clips.values() for _, last in clip.get("ranges", [(0, math.inf)])):
+        raise ZooError(f"{store.folder} is no store of KTH; prepare it again with zoo data kth")
+    return {name: [Range(*each) for each in clip["ranges"]] for name, clip in store.clips.items()}
 
 
 def store_folder(root: str | Path | None, size: int | tuple[int, int]) -> Path:

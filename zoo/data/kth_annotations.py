@@ -4,13 +4,16 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from zoo.data.regular import open_regular
 from zoo.errors import ZooError
 
 ACTIONS = ("boxing", "handclapping", "handwaving", "jogging", "running", "walking")
 PERSONS = range(1, 26)
 SCENARIOS = 4
 _NAME = re.compile(rf"person(\d\d)_({'|'.join(ACTIONS)})_d([1-4])")
-_RANGE = re.compile(r"(\d+)-(\d+)")
+_RANGE = re.compile(r"(\d{1,6})-(\d{1,6})")
+_LARGEST = 1 << 20  # bytes; the published file has 37,485
+_MOST_RANGES = 100  # of a clip; a published one has 7 at most
 
 # The published file holds these pairs of overlapping ranges. They are kept as published, and `zoo data kth --check`
 # lists them; any other overlap means a damaged file.
@@ -68,13 +71,17 @@ def read_sequences(path: str | Path) -> dict[str, tuple[Range, ...]]:
         path: of `00sequences.txt`.
 
     Raises:
-        ZooError: not readable, or a line that has another format, names a clip again, or holds a range that is
-            reversed, begins before 1, or overlaps another.
+        ZooError: not readable or far too large, or a line that has another format, names a clip again, or holds a
+            range that is reversed, begins before 1, or overlaps another.
     """
     try:
-        text = Path(path).read_text("ascii")
+        with open_regular(Path(path)) as file:
+            content = file.read(_LARGEST + 1)
+        text = content.decode("ascii")
     except (OSError, UnicodeDecodeError) as error:
         raise ZooError(f"{path} cannot be read ({error}); fetch 00sequences.txt again") from None
+    if len(content) > _LARGEST:
+        raise ZooError(f"{path} has more than {_LARGEST:,} bytes; it should be 00sequences.txt of KTH")
     by_name: dict[str, tuple[Range, ...]] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip() or not (by_name or line.startswith("person")):
@@ -92,15 +99,17 @@ def _parse_line(line: str, where: str) -> tuple[str, tuple[Range, ...]]:
     name, *rest = line.split()
     words = " ".join(rest)
     if parse_name(name) is None:
-        raise ZooError(f"{where}: {name!r} is no clip of KTH; fetch the file again")
+        raise ZooError(f"{where}: {name[:80]!r} is no clip of KTH; fetch the file again")
     if words == "*missing*":
         return name, ()
     ranges = []
     for part in words.removeprefix("frames").split(","):
         match = _RANGE.fullmatch(part.strip())
         if match is None or not words.startswith("frames"):
-            raise ZooError(f"{where}: {line.strip()!r} is not 'clip frames first-last, …'; fetch the file again")
+            raise ZooError(f"{where}: {line.strip()[:80]!r} is not 'clip frames first-last, …'; fetch the file again")
         ranges.append(Range(int(match[1]), int(match[2])))
+    if len(ranges) > _MOST_RANGES:
+        raise ZooError(f"{where}: {name} has {len(ranges):,} ranges, more than {_MOST_RANGES}; fetch the file again")
     for each in ranges:
         if not 1 <= each.first <= each.last:
             raise ZooError(f"{where}: the range {each.first}-{each.last} of {name} is reversed or begins before 1")

@@ -1,6 +1,8 @@
 """Moving-MNIST: digits that drift over a black canvas and bounce off its edges (Srivastava et al., ICML 2015)."""
 
+import hashlib
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,14 +14,19 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from zoo.counter_rng import uniforms
+from zoo.data.arrays import BadArray, open_array
 from zoo.data.clips import ClipDataset, check_indices
 from zoo.data.digits import SIZE, Source, Split, check_split, has_mnist, load_digits
 from zoo.data.download import download_mnist
+from zoo.data.regular import open_regular
 from zoo.data.root import data_root
 from zoo.errors import ZooError
 
 COUNTS = {"train": 10_000, "val": 3_000, "test": 5_000}
+PUBLISHED_LENGTH = 20  # frames
 SPEED = 0.1  # of the free side, in each frame
+_RULE = 1  # to be raised by whatever makes other clips of the same digits and settings
+_ALIKE = 0.85
 _STREAMS = {"train": 0x4D4D0001, "val": 0x4D4D0002, "test": 0x4D4D0003}
 
 
@@ -93,9 +100,10 @@ class MovingMNIST(ClipDataset, Dataset[Tensor]):
             download_mnist(root)
         self.split, self.digits, self.length, self.count = split, digits, length, count
         self.size, self.seed, self.endless = (sides[0], sides[1]), int(seed), endless
-        self._images, self._source = load_digits(split, root, source)
+        handwritten = load_digits(split, root, source)
+        self._images, self._source = handwritten.images, handwritten.name
         self.comparable_with = f"moving-mnist-{digits}"
-        if self.size != (64, 64) or "MNIST" not in self._source:  # nobody has published results on these
+        if self.size != (64, 64) or not handwritten.published:  # nobody has published results on these
             self.comparable_with += f", {self.size[0]}×{self.size[1]}, {self._source}"
 
     def __len__(self) -> int:
@@ -139,6 +147,12 @@ class MovingMNIST(ClipDataset, Dataset[Tensor]):
             f"{self.digits} moving digit{'s' * (self.digits > 1)} each, from {self._source}"
         )
 
+    def digest(self) -> str:
+        """See `ClipDataset`: of the split's digits, and of the rule by which they move."""
+        content = hashlib.sha256(f"moving digits, rule {_RULE}".encode())
+        content.update(self._images.numpy().data)
+        return content.hexdigest()
+
 
 def trajectories(start: NDArray[np.float64], angle: NDArray[np.float64], length: int) -> NDArray[np.float64]:
     """Positions in the unit square of points that move by `SPEED` in each frame and bounce off its edges.
@@ -161,6 +175,25 @@ def trajectories(start: NDArray[np.float64], angle: NDArray[np.float64], length:
     return position.swapaxes(0, 1)
 
 
+def _smoother_axis(array: NDArray[np.uint8]) -> set[int]:
+    """Which of the first two axes has neighbours that are clearly more alike; empty if neither has.
+
+    Two moving digits differ from one frame to the next by 0.53 to 0.77 of what they differ from clip to clip.
+    """
+    most = max(2, min(16, (1 << 20) // (array.shape[2] * array.shape[3])))
+    sample = array[:most, :most]
+    if min(sample.shape[:2]) < 2:
+        return set()
+    along = [_difference(sample), _difference(sample.swapaxes(0, 1))]
+    return {axis for axis in (0, 1) if along[axis] < _ALIKE * along[1 - axis]}
+
+
+def _difference(images: NDArray[np.uint8]) -> float:
+    """The mean absolute difference of neighbours along the first axis."""
+    pairs = pairwise(images)
+    return float(np.mean([np.abs(np.subtract(after, before, dtype=np.int16)).mean() for before, after in pairs]))
+
+
 class GreyFrames(NamedTuple):
     """Frames `(B, T, H, W)`, uint8."""
 
@@ -168,34 +201,50 @@ class GreyFrames(NamedTuple):
 
 
 class PublishedMovingMNIST(ClipDataset, Dataset[Tensor]):
-    """The published 10,000 test clips, `mnist_test_seq.npy`: `(20, 10000, 64, 64)` uint8.
+    """The published 10,000 test clips, `mnist_test_seq.npy`: `(20, 10000, 64, 64)` uint8, the frames first.
+
+    Files saved with the clips first are read too. Which of the first two axes counts frames, two things say: clips have
+    20 frames, if only one of the axes has that length; and neighbouring frames of a clip resemble each other more than
+    the same frames of neighbouring clips do. A file of which neither says it, or both say different things, is refused.
 
     The file is memory-mapped, so that only the clips asked for are read.
 
     Args:
-        path: the file, `(frames, clips, height, width)` uint8; other numbers and sizes are accepted too.
+        path: the file, `(frames, clips, height, width)` or `(clips, frames, height, width)`, uint8.
 
     Raises:
-        ZooError: no such file, or it does not hold such an array.
+        ZooError: no such file, or it does not hold such an array, or its order cannot be told.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        frames, clips, *_ = self._open().shape
+        array = self._open()
+        self._frame_axis = self._find_frame_axis(array)
         self.comparable_with = "moving-mnist-2"
-        self.length, self.count = int(frames), int(clips)
+        self.length, self.count = int(array.shape[self._frame_axis]), int(array.shape[1 - self._frame_axis])
 
     def _open(self) -> NDArray[np.uint8]:
         """Map the file anew: what is pickled for a worker is the path alone."""
         try:
-            array: NDArray[np.uint8] = np.load(self.path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise ZooError(f"{self.path} cannot be read as an array ({error}); fetch mnist_test_seq.npy") from error
-        if not isinstance(array, np.ndarray) or array.ndim != 4 or array.dtype != np.uint8 or not array.size:
+            array: NDArray[np.uint8] = open_array(self.path)
+        except BadArray as error:
+            raise ZooError(f"{self.path} {error}; fetch mnist_test_seq.npy") from error
+        if array.ndim != 4 or array.dtype != np.uint8 or not array.size:
             raise ZooError(
                 f"{self.path} does not hold (frames, clips, height, width) in uint8; fetch mnist_test_seq.npy"
             )
         return array
+
+    def _find_frame_axis(self, array: NDArray[np.uint8]) -> int:
+        lengths = array.shape[:2]
+        by_length = {lengths.index(PUBLISHED_LENGTH)} if lengths.count(PUBLISHED_LENGTH) == 1 else set()
+        axes: set[int] = by_length | _smoother_axis(array)
+        if len(axes) != 1:
+            raise ZooError(
+                f"{self.path} holds {array.shape}, of which neither axis 0 nor axis 1 is clearly that of the frames; "
+                f"save it as (frames, clips, height, width), with clips of {PUBLISHED_LENGTH} frames that move"
+            )
+        return axes.pop()
 
     def __len__(self) -> int:
         return self.count
@@ -206,8 +255,10 @@ class PublishedMovingMNIST(ClipDataset, Dataset[Tensor]):
         Raises:
             ZooError: an index outside the file.
         """
-        clips = self._open()[:, check_indices(indices, self.count)]  # (T, B, H, W)
-        return GreyFrames(torch.from_numpy(np.ascontiguousarray(clips.swapaxes(0, 1))))
+        which = check_indices(indices, self.count)
+        array = self._open()
+        clips = array[which] if self._frame_axis else array[:, which].swapaxes(0, 1)  # (B, T, H, W)
+        return GreyFrames(torch.from_numpy(np.ascontiguousarray(clips)))
 
     def render(self, batch: GreyFrames) -> Tensor:
         """The frames `(B, T, 1, H, W)`, float32 in [0, 1]."""
@@ -218,3 +269,15 @@ class PublishedMovingMNIST(ClipDataset, Dataset[Tensor]):
         return (
             f"published Moving-MNIST test: {self.count:,} clips of {self.length} frames, MNIST digits, from {self.path}"
         )
+
+    def digest(self) -> str:
+        """See `ClipDataset`: of the bytes of the file, which are all read.
+
+        Raises:
+            ZooError: the file cannot be read.
+        """
+        try:
+            with open_regular(self.path) as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise ZooError(f"{self.path} cannot be read ({error.strerror}); fetch mnist_test_seq.npy") from None

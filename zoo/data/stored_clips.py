@@ -48,7 +48,7 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
         stream: another number for each kind of data set, so that their draws are independent.
 
     Raises:
-        ZooError: an argument outside its range, or no window.
+        ZooError: an argument outside its range, no window, or stored frames that have changed since they were written.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
             raise ZooError(f"seed = {seed!r} must be a whole number, at least 0 and below 2^64")
         if not windows:
             raise ZooError(f"{title}: no window of {length} frames; take shorter clips, or prepare more videos")
+        store.check(sorted({window.name for window in windows}))
         self.store, self.length, self.comparable_with = store, length, comparable_with
         self.endless, self.seed = endless, seed
         self.windows, self.drawn = sorted(windows, key=_order), count is not None
@@ -121,6 +122,14 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
             f"{'grey' if channels == 1 else 'RGB'} from {videos} video{'s' * (videos != 1)} in {self.store.folder}"
             + (f" ({len(self.store.skipped)} left out)" if self.store.skipped else "")
         )
+
+    def left_out(self) -> list[str]:
+        """See `ClipDataset`: videos that cannot be used."""
+        return [f"{name} {reason}" for name, reason in self.store.skipped.items()]
+
+    def digest(self) -> str:
+        """See `ClipDataset`: that of the store."""
+        return self.store.digest()
 
 
 def _order(window: Window) -> bytes:

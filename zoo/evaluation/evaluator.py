@@ -11,6 +11,7 @@ from zoo.data import ClipDataset
 from zoo.errors import ZooError
 from zoo.evaluation.baselines import Blank, CopyLast
 from zoo.evaluation.conventions import Convention, find_convention
+from zoo.evaluation.frames import extremes
 from zoo.evaluation.metrics import Comparison
 from zoo.evaluation.scores import Scores
 from zoo.video_model import VideoModel
@@ -68,7 +69,9 @@ def evaluate(
     weight = next(model.parameters(), torch.empty(0))
     place = torch.device(device or weight.device)
     with evaluating(model, place):
-        channels, height, width = dataset.clips([0], place).shape[2:]
+        first = dataset.clips([0], place)
+        extremes(first)
+        channels, height, width = first.shape[2:]
         frame = (channels, height, width)
         # one frame of a baseline stands for all: measures broadcast over time
         predictors: dict[str, Callable[[Tensor], Tensor]] = {
@@ -78,7 +81,7 @@ def evaluate(
         name = name or type(model).__name__
         if name in predictors:
             raise ZooError(f"name = {name!r} is that of a baseline; choose another")
-        predictors[name] = lambda x: model(x, horizon)[:, -horizon:]
+        predictors[name] = lambda x: _last(model(x, horizon), horizon)
         comparisons, notes = _comparisons(convention, frame, root, place)
         sums = {
             row: {key: torch.zeros(horizon, dtype=torch.float64, device=place) for key in comparisons}
@@ -108,6 +111,13 @@ def evaluate(
         baselines=means,
         notes=notes,
     )
+
+
+def _last(predictions: Tensor, horizon: int) -> Tensor:
+    """The last `horizon` frames, of which there must be so many: one alone would stand for all."""
+    if predictions.shape[1] < horizon:
+        raise ZooError(f"the model predicted {predictions.shape[1]} frames, fewer than horizon = {horizon}")
+    return predictions[:, -horizon:]
 
 
 def check_clips(dataset: ClipDataset, horizon: int, observed: int, count: int | None, batch: int) -> int:

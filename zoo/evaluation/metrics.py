@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from zoo.errors import ZooError
+from zoo.evaluation.frames import Features, check_pair, extremes
 from zoo.evaluation.perceptual import Net, load_lpips
 
 Pixels = Literal["raw", "clamped", "uint8"]
@@ -25,12 +26,21 @@ _HIGHEST_PSNR = 100.0  # dB; a perfect frame would be infinite and carry every a
 class Comparison(NamedTuple):
     """A metric split into `features(frames)` and `value(predicted, true)`.
 
-    So the features of the true frames are computed once for all models.
+    So the features of the true frames are computed once for all models. Both raise a ZooError about frames that are
+    none, or that cannot be compared, see `zoo.evaluation.frames`.
 
     Args:
-        features: maps frames `(B, T, C, H, W)` to tensors that broadcast over B and T.
-        value: maps predicted and true features to values `(B, T)` in float64.
+        features: maps frames `(B, T, C, H, W)`, floating-point pixels, to their features.
+        value: maps predicted and true features to values `(B, T)` in float64. The predicted ones may be of one frame
+            that stands for all.
     """
+
+    features: Callable[[Tensor], Features]
+    value: Callable[[Features, Features], Tensor]
+
+
+class Parts(NamedTuple):
+    """What a measure does with frames that are checked, as in `Comparison`."""
 
     features: Callable[[Tensor], Any]
     value: Callable[[Any, Any], Tensor]
@@ -74,8 +84,11 @@ class Measure(ABC):
     digits: ClassVar[int]  # printed after the decimal point
 
     @abstractmethod
+    def parts(self, root: Path | str | None, device: torch.device) -> Parts:
+        """The functions that measure, see `comparison`."""
+
     def comparison(self, root: Path | str | None, device: torch.device) -> Comparison:
-        """The functions that measure.
+        """The functions that check frames and measure them.
 
         Args:
             root: the data root, which may have weights that the measure needs.
@@ -84,6 +97,17 @@ class Measure(ABC):
         Raises:
             ZooError: weights are missing.
         """
+        parts = self.parts(root, device)
+
+        def features(frames: Tensor) -> Features:
+            low, high = extremes(frames)
+            return Features(tuple(frames.shape), low, high, parts.features(frames))
+
+        def value(predicted: Features, true: Features) -> Tensor:
+            check_pair(predicted, true)
+            return parts.value(predicted.content, true.content)
+
+        return Comparison(features, value)
 
     @abstractmethod
     def text(self) -> str:
@@ -121,16 +145,24 @@ class Measure(ABC):
         """Measure predicted frames `(B, T, C, H, W)` against the true ones.
 
         Args:
-            predicted: pixels in [0, 1].
-            true: pixels in [0, 1].
+            predicted: floating-point pixels, meant for [0, 1].
+            true: floating-point pixels in [0, 1].
             root: the data root, which may have weights that the measure needs.
 
         Returns:
             `(B, T)` in float64, without the scale of tables.
 
         Raises:
-            ZooError: weights are missing, or frames are too small.
+            ZooError: weights are missing, frames are too small, or of different shapes, or not of this kind; or pixels
+                are outside their range or NaN.
         """
+        for frames in (predicted, true):
+            extremes(frames)
+        if predicted.shape != true.shape:
+            raise ZooError(
+                f"predicted frames {tuple(predicted.shape)} and true frames {tuple(true.shape)} differ in shape; give "
+                "as many of both"
+            )
         features, value = self.comparison(root, true.device)
         return value(features(predicted), features(true))
 
@@ -165,10 +197,10 @@ class _Error(Measure):
         """Means are small: a table shows thousandths."""
         return 1e3 if self.per == "pixel" else 1.0
 
-    def comparison(self, root: Path | str | None, device: torch.device) -> Comparison:
+    def parts(self, root: Path | str | None, device: torch.device) -> Parts:
         """See `Measure`."""
         reduce = torch.mean if self.per == "pixel" else torch.sum
-        return Comparison(self.prepare, lambda predicted, true: reduce(self.error(predicted - true), (-3, -2, -1)))
+        return Parts(self.prepare, lambda predicted, true: reduce(self.error(predicted - true), (-3, -2, -1)))
 
     def text(self) -> str:
         """See `Measure`."""
@@ -213,14 +245,14 @@ class Psnr(Measure):
         """See `Measure`."""
         return "dB"
 
-    def comparison(self, root: Path | str | None, device: torch.device) -> Comparison:
+    def parts(self, root: Path | str | None, device: torch.device) -> Parts:
         """See `Measure`."""
 
         def psnr(predicted: Tensor, true: Tensor) -> Tensor:
             error = ((predicted - true) / self.peak).square().mean((-3, -2, -1))
             return -10 * torch.log10(error.clamp(min=10 ** (-_HIGHEST_PSNR / 10)))
 
-        return Comparison(self.prepare, psnr)
+        return Parts(self.prepare, psnr)
 
     def text(self) -> str:
         """See `Measure`."""
@@ -259,7 +291,7 @@ class Ssim(Measure):
             return weights / weights.sum(), 1.0
         return torch.full((7,), 1 / 7, dtype=torch.float64), 49 / 48
 
-    def comparison(self, root: Path | str | None, device: torch.device) -> Comparison:
+    def parts(self, root: Path | str | None, device: torch.device) -> Parts:
         """See `Measure`."""
         weights, factor = self._weights()
         weights = weights.to(device)
@@ -280,7 +312,7 @@ class Ssim(Measure):
             structure = (2 * covariance + c2) / (predicted.variance + true.variance + c2)
             return (luminance * structure).mean((-3, -2, -1))
 
-        return Comparison(moments, ssim)
+        return Parts(moments, ssim)
 
     def text(self) -> str:
         """See `Measure`."""
@@ -329,7 +361,7 @@ class Lpips(Measure):
         """See `Measure`."""
         return 1e3
 
-    def comparison(self, root: Path | str | None, device: torch.device) -> Comparison:
+    def parts(self, root: Path | str | None, device: torch.device) -> Parts:
         """See `Measure`."""
         network = load_lpips(self.net, root, device)
 
@@ -338,7 +370,7 @@ class Lpips(Measure):
             layers = network.features(2 * images - 1 if self.signed else images)
             return [layer.view(*frames.shape[:2], *layer.shape[1:]) for layer in layers]
 
-        return Comparison(features, network.distance)
+        return Parts(features, network.distance)
 
     def text(self) -> str:
         """See `Measure`."""

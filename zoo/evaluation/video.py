@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from zoo.data.arrays import BadArray, open_array
 from zoo.data.decode import BadVideo, decode
 from zoo.errors import ZooError
 
@@ -75,9 +76,9 @@ def _to_grey(frame: Tensor) -> Tensor:
 def _images(path: Path) -> Iterator[NDArray[np.uint8] | NDArray[np.float32]]:
     """Frames `(H, W, C)` one by one; the file is memory-mapped."""
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ZooError(f"{path} cannot be read as an array ({error}); choose another file") from None
+        array = open_array(path)
+    except BadArray as error:
+        raise ZooError(f"{path} {error}; choose another file") from None
     if array.ndim == 3:
         array = array[..., None]
     elif array.ndim == 4 and array.shape[-1] not in (1, 3):

@@ -41,7 +41,7 @@ class Reporter:
 
     def say(self, text: str) -> None:
         """Print a line."""
-        self._console.print(text, highlight=False, soft_wrap=True)
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def step(self, done: int) -> None:
         """Move the bar to `done` steps."""

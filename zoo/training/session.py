@@ -63,6 +63,8 @@ class Session:
         start = checkpoint["step"] if checkpoint else 0
         self.reporter = Reporter(self.training, start, progress and self.first)
         self.reporter.say(f"{f'resuming from step {start}' if start else 'training'} on {state.clips.describe()}")
+        for line in dict.fromkeys([*state.clips.left_out(), *state.val.left_out()]):
+            self.reporter.say(f"left out: {line}")
 
     def __enter__(self) -> "Session":
         self._open.enter_context(self.interrupt)
