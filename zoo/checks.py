@@ -23,6 +23,7 @@ from zoo.settings import (
 )
 
 MOST_OPTION = 1_000_000  # layers, channels, steps and the like of a model
+MOST_ITEMS = 4_096  # of a list, or letters of a text
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "bf16-true", "16-mixed")
 
 
@@ -40,7 +41,7 @@ def check_recipe(recipe: Recipe) -> Recipe:
         ) from error
     recipe = from_plain(plain, "the recipe")
     data, training = recipe.data, recipe.training
-    _check_numbers(plain, ())
+    _check_sizes(plain, ())
     _check_options(recipe)
     _within(1, 16_384, "data", data, "size")
     _within(1, 100_000, "data", data, "observed", "length")
@@ -69,11 +70,13 @@ def check_recipe(recipe: Recipe) -> Recipe:
     return recipe
 
 
-def _check_numbers(value: Any, location: tuple[str | int, ...]) -> None:
-    """Raise a ZooError if a whole number in plain settings is larger than any of them can be meant."""
+def _check_sizes(value: Any, location: tuple[str | int, ...]) -> None:
+    """Raise a ZooError if a whole number, a text or a list in plain settings is larger than any can be meant."""
+    if isinstance(value, dict | list | str) and len(value) > MOST_ITEMS:
+        raise ZooError(f"{entry_name(location)} = {shortened(value)} must have at most {MOST_ITEMS:,} items")
     if isinstance(value, dict | list):
         for name, item in value.items() if isinstance(value, dict) else enumerate(value):
-            _check_numbers(item, (*location, name))
+            _check_sizes(item, (*location, name))
     elif isinstance(value, int):
         most = MOST_OPTION if location[0] == "options" else 2**64 - 1
         if abs(value) > most:

@@ -14,7 +14,7 @@ Location = tuple[str | int, ...]  # of an entry: names in mappings, positions in
 
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 _ALTERNATIVE = re.compile(r"<.*>|\w+\[.*\]|int|float|str|bool|none")  # what pydantic calls one of several types
-_NAMES = {"string": "str", "object": "dict"}
+_NAMES = {"string": "str", "model": "dict", "dataclass": "dict"}
 
 
 def validate(
@@ -70,8 +70,11 @@ def one_of(entry: str, classes: Mapping[str, type], key: Callable[[str], str] = 
 
 def shortened(value: Any) -> str:
     """A value for an error message, however large it is."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = 120
+    short.maxlist = short.maxtuple = short.maxdict = 20
     try:
-        return reprlib.repr(value)
+        return " ".join(short.repr(value).split())  # tensors print several lines
     except ValueError:  # Python does not write numbers of more than 4,300 digits
         return "a number with thousands of digits"
 
@@ -85,6 +88,8 @@ def _describe(error: "ValidationError", noun: str, known: Callable[[Location], I
     inside = entry_name(parents) + ": " if parents else ""
     if kind == "json_invalid":
         return f"it is damaged ({first['msg'].removeprefix('Invalid JSON: ')})"
+    if kind == "value_error":
+        return f"{entry_name(location)}: {context['error']}".removeprefix(": ")
     if kind == "missing":
         return f"{inside}the {noun} {name!r} is missing"
     if kind == "union_tag_not_found" and isinstance(value, dict):
@@ -98,8 +103,6 @@ def _describe(error: "ValidationError", noun: str, known: Callable[[Location], I
     if kind in _UNKNOWN:
         remedy = nearest(str(name), known(location)) if known else "remove it"
         return f"{inside}no {noun} {name!r}; {remedy}"
-    if kind == "value_error":
-        return f"{entry_name(location)}: {context['error']}"
     # several where any of several types is legal
     same = [each for each in errors if entry_name(each["loc"]) == entry_name(location)]
     legal = dict.fromkeys(_legal(each["type"], each["msg"], each.get("ctx", {})) for each in same)

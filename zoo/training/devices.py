@@ -117,14 +117,3 @@ def repeatable_convolutions() -> Iterator[None]:
         yield
     finally:
         cudnn.deterministic, cudnn.benchmark = before
-
-
-@contextlib.contextmanager
-def killing_children(fabric: Fabric) -> Iterator[None]:
-    """On Ctrl-C, kill the processes that Fabric started: they would wait for this one in their next step for ever."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        for process in getattr(fabric.strategy.launcher, "procs", ()):
-            process.kill()
-        raise

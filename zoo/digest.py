@@ -1,0 +1,50 @@
+"""A digest over the tensors and values that a file holds: whatever changes one of them changes it."""
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo.errors import ZooError
+
+
+def digest(content: Any) -> str:
+    """SHA-256, in hexadecimal, of tensors and plain values in any nesting of mappings and sequences.
+
+    The order of a mapping's entries does not count, nor do a tensor's device and layout in memory.
+
+    Raises:
+        ZooError: a value that is neither a tensor nor plain.
+
+    >>> digest({"a": 1, "b": torch.zeros(2)}) == digest({"b": torch.zeros(2), "a": 1})
+    True
+    >>> digest({"a": torch.zeros(2)}) == digest({"a": torch.zeros(2, 1)})
+    False
+    """
+    total = hashlib.sha256()
+    for part in _parts(content):
+        total.update(part)
+    return total.hexdigest()
+
+
+def _parts(content: Any) -> Iterator[Any]:
+    """What to feed to the hash: of each value its type and size, so that no two contents give the same bytes."""
+    if isinstance(content, dict):
+        yield f"dict {len(content)};".encode()
+        for name in sorted(content, key=repr):
+            yield from _parts(name)
+            yield from _parts(content[name])
+    elif isinstance(content, list | tuple):
+        yield f"list {len(content)};".encode()
+        for item in content:
+            yield from _parts(item)
+    elif isinstance(content, Tensor):
+        yield f"{content.dtype} {tuple(content.shape)};".encode()
+        yield content.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+    elif content is None or isinstance(content, bool | int | float | str):
+        text = repr(content).encode()
+        yield f"{type(content).__name__} {len(text)};".encode() + text
+    else:
+        raise ZooError(f"a file can hold tensors and plain values, and no {type(content).__name__}")
