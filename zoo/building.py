@@ -14,7 +14,7 @@ from zoo.schema import shortened
 from zoo.settings import Recipe
 from zoo.video_model import VideoModel
 
-MOST_TENSORS, MOST_ELEMENTS = 10_000, 2**32  # of a model that is yet to be trained
+MOST_TENSORS, MOST_ELEMENTS = 5_000, 2**32  # of a model that is yet to be trained
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 

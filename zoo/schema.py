@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 Location = tuple[str | int, ...]  # of an entry: names in mappings, positions in lists, and "<names>" of alternatives
 
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
-_ALTERNATIVE = re.compile(r"<.*>|\w+\[.*\]|int|float|str|bool|none")  # what pydantic calls one of several types
+_ALTERNATIVE = re.compile(
+    r"<.*>|[\w-]+\[.*\]|(constrained-)?(int|float|str)|bool|none"
+)  # what pydantic calls one of several types
 _NAMES = {"string": "str", "model": "dict", "dataclass": "dict"}
 
 

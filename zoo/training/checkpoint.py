@@ -21,9 +21,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, InstanceOf, TypeAdapter, model_validator
 from torch import Tensor
 
+from tensortrain.digest import digest
 from tensortrain.errors import TensorTrainError
 from tensortrain.torch_files import read_torch
-from zoo.digest import digest
 from zoo.errors import ZooError
 from zoo.files import aside
 from zoo.schema import shortened, validate

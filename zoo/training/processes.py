@@ -48,7 +48,7 @@ def watching(fabric: Fabric) -> Iterator[None]:
         watch.left.set()
 
 
-class _Watch(threading.Thread):
+class _Watch:
     """Looks again and again whether a process has died: the first one sees those that it started, these see the first.
 
     One that waits for a dead process inside a library may never come back to Python. So after a while the watch itself
@@ -60,7 +60,6 @@ class _Watch(threading.Thread):
     """
 
     def __init__(self, fabric: Fabric) -> None:
-        super().__init__(daemon=True, name="watch over the other processes")
         self.death = ""
         self.left = threading.Event()
         self._launcher = getattr(fabric.strategy, "launcher", None)
@@ -69,7 +68,23 @@ class _Watch(threading.Thread):
         # Fabric starts the others from the first process, with this variable
         self._parent = os.getppid() if fabric.local_rank > 0 and "LOCAL_WORLD_SIZE" not in os.environ else 0
 
-    def run(self) -> None:
+    def start(self) -> None:
+        """Begin to look, in a thread of its own."""
+        threading.Thread(target=self._run, name="watch over the other processes", daemon=True).start()
+
+    def wait(self, seconds: float) -> str:
+        """What happened, once it is known; empty if nothing has been noticed within these seconds."""
+        end = time.monotonic() + seconds
+        while not self.death and time.monotonic() < end:
+            time.sleep(POLL_SECONDS / 4)
+        return self.death
+
+    def kill(self) -> None:
+        """Kill the processes that this one has started."""
+        for child in [*self._children, *self._started()]:
+            child.kill()
+
+    def _run(self) -> None:
         """Look until a process has died or the block is left."""
         while not self.left.wait(POLL_SECONDS):
             self.death = self._look()
@@ -82,25 +97,16 @@ class _Watch(threading.Thread):
             self.kill()
             os._exit(2)
 
-    def wait(self, seconds: float) -> str:
-        """What happened, once it is known; empty if nothing has been noticed within these seconds."""
-        end = time.monotonic() + seconds
-        while not self.death and time.monotonic() < end:
-            time.sleep(POLL_SECONDS / 4)
-        return self.death
-
-    def kill(self) -> None:
-        """Kill the processes that this one has started."""
-        for child in self._children:
-            child.kill()
+    def _started(self) -> list[subprocess.Popen[bytes]]:
+        """The processes that Fabric has started from this one, until the watch has taken them over."""
+        return getattr(self._launcher, "procs", [])
 
     def _look(self) -> str:
-        started = getattr(self._launcher, "procs", [])
+        started = self._started()
         if len(started) >= self._expected > 0:
             # Fabric's own watch, which kills this process without a word, ends when it has nobody to watch
             self._children = list(started)
             started.clear()
-            self._expected = 0
         for rank, child in enumerate(self._children, 1):
             if child.poll():
                 return f"process {rank} (pid {child.pid}) {_end(child.returncode)}"

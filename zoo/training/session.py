@@ -40,14 +40,14 @@ class Session:
     ) -> None:
         self.state, self.training, self.first = state, state.recipe.training, state.fabric.is_global_zero
         self.checkpoints = folder / "checkpoints"
-        start = RunProgress(best=math.inf, stale=0, validated=0, row=0, seconds=0.0)
-        self.progress = RunProgress(**checkpoint["progress"]) if checkpoint else start
+        fresh = RunProgress(best=math.inf, stale=0, validated=0, row=0, seconds=0.0)
+        self.progress = RunProgress(**checkpoint["progress"]) if checkpoint else fresh
         self.interrupt = Interrupt()
         self._checkpoint, self._folder, self._identity, self._open = checkpoint, folder, identity, ExitStack()
         self._began, self._saved, self._before = began, began, self.progress.seconds
-        step = checkpoint["step"] if checkpoint else 0
-        self.reporter = Reporter(self.training, step, progress and self.first)
-        self.reporter.say(f"{f'resuming from step {step}' if step else 'training'} on {state.clips.describe()}")
+        start = checkpoint["step"] if checkpoint else 0
+        self.reporter = Reporter(self.training, start, progress and self.first)
+        self.reporter.say(f"{f'resuming from step {start}' if start else 'training'} on {state.clips.describe()}")
 
     def __enter__(self) -> "Session":
         self._open.enter_context(self.interrupt)
