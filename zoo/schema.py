@@ -13,9 +13,8 @@ if TYPE_CHECKING:
 Location = tuple[str | int, ...]  # of an entry: names in mappings, positions in lists, and "<names>" of alternatives
 
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
-_ALTERNATIVE = re.compile(
-    r"<.*>|[\w-]+\[.*\]|(constrained-)?(int|float|str)|bool|none"
-)  # what pydantic calls one of several types
+# what pydantic, and `one_of`, call one of several types
+_ALTERNATIVE = re.compile(r"<.*>|[\w-]+\[.*\]|(constrained-)?(int|float|str)|bool|none")
 _NAMES = {"string": "str", "model": "dict", "dataclass": "dict"}
 
 

@@ -344,14 +344,14 @@ def from_plain(value: Any, where: str) -> Recipe:
     """The recipe that plain data describe.
 
     Args:
-        value: what was read from YAML, or JSON as text.
+        value: what was read from YAML or JSON.
         where: the file's name, for error messages.
 
     Raises:
         ZooError: an unknown or missing setting, or a value of the wrong type.
     """
     try:
-        text = value if isinstance(value, str) else json.dumps(value)
+        text = json.dumps(value)
     except TypeError as error:
         raise ZooError(f"{where}: a value is neither text nor a number, a list or a mapping: {error}") from None
     settings = validate(_schema(), text, where, noun="setting", known=_known)

@@ -76,7 +76,7 @@ def test_what_no_settings_need_is_refused_at_once(
 )
 def test_what_yaml_writes_is_read(value: Any) -> None:
     assert load_yaml(yaml.safe_dump(value)) == value
-    assert from_plain(json.dumps({"model": "x", "options": {"a": value}}), "here").options == {"a": value}
+    assert from_plain({"model": "x", "options": {"a": value}}, "here").options == {"a": value}
 
 
 def test_values_of_the_command_line_are_bounded_too() -> None:

@@ -26,7 +26,8 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
-        path.write_text(f"process {os.getpid()} on {socket.gethostname()}, since {datetime.now():%Y-%m-%d %H:%M:%S}\n")
+        since = f"since {datetime.now():%Y-%m-%d %H:%M:%S}\n"
+        path.write_text(f"process {os.getpid()} on {socket.gethostname()}, {since}", "utf-8")
     except Timeout:
         raise ZooError(
             f"{folder} is in use: {_holder(path)} trains in it; wait for it, stop it, or choose another folder"
@@ -44,7 +45,7 @@ def locked(folder: Path) -> Iterator[None]:
 def _holder(path: Path) -> str:
     """Who holds a lock, as far as the file can be read."""
     try:
-        with path.open(errors="replace") as file:
+        with path.open(encoding="utf-8", errors="replace") as file:
             return file.read(200).strip() or "another process"
     except OSError:
         return "another process"
