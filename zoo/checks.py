@@ -88,8 +88,9 @@ def _check_options(recipe: Recipe) -> None:
     """Raise a ZooError if an option of the model is not of the type that the model's signature says."""
     from pydantic import ConfigDict, PydanticUserError, TypeAdapter
 
-    entry = find_model(recipe.model)
-    parameters = inspect.signature(entry.make).parameters
+    if not recipe.options:
+        return
+    parameters = inspect.signature(find_model(recipe.model).make).parameters
     for name, value in recipe.options.items():
         hint = parameters[name].annotation if name in parameters else inspect.Parameter.empty
         if hint is inspect.Parameter.empty or isinstance(hint, str):

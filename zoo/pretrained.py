@@ -15,6 +15,7 @@ from zoo.settings import Recipe, from_plain, to_plain
 if TYPE_CHECKING:
     from zoo.video_model import VideoModel
 
+_ODD_TENSORS = (RuntimeError, ValueError, TypeError, AttributeError, KeyError)  # of types that torch lacks
 HEADER = "zoo"  # the entry of the metadata: the recipe, and the digest of it and of all tensors, as JSON
 FOLDER = Path(__file__).parent / "weights"
 PREFERRED = ("moving-mnist-small", "moving-mnist-brief", "kth-small")  # the first that ships is a model's default
@@ -109,8 +110,9 @@ def load_weights(path: str | Path) -> "tuple[VideoModel, Recipe]":
         with safe_open(path, framework="pt") as file:
             metadata: dict[str, str] = file.metadata() or {}
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except (OSError, SafetensorError, TensorTrainError) as error:
-        raise ZooError(f"{path} cannot be read ({error}); give a safetensors file that `zoo export` wrote") from None
+    except (TensorTrainError, OSError, SafetensorError, *_ODD_TENSORS) as error:
+        reason = str(error).partition("\n")[0]
+        raise ZooError(f"{path} cannot be read ({reason}); give a safetensors file that `zoo export` wrote") from None
     if HEADER not in metadata:
         raise ZooError(f"{path} holds no recipe; give a file that `zoo export` wrote")
     header = _read_header(metadata[HEADER], path)

@@ -250,7 +250,15 @@ def last(folder: Path, name: str = "last") -> dict:
     return load_checkpoint(folder / "checkpoints" / f"{name}.ckpt")
 
 
-CHANGES = ("open", "os.mkdir", "os.rename", "os.remove", "os.chmod", "os.truncate")  # events of Python's audit
+CHANGES = (
+    "open",
+    "os.mkdir",
+    "os.rename",
+    "os.remove",
+    "os.rmdir",
+    "os.chmod",
+    "os.truncate",
+)  # events of Python's audit
 TIMED = ("seconds", "metrics")
 
 

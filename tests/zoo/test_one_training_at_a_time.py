@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from tensortrain.files import TEMPORARY
 from tests.support.runs import exit_code, last, rows, same, start, train_until, with_training
 from zoo.errors import ZooError
+from zoo.files import aside
 from zoo.training import event_file, fit, open_run
 from zoo.training.run_lock import LOCK, locked
 
@@ -71,19 +73,20 @@ def test_locks(tmp_path: Path) -> None:
         locked(folder).__enter__()
 
 
-def test_only_what_a_training_left_is_removed(tmp_path: Path, unbroken: Path) -> None:
-    """An export or a picture may be written into the folder at that moment."""
+def test_a_live_writer_loses_nothing(tmp_path: Path, unbroken: Path) -> None:
+    """An export may be written into the folder at that moment; what a kill has left is removed."""
     folder = tmp_path / "run"
     fit(with_training(steps=6, max_time=1e-9), folder, progress=False)
-    theirs = [folder / ".weights.safetensors.x.tmp", folder / "checkpoints" / ".w.safetensors.x.tmp"]
-    ours = [folder / f".{name}.x.tmp" for name in ("config.yaml", "versions.json", "metrics.csv")]
-    ours += [folder / "checkpoints" / f".{name}.ckpt.x.tmp" for name in ("last", "best", "step-8")]
-    for path in ours + theirs:
-        path.touch()
-    fit(SHORT, folder, progress=False)
-    assert sorted(folder.rglob("*.tmp")) == sorted(theirs)
-    for path in theirs:
-        path.unlink()
+    left = [folder / TEMPORARY.replace("*", "x"), folder / "checkpoints" / TEMPORARY.replace("*", "x")]
+    for path in left:
+        path.mkdir()
+        (path / "last.ckpt").write_text("half a checkp")
+    with aside(folder / "weights.safetensors") as one, aside(folder / "checkpoints" / "mine.ckpt") as other:
+        one.write_text("exported")
+        other.write_text("a copy")
+        fit(SHORT, folder, progress=False)
+        assert (one.read_text(), other.read_text()) == ("exported", "a copy")
+        assert not any(path.exists() for path in left)
     assert ends_like(folder, unbroken)
 
 

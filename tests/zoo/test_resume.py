@@ -91,7 +91,7 @@ def test_short_sessions(tmp_path: Path, uninterrupted: Path) -> None:
     assert same(last(folder), last(uninterrupted))
 
 
-@pytest.mark.parametrize("count", [1, 4, 6, 7, 9, 11, 13, 16, 20, 25, 28])
+@pytest.mark.parametrize("count", [1, 4, 6, 7, 9, 13, 15, 18, 24, 28, 33, 37, 40, 44])
 def test_killed_while_its_folder_is_made(tmp_path: Path, count: int) -> None:
     """Before some of the first operations on files: from the first folder to the first checkpoint. The same call then
     trains as if nothing had happened."""
