@@ -9,7 +9,8 @@ import sys
 from collections.abc import Sequence
 from typing import Protocol
 
-from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+import yaml
+from jsonargparse import ArgumentParser, Namespace, set_loader, set_parsing_settings
 
 import zoo
 from tensortrain import terminal
@@ -26,6 +27,7 @@ from zoo.commands import (
     predict,
     train,
 )
+from zoo.commands.options import PARSER_MODE, load_argument
 from zoo.errors import ZooError
 
 
@@ -80,8 +82,10 @@ def parse(words: Sequence[str]) -> Namespace:
 
 def make_parser(words: Sequence[str]) -> ArgumentParser:
     """The parser of all commands. What `zoo train` takes depends on the model, data set and preset that it names."""
+    set_loader(PARSER_MODE, load_argument, (yaml.YAMLError,))
     parser = ArgumentParser(
         prog="zoo",
+        parser_mode=PARSER_MODE,
         description=_first_line(__doc__).partition(": ")[2].capitalize(),
         exit_on_error=False,
         version=zoo.__version__,

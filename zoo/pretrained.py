@@ -4,14 +4,19 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tensortrain.errors import TensorTrainError
 from zoo import models as _models  # noqa: F401 - registers the models of the package
+from zoo.checks import check_recipe
 from zoo.errors import ZooError, nearest
 from zoo.registry import find_model, model_names
+from zoo.schema import validate
 from zoo.settings import Recipe, from_plain, to_plain
 
 if TYPE_CHECKING:
     from zoo.video_model import VideoModel
 
+_ODD_TENSORS = (RuntimeError, ValueError, TypeError, AttributeError, KeyError)  # of types that torch lacks
+HEADER = "zoo"  # the entry of the metadata: the recipe, and the digest of it and of all tensors, as JSON
 FOLDER = Path(__file__).parent / "weights"
 PREFERRED = ("moving-mnist-small", "moving-mnist-brief", "kth-small")  # the first that ships is a model's default
 
@@ -76,12 +81,14 @@ def save_weights(path: str | Path, model: "VideoModel", recipe: Recipe) -> None:
     Raises:
         ZooError: the file cannot be written.
     """
+    from tensortrain.digest import digest
     from tensortrain.storage import save_tensors
     from zoo.files import aside
 
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    content = {"recipe": to_plain(recipe), "digest": digest({"recipe": to_plain(recipe), "weights": weights})}
     with aside(path) as temporary:
-        save_tensors(temporary, weights, {"recipe": json.dumps(to_plain(recipe))})
+        save_tensors(temporary, weights, {HEADER: json.dumps(content)})  # one entry: several have a random order
 
 
 def load_weights(path: str | Path) -> "tuple[VideoModel, Recipe]":
@@ -90,25 +97,47 @@ def load_weights(path: str | Path) -> "tuple[VideoModel, Recipe]":
     The weights that ship are written in half precision; they too become 32-bit numbers.
 
     Raises:
-        ZooError: no such file, not safetensors, no recipe in it, or weights of another model.
+        ZooError: no such file, not safetensors, no recipe in it, damaged, or weights of another model.
     """
     from safetensors import SafetensorError, safe_open
 
+    from tensortrain import inputs
+    from tensortrain.digest import digest
+    from zoo.building import build_model, fill
+
     try:
+        inputs.regular(path)
         with safe_open(path, framework="pt") as file:
-            metadata: dict[str, Any] = file.metadata() or {}
+            metadata: dict[str, str] = file.metadata() or {}
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except (OSError, SafetensorError) as error:
-        raise ZooError(f"{path} cannot be read ({error}); give a safetensors file that `zoo export` wrote") from None
-    if "recipe" not in metadata:
+    except (TensorTrainError, OSError, SafetensorError, *_ODD_TENSORS) as error:
+        reason = str(error).partition("\n")[0]
+        raise ZooError(f"{path} cannot be read ({reason}); give a safetensors file that `zoo export` wrote") from None
+    if HEADER not in metadata:
         raise ZooError(f"{path} holds no recipe; give a file that `zoo export` wrote")
-    recipe = from_plain(json.loads(metadata["recipe"]), str(path))
-    model = find_model(recipe.model).build(**recipe.options)
+    header = _read_header(metadata[HEADER], path)
+    if header["digest"] != digest({"recipe": header["recipe"], "weights": weights}):
+        raise ZooError(f"{path} is damaged: it does not hold what was written (by its digest); export it again")
     try:
-        model.load_state_dict(weights)  # into the model's own 32-bit parameters
-    except RuntimeError as error:
-        raise ZooError(f"{path} holds the weights of another model: {' '.join(str(error).split())}") from None
+        recipe = check_recipe(from_plain(header["recipe"], "its recipe"))
+    except ZooError as error:
+        raise ZooError(f"{path}: {error}") from error
+    model = build_model(recipe, str(path), weights)
+    fill(model, weights, str(path))  # into the model's own 32-bit parameters
     return model.eval(), recipe
+
+
+def _read_header(text: str, path: str | Path) -> dict[str, Any]:
+    """The recipe and the digest in a file's metadata.
+
+    Raises:
+        ZooError: they are damaged.
+    """
+    from pydantic import ConfigDict, TypeAdapter, create_model
+
+    strict = ConfigDict(strict=True, extra="forbid")
+    schema = create_model("Header", __config__=strict, recipe=(dict[str, Any], ...), digest=(str, ...))
+    return dict(validate(TypeAdapter(schema), text, f"{path}: its metadata"))
 
 
 def _default_weights(model: str) -> str:

@@ -1,9 +1,11 @@
 """Tiny runs for the training tests, in this process or in others that are killed, signalled or joined."""
 
+import csv
 import multiprocessing
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +20,6 @@ from zoo.recurrent import RecurrentPredictor
 from zoo.registry import register
 from zoo.settings import ConstantRate, LinearSampling, MovingMNISTData, PlateauRate, PlateauSampling, Recipe, Training
 from zoo.training.checkpoint import load_checkpoint
-from zoo.training.metrics_log import read_metrics
 
 
 @register("test-tiny", paper="none")
@@ -131,13 +132,16 @@ def train_until(recipe: Recipe, folder: Path, number: int, event: str, count: in
 
     torch.set_num_threads(1)
     session.SAVE_SECONDS = save_seconds
+    if event == "file operation":
+        count_operations(folder, lambda done: os.kill(os.getpid(), number) if done == count else None)
+        fit(recipe, folder, progress=False)
+        return
     owner, name = {
         "forward": (loop, "train_step"),
         "backward": (step, "clip_gradients"),
         "validation": (validation, "validate_batch"),
         "writing": (torch, "save"),
         "renaming": (os, "replace"),
-        "text": (Path, "write_text"),
         "row": (session.MetricsLog, "write"),
     }[event]
     ordinary, calls = getattr(owner, name), 0
@@ -153,8 +157,45 @@ def train_until(recipe: Recipe, folder: Path, number: int, event: str, count: in
     fit(recipe, folder, progress=False)
 
 
-def train_as_rank(recipe: Recipe, folder: Path, rank: int, ranks: int, port: int, event: str, count: int) -> None:
-    """Train as one of several processes that `torchrun` would have started, with SIGTERM at an event; note the
+def count_operations(folder: Path, note: Callable[[int], None]) -> None:
+    """From now on in this process, call `note` with 1, 2, 3, … before each operation that changes `folder`: making,
+    locking, renaming and removing it and its files, and opening them to write."""
+    places, done = {str(folder), *map(str, folder.parents)}, 0
+
+    def look(event: str, args: tuple[Any, ...]) -> None:
+        nonlocal done
+        inside = event == "fcntl.flock" or (event in CHANGES and str(args[0]).startswith(str(folder)))
+        reading = event == "open" and args[1] in ("r", "rb")
+        if (inside or (event == "os.mkdir" and str(args[0]) in places)) and not reading:
+            done += 1
+            note(done)
+
+    sys.addaudithook(look)
+
+
+def train_beside(recipe: Recipe, folder: Path, output: Path) -> None:
+    """Train as the first of two processes, whose other one is killed at once; write what is said to a file."""
+    from lightning.fabric.strategies.launchers import subprocess_script
+
+    from zoo.training import fit
+
+    dying = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
+    subprocess_script._basic_subprocess_cmd = lambda: dying
+    with output.open("w") as sys.stderr:
+        fit(recipe, folder, progress=False)
+
+
+def train_as_rank(
+    recipe: Recipe,
+    folder: Path,
+    rank: int,
+    ranks: int,
+    port: int,
+    event: str,
+    count: int,
+    number: int = signal.SIGTERM,
+) -> None:
+    """Train as one of several processes that `torchrun` would have started, with a signal at an event; note the
     validation clips looked at, and what went wrong."""
     os.environ |= {
         "TORCHELASTIC_RUN_ID": "test",
@@ -177,7 +218,7 @@ def train_as_rank(recipe: Recipe, folder: Path, rank: int, ranks: int, port: int
 
     validation.validate_batch = noting
     try:
-        train_until(recipe, folder, signal.SIGTERM, event, count, 1000.0)
+        train_until(recipe, folder, number, event, count, 1000.0)
     except ZooError as error:
         (folder / f"error-{rank}.txt").write_text(str(error))
     finally:
@@ -189,6 +230,12 @@ def free_port() -> int:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         return int(listening.getsockname()[1])
+
+
+def read_metrics(path: Path) -> list[dict[str, str]]:
+    """The rows of a metrics file, as text."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -203,12 +250,24 @@ def last(folder: Path, name: str = "last") -> dict:
     return load_checkpoint(folder / "checkpoints" / f"{name}.ckpt")
 
 
+CHANGES = (
+    "open",
+    "os.mkdir",
+    "os.rename",
+    "os.remove",
+    "os.rmdir",
+    "os.chmod",
+    "os.truncate",
+)  # events of Python's audit
+TIMED = ("seconds", "metrics")
+
+
 def same(a: object, b: object) -> bool:
-    """Bit for bit, tensors in nested containers included."""
+    """Bit for bit, tensors in nested containers included; but for times, which the text of the metrics has too."""
     if isinstance(a, torch.Tensor):
         return isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
     if isinstance(a, dict):
-        return isinstance(b, dict) and a.keys() == b.keys() and all(same(a[k], b[k]) for k in a if k != "seconds")
+        return isinstance(b, dict) and a.keys() == b.keys() and all(same(a[k], b[k]) for k in a if k not in TIMED)
     if isinstance(a, list | tuple):
         return len(a) == len(b) and all(map(same, a, b))
     return a == b

@@ -16,7 +16,8 @@ import torch
 import yaml
 
 import zoo
-from tests.support.runs import CLIFF, RECIPE, Tiny, last, rows, same, subnormals_are_zero, with_training
+from tests.support.runs import CLIFF, RECIPE, Tiny, last, read_metrics, rows, same, subnormals_are_zero, with_training
+from zoo.building import build_model
 from zoo.checks import check_recipe
 from zoo.data import make_dataset
 from zoo.errors import ZooError
@@ -26,8 +27,8 @@ from zoo.training import fit, open_run
 from zoo.training.batches import StepSampler
 from zoo.training.checkpoint import load_checkpoint, save_checkpoint
 from zoo.training.interrupt import Interrupt
-from zoo.training.metrics_log import COLUMNS, MetricsLog, read_metrics
-from zoo.training.run_folder import build_model, read_recipe
+from zoo.training.metrics_log import COLUMNS, MetricsLog
+from zoo.training.run_folder import read_recipe
 from zoo.training.scheduled_sampling import draw_truth
 from zoo.training.subnormals import subnormals_as_zero
 
@@ -426,13 +427,15 @@ def test_presets_of_the_issue_are_legal() -> None:
 
 
 def test_metrics_drop_what_the_checkpoint_does_not_know(tmp_path: Path) -> None:
-    log = MetricsLog(tmp_path, 0)
+    log, kept = MetricsLog(tmp_path, 0), ""
     for step in (5, 10, 15):
         log.write({"step": step, "loss": step / 3})
+        kept = log.text if step == 10 else kept
     log.close()
     path = tmp_path / "metrics.csv"
+    assert path.read_text() == log.text
     path.write_text(path.read_text() + "20,0.1")  # cut short
-    MetricsLog(tmp_path, 10).close()
+    MetricsLog(tmp_path, 10, kept).close()
     assert [row["step"] for row in read_metrics(path)] == ["5", "10"]
     assert float(read_metrics(path)[0]["loss"]) == 5 / 3
     assert path.read_text().splitlines()[0] == ",".join(COLUMNS)

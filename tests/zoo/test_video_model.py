@@ -9,13 +9,12 @@ import torch
 from torch import Tensor, nn
 
 import zoo
-from tests.support.runs import with_training
+from tests.support.runs import read_metrics, with_training
 from zoo.errors import ZooError
 from zoo.evaluation import gradient_norms
 from zoo.losses import frame_loss
 from zoo.registry import register
 from zoo.training import fit
-from zoo.training.metrics_log import read_metrics
 from zoo.video_model import VideoModel
 
 

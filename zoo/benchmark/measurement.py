@@ -15,10 +15,10 @@ from tensortrain.profiling.macs import Count, Recorder
 from tensortrain.profiling.memory import kernel_launches, peak_bytes
 from zoo.benchmark.setup import Trial, make_trial
 from zoo.benchmark.variants import PLAIN, Switch, Variant
+from zoo.building import build_model
 from zoo.data import ClipDataset
 from zoo.errors import ZooError
 from zoo.settings import Recipe
-from zoo.training.run_folder import build_model
 
 _COPY = "a copy"
 TOLERANCE = 1e-3  # relative, of gradients in 32 bits after a whole clip

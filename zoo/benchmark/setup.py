@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from tensortrain.profiling.cudnn import Convolutions
+from zoo.building import build_model
 from zoo.data import ClipDataset
 from zoo.errors import ZooError
 from zoo.presets import recipe
 from zoo.settings import Recipe
 from zoo.training.devices import make_fabric, quiet_lightning
-from zoo.training.run_folder import build_model
 from zoo.training.step import TrainState, train_step
 from zoo.training.subnormals import subnormals_as_zero
 from zoo.video_model import VideoModel

@@ -1,8 +1,14 @@
 """Arguments that several commands take."""
 
-from jsonargparse import ArgumentParser
+from typing import Any
 
+import yaml
+from jsonargparse import ArgumentParser, get_loader
+
+from zoo.reading import check_yaml
 from zoo.settings import Windows
+
+PARSER_MODE = "bounded yaml"  # of all parsers: `load_argument` reads configurations and values
 
 ROOT_HELP = "Folder with data sets and LPIPS weights; default: $ZOO_DATA, else ~/.cache/zoo."
 DEVICE_HELP = "Where to compute, such as cuda."
@@ -40,3 +46,16 @@ def add_measuring(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--curves", type=str | None, help="PNG file for the values at each frame; the numbers go to a CSV beside it."
     )
+
+
+def load_argument(text: str) -> Any:
+    """Read a configuration, or a value of the command line, as jsonargparse does, but within the bounds of settings.
+
+    Raises:
+        yaml.YAMLError: see `zoo.reading.load_yaml`.
+    """
+    check_yaml(text)
+    try:
+        return get_loader("yaml")(text)
+    except ValueError as error:
+        raise yaml.YAMLError(f"a value cannot be read: {error}") from None

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ import zoo
 from zoo.commands.options import ROOT_HELP
 from zoo.errors import ZooError
 from zoo.presets import PRESETS, recipe
+from zoo.reading import MOST_BYTES, load_yaml, read_text
 from zoo.registry import find_model
 from zoo.settings import DATA_SETS, Recipe, Training, data_class, schedule_class
 
 PRESET = "small"
 PARTS = ("data", "sampling", "learning_rate", "training")
 SCHEDULED = ("sampling", "learning_rate")
+FILES = ("--config", "--options", *(f"--{part}" for part in PARTS))  # options that may name a file
 
 
 def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
@@ -98,10 +101,12 @@ def _starting_recipe(words: Sequence[str]) -> Recipe | None:
     None if the words are not those of `zoo train`, or name no model, as in `zoo train --help`.
 
     Raises:
-        ZooError: an unknown model, data set, preset or schedule, or a file that names others than the command.
+        ZooError: an unknown model, data set, preset or schedule, a file that names others than the command, or one that
+            cannot be a file of settings.
     """
     if words[:1] != ["train"]:
         return None
+    _check_files(words)
     first = _parse_first(words[1:])
     if first.model is None:
         return None
@@ -172,10 +177,21 @@ def _read_settings(text: str) -> dict[str, Any]:
     """The settings in a YAML file, or in a YAML text. None where there are none: jsonargparse reads it too and says
     what is wrong."""
     try:
-        settings = yaml.safe_load(Path(text).read_text() if os.path.isfile(text) else text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        settings = load_yaml(read_text(Path(text), MOST_BYTES) if os.path.isfile(text) else text)
+    except (ZooError, yaml.YAMLError):
         return {}
     return settings if isinstance(settings, dict) else {}
+
+
+def _check_files(words: Sequence[str]) -> None:
+    """Raise a ZooError if a word names a file of settings that is no regular file, such as a pipe, or far too large.
+
+    jsonargparse, which reads these files, would wait for the pipe."""
+    named = [word.partition("=")[::2] for word in words] + list(pairwise(words))
+    for option, value in named:
+        meant = len(option) > 2 and any(full.startswith(option) for full in FILES)  # it may be abbreviated
+        if meant and os.path.exists(value) and not os.path.isdir(value):
+            read_text(Path(value), MOST_BYTES)
 
 
 def minutes(text: str) -> float:

@@ -1,17 +1,110 @@
-"""Checkpoints: tensors and plain values, written aside and then renamed, and read without running code."""
+"""Checkpoints: tensors and plain values, written aside and then renamed, and read without running code.
+
+| entry | what it holds |
+|---|---|
+| `format`, `digest` | the version of this table, and the digest of all the other entries |
+| `model`, `options`, `step` | which model, after how many steps |
+| `weights`, `optimizer` | tensors by parameter |
+| `precision`, `sampling`, `learning_rate`, `meter` | the state of what their names say |
+| `progress` | how far the run has come, see `RunProgress` |
+| `metrics` | the text of `metrics.csv` |
+| `data` | the digests of the training and the validation clips |
+| `environment` | what computes and on what, see `zoo.training.environment` |
+"""
 
 import os
-import pickle
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Self
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, InstanceOf, TypeAdapter, model_validator
+from torch import Tensor
 
+from tensortrain.digest import digest
+from tensortrain.errors import TensorTrainError
+from tensortrain.torch_files import read_torch
 from zoo.errors import ZooError
 from zoo.files import aside
+from zoo.schema import shortened, validate
+from zoo.training.metrics_log import HEADER
 
-FORMAT = 2
-_KEYS = {"format", "model", "options", "step", "weights"}
+FORMAT = 3
+
+Count = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+Number = InstanceOf[float]
+Text = Annotated[str, Field(strict=True)]
+Digest = Annotated[Text, Field(pattern="^[0-9a-f]{64}$")]
+State = dict[Text, Annotated[int, Field(strict=True)] | Number]
+_EXACT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+
+@dataclass
+class RunProgress:
+    """How far a run has come, beside its weights.
+
+    Args:
+        best: the lowest validation loss.
+        stale: validations since then.
+        validated: the step of the last validation.
+        row: the step of the last row of metrics.
+        seconds: of training, over all sessions.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _EXACT
+
+    best: Number
+    stale: Count
+    validated: Count
+    row: Count
+    seconds: Number
+
+    def stalled(self, patience: int) -> bool:
+        """Whether the validation loss has not improved for `patience` validations; never if that is 0."""
+        return 0 < patience <= self.stale
+
+
+class _Meter(BaseModel):
+    model_config = _EXACT
+
+    steps: Count
+    loss: Tensor
+    norm: Tensor
+
+
+class _Data(BaseModel):
+    model_config = _EXACT
+
+    train: Digest
+    val: Digest
+
+
+class _Checkpoint(BaseModel):
+    model_config = _EXACT
+
+    model: Text
+    options: dict[Text, Any]
+    step: Count
+    weights: dict[Text, Tensor]
+    optimizer: dict[Text, dict[Text, Tensor]]
+    precision: State
+    sampling: State
+    learning_rate: State
+    meter: _Meter
+    progress: RunProgress
+    metrics: Text
+    data: _Data
+    environment: dict[Text, Text | Count]
+
+    @model_validator(mode="after")
+    def agree(self) -> Self:
+        """Refuse parts that cannot be of one moment."""
+        for name, step in (("row", self.progress.row), ("validated", self.progress.validated)):
+            if step > self.step:
+                raise ValueError(f"progress.{name} = {step} lies after step = {self.step}")
+        if not self.metrics.startswith(HEADER):
+            raise ValueError(f"metrics = {shortened(self.metrics)} must begin with the names of the columns")
+        return self
 
 
 def save_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
@@ -20,8 +113,9 @@ def save_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
     Raises:
         ZooError: the file cannot be written.
     """
+    content = {"format": FORMAT, "digest": digest(checkpoint), **checkpoint}
     with aside(path) as temporary, temporary.open("wb") as file:
-        torch.save({"format": FORMAT, **checkpoint}, file)
+        torch.save(content, file)
         file.flush()
         os.fsync(file.fileno())
 
@@ -30,15 +124,18 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint that `save_checkpoint` wrote; its tensors are on the CPU.
 
     Raises:
-        ZooError: no such file, a file that was cut short, or one that is not a checkpoint of the zoo.
+        ZooError: no such file, a file that was cut short or damaged, or one that is not a checkpoint of the zoo.
     """
+    if not path.exists():
+        raise ZooError(f"no checkpoint at {path}; train first, or name one of {path.parent}")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise ZooError(f"no checkpoint at {path}; train first, or name one of {path.parent}") from error
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ZooError(f"{path} cannot be read as a checkpoint ({reason}); it may be cut short: use another") from error
-    if not isinstance(checkpoint, dict) or not checkpoint.keys() >= _KEYS or checkpoint["format"] != FORMAT:
+        content = read_torch(path).content
+    except TensorTrainError as error:
+        raise ZooError(f"{path} cannot be read as a checkpoint ({error}); use another") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ZooError(f"{path} is not a checkpoint of the zoo (format {FORMAT}); give one that `zoo train` wrote")
+    checkpoint = {name: value for name, value in content.items() if name not in ("format", "digest")}
+    validate(TypeAdapter(_Checkpoint), checkpoint, f"{path} is no whole checkpoint, use another")
+    if content.get("digest") != digest(checkpoint):
+        raise ZooError(f"{path} is damaged: it does not hold what was written (by its digest); use another checkpoint")
     return checkpoint

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -23,9 +24,10 @@ def make_fabric(training: Training) -> Fabric:
     Processes that `torchrun` or Slurm has started are used as they are; otherwise Fabric starts them.
 
     Raises:
-        ZooError: no such accelerator or devices here, a launcher with another number of processes, or a precision
-            that the device does not have.
+        ZooError: no such accelerator or devices here, far more processes than cores, a launcher with another number of
+            processes, or a precision that the device does not have.
     """
+    _check_processes(training)
     launchers = [kind() for kind in (TorchElasticEnvironment, SLURMEnvironment) if kind.detect()]
     try:
         for launcher in launchers:
@@ -45,6 +47,15 @@ def make_fabric(training: Training) -> Fabric:
     if training.precision == "16-mixed" and fabric.device.type == "cpu":
         raise ZooError("training.precision = '16-mixed' needs a GPU; on a CPU choose bf16-mixed or 32-true")
     return fabric
+
+
+def _check_processes(training: Training) -> None:
+    """Raise a ZooError if so many processes are asked for that starting them could bring the machine down."""
+    cores = os.cpu_count() or 1
+    most = 4 * cores + 16
+    for name, count in (("devices", training.devices), ("num_workers", training.num_workers)):
+        if count > most:
+            raise ZooError(f"training.{name} = {count} is too many for {cores} cores; at most {most} are legal")
 
 
 class _Mixed(MixedPrecision):
@@ -117,14 +128,3 @@ def repeatable_convolutions() -> Iterator[None]:
         yield
     finally:
         cudnn.deterministic, cudnn.benchmark = before
-
-
-@contextlib.contextmanager
-def killing_children(fabric: Fabric) -> Iterator[None]:
-    """On Ctrl-C, kill the processes that Fabric started: they would wait for this one in their next step for ever."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        for process in getattr(fabric.strategy.launcher, "procs", ()):
-            process.kill()
-        raise

@@ -15,20 +15,31 @@ from typing import Any
 import torch
 from lightning.fabric import Fabric
 
+from zoo.building import build_model
 from zoo.checks import check_recipe
 from zoo.data import make_dataset, pin_data
 from zoo.errors import ZooError
 from zoo.files import folder_name
 from zoo.recurrent import RecurrentPredictor
 from zoo.settings import Recipe
-from zoo.training.checkpoint import load_checkpoint
+from zoo.training.checkpoint import RunProgress, load_checkpoint
 from zoo.training.checks import check_frames
 from zoo.training.compiled import compile_cells, compiling
-from zoo.training.devices import killing_children, make_fabric, quiet_lightning, repeatable_convolutions
-from zoo.training.metrics_log import NEVER
+from zoo.training.devices import make_fabric, quiet_lightning, repeatable_convolutions
+from zoo.training.environment import describe_environment
+from zoo.training.metrics_log import NEVER, restore
 from zoo.training.nonfinite import explain
-from zoo.training.run_folder import Run, begin_session, build_model, check_folder, check_same, open_run
-from zoo.training.session import RunProgress, Session
+from zoo.training.processes import watching
+from zoo.training.run_folder import (
+    Run,
+    begin_session,
+    check_data,
+    check_same,
+    claimed,
+    describe_session,
+    open_run,
+)
+from zoo.training.session import Session
 from zoo.training.step import TrainState, train_step
 from zoo.training.subnormals import subnormals_as_zero
 from zoo.training.validation import validate
@@ -41,7 +52,9 @@ def fit(
 
     The folder gets `config.yaml`, `versions.json`, `metrics.csv`, TensorBoard's events and `checkpoints/`. A run that
     was stopped, by Ctrl-C, `max_time` or a kill, is resumed by the same call, and ends with the same weights and
-    metrics as if it had never stopped. While it trains, the CPU takes numbers below 1.2e-38 as zero.
+    metrics as if it had never stopped: bit for bit, if the machine, the versions and the numbers of processes and
+    threads are the same; else there is one warning, and a line in `versions.json`. While it trains, the CPU takes
+    numbers below 1.2e-38 as zero.
 
     Args:
         recipe: all settings.
@@ -51,8 +64,9 @@ def fit(
         progress: show the progress.
 
     Raises:
-        ZooError: settings that do not fit together, a folder with another run, data that are missing; or a loss that
-            was not finite, with its step and the layer where it began.
+        ZooError: settings that do not fit together, a folder with another run or that another process trains in, data
+            that are missing or not those that the run began with, another process of this training that died, a full
+            disk; or a loss that was not finite, with its step and the layer where it began.
         KeyboardInterrupt: after Ctrl-C, once a checkpoint is written.
     """
     began, folder = time.monotonic(), folder_name(folder)
@@ -70,36 +84,41 @@ def fit(
     compiled = compiling() if recipe.training.compile else nullcontext()
     with quiet_lightning(), repeatable_convolutions(), subnormals_as_zero(), compiled:
         fabric = make_fabric(recipe.training)
-        if fabric.is_global_zero:
-            check_folder(recipe, folder, resume)
-        checkpoint = last_checkpoint(recipe, folder)
-        if not finished(recipe, checkpoint):
-            if fabric.is_global_zero:
-                step = checkpoint["step"] if checkpoint else 0
-                begin_session(recipe, folder, step, [clips.describe(), val.describe()], fabric)
+        first = fabric.is_global_zero
+        data = {"train": clips.digest(), "val": val.digest()}
+        identity = {"data": data, "environment": describe_environment(fabric)}
+        with claimed(recipe, folder, resume) if first else nullcontext():
+            checkpoint = last_checkpoint(recipe, folder, data)
+            if not finished(recipe, checkpoint):
+                if first:
+                    session = describe_session(checkpoint, identity["environment"], [clips.describe(), val.describe()])
+                    begin_session(recipe, folder, session)
 
-            def run_session(fabric: Fabric) -> None:  # in every process
-                state = TrainState(fabric, recipe, model, clips, val)
-                with Session(state, folder, checkpoint, progress, began) as session:
-                    train(session)
-                session.interrupt.take_effect()
+                def run_session(fabric: Fabric) -> None:  # in every process
+                    state = TrainState(fabric, recipe, model, clips, val)
+                    with Session(state, folder, checkpoint, identity, progress, began) as session:
+                        train(session)
+                    session.interrupt.take_effect()
 
-            with killing_children(fabric):
-                fabric.launch(run_session)
+                with watching(fabric):
+                    fabric.launch(run_session)
+            elif first and checkpoint:
+                restore(folder / "metrics.csv", checkpoint["metrics"])
     return open_run(folder, "best" if (folder / "checkpoints" / "best.ckpt").exists() else "last")
 
 
-def last_checkpoint(recipe: Recipe, folder: Path) -> dict[str, Any] | None:
+def last_checkpoint(recipe: Recipe, folder: Path, data: dict[str, str]) -> dict[str, Any] | None:
     """The checkpoint that the run of this recipe resumes from; None for a new run.
 
     Raises:
-        ZooError: a damaged checkpoint, or one of another model.
+        ZooError: a damaged checkpoint, one of another model, or one that was trained on clips with other digests.
     """
     path = folder / "checkpoints" / "last.ckpt"
     if not path.exists():
         return None
     checkpoint = load_checkpoint(path)
     check_same(checkpoint, recipe, path)
+    check_data(checkpoint, data, folder)
     return checkpoint
 
 

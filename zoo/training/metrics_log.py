@@ -1,14 +1,19 @@
 """The metrics of a run: running sums on the device, and a file with a row for each interval of steps."""
 
 import csv
+import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from zoo.errors import ZooError
 from zoo.files import aside
+from zoo.training.event_file import EventFile
 
 NEVER = torch.iinfo(torch.int64).max
 COLUMNS = (
@@ -21,6 +26,7 @@ COLUMNS = (
     "validation_mse",
     "seconds",
 )
+HEADER = ",".join(COLUMNS) + "\n"
 
 
 class Meter:
@@ -70,44 +76,67 @@ class Meter:
 class MetricsLog:
     """`metrics.csv`, and the same values for TensorBoard.
 
-    Rows are appended and flushed at once. A resumed run first drops the rows written after its checkpoint, and a row
-    that was cut short, so that in the end none is missing and none is there twice.
+    Rows are appended and flushed at once. Every checkpoint keeps the text of the file, and a resumed run begins with
+    that: so in the end no row is missing and none is there twice, whatever became of the file in between.
 
     Args:
         folder: of the run.
-        step: of the last row before the checkpoint that the run resumes from; 0 for a new file.
+        step: of the last row before the checkpoint that the run resumes from; 0 for a new run.
+        text: of the file at that checkpoint; empty for a new run.
+
+    Raises:
+        ZooError: the files cannot be written; `write` raises it, too.
     """
 
-    def __init__(self, folder: Path, step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+    def __init__(self, folder: Path, step: int, text: str = "") -> None:
+        self._path, self._lines = folder / "metrics.csv", [text or HEADER]
+        restore(self._path, self.text)
+        with naming(folder / "tensorboard"):
+            self._board = EventFile(folder / "tensorboard", step + 1)
 
-        self._path = folder / "metrics.csv"
-        kept = [row for row in read_metrics(self._path) if int(row["step"]) <= step] if step else []
-        with aside(self._path) as temporary, temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(kept)
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+    @property
+    def text(self) -> str:
+        """What the file holds."""
+        return "".join(self._lines)
 
     def write(self, row: dict[str, float]) -> None:
         """Append a row; columns it lacks stay empty."""
-        with self._path.open("a", newline="") as file:
-            csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(row)
+        line = io.StringIO()
+        csv.DictWriter(line, COLUMNS, lineterminator="\n").writerow(row)
+        self._lines.append(line.getvalue())
+        with naming(self._path), self._path.open("a") as file:
+            file.write(line.getvalue())
             file.flush()
             os.fsync(file.fileno())
-        for name, value in row.items():
-            if name != "step":
-                self._board.add_scalar(name, value, int(row["step"]))
+        with naming(self._path.parent / "tensorboard"):
+            self._board.write(int(row["step"]), {name: value for name, value in row.items() if name != "step"})
 
     def close(self) -> None:
         """Close the files."""
-        self._board.close()
+        with naming(self._path.parent / "tensorboard"):
+            self._board.close()
 
 
-def read_metrics(path: Path) -> list[dict[str, str]]:
-    """The rows of a metrics file, as text, without one that was cut short; none if there is no file."""
-    if not path.exists():
-        return []
-    text = path.read_text()
-    whole = text[: text.rfind("\n") + 1]
-    return list(csv.DictReader(whole.splitlines()))
+def restore(path: Path, text: str) -> None:
+    """Make a metrics file hold the text that a checkpoint keeps of it, if it does not already.
+
+    Raises:
+        ZooError: it cannot be written.
+    """
+    with naming(path):
+        if path.is_file() and path.read_bytes() == text.encode():
+            return
+    with aside(path) as temporary:
+        temporary.write_text(text)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Turn an error of the operating system into one that names the file and says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise ZooError(
+            f"training stopped: cannot write {path} ({error.strerror or error}); free some space or change the rights, "
+            "and the same call or command resumes from the last checkpoint"
+        ) from error

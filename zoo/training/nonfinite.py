@@ -23,7 +23,7 @@ def explain(state: TrainState, last: Path, bad: int) -> ZooError:
         bad: the step.
     """
     checkpoint = load_checkpoint(last)
-    state.load_state_dict(checkpoint)
+    state.load_state_dict(checkpoint, str(last))
     cause = find_cause(state, bad)
     training, rate = state.recipe.training, state.recipe.learning_rate
     norm = training.clip_norm or math.inf

@@ -2,22 +2,29 @@
 
 import json
 import platform
-from importlib.metadata import version
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 import yaml
-from lightning.fabric import Fabric
+from pydantic import TypeAdapter
 
 from tensortrain.files import TEMPORARY
+from zoo.building import build_model, fill
+from zoo.checks import check_recipe
 from zoo.errors import ZooError
 from zoo.files import aside
-from zoo.pretrained import create_model
+from zoo.reading import MOST_BYTES, load_yaml, read_text
+from zoo.schema import shortened, validate
 from zoo.settings import Recipe, from_plain, to_plain
 from zoo.training.checkpoint import load_checkpoint
+from zoo.training.environment import Environment, changes
+from zoo.training.run_lock import LOCK, locked
 from zoo.video_model import VideoModel
 
+MOST_LOG = 1 << 24  # bytes of versions.json
 # settings that may change when a run is resumed: they say where and how long it computes, but not what
 FREE = ("max_time", "accelerator", "devices", "nodes", "num_workers")
 
@@ -47,19 +54,9 @@ def open_run(folder: Path | str, checkpoint: str | Path = "best") -> Run:
         path = folder / "checkpoints" / f"{checkpoint}.ckpt"
     state = load_checkpoint(path)
     check_same(state, recipe, path)
-    model = build_model(recipe)
-    try:
-        model.load_state_dict(state["weights"])
-    except RuntimeError as error:
-        raise ZooError(f"{path} holds the weights of another model: {' '.join(str(error).split())}") from error
+    model = build_model(recipe, str(path), state["weights"])
+    fill(model, state["weights"], str(path))
     return Run(folder, recipe, model.eval(), state["step"])
-
-
-def build_model(recipe: Recipe) -> VideoModel:
-    """The recipe's model, its weights drawn from the recipe's seed; the global generator is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(recipe.training.seed)
-        return create_model(recipe.model, **recipe.options)
 
 
 def check_same(checkpoint: dict[str, Any], recipe: Recipe, path: Path) -> None:
@@ -67,6 +64,44 @@ def check_same(checkpoint: dict[str, Any], recipe: Recipe, path: Path) -> None:
     theirs, ours = ({"model": c["model"], "options": c["options"]} for c in (checkpoint, to_plain(recipe)))
     if difference := first_difference(theirs, ours):
         raise ZooError(f"{path} is of another model: {difference}; take a checkpoint of this run")
+
+
+def check_data(checkpoint: dict[str, Any], data: Mapping[str, str], folder: Path) -> None:
+    """Raise a ZooError unless the run in `folder` has been trained on clips with these digests."""
+    for split, digest in data.items():
+        if (before := checkpoint["data"][split]) != digest:
+            raise ZooError(
+                f"the {split} clips are not those that {folder} was trained on (digest {digest[:12]}…, which was "
+                f"{before[:12]}…); bring back the data or name their data root, or choose another folder for a new run"
+            )
+
+
+def describe_session(checkpoint: dict[str, Any] | None, environment: Environment, data: list[str]) -> dict[str, Any]:
+    """What `versions.json` says of a session; warn if it will not compute the same bits as those before it.
+
+    Args:
+        checkpoint: what the session resumes from; None for a new run.
+        environment: of the session.
+        data: descriptions of the clips.
+    """
+    session: dict[str, Any] = {"step": checkpoint["step"] if checkpoint else 0, **environment}
+    if checkpoint and (difference := changes(checkpoint["environment"], environment)):
+        session["note"] = f"not bit-identical from step {session['step']}: {difference}"
+        warnings.warn(f"{session['note']}; training continues", stacklevel=3)
+    return session | {"platform": platform.platform(), "data": data}
+
+
+@contextmanager
+def claimed(recipe: Recipe, folder: Path, resume: bool) -> Iterator[None]:
+    """Keep a folder for this training alone during the block, after `check_folder`.
+
+    Raises:
+        ZooError: see `check_folder`; or another process trains there.
+    """
+    check_folder(recipe, folder, resume)  # before anything is written to it
+    with locked(folder):
+        check_folder(recipe, folder, resume)  # another process may have begun a run in between
+        yield
 
 
 def check_folder(recipe: Recipe, folder: Path, resume: bool) -> None:
@@ -77,43 +112,48 @@ def check_folder(recipe: Recipe, folder: Path, resume: bool) -> None:
             raise ZooError(f"{folder} holds a run already; resume it, or choose another folder")
         if difference := first_difference(_lasting(read_recipe(config)), _lasting(recipe)):
             raise ZooError(f"{folder} holds another run: {difference}; ask for the same, or choose another folder")
-    elif folder.exists() and (not folder.is_dir() or set(folder.iterdir()) - set(folder.glob(TEMPORARY))):
+    elif folder.exists() and (not folder.is_dir() or set(folder.iterdir()) - {folder / LOCK, *folder.glob(TEMPORARY)}):
         raise ZooError(f"{folder} is no run and not an empty folder; choose another")
 
 
-def begin_session(recipe: Recipe, folder: Path, step: int, data: list[str], fabric: Fabric) -> None:
+def begin_session(recipe: Recipe, folder: Path, session: Mapping[str, Any]) -> None:
     """Write `config.yaml`, then add this session to `versions.json`: its software, its machine and its data.
 
     The configuration comes first: once it is there the folder is a run, and before that `check_folder` takes what a
     kill has left for an empty folder. So a run can be started again wherever it was killed.
 
+    Args:
+        recipe: of the run.
+        folder: locked by this process, so that nobody else is writing the files that a kill may have left.
+        session: what to add.
+
     Raises:
-        ZooError: the folder cannot be written.
+        ZooError: the folder cannot be written, or its `versions.json` is damaged.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         with aside(folder / "config.yaml") as file:
             file.write_text(yaml.safe_dump(to_plain(recipe), sort_keys=False))
         (folder / "checkpoints").mkdir(exist_ok=True)
     except OSError as error:
         raise ZooError(f"{folder} cannot be made ({error.strerror}); choose another folder") from error
-    device = fabric.device
     versions = folder / "versions.json"
-    sessions = json.loads(versions.read_text("utf-8")) if versions.exists() else []
-    sessions.append(
-        {
-            "step": step,
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("tensortrain", "torch", "lightning", "numpy")},
-            "platform": platform.platform(),
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-            "processes": fabric.world_size,
-            "threads": torch.get_num_threads(),
-            "data": data,
-        }
-    )
+    sessions = [*read_sessions(versions), session]
     with aside(versions) as file:
         file.write_text(json.dumps(sessions, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def read_sessions(path: Path) -> list[dict[str, Any]]:
+    """The sessions in a `versions.json`; none if there is no such file.
+
+    Raises:
+        ZooError: the file is damaged.
+    """
+    if not path.exists():
+        return []
+    text = read_text(path, MOST_LOG)
+    schema = TypeAdapter(list[dict[str, str | int | list[str]]])
+    sessions: list[dict[str, Any]] = validate(schema, text, f"{path}, a log that may be removed")
+    return sessions
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -122,13 +162,17 @@ def read_recipe(path: Path) -> Recipe:
     Raises:
         ZooError: no such file, not YAML, an unknown or missing setting, or a value of the wrong type.
     """
+    if not path.exists():
+        raise ZooError(f"{path.parent} holds no run (no {path.name}); give a folder that `zoo train` made")
     try:
-        plain = yaml.safe_load(path.read_text())
-    except FileNotFoundError as error:
-        raise ZooError(f"{path.parent} holds no run (no {path.name}); give a folder that `zoo train` made") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        plain = load_yaml(read_text(path, MOST_BYTES))
+    except yaml.YAMLError as error:
         raise ZooError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
-    return from_plain(plain, str(path))
+    recipe = from_plain(plain, str(path))
+    try:
+        return check_recipe(recipe)
+    except ZooError as error:
+        raise ZooError(f"{path}: {error}") from error
 
 
 def first_difference(there: Any, here: Any, where: str = "") -> str:
@@ -138,7 +182,7 @@ def first_difference(there: Any, here: Any, where: str = "") -> str:
             if text := first_difference(there.get(name), here.get(name), f"{where}.{name}" if where else name):
                 return text
         return ""
-    return "" if there == here else f"{where} is {there!r} there, {here!r} here"
+    return "" if there == here else f"{where} is {shortened(there)} there, {shortened(here)} here"
 
 
 def _lasting(recipe: Recipe) -> dict[str, Any]:

@@ -3,11 +3,11 @@
 import math
 import time
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from zoo.training.checkpoint import save_checkpoint
+from zoo.training.checkpoint import RunProgress, save_checkpoint
 from zoo.training.interrupt import Interrupt
 from zoo.training.metrics_log import MetricsLog
 from zoo.training.progress import Reporter
@@ -17,29 +17,6 @@ from zoo.training.validation import Validation
 SAVE_SECONDS = 60.0  # the most that a killed run loses, beside the steps since the last row
 
 
-@dataclass
-class RunProgress:
-    """How far a run has come, beside its weights.
-
-    Args:
-        best: the lowest validation loss.
-        stale: validations since then.
-        validated: the step of the last validation.
-        row: the step of the last row of metrics.
-        seconds: of training, over all sessions.
-    """
-
-    best: float = math.inf
-    stale: int = 0
-    validated: int = 0
-    row: int = 0
-    seconds: float = 0.0
-
-    def stalled(self, patience: int) -> bool:
-        """Whether the validation loss has not improved for `patience` validations; never if that is 0."""
-        return 0 < patience <= self.stale
-
-
 class Session:
     """Everything beside the state of a training. As a block it opens and closes files, bar and signal handlers.
 
@@ -47,18 +24,26 @@ class Session:
         state: of the training, new.
         folder: of the run.
         checkpoint: what the run resumes from; None for a new run.
+        identity: the entries `data` and `environment` of its checkpoints.
         progress: show the progress, in the first process.
         began: `time.monotonic()` at the beginning of the call of `fit`.
     """
 
     def __init__(
-        self, state: TrainState, folder: Path, checkpoint: dict[str, Any] | None, progress: bool, began: float
+        self,
+        state: TrainState,
+        folder: Path,
+        checkpoint: dict[str, Any] | None,
+        identity: dict[str, Any],
+        progress: bool,
+        began: float,
     ) -> None:
         self.state, self.training, self.first = state, state.recipe.training, state.fabric.is_global_zero
         self.checkpoints = folder / "checkpoints"
-        self.progress = RunProgress(**checkpoint["progress"]) if checkpoint else RunProgress()
+        fresh = RunProgress(best=math.inf, stale=0, validated=0, row=0, seconds=0.0)
+        self.progress = RunProgress(**checkpoint["progress"]) if checkpoint else fresh
         self.interrupt = Interrupt()
-        self._checkpoint, self._folder, self._open = checkpoint, folder, ExitStack()
+        self._checkpoint, self._folder, self._identity, self._open = checkpoint, folder, identity, ExitStack()
         self._began, self._saved, self._before = began, began, self.progress.seconds
         start = checkpoint["step"] if checkpoint else 0
         self.reporter = Reporter(self.training, start, progress and self.first)
@@ -70,10 +55,11 @@ class Session:
         self._open.enter_context(self.interrupt)
         self._open.enter_context(self.reporter)
         if self.first:
-            self._log = MetricsLog(self._folder, self.progress.row)
+            text = self._checkpoint["metrics"] if self._checkpoint else ""
+            self._log = MetricsLog(self._folder, self.progress.row, text)
             self._open.callback(self._log.close)
         if self._checkpoint:
-            self.state.load_state_dict(self._checkpoint)
+            self.state.load_state_dict(self._checkpoint, str(self.checkpoints / "last.ckpt"))
         else:
             self.save("last")
         self._checkpoint = None
@@ -117,8 +103,8 @@ class Session:
             self._saved = time.monotonic()
         if self.first:
             self.progress.seconds = self._seconds()
-            checkpoint = self.state.state_dict() | {"progress": asdict(self.progress)}
-            save_checkpoint(checkpoint, self.checkpoints / f"{name}.ckpt")
+            run = {"progress": asdict(self.progress), "metrics": self._log.text, **self._identity}
+            save_checkpoint(self.state.state_dict() | run, self.checkpoints / f"{name}.ckpt")
 
     def observe(self, validation: Validation) -> bool:
         """Let the schedules and the progress learn of a validation; whether its loss is the lowest so far."""

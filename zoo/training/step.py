@@ -12,7 +12,10 @@ from lightning.fabric import Fabric
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from zoo.building import check_tensors
 from zoo.data import ClipDataset
+from zoo.errors import ZooError, nearest
+from zoo.schema import shortened
 from zoo.settings import Recipe
 from zoo.training.batches import StepSampler
 from zoo.training.learning_rates import make_rate
@@ -54,6 +57,7 @@ class TrainState:
         self.sampling = make_sampling(recipe.sampling, self.epoch)
         self.learning_rate = make_rate(recipe.learning_rate, self.epoch, recipe.training.steps)
         self.dtype = next(model.parameters()).dtype
+        self._names = [name for name, _ in model.named_parameters()]  # in the optimiser's order
         self.meter = Meter(fabric.device, torch.promote_types(self.dtype, torch.float32))
         self.step = 0
 
@@ -64,22 +68,49 @@ class TrainState:
             "options": self.recipe.options,
             "step": self.step,
             "weights": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": {self._names[i]: state for i, state in self.optimizer.state_dict()["state"].items()},
             "precision": self.fabric.strategy.precision.state_dict(),
             "sampling": self.sampling.state_dict(),
             "learning_rate": self.learning_rate.state_dict(),
             "meter": self.meter.state_dict(),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Return to the state of a checkpoint."""
+    def load_state_dict(self, state: dict[str, Any], where: str) -> None:
+        """Return to the state of a checkpoint.
+
+        Args:
+            state: what `load_checkpoint` read.
+            where: the checkpoint's path, for error messages.
+
+        Raises:
+            ZooError: it is not of this model or its schedules; then nothing is changed.
+        """
+        self._check(state, where)
         self.step = state["step"]
         self.network.load_state_dict(state["weights"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        moments = {i: state["optimizer"][name] for i, name in enumerate(self._names) if name in state["optimizer"]}
+        self.optimizer.load_state_dict({"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]})
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.sampling.load_state_dict(state["sampling"])
         self.learning_rate.load_state_dict(state["learning_rate"])
         self.meter.load_state_dict(state["meter"])
+
+    def _check(self, state: dict[str, Any], where: str) -> None:
+        """Raise a ZooError unless a checkpoint holds what this state does."""
+        own = self.state_dict()
+        check_tensors(state["weights"], own["weights"], f"{where}: weights of another model", exact=True)
+        for name, moments in state["optimizer"].items():
+            if name not in self._names:
+                raise ZooError(f"{where}: optimizer: the model has no {shortened(name)}; {nearest(name, self._names)}")
+            weight = own["weights"][name]
+            expected = {"step": torch.zeros(()), "exp_avg": weight, "exp_avg_sq": weight}
+            check_tensors(moments, expected, f"{where}: optimizer: {name}", exact=True)
+        sums = {name: own["meter"][name] for name in ("loss", "norm")}
+        check_tensors({name: state["meter"][name] for name in sums}, sums, f"{where}: meter", exact=True)
+        for part in ("precision", "sampling", "learning_rate"):
+            kinds, expected = ({name: type(value) for name, value in each[part].items()} for each in (state, own))
+            if kinds != expected:
+                raise ZooError(f"{where}: {part} = {shortened(state[part])} must be like {own[part]}")
 
     def measured(self) -> dict[str, float]:
         """The row of metrics of the interval that ends with the step just taken."""

@@ -1,0 +1,46 @@
+"""What a run computes with. Only where all of it stays the same does a resumed run end with the very same bits."""
+
+import platform
+from collections.abc import Mapping
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from lightning.fabric import Fabric
+
+Environment = Mapping[str, str | int]
+
+PACKAGES = ("tensortrain", "torch", "lightning", "numpy")
+
+
+def describe_environment(fabric: Fabric) -> Environment:
+    """The versions, the machine, and the numbers of processes and threads."""
+    device = fabric.device
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in PACKAGES},
+        "machine": f"{platform.machine()}, {_processor()}, {torch.backends.cpu.get_cpu_capability()}",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "processes": fabric.world_size,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def changes(before: Environment, now: Environment) -> str:
+    """What is not as it was, in words; empty if all is.
+
+    >>> changes({"threads": 1, "torch": "2.11"}, {"threads": 2, "torch": "2.11"})
+    'threads was 1 and is 2'
+    """
+    names = [*now, *(name for name in before if name not in now)]
+    different = [name for name in names if before.get(name) != now.get(name)]
+    return "; ".join(f"{name} was {before.get(name)} and is {now.get(name)}" for name in different)
+
+
+def _processor() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(": ")[2].strip()
+    return platform.processor()
