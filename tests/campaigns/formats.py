@@ -78,7 +78,7 @@ def _read_matrix(folder: Path) -> Any:
 def _chain(folder: Path) -> Path:
     from tensortrain import ConvTensorTrain
 
-    ConvTensorTrain([_normal(0, 2, 3, 3, 1), _normal(1, 4, 2, 1, 3)]).save(folder / "chain.safetensors")
+    ConvTensorTrain([_normal(0, 4, 2, 3, 1), _normal(1, 2, 3, 1, 3)]).save(folder / "chain.safetensors")
     return folder / "chain.safetensors"
 
 
