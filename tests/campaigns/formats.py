@@ -241,9 +241,9 @@ def _moving_mnist(folder: Path) -> Path:
 
 
 def _read_moving_mnist(folder: Path) -> Any:
-    from zoo.data.moving_mnist import MovingMNISTFile
+    from zoo.data.moving_mnist import PublishedMovingMNIST
 
-    return MovingMNISTFile(folder / "mnist_test_seq.npy").clips(range(2))
+    return PublishedMovingMNIST(folder / "mnist_test_seq.npy").clips(range(2))
 
 
 def _sequences(folder: Path) -> Path:
