@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,15 +23,18 @@ class Format:
         name: in the table.
         write: writes a good file into an empty folder, and what belongs to it; returns the file to mutate.
         read: reads it from the folder: plain values, arrays and tensors.
-        checked: whether a checksum covers the content, so that no other content may be accepted.
+        checked: what a checksum covers, so that no other may be accepted: the "content", whoever wrote the file; or the
+            "bytes", which a well-formed mutant writes anew, checksum included.
         kind: how well-formed mutants are made: "json", "yaml", "csv", "torch", "text", or "" for bytes alone.
+        changes: whether reading changes the files.
     """
 
     name: str
     write: Callable[[Path], Path]
     read: Callable[[Path], Any]
-    checked: bool = False
+    checked: Literal["", "bytes", "content"] = ""
     kind: str = ""
+    changes: bool = False
 
 
 def _normal(seed: int, *shape: int) -> Tensor:
@@ -223,7 +226,7 @@ def _mnist(suffix: str) -> Callable[[Path], Path]:
         for part in ("t10k", "train"):
             (folder / "mnist" / f"{part}-images-idx3-ubyte{suffix}").write_bytes(pack(_idx(images)))
             (folder / "mnist" / f"{part}-labels-idx1-ubyte{suffix}").write_bytes(pack(_idx(labels)))
-        return folder / "mnist" / f"t10k-labels-idx1-ubyte{suffix}"
+        return folder / "mnist" / f"t10k-images-idx3-ubyte{suffix}"
 
     return write
 
@@ -297,21 +300,21 @@ def _read_video(suffix: str) -> Callable[[Path], Any]:
 
 
 FORMATS = [
-    Format("tensor train", _train, _read_train, checked=True),
-    Format("TT-matrix", _matrix, _read_matrix, checked=True),
-    Format("conv chain", _chain, _read_chain, checked=True),
-    Format("compressed network", _compressed, _read_compressed, checked=True),
+    Format("tensor train", _train, _read_train, checked="content"),
+    Format("TT-matrix", _matrix, _read_matrix, checked="content"),
+    Format("conv chain", _chain, _read_chain, checked="content"),
+    Format("compressed network", _compressed, _read_compressed, checked="content"),
     Format("safetensors of others", _safetensors, _read_checkpoint("weights.safetensors")),
     Format("sharded index", _sharded, _read_checkpoint("model.safetensors.index.json"), kind="json"),
-    Format("torch file", _torch_zip, _read_checkpoint("weights.pt"), checked=True, kind="torch"),
+    Format("torch file", _torch_zip, _read_checkpoint("weights.pt"), checked="bytes", kind="torch"),
     Format("torch file, legacy", _torch_legacy, _read_checkpoint("weights.pth")),
-    Format("run: checkpoint", _run("checkpoints/last.ckpt"), _read_run_checkpoint, checked=True, kind="torch"),
+    Format("run: checkpoint", _run("checkpoints/last.ckpt"), _read_run_checkpoint, checked="content", kind="torch"),
     Format("run: config.yaml", _run("config.yaml"), _read_config, kind="yaml"),
     Format("run: versions.json", _run("versions.json"), _read_versions, kind="json"),
-    Format("run: metrics.csv, resumed", _run("metrics.csv"), _resume, checked=True, kind="csv"),
-    Format("exported weights", _weights, _read_weights, checked=True),
+    Format("run: metrics.csv, resumed", _run("metrics.csv"), _resume, checked="content", kind="csv", changes=True),
+    Format("exported weights", _weights, _read_weights, checked="content"),
     Format("MNIST", _mnist(""), _read_mnist),
-    Format("MNIST, gzip", _mnist(".gz"), _read_mnist, checked=True),
+    Format("MNIST, gzip", _mnist(".gz"), _read_mnist, checked="bytes"),
     Format("Moving-MNIST test file", _moving_mnist, _read_moving_mnist),
     Format("KTH sequences", _sequences, _read_sequences, kind="text"),
     Format("frame store: manifest", _store("manifest.json"), _read_store, kind="json"),

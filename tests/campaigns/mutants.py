@@ -27,7 +27,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ from tests.campaigns.formats import FORMATS, Format
 from zoo.errors import ZooError
 
 SECONDS, BYTES = 10, 2**30  # beyond what the good file takes
+BATCH = 25  # mutants that one process reads
 OUTCOMES = ("refused", "same content", "other content")
 VIOLATIONS = ("foreign error", "crash", "silent", "slow", "memory")
 ODD_VALUES: list[Any] = [
@@ -164,25 +165,25 @@ def mutate_csv(content: bytes, rng: random.Random) -> bytes:
     return text.getvalue().encode()
 
 
-def mutate(kind: str, content: bytes, rng: random.Random) -> bytes:
-    """A mutant of a file: of its bytes, or in half of the cases of its structure if the format has one."""
+def mutate(kind: str, content: bytes, rng: random.Random) -> tuple[bytes, bool]:
+    """A mutant of a file, and whether it is well-formed: written anew after its structure was changed."""
     if not kind or rng.random() < 0.5:
-        return mutate_bytes(content, rng)
+        return mutate_bytes(content, rng), False
     if kind == "json":
-        return json.dumps(mutate_structure(json.loads(content), rng, ODD_VALUES)).encode()
+        return json.dumps(mutate_structure(json.loads(content), rng, ODD_VALUES)).encode(), True
     if kind == "yaml":
-        return yaml.safe_dump(mutate_structure(yaml.safe_load(content), rng, ODD_VALUES)).encode()
+        return yaml.safe_dump(mutate_structure(yaml.safe_load(content), rng, ODD_VALUES)).encode(), True
     if kind == "csv":
-        return mutate_csv(content, rng)
+        return mutate_csv(content, rng), True
     if kind == "text":
         lines = content.split(b"\n")
         line = rng.randrange(len(lines))
         lines[line] = rng.choice((b"", lines[line] * 2, b"person99_x_d9\tframes\t1-2", b"\t\t", lines[line][::-1]))
-        return b"\n".join(lines)
+        return b"\n".join(lines), True
     value = torch.load(io.BytesIO(content), weights_only=True)
     written = io.BytesIO()
     torch.save(mutate_structure(value, rng, ODD_VALUES + ODD_TENSORS), written)
-    return written.getvalue()
+    return written.getvalue(), True
 
 
 # ---- reading --------------------------------------------------------------------------------------------------
@@ -230,45 +231,78 @@ class Reading:
     memory: int
 
 
-def read(form: Format, folder: Path) -> Reading:
-    """Read the file of a format in a forked process."""
-    pipe, end = os.pipe()
-    start = time.monotonic()
-    process = os.fork()
-    if not process:
-        os.close(pipe)
-        _read_and_report(form, folder, end)
-    os.close(end)
-    with os.fdopen(pipe, "rb") as file:
-        report = file.read()
-    _, status, usage = os.wait4(process, 0)
-    seconds = time.monotonic() - start
-    if status or not report:
-        code = os.waitstatus_to_exitcode(status)
-        return Reading("slow" if code == -signal.SIGALRM else "crash", f"ended with {code}", seconds, 0)
-    outcome, detail, before = pickle.loads(report)
-    return Reading(outcome, detail, seconds, max(0, usage.ru_maxrss * 1024 - before))
+class Case:
+    """A format in a scratch folder: its good files, and a copy of them in which one is replaced by mutants."""
 
+    def __init__(self, form: Format, scratch: Path) -> None:
+        self.form, self.good, self.folder = form, scratch / "good", scratch / "mutant"
+        self.good.mkdir()
+        path = form.write(self.good)
+        self.content = path.read_bytes()
+        self.target = self.folder / path.relative_to(self.good)
+        self.copy()
 
-def _read_and_report(form: Format, folder: Path, end: int) -> None:
-    """In the forked process: read, write the outcome to the pipe, and end."""
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(SECONDS + 20)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    silent = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silent, 1)
-    os.dup2(silent, 2)
-    try:
-        report = ("accepted", fingerprint(form.read(folder)), before)
-    except (TensorTrainError, ZooError) as error:
-        report = ("refused", str(error), before)
-    except BaseException as error:
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        line = " ".join(f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})".split())
-        report = ("foreign error", line[:300], before)
-    with os.fdopen(end, "wb") as file:
-        file.write(pickle.dumps(report))
-    os._exit(0)
+    def copy(self) -> None:
+        """The good files once more, for a reader that changes them."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.copytree(self.good, self.folder)
+
+    def remove(self) -> None:
+        """Remove all files."""
+        shutil.rmtree(self.good)
+        shutil.rmtree(self.folder)
+
+    def read_all(self, mutants: Sequence[bytes]) -> list[Reading]:
+        """Read mutants one after the other in a forked process; another one goes on where that was ended."""
+        readings: list[Reading] = []
+        while len(readings) < len(mutants):
+            pipe, end = os.pipe()
+            process = os.fork()
+            if not process:
+                os.close(pipe)
+                self._report_all(mutants[len(readings) :], end)
+            os.close(end)
+            start = time.monotonic()
+            with os.fdopen(pipe, "rb") as file:
+                while len(readings) < len(mutants) and (head := file.read(4)):
+                    readings.append(pickle.loads(file.read(int.from_bytes(head, "big"))))
+                    start = time.monotonic()
+            code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+            if code:
+                outcome = "slow" if code == -signal.SIGALRM else "crash"
+                readings.append(Reading(outcome, f"ended with {code}", time.monotonic() - start, 0))
+        return readings
+
+    def _report_all(self, mutants: Sequence[bytes], end: int) -> None:
+        """In the forked process: read, write each outcome to the pipe, and end."""
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        silent = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silent, 1)
+        os.dup2(silent, 2)
+        with os.fdopen(end, "wb") as file:
+            for mutant in mutants:
+                if self.form.changes:
+                    self.copy()
+                self.target.write_bytes(mutant)
+                signal.alarm(SECONDS + 20)
+                report = pickle.dumps(self._read())
+                file.write(len(report).to_bytes(4, "big") + report)
+                file.flush()
+        os._exit(0)
+
+    def _read(self) -> Reading:
+        """Read the file once."""
+        before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+        try:
+            outcome, detail = "accepted", fingerprint(self.form.read(self.folder))
+        except (TensorTrainError, ZooError) as error:
+            outcome, detail = "refused", str(error)
+        except BaseException as error:
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            line = f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
+            outcome, detail = "foreign error", " ".join(line.split())[:300]
+        after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return Reading(outcome, detail, time.monotonic() - start, (after - before) * 1024)
 
 
 class Campaign:
@@ -289,40 +323,33 @@ class Campaign:
     def try_format(self, form: Format, count: int, deadline: float, keep: Path | None) -> Row:
         """Read mutants of one format."""
         row, rng = Row(form.name), random.Random(f"{self.seed} {form.name}")
-        good = self.scratch / "good"
-        good.mkdir()
-        path = form.write(good)
-        content = path.read_bytes()
-        folder = self.scratch / "mutant"
-        shutil.copytree(good, folder)
-        reference = read(form, folder)
-        if reference.outcome != "accepted":
-            raise SystemExit(f"{form.name}: the good file is not accepted: {reference.detail}")
-        target = folder / path.relative_to(good)
-        changes_folder = form.name.endswith("resumed")
-        for _ in range(count):
-            if time.monotonic() > deadline:
-                break
-            if changes_folder:
-                shutil.rmtree(folder)
-                shutil.copytree(good, folder)
-            mutant = mutate(form.kind, content, rng)
-            target.write_bytes(mutant)
-            outcome, detail = self.judge(form, reference, read(form, folder), mutant == content)
-            row.outcomes[outcome] += 1
-            if outcome in VIOLATIONS and len(row.examples) < 20 and detail not in row.examples.values():
-                name = f"{form.name.replace(' ', '-').replace(':', '')}-{row.tried}"
-                row.examples[name] = f"{outcome}: {detail}"
-                if keep is not None:
-                    keep.mkdir(parents=True, exist_ok=True)
-                    (keep / f"{name}{path.suffix}").write_bytes(mutant)
-        shutil.rmtree(good)
-        shutil.rmtree(folder)
+        case = Case(form, self.scratch)
+        (good,) = case.read_all([case.content])
+        if good.outcome != "accepted":
+            raise SystemExit(f"{form.name}: the good file is not accepted: {good.detail}")
+        while row.tried < count and time.monotonic() < deadline:
+            mutants = [mutate(form.kind, case.content, rng) for _ in range(min(BATCH, count - row.tried))]
+            readings = case.read_all([mutant for mutant, _ in mutants])
+            for (mutant, well_formed), reading in zip(mutants, readings, strict=True):
+                checked = form.checked == "content" or (form.checked == "bytes" and not well_formed)
+                outcome, detail = self.judge(good, reading, checked)
+                row.outcomes[outcome] += 1
+                if (
+                    outcome in VIOLATIONS
+                    and len(row.examples) < 20
+                    and f"{outcome}: {detail}" not in row.examples.values()
+                ):
+                    name = f"{form.name.replace(' ', '-').replace(':', '').replace(',', '')}-{row.tried}"
+                    row.examples[name] = f"{outcome}: {detail}"
+                    if keep is not None:
+                        keep.mkdir(parents=True, exist_ok=True)
+                        (keep / f"{name}{case.target.suffix}").write_bytes(mutant)
+        case.remove()
         return row
 
     @staticmethod
-    def judge(form: Format, good: Reading, reading: Reading, unchanged: bool) -> tuple[str, str]:
-        """The outcome of a mutant, and what to say of it."""
+    def judge(good: Reading, reading: Reading, checked: bool) -> tuple[str, str]:
+        """The outcome of a mutant, and what to say of it; `checked`: whether a checksum tells it from the good file."""
         if reading.outcome in VIOLATIONS:
             return reading.outcome, reading.detail
         if reading.outcome == "refused":
@@ -331,9 +358,9 @@ class Campaign:
             if reading.memory > good.memory + BYTES:
                 return "memory", f"{reading.memory / 2**20:.0f} MiB before: {reading.detail}"
             return "refused", ""
-        if unchanged or reading.detail == good.detail:
+        if reading.detail == good.detail:
             return "same content", ""
-        return ("silent", "accepted with other content") if form.checked else ("other content", "")
+        return ("silent", "accepted with other content") if checked else ("other content", "")
 
 
 def table(rows: list[Row]) -> str:
