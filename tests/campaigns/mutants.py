@@ -203,6 +203,7 @@ def fingerprint(value: Any) -> str:
             for item in value:
                 add(item)
         elif isinstance(value, Tensor):
+            value = value.to_dense() if value.layout != torch.strided else value
             add(value.detach().contiguous().view(-1).view(torch.uint8).numpy())
             total.update(f"{tuple(value.shape)}{value.dtype}".encode())
         elif isinstance(value, np.ndarray):
@@ -237,10 +238,27 @@ class Case:
     def __init__(self, form: Format, scratch: Path) -> None:
         self.form, self.good, self.folder = form, scratch / "good", scratch / "mutant"
         self.good.mkdir()
-        path = form.write(self.good)
-        self.content = path.read_bytes()
-        self.target = self.folder / path.relative_to(self.good)
+        written = self._write()
+        self.content = (self.good / written).read_bytes()
+        self.target = self.folder / written
         self.copy()
+
+    def _write(self) -> str:
+        """Write the good files in a forked process, for a process that has started threads must not fork others."""
+        pipe, end = os.pipe()
+        process = os.fork()
+        if not process:
+            os.close(pipe)
+            path = self.form.write(self.good)
+            os.write(end, str(path.relative_to(self.good)).encode())
+            os._exit(0)
+        os.close(end)
+        with os.fdopen(pipe, "rb") as file:
+            name = file.read().decode()
+        os.waitpid(process, 0)
+        if not name:
+            raise SystemExit(f"{self.form.name}: no good file can be written")
+        return name
 
     def copy(self) -> None:
         """The good files once more, for a reader that changes them."""
