@@ -149,7 +149,7 @@ def _recipe() -> Any:
     import zoo
 
     training = {"steps": 2, "validate_every": 1, "validation_clips": 2, "log_every": 1, "batch_size": 2}
-    data = {"size": 16, "observed": 2, "length": 4, "source": "embedded"}
+    data = {"size": 28, "observed": 2, "length": 4, "source": "embedded"}
     options = {"hidden": [2], "layers": [1], "patch": 4}
     return zoo.recipe("conv-lstm", "demo", options, data=data, training={**training, "accelerator": "cpu"})
 
