@@ -1,5 +1,6 @@
 """The file formats that the two packages read: how a good file of each is written, and how it is read."""
 
+import csv
 import gzip
 import json
 import struct
@@ -186,10 +187,15 @@ def _read_versions(folder: Path) -> Any:
 def _resume(folder: Path) -> Any:
     """Resume the run: its metrics must be those that its checkpoint knows, whatever the file has become."""
     import zoo
-    from zoo.training.metrics_log import read_metrics
 
     zoo.fit(_recipe(), folder / "run", progress=False)
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in read_metrics(folder / "run" / "metrics.csv")]
+    return metrics(folder / "run")
+
+
+def metrics(folder: Path) -> list[dict[str, str]]:
+    """The metrics of a run without their times."""
+    with (folder / "metrics.csv").open(newline="") as file:
+        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
 
 
 def _weights(folder: Path) -> Path:

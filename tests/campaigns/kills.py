@@ -28,6 +28,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from tests.campaigns.formats import metrics
 from tests.support.videos import make_kth
 
 # audit events of file operations whose first argument is a path
@@ -252,17 +253,12 @@ def training_job() -> Job:
 def training_result(folder: Path) -> Any:
     """Weights of every checkpoint as bytes, and the metrics without their times."""
     from zoo.training.checkpoint import load_checkpoint
-    from zoo.training.metrics_log import read_metrics
 
     weights = {
         path.name: {name: value.numpy().tobytes() for name, value in load_checkpoint(path)["weights"].items()}
         for path in sorted((folder / "run" / "checkpoints").glob("*.ckpt"))
     }
-    metrics = [
-        {name: value for name, value in row.items() if name != "seconds"}
-        for row in read_metrics(folder / "run" / "metrics.csv")
-    ]
-    return weights, metrics
+    return weights, metrics(folder / "run")
 
 
 def preparation_job() -> Job:
