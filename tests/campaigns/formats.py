@@ -281,6 +281,7 @@ def _read_store(folder: Path) -> Any:
     from zoo.data.frame_store import Store
 
     store = Store(next((folder / "root" / "kth").glob("store*")))
+    store.check(list(store.clips))  # as every data set does before its clips are used
     return {name: store.read(name, 0, 10_000) for name in store.clips}
 
 
@@ -324,7 +325,7 @@ FORMATS = [
     Format("Moving-MNIST test file", _moving_mnist, _read_moving_mnist),
     Format("KTH sequences", _sequences, _read_sequences, kind="text"),
     Format("frame store: manifest", _store("manifest.json"), _read_store, kind="json"),
-    Format("frame store: frames", _store("*.npy"), _read_store),
+    Format("frame store: frames", _store("*.npy"), _read_store, checked="content"),
     Format("video, AVI", _video(".avi", "mjpeg"), _read_video(".avi")),
     Format("video, MP4", _video(".mp4", "mpeg4"), _read_video(".mp4")),
     Format("video, Matroska", _video(".mkv", "mpeg4"), _read_video(".mkv")),
