@@ -8,6 +8,7 @@ import json
 from types import GenericAlias
 from typing import Any
 
+from zoo import models as _models  # noqa: F401 - registers the models of the package
 from zoo.errors import ZooError
 from zoo.registry import find_model
 from zoo.schema import entry_name, shortened, validate
