@@ -22,6 +22,7 @@ class Forecaster(VideoModel, ABC):
     Args:
         channels: C of the frames.
         patch: side of the pixel blocks that become channels before the first layer.
+        multiple: see `VideoModel`.
         feeds_back: each predicted frame, or the true one under scheduled sampling, is read before the next is
             predicted. A model that reads no frame while it predicts has nothing to sample.
 
@@ -39,8 +40,10 @@ class Forecaster(VideoModel, ABC):
     torch.Size([2, 4, 1, 8, 8])
     """
 
-    def __init__(self, channels: int = 1, patch: int = 1, feeds_back: bool = False) -> None:
-        super().__init__(channels, patch)
+    def __init__(
+        self, channels: int = 1, patch: int = 1, multiple: int | None = None, feeds_back: bool = False
+    ) -> None:
+        super().__init__(channels, patch, multiple)
         self.feeds_back = feeds_back
         self.recompute = False
 

@@ -81,13 +81,12 @@ class FCLSTM(Forecaster):
         self.future = Decoder(pixels, units, conditioned)
         self.reconstruction = Decoder(pixels, units, conditioned) if composite else None
 
-    def check(self, x: Tensor, horizon: int, truth: Tensor | None = None, use_truth: Tensor | None = None) -> None:
-        """As of every model, and the frames must have the size of the canvas."""
-        super().check(x, horizon, truth, use_truth)
-        if tuple(x.shape[3:]) != self.canvas:
+    def check_size(self, height: int, width: int) -> None:
+        """The frames must have the size of the canvas."""
+        if (height, width) != self.canvas:
             raise ZooError(
-                f"frames of {x.shape[3]}×{x.shape[4]} pixels do not fit a model made for {self.canvas[0]}×"
-                f"{self.canvas[1]}; make one with canvas = {list(x.shape[3:])}"
+                f"frames of {height}×{width} pixels do not fit a model made for {self.canvas[0]}×{self.canvas[1]}; "
+                f"make one with canvas = [{height}, {width}]"
             )
 
     def forward(self, x: Tensor, horizon: int, truth: Tensor | None = None, use_truth: Tensor | None = None) -> Tensor:
