@@ -51,9 +51,7 @@ class RecurrentPredictor(VideoModel, ABC):
     torch.Size([2, 6, 1, 8, 8])
     """
 
-    def __init__(
-        self, channels: int = 1, patch: int = 1, sigmoid: bool = False, multiple: int | None = None
-    ) -> None:
+    def __init__(self, channels: int = 1, patch: int = 1, sigmoid: bool = False, multiple: int | None = None) -> None:
         super().__init__(channels, patch, multiple)
         self.sigmoid = sigmoid
         self.recompute = False

@@ -1,6 +1,7 @@
 """The network of the first ConvLSTM paper: an encoder of recurrent layers and a forecaster that mirrors it."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -53,7 +54,7 @@ class EncoderForecaster(Forecaster):
         size = (frames.shape[-2], frames.shape[-1])
         states = []
         xs = frames
-        for cell in self.encoder:
+        for cell in cast("list[PeepholeLSTMCell]", list(self.encoder)):
             xs, state = cell.run(xs, cell.initial_state(frames.shape[1], size, frames.device, frames.dtype))
             states.append(state)
         return tuple(states)

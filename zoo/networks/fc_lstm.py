@@ -1,7 +1,7 @@
 """FC-LSTM: recurrent layers over whole frames as vectors, an encoder and one or two decoders."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,8 @@ class Decoder(nn.Module):
 
     def read_out(self, states: Layers) -> Tensor:
         """The frame `(B, pixels)` that the top layer's h stands for."""
-        return torch.sigmoid(self.output(states[-1].h))
+        frame: Tensor = torch.sigmoid(self.output(states[-1].h))
+        return frame
 
 
 class Rollout(NamedTuple):
@@ -103,7 +104,7 @@ class FCLSTM(Forecaster):
         """Layer by layer, each over all frames `(T, B, C, H, W)`."""
         states = []
         xs = frames.flatten(2)
-        for layer in self.encoder:
+        for layer in cast("list[PeepholeLSTMCell]", list(self.encoder)):
             xs, state = layer.run(xs, layer.initial_state(frames.shape[1], (1, 1), frames.device, frames.dtype))
             states.append(state)
         return Rollout(tuple(states), False)

@@ -1,8 +1,9 @@
 """The network of the TrajGRU paper: recurrent layers at three resolutions, read upwards and predicted downwards."""
 
+import itertools
 from collections.abc import Callable, Sequence
+from typing import cast
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -30,15 +31,17 @@ class GRUPyramid(Forecaster):
         first: channels of the convolution below the first level, and of the one above the last prediction.
         hidden: channels of each level, from the frames up.
         channels: C of the frames.
+        patch: side of the pixel blocks folded into channels; 1 in the paper.
     """
 
-    def __init__(self, cell: MakeCell, first: int, hidden: Sequence[int], channels: int) -> None:
+    def __init__(self, cell: MakeCell, first: int, hidden: Sequence[int], channels: int, patch: int = 1) -> None:
         if not hidden or min(hidden) < 1 or first < 1:
             raise ZooError(f"first = {first}, hidden = {list(hidden)}: each level needs at least one channel")
-        super().__init__(channels, multiple=2 ** (len(hidden) - 1))
+        super().__init__(channels, patch, multiple=patch * 2 ** (len(hidden) - 1))
+        pixels = channels * patch**2
         below = [first, *hidden[1:]]
-        self.reduce = nn.ModuleList([SameConv2d(channels, first, 3)])
-        for lower, upper in zip(hidden, hidden[1:], strict=False):
+        self.reduce = nn.ModuleList([SameConv2d(pixels, first, 3)])
+        for lower, upper in itertools.pairwise(hidden):
             self.reduce.append(nn.Conv2d(lower, upper, 3, stride=2, padding=1))
         self.encoder = nn.ModuleList(cell(inputs, count) for inputs, count in zip(below, hidden, strict=True))
         above = [*hidden[1:], 0]
@@ -48,13 +51,13 @@ class GRUPyramid(Forecaster):
         for count in hidden[1:]:
             self.enlarge.append(nn.ConvTranspose2d(count, count, 4, stride=2, padding=1))
         self.last = SameConv2d(first, first, 3)
-        self.output = SameConv2d(first, channels, 1)
+        self.output = SameConv2d(first, pixels, 1)
 
     def encode(self, frames: Tensor) -> tuple[Tensor, ...]:
         """Level by level, each over all frames `(T, B, C, H, W)`: the last h of every level."""
         states = []
         xs = frames
-        for reduce, layer in zip(self.reduce, self.encoder, strict=True):
+        for reduce, layer in zip(self.reduce, cast("list[ConvGRUCell]", list(self.encoder)), strict=True):
             xs = F.leaky_relu(reduce(xs.flatten(0, 1)), SLOPE).unflatten(0, frames.shape[:2])
             size = (xs.shape[-2], xs.shape[-1])
             xs = layer.run(xs, layer.initial_state(frames.shape[1], size, xs.device, frames.dtype))

@@ -1,5 +1,6 @@
 """MCnet: one encoder for what moves, one for what is there, and a decoder that joins them."""
 
+import itertools
 from typing import NamedTuple
 
 import torch
@@ -109,8 +110,7 @@ class MotionContentNetwork(Forecaster):
         depths = (1, 1, 2)
         self.decoder = nn.ModuleList(
             nn.ModuleList(
-                nn.ConvTranspose2d(width, end if last else width, 3, padding=1)
-                for last in [False] * depth + [True]
+                nn.ConvTranspose2d(width, end if last else width, 3, padding=1) for last in [False] * depth + [True]
             )
             for width, end, depth in zip(widths, ends, depths, strict=True)
         )
@@ -119,7 +119,7 @@ class MotionContentNetwork(Forecaster):
         """As of every model; two frames are needed to see a motion."""
         super().check(x, horizon, truth, use_truth)
         if x.shape[1] < 2:
-            raise ZooError(f"x has {x.shape[1]} frame; this model reads differences of frames, so at least 2 are needed")
+            raise ZooError("x has one frame; this model reads differences of frames, so at least 2 are needed")
 
     def encode(self, frames: Tensor) -> MotionState:
         """Read the differences of all frames `(T, B, C, H, W)`, at once but for the ConvLSTM."""
@@ -168,6 +168,6 @@ def unpool(maps: Tensor) -> Tensor:
 def _convs(widths: list[int]) -> nn.Sequential:
     """3×3 convolutions through these widths, each followed by a ReLU."""
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(widths, widths[1:], strict=False):
+    for inputs, outputs in itertools.pairwise(widths):
         layers += [SameConv2d(inputs, outputs, 3), nn.ReLU()]
     return nn.Sequential(*layers)

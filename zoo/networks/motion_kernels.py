@@ -1,7 +1,7 @@
 """CDNA: a recurrent network that predicts how pixels move, as a few kernels that are shared by all of them."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -131,8 +131,13 @@ class MotionKernelNetwork(RecurrentPredictor):
         scales = (2, 2, 4, 4, 8, 4, 2)
         return tuple(
             lstm.cell.initial_state(batch, (size[0] // scale, size[1] // scale), device, dtype)
-            for lstm, scale in zip(self.lstms, scales, strict=True)
+            for lstm, scale in zip(self.layers, scales, strict=True)
         )
+
+    @property
+    def layers(self) -> list[NormedLSTM]:
+        """The ConvLSTMs in the order in which they run."""
+        return list(cast("list[NormedLSTM]", self.lstms))
 
     def read(self, frames: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Layer by layer, each over all frames `(T, B, C, H, W)`."""
@@ -143,9 +148,10 @@ class MotionKernelNetwork(RecurrentPredictor):
             """ConvLSTMs one after the other, over maps `(T · B, c, h, w)`."""
             xs = x.unflatten(0, steps)
             for layer in layers:
-                xs, end = self.lstms[layer].run(xs, state[layer])
+                xs, end = self.layers[layer].run(xs, state[layer])
                 after.append(end)
-            return xs.flatten(0, 1)
+            flat: Tensor = xs.flatten(0, 1)
+            return flat
 
         x = frames.flatten(0, 1)
         half = F.relu(self.norm1(self.conv1(x)))

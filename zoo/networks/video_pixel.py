@@ -40,7 +40,8 @@ class ResidualMultiplicativeBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`(N, 2C, H, W)` to the same shape."""
-        return x + self.widen(self.units(self.narrow(x)))
+        added: Tensor = self.widen(self.units(self.narrow(x)))
+        return x + added
 
 
 class VideoPixelBaseline(RecurrentPredictor):
