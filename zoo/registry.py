@@ -46,6 +46,7 @@ class Entry:
         fixed: arguments of `make` that are no options of this model.
         defaults: options whose defaults differ from those of `make`.
         presets: what the presets set.
+        feedback: whether the model reads its own predictions, or the name of the option that says so; see `feeds_back`.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Entry:
     fixed: Mapping[str, Any]
     defaults: Mapping[str, Any]
     presets: PresetOptions
+    feedback: bool | str = True
 
     @property
     def options(self) -> dict[str, Any]:
@@ -74,6 +76,18 @@ class Entry:
     def citation(self) -> str:
         """The paper as tables print it."""
         return self.paper.citation if isinstance(self.paper, Paper) else self.paper
+
+    def feeds_back(self, options: Mapping[str, Any]) -> bool:
+        """Whether the model, made with these options, reads its own predictions or the true frames in their place.
+
+        Scheduled sampling decides between the two; for a model that reads neither there is nothing to sample.
+
+        >>> find_model("fc-lstm").feeds_back({}), find_model("fc-lstm").feeds_back({"conditioned": True})
+        (False, True)
+        """
+        if isinstance(self.feedback, bool):
+            return self.feedback
+        return bool({**self.options, **options}[self.feedback])
 
     def build(self, **options: Any) -> "VideoModel":
         """Make the model.
@@ -102,6 +116,7 @@ def register(
     parameters: int | None = None,
     fixed: Mapping[str, Any] | None = None,
     defaults: Mapping[str, Any] | None = None,
+    feeds_back: bool | str = True,
 ) -> Callable[[Maker], Maker]:
     """Decorator: make a function or class known to `create_model` by a name; its keywords are the model's options.
 
@@ -117,6 +132,7 @@ def register(
         parameters: how many it has with its default options.
         fixed: arguments that are no options, and their values.
         defaults: options with other defaults than in its signature.
+        feeds_back: whether it reads its own predictions while it predicts, or the name of the option that says so.
 
     Raises:
         ZooError: a name that is taken, an unknown setting or one without settings, or an argument in `fixed`,
@@ -139,7 +155,9 @@ def register(
             raise ZooError(f"a model {name!r} is registered already; choose another name")
         line = (inspect.getdoc(make) or "").partition("\n")[0] if summary is None else summary
         trained_as = _find_setting(name, paper, setting)
-        entry = Entry(name, make, paper, trained_as, line, parameters, fixed or {}, defaults or {}, declared)
+        entry = Entry(
+            name, make, paper, trained_as, line, parameters, fixed or {}, defaults or {}, declared, feeds_back
+        )
         _check_arguments(entry)
         _MODELS[name] = entry
         return make

@@ -125,7 +125,7 @@ class FCLSTM(Forecaster):
             frame, layers = self._decode(decoder, state, known)
             frames.insert(0, frame)
             state = Rollout(layers, True)
-        return torch.stack(frames, 1).unflatten(2, (self.channels, *self.canvas))
+        return torch.stack(frames, 1).view(x.shape)
 
     def _decode(self, decoder: Decoder, state: Rollout, frame: Tensor | None) -> tuple[Tensor, Layers]:
         layers = state.layers
