@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from tensortrain import inputs
 from tensortrain.errors import TensorTrainError
 from tensortrain.files import aside
 
@@ -66,6 +67,7 @@ def read(path: str | PathLike[str]) -> tuple[dict[str, Tensor], Header | None]:
 
 @contextmanager
 def _opened(path: str | PathLike[str]) -> Iterator[Any]:
+    inputs.regular(path)
     try:
         with safe_open(path, framework="pt") as file:
             yield file
@@ -94,6 +96,7 @@ def is_safetensors(path: str | PathLike[str]) -> bool:
     Raises:
         TensorTrainError: a file that cannot be read.
     """
+    inputs.regular(path)
     try:
         with open(path, "rb") as file:
             return file.read(9)[8:] == b"{"

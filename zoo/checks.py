@@ -1,6 +1,16 @@
-"""Validate a recipe: the types of its settings, their ranges, and what must fit together. No data are needed."""
+"""Validate a recipe: the types of its settings, their ranges, and what must fit together. No data are needed.
+
+The upper limits are far beyond every use; without them a recipe from elsewhere could ask for work that never ends.
+"""
+
+import inspect
+import json
+from types import GenericAlias
+from typing import Any
 
 from zoo.errors import ZooError
+from zoo.registry import find_model
+from zoo.schema import entry_name, shortened, validate
 from zoo.settings import (
     CosineRate,
     LearningRate,
@@ -12,6 +22,7 @@ from zoo.settings import (
     to_plain,
 )
 
+MOST_OPTION = 1_000_000  # layers, channels, steps and the like of a model
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "bf16-true", "16-mixed")
 
 
@@ -22,20 +33,27 @@ def check_recipe(recipe: Recipe) -> Recipe:
         ZooError: a setting of the wrong type or outside its range, or settings that do not fit together.
     """
     try:
-        recipe = from_plain(to_plain(recipe), "the recipe")
-    except TypeError as error:
+        plain = to_plain(recipe)
+    except (TypeError, ValueError, RecursionError) as error:
         raise ZooError(
-            f"options = {recipe.options} cannot be written to a file ({error}); give plain values"
+            f"options = {shortened(recipe.options)} cannot be written to a file ({error}); give plain values"
         ) from error
+    recipe = from_plain(plain, "the recipe")
     data, training = recipe.data, recipe.training
-    _at_least(1, "data", data, "size", "observed", "clips_per_epoch")
+    _check_numbers(plain, ())
+    _check_options(recipe)
+    _within(1, 16_384, "data", data, "size")
+    _within(1, 100_000, "data", data, "observed", "length")
+    _within(1, 100_000_000, "data", data, "clips_per_epoch")
     if data.length <= data.observed:
         raise ZooError(f"data.length = {data.length} must exceed data.observed = {data.observed}: nothing to predict")
     _check_sampling(recipe.sampling)
     _check_learning_rate(recipe.learning_rate)
-    _at_least(1, "training", training, "steps", "batch_size", "log_every", "devices", "nodes")
+    _within(1, 10**12, "training", training, "steps", "log_every")
+    _within(1, 100_000, "training", training, "batch_size", "devices", "nodes")
+    _within(0, 1_000, "training", training, "num_workers")
     _at_least(0, "training", training, "l1", "l2", "clip_norm", "validate_every", "validation_clips", "save_every")
-    _at_least(0, "training", training, "early_stop", "max_time", "num_workers")
+    _at_least(0, "training", training, "early_stop", "max_time")
     if training.l1 == training.l2 == 0:
         raise ZooError("training.l1 = training.l2 = 0 leaves no loss; make one of them positive")
     if not 0 <= training.seed < 2**64:
@@ -49,6 +67,36 @@ def check_recipe(recipe: Recipe) -> Recipe:
             f"multiple of {processes}"
         )
     return recipe
+
+
+def _check_numbers(value: Any, location: tuple[str | int, ...]) -> None:
+    """Raise a ZooError if a whole number in plain settings is larger than any of them can be meant."""
+    if isinstance(value, dict | list):
+        for name, item in value.items() if isinstance(value, dict) else enumerate(value):
+            _check_numbers(item, (*location, name))
+    elif isinstance(value, int):
+        most = MOST_OPTION if location[0] == "options" else 2**64 - 1
+        if abs(value) > most:
+            raise ZooError(f"{entry_name(location)} = {shortened(value)} must be at most {most:,}")
+
+
+def _check_options(recipe: Recipe) -> None:
+    """Raise a ZooError if an option of the model is not of the type that the model's signature says."""
+    from pydantic import ConfigDict, PydanticUserError, TypeAdapter
+
+    entry = find_model(recipe.model)
+    parameters = inspect.signature(entry.make).parameters
+    for name, value in recipe.options.items():
+        hint = parameters[name].annotation if name in parameters else inspect.Parameter.empty
+        if hint is inspect.Parameter.empty or isinstance(hint, str):
+            continue
+        options: Any = GenericAlias(dict, (str, hint))
+        config = ConfigDict(strict=True, arbitrary_types_allowed=True)
+        try:
+            schema: TypeAdapter[Any] = TypeAdapter(options, config=config)
+        except PydanticUserError:
+            continue  # a type that no file can hold: the model says itself what it takes
+        validate(schema, json.dumps({name: value}), f"options of {recipe.model}")
 
 
 def _check_sampling(sampling: Sampling) -> None:
@@ -69,6 +117,13 @@ def _check_learning_rate(rate: LearningRate) -> None:
         _at_least(1, "learning_rate", rate, "every")
         if not 0 < rate.factor <= 1:
             raise ZooError(f"learning_rate.factor = {rate.factor} must be above 0 and at most 1")
+
+
+def _within(least: int, most: int, group: str, settings: object, *names: str) -> None:
+    for name in names:
+        value = getattr(settings, name)
+        if not least <= value <= most:
+            raise ZooError(f"{group}.{name} = {value} must be a finite number, at least {least} and at most {most:,}")
 
 
 def _at_least(least: int, group: str, settings: object, *names: str) -> None:

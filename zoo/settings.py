@@ -10,21 +10,31 @@ True
 """
 
 import dataclasses
+import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_type_hints
 
 from zoo.errors import ZooError, nearest
+from zoo.schema import one_of, validate
+
+if TYPE_CHECKING:
+    from pydantic import ConfigDict, TypeAdapter
 
 DATA_SETS = ("moving-mnist", "kth", "videos:DIR")
 VALIDATION_PERSONS = (15, 16)  # of KTH
 Windows = Literal["predrnn", "mcnet", "conv-tt-lstm"]
 
 
+class Settings:
+    """What settings classes have in common: a file must give their values the very types, and no other names."""
+
+    __pydantic_config__: ClassVar["ConfigDict"] = {"strict": True, "extra": "forbid"}
+
+
 @dataclass(frozen=True)
-class Clips:
+class Clips(Settings):
     """Settings of every data set; `MovingMNISTData`, `KTHData` and `VideosData` add their own.
 
     Args:
@@ -119,6 +129,7 @@ class VideosData(Clips):
 
 
 Data = MovingMNISTData | KTHData | VideosData
+_DATA_CLASSES: dict[str, type[Data]] = {"moving-mnist": MovingMNISTData, "kth": KTHData, "videos": VideosData}
 
 
 def kind_of(name: str) -> str:
@@ -145,11 +156,11 @@ def data_class(name: str) -> type[Data]:
     >>> data_class("videos:films").__name__
     'VideosData'
     """
-    return {"moving-mnist": MovingMNISTData, "kth": KTHData, "videos": VideosData}[kind_of(name)]
+    return _DATA_CLASSES[kind_of(name)]
 
 
 @dataclass(frozen=True)
-class PlateauSampling:
+class PlateauSampling(Settings):
     """Training reads true frames until the validation loss stops improving, then ever fewer of them (Conv-TT-LSTM).
 
     Args:
@@ -165,7 +176,7 @@ class PlateauSampling:
 
 
 @dataclass(frozen=True)
-class LinearSampling:
+class LinearSampling(Settings):
     """The probability that training reads the true frame falls from 1 to 0 along a straight line (PredRNN++).
 
     Args:
@@ -180,7 +191,7 @@ class LinearSampling:
 
 
 @dataclass(frozen=True)
-class ReverseSampling:
+class ReverseSampling(Settings):
     """Observed frames are hidden too, half of them at first and none from `stop` on (PredRNN, 2022).
 
     Args:
@@ -198,7 +209,7 @@ Sampling = PlateauSampling | LinearSampling | ReverseSampling
 
 
 @dataclass(frozen=True)
-class PlateauRate:
+class PlateauRate(Settings):
     """The learning rate is constant, and decays once the validation loss has stopped improving twice (Conv-TT-LSTM).
 
     The first time scheduled sampling begins to fall; only then does the wait for the second time begin.
@@ -219,7 +230,7 @@ class PlateauRate:
 
 
 @dataclass(frozen=True)
-class ConstantRate:
+class ConstantRate(Settings):
     """The learning rate is the same throughout.
 
     Args:
@@ -232,7 +243,7 @@ class ConstantRate:
 
 
 @dataclass(frozen=True)
-class CosineRate:
+class CosineRate(Settings):
     """The learning rate rises linearly, then falls to zero at the last step along half a cosine.
 
     Args:
@@ -250,7 +261,7 @@ LearningRate = PlateauRate | ConstantRate | CosineRate
 
 
 @dataclass(frozen=True)
-class Training:
+class Training(Settings):
     """How the weights are trained, and on what machine.
 
     Args:
@@ -333,14 +344,18 @@ def from_plain(value: Any, where: str) -> Recipe:
     """The recipe that plain data describe.
 
     Args:
-        value: what was read from YAML or JSON.
+        value: what was read from YAML, or JSON as text.
         where: the file's name, for error messages.
 
     Raises:
         ZooError: an unknown or missing setting, or a value of the wrong type.
     """
-    recipe: Recipe = _parse(Recipe, value, where)
-    return recipe
+    try:
+        text = value if isinstance(value, str) else json.dumps(value)
+    except TypeError as error:
+        raise ZooError(f"{where}: a value is neither text nor a number, a list or a mapping: {error}") from None
+    settings = validate(_schema(), text, where, noun="setting", known=_known)
+    return Recipe(**{name: getattr(settings, name) for name in settings.model_fields_set})
 
 
 def schedule_class(part: str, schedule: str) -> Any:
@@ -356,52 +371,36 @@ def schedule_class(part: str, schedule: str) -> Any:
     >>> schedule_class("sampling", "linear")().stop
     50000
     """
-    classes = {"sampling": Sampling, "learning_rate": LearningRate}[part]
-    by_name = {one.schedule: one for one in get_args(classes)}
+    by_name = _by_schedule({"sampling": Sampling, "learning_rate": LearningRate}[part])
     if schedule not in by_name:
         raise ZooError(f"{part}.schedule = {schedule!r} is unknown; {nearest(str(schedule), by_name)}")
     return by_name[schedule]
 
 
-def _class_of(hint: Any, value: Mapping[str, Any], where: str) -> Any:
-    """The class, out of a union of settings classes, of a mapping: its name or its schedule says which."""
-    part = {Data: "data", Sampling: "sampling", LearningRate: "learning_rate"}[hint]
-    discriminator = "name" if part == "data" else "schedule"
-    if discriminator not in value:
-        raise ZooError(f"{where}: the setting {discriminator!r} is missing")
-    choose = data_class if part == "data" else lambda schedule: schedule_class(part, schedule)
-    return choose(str(value[discriminator]))
+def _by_schedule(classes: Any) -> dict[str, Any]:
+    return {one.schedule: one for one in get_args(classes)}
 
 
-def _parse(hint: Any, value: Any, where: str) -> Any:
-    """A plain value converted to the type `hint`: a settings class, a union of them, or the type of a field."""
-    if dataclasses.is_dataclass(hint) or get_origin(hint) in (Union, UnionType):
-        if not isinstance(value, dict):
-            raise ZooError(f"{where}: settings are needed, got {value!r}")
-        settings_class = hint if dataclasses.is_dataclass(hint) else _class_of(hint, value, where)
-        return _parse_settings(settings_class, value, where)
-    if get_origin(hint) is Literal:
-        if value not in get_args(hint):
-            raise ZooError(f"{where} = {value!r} must be one of {', '.join(map(repr, get_args(hint)))}")
-        return value
-    plain_type = get_origin(hint) or hint
-    if plain_type is float and type(value) is int:
-        return float(value)
-    if type(value) is not plain_type:
-        raise ZooError(f"{where} = {value!r} must be {plain_type.__name__}")
-    if get_args(hint) and plain_type is list:
-        return [_parse(get_args(hint)[0], item, f"{where}[{i}]") for i, item in enumerate(value)]
-    return value
+@functools.cache
+def _schema() -> "TypeAdapter[Any]":
+    """The schema of a recipe: its classes, with the setting that says which of several classes another one is."""
+    from pydantic import ConfigDict, TypeAdapter, create_model
+
+    types = get_type_hints(Recipe) | {
+        "data": one_of("name", _DATA_CLASSES, kind_of),
+        "sampling": one_of("schedule", _by_schedule(Sampling)),
+        "learning_rate": one_of("schedule", _by_schedule(LearningRate)),
+    }
+    parts: Any = {name: (hint, ... if name == "model" else None) for name, hint in types.items()}
+    return TypeAdapter(create_model("Recipe", __config__=ConfigDict(strict=True, extra="forbid"), **parts))
 
 
-def _parse_settings(settings_class: Any, value: Mapping[str, Any], where: str) -> Any:
-    """An instance of a settings class, made from a mapping."""
-    hints = get_type_hints(settings_class)
-    for name in value:
-        if name not in hints:
-            raise ZooError(f"{where}: no setting {name!r}; {nearest(str(name), hints)}")
-    for each in dataclasses.fields(settings_class):
-        needed = each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING
-        if needed and each.name not in value:
-            raise ZooError(f"{where}: the setting {each.name!r} is missing")
-    return settings_class(**{name: _parse(hints[name], item, f"{where}: {name}") for name, item in value.items()})
+def _known(location: Sequence[Any]) -> list[str]:
+    """The settings beside one that does not exist."""
+    part, *inside = location
+    if len(inside) == 2:  # in one of several classes
+        choice = inside[0].strip("<>")
+        owner = _DATA_CLASSES[choice] if part == "data" else schedule_class(part, choice)
+    else:
+        owner = Training if inside else Recipe
+    return [each.name for each in dataclasses.fields(owner)]

@@ -1,15 +1,14 @@
 """Checkpoints that other programs wrote: safetensors, and torch files without running any pickle of theirs."""
 
-import re
 from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from tensortrain import storage
 from tensortrain.errors import TensorTrainError
+from tensortrain.torch_files import read_torch
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys under which training runs save the tensors
 
@@ -23,7 +22,7 @@ def read_checkpoint(path: str | PathLike[str]) -> dict[str, Tensor]:
     Raises:
         TensorTrainError: a file that is missing, truncated, holds no tensors, or more than plain data.
     """
-    content: Any = storage.read(path)[0] if storage.is_safetensors(path) else _read_torch(path)
+    content: Any = storage.read(path)[0] if storage.is_safetensors(path) else read_torch(path).content
     if isinstance(content, Mapping):
         content = next((content[name] for name in WRAPPERS if isinstance(content.get(name), Mapping)), content)
     entries = content.items() if isinstance(content, Mapping) else ()
@@ -32,16 +31,3 @@ def read_checkpoint(path: str | PathLike[str]) -> dict[str, Tensor]:
         raise TensorTrainError(f"{path} holds no tensors by name; save model.state_dict() to it")
     prefix = "module." if all(name.startswith("module.") for name in tensors) else ""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-
-
-def _read_torch(path: str | PathLike[str]) -> object:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch names no type for damaged files: EOFError, RuntimeError, struct.error, …
-        refused = re.search(r"unsupported GLOBAL:?(?: GLOBAL)? (\S+)", str(error), re.IGNORECASE)
-        if refused:
-            raise TensorTrainError(
-                f"cannot read {path}: it holds more than tensors, {refused[1]}, which only an unsafe load would read;"
-                " save model.state_dict() instead"
-            ) from None
-        raise TensorTrainError(f"cannot read {path}: truncated, or neither a safetensors nor a torch file") from None

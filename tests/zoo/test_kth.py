@@ -319,6 +319,8 @@ def test_the_command_prepares_and_counts(tmp_path, original, capsys):
 
 def test_make_dataset_makes_the_same_data_set(root):
     dataset = make_dataset(KTHData(size=16), "test", root, 30)
+    assert len(dataset.digest()) == 64
+    assert dataset.digest() == dataset.store.digest()
     assert dataset.describe() == KTH("test", root=root, size=16, length=30).describe()
 
 

@@ -1,7 +1,9 @@
 """Moving-MNIST: the trajectory rule frame by frame, statistics, purity of clips, the published file, bad input."""
 
+import hashlib
 import math
 import pickle
+import re
 import time
 import tracemalloc
 from itertools import islice
@@ -15,7 +17,7 @@ from scipy import stats
 from torch.utils.data import DataLoader
 
 from zoo.counter_rng import uniforms
-from zoo.data import MovingMNIST, PublishedMovingMNIST, make_dataset
+from zoo.data import MovingMNIST, PublishedMovingMNIST, make_dataset, moving_mnist
 from zoo.data.digits import load_digits
 from zoo.errors import ZooError
 from zoo.settings import MovingMNISTData
@@ -227,6 +229,17 @@ def test_real_digits_move(data_root):
     assert (clips[:, 1:] != clips[:, :-1]).flatten(2).any(-1).all()
 
 
+def test_the_digest_is_of_the_digits_and_of_the_rule(monkeypatch):
+    assert re.fullmatch("[0-9a-f]{64}", embedded().digest())
+    assert embedded().digest() == embedded(seed=4, size=30, endless=True).digest()  # settings do not count
+    assert len({embedded(split).digest() for split in STREAMS}) == 3
+    changed, before = embedded(), embedded().digest()
+    changed._images = 255 - changed._images
+    assert changed.digest() != before
+    monkeypatch.setattr(moving_mnist, "_RULE", 2)
+    assert embedded().digest() != before
+
+
 def test_make_dataset_follows_the_recipe(data_root):
     data = MovingMNISTData(digits=3, size=48, length=12, clips_per_epoch=70, endless=True, source="mnist")
     train, val = (make_dataset(data, split, data_root) for split in ("train", "val"))
@@ -320,6 +333,15 @@ def test_published_clips_are_those_of_the_file(published):
     for index in (-1, 5):
         with pytest.raises(ZooError, match=f"index {index} is outside 0 … 4"):
             dataset.fetch([index])
+
+
+def test_the_digest_of_published_clips_is_that_of_the_file(published):
+    path, _ = published
+    dataset = PublishedMovingMNIST(path)
+    assert dataset.digest() == hashlib.sha256(path.read_bytes()).hexdigest()
+    path.unlink()
+    with pytest.raises(ZooError, match="cannot be read"):
+        dataset.digest()
 
 
 def test_published_clips_travel_to_workers_as_a_path(published):

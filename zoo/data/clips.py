@@ -18,7 +18,8 @@ class IndexOutOfRange(ZooError, IndexError):
 class ClipDataset(Protocol):
     """Clips by index. The cheap part (`fetch`) runs in any process, the costly part (`render`) on the device.
 
-    A data set defines `length`, `comparable_with`, `__len__`, `fetch`, `render` and `describe`, and inherits the rest.
+    A data set defines `length`, `comparable_with`, `__len__`, `fetch`, `render`, `describe` and `digest`, and inherits
+    the rest.
     In a `DataLoader`, pass `collate_fn=lambda batch: batch`: `fetch` returns whole batches.
     """
 
@@ -41,6 +42,17 @@ class ClipDataset(Protocol):
 
     def describe(self) -> str:
         """One line: which data, and which digits."""
+        ...
+
+    def digest(self) -> str:
+        """SHA-256, in 64 hexadecimal digits, of what the clips are made from and of how they are made from it.
+
+        It depends on the content of the data, not on where they are or how their files are packed, nor on the settings
+        of this data set, such as its seed and size. Data sets with equal settings and digests hold the same clips.
+
+        Raises:
+            ZooError: the data have been damaged since they were prepared.
+        """
         ...
 
     def clips(self, indices: Sequence[int], device: torch.device | str = "cpu") -> Tensor:

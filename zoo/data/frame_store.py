@@ -137,10 +137,10 @@ class Store:
         return np.array(mapped[start : start + length])
 
     def digest(self) -> str:
-        """Sixteen hexadecimal digits that depend on the videos and on how they were decoded, not on where they are."""
+        """SHA-256, in hexadecimal, of the videos' content and of how they were decoded, not of where they are."""
         local = ("source", "stamp", "bytes", "sha256", "method")
         clips = {name: {k: v for k, v in clip.items() if k not in local} for name, clip in self.clips.items()}
-        return hashlib.sha256(json.dumps([METHOD, self.shape, clips], sort_keys=True).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps([METHOD, self.shape, clips], sort_keys=True).encode()).hexdigest()
 
     def verify(self) -> list[str]:
         """Names of the clips whose stored bytes have changed since they were written."""

@@ -1,5 +1,6 @@
 """Moving-MNIST: digits that drift over a black canvas and bounce off its edges (Srivastava et al., ICML 2015)."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +21,7 @@ from zoo.errors import ZooError
 
 COUNTS = {"train": 10_000, "val": 3_000, "test": 5_000}
 SPEED = 0.1  # of the free side, in each frame
+_RULE = 1  # to be raised by whatever makes other clips of the same digits and settings
 _STREAMS = {"train": 0x4D4D0001, "val": 0x4D4D0002, "test": 0x4D4D0003}
 
 
@@ -138,6 +140,12 @@ class MovingMNIST(ClipDataset, Dataset[Tensor]):
             f"{self.digits} moving digit{'s' * (self.digits > 1)} each, from {self._source}"
         )
 
+    def digest(self) -> str:
+        """See `ClipDataset`: of the split's digits, and of the rule by which they move."""
+        content = hashlib.sha256(f"moving digits, rule {_RULE}".encode())
+        content.update(self._images.numpy().data)
+        return content.hexdigest()
+
 
 def trajectories(start: NDArray[np.float64], angle: NDArray[np.float64], length: int) -> NDArray[np.float64]:
     """Positions in the unit square of points that move by `SPEED` in each frame and bounce off its edges.
@@ -217,3 +225,15 @@ class PublishedMovingMNIST(ClipDataset, Dataset[Tensor]):
         return (
             f"published Moving-MNIST test: {self.count:,} clips of {self.length} frames, MNIST digits, from {self.path}"
         )
+
+    def digest(self) -> str:
+        """See `ClipDataset`: of the bytes of the file, which are all read.
+
+        Raises:
+            ZooError: the file cannot be read.
+        """
+        try:
+            with self.path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise ZooError(f"{self.path} cannot be read ({error.strerror}); fetch mnist_test_seq.npy") from None

@@ -122,6 +122,10 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
             + (f" ({len(self.store.skipped)} left out)" if self.store.skipped else "")
         )
 
+    def digest(self) -> str:
+        """See `ClipDataset`: that of the store."""
+        return self.store.digest()
+
 
 def _order(window: Window) -> bytes:
     return hashlib.sha256(f"{window.name} {window.start}".encode(errors="surrogateescape")).digest()

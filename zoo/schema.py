@@ -1,0 +1,130 @@
+"""Check what a file holds against a schema, and say in one sentence which entry is wrong, and what is legal there."""
+
+import re
+import reprlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Union
+
+from zoo.errors import ZooError, nearest
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter, ValidationError
+
+Location = tuple[str | int, ...]  # of an entry: names in mappings, positions in lists, and "<names>" of alternatives
+
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
+_ALTERNATIVE = re.compile(r"<.*>|\w+\[.*\]|int|float|str|bool|none")  # what pydantic calls one of several types
+_NAMES = {"string": "str", "object": "dict"}
+
+
+def validate(
+    schema: "TypeAdapter[Any]",
+    value: Any,
+    where: str,
+    *,
+    noun: str = "entry",
+    known: Callable[[Location], Iterable[str]] | None = None,
+) -> Any:
+    """What a schema makes of plain data.
+
+    Args:
+        schema: of the whole value.
+        value: JSON as text or bytes; or, of a file that is no JSON, what was read from it.
+        where: the file's name.
+        noun: what the entries of such a file are called.
+        known: the names that are legal where an unknown one was met; from its location.
+
+    Raises:
+        ZooError: the value does not fit; it names the first entry that does not.
+
+    >>> from pydantic import TypeAdapter
+    >>> validate(TypeAdapter(dict[str, list[int]]), '{"ranks": [1, "many"]}', "here")
+    Traceback (most recent call last):
+    zoo.errors.ZooError: here: ranks[1] = 'many' must be int
+    """
+    from pydantic import ValidationError
+
+    try:
+        return schema.validate_json(value) if isinstance(value, str | bytes) else schema.validate_python(value)
+    except ValidationError as error:
+        raise ZooError(f"{where}: {_describe(error, noun, known)}") from None
+
+
+def one_of(entry: str, classes: Mapping[str, type], key: Callable[[str], str] = str) -> Any:
+    """The type of an entry that is one of several classes: the entry inside it that is called `entry` says which.
+
+    Args:
+        entry: its name.
+        classes: by what `key` makes of its value.
+        key: of the value.
+    """
+    from pydantic import Discriminator, Tag
+
+    def choose(value: Any) -> str | None:
+        return f"<{key(str(value[entry]))}>" if isinstance(value, dict) and entry in value else None
+
+    choose.__name__ = entry  # by which pydantic's errors call it
+    tagged: Any = tuple(Annotated[one, Tag(f"<{name}>")] for name, one in classes.items())
+    return Annotated[Union[tagged], Discriminator(choose)]  # noqa: UP007 - of a tuple
+
+
+def shortened(value: Any) -> str:
+    """A value for an error message, however large it is."""
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # Python does not write numbers of more than 4,300 digits
+        return "a number with thousands of digits"
+
+
+def _describe(error: "ValidationError", noun: str, known: Callable[[Location], Iterable[str]] | None) -> str:
+    """One sentence on the first thing that is wrong."""
+    errors = error.errors(include_url=False)
+    first = errors[0]
+    kind, location, value, context = first["type"], first["loc"], first["input"], first.get("ctx", {})
+    *parents, name = location or ("",)
+    inside = entry_name(parents) + ": " if parents else ""
+    if kind == "json_invalid":
+        return f"it is damaged ({first['msg'].removeprefix('Invalid JSON: ')})"
+    if kind == "missing":
+        return f"{inside}the {noun} {name!r} is missing"
+    if kind == "union_tag_not_found" and isinstance(value, dict):
+        return f"{entry_name(location)}: the {noun} {context['discriminator'].removesuffix('()')!r} is missing"
+    if kind == "union_tag_invalid":
+        entry, choices = context["discriminator"].removesuffix("()"), re.findall("<(.+?)>", context["expected_tags"])
+        choice = context["tag"].strip("<>")
+        return f"{entry_name(location)}.{entry} = {shortened(choice)} is unknown; {nearest(choice, choices)}"
+    if kind == "union_tag_not_found" or not location:
+        return f"{entry_name(location)}: {noun}s are needed, got {shortened(value)}".removeprefix(": ")
+    if kind in _UNKNOWN:
+        remedy = nearest(str(name), known(location)) if known else "remove it"
+        return f"{inside}no {noun} {name!r}; {remedy}"
+    if kind == "value_error":
+        return f"{entry_name(location)}: {context['error']}"
+    # several where any of several types is legal
+    same = [each for each in errors if entry_name(each["loc"]) == entry_name(location)]
+    legal = dict.fromkeys(_legal(each["type"], each["msg"], each.get("ctx", {})) for each in same)
+    return f"{entry_name(location)} = {shortened(value)} {' or '.join(legal)}"
+
+
+def _legal(kind: str, message: str, context: dict[str, Any]) -> str:
+    """What is legal instead of a value."""
+    if kind == "literal_error":
+        return f"must be one of {context['expected'].replace(' or ', ', ')}"
+    if kind.endswith("_type"):
+        name = kind.removesuffix("_type")
+        return f"must be {_NAMES.get(name, name)}"
+    return message.replace("Input should be", "must be")
+
+
+def entry_name(location: Sequence[str | int]) -> str:
+    """The location of an entry as Python writes it.
+
+    >>> entry_name(("training", "steps")), entry_name(("hidden", 0))
+    ('training.steps', 'hidden[0]')
+    """
+    name = ""
+    for part in location:
+        if isinstance(part, str) and _ALTERNATIVE.fullmatch(part):
+            continue
+        name += f"[{part}]" if isinstance(part, int) else f".{part}" if name else part
+    return name
