@@ -185,8 +185,8 @@ def model_names() -> list[str]:
     Raises:
         ZooError: an installed package cannot be imported that says it has models.
 
-    >>> [name for name in model_names() if name.startswith("conv")]
-    ['conv-lstm', 'conv-tt-lstm-fw', 'conv-tt-lstm-sw']
+    >>> [name for name in model_names() if name.startswith("conv-tt")]
+    ['conv-tt-lstm-fw', 'conv-tt-lstm-sw']
     """
     _load_entry_points()
     return sorted(_MODELS)
@@ -196,6 +196,15 @@ def _find_setting(name: str, paper: Paper | str, setting: Paper | str | None) ->
     """The paper by whose settings a model is trained."""
     if setting is None:
         return paper if isinstance(paper, Paper) and paper.settings else None
+    return find_settings(name, setting)
+
+
+def find_settings(name: str, setting: Paper | str) -> Paper:
+    """The paper with settings that `setting` is, or is the key of, for the model `name`.
+
+    Raises:
+        ZooError: no such paper, or one that prints no settings.
+    """
     if isinstance(setting, str):
         if setting not in PAPERS:
             raise ZooError(f"setting = {setting!r} of the model {name!r} is no paper; {nearest(setting, PAPERS)}")

@@ -67,7 +67,15 @@ class VideoModel(nn.Module, ABC):
             values.
         """
 
-    def loss(self, predictions: Tensor, clips: Tensor, l1: float = 1.0, l2: float = 1.0) -> Tensor:
+    def loss(
+        self,
+        predictions: Tensor,
+        clips: Tensor,
+        l1: float = 1.0,
+        l2: float = 1.0,
+        cross_entropy: float = 0.0,
+        gradient: float = 0.0,
+    ) -> Tensor:
         """What training minimises and validation reports: by default the error of all frames that were predicted.
 
         Args:
@@ -76,11 +84,13 @@ class VideoModel(nn.Module, ABC):
                 predictions with as many frames at their end.
             l1: weight of the mean absolute error, the setting `training.l1`.
             l2: weight of the mean squared error, the setting `training.l2`.
+            cross_entropy: weight of the cross-entropy, the setting `training.cross_entropy`.
+            gradient: weight of the gradient difference, the setting `training.gradient`.
 
         Returns:
             A scalar. A model with a loss of its own may add further terms to it, or ignore the weights.
         """
-        return frame_loss(predictions, clips[:, -predictions.shape[1] :], l1, l2)
+        return frame_loss(predictions, clips[:, -predictions.shape[1] :], l1, l2, cross_entropy, gradient)
 
     def check(self, x: Tensor, horizon: int, truth: Tensor | None = None, use_truth: Tensor | None = None) -> None:
         """Raise a ZooError unless these are arguments that `forward` can take."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from zoo.errors import ZooError
-from zoo.settings import Data, LearningRate, Recipe, Sampling, Training
+from zoo.settings import AdamOptimizer, Data, LearningRate, Optimizer, Recipe, Sampling, Training
 
 Task = tuple[str, int, int]  # `ClipDataset.comparable_with`, observed frames, horizon
 Columns = Mapping[Task, tuple[str, ...]]  # the metrics of each task, in order
@@ -23,6 +23,7 @@ class PublishedSettings:
         sampling: scheduled sampling.
         learning_rate: its schedule.
         training: steps, batches and the like.
+        optimizer: the optimiser.
         base_by_kernel: other base learning rates, by the side of a network's kernels.
     """
 
@@ -30,6 +31,7 @@ class PublishedSettings:
     sampling: Sampling
     learning_rate: LearningRate
     training: Training
+    optimizer: Optimizer = field(default_factory=AdamOptimizer)
     base_by_kernel: Mapping[int, float] = field(default_factory=dict)
 
     def recipe(self, model: str, options: dict[str, Any]) -> Recipe:
@@ -38,7 +40,7 @@ class PublishedSettings:
         base = self.base_by_kernel.get(options.get("kernel", 0))
         if base is not None:
             rate = replace(rate, base=base)
-        return Recipe(model, options, self.data, self.sampling, rate, self.training)
+        return Recipe(model, options, self.data, self.sampling, rate, self.optimizer, self.training)
 
 
 @dataclass(frozen=True)
