@@ -114,6 +114,21 @@ def test_kernels_that_are_dead_by_the_released_form_of_cdna(form: str, dead: lis
     assert [j for j, kernel in enumerate(gradient.unflatten(0, (2, 25))) if not kernel.any()] == dead
 
 
+def test_the_loss_falls(make: Callable[..., VideoModel]) -> None:
+    model, x = make(), clips(6)
+    horizon = 3
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    losses = []
+    for _ in range(25):
+        loss = model.loss(model(x[:, :-horizon], horizon), x)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.97 * losses[0]
+    assert min(losses) == min(losses[-5:])
+
+
 def without_gradient(model: VideoModel) -> set[str]:
     """The parameters without influence on the predictions, of three frames after three."""
     model(clips(3), 3).square().sum().backward()
