@@ -23,11 +23,13 @@ class PresetOptions:
 
     Args:
         small: by the preset "small".
+        brief: by the preset "brief". Once its results are in a table these never change.
         demo: by the preset "demo".
         filmed: besides, by every preset on videos of the world (KTH, `videos:DIR`), which have no black ground.
     """
 
     small: Mapping[str, Any] = field(default_factory=dict)
+    brief: Mapping[str, Any] = field(default_factory=dict)
     demo: Mapping[str, Any] = field(default_factory=dict)
     filmed: Mapping[str, Any] = field(default_factory=dict)
 
@@ -219,7 +221,8 @@ def _check_arguments(entry: Entry) -> None:
     """Raise a ZooError if what was registered of a model's arguments does not fit its signature."""
     known = inspect.signature(entry.make).parameters
     options = entry.options
-    presets = {**entry.presets.small, **entry.presets.demo, **entry.presets.filmed}
+    declared = entry.presets
+    presets = {**declared.small, **declared.brief, **declared.demo, **declared.filmed}
     for kind, names, legal in (
         ("fixed", entry.fixed, known),
         ("defaults", entry.defaults, known),

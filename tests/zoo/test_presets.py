@@ -12,6 +12,7 @@ import zoo
 from tests.support import reference as zoo_reference
 from zoo.checks import check_recipe
 from zoo.errors import ZooError
+from zoo.pretrained import load_pretrained
 from zoo.recurrent import RecurrentPredictor
 from zoo.registry import find_model
 from zoo.settings import from_plain, to_plain
@@ -229,3 +230,17 @@ def test_settings_of_the_wrong_kind(change: dict[str, Any], words: str) -> None:
 def test_a_missing_setting() -> None:
     with pytest.raises(ZooError, match="'model' is missing"):
         from_plain({}, "config.yaml")
+
+
+@pytest.mark.parametrize("name", ["conv-lstm", "conv-tt-lstm-sw", "causal-lstm", "predrnn-pp"])
+def test_brief_is_what_the_shipped_weights_were_trained_by(name: str) -> None:
+    _, trained = load_pretrained(name, "moving-mnist-brief")
+    recipe = zoo.recipe(name, "brief")
+    training = dataclasses.replace(recipe.training, accelerator=trained.training.accelerator)
+    assert dataclasses.replace(recipe, options=trained.options, training=training) == trained
+    assert trained.options | recipe.options == trained.options
+
+
+def test_brief_is_for_moving_mnist() -> None:
+    with pytest.raises(ZooError, match="brief is for moving-mnist, not kth"):
+        zoo.recipe("conv-lstm", "brief", dataset="kth")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @register(
     "fc-lstm",
     FC_LSTM,
-    presets=PresetOptions(small={"units": [512, 512]}, demo={"units": [128]}),
+    presets=PresetOptions(small={"units": [512, 512]}, brief={"units": [512, 512]}, demo={"units": [128]}),
     summary="FC-LSTM: recurrent layers over whole frames as vectors.",
     parameters=142_667_776,
     feeds_back="conditioned",
@@ -47,7 +47,7 @@ def make_fc_lstm(
 @register(
     "conv-lstm-2015",
     CONV_LSTM_2015,
-    presets=PresetOptions(small={"hidden": [48, 32, 32]}, demo={"hidden": [32, 16]}),
+    presets=PresetOptions(small={"hidden": [48, 32, 32]}, brief={"hidden": [48, 32, 32]}, demo={"hidden": [32, 16]}),
     summary="The ConvLSTM encoder-forecaster of 2015, with peepholes.",
     parameters=7_585_296,
     feeds_back=False,
@@ -73,6 +73,7 @@ def make_conv_lstm_2015(
     TRAJ_GRU,
     presets=PresetOptions(
         small={"links": 5, "hidden": [48, 60, 60], "patch": 2},
+        brief={"links": 5, "hidden": [48, 60, 60], "patch": 2},
         demo={"links": 3, "first": 8, "hidden": [16, 24], "patch": 2},
     ),
     summary="TrajGRU: a GRU that looks for its past where things have moved from.",
@@ -101,7 +102,9 @@ def make_traj_gru(
     "conv-gru",
     TRAJ_GRU,
     presets=PresetOptions(
-        small={"hidden": [48, 48, 48], "patch": 2}, demo={"first": 8, "hidden": [16, 24], "patch": 2}
+        small={"hidden": [48, 48, 48], "patch": 2},
+        brief={"hidden": [48, 48, 48], "patch": 2},
+        demo={"first": 8, "hidden": [16, 24], "patch": 2},
     ),
     summary="ConvGRU in the network of TrajGRU: that paper's baseline.",
     parameters=4_767_281,
@@ -128,7 +131,7 @@ def make_conv_gru(
 @register(
     "mcnet",
     MCNET,
-    presets=PresetOptions(small={"base": 20}, demo={"base": 8}),
+    presets=PresetOptions(small={"base": 20}, brief={"base": 20}, demo={"base": 8}),
     summary="MCnet's generator: one encoder for what moves, one for what is there.",
     parameters=14_093_953,
     feeds_back=True,

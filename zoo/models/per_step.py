@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 @register(
     "cdna",
     CDNA,
-    presets=PresetOptions(small={"widths": [15, 30, 30]}, demo={"widths": [8, 16, 16], "kernels": 6}),
+    presets=PresetOptions(
+        small={"widths": [15, 30, 30]}, brief={"widths": [15, 30, 30]}, demo={"widths": [8, 16, 16], "kernels": 6}
+    ),
     summary="CDNA: moves the pixels of the last frame by a few kernels, and paints the rest.",
     parameters=8_309_607,
 )
@@ -52,7 +54,7 @@ def make_cdna(
 @register(
     "dfn",
     DFN,
-    presets=PresetOptions(small={"widths": [20, 40, 80]}, demo={"widths": [8, 16, 32]}),
+    presets=PresetOptions(small={"widths": [20, 40, 80]}, brief={"widths": [20, 40, 80]}, demo={"widths": [8, 16, 32]}),
     summary="Dynamic filter network: every pixel is a mean of pixels around it, by a filter of its own.",
     parameters=637_361,
 )
@@ -77,6 +79,7 @@ def make_dfn(
     VPN,
     presets=PresetOptions(
         small={"width": 32, "dilations": [1] * 4, "decoder_blocks": 6, "patch": 4},
+        brief={"width": 32, "dilations": [1] * 4, "decoder_blocks": 6, "patch": 4},
         demo={"width": 16, "dilations": [1] * 2, "decoder_blocks": 2, "patch": 4},
     ),
     summary="The baseline of the video pixel networks: all pixels of a frame at once.",
@@ -107,7 +110,11 @@ def make_vpn_baseline(
 @register(
     "e3d-lstm",
     E3D_LSTM,
-    presets=PresetOptions(small={"hidden": 22, "layers": 3, "patch": 8}, demo={"hidden": 12, "layers": 2, "patch": 8}),
+    presets=PresetOptions(
+        small={"hidden": 22, "layers": 3, "patch": 8},
+        brief={"hidden": 22, "layers": 3, "patch": 8},
+        demo={"hidden": 12, "layers": 2, "patch": 8},
+    ),
     summary="E3D-LSTM: 3-D convolutions, and attention to all past memories.",
     parameters=12_069_136,
 )
