@@ -3,6 +3,7 @@
 The upper limits are far beyond every use; without them a recipe from elsewhere could ask for work that never ends.
 """
 
+import dataclasses
 import inspect
 import json
 from types import GenericAlias
@@ -13,12 +14,17 @@ from zoo.errors import ZooError
 from zoo.registry import find_model
 from zoo.schema import entry_name, shortened, validate
 from zoo.settings import (
+    LOSS_TERMS,
     CosineRate,
     LearningRate,
+    NoSampling,
+    Optimizer,
     PlateauRate,
     PlateauSampling,
     Recipe,
-    Sampling,
+    SGDOptimizer,
+    SigmoidSampling,
+    StepRate,
     from_plain,
     to_plain,
 )
@@ -49,16 +55,19 @@ def check_recipe(recipe: Recipe) -> Recipe:
     _within(1, 100_000_000, "data", data, "clips_per_epoch")
     if data.length <= data.observed:
         raise ZooError(f"data.length = {data.length} must exceed data.observed = {data.observed}: nothing to predict")
-    _check_sampling(recipe.sampling)
+    _check_sampling(recipe)
     _check_learning_rate(recipe.learning_rate)
+    _check_optimizer(recipe.optimizer)
     _within(1, 10**12, "training", training, "steps", "log_every")
     _within(1, 100_000, "training", training, "batch_size", "nodes")
     _within(1, 1_000, "training", training, "devices")
     _within(0, 1_000, "training", training, "num_workers")
-    _at_least(0, "training", training, "l1", "l2", "clip_norm", "validate_every", "validation_clips", "save_every")
+    _at_least(0, "training", training, "clip_norm", "validate_every", "validation_clips", "save_every")
     _at_least(0, "training", training, "early_stop", "max_time")
-    if training.l1 == training.l2 == 0:
-        raise ZooError("training.l1 = training.l2 = 0 leaves no loss; make one of them positive")
+    _at_least(0, "training", training, *LOSS_TERMS)
+    if not any(training.loss_weights.values()):
+        names = " = ".join(f"training.{name}" for name in LOSS_TERMS)
+        raise ZooError(f"{names} = 0 leaves no loss; make one of them positive")
     if not 0 <= training.seed < 2**64:
         raise ZooError(f"training.seed = {training.seed} must be at least 0 and below 2^64")
     if training.precision not in PRECISIONS:
@@ -105,9 +114,20 @@ def _check_options(recipe: Recipe) -> None:
         validate(schema, json.dumps({name: value}), f"options of {recipe.model}")
 
 
-def _check_sampling(sampling: Sampling) -> None:
+def _check_sampling(recipe: Recipe) -> None:
+    sampling = recipe.sampling
+    if isinstance(sampling, NoSampling):
+        return
+    if not find_model(recipe.model).feeds_back(recipe.options):
+        raise ZooError(
+            f"sampling.schedule = {sampling.schedule!r}: {recipe.model} reads no frames while it predicts, so there is "
+            "nothing to sample; leave sampling out"
+        )
     if isinstance(sampling, PlateauSampling):
         _at_least(0, "sampling", sampling, "patience", "decay")
+        return
+    if isinstance(sampling, SigmoidSampling):
+        _at_least(1, "sampling", sampling, "k")
         return
     _at_least(0, "sampling", sampling, "start")
     if sampling.stop < sampling.start:
@@ -120,9 +140,19 @@ def _check_learning_rate(rate: LearningRate) -> None:
         _at_least(0, "learning_rate", rate, "warmup")
     if isinstance(rate, PlateauRate):
         _at_least(0, "learning_rate", rate, "patience")
+    if isinstance(rate, PlateauRate | StepRate):
         _at_least(1, "learning_rate", rate, "every")
         if not 0 < rate.factor <= 1:
             raise ZooError(f"learning_rate.factor = {rate.factor} must be above 0 and at most 1")
+
+
+def _check_optimizer(optimizer: Optimizer) -> None:
+    names = [each.name for each in dataclasses.fields(optimizer) if each.name not in ("method", "weight_decay")]
+    for name in names:
+        if not 0 <= getattr(optimizer, name) < 1:
+            raise ZooError(f"optimizer.{name} = {getattr(optimizer, name)} must be at least 0 and below 1")
+    if isinstance(optimizer, SGDOptimizer):
+        _at_least(0, "optimizer", optimizer, "weight_decay")
 
 
 def _within(least: int, most: int, group: str, settings: object, *names: str) -> None:

@@ -1,22 +1,68 @@
-"""The loss of the Conv-TT-LSTM and PredRNN++ papers."""
+"""The losses of the papers: errors of frames, their cross-entropy, and how sharp their edges are."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
-def frame_loss(predictions: Tensor, frames: Tensor, l1: float = 1.0, l2: float = 1.0) -> Tensor:
-    """`l1` · mean absolute error + `l2` · mean squared error, computed in 32 bits or more.
+def frame_loss(
+    predictions: Tensor,
+    frames: Tensor,
+    l1: float = 1.0,
+    l2: float = 1.0,
+    cross_entropy: float = 0.0,
+    gradient: float = 0.0,
+) -> Tensor:
+    """A weighted sum of errors, each a mean over all pixels, computed in 32 bits or more.
 
     Args:
         predictions: `(B, T, C, H, W)`.
         frames: the true ones, of the same shape.
-        l1: weight of the absolute error.
-        l2: weight of the squared error.
+        l1: weight of the mean absolute error.
+        l2: weight of the mean squared error.
+        cross_entropy: weight of the cross-entropy in nats, see `grey_cross_entropy`.
+        gradient: weight of the gradient difference, see `gradient_difference`.
 
     >>> frame_loss(torch.zeros(2, 3, 1, 4, 4), torch.full((2, 3, 1, 4, 4), 0.5)).item()
     0.75
     """
     predictions = predictions.to(torch.promote_types(predictions.dtype, torch.float32))
     true = frames.to(predictions.dtype)
-    return l1 * F.l1_loss(predictions, true) + l2 * F.mse_loss(predictions, true)
+    loss = l1 * F.l1_loss(predictions, true) + l2 * F.mse_loss(predictions, true)
+    if cross_entropy:
+        loss = loss + cross_entropy * grey_cross_entropy(predictions, true)
+    if gradient:
+        loss = loss + gradient * gradient_difference(predictions, true)
+    return loss
+
+
+def grey_cross_entropy(predictions: Tensor, frames: Tensor) -> Tensor:
+    """The mean cross-entropy of pixels in nats, with both grey values taken as probabilities of white.
+
+    Predictions outside [0, 1] count as 0 and 1, and logarithms are at least -100, as in PyTorch's own.
+
+    >>> grey_cross_entropy(torch.tensor([0.5, 1.0]), torch.tensor([1.0, 1.0])).item()
+    0.3465735912322998
+    """
+    inside = predictions.clamp(0, 1)
+    white, black = inside.log().clamp(min=-100), (1 - inside).log().clamp(min=-100)
+    return -(frames * white + (1 - frames) * black).mean()
+
+
+def gradient_difference(predictions: Tensor, frames: Tensor) -> Tensor:
+    """How much the steps between neighbouring pixels differ: mean | |∂y| − |∂ŷ| |, rows and columns added.
+
+    Mathieu, Couprie and LeCun, "Deep multi-scale video prediction beyond mean square error", ICLR 2016, eq. (6).
+
+    >>> edge = torch.tensor([[[0.0, 1.0], [0.0, 1.0]]])
+    >>> gradient_difference(torch.full((1, 2, 2), 0.5), edge).item()
+    1.0
+    """
+    return sum(
+        (
+            F.l1_loss(predictions.diff(dim=axis).abs(), frames.diff(dim=axis).abs())
+            for axis in (-2, -1)
+            if frames.shape[axis] > 1
+        ),
+        start=predictions.new_zeros(()),
+    )

@@ -34,6 +34,7 @@ class RecurrentPredictor(VideoModel, ABC):
         channels: C of the frames.
         patch: side of the pixel blocks that become channels before the first layer.
         sigmoid: apply a sigmoid to the predictions, so that they lie in (0, 1).
+        multiple: see `VideoModel`.
 
     Attributes:
         recompute: keep only the state between frames for the backward pass, which reads each frame again: much less
@@ -50,8 +51,8 @@ class RecurrentPredictor(VideoModel, ABC):
     torch.Size([2, 6, 1, 8, 8])
     """
 
-    def __init__(self, channels: int = 1, patch: int = 1, sigmoid: bool = False) -> None:
-        super().__init__(channels, patch)
+    def __init__(self, channels: int = 1, patch: int = 1, sigmoid: bool = False, multiple: int | None = None) -> None:
+        super().__init__(channels, patch, multiple)
         self.sigmoid = sigmoid
         self.recompute = False
 

@@ -22,11 +22,13 @@ class PresetOptions:
 
     Args:
         small: by the preset "small".
+        brief: by the preset "brief". Once its results are in a table these never change.
         demo: by the preset "demo".
         filmed: besides, by every preset on videos of the world (KTH, `videos:DIR`), which have no black ground.
     """
 
     small: Mapping[str, Any] = field(default_factory=dict)
+    brief: Mapping[str, Any] = field(default_factory=dict)
     demo: Mapping[str, Any] = field(default_factory=dict)
     filmed: Mapping[str, Any] = field(default_factory=dict)
 
@@ -45,6 +47,7 @@ class Entry:
         fixed: arguments of `make` that are no options of this model.
         defaults: options whose defaults differ from those of `make`.
         presets: what the presets set.
+        feedback: whether the model reads its own predictions, or the name of the option that says so; see `feeds_back`.
     """
 
     name: str
@@ -56,6 +59,7 @@ class Entry:
     fixed: Mapping[str, Any]
     defaults: Mapping[str, Any]
     presets: PresetOptions
+    feedback: bool | str = True
 
     @property
     def options(self) -> dict[str, Any]:
@@ -74,6 +78,18 @@ class Entry:
     def citation(self) -> str:
         """The paper as tables print it."""
         return self.paper.citation if isinstance(self.paper, Paper) else self.paper
+
+    def feeds_back(self, options: Mapping[str, Any]) -> bool:
+        """Whether the model, made with these options, reads its own predictions or the true frames in their place.
+
+        Scheduled sampling decides between the two; for a model that reads neither there is nothing to sample.
+
+        >>> find_model("fc-lstm").feeds_back({}), find_model("fc-lstm").feeds_back({"conditioned": True})
+        (False, True)
+        """
+        if isinstance(self.feedback, bool):
+            return self.feedback
+        return bool({**self.options, **options}[self.feedback])
 
     def build(self, **options: Any) -> "VideoModel":
         """Make the model.
@@ -102,6 +118,7 @@ def register(
     parameters: int | None = None,
     fixed: Mapping[str, Any] | None = None,
     defaults: Mapping[str, Any] | None = None,
+    feeds_back: bool | str = True,
 ) -> Callable[[Maker], Maker]:
     """Decorator: make a function or class known to `create_model` by a name; its keywords are the model's options.
 
@@ -117,6 +134,7 @@ def register(
         parameters: how many it has with its default options.
         fixed: arguments that are no options, and their values.
         defaults: options with other defaults than in its signature.
+        feeds_back: whether it reads its own predictions while it predicts, or the name of the option that says so.
 
     Raises:
         ZooError: a name that is taken, an unknown setting or one without settings, or an argument in `fixed`,
@@ -139,7 +157,9 @@ def register(
             raise ZooError(f"a model {name!r} is registered already; choose another name")
         line = (inspect.getdoc(make) or "").partition("\n")[0] if summary is None else summary
         trained_as = _find_setting(name, paper, setting)
-        entry = Entry(name, make, paper, trained_as, line, parameters, fixed or {}, defaults or {}, declared)
+        entry = Entry(
+            name, make, paper, trained_as, line, parameters, fixed or {}, defaults or {}, declared, feeds_back
+        )
         _check_arguments(entry)
         _MODELS[name] = entry
         return make
@@ -168,8 +188,8 @@ def model_names() -> list[str]:
         ZooError: an installed package cannot be imported that says it has models.
 
     >>> import zoo.models  # registers them
-    >>> [name for name in model_names() if name.startswith("conv")]
-    ['conv-lstm', 'conv-tt-lstm-fw', 'conv-tt-lstm-sw']
+    >>> [name for name in model_names() if name.startswith("conv-tt")]
+    ['conv-tt-lstm-fw', 'conv-tt-lstm-sw']
     """
     _load_entry_points()
     return sorted(_MODELS)
@@ -179,6 +199,15 @@ def _find_setting(name: str, paper: Paper | str, setting: Paper | str | None) ->
     """The paper by whose settings a model is trained."""
     if setting is None:
         return paper if isinstance(paper, Paper) and paper.settings else None
+    return find_settings(name, setting)
+
+
+def find_settings(name: str, setting: Paper | str) -> Paper:
+    """The paper with settings that `setting` is, or is the key of, for the model `name`.
+
+    Raises:
+        ZooError: no such paper, or one that prints no settings.
+    """
     if isinstance(setting, str):
         if setting not in PAPERS:
             raise ZooError(f"setting = {setting!r} of the model {name!r} is no paper; {nearest(setting, PAPERS)}")
@@ -193,7 +222,8 @@ def _check_arguments(entry: Entry) -> None:
     """Raise a ZooError if what was registered of a model's arguments does not fit its signature."""
     known = inspect.signature(entry.make).parameters
     options = entry.options
-    presets = {**entry.presets.small, **entry.presets.demo, **entry.presets.filmed}
+    declared = entry.presets
+    presets = {**declared.small, **declared.brief, **declared.demo, **declared.filmed}
     for kind, names, legal in (
         ("fixed", entry.fixed, known),
         ("defaults", entry.defaults, known),

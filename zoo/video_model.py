@@ -17,7 +17,9 @@ class VideoModel(nn.Module, ABC):
 
     Args:
         channels: C of the frames it reads, 1 for grey and 3 for RGB.
-        patch: its frames' height and width must be multiples of this.
+        patch: side of the pixel blocks that become channels before its first layer.
+        multiple: its frames' height and width must be multiples of this; by default `patch`. A network that halves its
+            maps needs more.
 
     Raises:
         ZooError: an argument below 1.
@@ -37,12 +39,13 @@ class VideoModel(nn.Module, ABC):
     True
     """
 
-    def __init__(self, channels: int = 1, patch: int = 1) -> None:
+    def __init__(self, channels: int = 1, patch: int = 1, multiple: int | None = None) -> None:
         super().__init__()
         for name, value in (("channels", channels), ("patch", patch)):
             if value < 1:
                 raise ZooError(f"{name} = {value} must be at least 1")
         self.channels, self.patch = channels, patch
+        self.multiple = patch if multiple is None else multiple
 
     @abstractmethod
     def forward(self, x: Tensor, horizon: int, truth: Tensor | None = None, use_truth: Tensor | None = None) -> Tensor:
@@ -64,7 +67,15 @@ class VideoModel(nn.Module, ABC):
             values.
         """
 
-    def loss(self, predictions: Tensor, clips: Tensor, l1: float = 1.0, l2: float = 1.0) -> Tensor:
+    def loss(
+        self,
+        predictions: Tensor,
+        clips: Tensor,
+        l1: float = 1.0,
+        l2: float = 1.0,
+        cross_entropy: float = 0.0,
+        gradient: float = 0.0,
+    ) -> Tensor:
         """What training minimises and validation reports: by default the error of all frames that were predicted.
 
         Args:
@@ -73,21 +84,19 @@ class VideoModel(nn.Module, ABC):
                 predictions with as many frames at their end.
             l1: weight of the mean absolute error, the setting `training.l1`.
             l2: weight of the mean squared error, the setting `training.l2`.
+            cross_entropy: weight of the cross-entropy, the setting `training.cross_entropy`.
+            gradient: weight of the gradient difference, the setting `training.gradient`.
 
         Returns:
             A scalar. A model with a loss of its own may add further terms to it, or ignore the weights.
         """
-        return frame_loss(predictions, clips[:, -predictions.shape[1] :], l1, l2)
+        return frame_loss(predictions, clips[:, -predictions.shape[1] :], l1, l2, cross_entropy, gradient)
 
     def check(self, x: Tensor, horizon: int, truth: Tensor | None = None, use_truth: Tensor | None = None) -> None:
         """Raise a ZooError unless these are arguments that `forward` can take."""
         if x.dim() != 5 or x.shape[1] < 1 or x.shape[2] != self.channels:
             raise ZooError(f"x has shape {tuple(x.shape)}; (B, T_in ≥ 1, {self.channels}, H, W) is needed")
-        if x.shape[3] % self.patch or x.shape[4] % self.patch:
-            raise ZooError(
-                f"frames of {x.shape[3]}×{x.shape[4]} pixels do not divide into patches of {self.patch}×{self.patch}; "
-                "resize them or choose another patch"
-            )
+        self.check_size(x.shape[3], x.shape[4])
         if horizon < 1:
             raise ZooError(f"horizon = {horizon} must be at least 1")
         if truth is not None:
@@ -106,3 +115,11 @@ class VideoModel(nn.Module, ABC):
                     f"use_truth has shape {tuple(use_truth.shape)} and {use_truth.dtype}; bool of shape "
                     f"{legal[0]} (plain) or {legal[1]} (reverse scheduled sampling) is needed"
                 )
+
+    def check_size(self, height: int, width: int) -> None:
+        """Raise a ZooError unless the model reads frames of this size."""
+        if height % self.multiple or width % self.multiple:
+            raise ZooError(
+                f"frames of {height}×{width} pixels do not divide into blocks of {self.multiple}×{self.multiple}; "
+                "choose another size, or another patch if the model has that option"
+            )

@@ -222,7 +222,7 @@ BAD = [
     ("train conv-lstm videos:films --preset paper", "nobody has published a setting for videos:films"),
     ("train conv-lstm kth --data.name moving-mnist", "data.name = 'moving-mnist' beside the data set 'kth'"),
     ("train conv-lstm kth", "prepare it with: zoo data kth --size 128"),
-    ("train conv-lstm kth --data.size 18", "18 does not divide into patches of 4×4"),
+    ("train conv-lstm kth --data.size 18", "data.size = 18: frames of 18×18 pixels do not divide into blocks of 4×4"),
     ("train conv-lstm kth --data.channels 3", "--data.channels"),  # only videos may have colours
     ("train conv-lstm kth --options.channels 3", "data.channels = 1, but conv-lstm reads 3"),
     ("train conv-lstm videos:films --data.channels 3", "data.channels = 3, but conv-lstm reads 1"),

@@ -65,7 +65,7 @@ def test_a_shipped_model_has_its_data(name: str) -> None:
     entry = find_model(name)
     assert isinstance(entry.paper, Paper)
     assert entry.summary.endswith(".")
-    assert {"hidden", "kernel", "channels", "patch", "sigmoid"} <= set(entry.options)
+    assert "channels" in entry.options
     assert not {"cell", "window"} & set(entry.options)
     assert "Args:" in (entry.make.__doc__ or "")
     documented = [option for option in entry.options if f"        {option}: " in (entry.make.__doc__ or "")]

@@ -22,7 +22,7 @@ from zoo.checks import check_recipe
 from zoo.data import make_dataset
 from zoo.errors import ZooError
 from zoo.losses import frame_loss
-from zoo.settings import ConstantRate, LinearSampling, MovingMNISTData, PlateauRate, Recipe, schedule_class, to_plain
+from zoo.settings import ConstantRate, LinearSampling, MovingMNISTData, PlateauRate, Recipe, settings_class, to_plain
 from zoo.training import fit, open_run
 from zoo.training.batches import StepSampler
 from zoo.training.checkpoint import load_checkpoint, save_checkpoint
@@ -59,7 +59,7 @@ def test_one_step_by_hand(tmp_path: Path, rule: str, ratios: Callable[[int], lis
     """Adam on the loss of the right clips with the right draws, clipped, from the seed's weights."""
     recipe = replace(
         with_training(steps=2, precision="64-true", validate_every=2, clip_norm=0.01),
-        sampling=schedule_class("sampling", rule)(start=0, stop=4),
+        sampling=settings_class("sampling", rule)(start=0, stop=4),
         learning_rate=ConstantRate(base=0.05),
     )
     model = build_model(recipe).double()

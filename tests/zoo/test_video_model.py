@@ -31,9 +31,9 @@ class Levels(VideoModel):
         logits = self.map(x[:, -1])[:, None].expand(-1, horizon, -1, -1, -1)
         return logits if self.training else logits.softmax(2)[:, :, 1:]
 
-    def loss(self, predictions: Tensor, clips: Tensor, l1: float = 1.0, l2: float = 1.0) -> Tensor:
+    def loss(self, predictions: Tensor, clips: Tensor, *weights: float, **named: float) -> Tensor:
         if not self.training:
-            return super().loss(predictions, clips, l1, l2)
+            return super().loss(predictions, clips, *weights, **named)
         white = clips[:, -predictions.shape[1] :, 0] > 0.5
         return nn.functional.cross_entropy(predictions.transpose(1, 2), white.long())
 

@@ -18,15 +18,24 @@ class SameConv2d(nn.Conv2d):
         kernel: side k of the square kernel. If k is even, one more zero is padded after the input than before it.
         bias: add a bias for each output channel. It begins at zero.
         bound: the weights begin uniformly within ± this; by default Glorot's bound.
+        dilation: distance between neighbouring taps.
 
     >>> SameConv2d(1, 4, kernel=3)(torch.zeros(2, 1, 8, 8)).shape
     torch.Size([2, 4, 8, 8])
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, bias: bool = True, bound: float | None = None) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        bias: bool = True,
+        bound: float | None = None,
+        dilation: int = 1,
+    ) -> None:
         # set before the constructor of Conv2d, which draws the first weights by `reset_parameters`
         self.bound = glorot_bound(inputs, outputs, kernel) if bound is None else bound
-        super().__init__(inputs, outputs, kernel, padding="same", bias=bias)
+        super().__init__(inputs, outputs, kernel, padding="same", bias=bias, dilation=dilation)
 
     def reset_parameters(self) -> None:
         """Draw the weights anew, and set the bias to zero."""

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.cells.cell import Cell, lstm_gates
 from zoo.cells.conv import SameConv2d, glorot_bound
@@ -22,17 +22,26 @@ class ConvLSTMCell(Cell):
     That convolution is held as its two parts, `from_x` and `from_h`, so that the one over x can run for many time
     steps at once. Their first weights are Glorot's for the whole.
 
+    Args:
+        inputs: channels of x.
+        hidden: channels C of h.
+        kernel: side k of the square kernels.
+        forget_bias: at which the bias of the forget gate begins; the others begin at zero.
+
     >>> cell = ConvLSTMCell(inputs=1, hidden=4, kernel=3)
     >>> h, state = cell(torch.zeros(2, 1, 8, 8), cell.initial_state(2, (8, 8)))
     >>> h.shape
     torch.Size([2, 4, 8, 8])
     """
 
-    def __init__(self, inputs: int, hidden: int, kernel: int = 5) -> None:
+    def __init__(self, inputs: int, hidden: int, kernel: int = 5, forget_bias: float = 0.0) -> None:
         super().__init__(inputs, hidden, kernel)
         bound = glorot_bound(inputs + hidden, 4 * hidden, kernel)
         self.from_x = SameConv2d(inputs, 4 * hidden, kernel, bound=bound)
         self.from_h = SameConv2d(hidden, 4 * hidden, kernel, bias=False, bound=bound)
+        if forget_bias:
+            assert self.from_x.bias is not None
+            nn.init.constant_(self.from_x.bias[hidden : 2 * hidden], forget_bias)  # the order is i, f, o, g
 
     def initial_state(
         self,

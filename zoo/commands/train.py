@@ -19,22 +19,26 @@ from zoo.errors import ZooError
 from zoo.presets import PRESETS, recipe
 from zoo.reading import MOST_BYTES, load_yaml, read_text
 from zoo.registry import find_model
-from zoo.settings import DATA_SETS, Recipe, Training, data_class, schedule_class
+from zoo.settings import CHOICES, DATA_SETS, Recipe, Training, data_class, settings_class
 
 PRESET = "small"
-PARTS = ("data", "sampling", "learning_rate", "training")
-SCHEDULED = ("sampling", "learning_rate")
+PARTS = ("data", *CHOICES, "training")
 FILES = ("--config", "--options", *(f"--{part}" for part in PARTS))  # options that may name a file
 
 
 def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
     """The model, the data set, the preset, and every setting that replaces one of the preset's.
 
-    Which settings exist depends on the model, the data set, the preset and the schedules that `words` name.
+    Which settings exist depends on what `words` name: model, data set, preset, schedules and optimiser.
     """
     parser.add_argument("model", type=str, help="As `zoo models` lists them.")
     parser.add_argument("dataset", type=str, help=f"One of: {', '.join(DATA_SETS)}.")
     parser.add_argument("--preset", default=PRESET, help=f"Settings to start from: {', '.join(PRESETS)}.")
+    parser.add_argument(
+        "--protocol",
+        type=str | None,
+        help="With --preset paper: train by the settings of another paper, such as predrnn-pp.",
+    )
     parser.add_argument("--config", action="config", help="YAML file with settings that replace the preset's.")
     parser.add_argument(
         "--output", "-o", type=str | None, help="Folder of the run; default: runs/MODEL-DATASET-PRESET."
@@ -90,19 +94,22 @@ def _recipe(arguments: Namespace) -> Recipe:
             training[short] = arguments[short]
     if arguments.max_time is not None:
         training["max_time"] = minutes(arguments.max_time)
-    schedules = {part: schedule_class(part, arguments[part].schedule)(**dict(arguments[part])) for part in SCHEDULED}
+    choices = {
+        part: settings_class(part, arguments[part][entry])(**dict(arguments[part]))
+        for part, (entry, _) in CHOICES.items()
+    }
     data = data_class(arguments.dataset)(**dict(arguments.data))
-    return Recipe(arguments.model, dict(arguments.options), data, training=Training(**training), **schedules)
+    return Recipe(arguments.model, dict(arguments.options), data, training=Training(**training), **choices)
 
 
 def _starting_recipe(words: Sequence[str]) -> Recipe | None:
-    """The recipe that a `zoo train` command starts from: its preset's, with the schedules that the command names.
+    """The recipe that a `zoo train` command starts from: its preset's, with what it names of schedules and optimisers.
 
     None if the words are not those of `zoo train`, or name no model, as in `zoo train --help`.
 
     Raises:
-        ZooError: an unknown model, data set, preset or schedule, a file that names others than the command, or one that
-            cannot be a file of settings.
+        ZooError: an unknown model, data set, preset, protocol, schedule or optimiser, a file that names others than the
+            command, or one that cannot be a file of settings.
     """
     if words[:1] != ["train"]:
         return None
@@ -119,21 +126,25 @@ def _starting_recipe(words: Sequence[str]) -> Recipe | None:
                     "leave it out of the configuration"
                 )
     presets = [str(settings["preset"]) for settings in first.sources if "preset" in settings]
-    schedules = {part: {"schedule": name} for part in SCHEDULED if (name := _schedule(part, first.sources))}
+    choices: dict[str, Any] = {
+        part: {entry: name} for part, (entry, _) in CHOICES.items() if (name := _choice(part, first.sources))
+    }
     # of several presets the last one holds, as with every other option
-    return recipe(first.model, [PRESET, *presets][-1], dataset=first.dataset or DATA_SETS[0], **schedules)
+    preset, dataset = [PRESET, *presets][-1], first.dataset or DATA_SETS[0]
+    return recipe(first.model, preset, dataset=dataset, protocol=first.protocol, **choices)
 
 
-def _schedule(part: str, sources: Sequence[dict[str, Any]]) -> str:
-    """The schedule that the sources name for a part of the recipe; empty if none does.
+def _choice(part: str, sources: Sequence[dict[str, Any]]) -> str:
+    """The schedule or the optimiser that the sources name for a part of the recipe; empty if none does.
 
     Raises:
         ZooError: they name several. The settings of one mean nothing to another, so the last cannot simply hold.
     """
     settings = [source[part] for source in sources if isinstance(source.get(part), dict)]
-    names = list(dict.fromkeys(str(named["schedule"]) for named in settings if "schedule" in named))
+    entry = CHOICES[part][0]
+    names = list(dict.fromkeys(str(named[entry]) for named in settings if entry in named))
     if len(names) > 1:
-        raise ZooError(f"{part}.schedule is both {names[0]!r} and {names[1]!r}; name one")
+        raise ZooError(f"{part}.{entry} is both {names[0]!r} and {names[1]!r}; name one")
     return "".join(names)
 
 
@@ -142,16 +153,17 @@ def _parse_first(words: Sequence[str]) -> argparse.Namespace:
 
     Returns:
         `model` and `dataset`, None where missing; `sources`, in the order of the words: a mapping of settings for each
-        word or file that names a preset or a schedule.
+        word or file that names a preset, a schedule or an optimiser.
     """
     parser = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
     sources: dict[str, Callable[[str], Any]] = {"--config": _read_settings, "--preset": lambda name: {"preset": name}}
-    for part in SCHEDULED:
-        sources |= {f"--{part}": partial(_read_part, part), f"--{part}.schedule": partial(_name_schedule, part)}
+    for part, (entry, _) in CHOICES.items():
+        sources |= {f"--{part}": partial(_read_part, part), f"--{part}.{entry}": partial(_name, part, entry)}
     for option, read in sources.items():
         parser.add_argument(option, dest="sources", action="append", type=read, default=[])
-    for options in (("--output", "-o"), ("--data-root",), ("--devices",), ("--nodes",), ("--max-time",)):
-        parser.add_argument(*options)
+    parser.add_argument("--output", "-o")
+    for option in ("--data-root", "--protocol", "--devices", "--nodes", "--max-time"):
+        parser.add_argument(option)
     # the other settings, such as `--training.steps 5` or `--data FILE`, are unknown here and keep their values
     joined: list[str] = []
     for word in words:
@@ -169,8 +181,8 @@ def _read_part(part: str, text: str) -> dict[str, Any]:
     return {part: _read_settings(text)}
 
 
-def _name_schedule(part: str, name: str) -> dict[str, Any]:
-    return {part: {"schedule": name}}
+def _name(part: str, entry: str, choice: str) -> dict[str, Any]:
+    return {part: {entry: choice}}
 
 
 def _read_settings(text: str) -> dict[str, Any]:

@@ -51,13 +51,14 @@ def make_stack(
     return RecurrentStack(make_cell, hidden, layers, channels, patch, sigmoid)
 
 
+_BRIEF = {"hidden": [64] * 4, "layers": [1] * 4, "kernel": 3, "patch": 4}
 _SMALL = {"hidden": [64] * 4, "layers": [1] * 4, "kernel": 3, "patch": 4}
 _DEMO = {"hidden": [32, 32], "layers": [1, 1], "kernel": 3, "patch": 4}
 _RANK = {"rank": 16}  # a quarter of the channels, as the paper's 8 of 32
 _SIGMOID = {"sigmoid": True}
 
-# name, summary, parameters, fixed arguments, other defaults, options of the preset "small"
-_VARIANTS: list[tuple[str, str, int, dict[str, Any], dict[str, Any], dict[str, Any]]] = [
+# name, summary, parameters, fixed arguments, other defaults, options of the presets "small" and "brief"
+_VARIANTS: list[tuple[str, str, int, dict[str, Any], dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     (
         "conv-lstm",
         "ConvLSTM network, the paper's baseline: 12 layers with two skip connections.",
@@ -65,6 +66,7 @@ _VARIANTS: list[tuple[str, str, int, dict[str, Any], dict[str, Any], dict[str, A
         {"cell": "conv-lstm", "window": "sliding", "order": 1, "steps": 1, "rank": 1},
         {},
         _SMALL,
+        _BRIEF,
     ),
     (
         "conv-tt-lstm-sw",
@@ -73,6 +75,7 @@ _VARIANTS: list[tuple[str, str, int, dict[str, Any], dict[str, Any], dict[str, A
         {"cell": "conv-tt-lstm", "window": "sliding"},
         {},
         _SMALL | _RANK,
+        _BRIEF | _RANK,
     ),
     (
         "conv-tt-lstm-fw",
@@ -81,14 +84,15 @@ _VARIANTS: list[tuple[str, str, int, dict[str, Any], dict[str, Any], dict[str, A
         {"cell": "conv-tt-lstm", "window": "fixed"},
         {"order": 1},
         _SMALL | _RANK,
+        _BRIEF | _RANK,
     ),
 ]
 
-for _name, _summary, _parameters, _fixed, _defaults, _small in _VARIANTS:
+for _name, _summary, _parameters, _fixed, _defaults, _small, _brief in _VARIANTS:
     register(
         _name,
         CONV_TT_LSTM,
-        presets=PresetOptions(_small, _DEMO, _SIGMOID),
+        presets=PresetOptions(_small, _brief, _DEMO, _SIGMOID),
         summary=_summary,
         parameters=_parameters,
         fixed=_fixed,

@@ -79,6 +79,7 @@ _VARIANTS = {
     ),
 }
 # two memories and seven gates make as many parameters, about a million, of fewer channels than the stacks have
+_BRIEF = {"hidden": [40] * 4, "kernel": 3, "patch": 4}
 _SMALL = {"hidden": [40] * 4, "kernel": 3, "patch": 4}
 _DEMO = {"hidden": [32, 32], "kernel": 3, "patch": 4}
 _SIGMOID = {"sigmoid": True}  # the papers do not mention one, but Conv-TT-LSTM's has one for KTH
@@ -89,7 +90,7 @@ for _name, _variant in _VARIANTS.items():
         _name,
         _variant.paper,
         PREDRNN_PP,  # this paper also says how it trains PredRNN, whose own settings were not at hand
-        presets=PresetOptions(_SMALL, _DEMO, _SIGMOID),
+        presets=PresetOptions(_SMALL, _BRIEF, _DEMO, _SIGMOID),
         summary=_variant.summary,
         parameters=_variant.parameters,
         fixed={"cell": _variant.cell} | ({} if _variant.highway else _highway),

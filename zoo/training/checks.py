@@ -13,8 +13,7 @@ def check_frames(recipe: Recipe, model: VideoModel) -> None:
             f"data.channels = {data.channels}, but {recipe.model} reads {model.channels}; give both the same number, "
             "1 for grey and 3 for RGB"
         )
-    if data.size % model.patch:
-        raise ZooError(
-            f"data.size = {data.size} does not divide into patches of {model.patch}×{model.patch} pixels; choose "
-            "another size or patch"
-        )
+    try:
+        model.check_size(data.size, data.size)
+    except ZooError as error:
+        raise ZooError(f"data.size = {data.size}: {error}") from None

@@ -1,4 +1,5 @@
-"""Learning-rate schedules: the classes that carry out the settings `ConstantRate`, `CosineRate` and `PlateauRate`."""
+"""Learning-rate schedules: the classes that carry out the settings `ConstantRate`, `StepRate`, `CosineRate` and
+`PlateauRate`."""
 
 import math
 from abc import ABC, abstractmethod
@@ -53,6 +54,22 @@ class CosineRateScheduler(RateScheduler):
             return self._base * (step + 1) / self._warmup
         done = (step - self._warmup) / max(1, self._steps - self._warmup)
         return self._base * (1 + math.cos(math.pi * min(1.0, done))) / 2
+
+
+class StepRateScheduler(RateScheduler):
+    """`base`, multiplied by `factor` every `every` steps.
+
+    >>> schedule = StepRateScheduler(base=1.0, factor=0.5, every=10)
+    >>> [schedule.rate(step) for step in (0, 9, 10, 25)]
+    [1.0, 1.0, 0.5, 0.25]
+    """
+
+    def __init__(self, base: float, factor: float, every: int) -> None:
+        self._base, self._factor, self._every = base, factor, every
+
+    def rate(self, step: int) -> float:
+        """The rate after the decays so far."""
+        return self._base * self._factor ** (step // self._every)
 
 
 class PlateauRateScheduler(RateScheduler):
@@ -114,4 +131,6 @@ def make_rate(rate: settings.LearningRate, epoch: int, steps: int) -> RateSchedu
         return PlateauRateScheduler(rate.base, rate.patience, rate.factor, rate.every, epoch)
     if isinstance(rate, settings.CosineRate):
         return CosineRateScheduler(rate.base, rate.warmup, steps)
+    if isinstance(rate, settings.StepRate):
+        return StepRateScheduler(rate.base, rate.factor, rate.every)
     return ConstantRateScheduler(rate.base)

@@ -20,6 +20,7 @@ from zoo.checks import check_recipe
 from zoo.data import make_dataset, pin_data
 from zoo.errors import ZooError
 from zoo.files import folder_name
+from zoo.forecaster import Forecaster
 from zoo.recurrent import RecurrentPredictor
 from zoo.settings import Recipe
 from zoo.training.checkpoint import RunProgress, load_checkpoint
@@ -75,7 +76,7 @@ def fit(
     check_frames(recipe, model)  # before the data are prepared, which may take long
     recipe = replace(recipe, data=pin_data(recipe.data, root))
     clips, val = make_dataset(recipe.data, "train", root), make_dataset(recipe.data, "val", root)
-    if isinstance(model, RecurrentPredictor):
+    if isinstance(model, RecurrentPredictor | Forecaster):
         model.recompute = recipe.training.recompute
     elif recipe.training.recompute:
         raise ZooError(f"{recipe.model} is not recurrent, so nothing can be recomputed; leave training.recompute off")

@@ -3,6 +3,7 @@
 The classes carry out the settings `PlateauSampling`, `LinearSampling` and `ReverseSampling`.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -132,10 +133,48 @@ class ReverseSamplingScheduler(LinearSamplingScheduler):
         return [1 - ratio] * (observed - 1) + [ratio] * (horizon - 1)
 
 
+class SigmoidSamplingScheduler(SamplingScheduler):
+    """`k / (k + exp(step / k))`: near 1 at first, one half after `k · log(k)` steps, then quickly towards 0.
+
+    Bengio et al., "Scheduled sampling", NeurIPS 2015, section 2.4; CDNA (Finn et al., NeurIPS 2016) with k = 900.
+
+    >>> schedule = SigmoidSamplingScheduler(k=100)
+    >>> [round(schedule.ratio(step), 2) for step in (0, 461, 10_000)]
+    [0.99, 0.5, 0.0]
+    """
+
+    def __init__(self, k: float) -> None:
+        self._k = k
+
+    def ratio(self, step: int) -> float:
+        """The logistic curve."""
+        return 1 / (1 + math.exp(min(700.0, step / self._k)) / self._k)
+
+    def fall(self, step: int) -> int | None:
+        """It falls from the first step on."""
+        return 0
+
+
+class AlwaysTrue(SamplingScheduler):
+    """Every frame is the true one."""
+
+    def ratio(self, step: int) -> float:
+        """1."""
+        return 1.0
+
+    def fall(self, step: int) -> int | None:
+        """Never."""
+        return None
+
+
 def make_sampling(sampling: settings.Sampling, epoch: int) -> SamplingScheduler:
     """The schedule that a recipe's settings describe; `epoch` is the optimiser steps of one epoch."""
     if isinstance(sampling, settings.PlateauSampling):
         return PlateauSamplingScheduler(sampling.patience, sampling.decay, epoch)
+    if isinstance(sampling, settings.NoSampling):
+        return AlwaysTrue()
+    if isinstance(sampling, settings.SigmoidSampling):
+        return SigmoidSamplingScheduler(sampling.k)
     if isinstance(sampling, settings.LinearSampling):
         return LinearSamplingScheduler(sampling.start, sampling.stop)
     return ReverseSamplingScheduler(sampling.start, sampling.stop)

@@ -20,6 +20,7 @@ from zoo.settings import Recipe
 from zoo.training.batches import StepSampler
 from zoo.training.learning_rates import make_rate
 from zoo.training.metrics_log import Meter
+from zoo.training.optimizers import make_optimizer
 from zoo.training.scheduled_sampling import draw_truth, make_sampling
 from zoo.video_model import VideoModel
 
@@ -51,7 +52,7 @@ class TrainState:
         self.model.mark_forward_method("loss")
         # gradients scaled for 16 bits must be unscaled before they are clipped, which the fused form does not allow
         fused = (fabric.device.type == "cuda" and recipe.training.precision != "16-mixed") or None
-        optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate.base, fused=fused)
+        optimizer = make_optimizer(recipe.optimizer, model.parameters(), recipe.learning_rate.base, fused)
         self.optimizer: Any = fabric.setup_optimizers(optimizer)
         self.epoch = max(1, -(-recipe.data.clips_per_epoch // recipe.training.batch_size))
         self.sampling = make_sampling(recipe.sampling, self.epoch)
@@ -172,7 +173,7 @@ def train_step(state: TrainState, batch: Any) -> None:
     )
     with fabric.autocast():
         predictions = state.model(clips[:, :observed], horizon, clips[:, observed:], use_truth)
-        loss = state.model.loss(predictions, clips, recipe.training.l1, recipe.training.l2)
+        loss = state.model.loss(predictions, clips, **recipe.training.loss_weights)
 
     state.optimizer.zero_grad()
     fabric.backward(loss)

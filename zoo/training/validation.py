@@ -56,6 +56,6 @@ def validate_batch(state: TrainState, indices: Sequence[int]) -> Tensor:
     horizon = future.shape[1]
     with state.fabric.autocast():
         predictions = state.network(frames[:, :observed], horizon)
-        loss = state.network.loss(predictions, frames, training.l1, training.l2)
+        loss = state.network.loss(predictions, frames, **training.loss_weights)
     error = (predictions[:, -horizon:] - future).double().square().sum() / horizon
     return torch.stack([loss.double() * len(frames), error, error.new_tensor(len(frames))])

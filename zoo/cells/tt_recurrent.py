@@ -1,0 +1,110 @@
+"""Tensor-train RNN and LSTM (Yu et al., "Long-term forecasting using tensor-train RNNs", 2017)."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tensortrain.functional import tt_evaluate
+from zoo.errors import ZooError
+
+
+class TTState(NamedTuple):
+    """The state of a cell.
+
+    Attributes:
+        past: the last L hidden states, newest first, `(B, L, H)`.
+        c: the memory of an LSTM, `(B, H)`; an RNN keeps it zero.
+    """
+
+    past: Tensor
+    c: Tensor
+
+
+class TTRecurrentCell(nn.Module):
+    """A recurrent cell of higher order: its gates are a polynomial of the last L hidden states.
+
+    With s = [h_{t-1}; …; h_{t-L}; 1], of N = H·L + 1 entries, the gates are
+
+        z = U x + b + W · (s ⊗ s ⊗ … ⊗ s)      (P times s)
+
+    and the tensor W is a train over its P axes, whose last rank are the gates. It is evaluated core by core by
+    `tensortrain.functional.tt_evaluate`, with s in every axis; neither W nor the outer product is ever formed. The
+    constant in s makes the polynomial contain all lower orders. (Yu et al., 2017, eq. (5)–(8).)
+
+        RNN:  h' = tanh(z)        LSTM:  c' = σ(f + 1) ∘ c + σ(i) ∘ tanh(g),  h' = σ(o) ∘ tanh(c')
+
+    Args:
+        inputs: d, entries of x.
+        hidden: H.
+        lags: L, past states.
+        ranks: of the P - 1 bonds inside the train, so that its order P is one more than there are.
+        lstm: four gates i, g, f, o and a memory, instead of a plain RNN.
+
+    Cost: `Σ_p r_{p-1} N r_p + d · gates` multiplications for a step and sample.
+
+    >>> cell = TTRecurrentCell(inputs=3, hidden=8, lags=2, ranks=[2], lstm=True)
+    >>> sum(p.numel() for p in cell.parameters())
+    1250
+    >>> h, state = cell(torch.zeros(5, 3), cell.initial_state(5))
+    >>> h.shape
+    torch.Size([5, 8])
+    """
+
+    def __init__(self, inputs: int, hidden: int, lags: int, ranks: Sequence[int], lstm: bool) -> None:
+        super().__init__()
+        if min(inputs, hidden, lags, *ranks) < 1:
+            raise ZooError(
+                f"inputs = {inputs}, hidden = {hidden}, lags = {lags}, ranks = {list(ranks)} must all be at least 1"
+            )
+        self.hidden, self.lags, self.lstm = hidden, lags, lstm
+        gates = (4 if lstm else 1) * hidden
+        entries = hidden * lags + 1
+        self.from_x = nn.Linear(inputs, gates)
+        bonds = [1, *ranks, gates]
+        # each core keeps the size of what it is multiplied by, so that a product of many neither vanishes nor explodes
+        self.cores = nn.ParameterList(
+            torch.empty(left, entries, right).uniform_(-1, 1) * math.sqrt(3 / (left * entries))
+            for left, right in itertools.pairwise(bonds)
+        )
+
+    def initial_state(
+        self, batch: int, device: torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> TTState:
+        """Zeros."""
+        past = torch.zeros(batch, self.lags, self.hidden, device=device, dtype=dtype)
+        return TTState(past, past[:, 0])
+
+    def project(self, x: Tensor) -> Tensor:
+        """U x + b, for as many inputs at once as x has."""
+        projected: Tensor = self.from_x(x)
+        return projected
+
+    def step(self, projected: Tensor, state: TTState) -> tuple[Tensor, TTState]:
+        """One time step from a projected input `(B, gates)`: h and the new state."""
+        past = state.past.flatten(1)
+        s = torch.cat([past, past.new_ones(len(past), 1)], 1)
+        z = projected + tt_evaluate(list(self.cores), [s] * len(self.cores)).squeeze(1)
+        c = state.c
+        if self.lstm:
+            i, g, f, o = z.chunk(4, 1)
+            c = torch.sigmoid(f + 1) * c + torch.sigmoid(i) * torch.tanh(g)
+            h = torch.sigmoid(o) * torch.tanh(c)
+        else:
+            h = torch.tanh(z)
+        return h, TTState(torch.cat([h[:, None], state.past[:, :-1]], 1), c)
+
+    def forward(self, x: Tensor, state: TTState) -> tuple[Tensor, TTState]:
+        """One time step: x `(B, d)` to h `(B, H)` and the new state."""
+        return self.step(self.project(x), state)
+
+    def run(self, xs: Tensor, state: TTState) -> tuple[Tensor, TTState]:
+        """All time steps of `(T, B, d)` in order: every h, `(T, B, H)`, and the last state."""
+        hs = []
+        for projected in self.project(xs):
+            h, state = self.step(projected, state)
+            hs.append(h)
+        return torch.stack(hs), state

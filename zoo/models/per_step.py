@@ -1,0 +1,140 @@
+"""Systems of the papers' tables that predict at every step: by filtering the last frame, or by drawing a new one."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from zoo.errors import ZooError
+from zoo.papers import CDNA, DFN, E3D_LSTM, VPN
+from zoo.registry import PresetOptions, register
+
+if TYPE_CHECKING:
+    from zoo.networks.dynamic_filter import DynamicFilterNetwork
+    from zoo.networks.e3d import E3DNetwork
+    from zoo.networks.motion_kernels import MotionKernelNetwork
+    from zoo.networks.video_pixel import VideoPixelBaseline
+
+
+@register(
+    "cdna",
+    CDNA,
+    presets=PresetOptions(
+        small={"widths": [15, 30, 30]}, brief={"widths": [15, 30, 30]}, demo={"widths": [8, 16, 16], "kernels": 6}
+    ),
+    summary="CDNA: moves the pixels of the last frame by a few kernels, and paints the rest.",
+    parameters=8_309_607,
+)
+def make_cdna(
+    widths: Sequence[int] = (32, 64, 128),
+    kernels: int = 10,
+    canvas: Sequence[int] = (64, 64),
+    channels: int = 1,
+    form: Literal["paper", "released"] = "paper",
+) -> "MotionKernelNetwork":
+    """CDNA without actions.
+
+    Args:
+        widths: channels of the ConvLSTMs at a half, a quarter and an eighth of the resolution.
+        kernels: J, of each step.
+        canvas: height and width of the frames.
+        channels: C of the frames.
+        form: "released" computes what the authors' code does: the padding of TensorFlow, layer norms with an epsilon
+            of 1e-12, a ReLU on the painted frame and on the masks, and no mask for the last kernel, which is dead.
+    """
+    from zoo.networks.motion_kernels import MotionKernelNetwork
+
+    if form == "paper":
+        return MotionKernelNetwork(widths, kernels, canvas, channels)
+    if form == "released":
+        return MotionKernelNetwork(
+            widths, kernels, canvas, channels, "tensorflow", eps=1e-12, all_masks=False, rectified=True
+        )
+    raise ZooError(f'form = {form!r} must be "paper" or "released"')
+
+
+@register(
+    "dfn",
+    DFN,
+    presets=PresetOptions(small={"widths": [20, 40, 80]}, brief={"widths": [20, 40, 80]}, demo={"widths": [8, 16, 32]}),
+    summary="Dynamic filter network: every pixel is a mean of pixels around it, by a filter of its own.",
+    parameters=637_361,
+)
+def make_dfn(
+    widths: Sequence[int] = (32, 64, 128), filter_size: int = 9, dynamic_bias: bool = False, channels: int = 1
+) -> "DynamicFilterNetwork":
+    """A dynamic filter network.
+
+    Args:
+        widths: channels of the convolutions at full, half and lowest level.
+        filter_size: odd side of the filters.
+        dynamic_bias: draw one more map, which is added to the frame before it is filtered.
+        channels: C of the frames.
+    """
+    from zoo.networks.dynamic_filter import DynamicFilterNetwork
+
+    return DynamicFilterNetwork(widths, filter_size, dynamic_bias, channels)
+
+
+@register(
+    "vpn-baseline",
+    VPN,
+    presets=PresetOptions(
+        small={"width": 32, "dilations": [1] * 4, "decoder_blocks": 6, "patch": 4},
+        brief={"width": 32, "dilations": [1] * 4, "decoder_blocks": 6, "patch": 4},
+        demo={"width": 16, "dilations": [1] * 2, "decoder_blocks": 2, "patch": 4},
+    ),
+    summary="The baseline of the video pixel networks: all pixels of a frame at once.",
+    parameters=29_652_225,
+)
+def make_vpn_baseline(
+    width: int = 128,
+    dilations: Sequence[int] = (1, 2, 4, 8, 1, 2, 4, 8),
+    decoder_blocks: int = 12,
+    channels: int = 1,
+    patch: int = 1,
+) -> "VideoPixelBaseline":
+    """Residual multiplicative blocks around one ConvLSTM.
+
+    Args:
+        width: c of the multiplicative units; blocks and ConvLSTM have 2c channels.
+        dilations: of each encoder block.
+        decoder_blocks: how many.
+        channels: C of the frames.
+        patch: side of the pixel blocks folded into channels. Above 1, which is the paper's, the network no longer
+            works at full resolution.
+    """
+    from zoo.networks.video_pixel import VideoPixelBaseline
+
+    return VideoPixelBaseline(width, dilations, decoder_blocks, channels, patch)
+
+
+@register(
+    "e3d-lstm",
+    E3D_LSTM,
+    presets=PresetOptions(
+        small={"hidden": 22, "layers": 3, "patch": 8},
+        brief={"hidden": 22, "layers": 3, "patch": 8},
+        demo={"hidden": 12, "layers": 2, "patch": 8},
+    ),
+    summary="E3D-LSTM: 3-D convolutions, and attention to all past memories.",
+    parameters=12_069_136,
+)
+def make_e3d_lstm(
+    hidden: int = 64,
+    layers: int = 4,
+    channels: int = 1,
+    patch: int = 4,
+    form: Literal["paper", "released"] = "paper",
+) -> "E3DNetwork":
+    """E3D-LSTM.
+
+    Args:
+        hidden: channels of every layer.
+        layers: how many.
+        channels: C of the frames.
+        patch: side of the pixel blocks folded into channels; 4 for Moving-MNIST and 8 for KTH in the authors' code.
+        form: "released" computes what the authors' code does, see `zoo.cells.E3DLSTMCell`; its layer norms have an
+            epsilon of 1e-12.
+    """
+    from zoo.networks.e3d import E3DNetwork
+
+    return E3DNetwork(hidden, layers, form, 1e-12 if form == "released" else 1e-5, channels, patch)

@@ -1,0 +1,173 @@
+"""MCnet: one encoder for what moves, one for what is there, and a decoder that joins them."""
+
+import itertools
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from zoo.cells.conv import SameConv2d
+from zoo.cells.conv_lstm import ConvLSTMCell, ConvLSTMState
+from zoo.errors import ZooError
+from zoo.forecaster import Forecaster
+
+Maps = tuple[Tensor, ...]  # one for each of the three scales, the finest first
+
+
+class MotionState(NamedTuple):
+    """The rollout's state.
+
+    Attributes:
+        memory: of the ConvLSTM over motion features.
+        motion: features of the last difference at each scale.
+        frame: the last frame, in [0, 1].
+    """
+
+    memory: ConvLSTMState
+    motion: Maps
+    frame: Tensor
+
+
+class MotionEncoder(nn.Module):
+    """Features of differences of frames at three scales: 5×5, 5×5 and 7×7 kernels, each with ReLU and pooling."""
+
+    def __init__(self, channels: int, base: int) -> None:
+        super().__init__()
+        widths = (base, 2 * base, 4 * base)
+        self.convs = nn.ModuleList(
+            SameConv2d(inputs, outputs, kernel)
+            for inputs, outputs, kernel in zip((channels, *widths), widths, (5, 5, 7), strict=False)
+        )
+
+    def forward(self, differences: Tensor) -> tuple[Tensor, Maps]:
+        """`(N, C, H, W)` to the pooled features `(N, 4·base, H / 8, W / 8)`, and those before pooling at each scale."""
+        scales = []
+        x = differences
+        for conv in self.convs:
+            x = F.relu(conv(x))
+            scales.append(x)
+            x = F.max_pool2d(x, 2)
+        return x, tuple(scales)
+
+
+class ContentEncoder(nn.Module):
+    """Features of one frame at three scales, of two, two and three 3×3 convolutions."""
+
+    def __init__(self, channels: int, base: int) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(
+            [
+                _convs([channels, base, base]),
+                _convs([base, 2 * base, 2 * base]),
+                _convs([2 * base, 4 * base, 4 * base, 4 * base]),
+            ]
+        )
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, Maps]:
+        """As of `MotionEncoder`."""
+        scales = []
+        x = frames
+        for stage in self.stages:
+            x = stage(x)
+            scales.append(x)
+            x = F.max_pool2d(x, 2)
+        return x, tuple(scales)
+
+
+class MotionContentNetwork(Forecaster):
+    """The generator of MCnet.
+
+    Motion is read from the differences of all frames, content from the last frame alone. After each prediction the
+    motion encoder reads its difference from the frame before, and the content encoder the prediction itself.
+
+        differences → motion convs → ConvLSTM ──→ combine → decoder ──→ frame
+                           └─ skips ─────────────────↗   ↗ at each scale
+        last frame → content convs ──────────────────────┘
+
+    Villegas et al., "Decomposing motion and content for natural video sequence prediction", ICLR 2017, section 3.
+
+    Args:
+        base: channels of the first scale, 64 in the paper; the others have twice and four times as many.
+        channels: C of the frames.
+    """
+
+    def __init__(self, base: int, channels: int) -> None:
+        super().__init__(channels, multiple=8, feeds_back=True)
+        if base < 1:
+            raise ZooError(f"base = {base} must be at least 1")
+        deep = 4 * base
+        self.motion = MotionEncoder(channels, base)
+        self.memory = ConvLSTMCell(deep, deep, 3, forget_bias=1.0)
+        self.content = ContentEncoder(channels, base)
+        self.combine = _convs([2 * deep, deep, 2 * base, deep])
+        widths = (base, 2 * base, deep)
+        self.skips = nn.ModuleList(
+            nn.Sequential(SameConv2d(2 * width, width, 3), nn.ReLU(), SameConv2d(width, width, 3)) for width in widths
+        )
+        # the last convolution of each stage has the channels of the next finer scale, that of the finest a frame's
+        ends = (channels, base, 2 * base)
+        depths = (1, 1, 2)
+        self.decoder = nn.ModuleList(
+            nn.ModuleList(
+                nn.ConvTranspose2d(width, end if last else width, 3, padding=1) for last in [False] * depth + [True]
+            )
+            for width, end, depth in zip(widths, ends, depths, strict=True)
+        )
+
+    def check(self, x: Tensor, horizon: int, truth: Tensor | None = None, use_truth: Tensor | None = None) -> None:
+        """As of every model; two frames are needed to see a motion."""
+        super().check(x, horizon, truth, use_truth)
+        if x.shape[1] < 2:
+            raise ZooError("x has one frame; this model reads differences of frames, so at least 2 are needed")
+
+    def encode(self, frames: Tensor) -> MotionState:
+        """Read the differences of all frames `(T, B, C, H, W)`, at once but for the ConvLSTM."""
+        differences = frames[1:] - frames[:-1]
+        pooled, scales = self.motion(differences.flatten(0, 1))
+        pooled = pooled.unflatten(0, differences.shape[:2])
+        size = (pooled.shape[-2], pooled.shape[-1])
+        memory = self.memory.initial_state(frames.shape[1], size, pooled.device, frames.dtype)
+        _, memory = self.memory.run(pooled, memory)
+        last = tuple(scale.unflatten(0, differences.shape[:2])[-1] for scale in scales)
+        return MotionState(memory, last, frames[-1])
+
+    def forecast(self, state: MotionState, frame: Tensor | None) -> tuple[Tensor, MotionState]:
+        """Predict from the motion up to the last frame and the content of that frame, `(B, C, H, W)`."""
+        if frame is not None:
+            pooled, scales = self.motion(frame - state.frame)
+            _, memory = self.memory(pooled, state.memory)
+            state = MotionState(memory, scales, frame)
+        seen, content = self.content(2 * state.frame - 1)
+        x = self.combine(torch.cat([state.memory.h, seen], 1))
+        stages = list(zip(self.decoder, self.skips, state.motion, content, strict=True))
+        for convs, skip, motion, kept in reversed(stages):
+            x = F.relu(unpool(x) + skip(torch.cat([motion, kept], 1)))
+            for conv in convs[:-1]:
+                x = F.relu(conv(x))
+            x = convs[-1](x)
+            if convs is not self.decoder[0]:
+                x = F.relu(x)
+        return (torch.tanh(x) + 1) / 2, state
+
+
+def unpool(maps: Tensor) -> Tensor:
+    """Double height and width: each value goes to the upper left of four pixels, the others are zero.
+
+    >>> unpool(torch.tensor([[[[1.0], [2.0]]]]))
+    tensor([[[[1., 0.],
+              [0., 0.],
+              [2., 0.],
+              [0., 0.]]]])
+    """
+    count, channels, height, width = maps.shape
+    spread = F.pad(maps[..., None, :, None], (0, 1, 0, 0, 0, 1))
+    return spread.reshape(count, channels, 2 * height, 2 * width)
+
+
+def _convs(widths: list[int]) -> nn.Sequential:
+    """3×3 convolutions through these widths, each followed by a ReLU."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in itertools.pairwise(widths):
+        layers += [SameConv2d(inputs, outputs, 3), nn.ReLU()]
+    return nn.Sequential(*layers)

@@ -1,0 +1,22 @@
+"""Tan et al., "OpenSTL"."""
+
+from zoo.papers.paper import MNIST_10, Paper, results_table
+
+OPENSTL = Paper(
+    key="openstl",
+    name="OpenSTL",
+    title="OpenSTL: A Comprehensive Benchmark of Spatio-Temporal Predictive Learning",
+    authors="Tan et al.",
+    year=2023,
+    url="https://arxiv.org/abs/2306.11249",
+    tables=(  # 200 epochs, clips of its own
+        results_table(
+            "OpenSTL",
+            "openstl",
+            {MNIST_10: ("mse", "ssim")},
+            ("ConvLSTM-S", 15.0, (29.80, 0.9288)),
+            ("PredRNN", 23.8, (23.97, 0.9462)),
+            ("PredRNN++", 38.6, (22.06, 0.9509)),
+        ),
+    ),
+)

@@ -1,0 +1,74 @@
+"""The settings of a training run as dataclasses, and their conversion to and from plain data.
+
+A `Recipe` holds all of them. It is read from YAML or the command line and written beside every run. Steps are optimiser
+steps; an epoch is `clips_per_epoch` training clips. Each kind of data set, each schedule and each optimiser has a class
+of its own, so that a recipe has only settings that mean something in its run.
+
+>>> recipe = Recipe("conv-lstm", data=KTHData(size=64), sampling=LinearSampling(stop=1000))
+>>> from_plain(to_plain(recipe), "here") == recipe
+True
+"""
+
+from zoo.settings.data import (
+    DATA_SETS,
+    VALIDATION_PERSONS,
+    Clips,
+    Data,
+    KTHData,
+    MovingMNISTData,
+    VideosData,
+    Windows,
+    data_class,
+    kind_of,
+)
+from zoo.settings.optimizers import AdamOptimizer, Optimizer, RMSPropOptimizer, SGDOptimizer
+from zoo.settings.plain import CHOICES, from_plain, settings_class, to_plain
+from zoo.settings.recipe import LOSS_TERMS, Recipe, Training
+from zoo.settings.schedules import (
+    ConstantRate,
+    CosineRate,
+    LearningRate,
+    LinearSampling,
+    NoSampling,
+    PlateauRate,
+    PlateauSampling,
+    ReverseSampling,
+    Sampling,
+    SigmoidSampling,
+    StepRate,
+)
+
+__all__ = [
+    "CHOICES",
+    "DATA_SETS",
+    "LOSS_TERMS",
+    "VALIDATION_PERSONS",
+    "AdamOptimizer",
+    "Clips",
+    "ConstantRate",
+    "CosineRate",
+    "Data",
+    "KTHData",
+    "LearningRate",
+    "LinearSampling",
+    "MovingMNISTData",
+    "NoSampling",
+    "Optimizer",
+    "PlateauRate",
+    "PlateauSampling",
+    "RMSPropOptimizer",
+    "Recipe",
+    "ReverseSampling",
+    "SGDOptimizer",
+    "Sampling",
+    "SigmoidSampling",
+    "StepRate",
+    "Training",
+    "VideosData",
+    "Windows",
+    "data_class",
+    "from_plain",
+    "kind_of",
+    "settings_class",
+    "to_plain",
+]

@@ -1,0 +1,93 @@
+"""A recipe: all settings of a run."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from zoo.settings.base import Settings
+from zoo.settings.data import Data, MovingMNISTData
+from zoo.settings.optimizers import AdamOptimizer, Optimizer
+from zoo.settings.schedules import LearningRate, PlateauRate, PlateauSampling, Sampling
+
+LOSS_TERMS = ("l1", "l2", "cross_entropy", "gradient")
+
+
+@dataclass(frozen=True)
+class Training(Settings):
+    """How the weights are trained, and on what machine.
+
+    Args:
+        steps: optimiser steps of the whole run.
+        batch_size: clips in a step, over all processes; divisible by their number.
+        seed: of weights, batches and sampling draws.
+        l1: weight of the mean absolute error in the loss.
+        l2: weight of the mean squared error in the loss.
+        cross_entropy: weight of the cross-entropy in the loss, with grey values as probabilities; for models whose
+            predictions lie in [0, 1].
+        gradient: weight of the gradient difference in the loss: how much the steps between neighbouring pixels differ.
+        clip_norm: largest global norm of the gradient; larger ones are scaled down to it. 0 for no limit.
+        validate_every: steps between validations; 0 for once an epoch.
+        validation_clips: clips of the validation split to measure each time; 0 for all.
+        save_every: steps between checkpoints that are kept besides the best and the last; 0 for none.
+        log_every: steps between rows of metrics.csv. Each also synchronises the device and raises an error if a loss
+            was NaN or infinite.
+        early_stop: validations without improvement after which training ends; 0 for never.
+        max_time: minutes after which training stops and can be resumed; 0 for no limit.
+        precision: Lightning's, such as "32-true", "bf16-mixed", "64-true".
+        compile: compile each cell's step (`torch.compile`): faster steps after a slow first one.
+        recompute: see `RecurrentPredictor.recompute`: less memory, more time.
+        accelerator: Lightning's: "auto", "cpu", "gpu".
+        devices: processes on each node.
+        nodes: machines.
+        num_workers: processes that prepare batches; 0 for the training process itself.
+    """
+
+    steps: int = 250_000
+    batch_size: int = 16
+    seed: int = 0
+    l1: float = 1.0
+    l2: float = 1.0
+    cross_entropy: float = 0.0
+    gradient: float = 0.0
+    clip_norm: float = 1.0
+    validate_every: int = 0
+    validation_clips: int = 0
+    save_every: int = 0
+    log_every: int = 50
+    early_stop: int = 0
+    max_time: float = 0.0
+    precision: str = "32-true"
+    compile: bool = False
+    recompute: bool = False
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: int = 1
+    nodes: int = 1
+    num_workers: int = 0
+
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """The weights of the loss, as `VideoModel.loss` takes them."""
+        return {name: getattr(self, name) for name in LOSS_TERMS}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole run.
+
+    Args:
+        model: as registered; `zoo models` lists them.
+        options: the model's keyword arguments, as for `zoo.create_model(model, **options)`.
+        data: the clips; the class says which kind of data set.
+        sampling: scheduled sampling, that is, how often training reads true frames instead of the model's own
+            predictions; the class says which schedule.
+        learning_rate: the class says which schedule.
+        optimizer: the class says which.
+        training: everything else.
+    """
+
+    model: str
+    options: dict[str, Any] = field(default_factory=dict)
+    data: Data = field(default_factory=MovingMNISTData)
+    sampling: Sampling = field(default_factory=PlateauSampling)
+    learning_rate: LearningRate = field(default_factory=PlateauRate)
+    optimizer: Optimizer = field(default_factory=AdamOptimizer)
+    training: Training = field(default_factory=Training)
