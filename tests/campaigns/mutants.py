@@ -330,12 +330,12 @@ class Campaign:
         self.scratch, self.seed = scratch, seed
         self.rows: list[Row] = []
 
-    def run(self, count: int, seconds: float, keep: Path | None) -> None:
+    def run(self, count: int, seconds: float, keep: Path | None, formats: Sequence[Format]) -> None:
         """Read as many mutants; what violates a promise is copied to the folder `keep`."""
         deadline = time.monotonic() + seconds
-        for at, form in enumerate(FORMATS):
-            share = -(-count // len(FORMATS))
-            left = (deadline - time.monotonic()) / (len(FORMATS) - at)
+        for at, form in enumerate(formats):
+            share = -(-count // len(formats))
+            left = (deadline - time.monotonic()) / (len(formats) - at)
             self.rows.append(self.try_format(form, share, time.monotonic() + left, keep))
 
     def try_format(self, form: Format, count: int, deadline: float, keep: Path | None) -> Row:
@@ -393,7 +393,7 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def run(count: int, seed: int, seconds: float, keep: Path | None = None) -> list[Row]:
+def run(count: int, seed: int, seconds: float, keep: Path | None, formats: Sequence[Format]) -> list[Row]:
     """Run a campaign in a scratch folder."""
     torch.set_num_threads(1)
     import zoo.data
@@ -403,7 +403,7 @@ def run(count: int, seed: int, seconds: float, keep: Path | None = None) -> list
     assert zoo.training  # imported here, so that the forked processes need not
     with tempfile.TemporaryDirectory() as scratch:
         campaign = Campaign(Path(os.path.realpath(scratch)), seed)
-        campaign.run(count, seconds, keep)
+        campaign.run(count, seconds, keep, formats)
     return campaign.rows
 
 
@@ -413,9 +413,12 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=900)
+    names = [form.name for form in FORMATS]
+    parser.add_argument("--formats", nargs="+", choices=names, default=names, metavar="FORMAT", help="all by default")
     parser.add_argument("--keep", type=Path, help="folder for the mutants that violate a promise")
     arguments = parser.parse_args()
-    rows = run(arguments.count, arguments.seed, arguments.seconds, arguments.keep)
+    formats = [form for form in FORMATS if form.name in arguments.formats]
+    rows = run(arguments.count, arguments.seed, arguments.seconds, arguments.keep, formats)
     print(table(rows))
     for row in rows:
         for name, text in row.examples.items():
