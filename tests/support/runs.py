@@ -64,9 +64,9 @@ class Critic(Tiny):
         super().__init__()
         self.critic = nn.Conv2d(1, 2, 3)
 
-    def loss(self, predictions: Tensor, clips: Tensor, l1: float = 1.0, l2: float = 1.0) -> Tensor:
+    def loss(self, predictions: Tensor, clips: Tensor, *weights: float, **named: float) -> Tensor:
         judged = self.critic(predictions.flatten(0, 1)) - self.critic(clips[:, 1:].flatten(0, 1))
-        return super().loss(predictions, clips, l1, l2) + judged.square().mean()
+        return super().loss(predictions, clips, *weights, **named) + judged.square().mean()
 
 
 RECIPE = Recipe(

@@ -122,8 +122,8 @@ def test_training_leaves_the_process_as_it_was(tmp_path: Path, capfd: pytest.Cap
 def test_subnormals_are_zero_in_training_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bool) -> None:
     seen, loss = [], Tiny.loss
 
-    def watched(self: Tiny, *args: object) -> torch.Tensor:
-        value = loss(self, *args)
+    def watched(self: Tiny, *tensors: torch.Tensor, **weights: float) -> torch.Tensor:
+        value = loss(self, *tensors, **weights)
         if value.requires_grad:  # not in a validation
             value.register_hook(lambda gradient: seen.append(subnormals_are_zero()))
         return value
