@@ -6,7 +6,10 @@
 | `limits` | one limit for all kernels, or a mapping of patterns |
 | `layers` | decompose kernels one after the other, put the cores in their place |
 | `records` | what the file of a decomposed network says about its layers |
-| `checkpoints` | checkpoints that other programs wrote |
+| `checkpoints` | checkpoints that other programs wrote: which state dict, which prefix |
+| `shards` | checkpoints in several files with an index |
+| `names`, `parts` | names in a `state_dict`; weights that it holds in parts, such as those of weight norm |
+| `ties` | convs that share one weight |
 | `verify` | recompute errors and bounds, and compare |
 | `model` | the same for an `nn.Module`: `decompose`, `save`, `load` |
 """
