@@ -22,6 +22,12 @@ def shipped_models() -> list[str]:
     return [name for name in zoo.model_names() if find_model(name).make.__module__.startswith("zoo.models")]
 
 
+def layered_models() -> list[str]:
+    """Those of the two papers: layers of recurrent cells, with the options `hidden`, `kernel` and `patch`."""
+    families = ("zoo.models.stack", "zoo.models.zigzag")
+    return [name for name in shipped_models() if find_model(name).make.__module__ in families]
+
+
 def read(name: str) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor]]:
     """Settings, weights and the other tensors of a reference."""
     with np.load(FOLDER / f"{name}.npz") as file:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 import zoo
+from tests.support.reference import layered_models
 from zoo.data import MovingMNIST
 from zoo.errors import ZooError
 from zoo.evaluation.analysis import INK, entanglement, gradient_norms
@@ -74,7 +75,7 @@ def test_gradients_reach_two_memories_and_a_highway(clips: MovingMNIST) -> None:
     assert all(values[0] > 0 for values in norms.values())
 
 
-@pytest.mark.parametrize("name", [name for name in zoo.model_names() if not name.startswith(("test-", "benchmark-"))])
+@pytest.mark.parametrize("name", layered_models())
 def test_every_model_has_gradients_of_all_its_state(clips: MovingMNIST, name: str) -> None:
     layers = {"layers": [1, 1]} if "layers" in find_model(name).options else {}
     model = zoo.create_model(name, hidden=[2, 2], kernel=3, patch=4, **layers)

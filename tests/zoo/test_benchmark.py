@@ -13,7 +13,7 @@ import torch
 
 import zoo
 from tensortrain.profiling.macs import Count, Recorder
-from tests.support.reference import shipped_models
+from tests.support.reference import layered_models
 from tests.support.runs import subnormals_are_zero
 from zoo.benchmark import (
     JOBS,
@@ -110,7 +110,7 @@ def test_a_step_back_costs_twice_the_step_but_for_gradients_that_nobody_needs() 
 
 
 @pytest.mark.parametrize("job", JOBS)
-@pytest.mark.parametrize("model", shipped_models())
+@pytest.mark.parametrize("model", layered_models())
 def test_every_way_to_run_gives_the_plain_numbers(model: str, job: str) -> None:
     def results(variant: Variant) -> list[torch.Tensor]:
         trial = make_trial(tiny(model, precision="64-true"), job, clips(), CPU, ratio=0.5)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import zoo
-from tests.support.reference import shipped_models
+from tests.support.reference import layered_models
 from zoo.registry import find_model
 from zoo.training.compiled import compiling
 from zoo.video_model import VideoModel
@@ -48,7 +48,7 @@ def options_of(name: str) -> list[dict[str, Any]]:
     return [{"layers": [1, 1, 1]} | ({"order": 3} if "tt" in name else {})]
 
 
-CASES = [(name, options) for name in shipped_models() for options in options_of(name)]
+CASES = [(name, options) for name in layered_models() for options in options_of(name)]
 
 
 @pytest.mark.parametrize("mode", ["training", "rollout", "compiled"])

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 import zoo
 from tensortrain.profiling.memory import peak_bytes
+from tests.support.reference import layered_models
 from tests.support.runs import RECIPE, last, with_training
 from zoo.errors import ZooError
 from zoo.registry import find_model
@@ -25,7 +26,7 @@ from zoo.training.nonfinite import FirstNonFinite
 from zoo.video_model import VideoModel
 
 OBSERVED, HORIZON = 3, 3
-MODELS = [name for name in zoo.model_names() if not name.startswith(("test-", "benchmark-"))]
+MODELS = layered_models()
 
 
 def small(name: str) -> VideoModel:
