@@ -38,8 +38,9 @@ def validate(
     Raises:
         ZooError: the value does not fit; it names the first entry that does not.
 
-    >>> from pydantic import TypeAdapter
-    >>> validate(TypeAdapter(dict[str, list[int]]), '{"ranks": [1, "many"]}', "here")
+    >>> from pydantic import ConfigDict, TypeAdapter
+    >>> schema = TypeAdapter(dict[str, list[int]], config=ConfigDict(strict=True))
+    >>> validate(schema, '{"ranks": [1, "many"]}', "here")
     Traceback (most recent call last):
     zoo.errors.ZooError: here: ranks[1] = 'many' must be int
     """
