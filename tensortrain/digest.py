@@ -41,6 +41,8 @@ def _parts(content: Any) -> Iterator[Any]:
         for item in content:
             yield from _parts(item)
     elif isinstance(content, Tensor):
+        if content.layout != torch.strided or content.is_quantized:
+            raise TensorTrainError(f"a file can hold dense tensors, and no {content.layout} or quantised ones")
         yield f"{content.dtype} {tuple(content.shape)};".encode()
         yield content.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
     elif content is None or isinstance(content, bool | int | float | str):

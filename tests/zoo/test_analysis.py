@@ -155,7 +155,7 @@ def test_bad_input_is_refused(clips: MovingMNIST) -> None:
         gradient_norms({"m": zoo.create_model("conv-lstm", **TINY)}, clips, 10)
     with pytest.raises(ZooError, match="count = 0"):
         entanglement(clips, count=0)
-    with pytest.raises(ZooError, match="patches of 3×3"):
+    with pytest.raises(ZooError, match="blocks of 3×3"):
         gradient_norms({"m": zoo.create_model("conv-lstm", **{**TINY, "patch": 3})}, clips, 2, observed=2, count=1)
     with pytest.raises(ZooError, match="frames = 7 must be from 1 to 6"):
         entanglement(clips, frames=7)

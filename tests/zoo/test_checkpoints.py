@@ -227,3 +227,12 @@ def test_other_versions_and_machines_are_noted(stopped: Path, entry: str, value:
     with pytest.warns(UserWarning, match=f"from step 16: {entry} was {before} and is .*; training continues"):
         fit(RECIPE, stopped, progress=False)
     assert f"{entry} was {before}" in json.loads((stopped / "versions.json").read_text())[-1]["note"]
+
+
+def test_a_sparse_tensor_is_refused(tmp_path: Path, whole: Path) -> None:
+    content = torch.load(whole / "checkpoints" / "last.ckpt", weights_only=True)
+    name = next(iter(content["weights"]))
+    content["weights"][name] = content["weights"][name].to_sparse()
+    torch.save(content, tmp_path / "sparse.ckpt")
+    with pytest.raises(ZooError, match="dense tensors"):
+        load_checkpoint(tmp_path / "sparse.ckpt")

@@ -136,6 +136,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise ZooError(f"{path} is not a checkpoint of the zoo (format {FORMAT}); give one that `zoo train` wrote")
     checkpoint = {name: value for name, value in content.items() if name not in ("format", "digest")}
     validate(TypeAdapter(_Checkpoint), checkpoint, f"{path} is no whole checkpoint, use another")
-    if content.get("digest") != digest(checkpoint):
+    try:
+        intact = content.get("digest") == digest(checkpoint)
+    except TensorTrainError as error:
+        raise ZooError(f"{path} is damaged: {error}; use another checkpoint") from error
+    if not intact:
         raise ZooError(f"{path} is damaged: it does not hold what was written (by its digest); use another checkpoint")
     return checkpoint
