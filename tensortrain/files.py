@@ -98,7 +98,7 @@ def aside(path: Name) -> Iterator[Path]:
     """
     target = destination(path)
     try:
-        _remove_leftovers(target.parent)
+        remove_leftovers(target.parent)
         with _private_folder(target.parent) as folder:
             temporary = folder / target.name
             temporary.touch()
@@ -133,7 +133,7 @@ def _private_folder(parent: Path) -> Iterator[Path]:
             os.close(lock)
 
 
-def _remove_leftovers(parent: Path) -> None:
+def remove_leftovers(parent: Path) -> None:
     """Remove the private folders of processes that were killed: those of this user that nobody holds a lock on."""
     for folder in parent.glob(TEMPORARY):
         lock = _lock(folder, wait=False)

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from lightning.fabric import Fabric
 
+from tensortrain.files import remove_leftovers
 from zoo.building import build_model
 from zoo.checks import check_recipe
 from zoo.data import make_dataset, pin_data
@@ -105,6 +106,7 @@ def fit(
                     fabric.launch(run_session)
             elif first and checkpoint:
                 restore(folder / "metrics.csv", checkpoint["metrics"])
+                remove_leftovers(folder / "checkpoints")  # of a kill after the last step
     return open_run(folder, "best" if (folder / "checkpoints" / "best.ckpt").exists() else "last")
 
 
