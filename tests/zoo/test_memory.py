@@ -1,6 +1,7 @@
 """Memory does not grow with the store."""
 
 import hashlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,10 @@ from zoo.data.store_files import write_json
 
 FRAMES = 5_000  # of each clip, 128×128 bytes: 82 MB
 NAMES = ("person01_walking_d1", "person15_walking_d1", "person17_boxing_d1", "person18_walking_d1")
+
+# glibc keeps freed batches for later ones, as many as chance decides: of runs of this test 24 to 59 MB. Large blocks go
+# back at once below a threshold that is set, and what is measured then is what the reader holds.
+AT_ONCE = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 
 READING = """
 import sys
@@ -62,8 +67,9 @@ def test_reading_a_large_store_takes_little_memory(tmp_path: Path) -> None:
     tested = len(KTH("test", root=tmp_path))
     assert tested == 2 * FRAMES // 20  # every frame is read
     done = subprocess.run(
-        [sys.executable, "-c", READING, tmp_path], capture_output=True, text=True, check=True, timeout=600
-    )
+        [sys.executable, "-c", READING, tmp_path], env=os.environ | AT_ONCE,
+        capture_output=True, text=True, check=True, timeout=600,
+    )  # fmt: skip
     read, grown = done.stdout.split()
     assert int(read) == (200 + tested) * 20 * 128 * 128
     assert float(grown) <= 50
