@@ -186,8 +186,8 @@ def test_a_compiler_that_fails(error: Exception, words: str, monkeypatch: pytest
 def test_the_meter_keeps_its_tensors() -> None:
     """A recorded CUDA graph finds them where they were."""
     meter = Meter(torch.device("cpu"), torch.float32)
-    places = [value.data_ptr() for value in (meter.loss, meter.norm, meter.bad)]
+    places = [value.data_ptr() for value in (meter.steps, meter.loss, meter.norm, meter.bad)]
     for step, norm in enumerate((2.0, 3.0, 1.0)):
-        meter.update(step, torch.tensor(0.5), torch.tensor(norm), torch.tensor(step != 1))
-    assert [value.data_ptr() for value in (meter.loss, meter.norm, meter.bad)] == places
-    assert [float(value) for value in (meter.loss, meter.norm, meter.bad)] == [1.5, 3.0, 1.0]
+        meter.update(torch.tensor(step), torch.tensor(0.5), torch.tensor(norm), torch.tensor(step != 1))
+    assert [value.data_ptr() for value in (meter.steps, meter.loss, meter.norm, meter.bad)] == places
+    assert [float(value) for value in (meter.steps, meter.loss, meter.norm, meter.bad)] == [3.0, 1.5, 3.0, 1.0]

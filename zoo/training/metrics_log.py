@@ -44,12 +44,12 @@ class Meter:
     """
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
-        self.steps = 0
+        self.steps = torch.zeros((), device=device, dtype=torch.int64)
         self.loss = torch.zeros((), device=device, dtype=dtype)
         self.norm = torch.zeros((), device=device, dtype=dtype)
         self.bad = torch.full((), NEVER, device=device, dtype=torch.int64)
 
-    def update(self, step: int, loss: Tensor, norm: Tensor, finite: Tensor) -> None:
+    def update(self, step: Tensor, loss: Tensor, norm: Tensor, finite: Tensor) -> None:
         """Add a step. All changes are made in place, where a CUDA graph expects the tensors."""
         self.steps += 1
         self.loss += loss
@@ -58,17 +58,17 @@ class Meter:
 
     def reset(self) -> None:
         """Begin the next row."""
-        self.steps = 0
+        self.steps.zero_()
         self.loss.zero_()
         self.norm.zero_()
 
     def state_dict(self) -> dict[str, Any]:
         """The sums of an unfinished row."""
-        return {"steps": self.steps, "loss": self.loss.clone(), "norm": self.norm.clone()}
+        return {"steps": int(self.steps), "loss": self.loss.clone(), "norm": self.norm.clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Return to such sums."""
-        self.steps = state["steps"]
+        self.steps.fill_(state["steps"])
         self.loss.copy_(state["loss"])
         self.norm.copy_(state["norm"])
 
