@@ -193,7 +193,9 @@ VARIANTS = {
         Variant("tf32", (tf32,), exact=False, devices=("cuda",)),
         Variant("free-algorithms", (free_algorithms,), devices=("cuda",)),
         Variant("graph", execution=(graph,), devices=("cuda",)),
+        Variant("tf32-graph", (tf32,), (graph,), exact=False, devices=("cuda",)),
         Variant("bf16-graph", (bf16,), (graph,), exact=False, devices=("cuda",)),
+        Variant("bf16-free-graph", (bf16, free_algorithms), (graph,), exact=False, devices=("cuda",)),
         Variant("bf16-compiled-graph", (bf16,), (compiled, graph), exact=False, devices=("cuda",)),
     )
 }
