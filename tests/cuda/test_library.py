@@ -1,7 +1,6 @@
 """The library's trains, layers and decompositions give on a GPU what they give on a CPU."""
 
 import copy
-from pathlib import Path
 
 import pytest
 import torch
@@ -70,10 +69,3 @@ def test_a_layer_in_bf16() -> None:
         y = layer.to(CUDA)(x.to(CUDA))
     assert y.dtype == torch.bfloat16
     assert float((y.detach().float().cpu() - expected).norm() / expected.norm()) < 0.02
-
-
-def test_what_is_saved_on_a_gpu_is_loaded_on_a_cpu(tmp_path: Path) -> None:
-    train = tt.TensorTrain.random((3, 4, 5), 2, device=CUDA)
-    train.save(tmp_path / "train.safetensors")
-    loaded = tt.TensorTrain.load(tmp_path / "train.safetensors")
-    assert all(torch.equal(a.cpu(), b) for a, b in zip(train.cores, loaded.cores, strict=True))

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.support.recording import Operators, Tape, Unrecordable, imitate_graphs, only_recordable
 from tests.support.runs import RECIPE, Tiny, last, rows, same, with_training
@@ -289,6 +290,39 @@ def test_what_needs_numbers_is_noticed(plant: str) -> None:
         pytest.raises(unknown),
     ):
         step()
+
+
+class Layouts(TorchDispatchMode):
+    """Whether the tensors of convolutions lie channels last, and the shapes of those that are brought into a layout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last: set[bool] = set()
+        self.reordered: list[tuple[int, ...]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.convolution.default:
+            self.last |= {x.is_contiguous(memory_format=torch.channels_last) for x in args[:2]}
+        if func is torch.ops.aten.clone.default:
+            self.reordered.append(tuple(args[0].shape))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("model", ["conv-lstm", "conv-tt-lstm-sw", "predrnn-pp"])
+@pytest.mark.usefixtures("recordable")
+def test_tensors_lie_channels_last_from_end_to_end(model: str) -> None:
+    """Weights are never reordered, and what grows with the clips is a frame each at the most."""
+    reordered = []
+    for length in (5, 8):
+        recipe = replace(RECIPE, model=model, options=MODELS[model], data=replace(RECIPE.data, length=length))
+        state = warm(recipe)
+        inputs = some_inputs(state)
+        with Layouts() as seen:
+            train_step(state, inputs)
+        assert seen.last == {True}
+        assert not set(seen.reordered) & {tuple(p.shape) for p in state.network.parameters()}
+        reordered.append(len(seen.reordered))
+    assert reordered[1] - reordered[0] <= 3
 
 
 def test_what_a_gpu_refuses_to_record_is_said(replays: list[Tape], monkeypatch: pytest.MonkeyPatch) -> None:
