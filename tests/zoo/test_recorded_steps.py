@@ -158,6 +158,25 @@ def test_what_is_loaded_into_a_state_is_where_the_graph_looks(replays: list[Tape
     assert same(state.state_dict(), other.state_dict())
 
 
+def test_a_checkpoint_brings_numbers_and_not_how_they_are_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In either direction between a CPU and a GPU."""
+    states = []
+    for recorded in (False, True):
+        monkeypatch.setattr("zoo.training.step.recordable", lambda fabric, precision, here=recorded: here)
+        states.append(warm(replace(RECIPE, model="conv-lstm", options=STACK)))
+    cpu, gpu = states
+    checkpoints = [copy.deepcopy(state.state_dict()) for state in states]
+    assert all(type(checkpoint["optimizer"]["param_groups"][0]["lr"]) is float for checkpoint in checkpoints)
+    gpu.load_state_dict(checkpoints[0])
+    cpu.load_state_dict(checkpoints[1])
+    for state, fused, moments in ((cpu, None, checkpoints[1]), (gpu, True, checkpoints[0])):
+        (group,) = state.optimizer.param_groups
+        assert (group["fused"], group["capturable"]) == (fused, bool(fused))
+        for p, expected in zip(group["params"], moments["optimizer"]["state"].values(), strict=True):
+            assert state.optimizer.state[p]["exp_avg"].stride() == p.stride()
+            assert torch.equal(state.optimizer.state[p]["exp_avg"], expected["exp_avg"])
+
+
 # ---- nothing in a step asks the device, and nothing in it depends on the host ---------------------------------
 
 
@@ -180,8 +199,10 @@ def test_a_step_can_be_recorded(model: str) -> None:
     recipe = replace(RECIPE, model=model, options=MODELS[model])
     state = warm(recipe)
     inputs = some_inputs(state, step=1)
+    places = [p.grad.data_ptr() for p in state.network.parameters()]
     with only_recordable():
         train_step(state, inputs)
+    assert [p.grad.data_ptr() for p in state.network.parameters()] == places
 
 
 @contextlib.contextmanager

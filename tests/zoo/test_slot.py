@@ -1,6 +1,7 @@
 """The program for a quarter of an hour at a GPU, rehearsed on the CPU."""
 
 import csv
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -85,6 +86,28 @@ def test_a_part_that_hangs_crashes_or_fails_takes_nothing_along(
     assert capsys.readouterr().out.splitlines()[2] == "train: finished after 0 s"
     run_parts(Plan(9, ["speed"]), {"speed": fail}, tmp_path / "again", time.monotonic())
     assert b"no such thing" in (read(tmp_path / "again" / "speed.zip", "log.txt") or b"")
+
+
+def idle(folder: Path, end: float) -> None:
+    (folder / "pid.txt").write_text(str(os.getpid()))
+    time.sleep(60)
+
+
+def test_a_part_dies_with_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "PACK_SECONDS", 0.0)
+    words = (Plan(9, ["tests"]), {"tests": idle}, tmp_path, time.monotonic())
+    program = multiprocessing.get_context("fork").Process(target=run_parts, args=words)
+    program.start()
+    while not ((tmp_path / "tests.zip").exists() and read(tmp_path / "tests.zip", "pid.txt")):
+        time.sleep(0.05)
+    part = Path("/proc", (read(tmp_path / "tests.zip", "pid.txt") or b"").decode(), "stat")
+    assert part.exists()
+    program.kill()
+    program.join()
+    end = time.monotonic() + 10
+    while part.exists() and " Z " not in part.read_text() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert time.monotonic() < end
 
 
 def test_results_are_packed_while_a_part_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
