@@ -22,7 +22,6 @@ from zoo.benchmark.slot.speed import rows
 from zoo.benchmark.slot.training import RESUMED
 from zoo.pretrained import load_weights
 from zoo.training.checkpoint import load_checkpoint
-from zoo.training.metrics_log import read_metrics
 
 ROOT = Path(__file__).parents[2]
 
@@ -140,7 +139,7 @@ def check_training(archive: Path, folder: Path) -> None:
     """The run ended, and what it learnt came along: weights in 16 bits, curves, samples, scores."""
     with zipfile.ZipFile(archive) as file:
         file.extractall(folder)
-    steps = [int(row["step"]) for row in read_metrics(folder / "run" / "metrics.csv")]
+    steps = [int(row["step"]) for row in csv.DictReader((folder / "run" / "metrics.csv").open())]
     assert steps == sorted(set(steps))
     assert steps[-1] == load_checkpoint(folder / "run" / "checkpoints" / "last.ckpt")["step"] == 30
     assert {tensor.dtype for tensor in load_file(folder / "weights.safetensors").values()} == {torch.float16}

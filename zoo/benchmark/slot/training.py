@@ -1,5 +1,6 @@
 """The part that trains: as long as there is time, and from where an earlier call has stopped."""
 
+import csv
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +15,6 @@ from zoo.pretrained import save_weights
 from zoo.registry import find_model
 from zoo.settings import Recipe
 from zoo.training import fit
-from zoo.training.metrics_log import read_metrics
 from zoo.training.run_folder import Run, read_recipe
 
 if TYPE_CHECKING:
@@ -100,7 +100,8 @@ def curves(run: Path) -> "Figure":
     """The loss, the validation loss and the validation's squared error of a run."""
     from matplotlib.figure import Figure
 
-    rows = read_metrics(run / "metrics.csv")
+    with (run / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     for axes, names in zip(figure.subplots(1, 2), (("loss", "validation_loss"), ("validation_mse",)), strict=True):
         for name in names:
