@@ -30,8 +30,9 @@ PRESENT = (
     "pyyaml",
     "matplotlib",
     "safetensors",
+    "pydantic",  # whose wheels travel along, see zoo/benchmark/slot/pack.py
 )
-ABSENT = ("jsonargparse", "av", "lpips", "tensorly", "pydantic", "filelock")  # also where something present needs them
+ABSENT = ("jsonargparse", "av", "lpips", "tensorly", "tensorboard")  # also where something present needs them
 COMMANDS = ("zoo.commands", "zoo.cli")
 
 

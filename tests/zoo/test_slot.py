@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 import torch
 
+from tests.support.bare import closure
 from tests.support.slot import read
 from zoo.benchmark.slot import parts, testing
 from zoo.benchmark.slot.__main__ import main
 from zoo.benchmark.slot.archive import MOST_BYTES, pack_folder
 from zoo.benchmark.slot.bench import Bench, Measure
-from zoo.benchmark.slot.pack import MNIST, MOST_MB, pack, tracked
+from zoo.benchmark.slot.pack import MNIST, MOST_MB, WHEELS, pack, tracked
 from zoo.benchmark.slot.parts import run_parts
 from zoo.benchmark.slot.plan import PACKING, SPARE, Plan
 from zoo.benchmark.slot.sizes import REAL, REHEARSAL
@@ -313,7 +314,8 @@ def checkout(tmp_path: Path) -> Path:
     for name in MNIST:
         (tmp_path / "data" / "mnist" / name).write_bytes(b"x" * 1_000_000)
     (tmp_path / "wheels").mkdir()
-    (tmp_path / "wheels" / "a-1-py3-none-any.whl").write_bytes(b"x" * 500_000)
+    for name in ("pydantic", "typing_inspection"):
+        (tmp_path / "wheels" / f"{name}-1-py3-none-any.whl").write_bytes(b"x" * 250_000)
     return root
 
 
@@ -321,10 +323,16 @@ def test_what_travels_is_copied_and_counted(checkout: Path) -> None:
     above = checkout.parent
     line = pack(checkout, above / "data", above / "wheels")
     assert line.startswith("6.5 of 60 MB: 2.0 of the checkout, 4.5 in ")
+    assert line.endswith("; no wheel of pydantic_core, annotated_types: the machine must have them")
     copied = sorted(path.name for path in (checkout / "slot").rglob("*") if path.is_file())
-    assert copied == sorted([*MNIST, "a-1-py3-none-any.whl"])
+    assert copied == sorted([*MNIST, "pydantic-1-py3-none-any.whl", "typing_inspection-1-py3-none-any.whl"])
     assert pack(checkout, above / "data", None).startswith("6.0 of 60 MB")
     assert not (checkout / "slot" / "wheels").exists()
+
+
+def test_wheels_are_those_of_pydantic_and_what_it_needs() -> None:
+    needed = closure(["pydantic"]) - closure(["torch"])  # typing_extensions is there
+    assert {name.replace("_", "-") for name in WHEELS} == needed
 
 
 def test_too_much_does_not_travel(checkout: Path) -> None:

@@ -18,6 +18,7 @@ from zoo.errors import ZooError
 
 MOST_MB = 60.0
 FOLDER = "slot"
+WHEELS = ("pydantic", "pydantic_core", "annotated_types", "typing_inspection")  # which a bare machine may lack
 MNIST = tuple(
     f"{split}-{kind}.gz" for split in ("train", "t10k") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")
 )
@@ -32,7 +33,7 @@ def pack(root: Path, data: Path, wheels: Path | None) -> str:
         wheels: folder of wheels, if any are needed.
 
     Returns:
-        A line with the sizes.
+        A line with the sizes, and with the wheels that are not there.
 
     Raises:
         ZooError: a file that is missing or cannot be copied, no checkout, or too much in all.
@@ -61,7 +62,10 @@ def pack(root: Path, data: Path, wheels: Path | None) -> str:
         listed = ", ".join(f"{path.relative_to(root)} ({sizes[path]:.1f} MB)" for path in largest)
         raise ZooError(f"{total:.1f} MB would travel, and {MOST_MB:.0f} may; the largest files are {listed}")
     copied = sum(sizes[target] for _, target in copies)
-    return f"{total:.1f} of {MOST_MB:.0f} MB: {total - copied:.1f} of the checkout, {copied:.1f} in {folder}"
+    line = f"{total:.1f} of {MOST_MB:.0f} MB: {total - copied:.1f} of the checkout, {copied:.1f} in {folder}"
+    names = {target.name.partition("-")[0].lower() for _, target in copies}
+    absent = [name for name in WHEELS if name not in names]
+    return line + (f"; no wheel of {', '.join(absent)}: the machine must have them" if absent else "")
 
 
 def tracked(root: Path) -> list[Path]:
