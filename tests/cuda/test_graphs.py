@@ -14,7 +14,17 @@ from tests.support.runs import last, same
 from zoo.building import build_model
 from zoo.data import make_dataset
 from zoo.errors import ZooError
-from zoo.settings import ConstantRate, CosineRate, LinearSampling, MovingMNISTData, Recipe, Training
+from zoo.settings import (
+    ConstantRate,
+    CosineRate,
+    LinearSampling,
+    MovingMNISTData,
+    Optimizer,
+    Recipe,
+    RMSPropOptimizer,
+    SGDOptimizer,
+    Training,
+)
 from zoo.training import fit
 from zoo.training.devices import make_fabric
 from zoo.training.graph import Graphed, fastest_step
@@ -31,7 +41,7 @@ RECIPE = Recipe(
         steps=10, batch_size=8, clip_norm=0.05, log_every=4, validate_every=5, validation_clips=8, accelerator="gpu"
     ),
 )
-MODELS = {
+MODELS: dict[str, dict[str, Any]] = {
     "conv-lstm": STACK,
     "conv-tt-lstm-sw": STACK,
     "predrnn-pp": {"hidden": [8, 8], "kernel": 3, "patch": 4},
@@ -77,6 +87,12 @@ def test_both_paths_give_the_same_bits(model: str, precision: str, tmp_path: Pat
 @pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
 def test_in_other_precisions(precision: str, tmp_path: Path) -> None:
     fit_both(with_training(precision=precision), tmp_path)
+    assert same(last(tmp_path / "plain"), last(tmp_path / "graph"))
+
+
+@pytest.mark.parametrize("optimizer", [SGDOptimizer(), RMSPropOptimizer()])
+def test_with_other_optimisers(optimizer: Optimizer, tmp_path: Path) -> None:
+    fit_both(replace(RECIPE, optimizer=optimizer, learning_rate=ConstantRate(base=1e-3)), tmp_path)
     assert same(last(tmp_path / "plain"), last(tmp_path / "graph"))
 
 

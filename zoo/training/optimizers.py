@@ -31,6 +31,16 @@ def make_optimizer(
     return torch.optim.SGD(parameters, lr=rate, momentum=momentum, weight_decay=decay, fused=fused)
 
 
+def moments_like(optimizer: settings.Optimizer, weight: Tensor) -> dict[str, Tensor]:
+    """What an optimiser keeps of a parameter after its first step, by name: tensors of the same shapes and types."""
+    steps = torch.zeros(())
+    if isinstance(optimizer, settings.AdamOptimizer):
+        return {"step": steps, "exp_avg": weight, "exp_avg_sq": weight}
+    if isinstance(optimizer, settings.RMSPropOptimizer):
+        return {"step": steps, "square_avg": weight}
+    return {"momentum_buffer": weight} if optimizer.momentum else {}
+
+
 def load_moments(optimizer: torch.optim.Optimizer, moments: Mapping[int, Mapping[str, Tensor]]) -> None:
     """Return to the moments of a checkpoint, which may come from another kind of device.
 

@@ -24,7 +24,7 @@ from zoo.training.batches import StepSampler
 from zoo.training.devices import keep_channels_last
 from zoo.training.learning_rates import make_rate
 from zoo.training.metrics_log import Meter
-from zoo.training.optimizers import load_moments, make_optimizer
+from zoo.training.optimizers import load_moments, make_optimizer, moments_like
 from zoo.training.scheduled_sampling import draw_truth, make_sampling
 from zoo.video_model import VideoModel
 
@@ -136,9 +136,8 @@ class TrainState:
         for name, moments in state["optimizer"].items():
             if name not in self._names:
                 raise ZooError(f"{where}: optimizer: the model has no {shortened(name)}; {nearest(name, self._names)}")
-            weight = own["weights"][name]
-            expected = {"step": torch.zeros(()), "exp_avg": weight, "exp_avg_sq": weight}
-            check_tensors(moments, expected, f"{where}: optimizer: {name}", exact=True)
+            own_moments = moments_like(self.recipe.optimizer, own["weights"][name])
+            check_tensors(moments, own_moments, f"{where}: optimizer: {name}", exact=True)
         sums = {name: own["meter"][name] for name in ("loss", "norm")}
         check_tensors({name: state["meter"][name] for name in sums}, sums, f"{where}: meter", exact=True)
         for part in ("precision", "sampling", "learning_rate"):
