@@ -39,6 +39,9 @@ class RecurrentPredictor(VideoModel, ABC):
     Attributes:
         recompute: keep only the state between frames for the backward pass, which reads each frame again: much less
             memory, about a third more time.
+        look_ahead: let the rollout look at a sampling mask that is on the CPU, for further frames that the whole batch
+            reads true, and read these together with the first ones. Training switches it off on a GPU, where a step
+            must consist of the same operators whatever the mask is.
 
     A model without state, which predicts that a frame stays as it is:
 
@@ -55,6 +58,7 @@ class RecurrentPredictor(VideoModel, ABC):
         super().__init__(channels, patch, multiple)
         self.sigmoid = sigmoid
         self.recompute = False
+        self.look_ahead = True
 
     @abstractmethod
     def initial_state(self, batch: int, size: tuple[int, int], device: torch.device, dtype: torch.dtype) -> State:
@@ -77,8 +81,7 @@ class RecurrentPredictor(VideoModel, ABC):
             truth: the true frames beyond x, `(B, ≥ horizon - 1, C, H, W)`; needed with `use_truth`.
             use_truth: whether a step reads the true frame or the model's own prediction (scheduled sampling), bool.
                 `(B, horizon - 1)` decides for the frames beyond x; `(B, T_in + horizon - 2)` for all but the first
-                one (reverse scheduled sampling). Pass it on the CPU. The rollout determines up to which frame the whole
-                batch reads true frames, to process these in one call; on a GPU that would synchronise.
+                one (reverse scheduled sampling). It may be on the CPU or where x is; see `look_ahead`.
 
         Returns:
             `(B, T_in - 1 + horizon, C, H, W)`. The first T_in - 1 predict observed frames, each from the frames before
@@ -95,8 +98,10 @@ class RecurrentPredictor(VideoModel, ABC):
         together, sampled = observed, 0
         if use_truth is not None:
             sampled = steps - use_truth.shape[1]  # frames before this one are always true
-            together = sampled + int(use_truth.all(0).long().cumprod(0).sum())
-            use_truth = self.send(use_truth.t()[..., None, None, None], x.device)
+            together = sampled
+            if self.look_ahead and use_truth.device.type == "cpu":
+                together += int(use_truth.all(0).long().cumprod(0).sum())
+            use_truth = use_truth.t()[..., None, None, None].to(x.device, non_blocking=True)
 
         state = self.initial_state(batch, (frames.shape[-2], frames.shape[-1]), x.device, x.dtype)
         predictions = []
@@ -110,10 +115,6 @@ class RecurrentPredictor(VideoModel, ABC):
             following, state = self.predict(frame[None], state)
             predictions.append(following)
         return unpatchify(torch.cat(predictions), self.patch).transpose(0, 1)
-
-    def send(self, mask: Tensor, device: torch.device) -> Tensor:
-        """Send the sampling mask to the device: nothing else is sent from the host during a training step."""
-        return mask.to(device, non_blocking=True)
 
     def predict(self, frames: Tensor, state: State) -> tuple[Tensor, State]:
         """`read`, with the sigmoid if the model has one: what a rollout feeds back."""

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo.cli import main
 from zoo.errors import ZooError
 from zoo.recurrent import RecurrentPredictor
 from zoo.registry import register
@@ -94,6 +93,8 @@ def with_training(**changes: Any) -> Recipe:
 
 def run_command(*arguments: str | Path) -> int:
     """The exit status of `zoo …`."""
+    from zoo.cli import main  # its parser is missing where only the CUDA tests run
+
     try:
         main([str(argument) for argument in arguments])
     except SystemExit as stop:
@@ -128,7 +129,7 @@ def exit_code(process: multiprocessing.process.BaseProcess) -> int | None:
 
 def train_until(recipe: Recipe, folder: Path, number: int, event: str, count: int, save_seconds: float) -> None:
     """Train, and send this process a signal when `event` is reached for the `count`-th time in it."""
-    from zoo.training import fit, loop, session, step, validation
+    from zoo.training import fit, graph, session, step, validation
 
     torch.set_num_threads(1)
     session.SAVE_SECONDS = save_seconds
@@ -137,7 +138,7 @@ def train_until(recipe: Recipe, folder: Path, number: int, event: str, count: in
         fit(recipe, folder, progress=False)
         return
     owner, name = {
-        "forward": (loop, "train_step"),
+        "forward": (graph, "train_step"),
         "backward": (step, "clip_gradients"),
         "validation": (validation, "validate_batch"),
         "writing": (torch, "save"),

@@ -98,3 +98,18 @@ def within(train: TensorTrain, limits: dict[str, Any]) -> None:
     assert all(rank <= limits.get("ranks", rank) for rank in train.ranks[1:-1])
     assert train.n_parameters <= limits.get("max_parameters", math.inf)
     assert train.n_parameters <= limits.get("budget", math.inf) * train.dense_parameters
+
+
+def check_decomposed_train(device: torch.device, dtype: torch.dtype) -> None:
+    """Decomposed by each kind of limit, evaluated, rounded, moved and drawn at random, on a device and in a dtype."""
+    tensor = structured((4, 5, 6), 0.5, dtype, 0).to(device)
+    for limits in ({"rtol": 0.1}, {"ranks": 2}, {"budget": 0.5}):
+        train = TensorTrain.decompose(tensor, **limits)
+        assert (train.device.type, train.dtype) == (device.type, dtype)
+        inputs = [torch.ones(3, size, dtype=dtype, device=device) for size in train.shape]
+        torch.testing.assert_close(train.evaluate(inputs), train.evaluate_dense(inputs))
+        moved = train.round(ranks=2).to("cpu", torch.complex128)
+        assert moved.dtype == torch.complex128
+        assert moved.error == train.round(ranks=2).error
+    train = TensorTrain.random((2, 3), 2, dtype=dtype, device=device)
+    assert torch.equal(train.to("cpu").cores[0], TensorTrain.random((2, 3), 2, dtype=dtype).cores[0])

@@ -15,11 +15,10 @@ from tensortrain.tt.tensor_train import TensorTrain
 from tests.support.trains import (
     DTYPES,
     F64,
+    check_decomposed_train,
     integer_train,
     structured,
 )
-
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
 
 
 def test_random_trains_are_reproducible_with_entries_of_variance_1() -> None:
@@ -37,20 +36,10 @@ def test_random_trains_are_reproducible_with_entries_of_variance_1() -> None:
     assert torch.equal(zeros.reconstruct(), torch.zeros(2, 3, dtype=F64))
 
 
-@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_trains_work_on_every_device_and_in_every_dtype(device: str, dtype: torch.dtype) -> None:
-    tensor = structured((4, 5, 6), 0.5, dtype, 0).to(device)
-    for limits in ({"rtol": 0.1}, {"ranks": 2}, {"budget": 0.5}):
-        train = TensorTrain.decompose(tensor, **limits)
-        assert (train.device.type, train.dtype) == (device, dtype)
-        inputs = [torch.ones(3, size, dtype=dtype, device=device) for size in train.shape]
-        torch.testing.assert_close(train.evaluate(inputs), train.evaluate_dense(inputs))
-        moved = train.round(ranks=2).to("cpu", torch.complex128)
-        assert moved.dtype == torch.complex128
-        assert moved.error == train.round(ranks=2).error
-    train = TensorTrain.random((2, 3), 2, dtype=dtype, device=device)
-    assert torch.equal(train.to("cpu").cores[0], TensorTrain.random((2, 3), 2, dtype=dtype).cores[0])
+def test_trains_work_in_every_dtype(dtype: torch.dtype) -> None:
+    """On a GPU too: `tests/cuda/test_library.py`."""
+    check_decomposed_train(torch.device("cpu"), dtype)
 
 
 def test_tensorly_round_trip_leaves_its_backend_alone() -> None:

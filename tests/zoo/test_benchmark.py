@@ -1,6 +1,5 @@
 """`zoo benchmark`: what it counts, that every way to run a model gives the same numbers, and the command itself."""
 
-import contextlib
 import csv
 import functools
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,7 @@ import torch
 
 import zoo
 from tensortrain.profiling.macs import Count, Recorder
+from tests.support.recording import imitate_graphs
 from tests.support.reference import layered_models
 from tests.support.runs import subnormals_are_zero
 from zoo.benchmark import (
@@ -31,7 +31,7 @@ from zoo.benchmark import (
 )
 from zoo.benchmark.loading import measure_loading
 from zoo.benchmark.measurement import difference
-from zoo.benchmark.variants import Graphed, send_once
+from zoo.benchmark.variants import graph
 from zoo.cli import main
 from zoo.data import MovingMNIST
 from zoo.errors import ZooError
@@ -167,7 +167,7 @@ def test_fused_adam_takes_the_same_steps() -> None:
 )
 def test_subnormals_are_as_the_package_has_them(job: str, variant: str, zero: bool) -> None:
     trial, seen = make_trial(tiny("conv-lstm"), job, clips(), CPU), []
-    trial.step = lambda: seen.append(subnormals_are_zero()) or []
+    trial.step = lambda inputs: seen.append(subnormals_are_zero()) or []
     for switch in VARIANTS[variant].changes:
         switch(trial)
     trial.run()
@@ -234,20 +234,6 @@ def graphs_compiled(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return graphs
 
 
-def test_a_step_that_is_recorded_sends_its_mask_once() -> None:
-    recipe, sent = tiny("conv-lstm", precision="64-true"), []
-    trial = make_trial(recipe, "training", clips(), CPU, 0.5)
-    expected = [gradient.clone() for gradient in trial.run()]
-    send = trial.model.send
-    trial.model.send = lambda mask, device: sent.append(mask) or send(mask, device)  # type: ignore[method-assign]
-    trial.run()
-    assert len(sent) == 1
-    send_once(trial.model)
-    for _ in range(3):
-        assert difference(trial.run(), expected) == 0
-    assert len(sent) == 2
-
-
 def run(names: Sequence[str], job: str = "training") -> dict[str, Row]:
     """The rows of a case of the tiny model, by variant."""
     case = Case(tiny("benchmark-tiny"), "paper", job, 0.0, clips(), CPU)
@@ -299,49 +285,17 @@ def test_a_variants_name_is_its_own() -> None:
         register(Variant("eager"))
 
 
-def test_a_graph_is_captured_once_and_then_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Stream:
-        def wait_stream(self, other: Any) -> None:
-            pass
-
-    class Graph:
-        replays = 0
-
-        def replay(self) -> None:
-            Graph.replays += 1
-
-    for name, stand_in in {
-        "Stream": Stream,
-        "current_stream": Stream,
-        "stream": lambda stream: contextlib.nullcontext(),
-        "CUDAGraph": Graph,
-        "graph": lambda graph: contextlib.nullcontext(),
-    }.items():
-        monkeypatch.setattr(torch.cuda, name, stand_in)
-    runs: list[int] = []
-
-    def step() -> list[torch.Tensor]:
-        runs.append(Graph.replays)
-        return [torch.tensor(len(runs))]
-
-    graphed = Graphed(step)
-    results = [graphed() for _ in range(4)]
-    assert runs == [0, 0]  # to warm up, and recorded; neither is a replay
-    assert Graph.replays == 3
-    assert results[0] is not results[1]
-    assert results[1] is results[2] is results[3]
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("job", JOBS)
-def test_every_way_to_run_runs_on_a_gpu(job: str) -> None:
-    device = torch.device("cuda")
-    case = Case(tiny("benchmark-tiny"), "paper", job, 0.0, clips(), device)
-    variants = [variant for variant in VARIANTS.values() if "cuda" in variant.devices and job in variant.jobs]
-    row_of = {row.variant: row for row in measure(case, variants, 2, Clock(device, 1))}
-    assert {name: row.note for name, row in row_of.items() if row.note} == {}
-    assert row_of["graph"].launches < row_of["eager"].launches
-    assert row_of["compiled"].difference < 1e-5
+def test_a_variant_records_its_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It replays from the second run on, and gives the plain numbers."""
+    replays = imitate_graphs(monkeypatch)
+    for job in JOBS:
+        trials = [make_trial(tiny("benchmark-tiny"), job, clips(), CPU, 0.5) for _ in range(2)]
+        graph(trials[1])
+        for run_number in range(3):
+            expected, results = (trial.run() for trial in trials)
+            assert difference(results, expected) == 0
+            assert len(replays) == run_number
+        replays.clear()
 
 
 def test_loading_is_timed_on_clips_not_seen_before() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch._inductor.config as inductor
 from torch import Tensor
 from torch._dynamo.backends.debugging import aot_eager
 from torch._inductor.exc import TritonMissing
@@ -23,6 +24,7 @@ from zoo.training import fit
 from zoo.training.compiled import compile_cells, compiling
 from zoo.training.metrics_log import Meter
 from zoo.training.nonfinite import FirstNonFinite
+from zoo.training.step import StepInputs, TrainState, train_step
 from zoo.video_model import VideoModel
 
 OBSERVED, HORIZON = 3, 3
@@ -162,6 +164,31 @@ def test_the_cause_is_looked_for_in_the_model_as_written(
     assert cause
 
 
+def test_compiled_cells_record_no_graphs_of_their_own() -> None:
+    """Not even where the environment asks for it: the whole step is recorded as one."""
+    with inductor.patch({"triton.cudagraphs": True}):
+        with compiling():
+            assert not inductor.triton.cudagraphs
+        assert inductor.triton.cudagraphs
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_algorithms_repeat_or_are_the_fastest(
+    deterministic: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cudnn, seen = torch.backends.cudnn, set()
+    before = cudnn.deterministic, cudnn.benchmark
+
+    def noting(state: TrainState, inputs: StepInputs) -> None:
+        seen.add((cudnn.deterministic, cudnn.benchmark))
+        train_step(state, inputs)
+
+    monkeypatch.setattr("zoo.training.graph.train_step", noting)
+    fit(with_training(steps=2, deterministic=deterministic), tmp_path, progress=False)
+    assert seen == {(deterministic, not deterministic)}
+    assert (cudnn.deterministic, cudnn.benchmark) == before
+
+
 def test_nothing_to_compile(tmp_path: Path) -> None:
     with pytest.raises(ZooError, match="no cell of this model has a step"):
         fit(replace(RECIPE, training=replace(RECIPE.training, compile=True)), tmp_path / "run", progress=False)
@@ -186,8 +213,8 @@ def test_a_compiler_that_fails(error: Exception, words: str, monkeypatch: pytest
 def test_the_meter_keeps_its_tensors() -> None:
     """A recorded CUDA graph finds them where they were."""
     meter = Meter(torch.device("cpu"), torch.float32)
-    places = [value.data_ptr() for value in (meter.loss, meter.norm, meter.bad)]
+    places = [value.data_ptr() for value in (meter.steps, meter.loss, meter.norm, meter.bad)]
     for step, norm in enumerate((2.0, 3.0, 1.0)):
-        meter.update(step, torch.tensor(0.5), torch.tensor(norm), torch.tensor(step != 1))
-    assert [value.data_ptr() for value in (meter.loss, meter.norm, meter.bad)] == places
-    assert [float(value) for value in (meter.loss, meter.norm, meter.bad)] == [1.5, 3.0, 1.0]
+        meter.update(torch.tensor(step), torch.tensor(0.5), torch.tensor(norm), torch.tensor(step != 1))
+    assert [value.data_ptr() for value in (meter.steps, meter.loss, meter.norm, meter.bad)] == places
+    assert [float(value) for value in (meter.steps, meter.loss, meter.norm, meter.bad)] == [3.0, 1.5, 3.0, 1.0]

@@ -1,11 +1,13 @@
 """A run that is killed, stopped or interrupted and resumed ends as if nothing had happened."""
 
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.support.runs import RECIPE, exit_code, last, rows, same, start, train_until, with_training
+from zoo.settings import Optimizer, RMSPropOptimizer, SGDOptimizer
 from zoo.training import fit
 
 KILLS = [
@@ -103,6 +105,16 @@ def test_killed_while_its_folder_is_made(tmp_path: Path, count: int) -> None:
     assert last(folder)["step"] == 2
     assert [row["step"] for row in rows(folder)] == ["2"]
     assert not list(folder.rglob(".*"))
+
+
+@pytest.mark.parametrize("optimizer", [RMSPropOptimizer(), SGDOptimizer(), SGDOptimizer(momentum=0.0)])
+def test_with_another_optimiser(tmp_path: Path, optimizer: Optimizer) -> None:
+    recipe = replace(with_training(steps=4), optimizer=optimizer)
+    fit(recipe, tmp_path / "unbroken", progress=False)
+    for _ in range(4):
+        session = replace(recipe, training=replace(recipe.training, max_time=1e-9))
+        fit(session, tmp_path / "broken", progress=False)
+    assert same(last(tmp_path / "unbroken"), last(tmp_path / "broken"))
 
 
 def test_a_finished_run_is_left_alone(uninterrupted: Path) -> None:

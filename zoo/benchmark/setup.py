@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from zoo.errors import ZooError
 from zoo.presets import recipe
 from zoo.settings import Recipe
 from zoo.training.devices import make_fabric, quiet_lightning
-from zoo.training.step import TrainState, train_step
+from zoo.training.step import StepInputs, TrainState, train_step
 from zoo.training.subnormals import subnormals_as_zero
 from zoo.video_model import VideoModel
 
@@ -29,15 +29,15 @@ class Trial:
     Args:
         state: of the training. Its step is never counted and its learning rate is zero, so that every run computes
             the same.
-        batch: what `ClipDataset.render` needs, on the device.
+        inputs: of each step.
         step: does the job once and returns its results: gradients, or predictions.
         subnormals: compute with numbers below 1.2e-38, too; `zoo train` does not.
         convolutions: how cuDNN chooses its algorithms meanwhile.
     """
 
     state: TrainState
-    batch: Any
-    step: Callable[[], list[Tensor]]
+    inputs: StepInputs
+    step: Callable[[StepInputs], list[Tensor]]
     subnormals: bool
     convolutions: Convolutions = field(default_factory=Convolutions)
 
@@ -49,24 +49,24 @@ class Trial:
     def run(self) -> list[Tensor]:
         """Do the job once."""
         with self.convolutions.in_force(), contextlib.nullcontext() if self.subnormals else subnormals_as_zero():
-            return self.step()
+            return self.step(self.inputs)
 
 
-def train(trial: Trial) -> list[Tensor]:
+def train(state: TrainState, inputs: StepInputs) -> list[Tensor]:
     """Take a training step, as `zoo train` does; returns the clipped gradients."""
-    train_step(trial.state, trial.batch)
-    return [p.grad for p in trial.model.parameters() if p.grad is not None]
+    train_step(state, inputs)
+    return [p.grad for p in state.network.parameters() if p.grad is not None]
 
 
-def infer(trial: Trial) -> list[Tensor]:
+def infer(state: TrainState, inputs: StepInputs) -> list[Tensor]:
     """Roll the model out over clips of the same length, without true frames; returns the predictions."""
-    state, data = trial.state, trial.state.recipe.data
+    data = state.recipe.data
     with torch.inference_mode():
-        clips = state.clips.render(trial.batch).to(state.dtype)
-        return [trial.model(clips[:, : data.observed], data.length - data.observed)]
+        clips = state.clips.render(inputs.batch).to(state.dtype)
+        return [state.network(clips[:, : data.observed], data.length - data.observed)]
 
 
-JOBS: dict[str, Callable[[Trial], list[Tensor]]] = {"training": train, "inference": infer}
+JOBS: dict[str, Callable[[TrainState, StepInputs], list[Tensor]]] = {"training": train, "inference": infer}
 
 
 def benchmark_recipe(model: str, preset: str, batch: int | None, frames: int, ratio: float) -> Recipe:
@@ -109,5 +109,4 @@ def make_trial(recipe: Recipe, job: str, clips: ClipDataset, device: torch.devic
     state.network.train(job == "training")
     state.step = round((1 - ratio) * _FALL)
     batch = fabric.to_device(clips.fetch(range(recipe.training.batch_size)))
-    trial = Trial(state, batch, step=lambda: JOBS[job](trial), subnormals=job != "training")
-    return trial
+    return Trial(state, state.inputs(batch), step=partial(JOBS[job], state), subnormals=job != "training")

@@ -16,6 +16,8 @@ from zoo.cells.conv_tt_lstm import ConvTTLSTMCell, written_out
 from zoo.errors import ZooError, nearest
 from zoo.recurrent import RecurrentPredictor
 from zoo.training.compiled import compile_cells, compiling
+from zoo.training.graph import Graphed
+from zoo.training.step import StepInputs
 
 Switch = Callable[[Trial], None]
 DEVICES = ("cpu", "cuda")
@@ -150,9 +152,9 @@ def compiled(trial: Trial) -> None:
     compile_cells(trial.model)
     step = trial.step
 
-    def run() -> list[Tensor]:
+    def run(inputs: StepInputs) -> list[Tensor]:
         with compiling():
-            return step()
+            return step(inputs)
 
     trial.step = run
 
@@ -163,62 +165,8 @@ def recomputed(trial: Trial) -> None:
 
 
 def graph(trial: Trial) -> None:
-    """Record the whole step as a CUDA graph and replay it."""
-    _set_adam(trial, capturable=True)
-    if isinstance(trial.model, RecurrentPredictor):
-        send_once(trial.model)
-    trial.step = Graphed(trial.step)
-
-
-def send_once(model: RecurrentPredictor) -> None:
-    """Send the sampling mask to the device in the first step and keep it for all others.
-
-    A graph can only be recorded of a step that sends nothing from the host. The mask is the same in every step of a
-    trial, since its step is never counted.
-    """
-    send = model.send
-    sent: list[Tensor] = []
-
-    def first(mask: Tensor, device: torch.device) -> Tensor:
-        if not sent:
-            sent.append(send(mask, device))
-        return sent[0]
-
-    model.send = first  # type: ignore[method-assign]
-
-
-class Graphed:
-    """A step that runs once, is recorded when it is called again, and is replayed from then on.
-
-    Its values from the host are frozen in the recording: the sampling mask, and the learning rate.
-    """
-
-    def __init__(self, step: Callable[[], list[Tensor]]) -> None:
-        self._step = step
-        self._warm = False
-        self._graph: torch.cuda.CUDAGraph | None = None
-        self._results: list[Tensor] = []
-
-    def __call__(self) -> list[Tensor]:
-        """Do the step. The next call overwrites the tensors that it returns."""
-        if not self._warm:
-            return self._warm_up()
-        if self._graph is None:
-            self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph):
-                self._results = self._step()
-        self._graph.replay()
-        return self._results
-
-    def _warm_up(self) -> list[Tensor]:
-        """Run the step on a stream of its own, as recording needs it: libraries set themselves up, buffers are made."""
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            results = self._step()
-        torch.cuda.current_stream().wait_stream(stream)
-        self._warm = True
-        return results
+    """Record the whole step as a CUDA graph and replay it, as `training.graph` does."""
+    trial.step = Graphed(trial.step, warm_up=1)
 
 
 def _set_adam(trial: Trial, **settings: bool | None) -> None:
@@ -245,7 +193,9 @@ VARIANTS = {
         Variant("tf32", (tf32,), exact=False, devices=("cuda",)),
         Variant("free-algorithms", (free_algorithms,), devices=("cuda",)),
         Variant("graph", execution=(graph,), devices=("cuda",)),
+        Variant("tf32-graph", (tf32,), (graph,), exact=False, devices=("cuda",)),
         Variant("bf16-graph", (bf16,), (graph,), exact=False, devices=("cuda",)),
+        Variant("bf16-free-graph", (bf16, free_algorithms), (graph,), exact=False, devices=("cuda",)),
         Variant("bf16-compiled-graph", (bf16,), (compiled, graph), exact=False, devices=("cuda",)),
     )
 }

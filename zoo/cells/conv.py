@@ -10,7 +10,8 @@ class SameConv2d(nn.Conv2d):
     """A zero-padded convolution that keeps the size of its input and computes with channels last.
 
     With channels last a CPU need not reorder tensors for a convolution in bfloat16. Parameters keep their ordinary,
-    contiguous layout, in which they are also saved; `forward` brings them into the other one.
+    contiguous layout, in which they are also saved; `forward` brings them into the other one. In training on a GPU
+    they have it already (`zoo.training.devices.keep_channels_last`).
 
     Args:
         inputs: input channels.

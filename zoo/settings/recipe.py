@@ -33,6 +33,12 @@ class Training(Settings):
         early_stop: validations without improvement after which training ends; 0 for never.
         max_time: minutes after which training stops and can be resumed; 0 for no limit.
         precision: Lightning's, such as "32-true", "bf16-mixed", "64-true".
+        graph: record a whole step as a CUDA graph, after the first few, and replay it: the same numbers, without the
+            time that thousands of launches take. This works on one GPU, though not in 16-mixed; elsewhere the setting
+            has no effect.
+        deterministic: let cuDNN use only algorithms that give the same bits every time: without them a resumed run
+            ends with other weights than an unbroken one. False lets it take the fastest; the speed page compares the
+            two (variant free-algorithms). No effect on a CPU.
         compile: compile each cell's step (`torch.compile`): faster steps after a slow first one.
         recompute: see `RecurrentPredictor.recompute`: less memory, more time.
         accelerator: Lightning's: "auto", "cpu", "gpu".
@@ -56,6 +62,8 @@ class Training(Settings):
     early_stop: int = 0
     max_time: float = 0.0
     precision: str = "32-true"
+    graph: bool = True
+    deterministic: bool = True
     compile: bool = False
     recompute: bool = False
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"

@@ -27,14 +27,18 @@ def compile_cells(model: VideoModel) -> None:
 def compiling() -> Iterator[None]:
     """Run compiled cells within this block: it lets them compile a graph for the shapes of every layer.
 
+    They launch their kernels one by one: `zoo.training.graph` records these, and cannot record a recording.
+
     Raises:
         ZooError: `torch.compile` does not work on this machine.
     """
     import torch._dynamo as dynamo
+    import torch._inductor.config as inductor
 
     try:
         # beyond its limit dynamo would silently run the cells uncompiled
-        with dynamo.config.patch(recompile_limit=64, fail_on_recompile_limit_hit=True):
+        limits = dynamo.config.patch(recompile_limit=64, fail_on_recompile_limit_hit=True)
+        with limits, inductor.patch({"triton.cudagraphs": False}):
             yield
     except dynamo.exc.ShortenTraceback as error:
         reason = " ".join(str(error).split())[:200]

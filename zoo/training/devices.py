@@ -13,6 +13,7 @@ from lightning.fabric.plugins import DoublePrecision, HalfPrecision, MixedPrecis
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from torch import nn
 
 from zoo.errors import ZooError
 from zoo.settings import Training
@@ -118,12 +119,32 @@ def quiet_lightning() -> Iterator[None]:
                 logger.setLevel(level)
 
 
+def keep_channels_last(model: nn.Module) -> None:
+    """Give the weights of a model's 2-d convolutions the layout that they compute with, in place.
+
+    Else a recurrent model would reorder each of them for every frame.
+
+    >>> conv = nn.Conv2d(2, 4, kernel_size=3)
+    >>> keep_channels_last(conv)
+    >>> conv.weight.is_contiguous(memory_format=torch.channels_last)
+    True
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
+
+
 @contextlib.contextmanager
-def repeatable_convolutions() -> Iterator[None]:
-    """Restrict cuDNN to algorithms that give the same bits every time; else a resumed run would drift away."""
+def convolution_algorithms(deterministic: bool) -> Iterator[None]:
+    """How cuDNN chooses the algorithms of convolutions, which makes no difference on a CPU.
+
+    Args:
+        deterministic: only those that give the same bits every time; else a resumed run would drift away. Otherwise it
+            times all of them for each shape and keeps the fastest.
+    """
     cudnn = torch.backends.cudnn
     before = cudnn.deterministic, cudnn.benchmark
-    cudnn.deterministic, cudnn.benchmark = True, False
+    cudnn.deterministic, cudnn.benchmark = deterministic, not deterministic
     try:
         yield
     finally:

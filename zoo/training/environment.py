@@ -3,7 +3,7 @@
 import platform
 from collections.abc import Mapping
 from contextlib import suppress
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -19,7 +19,7 @@ def describe_environment(fabric: Fabric) -> Environment:
     device = fabric.device
     return {
         "python": platform.python_version(),
-        **{name: version(name) for name in PACKAGES},
+        **{name: _version(name) for name in PACKAGES},
         "machine": f"{platform.machine()}, {_processor()}, {torch.backends.cpu.get_cpu_capability()}",
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "processes": fabric.world_size,
@@ -36,6 +36,14 @@ def changes(before: Environment, now: Environment) -> str:
     names = [*now, *(name for name in before if name not in now)]
     different = [name for name in names if before.get(name) != now.get(name)]
     return "; ".join(f"{name} was {before.get(name)} and is {now.get(name)}" for name in different)
+
+
+def _version(package: str) -> str:
+    """The version of an installed package; a checkout need not be installed to train."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _processor() -> str:

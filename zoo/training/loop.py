@@ -1,8 +1,8 @@
 """Train a model: from settings to a run folder.
 
-`fit` sets everything up, `train` is the loop, and `train_step` (in `zoo.training.step`) is what it repeats. Everything
-in the loop but when to stop depends on the number of the step alone, so that a resumed run does the same at the same
-steps as an unbroken one.
+`fit` sets everything up, `train` is the loop, and `train_step` (in `zoo.training.step`) is what it repeats; on a GPU
+that is recorded as a graph (`zoo.training.graph`). Everything in the loop but when to stop depends on the number of
+the step alone, so that a resumed run does the same at the same steps as an unbroken one.
 """
 
 import time
@@ -27,8 +27,9 @@ from zoo.settings import Recipe
 from zoo.training.checkpoint import RunProgress, load_checkpoint
 from zoo.training.checks import check_frames
 from zoo.training.compiled import compile_cells, compiling
-from zoo.training.devices import make_fabric, quiet_lightning, repeatable_convolutions
+from zoo.training.devices import convolution_algorithms, make_fabric, quiet_lightning
 from zoo.training.environment import describe_environment
+from zoo.training.graph import fastest_step
 from zoo.training.metrics_log import NEVER, restore
 from zoo.training.nonfinite import explain
 from zoo.training.processes import watching
@@ -42,7 +43,7 @@ from zoo.training.run_folder import (
     open_run,
 )
 from zoo.training.session import Session
-from zoo.training.step import TrainState, train_step
+from zoo.training.step import TrainState
 from zoo.training.subnormals import subnormals_as_zero
 from zoo.training.validation import validate
 
@@ -84,7 +85,8 @@ def fit(
     if recipe.training.compile:
         compile_cells(model)
     compiled = compiling() if recipe.training.compile else nullcontext()
-    with quiet_lightning(), repeatable_convolutions(), subnormals_as_zero(), compiled:
+    algorithms = convolution_algorithms(recipe.training.deterministic)
+    with quiet_lightning(), algorithms, subnormals_as_zero(), compiled:
         fabric = make_fabric(recipe.training)
         first = fabric.is_global_zero
         data = {"train": clips.digest(), "val": val.digest()}
@@ -143,8 +145,9 @@ def train(session: Session) -> None:
     # a time limit must not abandon it again and again
     if missed and finish_interval(session, stop=False, abandon=session.signalled):
         return
+    take_step = fastest_step(state)
     for batch in state.batches():
-        train_step(state, batch)
+        take_step(state.inputs(batch))
         state.step += 1
         session.reporter.step(state.step)
 

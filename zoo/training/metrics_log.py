@@ -44,12 +44,12 @@ class Meter:
     """
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
-        self.steps = 0
+        self.steps = torch.zeros((), device=device, dtype=torch.int64)
         self.loss = torch.zeros((), device=device, dtype=dtype)
         self.norm = torch.zeros((), device=device, dtype=dtype)
         self.bad = torch.full((), NEVER, device=device, dtype=torch.int64)
 
-    def update(self, step: int, loss: Tensor, norm: Tensor, finite: Tensor) -> None:
+    def update(self, step: Tensor, loss: Tensor, norm: Tensor, finite: Tensor) -> None:
         """Add a step. All changes are made in place, where a CUDA graph expects the tensors."""
         self.steps += 1
         self.loss += loss
@@ -58,23 +58,23 @@ class Meter:
 
     def reset(self) -> None:
         """Begin the next row."""
-        self.steps = 0
+        self.steps.zero_()
         self.loss.zero_()
         self.norm.zero_()
 
     def state_dict(self) -> dict[str, Any]:
         """The sums of an unfinished row."""
-        return {"steps": self.steps, "loss": self.loss.clone(), "norm": self.norm.clone()}
+        return {"steps": int(self.steps), "loss": self.loss.clone(), "norm": self.norm.clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Return to such sums."""
-        self.steps = state["steps"]
+        self.steps.fill_(state["steps"])
         self.loss.copy_(state["loss"])
         self.norm.copy_(state["norm"])
 
 
 class MetricsLog:
-    """`metrics.csv`, and the same values for TensorBoard.
+    """`metrics.csv`, and the same values for TensorBoard if that is installed.
 
     Rows are appended and flushed at once. Every checkpoint keeps the text of the file, and a resumed run begins with
     that: so in the end no row is missing and none is there twice, whatever became of the file in between.
@@ -92,7 +92,7 @@ class MetricsLog:
         self._path, self._lines = folder / "metrics.csv", [text or HEADER]
         restore(self._path, self.text)
         with naming(folder / "tensorboard"):
-            self._board = EventFile(folder / "tensorboard", step + 1)
+            self._board = _open_board(folder / "tensorboard", step)
 
     @property
     def text(self) -> str:
@@ -108,13 +108,23 @@ class MetricsLog:
             file.write(line.getvalue())
             file.flush()
             os.fsync(file.fileno())
-        with naming(self._path.parent / "tensorboard"):
-            self._board.write(int(row["step"]), {name: value for name, value in row.items() if name != "step"})
+        if self._board is not None:
+            with naming(self._path.parent / "tensorboard"):
+                self._board.write(int(row["step"]), {name: value for name, value in row.items() if name != "step"})
 
     def close(self) -> None:
         """Close the files."""
-        with naming(self._path.parent / "tensorboard"):
-            self._board.close()
+        if self._board is not None:
+            with naming(self._path.parent / "tensorboard"):
+                self._board.close()
+
+
+def _open_board(folder: Path, step: int) -> EventFile | None:
+    """TensorBoard's file, which drops the events after `step`; None where TensorBoard is not installed."""
+    try:
+        return EventFile(folder, step + 1)
+    except ImportError:
+        return None
 
 
 def restore(path: Path, text: str) -> None:

@@ -48,10 +48,10 @@ def find_cause(state: TrainState, bad: int) -> str:
         if state.step == bad:
             # without the other processes' gradients, so that only the process where it began finds something
             with fabric.no_backward_sync(state.model), FirstNonFinite(state.network) as watch:
-                train_step(state, batch)
+                train_step(state, state.inputs(batch))
             cause = watch.cause
             break
-        train_step(state, batch)
+        train_step(state, state.inputs(batch))
         state.step += 1
     causes = [cause]
     if fabric.world_size > 1:

@@ -1,15 +1,15 @@
-"""The optimisers that the settings name, all from PyTorch."""
+"""The optimisers that the settings name, all from PyTorch, and how their moments come from a checkpoint."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from zoo import settings
 
 
 def make_optimizer(
-    optimizer: settings.Optimizer, parameters: Iterable[nn.Parameter], rate: float, fused: bool | None
+    optimizer: settings.Optimizer, parameters: Iterable[nn.Parameter], rate: float, recordable: bool
 ) -> torch.optim.Optimizer:
     """The optimiser that a recipe's settings describe.
 
@@ -17,11 +17,44 @@ def make_optimizer(
         optimizer: its settings.
         parameters: to be trained.
         rate: the learning rate to begin with.
-        fused: use PyTorch's fused kernels where the optimiser has them; None leaves that to PyTorch.
+        recordable: let it read the learning rate and its own number of steps from the device, and use PyTorch's fused
+            kernels where it has them. Not with gradients scaled for 16 bits: they must be unscaled before they are
+            clipped, which the fused kernels do not allow.
     """
+    fused = recordable or None
     if isinstance(optimizer, settings.AdamOptimizer):
-        return torch.optim.Adam(parameters, lr=rate, betas=(optimizer.beta1, optimizer.beta2), fused=fused)
+        betas = optimizer.beta1, optimizer.beta2
+        return torch.optim.Adam(parameters, lr=rate, betas=betas, fused=fused, capturable=recordable)
     if isinstance(optimizer, settings.RMSPropOptimizer):
-        return torch.optim.RMSprop(parameters, lr=rate, alpha=optimizer.decay)
+        return torch.optim.RMSprop(parameters, lr=rate, alpha=optimizer.decay, capturable=recordable)
     momentum, decay = optimizer.momentum, optimizer.weight_decay
     return torch.optim.SGD(parameters, lr=rate, momentum=momentum, weight_decay=decay, fused=fused)
+
+
+def moments_like(optimizer: settings.Optimizer, weight: Tensor) -> dict[str, Tensor]:
+    """What an optimiser keeps of a parameter after its first step, by name: tensors of the same shapes and types."""
+    steps = torch.zeros(())
+    if isinstance(optimizer, settings.AdamOptimizer):
+        return {"step": steps, "exp_avg": weight, "exp_avg_sq": weight}
+    if isinstance(optimizer, settings.RMSPropOptimizer):
+        return {"step": steps, "square_avg": weight}
+    return {"momentum_buffer": weight} if optimizer.momentum else {}
+
+
+def load_moments(optimizer: torch.optim.Optimizer, moments: Mapping[int, Mapping[str, Tensor]]) -> None:
+    """Return to the moments of a checkpoint, which may come from another kind of device.
+
+    How they are used, fused or not, stays as it is here. If the optimiser has taken a step, they are loaded in place.
+
+    Args:
+        optimizer: changed in place.
+        moments: of each parameter, by its number.
+    """
+    present = {p: dict(of) for p, of in optimizer.state.items()}
+    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+    for p, of in optimizer.state.items():
+        for name, value in of.items():
+            kept = present.get(p, {}).get(name)
+            if kept is None:  # laid out in memory like the weight, as the fused form needs it
+                kept = torch.empty_like(p if value.shape == p.shape else value, dtype=value.dtype, device=value.device)
+            of[name] = kept.copy_(value)

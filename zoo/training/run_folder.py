@@ -26,7 +26,7 @@ from zoo.video_model import VideoModel
 
 MOST_LOG = 1 << 24  # bytes of versions.json
 # settings that may change when a run is resumed: they say where and how long it computes, but not what
-FREE = ("max_time", "accelerator", "devices", "nodes", "num_workers")
+FREE = ("max_time", "graph", "accelerator", "devices", "nodes", "num_workers")
 
 
 class Run(NamedTuple):

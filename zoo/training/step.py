@@ -1,11 +1,13 @@
 """One training step, and the state that it changes.
 
 The training loop (`zoo.training.loop`), the search for the cause of a loss that is not finite
-(`zoo.training.nonfinite`) and `zoo benchmark` all take this step.
+(`zoo.training.nonfinite`) and `zoo benchmark` all take this step. On a GPU it is recorded as a CUDA graph
+(`zoo.training.graph`). That is possible because everything that changes from step to step comes in as a tensor: see
+`StepInputs`.
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning.fabric import Fabric
@@ -15,14 +17,41 @@ from torch.utils.data import DataLoader
 from zoo.building import check_tensors
 from zoo.data import ClipDataset
 from zoo.errors import ZooError, nearest
+from zoo.recurrent import RecurrentPredictor
 from zoo.schema import shortened
 from zoo.settings import Recipe
 from zoo.training.batches import StepSampler
+from zoo.training.devices import keep_channels_last
 from zoo.training.learning_rates import make_rate
 from zoo.training.metrics_log import Meter
-from zoo.training.optimizers import make_optimizer
+from zoo.training.optimizers import load_moments, make_optimizer, moments_like
 from zoo.training.scheduled_sampling import draw_truth, make_sampling
 from zoo.video_model import VideoModel
+
+
+class StepInputs(NamedTuple):
+    """What a step reads beside the state: all that changes from one step to the next.
+
+    Args:
+        batch: this process's share of the clips, as `ClipDataset.render` takes it.
+        use_truth: which frames the model reads true, see `VideoModel.forward`.
+        number: of the step, int64 `()`.
+        rate: the learning rate: float32 `()` where the step can be recorded, else a plain number.
+    """
+
+    batch: Any
+    use_truth: Tensor
+    number: Tensor
+    rate: Tensor | float
+
+
+def recordable(fabric: Fabric, precision: str) -> bool:
+    """Whether a step has the same operators every time and waits for nothing, so that it can be recorded as a graph.
+
+    It is so on a GPU, whether the step is recorded or not: both ways compute the same bits. With 16-mixed the host
+    decides after each step whether the gradients have overflowed.
+    """
+    return fabric.device.type == "cuda" and precision != "16-mixed"
 
 
 class TrainState:
@@ -44,15 +73,19 @@ class TrainState:
         step: optimiser steps taken.
         epoch: optimiser steps in an epoch.
         dtype: of weights and clips.
+        recordable: see the function `recordable`.
     """
 
     def __init__(self, fabric: Fabric, recipe: Recipe, model: VideoModel, clips: ClipDataset, val: ClipDataset) -> None:
         self.fabric, self.recipe, self.network, self.clips, self.val = fabric, recipe, model, clips, val
+        self.recordable = recordable(fabric, recipe.training.precision)
         self.model: Any = fabric.setup_module(model)
         self.model.mark_forward_method("loss")
-        # gradients scaled for 16 bits must be unscaled before they are clipped, which the fused form does not allow
-        fused = (fabric.device.type == "cuda" and recipe.training.precision != "16-mixed") or None
-        optimizer = make_optimizer(recipe.optimizer, model.parameters(), recipe.learning_rate.base, fused)
+        if isinstance(model, RecurrentPredictor):
+            model.look_ahead = not self.recordable
+        if self.recordable:
+            keep_channels_last(model)
+        optimizer = make_optimizer(recipe.optimizer, model.parameters(), recipe.learning_rate.base, self.recordable)
         self.optimizer: Any = fabric.setup_optimizers(optimizer)
         self.epoch = max(1, -(-recipe.data.clips_per_epoch // recipe.training.batch_size))
         self.sampling = make_sampling(recipe.sampling, self.epoch)
@@ -90,7 +123,7 @@ class TrainState:
         self.step = state["step"]
         self.network.load_state_dict(state["weights"])
         moments = {i: state["optimizer"][name] for i, name in enumerate(self._names) if name in state["optimizer"]}
-        self.optimizer.load_state_dict({"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        load_moments(self.optimizer.optimizer, moments)
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.sampling.load_state_dict(state["sampling"])
         self.learning_rate.load_state_dict(state["learning_rate"])
@@ -103,9 +136,8 @@ class TrainState:
         for name, moments in state["optimizer"].items():
             if name not in self._names:
                 raise ZooError(f"{where}: optimizer: the model has no {shortened(name)}; {nearest(name, self._names)}")
-            weight = own["weights"][name]
-            expected = {"step": torch.zeros(()), "exp_avg": weight, "exp_avg_sq": weight}
-            check_tensors(moments, expected, f"{where}: optimizer: {name}", exact=True)
+            own_moments = moments_like(self.recipe.optimizer, own["weights"][name])
+            check_tensors(moments, own_moments, f"{where}: optimizer: {name}", exact=True)
         sums = {name: own["meter"][name] for name in ("loss", "norm")}
         check_tensors({name: state["meter"][name] for name in sums}, sums, f"{where}: meter", exact=True)
         for part in ("precision", "sampling", "learning_rate"):
@@ -117,7 +149,7 @@ class TrainState:
         """The row of metrics of the interval that ends with the step just taken."""
         return {
             "step": self.step,
-            "loss": float(self.meter.loss) / max(1, self.meter.steps),
+            "loss": float(self.meter.loss) / max(1, int(self.meter.steps)),
             "gradient_norm": float(self.meter.norm),
             "sampling_ratio": self.sampling.ratio(self.step - 1),
             "learning_rate": self.learning_rate.rate(self.step - 1),
@@ -147,35 +179,47 @@ class TrainState:
         for batch in loader:
             yield fabric.to_device(batch)
 
+    def inputs(self, batch: Any) -> StepInputs:
+        """What the next step reads, sent to the device; `batch` comes from `batches`."""
+        recipe, device = self.recipe, self.fabric.device
+        observed, horizon = recipe.data.observed, recipe.data.length - recipe.data.observed
+        count = len(batch[0])
+        first = self.fabric.global_rank * count
+        use_truth = draw_truth(
+            recipe.training.seed,
+            self.step,
+            range(first, first + count),
+            recipe.training.batch_size,
+            self.sampling.ratios(self.step, observed, horizon),
+        )
+        if device.type == "cuda":
+            use_truth = use_truth.pin_memory().to(device, non_blocking=True)
+        number, rate = torch.full((), self.step, device=device), self.learning_rate.rate(self.step)
+        if self.recordable:
+            return StepInputs(batch, use_truth, number, torch.full((), rate, device=device))
+        return StepInputs(batch, use_truth, number, rate)
 
-def train_step(state: TrainState, batch: Any) -> None:
+
+def train_step(state: TrainState, inputs: StepInputs) -> None:
     """Take one optimiser step and note its loss in `state.meter`; `state.step` is left for the caller to count.
 
-    Nothing here waits for the device.
+    Nothing here waits for the device, and nothing depends on a number that the host knows but the settings.
 
     Args:
         state: changed in place.
-        batch: this process's share of the clips, from `state.batches()`.
+        inputs: from `state.inputs`.
     """
-    recipe, fabric, step = state.recipe, state.fabric, state.step
+    recipe, fabric = state.recipe, state.fabric
     observed, horizon = recipe.data.observed, recipe.data.length - recipe.data.observed
     for group in state.optimizer.param_groups:
-        group["lr"] = state.learning_rate.rate(step)
+        group["lr"] = inputs.rate
 
-    clips = state.clips.render(batch).to(state.dtype)  # (B, T, C, H, W)
-    first = fabric.global_rank * len(clips)
-    use_truth = draw_truth(
-        recipe.training.seed,
-        step,
-        range(first, first + len(clips)),
-        recipe.training.batch_size,
-        state.sampling.ratios(step, observed, horizon),
-    )
+    clips = state.clips.render(inputs.batch).to(state.dtype)  # (B, T, C, H, W)
     with fabric.autocast():
-        predictions = state.model(clips[:, :observed], horizon, clips[:, observed:], use_truth)
+        predictions = state.model(clips[:, :observed], horizon, clips[:, observed:], inputs.use_truth)
         loss = state.model.loss(predictions, clips, **recipe.training.loss_weights)
 
-    state.optimizer.zero_grad()
+    state.optimizer.zero_grad(set_to_none=not state.recordable)  # a recorded step finds them where they were
     fabric.backward(loss)
     norm = clip_gradients(state)
     state.optimizer.step()
@@ -184,7 +228,7 @@ def train_step(state: TrainState, batch: Any) -> None:
     finite = loss.isfinite()
     if recipe.training.precision != "16-mixed":  # there an overflow only lowers the scale
         finite = finite & norm.isfinite()
-    state.meter.update(step, loss, norm, finite)
+    state.meter.update(inputs.number, loss, norm, finite)
 
 
 def clip_gradients(state: TrainState) -> Tensor:

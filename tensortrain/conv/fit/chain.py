@@ -4,9 +4,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 
-import tensorly
 import torch
-from tensorly.decomposition import partial_tucker
 from torch import Tensor
 
 from tensortrain.conv.fit import lbfgs
@@ -157,6 +155,9 @@ def _tucker_start(weight: Tensor, sizes: Sequence[Axes], ranks: Sequence[int], o
 
 def _partial_tucker(one: Tensor, modes: list[int], ranks: list[int], seed: int) -> tuple[Tensor, list[Tensor]]:
     """TensorLy's HOOI over the channel axes of one kernel: the core and a factor for each mode."""
+    import tensorly  # only this start needs it, and other fits run without it
+    from tensorly.decomposition import partial_tucker
+
     with tensorly.backend_context("pytorch", local_threadsafe=True), one.device:
         (core, factors), _ = partial_tucker(one, ranks, modes=modes, n_iter_max=10, tol=1e-6, random_state=seed % SEEDS)
     return core, list(factors)

@@ -9,9 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import tensorly
 import torch
-from tensorly.decomposition import parafac
 from torch import Tensor
 
 from tensortrain.conv.fit.options import SMALL_KERNEL, SolverOptions
@@ -333,6 +331,9 @@ def fit_blocks(
 
 def tensorly_start(weight: Tensor, chain_format: Format, count: int, seed: int) -> list[Blocks]:
     """TensorLy's CP decomposition of each `(p, q, *K)`, from a random start; none where its equations are singular."""
+    import tensorly  # only small kernels need it, and large ones run without it
+    from tensorly.decomposition import parafac
+
     state = seed % SEEDS
     try:
         with tensorly.backend_context("pytorch", local_threadsafe=True), weight.device:

@@ -1,0 +1,71 @@
+"""The library's trains, layers and decompositions give on a GPU what they give on a CPU."""
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import tensortrain as tt
+from tests.support.trains import DTYPES, check_decomposed_train
+
+CUDA = torch.device("cuda")
+
+
+def kernel(*shape: int) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_trains_in_every_dtype(dtype: torch.dtype) -> None:
+    check_decomposed_train(CUDA, dtype)
+
+
+# those whose solvers run without TensorLy
+@pytest.mark.parametrize(
+    ("form", "limit"), [("cttd", {"ranks": 3}), ("separable", {"ranks": 3}), ("depthwise", {"budget": 0.5})]
+)
+def test_decompositions_of_kernels(form: str, limit: dict) -> None:
+    weight = kernel(6, 5, 3, 3)
+    here, there = (tt.ConvTensorTrain.decompose(x, form, **limit) for x in (weight, weight.to(CUDA)))
+    assert there.device.type == "cuda"
+    assert there.error == pytest.approx(here.error, abs=1e-3)  # a search may end elsewhere
+    assert float((there.reconstruct().cpu() - weight).norm() / weight.norm()) == pytest.approx(there.error, abs=1e-9)
+
+
+@pytest.mark.parametrize("padding", ["same", "same_per_step", "valid", "full", "circular"])
+def test_chains_are_evaluated(padding: str) -> None:
+    chain = tt.ConvTensorTrain.decompose(kernel(6, 5, 5, 5), (3, 3), ranks=4)
+    x = kernel(2, 5, 9, 9)
+    torch.testing.assert_close(
+        chain.to(CUDA).evaluate(x.to(CUDA), padding=padding).cpu(), chain.evaluate(x, padding=padding)
+    )
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_layers_and_their_gradients(layout: torch.memory_format) -> None:
+    conv = nn.Conv2d(5, 6, 5, padding="same", dtype=torch.float64)
+    here = tt.nn.ConvTT2d.like(conv, tt.ConvTensorTrain.decompose(kernel(6, 5, 5, 5), (3, 3), ranks=4))
+    there = copy.deepcopy(here).to(CUDA)
+    outcomes = []
+    for layer, device in ((here, "cpu"), (there, "cuda")):
+        x = kernel(2, 5, 9, 9).to(device).to(memory_format=layout).requires_grad_()
+        y = layer(x)
+        outcomes.append(
+            [t.detach().cpu() for t in (y, *torch.autograd.grad(y.square().sum(), [x, *layer.parameters()]))]
+        )
+    for a, b in zip(*outcomes, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_a_layer_in_bf16() -> None:
+    layer = tt.nn.ConvTT2d.like(
+        nn.Conv2d(16, 16, 5, padding="same"),
+        tt.ConvTensorTrain.decompose(kernel(16, 16, 5, 5).float(), (3, 3), ranks=8),
+    )
+    x = kernel(2, 16, 9, 9).float()
+    expected = layer(x).detach()
+    with torch.autocast("cuda", torch.bfloat16):
+        y = layer.to(CUDA)(x.to(CUDA))
+    assert y.dtype == torch.bfloat16
+    assert float((y.detach().float().cpu() - expected).norm() / expected.norm()) < 0.02

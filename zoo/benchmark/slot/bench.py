@@ -1,0 +1,87 @@
+"""What the rows of the speed table have in common: where they run, and what earlier rows have shown."""
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tensortrain.profiling.clock import Clock
+from zoo.benchmark.measurement import Case
+from zoo.benchmark.setup import benchmark_recipe
+from zoo.benchmark.slot.sizes import Sizes
+from zoo.data import make_dataset
+from zoo.registry import find_model
+
+TIMES = 3  # that each row is timed
+
+Values = dict[str, Any]
+
+
+@dataclass
+class Bench:
+    """Where rows are measured.
+
+    Args:
+        sizes: of what is measured.
+        device: where.
+        clock: takes the times.
+        folder: for files beside the table.
+        root: data root.
+
+    Attributes:
+        results: values of the rows measured so far, by name.
+        plain: the plain loop's seconds, GMAC and gradients, by model, preset and batch.
+        floors: seconds that a network's convolutions take on their own, by model.
+        product: GMAC/s of matrix products in bf16; 0 if not measured.
+    """
+
+    sizes: Sizes
+    device: torch.device
+    clock: Clock
+    folder: Path
+    root: Path | None
+    results: dict[str, Values] = field(default_factory=dict)
+    plain: dict[tuple[str, str, int], tuple[float, float, list[Tensor]]] = field(default_factory=dict)
+    floors: dict[str, float] = field(default_factory=dict)
+    product: float = 0.0
+
+    def case(self, model: str, preset: str, batch: int) -> Case:
+        """A training step of a network that reads its own predictions after the observed frames."""
+        recipe = benchmark_recipe(model, preset, batch, self.sizes.frames, 0.0)
+        known = find_model(model).options
+        options = {name: value for name, value in self.sizes.options.items() if name in known}
+        recipe = replace(recipe, options=recipe.options | options)
+        return Case(recipe, preset, "training", 0.0, make_dataset(recipe.data, "train", self.root), self.device)
+
+    def median(self, run: Callable[[], Any]) -> float:
+        """Median seconds of a few runs."""
+        return statistics.median(self.clock.seconds(run) for _ in range(TIMES))
+
+    def shares(self, values: Values) -> Values:
+        """What share of a row's seconds its network's convolutions account for, and of the rate of matrix products."""
+        shares: Values = {}
+        if "bf16" in values.get("variant", ""):
+            if values["model"] in self.floors and values["preset"] == "paper":
+                shares["convolutions_share"] = self.floors[values["model"]] / values["seconds"]
+            if self.product:
+                shares["product_share"] = values["gmac_per_second"] / self.product
+        return shares
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A row of the table.
+
+    Args:
+        name: what is measured.
+        run: measures it.
+        needs: seconds that must be left.
+    """
+
+    name: str
+    run: Callable[[Bench], Values]
+    needs: float
