@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tensortrain.nn.conv import ConvTransposeTT1d, ConvTransposeTT2d, ConvTransposeTT3d, ConvTT1d, ConvTT2d, ConvTT3d
 from tensortrain.nn.linear import TTLinear
+from tensortrain.nn.low_rank import LowRankLinear
 
 if TYPE_CHECKING:
     from tensortrain.compression.model import decompose, load, save
@@ -28,6 +29,7 @@ __all__ = [
     "ConvTransposeTT1d",
     "ConvTransposeTT2d",
     "ConvTransposeTT3d",
+    "LowRankLinear",
     "TTLinear",
     "decompose",
     "load",
