@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
-from typing import Any, get_args
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -14,15 +14,12 @@ from tensortrain import storage
 from tensortrain.compression.kernels import ConvKernel, select
 from tensortrain.compression.layers import UNNAMED, Outcome, decompose_kernels, first_failure
 from tensortrain.compression.limits import KernelSizes, LayerLimits, PerLayer, Ranks
+from tensortrain.compression.modules import ConvLayer, check, conv_layer_type, outermost, places, swap
 from tensortrain.compression.names import join, layer_name, plain_names
 from tensortrain.compression.records import LayerRecord, network_header, read_network
 from tensortrain.compression.ties import shared_weights, tie
 from tensortrain.errors import TensorTrainError
-from tensortrain.nn.conv import ConvTransposeTT1d, ConvTransposeTT2d, ConvTransposeTT3d, ConvTT1d, ConvTT2d, ConvTT3d
 from tensortrain.nn.linear import TTLinear
-
-Layer = ConvTT1d | ConvTT2d | ConvTT3d | ConvTransposeTT1d | ConvTransposeTT2d | ConvTransposeTT3d
-LAYERS: tuple[type[Layer], ...] = get_args(Layer)
 
 
 def decompose(
@@ -92,24 +89,21 @@ def decompose(
     arguments = limits.by_kernel(kernels)
     dense = {kernel.layer: _dense(kernel.layer, convs[kernel.layer]) for kernel in kernels if kernel.name in arguments}
     kernels = [replace(k, weight=dense[k.layer].weight) if k.layer in dense else k for k in kernels]
-    shared = shared_weights(model, {name: convs[name] for name in dense if not isinstance(convs[name], Layer)})
+    shared = shared_weights(model, {name: convs[name] for name in dense if not isinstance(convs[name], ConvLayer)})
     outcomes = [Outcome(kernel, None, shared[kernel.layer], 0.0) for kernel in kernels if kernel.layer in shared]
     alone = [kernel for kernel in kernels if kernel.layer not in shared]
     outcomes += decompose_kernels(alone, limits, seed=seed, progress=progress)
-    layers: dict[str, Layer] = {}
-    for outcome in outcomes:
-        if outcome.chain is not None:
-            conv = dense[outcome.kernel.layer]
-            layers[outcome.kernel.layer] = _layer_type(conv).like(conv, outcome.chain)
+    layers = {
+        outcome.kernel.layer: layer_type.like(conv, outcome.chain)
+        for outcome in outcomes
+        if outcome.chain is not None and (layer_type := conv_layer_type(conv := dense[outcome.kernel.layer]))
+    }
     if not layers:
         failure = first_failure(outcomes)
         raise TensorTrainError(f"no conv can be decomposed; {failure.kernel.layer}: {failure.reason}")
     _warn_of_the_rest(outcomes)
     tie((dense[name], layer) for name, layer in layers.items())
-    # a conv that is used in several places stays one layer
-    by_conv = {convs[name]: layer for name, layer in layers.items()}
-    places = {name: by_conv[m] for name, m in model.named_modules(remove_duplicate=False) if m in by_conv}
-    return _swap(copy.deepcopy(model), places)
+    return swap(copy.deepcopy(model), places(model, layers))
 
 
 def _warn_of_the_rest(outcomes: Sequence[Outcome]) -> None:
@@ -135,7 +129,7 @@ def save(model: nn.Module, path: str | PathLike[str]) -> None:
     records = [
         LayerRecord.of(join(name, "weight"), layer.chain, layer.weight_shape, layer.groups)
         for name, layer in model.named_modules(remove_duplicate=False)
-        if isinstance(layer, Layer)
+        if isinstance(layer, ConvLayer)
     ]
     if not records:
         raise TensorTrainError(f"model is a {type(model).__name__} without any conv layer of tensortrain.nn")
@@ -161,8 +155,8 @@ def load(model: nn.Module, path: str | PathLike[str]) -> nn.Module:
     """
     tensors, records = read_network(path)
     names = {plain: name for name, plain in plain_names(model.state_dict()).items()}
-    by_conv: dict[nn.Module, Layer] = {}  # a conv that is used in several places becomes one layer
-    layers: dict[str, Layer] = {}
+    by_conv: dict[nn.Module, ConvLayer] = {}  # a conv that is used in several places becomes one layer
+    layers: dict[str, ConvLayer] = {}
     for record in records:
         place = layer_name(names.get(record.weight, record.weight))
         conv, layer_type = _conv_of(model, place, record)
@@ -177,26 +171,19 @@ def load(model: nn.Module, path: str | PathLike[str]) -> nn.Module:
         expected.update({join(name, key): value for key, value in layer.state_dict().items()})
     _compare(expected, named, path)
     tie(by_conv.items())
-    model = _swap(model, layers)
+    model = swap(model, layers)
     model.load_state_dict(named)
     return model
 
 
 def _convs(model: nn.Module) -> dict[str, Any]:
-    """The plain convs of a model by name, and the layers of this library, whose cores are convs, too."""
-    cores = {core for layer in model.modules() if isinstance(layer, Layer) for core in layer.cores}
-    kinds = (Layer, *(layer.plain for layer in LAYERS))
-    return {name: m for name, m in model.named_modules() if isinstance(m, kinds) and m not in cores}
-
-
-def _layer_type(module: nn.Module) -> type[Layer]:
-    """The type of the layer that replaces a plain conv."""
-    return next(layer for layer in LAYERS if isinstance(module, layer.plain))
+    """The plain convs of a model by name, and the conv layers of this library, whose cores are convs, too."""
+    return {n: m for n, m in outermost(model) if isinstance(m, ConvLayer) or conv_layer_type(m) is not None}
 
 
 def _kernel(name: str, conv: Any) -> ConvKernel:
     """The kernel of a conv; of a layer of this library the first core stands for it until it is put together."""
-    chained = isinstance(conv, Layer)
+    chained = isinstance(conv, ConvLayer)
     stored = sum(core.weight.numel() for core in conv.cores) if chained else None
     weight = conv.cores[0].weight if chained else conv.weight
     return ConvKernel(join(name, "weight"), weight, conv.groups, conv.transposed, chain_parameters=stored)
@@ -209,23 +196,23 @@ def _dense(name: str, conv: Any) -> Any:
         TensorTrainError: there is none.
     """
     try:
-        if isinstance(conv, Layer):
+        if isinstance(conv, ConvLayer):
             if any(parametrize.is_parametrized(m) or m._forward_hooks or m._forward_pre_hooks for m in conv.modules()):
                 raise TensorTrainError("the layer or one of its cores has hooks or parametrizations; remove them first")
             return conv.merge()
-        _layer_type(conv).check(conv)
+        check(conv)
         return conv
     except TensorTrainError as error:
         raise TensorTrainError(f"{name!r}: {error}, or exclude it") from None
 
 
-def _conv_of(model: nn.Module, name: str, record: LayerRecord) -> tuple[Any, type[Layer]]:
+def _conv_of(model: nn.Module, name: str, record: LayerRecord) -> tuple[Any, type[ConvLayer]]:
     """The conv that a record is about, and the type of the layer that replaces it."""
     try:
         conv: Any = model.get_submodule(name)
     except AttributeError:
         raise TensorTrainError(f"the model has no module {record.name!r}, for which the file has a chain") from None
-    layer_type = next((layer for layer in LAYERS if isinstance(conv, layer.plain)), None)
+    layer_type = conv_layer_type(conv)
     if layer_type is None or layer_type.transposed != record.transposed:
         wanted = "transposed conv" if record.transposed else "conv"
         raise TensorTrainError(f"{name!r} is a {type(conv).__name__} in the model; the file needs a {wanted}")
@@ -251,12 +238,3 @@ def _compare(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path
                 f"{path} does not fit the model: {name!r} has shape {tuple(tensors[name].shape)},"
                 f" the model needs {tuple(value.shape)}"
             )
-
-
-def _swap(model: nn.Module, layers: Mapping[str, nn.Module]) -> nn.Module:
-    """`model` with the modules of these names replaced; the layer itself if the model is one."""
-    for name, layer in layers.items():
-        if not name:
-            return layer
-        model.set_submodule(name, layer)
-    return model
