@@ -21,6 +21,7 @@ from tensortrain.compression.statistics import WIDEST, Statistics, collect
 from tensortrain.compression.trial import Trial, observe
 from tensortrain.compression.unfolding import PatchMap
 from tensortrain.compression.wrappers import unwrapped
+from tensortrain.digest import digest
 from tensortrain.errors import TensorTrainError
 
 TRIAL = 8  # samples of the trial forward pass
@@ -39,12 +40,14 @@ class Measured:
         calibration: the inputs.
         statistics: of the layers.
         outputs: what the network returns for the inputs.
+        digest: of the inputs.
     """
 
     trial: Trial
     calibration: Calibration
     statistics: Statistics
     outputs: list[Tensor]
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,9 @@ def analyse(
     for name, own in maps.items():
         tick("error curves", name)
         curves[name] = _measured_curve(own, statistics, name)
-    measured = Measured(trial, calibration, statistics, reference_outputs(reference, calibration, output))
+    outputs = reference_outputs(reference, calibration, output)
+    fingerprint = digest([batch.tensors() for batch in calibration.batches])
+    measured = Measured(trial, calibration, statistics, outputs, fingerprint)
     read = frozenset(name for name in maps if trial.uses[name].read)
     notes = [*_remarks(reference, maps, calibration)]
     return Analysis(original, reference, maps, curves, left, read, measured, output, logits, notes)

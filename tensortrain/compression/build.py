@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,25 +17,10 @@ from tensortrain.compression.plan import Plan, price, state_bytes
 from tensortrain.compression.progress import Stages
 from tensortrain.compression.refit import Refitted, refit
 from tensortrain.compression.report import LayerReport, Report
+from tensortrain.compression.result import Compressed
 from tensortrain.compression.statistics import Call, watched
 from tensortrain.compression.unfolding import PatchMap
 from tensortrain.profiling.macs import Recorder
-
-
-@dataclass(frozen=True)
-class Compressed:
-    """The result of `compress`.
-
-    Attributes:
-        model: the compressed network, a plain module.
-        report: what was done; `print` shows it.
-    """
-
-    model: nn.Module
-    report: Report
-
-    def __str__(self) -> str:
-        return str(self.report)
 
 
 def build(
@@ -76,7 +60,8 @@ def build(
     values = None
     if metric is not None and original is not None:
         stages("metric")
-        values = (original, float(metric(model)))
+        with torch.no_grad():
+            values = (original, float(metric(model)))
     for name, module in model.named_modules():
         module.training = training[name]
     stages("report")
@@ -94,13 +79,13 @@ def build(
         outputs=outputs,
         batch_norm=renewed,
         samples=0 if measured is None else measured.calibration.size,
-        digest=None,
+        digest=None if measured is None else measured.digest,
         seed=0 if measured is None else measured.calibration.seed,
         metric=values,
         seconds=dict(stages.seconds),
         notes=analysis.notes,
     )
-    return Compressed(model, report)
+    return Compressed.of(model, report, analysis.model)
 
 
 def _truncated(own: PatchMap, ranks: tuple[int, int]) -> nn.Module:
@@ -198,7 +183,7 @@ def _layer_report(
         macs = (prices.present, float(prices.of(chosen, own)))
     if new is None:
         return LayerReport(name, _kind(own), state, _form(layer), (), (stored, stored), macs, 0.0, 0.0, 0.0, 0.0, 0.0)
-    weight, other = (module.weight.detach().double() for module in (own.layer, new.layer))
+    weight, other = (copy.deepcopy(module).double().weight.detach() for module in (own.layer, new.layer))
     norm = float(weight.norm())
     predicted = plan.errors[name] ** 0.5
     return LayerReport(

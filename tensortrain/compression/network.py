@@ -8,15 +8,17 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from tensortrain import checks
 from tensortrain.compression import pictures
 from tensortrain.compression.analysis import Analysis, analyse
-from tensortrain.compression.build import Compressed, build
+from tensortrain.compression.build import build
 from tensortrain.compression.outputs import Selector
 from tensortrain.compression.plan import KINDS, Constraints, choose, offer
 from tensortrain.compression.progress import Stages
+from tensortrain.compression.result import Compressed
 from tensortrain.errors import TensorTrainError
 from tensortrain.files import aside
 
@@ -85,8 +87,7 @@ def compress(
         TensorTrainError: no layer that could be replaced, a budget that cannot be reached (the message names the
             smallest that can), inputs that the network cannot run on, NaN or infinite values.
 
-    >>> import torch
-    >>> model = nn.Sequential(nn.Conv2d(8, 16, 3), nn.ReLU(), nn.Flatten(), nn.Linear(256, 64)).eval()
+    >>> model = nn.Sequential(nn.Conv2d(8, 16, 3), nn.ReLU(), nn.Flatten(), nn.Linear(256, 16)).eval()
     >>> result = compress(model, torch.randn(64, 8, 6, 6), parameters=0.25)
     >>> [type(layer).__name__ for layer in result.model]
     ['ConvTT2d', 'ReLU', 'Flatten', 'LowRankLinear']
@@ -145,8 +146,6 @@ def compression_curve(
     Raises:
         TensorTrainError: as `compress`.
 
-    >>> import torch
-    >>> import torch
     >>> model = nn.Sequential(nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 4)).eval()
     >>> curve = compression_curve(model, torch.randn(200, 32), [0.8, 0.4])
     >>> [result.report.parameters[1] <= fraction * 1188 for fraction, result in zip([0.8, 0.4], curve.results)]
@@ -188,7 +187,8 @@ class Network:
         self.original: float | None = None
         if metric is not None:
             stages("metric")
-            self.original = float(metric(analysis.reference))
+            with torch.no_grad():
+                self.original = float(metric(analysis.reference))
 
     def to(self, kind: str, value: object) -> Compressed:
         """The network within one budget."""
