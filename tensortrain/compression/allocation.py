@@ -32,10 +32,9 @@ class Options:
 
     def efficient(self) -> list[tuple[float, float, int]]:
         """Cost, error and index of the options that no other beats in both, from the cheapest to the best."""
-        scale = float(self.costs.max()) or 1.0
-        errors = self.errors - TIE * self.costs / scale
-        order = sorted(range(len(errors)), key=lambda i: (float(self.costs[i]), float(errors[i])))
-        costs, values = self.costs.tolist(), errors.tolist()
+        costs = self.costs.tolist()
+        values = (self.errors - TIE * self.costs / (float(self.costs.max()) or 1.0)).tolist()
+        order = sorted(range(len(costs)), key=lambda i: (costs[i], values[i]))
         kept: list[tuple[float, float, int]] = []
         for i in order:
             if not kept or values[i] < kept[-1][1]:

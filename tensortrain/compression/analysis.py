@@ -193,10 +193,10 @@ def _frobenius_curve(own: PatchMap) -> Curve:
 
 def _measured_curve(own: PatchMap, statistics: Statistics, name: str) -> Curve:
     """Errors of the outputs; the moments of the inputs, which nothing needs any more, are given up."""
-    moments = statistics.moments[name]
-    inputs = None if moments.inputs is None else moments.inputs / moments.count
+    moments, matrix = statistics.moments[name], own.matrix()
+    curve = error_curve(matrix, *moments.shrunk(matrix), own.taps, moments.outputs / moments.count)
     moments.inputs = moments.cross = None
-    return error_curve(own.matrix(), moments.outputs / moments.count, inputs, own.taps)
+    return curve
 
 
 def _remarks(reference: nn.Module, maps: Mapping[str, PatchMap], calibration: Calibration) -> list[str]:

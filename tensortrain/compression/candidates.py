@@ -31,8 +31,8 @@ class Curve:
     Attributes:
         ranks: `(n, 2)`, outer and inner rank within a group; the last row is the dense layer.
         errors: `(n,)`, squared relative errors; float64.
-        bounds: `(n,)`, what no layer with outputs of as low a rank can go below; equal to the errors of forms without
-            an inner factor.
+        bounds: `(n,)`, what no layer with outputs of as low a rank can go below on the measured inputs; without
+            regularisation, and of forms without an inner factor, equal to the errors.
     """
 
     ranks: Tensor
@@ -59,7 +59,9 @@ class Factors:
         return matrix if self.outer is None else self.outer @ matrix
 
 
-def error_curve(matrix: Tensor, outputs: Tensor, moment: Tensor | None, taps: int) -> Curve:
+def error_curve(
+    matrix: Tensor, outputs: Tensor, moment: Tensor | None, taps: int, measured: Tensor | None = None
+) -> Curve:
     """Errors of all forms.
 
     Args:
@@ -67,6 +69,7 @@ def error_curve(matrix: Tensor, outputs: Tensor, moment: Tensor | None, taps: in
         outputs: E[y yᵀ], `(G, p, p)`.
         moment: Σ, `(G, q·T, q·T)`, or None: then, as with T = 1, only outer factors are tried.
         taps: T.
+        measured: E[y yᵀ] for the bounds, if `outputs` and `moment` are regularised and so hold for other inputs.
 
     Cost: `O(G (qT)³)` for the Cholesky factorisation and `O(G q p³)` for the eigenvalues.
     """
@@ -74,20 +77,22 @@ def error_curve(matrix: Tensor, outputs: Tensor, moment: Tensor | None, taps: in
     q = d // taps
     total = outputs.diagonal(dim1=1, dim2=2).sum()
     ranks = [torch.stack([torch.arange(1, p), torch.full((p - 1,), q)], 1)]
-    certain = _tails(outputs, total)
-    errors = [certain[:-1]]
+    errors = [_tails(outputs, total)[:-1]]
     if moment is not None and taps > 1:
         explained = _explained(matrix, moment, taps)  # (G, r·T, p)
-        most = explained.shape[1] // taps
-        for r in range(1, min(most, q - 1) + 1, 1 if q <= FULL else -(-q // GRID)):
-            part = explained[:, : r * taps]
-            tails = _tails(part.mT @ part, total)
+        most = min(explained.shape[1] // taps, q - 1)
+        square, last = torch.zeros_like(outputs), 0
+        for r in range(1, most + 1, 1 if q <= FULL else -(-q // GRID)):
+            part = explained[:, last * taps : r * taps]
+            square, last = square + part.mT @ part, r
             ranks.append(torch.stack([torch.arange(1, p + 1), torch.full((p,), r)], 1))
-            errors.append(tails)
+            errors.append(_tails(square, total))
     ranks.append(torch.tensor([[p, q]]))
     errors.append(torch.zeros(1, dtype=torch.float64))
     forms = torch.cat(ranks)
     rank = torch.minimum(forms[:, 0], forms[:, 1] * taps)  # of the outputs, at most
+    exact = outputs if measured is None else measured
+    certain = _tails(exact, exact.diagonal(dim1=1, dim2=2).sum())
     bounds = certain.cpu()[rank.clamp(max=p) - 1].clamp(min=0)
     return Curve(forms, torch.cat([e.cpu() for e in errors]).clamp(min=0), bounds)
 

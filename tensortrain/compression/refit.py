@@ -5,10 +5,10 @@ y = W x on these inputs, without leaving W where the data say nothing, is
 
     W* = W + E[(y − W x̃) x̃ᵀ] (E[x̃ x̃ᵀ] + λ 1)⁻¹,
 
-ridge regression drawn to W in place of 0. A layer that is to be factorised is then approximated at its ranks in the
-metric of x̃; a dense layer behind compressed ones takes W* itself. Where the layer has a bias, both moments are taken
-about their means and the bias takes up the difference. (The same regression for the linear layers of language models:
-AA-SVD, arXiv 2604.02119.)
+ridge regression drawn to W in place of 0, the more so the fewer patches there are. A layer that is to be factorised is
+then approximated at its ranks in the metric of x̃; a dense layer behind compressed ones takes W* itself. Where the layer
+has a bias, both moments are taken about their means and the bias takes up the difference. (The same regression for the
+linear layers of language models: AA-SVD, arXiv 2604.02119.)
 """
 
 import contextlib
@@ -26,7 +26,8 @@ from tensortrain.compression.modules import factorised, is_plain, places, swap
 from tensortrain.compression.statistics import Call, Moments, Statistics, patches, watched
 from tensortrain.compression.unfolding import PatchMap
 
-RIDGE = 1e-3  # λ, of the mean of the diagonal of E[x̃ x̃ᵀ]
+RIDGE = 1e-3  # least λ, of the mean of the diagonal of E[x̃ x̃ᵀ]; more for fewer patches than 1000 times their values
+PRECISION = 1e-9  # of the same before centring, below which differences from the mean are rounding errors
 UNCHANGED = 1e-10  # part of the energy of the outputs below which a dense layer has nothing to make up for
 
 Ranks = tuple[int, int]  # outer and inner, within a group
@@ -70,11 +71,12 @@ def anchored(matrix: Tensor, moments: Moments, centred: bool) -> tuple[Tensor, M
         return _anchored_rows(matrix, moments, centred)
     n = moments.count
     square, cross = moments.inputs / n, moments.cross / n
+    least = PRECISION * square.diagonal(dim1=1, dim2=2).mean(-1)
     if centred:
         x, y = moments.input_sum / n, moments.output_sum / n
         square = square - x[:, :, None] * x[:, None, :]
         cross = cross - y[:, :, None] * x[:, None, :]
-    ridge = _ridge(square.diagonal(dim1=1, dim2=2).mean(-1))
+    ridge = _ridge(square.diagonal(dim1=1, dim2=2).mean(-1).clamp(min=least), square.shape[-1] / n)
     regular = square + ridge[:, None, None] * torch.eye(square.shape[-1], dtype=square.dtype, device=square.device)
     step = torch.cholesky_solve((cross - matrix @ square).mT, torch.linalg.cholesky(regular)).mT
     return matrix + step, Metric(lambda m: m @ regular @ m.mT, regular)
@@ -87,7 +89,7 @@ def _anchored_rows(matrix: Tensor, moments: Moments, centred: bool) -> tuple[Ten
     if centred:
         x, y = x - x.mean(1, keepdim=True), y - y.mean(1, keepdim=True)
     n = x.shape[1]
-    ridge = _ridge(x.square().mean((1, 2)))
+    ridge = _ridge(x.square().mean((1, 2)), x.shape[2] / n)
     products = x @ x.mT + n * ridge[:, None, None] * torch.eye(n, dtype=x.dtype, device=x.device)
     step = torch.linalg.solve(products, y - x @ matrix.mT).mT @ x
 
@@ -98,8 +100,9 @@ def _anchored_rows(matrix: Tensor, moments: Moments, centred: bool) -> tuple[Ten
     return matrix + step, Metric(quadratic, None)
 
 
-def _ridge(diagonal: Tensor) -> Tensor:
-    return torch.where(diagonal > 0, RIDGE * diagonal, torch.ones_like(diagonal))
+def _ridge(diagonal: Tensor, values_per_patch: float) -> Tensor:
+    """λ for each group, from the mean square of its inputs: the noise of `Moments.shrunk`, at least `RIDGE`."""
+    return torch.where(diagonal > 0, max(RIDGE, values_per_patch) * diagonal, torch.ones_like(diagonal))
 
 
 @dataclass(frozen=True)

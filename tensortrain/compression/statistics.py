@@ -54,6 +54,7 @@ class Moments:
     Attributes:
         count: number of patches.
         outputs: Σ y yᵀ, `(G, p, p)`.
+        energy: Σ of the mean square of the values of a patch.
         inputs: Σ x xᵀ, `(G, d, d)`; None of layers whose patches are wide or of no use.
         cross: Σ y xᵀ, `(G, p, d)`; likewise.
         input_sum: Σ x, `(G, d)`.
@@ -63,15 +64,17 @@ class Moments:
 
     count: int = 0
     outputs: Any = 0
+    energy: float = 0.0
     inputs: Any = None
     cross: Any = None
     input_sum: Any = 0
     output_sum: Any = 0
     rows: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
-    def add_outputs(self, y: Tensor) -> None:
-        """Add what the layer yields, `(G, N, p)`."""
+    def add_outputs(self, y: Tensor, energy: float = 0.0) -> None:
+        """Add what the layer yields, `(G, N, p)`, and the mean square of the values that it reads."""
         self.count += y.shape[1]
+        self.energy += energy * y.shape[1]
         self.outputs = self.outputs + y.mT @ y
         self.output_sum = self.output_sum + y.sum(1)
 
@@ -85,6 +88,21 @@ class Moments:
         else:
             self.inputs.baddbmm_(x.mT, x)
             self.cross.baddbmm_(y.mT, x)
+
+    def shrunk(self, matrix: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Moments of the outputs and of the inputs for choosing ranks: E[y yᵀ], and E[x xᵀ] if it was formed.
+
+        Few patches leave directions out that other inputs will have. So the moment of the inputs is mixed with that of
+        as much white noise of the same energy as a patch has values, as shrinkage estimators of covariances do; the
+        outputs follow, `matrix` being W.
+        """
+        d = matrix.shape[-1]
+        part = d / (self.count + d)
+        outputs, inputs = (1 - part) * self.outputs / self.count, None
+        if self.inputs is not None:
+            inputs = (1 - part) * self.inputs / self.count
+            inputs = inputs + part * self.energy / self.count * torch.eye(d, dtype=inputs.dtype, device=inputs.device)
+        return outputs + part * self.energy / self.count * matrix @ matrix.mT, inputs
 
     def residual(self, matrix: Tensor, shift: Tensor | None) -> float:
         """Mean squared error of `matrix` `(G, p, d)`, and of a shift `(G, p)` of the bias, relative to that of zero."""
@@ -199,7 +217,7 @@ def collect(
         y = own.results(call.output, positions)
         if not bool(torch.isfinite(y).all()):
             raise TensorTrainError(f"layer {name!r} yields NaN or infinite values on the calibration inputs")
-        moments[name].add_outputs(y)
+        moments[name].add_outputs(y, float(call.input.float().square().mean()))
         if own.taps > 1 and own.patch <= WIDEST:
             for x, part in patches(own, call, positions, y):
                 moments[name].add_inputs(x, part)
