@@ -1,6 +1,5 @@
 """What is known of a network before a budget is set: its layers, their statistics, and their error curves."""
 
-import copy
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -14,9 +13,10 @@ from tensortrain.compression.calibration import Calibration
 from tensortrain.compression.candidates import Curve, error_curve
 from tensortrain.compression.exchange import exchange, exchangeable
 from tensortrain.compression.kernels import ConvKernel, select
-from tensortrain.compression.modules import check, outermost, plain
+from tensortrain.compression.modules import check, duplicate, outermost, plain
 from tensortrain.compression.names import join
-from tensortrain.compression.outputs import Selector, reference_outputs
+from tensortrain.compression.outputs import reference_outputs
+from tensortrain.compression.selection import Selector
 from tensortrain.compression.statistics import WIDEST, Statistics, collect
 from tensortrain.compression.trial import Trial, observe
 from tensortrain.compression.unfolding import PatchMap
@@ -24,7 +24,6 @@ from tensortrain.compression.wrappers import unwrapped
 from tensortrain.digest import digest
 from tensortrain.errors import TensorTrainError
 
-TRIAL = 8  # samples of the trial forward pass
 MEMORY = 1.0e9  # bytes of activations that a pass may need
 FEWEST = 64  # samples of a pass, however large its activations
 
@@ -112,7 +111,8 @@ def analyse(
         return Analysis(original, reference, maps, curves, left, frozenset(), None, output, logits, [])
     calibration = Calibration.read(inputs, reference, samples=samples, seed=seed)
     tick("trial", "")
-    first = calibration.batches[0].rows(0, TRIAL)
+    calibration = calibration.prepared(reference, samples, output)
+    first = calibration.small_batch()
     trial = observe(lambda: calibration.run(reference, first), reference, layers, first.size)
     for name, use in trial.uses.items():
         if not use.calls and name not in left:
@@ -135,7 +135,7 @@ def analyse(
 def _reference(model: nn.Module) -> nn.Module:
     """A copy in evaluation mode whose attention modules call their projections."""
     try:
-        reference = copy.deepcopy(model).eval()
+        reference = duplicate(model).eval()
     except Exception as error:  # whatever a model's own attributes raise
         raise TensorTrainError(f"model is a {type(model).__name__} that cannot be copied: {error}") from error
     return exchange(reference, exchangeable(reference))

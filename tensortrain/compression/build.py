@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from tensortrain.compression import batch_norm
-from tensortrain.compression.analysis import TRIAL, Analysis, Measured
+from tensortrain.compression.analysis import Analysis, Measured
 from tensortrain.compression.candidates import approximate
 from tensortrain.compression.exchange import exchange, exchangeable
-from tensortrain.compression.modules import FACTORISED, factorised, places, swap
+from tensortrain.compression.modules import FACTORISED, duplicate, factorised, places, swap
 from tensortrain.compression.outputs import Difference, compare
 from tensortrain.compression.plan import Plan, price, state_bytes
 from tensortrain.compression.progress import Stages
@@ -44,7 +44,7 @@ def build(
     if measured is None:
         layers = {name: Refitted(_truncated(analysis.maps[name], r), 0.0) for name, r in plan.ranks.items() if r}
     else:
-        small = copy.deepcopy(analysis.reference)
+        small = duplicate(analysis.reference)
         statistics, inputs = measured.statistics, measured.calibration
         layers = refit(small, analysis.maps, plan.ranks, statistics, inputs, lambda name: stages("refit", name))
     model = _assembled(analysis.model, {name: new.layer for name, new in layers.items()})
@@ -99,7 +99,7 @@ def _truncated(own: PatchMap, ranks: tuple[int, int]) -> nn.Module:
 
 def _assembled(original: nn.Module, layers: Mapping[str, nn.Module]) -> nn.Module:
     """A copy of the original with its new layers, in the modes of those that they replace."""
-    model = copy.deepcopy(original)
+    model = duplicate(original)
     needed = {name for name in exchangeable(model) if any(_beside(name, layer) for layer in layers)}
     model = exchange(model, needed)
     for name, layer in layers.items():
@@ -130,7 +130,7 @@ def _with_batch_norm(model: nn.Module, analysis: Analysis, measured: Measured) -
 
 def _macs(model: nn.Module, measured: Measured) -> float:
     """Multiply-accumulates for each sample, counted while the built network runs."""
-    batch = measured.calibration.batches[0].rows(0, TRIAL)
+    batch = measured.calibration.small_batch()
     with Recorder() as recorder:
         measured.calibration.run(model, batch)
     return float(recorder.count.macs / batch.size)

@@ -15,8 +15,11 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from tensortrain import checks
+from tensortrain.compression.selection import Selector, select
 from tensortrain.errors import TensorTrainError
 
+TRIAL = 8  # samples of the first, small batch
+AGREEMENT = 1e-2  # of the largest output, by which outputs of other batches may differ: half precision
 CHUNK = 256  # samples that a network computes at a time where nothing demands all at once
 
 
@@ -37,6 +40,11 @@ class Batch:
         args, kwargs = pytree.tree_map(lambda x: x[start:stop] if self._is_samples(x) else x, (self.args, self.kwargs))
         return Batch(args, kwargs, min(stop, self.size) - start)
 
+    def reversed(self) -> "Batch":
+        """The same samples, the last one first."""
+        args, kwargs = pytree.tree_map(lambda x: x.flip(0) if self._is_samples(x) else x, (self.args, self.kwargs))
+        return Batch(args, kwargs, self.size)
+
     def tensors(self) -> list[Tensor]:
         """All tensors among the arguments."""
         return [x for x in pytree.tree_leaves((self.args, self.kwargs)) if isinstance(x, Tensor)]
@@ -51,42 +59,74 @@ class Calibration:
 
     Attributes:
         batches: one, if all could be joined, else as they were read.
-        size: number of samples.
+        size: number of samples, which are the rows of the tensors.
         seed: of the random numbers that the network may draw.
         refitted: number of leading batches that layers are refitted on.
+        independent: whether rows of the batches are samples that the network computes one by one.
     """
 
     batches: list[Batch]
     size: int
     seed: int
     refitted: int
+    independent: bool
 
     @classmethod
     def read(cls, inputs: Any, model: nn.Module, *, samples: int = 1024, seed: int = 0) -> "Calibration":
-        """Read up to `samples` samples from an iterable of batches, or from one tensor of samples.
+        """Read batches with at least `samples` samples from an iterable, or one tensor of samples.
 
         Raises:
             TensorTrainError: nothing to read, a batch without tensors, or NaN or infinite inputs.
 
         >>> data = [(torch.zeros(5, 3), torch.zeros(5))] * 3   # inputs and labels
-        >>> calibration = Calibration.read(data, nn.Linear(3, 2), samples=12)
+        >>> model = nn.Linear(3, 2)
+        >>> calibration = Calibration.read(data, model, samples=12).prepared(model, 12, None)
         >>> calibration.size, [tuple(x.shape) for x in calibration.batches[0].tensors()]
         (12, [(12, 3)])
         """
         samples = checks.integer("samples", samples)
         device = next((p.device for p in model.parameters()), None)
         batches: list[Batch] = []
-        size = 0
         for item in _iterate(inputs):
-            batch = _to_device(_as_batch(item, model, len(batches)), device)
-            batches.append(batch.rows(0, samples - size))
-            size += batches[-1].size
-            if size >= samples:
+            batches.append(_to_device(_as_batch(item, model, len(batches)), device))
+            if sum(batch.size for batch in batches) >= samples:
                 break
-        if not size:
+        if not batches:
             raise TensorTrainError("inputs are empty: nothing could be read; a generator can be read only once")
+        return cls(batches, sum(batch.size for batch in batches), seed, len(batches), independent=False)
+
+    def prepared(self, model: nn.Module, samples: int, selector: Selector) -> "Calibration":
+        """The inputs joined to one batch of `samples` samples, where the network treats each row on its own.
+
+        It does if fewer rows, and rows in another order, give the same outputs, in that order. If rows are steps in
+        time, say, the batches stay as they are.
+        """
+        if not self._are_independent(model, selector):
+            return self
+        excess = self.size - samples
+        last = self.batches[-1]
+        batches = [*self.batches[:-1], last.rows(0, last.size - excess)] if excess > 0 else self.batches
         joined = _joined(batches)
-        return cls(joined, size, seed, refitted=len(joined))
+        return Calibration(joined, sum(b.size for b in batches), self.seed, len(joined), independent=True)
+
+    def _are_independent(self, model: nn.Module, selector: Selector) -> bool:
+        batch = self.batches[0].rows(0, TRIAL)
+        outputs = select(self.run(model, batch), selector)
+        if len(outputs) != batch.size:
+            return False
+        half = batch.size // 2 or 1
+        fewer = select(self.run(model, batch.rows(0, half)), selector)
+        turned = select(self.run(model, batch.reversed()), selector)
+        scale = float(outputs.double().abs().max())
+
+        def same(a: Tensor, b: Tensor) -> bool:
+            return a.shape == b.shape and float((a.double() - b.double()).abs().max()) <= AGREEMENT * scale
+
+        return same(fewer, outputs[:half]) and same(turned, outputs.flip(0))
+
+    def small_batch(self) -> Batch:
+        """A few samples, or the first batch if its rows are none."""
+        return self.batches[0].rows(0, TRIAL) if self.independent else self.batches[0]
 
     @property
     def bytes(self) -> int:
@@ -98,12 +138,15 @@ class Calibration:
 
         Layers are then refitted on the first one, since all inputs of a layer have to be in memory for that.
         """
-        if len(self.batches) > 1 or self.size <= most:
+        if not self.independent or len(self.batches) > 1 or self.size <= most:
             return self
-        return Calibration(list(self.chunks(most)), self.size, self.seed, refitted=1)
+        return Calibration(list(self.chunks(most)), self.size, self.seed, 1, independent=True)
 
     def chunks(self, most: int = CHUNK) -> Iterator[Batch]:
-        """The same samples in batches of at most `most`."""
+        """The same samples in batches of at most `most`, if their rows are independent."""
+        if not self.independent:
+            yield from self.batches
+            return
         for batch in self.batches:
             for start in range(0, batch.size, most):
                 yield batch.rows(start, start + most)

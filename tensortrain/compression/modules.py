@@ -1,8 +1,10 @@
 """The conv and linear layers of a model: find them, say which cannot be replaced, and put others in their place."""
 
+import copy
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
+import torch
 from torch import Tensor, nn
 
 from tensortrain.compression.candidates import Factors
@@ -38,6 +40,17 @@ def outermost(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for name, module in model.named_modules():
         if module not in cores and (is_plain(module) or isinstance(module, FACTORISED)):
             yield name, module
+
+
+def duplicate(model: nn.Module) -> nn.Module:
+    """A copy of a model, those included that `copy.deepcopy` refuses because a weight was computed from parameters.
+
+    >>> net = nn.utils.prune.random_unstructured(nn.Linear(3, 2), "weight", 0.5)
+    >>> torch.equal(duplicate(net).weight, net.weight)
+    True
+    """
+    computed = (x for m in model.modules() for x in vars(m).values() if isinstance(x, Tensor) and not x.is_leaf)
+    return copy.deepcopy(model, {id(x): x.detach().clone() for x in computed})
 
 
 def places(model: nn.Module, layers: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
@@ -86,7 +99,11 @@ def factorised(maps: PatchMap, factors: Factors, error: float | None = None) -> 
         transposed=maps.transposed,
         error=error,
     )
-    return conv_type.like(layer, chain)
+    new = conv_type.like(layer, chain)
+    last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(layer.weight.dim())
+    if last is not None and not layer.weight.is_contiguous() and layer.weight.is_contiguous(memory_format=last):
+        new.to(memory_format=last)  # type: ignore[call-overload]
+    return new
 
 
 def _cores(maps: PatchMap, factors: Factors) -> list[Tensor]:

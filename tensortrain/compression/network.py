@@ -15,10 +15,10 @@ from tensortrain import checks
 from tensortrain.compression import pictures
 from tensortrain.compression.analysis import Analysis, analyse
 from tensortrain.compression.build import build
-from tensortrain.compression.outputs import Selector
 from tensortrain.compression.plan import KINDS, Constraints, choose, offer
 from tensortrain.compression.progress import Stages
 from tensortrain.compression.result import Compressed
+from tensortrain.compression.selection import Selector
 from tensortrain.errors import TensorTrainError
 from tensortrain.files import aside
 

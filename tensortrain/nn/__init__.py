@@ -6,6 +6,7 @@ imported when one of them is first used.
 
 from typing import TYPE_CHECKING
 
+from tensortrain.nn.attention import MultiheadAttention, WindowAttention
 from tensortrain.nn.conv import ConvTransposeTT1d, ConvTransposeTT2d, ConvTransposeTT3d, ConvTT1d, ConvTT2d, ConvTT3d
 from tensortrain.nn.linear import TTLinear
 from tensortrain.nn.low_rank import LowRankLinear
@@ -30,7 +31,9 @@ __all__ = [
     "ConvTransposeTT2d",
     "ConvTransposeTT3d",
     "LowRankLinear",
+    "MultiheadAttention",
     "TTLinear",
+    "WindowAttention",
     "decompose",
     "load",
     "save",
