@@ -25,6 +25,7 @@ from tensortrain.digest import digest
 from tensortrain.errors import TensorTrainError
 
 MEMORY = 1.0e9  # bytes of activations that a pass may need
+EXCLUDED = "include and exclude leave it out"
 FEWEST = 64  # samples of a pass, however large its activations
 
 Tick = Callable[[str, str], None]  # what is being done, to which layer
@@ -103,8 +104,9 @@ def analyse(
         kind = type(original).__name__
         what = "; the layers of a traced graph are operators" if isinstance(original, torch.fx.GraphModule) else ""
         raise TensorTrainError(f"model is a {kind} without any conv or linear layer to compress{what}")
-    _check_weights(layers)
+    _check_weights(reference, layers)
     left = _obstacles(reference, layers, list(include), list(exclude))
+    _check_some_are_free(left, layers)
     if inputs is None:
         maps = {name: PatchMap.of(plain(layers[name])) for name in layers if name not in left}
         curves = {name: _frobenius_curve(own) for name, own in maps.items()}
@@ -117,6 +119,7 @@ def analyse(
     for name, use in trial.uses.items():
         if not use.calls and name not in left:
             left[name] = "other code reads its weight" if use.read else "the network does not call it for these inputs"
+    _check_some_are_free(left, layers)
     maps = {name: PatchMap.of(plain(layers[name])) for name in trial.uses if name not in left}
     calibration = calibration.portioned(max(FEWEST, int(MEMORY / max(1, trial.bytes))))
     statistics = collect(reference, maps, trial.uses, calibration, lambda name: tick("statistics", name))
@@ -141,15 +144,22 @@ def _reference(model: nn.Module) -> nn.Module:
     return exchange(reference, exchangeable(reference))
 
 
-def _check_weights(layers: Mapping[str, nn.Module]) -> None:
+def _check_weights(model: nn.Module, layers: Mapping[str, nn.Module]) -> None:
+    for name, value in model.named_parameters():
+        if nn.parameter.is_lazy(value):
+            raise TensorTrainError(f"{name} is lazy and has no entries yet; run the model once on an input first")
+        if value.is_meta:
+            raise TensorTrainError(f"{name} is on the meta device and has no entries; load it first")
     for name, layer in layers.items():
         for part, value in layer.named_parameters():
-            if nn.parameter.is_lazy(value):
-                continue
-            if value.is_meta:
-                raise TensorTrainError(f"{join(name, part)} is on the meta device and has no entries; load it first")
             if value.is_floating_point() and not bool(torch.isfinite(value).all()):
                 raise TensorTrainError(f"{join(name, part)} holds NaN or infinite entries; all must be finite")
+
+
+def _check_some_are_free(left: Mapping[str, str], layers: Mapping[str, nn.Module]) -> None:
+    if len(left) == len(layers):
+        name, reason = next((item for item in left.items() if item[1] != EXCLUDED), next(iter(left.items())))
+        raise TensorTrainError(f"none of {len(layers)} layers can be replaced; {name or 'the model'}: {reason}")
 
 
 def _obstacles(
@@ -157,7 +167,7 @@ def _obstacles(
 ) -> dict[str, str]:
     """The layers that must stay as they are, and why."""
     kernels = [ConvKernel(join(name, "weight"), torch.empty(0)) for name in layers]
-    selected = {kernel.layer for kernel in select(kernels, include, exclude)}
+    selected = {kernel.layer for kernel in select(kernels, include, exclude, "layer")}
     owners: dict[int, list[str]] = {}
     for name, module in reference.named_modules():
         for value in module.parameters(recurse=False):
@@ -165,7 +175,7 @@ def _obstacles(
     reasons = {}
     for name, layer in layers.items():
         if name not in selected:
-            reasons[name] = "excluded"
+            reasons[name] = EXCLUDED
             continue
         try:
             check(layer)

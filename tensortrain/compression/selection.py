@@ -29,6 +29,8 @@ def select(output: Any, selector: Selector) -> Tensor:
         value: Any = next((x for x in pytree.tree_leaves(_plain(output)) if _is_floating(x)), None)
     elif callable(selector):
         value = selector(output)
+    elif isinstance(output, Tensor):
+        value = None
     else:
         try:
             value = output[selector]
