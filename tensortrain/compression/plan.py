@@ -145,11 +145,19 @@ def choose(analysis: Analysis, kind: str, value: object, constraints: Constraint
         TensorTrainError: a budget that is no such value, or below the smallest network that can be reached.
     """
     offered = offer(analysis, kind, constraints)
-    budget = costs.amount(kind, value, offered.total)
+    return pick(analysis, offered, costs.amount(kind, value, offered.total))
+
+
+def pick(analysis: Analysis, offered: Offer, budget: float) -> Plan:
+    """The forms of least error, out of those that are offered, that cost at most `budget`.
+
+    Raises:
+        TensorTrainError: the smallest network costs more.
+    """
     if offered.least > budget:
         raise TensorTrainError(
-            f"{kind} = {value!r} allows {budget:,.0f} of {offered.total:,.0f}; the smallest network that can be reached"
-            f" has {offered.least:,.0f} ({offered.least / offered.total:.1%})"
+            f"{offered.kind}: {budget:,.4g} of {offered.total:,.4g} are allowed; the smallest network that can be"
+            f" reached has {offered.least:,.4g} ({offered.least / offered.total:.1%})"
         )
     allocation = allocate(offered.options, budget - offered.fixed)
     ranks: dict[str, Ranks | None] = {}
@@ -160,7 +168,7 @@ def choose(analysis: Analysis, kind: str, value: object, constraints: Constraint
         ranks,
         {name: float(offered.options[name].errors[i]) for name, i in allocation.chosen.items()},
         frozenset(name for name, option in offered.options.items() if len(option.costs) > 1),
-        kind,
+        offered.kind,
         budget,
         offered.total,
         offered.fixed + allocation.cost,
