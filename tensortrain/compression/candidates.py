@@ -21,7 +21,7 @@ from torch import Tensor
 
 RIDGE = 1e-6  # of the mean diagonal of a moment, which may be singular: few inputs, dead channels
 FULL = 256  # input channels up to which all inner ranks are tried
-GRID = 64  # inner ranks tried of wider layers
+GRID = 32  # inner ranks tried of wider layers
 
 
 @dataclass(frozen=True)
@@ -31,17 +31,22 @@ class Curve:
     Attributes:
         ranks: `(n, 2)`, outer and inner rank within a group; the last row is the dense layer.
         errors: `(n,)`, squared relative errors; float64.
-        bounds: `(n,)`, what no layer with outputs of as low a rank can go below on the measured inputs; without
-            regularisation, and of forms without an inner factor, equal to the errors.
+        tails: `(p,)`, what no layer whose outputs have rank 1 … p can go below on the measured inputs.
+        taps: T.
     """
 
     ranks: Tensor
     errors: Tensor
-    bounds: Tensor
+    tails: Tensor
+    taps: int
 
     def bound(self, ranks: tuple[int, int]) -> float:
-        """The bound of one form."""
-        return float(self.bounds[(self.ranks == torch.tensor(ranks)).all(1)])
+        """What no layer can go below whose outputs have as low a rank as those of one form.
+
+        Without regularisation, and of a form without an inner factor, this is its error.
+        """
+        outer, inner = ranks
+        return float(self.tails[min(outer, inner * self.taps, len(self.tails)) - 1])
 
 
 @dataclass(frozen=True)
@@ -89,12 +94,9 @@ def error_curve(
             errors.append(_tails(square, total))
     ranks.append(torch.tensor([[p, q]]))
     errors.append(torch.zeros(1, dtype=torch.float64))
-    forms = torch.cat(ranks)
-    rank = torch.minimum(forms[:, 0], forms[:, 1] * taps)  # of the outputs, at most
     exact = outputs if measured is None else measured
-    certain = _tails(exact, exact.diagonal(dim1=1, dim2=2).sum())
-    bounds = certain.cpu()[rank.clamp(max=p) - 1].clamp(min=0)
-    return Curve(forms, torch.cat([e.cpu() for e in errors]).clamp(min=0), bounds)
+    tails = _tails(exact, exact.diagonal(dim1=1, dim2=2).sum()).clamp(min=0).cpu()
+    return Curve(torch.cat(ranks), torch.cat([e.cpu() for e in errors]).clamp(min=0), tails, taps)
 
 
 def approximate(matrix: Tensor, outputs: Tensor, moment: Tensor | None, taps: int, ranks: tuple[int, int]) -> Factors:
@@ -114,7 +116,7 @@ def approximate(matrix: Tensor, outputs: Tensor, moment: Tensor | None, taps: in
         assert moment is not None
         inner = _inner_basis(matrix, moment, taps)[:, :r]
         features, square = _features(inner, moment, taps)
-        wanted = torch.linalg.solve(square, features @ matrix.mT).mT  # (G, p, r·T)
+        wanted = torch.cholesky_solve(features @ matrix.mT, torch.linalg.cholesky(square)).mT  # (G, p, r·T)
         outputs = wanted @ square @ wanted.mT
     outer = torch.linalg.eigh(outputs)[1][..., -s:] if s < p else None
     kernel = wanted if outer is None else outer.mT @ wanted

@@ -15,10 +15,12 @@ from tensortrain import checks
 from tensortrain.compression import pictures
 from tensortrain.compression.analysis import Analysis, analyse
 from tensortrain.compression.build import build
+from tensortrain.compression.findings import report_on
 from tensortrain.compression.plan import KINDS, Constraints, choose, offer
 from tensortrain.compression.progress import Stages
 from tensortrain.compression.result import Compressed
 from tensortrain.compression.selection import Selector
+from tensortrain.compression.time_budget import choose_in_time
 from tensortrain.errors import TensorTrainError
 from tensortrain.files import aside
 
@@ -34,6 +36,7 @@ def compress(
     parameters: float | int | None = None,
     macs: float | int | None = None,
     bytes: float | int | None = None,
+    milliseconds: float | None = None,
     include: Iterable[str] = (),
     exclude: Iterable[str] = (),
     at_least: Mapping[str, float] | None = None,
@@ -66,6 +69,9 @@ def compress(
             int). Exactly one budget must be given.
         macs: likewise, multiply-accumulates for each sample.
         bytes: likewise, bytes of parameters and buffers.
+        milliseconds: the median time of the first batch of the inputs, as it is given, on this machine. Only layers
+            that get faster are replaced: whose median over 15 alternations is at most 0.95 of the dense one. If the
+            network, timed as a whole, misses the budget all the same, the report says so.
         include: patterns on the names of layers, such as `"layer2.*"`; only what matches one may be changed.
         exclude: likewise; what matches one stays as it is.
         at_least: for patterns on names of layers, the part of its parameters that a layer keeps at least.
@@ -95,7 +101,9 @@ def compress(
     >>> after <= before / 4
     True
     """
-    kind, value = _one_budget(parameters=parameters, macs=macs, bytes=bytes, max_drop=max_drop)
+    kind, value = _one_budget(
+        parameters=parameters, macs=macs, bytes=bytes, milliseconds=milliseconds, max_drop=max_drop
+    )
     if max_drop is not None and metric is None:
         raise TensorTrainError(f"max_drop = {max_drop!r} of what? give a metric, a function of the network")
     constraints = Constraints(multiple, at_least or {}, at_most or {})
@@ -184,17 +192,27 @@ class Network:
 
     def __init__(self, analysis: Analysis, constraints: Constraints, metric: Metric | None, stages: Stages) -> None:
         self.analysis, self.constraints, self.metric, self.stages = analysis, constraints, metric, stages
-        self.original: float | None = None
-        if metric is not None:
-            stages("metric")
-            with torch.no_grad():
-                self.original = float(metric(analysis.reference))
+        self.original = None if metric is None else self._value(analysis.reference)
 
     def to(self, kind: str, value: object) -> Compressed:
         """The network within one budget."""
-        self.stages("allocation")
-        plan = choose(self.analysis, kind, value, self.constraints)
-        return build(self.analysis, plan, self.stages, metric=self.metric, original=self.original)
+        timer = None
+        if kind == "milliseconds":
+            plan, timer = choose_in_time(self.analysis, value, self.constraints, self.stages)
+        else:
+            self.stages("allocation")
+            plan = choose(self.analysis, kind, value, self.constraints)
+        built = build(self.analysis, plan, self.stages)
+        values = None if self.original is None else (self.original, self._value(built.model))
+        report = report_on(self.analysis, plan, built, values, timer, self.stages)
+        return Compressed.of(built.in_original_mode(), report, self.analysis.model)
+
+    def _value(self, model: nn.Module) -> float:
+        """The metric of a network in evaluation mode."""
+        assert self.metric is not None
+        self.stages("metric")
+        with torch.no_grad():
+            return float(self.metric(model))
 
     def within(self, max_drop: float) -> Compressed:
         """The smallest network, up to the steps of the search, whose metric has not fallen by more than `max_drop`.

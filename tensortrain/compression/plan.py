@@ -15,6 +15,7 @@ from tensortrain.compression.refit import Ranks
 from tensortrain.compression.unfolding import PatchMap
 from tensortrain.errors import TensorTrainError
 
+ROUNDING = 1e-12  # of the cost of the whole network
 KINDS = ("parameters", "macs", "bytes")
 
 
@@ -154,12 +155,12 @@ def pick(analysis: Analysis, offered: Offer, budget: float) -> Plan:
     Raises:
         TensorTrainError: the smallest network costs more.
     """
-    if offered.least > budget:
+    if offered.least > budget + ROUNDING * offered.total:
         raise TensorTrainError(
             f"{offered.kind}: {budget:,.4g} of {offered.total:,.4g} are allowed; the smallest network that can be"
             f" reached has {offered.least:,.4g} ({offered.least / offered.total:.1%})"
         )
-    allocation = allocate(offered.options, budget - offered.fixed)
+    allocation = allocate(offered.options, max(budget, offered.least) - offered.fixed + ROUNDING * offered.total)
     ranks: dict[str, Ranks | None] = {}
     for name, own in analysis.maps.items():
         outer, inner = offered.ranks[name][allocation.chosen[name]].tolist()

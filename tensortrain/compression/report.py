@@ -17,6 +17,7 @@ from rich.table import Table
 
 from tensortrain.compression import pictures
 from tensortrain.compression.outputs import Difference
+from tensortrain.compression.timing import Quartiles
 from tensortrain.errors import TensorTrainError
 from tensortrain.files import aside
 
@@ -50,6 +51,8 @@ class LayerReport:
         bound: what no layer whose outputs are of as low a rank can go below; None of layers that stay dense.
         following: relative error of the outputs inside of the compressed network, those of the layers before included.
         frobenius: relative Frobenius error of the weight.
+        milliseconds: of all its calls for the timed batch, before and after, measured in alternation; None of layers
+            that were not factorised.
         note: why it was left alone, or what else there is to say.
     """
 
@@ -65,6 +68,7 @@ class LayerReport:
     bound: float | None = None
     following: float | None = None
     frobenius: float | None = None
+    milliseconds: tuple[float, float] | None = None
     note: str = ""
 
 
@@ -81,8 +85,11 @@ class Report:
         reached: part of the parameters in layers that were replaced or could have been.
         error: sum of the layers' squared relative errors that the allocation counted on.
         bound: what that sum could not go below within the budget.
-        outputs: difference of the networks' outputs on the calibration inputs; None without inputs.
+        outputs: difference of the networks' outputs on the calibration inputs; None without inputs, or where these
+            differ in their shapes.
         batch_norm: whether the statistics of batch-norm layers were estimated anew; None if there are none.
+        milliseconds: quartiles of the time of the timed batch, of the original and of the result, in alternation.
+        timed: number of samples of that batch.
         metric: of the original and of the result; None if there is none.
         samples: number of calibration inputs.
         digest: of the calibration inputs.
@@ -101,6 +108,8 @@ class Report:
     bound: float
     outputs: Difference | None
     batch_norm: bool | None
+    milliseconds: tuple[Quartiles, Quartiles] | None
+    timed: int
     metric: tuple[float, float] | None
     samples: int
     digest: str | None
@@ -116,13 +125,14 @@ class Report:
         """One row for each layer."""
         text = io.StringIO()
         names = ["name", "kind", "state", "form", "ranks", "parameters", "parameters_after", "macs", "macs_after"]
+        names += ["milliseconds", "milliseconds_after"]
         numbers = ["predicted", "error", "bound", "following", "frobenius"]
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow([*names, *numbers, "note"])
         for layer in self.layers:
             ranks = " ".join(map(str, layer.ranks))
             row: list[Any] = [layer.name, layer.kind, layer.state, layer.form, ranks, *layer.parameters]
-            row += layer.macs or ("", "")
+            row += [*(layer.macs or ("", "")), *(layer.milliseconds or ("", ""))]
             writer.writerow([*row, *(getattr(layer, name) for name in numbers), layer.note])
         return text.getvalue()
 
@@ -171,18 +181,38 @@ class Report:
         return captured.get().rstrip()
 
     def _table(self) -> Table:
-        columns = ("layer", "kind", "form", "ranks", "parameters", "kept", "MACs", "predicted", "error", "bound")
+        columns = (
+            "layer",
+            "kind",
+            "form",
+            "ranks",
+            "parameters",
+            "kept",
+            "MACs",
+            "time",
+            "predicted",
+            "error",
+            "bound",
+        )
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column in (*columns, "in network", "weights"):
             table.add_column(column, justify="left" if column in ("layer", "kind", "form", "ranks") else "right")
         for layer in self.layers:
             before, after = layer.parameters
-            macs = "" if layer.macs is None or not layer.macs[0] else f"{layer.macs[1] / layer.macs[0]:.0%}"
+            macs, time = (_part(pair) for pair in (layer.macs, layer.milliseconds))
             numbers = (layer.predicted, layer.error, layer.bound, layer.following, layer.frobenius)
             form = layer.form if layer.state == "factorised" else layer.state
             ranks = ",".join(map(str, layer.ranks))
             table.add_row(
-                layer.name, layer.kind, form, ranks, f"{after:,}", f"{after / before:.0%}", macs, *map(_number, numbers)
+                layer.name,
+                layer.kind,
+                form,
+                ranks,
+                f"{after:,}",
+                f"{after / before:.0%}",
+                macs,
+                time,
+                *map(_number, numbers),
             )
         return table
 
@@ -197,10 +227,19 @@ class Report:
             f"squared errors of the layers add up to {self.error:.4g}, no allocation within the budget is below"
             f" {self.bound:.4g}"
         )
-        if self.outputs is None:
-            lines.append("no inputs: errors are those of the weights (Frobenius), and nothing was refitted")
-        else:
+        if self.outputs is not None:
             lines.append(_output_line(self.outputs, self.samples))
+        elif self.samples:
+            lines.append("the outputs have other shapes than the original's, so they are not compared")
+        else:
+            lines.append("no inputs: errors are those of the weights (Frobenius), and nothing was refitted")
+        if self.milliseconds is not None:
+            before_ms, after_ms = ("{1:.3g} ms ({0:.3g} to {2:.3g})".format(*values) for values in self.milliseconds)
+            slower = sum(layer.milliseconds[1] > layer.milliseconds[0] for layer in self.layers if layer.milliseconds)
+            lines.append(
+                f"{self.timed} samples take {after_ms}, the original {before_ms}"
+                + (f"; {slower} layers got slower here" if slower else "")
+            )
         if self.metric is not None:
             lines.append(f"metric: {self.metric[0]:.4f} before, {self.metric[1]:.4f} after")
         for layer in self.layers:
@@ -211,6 +250,10 @@ class Report:
             f"{sum(self.seconds.values()):.1f} s: " + ", ".join(f"{k} {v:.1f}" for k, v in self.seconds.items())
         )
         return lines
+
+
+def _part(pair: tuple[float, float] | None) -> str:
+    return "" if pair is None or not pair[0] else f"{pair[1] / pair[0]:.0%}"
 
 
 def _output_line(outputs: Difference, samples: int) -> str:

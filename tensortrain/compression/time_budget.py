@@ -1,27 +1,29 @@
 """A budget of milliseconds: only layers that get faster here are replaced, and the whole network is timed again."""
 
 import dataclasses
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from tensortrain.compression.allocation import Options
-from tensortrain.compression.analysis import Analysis, Measured
-from tensortrain.compression.build import assembled
+from tensortrain.compression.analysis import Analysis
+from tensortrain.compression.assembly import assembled
 from tensortrain.compression.calibration import Batch
+from tensortrain.compression.costs import parameters
 from tensortrain.compression.plan import Constraints, Offer, Plan, pick
 from tensortrain.compression.progress import Stages
-from tensortrain.compression.timing import FASTER, FEW, LayerTimer, Race, clock_for, forms_to_time, race, stand_in
-from tensortrain.compression.trial import observe
+from tensortrain.compression.timing import FASTER, FEW, LayerTimer, forms_to_time, layer_timer, stand_in, time_whole
 from tensortrain.errors import TensorTrainError
 
 ATTEMPTS = 5  # at a plan whose network, timed as a whole, keeps the budget
-MARGIN = 0.98  # of what is left for the layers when a network was too slow
+NEAR = 0.95  # of the budget, from which on a network uses it up
+MARGIN = 0.98  # of the budget, at which the next attempt aims
 
 
-def choose_in_time(analysis: Analysis, value: object, constraints: Constraints, stages: Stages) -> Plan:
-    """The forms of least error that are faster than the dense layers and together keep the budget.
+def choose_in_time(
+    analysis: Analysis, value: object, constraints: Constraints, stages: Stages
+) -> tuple[Plan, LayerTimer]:
+    """The forms of least error that are faster than the dense layers and together keep the budget, and their timer.
 
     Args:
         analysis: of the network.
@@ -39,55 +41,56 @@ def choose_in_time(analysis: Analysis, value: object, constraints: Constraints, 
     batch = analysis.measured.calibration.given
     timer = layer_timer(analysis, batch)
     offered = _timed_offer(analysis, constraints, timer, batch, stages)
-    target = float(value)
+    target, best = float(value), None
     for _ in range(ATTEMPTS):
-        plan = pick(analysis, offered, target)
-        slow = [name for name, ranks in plan.ranks.items() if ranks and not _is_faster(analysis, timer, name, ranks)]
-        if slow:
-            offered = _without(offered, plan, slow, analysis)
-            continue
+        plan, offered = _plan_of_faster_layers(analysis, timer, offered, target)
         stages("timing", "the whole network")
-        whole = time_whole(analysis, analysis.measured, _stand_ins(analysis, plan), batch)
-        if whole.after[1] <= value or target <= offered.least:
+        layers = {name: stand_in(analysis.maps[name], ranks) for name, ranks in plan.ranks.items() if ranks}
+        taken = time_whole(analysis, assembled(analysis.model, layers).eval(), batch).after[1]
+        if taken <= value and (best is None or plan.error < best.error):
+            best = plan
+        if NEAR * value <= taken <= value or not layers or (taken > value and target <= offered.least):
             break
-        left = (target - offered.fixed) * MARGIN * min(1.0, value / whole.after[1])
-        target = max(offered.least, offered.fixed + left)
-    return dataclasses.replace(plan, budget=float(value))
+        # in the network, layers may be faster or slower than alone: their sum is brought to the budget
+        target = offered.fixed + (target - offered.fixed) * MARGIN * value / taken
+        target = max(target, offered.least)
+    return dataclasses.replace(best or plan, budget=float(value)), timer
 
 
-def layer_timer(analysis: Analysis, batch: Batch) -> LayerTimer:
-    """A timer of the layers for the shapes that this batch gives them."""
-    assert analysis.measured is not None
-    layers = {name: analysis.reference.get_submodule(name) for name in analysis.maps}
-    calibration = analysis.measured.calibration
-    trial = observe(lambda: calibration.run(analysis.reference, batch), analysis.reference, layers, batch.size)
-    return LayerTimer(trial.uses, batch.tensors()[0].device)
+def _plan_of_faster_layers(analysis: Analysis, timer: LayerTimer, offered: Offer, target: float) -> tuple[Plan, Offer]:
+    """A plan whose forms are all faster than the layers in a full number of alternations, and what is left to offer."""
+    while True:
+        plan = pick(analysis, offered, target)
+        slow = {
+            name
+            for name, ranks in plan.ranks.items()
+            if ranks and timer.race(name, *_pair(analysis, name, ranks)).ratio > FASTER
+        }
+        if not slow:
+            return plan, offered
+        offered = _without(offered, plan, slow)
+        target = max(target, offered.least)
 
 
-def time_whole(analysis: Analysis, measured: Measured, layers: Mapping[str, nn.Module], batch: Batch) -> Race:
-    """The original network and one with other layers, in alternation."""
-    before, after = assembled(analysis.model, {}).eval(), assembled(analysis.model, layers).eval()
-    run = measured.calibration.run
-    return race(lambda: run(before, batch), lambda: run(after, batch), clock_for(batch.tensors()[0].device))
+def _pair(analysis: Analysis, name: str, ranks: tuple[int, int]) -> tuple[nn.Module, nn.Module]:
+    """A layer as it is, and in another form."""
+    return analysis.reference.get_submodule(name), stand_in(analysis.maps[name], ranks)
 
 
 def _timed_offer(
     analysis: Analysis, constraints: Constraints, timer: LayerTimer, batch: Batch, stages: Stages
 ) -> Offer:
     """The forms that are faster than the layers, with their milliseconds."""
-    assert analysis.measured is not None
     constraints.check(list(analysis.maps))
     stages("timing", "the whole network")
-    total = time_whole(analysis, analysis.measured, {}, batch).before[1]
+    total = time_whole(analysis, assembled(analysis.model, {}).eval(), batch).before[1]
     costs: dict[str, list[float]] = {}
     ranks: dict[str, list[tuple[int, int]]] = {}
     for name, own in analysis.maps.items():
         stages("timing", name)
-        layer, dense = analysis.reference.get_submodule(name), 0.0
-        costs[name], ranks[name] = [], []
-        forms = [] if name in analysis.read else constraints.admitted(name, own, layer, forms_to_time(own, constraints.multiple))
-        for form in forms:
-            result = timer.race(name, layer, stand_in(own, form), FEW)
+        dense, costs[name], ranks[name] = 0.0, [], []
+        for form in _admitted(analysis, name, constraints):
+            result = timer.race(name, *_pair(analysis, name, form), FEW)
             dense = dense or result.before[1]
             if result.ratio <= FASTER:
                 costs[name].append(dense * result.ratio)
@@ -100,12 +103,24 @@ def _timed_offer(
         name: Options(scale * torch.tensor(costs[name], dtype=torch.float64), _errors(analysis, name, ranks[name]))
         for name in costs
     }
-    forms_of = {name: torch.tensor(values) for name, values in ranks.items()}
-    return Offer("milliseconds", options, forms_of, total - scale * layers, total)
+    forms = {name: torch.tensor(values) for name, values in ranks.items()}
+    return Offer("milliseconds", options, forms, total - scale * layers, total)
+
+
+def _admitted(analysis: Analysis, name: str, constraints: Constraints) -> list[tuple[int, int]]:
+    """The forms of a layer that are worth timing."""
+    own = analysis.maps[name]
+    forms = forms_to_time(own, constraints.multiple)
+    if name in analysis.read or not forms:  # whoever reads the weight computes with all of it
+        return []
+    ranks = torch.tensor(forms)
+    stored = parameters(own, analysis.reference.get_submodule(name))
+    admitted = constraints.admit(name, ranks, own, stored.of(ranks, own) / stored.present)
+    return [form for form, admits in zip(forms, admitted.tolist(), strict=True) if admits]
 
 
 def _errors(analysis: Analysis, name: str, ranks: list[tuple[int, int]]) -> Tensor:
-    """What the curve of a layer says of these forms; of an inner rank that it does not have, of the next smaller one."""
+    """What the curve of a layer says of these forms; of an inner rank that it leaves out, of the next smaller one."""
     curve = analysis.curves[name]
     errors = []
     for outer, inner in ranks:
@@ -114,16 +129,7 @@ def _errors(analysis: Analysis, name: str, ranks: list[tuple[int, int]]) -> Tens
     return torch.tensor(errors, dtype=torch.float64)
 
 
-def _is_faster(analysis: Analysis, timer: LayerTimer, name: str, ranks: tuple[int, int]) -> bool:
-    layer = analysis.reference.get_submodule(name)
-    return timer.race(name, layer, stand_in(analysis.maps[name], ranks)).ratio <= FASTER
-
-
-def _stand_ins(analysis: Analysis, plan: Plan) -> dict[str, nn.Module]:
-    return {name: stand_in(analysis.maps[name], ranks) for name, ranks in plan.ranks.items() if ranks}
-
-
-def _without(offered: Offer, plan: Plan, names: list[str], analysis: Analysis) -> Offer:
+def _without(offered: Offer, plan: Plan, names: set[str]) -> Offer:
     """The offer without the forms that a plan has chosen for these layers."""
     options, ranks = dict(offered.options), dict(offered.ranks)
     for name in names:

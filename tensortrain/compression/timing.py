@@ -12,10 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tensortrain.compression.analysis import Analysis
+from tensortrain.compression.assembly import assembled
+from tensortrain.compression.calibration import Batch
 from tensortrain.compression.candidates import Factors
 from tensortrain.compression.costs import parameters
 from tensortrain.compression.modules import factorised
-from tensortrain.compression.trial import Use
+from tensortrain.compression.trial import Use, observe
 from tensortrain.compression.unfolding import PatchMap
 from tensortrain.profiling.clock import Clock, alternate
 
@@ -98,6 +101,22 @@ class LayerTimer:
         if weight.dim() == 4 == x.dim() and not weight.is_contiguous():
             x = x.contiguous(memory_format=torch.channels_last)
         return x
+
+
+def layer_timer(analysis: Analysis, batch: Batch) -> LayerTimer:
+    """A timer of the layers of a network for the shapes that this batch gives them."""
+    assert analysis.measured is not None
+    layers = {name: analysis.reference.get_submodule(name) for name in analysis.maps}
+    run = analysis.measured.calibration.run
+    trial = observe(lambda: run(analysis.reference, batch), analysis.reference, layers, batch.size)
+    return LayerTimer(trial.uses, batch.tensors()[0].device)
+
+
+def time_whole(analysis: Analysis, model: nn.Module, batch: Batch) -> Race:
+    """The original network and another one, which is in evaluation mode, in alternation."""
+    assert analysis.measured is not None
+    original, run = assembled(analysis.model, {}).eval(), analysis.measured.calibration.run
+    return race(lambda: run(original, batch), lambda: run(model, batch), clock_for(batch.tensors()[0].device))
 
 
 def _running(layer: Any, calls: list[tuple[Tensor, tuple[int, ...]]]) -> Callable[[], None]:
