@@ -26,6 +26,7 @@ Count = Annotated[int, Field(ge=1, lt=2**63)]
 Error = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 # FailFast, since a megabyte of wrong items would otherwise become gigabytes of errors
 Sizes = Annotated[tuple[Count, ...], Field(min_length=1), FailFast()]
+Axes = Annotated[tuple[Count, ...], FailFast()]  # none of a linear layer
 
 
 class _Strict(BaseModel):
@@ -67,7 +68,7 @@ class _Layer(_Strict):
     dtype: str
     groups: Count
     transposed: bool
-    kernel_sizes: Annotated[tuple[tuple[Count, ...], ...], Field(min_length=1), FailFast()]
+    kernel_sizes: Annotated[tuple[Axes, ...], Field(min_length=1), FailFast()]
     core_groups: Sizes
     ranks: Sizes
     error: Error | None
@@ -97,8 +98,9 @@ class _Calibration(_Strict):
 class _Network(_Header):
     kind: Literal["network"]
     layers: Annotated[tuple[_Layer, ...], Field(min_length=1), FailFast()]
-    changed: dict[str, str] = {}  # files of networks that were only decomposed have none of these
-    exchanged: tuple[str, ...] = ()
+    # files of networks that were only decomposed have none of these
+    changed: Annotated[tuple[tuple[str, str], ...], FailFast()] = ()
+    exchanged: Annotated[tuple[str, ...], FailFast()] = ()
     calibration: _Calibration | None = None
 
     @model_validator(mode="after")

@@ -182,7 +182,9 @@ class Changes:
 
 def network_header(layers: Sequence[LayerRecord], changes: Changes | None = None) -> storage.Header:
     """The header of a decomposed network."""
-    others = {} if changes is None else dataclasses.asdict(changes)
+    others = {}
+    if changes is not None:
+        others = {**dataclasses.asdict(changes), "changed": list(changes.changed.items())}
     return {"kind": "network", "layers": [dataclasses.asdict(layer) for layer in layers], **others}
 
 
@@ -198,7 +200,7 @@ def read_changes(path: str | PathLike[str]) -> Changes:
     def plain(name: str) -> str:
         return name.removeprefix(prefix).replace(COMPILED, "")
 
-    changed = {plain(name): digest for name, digest in header.get("changed", {}).items()}
+    changed = {plain(name): digest for name, digest in header.get("changed", ())}
     return Changes(changed, [plain(name) for name in header.get("exchanged", ())], header.get("calibration"))
 
 

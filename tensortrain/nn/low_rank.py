@@ -14,8 +14,8 @@ from tensortrain.nn.from_cores import FromCores
 class LowRankLinear(FromCores):
     """`nn.Linear` whose weight is `outer @ inner`, of rank R: a chain of two plain linear layers, output side first.
 
-    It holds and names its tensors as the conv layers do: `cores.0.weight`, `cores.0.bias` and `cores.1.weight`. `weight`,
-    `(out_features, in_features)`, is there for code that reads it, and multiplied together by each reading.
+    It holds and names its tensors as the conv layers do: `cores.0.weight`, `cores.0.bias` and `cores.1.weight`.
+    `weight`, `(out_features, in_features)`, is there for code that reads it, and multiplied together by each reading.
 
     Args:
         outer: `(out_features, R)`; copied.
