@@ -1,4 +1,4 @@
-"""The command `tensortrain`: decompose every conv kernel of a checkpoint, show what a file holds, verify it.
+"""The command `tensortrain`: decompose the kernels of a checkpoint or compress a network, show and verify files.
 
 Exit status: 0 for success, 1 if `verify` found a difference, 2 for bad input or output that cannot be written, 130 if
 interrupted, 141 if nobody reads the output any more.
@@ -17,6 +17,7 @@ from rich.table import Table
 import tensortrain
 from tensortrain import files, storage, terminal
 from tensortrain.compression.checkpoints import Checkpoint, read_checkpoint
+from tensortrain.compression.command import compress
 from tensortrain.compression.exchange import exchanged_tensors
 from tensortrain.compression.kernels import ConvKernel, find_kernels, select, unsaid
 from tensortrain.compression.layers import Outcome, decompose_kernels, first_failure, replace_kernels
@@ -154,6 +155,9 @@ def decompose(
             console.print(f"copied {outcome.kernel.name}: {outcome.reason}", highlight=False)
     before, after = (sum(t.numel() for t in some.values()) for some in (tensors, replaced))
     console.print(f"{output}: {after:,} of {before:,} parameters ({after / before:.1%})", highlight=False)
+
+
+app.command()(compress)
 
 
 @app.command()

@@ -21,6 +21,8 @@ from tensortrain.compression.timing import Quartiles
 from tensortrain.errors import TensorTrainError
 from tensortrain.files import aside
 
+ENDINGS = (".html", ".json", ".csv", ".png")  # of a report's file
+
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
 body {{ font: 14px sans-serif; margin: 2em auto; max-width: 80em }}
@@ -166,8 +168,8 @@ class Report:
         """
         texts = {".json": self.to_json, ".csv": self.to_csv, ".html": self.to_html}
         ending = Path(path).suffix
-        if ending not in (*texts, ".png"):
-            raise TensorTrainError(f"{path} ends in {ending!r}; legal: .png, {', '.join(texts)}")
+        if ending not in ENDINGS:
+            raise TensorTrainError(f"{path} ends in {ending!r}; legal: {', '.join(ENDINGS)}")
         content = self.to_png() if ending == ".png" else texts[ending]().encode()
         with aside(path) as temporary:
             temporary.write_bytes(content)
