@@ -47,13 +47,13 @@ class Allocation:
     """A choice for every layer.
 
     Attributes:
-        chosen: for each layer the index of its option.
+        choices: for each layer the index of its option.
         cost: the sum of the costs.
         error: the sum of the errors.
         bound: what no other choice within the budget can go below.
     """
 
-    chosen: dict[str, int]
+    choices: dict[str, int]
     cost: float
     error: float
     bound: float
@@ -68,7 +68,7 @@ def allocate(options: Mapping[str, Options], budget: float) -> Allocation:
     >>> import torch
     >>> costs, errors = torch.tensor([1.0, 2, 4]), torch.tensor([0.5, 0.2, 0])
     >>> result = allocate({"a": Options(costs, errors), "b": Options(costs, 2 * errors)}, budget=6)
-    >>> result.chosen, result.cost, round(result.error, 3), round(result.bound, 3)
+    >>> result.choices, result.cost, round(result.error, 3), round(result.bound, 3)
     ({'a': 1, 'b': 2}, 6.0, 0.2, 0.2)
     """
     efficient = {name: option.efficient() for name, option in options.items()}
@@ -90,11 +90,11 @@ def allocate(options: Mapping[str, Options], budget: float) -> Allocation:
             present[name] = point
     bound = sum(min(e - slope * c for c, e, _ in hull) for hull in hulls.values()) + slope * budget
     _fill(present, efficient, budget - cost)
-    chosen = {name: point[2] for name, point in present.items()}
+    choices = {name: point[2] for name, point in present.items()}
     return Allocation(
-        chosen,
-        sum(float(options[name].costs[i]) for name, i in chosen.items()),
-        sum(float(options[name].errors[i]) for name, i in chosen.items()),
+        choices,
+        sum(float(options[name].costs[i]) for name, i in choices.items()),
+        sum(float(options[name].errors[i]) for name, i in choices.items()),
         max(0.0, bound),
     )
 

@@ -63,7 +63,7 @@ class Calibration:
         seed: of the random numbers that the network may draw.
         refitted: number of leading batches that layers are refitted on.
         independent: whether rows of the batches are samples that the network computes one by one.
-        given: the first batch as it was read.
+        first: the first batch as it was read.
     """
 
     batches: list[Batch]
@@ -71,7 +71,7 @@ class Calibration:
     seed: int
     refitted: int
     independent: bool
-    given: Batch
+    first: Batch
 
     @classmethod
     def read(cls, inputs: Any, model: nn.Module, *, samples: int = 1024, seed: int = 0) -> "Calibration":
@@ -109,7 +109,7 @@ class Calibration:
         last = self.batches[-1]
         batches = [*self.batches[:-1], last.rows(0, last.size - excess)] if excess > 0 else self.batches
         joined = _joined(batches)
-        return Calibration(joined, sum(b.size for b in batches), self.seed, len(joined), True, self.given)
+        return Calibration(joined, sum(b.size for b in batches), self.seed, len(joined), True, self.first)
 
     def _are_independent(self, model: nn.Module, selector: Selector) -> bool:
         batch = self.batches[0].rows(0, TRIAL)
@@ -142,7 +142,7 @@ class Calibration:
         """
         if not self.independent or len(self.batches) > 1 or self.size <= most:
             return self
-        return Calibration(list(self.chunks(most)), self.size, self.seed, 1, True, self.given)
+        return Calibration(list(self.chunks(most)), self.size, self.seed, 1, True, self.first)
 
     def chunks(self, most: int = CHUNK) -> Iterator[Batch]:
         """The same samples in batches of at most `most`, if their rows are independent."""

@@ -48,7 +48,7 @@ def report_on(
         macs = (measured.trial.macs, _macs(model, measured))
         errors = _errors(analysis, measured, built.layers)
         stages("timing")
-        batch = measured.calibration.small_batch() if timer is None else measured.calibration.given
+        batch = measured.calibration.small_batch() if timer is None else measured.calibration.first
         timer, timed = timer or layer_timer(analysis, batch), batch.size
         for name, new in built.layers.items():
             if plan.ranks[name] is not None:
@@ -141,8 +141,8 @@ def _layer_report(
     macs = None
     if analysis.measured is not None:
         prices = price(analysis, "macs", name)
-        chosen = torch.tensor([ranks or (own.outputs, own.inputs)])
-        macs = (prices.present, float(prices.of(chosen, own)))
+        form = torch.tensor([ranks or (own.outputs, own.inputs)])
+        macs = (prices.present, float(prices.of(form, own)))
     if new is None:
         return LayerReport(name, _kind(own), state, _form(layer), (), (stored, stored), macs, 0.0, 0.0, 0.0, 0.0, 0.0)
     weight, other = (copy.deepcopy(module).double().weight.detach() for module in (own.layer, new.layer))

@@ -163,11 +163,11 @@ def pick(analysis: Analysis, offered: Offer, budget: float) -> Plan:
     allocation = allocate(offered.options, max(budget, offered.least) - offered.fixed + ROUNDING * offered.total)
     ranks: dict[str, Ranks | None] = {}
     for name, own in analysis.maps.items():
-        outer, inner = offered.ranks[name][allocation.chosen[name]].tolist()
+        outer, inner = offered.ranks[name][allocation.choices[name]].tolist()
         ranks[name] = None if (outer, inner) == (own.outputs, own.inputs) else (outer, inner)
     return Plan(
         ranks,
-        {name: float(offered.options[name].errors[i]) for name, i in allocation.chosen.items()},
+        {name: float(offered.options[name].errors[i]) for name, i in allocation.choices.items()},
         frozenset(name for name, option in offered.options.items() if len(option.costs) > 1),
         offered.kind,
         budget,

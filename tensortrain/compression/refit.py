@@ -116,7 +116,7 @@ class Refitted:
 def refit(
     model: nn.Module,
     maps: Mapping[str, PatchMap],
-    chosen: Mapping[str, Ranks | None],
+    plan_ranks: Mapping[str, Ranks | None],
     statistics: Statistics,
     calibration: Calibration,
     tick: Callable[[str], None],
@@ -126,7 +126,7 @@ def refit(
     Args:
         model: a copy of the dense network, in evaluation mode.
         maps: its layers, in the order of their first call.
-        chosen: the ranks of each, None for layers that stay dense.
+        plan_ranks: the ranks of each, None for layers that stay dense.
         statistics: of the dense network.
         calibration: the inputs.
         tick: called with the name of each layer when it is done.
@@ -139,11 +139,11 @@ def refit(
     a pass: its moments are collected over all calls, in a free-running network, and the next pass begins at the start
     of the network with the layer replaced.
     """
-    first = next((i for i, name in enumerate(maps) if chosen[name] is not None), len(maps))
+    first = next((i for i, name in enumerate(maps) if plan_ranks[name] is not None), len(maps))
     pending = [
-        name for name in list(maps)[first:] if chosen[name] is not None or is_plain(model.get_submodule(name))
+        name for name in list(maps)[first:] if plan_ranks[name] is not None or is_plain(model.get_submodule(name))
     ]  # a layer that is factorised already and stays as it is, stays as it is
-    run = _Refit(model, maps, chosen, statistics, calibration, pending, tick)
+    run = _Refit(model, maps, plan_ranks, statistics, calibration, pending, tick)
     while run.pending:
         run.one_pass()
     return run.layers
@@ -153,7 +153,7 @@ def refit(
 class _Refit:
     model: nn.Module
     maps: Mapping[str, PatchMap]
-    chosen: Mapping[str, Ranks | None]
+    plan_ranks: Mapping[str, Ranks | None]
     statistics: Statistics
     calibration: Calibration
     pending: list[str]
@@ -213,7 +213,7 @@ class _Refit:
     def _finished(self, name: str, moments: Moments) -> Any:
         """The layer refitted, and factorised if it is to be."""
         self.tick(name)
-        own, ranks = self.maps[name], self.chosen[name]
+        own, ranks = self.maps[name], self.plan_ranks[name]
         biased = own.layer.bias is not None
         matrix = own.matrix()
         best, metric = anchored(matrix, moments, biased)

@@ -38,7 +38,7 @@ def choose_in_time(
         raise TensorTrainError("milliseconds: how long a layer takes depends on its inputs; give inputs")
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
         raise TensorTrainError(f"milliseconds = {value!r}; a positive number is needed, for one batch of the inputs")
-    batch = analysis.measured.calibration.given
+    batch = analysis.measured.calibration.first
     timer = layer_timer(analysis, batch)
     offered = _timed_offer(analysis, constraints, timer, batch, stages)
     target, best = float(value), None
@@ -46,13 +46,13 @@ def choose_in_time(
         plan, offered = _plan_of_faster_layers(analysis, timer, offered, target)
         stages("timing", "the whole network")
         layers = {name: stand_in(analysis.maps[name], ranks) for name, ranks in plan.ranks.items() if ranks}
-        taken = time_whole(analysis, assembled(analysis.model, layers).eval(), batch).after[1]
-        if taken <= value and (best is None or plan.error < best.error):
+        milliseconds = time_whole(analysis, assembled(analysis.model, layers).eval(), batch).after[1]
+        if milliseconds <= value and (best is None or plan.error < best.error):
             best = plan
-        if NEAR * value <= taken <= value or not layers or (taken > value and target <= offered.least):
+        if NEAR * value <= milliseconds <= value or not layers or (milliseconds > value and target <= offered.least):
             break
         # in the network, layers may be faster or slower than alone: their sum is brought to the budget
-        target = offered.fixed + (target - offered.fixed) * MARGIN * value / taken
+        target = offered.fixed + (target - offered.fixed) * MARGIN * value / milliseconds
         target = max(target, offered.least)
     return dataclasses.replace(best or plan, budget=float(value)), timer
 

@@ -101,8 +101,8 @@ class PatchMap:
         for axis, (k, s, d) in enumerate(zip(self.size, stride, self.layer.dilation, strict=True), start=2):
             windows = windows.unfold(axis, d * (k - 1) + 1, s)[..., ::d]
         windows = windows.movedim(1, 1 + axes)  # (B, *output size, G·q, *K), a view; only what is taken is copied
-        taken = windows[torch.unravel_index(positions, windows.shape[: 1 + axes])].double()  # (N, G·q, *K)
-        return taken.reshape(len(positions), self.groups, self.patch).movedim(1, 0)
+        patches = windows[torch.unravel_index(positions, windows.shape[: 1 + axes])].double()  # (N, G·q, *K)
+        return patches.reshape(len(positions), self.groups, self.patch).movedim(1, 0)
 
     def _padded(self, input: Tensor) -> Tensor:
         """The input as a convolution without padding reads it."""

@@ -90,8 +90,8 @@ def train(data_root: Path, steps: int, seed: int = 0, batch: int = 128) -> ResNe
     optimiser = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9, weight_decay=5e-4, nesterov=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 0.2, total_steps=steps)
     for _ in range(steps):
-        chosen = torch.randint(len(x), (batch,), generator=generator)
-        loss = F.cross_entropy(net(distort(x[chosen], generator)), labels[chosen])
+        picks = torch.randint(len(x), (batch,), generator=generator)
+        loss = F.cross_entropy(net(distort(x[picks], generator)), labels[picks])
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

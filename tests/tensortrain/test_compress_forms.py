@@ -155,7 +155,7 @@ def test_allocation_stays_within_the_budget_and_its_bound_holds(seed, layers, bu
     )
     assert result.bound - 1e-9 <= best <= result.error + 1e-9
     for name, option in options.items():  # no better option of any layer fits into what is left
-        present = result.chosen[name]
+        present = result.choices[name]
         better = option.errors < option.errors[present] - 1e-9
         assert not bool((better & (option.costs - option.costs[present] <= allowed - result.cost)).any())
 
