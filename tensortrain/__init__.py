@@ -11,6 +11,7 @@ from tensortrain.errors import TensorTrainError
 
 if TYPE_CHECKING:
     from tensortrain import functional, nn
+    from tensortrain.compression.network import compress, compression_curve
     from tensortrain.conv import formats
     from tensortrain.conv.conv_tensor_train import ConvTensorTrain
     from tensortrain.tt.matrix import TensorTrainMatrix
@@ -23,6 +24,8 @@ _LATER = {
     "ConvTensorTrain": "tensortrain.conv.conv_tensor_train",
     "TensorTrain": "tensortrain.tt.tensor_train",
     "TensorTrainMatrix": "tensortrain.tt.matrix",
+    "compress": "tensortrain.compression.network",
+    "compression_curve": "tensortrain.compression.network",
     "formats": "tensortrain.conv.formats",
     "functional": "tensortrain.functional",
     "nn": "tensortrain.nn",
@@ -34,6 +37,8 @@ __all__ = [
     "TensorTrainError",
     "TensorTrainMatrix",
     "__version__",
+    "compress",
+    "compression_curve",
     "formats",
     "functional",
     "nn",

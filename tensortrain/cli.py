@@ -1,4 +1,4 @@
-"""The command `tensortrain`: decompose every conv kernel of a checkpoint, show what a file holds, verify it.
+"""The command `tensortrain`: decompose the kernels of a checkpoint or compress a network, show and verify files.
 
 Exit status: 0 for success, 1 if `verify` found a difference, 2 for bad input or output that cannot be written, 130 if
 interrupted, 141 if nobody reads the output any more.
@@ -17,10 +17,12 @@ from rich.table import Table
 import tensortrain
 from tensortrain import files, storage, terminal
 from tensortrain.compression.checkpoints import Checkpoint, read_checkpoint
+from tensortrain.compression.command import compress
+from tensortrain.compression.exchange import exchanged_tensors
 from tensortrain.compression.kernels import ConvKernel, find_kernels, select, unsaid
 from tensortrain.compression.layers import Outcome, decompose_kernels, first_failure, replace_kernels
 from tensortrain.compression.limits import LayerLimits
-from tensortrain.compression.records import LayerRecord, network_header, read_network
+from tensortrain.compression.records import LayerRecord, network_header, read_changes, read_network
 from tensortrain.compression.shards import files_of
 from tensortrain.compression.verify import Verification, verify_network
 from tensortrain.conv.conv_tensor_train import ConvTensorTrain
@@ -155,6 +157,9 @@ def decompose(
     console.print(f"{output}: {after:,} of {before:,} parameters ({after / before:.1%})", highlight=False)
 
 
+app.command()(compress)
+
+
 @app.command()
 def info(
     file: Annotated[Path, typer.Argument(help="A file of this program, or any checkpoint.")], key: Key = None
@@ -188,17 +193,25 @@ def verify(
 ) -> None:
     """Recompute errors and bounds from the original, and compare core-by-core with dense evaluation."""
     tensors, records = read_network(small)
+    changes = read_changes(small)
     original = read_checkpoint(against, key)
-    if any(record.weight not in original.tensors for record in records):
+    present = exchanged_tensors(original.tensors, changes.exchanged)
+    if any(record.weight not in present for record in records):
         original = original.folded()
-    result = verify_network(tensors, records, original.tensors)
+    result = verify_network(tensors, records, original.tensors, changes)
     console = _console()
     console.print(_verification_table(result))
     for failure in result.failures:
         console.print(f"FAILED {failure}", highlight=False)
     if result.failures:
         raise typer.Exit(1)
-    console.print(f"verified: {len(result.layers)} layers, {result.copied} other tensors unchanged", highlight=False)
+    console.print(
+        f"verified: {len(result.layers)} layers, {result.copied} other tensors unchanged"
+        + (f", {result.changed} changed as the file says" if result.changed else ""),
+        highlight=False,
+    )
+    if any(record.data_error is not None for record in records):
+        console.print("not checked: errors of the layers' outputs, which need the network and its inputs")
 
 
 def _print_remarks(console: Console, checkpoint: Checkpoint, kernels: Sequence[ConvKernel]) -> None:

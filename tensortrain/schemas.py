@@ -26,6 +26,7 @@ Count = Annotated[int, Field(ge=1, lt=2**63)]
 Error = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 # FailFast, since a megabyte of wrong items would otherwise become gigabytes of errors
 Sizes = Annotated[tuple[Count, ...], Field(min_length=1), FailFast()]
+Axes = Annotated[tuple[Count, ...], FailFast()]  # none of a linear layer
 
 
 class _Strict(BaseModel):
@@ -63,16 +64,17 @@ class _Train(_Header):
 
 class _Layer(_Strict):
     weight: Annotated[str, Field(min_length=1)]
-    shape: Annotated[Sizes, Field(min_length=3, max_length=5)]
+    shape: Annotated[Sizes, Field(min_length=2, max_length=5)]
     dtype: str
     groups: Count
     transposed: bool
-    kernel_sizes: Annotated[tuple[Sizes, ...], Field(min_length=1), FailFast()]
+    kernel_sizes: Annotated[tuple[Axes, ...], Field(min_length=1), FailFast()]
     core_groups: Sizes
     ranks: Sizes
     error: Error | None
     upper_bound: Error | None
     lower_bound: Error | None
+    data_error: Error | None = None  # files that were written without inputs have none
 
     @model_validator(mode="after")
     def _lengths_agree(self) -> Self:
@@ -81,14 +83,25 @@ class _Layer(_Strict):
             raise ValueError(f"{order} cores need {order} core_groups and {order + 1} ranks")
         if any(len(size) != axes for size in self.kernel_sizes):
             raise ValueError(f"the kernel_sizes of a kernel of shape {self.shape} have {axes} entries each")
+        if not axes and ((self.groups, *self.core_groups) != (1, 1, 1) or self.transposed):
+            raise ValueError("a linear layer has two cores and no groups")
         if not isinstance(getattr(torch, self.dtype, None), torch.dtype):
             raise ValueError(f"dtype = {self.dtype!r} is none of torch")
         return self
 
 
+class _Calibration(_Strict):
+    samples: Count
+    digest: str
+
+
 class _Network(_Header):
     kind: Literal["network"]
     layers: Annotated[tuple[_Layer, ...], Field(min_length=1), FailFast()]
+    # files of networks that were only decomposed have none of these
+    changed: Annotated[tuple[tuple[str, str], ...], FailFast()] = ()
+    exchanged: Annotated[tuple[str, ...], FailFast()] = ()
+    calibration: _Calibration | None = None
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
@@ -108,7 +121,7 @@ _HEADERS: TypeAdapter[_Chain | _Train | _Network] = TypeAdapter(
 
 
 def parse_header(text: str) -> dict[str, Any]:
-    """The fields of a header of this library, tuples for lists.
+    """The fields of a header of this library as the file has them, tuples for lists.
 
     Raises:
         TensorTrainError: a header of a newer version, of a kind that this library does not write, or a damaged one.
@@ -121,7 +134,7 @@ def parse_header(text: str) -> dict[str, Any]:
     if start.kind not in KINDS:
         raise TensorTrainError(f"it is of kind {start.kind!r}; legal: {', '.join(KINDS)}")
     header: BaseModel = _validated(_HEADERS, text)
-    return header.model_dump()
+    return header.model_dump(exclude_unset=True)
 
 
 class _Index(BaseModel):

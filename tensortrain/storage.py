@@ -112,7 +112,7 @@ def read(path: str | PathLike[str]) -> tuple[dict[str, Tensor], Header | None]:
         fields = _header(path, file.metadata() or {})
     if fields is None:
         return tensors, None
-    written = fields.pop("digest")
+    written = fields.pop("digest", None)
     if written is not None and written != digest({"header": fields, "tensors": tensors}):
         raise TensorTrainError(f"cannot read {path}: damaged, its digest is that of another content; use another copy")
     return tensors, fields
@@ -222,7 +222,7 @@ def load_cores(path: str | PathLike[str], kind: str) -> tuple[list[Tensor], dict
         cores = [tensors[f"cores.{l}"] for l in range(len(tensors))]
     except KeyError as error:
         raise TensorTrainError(f"{path} has no {error.args[0]!r}; the file is damaged") from None
-    if not fields.pop("complex"):
+    if not fields.pop("complex", False):
         return cores, fields
     if any(core.shape[-1:] != (2,) or core.dtype not in _REAL for core in cores):
         raise TensorTrainError(f"{path} has cores that are no pairs of real numbers; the file is damaged")

@@ -131,21 +131,29 @@ def matches(kernel: ConvKernel, pattern: str) -> bool:
     return fnmatchcase(kernel.name, pattern) or fnmatchcase(kernel.layer, pattern)
 
 
-def named(argument: str, pattern: str, kernels: Sequence[ConvKernel]) -> list[ConvKernel]:
+def named(argument: str, pattern: str, kernels: Sequence[ConvKernel], what: str = "conv kernel") -> list[ConvKernel]:
     """The kernels that a pattern matches.
 
     Raises:
-        TensorTrainError: it matches none; the message names `argument`, from which the pattern came.
+        TensorTrainError: it matches none; the message names `argument`, from which the pattern came, and what there
+            is to match.
     """
     matching = [kernel for kernel in kernels if matches(kernel, pattern)]
     if not matching:
         names = ", ".join(kernel.layer or kernel.name for kernel in kernels[:8]) + (", …" if len(kernels) > 8 else "")
-        raise TensorTrainError(f"{argument} = {pattern!r} names no conv kernel; there are: {names}")
+        raise TensorTrainError(f"{argument} = {pattern!r} names no {what}; there are: {names}")
     return matching
 
 
-def select(kernels: Sequence[ConvKernel], include: Iterable[str] = (), exclude: Iterable[str] = ()) -> list[ConvKernel]:
+def select(
+    kernels: Sequence[ConvKernel],
+    include: Iterable[str] = (),
+    exclude: Iterable[str] = (),
+    what: str = "conv kernel",
+) -> list[ConvKernel]:
     """The kernels that match any pattern of `include` (all kernels if it is empty) and none of `exclude`.
+
+    `what` they are is for error messages alone.
 
     Raises:
         TensorTrainError: a pattern that matches nothing, or no kernel left.
@@ -160,7 +168,7 @@ def select(kernels: Sequence[ConvKernel], include: Iterable[str] = (), exclude: 
     include, exclude = list(include), list(exclude)
     for argument, patterns in (("include", include), ("exclude", exclude)):
         for pattern in patterns:
-            named(argument, pattern, kernels)
+            named(argument, pattern, kernels, what)
     included = [k for k in kernels if any(matches(k, p) for p in include) or (not include and not k.doubt)]
     if not included:
         first = kernels[0]
@@ -169,7 +177,7 @@ def select(kernels: Sequence[ConvKernel], include: Iterable[str] = (), exclude: 
         )
     selected = [k for k in included if not any(matches(k, p) for p in exclude)]
     if not selected:
-        raise TensorTrainError(f"include = {include} and exclude = {exclude} leave none of {len(kernels)} conv kernels")
+        raise TensorTrainError(f"include = {include} and exclude = {exclude} leave none of {len(kernels)} {what}s")
     return selected
 
 

@@ -5,24 +5,24 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
-from typing import Any, get_args
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from tensortrain import storage
+from tensortrain.compression.exchange import exchange, exchanged
 from tensortrain.compression.kernels import ConvKernel, select
 from tensortrain.compression.layers import UNNAMED, Outcome, decompose_kernels, first_failure
 from tensortrain.compression.limits import KernelSizes, LayerLimits, PerLayer, Ranks
+from tensortrain.compression.modules import ConvLayer, check, conv_layer_type, outermost, places, swap
 from tensortrain.compression.names import join, layer_name, plain_names
-from tensortrain.compression.records import LayerRecord, network_header, read_network
+from tensortrain.compression.records import Changes, LayerRecord, network_header, read_changes, read_network
 from tensortrain.compression.ties import shared_weights, tie
+from tensortrain.conv.conv_tensor_train import ConvTensorTrain
 from tensortrain.errors import TensorTrainError
-from tensortrain.nn.conv import ConvTransposeTT1d, ConvTransposeTT2d, ConvTransposeTT3d, ConvTT1d, ConvTT2d, ConvTT3d
 from tensortrain.nn.linear import TTLinear
-
-Layer = ConvTT1d | ConvTT2d | ConvTT3d | ConvTransposeTT1d | ConvTransposeTT2d | ConvTransposeTT3d
-LAYERS: tuple[type[Layer], ...] = get_args(Layer)
+from tensortrain.nn.low_rank import LowRankLinear
 
 
 def decompose(
@@ -92,24 +92,21 @@ def decompose(
     arguments = limits.by_kernel(kernels)
     dense = {kernel.layer: _dense(kernel.layer, convs[kernel.layer]) for kernel in kernels if kernel.name in arguments}
     kernels = [replace(k, weight=dense[k.layer].weight) if k.layer in dense else k for k in kernels]
-    shared = shared_weights(model, {name: convs[name] for name in dense if not isinstance(convs[name], Layer)})
+    shared = shared_weights(model, {name: convs[name] for name in dense if not isinstance(convs[name], ConvLayer)})
     outcomes = [Outcome(kernel, None, shared[kernel.layer], 0.0) for kernel in kernels if kernel.layer in shared]
     alone = [kernel for kernel in kernels if kernel.layer not in shared]
     outcomes += decompose_kernels(alone, limits, seed=seed, progress=progress)
-    layers: dict[str, Layer] = {}
-    for outcome in outcomes:
-        if outcome.chain is not None:
-            conv = dense[outcome.kernel.layer]
-            layers[outcome.kernel.layer] = _layer_type(conv).like(conv, outcome.chain)
+    layers = {
+        outcome.kernel.layer: layer_type.like(conv, outcome.chain)
+        for outcome in outcomes
+        if outcome.chain is not None and (layer_type := conv_layer_type(conv := dense[outcome.kernel.layer]))
+    }
     if not layers:
         failure = first_failure(outcomes)
         raise TensorTrainError(f"no conv can be decomposed; {failure.kernel.layer}: {failure.reason}")
     _warn_of_the_rest(outcomes)
     tie((dense[name], layer) for name, layer in layers.items())
-    # a conv that is used in several places stays one layer
-    by_conv = {convs[name]: layer for name, layer in layers.items()}
-    places = {name: by_conv[m] for name, m in model.named_modules(remove_duplicate=False) if m in by_conv}
-    return _swap(copy.deepcopy(model), places)
+    return swap(copy.deepcopy(model), places(model, layers))
 
 
 def _warn_of_the_rest(outcomes: Sequence[Outcome]) -> None:
@@ -121,82 +118,106 @@ def _warn_of_the_rest(outcomes: Sequence[Outcome]) -> None:
 
 
 def save(model: nn.Module, path: str | PathLike[str]) -> None:
-    """Write a network with conv layers of this library, trained further or not, to a file that `load` reads.
+    """Write a network with conv layers or linear layers of low rank, trained further or not, for `load` to read.
 
     Raises:
         TensorTrainError: no such layer in the model, one that `load` cannot rebuild, or a path that cannot be written.
     """
-    for name, layer in model.named_modules():
+    storage.write(path, model.state_dict(), network_header(layer_records(model), Changes(exchanged=exchanged(model))))
+
+
+def layer_records(model: nn.Module) -> list[LayerRecord]:
+    """What a file has to say about the layers of this library in a network.
+
+    Raises:
+        TensorTrainError: there are none, or one that `load` cannot rebuild.
+    """
+    records = []
+    for name, layer in model.named_modules(remove_duplicate=False):
         if isinstance(layer, TTLinear):
             raise TensorTrainError(
-                f"{name!r} is a TTLinear, which the format of convs does not hold; replace it by its merge(), or save"
-                " model.state_dict() with safetensors"
+                f"{name!r} is a TTLinear, which the format of networks does not hold; replace it by its merge(), or"
+                " save model.state_dict() with safetensors"
             )
-    records = [
-        LayerRecord.of(join(name, "weight"), layer.chain, layer.weight_shape, layer.groups)
-        for name, layer in model.named_modules(remove_duplicate=False)
-        if isinstance(layer, Layer)
-    ]
+        if isinstance(layer, ConvLayer):
+            records.append(LayerRecord.of(join(name, "weight"), layer.chain, layer.weight_shape, layer.groups))
+        elif isinstance(layer, LowRankLinear):
+            records.append(LayerRecord.of_linear(join(name, "weight"), layer))
     if not records:
-        raise TensorTrainError(f"model is a {type(model).__name__} without any conv layer of tensortrain.nn")
-    storage.write(path, model.state_dict(), network_header(records))
+        raise TensorTrainError(
+            f"model is a {type(model).__name__} without any conv layer or linear layer of low rank of tensortrain.nn"
+        )
+    return records
 
 
 def load(model: nn.Module, path: str | PathLike[str]) -> nn.Module:
-    """Rebuild a decomposed network in a model of the original architecture.
+    """Rebuild a decomposed or compressed network in a model of the original architecture.
 
-    Every conv for which the file has a chain is replaced by a layer with the stride, padding, … of that conv;
-    then all tensors are loaded strictly. Prefixes of wrappers, such as `module.`, may be in front of the names in the
-    file, in the model, or in both. The model is changed in place, or not at all if an error is raised.
+    Every conv or linear layer for which the file has a chain is replaced by a layer with the stride, padding, … of the
+    original one, and attention modules are exchanged where the file says so; then all tensors are loaded strictly.
+    Prefixes of wrappers, such as `module.`, may be in front of the names in the file, in the model, or in both. The
+    model is changed in place, or not at all if an error is raised.
 
     Args:
-        model: with its dense convs; dtypes and devices are kept.
-        path: what the command `tensortrain decompose` or `save` wrote.
+        model: with its dense layers; dtypes and devices are kept.
+        path: what the command `tensortrain decompose`, `save` or the result of `tt.compress` wrote.
 
     Returns:
-        The model; if it is itself a conv, the layer that replaces it.
+        The model; if it is itself a conv or linear layer, the layer that replaces it.
 
     Raises:
         TensorTrainError: a file that cannot be read, or does not fit the model; the message says where.
     """
     tensors, records = read_network(path)
-    names = {plain: name for name, plain in plain_names(model.state_dict()).items()}
-    by_conv: dict[nn.Module, Layer] = {}  # a conv that is used in several places becomes one layer
-    layers: dict[str, Layer] = {}
-    for record in records:
-        place = layer_name(names.get(record.weight, record.weight))
-        conv, layer_type = _conv_of(model, place, record)
-        if conv not in by_conv:
-            by_conv[conv] = layer_type.like(conv, record.chain(tensors))
-        layers[place] = by_conv[conv]
-        names |= {join(record.name, key): join(place, key) for key in by_conv[conv].state_dict()}
-    named = {names.get(name, name): tensor for name, tensor in tensors.items()}
+    names = read_changes(path).exchanged
+    rebuilt = exchange(copy.deepcopy(model), names) if names else model
+    layers, named = _rebuilt_layers(rebuilt, tensors, records)
     replaced = {join(name, part) for name in layers for part in ("weight", "bias")}
-    expected = {name: value for name, value in model.state_dict().items() if name not in replaced}
+    expected = {name: value for name, value in rebuilt.state_dict().items() if name not in replaced}
     for name, layer in layers.items():
         expected.update({join(name, key): value for key, value in layer.state_dict().items()})
     _compare(expected, named, path)
-    tie(by_conv.items())
-    model = _swap(model, layers)
+    model = swap(exchange(model, names), layers)
     model.load_state_dict(named)
     return model
 
 
+def _rebuilt_layers(
+    model: nn.Module, tensors: Mapping[str, Tensor], records: Iterable[LayerRecord]
+) -> tuple[dict[str, nn.Module], dict[str, Tensor]]:
+    """The layers that the records describe, by their places in the model, and all tensors by their names in it."""
+    names = {plain: name for name, plain in plain_names(model.state_dict()).items()}
+    by_module: dict[nn.Module, Any] = {}  # a module that is used in several places becomes one layer
+    layers: dict[str, nn.Module] = {}
+    for record in records:
+        place = layer_name(names.get(record.weight, record.weight))
+        module = _module_of(model, place, record)
+        if module not in by_module:
+            by_module[module] = _rebuilt(module, record, record.chain(tensors))
+        layers[place] = by_module[module]
+        names |= {join(record.name, key): join(place, key) for key in by_module[module].state_dict()}
+    tie(by_module.items())
+    return layers, {names.get(name, name): tensor for name, tensor in tensors.items()}
+
+
+def _rebuilt(module: Any, record: LayerRecord, chain: ConvTensorTrain) -> nn.Module:
+    """The layer that replaces a dense one."""
+    if record.linear:
+        outer, inner = (core[..., 0] for core in chain.cores)
+        return LowRankLinear.like(module, outer, inner, error=record.error)
+    layer_type = conv_layer_type(module)
+    assert layer_type is not None
+    return layer_type.like(module, chain)
+
+
 def _convs(model: nn.Module) -> dict[str, Any]:
-    """The plain convs of a model by name, and the layers of this library, whose cores are convs, too."""
-    cores = {core for layer in model.modules() if isinstance(layer, Layer) for core in layer.cores}
-    kinds = (Layer, *(layer.plain for layer in LAYERS))
-    return {name: m for name, m in model.named_modules() if isinstance(m, kinds) and m not in cores}
-
-
-def _layer_type(module: nn.Module) -> type[Layer]:
-    """The type of the layer that replaces a plain conv."""
-    return next(layer for layer in LAYERS if isinstance(module, layer.plain))
+    """The plain convs of a model by name, and the conv layers of this library, whose cores are convs, too."""
+    return {n: m for n, m in outermost(model) if isinstance(m, ConvLayer) or conv_layer_type(m) is not None}
 
 
 def _kernel(name: str, conv: Any) -> ConvKernel:
     """The kernel of a conv; of a layer of this library the first core stands for it until it is put together."""
-    chained = isinstance(conv, Layer)
+    chained = isinstance(conv, ConvLayer)
     stored = sum(core.weight.numel() for core in conv.cores) if chained else None
     weight = conv.cores[0].weight if chained else conv.weight
     return ConvKernel(join(name, "weight"), weight, conv.groups, conv.transposed, chain_parameters=stored)
@@ -209,32 +230,34 @@ def _dense(name: str, conv: Any) -> Any:
         TensorTrainError: there is none.
     """
     try:
-        if isinstance(conv, Layer):
+        if isinstance(conv, ConvLayer):
             if any(parametrize.is_parametrized(m) or m._forward_hooks or m._forward_pre_hooks for m in conv.modules()):
                 raise TensorTrainError("the layer or one of its cores has hooks or parametrizations; remove them first")
             return conv.merge()
-        _layer_type(conv).check(conv)
+        check(conv)
         return conv
     except TensorTrainError as error:
         raise TensorTrainError(f"{name!r}: {error}, or exclude it") from None
 
 
-def _conv_of(model: nn.Module, name: str, record: LayerRecord) -> tuple[Any, type[Layer]]:
-    """The conv that a record is about, and the type of the layer that replaces it."""
+def _module_of(model: nn.Module, name: str, record: LayerRecord) -> Any:
+    """The dense layer that a record is about."""
     try:
-        conv: Any = model.get_submodule(name)
+        module: Any = model.get_submodule(name)
     except AttributeError:
         raise TensorTrainError(f"the model has no module {record.name!r}, for which the file has a chain") from None
-    layer_type = next((layer for layer in LAYERS if isinstance(conv, layer.plain)), None)
-    if layer_type is None or layer_type.transposed != record.transposed:
-        wanted = "transposed conv" if record.transposed else "conv"
-        raise TensorTrainError(f"{name!r} is a {type(conv).__name__} in the model; the file needs a {wanted}")
-    if tuple(conv.weight.shape) != record.shape or conv.groups != record.groups:
+    layer_type = conv_layer_type(module)
+    is_conv = layer_type is not None and layer_type.transposed == record.transposed and not record.linear
+    if not is_conv and not (record.linear and isinstance(module, nn.Linear)):
+        wanted = "linear layer" if record.linear else "transposed conv" if record.transposed else "conv"
+        raise TensorTrainError(f"{name!r} is a {type(module).__name__} in the model; the file needs a {wanted}")
+    groups = getattr(module, "groups", 1)
+    if tuple(module.weight.shape) != record.shape or groups != record.groups:
         raise TensorTrainError(
-            f"{record.weight!r} has shape {tuple(conv.weight.shape)} and {conv.groups} groups in the model;"
+            f"{record.weight!r} has shape {tuple(module.weight.shape)} and {groups} groups in the model;"
             f" the file needs {record.shape} and {record.groups}"
         )
-    return conv, layer_type
+    return module
 
 
 def _compare(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: str | PathLike[str]) -> None:
@@ -251,12 +274,3 @@ def _compare(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path
                 f"{path} does not fit the model: {name!r} has shape {tuple(tensors[name].shape)},"
                 f" the model needs {tuple(value.shape)}"
             )
-
-
-def _swap(model: nn.Module, layers: Mapping[str, nn.Module]) -> nn.Module:
-    """`model` with the modules of these names replaced; the layer itself if the model is one."""
-    for name, layer in layers.items():
-        if not name:
-            return layer
-        model.set_submodule(name, layer)
-    return model

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tensortrain.compression.records import LayerRecord, copied_tensors
+from tensortrain.compression.exchange import exchanged_tensors
+from tensortrain.compression.records import Changes, LayerRecord, copied_tensors
 from tensortrain.conv.conv_tensor_train import ConvTensorTrain
 from tensortrain.conv.formats import Format
+from tensortrain.digest import digest
 from tensortrain.errors import TensorTrainError
 
 SLACK = 1e-6  # by which a recorded error or bound may differ from its recomputation in float64
@@ -57,17 +59,22 @@ class Verification:
 
     Attributes:
         layers: one check for each decomposed layer.
-        copied: number of other tensors.
+        copied: number of other tensors, which must be as they were.
+        changed: number of other tensors that the file says were changed.
         failures: everything that does not hold, in words; empty if the file is verified.
     """
 
     layers: list[LayerCheck]
     copied: int
+    changed: int
     failures: list[str]
 
 
 def verify_network(
-    tensors: Mapping[str, Tensor], records: Sequence[LayerRecord], original: Mapping[str, Tensor]
+    tensors: Mapping[str, Tensor],
+    records: Sequence[LayerRecord],
+    original: Mapping[str, Tensor],
+    changes: Changes | None = None,
 ) -> Verification:
     """Check a decomposed network against the checkpoint it was made from.
 
@@ -75,10 +82,13 @@ def verify_network(
         tensors: of the decomposed network, by name.
         records: its layers, see `read_network`.
         original: tensors of the checkpoint, by name.
+        changes: what else the file says was changed: such tensors must have the digest that it names.
 
     Raises:
         TensorTrainError: an original that lacks a decomposed kernel or has it in another shape, or damaged cores.
     """
+    changes = changes or Changes()
+    original = exchanged_tensors(original, changes.exchanged)
     layers = [_verify_layer(record, record.chain(tensors), original) for record in records]
     copied = copied_tensors(original, records)
     cores = {key for record in records for key in record.core_keys}
@@ -86,9 +96,13 @@ def verify_network(
     failures += [f"{name} is missing" for name in sorted(copied.keys() - tensors.keys())]
     failures += [f"{name} is not in the original" for name in sorted(tensors.keys() - copied.keys() - cores)]
     for name, tensor in copied.items():
-        if name in tensors and not _identical(tensor, tensors[name]):
+        if name in tensors and name in changes.changed:
+            if digest(tensors[name]) != changes.changed[name]:
+                failures.append(f"{name} is not what the file says it was changed to")
+        elif name in tensors and not _identical(tensor, tensors[name]):
             failures.append(f"{name} differs from the original")
-    return Verification(layers, len(copied), failures)
+    unchanged = len(copied.keys() - changes.changed.keys())
+    return Verification(layers, unchanged, len(copied) - unchanged, failures)
 
 
 def _identical(a: Tensor, b: Tensor) -> bool:
@@ -103,7 +117,7 @@ def _verify_layer(record: LayerRecord, chain: ConvTensorTrain, original: Mapping
     if weight is None or tuple(weight.shape) != record.shape:
         actual = "no such tensor" if weight is None else f"shape {tuple(weight.shape)}"
         raise TensorTrainError(f"the original has {actual} for {record.weight!r}; {record.shape} is needed")
-    weight, chain = weight.double(), chain.to(torch.float64)
+    weight, chain = weight.double().reshape(*weight.shape, *(1,) * record.linear), chain.to(torch.float64)
     norm = float(weight.norm())
     distance = float((chain.reconstruct() - weight).norm())
     lower, upper = _recompute_bounds(weight, record)
@@ -119,7 +133,7 @@ def _recompute_bounds(weight: Tensor, record: LayerRecord) -> tuple[float, float
         None if count == record.groups else (outer // count, inner // count)
         for count, outer, inner in zip(record.core_groups, record.ranks[:-1], record.ranks[1:], strict=True)
     )
-    chain_format = Format(record.kernel_sizes, blocks)
+    chain_format = Format(tuple((*size, *(1,) * record.linear) for size in record.kernel_sizes), blocks)
     return bounds(weight, chain_format, record.ranks, groups=record.groups, transposed=record.transposed)
 
 

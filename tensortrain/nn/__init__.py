@@ -6,8 +6,10 @@ imported when one of them is first used.
 
 from typing import TYPE_CHECKING
 
+from tensortrain.nn.attention import MultiheadAttention, WindowAttention
 from tensortrain.nn.conv import ConvTransposeTT1d, ConvTransposeTT2d, ConvTransposeTT3d, ConvTT1d, ConvTT2d, ConvTT3d
 from tensortrain.nn.linear import TTLinear
+from tensortrain.nn.low_rank import LowRankLinear
 
 if TYPE_CHECKING:
     from tensortrain.compression.model import decompose, load, save
@@ -28,7 +30,10 @@ __all__ = [
     "ConvTransposeTT1d",
     "ConvTransposeTT2d",
     "ConvTransposeTT3d",
+    "LowRankLinear",
+    "MultiheadAttention",
     "TTLinear",
+    "WindowAttention",
     "decompose",
     "load",
     "save",

@@ -10,6 +10,7 @@ from torch.nn.utils import parametrize
 from tensortrain import checks
 from tensortrain.errors import TensorTrainError
 from tensortrain.nn.from_cores import FromCores
+from tensortrain.nn.low_rank import plain_linear
 from tensortrain.tt.matrix import TensorTrainMatrix
 
 
@@ -54,7 +55,7 @@ class TTLinear(FromCores):
         self.error = matrix.error
         checks.bias(bias, self.out_features, matrix.cores[0])
         self.bias = None if bias is None else nn.Parameter(bias.detach().clone())
-        self.cores = nn.ModuleList(_plain(core.transpose(0, 1).flatten(2).flatten(0, 1)) for core in matrix.cores)
+        self.cores = nn.ModuleList(plain_linear(core.transpose(0, 1).flatten(2).flatten(0, 1)) for core in matrix.cores)
 
     @classmethod
     def from_linear(
@@ -146,7 +147,7 @@ class TTLinear(FromCores):
     def merge(self) -> nn.Linear:
         """One plain linear layer with the reconstructed weight."""
         with torch.no_grad():
-            linear = _plain(self.weight)
+            linear = plain_linear(self.weight)
         linear.weight.requires_grad_(self.cores[0].weight.requires_grad)
         if self.bias is not None:
             linear.bias = nn.Parameter(self.bias.detach().clone(), requires_grad=self.bias.requires_grad)
@@ -186,10 +187,3 @@ def _equal_factors(number: int, count: int) -> tuple[int, ...]:
     root = number ** (1 / count)
     factor = max(n for n in range(1, round(root) + 1) if number % n == 0)
     return tuple(sorted((factor, *_equal_factors(number // factor, count - 1))))
-
-
-def _plain(weight: Tensor) -> nn.Linear:
-    """A plain linear layer with a copy of `weight`; built on the meta device, so that no random number is drawn."""
-    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
-    linear.weight = nn.Parameter(weight.detach().clone(memory_format=torch.contiguous_format))
-    return linear

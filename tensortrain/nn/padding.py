@@ -7,10 +7,20 @@ Axes = tuple[int, ...]
 
 
 def stride_cores(chain: ConvTensorTrain, stride: Axes) -> Axes:
-    """For each axis the core that takes the stride: the outermost longer than 1 there, the innermost if transposed."""
+    """For each axis the core that takes the stride: the outermost longer than 1 there, the innermost if transposed.
+
+    Where all cores are 1 long, the one that runs first takes it, so that the others see fewer pixels; in a transposed
+    convolution, whose stride adds pixels, the one that runs last.
+
+    >>> import torch
+    >>> chain = ConvTensorTrain([torch.ones(1, 1, 1, 1), torch.ones(1, 1, 3, 1), torch.ones(1, 1, 1, 1)])
+    >>> stride_cores(chain, (2, 2))
+    (1, 2)
+    """
     sizes = chain.kernel_sizes[::-1] if chain.transposed else chain.kernel_sizes
     steps = alignment.stride_steps(sizes, stride, [False] * chain.order)
-    return tuple(chain.order - at if chain.transposed else at - 1 for at in steps)
+    ends = [at if any(size[axis] > 1 for size in sizes) else chain.order for axis, at in enumerate(steps)]
+    return tuple(chain.order - at if chain.transposed else at - 1 for at in ends)
 
 
 def strides_and_paddings(

@@ -3,22 +3,22 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from os import PathLike
-from typing import Any
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from tensortrain import checks, storage
+from tensortrain import checks
 from tensortrain.errors import TensorTrainError
 from tensortrain.tt import checks as tt_checks
 from tensortrain.tt import functional as tt_functional
-from tensortrain.tt.tensor_train import TensorTrain, describe
+from tensortrain.tt.container import Cores, describe
+from tensortrain.tt.tensor_train import TensorTrain
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
-class TensorTrainMatrix:
+class TensorTrainMatrix(Cores):
     """An immutable train that is a matrix of `O_1 ⋯ O_m` rows and `I_1 ⋯ I_m` columns.
 
     `cores[l - 1]` is `(R_{l-1}, O_l, I_l, R_l)` with R_0 = R_m = 1. Rows and columns are numbered with the
@@ -39,32 +39,18 @@ class TensorTrainMatrix:
     ((10, 6), (1, 4, 1), 64, torch.Size([10]))
     """
 
-    cores: tuple[Tensor, ...]
-    error: float | None
+    kind: ClassVar[str] = "matrix"
 
-    def __init__(self, cores: Iterable[Tensor], *, error: float | None = None) -> None:
-        cores = tuple(checks.tensor(f"cores[{l}]", core) for l, core in enumerate(checks.listed("cores", cores)))
-        for l, core in enumerate(cores):
+    @staticmethod
+    def _checked(cores: Iterable[Tensor]) -> tuple[Tensor, ...]:
+        checked = tuple(checks.tensor(f"cores[{l}]", core) for l, core in enumerate(checks.listed("cores", cores)))
+        for l, core in enumerate(checked):
             if core.dim() != 4:
                 raise TensorTrainError(f"cores[{l}] has shape {tuple(core.shape)}; (R_{l}, O, I, R_{l + 1}) is needed")
-        train = TensorTrain([core.flatten(1, 2) for core in cores])
+        train = TensorTrain([core.flatten(1, 2) for core in checked])
         if train.ranks[0] * train.ranks[-1] != 1:
             raise TensorTrainError(f"ranks = {train.ranks}: the first and the last must be 1")
-        object.__setattr__(self, "cores", cores)
-        object.__setattr__(self, "error", error)
-
-    @classmethod
-    def _of(cls, cores: Iterable[Tensor], error: float | None = None) -> "TensorTrainMatrix":
-        """A TT-matrix of cores that are known to fit: they are not checked again."""
-        matrix = cls.__new__(cls)
-        object.__setattr__(matrix, "cores", tuple(cores))
-        object.__setattr__(matrix, "error", error)
-        return matrix
-
-    @property
-    def order(self) -> int:
-        """Number of cores m."""
-        return len(self.cores)
+        return checked
 
     @property
     def out_shape(self) -> tuple[int, ...]:
@@ -80,26 +66,6 @@ class TensorTrainMatrix:
     def shape(self) -> tuple[int, int]:
         """Rows and columns of the matrix."""
         return math.prod(self.out_shape), math.prod(self.in_shape)
-
-    @property
-    def ranks(self) -> tuple[int, ...]:
-        """`(R_0, …, R_m)`."""
-        return self.train.ranks
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Data type of the cores."""
-        return self.cores[0].dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the cores."""
-        return self.cores[0].device
-
-    @property
-    def n_parameters(self) -> int:
-        """Stored entries, `Σ_l R_{l-1} O_l I_l R_l`."""
-        return self.train.n_parameters
 
     @property
     def dense_parameters(self) -> int:
@@ -228,28 +194,6 @@ class TensorTrainMatrix:
     def dense_macs(self) -> int:
         """Multiplications of the dense product, `Π_l O_l I_l`."""
         return self.dense_parameters
-
-    def to(self, *args: Any, **kwargs: Any) -> "TensorTrainMatrix":
-        """The matrix on another device or in another dtype, as `Tensor.to`; the error stays.
-
-        Raises:
-            TensorTrainError: as of `TensorTrain.to`.
-        """
-        return TensorTrainMatrix([core.to(*args, **kwargs) for core in self.cores], error=self.error)
-
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write the cores and the error to a safetensors file, aside first and then renamed."""
-        storage.save_cores(path, "matrix", self.cores, {"error": self.error})
-
-    @classmethod
-    def load(cls, path: str | PathLike[str]) -> "TensorTrainMatrix":
-        """Read a TT-matrix that `save` wrote, on the CPU.
-
-        Raises:
-            TensorTrainError: a file that cannot be read or holds something else.
-        """
-        cores, fields = storage.load_cores(path, "matrix")
-        return cls(cores, **fields)
 
     def __repr__(self) -> str:
         rows, columns = ("·".join(map(str, sizes)) for sizes in (self.out_shape, self.in_shape))

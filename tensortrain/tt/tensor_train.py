@@ -11,30 +11,28 @@
 | eq. (3), v from the cores | `train.evaluate([u1, …, um])`, `tensortrain.tt.functional.tt_evaluate` |
 """
 
-import cmath
 import math
-import numbers
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from os import PathLike
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from tensortrain import checks, storage
+from tensortrain import checks
 from tensortrain.errors import TensorTrainError
 from tensortrain.tt import arithmetic as tt_arithmetic
 from tensortrain.tt import checks as tt_checks
 from tensortrain.tt import functional as tt_functional
 from tensortrain.tt import scaling
 from tensortrain.tt import svd as tt_svd
-from tensortrain.tt.arithmetic import Index
+from tensortrain.tt.container import describe
+from tensortrain.tt.operators import Operators
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
-class TensorTrain:
+class TensorTrain(Operators):
     """An immutable train of cores with `T[i_1, …, i_m] = T(1)[:, i_1, :] T(2)[:, i_2, :] ⋯ T(m)[:, i_m, :]`.
 
     `cores[l - 1]` is T(l), `(R_{l-1}, I_l, R_l)`. Boundary ranks R_0 and R_m above 1 make every entry a
@@ -56,55 +54,11 @@ class TensorTrain:
     ((4, 5, 6), (1, 2, 3, 1), 56, torch.Size([4, 5, 6]))
     """
 
-    cores: tuple[Tensor, ...]
-    error: float | None
+    kind: ClassVar[str] = "train"
 
-    def __init__(self, cores: Iterable[Tensor], *, error: float | None = None) -> None:
-        object.__setattr__(self, "cores", tt_checks.check_cores(cores))
-        object.__setattr__(self, "error", error)
-
-    @classmethod
-    def _of(cls, cores: Iterable[Tensor], error: float | None = None) -> "TensorTrain":
-        """A train of cores that are known to fit: they are not checked again."""
-        train = cls.__new__(cls)
-        object.__setattr__(train, "cores", tuple(cores))
-        object.__setattr__(train, "error", error)
-        return train
-
-    @property
-    def order(self) -> int:
-        """Number of cores m."""
-        return len(self.cores)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """`(I_1, …, I_m)`."""
-        return tuple(core.shape[1] for core in self.cores)
-
-    @property
-    def ranks(self) -> tuple[int, ...]:
-        """`(R_0, …, R_m)`."""
-        return (*(core.shape[0] for core in self.cores), self.cores[-1].shape[2])
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Data type of the cores."""
-        return self.cores[0].dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the cores."""
-        return self.cores[0].device
-
-    @property
-    def n_parameters(self) -> int:
-        """Stored entries, `Σ_l R_{l-1} I_l R_l`."""
-        return tt_checks.count(self.shape, self.ranks)
-
-    @property
-    def dense_parameters(self) -> int:
-        """Entries of the dense tensor, `R_0 I_1 ⋯ I_m R_m`."""
-        return self.ranks[0] * math.prod(self.shape) * self.ranks[-1]
+    @staticmethod
+    def _checked(cores: Iterable[Tensor]) -> tuple[Tensor, ...]:
+        return tt_checks.check_cores(cores)
 
     @classmethod
     def decompose(
@@ -327,79 +281,6 @@ class TensorTrain:
             raise TensorTrainError(f"center = {center} is no core of {self.order}; legal: 0 … {self.order - 1}")
         return TensorTrain._of(tt_arithmetic.orthogonalize(self.cores, center), self.error)
 
-    def inner(self, other: "TensorTrain") -> Tensor:
-        """`Σ conj(self) · other` over all entries, a 0-d tensor.
-
-        Raises:
-            TensorTrainError: trains of different shape, boundary ranks, dtype or device.
-
-        >>> ones = TensorTrain([torch.ones(1, 2, 1), torch.ones(1, 3, 1)])
-        >>> ones.inner(ones)
-        tensor(6.)
-        """
-        return tt_arithmetic.inner(self.cores, self._matching(other).cores)
-
-    def norm(self) -> Tensor:
-        """Frobenius norm, a real 0-d tensor, from orthogonal factors: accurate after cancellation, too.
-
-        Infinite only where the norm itself is too large for the dtype.
-        """
-        tt_checks.check_precision("the train", self.dtype)
-        return tt_svd.tt_norm(self.cores)
-
-    def __add__(self, other: "TensorTrain") -> "TensorTrain":
-        if not isinstance(other, TensorTrain):
-            return NotImplemented
-        return TensorTrain._of(tt_arithmetic.add(self.cores, self._matching(other).cores))
-
-    def __sub__(self, other: "TensorTrain") -> "TensorTrain":
-        return self + -other if isinstance(other, TensorTrain) else NotImplemented
-
-    def __neg__(self) -> "TensorTrain":
-        return self * -1
-
-    def __mul__(self, other: "TensorTrain | complex | Tensor") -> "TensorTrain":
-        """With a number or 0-d tensor the scalar product, with a train the elementwise (Hadamard) product."""
-        if isinstance(other, TensorTrain):
-            return TensorTrain._of(tt_arithmetic.hadamard(self.cores, self._matching(other).cores))
-        if (isinstance(other, Tensor) and other.dim() > 0) or not isinstance(other, Tensor | numbers.Complex):
-            return NotImplemented
-        if not cmath.isfinite(complex(other)):
-            raise TensorTrainError(f"the factor {other} is not finite")
-        first = self.cores[0] * other
-        return TensorTrain._of([first, *(core.to(first.dtype) for core in self.cores[1:])])
-
-    __rmul__ = __mul__
-
-    __iter__ = None  # indexing alone would make trains iterable
-
-    def __getitem__(self, index: Index | tuple[Index, ...]) -> "TensorTrain | Tensor":
-        """`train[i, j, …]`: integers contract their axis, slices and an ellipsis keep it.
-
-        Returns:
-            A train of the axes that are left, or the entry, a 0-d tensor, if none is; the entry is
-            `(R_0, R_m)` unless both ends are 1.
-
-        Raises:
-            TensorTrainError: an index outside its axis, or too many.
-
-        >>> train = TensorTrain.random((4, 5, 6), 2)
-        >>> train[1, ..., ::2].shape, train[1, 2, 3].shape
-        ((5, 3), torch.Size([]))
-        """
-        selected = tt_arithmetic.select(self.cores, index if isinstance(index, tuple) else (index,))
-        if isinstance(selected, Tensor):
-            return selected.reshape(()) if selected.numel() == 1 else selected
-        return TensorTrain._of(selected)
-
-    def to(self, *args: Any, **kwargs: Any) -> "TensorTrain":
-        """The train on another device or in another dtype, as `Tensor.to`; the error stays.
-
-        Raises:
-            TensorTrainError: a dtype that is neither floating nor complex, or that the entries overflow.
-        """
-        return TensorTrain([core.to(*args, **kwargs) for core in self.cores], error=self.error)
-
     def to_tensorly(self) -> Any:
         """A `tensorly.tt_tensor.TTTensor` of the same cores; TensorLy needs its PyTorch backend to work on it.
 
@@ -427,48 +308,8 @@ class TensorTrain:
             reason = str(error).partition("\n")[0]
             raise TensorTrainError(f"factors are no tensors or arrays of numbers: {reason}") from None
 
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write the cores and the error to a safetensors file, aside first and then renamed."""
-        storage.save_cores(path, "train", self.cores, {"error": self.error})
-
-    @classmethod
-    def load(cls, path: str | PathLike[str]) -> "TensorTrain":
-        """Read a train that `save` wrote, on the CPU.
-
-        Raises:
-            TensorTrainError: a file that cannot be read or holds something else.
-        """
-        cores, fields = storage.load_cores(path, "train")
-        return cls(cores, **fields)
-
     def __repr__(self) -> str:
         return describe(f"TensorTrain of shape {'×'.join(map(str, self.shape))}", self)
-
-    def _matching(self, other: "TensorTrain") -> "TensorTrain":
-        """`other`, if it can be combined with this train."""
-        if not isinstance(other, TensorTrain):
-            raise TensorTrainError(f"other is a {type(other).__name__}; a TensorTrain is needed")
-        mine = self.shape, self.ranks[0], self.ranks[-1], self.dtype, self.device
-        theirs = other.shape, other.ranks[0], other.ranks[-1], other.dtype, other.device
-        for name, a, b in zip(("shape", "R_0", "R_m", "dtype", "device"), mine, theirs, strict=True):
-            if a != b:
-                raise TensorTrainError(f"the trains differ in {name}: {a} and {b}; it must be the same")
-        return other
-
-
-def describe(head: str, train: Any) -> str:
-    """The text of a train or TT-matrix: `head`, then ranks, counts and error."""
-    share = train.n_parameters / train.dense_parameters
-    lines = [
-        f"{head}, {str(train.dtype).removeprefix('torch.')}",
-        f"  ranks       {train.ranks}",
-        f"  parameters  {train.n_parameters:,} of {train.dense_parameters:,} "
-        f"({share:.1%}, compression {1 / share:.1f}×)",
-        f"  MACs        {train.macs():,} sequential, {train.dense_macs():,} dense",
-    ]
-    if train.error is not None:
-        lines.append(f"  error       {train.error:.4g} relative (Frobenius)")
-    return "\n".join(lines)
 
 
 pytree.register_pytree_node(

@@ -92,7 +92,12 @@ def test_a_digest_is_demanded_where_the_file_must_have_one(tmp_path, change):
         ({"weight": ""}, r"layers\[0\]\.weight: String should have at least 1"),
         ({"weight": 3}, r"layers\[0\]\.weight"),
         ({"shape": []}, r"layers\[0\]\.shape"),
-        ({"shape": [4, 6]}, r"layers\[0\]\.shape"),
+        ({"shape": [4]}, r"layers\[0\]\.shape"),
+        ({"shape": [4, 6]}, "have 0 entries each"),  # a linear layer has none
+        ({"shape": [4, 6], "kernel_sizes": [[], []], "groups": 2}, "a linear layer has two cores"),
+        ({"shape": [4, 6], "kernel_sizes": [[], []], "transposed": True}, "a linear layer has two cores"),
+        ({"shape": [4, 6], "kernel_sizes": [[]], "core_groups": [1], "ranks": [4, 6]}, "a linear layer has two cores"),
+        ({"data_error": -1.0}, r"layers\[0\]\.data_error"),
         ({"shape": [4, 6, 3, "3"]}, r"layers\[0\]\.shape\[3\]"),
         ({"shape": [4, 6, 3, 0]}, r"layers\[0\]\.shape\[3\]"),
         ({"shape": [4, 6, 3, 2**63]}, r"layers\[0\]\.shape\[3\]"),

@@ -1,0 +1,91 @@
+"""Build the network that a plan describes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from tensortrain.compression import batch_norm
+from tensortrain.compression.analysis import Analysis, Measured
+from tensortrain.compression.assembly import assembled
+from tensortrain.compression.candidates import approximate
+from tensortrain.compression.modules import duplicate, factorised
+from tensortrain.compression.outputs import Difference, compare
+from tensortrain.compression.plan import Plan
+from tensortrain.compression.refit import Refitted, refit
+from tensortrain.compression.unfolding import PatchMap
+
+
+@dataclass(frozen=True)
+class Built:
+    """A compressed network.
+
+    Attributes:
+        model: the network, in evaluation mode.
+        layers: its new layers by name, those that are dense but refitted included.
+        training: for each module by name whether it is in training mode in the original.
+        outputs: difference of its outputs from those of the original; None without inputs, or if shapes differ.
+        batch_norm: whether the statistics of batch-norm layers are new; None if there are none, or no inputs.
+    """
+
+    model: nn.Module
+    layers: dict[str, Refitted]
+    training: dict[str, bool]
+    outputs: Difference | None
+    batch_norm: bool | None
+
+    def in_original_mode(self) -> nn.Module:
+        """The network, each module in the mode of the original again."""
+        for name, module in self.model.named_modules():
+            module.training = self.training[name]
+        return self.model
+
+
+def build(analysis: Analysis, plan: Plan, tick: Callable[[str, str], None]) -> Built:
+    """Factorise and refit the layers, and estimate batch norm anew if that helps.
+
+    Args:
+        analysis: of the network.
+        plan: a form for each of its layers.
+        tick: called with what is being done, and to which layer.
+    """
+    measured = analysis.measured
+    if measured is None:
+        layers = {name: Refitted(_truncated(analysis.maps[name], r), 0.0) for name, r in plan.ranks.items() if r}
+    else:
+        small = duplicate(analysis.reference)
+        statistics, inputs = measured.statistics, measured.calibration
+        layers = refit(small, analysis.maps, plan.ranks, statistics, inputs, lambda name: tick("refit", name))
+    model = assembled(analysis.model, {name: new.layer for name, new in layers.items()})
+    training = {name: module.training for name, module in model.named_modules()}
+    model.eval()
+    if measured is None:
+        return Built(model, layers, training, None, None)
+    tick("batch norm", "")
+    return Built(model, layers, training, *_with_batch_norm(model, analysis, measured))
+
+
+def _truncated(own: PatchMap, ranks: tuple[int, int]) -> nn.Module:
+    """A layer approximated by its weight alone."""
+    matrix = own.matrix()
+    unit = None
+    if ranks[1] < own.inputs:
+        unit = torch.eye(own.patch, dtype=matrix.dtype, device=matrix.device).expand(own.groups, -1, -1)
+    return factorised(own, approximate(matrix, matrix @ matrix.mT, unit, own.taps, ranks))
+
+
+def _with_batch_norm(model: nn.Module, analysis: Analysis, measured: Measured) -> tuple[Difference | None, bool | None]:
+    """The difference of the outputs, and whether new statistics of batch norm have made it smaller."""
+    inputs = measured.calibration
+    before = compare(measured.outputs, model, inputs, analysis.selector, analysis.logits)
+    estimated = batch_norm.estimate(model, inputs)
+    if not estimated or before is None:
+        return before, None
+    kept = batch_norm.present(model)
+    batch_norm.install(model, estimated)
+    after = compare(measured.outputs, model, inputs, analysis.selector, analysis.logits)
+    if after is not None and after.loss < before.loss:
+        return after, True
+    batch_norm.install(model, kept)
+    return before, False

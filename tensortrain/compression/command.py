@@ -1,0 +1,153 @@
+"""The command `tensortrain compress`."""
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from tensortrain import files
+from tensortrain.compression import user_code
+from tensortrain.compression.checkpoints import read_checkpoint
+from tensortrain.compression.names import plain_names
+from tensortrain.compression.network import compress as compress_network
+from tensortrain.compression.report import ENDINGS
+from tensortrain.errors import TensorTrainError
+
+
+def compress(
+    model: Annotated[str, typer.Argument(metavar="MODULE.py:FUNCTION", help="Function that builds the network.")],
+    weights: Annotated[
+        Path, typer.Argument(help="Checkpoint of the network: safetensors, or a torch file of tensors.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Safetensors file to write.")],
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR|MODULE.py:FUNCTION",
+            help="Folder of images, or function that returns batches of inputs. Without, errors are those of weights.",
+        ),
+    ] = None,
+    size: Annotated[str | None, typer.Option(help='To which images of a folder are resized: "224", "192x256".')] = None,
+    mean: Annotated[
+        str | None, typer.Option(help='Of each channel, for pixels from 0 to 1: "0.485,0.456,0.406".')
+    ] = None,
+    std: Annotated[str | None, typer.Option(help='Of each channel: "0.229,0.224,0.225".')] = None,
+    parameters: Annotated[
+        str | None, typer.Option(metavar="FRACTION|COUNT", help="Parameters of the whole network to keep: 0.3, 100000.")
+    ] = None,
+    macs: Annotated[
+        str | None, typer.Option(metavar="FRACTION|COUNT", help="Multiply-accumulates for each sample to keep.")
+    ] = None,
+    bytes: Annotated[
+        str | None, typer.Option(metavar="FRACTION|COUNT", help="Bytes of parameters and buffers to keep.")
+    ] = None,
+    milliseconds: Annotated[float | None, typer.Option(help="Time of one batch of the data, on this machine.")] = None,
+    max_drop: Annotated[
+        float | None, typer.Option(help="By how much the metric may fall, in place of a budget.")
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option(metavar="MODULE.py:FUNCTION", help="Function of the network, larger being better.")
+    ] = None,
+    include: Annotated[
+        list[str] | None, typer.Option(metavar="LAYER", help="Only layers that match this pattern.")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="LAYER", help="No layer that matches this pattern.")
+    ] = None,
+    multiple: Annotated[int, typer.Option(help="Ranks are multiples of it.")] = 1,
+    samples: Annotated[int, typer.Option(help="Inputs that are used, and kept in memory.")] = 1024,
+    key: Annotated[
+        str | None, typer.Option(help="Key of the state dict in a file that has several, such as params_ema.")
+    ] = None,
+    report: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="Report to write: .html, .json, .csv or .png.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of all random choices.")] = 0,
+) -> None:
+    """Compress a whole network to a budget, by what it computes on inputs.
+
+    The module is run to build the network, into which the weights are loaded.
+    Rebuild the result with tensortrain.nn.load(FUNCTION(), OUTPUT).
+    """
+    for path in report or ():
+        if path.suffix not in ENDINGS:
+            raise TensorTrainError(f"report = {path} ends in {path.suffix!r}; legal: {', '.join(ENDINGS)}")
+    network = user_code.called("MODULE.py:FUNCTION", model)
+    _load(network, weights, key)
+    with ExitStack() as stack:
+        temporary = stack.enter_context(files.aside(output))  # so that what cannot be written is known beforehand
+        result = compress_network(
+            network.eval(),
+            _inputs(data, size, mean, std),
+            parameters=_amount("parameters", parameters),
+            macs=_amount("macs", macs),
+            bytes=_amount("bytes", bytes),
+            milliseconds=milliseconds,
+            include=include or (),
+            exclude=exclude or (),
+            multiple=multiple,
+            samples=samples,
+            metric=None if metric is None else user_code.function("--metric", metric),
+            max_drop=max_drop,
+            seed=seed,
+        )
+        result.save(temporary)
+        for path in report or ():
+            result.report.save(path)
+    print(result)
+    print(output)
+
+
+def _load(network: Any, weights: Path, key: str | None) -> None:
+    """Load a checkpoint into what the user's function has built."""
+    if not isinstance(network, torch.nn.Module):
+        raise TensorTrainError(f"the function returned a {type(network).__name__}; an nn.Module is needed")
+    tensors = read_checkpoint(weights, key).tensors
+    names = {plain: name for name, plain in plain_names(network.state_dict()).items()}
+    try:
+        network.load_state_dict({names.get(name, name): tensor for name, tensor in tensors.items()})
+    except RuntimeError as error:
+        raise TensorTrainError(f"{weights} does not fit the network: {' '.join(str(error).split())[:500]}") from None
+
+
+def _inputs(data: str | None, size: str | None, mean: str | None, std: str | None) -> Iterable[Any] | None:
+    """Batches from what the user has named."""
+    options = {"--size": size, "--mean": mean, "--std": std}
+    if data is not None and Path(data).is_dir():
+        missing = [name for name, value in options.items() if value is None]
+        if missing:
+            raise TensorTrainError(
+                f"--data {data} is a folder of images, which needs {', '.join(missing)}: as the network was trained"
+            )
+        sides = [int(side) for side in _numbers("--size", size, "x")]
+        if len(sides) > 2 or min(sides) < 1:
+            raise TensorTrainError(f"--size = {size!r}; one number or HEIGHTxWIDTH is needed")
+        shape = (sides[0], sides[-1])
+        return user_code.image_batches(Path(data), shape, _numbers("--mean", mean, ","), _numbers("--std", std, ","))
+    unused = [name for name, value in options.items() if value is not None]
+    if unused:
+        raise TensorTrainError(f"{', '.join(unused)} are for folders of images; --data is {data!r}")
+    if data is None:
+        return None
+    batches: Iterable[Any] = user_code.called("--data", data)
+    return batches
+
+
+def _numbers(option: str, text: str | None, separator: str) -> list[float]:
+    try:
+        return [float(part) for part in (text or "").split(separator)]
+    except ValueError:
+        raise TensorTrainError(f"{option} = {text!r}; numbers are needed, with {separator!r} between them") from None
+
+
+def _amount(option: str, text: str | None) -> float | int | None:
+    """`"0.3"` as a fraction, `"3000"` as a number."""
+    if text is None:
+        return None
+    try:
+        return int(text) if text.isdigit() else float(text)
+    except ValueError:
+        raise TensorTrainError(f"{option} = {text!r} is not a number") from None

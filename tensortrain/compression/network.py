@@ -1,0 +1,324 @@
+"""`compress`: a whole trained network to a budget, by what it computes on inputs and not only by its weights."""
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from tensortrain import checks
+from tensortrain.compression import pictures
+from tensortrain.compression.analysis import Analysis, analyse
+from tensortrain.compression.build import build
+from tensortrain.compression.findings import report_on
+from tensortrain.compression.plan import KINDS, Constraints, choose, offer
+from tensortrain.compression.progress import Stages
+from tensortrain.compression.result import Compressed
+from tensortrain.compression.selection import Selector
+from tensortrain.compression.time_budget import choose_in_time
+from tensortrain.errors import TensorTrainError
+from tensortrain.files import aside
+
+Metric = Callable[[nn.Module], float]
+
+SEARCH = 7  # halvings in the search for the smallest network within a drop
+
+
+def compress(
+    model: nn.Module,
+    inputs: Any = None,
+    *,
+    parameters: float | int | None = None,
+    macs: float | int | None = None,
+    bytes: float | int | None = None,
+    milliseconds: float | None = None,
+    include: Iterable[str] = (),
+    exclude: Iterable[str] = (),
+    at_least: Mapping[str, float] | None = None,
+    at_most: Mapping[str, float] | None = None,
+    multiple: int = 1,
+    samples: int = 1024,
+    output: Selector = None,
+    logits: bool | None = None,
+    metric: Metric | None = None,
+    max_drop: float | None = None,
+    seed: int = 0,
+    progress: bool | None = None,
+) -> Compressed:
+    """Compress a whole trained network to a budget, at nearly the same outputs and without training.
+
+    Every conv and linear layer may be replaced by a chain of smaller ones: `1×1 ∣ K×K ∣ 1×1`, of which each end may be
+    missing. The ranks are chosen over the whole network, so that the relative errors of the layers' outputs on
+    `inputs` are least within the budget. Then each layer, in the order of execution, is fitted again to make up for
+    the errors of those before it, and the statistics of batch norm are estimated anew if that helps. Without inputs
+    the errors are those of the weights, and nothing is fitted again.
+
+    The model is not changed. The result is a plain module that can be trained further, compressed again, and saved.
+
+    Args:
+        model: a trained network; `DataParallel` and compiled wrappers are taken off.
+        inputs: unlabelled inputs: one tensor of samples, or any iterable of batches, read once. A batch is a tensor, a
+            tuple or list of positional arguments, of which the first ones that `forward` requires are used, so labels
+            may follow, or a dict of keyword arguments.
+        parameters: the budget: a fraction of the parameters of the whole network (a float up to 1), or a number (an
+            int). Exactly one budget must be given.
+        macs: likewise, multiply-accumulates for each sample.
+        bytes: likewise, bytes of parameters and buffers.
+        milliseconds: the median time of the first batch of the inputs, as it is given, on this machine. Only layers
+            that get faster are replaced: whose median over 15 alternations is at most 0.95 of the dense one. If the
+            network, timed as a whole, misses the budget all the same, the report says so.
+        include: patterns on the names of layers, such as `"layer2.*"`; only what matches one may be changed.
+        exclude: likewise; what matches one stays as it is.
+        at_least: for patterns on names of layers, the part of its parameters that a layer keeps at least.
+        at_most: likewise, at most.
+        multiple: ranks are multiples of it, as some hardware likes.
+        samples: of the inputs that are used; they are kept in memory.
+        output: which tensor of the network's output to compare: a key, an index, or a function of the output; by
+            default the first floating one.
+        logits: whether that tensor holds logits, with classes on the last axis, and is compared by the divergence of
+            the class probabilities; by default if it is `(samples, classes)`.
+        metric: a function of the network, such as its accuracy, larger being better. It is reported for the original
+            and the result, and nothing is fitted to it.
+        max_drop: in place of a budget: by how much the metric may fall. The smallest network is searched for in
+            `SEARCH` halvings of the fraction of the parameters, with one calibration.
+        seed: of all random choices; equal seeds give equal results.
+        progress: whether to show what is being done; by default on a terminal.
+
+    Raises:
+        TensorTrainError: no layer that could be replaced, a budget that cannot be reached (the message names the
+            smallest that can), inputs that the network cannot run on, NaN or infinite values.
+
+    >>> model = nn.Sequential(nn.Conv2d(8, 16, 3), nn.ReLU(), nn.Flatten(), nn.Linear(256, 16)).eval()
+    >>> result = compress(model, torch.randn(64, 8, 6, 6), parameters=0.25)
+    >>> [type(layer).__name__ for layer in result.model]
+    ['ConvTT2d', 'ReLU', 'Flatten', 'LowRankLinear']
+    >>> before, after = result.report.parameters
+    >>> after <= before / 4
+    True
+    """
+    kind, value = _one_budget(
+        parameters=parameters, macs=macs, bytes=bytes, milliseconds=milliseconds, max_drop=max_drop
+    )
+    if max_drop is not None and metric is None:
+        raise TensorTrainError(f"max_drop = {max_drop!r} of what? give a metric, a function of the network")
+    constraints = Constraints(multiple, at_least or {}, at_most or {})
+    with Stages(progress) as stages:
+        analysis = analyse(
+            model,
+            inputs,
+            include=include,
+            exclude=exclude,
+            samples=samples,
+            output=output,
+            logits=logits,
+            seed=seed,
+            tick=stages,
+        )
+        network = Network(analysis, constraints, metric, stages)
+        return network.within(max_drop) if max_drop is not None else network.to(kind, value)
+
+
+def compression_curve(
+    model: nn.Module,
+    inputs: Any,
+    fractions: Iterable[float],
+    *,
+    budget: str = "parameters",
+    metric: Metric | None = None,
+    include: Iterable[str] = (),
+    exclude: Iterable[str] = (),
+    at_least: Mapping[str, float] | None = None,
+    at_most: Mapping[str, float] | None = None,
+    multiple: int = 1,
+    samples: int = 1024,
+    output: Selector = None,
+    logits: bool | None = None,
+    seed: int = 0,
+    progress: bool | None = None,
+) -> "CompressionCurve":
+    """Compress a network to several budgets, with one calibration.
+
+    Args:
+        model: a trained network, as in `compress`.
+        inputs: likewise; None for none.
+        fractions: of the whole network.
+        budget: what these are fractions of: `"parameters"`, `"macs"` or `"bytes"`.
+        metric, include, exclude, at_least, at_most, multiple, samples, output, logits: as in `compress`.
+        seed, progress: likewise.
+
+    Raises:
+        TensorTrainError: as `compress`.
+
+    >>> model = nn.Sequential(nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 4)).eval()
+    >>> curve = compression_curve(model, torch.randn(200, 32), [0.8, 0.4])
+    >>> [result.report.parameters[1] <= fraction * 1188 for fraction, result in zip([0.8, 0.4], curve.results)]
+    [True, True]
+    """
+    checks.choice("budget", budget, KINDS)
+    fractions = list(fractions)
+    if not fractions:
+        raise TensorTrainError("fractions is empty; at least one is needed, such as [0.5, 0.25]")
+    constraints = Constraints(multiple, at_least or {}, at_most or {})
+    with Stages(progress) as stages:
+        analysis = analyse(
+            model,
+            inputs,
+            include=include,
+            exclude=exclude,
+            samples=samples,
+            output=output,
+            logits=logits,
+            seed=seed,
+            tick=stages,
+        )
+        network = Network(analysis, constraints, metric, stages)
+        return CompressionCurve([network.to(budget, fraction) for fraction in fractions])
+
+
+class Network:
+    """A network that has been analysed, ready to be compressed to one budget after the other.
+
+    Args:
+        analysis: of the network.
+        constraints: that every plan has to respect.
+        metric: to be reported; None for none.
+        stages: called with what is being done.
+    """
+
+    def __init__(self, analysis: Analysis, constraints: Constraints, metric: Metric | None, stages: Stages) -> None:
+        self.analysis, self.constraints, self.metric, self.stages = analysis, constraints, metric, stages
+        self.original = None if metric is None else self._value(analysis.reference)
+
+    def to(self, kind: str, value: object) -> Compressed:
+        """The network within one budget."""
+        timer = None
+        if kind == "milliseconds":
+            plan, timer = choose_in_time(self.analysis, value, self.constraints, self.stages)
+        else:
+            self.stages("allocation")
+            plan = choose(self.analysis, kind, value, self.constraints)
+        built = build(self.analysis, plan, self.stages)
+        values = None if self.original is None else (self.original, self._value(built.model))
+        report = report_on(self.analysis, plan, built, values, timer, self.stages)
+        return Compressed.of(built.in_original_mode(), report, self.analysis.model)
+
+    def _value(self, model: nn.Module) -> float:
+        """The metric of a network in evaluation mode."""
+        assert self.metric is not None
+        self.stages("metric")
+        with torch.no_grad():
+            return float(self.metric(model))
+
+    def within(self, max_drop: float) -> Compressed:
+        """The smallest network, up to the steps of the search, whose metric has not fallen by more than `max_drop`.
+
+        Raises:
+            TensorTrainError: not even a network that keeps nearly all parameters is as good.
+        """
+        if isinstance(max_drop, bool) or not isinstance(max_drop, int | float) or max_drop < 0:
+            raise TensorTrainError(f"max_drop = {max_drop!r}; a number from 0 on is needed, in units of the metric")
+        assert self.original is not None
+        smallest = offer(self.analysis, "parameters", self.constraints)
+        low, high, best = smallest.least / smallest.total, 1.0, None
+        for _ in range(SEARCH):
+            fraction = (low + high) / 2
+            result = self.to("parameters", fraction)
+            assert result.report.metric is not None
+            if result.report.metric[1] >= self.original - max_drop:
+                best, high = result, fraction
+            else:
+                low = fraction
+        if best is None:
+            raise TensorTrainError(
+                f"max_drop = {max_drop!r}: the metric falls by more at {high:.0%} of the parameters and below"
+            )
+        return best
+
+
+@dataclass(frozen=True)
+class CompressionCurve:
+    """One network compressed to several budgets.
+
+    Attributes:
+        results: one for each budget.
+    """
+
+    results: list[Compressed]
+
+    def rows(self) -> list[dict[str, float | None]]:
+        """For each network the part of parameters and MACs that it keeps, the difference of its outputs, the metric."""
+        rows: list[dict[str, float | None]] = []
+        for result in self.results:
+            report = result.report
+            row: dict[str, float | None] = {"parameters": report.parameters[1] / report.parameters[0]}
+            row["macs"] = None if report.macs is None else report.macs[1] / report.macs[0]
+            for name in ("error", "kl", "agreement"):
+                row[name] = None if report.outputs is None else getattr(report.outputs, name)
+            row["metric"] = None if report.metric is None else report.metric[1]
+            rows.append(row)
+        return rows
+
+    def to_csv(self) -> str:
+        """One row for each network."""
+        text = io.StringIO()
+        rows = self.rows()
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        return text.getvalue()
+
+    def to_png(self) -> bytes:
+        """The metric over the part of the parameters kept; without one, the relative error of the outputs.
+
+        Raises:
+            TensorTrainError: matplotlib is not installed, or there were neither inputs nor a metric.
+        """
+        rows, report = self.rows(), self.results[0].report
+        name = "metric" if report.metric is not None else "error"
+        points = [(float(row["parameters"] or 0), float(row[name] or 0)) for row in rows if row[name] is not None]
+        if not points:
+            raise TensorTrainError("nothing to draw: without inputs and without a metric, networks cannot be compared")
+        label = "metric" if report.metric is not None else "relative error of the outputs"
+        original = report.metric[0] if report.metric is not None else None
+        return pictures.curve_chart([k for k, _ in points], [v for _, v in points], label, original)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the table (.csv) or the picture (.png).
+
+        Raises:
+            TensorTrainError: another ending, or a path that cannot be written.
+        """
+        ending = Path(path).suffix
+        if ending not in (".csv", ".png"):
+            raise TensorTrainError(f"{path} ends in {ending!r}; legal: .csv, .png")
+        content = self.to_png() if ending == ".png" else self.to_csv().encode()
+        with aside(path) as temporary:
+            temporary.write_bytes(content)
+
+    def __str__(self) -> str:
+        def cell(value: float | None) -> str:
+            return "" if value is None else f"{value:.4f}"
+
+        rows = self.rows()
+        names = [name for name in rows[0] if any(row[name] is not None for row in rows)]
+        lines = ["  ".join(f"{name:>10}" for name in names)]
+        lines += ["  ".join(f"{cell(row[name]):>10}" for name in names) for row in rows]
+        return "\n".join(lines)
+
+
+def _one_budget(**budgets: object) -> tuple[str, object]:
+    """The one budget that is given, by its name.
+
+    Raises:
+        TensorTrainError: none, or more than one.
+    """
+    present = {name: value for name, value in budgets.items() if value is not None}
+    if len(present) != 1:
+        named = " and ".join(f"{name} = {value!r}" for name, value in present.items()) or "none"
+        raise TensorTrainError(f"exactly one budget of {', '.join(budgets)} is needed; there is {named}")
+    return next(iter(present.items()))

@@ -1,0 +1,80 @@
+"""Charts of compressions, as PNG."""
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tensortrain.errors import TensorTrainError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def layer_chart(
+    names: Sequence[str],
+    before: Sequence[int],
+    after: Sequence[int],
+    errors: Sequence[float | None],
+    predicted: Sequence[float | None],
+) -> bytes:
+    """Parameters of each layer before and after, and the error of its outputs, measured beside predicted.
+
+    Raises:
+        TensorTrainError: matplotlib is not installed.
+    """
+    figure = _figure(10, 1.5 + 0.22 * len(names))
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
+    rows = range(len(names))
+    left.barh(rows, before, color="0.85", label="before")
+    left.barh(rows, after, height=0.5, color="tab:blue", label="after")
+    left.set_yticks(rows, names, fontsize=7)
+    left.set_xlabel("parameters")
+    left.invert_yaxis()
+    left.legend(frameon=False)
+    for values, marker, label in ((errors, "o", "measured"), (predicted, "|", "predicted")):
+        points = [(value, row) for row, value in zip(rows, values, strict=True) if value is not None]
+        if points:
+            right.plot(*zip(*points, strict=True), marker, label=label)
+    right.set_xlabel("relative error of the outputs")
+    right.set_xlim(left=0)
+    if right.lines:
+        right.legend(frameon=False)
+    return _png(figure)
+
+
+def curve_chart(kept: Sequence[float], values: Sequence[float], label: str, original: float | None) -> bytes:
+    """A measure of several networks over the part of the network that they keep.
+
+    Args:
+        kept: that part, from 0 to 1.
+        values: of the measure.
+        label: what is measured.
+        original: its value for the original network, if that has one.
+
+    Raises:
+        TensorTrainError: matplotlib is not installed.
+    """
+    figure = _figure(6, 4)
+    axes = figure.subplots()
+    points = sorted(zip(kept, values, strict=True))
+    axes.plot([100 * k for k, _ in points], [v for _, v in points], "o-")
+    if original is not None:
+        axes.axhline(original, color="0.6", linestyle="--", label="original")
+        axes.legend(frameon=False)
+    axes.set_xlabel("kept, %")
+    axes.set_ylabel(label)
+    return _png(figure)
+
+
+def _figure(width: float, height: float) -> "Figure":
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise TensorTrainError("charts need matplotlib; install it, or write a .json or .csv file") from None
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _png(figure: "Figure") -> bytes:
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=120)
+    return data.getvalue()

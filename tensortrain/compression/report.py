@@ -1,0 +1,274 @@
+"""What a compression did, layer by layer and in total."""
+
+import base64
+import csv
+import dataclasses
+import html
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from tensortrain.compression import pictures
+from tensortrain.compression.outputs import Difference
+from tensortrain.compression.timing import Quartiles
+from tensortrain.errors import TensorTrainError
+from tensortrain.files import aside
+
+ENDINGS = (".html", ".json", ".csv", ".png")  # of a report's file
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
+body {{ font: 14px sans-serif; margin: 2em auto; max-width: 80em }}
+img {{ max-width: 100% }} table {{ border-collapse: collapse; font-size: 12px }}
+th, td {{ padding: .1em .6em; text-align: left; border-bottom: 1px solid #ddd }}
+</style></head><body>
+<h1>Compression</h1>
+{lines}<img alt="parameters and errors of each layer" src="data:image/png;base64,{picture}">
+<table>
+{table}</table></body></html>
+"""
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """One conv or linear layer.
+
+    Attributes:
+        name: of the module.
+        kind: type and shape, such as `"Conv2d 64→64 3×3"`.
+        state: "factorised", "refitted" (dense, with another weight), "unchanged" or "left alone".
+        form: kernel sizes of the factors, output side first; of a dense layer its own.
+        ranks: channels between the factors.
+        parameters: of the weights, before and after.
+        macs: multiply-accumulates for each sample, before and after; None without inputs.
+        predicted: relative error of the outputs that the allocation counted on.
+        error: the same, measured with the layer as it was built, on the inputs of the dense network.
+        bound: what no layer whose outputs are of as low a rank can go below; None of layers that stay dense.
+        following: relative error of the outputs inside of the compressed network, those of the layers before included.
+        frobenius: relative Frobenius error of the weight.
+        milliseconds: of all its calls for the timed batch, before and after, measured in alternation; None of layers
+            that were not factorised.
+        note: why it was left alone, or what else there is to say.
+    """
+
+    name: str
+    kind: str
+    state: str
+    form: str
+    ranks: tuple[int, ...]
+    parameters: tuple[int, int]
+    macs: tuple[float, float] | None = None
+    predicted: float | None = None
+    error: float | None = None
+    bound: float | None = None
+    following: float | None = None
+    frobenius: float | None = None
+    milliseconds: tuple[float, float] | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a compression did.
+
+    Attributes:
+        layers: all conv and linear layers, in the order of their first call.
+        budget: what was asked for, in words.
+        parameters: of the whole network, before and after.
+        memory: bytes of its parameters and buffers, before and after.
+        macs: multiply-accumulates for each sample, counted while the built networks ran; None without inputs.
+        reached: part of the parameters in layers that were replaced or could have been.
+        error: sum of the layers' squared relative errors that the allocation counted on.
+        bound: what that sum could not go below within the budget.
+        outputs: difference of the networks' outputs on the calibration inputs; None without inputs, or where these
+            differ in their shapes.
+        batch_norm: whether the statistics of batch-norm layers were estimated anew; None if there are none.
+        milliseconds: quartiles of the time of the timed batch, of the original and of the result, in alternation.
+        timed: number of samples of that batch.
+        metric: of the original and of the result; None if there is none.
+        samples: number of calibration inputs.
+        digest: of the calibration inputs.
+        seed: of all random choices.
+        seconds: that each step took.
+        notes: what else there is to say.
+    """
+
+    layers: list[LayerReport]
+    budget: str
+    parameters: tuple[int, int]
+    memory: tuple[int, int]
+    macs: tuple[float, float] | None
+    reached: float
+    error: float
+    bound: float
+    outputs: Difference | None
+    batch_norm: bool | None
+    milliseconds: tuple[Quartiles, Quartiles] | None
+    timed: int
+    metric: tuple[float, float] | None
+    samples: int
+    digest: str | None
+    seed: int
+    seconds: dict[str, float]
+    notes: list[str]
+
+    def to_json(self) -> str:
+        """All of it, as JSON."""
+        return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False, allow_nan=False)
+
+    def to_csv(self) -> str:
+        """One row for each layer."""
+        text = io.StringIO()
+        names = ["name", "kind", "state", "form", "ranks", "parameters", "parameters_after", "macs", "macs_after"]
+        names += ["milliseconds", "milliseconds_after"]
+        numbers = ["predicted", "error", "bound", "following", "frobenius"]
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow([*names, *numbers, "note"])
+        for layer in self.layers:
+            ranks = " ".join(map(str, layer.ranks))
+            row: list[Any] = [layer.name, layer.kind, layer.state, layer.form, ranks, *layer.parameters]
+            row += [*(layer.macs or ("", "")), *(layer.milliseconds or ("", ""))]
+            writer.writerow([*row, *(getattr(layer, name) for name in numbers), layer.note])
+        return text.getvalue()
+
+    def to_png(self) -> bytes:
+        """A chart of the layers.
+
+        Raises:
+            TensorTrainError: matplotlib is not installed.
+        """
+        names = [layer.name or layer.kind for layer in self.layers]
+        before, after = ([layer.parameters[i] for layer in self.layers] for i in (0, 1))
+        errors, predicted = ([getattr(layer, name) for layer in self.layers] for name in ("error", "predicted"))
+        return pictures.layer_chart(names, before, after, errors, predicted)
+
+    def to_html(self) -> str:
+        """One page with everything, which needs no other file."""
+        rows = list(csv.reader(io.StringIO(self.to_csv())))
+        table = "".join(
+            "<tr>" + "".join(f"<{cell}>{html.escape(_short(value))}</{cell}>" for value in row) + "</tr>\n"
+            for row, cell in zip(rows, ["th", *["td"] * (len(rows) - 1)], strict=True)
+        )
+        picture = base64.b64encode(self.to_png()).decode()
+        lines = "".join(f"<p>{html.escape(line)}</p>\n" for line in self.lines())
+        return _PAGE.format(title=html.escape(self.budget), lines=lines, picture=picture, table=table)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the report; the name's ending chooses the form: .json, .csv, .png or .html.
+
+        Raises:
+            TensorTrainError: another ending, a chart without matplotlib, or a path that cannot be written.
+        """
+        texts = {".json": self.to_json, ".csv": self.to_csv, ".html": self.to_html}
+        ending = Path(path).suffix
+        if ending not in ENDINGS:
+            raise TensorTrainError(f"{path} ends in {ending!r}; legal: {', '.join(ENDINGS)}")
+        content = self.to_png() if ending == ".png" else texts[ending]().encode()
+        with aside(path) as temporary:
+            temporary.write_bytes(content)
+
+    def __str__(self) -> str:
+        console = Console(width=150, file=io.StringIO(), highlight=False)
+        with console.capture() as captured:
+            console.print(self._table())
+            for line in self.lines():
+                console.print(line, soft_wrap=True)
+        return captured.get().rstrip()
+
+    def _table(self) -> Table:
+        columns = (
+            "layer",
+            "kind",
+            "form",
+            "ranks",
+            "parameters",
+            "kept",
+            "MACs",
+            "time",
+            "predicted",
+            "error",
+            "bound",
+        )
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for column in (*columns, "in network", "weights"):
+            table.add_column(column, justify="left" if column in ("layer", "kind", "form", "ranks") else "right")
+        for layer in self.layers:
+            before, after = layer.parameters
+            macs, time = (_part(pair) for pair in (layer.macs, layer.milliseconds))
+            numbers = (layer.predicted, layer.error, layer.bound, layer.following, layer.frobenius)
+            form = layer.form if layer.state == "factorised" else layer.state
+            ranks = ",".join(map(str, layer.ranks))
+            table.add_row(
+                layer.name,
+                layer.kind,
+                form,
+                ranks,
+                f"{after:,}",
+                f"{after / before:.0%}",
+                macs,
+                time,
+                *map(_number, numbers),
+            )
+        return table
+
+    def lines(self) -> Sequence[str]:
+        """The totals, in sentences."""
+        before, after = self.parameters
+        lines = [f"{self.budget}: {after:,} of {before:,} parameters ({after / before:.1%})"]
+        if self.macs is not None:
+            lines[0] += f", {self.macs[1]:,.0f} of {self.macs[0]:,.0f} MACs ({self.macs[1] / self.macs[0]:.1%})"
+        lines[0] += f"; {self.reached:.1%} of the parameters within reach"
+        lines.append(
+            f"squared errors of the layers add up to {self.error:.4g}, no allocation within the budget is below"
+            f" {self.bound:.4g}"
+        )
+        if self.outputs is not None:
+            lines.append(_output_line(self.outputs, self.samples))
+        elif self.samples:
+            lines.append("the outputs have other shapes than the original's, so they are not compared")
+        else:
+            lines.append("no inputs: errors are those of the weights (Frobenius), and nothing was refitted")
+        if self.milliseconds is not None:
+            before_ms, after_ms = ("{1:.3g} ms ({0:.3g} to {2:.3g})".format(*values) for values in self.milliseconds)
+            slower = sum(layer.milliseconds[1] > layer.milliseconds[0] for layer in self.layers if layer.milliseconds)
+            lines.append(
+                f"{self.timed} samples take {after_ms}, the original {before_ms}"
+                + (f"; {slower} layers got slower here" if slower else "")
+            )
+        if self.metric is not None:
+            lines.append(f"metric: {self.metric[0]:.4f} before, {self.metric[1]:.4f} after")
+        for layer in self.layers:
+            if layer.note:
+                lines.append(f"{layer.name}: {layer.note}")
+        lines += self.notes
+        lines.append(
+            f"{sum(self.seconds.values()):.1f} s: " + ", ".join(f"{k} {v:.1f}" for k, v in self.seconds.items())
+        )
+        return lines
+
+
+def _part(pair: tuple[float, float] | None) -> str:
+    return "" if pair is None or not pair[0] else f"{pair[1] / pair[0]:.0%}"
+
+
+def _output_line(outputs: Difference, samples: int) -> str:
+    text = f"outputs on {samples:,} inputs: relative error {outputs.error:.4f}"
+    if outputs.kl is not None and outputs.agreement is not None:
+        text += f", KL divergence {outputs.kl:.4g} nats, {outputs.agreement:.2%} agree"
+    return text
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _short(text: str) -> str:
+    """Numbers of a table with four digits."""
+    return f"{float(text):.4f}" if "." in text and text.replace(".", "").replace("e-", "").isdigit() else text

@@ -1,0 +1,86 @@
+"""The result of a compression: the network, the report, and the file that holds both."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from typing import Any
+
+from torch import nn
+
+from tensortrain import storage
+from tensortrain.compression.exchange import exchanged, exchanged_tensors
+from tensortrain.compression.model import layer_records
+from tensortrain.compression.modules import FACTORISED, outermost
+from tensortrain.compression.records import Changes, LayerRecord, copied_tensors, network_header
+from tensortrain.compression.report import Report
+from tensortrain.digest import digest
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """The result of `compress`.
+
+    Attributes:
+        model: the compressed network, a plain module that may be trained further.
+        report: what was done; `print` shows it.
+    """
+
+    model: nn.Module
+    report: Report
+    _original: Mapping[str, str] = field(repr=False)
+    _built: Mapping[str, str] = field(repr=False)
+
+    @classmethod
+    def of(cls, model: nn.Module, report: Report, original: nn.Module) -> "Compressed":
+        """The result that was just built, of which `save` will be able to tell what was trained since then.
+
+        Args:
+            model: the compressed network.
+            report: of it.
+            original: what was compressed.
+        """
+        tensors = exchanged_tensors(original.state_dict(), exchanged(model))
+        built = {name: _digest(layer) for name, layer in outermost(model) if isinstance(layer, FACTORISED)}
+        return cls(model, report, {name: digest(value) for name, value in tensors.items()}, built)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the network to a file from which `tt.nn.load(architecture(), path)` rebuilds it.
+
+        The file says which tensors differ from those of the original, and how large the errors of the layers are. A
+        layer that has been trained since it was built has none.
+
+        Raises:
+            TensorTrainError: no layer was factorised, or a path that cannot be written.
+        """
+        records = [self._with_errors(record) for record in layer_records(self.model)]
+        tensors = self.model.state_dict()
+        cores = {key for record in records for key in record.core_keys}
+        changed = {
+            name: now
+            for name, before in copied_tensors(self._original, records).items()
+            if name in tensors and name not in cores and (now := digest(tensors[name])) != before
+        }
+        report = self.report
+        calibration: dict[str, int | str] | None = None
+        if report.digest is not None:
+            calibration = {"samples": report.samples, "digest": report.digest}
+        changes = Changes(changed, tuple(exchanged(self.model)), calibration)
+        storage.write(path, tensors, network_header(records, changes))
+
+    def _with_errors(self, record: LayerRecord) -> LayerRecord:
+        """The record with the errors of the report, if it is about the layer that was built."""
+        layers = {layer.name: layer for layer in self.report.layers}
+        name = record.name
+        report = layers.get(name)
+        if report is None or self._built.get(name) != _digest(self.model.get_submodule(name)):
+            return record
+        known = record.weight in self._original  # else the original had no dense weight here
+        return dataclasses.replace(record, error=report.frobenius if known else None, data_error=report.error)
+
+    def __str__(self) -> str:
+        return str(self.report)
+
+
+def _digest(layer: Any) -> str:
+    return digest([core.weight for core in layer.cores])

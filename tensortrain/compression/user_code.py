@@ -1,0 +1,108 @@
+"""Functions that a user names on the command line, and images of a folder."""
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tensortrain.errors import TensorTrainError
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+BATCH = 64  # images that are read at a time
+
+
+def function(option: str, text: str) -> Callable[..., Any]:
+    """The function that `"my_module.py:build"` or `"my_package.module:build"` names; its module is run.
+
+    Args:
+        option: of the command line, for messages.
+        text: what it was given.
+
+    Raises:
+        TensorTrainError: no such file, module or function, or an error while the module is run.
+
+    >>> function("--metric", "math:sqrt")(4.0)
+    2.0
+    """
+    module_name, _, name = text.rpartition(":")
+    if not module_name or not name:
+        raise TensorTrainError(f"{option} = {text!r}; MODULE.py:FUNCTION is needed, such as my_module.py:build")
+    value = getattr(_module(option, module_name), name, None)
+    if not callable(value):
+        raise TensorTrainError(f"{option} = {text!r}: {module_name} has no function {name!r}")
+    named: Callable[..., Any] = value
+    return named
+
+
+def _module(option: str, name: str) -> Any:
+    try:
+        if not name.endswith(".py"):
+            return importlib.import_module(name)
+        path = Path(name)
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        if spec is None or spec.loader is None or not path.is_file():
+            raise TensorTrainError(f"{option}: there is no file {name}")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+    except TensorTrainError:
+        raise
+    except Exception as error:  # whatever the user's module raises
+        raise TensorTrainError(f"{option}: {name} cannot be run: {type(error).__name__}: {error}") from error
+
+
+def called(option: str, text: str) -> Any:
+    """What the function that a user names returns without arguments.
+
+    Raises:
+        TensorTrainError: as `function`, or an error that it raises.
+    """
+    make = function(option, text)
+    try:
+        return make()
+    except Exception as error:
+        raise TensorTrainError(f"{option}: {text} raised {type(error).__name__}: {error}") from error
+
+
+def image_batches(folder: Path, size: tuple[int, int], mean: Sequence[float], std: Sequence[float]) -> Iterator[Tensor]:
+    """The images of a folder and its subfolders, by name, in batches `(N, channels, *size)`.
+
+    Args:
+        folder: holds files that end in one of `ENDINGS`.
+        size: height and width to which every image is resized.
+        mean: of each channel, for pixels from 0 to 1; one channel means grey, three mean colours.
+        std: likewise; a pixel becomes `(pixel - mean) / std`.
+
+    Raises:
+        TensorTrainError: no images, one that cannot be read, other numbers of channels, or no Pillow.
+    """
+    try:
+        from PIL import Image, UnidentifiedImageError
+    except ImportError:
+        raise TensorTrainError(
+            "images need Pillow; install it, or name a function: --data my_module.py:batches"
+        ) from None
+    modes = {1: "L", 3: "RGB"}
+    if len(mean) not in modes or len(std) != len(mean) or min(std) <= 0:
+        raise TensorTrainError(
+            f"mean = {tuple(mean)}, std = {tuple(std)}; 1 or 3 numbers each are needed, those of std positive"
+        )
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS)
+    if not files:
+        raise TensorTrainError(f"{folder} holds no images; they end in {', '.join(ENDINGS)}")
+    shift, scale = (torch.tensor(values)[:, None, None] for values in (mean, std))
+    for start in range(0, len(files), BATCH):
+        images = []
+        for path in files[start : start + BATCH]:
+            try:
+                with Image.open(path) as image:
+                    pixels = image.convert(modes[len(mean)]).resize(size[::-1], Image.Resampling.BILINEAR)
+            except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+                raise TensorTrainError(f"cannot read {path}: {error}") from None
+            values = torch.frombuffer(bytearray(pixels.tobytes()), dtype=torch.uint8)
+            images.append((values.reshape(*size, len(mean)).permute(2, 0, 1) / 255 - shift) / scale)
+        yield torch.stack(images)

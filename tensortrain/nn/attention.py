@@ -1,0 +1,226 @@
+"""Attention modules that call their projections as layers, equal to those of torch and torchvision that do not.
+
+`nn.MultiheadAttention` and torchvision's `ShiftedWindowAttention` hand the weights of their projections to functions.
+Whatever layer is put in the place of a projection would never be called. These modules compute the same and call
+`q_proj`, `k_proj`, `v_proj` and `out_proj`, or `qkv` and `proj`, so that each can be any layer.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tensortrain.errors import TensorTrainError
+from tensortrain.nn.low_rank import plain_linear
+
+
+class MultiheadAttention(nn.Module):
+    """`nn.MultiheadAttention` with a layer for each projection: `q_proj`, `k_proj`, `v_proj` and `out_proj`.
+
+    Args:
+        attention: the module to be like; its parameters are copied.
+
+    >>> plain = nn.MultiheadAttention(8, 2, batch_first=True).eval()
+    >>> x = torch.randn(3, 5, 8)
+    >>> torch.allclose(MultiheadAttention.like(plain)(x, x, x)[0], plain(x, x, x)[0], atol=1e-6)
+    True
+    """
+
+    _qkv_same_embed_dim = False  # these three tell `nn.TransformerEncoder` to call the module
+    in_proj_weight: None = None
+    in_proj_bias: None = None
+
+    embed_dim: int
+    num_heads: int
+    head_dim: int
+    dropout: float
+    batch_first: bool
+    add_zero_attn: bool
+    bias_k: Tensor | None
+    bias_v: Tensor | None
+
+    def __init__(self, attention: nn.MultiheadAttention) -> None:
+        super().__init__()
+        for name in ("embed_dim", "num_heads", "dropout", "batch_first", "add_zero_attn", "head_dim"):
+            setattr(self, name, getattr(attention, name))
+        if attention.in_proj_weight is None:
+            weights: Sequence[Any] = (attention.q_proj_weight, attention.k_proj_weight, attention.v_proj_weight)
+        else:
+            weights = attention.in_proj_weight.chunk(3)
+        biases = [None] * 3 if attention.in_proj_bias is None else attention.in_proj_bias.chunk(3)
+        self.q_proj, self.k_proj, self.v_proj = map(plain_linear, weights, biases)
+        self.out_proj = plain_linear(attention.out_proj.weight, attention.out_proj.bias)
+        for name in ("bias_k", "bias_v"):
+            value = getattr(attention, name)
+            setattr(self, name, None if value is None else nn.Parameter(value.detach().clone()))
+
+    @classmethod
+    def like(cls, attention: nn.MultiheadAttention) -> Self:
+        """The module that computes what `attention` does, in the same mode.
+
+        Raises:
+            TensorTrainError: another type of module, or a subclass of it with a forward of its own.
+        """
+        if (
+            not isinstance(attention, nn.MultiheadAttention)
+            or type(attention).forward is not nn.MultiheadAttention.forward
+        ):
+            raise TensorTrainError(f"attention is a {type(attention).__name__}; nn.MultiheadAttention is needed")
+        return cls(attention).requires_grad_(attention.out_proj.weight.requires_grad).train(attention.training)
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        key_padding_mask: Tensor | None = None,
+        need_weights: bool = True,
+        attn_mask: Tensor | None = None,
+        average_attn_weights: bool = True,
+        is_causal: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """As `nn.MultiheadAttention`: the attended values, and the attention weights if they are wanted.
+
+        `is_causal` is a hint to `attn_mask` there, and not needed here.
+        """
+        batched = query.dim() == 3
+        if not batched:
+            query, key, value = query[None], key[None], value[None]
+            key_padding_mask = None if key_padding_mask is None else key_padding_mask[None]
+        elif not self.batch_first:
+            query, key, value = (x.transpose(0, 1) for x in (query, key, value))
+        q, k, v = self.q_proj(query), self.k_proj(key), self.v_proj(value)  # (B, length, embed_dim)
+        if self.bias_k is not None and self.bias_v is not None:
+            k = torch.cat([k, self.bias_k.expand(len(k), -1, -1)], 1)
+            v = torch.cat([v, self.bias_v.expand(len(v), -1, -1)], 1)
+        q, k, v = (x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in (q, k, v))
+        if self.add_zero_attn:
+            k, v = F.pad(k, (0, 0, 0, 1)), F.pad(v, (0, 0, 0, 1))
+        mask = self._mask(q, k, key_padding_mask, attn_mask)
+        output, weights = self._attend(q, k, v, mask, need_weights)
+        output = self.out_proj(output.transpose(1, 2).flatten(2))
+        if weights is not None and average_attn_weights:
+            weights = weights.mean(1)
+        if not batched:
+            return output[0], None if weights is None else weights[0]
+        return output if self.batch_first else output.transpose(0, 1), weights
+
+    def _mask(self, q: Tensor, k: Tensor, padding: Tensor | None, attention: Tensor | None) -> Tensor | None:
+        """Both masks as one to add to the scores, `(B or 1, heads or 1, queries or 1, keys)`."""
+        masks = []
+        if padding is not None:  # (B, keys)
+            masks.append(_additive(padding, q.dtype)[:, None, None])
+        if attention is not None:  # (queries, keys) or (B·heads, queries, keys)
+            mask = _additive(attention, q.dtype)
+            masks.append(mask[None, None] if mask.dim() == 2 else mask.reshape(-1, self.num_heads, *mask.shape[1:]))
+        # whatever was appended to the keys is not masked
+        masks = [F.pad(mask, (0, k.shape[2] - mask.shape[-1])) for mask in masks]
+        return sum(masks[1:], masks[0]) if masks else None
+
+    def _attend(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, need_weights: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        dropout = self.dropout if self.training else 0.0
+        if not need_weights:
+            return F.scaled_dot_product_attention(q, k, v, mask, dropout), None
+        scores = (q * q.shape[-1] ** -0.5) @ k.mT
+        weights = F.dropout((scores if mask is None else scores + mask).softmax(-1), dropout)
+        return weights @ v, weights
+
+
+class WindowAttention(nn.Module):
+    """torchvision's `ShiftedWindowAttention`, of Swin Transformers of both versions, which calls `qkv` and `proj`.
+
+    Args:
+        attention: the module to be like. It is recognised by its attributes, since torchvision need not be installed.
+            All its parameters, buffers, submodules and settings are copied under their names.
+    """
+
+    window_size: list[int]
+    shift_size: list[int]
+    num_heads: int
+    attention_dropout: float
+    dropout: float
+    qkv: nn.Module
+    proj: nn.Module
+
+    def __init__(self, attention: nn.Module) -> None:
+        super().__init__()
+        self.__dict__.update(copy.deepcopy(attention).__dict__)
+        self._position_bias: Callable[[nn.Module], Tensor] = type(attention).get_relative_position_bias  # type: ignore[attr-defined]
+        bias = getattr(attention.qkv, "bias", None)
+        if getattr(self, "logit_scale", None) is not None and bias is not None:
+            with torch.no_grad():  # the second version adds no bias to the keys, whatever the parameter says
+                self.qkv.bias.chunk(3)[1].zero_()  # type: ignore[operator]
+
+    @classmethod
+    def recognises(cls, module: nn.Module) -> bool:
+        """Whether a module has all that the class needs, and reads its weights itself."""
+        named = type(module).__name__ in ("ShiftedWindowAttention", "ShiftedWindowAttentionV2")
+        return named and all(hasattr(module, name) for name in (*cls.__annotations__, "get_relative_position_bias"))
+
+    @classmethod
+    def like(cls, attention: nn.Module) -> Self:
+        """The module that computes what `attention` does, in the same mode.
+
+        Raises:
+            TensorTrainError: another type of module.
+        """
+        if not cls.recognises(attention):
+            raise TensorTrainError(f"attention is a {type(attention).__name__}; a ShiftedWindowAttention is needed")
+        return cls(attention)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(B, H, W, C)` to the same shape."""
+        height, width = x.shape[1:3]
+        rows, columns = self.window_size
+        x = F.pad(x, (0, 0, 0, -width % columns, 0, -height % rows))
+        size = x.shape[1:3]
+        # a map no larger than the window is not shifted
+        shift = [0 if w >= n else s for s, w, n in zip(self.shift_size, self.window_size, size, strict=True)]
+        x = x.roll([-s for s in shift], (1, 2))
+        windows = _windows(x, rows, columns).flatten(2, 3)  # (B, windows, pixels, C)
+        heads = self.qkv(windows).unflatten(-1, (3, self.num_heads, -1)).movedim(-3, 0).transpose(-3, -2)
+        scores = self._scores(heads[0], heads[1]) + self._position_bias(self)
+        if any(shift):
+            scores = scores + self._mask(size, shift, scores)[:, None]
+        weights = F.dropout(scores.softmax(-1), self.attention_dropout, self.training)
+        output = self.proj((weights @ heads[2]).transpose(-3, -2).flatten(-2))
+        output = F.dropout(output, self.dropout, self.training)
+        output = output.reshape(len(x), size[0] // rows, size[1] // columns, rows, columns, -1).transpose(2, 3)
+        return output.reshape(len(x), *size, -1).roll(shift, (1, 2))[:, :height, :width].contiguous()
+
+    def _scores(self, q: Tensor, k: Tensor) -> Tensor:
+        scale: Tensor | None = getattr(self, "logit_scale", None)
+        if scale is None:
+            return torch.matmul(q * q.shape[-1] ** -0.5, k.mT)
+        return torch.matmul(F.normalize(q, dim=-1), F.normalize(k, dim=-1).mT) * scale.clamp(max=math.log(100.0)).exp()
+
+    def _mask(self, size: Sequence[int], shift: Sequence[int], like: Tensor) -> Tensor:
+        """`(windows, pixels, pixels)`: −100 between pixels of one window that the shift brought together."""
+        regions = like.new_zeros(1, *size, 1)
+        for axis, (w, s) in enumerate(zip(self.window_size, shift, strict=True), start=1):
+            places = torch.arange(size[axis - 1], device=like.device)
+            part = (places >= size[axis - 1] - w).int() + (places >= size[axis - 1] - s).int() * (s > 0)
+            regions = 3 * regions + part.reshape([-1 if a == axis else 1 for a in range(4)])
+        of_pixel = _windows(regions, *self.window_size).flatten(2)[0]
+        apart = of_pixel[:, None] != of_pixel[:, :, None]
+        return like.new_zeros(apart.shape).masked_fill_(apart, -100.0)
+
+
+def _windows(x: Tensor, rows: int, columns: int) -> Tensor:
+    """`(B, H, W, C)` to `(B, windows, rows, columns, C)`."""
+    batch, height, width = x.shape[:3]
+    grid = x.reshape(batch, height // rows, rows, width // columns, columns, -1)
+    return grid.transpose(2, 3).reshape(batch, -1, rows, columns, grid.shape[-1])
+
+
+def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """A mask to add to scores: −∞ where a boolean one is true."""
+    if mask.dtype != torch.bool:
+        return mask
+    return torch.zeros_like(mask, dtype=dtype).masked_fill_(mask, -math.inf)

@@ -1,0 +1,142 @@
+"""A linear layer whose weight is a product of two thin matrices."""
+
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from tensortrain import checks
+from tensortrain.errors import TensorTrainError
+from tensortrain.nn.from_cores import FromCores
+
+
+class LowRankLinear(FromCores):
+    """`nn.Linear` whose weight is `outer @ inner`, of rank R: a chain of two plain linear layers, output side first.
+
+    It holds and names its tensors as the conv layers do: `cores.0.weight`, `cores.0.bias` and `cores.1.weight`.
+    `weight`, `(out_features, in_features)`, is there for code that reads it, and multiplied together by each reading.
+
+    Args:
+        outer: `(out_features, R)`; copied.
+        inner: `(R, in_features)`; copied.
+        bias: `(out_features,)` or None.
+
+    Attributes:
+        error: relative Frobenius error against the weight that was approximated, None if there was none; training
+            does not update it.
+
+    Raises:
+        TensorTrainError: factors that are not real floating matrices of one rank, or a bias that does not fit.
+
+    >>> layer = LowRankLinear(torch.ones(5, 2), torch.ones(2, 3))
+    >>> layer(torch.ones(4, 3)).shape, layer.weight.shape, layer.rank
+    (torch.Size([4, 5]), torch.Size([5, 3]), 2)
+    """
+
+    derived = ("weight", "bias")
+
+    cores: Any  # an nn.ModuleList of two nn.Linear
+
+    def __init__(self, outer: Tensor, inner: Tensor, bias: Tensor | None = None, *, error: float | None = None) -> None:
+        super().__init__()
+        for name, factor in (("outer", outer), ("inner", inner)):
+            if checks.tensor(name, factor).dim() != 2 or not factor.is_floating_point():
+                raise TensorTrainError(
+                    f"{name} has shape {tuple(factor.shape)} and dtype {factor.dtype}; a real floating matrix is needed"
+                )
+        if outer.shape[1] != inner.shape[0]:
+            raise TensorTrainError(
+                f"outer is {tuple(outer.shape)}, inner {tuple(inner.shape)}; the columns of outer must be as many as"
+                " the rows of inner"
+            )
+        checks.agrees("inner", inner, outer)
+        checks.bias(bias, outer.shape[0], outer)
+        self.out_features, self.in_features, self.rank = outer.shape[0], inner.shape[1], outer.shape[1]
+        self.error = error
+        self.cores = nn.ModuleList([plain_linear(outer, bias), plain_linear(inner)])
+
+    @classmethod
+    def like(cls, linear: nn.Linear, outer: Tensor, inner: Tensor, *, error: float | None = None) -> Self:
+        """The layer with the weight `outer @ inner` and everything else from `linear`.
+
+        Bias, dtype, device, `requires_grad` and training mode are those of `linear`.
+
+        Raises:
+            TensorTrainError: a module that is not a plain linear layer, or factors of another size.
+        """
+        cls.check(linear)
+        if (outer.shape[0], inner.shape[1]) != tuple(linear.weight.shape):
+            raise TensorTrainError(
+                f"outer {tuple(outer.shape)} @ inner {tuple(inner.shape)} is no {tuple(linear.weight.shape)} weight"
+            )
+        layer = cls(outer.to(linear.weight), inner.to(linear.weight), linear.bias, error=error)
+        for core in layer.cores:
+            core.weight.requires_grad_(linear.weight.requires_grad)
+        if linear.bias is not None:
+            layer.cores[0].bias.requires_grad_(linear.bias.requires_grad)
+        return layer.train(linear.training)
+
+    @classmethod
+    def check(cls, linear: nn.Linear) -> None:
+        """Refuse a module that the layer could not replace exactly.
+
+        Raises:
+            TensorTrainError: another type of module, one with a forward, hooks or parametrizations of its own, or
+                without a floating weight.
+        """
+        name = type(linear).__name__
+        if not isinstance(linear, nn.Linear) or type(linear).forward is not nn.Linear.forward:
+            raise TensorTrainError(f"linear is a {name}; a plain nn.Linear is needed")
+        if nn.parameter.is_lazy(linear.weight):
+            raise TensorTrainError(f"linear is a {name} without a weight yet; run it once on an input first")
+        if parametrize.is_parametrized(linear):
+            raise TensorTrainError(
+                "linear is parametrized and the layer would lose that; apply"
+                ' torch.nn.utils.parametrize.remove_parametrizations(linear, "weight") first'
+            )
+        if linear._forward_hooks or linear._forward_pre_hooks or linear._backward_hooks or linear._backward_pre_hooks:
+            raise TensorTrainError(
+                "linear has hooks (weight_norm, pruning?) and the layer would lose them; remove them first"
+            )
+        if not linear.weight.is_floating_point():
+            raise TensorTrainError(f"linear.weight has dtype {linear.weight.dtype}; a real floating one is needed")
+
+    def _rebuild(self) -> Tensor:
+        product: Tensor = self.cores[0].weight @ self.cores[1].weight
+        return product
+
+    @property
+    def bias(self) -> nn.Parameter | None:
+        """The bias `(out_features,)`, the parameter `cores.0.bias` itself, or None."""
+        bias: nn.Parameter | None = self.cores[0].bias
+        return bias
+
+    def merge(self) -> nn.Linear:
+        """One plain linear layer with the composed weight."""
+        outer = self.cores[0]
+        with torch.no_grad():
+            linear = plain_linear(self.weight, outer.bias)
+        linear.weight.requires_grad_(outer.weight.requires_grad)
+        if outer.bias is not None:
+            linear.bias.requires_grad_(outer.bias.requires_grad)
+        return linear.train(self.training)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """`(…, in_features)` to `(…, out_features)`."""
+        for core in reversed(self.cores._modules.values()):
+            input = core(input)
+        return input
+
+    def extra_repr(self) -> str:
+        """Features, rank and bias."""
+        return f"{self.in_features}, {self.out_features}, rank={self.rank}, bias={self.bias is not None}"
+
+
+def plain_linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
+    """A plain linear layer with copies of the parameters, built on the meta device: no random number is drawn."""
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
+    for name, value in (("weight", weight), ("bias", bias)):
+        if value is not None:
+            setattr(linear, name, nn.Parameter(value.detach().clone(memory_format=torch.contiguous_format)))
+    return linear

@@ -1,0 +1,152 @@
+"""Attention modules that call their projections: equal to torch's and torchvision's under every option."""
+
+import warnings
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from tensortrain import TensorTrainError
+from tensortrain.compression.exchange import exchange, exchangeable
+from tensortrain.nn.attention import MultiheadAttention, WindowAttention
+
+pytestmark = pytest.mark.filterwarnings("ignore:Support for mismatched", "ignore:enable_nested_tensor")
+
+
+@st.composite
+def attentions(draw):
+    """A module of torch with random options, and the arguments of a call."""
+    torch.manual_seed(draw(st.integers(0, 99)))
+    heads, other, first = draw(st.integers(1, 3)), draw(st.sampled_from([None, 6])), draw(st.booleans())
+    flags = {name: draw(st.booleans()) for name in ("bias", "add_bias_kv", "add_zero_attn")}
+    module = nn.MultiheadAttention(
+        12, heads, kdim=other, vdim=other, batch_first=first, dtype=torch.float64, **flags
+    ).eval()
+    with torch.no_grad():
+        for p in module.parameters():
+            p.normal_(std=0.3)
+    batch, queries, keys = 2, 5, 4
+    inputs = [
+        torch.randn(batch, n, d, dtype=torch.float64)
+        for n, d in ((queries, 12), (keys, other or 12), (keys, other or 12))
+    ]
+    padding = draw(st.sampled_from([None, "bool", "float"]))
+    mask = draw(st.sampled_from([None, (queries, keys), (batch * heads, queries, keys)]))
+    values = {
+        "key_padding_mask": padding and torch.rand(batch, keys) > 0.6,
+        "attn_mask": mask and torch.rand(mask) > 0.7,
+    }
+    for name, value in values.items():
+        if value is not None:
+            value[..., 0] = False  # a query that sees nothing has no weights
+            values[name] = value.double() if padding == "float" else value
+    if draw(st.booleans()):  # without a batch
+        inputs = [x[0] for x in inputs]
+        values["key_padding_mask"] = None if padding is None else values["key_padding_mask"][0]
+        values["attn_mask"] = (
+            values["attn_mask"][:heads] if mask is not None and len(mask) == 3 else values["attn_mask"]
+        )
+    elif not first:
+        inputs = [x.transpose(0, 1) for x in inputs]
+    values |= {"need_weights": draw(st.booleans()), "average_attn_weights": draw(st.booleans())}
+    return module, inputs, values
+
+
+@given(attentions())
+def test_attention_equals_torchs(case):
+    module, inputs, options = case
+    ours = MultiheadAttention.like(module)
+    assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in module.parameters())
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected, weights = module(*inputs, **options)
+        output, own_weights = ours(*inputs, **options)
+    torch.testing.assert_close(output, expected)
+    assert (own_weights is None) == (weights is None)
+    if weights is not None:
+        torch.testing.assert_close(own_weights, weights)
+
+
+@pytest.mark.parametrize("version", ["ShiftedWindowAttention", "ShiftedWindowAttentionV2"])
+@pytest.mark.parametrize(
+    "window", [([4, 4], [2, 2]), ([4, 3], [0, 0]), ([4, 4], [0, 2]), ([7, 7], [3, 3]), ([3, 4], [1, 2])]
+)
+@pytest.mark.parametrize("bias", [True, False])
+def test_window_attention_equals_torchvisions(version, window, bias):
+    import zoo._torchvision  # noqa: F401 - before torchvision is imported
+
+    swin = pytest.importorskip("torchvision.models.swin_transformer")
+    torch.manual_seed(0)
+    module = getattr(swin, version)(12, *window, 3, qkv_bias=bias).double().eval()
+    if bias:
+        nn.init.normal_(module.qkv.bias)
+    ours = WindowAttention.like(module)
+    assert ours.state_dict().keys() == module.state_dict().keys()
+    for size in ((8, 8), (7, 9), (5, 6)):
+        x = torch.randn(2, *size, 12, dtype=torch.float64)
+        torch.testing.assert_close(ours(x), module(x))
+
+
+def test_gradients_and_dropout():
+    module = nn.MultiheadAttention(8, 2, dropout=0.5, batch_first=True)
+    ours = MultiheadAttention.like(module)
+    assert ours.training
+    x = torch.randn(2, 5, 8)
+    assert not torch.equal(ours(x, x, x)[0], ours(x, x, x)[0])
+    ours(x, x, x)[0].sum().backward()
+    assert ours.q_proj.weight.grad is not None
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_a_transformer_encoder_goes_on_as_before(norm_first):
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, norm_first=norm_first)
+    encoder = nn.TransformerEncoder(layer, 2).eval()
+    x = torch.randn(3, 5, 8)
+    padding = torch.tensor([[False] * 5, [False] * 4 + [True], [False] * 3 + [True] * 2])
+    with torch.no_grad():
+        plain, masked = encoder(x), encoder(x, src_key_padding_mask=padding)
+        ours = exchange(encoder, exchangeable(encoder))
+        torch.testing.assert_close(ours(x), plain)
+        torch.testing.assert_close(ours(x, src_key_padding_mask=padding)[~padding], masked[~padding])
+    assert exchangeable(ours) == {}
+
+
+class FusedQkv(nn.Module):
+    """What the attention modules of timm's BEiT, EVA and Swin V2 have in common."""
+
+    def __init__(self, separate):
+        super().__init__()
+        self.qkv, self.bias = nn.Linear(4, 12, bias=False), nn.Parameter(torch.randn(12))
+        self.qkv_bias_separate = separate
+
+    def forward(self, x):
+        if self.qkv_bias_separate:
+            return self.qkv(x) + self.bias
+        return nn.functional.linear(x, self.qkv.weight, self.bias)
+
+
+def test_timms_modules_are_told_to_call_their_layer():
+    module = nn.Sequential(FusedQkv(False), FusedQkv(True))
+    assert list(exchangeable(module)) == ["0"]
+    x = torch.randn(3, 4)
+    expected = module[0](x)
+    assert exchange(module, ["0"])[0].qkv_bias_separate
+    torch.testing.assert_close(module[0](x), expected)
+
+
+class OwnForward(nn.MultiheadAttention):
+    def forward(self, x):
+        return super().forward(x, x, x)[0]
+
+
+def test_what_is_not_exchanged():
+    plain = nn.MultiheadAttention(4, 2)
+    nn.utils.parametrizations.weight_norm(plain, "in_proj_weight")
+    assert exchangeable(nn.ModuleList([OwnForward(4, 2), plain, nn.Linear(2, 2)])) == {}
+    with pytest.raises(TensorTrainError, match=r"nn\.MultiheadAttention is needed"):
+        MultiheadAttention.like(OwnForward(4, 2))
+    with pytest.raises(TensorTrainError, match="ShiftedWindowAttention is needed"):
+        WindowAttention.like(nn.Linear(2, 2))

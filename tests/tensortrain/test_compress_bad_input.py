@@ -1,0 +1,160 @@
+"""What `compress` refuses: one named error, nothing written, the model as it was."""
+
+import copy
+import stat
+
+import pytest
+import torch
+from torch import nn
+
+import tensortrain as tt
+from tensortrain import TensorTrainError
+from tests.support.networks import images, residual_network
+
+
+def mlp():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3)).eval()
+
+
+def with_weight(value):
+    net = mlp()
+    with torch.no_grad():
+        net[2].weight[0, 0] = value
+    return net
+
+
+class Exploding(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x):
+        return self.b(self.a(x) / 0.0)
+
+
+class OwnForward(nn.Linear):
+    def forward(self, x):
+        return super().forward(x) * 2
+
+
+class NoTensor(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Linear(8, 8)
+
+    def forward(self, x):
+        return {"count": self.a(x).shape[0]}
+
+
+class Uncopied(nn.Linear):
+    def __deepcopy__(self, memo):
+        raise RuntimeError("one of a kind")
+
+
+x = torch.randn(20, 8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs", "options", "message"),
+    [
+        # models
+        (lambda: nn.ReLU(), x, {}, "ReLU without any conv or linear layer"),
+        (lambda: 3, x, {}, "model is a int; an nn.Module is needed"),
+        (lambda: torch.jit.trace(mlp(), x), x, {}, "scripted or traced graph"),
+        (lambda: torch.export.export(mlp(), (x,)), x, {}, "ExportedProgram, a graph of operators"),
+        (lambda: torch.export.export(mlp(), (x,)).module(), x, {}, "the layers of a traced graph are operators"),
+        (lambda: with_weight(float("nan")), x, {}, r"2\.weight holds NaN or infinite entries"),
+        (lambda: with_weight(float("inf")), None, {}, r"2\.weight holds NaN or infinite entries"),
+        (lambda: mlp().to("meta"), None, {}, "meta device"),
+        (lambda: nn.Sequential(nn.LazyLinear(3)), None, {}, "0.weight is lazy and has no entries yet"),
+        (lambda: nn.Sequential(OwnForward(8, 8)), x, {}, "none of 1 layers can be replaced; 0: linear is a OwnForward"),
+        (lambda: nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(8, 8))), None, {}, "parametrized"),
+        (Exploding, x, {}, "layer 'b' yields NaN or infinite values"),
+        (NoTensor, x, {}, "has no floating tensor; name one with output="),
+        (lambda: nn.Sequential(Uncopied(8, 8)), x, {}, "cannot be copied: one of a kind"),
+        # inputs
+        (mlp, torch.randn(4, 9), {}, r"cannot run on the calibration inputs \(tensors of shape \(4, 9\)\)"),
+        (mlp, torch.randn(0, 8), {}, "inputs are empty"),
+        (mlp, [], {}, "inputs are empty"),
+        (mlp, iter(()), {}, "a generator can be read only once"),
+        (mlp, torch.full((3, 8), float("nan")), {}, "batch 0 of inputs holds NaN"),
+        (mlp, [x, x * float("inf")], {}, "batch 1 of inputs holds NaN or infinite"),
+        (mlp, 3, {}, "inputs is a int"),
+        (mlp, "images", {}, "inputs is a str"),
+        (mlp, {"x": x}, {}, "inputs is a dict"),
+        (mlp, ["image"], {}, "batch 0 of inputs is a str without a tensor"),
+        (mlp, [(3, x)], {}, "batch 0 of inputs is a tuple without a tensor for the model"),
+        (mlp, torch.tensor(1.0), {}, "inputs are empty"),
+        # budgets
+        (mlp, x, {"parameters": None}, "exactly one budget"),
+        (mlp, x, {"macs": 0.5}, "exactly one budget .* parameters = 0.5 and macs = 0.5"),
+        (mlp, x, {"parameters": 0.01}, r"the smallest network that can be reached has \d+ \(\d+\.\d%\)"),
+        (mlp, x, {"parameters": 0.0}, r"parameters = 0\.0; a fraction"),
+        (mlp, x, {"parameters": -3}, "parameters = -3; a fraction"),
+        (mlp, x, {"parameters": 1.5}, r"parameters = 1\.5; a fraction"),
+        (mlp, x, {"parameters": True}, "parameters = True; a fraction"),
+        (mlp, x, {"parameters": "half"}, "parameters = 'half'; a fraction"),
+        (mlp, x, {"parameters": float("nan")}, "parameters = nan; a fraction"),
+        (mlp, None, {"parameters": None, "macs": 0.5}, "depends on its inputs; give inputs"),
+        # options
+        (mlp, x, {"include": ["9"]}, "include = '9' names no layer; there are: 0, 2"),
+        (mlp, x, {"exclude": ["*"]}, "leave none of 2 layers"),
+        (mlp, x, {"samples": 0}, "samples = 0 is too small"),
+        (mlp, x, {"multiple": 0}, "multiple = 0 is too small"),
+        (mlp, x, {"at_least": {"0": 2.0}}, r"at_least\['0'\] = 2\.0"),
+        (mlp, x, {"at_most": {"7": 0.5}}, "at_most has '7', which matches no layer"),
+        (mlp, x, {"parameters": None, "max_drop": 0.1}, "give a metric"),
+        (mlp, x, {"parameters": None, "max_drop": -1, "metric": lambda m: 1.0}, "max_drop = -1; a number from 0 on"),
+        (mlp, x, {"output": 5}, "has no floating tensor 5; name one"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_one_named_error(model, inputs, options, message):
+    net = model()
+    before = copy.deepcopy(net.state_dict()) if type(net) is nn.Sequential and not isinstance(net[0], Uncopied) else {}
+    with pytest.raises(TensorTrainError, match=message):
+        tt.compress(net, inputs, **{"parameters": 0.5, **options})
+    for name, value in before.items():
+        if not nn.parameter.is_lazy(value) and not value.is_meta:
+            torch.testing.assert_close(net.state_dict()[name], value, equal_nan=True, rtol=0, atol=0)
+
+
+def test_a_metric_that_never_holds():
+    values = iter(range(100, 0, -1))
+    with pytest.raises(TensorTrainError, match="the metric falls by more"):
+        tt.compress(mlp(), x, metric=lambda m: next(values), max_drop=0.5)
+
+
+def test_no_fractions():
+    with pytest.raises(TensorTrainError, match="fractions is empty"):
+        tt.compression_curve(mlp(), x, [])
+    with pytest.raises(TensorTrainError, match="budget = 'rank' is unknown"):
+        tt.compression_curve(mlp(), x, [0.5], budget="rank")
+
+
+def test_no_write_access(tmp_path):
+    result = tt.compress(residual_network(), images(20), parameters=0.5)
+    folder = tmp_path / "none"
+    for save in (result.save, lambda path: result.report.save(path.with_suffix(".json"))):
+        with pytest.raises(TensorTrainError, match="cannot write"):
+            save(folder / "small.safetensors")
+    (tmp_path / "taken.safetensors").mkdir()
+    with pytest.raises(TensorTrainError, match="it is a folder"):
+        result.save(tmp_path / "taken.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["taken.safetensors"]
+    assert stat.S_ISDIR((tmp_path / "taken.safetensors").stat().st_mode)
+
+
+def test_an_interrupt_leaves_the_model_as_it_was():
+    net = residual_network()
+    before = copy.deepcopy(net.state_dict())
+
+    def interrupting():
+        yield images(10)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tt.compress(net, interrupting(), parameters=0.5)
+    assert all(torch.equal(net.state_dict()[name], value) for name, value in before.items())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())

@@ -1,0 +1,190 @@
+"""The command `tensortrain compress`: networks and inputs from functions, images of a folder, reports, bad input."""
+
+import importlib.util
+
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import tensortrain as tt
+from tests.support.command import run, shell
+
+MODULE = """
+import torch
+from torch import nn
+
+def build():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d({channels}, 12, 3, padding=1), nn.ReLU(), nn.Conv2d(12, 12, 3),
+                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 4))
+
+def batches():
+    generator = torch.Generator().manual_seed(1)
+    return [torch.randn(20, {channels}, 8, 8, generator=generator) for _ in range(3)]
+
+def accuracy(model):
+    return 1 - sum(p.numel() for p in model.parameters()) / 1e6
+
+def number():
+    return 3
+
+def failing():
+    raise KeyError("no such thing")
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A module that builds a network, and its weights."""
+    file = tmp_path / "my_module.py"
+    file.write_text(MODULE.format(channels=3))
+    (tmp_path / "grey.py").write_text(MODULE.format(channels=1))
+    for name in ("my_module", "grey"):
+        torch.save(built(tmp_path / f"{name}.py").state_dict(), tmp_path / f"{name}.pt")
+    images = tmp_path / "images"
+    (images / "sub").mkdir(parents=True)
+    for index in range(5):
+        pixels = bytes((40 * index + 7 * k) % 256 for k in range(3 * 10 * 12))
+        Image.frombytes("RGB", (12, 10), pixels).save(images / ("sub" if index % 2 else "") / f"{index}.png")
+    return tmp_path
+
+
+def built(path):
+    spec = importlib.util.spec_from_file_location("built", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.build()
+
+
+def test_as_a_user_types_it(folder):
+    done = shell(
+        "compress", "my_module.py:build", "my_module.pt", "--data", "my_module.py:batches", "--parameters", "0.5",
+        "-o", "small.safetensors", "--report", "report.html", "--report", "report.json",
+        "--metric", "my_module.py:accuracy", cwd=folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "metric: 0.9983 before" in done.stdout
+    assert (folder / "report.html").is_file()
+    assert (folder / "report.json").is_file()
+    network = built(folder / "my_module.py").eval()
+    small = tt.nn.load(built(folder / "my_module.py").eval(), folder / "small.safetensors")
+    assert sum(p.numel() for p in small.parameters()) <= 0.5 * sum(p.numel() for p in network.parameters())
+    assert run("verify", folder / "small.safetensors", "--against", folder / "my_module.pt") == 0
+
+
+@pytest.mark.parametrize(("name", "values"), [("my_module", "0.4,0.5,0.6"), ("grey", "0.5")])
+def test_images_of_a_folder(folder, capsys, name, values):
+    arguments = ("--size", "8x9", "--mean", values, "--std", values.replace("0.4", "0.2"), "--parameters", "0.6")
+    status = run(
+        "compress", f"{folder / name}.py:build", folder / f"{name}.pt", "--data", folder / "images", *arguments,
+        "-o", folder / "small.safetensors",
+    )  # fmt: skip
+    assert status == 0
+    assert "outputs on 5 inputs" in capsys.readouterr().out
+
+
+def test_images_are_read_in_order_resized_and_normalised(folder):
+    from tensortrain.compression.user_code import image_batches
+
+    (batch,) = image_batches(folder / "images", (10, 12), [0.5, 0.0, 0.0], [0.25, 1.0, 1.0])
+    assert batch.shape == (5, 3, 10, 12)
+    assert batch[0, 1, 0, 0] == pytest.approx(7 / 255)  # images/0.png, its second value
+    assert batch[0, 0, 0, 0] == pytest.approx((0 - 0.5) / 0.25)
+    assert batch[3, 1, 0, 0] == pytest.approx(47 / 255)  # images/sub/1.png
+
+
+def test_without_data_and_with_other_budgets(folder, capsys):
+    base = ("compress", f"{folder}/my_module.py:build", folder / "my_module.pt", "-o", folder / "s.safetensors")
+    assert run(*base, "--parameters", "1000", "--exclude", "5") == 0
+    text = capsys.readouterr().out
+    assert "no inputs: errors are those of the weights" in text
+    assert "parameters ≤ 1,000 of" in text
+    data = ("--data", f"{folder}/my_module.py:batches")
+    assert run(*base, *data, "--macs", "0.5", "--multiple", "2") == 0
+    assert run(*base, *data, "--max-drop", "0.5", "--metric", f"{folder}/my_module.py:accuracy") == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{}/none.py:build", "{}/my_module.pt"], "there is no file"),
+        (["{}/my_module.py", "{}/my_module.pt"], "MODULE.py:FUNCTION is needed"),
+        (["{}/my_module.py:none", "{}/my_module.pt"], "has no function 'none'"),
+        (["{}/my_module.py:number", "{}/my_module.pt"], "returned a int; an nn.Module is needed"),
+        (["{}/my_module.py:failing", "{}/my_module.pt"], "raised KeyError: 'no such thing'"),
+        (["no_such_module_at_all:build", "{}/my_module.pt"], "cannot be run: ModuleNotFoundError"),
+        (["{}/my_module.py:build", "{}/none.pt"], "cannot read"),
+        (["{}/grey.py:build", "{}/my_module.pt"], "does not fit the network"),
+        (["{}/my_module.py:build", "{}/my_module.pt", "--data", "{}/images"], "needs --size, --mean, --std"),
+        (["{}/my_module.py:build", "{}/my_module.pt", "--size", "8"], "--size are for folders of images"),
+        (
+            [
+                "{}/my_module.py:build",
+                "{}/my_module.pt",
+                "--data",
+                "{}/images",
+                "--size",
+                "a",
+                "--mean",
+                "0",
+                "--std",
+                "1",
+            ],
+            "--size = 'a'; numbers are needed",
+        ),
+        (
+            [
+                "{}/my_module.py:build",
+                "{}/my_module.pt",
+                "--data",
+                "{}/images",
+                "--size",
+                "8",
+                "--mean",
+                "0",
+                "--std",
+                "0",
+            ],
+            "those of std positive",
+        ),
+        (
+            [
+                "{}/my_module.py:build",
+                "{}/my_module.pt",
+                "--data",
+                "{}/empty",
+                "--size",
+                "8",
+                "--mean",
+                "0",
+                "--std",
+                "1",
+            ],
+            "holds no images",
+        ),
+        (["{}/my_module.py:build", "{}/my_module.pt", "--report", "r.pdf"], "report = r.pdf ends in '.pdf'"),
+        (["{}/my_module.py:build", "{}/my_module.pt", "--macs", "0.5"], "give inputs"),
+        (["{}/my_module.py:build", "{}/my_module.pt", "--parameters", "x"], "parameters = 'x' is not a number"),
+    ],
+)
+def test_bad_input(folder, capsys, arguments, message):
+    (folder / "empty").mkdir()
+    before = sorted(path.name for path in folder.iterdir())
+    budget = () if any(option in arguments for option in ("--macs", "--parameters")) else ("--parameters", "0.5")
+    filled = [argument.format(folder) for argument in arguments]
+    assert run("compress", *filled, *budget, "-o", folder / "small.safetensors") == 2
+    assert message in capsys.readouterr().err
+    after = sorted(path.name for path in folder.iterdir())
+    assert [name for name in after if name != "__pycache__"] == [name for name in before if name != "__pycache__"]
+
+
+def test_a_damaged_image_and_a_folder_that_cannot_be_written(folder, capsys):
+    (folder / "images" / "bad.png").write_bytes(b"no image")
+    base = ("compress", f"{folder}/my_module.py:build", folder / "my_module.pt", "--parameters", "0.5")
+    images = ("--data", folder / "images", "--size", "8", "--mean", "0,0,0", "--std", "1,1,1")
+    assert run(*base, *images, "-o", folder / "s.safetensors") == 2
+    assert "bad.png" in capsys.readouterr().err
+    assert run(*base, "-o", folder / "none" / "s.safetensors") == 2
+    assert "cannot write" in capsys.readouterr().err
+    assert isinstance(built(folder / "my_module.py"), nn.Sequential)

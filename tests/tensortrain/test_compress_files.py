@@ -1,0 +1,142 @@
+"""Compressed networks in files: rebuilt in the original architecture, and verified against the original."""
+
+import pytest
+import torch
+from torch import nn
+
+import tensortrain as tt
+from tensortrain import storage
+from tensortrain.compression.records import read_changes, read_network
+from tensortrain.compression.verify import verify_network
+from tests.support.command import run
+from tests.support.networks import images, residual_network
+
+
+class Transformer(nn.Module):
+    """Attention, which `compress` exchanges, between linear layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Linear(6, 16)
+        layer = nn.TransformerEncoderLayer(16, 4, 32, dropout=0.0, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2)
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, x):
+        return self.head(self.encoder(self.embed(x)).mean(1))
+
+
+@pytest.fixture(scope="module", params=["convs", "attention"])
+def compressed(request, tmp_path_factory):
+    """A network's class, the network, what became of it, inputs, and the file."""
+    torch.manual_seed(0)
+    make, x = (residual_network, images(200)) if request.param == "convs" else (Transformer, torch.randn(100, 5, 6))
+    net = make().eval()
+    result = tt.compress(net, x, parameters=0.5)
+    path = tmp_path_factory.mktemp("small") / "small.safetensors"
+    result.save(path)
+    return make, net, result, x, path
+
+
+def test_load_rebuilds_the_network(compressed):
+    make, _, result, x, path = compressed
+    fresh = make().eval()
+    loaded = tt.nn.load(fresh, path)
+    assert loaded is fresh
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(x), result.model(x), rtol=0, atol=0)
+
+
+def test_a_file_that_does_not_fit_leaves_the_model_as_it_is(compressed):
+    make, *_, path = compressed
+    other = make().eval()
+    other.add_module("extra", nn.Linear(2, 2))
+    before = [type(m) for m in other.modules()]
+    with pytest.raises(tt.TensorTrainError, match="does not fit the model"):
+        tt.nn.load(other, path)
+    assert [type(m) for m in other.modules()] == before
+
+
+def test_the_file_tells_errors_and_changes(compressed):
+    _, net, result, x, path = compressed
+    tensors, records = read_network(path)
+    changes = read_changes(path)
+    by_name = {layer.name: layer for layer in result.report.layers}
+    for record in records:
+        assert record.error == by_name[record.name].frobenius
+        assert record.data_error == by_name[record.name].error
+    assert changes.calibration["samples"] == len(x)
+    refitted = {layer.name for layer in result.report.layers if layer.state == "refitted"}
+    assert {f"{name}.weight" for name in refitted} <= changes.changed.keys()
+    result_of_check = verify_network(tensors, records, net.state_dict(), changes)
+    assert result_of_check.failures == []
+    assert result_of_check.changed == len(changes.changed)
+    without = verify_network(tensors, records, net.state_dict(), type(changes)(exchanged=changes.exchanged))
+    assert len(without.failures) == len(changes.changed) > 0
+
+
+def test_verify_notices_every_other_change(compressed):
+    _, net, _, _, path = compressed
+    tensors, records = read_network(path)
+    changes = read_changes(path)
+    for name in (
+        records[0].core_keys[0],
+        *list(changes.changed)[:1],
+        *list(tensors.keys() - changes.changed.keys())[:1],
+    ):
+        damaged = {**tensors, name: tensors[name] + 1}
+        assert verify_network(damaged, records, net.state_dict(), changes).failures != []
+
+
+def test_the_command_verifies_the_file(compressed, tmp_path, capsys):
+    _, net, _, _, path = compressed
+    torch.save(net.state_dict(), tmp_path / "net.pt")
+    assert run("verify", path, "--against", tmp_path / "net.pt") == 0
+    text = capsys.readouterr().out
+    assert "changed as the file says" in text
+    assert "not checked: errors of the layers' outputs" in text
+    assert run("info", path) == 0
+    assert "parameters" in capsys.readouterr().out
+
+
+def test_what_is_trained_further_has_no_errors(tmp_path):
+    net, x = residual_network(), images(100)
+    result = tt.compress(net, x, parameters=0.4)
+    first, *others = [layer.name for layer in result.report.layers if layer.state == "factorised"]
+    with torch.no_grad():
+        result.model.get_submodule(first).cores[0].weight.add_(0.1)
+        result.model[1].bn1.bias.add_(0.1)
+    result.save(tmp_path / "small.safetensors")
+    records = {record.name: record for record in read_network(tmp_path / "small.safetensors")[1]}
+    assert (records[first].error, records[first].data_error) == (None, None)
+    assert all(records[name].error is not None for name in others)
+    assert "1.bn1.bias" in read_changes(tmp_path / "small.safetensors").changed
+    loaded = tt.nn.load(residual_network().eval(), tmp_path / "small.safetensors")
+    assert torch.equal(loaded(x), result.model(x))
+
+
+def test_gradual_compression_in_a_file(tmp_path):
+    net, x = residual_network(), images(200)
+    result = tt.compress(tt.compress(net, x, parameters=0.6).model, x, parameters=0.6)
+    result.save(tmp_path / "small.safetensors")
+    loaded = tt.nn.load(residual_network().eval(), tmp_path / "small.safetensors")
+    assert torch.equal(loaded(x), result.model(x))
+    records = read_network(tmp_path / "small.safetensors")[1]
+    assert any(record.error is None for record in records)  # against the original, which nobody knows any more
+
+
+def test_nothing_factorised_is_nothing_to_save(tmp_path):
+    result = tt.compress(residual_network(), images(20), parameters=1.0)
+    with pytest.raises(tt.TensorTrainError, match="without any conv layer"):
+        result.save(tmp_path / "small.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_header_with_a_linear_layer_is_checked(compressed, tmp_path):
+    tensors, header = storage.read(compressed[-1])
+    header = {name: value for name, value in header.items() if name not in ("version", "digest")}
+    layers = [dict(layer) for layer in header["layers"]]
+    layers[0]["ranks"] = [*layers[0]["ranks"][:-1], layers[0]["ranks"][-1] + 1]
+    storage.write(tmp_path / "bad.safetensors", tensors, {**header, "layers": layers})
+    with pytest.raises(tt.TensorTrainError, match="do not have the shapes the header says"):
+        tt.nn.load(compressed[0](), tmp_path / "bad.safetensors")

@@ -1,0 +1,130 @@
+"""A budget of milliseconds: what is replaced must be faster, and a miss is said. Clocks are replaced by counts."""
+
+import pytest
+import torch
+from torch import nn
+
+import tensortrain as tt
+from tensortrain.compression import findings, time_budget
+from tensortrain.compression.timing import LayerTimer, Race, race
+from tests.support.networks import images, residual_network
+
+
+def count(net):
+    return sum(p.numel() for p in net.parameters())
+
+
+def counted(before, after, overhead=0.0):
+    """A race that a network wins by its parameters, a thousand of which take a millisecond."""
+    first, second = count(before) / 1000, count(after) / 1000 + overhead
+    return Race((first, first, first), (second, second, second), second / first)
+
+
+@pytest.fixture
+def parameters_as_time(monkeypatch):
+    """Layers take time for parameters, and so do networks; what is added to factorised layers and to whole networks."""
+    added = {"layer": 0.0, "network": 0.0}
+    monkeypatch.setattr(LayerTimer, "race", lambda self, name, a, b, rounds=15: counted(a, b, added["layer"]))
+    for module in (time_budget, findings):
+        monkeypatch.setattr(
+            module, "time_whole", lambda analysis, model, batch: counted(analysis.model, model, added["network"])
+        )
+    return added
+
+
+def test_the_budget_is_kept_and_nearly_used_up(parameters_as_time):
+    net = residual_network()
+    total = count(net) / 1000
+    report = tt.compress(net, images(64), milliseconds=0.6 * total).report
+    assert 0.5 * total < report.milliseconds[1][1] <= 0.6 * total
+    assert report.milliseconds[0][1] == total
+    assert not any("MISSED" in note for note in report.notes)
+    for layer in report.layers:
+        if layer.state == "factorised":
+            assert layer.milliseconds[1] <= 0.95 * layer.milliseconds[0]
+    assert f"({total:.3g} to {total:.3g})" in str(report)
+
+
+def test_layers_that_are_not_faster_stay_dense(parameters_as_time):
+    parameters_as_time["layer"] = 10.0
+    net = residual_network()
+    with pytest.raises(tt.TensorTrainError, match=r"the smallest network that can be reached has 5\.681 \(100"):
+        tt.compress(net, images(64), milliseconds=3.0)
+    result = tt.compress(net, images(64), milliseconds=6.0)
+    assert count(result.model) == count(net)
+
+
+def test_forms_that_only_seemed_faster_are_given_up(parameters_as_time, monkeypatch):
+    """At first glance every form is faster; with all alternations those of one block are not."""
+
+    def unsteady(self, name, before, after, rounds=15):
+        slow = rounds == 15 and name.startswith("1.") and count(after) < count(before)
+        return counted(before, after, 10.0 if slow else 0.0)
+
+    monkeypatch.setattr(LayerTimer, "race", unsteady)
+    report = tt.compress(residual_network(), images(64), milliseconds=4.5).report
+    states = {layer.name: layer.state for layer in report.layers}
+    assert "factorised" not in {states["1.conv1"], states["1.conv2"]}
+    assert "factorised" in {states["2.conv1"], states["2.conv2"]}
+
+
+def test_a_network_that_is_slower_than_its_layers_is_aimed_at_again(parameters_as_time):
+    parameters_as_time["network"] = 0.5
+    report = tt.compress(residual_network(), images(64), milliseconds=4.0).report
+    assert report.milliseconds[1][1] <= 4.0
+
+
+def test_a_miss_is_said(parameters_as_time):
+    parameters_as_time["network"] = 50.0
+    result = tt.compress(residual_network(), images(64), milliseconds=4.0)
+    assert any("MISSED: the network takes" in note for note in result.report.notes)
+    assert "MISSED" in str(result)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "value", "message"),
+    [
+        (None, 3.0, "give inputs"),
+        (images(8), 0.0, "milliseconds = 0.0; a positive number"),
+        (images(8), float("inf"), "milliseconds = inf"),
+        (images(8), True, "milliseconds = True"),
+        (images(8), "3", "milliseconds = '3'"),
+    ],
+)
+def test_bad_budgets(inputs, value, message):
+    with pytest.raises(tt.TensorTrainError, match=message):
+        tt.compress(residual_network(), inputs, milliseconds=value)
+
+
+def test_real_clocks():
+    """A wide conv of low rank gets faster; the batch is timed as it is given."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 96, 3, padding=1), nn.ReLU(), nn.Conv2d(96, 96, 3, padding=1)).eval()
+    x = images(6, size=16)
+    report = tt.compress(net, [x[:2], x[2:]], milliseconds=1e9).report
+    assert report.timed == 2
+    low, middle, high = report.milliseconds[0]
+    assert 0 < low <= middle <= high
+    result = tt.compress(net, [x[:2], x[2:]], milliseconds=0.7 * middle)
+    missed = any("MISSED" in note for note in result.report.notes)
+    assert missed is (result.report.milliseconds[1][1] > 0.7 * middle)
+    assert isinstance(result.model[2], tt.nn.ConvTT2d)
+    assert result.report.layers[1].milliseconds[1] <= 0.95 * result.report.layers[1].milliseconds[0]
+
+
+def test_a_race_alternates_and_tells_quartiles():
+    order = []
+
+    class Clock:
+        def repeats(self, run, least):
+            return 3
+
+        def seconds(self, run, times):
+            assert times == 3
+            run()
+            return {"first": 0.002, "second": 0.001}[order[-1]]
+
+    result = race(lambda: order.append("first"), lambda: order.append("second"), Clock())
+    assert order == ["first", "second"] * 15
+    assert result.ratio == pytest.approx(0.5)
+    assert result.before == pytest.approx((2, 2, 2))
