@@ -176,8 +176,8 @@ class Modes(Operators):
         the largest rank there; `round()` lowers it to what is needed.
 
         Raises:
-            TensorTrainError: another number of entries, or axes that end where no old one can be split, such as (4, 6) to
-                (6, 4): trains cannot do that without building the whole.
+            TensorTrainError: another number of entries, or axes that end where no old one can be split, such as
+                (4, 6) to (6, 4): trains cannot do that without building the whole.
 
         >>> import tensortrain as tt
         >>> tt.TensorTrain.random((4, 6), 2).reshape(6, -1)
