@@ -27,7 +27,7 @@ from zoo.commands import (
     predict,
     train,
 )
-from zoo.commands.options import PARSER_MODE, load_argument
+from zoo.commands.options import PARSER_MODE, load_argument, write_out_numbers
 from zoo.errors import ZooError
 
 
@@ -59,7 +59,7 @@ def main(words: Sequence[str] | None = None) -> None:
     """Run the command that the words of the command line ask for.
 
     Ends with `SystemExit` if the command failed."""
-    words = list(sys.argv[1:] if words is None else words)
+    words = write_out_numbers(sys.argv[1:] if words is None else words)
     # a configuration names values, never anything to import
     set_parsing_settings(add_print_completion_argument=True, import_path_denylist=["*"])
     with terminal.reported("zoo", ZooError, TensorTrainError):

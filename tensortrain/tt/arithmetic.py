@@ -1,21 +1,16 @@
 """Arithmetic of trains on their cores; boundary axes R_0 and R_m are axes of the tensor like the others."""
 
 import math
-import numbers
 from collections.abc import Sequence
-from types import EllipsisType
 
 import torch
 from torch import Tensor
 
-from tensortrain import checks
 from tensortrain.derivatives import qr
 from tensortrain.errors import TensorTrainError
 from tensortrain.tt.checks import PRECISIONS
 from tensortrain.tt.scaling import contract, peak, shifted, unit
 from tensortrain.tt.svd import compressed, mirrored
-
-Index = int | slice | EllipsisType
 
 
 def add(a: Sequence[Tensor], b: Sequence[Tensor]) -> list[Tensor]:
@@ -31,6 +26,24 @@ def _blocks(a: Tensor, b: Tensor) -> Tensor:
     upper = torch.cat([a, a.new_zeros(a.shape[0], a.shape[1], b.shape[2])], 2)
     lower = torch.cat([b.new_zeros(b.shape[0], b.shape[1], a.shape[2]), b], 2)
     return torch.cat([upper, lower], 0)
+
+
+def constant(cores: Sequence[Tensor], value: complex | Tensor) -> list[Tensor]:
+    """Cores of rank 1 of the tensor of the same shape and ends all of whose entries are `value`."""
+    dtype = torch.result_type(cores[0], value)
+    ranks = [cores[0].shape[0], *(1 for _ in cores[1:]), cores[-1].shape[2]]
+    triples = zip(ranks[:-1], cores, ranks[1:], strict=True)
+    first, *others = [torch.ones(a, core.shape[1], b, dtype=dtype, device=core.device) for a, core, b in triples]
+    return [first * value, *others]
+
+
+def power(cores: Sequence[Tensor], exponent: int) -> Sequence[Tensor]:
+    """Cores of an elementwise power, `exponent` at least 1, by repeated squaring."""
+    if exponent == 1:
+        return cores
+    half = power(cores, exponent // 2)
+    square = hadamard(half, half)
+    return hadamard(square, cores) if exponent % 2 else square
 
 
 def hadamard(a: Sequence[Tensor], b: Sequence[Tensor]) -> list[Tensor]:
@@ -111,50 +124,3 @@ def _left_orthogonal(cores: Sequence[Tensor], steps: int, bond: int, direction: 
         done[l + 1], power = contract(r, done[l + 1])
         k += power
     return done, k
-
-
-def select(cores: Sequence[Tensor], index: Sequence[Index]) -> list[Tensor] | Tensor:
-    """The train of a slice, integers contracted into their neighbours; a matrix `(R_0, R_m)` if all are integers."""
-    selected: list[Tensor] = []
-    carry: Tensor | None = None
-    for axis, (core, item) in enumerate(zip(cores, _expand(index, len(cores)), strict=True)):
-        size = core.shape[1]
-        if isinstance(item, slice):
-            try:
-                positions = range(size)[item]
-            except (TypeError, ValueError):
-                raise TensorTrainError(
-                    f"index[{axis}] = {item} is no slice; integers and a step other than 0 are needed"
-                ) from None
-            if len(positions) == 0:
-                raise TensorTrainError(f"index[{axis}] = {item} selects nothing of an axis of length {size}")
-            core = core[:, torch.tensor(positions, device=core.device)] if item != slice(None) else core
-            selected.append(core if carry is None else torch.tensordot(carry, core, 1))
-            carry = None
-        else:
-            position = checks.integer(f"index[{axis}]", item, minimum=-size)
-            if position >= size:
-                raise TensorTrainError(f"index[{axis}] = {position} is outside an axis of length {size}")
-            carry = core[:, position] if carry is None else carry @ core[:, position]
-    if carry is None:
-        return selected
-    if not selected:
-        return carry
-    return [*selected[:-1], torch.tensordot(selected[-1], carry, 1)]
-
-
-def _expand(index: Sequence[Index], order: int) -> list[int | slice]:
-    """One integer or slice for each axis, an ellipsis and missing ones at the end filled in."""
-    items = list(index) if any(item is ... for item in index) else [*index, ...]
-    missing = order - (len(items) - 1)
-    if missing < 0 or sum(item is ... for item in items) > 1:
-        raise TensorTrainError(
-            f"index {tuple(index)} does not fit {order} axes: at most one entry each and one ellipsis"
-        )
-    at = next(i for i, item in enumerate(items) if item is ...)
-    filled: list[int | slice] = []
-    for axis, item in enumerate(items[:at] + [slice(None)] * missing + items[at + 1 :]):
-        if isinstance(item, bool) or not isinstance(item, slice | numbers.Integral):
-            raise TensorTrainError(f"index[{axis}] is a {type(item).__name__}; an int or a slice is needed")
-        filled.append(item)
-    return filled

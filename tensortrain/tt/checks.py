@@ -74,6 +74,25 @@ def interior(ranks: Any, bonds: int, ends: tuple[int, int]) -> Any:
     return tuple(ranks[1:-1])
 
 
+def check_axis(name: str, value: object, order: int) -> int:
+    """An axis of a train, counted from 0, or from the end if it is negative."""
+    axis = checks.integer(name, value, minimum=-order)
+    if axis >= order:
+        raise TensorTrainError(f"{name} = {axis} is no axis of {order}; legal: {-order} … {order - 1}")
+    return axis % order
+
+
+def check_axes(name: str, value: object, order: int) -> tuple[int, ...]:
+    """Different axes of a train: one, several, or all of them for None."""
+    if value is None:
+        return tuple(range(order))
+    values = tuple(value) if isinstance(value, Iterable) else (value,)
+    axes = tuple(check_axis(name, axis, order) for axis in values)
+    if len(set(axes)) < len(axes):
+        raise TensorTrainError(f"{name} = {value} names an axis twice")
+    return axes
+
+
 def check_precision(name: str, dtype: torch.dtype) -> None:
     """Refuse a dtype whose matrices torch cannot factorise."""
     if dtype not in PRECISIONS:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tensortrain import storage
+from tensortrain.errors import TensorTrainError
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -81,6 +82,59 @@ class Cores:
             TensorTrainError: a dtype that is neither floating nor complex, or that the entries overflow.
         """
         return type(self)([core.to(*args, **kwargs) for core in self.cores], error=self.error)
+
+    def cpu(self) -> Self:
+        """The same on the CPU."""
+        return self.to("cpu")
+
+    def cuda(self, device: int | torch.device | None = None) -> Self:
+        """The same on a GPU, by default the current one.
+
+        Raises:
+            TensorTrainError: no such GPU.
+        """
+        try:
+            return self._of([core.cuda(device) for core in self.cores], self.error)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).partition("\n")[0]
+            raise TensorTrainError(f"cannot move to the GPU {device}: {reason}") from None
+
+    def double(self) -> Self:
+        """The same in double precision: `torch.float64`, or `torch.complex128` for complex cores."""
+        return self.to(torch.complex128 if self.dtype.is_complex else torch.float64)
+
+    def conj(self) -> Self:
+        """The complex conjugate; the same for real cores."""
+        return self._of([core.conj() for core in self.cores], self.error)
+
+    def clone(self) -> Self:
+        """A copy that shares no memory; gradients flow through it, as through `Tensor.clone`."""
+        return self._of([core.clone() for core in self.cores], self.error)
+
+    def detach(self) -> Self:
+        """The same numbers, in the same memory, without a gradient."""
+        return self._of([core.detach() for core in self.cores], self.error)
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether a gradient with respect to any core is recorded."""
+        return any(core.requires_grad for core in self.cores)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Set `requires_grad` of the cores themselves, and return `self`.
+
+        Trains that were calculated from others may share cores with them: `train.clone().detach().requires_grad_()`
+        has cores of its own.
+
+        Raises:
+            TensorTrainError: cores that were calculated from others with a gradient, whose gradient cannot be
+                switched off: `detach()` them first.
+        """
+        if not requires_grad and any(not core.is_leaf for core in self.cores):
+            raise TensorTrainError("cores that were calculated with a gradient keep it; call detach() first")
+        for core in self.cores:
+            core.requires_grad_(requires_grad)
+        return self
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the cores and the error to a safetensors file, aside first and then renamed."""

@@ -4,14 +4,14 @@ import cmath
 import math
 import numbers
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeGuard
 
 from torch import Tensor
 
 from tensortrain.errors import TensorTrainError
+from tensortrain.transforms import physical
 from tensortrain.tt import arithmetic, svd
 from tensortrain.tt import checks as tt_checks
-from tensortrain.tt.arithmetic import Index
 from tensortrain.tt.container import Cores
 
 
@@ -42,21 +42,40 @@ class Operators(Cores):
         """
         return arithmetic.inner(self.cores, self._matching(other).cores)
 
-    def norm(self) -> Tensor:
-        """Frobenius norm, a real 0-d tensor, from orthogonal factors: accurate after cancellation, too.
+    def norm(self, squared: bool = False) -> Tensor:
+        """Frobenius norm, or its square, a real 0-d tensor, from orthogonal factors: accurate after cancellation, too.
 
-        Infinite only where the norm itself is too large for the dtype.
+        Infinite only where the result itself is too large for the dtype.
         """
         tt_checks.check_precision("the train", self.dtype)
-        return svd.tt_norm(self.cores)
+        norm = svd.tt_norm(self.cores)
+        return norm.square() if squared else norm
 
-    def __add__(self, other: Self) -> Self:
-        if not isinstance(other, Operators):
+    def __add__(self, other: Self | complex | Tensor) -> Self:
+        """With a train the sum, whose ranks add up; a number or 0-d tensor is added to every entry, for one rank more.
+
+        Raises:
+            TensorTrainError: trains that differ in shape, boundary ranks, dtype or device; a number that is not finite.
+
+        >>> import tensortrain as tt
+        >>> (tt.TensorTrain.ones((2, 2)) + 1).reconstruct()
+        tensor([[2., 2.],
+                [2., 2.]])
+        """
+        if isinstance(other, Operators):
+            return self._of(arithmetic.add(self.cores, self._matching(other).cores))
+        if not _is_number(other):
             return NotImplemented
-        return self._of(arithmetic.add(self.cores, self._matching(other).cores))
+        constant = arithmetic.constant(self.cores, _finite("the summand", other))
+        return self._of(arithmetic.add([core.to(constant[0].dtype) for core in self.cores], constant))
 
-    def __sub__(self, other: Self) -> Self:
-        return self + -other if isinstance(other, Operators) else NotImplemented
+    __radd__ = __add__
+
+    def __sub__(self, other: Self | complex | Tensor) -> Self:
+        return self + -other if isinstance(other, Operators) or _is_number(other) else NotImplemented
+
+    def __rsub__(self, other: complex | Tensor) -> Self:
+        return -self + other
 
     def __neg__(self) -> Self:
         return self * -1
@@ -65,36 +84,45 @@ class Operators(Cores):
         """With a number or 0-d tensor the scalar product, with a train the elementwise (Hadamard) product."""
         if isinstance(other, Operators):
             return self._of(arithmetic.hadamard(self.cores, self._matching(other).cores))
-        if (isinstance(other, Tensor) and other.dim() > 0) or not isinstance(other, Tensor | numbers.Complex):
+        if not _is_number(other):
             return NotImplemented
-        if not cmath.isfinite(complex(other)):
-            raise TensorTrainError(f"the factor {other} is not finite")
-        first = self.cores[0] * other
-        return self._of([first, *(core.to(first.dtype) for core in self.cores[1:])])
+        return self._with_first(self.cores[0] * _finite("the factor", other))
 
     __rmul__ = __mul__
 
-    __iter__ = None  # indexing alone would make trains iterable
-
-    def __getitem__(self, index: Index | tuple[Index, ...]) -> Self | Tensor:
-        """`train[i, j, …]`: integers contract their axis, slices and an ellipsis keep it.
-
-        Returns:
-            A train of the axes that are left, or the entry, a 0-d tensor, if none is; the entry is
-            `(R_0, R_m)` unless both ends are 1.
+    def __truediv__(self, other: complex | Tensor) -> Self:
+        """Every entry divided by a number or 0-d tensor.
 
         Raises:
-            TensorTrainError: an index outside its axis, or too many.
+            TensorTrainError: a divisor that is zero or not finite.
+        """
+        if not _is_number(other):
+            return NotImplemented
+        if not _all(_finite("the divisor", other) != 0):
+            raise TensorTrainError(f"the divisor {other} is zero")
+        return self._with_first(self.cores[0] / other)
+
+    def __pow__(self, exponent: int) -> Self:
+        """Every entry to the power of an integer of at least 0, exactly: rank R becomes at most `R**exponent`.
 
         >>> import tensortrain as tt
-        >>> train = tt.TensorTrain.random((4, 5, 6), 2)
-        >>> train[1, ..., ::2].shape, train[1, 2, 3].shape
-        ((5, 3), torch.Size([]))
+        >>> (tt.TensorTrain.full((2, 2), 3.0) ** 2).reconstruct()
+        tensor([[9., 9.],
+                [9., 9.]])
         """
-        selected = arithmetic.select(self.cores, index if isinstance(index, tuple) else (index,))
-        if isinstance(selected, Tensor):
-            return selected.reshape(()) if selected.numel() == 1 else selected
-        return self._of(selected)
+        if isinstance(exponent, bool) or not isinstance(exponent, numbers.Integral) or exponent < 0:
+            return NotImplemented
+        if exponent == 0:
+            return self._of(arithmetic.constant(self.cores, 1))
+        return self._of(arithmetic.power(self.cores, int(exponent)))
+
+    def _with_first(self, first: Tensor) -> Self:
+        """The train with another first core, of whose dtype the others become."""
+        return self._of([first, *(core.to(first.dtype) for core in self.cores[1:])])
+
+    __iter__ = None  # indexing alone would make trains iterable
+
+    __array_ufunc__ = None  # so that NumPy leaves `array_scalar * train` to the train
 
     def _matching(self, other: Self) -> Self:
         """`other`, if it can be combined with this train."""
@@ -106,3 +134,17 @@ class Operators(Cores):
             if a != b:
                 raise TensorTrainError(f"the trains differ in {name}: {a} and {b}; it must be the same")
         return other
+
+
+def _is_number(value: object) -> TypeGuard[complex | Tensor]:
+    return value.dim() == 0 if isinstance(value, Tensor) else isinstance(value, numbers.Complex)
+
+
+def _finite(name: str, value: complex | Tensor) -> complex | Tensor:
+    if not (bool(physical(value).isfinite().all()) if isinstance(value, Tensor) else cmath.isfinite(value)):
+        raise TensorTrainError(f"{name} {value} is not finite")
+    return value
+
+
+def _all(condition: bool | Tensor) -> bool:
+    return bool(physical(condition).all()) if isinstance(condition, Tensor) else bool(condition)

@@ -11,7 +11,6 @@
 | eq. (3), v from the cores | `train.evaluate([u1, …, um])`, `tensortrain.tt.functional.tt_evaluate` |
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -27,12 +26,14 @@ from tensortrain.tt import checks as tt_checks
 from tensortrain.tt import functional as tt_functional
 from tensortrain.tt import scaling
 from tensortrain.tt import svd as tt_svd
+from tensortrain.tt.builders import Builders
 from tensortrain.tt.container import describe
-from tensortrain.tt.operators import Operators
+from tensortrain.tt.exchange import Exchange
+from tensortrain.tt.modes import Modes
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
-class TensorTrain(Operators):
+class TensorTrain(Modes, Builders, Exchange):
     """An immutable train of cores with `T[i_1, …, i_m] = T(1)[:, i_1, :] T(2)[:, i_2, :] ⋯ T(m)[:, i_m, :]`.
 
     `cores[l - 1]` is T(l), `(R_{l-1}, I_l, R_l)`. Boundary ranks R_0 and R_m above 1 make every entry a
@@ -141,53 +142,6 @@ class TensorTrain(Operators):
         )
         return TensorTrain._of(scaling.rescaled(cores, k), error)
 
-    @classmethod
-    def random(
-        cls,
-        shape: Sequence[int],
-        ranks: int | Sequence[int],
-        seed: int = 0,
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
-    ) -> "TensorTrain":
-        """Cores of normal numbers, scaled so that the entries of the tensor have variance 1.
-
-        Args:
-            shape: I_1 … I_m.
-            ranks: one int or the interior ranks, used as they are, even where they are larger than useful;
-                R_0 and R_m, which are 1, may be included.
-            seed: equal seeds give equal trains.
-            dtype: by default torch's default dtype.
-            device: by default the CPU; the numbers do not depend on it.
-
-        >>> TensorTrain.random((4, 5, 6), 2).ranks
-        (1, 2, 2, 1)
-        """
-        shape, ranks = tt_checks.check_new(shape, ranks, dtype)
-        generator = torch.Generator().manual_seed(checks.integer("seed", seed, minimum=0))
-        cores = []
-        for left, size, right in zip(ranks[:-1], shape, ranks[1:], strict=True):
-            core = torch.randn(left, size, right, generator=generator, dtype=dtype, device="cpu") / math.sqrt(right)
-            cores.append(core.to(device))
-        return TensorTrain._of(cores)
-
-    @classmethod
-    def zeros(
-        cls,
-        shape: Sequence[int],
-        ranks: int | Sequence[int] = 1,
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
-    ) -> "TensorTrain":
-        """The zero tensor; arguments as of `random`.
-
-        >>> TensorTrain.zeros((4, 5, 6)).n_parameters
-        15
-        """
-        shape, ranks = tt_checks.check_new(shape, ranks, dtype)
-        triples = zip(ranks[:-1], shape, ranks[1:], strict=True)
-        return TensorTrain._of([torch.zeros(triple, dtype=dtype, device=device) for triple in triples])
-
     def reconstruct(self) -> Tensor:
         """The dense tensor of eq. (1), `(I_1, …, I_m)`; `(R_0, I_1, …, I_m, R_m)` unless both ends are 1.
 
@@ -280,33 +234,6 @@ class TensorTrain(Operators):
         if checks.integer("center", center, minimum=0) >= self.order:
             raise TensorTrainError(f"center = {center} is no core of {self.order}; legal: 0 … {self.order - 1}")
         return TensorTrain._of(tt_arithmetic.orthogonalize(self.cores, center), self.error)
-
-    def to_tensorly(self) -> Any:
-        """A `tensorly.tt_tensor.TTTensor` of the same cores; TensorLy needs its PyTorch backend to work on it.
-
-        Raises:
-            TensorTrainError: boundary ranks above 1, which TensorLy does not have.
-        """
-        if self.ranks[0] * self.ranks[-1] != 1:
-            raise TensorTrainError(f"ranks = {self.ranks}: TensorLy needs boundary ranks of 1")
-        import tensorly
-        from tensorly.tt_tensor import TTTensor
-
-        with tensorly.backend_context("pytorch", local_threadsafe=True):
-            return TTTensor(list(self.cores))
-
-    @classmethod
-    def from_tensorly(cls, factors: Iterable[Any]) -> "TensorTrain":
-        """A train from a `TTTensor`, or from any sequence of its factors as tensors or NumPy arrays.
-
-        Raises:
-            TensorTrainError: factors that are no numbers, or not those of a train.
-        """
-        try:
-            return cls([factor if isinstance(factor, Tensor) else torch.tensor(factor) for factor in factors])
-        except (TypeError, RuntimeError) as error:
-            reason = str(error).partition("\n")[0]
-            raise TensorTrainError(f"factors are no tensors or arrays of numbers: {reason}") from None
 
     def __repr__(self) -> str:
         return describe(f"TensorTrain of shape {'×'.join(map(str, self.shape))}", self)

@@ -105,7 +105,6 @@ TRAIN = TensorTrain.random((3, 4), 2)
         (lambda: TRAIN[1.5], r"index\[0\] is a float"),
         (lambda: TRAIN[np.float64(1)], r"index\[0\] is a float64"),
         (lambda: TRAIN[2**70], r"index\[0\] = 1180591620717411303424 is outside"),
-        (lambda: TRAIN[None], "is a NoneType"),
         (lambda: TRAIN[True], "is a bool"),
         (lambda: TRAIN[[0, 1]], "is a list"),
         (lambda: TRAIN.round(), "give ranks"),
@@ -131,7 +130,7 @@ def test_operations_refuse(call: Any, named: str) -> None:
 
 
 def test_foreign_operands_are_type_errors() -> None:
-    for operation in (lambda: TRAIN + 1, lambda: TRAIN - 1, lambda: TRAIN * "a", lambda: TRAIN * torch.ones(2)):
+    for operation in (lambda: TRAIN + "a", lambda: TRAIN - None, lambda: TRAIN * "a", lambda: TRAIN * torch.ones(2)):
         with pytest.raises(TypeError):
             operation()
 

@@ -229,6 +229,17 @@ def test_many_missing_clips_are_counted(tmp_path, data_root):
     ]
 
 
+def test_many_damaged_clips_are_counted(tmp_path):
+    folder = make_kth(tmp_path / "kth", {f"person{i:02}_boxing_d1": (30, "1-25") for i in range(1, 10)})
+    for i in range(1, 8):
+        (folder / f"person{i:02}_boxing_d1_uncomp.avi").write_text("not a video")
+    counted, eighth, ninth = check_kth(tmp_path, progress=False)
+    names = ", ".join(f"person{i:02}_boxing_d1" for i in range(1, 6))
+    assert counted == f"7 of 9 clips cannot be used: {names}, …"
+    assert eighth.startswith("person08_boxing_d1: has 30 frames")
+    assert ninth.startswith("person09_boxing_d1: has 30 frames")
+
+
 @pytest.mark.parametrize("failure", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])
 def test_an_interrupted_preparation_does_not_open(tmp_path, original, monkeypatch, failure):
     true, done = storing._write_header, []

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from zoo import names as known
 from zoo.benchmark.setup import JOBS, Trial
 from zoo.cells.conv_tt_lstm import ConvTTLSTMCell, written_out
-from zoo.errors import ZooError, nearest
+from zoo.errors import ZooError
 from zoo.recurrent import RecurrentPredictor
 from zoo.training.compiled import compile_cells, compiling
 from zoo.training.graph import Graphed
@@ -210,6 +211,7 @@ def register(variant: Variant) -> Variant:
     if variant.name in VARIANTS:
         raise ZooError(f"a variant {variant.name!r} is registered already; choose another name")
     VARIANTS[variant.name] = variant
+    known.VARIANTS.append(variant.name)
     return variant
 
 
@@ -220,7 +222,6 @@ def find_variants(names: Sequence[str] | None) -> list[Variant]:
         ZooError: no such variant.
     """
     for name in names or ():
-        if name not in VARIANTS:
-            raise ZooError(f"no variant {name!r}; {nearest(name, VARIANTS)}")
+        known.check_name("variant", name, VARIANTS)
     listed = VARIANTS if names is None else dict.fromkeys(names)
     return [PLAIN, *(VARIANTS[name] for name in listed if name != PLAIN.name)]

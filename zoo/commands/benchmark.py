@@ -6,12 +6,13 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-import zoo
 from zoo.commands.options import ROOT_HELP
 from zoo.commands.output import show
-from zoo.errors import ZooError, nearest
+from zoo.errors import ZooError
 from zoo.files import destination
-from zoo.registry import find_model
+from zoo.names import JOBS, VARIANTS, check_name
+from zoo.presets import PRESETS
+from zoo.registry import find_model, model_names
 
 
 def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
@@ -37,8 +38,8 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
 
 def run(arguments: Namespace) -> None:
     """Time training and inference of models, beside what the machine can do."""
+    models = _checked_models(arguments)
     from zoo.benchmark import (
-        JOBS,
         Clock,
         benchmark_recipe,
         describe_machine,
@@ -49,15 +50,6 @@ def run(arguments: Namespace) -> None:
         using_threads,
     )
 
-    for job in arguments.jobs:
-        if job not in JOBS:
-            raise ZooError(f"no job {job!r}; {nearest(job, JOBS)}")
-    for name in ("rounds", "threads"):
-        if arguments[name] is not None and arguments[name] < 1:
-            raise ZooError(f"--{name} = {arguments[name]} must be at least 1")
-    models = arguments.models or zoo.model_names()
-    for model in models:
-        find_model(model)
     recipes = [
         (preset, benchmark_recipe(model, preset, arguments.batch, arguments.frames, arguments.ratio))
         for model in models
@@ -89,6 +81,28 @@ def run(arguments: Namespace) -> None:
                 report.write(rows, loadings, machine, folder)
     if loadings:
         show(report.loading_table(loadings))
+
+
+def _checked_models(arguments: Namespace) -> list[str]:
+    """The models to time.
+
+    Raises:
+        ZooError: an argument that needs no measurement to be refused.
+    """
+    for kind, names, known in (
+        ("job", arguments.jobs, JOBS),
+        ("preset", arguments.preset, PRESETS),
+        ("variant", arguments.variants or (), VARIANTS),
+    ):
+        for name in names:
+            check_name(kind, name, known)
+    for name in ("rounds", "threads"):
+        if arguments[name] is not None and arguments[name] < 1:
+            raise ZooError(f"--{name} = {arguments[name]} must be at least 1")
+    models: list[str] = arguments.models or model_names()
+    for model in models:
+        find_model(model)
+    return models
 
 
 def _make_folder(output: str | None) -> Path | None:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from jsonargparse import ArgumentParser, Namespace
 
 from zoo.commands.measuring import measure
-from zoo.commands.options import add_measuring, add_models, add_sources
+from zoo.commands.options import add_measuring, add_models, add_sources, check_measuring
 from zoo.commands.output import check_png, show, write_curves
 from zoo.commands.trained import files_of, find_trained_models
+from zoo.names import LAYOUTS, check_name
 
 
 def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
@@ -25,11 +26,14 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
 
 def run(arguments: Namespace) -> None:
     """Set trained models beside published results, as a table and as curves of the longest horizon."""
-    from zoo import evaluation
-
+    check_measuring(arguments)
+    if arguments.layout is not None:
+        check_name("layout", arguments.layout, LAYOUTS)
     inputs = files_of(arguments.runs, arguments.checkpoint)
     check_png(arguments.curves, [*inputs, arguments.published or ""])
     models = find_trained_models(arguments.runs, arguments.checkpoint)
+    from zoo import evaluation
+
     tasks = dict.fromkeys(itertools.product(arguments.horizon, arguments.digits or [None]))
     scores = {task: [measure(trained, *task, arguments) for trained in models] for task in tasks}
     show(evaluation.compare([one for of_task in scores.values() for one in of_task], arguments.layout))

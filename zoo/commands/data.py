@@ -23,7 +23,7 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
         "--size", type=int | None, help="Height and width of frames, in pixels; default: 128 for KTH, 64 for videos."
     )
     parser.add_argument("--channels", type=Literal[1, 3], default=1, help="1 for grey videos, 3 for RGB.")
-    parser.add_argument("--check", action="store_true", help="Only list what is wrong with KTH's original files.")
+    parser.add_argument("--check", action="store_true", help="Only say what is wrong with KTH's original files.")
     parser.add_argument("--data-root", "--root", type=str | None, help=ROOT_HELP)
 
 

@@ -20,9 +20,9 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
 
 def run(arguments: Namespace) -> None:
     """Draw how often digits overlap in each frame of Moving-MNIST."""
+    check_png(arguments.output)
     from zoo.data import MovingMNIST
     from zoo.evaluation import entanglement
 
-    check_png(arguments.output)
     dataset = MovingMNIST("test", root=arguments.data_root, digits=arguments.digits, length=arguments.length)
     write_series(entanglement(dataset, count=arguments.count, progress=sys.stderr.isatty()), arguments.output)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from jsonargparse import ArgumentParser, Namespace
 
 from zoo.commands.measuring import measure
-from zoo.commands.options import add_horizon, add_measuring, add_sources
+from zoo.commands.options import add_horizon, add_measuring, add_sources, check_measuring
 from zoo.commands.output import check_png, show, write_curves
 from zoo.commands.trained import files_of, find_trained_model
 
@@ -21,6 +21,7 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
 
 def run(arguments: Namespace) -> None:
     """Measure a trained model and the trivial baselines on the test split."""
+    check_measuring(arguments)
     inputs = files_of([arguments.run], arguments.checkpoint)
     check_png(arguments.curves, [*inputs, arguments.published or ""])
     trained = find_trained_model(arguments.run, arguments.checkpoint)

@@ -24,10 +24,10 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
 
 def run(arguments: Namespace) -> None:
     """Draw how far back the gradients of the last frame's error reach."""
-    from zoo.evaluation import gradient_norms
-
     check_png(arguments.output, files_of(arguments.runs, arguments.checkpoint))
     models = find_trained_models(arguments.runs, arguments.checkpoint)
+    from zoo.evaluation import gradient_norms
+
     data = shared_data(models)
     norms = gradient_norms(
         {trained.name: trained.model for trained in models},

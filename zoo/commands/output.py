@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.files import destination
+from zoo.names import check_picture
 
 if TYPE_CHECKING:
     from zoo.evaluation import Scores, Series
@@ -29,10 +30,8 @@ def check_png(path: str | None, inputs: Iterable[str | Path] = ()) -> None:
         ZooError: the suffix is not `.png`, the folder does not exist, or `zoo.files.destination` refuses the picture or
             the CSV file beside it.
     """
-    from zoo.evaluation.comparison import check_figure
-
     if path is not None:
-        check_figure(path)
+        check_picture(path)
         for file in (path, _table(path)):
             destination(file, inputs)
 

@@ -10,6 +10,7 @@ from zoo.commands.measuring import held_out_clips
 from zoo.commands.options import add_horizon, add_models, add_sources
 from zoo.commands.trained import files_of, find_trained_models, shared_data
 from zoo.files import destination
+from zoo.names import PICTURES, check_suffix
 
 if TYPE_CHECKING:
     from zoo.video_model import VideoModel
@@ -29,10 +30,11 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
 
 def run(arguments: Namespace) -> None:
     """Draw what models predict beside the truth."""
-    from zoo.evaluation import Blank, CopyLast, predict, read_video
-
+    check_suffix(arguments.output, PICTURES)
     destination(arguments.output, [*files_of(arguments.runs, arguments.checkpoint), arguments.video or ""])
     models = find_trained_models(arguments.runs, arguments.checkpoint)
+    from zoo.evaluation import Blank, CopyLast, predict, read_video
+
     data = shared_data(models)
     channels = models[0].model.channels
     if arguments.video:

@@ -14,6 +14,7 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 import zoo
+from zoo.checks import check_recipe
 from zoo.commands.options import ROOT_HELP
 from zoo.errors import ZooError
 from zoo.presets import PRESETS, recipe
@@ -67,11 +68,12 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
 
 def run(arguments: Namespace) -> None:
     """Train a model, or resume a run that was stopped."""
-    from zoo.training.progress import say
-
     name = f"{arguments.model}-{re.sub('[^A-Za-z0-9_.]+', '-', arguments.dataset)}-{arguments.preset}"
     folder = arguments.output or f"runs/{name}"
-    finished = zoo.fit(_recipe(arguments), folder, root=arguments.data_root, resume=not arguments.fresh)
+    wanted = check_recipe(_recipe(arguments))
+    from zoo.training.progress import say
+
+    finished = zoo.fit(wanted, folder, root=arguments.data_root, resume=not arguments.fresh)
     say(
         f"{finished.folder}: the best weights are those of step {finished.step}; "
         f"measure them with: zoo evaluate {finished.folder}"

@@ -24,7 +24,7 @@ OBSERVED = 10
 EPOCH = 10_000
 _STREAM = 0x4B540001
 _SUFFIX = "_uncomp.avi"
-_FEW = 5  # missing clips, which are listed one by one
+_FEW = 5  # clips with the same fault, which are listed one by one
 _LARGEST = 1 << 28  # bytes of one clip in an archive; the published ones have some megabytes
 
 
@@ -121,7 +121,8 @@ def prepare_kth(
 
 
 def check_kth(root: str | Path | None = None, source: str | Path | None = None, progress: bool = True) -> list[str]:
-    """Everything that is wrong with the original files and the prepared stores, a line each.
+    """Everything that is wrong with the original files and the prepared stores: a line each, or a line that counts them
+    where the same is wrong with more than five clips.
 
     Original clips may be missing, cut short, unreadable, or have other numbers of frames than `00sequences.txt` says;
     clips in stores may have changed since they were written.
@@ -145,36 +146,47 @@ def check_kth(root: str | Path | None = None, source: str | Path | None = None, 
             faults.append(str(error))
     clips = {clip.name: clip for clip in find_clips(folder, whole)}
     missing = [name for name, expected in ranges.items() if expected and name not in clips]
-    if len(missing) > _FEW:
-        faults.append(
-            f"{len(missing)} of {len(clips) + len(missing)} clips are missing: {', '.join(missing[:_FEW])}, …"
-        )
-    else:
-        faults += [f"{name}: missing" for name in missing]
-    for name, expected in ranges.items():
-        for one, two in overlaps(expected):
-            faults.append(f"{name}: ranges {one.first}-{one.last} and {two.first}-{two.last} overlap, as published")
-    for clip, fault in in_parallel(list(clips.values()), _fault, "checking", progress):
+    total = len(clips) + len(missing)
+    faults += _listed([(name, f"{name}: missing") for name in missing], "are missing", total)
+    overlapping = [
+        (name, f"{name}: ranges {one.first}-{one.last} and {two.first}-{two.last} overlap, as published")
+        for name, expected in ranges.items()
+        for one, two in overlaps(expected)
+    ]
+    faults += _listed(overlapping, "have ranges that overlap, as published", len(ranges))
+    wrong: dict[str, list[tuple[str, str]]] = {}
+    for clip, (kind, fault) in in_parallel(list(clips.values()), _fault, "checking", progress):
         if fault:
-            faults.append(f"{clip.name}: {fault}")
+            wrong.setdefault(kind, []).append((clip.name, f"{clip.name}: {fault}"))
+    for kind, lines in wrong.items():
+        faults += _listed(lines, kind, total)
     for place in (data_root(root) / "kth").glob("store-*"):
         try:
             changed = Store(place).verify()
-            faults += [f"{place}: {name} has changed since it was written; remove its files" for name in changed]
+            lines = [(name, f"{place}: {name} has changed since it was written; remove its files") for name in changed]
+            faults += _listed(lines, f"in {place} have changed since they were written; remove their files", total)
         except ZooError as error:
             faults.append(str(error))
     return sorted(faults)
 
 
-def _fault(clip: VideoFile, count: Count) -> str:
-    """What is wrong with an original clip; empty if nothing is."""
+def _listed(lines: Sequence[tuple[str, str]], what: str, total: int) -> list[str]:
+    """The lines on clips, with whose names they come; if they are many, one line that counts them."""
+    if len(lines) <= _FEW:
+        return [line for _, line in lines]
+    names = sorted(name for name, _ in lines)
+    return [f"{len(names)} of {total} clips {what}: {', '.join(names[:_FEW])}, …"]
+
+
+def _fault(clip: VideoFile, count: Count) -> tuple[str, str]:
+    """What is wrong with an original clip, in words for many clips and for this one; empty if nothing is."""
     try:
         frames = inspect(clip, count).frames
     except BadVideo as error:
-        return str(error)
+        return "cannot be used", str(error)
     if frames != clip.needed:
-        return f"has {frames} frames, and its ranges end at {clip.needed}"
-    return ""
+        return "end elsewhere than their ranges", f"has {frames} frames, and its ranges end at {clip.needed}"
+    return "", ""
 
 
 def find_clips(folder: Path, archives: Sequence[Path] | None = None) -> list[VideoFile]:

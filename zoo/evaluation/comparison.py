@@ -15,6 +15,7 @@ from zoo.evaluation.metrics import Mae, Measure, Mse
 from zoo.evaluation.published import LAYOUTS, PIXELS, Layout, Published
 from zoo.evaluation.scores import PerFrame, Scores, averages
 from zoo.files import aside
+from zoo.names import check_name, check_picture
 from zoo.papers import Task
 
 if TYPE_CHECKING:
@@ -125,21 +126,13 @@ def curves(scores: Sequence[Scores], metrics: Sequence[str] | None = None) -> "F
     return figure
 
 
-def check_figure(path: str | Path) -> None:
-    """Raise a ZooError unless `save_figure` can write there: the suffix is `.png`, and the folder exists."""
-    if Path(path).suffix.lower() != ".png":
-        raise ZooError(f"{path} has no suffix that says what to write; legal is .png")
-    if not Path(path).parent.is_dir():
-        raise ZooError(f"{Path(path).parent} is not a folder; name a file in one that is")
-
-
 def save_figure(figure: "Figure", path: str | Path) -> None:
     """Write a figure as `.png`. Nothing half-written is left.
 
     Raises:
         ZooError: another suffix, or a folder that cannot be written.
     """
-    check_figure(path)
+    check_picture(path)
     with aside(path) as temporary:
         figure.savefig(temporary, format="png", dpi=150)
 
@@ -167,8 +160,7 @@ def _find_layout(scores: Sequence[Scores], name: str | None) -> Layout:
     if name is None:
         tasks = {_task(one) for one in scores}
         return next((paper for paper in LAYOUTS.values() if tasks & paper.columns.keys()), LAYOUTS["conv-tt-lstm"])
-    if name not in LAYOUTS:
-        raise ZooError(f"no layout {name!r}; {nearest(name, LAYOUTS)}")
+    check_name("layout", name, LAYOUTS)
     return LAYOUTS[name]
 
 

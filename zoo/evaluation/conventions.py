@@ -7,6 +7,7 @@ same convention.
 from dataclasses import dataclass
 from typing import Any
 
+from zoo import names
 from zoo.errors import ZooError, nearest
 from zoo.evaluation.metrics import Lpips, Mae, Measure, Mse, Psnr, Ssim, measure_from_dict
 
@@ -115,6 +116,5 @@ def find_convention(name: str | Convention) -> Convention:
     """
     if isinstance(name, Convention):
         return name
-    if name not in CONVENTIONS:
-        raise ZooError(f"no convention {name!r}; {nearest(name, CONVENTIONS)}")
+    names.check_name("convention", name, CONVENTIONS)
     return CONVENTIONS[name]

@@ -13,6 +13,7 @@ from torch import Tensor
 from zoo.errors import ZooError
 from zoo.evaluation.evaluator import evaluating
 from zoo.files import aside
+from zoo.names import check_suffix
 from zoo.video_model import VideoModel
 
 if TYPE_CHECKING:
@@ -120,13 +121,11 @@ class Prediction:
         Raises:
             ZooError: another suffix, a folder that cannot be written, fps below 1.
         """
-        writer = _WRITERS.get(Path(path).suffix.lower())
-        if writer is None:
-            raise ZooError(f"{path} has no suffix that says what to write; legal are {', '.join(_WRITERS)}")
+        check_suffix(path, _WRITERS)
         if fps < 1:
             raise ZooError(f"fps = {fps} must be at least 1")
         with aside(path) as temporary:
-            writer(self, temporary, fps)
+            _WRITERS[Path(path).suffix.lower()](self, temporary, fps)
 
     def _factor(self) -> int:
         return max(1, math.ceil(_SIDE / min(self.observed.shape[-2:])))

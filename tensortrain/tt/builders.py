@@ -1,0 +1,191 @@
+"""Trains that are written down without a decomposition: random, constant, along one axis."""
+
+import cmath
+import math
+import numbers
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from tensortrain import checks
+from tensortrain.errors import TensorTrainError
+from tensortrain.tt import checks as tt_checks
+from tensortrain.tt.container import Cores
+
+
+@dataclass(frozen=True, init=False, eq=False, repr=False)
+class Builders(Cores):
+    """Classmethods that build cores `(R_{l-1}, I_l, R_l)` from a shape and a few numbers."""
+
+    @classmethod
+    def random(
+        cls,
+        shape: Sequence[int],
+        ranks: int | Sequence[int],
+        seed: int = 0,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> Self:
+        """Cores of normal numbers, scaled so that the entries of the tensor have variance 1.
+
+        Args:
+            shape: I_1 … I_m.
+            ranks: one int or the interior ranks, used as they are, even where they are larger than useful;
+                R_0 and R_m, which are 1, may be included.
+            seed: equal seeds give equal trains.
+            dtype: by default torch's default dtype.
+            device: by default the CPU; the numbers do not depend on it.
+
+        >>> import tensortrain as tt
+        >>> tt.TensorTrain.random((4, 5, 6), 2).ranks
+        (1, 2, 2, 1)
+        """
+        shape, ranks = tt_checks.check_new(shape, ranks, dtype)
+        generator = torch.Generator().manual_seed(checks.integer("seed", seed, minimum=0))
+        cores = []
+        for left, size, right in zip(ranks[:-1], shape, ranks[1:], strict=True):
+            core = torch.randn(left, size, right, generator=generator, dtype=dtype, device="cpu") / math.sqrt(right)
+            cores.append(core.to(device))
+        return cls._of(cores)
+
+    @classmethod
+    def zeros(
+        cls,
+        shape: Sequence[int],
+        ranks: int | Sequence[int] = 1,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> Self:
+        """The zero tensor; arguments as of `random`.
+
+        >>> import tensortrain as tt
+        >>> tt.TensorTrain.zeros((4, 5, 6)).n_parameters
+        15
+        """
+        shape, ranks = tt_checks.check_new(shape, ranks, dtype)
+        triples = zip(ranks[:-1], shape, ranks[1:], strict=True)
+        return cls._of([torch.zeros(triple, dtype=dtype, device=device) for triple in triples])
+
+    @classmethod
+    def full(
+        cls,
+        shape: Sequence[int],
+        value: complex,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> Self:
+        """The tensor all of whose entries are `value`, of rank 1; other arguments as of `random`.
+
+        Args:
+            shape: I_1 … I_m.
+            value: a finite number; a complex one makes a complex train.
+            dtype: by default torch's default dtype, or the complex one of that precision.
+            device: by default the CPU.
+
+        Raises:
+            TensorTrainError: a value that is no finite number of the dtype.
+
+        >>> import tensortrain as tt
+        >>> tt.TensorTrain.full((2, 3), 0.5).reconstruct()
+        tensor([[0.5000, 0.5000, 0.5000],
+                [0.5000, 0.5000, 0.5000]])
+        """
+        shape, _ = tt_checks.check_new(shape, 1, dtype)
+        if isinstance(value, bool) or not isinstance(value, numbers.Complex) or not cmath.isfinite(complex(value)):
+            raise TensorTrainError(f"value = {value!r} is no finite number")
+        is_complex = not isinstance(value, numbers.Real)
+        if dtype is None:
+            dtype = torch.result_type(torch.ones(1), 1j) if is_complex else torch.get_default_dtype()
+        if (is_complex and not dtype.is_complex) or abs(complex(value)) > torch.finfo(dtype).max:
+            raise TensorTrainError(f"value = {value} does not fit {dtype}")
+        first, *others = [torch.ones(1, size, 1, dtype=dtype, device=device) for size in shape]
+        return cls._of([first * value, *others])
+
+    @classmethod
+    def ones(
+        cls,
+        shape: Sequence[int],
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> Self:
+        """The tensor of ones, of rank 1; arguments as of `random`.
+
+        >>> import tensortrain as tt
+        >>> tt.TensorTrain.ones((2,) * 100).sum().log2()
+        tensor(100.)
+        """
+        return cls.full(shape, 1.0, dtype, device)
+
+    @classmethod
+    def along(cls, values: Tensor, shape: Sequence[int], dim: int) -> Self:
+        """The tensor that depends on one of its indices alone, `T[i_1, …, i_m] = values[i_l]`, of rank 1.
+
+        With sums and products of such trains one writes down functions of the coordinates.
+
+        Args:
+            values: `(I_l,)`, finite.
+            shape: I_1 … I_m.
+            dim: the axis l, from 0.
+
+        Raises:
+            TensorTrainError: no such axis, or values that do not fit it.
+
+        >>> import torch, tensortrain as tt
+        >>> x, y = (tt.TensorTrain.along(torch.arange(3.0), (3, 3), axis) for axis in (0, 1))
+        >>> (10 * x + y).reconstruct()
+        tensor([[ 0.,  1.,  2.],
+                [10., 11., 12.],
+                [20., 21., 22.]])
+        """
+        sizes = tt_checks.check_sizes("shape", shape)
+        axis = tt_checks.check_axis("dim", dim, len(sizes))
+        values = checks.tensor("values", values)
+        if tuple(values.shape) != (sizes[axis],):
+            raise TensorTrainError(f"values has shape {tuple(values.shape)}; ({sizes[axis]},) is needed")
+        ones = [values.new_ones(1, size, 1) for size in sizes]
+        return cls._of([*ones[:axis], values.reshape(1, -1, 1), *ones[axis + 1 :]])
+
+    @classmethod
+    def linspace(
+        cls,
+        start: float,
+        end: float,
+        shape: Sequence[int],
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> Self:
+        """The points of a regular grid from `start` to `end`, both included, numbered with the last axis fastest.
+
+        `T[i_1, …, i_m] = start + (end − start) n / (N − 1)` with n the position of the entry and `N = I_1 ⋯ I_m`, of
+        rank 2. With `(2,) * m` it is a quantised grid of `2**m` points.
+
+        Raises:
+            TensorTrainError: fewer than two points, or ends that are no finite numbers.
+
+        >>> import tensortrain as tt
+        >>> tt.TensorTrain.linspace(0, 7, (2, 2, 2)).reconstruct().flatten()
+        tensor([0., 1., 2., 3., 4., 5., 6., 7.])
+        """
+        sizes, _ = tt_checks.check_new(shape, 1, dtype)
+        for name, value in (("start", start), ("end", end)):
+            if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+                raise TensorTrainError(f"{name} = {value!r} is no finite number")
+        points = math.prod(sizes)
+        if points < 2:
+            raise TensorTrainError(f"shape = {sizes} has one point; at least two are needed")
+        cores, rest = [], points
+        for size in sizes:
+            rest //= size
+            # the value at n / (N - 1) is a mean of both ends, and the weights of all digits add up
+            steps = torch.arange(size, dtype=torch.float64) * (rest / (points - 1))
+            core = torch.zeros(2, size, 2, dtype=torch.float64)
+            core[0, :, 0] = core[1, :, 1] = 1
+            core[0, :, 1] = steps
+            cores.append(core)
+        ends = torch.tensor([start, end - start], dtype=torch.float64)
+        cores[-1] = (cores[-1] @ ends)[..., None]
+        cores[0] = cores[0][:1]
+        return cls._of([core.to(device, dtype or torch.get_default_dtype()) for core in cores])

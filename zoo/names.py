@@ -1,0 +1,58 @@
+"""Names that the command line takes, known before torch is imported: that takes seconds, and a slip of the pen is to
+be noticed at once. What the names stand for is defined where they are used."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+from zoo.errors import ZooError, nearest
+
+CONVENTIONS = ("correct", "conv-tt-lstm", "predrnn-pp", "openstl")  # `zoo.evaluation.CONVENTIONS`
+LAYOUTS = ("conv-tt-lstm", "predrnn-pp", "predrnn-pp-highway", "kth", "kth-predrnn-pp")  # `zoo.evaluation.LAYOUTS`
+JOBS = ("training", "inference")  # `zoo.benchmark.JOBS`
+VARIANTS = [  # `zoo.benchmark.VARIANTS`, to which `zoo.benchmark.register` adds
+    "plain",
+    "eager",
+    "all-together",
+    "windows-apart",
+    "contiguous",
+    "subnormals",
+    "fused-adam",
+    "unfused-adam",
+    "compiled",
+    "recomputed",
+    "bf16",
+    "bf16-compiled",
+    "tf32",
+    "free-algorithms",
+    "graph",
+    "tf32-graph",
+    "bf16-graph",
+    "bf16-free-graph",
+    "bf16-compiled-graph",
+]
+PICTURES = (".png", ".gif", ".mp4")  # suffixes of a `zoo.evaluation.Prediction`
+
+
+def check_name(kind: str, name: str, known: Collection[str]) -> None:
+    """Raise a ZooError if a name is unknown; it says which one is meant perhaps.
+
+    >>> check_name("job", "trainig", JOBS)
+    Traceback (most recent call last):
+    zoo.errors.ZooError: no job 'trainig'; did you mean 'training'? known: inference, training
+    """
+    if name not in known:
+        raise ZooError(f"no {kind} {name!r}; {nearest(name, known)}")
+
+
+def check_suffix(path: str | Path, legal: Collection[str]) -> None:
+    """Raise a ZooError unless a file's suffix says in one of these forms what to write."""
+    if Path(path).suffix.lower() not in legal:
+        verb = "is" if len(legal) == 1 else "are"
+        raise ZooError(f"{path} has no suffix that says what to write; legal {verb} {', '.join(legal)}")
+
+
+def check_picture(path: str | Path) -> None:
+    """Raise a ZooError unless a figure can be written there: the suffix is `.png`, and the folder exists."""
+    check_suffix(path, (".png",))
+    if not Path(path).parent.is_dir():
+        raise ZooError(f"{Path(path).parent} is not a folder; name a file in one that is")
