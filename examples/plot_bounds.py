@@ -2,8 +2,8 @@
 How far from the best possible is a decomposition?
 ==================================================
 
-Every decomposition of a kernel carries a lower bound: no chain with these core sizes and ranks has a smaller error. Here
-a kernel of an edge detector bank is decomposed with growing ranks, and the bound is drawn below the error.
+Every decomposition of a kernel carries a lower bound: no chain with these core sizes and ranks has a smaller error.
+Here a kernel of an edge detector bank is decomposed with growing ranks, and the bound is drawn below the error.
 """
 
 # %%
@@ -24,7 +24,8 @@ kernel = torch.einsum("oyx,oi->oiyx", filters, torch.randn(16, 8)).double()
 kernel += 0.02 * torch.randn_like(kernel)
 
 # %%
-# Chains of two 3×3 cores, of rank 1, 2, 4, … The lower bound comes from singular values of the kernel's Fourier transform.
+# Chains of two 3×3 cores, of rank 1, 2, 4, … The lower bound comes from singular values of the kernel's Fourier
+# transform.
 ranks = [1, 2, 4, 8, 16, 24]
 chains = [tt.ConvTensorTrain.decompose(kernel, (3, 3), ranks=rank) for rank in ranks]
 separable = [tt.ConvTensorTrain.decompose(kernel, "separable", ranks=rank) for rank in ranks]

@@ -2,12 +2,13 @@
 How fast do predictions get worse?
 ==================================
 
-The squared error of each predicted frame, for two networks that ship with the package and two baselines: the last observed
-frame repeated, and blank frames.
+The squared error of each predicted frame, for two networks that ship with the package and two baselines: the last
+observed frame repeated, and blank frames.
 """
 
 # %%
-# Ten frames are observed, twenty are predicted; the networks were trained on ten. A few clips are enough to see the shape.
+# Ten frames are observed, twenty are predicted; the networks were trained on ten. A few clips are enough to see the
+# shape.
 import matplotlib.pyplot as plt
 
 import zoo

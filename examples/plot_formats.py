@@ -9,7 +9,6 @@ convolution of the ConvLSTM whose weights ship with the package.
 # %%
 # The gates of the first layer see 64 hidden channels; 24 of their inputs and outputs keep this example short.
 import matplotlib.pyplot as plt
-import torch
 
 import tensortrain as tt
 import zoo

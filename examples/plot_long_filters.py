@@ -2,7 +2,8 @@
 Can a long audio filter be a chain of short ones?
 =================================================
 
-A bank of gammatone filters, 64 taps long, models the ear. As a chain of 1-D cores it needs a fraction of its parameters.
+A bank of gammatone filters, 64 taps long, models the ear. As a chain of 1-D cores it needs a fraction of its
+parameters.
 """
 
 # %%
@@ -19,12 +20,13 @@ rate, taps = 8000, 64
 time = torch.arange(taps, dtype=torch.float64) / rate
 frequencies = torch.logspace(math.log10(200), math.log10(3000), 64, dtype=torch.float64)
 bandwidths = 24.7 + frequencies / 9.265
-kernel = time**3 * torch.exp(-2 * math.pi * bandwidths[:, None] * time) * torch.cos(2 * math.pi * frequencies[:, None] * time)
+envelopes = time**3 * torch.exp(-2 * math.pi * bandwidths[:, None] * time)
+kernel = envelopes * torch.cos(2 * math.pi * frequencies[:, None] * time)
 kernel = (kernel / kernel.norm(dim=1, keepdim=True))[:, None]  # (64 outputs, 1 input, 64 taps)
 
 # %%
-# A core of 60 taps next to the input, which all filters share, and one of 5 taps next to the output: together 64. The rank
-# is the number of shared long filters.
+# A core of 60 taps next to the input, which all filters share, and one of 5 taps next to the output: together 64. The
+# rank is the number of shared long filters.
 chains = {rank: tt.ConvTensorTrain.decompose(kernel, (5, 60), ranks=rank) for rank in (2, 4, 6)}
 for rank, chain in chains.items():
     print(f"rank {rank}: {chain.n_parameters} of {chain.dense_parameters} parameters, error {chain.error:.3f}")

@@ -2,8 +2,8 @@
 What is in a Moving-MNIST clip?
 ===============================
 
-Digits move through a square and bounce off its walls. No clip is stored: clip i of a split is a function of the seed, the
-split and i, so that every process and every machine sees the same ones.
+Digits move through a square and bounce off its walls. No clip is stored: clip i of a split is a function of the seed,
+the split and i, so that every process and every machine sees the same ones.
 """
 
 # %%

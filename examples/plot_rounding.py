@@ -2,8 +2,8 @@
 What happens to the ranks when trains are added and rounded?
 ============================================================
 
-Ranks add up in a sum and multiply in a product. Rounding finds the smallest ranks that keep the error below a tolerance.
-Sums of waves show it: a single wave has ranks 2, whatever its frequency.
+Ranks add up in a sum and multiply in a product. Rounding finds the smallest ranks that keep the error below a
+tolerance. Sums of waves show it: a single wave has ranks 2, whatever its frequency.
 """
 
 # %%

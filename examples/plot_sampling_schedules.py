@@ -2,8 +2,8 @@
 How does a model learn to read its own predictions?
 ===================================================
 
-In training, a model may read true frames beyond the observed ones. Scheduled sampling lowers the share of true frames step
-by step. These are the schedules that the zoo knows.
+In training, a model may read true frames beyond the observed ones. Scheduled sampling lowers the share of true frames
+step by step. These are the schedules that the zoo knows.
 """
 
 # %%

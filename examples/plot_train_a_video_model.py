@@ -2,8 +2,8 @@
 What does training look like?
 =============================
 
-A very small Conv-TT-LSTM is trained for forty steps on one moving digit. That is far too short for good predictions, and
-long enough to see a run, its files and its curves.
+A very small Conv-TT-LSTM is trained for forty steps on one moving digit. That is far too short for good predictions,
+and long enough to see a run, its files and its curves.
 """
 
 # %%
@@ -41,6 +41,7 @@ left.plot(steps, [float(row["validation_loss"]) for row in rows], marker="o", la
 left.set(xlabel="step", ylabel="loss", title="Loss")
 left.legend()
 right.plot(steps, [float(row["sampling_ratio"]) for row in rows], marker="o", label="share of true frames")
-right.plot(steps, [float(row["learning_rate"]) / recipe.learning_rate.base for row in rows], label="learning rate / base")
+rates = [float(row["learning_rate"]) / recipe.learning_rate.base for row in rows]
+right.plot(steps, rates, label="learning rate / base")
 right.set(xlabel="step", ylim=(0, None), title="Schedules")
 right.legend()

@@ -2,8 +2,8 @@
 What does a tensor-train linear layer learn?
 ============================================
 
-A linear layer whose weight is a TT-matrix has few parameters. Here layers of several ranks learn a map that is a sum of two
-Kronecker products, and so has TT-rank 2: rank 1 cannot learn it, rank 2 can, and more does not help.
+A linear layer whose weight is a TT-matrix has few parameters. Here layers of several ranks learn a map that is a sum
+of two Kronecker products, and so has TT-rank 2: rank 1 cannot learn it, rank 2 can, and more does not help.
 """
 
 # %%

@@ -2,8 +2,9 @@
 How far back does a prediction look?
 ====================================
 
-The gradient of the last frame's error with respect to the states of each frame shows how far back in time a model's memory
-reaches. Two networks of the PredRNN++ paper's family, trained briefly on equal clips, are compared with ConvLSTM.
+The gradient of the last frame's error with respect to the states of each frame shows how far back in time a model's
+memory reaches. Two networks of the PredRNN++ paper's family, trained briefly on equal clips, are compared with
+ConvLSTM.
 """
 
 # %%
