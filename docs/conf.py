@@ -24,6 +24,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "docstrings",
     "model_pages",
+    "result_tables",
 ]
 exclude_patterns = ["_build", "gallery/*.ipynb", "gallery/*.py", "gallery/*.md5"]
 default_role = "code"  # docstrings put names in single backticks

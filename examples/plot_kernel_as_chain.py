@@ -27,7 +27,8 @@ kernel = torch.stack(filters)[:, None].double()
 print(kernel.shape)
 
 # %%
-# Three 3×3 cores make a 7×7 kernel. `ranks` are the channels between the cores, and smaller ranks leave a larger error.
+# Three 3×3 cores make a 7×7 kernel. `ranks` are the channels between the cores, and smaller ranks leave a larger
+# error.
 chains = [tt.ConvTensorTrain.decompose(kernel, (3, 3, 3), ranks=ranks) for ranks in ((8, 4), (4, 2), (2, 1))]
 for chain in chains:
     print(f"ranks {chain.ranks}: {chain.n_parameters} of {chain.dense_parameters} parameters, error {chain.error:.3f}")

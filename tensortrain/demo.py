@@ -20,6 +20,7 @@ from tensortrain import nn as ttnn
 from tensortrain.compression.checkpoints import read_checkpoint
 from tensortrain.conv.conv_tensor_train import ConvTensorTrain
 from tensortrain.errors import TensorTrainError
+from tensortrain.figures import styled
 from tensortrain.files import aside
 
 BUDGETS = (0.5, 0.25, 0.1)
@@ -96,6 +97,7 @@ def relative_error(approximation: Tensor, weight: Tensor) -> float:
     return float((approximation - weight).norm() / weight.norm())
 
 
+@styled
 def picture(weight: Tensor, name: str, path: Path) -> None:
     """Draw filters of a kernel before and after decomposition at each budget, and write a PNG."""
     from matplotlib.figure import Figure

@@ -4,6 +4,9 @@ import importlib.metadata
 import os
 import subprocess
 import sys
+import sysconfig
+import tomllib
+import venv
 import zipfile
 from pathlib import Path
 
@@ -59,6 +62,40 @@ def test_wheel_works(wheel: Path, tmp_path: Path) -> None:
     where, error = done.stdout.split()
     assert where.startswith(str(tmp_path))
     assert float(error) == 0
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of a fresh environment that sees this one's packages but for the project itself."""
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, with_pip=False)
+    site = next(folder.glob("lib/python*/site-packages"))
+    (site / "others.pth").write_text(sysconfig.get_path("purelib"))
+    return folder / "bin" / "python"
+
+
+@pytest.mark.parametrize("source", ["wheel", "git"])
+def test_pip_installs_a_wheel_and_a_git_address(source: str, wheel: Path, environment: Path, tmp_path: Path) -> None:
+    if source == "git" and not (ROOT / ".git").exists():
+        pytest.skip("this checkout is no Git repository")
+    place = str(wheel) if source == "wheel" else f"git+file://{ROOT}"
+    command = ["-m", "pip", "--python", str(environment), "install", "-q", "--no-deps", "--no-build-isolation", place]
+    installed = run(*command, "--force-reinstall", cwd=tmp_path)
+    assert installed.returncode == 0, installed.stderr
+    bare = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    code = "import tensortrain, zoo; print(tensortrain.__file__, len(zoo.pretrained_names('conv-lstm')))"
+    commands = [[environment.parent / program, "--version"] for program in ("tensortrain", "zoo")]
+    outputs = []
+    for command in [*commands, [environment, "-c", code]]:
+        done = subprocess.run(command, cwd=tmp_path, env=bare, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        outputs.append(done.stdout)
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert version in outputs[0]
+    assert version in outputs[1]
+    where, weights = outputs[2].split()
+    assert where.startswith(str(environment.parents[1]))
+    assert int(weights) > 0
 
 
 def test_import_is_light(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ import tensortrain.nn
 from tensortrain import ConvTensorTrain, TensorTrain, TensorTrainMatrix
 from tensortrain.conv.fit.chain import step_cost
 from tensortrain.conv.fit.spectral import SpectralChain
+from tensortrain.figures import styled
 from tensortrain.files import aside
 from tensortrain.profiling.clock import Clock, alternate
 from tensortrain.profiling.isolated import isolated
@@ -203,6 +204,7 @@ def write(curves: Sequence[Curve], machine: str, folder: Path) -> None:
         draw(curves, machine).savefig(temporary, format="png", dpi=110)
 
 
+@styled
 def draw(curves: Sequence[Curve], machine: str) -> Any:
     """Draw a panel for each curve: the measured points, and the count scaled to pass through the last of them."""
     from matplotlib.figure import Figure

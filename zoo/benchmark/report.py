@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tensortrain.figures import styled
 from zoo.benchmark.loading import Loading
 from zoo.benchmark.measurement import Row
 from zoo.files import aside
@@ -99,6 +100,7 @@ def _write_csv(rows: Sequence[Row] | Sequence[Loading], machine: Mapping[str, st
         writer.writerows(lines)
 
 
+@styled
 def figure(rows: Sequence[Row], machine: Mapping[str, str]) -> "Figure":
     """Milliseconds for a clip: a panel for each model, preset and job, a bar for each variant, its floor marked."""
     from matplotlib.figure import Figure

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from tensortrain.figures import styled
 from zoo.data import ClipDataset, MovingMNIST
 from zoo.errors import ZooError
 from zoo.evaluation.evaluator import check_clips, check_count, evaluating, in_batches
@@ -54,6 +55,7 @@ class Series:
                 for line, values in lines.items():
                     writer.writerows((panel, line, t, value) for t, value in enumerate(values.tolist(), 1))
 
+    @styled
     def figure(self) -> "Figure":
         """A figure with the panels, two beside each other."""
         from matplotlib import colormaps

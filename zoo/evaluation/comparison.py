@@ -8,6 +8,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tensortrain.figures import styled
 from zoo.errors import ZooError, nearest
 from zoo.evaluation.conventions import Convention
 from zoo.evaluation.metrics import Mae, Measure, Mse
@@ -74,6 +75,7 @@ def compare(scores: Sequence[Scores], layout: str | None = None) -> "Table":
 _FAR = 4  # a baseline that exceeds the models' largest value by this factor is not drawn
 
 
+@styled
 def curves(scores: Sequence[Scores], metrics: Sequence[str] | None = None) -> "Figure":
     """Values at each predicted frame, a panel for each metric, as in Figure 2 of the Conv-TT-LSTM paper.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import zoo
+from tensortrain.figures import styled
 from zoo.benchmark.slot.sizes import Sizes
 from zoo.data import make_dataset
 from zoo.files import aside
@@ -96,6 +97,7 @@ def write_curves(trained: Run, folder: Path, sizes: Sizes, root: Path | None) ->
         curves(trained.folder).savefig(temporary, format="png", dpi=110)
 
 
+@styled
 def curves(run: Path) -> "Figure":
     """The loss, the validation loss and the validation's squared error of a run."""
     from matplotlib.figure import Figure
