@@ -41,7 +41,9 @@ def test_gradients_of_frames_and_states_are_those_of_autograd(clips: MovingMNIST
 
     # the top layer's h after the first frame, on which nothing else of that step depends
     norms = series.values["mine: states"]
-    assert set(norms) == {f"[{block}][0].{part}" for block in (0, 1) for part in ("h", "c")}
+    assert set(norms) == {
+        f"block {block}, layer 1: {part}" for block in (1, 2) for part in ("hidden state h", "cell state c")
+    }
     frames = torch.nn.functional.pixel_unshuffle(x.transpose(0, 1), 4)
     _, state = model.read(frames[:1], model.initial_state(3, (8, 8), x.device, x.dtype))
     h = state[1][0].h.detach().requires_grad_()
@@ -49,7 +51,7 @@ def test_gradients_of_frames_and_states_are_those_of_autograd(clips: MovingMNIST
     for _ in range(2):
         predicted, state = model.predict(predicted[-1:], state)
     (slope,) = torch.autograd.grad((predicted[-1] - frames[4]).square().sum(), h)
-    assert norms["[1][0].h"][0] == pytest.approx(slope.flatten(1).norm(dim=1).mean().item())
+    assert norms["block 2, layer 1: hidden state h"][0] == pytest.approx(slope.flatten(1).norm(dim=1).mean().item())
 
 
 def test_gradients_reach_two_memories_and_a_highway(clips: MovingMNIST) -> None:
@@ -70,8 +72,12 @@ def test_gradients_reach_two_memories_and_a_highway(clips: MovingMNIST) -> None:
     (slope,) = torch.autograd.grad(
         last_error(after._replace(layers=(after.layers[0], after.layers[1]._replace(h=h)))), h
     )
-    assert norms["layers[1].h"][0] == pytest.approx(slope.flatten(1).norm(dim=1).mean().item(), rel=1e-9)
-    assert set(norms) == {"layers[0].h", "layers[0].c", "layers[1].h", "layers[1].c", "m", "highway.z"}
+    assert norms["layer 2: hidden state h"][0] == pytest.approx(slope.flatten(1).norm(dim=1).mean().item(), rel=1e-9)
+    assert set(norms) == {
+        *(f"layer {layer}: {part}" for layer in (1, 2) for part in ("hidden state h", "cell state c")),
+        "spatial memory m",
+        "highway z",
+    }
     assert all(values[0] > 0 for values in norms.values())
 
 
@@ -83,6 +89,35 @@ def test_every_model_has_gradients_of_all_its_state(clips: MovingMNIST, name: st
     assert (values["observed frames"]["m"] > 0).all()
     used = [line for line, norms in values["m: states"].items() if norms.any()]
     assert len(used) >= 2
+
+
+def test_conv_tt_lstm_has_gradients_of_hidden_states_that_it_does_not_keep(clips: MovingMNIST) -> None:
+    torch.manual_seed(0)
+    model = zoo.create_model("conv-tt-lstm-sw", order=2, steps=2, rank=2, **TINY).double()
+    norms = gradient_norms({"m": model}, clips, 2, observed=2, count=1, batch=1).values["m: states"]
+    names = [f"block {block}, layer 1: {part}" for block in (1, 2) for part in ("hidden state h", "cell state c")]
+    windows = ["window 1, 1 step ahead", "window 2, 1 step ahead", "window 2, 2 steps ahead"]
+    assert set(norms) == {*names, *(f"block {block}, layer 1: {window}" for block in (1, 2) for window in windows)}
+
+    # the top layer's h of the second frame, shifted by hand: output and windows follow
+    cell, shift = model.blocks[1][0], torch.zeros(1, 2, 8, 8, dtype=torch.float64, requires_grad=True)
+    step, frame = cell.step, iter(range(3))
+
+    def shifted(projected: Tensor, state: Any) -> tuple[Tensor, Any]:
+        h, after = step(projected, state)
+        if next(frame) == 1:
+            h = h + shift
+            after = after._replace(pending=cell._advance(state.pending, h))
+        return h, after
+
+    cell.step = shifted
+    truth = torch.nn.functional.pixel_unshuffle(clips.clips([0]).double().transpose(0, 1), 4)
+    state = model.initial_state(1, (8, 8), truth.device, truth.dtype)
+    for t in range(2):
+        predicted, state = model.predict(truth[t : t + 1], state)
+    predicted, _ = model.predict(predicted[-1:], state)
+    (slope,) = torch.autograd.grad((predicted[-1] - truth[3]).square().sum(), shift)
+    assert norms["block 2, layer 1: hidden state h"][1] == pytest.approx(slope.norm().item(), rel=1e-9)
 
 
 def test_norms_do_not_depend_on_the_batch(clips: MovingMNIST) -> None:

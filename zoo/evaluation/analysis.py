@@ -1,20 +1,23 @@
 """The analyses of the PredRNN++ paper: how far back gradients reach, and when digits overlap."""
 
 import csv
-import math
+import itertools
+import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from tensortrain.figures import styled
+from zoo.cells.conv_tt_lstm import ConvTTLSTMCell
 from zoo.data import ClipDataset, MovingMNIST
 from zoo.errors import ZooError
 from zoo.evaluation.evaluator import check_clips, check_count, evaluating, in_batches
@@ -23,7 +26,9 @@ from zoo.recurrent import RecurrentPredictor, patchify
 from zoo.video_model import VideoModel
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 INK = 127  # of 255: a pixel brighter than this belongs to a digit
 
@@ -36,11 +41,13 @@ class Series:
         values: for each panel and each of its lines `(frames,)`.
         unit: of the values.
         note: how they were measured.
+        maps: the panels that are drawn as a map of line × frame, since they have many lines.
     """
 
     values: Mapping[str, Mapping[str, NDArray[np.float64]]]
     unit: str
     note: str
+    maps: Collection[str] = ()
 
     def to_csv(self, path: str | Path) -> None:
         """Write a line for each panel, line and frame.
@@ -57,30 +64,46 @@ class Series:
 
     @styled
     def figure(self) -> "Figure":
-        """A figure with the panels, two beside each other."""
-        from matplotlib import colormaps
+        """A figure with the panels one below the other; all maps have the same colours for the same values."""
         from matplotlib.figure import Figure
 
-        columns = min(2, len(self.values))
-        rows = math.ceil(len(self.values) / columns)
-        figure = Figure(figsize=(7 * columns, 3.4 * rows + 0.4), layout="constrained")
-        panels = list(figure.subplots(rows, columns, squeeze=False).flat)
-        for spare in panels[len(self.values) :]:
-            spare.set_axis_off()
-        for axes, (panel, lines) in zip(panels, self.values.items(), strict=False):
-            if len(lines) > 10:  # more than there are colours in the usual cycle
-                axes.set_prop_cycle(color=colormaps["turbo"](np.linspace(0, 1, len(lines))))
-            for line, values in lines.items():
-                axes.plot(range(1, len(values) + 1), values, marker=".", label=line)
-            axes.set(title=panel, xlabel="frame", ylabel=self.unit)
-            axes.set_ylim(0, 1.05 * max(float(values.max()) for values in lines.values()) or 1)
+        heights = [0.26 * len(lines) + 1 if panel in self.maps else 3.4 for panel, lines in self.values.items()]
+        figure = Figure(figsize=(8, sum(heights) + 0.4), layout="constrained")
+        panels = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
+        images = {}
+        for axes, (panel, lines) in zip(panels, self.values.items(), strict=True):
+            if panel in self.maps:
+                images[axes] = self._draw_map(axes, lines)
+            else:
+                self._draw_lines(axes, lines)
+            axes.set(title=panel, xlabel="frame")
             axes.xaxis.get_major_locator().set_params(integer=True)
-            axes.grid(alpha=0.3)
-            place = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
-            axes.legend(fontsize="x-small", frameon=False, ncols=math.ceil(len(lines) / 16), **place)
-        note = textwrap.fill(self.note, int(figure.get_figwidth() * 17))
+        if images:
+            figure.colorbar(next(iter(images.values())), ax=list(images), label=self.unit, aspect=40)
+        note = textwrap.fill(self.note, int(figure.get_figwidth() * 15))
         figure.supxlabel(note, fontsize=7, color="0.4", x=0.01, ha="left")
         return figure
+
+    def _draw_lines(self, axes: "Axes", lines: Mapping[str, NDArray[np.float64]]) -> None:
+        for line, values in lines.items():
+            axes.plot(range(1, len(values) + 1), values, marker=".", label=line)
+        axes.set_ylabel(self.unit)
+        axes.set_ylim(0, 1.05 * max(float(values.max()) for values in lines.values()) or 1)
+        axes.legend(fontsize="small")
+
+    def _draw_map(self, axes: "Axes", lines: Mapping[str, NDArray[np.float64]]) -> "AxesImage":
+        from matplotlib.colors import LogNorm
+
+        everything = np.concatenate([each for panel in self.maps for each in self.values[panel].values()])
+        largest = float(everything.max()) or 1.0
+        norm = LogNorm(largest * 1e-4, largest, clip=True)  # four decades; what is smaller looks like nothing
+        values = np.stack(list(lines.values()))
+        image = axes.imshow(
+            values, norm=norm, aspect="auto", extent=(0.5, values.shape[1] + 0.5, len(lines) - 0.5, -0.5)
+        )
+        axes.set_yticks(range(len(lines)), list(lines), fontsize=8)
+        axes.grid(visible=False)
+        return image
 
 
 def gradient_norms(
@@ -135,10 +158,60 @@ def gradient_norms(
         frames[name] = means.pop(_FRAMES)
         states[f"{name}: states"] = means
     note = f"Gradient of the squared error of frame {observed + horizon}; {clips:,} clips of {dataset.describe()}"
-    return Series({"observed frames": frames, **states}, "mean norm of the gradient", note)
+    return Series({"observed frames": frames, **states}, "mean norm of the gradient", note, maps=list(states))
 
 
 _FRAMES = "frames"
+_PARTS = {
+    "h": "hidden state h",
+    "c": "cell state c",
+    "m": "spatial memory m",
+    "highway": "highway z",
+    "past": "memory of past frames",
+    "frame": "last frame",
+}
+
+
+def in_words(path: str) -> str:
+    """What a part of a state is called in pictures and tables.
+
+    >>> in_words("[1][0].c"), in_words(".layers[2].h"), in_words(".m")
+    ('block 2, layer 1: cell state c', 'layer 3: hidden state h', 'spatial memory m')
+    >>> in_words("[0][0].pending[1][2]")
+    'block 1, layer 1: window 2, 3 steps ahead'
+    """
+    keys = re.findall(r"\w+", path)
+    keys = keys[1:] if keys[:1] == ["layers"] else keys
+    numbers = [int(key) + 1 for key in itertools.takewhile(str.isdigit, keys)]
+    part, *indices = keys[len(numbers) :] or ["memory"]
+    if part == "pending":
+        window, ahead = (int(index) + 1 for index in indices)
+        words = f"window {window}, {ahead} step{'s' * (ahead > 1)} ahead"
+    else:
+        words = " ".join([_PARTS.get(part, part), *(str(int(index) + 1) for index in indices if index.isdigit())])
+    kinds = ("block", "layer")[2 - len(numbers) :]
+    where = ", ".join(f"{kind} {number}" for kind, number in zip(kinds, numbers, strict=True))
+    return f"{where}: {words}" if numbers else words
+
+
+@contextmanager
+def _hidden_states(model: RecurrentPredictor) -> Iterator[dict[str, Tensor]]:
+    """The hidden states that cells compute in this block and do not keep, as those of Conv-TT-LSTM, by their names."""
+    hidden: dict[str, Tensor] = {}
+    cells = [(name, module) for name, module in model.named_modules() if isinstance(module, ConvTTLSTMCell)]
+
+    def remember(name: str) -> Any:
+        def hook(cell: nn.Module, inputs: Any, outputs: tuple[Tensor, Any]) -> None:
+            hidden[in_words("".join(f"[{n}]" for n in re.findall(r"\d+", name)) + ".h")] = outputs[0]
+
+        return hook
+
+    handles = [cell.register_forward_hook(remember(name)) for name, cell in cells]
+    try:
+        yield hidden
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _norms(model: RecurrentPredictor, clips: Tensor, observed: int) -> dict[str, NDArray[np.float64]]:
@@ -151,12 +224,12 @@ def _norms(model: RecurrentPredictor, clips: Tensor, observed: int) -> dict[str,
     variables: list[list[tuple[str, Tensor]]] = []  # with respect to which to differentiate, at each observed frame
     predicted = frames[:0]
     for t in range(len(frames) - 1):
-        predicted, state = model.predict((inputs[t] if t < observed else predicted[-1])[None], state)
+        with _hidden_states(model) as hidden:
+            predicted, state = model.predict((inputs[t] if t < observed else predicted[-1])[None], state)
         if t < observed:
             leaves = [leaf for leaf in pytree.tree_flatten_with_path(state)[0] if isinstance(leaf[1], Tensor)]
-            variables.append(
-                [(_FRAMES, inputs[t]), *((pytree.keystr(path).lstrip("."), leaf) for path, leaf in leaves)]
-            )
+            parts = {in_words(pytree.keystr(path)): leaf for path, leaf in leaves} | hidden
+            variables.append([(_FRAMES, inputs[t]), *sorted(parts.items())])
     error = (predicted[-1] - frames[-1]).square().sum()
     flat = [(name, t, tensor) for t, each in enumerate(variables) for name, tensor in each]
     gradients = torch.autograd.grad(error, [tensor for *_, tensor in flat], allow_unused=True)
