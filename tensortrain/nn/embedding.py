@@ -208,8 +208,9 @@ class TTEmbedding(FromCores):
         stride, ends = math.prod(self.shape), itertools.pairwise(self.ranks)
         for core, (left, right), size, dim in zip(self.cores, ends, self.shape, self.dim_shape, strict=True):
             stride //= size
-            value = value @ core(numbers // stride % size).unflatten(1, (left, dim * right))
-            value = value.unflatten(2, (dim, right)).flatten(1, 2)
+            slices = core(numbers // stride % size)
+            value = value @ slices.reshape(numbers.shape[0], left, dim * right)
+            value = value.reshape(numbers.shape[0], value.shape[1] * dim, right)
         looked_up = value.reshape(*input.shape, self.embedding_dim)
         if self.padding_row is None:
             return looked_up
