@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tensortrain.nn.attention import MultiheadAttention, WindowAttention
 from tensortrain.nn.conv import ConvTransposeTT1d, ConvTransposeTT2d, ConvTransposeTT3d, ConvTT1d, ConvTT2d, ConvTT3d
+from tensortrain.nn.embedding import TTEmbedding, TTEmbeddingBag
 from tensortrain.nn.linear import TTLinear
 from tensortrain.nn.low_rank import LowRankLinear
 
@@ -32,6 +33,8 @@ __all__ = [
     "ConvTransposeTT3d",
     "LowRankLinear",
     "MultiheadAttention",
+    "TTEmbedding",
+    "TTEmbeddingBag",
     "TTLinear",
     "WindowAttention",
     "decompose",

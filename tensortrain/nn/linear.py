@@ -108,9 +108,9 @@ class TTLinear(FromCores):
         known = out_shape if in_shape is None else in_shape
         order = len(known) if isinstance(known, Sequence) else 2
         if out_shape is None:
-            out_shape = _equal_factors(linear.out_features, order)
+            out_shape = equal_factors(linear.out_features, order)
         if in_shape is None:
-            in_shape = _equal_factors(linear.in_features, order)
+            in_shape = equal_factors(linear.in_features, order)
         matrix = TensorTrainMatrix.decompose(
             weight.float() if weight.dtype in (torch.float16, torch.bfloat16) else weight,
             out_shape,
@@ -176,14 +176,14 @@ class TTLinear(FromCores):
         )
 
 
-def _equal_factors(number: int, count: int) -> tuple[int, ...]:
+def equal_factors(number: int, count: int) -> tuple[int, ...]:
     """Factors of a number in rising order; each is the divisor nearest to what equal factors would be.
 
-    >>> _equal_factors(320, 2), _equal_factors(64, 3), _equal_factors(7, 2)
+    >>> equal_factors(320, 2), equal_factors(64, 3), equal_factors(7, 2)
     ((16, 20), (4, 4, 4), (1, 7))
     """
     if count < 2:
         return (number,) * count
     root = number ** (1 / count)
     factor = max(n for n in range(1, round(root) + 1) if number % n == 0)
-    return tuple(sorted((factor, *_equal_factors(number // factor, count - 1))))
+    return tuple(sorted((factor, *equal_factors(number // factor, count - 1))))

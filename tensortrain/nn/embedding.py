@@ -1,0 +1,345 @@
+"""Embeddings whose table is a TT-matrix (Hrinchuk et al. 2020, "Tensorized embedding layers")."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from tensortrain import checks
+from tensortrain.errors import TensorTrainError
+from tensortrain.nn.from_cores import FromCores
+from tensortrain.nn.linear import equal_factors
+from tensortrain.transforms import physical
+from tensortrain.tt.checks import check_sizes
+from tensortrain.tt.matrix import TensorTrainMatrix
+
+
+class TTEmbedding(FromCores):
+    """`nn.Embedding` with a TT-matrix for a table, of which only the rows that are looked up are computed.
+
+    The number of a row is written with digits `n_1 … n_m`, the last one the fastest, and the row is the product of the
+    slices of the cores that they select. Each core `(R_{l-1}, N_l, D_l, R_l)` is stored as a plain embedding of N_l
+    rows, so that compilers, autocast and export see only embeddings and products. The row at `padding_idx` is stored as
+    it is: it stays what it was, and gets no gradient.
+
+    Args:
+        table: `(N_1 ⋯ N_m, D_1 ⋯ D_m)`; its cores are copied.
+        num_embeddings: how many rows there are, if the last ones of the table only fill up the product.
+        padding_idx: the row of padding, or None.
+        padding_row: its numbers, `(embedding_dim,)`; zeros by default.
+
+    Attributes:
+        error: relative error of the decomposition that made the layer, None if there was none; training does not
+            update it.
+
+    Raises:
+        TensorTrainError: a table that is no TT-matrix of a real floating dtype, or numbers that do not fit it.
+
+    Cost: `Σ_l (D_1 ⋯ D_l) R_{l-1} R_l` multiplications for each row.
+
+    >>> table = TensorTrainMatrix.random((10, 20), (4, 8), 3)
+    >>> TTEmbedding(table)(torch.tensor([[0, 199], [7, 7]])).shape
+    torch.Size([2, 2, 32])
+    """
+
+    cores: Any  # an nn.ModuleList of nn.Embedding
+    padding_row: Tensor | None
+
+    def __init__(
+        self,
+        table: TensorTrainMatrix,
+        num_embeddings: int | None = None,
+        padding_idx: int | None = None,
+        padding_row: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(table, TensorTrainMatrix) or not table.dtype.is_floating_point:
+            actual = f"of dtype {table.dtype}" if isinstance(table, TensorTrainMatrix) else f"a {type(table).__name__}"
+            raise TensorTrainError(f"table is {actual}; a real floating TensorTrainMatrix is needed")
+        rows, self.embedding_dim = table.shape
+        self.num_embeddings = rows if num_embeddings is None else checks.integer("num_embeddings", num_embeddings)
+        if self.num_embeddings > rows:
+            raise TensorTrainError(f"num_embeddings = {num_embeddings} exceeds the {rows} rows of the table")
+        self.shape, self.dim_shape, self.ranks = table.out_shape, table.in_shape, table.ranks
+        self.error = table.error
+        self.padding_idx = _padding(padding_idx, self.num_embeddings)
+        if self.padding_idx is not None and padding_row is None:
+            padding_row = table.cores[0].new_zeros(self.embedding_dim)
+        if padding_row is not None:
+            checks.bias(padding_row, self.embedding_dim, table.cores[0])
+            padding_row = padding_row.detach().clone()
+        self.register_buffer("padding_row", padding_row if self.padding_idx is not None else None)
+        self.cores = nn.ModuleList(_plain(core.transpose(0, 1).flatten(1)) for core in table.cores)
+
+    @classmethod
+    def from_embedding(
+        cls,
+        embedding: nn.Module,
+        shape: Sequence[int] | None = None,
+        dim_shape: Sequence[int] | None = None,
+        *,
+        ranks: int | Sequence[int] | None = None,
+        rtol: float | None = None,
+        max_parameters: int | None = None,
+        budget: float | None = None,
+        seed: int = 0,
+    ) -> Self:
+        """The layer that replaces `embedding`, its table decomposed as by `TensorTrainMatrix.decompose`.
+
+        Padding, dtype, device, `requires_grad` and training mode are those of `embedding`. A table in half precision is
+        decomposed in single precision; `error` leaves out what rounding the cores back costs.
+
+        Args:
+            embedding: the plain module.
+            shape: N_1 … N_m, whose product is at least `num_embeddings`: rows of zeros fill it up. By default as many
+                factors as `dim_shape` has, or two, as equal as they can be.
+            dim_shape: `D_1 … D_m` with product `embedding_dim`; likewise.
+            ranks, rtol, max_parameters, budget, seed: see `TensorTrainMatrix.decompose`.
+
+        Raises:
+            TensorTrainError: a module that is no plain embedding, one with `max_norm`, `scale_grad_by_freq` or
+                `sparse`, or what `decompose` refuses.
+
+        >>> embedding = nn.Embedding(1000, 32, padding_idx=0)
+        >>> layer = TTEmbedding.from_embedding(embedding, (10, 10, 10), (4, 4, 2), ranks=8)
+        >>> layer
+        TTEmbedding(
+          10·10·10, 4·4·2, ranks=(1, 8, 8, 1), padding_idx=0
+          (cores): ModuleList(
+            (0): Embedding(10, 32)
+            (1): Embedding(10, 256)
+            (2): Embedding(10, 16)
+          )
+        )
+        >>> layer(torch.tensor([0, 999])).shape
+        torch.Size([2, 32])
+        """
+        weight = cls._weight_of(embedding)
+        known = dim_shape if shape is None else shape
+        order = len(known) if isinstance(known, Sequence) else 2
+        rows = check_sizes("shape", equal_factors(weight.shape[0], order) if shape is None else shape)
+        columns = equal_factors(weight.shape[1], order) if dim_shape is None else dim_shape
+        capacity = math.prod(rows)
+        if capacity < weight.shape[0]:
+            raise TensorTrainError(f"shape = {rows} numbers {capacity} rows; the embedding has {weight.shape[0]}")
+        wide = weight.float() if weight.dtype in (torch.float16, torch.bfloat16) else weight
+        table = TensorTrainMatrix.decompose(
+            F.pad(wide, (0, 0, 0, capacity - weight.shape[0])),
+            rows,
+            columns,
+            ranks=ranks,
+            rtol=rtol,
+            max_parameters=max_parameters,
+            budget=budget,
+            seed=seed,
+        )
+        padding: Any = embedding.padding_idx
+        row = None if padding is None else weight[padding]
+        layer = cls(table.to(weight.dtype), weight.shape[0], padding, row, **cls._options_of(embedding))
+        layer.cores.requires_grad_(embedding.weight.requires_grad)
+        return layer.train(embedding.training)
+
+    @classmethod
+    def _plain_class(cls) -> type[nn.Embedding] | type[nn.EmbeddingBag]:
+        """The module that this layer stands for."""
+        return nn.Embedding
+
+    @classmethod
+    def _options_of(cls, embedding: nn.Module) -> dict[str, Any]:
+        """What else than table and padding the layer has of `embedding`."""
+        return {}
+
+    @classmethod
+    def _weight_of(cls, embedding: nn.Module) -> Tensor:
+        """The table of a module that the layer can replace."""
+        plain = cls._plain_class()
+        if not isinstance(embedding, plain) or type(embedding).forward is not plain.forward:
+            raise TensorTrainError(f"embedding is a {type(embedding).__name__}; a plain nn.{plain.__name__} is needed")
+        if parametrize.is_parametrized(embedding) or embedding._forward_hooks or embedding._forward_pre_hooks:
+            raise TensorTrainError(
+                "embedding has hooks or parametrizations that the layer would lose; remove them first"
+            )
+        for name in ("max_norm", "scale_grad_by_freq", "sparse"):
+            if getattr(embedding, name):
+                raise TensorTrainError(
+                    f"embedding has {name} = {getattr(embedding, name)}, which is about single rows; rows of a layer "
+                    "share their cores, so build the embedding without it"
+                )
+        weight: Tensor = embedding.weight.detach()
+        return weight
+
+    @property
+    def table(self) -> TensorTrainMatrix:
+        """The current table, without the padding row; its cores are views of the parameters, not copies."""
+        return TensorTrainMatrix(self._table_cores())
+
+    def _table_cores(self) -> list[Tensor]:
+        quadruples = zip(self.cores, self.ranks[:-1], self.shape, self.dim_shape, self.ranks[1:], strict=True)
+        return [core.weight.reshape(n, a, d, b).transpose(0, 1) for core, a, n, d, b in quadruples]
+
+    def _rebuild(self) -> Tensor:
+        weight = TensorTrainMatrix._of(self._table_cores()).reconstruct()[: self.num_embeddings]
+        if self.padding_row is None or self.padding_idx is None:
+            return weight
+        at = self.padding_idx
+        return torch.cat([weight[:at], self.padding_row[None], weight[at + 1 :]])
+
+    def merge(self) -> nn.Module:
+        """A plain `nn.Embedding` with the reconstructed table."""
+        with torch.no_grad():
+            plain: nn.Embedding = nn.Embedding.from_pretrained(  # type: ignore[no-untyped-call]
+                self.weight.contiguous(), freeze=not self.cores[0].weight.requires_grad, padding_idx=self.padding_idx
+            )
+        return plain.train(self.training)
+
+    def rows(self, input: Tensor) -> Tensor:
+        """`(…)` numbers of rows to the rows, `(…, embedding_dim)`; negative ones are not counted from the end.
+
+        Raises:
+            TensorTrainError: numbers that are no integers, or no rows of the table.
+        """
+        numbers = self._checked(input).reshape(-1)
+        value: Tensor = self.cores[0].weight.new_ones(numbers.shape[0], 1, 1)
+        stride, ends = math.prod(self.shape), itertools.pairwise(self.ranks)
+        for core, (left, right), size, dim in zip(self.cores, ends, self.shape, self.dim_shape, strict=True):
+            stride //= size
+            slices = core(numbers // stride % size)
+            value = value @ slices.reshape(numbers.shape[0], left, dim * right)
+            value = value.reshape(numbers.shape[0], value.shape[1] * dim, right)
+        looked_up = value.reshape(*input.shape, self.embedding_dim)
+        if self.padding_row is None:
+            return looked_up
+        return torch.where(self._is_padding(input)[..., None], self.padding_row.to(looked_up.dtype), looked_up)
+
+    def _is_padding(self, input: Tensor) -> Tensor:
+        assert self.padding_idx is not None
+        return torch.eq(input, self.padding_idx)
+
+    def _checked(self, input: Tensor) -> Tensor:
+        if not isinstance(input, Tensor) or input.dtype not in (torch.int32, torch.int64):
+            actual = f"of dtype {input.dtype}" if isinstance(input, Tensor) else f"a {type(input).__name__}"
+            raise TensorTrainError(f"input is {actual}; a tensor of int64 or int32 is needed")
+        if not torch.compiler.is_compiling() and input.numel() > 0 and not input.is_meta:
+            low, high = (int(bound) for bound in torch.aminmax(physical(input)))
+            if low < 0 or high >= self.num_embeddings:
+                outside = low if low < 0 else high
+                raise TensorTrainError(f"input holds {outside}; the rows are 0 … {self.num_embeddings - 1}")
+        return input
+
+    def forward(self, input: Tensor) -> Tensor:
+        """`(…)` numbers of rows to the rows, `(…, embedding_dim)`."""
+        return self.rows(input)
+
+    def extra_repr(self) -> str:
+        """Rows and columns as products, ranks and padding."""
+        padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
+        shapes = ("·".join(map(str, sizes)) for sizes in (self.shape, self.dim_shape))
+        return f"{', '.join(shapes)}, ranks={self.ranks}{padding}"
+
+
+class TTEmbeddingBag(TTEmbedding):
+    """`nn.EmbeddingBag` with a TT-matrix for a table: sums, means or maxima of the rows of each bag.
+
+    Args:
+        table, num_embeddings, padding_idx, padding_row: as of `TTEmbedding`; bags leave padding out.
+        mode: `"mean"`, `"sum"` or `"max"`.
+        include_last_offset: as of `nn.EmbeddingBag`.
+
+    Raises:
+        TensorTrainError: another mode, and as of `TTEmbedding`.
+
+    >>> bag = TTEmbeddingBag(TensorTrainMatrix.random((10, 20), (4, 8), 3), mode="sum")
+    >>> bag(torch.tensor([[0, 199, 5], [7, 7, 7]])).shape
+    torch.Size([2, 32])
+    """
+
+    def __init__(
+        self,
+        table: TensorTrainMatrix,
+        num_embeddings: int | None = None,
+        padding_idx: int | None = None,
+        padding_row: Tensor | None = None,
+        mode: str = "mean",
+        include_last_offset: bool = False,
+    ) -> None:
+        super().__init__(table, num_embeddings, padding_idx, padding_row)
+        self.mode = checks.choice("mode", mode, ("mean", "sum", "max"))
+        self.include_last_offset = include_last_offset
+
+    @classmethod
+    def _plain_class(cls) -> type[nn.Embedding] | type[nn.EmbeddingBag]:
+        return nn.EmbeddingBag
+
+    @classmethod
+    def _options_of(cls, embedding: nn.Module) -> dict[str, Any]:
+        return {"mode": embedding.mode, "include_last_offset": embedding.include_last_offset}
+
+    def merge(self) -> nn.Module:
+        """A plain `nn.EmbeddingBag` with the reconstructed table."""
+        with torch.no_grad():
+            plain = nn.EmbeddingBag.from_pretrained(
+                self.weight.contiguous(),
+                freeze=not self.cores[0].weight.requires_grad,
+                mode=self.mode,
+                include_last_offset=self.include_last_offset,
+                padding_idx=self.padding_idx,
+            )
+        return plain.train(self.training)
+
+    def forward(self, input: Tensor, offsets: Tensor | None = None, per_sample_weights: Tensor | None = None) -> Tensor:
+        """Bags of row numbers to their sums, means or maxima, `(bags, embedding_dim)`; as of `nn.EmbeddingBag`.
+
+        Args:
+            input: `(bags, length)`, or `(numbers,)` with offsets.
+            offsets: `(bags,)`, where each bag begins.
+            per_sample_weights: factors of the rows, of the shape of `input`, for sums.
+
+        Raises:
+            TensorTrainError: numbers that are no rows, or arguments that `nn.EmbeddingBag` refuses.
+        """
+        rows = self.rows(input).reshape(-1, self.embedding_dim)
+        places = torch.arange(len(rows), dtype=input.dtype, device=input.device).reshape(input.shape)
+        padding = None
+        if self.padding_row is not None:  # all of it is the row behind the others
+            padding = len(rows)
+            places = places.masked_fill(self._is_padding(input), padding)
+            rows = torch.cat([rows, self.padding_row.to(rows.dtype)[None]])
+        try:
+            return F.embedding_bag(
+                places,
+                rows,
+                offsets,
+                mode=self.mode,
+                per_sample_weights=per_sample_weights,
+                include_last_offset=self.include_last_offset,
+                padding_idx=padding,
+            )
+        except (ValueError, RuntimeError, NotImplementedError, TypeError) as error:
+            reason = str(error).partition("\n")[0]
+            raise TensorTrainError(f"torch refuses these bags: {reason}") from None
+
+    def extra_repr(self) -> str:
+        """Rows and columns as products, ranks, padding and mode."""
+        return f"{super().extra_repr()}, mode={self.mode!r}"
+
+
+def _padding(value: object, rows: int) -> int | None:
+    """The row of padding, counted from the end if it is negative, as in PyTorch."""
+    if value is None:
+        return None
+    row = checks.integer("padding_idx", value, minimum=-rows)
+    if row >= rows:
+        raise TensorTrainError(f"padding_idx = {row} is no row of {rows}")
+    return row % rows
+
+
+def _plain(weight: Tensor) -> nn.Embedding:
+    """A plain embedding with a copy of `weight`; built on the meta device, so that no random number is drawn."""
+    embedding = nn.Embedding(weight.shape[0], weight.shape[1], device="meta")
+    embedding.weight = nn.Parameter(weight.detach().clone(memory_format=torch.contiguous_format))
+    return embedding

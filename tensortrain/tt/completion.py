@@ -1,0 +1,138 @@
+"""Trains from some of their entries, by alternating least squares."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tensortrain import checks
+from tensortrain.errors import TensorTrainError
+from tensortrain.tt.arithmetic import orthogonalize
+from tensortrain.tt.checks import check_sizes
+
+
+def check_observations(indices: object, values: object, shape: Any) -> tuple[Tensor, Tensor]:
+    """Indices `(N, m)` as int64, and values `(N,)`, finite and of a precision with which torch can solve equations."""
+    values = checks.entries("values", values)
+    if not isinstance(indices, Tensor) or indices.is_floating_point() or indices.is_complex():
+        kind = indices.dtype if isinstance(indices, Tensor) else type(indices).__name__
+        raise TensorTrainError(f"indices is a {kind}; a tensor of integers, (entries, axes), is needed")
+    checks.ordinary("indices", indices)
+    if indices.dim() != 2 or indices.shape[1] == 0 or values.shape != indices.shape[:1]:
+        raise TensorTrainError(
+            f"indices has shape {tuple(indices.shape)} and values {tuple(values.shape)}; (entries, axes) and (entries,)"
+            " are needed"
+        )
+    if int(indices.min()) < 0:
+        raise TensorTrainError(f"indices holds {int(indices.min())}; they are counted from 0")
+    if shape is not None:
+        sizes, largest = check_sizes("shape", shape), indices.amax(0).tolist()
+        if len(sizes) != len(largest) or any(n >= size for n, size in zip(largest, sizes, strict=True)):
+            raise TensorTrainError(f"shape = {sizes} does not hold the indices, which go up to {tuple(largest)}")
+    return indices.long().to(values.device), values.detach()
+
+
+def alternate(
+    cores: Sequence[Tensor], indices: Tensor, values: Tensor, rtol: float, sweeps: int
+) -> tuple[list[Tensor], float]:
+    """Improve one core after the other, from the first to the last and back; returns the cores and the residual.
+
+    Each step minimises `‖T[indices] − values‖² + λ ‖T‖²` over one core, all others being orthogonal. λ is the share of
+    the entries that are observed times the square of the relative residual. So few entries do not make a wild train
+    (Grasedyck and Krämer 2019, "Stable ALS approximation in the TT-format for rank-adaptive tensor completion"), and
+    where a train fits them, λ vanishes with the residual.
+
+    Args:
+        cores: of the train to start with, double precision, boundary ranks 1.
+        indices: `(N, m)`.
+        values: `(N,)`, not all of them zero.
+        rtol: stop at this relative residual.
+        sweeps: at most so many, there and back being one.
+
+    Cost: `Σ_l N (R_{l-1} R_l)²` for each sweep.
+    """
+    norm = float(torch.linalg.vector_norm(values))
+    share = len(values) / math.prod(core.shape[1] for core in cores)
+    places = [_groups(column, core.shape[1]) for column, core in zip(indices.T, cores, strict=True)]
+    cores = orthogonalize(cores, 0)
+    residual = 1.0
+    for _ in range(sweeps):
+        before, ridge = residual, share * max(residual**2, torch.finfo(values.dtype).eps)
+        for direction in (1, -1):
+            residual = _half_sweep(cores, indices, values, places, ridge, direction) / norm
+        if residual <= rtol or abs(before - residual) <= 1e-7 * residual:
+            break
+    return cores, residual
+
+
+def _groups(column: Tensor, size: int) -> list[Tensor]:
+    """For each index of an axis the entries that have it."""
+    order = torch.argsort(column, stable=True)
+    return list(torch.split(order, torch.bincount(column, minlength=size).tolist()))
+
+
+def _half_sweep(
+    cores: list[Tensor],
+    indices: Tensor,
+    values: Tensor,
+    places: Sequence[Sequence[Tensor]],
+    ridge: float,
+    direction: int,
+) -> float:
+    """Solve for every core once, in place, from one end to the other; returns the norm of the residual."""
+    order = len(cores)
+    path = range(order) if direction == 1 else range(order - 1, -1, -1)
+    ahead = _ahead(cores, indices, direction)
+    behind = values.new_ones(len(values), 1)
+    residual = math.inf
+    for l in path:
+        left, right = (behind, ahead[l]) if direction == 1 else (ahead[l], behind)
+        cores[l], residual = _solve(left, right, values, places[l], ridge)
+        following = l + direction
+        if 0 <= following < order:
+            _move(cores, l, direction)
+            behind = _next(behind, cores[l][:, indices[:, l]], direction)
+    return residual
+
+
+def _ahead(cores: Sequence[Tensor], indices: Tensor, direction: int) -> list[Tensor]:
+    """For each core the products of all cores ahead of it at the observed entries, `(N, R)`."""
+    order = len(cores)
+    products = [cores[0].new_ones(len(indices), 1)] * order
+    for l in range(order - 2, -1, -1) if direction == 1 else range(1, order):
+        beyond = l + direction
+        products[l] = _next(products[beyond], cores[beyond][:, indices[:, beyond]], -direction)
+    return products
+
+
+def _next(product: Tensor, slices: Tensor, direction: int) -> Tensor:
+    """A product `(N, R)` with the slices `(R, N, R')` of one more core: `(N, R')`, or back from `(N, R')`."""
+    return torch.einsum("nr,rns->ns" if direction == 1 else "ns,rns->nr", product, slices)
+
+
+def _solve(left: Tensor, right: Tensor, values: Tensor, places: Sequence[Tensor], ridge: float) -> tuple[Tensor, float]:
+    """The core with the smallest squared residual plus `ridge` times its squared norm, and the norm of the residual."""
+    shape = left.shape[1], right.shape[1]
+    damping = ridge * torch.eye(math.prod(shape), dtype=values.dtype, device=values.device)
+    slices, squares = [], 0.0
+    for entries in places:
+        design = (left[entries, :, None] * right[entries, None, :]).flatten(1)
+        solution = torch.linalg.solve(design.mH @ design + damping, design.mH @ values[entries])
+        slices.append(solution.reshape(shape))
+        squares += float(torch.linalg.vector_norm(design @ solution - values[entries])) ** 2
+    return torch.stack(slices, 1), math.sqrt(squares)
+
+
+def _move(cores: list[Tensor], l: int, direction: int) -> None:
+    """Make core l orthogonal and give the rest to its neighbour in the direction of the sweep."""
+    core, following = cores[l], cores[l + direction]
+    if direction == 1:
+        q, r = torch.linalg.qr(core.flatten(0, 1))
+        cores[l] = q.reshape(*core.shape[:2], -1)
+        cores[l + 1] = torch.tensordot(r, following, 1)
+    else:
+        q, r = torch.linalg.qr(core.flatten(1).mT)
+        cores[l] = q.mT.reshape(-1, *core.shape[1:])
+        cores[l - 1] = torch.tensordot(following, r.mT, 1)
