@@ -9,9 +9,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from zoo.errors import ZooError, nearest
+from zoo.normalization import normalize
 from zoo.registry import find_model
 from zoo.schema import shortened
-from zoo.settings import Recipe
+from zoo.settings import OwnData, Recipe
 from zoo.video_model import VideoModel
 
 MOST_TENSORS, MOST_ELEMENTS = 5_000, 2**32  # of a model that is yet to be trained
@@ -34,7 +35,10 @@ def build_model(recipe: Recipe, where: str = "", weights: Mapping[str, Tensor] |
         _measure(recipe, weights)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(recipe.training.seed)
-            return entry.build(**recipe.options)
+            model = entry.build(**recipe.options)
+        if isinstance(recipe.data, OwnData):
+            normalize(model, recipe.data.mean, recipe.data.std)
+        return model
     except ZooError as error:
         raise ZooError(f"{prefix}{error}") from error
     except Exception as error:  # whatever the code of any model may raise

@@ -19,12 +19,15 @@ from zoo.settings import (
     LearningRate,
     NoSampling,
     Optimizer,
+    OwnData,
     PlateauRate,
     PlateauSampling,
     Recipe,
     SGDOptimizer,
     SigmoidSampling,
     StepRate,
+    StoredData,
+    VideosData,
     from_plain,
     to_plain,
 )
@@ -50,7 +53,10 @@ def check_recipe(recipe: Recipe) -> Recipe:
     data, training = recipe.data, recipe.training
     _check_sizes(plain, ())
     _check_options(recipe)
-    _within(1, 16_384, "data", data, "size")
+    if isinstance(data, OwnData):
+        check_own(data)
+    else:
+        _within(1, 16_384, "data", data, "size")
     _within(1, 100_000, "data", data, "observed", "length")
     _within(1, 100_000_000, "data", data, "clips_per_epoch")
     if data.length <= data.observed:
@@ -112,6 +118,34 @@ def _check_options(recipe: Recipe) -> None:
         except PydanticUserError:
             continue  # a type that no file can hold: the model says itself what it takes
         validate(schema, json.dumps({name: value}), f"options of {recipe.model}")
+
+
+def check_own(data: OwnData) -> None:
+    """Raise a ZooError if a setting of the user's own clips is outside its range."""
+    sizes = [data.size] * 2 if isinstance(data.size, int) else data.size
+    least = 0 if data.kind == "arrays" and data.size == 0 else 1
+    if len(sizes) != 2 or not all(least <= side <= 16_384 for side in sizes):
+        raise ZooError(
+            f"data.size = {data.size} must be at least {least} and at most 16,384: one number for both sides, or "
+            "height and width in a list"
+        )
+    _within(1, 4_096, "data", data, "channels")
+    if isinstance(data, VideosData) and data.channels not in (1, 3):
+        raise ZooError(f"data.channels = {data.channels} must be 1 for grey or 3 for RGB")
+    for name, low in (("mean", float("-inf")), ("std", 0.0)):
+        values = getattr(data, name)
+        if values and (len(values) != data.channels or not all(low < value < float("inf") for value in values)):
+            raise ZooError(
+                f"data.{name} = {values} must have {data.channels} finite numbers, one for each channel"
+                + (", above 0" if name == "std" else "")
+            )
+    if isinstance(data, StoredData):
+        _within(1, 10_000, "data", data, "stride")
+        if bool(data.val) != bool(data.test):
+            raise ZooError(
+                f"data.val = {data.val} and data.test = {data.test}: list clips for both, or for neither, so that a "
+                "tenth each is held out"
+            )
 
 
 def _check_sampling(recipe: Recipe) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from zoo import models as _models  # noqa: F401 - registers the models of the package
 from zoo.checks import check_recipe
@@ -16,9 +16,9 @@ from zoo.settings import (
     LinearSampling,
     MovingMNISTData,
     NoSampling,
+    OwnData,
     Recipe,
     Training,
-    VideosData,
     data_class,
     kind_of,
     settings_class,
@@ -43,15 +43,16 @@ class _Scale(NamedTuple):
     validation_clips: int
 
 
+_OWN = ("videos", "images", "arrays", "python")
 _SMALL = {
     "moving-mnist": _Scale(size=64, steps=4000, batch_size=8, validation_clips=256),
     "kth": _Scale(size=128, steps=800, batch_size=4, validation_clips=64),
-    "videos": _Scale(size=64, steps=4000, batch_size=8, validation_clips=256),
+    **dict.fromkeys(_OWN, _Scale(size=64, steps=4000, batch_size=8, validation_clips=256)),
 }
 _DEMO = {
     "moving-mnist": _Scale(size=40, steps=600, batch_size=8, validation_clips=64),
     "kth": _Scale(size=128, steps=120, batch_size=4, validation_clips=16),
-    "videos": _Scale(size=64, steps=240, batch_size=8, validation_clips=32),
+    **dict.fromkeys(_OWN, _Scale(size=64, steps=240, batch_size=8, validation_clips=32)),
 }
 
 
@@ -124,11 +125,15 @@ def _filmed(entry: Entry, dataset: str) -> dict[str, Any]:
     return {} if kind_of(dataset) == "moving-mnist" else dict(entry.presets.filmed)
 
 
-def _data(dataset: str, size: int, channels: Literal[1, 3]) -> Data:
-    """Fresh clips of a data set; only videos may have colours."""
-    if kind_of(dataset) == "videos":
-        return VideosData(dataset, size=size, endless=True, channels=channels)
-    return data_class(dataset)(dataset, size=size, endless=True)
+def _data(dataset: str, size: int, channels: Any) -> Data:
+    """Fresh clips of a data set, in the channels of the model where these can be chosen. An array keeps its size; a
+    program's clips are as many as it says."""
+    settings = data_class(dataset)
+    if not issubclass(settings, OwnData):
+        return settings(dataset, size=size, endless=True)
+    if kind_of(dataset) == "arrays":
+        return settings(dataset, endless=True, channels=channels)
+    return settings(dataset, size=size, endless=kind_of(dataset) != "python", channels=channels)
 
 
 PRESETS: dict[str, Callable[[Entry, dict[str, Any], str], Recipe]] = {
@@ -157,7 +162,8 @@ def recipe(
         model: a registered name.
         preset: "paper", "small", "brief" or "demo".
         options: of the model, over the preset's.
-        dataset: "moving-mnist", "kth", or "videos:DIR" for the videos in the folder DIR.
+        dataset: "moving-mnist", "kth", "videos:DIR" for the videos in the folder DIR, "images:DIR" for folders of
+            images, "arrays:FILE", or "python" for clips that a program passes to `zoo.fit`.
         protocol: the key of a paper in `zoo.papers.PAPERS`: train by its settings instead of those of the model's own.
             For the preset "paper" only.
         changes: by part of the recipe: `data`, `sampling`, `learning_rate`, `optimizer`, `training`, each a mapping. A
@@ -188,7 +194,7 @@ def recipe(
     for part, settings in changes.items():
         start = replace(start, **{part: change(part, getattr(start, part, None), settings)})
     if "canvas" in entry.options and "canvas" not in (options or {}):
-        start = replace(start, options={**start.options, "canvas": [start.data.size] * 2})
+        start = replace(start, options={**start.options, "canvas": [*start.data.frame]})
     return check_recipe(start)
 
 

@@ -217,7 +217,7 @@ BAD = [
     ("data videos:films --channels 2", "channels"),
     ("data videos:films --check", "--source and --check are options of kth"),
     ("data videos:films --download", "--download is an option of mnist and kth"),
-    ("data kth --channels 3", "--channels is an option of videos"),
+    ("data kth --channels 3", "--channels is an option of videos, images and arrays"),
     ("data mnist --size 32", "--size is an option of kth and videos"),
     ("train conv-lstm videos:films --preset paper", "nobody has published a setting for videos:films"),
     ("train conv-lstm kth --data.name moving-mnist", "data.name = 'moving-mnist' beside the data set 'kth'"),

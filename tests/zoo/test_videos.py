@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from tests.support.videos import number, truncate, write_video
 from zoo.data.decode import decode
-from zoo.data.videos import Videos, split_files
+from zoo.data.splits import split_files
+from zoo.data.videos import Videos
 from zoo.errors import ZooError
 
 
@@ -127,5 +128,5 @@ def test_folders_without_enough_videos_are_refused(tmp_path):
     write_video(tmp_path / "b.avi", 5)
     for copy in "cde":
         shutil.copy(tmp_path / "b.avi", tmp_path / f"{copy}.avi")
-    with pytest.raises(ZooError, match=r"1 usable videos, without copies, are too few .*\(left out: a.avi cannot be"):
+    with pytest.raises(ZooError, match=r"1 usable clips, without copies, are too few .*\(left out: a.avi cannot be"):
         Videos(tmp_path, root=tmp_path / "root")

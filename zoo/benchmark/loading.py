@@ -47,7 +47,7 @@ class Loading:
     @classmethod
     def beside(cls, case: Case, data: str, clips: ClipDataset, seconds: tuple[float, float], step: float) -> "Loading":
         """From `measure_loading`'s seconds and those of the fastest step of a case."""
-        side = case.recipe.data.size if data == "moving-mnist" else KTH_SIDE
+        side = case.recipe.data.frame[0] if data == "moving-mnist" else KTH_SIDE
         size = case.recipe.training.batch_size, clips.length, side
         return cls(case.recipe.model, case.preset, data, *size, *seconds, step, sum(seconds) / step)
 

@@ -1,14 +1,16 @@
 """`zoo data`: download and prepare a data set."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
+from zoo.checks import check_own
 from zoo.commands.options import ROOT_HELP
 from zoo.errors import ZooError, nearest
+from zoo.settings import StoredData, data_class
 
-NAMES = ("mnist", "kth", "videos:DIR")
+NAMES = ("mnist", "kth", "videos:DIR", "images:DIR", "arrays:FILE")
+OWN = ("videos", "images", "arrays")
 
 
 def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
@@ -19,27 +21,31 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
     )
     parser.add_argument("--mirror", type=str | None, help="Address of a folder with the original files.")
     parser.add_argument("--source", type=str | None, help="Folder with KTH's files; default: kth in the data root.")
-    parser.add_argument(
-        "--size", type=int | None, help="Height and width of frames, in pixels; default: 128 for KTH, 64 for videos."
-    )
-    parser.add_argument("--channels", type=Literal[1, 3], default=1, help="1 for grey videos, 3 for RGB.")
+    parser.add_argument("--size", type=int | None, help="Height and width of frames, in pixels; default: 128 for KTH.")
+    parser.add_argument("--channels", type=int | None, help="1 for grey, 3 for RGB. Short for --data.channels.")
     parser.add_argument("--check", action="store_true", help="Only say what is wrong with KTH's original files.")
     parser.add_argument("--data-root", "--root", type=str | None, help=ROOT_HELP)
+    own = next((word for word in words[1:] if word.partition(":")[0] in OWN and ":" in word), None)
+    if words[:1] == ["data"] and own is not None:
+        parser.add_class_arguments(data_class(own), "data")
+        parser.set_defaults({"data.name": own})
+    else:
+        parser.epilog = "The settings of your own clips: zoo data videos:DIR --help, and so on"
 
 
 def run(arguments: Namespace) -> None:
     """Prepare a data set, download it first if asked to, and print what it holds."""
     kind, _, folder = arguments.name.partition(":")
-    if kind not in _PREPARE or bool(folder) != (kind == "videos"):
+    if kind not in _PREPARE or bool(folder) != (kind in OWN):
         raise ZooError(f"no data set {arguments.name!r}; {nearest(arguments.name, NAMES)}")
     if arguments.mirror and not arguments.download:
         raise ZooError("--mirror says where to download from; add --download, or leave it out")
     if kind != "kth" and (arguments.source or arguments.check):
         raise ZooError("--source and --check are options of kth; leave them out")
-    if kind == "videos" and arguments.download:
+    if kind in OWN and arguments.download:
         raise ZooError("--download is an option of mnist and kth; leave it out")
-    if kind != "videos" and arguments.channels != 1:
-        raise ZooError("--channels is an option of videos, and mnist and kth are grey; leave it out")
+    if kind not in OWN and arguments.channels is not None:
+        raise ZooError("--channels is an option of videos, images and arrays, and mnist and kth are grey; leave it out")
     if kind == "mnist" and arguments.size is not None:
         raise ZooError("--size is an option of kth and videos, and MNIST's digits have 28 pixels; leave it out")
     _PREPARE[kind](arguments)
@@ -67,14 +73,17 @@ def _kth(arguments: Namespace) -> None:
     print("\n".join(report(store)))
 
 
-def _videos(arguments: Namespace) -> None:
-    from zoo.data import prepare_videos
-    from zoo.data.videos import SIZE, report
+def _own(arguments: Namespace) -> None:
+    if arguments.data.name != arguments.name:
+        raise ZooError(f"data.name = {arguments.data.name!r} beside {arguments.name!r}; leave data.name out")
+    short = {name: arguments[name] for name in ("size", "channels") if arguments[name] is not None}
+    data = data_class(arguments.name)(**{**dict(arguments.data), **short})
+    assert isinstance(data, StoredData)
+    check_own(data)
+    from zoo.data import describe_own
 
-    folder, size = arguments.name.partition(":")[2], SIZE if arguments.size is None else arguments.size
-    store = prepare_videos(folder, arguments.data_root, size=size, grey=arguments.channels == 1)
-    for line in report(store, folder):
+    for line in describe_own(data, arguments.data_root):
         print(line)
 
 
-_PREPARE = {"mnist": _mnist, "kth": _kth, "videos": _videos}
+_PREPARE = {"mnist": _mnist, "kth": _kth, **dict.fromkeys(OWN, _own)}

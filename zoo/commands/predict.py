@@ -38,7 +38,7 @@ def run(arguments: Namespace) -> None:
     data = shared_data(models)
     channels = models[0].model.channels
     if arguments.video:
-        clip = read_video(arguments.video, data.size, channels == 1, data.observed + arguments.horizon)
+        clip = read_video(arguments.video, data.frame, channels == 1, data.observed + arguments.horizon)
     else:
         dataset = held_out_clips(data, arguments.horizon, arguments)
         print(dataset.describe(), file=sys.stderr)

@@ -1,30 +1,46 @@
-"""Clips of video to train and evaluate on: Moving-MNIST, KTH, and folders of videos."""
+"""Clips of video to train and evaluate on: Moving-MNIST, KTH, and the user's own videos, images and arrays."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from zoo.data import array_clips, videos
+from zoo.data.array_clips import ArrayFrames, Arrays, open_frames
 from zoo.data.clips import ClipDataset
 from zoo.data.digits import Split, auto_source
 from zoo.data.download import download_kth, download_mnist
+from zoo.data.images import Images, prepare_images
 from zoo.data.kth import KTH, check_kth, prepare_kth
 from zoo.data.moving_mnist import MovingMNIST, PublishedMovingMNIST
+from zoo.data.protocol import ClipSource, adapted
 from zoo.data.root import data_root
+from zoo.data.splits import Splits
 from zoo.data.stored_clips import StoredClips
 from zoo.data.videos import Videos, prepare_videos
-from zoo.settings import Data, KTHData, MovingMNISTData, VideosData
+from zoo.errors import ZooError
+from zoo.settings import ArraysData, Data, ImagesData, KTHData, MovingMNISTData, PythonData, StoredData, VideosData
 
 __all__ = [
     "KTH",
+    "ArrayFrames",
+    "Arrays",
     "ClipDataset",
+    "ClipSource",
+    "Images",
     "MovingMNIST",
     "PublishedMovingMNIST",
+    "Splits",
     "Videos",
+    "adapted",
+    "array_frames",
     "check_kth",
     "data_root",
+    "describe_own",
     "download_kth",
     "download_mnist",
     "make_dataset",
     "pin_data",
+    "prepare_images",
     "prepare_kth",
     "prepare_videos",
 ]
@@ -51,14 +67,18 @@ def make_dataset(data: Data, split: Split, root: str | Path | None = None, lengt
         return _moving_mnist(data, split, root, length)
     if isinstance(data, KTHData):
         return _kth(data, split, root, length)
+    if isinstance(data, ArraysData):
+        return _arrays(data, split, root, length)
+    if isinstance(data, PythonData):
+        raise ZooError("data.name = 'python' stands for clips that a program passes to zoo.fit or zoo.evaluate; do so")
     return _videos(data, split, root, length)
 
 
 def pin_data(data: Data, root: str | Path | None = None) -> Data:
     """The settings with everything filled in that depends on this machine, so that a resumed run reads the same data.
 
-    Moving-MNIST: the digits that source "auto" stands for here. Videos: the absolute path of the folder. KTH and
-    videos: a digest of the decoded files.
+    Moving-MNIST: the digits that source "auto" stands for here. Videos, images and arrays: the absolute path. These and
+    KTH: a digest of the clips. Arrays: the size of their frames, and their axes.
 
     Args:
         data: the settings.
@@ -72,12 +92,67 @@ def pin_data(data: Data, root: str | Path | None = None) -> Data:
     """
     if isinstance(data, MovingMNISTData):
         return replace(data, source=data.source if data.source != "auto" else auto_source(data_root(root)))
-    if isinstance(data, VideosData):
-        folder = Path(data.name.partition(":")[2]).expanduser().resolve()
-        data = replace(data, name=f"videos:{folder}")
+    if isinstance(data, PythonData):
+        return data
+    if isinstance(data, StoredData):
+        data = replace(data, name=f"{data.kind}:{place_of(data).resolve()}")
+    if isinstance(data, ArraysData):
+        frames = array_frames(data, root)
+        data = replace(data, size=list(frames.shape[1:]), axes=frames.axes, range=list(frames.range))
     dataset = make_dataset(data, "train", root)
     assert isinstance(dataset, StoredClips)
     return replace(data, store=dataset.store.digest())
+
+
+def place_of(data: StoredData) -> Path:
+    """The folder or file that the settings name."""
+    return Path(data.name.partition(":")[2]).expanduser()
+
+
+def array_frames(data: ArraysData, root: str | Path | None = None) -> ArrayFrames:
+    """The array that the settings describe.
+
+    Raises:
+        ZooError: see `zoo.data.array_clips.open_frames`; or it has another number of channels.
+    """
+    frames = open_frames(place_of(data), root, data.key, data.axes, data.range, data.frame, data.resize)
+    if frames.shape[0] != data.channels:
+        raise ZooError(
+            f"{place_of(data)} has {frames.shape[0]} channels (axes {frames.axes}), and data.channels = "
+            f"{data.channels}; set data.channels and the model's channels to {frames.shape[0]}, or name other axes"
+        )
+    return frames
+
+
+def describe_own(data: StoredData, root: str | Path | None = None) -> Iterator[str]:
+    """Prepare and check clips of the user's own; what they are, what cannot be used and why, and how they are split, a
+    line each.
+
+    Raises:
+        ZooError: see `make_dataset`.
+    """
+    splits = Splits(data.val, data.test)
+    if isinstance(data, ArraysData):
+        yield from array_clips.report(array_frames(data, root), data.length, data.stride, splits)
+    else:
+        prepare = prepare_images if isinstance(data, ImagesData) else prepare_videos
+        folder, grey = place_of(data), data.channels == 1
+        store = prepare(folder, root, size=data.frame, grey=grey, resize=data.resize)
+        noun = "folders of images" if isinstance(data, ImagesData) else "videos"
+        yield from videos.report(store, folder, noun, data.length, data.stride, splits)
+
+
+def _arrays(data: ArraysData, split: Split, root: str | Path | None, length: int) -> ClipDataset:
+    return Arrays(
+        array_frames(data, root),
+        split,
+        length=length,
+        count=data.clips_per_epoch,
+        endless=data.endless,
+        seed=data.seed,
+        stride=data.stride,
+        splits=Splits(data.val, data.test),
+    )
 
 
 def _moving_mnist(data: MovingMNISTData, split: Split, root: str | Path | None, length: int) -> ClipDataset:
@@ -111,14 +186,18 @@ def _kth(data: KTHData, split: Split, root: str | Path | None, length: int) -> C
 
 
 def _videos(data: VideosData, split: Split, root: str | Path | None, length: int) -> ClipDataset:
-    return Videos(
+    kind = Images if isinstance(data, ImagesData) else Videos
+    return kind(
         data.name.partition(":")[2],
         split,
         root=root,
-        size=data.size,
+        size=data.frame,
         grey=data.channels == 1,
         length=length,
         count=data.clips_per_epoch,
         endless=data.endless,
         seed=data.seed,
+        resize=data.resize,
+        stride=data.stride,
+        splits=Splits(data.val, data.test),
     )

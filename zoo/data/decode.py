@@ -6,10 +6,11 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from zoo.data.containers import fault
+from zoo.data.resizing import resized
+from zoo.settings import Resize
 
 if TYPE_CHECKING:
     from av import VideoFrame, VideoStream
@@ -28,7 +29,9 @@ class BadVideo(Exception):
     """A video that cannot be used. The message is the rest of a sentence that begins with the video's name."""
 
 
-def decode(file: IO[bytes], size: tuple[int, int] | None, grey: bool) -> Iterator[NDArray[np.uint8]]:
+def decode(
+    file: IO[bytes], size: tuple[int, int] | None, grey: bool, resize: Resize = "stretch"
+) -> Iterator[NDArray[np.uint8]]:
     """The frames that a player shows, in parts `(T, C, H, W)` of a few at a time; `METHOD` says how they are converted.
 
     Edit lists are obeyed, and frames are turned and mirrored as the display matrix says. A frame counts once, however
@@ -38,6 +41,7 @@ def decode(file: IO[bytes], size: tuple[int, int] | None, grey: bool) -> Iterato
         file: in any format that FFmpeg reads; it must be seekable.
         size: height and width to resize to; None for frames as they are.
         grey: one channel if True, else three.
+        resize: how frames of another shape get this size, see `zoo.data.resizing.resized`.
 
     Raises:
         BadVideo: not a video, damaged or cut short (see `zoo.data.containers.fault`), without frames, with frames of
@@ -54,12 +58,12 @@ def decode(file: IO[bytes], size: tuple[int, int] | None, grey: bool) -> Iterato
             for image in _images(container, _pictures(container), "gray" if grey else "rgb24"):
                 full = len(frames) == _FRAMES or sum(each.size for each in frames) >= _PIXELS
                 if frames and (full or image.shape != frames[0].shape):
-                    yield _resized(frames, size)
+                    yield to_bytes(frames, size, resize)
                     frames = []
                 frames.append(image)
             if not frames:
                 raise BadVideo("has no frames")
-            yield _resized(frames, size)
+            yield to_bytes(frames, size, resize)
     except av.ArgumentError as error:  # among other things, FFmpeg's word for too many pixels
         limit = f"frames of more than {LARGEST:,} pixels are not read"
         raise BadVideo(f"cannot be read as a video ({error.strerror}; {limit})") from None
@@ -131,14 +135,16 @@ def _shown(image: NDArray[np.uint8], matrix: NDArray[np.float64]) -> NDArray[np.
     return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
 
-def _resized(frames: list[NDArray[np.uint8]], size: tuple[int, int] | None) -> NDArray[np.uint8]:
-    """Images `(H, W)` or `(H, W, 3)`, resized to `(T, C, *size)`."""
+def to_bytes(
+    frames: list[NDArray[np.uint8]], size: tuple[int, int] | None, resize: Resize = "stretch"
+) -> NDArray[np.uint8]:
+    """Images `(H, W)` or `(H, W, 3)`, all of one size, as `(T, C, *size)`."""
     images = torch.from_numpy(np.stack(frames) if len(frames) > 1 else frames[0][None])
     images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
     if size is not None and images.shape[2:] != size:
         # one channel at a time if they are large: floats take four times the memory
         parts = images.split(1, 1) if images.numel() > _PIXELS else [images]
-        floats = [F.interpolate(part.float(), size, mode="bilinear", antialias=True) for part in parts]
+        floats = [resized(part.float(), size, resize) for part in parts]
         images = torch.cat(floats, 1).round().clamp(0, 255).byte()
-    resized: NDArray[np.uint8] = images.contiguous().numpy()
-    return resized
+    array: NDArray[np.uint8] = images.contiguous().numpy()
+    return array

@@ -31,6 +31,7 @@ from zoo.data.regular import open_regular
 from zoo.data.store_files import read_json, write_json
 from zoo.errors import ZooError
 from zoo.files import aside
+from zoo.settings import Resize
 
 MANIFEST, CHECKED = "manifest.json", ".checked.json"
 Count = Callable[[int], None]
@@ -48,6 +49,7 @@ class VideoFile:
         member: its name in the archive; empty for a video that is a file of its own.
         needed: the least number of frames it must have.
         notes: plain data to keep in the clip's record, such as its ranges.
+        resize: how frames of another shape get the store's size, see `zoo.data.resizing.resized`.
     """
 
     name: str
@@ -55,6 +57,7 @@ class VideoFile:
     member: str = ""
     needed: int = 1
     notes: dict[str, Any] = field(default_factory=dict)
+    resize: Resize = "stretch"
 
     def open(self) -> IO[bytes]:
         """The bytes of the video. Those of an archive are compared with the archive's checksum."""
@@ -62,6 +65,26 @@ class VideoFile:
             return open_regular(self.path)
         with zipfile.ZipFile(self.path) as archive:
             return io.BytesIO(archive.read(self.member))
+
+    def frames(self, size: tuple[int, int] | None, grey: bool) -> Iterator[NDArray[np.uint8]]:
+        """The frames in parts `(T, C, H, W)`, see `zoo.data.decode.decode`.
+
+        Raises:
+            BadVideo: the video cannot be used.
+        """
+        try:
+            file = self.open()
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError) as error:  # the last: encrypted
+            raise BadVideo(f"is damaged in its archive ({str(error)[:100]})") from None
+        except (OSError, KeyError) as error:  # the second: no longer in the archive
+            raise BadVideo(f"cannot be read ({getattr(error, 'strerror', error)})") from None
+        with file:
+            yield from decode(file, size, grey, self.resize)
+
+    def digest(self) -> str:
+        """SHA-256 of the content, in hexadecimal."""
+        with self.open() as file:
+            return hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
 
     def stamp(self) -> str:
         """A text that changes when the content of the file does."""
@@ -304,7 +327,7 @@ def inspect(video: VideoFile, count: Count) -> VideoSummary:
         BadVideo: it cannot be used.
     """
     frames = 0
-    for part in _decode(video, None, grey=True):
+    for part in video.frames(None, grey=True):
         frames += len(part)
         count(len(part))
     return _summary(video, frames)
@@ -319,7 +342,7 @@ def _store(folder: Path, video: VideoFile, shape: tuple[int, int, int], count: C
         with aside(target) as temporary, temporary.open("r+b") as file:
             _write_header(file, (0, *shape))
             frames = 0
-            for part in _decode(video, shape[1:], grey=shape[0] == 1):
+            for part in video.frames(shape[1:], grey=shape[0] == 1):
                 file.write(part.tobytes())
                 frames += len(part)
                 count(len(part))
@@ -351,30 +374,15 @@ def _stored_record(folder: Path, video: VideoFile, shape: tuple[int, int, int]) 
 def _provenance(video: VideoFile, shape: tuple[int, int, int]) -> dict[str, Any]:
     """What a clip is decoded from, and to which shape."""
     where = f"{video.path.name}/{video.member}" if video.member else video.path.name
-    return {"source": where, "stamp": video.stamp(), "shape": list(shape), **video.notes}
-
-
-def _decode(video: VideoFile, size: tuple[int, int] | None, grey: bool) -> Iterator[NDArray[np.uint8]]:
-    """`decode` of a video, wherever it lies.
-
-    Raises:
-        BadVideo: it cannot be used.
-    """
-    try:
-        file = video.open()
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError) as error:  # the last: encrypted
-        raise BadVideo(f"is damaged in its archive ({str(error)[:100]})") from None
-    except (OSError, KeyError) as error:  # the second: no longer in the archive
-        raise BadVideo(f"cannot be read ({getattr(error, 'strerror', error)})") from None
-    with file:
-        yield from decode(file, size, grey)
+    # stores that were written before there was a choice stretched
+    resize = {} if video.resize == "stretch" else {"resize": video.resize}
+    return {"source": where, "stamp": video.stamp(), "shape": list(shape), **resize, **video.notes}
 
 
 def _summary(video: VideoFile, count: int) -> VideoSummary:
     if count < video.needed:
         raise BadVideo(f"has {count} frames, fewer than the {video.needed} that are needed")
-    with video.open() as file:
-        return VideoSummary(count, hashlib.file_digest(cast(Any, file), "sha256").hexdigest())
+    return VideoSummary(count, video.digest())
 
 
 def _make_folder(folder: Path) -> None:

@@ -1,6 +1,6 @@
 """What the JSON files of a store hold. This module imports pydantic, so it is imported where a file is read."""
 
-from typing import Annotated, NotRequired
+from typing import Annotated, Literal, NotRequired
 
 from pydantic import ConfigDict, Field, InstanceOf, with_config
 from typing_extensions import TypedDict
@@ -16,12 +16,13 @@ FirstLast = Annotated[list[Count], Field(min_length=2, max_length=2)]
 
 @with_config(_STRICT)
 class Origin(TypedDict):
-    """What a clip was decoded from, and to which size `(C, H, W)`; `ranges` are KTH's."""
+    """What a clip was decoded from, and to which size `(C, H, W)`, and how; `ranges` are KTH's."""
 
     source: Text
     stamp: Text
     shape: Shape
     ranges: NotRequired[list[FirstLast]]
+    resize: NotRequired[Literal["crop"]]
 
 
 @with_config(_STRICT)

@@ -2,7 +2,8 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -12,8 +13,41 @@ from torch.utils.data import Dataset
 
 from zoo.counter_rng import uniforms
 from zoo.data.clips import ClipDataset, check_indices
-from zoo.data.frame_store import Store
 from zoo.errors import ZooError
+
+
+class FrameSource(Protocol):
+    """Clips of frames by name: a `zoo.data.frame_store.Store`, or an array."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the frames."""
+        ...
+
+    @property
+    def folder(self) -> Path:
+        """Where they are."""
+        ...
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        """Why a clip could not be used, by name."""
+        ...
+
+    def read(self, name: str, start: int, length: int) -> NDArray[Any]:
+        """`length` frames `(length, C, H, W)` of a clip from the frame `start` on: bytes, or float32 in [0, 1]."""
+        ...
+
+    def check(self, names: Sequence[str]) -> None:
+        """Raise a ZooError if one of these clips has changed since it was stored."""
+        ...
+
+    def digest(self) -> str:
+        """See `ClipDataset.digest`."""
+        ...
+
+
+_COLOURS = {1: "grey", 3: "RGB"}
 
 
 class Window(NamedTuple):
@@ -25,7 +59,7 @@ class Window(NamedTuple):
 
 
 class StoredFrames(NamedTuple):
-    """Frames `(B, T, C, H, W)`, uint8."""
+    """Frames `(B, T, C, H, W)`, uint8, or float32 in [0, 1]."""
 
     frames: Tensor
 
@@ -46,6 +80,7 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
         endless: accept every index below 2⁶³, so that each epoch draws other clips.
         seed: of the draws, 0 ≤ seed < 2⁶⁴.
         stream: another number for each kind of data set, so that their draws are independent.
+        stride: a clip takes every so many frames of the store.
 
     Raises:
         ZooError: an argument outside its range, no window, or stored frames that have changed since they were written.
@@ -53,7 +88,7 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
 
     def __init__(
         self,
-        store: Store,
+        store: FrameSource,
         windows: Sequence[Window],
         *,
         length: int,
@@ -63,6 +98,7 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
         endless: bool = False,
         seed: int = 0,
         stream: int = 0,
+        stride: int = 1,
     ) -> None:
         if count is not None and (not isinstance(count, int) or count < 1):
             raise ZooError(f"count = {count!r} must be a whole number, at least 1")
@@ -75,7 +111,7 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
         self.endless, self.seed = endless, seed
         self.windows, self.drawn = sorted(windows, key=_order), count is not None
         self.count = len(windows) if count is None else count
-        self._title, self._stream = title, stream
+        self._title, self._stream, self._stride = title, stream, stride
         self._ends = np.cumsum([window.starts for window in self.windows])
 
     def __len__(self) -> int:
@@ -104,13 +140,15 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
         Raises:
             ZooError: an index outside the data set.
         """
-        clips: list[NDArray[np.uint8]] = [self.store.read(*place, self.length) for place in self.places(indices)]
+        reach = span(self.length, self._stride)
+        clips = [self.store.read(*place, reach)[:: self._stride] for place in self.places(indices)]
         stacked = np.stack(clips) if clips else np.empty((0, self.length, *self.store.shape), np.uint8)
         return StoredFrames(torch.from_numpy(stacked))
 
     def render(self, batch: StoredFrames) -> Tensor:
         """The frames `(B, T, C, H, W)`, float32 in [0, 1]."""
-        return batch.frames.to(torch.float32) / 255
+        frames = batch.frames.to(torch.float32)
+        return frames / 255 if batch.frames.dtype == torch.uint8 else frames
 
     def describe(self) -> str:
         """One line: split, counts, sizes, and the folder of the store."""
@@ -119,7 +157,8 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
         clips = "endless" if self.endless else f"{self.count:,}"
         return (
             f"{self._title}: {clips} {'random ' * self.drawn}clips of {self.length} frames {height}×{width} "
-            f"{'grey' if channels == 1 else 'RGB'} from {videos} video{'s' * (videos != 1)} in {self.store.folder}"
+            f"{_COLOURS.get(channels, f'of {channels} channels')} from {videos} video{'s' * (videos != 1)} in "
+            f"{self.store.folder}{f', every {self._stride} frames' if self._stride > 1 else ''}"
             + (f" ({len(self.store.skipped)} left out)" if self.store.skipped else "")
         )
 
@@ -130,6 +169,30 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
     def digest(self) -> str:
         """See `ClipDataset`: that of the store."""
         return self.store.digest()
+
+
+def span(length: int, stride: int) -> int:
+    """The frames from the first to the last of a clip of `length` frames, `stride` apart."""
+    return (length - 1) * stride + 1
+
+
+def windows_of(name: str, frames: range, length: int, stride: int, every: bool) -> list[Window]:
+    """Where clips may begin in some frames of a video.
+
+    Args:
+        name: of the video.
+        frames: those to cut clips from.
+        length: T.
+        stride: between the frames of a clip.
+        every: at every frame; else one clip after the other, from the first frame on.
+    """
+    reach = span(length, stride)
+    starts = len(frames) - reach + 1
+    if starts < 1:
+        return []
+    if every:
+        return [Window(name, frames.start, starts)]
+    return [Window(name, frames.start + start) for start in range(0, starts, reach)]
 
 
 def _order(window: Window) -> bytes:

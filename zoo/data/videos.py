@@ -2,29 +2,33 @@
 
 import hashlib
 import os
-from bisect import bisect
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 from zoo.data.digits import Split, check_split
 from zoo.data.frame_store import Store, VideoFile, build
+from zoo.data.names import natural
 from zoo.data.root import data_root
-from zoo.data.stored_clips import StoredClips, Window
+from zoo.data.splits import Splits, split_clips
+from zoo.data.stored_clips import StoredClips, span, windows_of
 from zoo.errors import ZooError
+from zoo.settings import Resize
 
-SUFFIXES = frozenset([".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm", ".wmv"])
+_ENDINGS = "3gp asf avi flv gif m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogv ts vob webm wmv y4m"
+SUFFIXES = frozenset(f".{ending}" for ending in _ENDINGS.split())  # of the containers that PyAV reads
+IMAGES = frozenset([".jpeg", ".jpg", ".png"])
 SIZE = 64  # pixels on a side
-HELD_OUT = 0.1  # of the videos for "val", and as many for "test"
-_STREAM = 0x56490001
 
 
 class Videos(StoredClips):
-    """Clips of the videos in a folder and its subfolders. Videos may have any size and frame rate; no frame is skipped.
+    """Clips of the videos in a folder and its subfolders. Videos may have any size and frame rate.
 
     The first use decodes them into `<data root>/videos`; later ones decode what is new or has changed. Videos that
     cannot be used, or are shorter than a clip, are left out, see `left_out`. No file is in two splits, see
-    `split_files`.
+    `zoo.data.splits`.
 
     "train": `count` clips at random positions, every position of every video equally likely. "val", "test": windows of
     `length` frames, one after the other from the first frame on.
@@ -33,17 +37,24 @@ class Videos(StoredClips):
         folder: with the videos.
         split: "train", "val" or "test".
         root: the data root, see `zoo.data.data_root`.
-        size: side of a frame in pixels, or (height, width), to resize to.
+        size: side of a frame in pixels, or (height, width).
         grey: one channel if True, else three.
         length: T, frames of a clip.
         count: training clips in an epoch.
         endless: draw other training clips in each epoch.
         seed: of the training clips.
         progress: show a progress bar while decoding.
+        resize: how frames of another shape get this size: "crop" cuts them out of the middle, "stretch" squashes them.
+        stride: a clip takes every so many frames.
+        splits: what is held out; by default a tenth each for "val" and "test", by the content of the files.
 
     Raises:
         ZooError: fewer than three usable videos, or none of them long enough; an argument outside its range.
     """
+
+    kind: ClassVar[str] = "videos"
+    stream: ClassVar[int] = 0x56490001
+    find: ClassVar[Callable[[str | Path], Sequence[VideoFile]]]
 
     def __init__(
         self,
@@ -58,37 +69,40 @@ class Videos(StoredClips):
         endless: bool = False,
         seed: int = 0,
         progress: bool = True,
+        resize: Resize = "crop",
+        stride: int = 1,
+        splits: Splits = Splits(),  # noqa: B008 - immutable
     ) -> None:
         check_split(split)
-        if length < 1:
-            raise ZooError(f"length = {length!r} must be at least 1")
-        store = prepare_videos(folder, root, size=size, grey=grey, progress=progress)
+        for name, value in (("length", length), ("stride", stride)):
+            if value < 1:
+                raise ZooError(f"{name} = {value!r} must be at least 1")
+        store = prepare(self.kind, folder, type(self).find(folder), root, size, grey, resize, progress)
         try:
-            self.names = names_of(store)[split]
+            self.names = names_of(store, splits)[split]
         except ZooError as error:
             reasons = "; ".join(f"{name} {reason}" for name, reason in store.skipped.items())
             raise ZooError(f"{folder}: {error}" + (f" (left out: {reasons})" if reasons else "")) from None
         train, (_, height, width) = split == "train", store.shape
-        windows = []
+        self.short, windows = [], []
         for name in self.names:
-            starts = store.clips[name]["frames"] - length + 1
-            if train and starts > 0:
-                windows.append(Window(name, 0, starts))
-            elif not train:
-                windows += [Window(name, start) for start in range(0, starts, length)]
-        self.short = [name for name in self.names if store.clips[name]["frames"] < length]
+            fitting = windows_of(name, range(store.clips[name]["frames"]), length, stride, every=train)
+            windows += fitting
+            self.short += [] if fitting else [name]
         super().__init__(
             store,
             windows,
             length=length,
-            comparable_with=f"videos {Path(folder).name}, {height}×{width}",
-            title=f"videos of {folder}, {split}",
+            comparable_with=f"{self.kind} {Path(folder).name}, {height}×{width}"
+            + (f", every {stride} frames" if stride > 1 else ""),
+            title=f"{self.kind} of {folder}, {split}",
             count=count if train else None,
             endless=endless and train,
             seed=seed,
-            stream=_STREAM,
+            stream=self.stream,
+            stride=stride,
         )
-        self.split = split
+        self.split, self._needed, self._frames = split, span(length, stride), store.clips
 
     def describe(self) -> str:
         """One line: split, counts, sizes, and how many videos are too short for a clip."""
@@ -96,9 +110,12 @@ class Videos(StoredClips):
 
     def left_out(self) -> list[str]:
         """See `ClipDataset`: videos that cannot be used, and those of this split that are shorter than a clip."""
-        frames = {name: self.store.clips[name]["frames"] for name in self.short}
-        short = [f"{name} has {count} frames, fewer than the {self.length} of a clip" for name, count in frames.items()]
-        return super().left_out() + short
+        return super().left_out() + [too_short(name, self._frames[name]["frames"], self._needed) for name in self.short]
+
+
+def too_short(name: str, frames: int, needed: int) -> str:
+    """A line on a video that is shorter than a clip."""
+    return f"{name} has {frames} frames, fewer than the {needed} of a clip"
 
 
 def prepare_videos(
@@ -108,31 +125,59 @@ def prepare_videos(
     size: int | tuple[int, int] = SIZE,
     grey: bool = True,
     progress: bool = True,
+    resize: Resize = "crop",
 ) -> Store:
     """Decode the videos in a folder and its subfolders that are new or have changed, into `<data root>/videos`.
 
     Args:
-        folder, root, size, grey, progress: see `Videos`.
+        folder, root, size, grey, progress, resize: see `Videos`.
 
     Raises:
         ZooError: no such folder, no usable video in it, a size below 1, a full disk.
     """
+    return prepare("videos", folder, find_videos(folder), root, size, grey, resize, progress)
+
+
+def prepare(
+    kind: str,
+    folder: str | Path,
+    clips: Sequence[VideoFile],
+    root: str | Path | None,
+    size: int | tuple[int, int],
+    grey: bool,
+    resize: Resize,
+    progress: bool,
+) -> Store:
+    """Decode the clips of a folder that are new or have changed, into `<data root>/<kind>`.
+
+    Raises:
+        ZooError: see `prepare_videos`.
+    """
     height, width = (size, size) if isinstance(size, int) else size
     if min(height, width) < 1:
         raise ZooError(f"size = {size!r} must be at least 1")
-    videos = find_videos(folder)
     # other folders of the same name have stores of their own
     key = hashlib.sha256(os.fsencode(Path(folder).expanduser().resolve())).hexdigest()[:12]
-    place = data_root(root) / "videos" / f"{Path(folder).name}-{key}-{height}x{width}-{'grey' if grey else 'rgb'}"
-    return build(place, videos, size=(height, width), grey=grey, progress=progress)
+    name = f"{Path(folder).name}-{key}-{height}x{width}-{'grey' if grey else 'rgb'}"
+    place = data_root(root) / kind / (name if resize == "crop" else f"{name}-{resize}")
+    clips = [replace(clip, resize=resize) for clip in clips]
+    return build(place, clips, size=(height, width), grey=grey, progress=progress)
 
 
-def names_of(store: Store) -> dict[str, list[str]]:
-    """The videos of each split, see `split_files`."""
-    return split_files({name: clip["source_sha256"] for name, clip in store.clips.items()})
+def names_of(store: Store, splits: Splits = Splits()) -> dict[str, list[str]]:  # noqa: B008 - immutable
+    """The clips of each split, see `zoo.data.splits`; ranges count them in their natural order."""
+    names = sorted(store.clips, key=natural)
+    return split_clips({name: store.clips[name]["source_sha256"] for name in names}, splits)
 
 
-def report(store: Store, folder: str | Path, length: int = 20) -> Iterator[str]:
+def report(
+    store: Store,
+    folder: str | Path,
+    noun: str = "videos",
+    length: int = 20,
+    stride: int = 1,
+    splits: Splits = Splits(),  # noqa: B008 - immutable
+) -> Iterator[str]:
     """What a store of the videos in a folder holds, what was left out and why, and how many clips of `length` frames
     the splits have, a line each.
 
@@ -140,17 +185,18 @@ def report(store: Store, folder: str | Path, length: int = 20) -> Iterator[str]:
         ZooError: there are too few videos for three splits.
     """
     frames = {name: clip["frames"] for name, clip in store.clips.items()}
-    yield f"{store.folder}: {len(frames)} videos, {sum(frames.values()):,} frames, {store.digest()}"
+    needed = span(length, stride)
+    yield f"{store.folder}: {len(frames)} {noun}, {sum(frames.values()):,} frames, {store.digest()}"
     yield from (f"left out: {name} {reason}" for name, reason in store.skipped.items())
     for name, count in frames.items():
-        if count < length:
-            yield f"too short: {name} has {count} frames, fewer than the {length} of a clip"
-    if others := Counter(other_files(folder)):
+        if count < needed:
+            yield f"too short: {too_short(name, count, needed)}"
+    if others := Counter(otherfiles_below(folder)):
         kinds = ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in others.items())
-        yield f"no videos by their names: {kinds}"
-    for split, names in names_of(store).items():
-        positions = sum(max(0, frames[name] - length + 1) for name in names)
-        yield f"{split}: {len(names)} videos, {positions:,} positions of {length} frames"
+        yield f"no {noun} by their names: {kinds}"
+    for split, names in names_of(store, splits).items():
+        positions = sum(max(0, frames[name] - needed + 1) for name in names)
+        yield f"{split}: {len(names)} {noun}, {positions:,} positions of {length} frames"
 
 
 def find_videos(folder: str | Path) -> list[VideoFile]:
@@ -162,24 +208,31 @@ def find_videos(folder: str | Path) -> list[VideoFile]:
         ZooError: no such folder, one that may not be read, or none in it.
     """
     path = Path(folder).expanduser()
-    files = sorted(file for file in _files(path) if file.suffix.lower() in SUFFIXES)
+    files = sorted(file for file in files_below(path) if file.suffix.lower() in SUFFIXES)
     if not files:
         raise ZooError(f"{folder} holds no videos ({', '.join(sorted(SUFFIXES))}); name another folder")
     return [VideoFile(file.relative_to(path).as_posix(), file) for file in files]
 
 
-def other_files(folder: str | Path) -> list[str]:
+def otherfiles_below(folder: str | Path) -> list[str]:
     """The suffixes of the files in a folder and its subfolders that `find_videos` takes for something else.
 
     Raises:
         ZooError: no such folder, or one that may not be read.
     """
     return sorted(
-        suffix for file in _files(Path(folder).expanduser()) if (suffix := file.suffix.lower()) not in SUFFIXES
+        suffix
+        for file in files_below(Path(folder).expanduser())
+        if (suffix := file.suffix.lower()) not in SUFFIXES | IMAGES
     )
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def files_below(folder: Path) -> Iterator[Path]:
+    """The files in a folder and its subfolders.
+
+    Raises:
+        ZooError: no such folder, or one that may not be read.
+    """
     if not folder.is_dir():
         raise ZooError(f"{folder} is not a folder; name one with videos, as in videos:DIR")
 
@@ -190,27 +243,4 @@ def _files(folder: Path) -> Iterator[Path]:
         yield from (Path(place, name) for name in names)
 
 
-def split_files(digests: Mapping[str, str]) -> dict[str, list[str]]:
-    """Assign each video to one split: about a tenth each to "val" and "test", at least one, and the rest to "train".
-
-    The content of a file decides. So copies are in one split, whatever they are called, and a video stays in its split
-    when others are added or removed, unless a split would be empty.
-
-    Args:
-        digests: SHA-256 of each file, in hexadecimal digits, by name.
-
-    Raises:
-        ZooError: fewer than three different videos.
-
-    >>> files = {f"{i}.avi": hashlib.sha256(bytes([i])).hexdigest() for i in range(50)}
-    >>> {split: len(names) for split, names in split_files(files).items()}
-    {'val': 3, 'test': 5, 'train': 42}
-    """
-    contents = sorted(set(digests.values()))
-    if len(contents) < 3:
-        raise ZooError(f"{len(contents)} usable videos, without copies, are too few for three splits; add some")
-    places = [int(content[:12], 16) / 16**12 for content in contents]
-    val = min(max(1, bisect(places, HELD_OUT)), len(contents) - 2)
-    test = min(max(val + 1, bisect(places, 2 * HELD_OUT)), len(contents) - 1)
-    parts = {"val": contents[:val], "test": contents[val:test], "train": contents[test:]}
-    return {split: sorted(name for name in digests if digests[name] in part) for split, part in parts.items()}
+Videos.find = staticmethod(find_videos)

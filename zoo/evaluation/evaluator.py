@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from zoo.data import ClipDataset
+from zoo.data import ClipDataset, ClipSource, adapted
 from zoo.errors import ZooError
 from zoo.evaluation.baselines import Blank, CopyLast
 from zoo.evaluation.conventions import Convention, find_convention
@@ -21,7 +21,7 @@ _FRAMES = 64  # number that is measured at a time
 
 def evaluate(
     model: VideoModel,
-    dataset: ClipDataset,
+    dataset: ClipDataset | ClipSource,
     horizon: int = 10,
     *,
     observed: int = 10,
@@ -41,7 +41,8 @@ def evaluate(
 
     Args:
         model: the model.
-        dataset: clips of at least `observed + horizon` frames; further frames are ignored.
+        dataset: clips of at least `observed + horizon` frames; further frames are ignored. Any object that has what
+            `zoo.data.ClipSource` says will do.
         horizon: frames to predict, at least 1.
         observed: T_in, at least 1.
         convention: how to measure; see `zoo.evaluation.CONVENTIONS`.
@@ -62,6 +63,7 @@ def evaluate(
     >>> scores.per_frame["mse"].shape, list(scores.baselines)
     ((4,), ['copy last frame', 'blank frames'])
     """
+    dataset = adapted(dataset)
     count = check_clips(dataset, horizon, observed, count, batch)
     convention = find_convention(convention)
     convention = convention if metrics is None else convention.choose(tuple(metrics))

@@ -6,18 +6,19 @@ from typing import Literal
 from zoo.errors import ZooError, nearest
 from zoo.settings.base import Settings
 
-DATA_SETS = ("moving-mnist", "kth", "videos:DIR")
+DATA_SETS = ("moving-mnist", "kth", "videos:DIR", "images:DIR", "arrays:FILE", "python")
+_PLACED = ("videos", "images", "arrays")  # kinds whose names say after a colon where the clips are
 VALIDATION_PERSONS = (15, 16)  # of KTH
 Windows = Literal["predrnn", "mcnet", "conv-tt-lstm"]
+Resize = Literal["crop", "stretch"]
 
 
 @dataclass(frozen=True)
 class Clips(Settings):
-    """Settings of every data set; `MovingMNISTData`, `KTHData` and `VideosData` add their own.
+    """Settings of every data set; each kind has a class that adds its own.
 
     Args:
-        name: "moving-mnist", "kth", or "videos:DIR".
-        size: height and width of a frame, in pixels.
+        name: one of `DATA_SETS`, with a place instead of DIR or FILE.
         observed: frames that the model sees, T_in.
         length: frames of a training clip, observed ones included.
         clips_per_epoch: training clips in an epoch.
@@ -29,7 +30,6 @@ class Clips(Settings):
     """
 
     name: str
-    size: int = 64
     observed: int = 10
     length: int = 20
     clips_per_epoch: int = 10_000
@@ -43,7 +43,7 @@ class Clips(Settings):
 
     @property
     def kind(self) -> str:
-        """The kind of data set: "moving-mnist", "kth" or "videos"."""
+        """The kind of data set, such as "moving-mnist" or "videos"."""
         return kind_of(self.name)
 
 
@@ -53,12 +53,14 @@ class MovingMNISTData(Clips):
 
     Args:
         name: "moving-mnist".
+        size: height and width of a frame, in pixels.
         digits: moving digits in a clip.
         source: of the handwritten digits: "mnist"; "embedded" for those that scikit-learn ships; or "auto" for MNIST if
             the data root has it, else the embedded ones.
     """
 
     name: str = "moving-mnist"
+    size: int = 64
     digits: int = 2
     source: Literal["auto", "mnist", "embedded"] = "auto"
 
@@ -66,6 +68,11 @@ class MovingMNISTData(Clips):
     def channels(self) -> int:
         """1: the frames are grey."""
         return 1
+
+    @property
+    def frame(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.size, self.size
 
 
 @dataclass(frozen=True)
@@ -91,27 +98,123 @@ class KTHData(Clips):
         """1: the frames are grey."""
         return 1
 
+    @property
+    def frame(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.size, self.size
+
 
 @dataclass(frozen=True)
-class VideosData(Clips):
-    """A folder of videos.
+class OwnData(Clips):
+    """The user's own clips, wherever they come from.
 
     Args:
-        name: "videos:DIR" for the videos in the folder DIR.
-        channels: 1 for grey, 3 for RGB; equal to the model's.
-        store: digest of the decoded videos. Set by `fit`; a resumed run refuses different data.
+        name: of the data set.
+        size: height and width of a frame, in pixels, such as [48, 64]; or one number for both.
+        channels: of a frame; equal to the model's.
+        mean: subtracted from each channel of a frame in [0, 1] before the model reads it, and added to what it
+            predicts, so that metrics and pictures see frames in [0, 1]; one number for each channel. Empty for 0.
+        std: what each channel is divided by after that, and multiplied by before. Empty for 1.
     """
 
-    channels: Literal[1, 3] = 1
+    size: int | list[int] = 64
+    channels: int = 1
+    mean: list[float] = field(default_factory=list)
+    std: list[float] = field(default_factory=list)
+
+    @property
+    def frame(self) -> tuple[int, int]:
+        """Height and width; zeros for those of an array."""
+        if isinstance(self.size, int):
+            return self.size, self.size
+        return self.size[0], self.size[1]
+
+
+@dataclass(frozen=True)
+class StoredData(OwnData):
+    """The user's own clips, in files.
+
+    Args:
+        name: "videos:DIR" for the videos in the folder DIR and its subfolders; "images:DIR" for folders of frames in
+            DIR, a clip each.
+        resize: how frames of another shape get their size: "crop" scales them until they cover it and cuts out the
+            centre, "stretch" squashes them.
+        stride: a clip takes every so many frames.
+        val: clips to validate on: names, in which * stands for anything, or ranges of the sorted clips such as
+            "80:90". Empty, with an empty `test`, for a tenth that the content of the files decides.
+        test: clips to test on; those that are in neither are for training.
+        store: digest of the clips. Set by `fit`; a resumed run refuses different data.
+    """
+
+    resize: Resize = "crop"
+    stride: int = 1
+    val: list[str] = field(default_factory=list)
+    test: list[str] = field(default_factory=list)
     store: str = ""
 
 
-Data = MovingMNISTData | KTHData | VideosData
-DATA_CLASSES: dict[str, type[Data]] = {"moving-mnist": MovingMNISTData, "kth": KTHData, "videos": VideosData}
+@dataclass(frozen=True)
+class VideosData(StoredData):
+    """A folder of videos; or of folders of images, as `ImagesData`.
+
+    Args:
+        channels: 1 for grey, 3 for RGB; equal to the model's.
+    """
+
+    channels: Literal[1, 3] = 1
+
+
+@dataclass(frozen=True)
+class ImagesData(VideosData):
+    """Folders of PNG or JPEG frames, a clip each; the natural order of their names is that in time."""
+
+
+@dataclass(frozen=True)
+class ArraysData(StoredData):
+    """An array of clips in a `.npy`, `.npz`, HDF5 or zarr file.
+
+    Args:
+        name: "arrays:FILE" for the array in FILE.
+        size: height and width of a frame, in pixels, such as [48, 64]; 0 for those of the array.
+        val: ranges of the clips to validate on, such as "80:90"; of the steps in time if the array has no axis N.
+            Empty, with an empty `test`, for the last tenth but one.
+        test: ranges to test on; with an empty `val` the last tenth.
+        key: name of the array in a file that holds several.
+        axes: of the array, such as NTHWC: N clips, T steps in time, C channels, H rows and W columns. By default THW,
+            NTHW or NTCHW, by their number.
+        range: lowest and highest value, which become 0 and 1. By default those of uint8; floats are in [0, 1].
+    """
+
+    size: int | list[int] = 0
+    key: str = ""
+    axes: str = ""
+    range: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class PythonData(OwnData):
+    """Clips that a program passes to `zoo.fit`, see `zoo.data.ClipSource`.
+
+    Args:
+        name: "python".
+    """
+
+    name: str = "python"
+
+
+Data = MovingMNISTData | KTHData | VideosData | ImagesData | ArraysData | PythonData
+DATA_CLASSES: dict[str, type[Data]] = {
+    "moving-mnist": MovingMNISTData,
+    "kth": KTHData,
+    "videos": VideosData,
+    "images": ImagesData,
+    "arrays": ArraysData,
+    "python": PythonData,
+}
 
 
 def kind_of(name: str) -> str:
-    """The kind of a data set: "moving-mnist", "kth" or "videos".
+    """The kind of a data set, such as "moving-mnist", or "videos" for "videos:DIR".
 
     Raises:
         ZooError: no such data set.
@@ -119,8 +222,8 @@ def kind_of(name: str) -> str:
     >>> kind_of("videos:films")
     'videos'
     """
-    kind, _, folder = name.partition(":")
-    if name not in DATA_SETS[:2] and not (kind == "videos" and folder):
+    kind, _, place = name.partition(":")
+    if bool(place) != (kind in _PLACED) or kind not in DATA_CLASSES or (":" in name and not place):
         raise ZooError(f"no data set {name!r}; {nearest(name, DATA_SETS)}")
     return kind
 

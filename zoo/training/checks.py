@@ -11,9 +11,11 @@ def check_frames(recipe: Recipe, model: VideoModel) -> None:
     if model.channels != data.channels:
         raise ZooError(
             f"data.channels = {data.channels}, but {recipe.model} reads {model.channels}; give both the same number, "
-            "1 for grey and 3 for RGB"
+            "1 for grey and 3 for RGB (--data.channels, --options.channels)"
         )
+    if not all(data.frame):  # those of an array, which are known once it is opened
+        return
     try:
-        model.check_size(data.size, data.size)
+        model.check_size(*data.frame)
     except ZooError as error:
         raise ZooError(f"data.size = {data.size}: {error}") from None

@@ -18,12 +18,12 @@ from lightning.fabric import Fabric
 from tensortrain.files import remove_leftovers
 from zoo.building import build_model
 from zoo.checks import check_recipe
-from zoo.data import make_dataset, pin_data
+from zoo.data import ClipDataset, ClipSource, adapted, make_dataset, pin_data
 from zoo.errors import ZooError
 from zoo.files import folder_name
 from zoo.forecaster import Forecaster
 from zoo.recurrent import RecurrentPredictor
-from zoo.settings import Recipe
+from zoo.settings import PythonData, Recipe
 from zoo.training.checkpoint import RunProgress, load_checkpoint
 from zoo.training.checks import check_frames
 from zoo.training.compiled import compile_cells, compiling
@@ -49,7 +49,14 @@ from zoo.training.validation import validate
 
 
 def fit(
-    recipe: Recipe, folder: Path | str, *, root: Path | str | None = None, resume: bool = True, progress: bool = True
+    recipe: Recipe,
+    folder: Path | str,
+    *,
+    root: Path | str | None = None,
+    resume: bool = True,
+    progress: bool = True,
+    train_clips: ClipSource | None = None,
+    val_clips: ClipSource | None = None,
 ) -> Run:
     """Train a model, or resume a training that was stopped, and return the best model so far.
 
@@ -65,6 +72,8 @@ def fit(
         root: data root, see `zoo.data.data_root`.
         resume: resume a run that the folder holds, instead of refusing.
         progress: show the progress.
+        train_clips: clips of the caller's own, for a recipe whose data are "python"; see `zoo.data.ClipSource`.
+        val_clips: those to validate on.
 
     Raises:
         ZooError: settings that do not fit together, a folder with another run or that another process trains in, data
@@ -76,8 +85,12 @@ def fit(
     recipe = check_recipe(recipe)
     model = build_model(recipe)
     check_frames(recipe, model)  # before the data are prepared, which may take long
-    recipe = replace(recipe, data=pin_data(recipe.data, root))
-    clips, val = make_dataset(recipe.data, "train", root), make_dataset(recipe.data, "val", root)
+    if isinstance(recipe.data, PythonData) or train_clips is not None or val_clips is not None:
+        recipe, clips, val = own_clips(recipe, train_clips, val_clips)
+    else:
+        recipe = replace(recipe, data=pin_data(recipe.data, root))
+        check_frames(recipe, model)  # of a size that only the data say
+        clips, val = make_dataset(recipe.data, "train", root), make_dataset(recipe.data, "val", root)
     if isinstance(model, RecurrentPredictor | Forecaster):
         model.recompute = recipe.training.recompute
     elif recipe.training.recompute:
@@ -110,6 +123,30 @@ def fit(
                 restore(folder / "metrics.csv", checkpoint["metrics"])
                 remove_leftovers(folder / "checkpoints")  # of a kill after the last step
     return open_run(folder, "best" if (folder / "checkpoints" / "best.ckpt").exists() else "last")
+
+
+def own_clips(
+    recipe: Recipe, train_clips: ClipSource | None, val_clips: ClipSource | None
+) -> tuple[Recipe, ClipDataset, ClipDataset]:
+    """The caller's clips to train and to validate on, and the recipe with their number.
+
+    Raises:
+        ZooError: one of them is missing, the recipe is for other data, or the clips are not those that it describes.
+    """
+    if not isinstance(recipe.data, PythonData):
+        raise ZooError(f"train_clips beside data.name = {recipe.data.name!r}; make the recipe with dataset='python'")
+    if train_clips is None or val_clips is None:
+        raise ZooError("data.name = 'python' needs train_clips and val_clips; pass both, see zoo.data.ClipSource")
+    clips, val = adapted(train_clips), adapted(val_clips)
+    expected = (recipe.data.length, recipe.data.channels, *recipe.data.frame)
+    for name, each in (("train_clips", clips), ("val_clips", val)):
+        if each.length != expected[0] or (shape := tuple(each[0].shape)) != expected:
+            shape = (each.length,) if each.length != expected[0] else shape
+            raise ZooError(
+                f"the clips of {name} have shape {shape}, and {expected} is what data.length, channels and size say; "
+                "change these settings"
+            )
+    return replace(recipe, data=replace(recipe.data, clips_per_epoch=len(clips), endless=False)), clips, val
 
 
 def last_checkpoint(recipe: Recipe, folder: Path, data: dict[str, str]) -> dict[str, Any] | None:

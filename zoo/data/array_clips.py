@@ -1,0 +1,260 @@
+"""An array in a file as a data set."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from zoo.data.array_files import ArrayFile, open_array_file
+from zoo.data.digits import Split, check_split
+from zoo.data.resizing import resized
+from zoo.data.splits import Splits, split_range
+from zoo.data.stored_clips import StoredClips, windows_of
+from zoo.errors import ZooError
+from zoo.settings import Resize
+
+_AXES = {3: "THW", 4: "NTHW", 5: "NTCHW"}
+_STREAM = 0x41520001
+_METHOD = 1  # of making frames from values; part of the digest
+
+
+class ArrayFrames:
+    """The clips in an array, as frames in [0, 1]; see `zoo.data.stored_clips.FrameSource`.
+
+    Args:
+        file: the array.
+        axes: of the array, in their order: N clips, T steps in time, C channels, H rows, W columns. T, H and W are
+            needed. By default THW, NTHW or NTCHW, by their number.
+        value_range: lowest and highest value, which become 0 and 1; by default 0 and 255 for uint8, 0 and 1 for floats
+            and bool.
+        size: height and width of the frames; 0 for those of the array.
+        resize: how frames of another shape get this size.
+
+    Raises:
+        ZooError: axes that do not fit the array, or a range that must be stated.
+    """
+
+    def __init__(
+        self,
+        file: ArrayFile,
+        axes: str = "",
+        value_range: Sequence[float] = (),
+        size: tuple[int, int] = (0, 0),
+        resize: Resize = "crop",
+    ) -> None:
+        self.file, self.folder, self.skipped = file, file.path, dict[str, str]()
+        self.axes = _checked_axes(file, axes)
+        self.range = _checked_range(file, value_range)
+        sides = dict(zip(self.axes, file.shape, strict=True))
+        self.clips, self.steps = sides.get("N", 1), sides["T"]
+        height, width = size if any(size) else (sides["H"], sides["W"])
+        self.shape = (sides.get("C", 1), height, width)
+        self._resize: Resize = resize
+
+    def read(self, name: str, start: int, length: int) -> NDArray[Any]:
+        """Frames of a clip, whose name is its number: bytes where the array has them in this size, else float32.
+
+        Raises:
+            ZooError: a value that is NaN or outside the range.
+        """
+        values = self.values(name, start, length)
+        exact = values.dtype == np.uint8 and self.range == (0.0, 255.0)
+        if exact and values.shape[2:] == self.shape[1:]:
+            return values
+        low, high = self.range
+        if not exact:
+            _check_values(values, self.range, f"{self.file.path}: clip {name}, steps {start} to {start + length - 1}")
+        frames = torch.from_numpy(((values.astype(np.float64) - low) / (high - low)).astype(np.float32))
+        small: NDArray[Any] = resized(frames, self.shape[1:], self._resize).clamp(0, 1).numpy()
+        return small
+
+    def values(self, name: str, start: int, length: int) -> NDArray[Any]:
+        """What the array holds of a clip, `(T, C, H, W)`."""
+        places: dict[str, int | slice] = {"N": int(name), "T": slice(start, start + length)}
+        values = self.file.read(tuple(places.get(axis, slice(None)) for axis in self.axes))
+        axes = self.axes.replace("N", "")
+        if "C" not in axes:
+            values, axes = values[..., None], axes + "C"
+        return np.ascontiguousarray(values.transpose([axes.index(axis) for axis in "TCHW"]))
+
+    def check(self, names: Sequence[str]) -> None:
+        """Nothing: an array is read where the user keeps it, so there is no copy that could differ."""
+
+    def digest(self) -> str:
+        """See `ClipDataset`: of the file's content, and of how frames are made from it."""
+        how = json.dumps([_METHOD, self.axes, self.range, self.shape, self._resize])
+        return hashlib.sha256(f"{self.file.digest()} {how}".encode()).hexdigest()
+
+
+class Arrays(StoredClips):
+    """Clips of an array in a file.
+
+    "train": `count` clips at random positions, every position equally likely. "val", "test": windows of `length`
+    steps, one after the other. An array with an axis N is split by clips, any other by time.
+
+    Args:
+        frames: the array.
+        split: "train", "val" or "test".
+        length: T, frames of a clip.
+        count: training clips in an epoch.
+        endless: draw other training clips in each epoch.
+        seed: of the training clips.
+        stride: a clip takes every so many steps.
+        splits: ranges that are held out; by default the last tenth for the test, and that before for validation.
+
+    Raises:
+        ZooError: too few clips or steps, or an argument outside its range.
+    """
+
+    def __init__(
+        self,
+        frames: ArrayFrames,
+        split: Split = "train",
+        *,
+        length: int = 20,
+        count: int = 10_000,
+        endless: bool = False,
+        seed: int = 0,
+        stride: int = 1,
+        splits: Splits = Splits(),  # noqa: B008 - immutable
+    ) -> None:
+        check_split(split)
+        train, path = split == "train", frames.file.path
+        windows = []
+        for name, steps in pieces(frames, splits)[split]:
+            windows += windows_of(name, steps, length, stride, every=train)
+        _, height, width = frames.shape
+        super().__init__(
+            frames,
+            windows,
+            length=length,
+            comparable_with=f"arrays {path.name}, {height}×{width}" + (f", every {stride} steps" if stride > 1 else ""),
+            title=f"array in {path}, {split}",
+            count=count if train else None,
+            endless=endless and train,
+            seed=seed,
+            stream=_STREAM,
+            stride=stride,
+        )
+
+
+def pieces(frames: ArrayFrames, splits: Splits) -> dict[str, list[tuple[str, range]]]:
+    """The parts of an array that are in each split: the number of a clip, and its steps.
+
+    Raises:
+        ZooError: see `zoo.data.splits.split_range`.
+    """
+    try:
+        if "N" not in frames.axes:
+            return {split: [("0", steps) for steps in parts] for split, parts in _split(frames.steps, splits, False)}
+        return {
+            split: [(str(clip), range(frames.steps)) for part in parts for clip in part]
+            for split, parts in _split(frames.clips, splits, True)
+        }
+    except ZooError as error:
+        raise ZooError(f"{frames.file.path}: {error}") from None
+
+
+def report(frames: ArrayFrames, length: int, stride: int, splits: Splits) -> Iterator[str]:
+    """What an array holds, how its values are distributed, which clips cannot be used and why, and how many clips of
+    `length` frames the splits have, a line each. All of it is read.
+
+    Raises:
+        ZooError: there are too few clips for three splits.
+    """
+    file = frames.file
+    sides = ", ".join(f"{axis} {side}" for axis, side in zip(frames.axes, file.shape, strict=True))
+    yield f"{file.path}{f', {file.key}' * bool(file.key)}: {file.dtype}, {sides}, digest {frames.digest()}"
+    count, channels = 0, frames.shape[0]
+    total, squares = np.zeros(channels), np.zeros(channels)
+    lowest, highest = np.inf, -np.inf
+    for clip in range(frames.clips):
+        for start in range(0, frames.steps, 64):
+            values = frames.values(str(clip), start, 64).astype(np.float64)
+            try:
+                _check_values(values, frames.range, f"clip {clip}")
+            except ZooError as error:
+                yield f"cannot be used: {error}"
+            finite = np.where(np.isfinite(values), values, frames.range[0])
+            lowest, highest = min(lowest, finite.min()), max(highest, finite.max())
+            scaled = (finite - frames.range[0]) / (frames.range[1] - frames.range[0])
+            total, squares = total + scaled.sum((0, 2, 3)), squares + np.square(scaled).sum((0, 2, 3))
+            count += scaled.size // channels
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    yield (
+        f"values from {lowest:g} to {highest:g} of a range from {frames.range[0]:g} to {frames.range[1]:g}; as frames "
+        f"in [0, 1] they have mean {[round(float(each), 4) for each in mean]} and standard deviation "
+        f"{[round(float(each), 4) for each in std]}"
+    )
+    for split, parts in pieces(frames, splits).items():
+        positions = sum(window.starts for part in parts for window in windows_of(*part, length, stride, every=True))
+        steps = sum(len(part[1]) for part in parts)
+        yield f"{split}: {len(parts)} clips of {steps:,} steps, {positions:,} positions of {length} frames"
+
+
+def open_frames(
+    path: str | Path,
+    root: str | Path | None,
+    key: str = "",
+    axes: str = "",
+    value_range: Sequence[float] = (),
+    size: tuple[int, int] = (0, 0),
+    resize: Resize = "crop",
+) -> ArrayFrames:
+    """The clips in a file of arrays; see `ArrayFrames` and `zoo.data.array_files.open_array_file`."""
+    return ArrayFrames(open_array_file(path, key, root), axes, value_range, size, resize)
+
+
+def _split(count: int, splits: Splits, clips: bool) -> Iterator[tuple[str, list[range]]]:
+    yield from split_range(count, splits, "clips" if clips else "steps in time").items()
+
+
+def _checked_axes(file: ArrayFile, axes: str) -> str:
+    rank = len(file.shape)
+    shape = "×".join(map(str, file.shape))
+    if not axes and rank not in _AXES:
+        raise ZooError(f"{file.path} has an array of {rank} axes ({shape}); 3 to 5 are needed, out of N, T, C, H, W")
+    axes = axes.upper() or _AXES[rank]
+    if len(set(axes)) != len(axes) or not set("THW") <= set(axes) <= set("NTCHW"):
+        raise ZooError(f"data.axes = {axes!r} must have T, H and W, and may have N and C, each once")
+    if len(axes) != rank:
+        raise ZooError(
+            f"data.axes = {axes!r} names {len(axes)} axes, and the array in {file.path} has {rank} ({shape})"
+        )
+    if 0 in file.shape:
+        raise ZooError(f"{file.path} has an array without values ({shape}); name another file")
+    return axes
+
+
+def _checked_range(file: ArrayFile, value_range: Sequence[float]) -> tuple[float, float]:
+    if value_range:
+        low, high = float(value_range[0]), float(value_range[-1])
+        if len(value_range) != 2 or not (np.isfinite([low, high]).all() and low < high):
+            raise ZooError(f"data.range = {list(value_range)} must be two numbers, the lower one first")
+        return low, high
+    if file.dtype == np.uint8:
+        return 0.0, 255.0
+    if file.dtype.kind in "fb":
+        return 0.0, 1.0
+    raise ZooError(f"{file.path} holds {file.dtype}; say with data.range which values are black and white")
+
+
+def _check_values(values: NDArray[Any], legal: tuple[float, float], where: str) -> None:
+    """Raise a ZooError if a value is NaN or infinite, or outside the range."""
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        bad = int(np.argmin(np.isfinite(values).all((1, 2, 3))))
+        raise ZooError(
+            f"{where}: NaN or an infinite value in the step {bad} of these; replace it, or leave that clip out"
+        )
+    low, high = float(values.min()), float(values.max())
+    if low < legal[0] or high > legal[1]:
+        raise ZooError(
+            f"{where}: values from {low:g} to {high:g} lie outside the range from {legal[0]:g} to {legal[1]:g}; state "
+            "the range with data.range"
+        )

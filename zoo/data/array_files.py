@@ -1,0 +1,179 @@
+"""Arrays in files, read part by part: `.npy`, `.npz`, HDF5 and zarr."""
+
+import hashlib
+import os
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.data.arrays import BadArray, open_array
+from zoo.data.regular import open_regular
+from zoo.data.root import data_root
+from zoo.errors import ZooError
+from zoo.files import aside
+
+_CHUNK = 1 << 20
+Index = tuple[int | slice, ...]
+
+
+@dataclass(frozen=True)
+class ArrayFile:
+    """An array in a file.
+
+    Args:
+        path: the file; of zarr a folder.
+        key: the array's name in it; empty in a `.npy` file.
+        shape: of the array.
+        dtype: of its values: bool, integer or floating-point.
+        read: a part of it, in memory.
+    """
+
+    path: Path
+    key: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    read: Callable[[Index], NDArray[Any]]
+
+    def digest(self) -> str:
+        """SHA-256 of the file's content and the key, in hexadecimal."""
+        total = hashlib.sha256(f"{self.key}\n".encode())
+        files = [self.path]
+        if self.path.is_dir():
+            files = sorted(file for file in self.path.rglob("*") if file.is_file())
+        for file in files:
+            name = file.relative_to(self.path).as_posix() if file != self.path else ""
+            with _reported(file), open_regular(file) as opened:
+                total.update(name.encode(errors="surrogateescape") + hashlib.file_digest(opened, "sha256").digest())
+        return total.hexdigest()
+
+
+def open_array_file(path: str | Path, key: str = "", root: str | Path | None = None) -> ArrayFile:
+    """Open an array; nothing of it is read yet. The one that is meant in a `.npz` file is unpacked once into
+    `<data root>/arrays`, and mapped into memory as a `.npy` file is.
+
+    Args:
+        path: a `.npy`, `.npz`, `.h5`, `.hdf5` or `.zarr` file.
+        key: the array's name in a file that holds several.
+        root: the data root, see `zoo.data.data_root`.
+
+    Raises:
+        ZooError: no such file or array, a damaged file, values that are no numbers, or a package that is not installed.
+    """
+    path = Path(path).expanduser()
+    suffix = path.suffix.lower()
+    if suffix not in _OPEN:
+        raise ZooError(f"{path} has no suffix of a file of arrays; legal are {', '.join(_OPEN)}")
+    if not path.exists():
+        raise ZooError(f"{path} does not exist; name a file with an array, as in arrays:FILE")
+    with _reported(path):
+        opened = _OPEN[suffix](path, key, root)
+    if opened.dtype.kind not in "buif":
+        raise ZooError(f"{path} holds values of type {opened.dtype}; integers or floating-point numbers are needed")
+    return opened
+
+
+def _open_npy(path: Path, key: str, root: str | Path | None) -> ArrayFile:
+    if key:
+        raise ZooError(f"{path} holds one array, without a name; leave out data.key = {key!r}")
+    array = open_array(path)
+
+    def read(index: Index) -> NDArray[Any]:
+        return np.array(open_array(path)[index])  # mapped only while it is copied
+
+    return ArrayFile(path, "", array.shape, array.dtype, read)
+
+
+def _open_npz(path: Path, key: str, root: str | Path | None) -> ArrayFile:
+    with zipfile.ZipFile(path) as archive:
+        names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+        key = _chosen(path, key, names)
+        stat = path.stat()
+        identity = f"{path.resolve()} {key} {stat.st_size} {stat.st_mtime_ns}"
+        unpacked = data_root(root) / "arrays" / f"{hashlib.sha256(os.fsencode(identity)).hexdigest()[:24]}.npy"
+        if not unpacked.exists():
+            try:
+                unpacked.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ZooError(f"cannot create {unpacked.parent} ({error.strerror}); name another data root") from None
+            with archive.open(f"{key}.npy") as member, aside(unpacked) as temporary, temporary.open("wb") as file:
+                while chunk := member.read(_CHUNK):
+                    file.write(chunk)
+    opened = _open_npy(unpacked, "", root)
+    return ArrayFile(path, key, opened.shape, opened.dtype, opened.read)
+
+
+def _open_hdf5(path: Path, key: str, root: str | Path | None) -> ArrayFile:
+    try:
+        import h5py
+    except ImportError:
+        raise ZooError(f"{path} is read by h5py, which is not installed; pip install 'tensortrain[arrays]'") from None
+    with h5py.File(path, "r") as file:
+        names: list[str] = []
+        file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+        key = _chosen(path, key, names)
+        shape, dtype = tuple(file[key].shape), file[key].dtype
+
+    def read(index: Index) -> NDArray[Any]:
+        with _reported(path), h5py.File(path, "r") as file:  # each time, as processes cannot share an open file
+            return np.asarray(file[key][index])
+
+    return ArrayFile(path, key, shape, dtype, read)
+
+
+def _open_zarr(path: Path, key: str, root: str | Path | None) -> ArrayFile:
+    try:
+        import zarr
+    except ImportError:
+        raise ZooError(f"{path} is read by zarr, which is not installed; pip install 'tensortrain[arrays]'") from None
+    opened: Any = zarr.open(str(path), mode="r")
+    if isinstance(opened, zarr.Group):
+        key = _chosen(path, key, [name for name, _ in opened.arrays()])
+        opened = opened[key]
+    elif key:
+        raise ZooError(f"{path} holds one array, without a name; leave out data.key = {key!r}")
+
+    def read(index: Index) -> NDArray[Any]:
+        with _reported(path):
+            return np.asarray(opened[index])
+
+    return ArrayFile(path, key, tuple(opened.shape), np.dtype(opened.dtype), read)
+
+
+def _chosen(path: Path, key: str, names: list[str]) -> str:
+    """The array of that name, or the only one."""
+    if key in names:
+        return key
+    if not key and len(names) == 1:
+        return names[0]
+    listed = ", ".join(names[:20]) or "none"
+    asked = f"has no array {key!r}" if key else f"holds {len(names)} arrays"
+    raise ZooError(f"{path} {asked}; name one with data.key, known: {listed}")
+
+
+@contextmanager
+def _reported(path: Path) -> Iterator[None]:
+    """Turn whatever a library raises about a file into a ZooError."""
+    try:
+        yield
+    except ZooError:
+        raise
+    except BadArray as error:
+        raise ZooError(f"{path} {error}; name another file") from None
+    except Exception as error:  # three libraries, which raise many kinds
+        reason = str(error).partition("\n")[0][:150]
+        raise ZooError(f"{path} cannot be read ({type(error).__name__}: {reason}); name another file") from None
+
+
+_OPEN: dict[str, Callable[[Path, str, str | Path | None], ArrayFile]] = {
+    ".npy": _open_npy,
+    ".npz": _open_npz,
+    ".h5": _open_hdf5,
+    ".hdf5": _open_hdf5,
+    ".zarr": _open_zarr,
+}

@@ -1,0 +1,13 @@
+"""The natural order of names: numbers in them count as numbers."""
+
+import re
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """A key to sort names by.
+
+    >>> sorted(["frame10.png", "frame9.png", "Frame1.png"], key=natural)
+    ['Frame1.png', 'frame9.png', 'frame10.png']
+    """
+    parts = re.split(r"(\d+)", name.lower())
+    return [(0, int(part), "") if part.isdigit() and part.isascii() else (1, 0, part) for part in parts if part]

@@ -1,0 +1,118 @@
+"""Data sets of the user's own, in Python: what they must have, and how they become a `ClipDataset`."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol, cast
+
+import torch
+from torch import Tensor
+
+from zoo.data.clips import ClipDataset, check_indices
+from zoo.errors import ZooError
+
+
+class ClipSource(Protocol):
+    """What `zoo.fit` and `zoo.evaluate` need of a data set.
+
+    >>> class Ramps:
+    ...     length = 6  # frames of a clip
+    ...     def __len__(self):
+    ...         return 100
+    ...     def __getitem__(self, index):  # (T, C, H, W) in [0, 1]
+    ...         return torch.linspace(0, 1, 6)[:, None, None, None].expand(6, 1, 8, 8)
+    ...     def digest(self):  # changes when the clips do
+    ...         return "ramps, version 1"
+    >>> adapted(Ramps()).clips([3]).shape
+    torch.Size([1, 6, 1, 8, 8])
+    """
+
+    length: int
+    """T, the frames of a clip."""
+
+    def __len__(self) -> int:
+        """The number of clips."""
+        ...
+
+    def __getitem__(self, index: int) -> Any:
+        """A clip, `(T, C, H, W)`, floating-point in [0, 1]: a tensor or an array; the same whenever it is asked for."""
+        ...
+
+    def digest(self) -> str:
+        """A text that changes when the clips do, so that a run is resumed with the same ones."""
+        ...
+
+
+class OwnFrames(NamedTuple):
+    """Frames `(B, T, C, H, W)`, float32 in [0, 1]."""
+
+    frames: Tensor
+
+
+class OwnClips(ClipDataset):
+    """A `ClipSource` as a `ClipDataset`.
+
+    Args:
+        source: the user's data set.
+
+    Raises:
+        ZooError: the data set lacks something, or holds no clips.
+    """
+
+    def __init__(self, source: ClipSource) -> None:
+        kind = type(source).__name__
+        for name in ("length", "__len__", "__getitem__", "digest"):
+            if not hasattr(source, name):
+                raise ZooError(f"the data set {kind} has no {name}; see zoo.data.ClipSource for what is needed")
+        if len(source) < 1:
+            raise ZooError(f"the data set {kind} holds no clips; give it some")
+        self.source, self.length, self.comparable_with = source, source.length, f"clips of {kind}"
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def fetch(self, indices: Sequence[int]) -> OwnFrames:
+        """Ask the user's data set for the clips.
+
+        Raises:
+            ZooError: an index outside the data set, or a clip that is none.
+        """
+        clips = [self._clip(int(index)) for index in check_indices(indices, len(self))]
+        if len({clip.shape for clip in clips}) > 1:
+            raise ZooError(f"{self.describe()}: clips of different shapes; make them all of one")
+        return OwnFrames(torch.stack(clips))
+
+    def _clip(self, index: int) -> Tensor:
+        clip = torch.as_tensor(self.source[index])
+        if clip.dim() != 4 or len(clip) != self.length or not clip.is_floating_point():
+            raise ZooError(
+                f"{self.describe()}: clip {index} is {str(clip.dtype).removeprefix('torch.')} of shape "
+                f"{tuple(clip.shape)}; floating-point numbers of shape ({self.length}, C, H, W) are needed"
+            )
+        low, high = (float(each) for each in torch.aminmax(clip))
+        if not (low >= 0 and high <= 1):  # NaN too
+            raise ZooError(f"{self.describe()}: clip {index} has pixels from {low:g} to {high:g}; map them to [0, 1]")
+        return clip.float()
+
+    def render(self, batch: OwnFrames) -> Tensor:
+        """The same frames."""
+        return batch.frames
+
+    def describe(self) -> str:
+        """One line: the user's class, and how many clips."""
+        return f"{type(self.source).__name__}, {len(self):,} clips of {self.length} frames"
+
+    def digest(self) -> str:
+        """See `ClipDataset`: a hash of what the user's data set says."""
+
+        return hashlib.sha256(str(self.source.digest()).encode()).hexdigest()
+
+
+def adapted(dataset: ClipDataset | ClipSource) -> ClipDataset:
+    """A data set as everything inside the package reads it; those of the package are returned as they are.
+
+    Raises:
+        ZooError: see `OwnClips`.
+    """
+    if hasattr(dataset, "fetch") and hasattr(dataset, "render"):
+        return cast(ClipDataset, dataset)
+    return OwnClips(dataset)
