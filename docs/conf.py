@@ -32,7 +32,7 @@ default_role = "code"  # docstrings put names in single backticks
 html_theme = "furo"
 html_title = f"tensortrain {version}"
 
-myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
 autosummary_generate = True
