@@ -32,7 +32,7 @@ default_role = "code"  # docstrings put names in single backticks
 html_theme = "furo"
 html_title = f"tensortrain {version}"
 
-myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
 autosummary_generate = True
@@ -51,6 +51,10 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "show_memory": False,
     "download_all_examples": False,
+    # a notebook that is opened where nothing is installed, such as Colab, begins with this cell
+    "first_notebook_cell": (
+        "# In Colab, first: %pip install 'tensortrain[zoo] @ git+ADDRESS_OF_THE_REPOSITORY'\n%matplotlib inline"
+    ),
 }
 
 # examples run on one thread: the machines that build the site are small

@@ -129,7 +129,7 @@ def border() -> Figure:
         axes.text(x + size * side / 2, y + size * side + 0.12, title, ha="center", fontsize=11, weight="bold")
     axes.text(2.75, 1.45, "equal to one\nzero-padded\nconvolution\neverywhere", fontsize=9, va="center")
     axes.text(
-        6.65, 1.45, "differs within\nthe red border,\nwhose width\n`chain.border()`\ntells", fontsize=9, va="center"
+        6.65, 1.45, "differs within\nthe red border,\nwhose width\nchain.border()\ntells", fontsize=9, va="center"
     )
     return figure
 
