@@ -12,7 +12,10 @@ from pathlib import Path
 from types import FrameType, FunctionType
 from typing import Any
 
+import hypothesis
 import pytest
+
+from tests.conftest import FIXED
 
 ROOT = Path(__file__).parents[2]
 MEMORY = 8 * 2**30  # bytes; a mutant may ask for any amount
@@ -92,6 +95,7 @@ class Session:
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """In place of pytest's own."""
+        session.config.pluginmanager.unregister(name="terminalreporter")  # which would print a letter for each test
         self.items = {item.nodeid: item for item in session.items}
         self.work(self)
         return True
@@ -166,7 +170,10 @@ def coverage(file: str, paths: Sequence[str]) -> dict[str, Any]:
 
 def run_session(files: Sequence[str], work: Callable[[Session], None]) -> None:
     """Collect tests once and hand the session to `work`."""
-    pytest.main([*OPTIONS, *files], plugins=[Session(work)])
+    phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)  # that a test fails suffices, by any example
+    hypothesis.settings.register_profile("mutants", hypothesis.settings(FIXED, phases=phases))
+    options = [*OPTIONS, "--tb=native", "--hypothesis-profile=mutants"]
+    assert pytest.main([*options, *files], plugins=[Session(work)]) == pytest.ExitCode.OK
 
 
 def forked(run: Callable[[], Any], seconds: int) -> Any:
