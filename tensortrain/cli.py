@@ -4,6 +4,8 @@ Exit status: 0 for success, 1 if `verify` found a difference, 2 for bad input or
 interrupted, 141 if nobody reads the output any more.
 """
 
+import math
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -16,6 +18,7 @@ from rich.table import Table
 
 import tensortrain
 from tensortrain import files, storage, terminal
+from tensortrain.compression.certificates import certify_network, check_original
 from tensortrain.compression.checkpoints import Checkpoint, read_checkpoint
 from tensortrain.compression.command import compress
 from tensortrain.compression.exchange import exchanged_tensors
@@ -25,6 +28,7 @@ from tensortrain.compression.limits import LayerLimits
 from tensortrain.compression.records import LayerRecord, network_header, read_changes, read_network
 from tensortrain.compression.shards import files_of
 from tensortrain.compression.verify import Verification, verify_network
+from tensortrain.conv.certify.claims import Claims
 from tensortrain.conv.conv_tensor_train import ConvTensorTrain
 from tensortrain.errors import TensorTrainError
 from tensortrain.tt.matrix import TensorTrainMatrix
@@ -66,6 +70,15 @@ Key = Annotated[
     typer.Option(help="Key of the state dict in a file that has several, such as params_ema or ema.state_dict."),
 ]
 
+Fold = Annotated[
+    bool,
+    typer.Option(
+        "--fold",
+        help="Put weights together that weight norm, spectral norm or pruning keeps in parts; the result is for a"
+        " model from which these have been removed.",
+    ),
+]
+
 
 @app.command()
 def decompose(
@@ -105,14 +118,7 @@ def decompose(
         list[str] | None, typer.Option(metavar="LAYER", help="Layers that are transposed convs.")
     ] = None,
     key: Key = None,
-    fold: Annotated[
-        bool,
-        typer.Option(
-            "--fold",
-            help="Put weights together that weight norm, spectral norm or pruning keeps in parts; the result is for a"
-            " model from which these have been removed.",
-        ),
-    ] = False,
+    fold: Fold = False,
     seed: Annotated[int, typer.Option(help="Seed of the random starts.")] = 0,
 ) -> None:
     """Decompose every conv kernel in a checkpoint; other tensors are copied.
@@ -190,8 +196,19 @@ def verify(
     small: Annotated[Path, typer.Argument(help="What `decompose` wrote.")],
     against: Annotated[Path, typer.Option(help="The original checkpoint.")],
     key: Key = None,
+    certificate: Annotated[
+        Path | None, typer.Option(help="Write a certificate, which python -m tensortrain_check checks without torch.")
+    ] = None,
+    layers: Annotated[
+        list[str] | None, typer.Option(metavar="LAYER", help="Certify only the layers that match this pattern.")
+    ] = None,
 ) -> None:
     """Recompute errors and bounds from the original, and compare core-by-core with dense evaluation."""
+    if layers and certificate is None:
+        raise TensorTrainError("--layers chooses what to certify; add --certificate FILE")
+    if certificate is not None:
+        files.destination(certificate, [small, *files_of(against)])
+        check_original(against, certificate)
     tensors, records = read_network(small)
     changes = read_changes(small)
     original = read_checkpoint(against, key)
@@ -212,6 +229,45 @@ def verify(
     )
     if any(record.data_error is not None for record in records):
         console.print("not checked: errors of the layers' outputs, which need the network and its inputs")
+    if certificate is not None:
+        results = certify_network(small, against, certificate, layers or ())
+        console.print(_certified_table(results))
+        _print_how_to_check(console, certificate, results)
+
+
+@app.command()
+def convert(
+    weights: Annotated[Path, typer.Argument(help="Checkpoint: safetensors, or a torch file of tensors.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Safetensors file to write.")],
+    key: Key = None,
+    fold: Fold = False,
+) -> None:
+    """Write the tensors of a checkpoint, by the names of the bare model, as one plain safetensors file."""
+    files.destination(output, files_of(weights))
+    checkpoint = read_checkpoint(weights, key)
+    tensors = (checkpoint.folded() if fold else checkpoint).tensors
+    storage.write_plain(output, tensors)
+    _console().print(f"{output}: {len(tensors)} tensors", highlight=False)
+
+
+def _certified_table(results: Sequence[tuple[LayerRecord, Claims]]) -> Table:
+    table = _table("layer", "error at least", "error at most", "certified lower bound")
+    for record, claims in results:
+        lower = "not certified" if claims.lower_bound is None else repr(claims.lower_bound.value)
+        table.add_row(record.name or record.weight, *map(repr, claims.error), lower)
+    return table
+
+
+def _print_how_to_check(console: Console, certificate: Path, results: Sequence[tuple[LayerRecord, Claims]]) -> None:
+    for record, claims in results:
+        if claims.seconds > 60:
+            minutes = math.ceil(claims.seconds / 60)
+            console.print(
+                f"the exact check of {record.name or record.weight} takes about {minutes} minutes; --layers certifies"
+                " others without it",
+                highlight=False,
+            )
+    console.print(f"check with: python -m tensortrain_check {shlex.quote(str(certificate))}", highlight=False)
 
 
 def _print_remarks(console: Console, checkpoint: Checkpoint, kernels: Sequence[ConvKernel]) -> None:

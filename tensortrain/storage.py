@@ -50,13 +50,25 @@ def write(path: str | PathLike[str], tensors: Mapping[str, Tensor], header: Mapp
 
 def write_to(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """`write` straight to `path`; use it inside `files.aside`, which removes a half-written file."""
+    _save(path, tensors, {"version": VERSION, **header})
+
+
+def write_plain(path: str | PathLike[str], tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors as any other program does, without a header of this library; otherwise like `write`."""
+    with aside(path) as temporary:
+        _save(temporary, tensors, None)
+
+
+def _save(path: Path, tensors: Mapping[str, Tensor], fields: Mapping[str, Any] | None) -> None:
     check_tensors(tensors)
-    fields = {"version": VERSION, **header}
     try:
         # copies, since safetensors refuses tensors that share memory, as tied weights do
         owned = {name: _owned(tensor) for name, tensor in tensors.items()}
-        signed = {**fields, "digest": digest({"header": fields, "tensors": owned})}
-        save_tensors(path, owned, {HEADER: json.dumps(signed)})  # one entry: the order of several is random
+        metadata = {}
+        if fields is not None:  # one entry: the order of several is random
+            signed = {**fields, "digest": digest({"header": fields, "tensors": owned})}
+            metadata[HEADER] = json.dumps(signed)
+        save_tensors(path, owned, metadata)
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         raise TensorTrainError(f"cannot write these tensors as safetensors: {reason}") from None
@@ -116,6 +128,16 @@ def read(path: str | PathLike[str]) -> tuple[dict[str, Tensor], Header | None]:
     if written is not None and written != digest({"header": fields, "tensors": tensors}):
         raise TensorTrainError(f"cannot read {path}: damaged, its digest is that of another content; use another copy")
     return tensors, fields
+
+
+def names(path: str | PathLike[str]) -> list[str]:
+    """The names of the tensors in a safetensors file.
+
+    Raises:
+        TensorTrainError: as of `read`.
+    """
+    with _opened(path) as file:
+        return list(file.keys())
 
 
 @contextmanager

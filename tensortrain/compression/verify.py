@@ -1,5 +1,6 @@
 """Check a decomposed network against the checkpoint it came from: recompute everything that its file says."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -8,12 +9,13 @@ from torch import Tensor
 
 from tensortrain.compression.exchange import exchanged_tensors
 from tensortrain.compression.records import Changes, LayerRecord, copied_tensors
+from tensortrain.conv.checks import SLACK, contradictions
 from tensortrain.conv.conv_tensor_train import ConvTensorTrain
 from tensortrain.conv.formats import Format
+from tensortrain.conv.functional import compose_all
 from tensortrain.digest import digest
 from tensortrain.errors import TensorTrainError
 
-SLACK = 1e-6  # by which a recorded error or bound may differ from its recomputation in float64
 AGREEMENT = 1e-10  # by which sequential and dense evaluation may differ in float64
 
 
@@ -25,7 +27,8 @@ class LayerCheck:
         record: what the file says.
         error: relative Frobenius error of the cores as stored.
         lower_bound: below which no chain of these sizes and ranks can be.
-        upper_bound: what the error cannot exceed even before refinement.
+        upper_bound: what the error of a chain that `decompose` has made cannot exceed, with what rounding to its dtype
+            may add where the error shows it.
         difference: of sequential and dense evaluation on a random input, relative.
     """
 
@@ -42,12 +45,12 @@ class LayerCheck:
         failures = []
         if file.error is not None and abs(self.error - file.error) > SLACK:
             failures.append(f"its error is {self.error:.6g}, the file says {file.error:.6g}")
-        if self.error < self.lower_bound - SLACK:
-            failures.append(f"its error {self.error:.6g} is below the lower bound {self.lower_bound:.6g}")
+        upper = math.inf if file.upper_bound is None else self.upper_bound
+        failures += contradictions(self.lower_bound, self.error, upper)
         if file.lower_bound is not None and file.lower_bound > self.lower_bound + SLACK:
             failures.append(f"the file says a lower bound of {file.lower_bound:.6g}; it is {self.lower_bound:.6g}")
         if file.upper_bound is not None and self.error > file.upper_bound + SLACK:
-            failures.append(f"its error {self.error:.6g} is above the upper bound {file.upper_bound:.6g}")
+            failures.append(f"its error {self.error:.6g} is above the upper bound {file.upper_bound:.6g} of the file")
         if not self.difference <= AGREEMENT:  # a NaN fails too
             failures.append(f"sequential and dense evaluation differ by {self.difference:.3g}")
         return [f"{file.name or file.weight}: {failure}" for failure in failures]
@@ -117,11 +120,13 @@ def _verify_layer(record: LayerRecord, chain: ConvTensorTrain, original: Mapping
     if weight is None or tuple(weight.shape) != record.shape:
         actual = "no such tensor" if weight is None else f"shape {tuple(weight.shape)}"
         raise TensorTrainError(f"the original has {actual} for {record.weight!r}; {record.shape} is needed")
-    weight, chain = weight.double().reshape(*weight.shape, *(1,) * record.linear), chain.to(torch.float64)
-    norm = float(weight.norm())
-    distance = float((chain.reconstruct() - weight).norm())
+    weight, dtype = weight.double().reshape(*weight.shape, *(1,) * record.linear), chain.dtype
+    chain = chain.to(torch.float64)
+    norm = float(weight.norm()) or 1.0
+    error = float((chain.reconstruct() - weight).norm()) / norm
     lower, upper = _recompute_bounds(weight, record)
-    error = distance / norm if norm else distance
+    if error > upper + SLACK:
+        upper += _rounding(chain, dtype) / norm
     return LayerCheck(record, error, lower, upper, _evaluation_difference(chain))
 
 
@@ -135,6 +140,16 @@ def _recompute_bounds(weight: Tensor, record: LayerRecord) -> tuple[float, float
     )
     chain_format = Format(tuple((*size, *(1,) * record.linear) for size in record.kernel_sizes), blocks)
     return bounds(weight, chain_format, record.ranks, groups=record.groups, transposed=record.transposed)
+
+
+def _rounding(chain: ConvTensorTrain, dtype: torch.dtype) -> float:
+    """How far rounding the cores to `dtype`, in which they were stored, may have moved their kernel (Frobenius norm).
+
+    Every entry of a core has moved by at most eps times its size, or times the smallest normal number.
+    """
+    precision = torch.finfo(dtype)
+    sizes = [core.abs() + precision.smallest_normal for core in chain.as_conv().cores]
+    return ((1 + precision.eps) ** len(sizes) - 1) * float(compose_all(sizes, chain.groups).norm())
 
 
 def _evaluation_difference(chain: ConvTensorTrain) -> float:

@@ -1,4 +1,4 @@
-"""Checks of a convolutional tensor train: cores that form a chain, inputs and biases that fit them."""
+"""Checks of a convolutional tensor train: cores that form a chain, inputs that fit them, bounds that keep to theirs."""
 
 from collections.abc import Sequence
 
@@ -6,6 +6,8 @@ from torch import Tensor
 
 from tensortrain import checks
 from tensortrain.errors import TensorTrainError
+
+SLACK = 1e-6  # relative error by which a bound may miss: the root of what float64 rounds away in squares is near 1e-8
 
 
 def check_cores(cores: tuple[Tensor, ...], groups: Sequence[int] | None, transposed: bool) -> tuple[int, ...]:
@@ -141,3 +143,19 @@ def _check_biases(cores: Sequence[Tensor], biases: Sequence[Tensor | None] | Non
             shape = tuple(bias.shape) if isinstance(bias, Tensor) else type(bias).__name__
             raise TensorTrainError(f"biases[{l}] is {shape}; a tensor of shape {tuple(core.shape[:1])} is needed")
         checks.agrees(f"biases[{l}]", bias, core)
+
+
+def contradictions(lower: float, error: float, upper: float) -> list[str]:
+    """What does not hold of `lower ≤ error ≤ upper` by more than `SLACK`, in words.
+
+    >>> contradictions(0.1, 0.2, 0.3), contradictions(0.1, 0.2, 0.2 - 1e-8)
+    ([], [])
+    >>> contradictions(0.1, 0.2, 0.15)
+    ['its error 0.2 is above the upper bound 0.15']
+    """
+    failures = []
+    if not error >= lower - SLACK:  # a NaN fails too
+        failures.append(f"its error {error:.6g} is below the lower bound {lower:.6g}")
+    if not error <= upper + SLACK:
+        failures.append(f"its error {error:.6g} is above the upper bound {upper:.6g}")
+    return failures

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -15,6 +15,9 @@ from tensortrain.conv import alignment, formats, functional
 from tensortrain.conv.checks import check_cores, check_inputs
 from tensortrain.conv.planner import Plan, plan
 from tensortrain.errors import TensorTrainError
+
+if TYPE_CHECKING:
+    from tensortrain.conv.certify.certificate import Certificate
 
 _STORED = ("groups", "transposed", "error", "upper_bound", "lower_bound")  # besides the cores
 
@@ -399,6 +402,20 @@ class ConvTensorTrain:
             self.dense_macs(image, padding, stride=stride, dilation=dilation),
             self.device,
         )
+
+    def certificate(self, weight: Tensor, inputs: Tensor | None = None) -> "Certificate":
+        """Certify how far this chain is from the `weight` that it was made from, so that anybody can check it.
+
+        With `inputs`, U(m), also how far "same" evaluation of them is from eq. (5). See `Certificate`, whose `save`
+        writes what `python -m tensortrain_check` checks in exact arithmetic, without this library.
+
+        Raises:
+            TensorTrainError: a weight of another shape, or zero; inputs that do not fit, or whose convolutions on this
+                machine do not sum plain products, so that nothing bounds their rounding.
+        """
+        from tensortrain.conv.certify.certificate import Certificate
+
+        return Certificate.of(self, weight, inputs)
 
     def to(self, *args: Any, **kwargs: Any) -> "ConvTensorTrain":
         """The chain on another device or in another dtype, as `Tensor.to`; error and bounds stay."""

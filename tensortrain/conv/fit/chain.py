@@ -55,7 +55,9 @@ def fit_ungrouped(
     steps = options.steps(cost, STEPS)
     tucker = len(sizes) == 3 and all(k == 1 for size in (sizes[0], sizes[-1]) for k in size)
     if tucker and cost > LARGE:
-        return _tucker_start(weight, sizes, ranks, options), bound
+        start = _tucker_start(weight, sizes, ranks, options)
+        error = float(weight.square().sum() - start[1].square().sum())  # of orthonormal ends; rarely above the bound
+        return (start if error < bound else first), bound
     if len(sizes) == 2 or cost > LARGE:
         best, value = _refine(chain, first, steps, options)
     else:

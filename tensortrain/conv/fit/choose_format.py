@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from tensortrain.conv import formats
 from tensortrain.conv.fit.kernel import NormalizedKernel
-from tensortrain.conv.fit.lower_bounds import lower_bound
+from tensortrain.conv.fit.lower_bounds import quick_lower_bound
 from tensortrain.conv.fit.options import SolverOptions
 from tensortrain.conv.fit.ranks import Growth, largest_useful
 from tensortrain.conv.fit.solver import Fit, solve
@@ -66,7 +66,7 @@ def best_format(kernel: NormalizedKernel, parameters: int, options: SolverOption
         if need > parameters:
             continue
         ranks = growth.largest_within(parameters)
-        if not fits or lower_bound(kernel.weight, chain_format.kernel_sizes, ranks) < fits[0].error:
+        if not fits or quick_lower_bound(kernel.weight, chain_format.kernel_sizes, ranks) < fits[0].error:
             fits = sorted([*fits, solve(kernel, chain_format, ranks, options)], key=lambda fit: fit.error)
             if fits[0].error <= options.target:
                 return fits[0]

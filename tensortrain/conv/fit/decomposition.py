@@ -9,10 +9,11 @@ from torch import Tensor
 
 from tensortrain.checks import Limits, choice, integer
 from tensortrain.conv import formats
+from tensortrain.conv.checks import SLACK, contradictions
 from tensortrain.conv.fit.choose_format import best_format
 from tensortrain.conv.fit.exact import exact_cores
 from tensortrain.conv.fit.kernel import NormalizedKernel
-from tensortrain.conv.fit.lower_bounds import lower_bound
+from tensortrain.conv.fit.lower_bounds import lower_bound, quick_lower_bound
 from tensortrain.conv.fit.options import SolverOptions, threads_for
 from tensortrain.conv.fit.progress import Ticker
 from tensortrain.conv.fit.ranks import Growth, largest_useful, with_ends
@@ -31,7 +32,8 @@ class Decomposition:
         cores: conv weights, output side first.
         groups: of each core, totals over the groups of the convolution.
         error: relative Frobenius error of the cores as they are, rounding to their dtype included.
-        upper_bound: what the error was certain not to exceed before refinement.
+        upper_bound: what the error was certain not to exceed before refinement, with what rounding to the dtype
+            adds where the error shows it.
         lower_bound: what no chain of this format and these ranks can go below.
     """
 
@@ -80,13 +82,16 @@ def decompose(
             caps = rank_caps(chain_format, kernel, limits.ranks, clip)
             fit = within_limits(kernel, Growth(chain_format, kernel, caps), limits, options)
         cores, total_groups, error = rounded(kernel, fit, options)
+        lower = lower_bound(kernel.weight, fit.chain_format.kernel_sizes, fit.ranks, fit.error)
+        upper = upper_bound(kernel, fit, error)
     if limits.rtol is not None and error > limits.rtol + 4 * torch.finfo(kernel.dtype).eps:
         raise TensorTrainError(
             f"rtol = {limits.rtol:g} is not reached within the given ranks or budget: achieved {error:.4g} with ranks"
             f" {tuple(r * kernel.conv_groups for r in fit.ranks)}; raise them, or the tolerance"
         )
-    lower = lower_bound(kernel.weight, fit.chain_format.kernel_sizes, fit.ranks)
-    return Decomposition(cores, total_groups, error, max(fit.upper_bound, error), min(lower, error))
+    for failure in (*contradictions(lower, fit.error, fit.upper_bound), *contradictions(lower, error, upper)):
+        raise TensorTrainError(f"{failure}, so the library is at fault: please report the kernel and the arguments")
+    return Decomposition(cores, total_groups, error, upper, lower)
 
 
 def bounds(
@@ -211,6 +216,17 @@ def rounded(kernel: NormalizedKernel, fit: Fit, options: SolverOptions) -> tuple
     return best
 
 
+def upper_bound(kernel: NormalizedKernel, fit: Fit, error: float) -> float:
+    """The upper bound of a fit whose rounded cores have this error.
+
+    The bound knows nothing of rounding. Where the error is above it, as with cores of 16 bits, the distance that
+    rounding moves the fit is added, which the triangle inequality allows.
+    """
+    if error <= fit.upper_bound + SLACK:
+        return fit.upper_bound
+    return fit.upper_bound + kernel.rounding(fit.cores, fit.groups)
+
+
 def automatic(kernel: NormalizedKernel, limits: Limits, options: SolverOptions) -> Fit:
     """The best format at the budget; with a tolerance, the smallest chain of the format that does best at `PROBE`."""
     allowed = kernel.dense_parameters if limits.parameters is None else limits.parameters
@@ -238,7 +254,7 @@ def within_limits(kernel: NormalizedKernel, growth: Growth, limits: Limits, opti
     while low < high:  # the error falls along the path; a chain below its lower bound needs no fit
         middle = (low + high) // 2
         fit = None
-        if lower_bound(kernel.weight, growth.chain_format.kernel_sizes, steps[middle]) <= limits.rtol:
+        if quick_lower_bound(kernel.weight, growth.chain_format.kernel_sizes, steps[middle]) <= limits.rtol:
             fit = solve(kernel, growth.chain_format, steps[middle], options)
         if fit is not None and fit.error <= limits.rtol:
             best, high = fit, middle

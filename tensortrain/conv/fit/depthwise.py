@@ -322,11 +322,20 @@ def fit_blocks(
     for x, stages in starts:
         stages = [max(options.ridge, ridge) for ridge in stages]
         x, error = solver.solve(x.to(dtype), stages, options.steps(cost, SWEEPS), options)
+        if dtype != weight.dtype:  # single precision does not settle whether it is below a small bound
+            x = x.to(weight.dtype)
+            error = _squared_error(weight, x)
         if error < least:
-            best, least = x.to(weight.dtype), error
+            best, least = x, error
         if least <= options.target**2:
             break
     return _cores(best, chain_format), bound
+
+
+def _squared_error(weight: Tensor, x: Blocks) -> float:
+    """Squared distance of the kernel `(G, p, q, *K)` from the sum of the blocks."""
+    kernel = torch.einsum("gpns,gnstx,gntq->gpqx", x.a, x.filters.flatten(4), x.b)
+    return float((kernel - weight.flatten(3)).square().sum())
 
 
 def tensorly_start(weight: Tensor, chain_format: Format, count: int, seed: int) -> list[Blocks]:

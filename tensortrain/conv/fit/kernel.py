@@ -87,8 +87,21 @@ class NormalizedKernel:
 
     def finish(self, cores: Sequence[Tensor], groups: Sequence[int]) -> tuple[list[Tensor], tuple[int, ...], float]:
         """Cores of the normalised kernel as balanced weights in the original scale and dtype; see `export`."""
+        return self.export(self._scaled(cores, groups), groups)
+
+    def _scaled(self, cores: Sequence[Tensor], groups: Sequence[int]) -> list[Tensor]:
+        """Cores of the normalised kernel, balanced and in the original scale."""
         scale = self.norm ** (1 / len(cores))
-        return self.export([core * scale for core in balance(even_gauge(cores, groups))], groups)
+        return [core * scale for core in balance(even_gauge(cores, groups))]
+
+    def rounding(self, cores: Sequence[Tensor], groups: Sequence[int]) -> float:
+        """How far rounding to the dtype moves the kernel of these cores as `finish` does it, relative."""
+        scaled = [core.flatten(0, 1) for core in self._scaled(cores, groups)]
+        total = [self.conv_groups * g for g in groups]
+        exact = functional.compose_all(scaled, total)
+        return frobenius_norm(functional.compose_all([c.to(self.dtype).double() for c in scaled], total) - exact) / (
+            self.norm or 1.0
+        )
 
     def export(self, cores: Sequence[Tensor], groups: Sequence[int]) -> tuple[list[Tensor], tuple[int, ...], float]:
         """Cores of the raw kernel as weights of plain convolutions, their total groups, and the relative error.

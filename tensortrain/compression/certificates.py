@@ -1,0 +1,85 @@
+"""Certificates for decomposed networks: claims about each layer, and the digests of the files that hold the tensors."""
+
+import shlex
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from tensortrain import storage
+from tensortrain.compression.exchange import exchanged_tensors
+from tensortrain.compression.names import plain_names
+from tensortrain.compression.records import LayerRecord, read_changes, read_network
+from tensortrain.compression.shards import files_of
+from tensortrain.conv.certify.certificate import write_certificate
+from tensortrain.conv.certify.claims import Claims
+from tensortrain.errors import TensorTrainError
+
+
+def certify_network(
+    small: Path, against: Path, certificate: Path, layers: Sequence[str] = ()
+) -> list[tuple[LayerRecord, Claims]]:
+    """Certify the layers of a decomposed network and write the certificate.
+
+    Args:
+        small: the file of the network.
+        against: the checkpoint that it was made from, in one safetensors file.
+        certificate: where to write; the files are named in it without their folders.
+        layers: patterns on their names; all layers by default.
+
+    Returns:
+        The layers and what is certified of each.
+
+    Raises:
+        TensorTrainError: files that cannot be read or do not fit each other; a checkpoint of another kind, with the
+            command that makes one of it; a pattern that names no layer.
+    """
+    check_original(against, certificate)
+    plain = plain_names(storage.names(against))
+    names, original = {bare: name for name, bare in plain.items()}, storage.read(against)[0]
+    (tensors, records), exchanged = read_network(small), read_changes(small).exchanged
+    stored = {plain: name for name, plain in plain_names(storage.names(small)).items()}
+    results, entries = [], []
+    for record in _selected(records, layers):
+        if record.weight not in names:
+            if record.weight in exchanged_tensors({name: original[plain] for name, plain in names.items()}, exchanged):
+                raise TensorTrainError(f"{record.weight} is a part of a tensor in {against}; leave it out by --layers")
+            remedy = _remedy(against, certificate, "--fold")
+            raise TensorTrainError(f"{against} has {record.weight} in several parts; {remedy}")
+        record.chain(tensors)  # which fails if the file does not hold what its header says
+        cores = [tensors[key] for key in record.core_keys]
+        claims = Claims.of(original[names[record.weight]], cores, record.core_groups, record.transposed)
+        results.append((record, claims))
+        entries.append(claims.entry(names[record.weight], [stored[key] for key in record.core_keys]))
+    write_certificate(certificate, [small, against], entries)
+    return results
+
+
+def check_original(against: Path, certificate: Path) -> None:
+    """Refuse a checkpoint that the checker cannot read.
+
+    Raises:
+        TensorTrainError: a torch file or several files, with the command that makes one safetensors file of them.
+    """
+    if len(files_of(against)) > 1 or not storage.is_safetensors(against):
+        remedy = _remedy(against, certificate)
+        raise TensorTrainError(f"a certificate is about a checkpoint in one safetensors file; {remedy}")
+
+
+def _remedy(against: Path, certificate: Path, *options: str) -> str:
+    """The command that writes a checkpoint as one safetensors file, beside the certificate."""
+    output = certificate.with_name(f"{against.stem}-plain.safetensors")
+    command = ["tensortrain", "convert", str(against), "-o", str(output), *options]
+    return f"{against} becomes one by: {shlex.join(command)}"
+
+
+def _selected(records: Sequence[LayerRecord], patterns: Sequence[str]) -> list[LayerRecord]:
+    """The layers that match any pattern; all of them if there is none."""
+    for pattern in patterns:
+        if not any(_matches(record, pattern) for record in records):
+            names = ", ".join(record.name or record.weight for record in records)
+            raise TensorTrainError(f"layers = {pattern!r} names no decomposed layer; there are: {names}")
+    return [record for record in records if not patterns or any(_matches(record, pattern) for pattern in patterns)]
+
+
+def _matches(record: LayerRecord, pattern: str) -> bool:
+    return fnmatchcase(record.name, pattern) or fnmatchcase(record.weight, pattern)

@@ -1,0 +1,152 @@
+"""Certificates: claims in a file, which names the files that they are about by digest."""
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from os import PathLike
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from tensortrain import storage
+from tensortrain.conv.certify.claims import Claims
+from tensortrain.conv.certify.evaluations import Evaluation, certify_evaluation
+from tensortrain.conv.certify.intervals import Interval
+from tensortrain.conv.checks import check_inputs
+from tensortrain.errors import TensorTrainError
+from tensortrain.files import aside
+
+FORMAT = "tensortrain-certificate/1"
+
+
+class Chain(Protocol):
+    """What a certificate needs of a `ConvTensorTrain`."""
+
+    @property
+    def cores(self) -> tuple[Tensor, ...]:
+        """As stored."""
+
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """Of the cores."""
+
+    @property
+    def transposed(self) -> bool:
+        """Whether the cores are weights of transposed convolutions."""
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """`(R_0, …, R_m)`."""
+
+    def as_conv(self) -> "Chain":
+        """The chain of ordinary convolutions."""
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the cores as `cores.0`, `cores.1`, … to a safetensors file."""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What is certified of a chain; `save` writes it with everything that anybody needs to check it.
+
+    `tensortrain.conv.certify.claims` says what is claimed on which assumptions.
+
+    Attributes:
+        chain: the chain.
+        weight: what it was made from.
+        claims: about both.
+        evaluation: of the chain on an input, and what is certified of it, or None.
+
+    >>> from tensortrain import ConvTensorTrain
+    >>> weight = torch.randn(8, 6, 3, 3, generator=torch.Generator().manual_seed(0))
+    >>> chain = ConvTensorTrain.decompose(weight, "separable", ranks=4)
+    >>> certificate = chain.certificate(weight)
+    >>> low, high = certificate.error
+    >>> low <= chain.error <= high, high - low < 1e-13
+    (True, True)
+    >>> 0 < chain.error - certificate.lower_bound < 1e-9   # nearly the best of all chains of these sizes and ranks
+    True
+    """
+
+    chain: Chain
+    weight: Tensor
+    claims: Claims
+    evaluation: Evaluation | None
+
+    @classmethod
+    def of(cls, chain: Chain, weight: Tensor, inputs: Tensor | None) -> "Certificate":
+        """Certify a chain; `ConvTensorTrain.certificate` documents the arguments."""
+        evaluation = None
+        if inputs is not None:
+            check_inputs([None] * (len(chain.cores) - 1) + [inputs], chain.ranks[1:], chain.cores[0])
+            evaluation = certify_evaluation(chain.as_conv().cores, inputs)
+        return cls(chain, weight, Claims.of(weight, chain.cores, chain.groups, chain.transposed), evaluation)
+
+    @property
+    def error(self) -> Interval:
+        """The relative Frobenius distance of the chain's kernel from the weight is in this interval."""
+        return self.claims.error
+
+    @property
+    def lower_bound(self) -> float | None:
+        """No chain of these sizes and ranks is closer to the weight; None where it is not certified."""
+        return None if self.claims.lower_bound is None else self.claims.lower_bound.value
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the certificate and, beside it, the files that it is about.
+
+        With `path` = `layer.json` these are `layer.chain.safetensors`, which `ConvTensorTrain.load` reads,
+        `layer.weight.safetensors` and, if there is an evaluation, `layer.evaluation.safetensors`.
+
+        Raises:
+            TensorTrainError: a path that cannot be written.
+        """
+        target = Path(path)
+        files = [target.with_suffix(f".{part}.safetensors") for part in ("chain", "weight")]
+        self.chain.save(files[0])
+        storage.write_plain(files[1], {"weight": self.weight})
+        if self.evaluation is not None:
+            files.append(target.with_suffix(".evaluation.safetensors"))
+            storage.write_plain(files[2], {"input": self.evaluation.inputs, "output": self.evaluation.output})
+        entry = self.claims.entry("weight", [f"cores.{l}" for l in range(len(self.chain.cores))], self.evaluation)
+        write_certificate(target, files, [entry])
+
+
+def write_certificate(path: Path, files: Sequence[Path], entries: Sequence[Mapping[str, Any]]) -> None:
+    """Write a certificate.
+
+    Args:
+        path: of the certificate.
+        files: that it is about: cores, weights and, if any, inputs and outputs.
+        entries: the claims about each layer.
+
+    Raises:
+        TensorTrainError: a path that cannot be written, or a file that cannot be read.
+    """
+    versions = f"tensortrain {metadata.version('tensortrain')}, torch {torch.__version__}"
+    document = {
+        "format": FORMAT,
+        "written_by": f"{versions}, Python {platform.python_version()}",
+        "files": [[file.name, digest(file)] for file in files],
+        "layers": list(entries),
+    }
+    with aside(path) as temporary:
+        temporary.write_text(json.dumps(document, indent=1, allow_nan=False))
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits.
+
+    Raises:
+        TensorTrainError: a file that cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise TensorTrainError(f"cannot read {path}: {error.strerror}") from None
