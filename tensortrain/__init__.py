@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tensortrain.compression.network import compress, compression_curve
     from tensortrain.conv import formats
     from tensortrain.conv.conv_tensor_train import ConvTensorTrain
+    from tensortrain.tt import tangent
     from tensortrain.tt.matrix import TensorTrainMatrix
     from tensortrain.tt.tensor_train import TensorTrain
 
@@ -29,6 +30,7 @@ _LATER = {
     "formats": "tensortrain.conv.formats",
     "functional": "tensortrain.functional",
     "nn": "tensortrain.nn",
+    "tangent": "tensortrain.tt.tangent",
 }
 
 __all__ = [
@@ -42,6 +44,7 @@ __all__ = [
     "formats",
     "functional",
     "nn",
+    "tangent",
 ]
 
 

@@ -85,6 +85,14 @@ def integer(name: str, value: object, *, minimum: int = 1) -> int:
     return int(value)
 
 
+def positive(name: str, value: object) -> float:
+    """`value` as a finite float above 0."""
+    number = float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else math.nan
+    if not 0 < number < math.inf:
+        raise TensorTrainError(f"{name} = {value!r} is no positive number")
+    return number
+
+
 def per_axis(name: str, value: int | Iterable[int], axes: int, *, minimum: int = 1) -> tuple[int, ...]:
     """One int for all axes, or one for each, as a tuple of length `axes`."""
     if isinstance(value, numbers.Integral) or not isinstance(value, Iterable):

@@ -93,6 +93,16 @@ def check_axes(name: str, value: object, order: int) -> tuple[int, ...]:
     return axes
 
 
+def digits(name: str, size: int, base: int) -> int:
+    """k with `size = base**k`, the length of an axis of what is called `name`."""
+    count, rest = 0, size
+    while rest % base == 0 and rest > 1:
+        count, rest = count + 1, rest // base
+    if rest != 1:
+        raise TensorTrainError(f"{name} has an axis of length {size}, which is no power of base = {base}")
+    return count
+
+
 def check_precision(name: str, dtype: torch.dtype) -> None:
     """Refuse a dtype whose matrices torch cannot factorise."""
     if dtype not in PRECISIONS:

@@ -30,11 +30,11 @@ from tensortrain.tt import svd as tt_svd
 from tensortrain.tt.builders import Builders
 from tensortrain.tt.container import describe
 from tensortrain.tt.exchange import Exchange
-from tensortrain.tt.modes import Modes
+from tensortrain.tt.queries import Queries
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
-class TensorTrain(Modes, Builders, Exchange):
+class TensorTrain(Queries, Builders, Exchange):
     """An immutable train of cores with `T[i_1, …, i_m] = T(1)[:, i_1, :] T(2)[:, i_2, :] ⋯ T(m)[:, i_m, :]`.
 
     `cores[l - 1]` is T(l), `(R_{l-1}, I_l, R_l)`. Boundary ranks R_0 and R_m above 1 make every entry a
@@ -142,6 +142,53 @@ class TensorTrain(Modes, Builders, Exchange):
             spectra=lambda: tt_svd.dense_spectra(scaled),
         )
         return TensorTrain._of(scaling.rescaled(cores, k), error)
+
+    @classmethod
+    def quantize(
+        cls,
+        x: "Tensor | TensorTrain",
+        base: int = 2,
+        *,
+        ranks: int | Sequence[int] | None = None,
+        rtol: float | None = None,
+        max_parameters: int | None = None,
+        budget: float | None = None,
+    ) -> "TensorTrain":
+        """A train over the digits of the indices, all its axes `base` long (Oseledets 2010; Khoromskij 2011).
+
+        An axis of `base**k` becomes k axes, the first digit being the one that counts most. Smooth functions on grids,
+        exponentials, sines and polynomials have small ranks so, and storage grows with the logarithm of the grid.
+        `reshape(x.shape)` is the way back.
+
+        Args:
+            x: a dense tensor or a train, the length of each axis a power of `base`.
+            base: at least 2.
+            ranks, rtol, max_parameters, budget: as of `decompose`; without any of them nothing but rounding errors is
+                left out.
+
+        Raises:
+            TensorTrainError: an axis of another length, for which zeros may fill x up; else as `decompose` or `round`.
+
+        >>> x = torch.linspace(0, 1, 2**12, dtype=torch.float64)
+        >>> train = TensorTrain.quantize((20 * x).sin() * (-x).exp())
+        >>> train.order, max(train.ranks), train.n_parameters
+        (12, 2, 88)
+        >>> back = train.reshape(2**12).reconstruct()
+        >>> torch.allclose(back, (20 * x).sin() * (-x).exp())
+        True
+        """
+        shape = x.shape if isinstance(x, TensorTrain) else checks.entries("x", x).shape
+        digits = [
+            base for size in shape for _ in range(tt_checks.digits("x", size, checks.integer("base", base, minimum=2)))
+        ]
+        if not digits:
+            raise TensorTrainError(f"x has shape {tuple(shape)} and one entry, which has no digits")
+        limits: dict[str, Any] = {"ranks": ranks, "rtol": rtol, "max_parameters": max_parameters, "budget": budget}
+        if all(limit is None for limit in limits.values()):
+            limits["rtol"] = 0.0
+        if isinstance(x, TensorTrain):
+            return x.reshape(*digits).round(**limits)
+        return cls.decompose(x.reshape(digits), **limits)
 
     @classmethod
     def fit(

@@ -1,0 +1,94 @@
+"""The largest entry of a train: one that a search meets, and a bound that no entry exceeds."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from tensortrain.tt.svd import Interfaces, mirrored, right_interfaces
+
+_EPS = torch.finfo(torch.float64).eps
+
+
+class Extreme(NamedTuple):
+    """The most extreme entry that a search met.
+
+    Attributes:
+        position: its index.
+        value: the entry there.
+        bound: that no entry is beyond.
+    """
+
+    position: tuple[int, ...]
+    value: float
+    bound: float
+
+    @property
+    def gap(self) -> float:
+        """How far the most extreme of all entries can be from `value`; 0 proves that it is this one."""
+        return abs(self.bound - self.value)
+
+
+def candidates(cores: Sequence[Tensor], width: int) -> tuple[Tensor, float]:
+    """Indices of large entries, `(≤ 2 width, m)`, and a bound on all entries that have other indices.
+
+    The search is run from both ends, and either bound holds.
+    """
+    forward, bound = _search(cores, width)
+    backward, other = _search(mirrored(cores), width)
+    return torch.cat([forward, backward.flip(1)]), min(bound, other)
+
+
+def _search(cores: Sequence[Tensor], width: int) -> tuple[Tensor, float]:
+    """Grow the indices by one axis at a time, and keep `width` beginnings: those with the largest bounds.
+
+    Args:
+        cores: real, double precision, boundary ranks 1.
+        width: how many beginnings to keep.
+    """
+    right = right_interfaces(cores)
+    means = _means(right.cores)
+    rows, indices, dropped = right.cores[0].new_ones(1, 1), torch.zeros(1, 0, dtype=torch.long), -math.inf
+    points = math.prod(core.shape[1] for core in cores)
+    for l, core in enumerate(right.cores):
+        points //= core.shape[1]
+        slices = torch.einsum("pr,ris->pis", rows, core).flatten(0, 1)
+        bounds = _bounds(slices, right, means, l + 1, points)
+        order = torch.argsort(bounds, descending=True, stable=True)
+        if len(order) > width:
+            dropped = max(dropped, float(bounds[order[width]]))
+        kept = order[:width]
+        rows = slices[kept]
+        places = kept.to(indices.device)
+        indices = torch.cat([indices[places // core.shape[1]], places[:, None] % core.shape[1]], 1)
+    try:
+        return indices, math.ldexp(dropped, right.exponents[0])
+    except OverflowError:
+        return indices, math.copysign(math.inf, dropped)
+
+
+def _means(cores: Sequence[Tensor]) -> list[Tensor]:
+    """For each bond, both ends included, `Σ M / √n` over the n indices to its right of what lies there, `(R_l,)`."""
+    means = [cores[-1].new_ones(1)]
+    for core in reversed(cores):
+        means.append(core.sum(1) @ means[-1] / math.sqrt(core.shape[1]))
+    return means[::-1]
+
+
+def _bounds(rows: Tensor, right: Interfaces, means: Sequence[Tensor], bond: int, points: int) -> Tensor:
+    """For the beginning of each index a bound on the entries that begin so, `(p,)`, rounding errors included.
+
+    Of n numbers with mean μ and sum of squares q none is larger than `μ + √((n − 1) / n) √(q − n μ²)` (Samuelson 1968).
+    """
+    if points == 1:
+        return rows[:, 0]
+    factor = right.factors[bond]
+    size = torch.linalg.vector_norm(rows, dim=1) * torch.linalg.vector_norm(factor)
+    uncertain = 64 * _EPS * len(right.cores) * size
+    mean = rows @ means[bond]
+    spread = (rows @ factor).square().sum(1) - mean.square()
+    spread = (spread.clamp(min=0) + uncertain * size).sqrt()
+    bounds: Tensor = mean * math.exp(-0.5 * math.log(points)) + spread * math.sqrt(1 - 1 / points) + uncertain
+    return bounds

@@ -1,0 +1,195 @@
+"""Optimisation over the trains of fixed ranks: gradients in the tangent space, projections and steps.
+
+The trains of shape I and ranks R are a manifold. Its tangent space at X, whose cores are left-orthogonal (U) or
+right-orthogonal (V) as one likes, holds the sums
+
+    Σ_l U_1 ⋯ U_{l−1} D_l V_{l+1} ⋯ V_m     with `U_lᴴ D_l = 0` for l < m,
+
+trains of ranks 2R (Holtz, Rohwedder and Schneider 2012). The gradient of a function in that space is found by
+differentiating it by D (Novikov, Rakhuba and Oseledets 2022, "Automatic differentiation for Riemannian optimization on
+low-rank matrix and tensor-train manifolds"), so that any function of a train will do, and its dense gradient is never
+built.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from tensortrain import checks
+from tensortrain.errors import TensorTrainError
+from tensortrain.tt.arithmetic import orthogonalize
+from tensortrain.tt.checks import check_precision
+from tensortrain.tt.tensor_train import TensorTrain
+
+Function = Callable[[TensorTrain], Tensor]
+
+_SUFFICIENT = 1e-4  # of the decrease that the slope promises (Armijo 1966)
+_HALVINGS = 30
+
+
+class Gradient(NamedTuple):
+    """A function at a train, and its gradient in the tangent space there.
+
+    Attributes:
+        value: of the function.
+        train: the gradient, a train of at most twice the ranks.
+    """
+
+    value: float
+    train: TensorTrain
+
+
+class Step(NamedTuple):
+    """Where a step led.
+
+    Attributes:
+        train: the new train, of the same ranks.
+        value: of the function there.
+        rate: the step size that was used; 0 if no smaller value was found, and the train is the old one.
+    """
+
+    train: TensorTrain
+    value: float
+    rate: float
+
+
+class _Frames(NamedTuple):
+    """A train with left-orthogonal cores before its last one, and with right-orthogonal cores after its first one."""
+
+    left: list[Tensor]
+    right: list[Tensor]
+
+    @classmethod
+    def of(cls, train: TensorTrain) -> "_Frames":
+        if not isinstance(train, TensorTrain):
+            raise TensorTrainError(f"train is a {type(train).__name__}; a TensorTrain is needed")
+        check_precision("the train", train.dtype)
+        last = train.order - 1
+        left = orthogonalize(orthogonalize(train.detach().cores, 0), last)  # ranks that are useful from both sides
+        return cls(left, orthogonalize(left, 0))
+
+    def element(self, changes: Sequence[Tensor]) -> TensorTrain:
+        """The sum of all trains with one core of `changes`, those before it of `left` and those after it of `right`."""
+        if len(changes) == 1:
+            return TensorTrain._of(changes)
+        first = torch.cat([changes[0], self.left[0]], 2)
+        last = torch.cat([self.right[-1], changes[-1]], 0)
+        middle = []
+        for u, d, v in zip(self.left[1:-1], changes[1:-1], self.right[1:-1], strict=True):
+            zeros = v.new_zeros(v.shape[0], v.shape[1], u.shape[2])
+            middle.append(torch.cat([torch.cat([v, zeros], 2), torch.cat([d, u], 2)], 0))
+        return TensorTrain._of([first, *middle, last])
+
+
+def gradient(function: Function, train: TensorTrain) -> Gradient:
+    """The gradient of a function in the tangent space at a train: of all its directions that of steepest ascent.
+
+    Args:
+        function: of a TensorTrain, to a real 0-d tensor, by operations through which gradients flow; it is called once,
+            with a train of twice the ranks.
+        train: single or double precision, real or complex, its ranks not above its true ones.
+
+    Returns:
+        The value, and the gradient P(∇f), where ∇f is the dense gradient and P the projection on the tangent space.
+
+    Raises:
+        TensorTrainError: a function whose value is no real finite number, or does not depend on the train.
+
+    Cost: that of the function and its gradient at twice the ranks, and `Σ_l I_l R³`.
+
+    >>> train = TensorTrain.random((4, 5, 6), 2, dtype=torch.float64)
+    >>> value, slope = gradient(lambda t: t.norm(squared=True) / 2, train)
+    >>> torch.allclose(slope.reconstruct(), train.reconstruct())   # the train is in its own tangent space
+    True
+    """
+    frames = _Frames.of(train)
+    return _gradient(function, frames)[0]
+
+
+def _gradient(function: Function, frames: _Frames) -> tuple[Gradient, list[Tensor]]:
+    """The gradient, and its changes D."""
+    start = [torch.zeros_like(core) for core in frames.left[:-1]]
+    changes = [core.clone().requires_grad_() for core in (*start, frames.left[-1])]
+    with torch.enable_grad():
+        value = _value(function, frames.element(changes))
+        if not value.requires_grad:
+            raise TensorTrainError("the value of function does not depend on the train by operations with a gradient")
+        slopes = torch.autograd.grad(value, changes, allow_unused=True, materialize_grads=True)
+    gauged = []
+    for u, slope in zip(frames.left[:-1], slopes[:-1], strict=True):
+        flat, basis = slope.flatten(0, 1), u.flatten(0, 1)
+        gauged.append((flat - basis @ (basis.mH @ flat)).reshape(slope.shape))
+    gauged.append(slopes[-1])
+    return Gradient(float(value.detach()), frames.element(gauged)), gauged
+
+
+def _value(function: Function, train: TensorTrain) -> Tensor:
+    value = function(train)
+    if not isinstance(value, Tensor) or value.numel() != 1 or value.is_complex():
+        actual = f"of shape {tuple(value.shape)}, {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
+        raise TensorTrainError(f"the value of function is {actual}; a real 0-d tensor is needed")
+    if not bool(value.isfinite()):
+        raise TensorTrainError(f"the value of function is {float(value.detach())}; a finite number is needed")
+    return value.reshape(())
+
+
+def project(train: TensorTrain, other: TensorTrain) -> TensorTrain:
+    """The orthogonal projection of another train on the tangent space at `train`: what of it is nearest there.
+
+    Lubich, Oseledets and Vandereycken 2015, theorem 3.1.
+
+    Raises:
+        TensorTrainError: trains that differ in shape, boundary ranks, dtype or device.
+
+    Cost: `Σ_l I_l R S (R + S)`, S being the ranks of the other train.
+
+    >>> a, b = (TensorTrain.random((4, 5, 6), 2, seed, dtype=torch.float64) for seed in (0, 1))
+    >>> once = project(a, b)
+    >>> torch.allclose(project(a, once).reconstruct(), once.reconstruct())
+    True
+    """
+    _Frames.of(train)
+    target = train._matching(other).detach()
+    return gradient(lambda moved: target.inner(moved).real, train).train
+
+
+def step(function: Function, train: TensorTrain, rate: float = 1.0) -> Step:
+    """One step of Riemannian gradient descent: along the gradient in the tangent space, then rounded to the old ranks.
+
+    The rate is halved until the function falls by a share of what its slope promises, so the value never rises.
+    A loop may begin each step with twice the rate of the last one, and ends where that is 0.
+
+    Args:
+        function: as of `gradient`.
+        train: likewise.
+        rate: the step size to begin with.
+
+    Raises:
+        TensorTrainError: a rate that is no positive number, and as of `gradient`.
+
+    Cost: that of `gradient`, and for each rate that is tried a rounding from twice the ranks and one value.
+
+    >>> target = TensorTrain.random((4, 5, 6), 2, dtype=torch.float64)
+    >>> train = TensorTrain.random((4, 5, 6), 2, seed=1, dtype=torch.float64)
+    >>> for _ in range(15):
+    ...     train, value, rate = step(lambda t: (t - target).norm(squared=True) / 2, train)
+    >>> value < 1e-3
+    True
+    """
+    rate = checks.positive("rate", rate)
+    frames = _Frames.of(train)
+    (_, slope), changes = _gradient(function, frames)
+    before = float(_value(function, train).detach())
+    ranks = [core.shape[2] for core in frames.left[:-1]]
+    energy = float(slope.norm(squared=True))
+    for _ in range(_HALVINGS):
+        moved = [-rate * change for change in changes]
+        moved[-1] = moved[-1] + frames.left[-1]
+        candidate = frames.element(moved).round(ranks=ranks) if ranks else frames.element(moved)
+        value = float(_value(function, candidate).detach())
+        if value <= before - _SUFFICIENT * rate * energy:
+            return Step(candidate, value, rate)
+        rate /= 2
+    return Step(train, before, 0.0)
