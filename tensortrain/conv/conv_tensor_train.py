@@ -1,6 +1,5 @@
 """`ConvTensorTrain`: a convolution kernel as a chain of smaller kernels (CTTD, eq. 4 of the Conv-TT-LSTM paper)."""
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -10,20 +9,23 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from tensortrain import checks, storage
-from tensortrain.conv import alignment, formats, functional
+from tensortrain import checks, plots, storage
+from tensortrain.conv import formats, functional
+from tensortrain.conv.chain_shape import ChainShape
 from tensortrain.conv.checks import check_cores, check_inputs
 from tensortrain.conv.planner import Plan, plan
 from tensortrain.errors import TensorTrainError
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from tensortrain.conv.certify.certificate import Certificate
 
 _STORED = ("groups", "transposed", "error", "upper_bound", "lower_bound")  # besides the cores
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
-class ConvTensorTrain:
+class ConvTensorTrain(ChainShape):
     """An immutable chain of convolution cores with `W = T(1) * T(2) * … * T(m)`.
 
     `cores[l - 1]` is T(l), a conv weight `(R_{l-1}, R_l / g_l, *k_l)`: R_0 output channels, R_m input
@@ -49,13 +51,6 @@ class ConvTensorTrain:
     ((4, 2, 8), (5, 5), 216, torch.Size([4, 8, 5, 5]))
     """
 
-    cores: tuple[Tensor, ...]
-    groups: tuple[int, ...]
-    transposed: bool
-    error: float | None
-    upper_bound: float | None
-    lower_bound: float | None
-
     def __init__(
         self,
         cores: Iterable[Tensor],
@@ -69,65 +64,6 @@ class ConvTensorTrain:
         cores = checks.listed("cores", cores)
         _set(self, cores=cores, transposed=bool(transposed), error=error, upper_bound=upper_bound)
         _set(self, lower_bound=lower_bound, groups=check_cores(cores, groups, transposed))
-
-    @property
-    def order(self) -> int:
-        """Number of cores m."""
-        return len(self.cores)
-
-    @property
-    def ranks(self) -> tuple[int, ...]:
-        """`(R_0, …, R_m)`: output channels, interior ranks, input channels."""
-        last = self.cores[-1].shape[0] if self.transposed else self.cores[-1].shape[1] * self.groups[-1]
-        heads = (
-            c.shape[1] * g if self.transposed else c.shape[0] for c, g in zip(self.cores, self.groups, strict=True)
-        )
-        return (*heads, last)
-
-    @property
-    def out_channels(self) -> int:
-        """R_0."""
-        return self.ranks[0]
-
-    @property
-    def in_channels(self) -> int:
-        """R_m."""
-        return self.ranks[-1]
-
-    @property
-    def conv_groups(self) -> int:
-        """Groups of the composed convolution: the factor that the groups of all cores share."""
-        return math.gcd(*self.groups)
-
-    @property
-    def kernel_sizes(self) -> tuple[tuple[int, ...], ...]:
-        """Length of each core on each axis."""
-        return tuple(tuple(core.shape[2:]) for core in self.cores)
-
-    @property
-    def kernel_size(self) -> tuple[int, ...]:
-        """Length of the composed kernel on each axis."""
-        return alignment.whole_size(self.kernel_sizes)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Data type of the cores."""
-        return self.cores[0].dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the cores."""
-        return self.cores[0].device
-
-    @property
-    def n_parameters(self) -> int:
-        """Stored entries, `Σ_l k_l^d R_{l-1} R_l / g_l`."""
-        return sum(core.numel() for core in self.cores)
-
-    @property
-    def dense_parameters(self) -> int:
-        """Entries of the composed kernel, `K^d R_0 R_m / G`."""
-        return math.prod(self.kernel_size) * self.out_channels * self.in_channels // self.conv_groups
 
     @classmethod
     def decompose(
@@ -330,40 +266,6 @@ class ConvTensorTrain:
         factors = checks.per_axis("stride", stride, len(self.kernel_size))
         return [None if u is None else functional.spread(u, factors) for u in maps], 1
 
-    def border(self, dilation: int | Sequence[int] = 1) -> alignment.Margin:
-        """Width (before, after) per axis of the border in which "same_per_step" differs from "same"."""
-        return alignment.border(self.kernel_sizes, checks.per_axis("dilation", dilation, len(self.kernel_size)))
-
-    def macs(
-        self,
-        size: int | Sequence[int],
-        padding: str = "same",
-        *,
-        stride: int | Sequence[int] = 1,
-        dilation: int | Sequence[int] = 1,
-    ) -> int:
-        """Multiply-accumulates of `evaluate` for one image of `size`: `Σ_l |core l| · |output of step l|`.
-
-        Of a transposed chain with the inputs spread out first, as `evaluate` does it.
-
-        >>> ConvTensorTrain([torch.ones(4, 2, 3, 3), torch.ones(2, 8, 3, 3)]).macs(16, "same_per_step")
-        55296
-        """
-        sizes = alignment.output_sizes(self.kernel_sizes, size, padding, stride, dilation, self.transposed)
-        return sum(core.numel() * math.prod(out) for core, out in zip(self.cores, sizes, strict=True))
-
-    def dense_macs(
-        self,
-        size: int | Sequence[int],
-        padding: str = "same",
-        *,
-        stride: int | Sequence[int] = 1,
-        dilation: int | Sequence[int] = 1,
-    ) -> int:
-        """Multiply-accumulates of the composed convolution for one image of `size`."""
-        (out,) = alignment.output_sizes([self.kernel_size], size, padding, stride, dilation, self.transposed)
-        return self.dense_parameters * math.prod(out)
-
     def plan(
         self,
         size: int | Sequence[int],
@@ -417,6 +319,31 @@ class ConvTensorTrain:
 
         return Certificate.of(self, weight, inputs)
 
+    def plot(self, weight: Tensor | None = None) -> "Figure":
+        """Draw the cores with their ranks, and where in the kernel the error sits.
+
+        Args:
+            weight: the kernel that was decomposed; without it only the cores are drawn.
+
+        Raises:
+            TensorTrainError: a weight of another shape; Matplotlib is not installed.
+
+        >>> chain = ConvTensorTrain.decompose(torch.randn(8, 4, 5, 5), (3, 3), ranks=4)
+        >>> len(chain.plot().axes)
+        1
+        """
+        if weight is None:
+            return plots.plot_chain(self.ranks, self.kernel_sizes, self.groups, self.cores, None)
+        kernel = self.reconstruct().detach()
+        if weight.shape != kernel.shape:
+            raise TensorTrainError(
+                f"weight {tuple(weight.shape)} is not the kernel of this chain, {tuple(kernel.shape)}"
+            )
+        difference = (kernel - weight.detach()).transpose(0, 1) if self.transposed else kernel - weight.detach()
+        return plots.plot_chain(
+            self.ranks, self.kernel_sizes, self.groups, self.cores, (difference, float(weight.detach().norm()))
+        )
+
     def to(self, *args: Any, **kwargs: Any) -> "ConvTensorTrain":
         """The chain on another device or in another dtype, as `Tensor.to`; error and bounds stay."""
         return ConvTensorTrain(
@@ -442,34 +369,10 @@ class ConvTensorTrain:
         cores, fields = storage.load_cores(path, "chain")
         return cls(cores, **fields)
 
-    def __repr__(self) -> str:
-        kind = "conv_transpose" if self.transposed else "conv"
-        pixels = math.prod(self.kernel_size)
-        lines = [
-            f"ConvTensorTrain of a {kind} kernel {'×'.join(map(str, self.kernel_size))},"
-            f" {self.in_channels} → {self.out_channels} channels"
-            + (f", {self.conv_groups} groups" if self.conv_groups > 1 else ""),
-            f"  cores       {' | '.join(_describe(k, g) for k, g in zip(self.kernel_sizes, self.groups, strict=True))}",
-            f"  ranks       {self.ranks}",
-            f"  parameters  {self.n_parameters:,} of {self.dense_parameters:,}"
-            f" ({self.n_parameters / self.dense_parameters:.1%})",
-            f"  MACs/pixel  {self.n_parameters:,} sequential, {self.dense_parameters:,} dense ({pixels} taps)",
-        ]
-        if self.error is not None:
-            lines.append(f"  error       {self.error:.4g} relative (Frobenius)")
-        if self.lower_bound is not None and self.upper_bound is not None:
-            lines.append(f"  bounds      {self.lower_bound:.4g} ≤ error ≤ {self.upper_bound:.4g}")
-        return "\n".join(lines)
-
 
 def _check_dense(padding: str) -> None:
     if padding == "same_per_step":
         raise TensorTrainError('padding = "same_per_step" has no dense form; compare with padding="same"')
-
-
-def _describe(size: Sequence[int], groups: int) -> str:
-    text = "×".join(map(str, size))
-    return text if groups == 1 else f"{text} g{groups}"
 
 
 def _set(chain: ConvTensorTrain, **values: object) -> None:

@@ -13,13 +13,13 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from tensortrain import checks
+from tensortrain import checks, plots
 from tensortrain.derivatives import WIDE
 from tensortrain.errors import TensorTrainError
 from tensortrain.tt import arithmetic as tt_arithmetic
@@ -31,6 +31,9 @@ from tensortrain.tt.builders import Builders
 from tensortrain.tt.container import describe
 from tensortrain.tt.exchange import Exchange
 from tensortrain.tt.queries import Queries
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -338,6 +341,18 @@ class TensorTrain(Queries, Builders, Exchange):
         if checks.integer("center", center, minimum=0) >= self.order:
             raise TensorTrainError(f"center = {center} is no core of {self.order}; legal: 0 … {self.order - 1}")
         return TensorTrain._of(tt_arithmetic.orthogonalize(self.cores, center), self.error)
+
+    def plot(self) -> "Figure":
+        """Draw the cores with their ranks, and the singular values at each bond: what rounding could leave out.
+
+        Raises:
+            TensorTrainError: Matplotlib is not installed.
+
+        >>> len(TensorTrain.decompose(torch.randn(4, 5, 6), rtol=0.1).plot().axes)
+        2
+        """
+        spectra = tt_svd.train_spectra(tt_svd.right_interfaces([core.detach() for core in self.cores]))
+        return plots.plot_train(self.shape, self.ranks, spectra)
 
     def __repr__(self) -> str:
         return describe(f"TensorTrain of shape {'×'.join(map(str, self.shape))}", self)
