@@ -133,7 +133,7 @@ LARGE = TensorTrain.ones((2,) * 100)
     (lambda: TRAIN / torch.tensor(0.0), ("is zero",)),
     (lambda: np.asarray(LARGE), ("entries, more than 4 GiB",)),
     (LARGE.numpy, ("look up the entries that you need",)),
-    (lambda: np.asarray(TRAIN.clone().requires_grad_()), ("detach().numpy()",)),
+    (lambda: np.asarray(TRAIN.clone().requires_grad_()), ("call train.detach() first",)),
     (lambda: np.asarray(TRAIN.to(torch.bfloat16)), ("bfloat16",)),
     (lambda: np.array(TRAIN, copy=False), ("copy=False",)),
     (lambda: TRAIN.clone().requires_grad_().clone().requires_grad_(False), ("call detach() first",)),
