@@ -29,6 +29,7 @@ from zoo.commands import (
 )
 from zoo.commands.options import PARSER_MODE, load_argument, write_out_numbers
 from zoo.errors import ZooError
+from zoo.importing import OPTION, import_named
 
 
 class Command(Protocol):
@@ -63,6 +64,7 @@ def main(words: Sequence[str] | None = None) -> None:
     # a configuration names values, never anything to import
     set_parsing_settings(add_print_completion_argument=True, import_path_denylist=["*"])
     with terminal.reported("zoo", ZooError, TensorTrainError):
+        words = import_named(words)
         arguments = parse(words)
         COMMANDS[arguments.command].run(arguments[arguments.command])
 
@@ -89,6 +91,7 @@ def make_parser(words: Sequence[str]) -> ArgumentParser:
         description=_first_line(__doc__).partition(": ")[2].capitalize(),
         exit_on_error=False,
         version=zoo.__version__,
+        epilog=f"{OPTION} FILE, with any command, first runs a Python file that registers models of your own.",
     )
     commands = parser.add_subcommands(dest="command")
     for name, command in COMMANDS.items():

@@ -177,7 +177,7 @@ def find_model(name: str) -> Entry:
     if name not in _MODELS:
         _load_entry_points()
     if name not in _MODELS:
-        raise ZooError(f"no model {name!r}; {nearest(name, _MODELS)}")
+        raise ZooError(f"no model {name!r}; {nearest(name, _MODELS)}; one of your own needs --import FILE")
     return _MODELS[name]
 
 

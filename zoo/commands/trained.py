@@ -86,7 +86,7 @@ def shared_data(models: Sequence[TrainedModel]) -> Data:
     """
     first = models[0]
     for other in models[1:]:
-        for setting in ("name", "frame", "channels", "observed", "digits"):  # the last of Moving-MNIST alone
+        for setting in ("name", "size", "channels", "observed", "digits"):  # the last of Moving-MNIST alone
             theirs, ours = (getattr(trained.recipe.data, setting, None) for trained in (other, first))
             if theirs != ours:
                 raise ZooError(
