@@ -125,7 +125,7 @@ def check(entry, stored, original, maps=None):
     if evaluation != "not certified":
         (image, output), transposed, error, probe = _fields(evaluation, "tensors transposed error probe")
         (x, fine, _), (y, coarse, _), far = read(maps, image), read(maps, output), max(own)
-        full = compose(x, [{tuple(map(sub, far, c)): list(zip(*m)) for c, m in kernel.items()}, kernel][transposed])
+        full = compose(x, {0: {tuple(map(sub, far, c)): [*zip(*m)] for c, m in kernel.items()}, 1: kernel}[transposed])
         exact = {p: full[tuple(a + (b + 1) // 2 for a, b in zip(p, far))] for p in x}
         print(f"{name}: (C) the stored output is {apart(exact, fine + scale, y, coarse, error)} eq. (5) of the input")
         steps = sum(len(core) * [len(m[0]), len(m)][transposed] + 3 for core in cores for m in [core[max(core)]])

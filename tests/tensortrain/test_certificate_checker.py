@@ -129,6 +129,7 @@ REFUSED = {
     "a file less": lambda d: d["files"].pop(),
     "a third map": lambda d: layer(d)["evaluation"]["tensors"].append("input"),
     "another orientation": lambda d: layer(d)["evaluation"].update(transposed=True),
+    "a number for the orientation": lambda d: layer(d)["evaluation"].update(transposed=-2),
     "a text for the orientation": lambda d: layer(d)["evaluation"].update(transposed="no"),
 }
 
