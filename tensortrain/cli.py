@@ -7,7 +7,7 @@ interrupted, 141 if nobody reads the output any more.
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -16,8 +16,8 @@ from rich.table import Table
 
 import tensortrain
 from tensortrain import files, storage, terminal
+from tensortrain.compression import command, user_code
 from tensortrain.compression.checkpoints import Checkpoint, read_checkpoint
-from tensortrain.compression.command import compress
 from tensortrain.compression.exchange import exchanged_tensors
 from tensortrain.compression.kernels import ConvKernel, find_kernels, select, unsaid
 from tensortrain.compression.layers import Outcome, decompose_kernels, first_failure, replace_kernels
@@ -25,6 +25,7 @@ from tensortrain.compression.limits import LayerLimits
 from tensortrain.compression.records import LayerRecord, network_header, read_changes, read_network
 from tensortrain.compression.shards import files_of
 from tensortrain.compression.verify import Verification, verify_network
+from tensortrain.compression.verify_outputs import verify_outputs
 from tensortrain.conv.conv_tensor_train import ConvTensorTrain
 from tensortrain.errors import TensorTrainError
 from tensortrain.tt.matrix import TensorTrainMatrix
@@ -157,7 +158,7 @@ def decompose(
     console.print(f"{output}: {after:,} of {before:,} parameters ({after / before:.1%})", highlight=False)
 
 
-app.command()(compress)
+app.command()(command.compress)
 
 
 @app.command()
@@ -190,8 +191,22 @@ def verify(
     small: Annotated[Path, typer.Argument(help="What `decompose` wrote.")],
     against: Annotated[Path, typer.Option(help="The original checkpoint.")],
     key: Key = None,
+    network: Annotated[
+        str | None,
+        typer.Option(metavar="MODULE.py:FUNCTION", help="Function that builds the network, needed beside --data."),
+    ] = None,
+    data: command.Data = None,
+    size: command.Size = None,
+    mean: command.Mean = None,
+    std: command.Std = None,
 ) -> None:
-    """Recompute errors and bounds from the original, and compare core-by-core with dense evaluation."""
+    """Recompute errors and bounds from the original, and compare core-by-core with dense evaluation.
+
+    Errors of the layers' outputs are checked with --network and --data, the
+    inputs that the network was compressed on.
+    """
+    if (network is None) != (data is None):
+        raise TensorTrainError("--network and --data are needed together, or neither")
     tensors, records = read_network(small)
     changes = read_changes(small)
     original = read_checkpoint(against, key)
@@ -210,8 +225,22 @@ def verify(
         + (f", {result.changed} changed as the file says" if result.changed else ""),
         highlight=False,
     )
-    if any(record.data_error is not None for record in records):
-        console.print("not checked: errors of the layers' outputs, which need the network and its inputs")
+    if network is not None:
+        _verify_outputs(small, against, key, network, command.calibration_inputs(data, size, mean, std))
+    elif any(record.data_error is not None for record in records):
+        console.print("not checked: errors of the layers' outputs, which need --network and --data")
+
+
+def _verify_outputs(small: Path, against: Path, key: str | None, network: str, inputs: Any) -> None:
+    """Check what the file says of the layers' outputs; fails if that does not hold."""
+    original = user_code.called("--network", network)
+    command.load_weights(original, against, key)
+    count, failures = verify_outputs(original.eval(), user_code.function("--network", network), small, inputs)
+    for failure in failures:
+        print(f"FAILED {failure}")
+    if failures:
+        raise typer.Exit(1)
+    print(f"verified: errors of the outputs of {count} layers")
 
 
 def _print_remarks(console: Console, checkpoint: Checkpoint, kernels: Sequence[ConvKernel]) -> None:

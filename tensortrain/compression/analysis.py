@@ -111,7 +111,7 @@ def analyse(
         maps = {name: PatchMap.of(plain(layers[name])) for name in layers if name not in left}
         curves = {name: _frobenius_curve(own) for name, own in maps.items()}
         return Analysis(original, reference, maps, curves, left, frozenset(), None, output, logits, [])
-    calibration = Calibration.read(inputs, reference, samples=samples, seed=seed)
+    calibration = Calibration.read(inputs, reference, samples=samples, seed=seed, tick=tick)
     tick("trial", "")
     calibration = calibration.prepared(reference, samples, output)
     first = calibration.small_batch()
