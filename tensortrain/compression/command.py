@@ -60,6 +60,12 @@ def compress(
     exclude: Annotated[
         list[str] | None, typer.Option(metavar="LAYER", help="No layer that matches this pattern.")
     ] = None,
+    at_least: Annotated[
+        list[str] | None, typer.Option(metavar="LAYER=FRACTION", help="What layers keep of their parameters at least.")
+    ] = None,
+    at_most: Annotated[
+        list[str] | None, typer.Option(metavar="LAYER=FRACTION", help="What layers keep of their parameters at most.")
+    ] = None,
     multiple: Annotated[int, typer.Option(help="Ranks are multiples of it.")] = 1,
     samples: Annotated[int, typer.Option(help="Inputs that are used, and kept in memory.")] = 1024,
     key: Annotated[
@@ -94,6 +100,8 @@ def compress(
             milliseconds=milliseconds,
             include=include or (),
             exclude=exclude or (),
+            at_least=_by_layer("--at-least", at_least),
+            at_most=_by_layer("--at-most", at_most),
             multiple=multiple,
             samples=samples,
             metric=None if metric is None else user_code.function("--metric", metric),
@@ -156,6 +164,17 @@ def _numbers(option: str, text: str | None, separator: str) -> list[float]:
         return [float(part) for part in (text or "").split(separator)]
     except ValueError:
         raise TensorTrainError(f"{option} = {text!r}; numbers are needed, with {separator!r} between them") from None
+
+
+def _by_layer(option: str, texts: list[str] | None) -> dict[str, float]:
+    """`["layer1.*=0.5"]` as a mapping of patterns."""
+    values = {}
+    for text in texts or ():
+        pattern, _, value = text.rpartition("=")
+        if not pattern:
+            raise TensorTrainError(f"{option} = {text!r}; LAYER=FRACTION is needed, such as 'layer1.*=0.5'")
+        (values[pattern],) = _numbers(option, value, "=")
+    return values
 
 
 def _amount(option: str, text: str | None) -> float | int | None:

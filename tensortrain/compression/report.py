@@ -177,7 +177,7 @@ class Report:
             temporary.write_bytes(content)
 
     def __str__(self) -> str:
-        console = Console(width=150, file=io.StringIO(), highlight=False)
+        console = Console(width=180, file=io.StringIO(), highlight=False)
         with console.capture() as captured:
             console.print(self._table())
             for line in self.lines():
@@ -193,7 +193,7 @@ class Report:
             "parameters",
             "kept",
             "MACs",
-            "time",
+            "ms",
             "predicted",
             "error",
             "bound",
@@ -203,7 +203,6 @@ class Report:
             table.add_column(column, justify="left" if column in ("layer", "kind", "form", "ranks") else "right")
         for layer in self.layers:
             before, after = layer.parameters
-            macs, time = (_part(pair) for pair in (layer.macs, layer.milliseconds))
             numbers = (layer.predicted, layer.error, layer.bound, layer.following, layer.frobenius, layer.alone)
             form = layer.form if layer.state == "factorised" else layer.state
             ranks = ",".join(map(str, layer.ranks))
@@ -214,8 +213,8 @@ class Report:
                 ranks,
                 f"{after:,}",
                 f"{after / before:.0%}",
-                macs,
-                time,
+                _part(layer.macs),
+                _times(layer.milliseconds),
                 *map(_number, numbers),
             )
         return table
@@ -267,6 +266,13 @@ class Report:
 
 def _part(pair: tuple[float, float] | None) -> str:
     return "" if pair is None or not pair[0] else f"{pair[1] / pair[0]:.0%}"
+
+
+def _times(pair: tuple[float, float] | None) -> str:
+    """Milliseconds before and after, and whether that is slower."""
+    if pair is None:
+        return ""
+    return f"{pair[0]:.3g} → {pair[1]:.3g}" + (" slower" if pair[1] > pair[0] else "")
 
 
 def _output_line(outputs: Difference, samples: int) -> str:

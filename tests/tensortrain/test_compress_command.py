@@ -112,7 +112,8 @@ def test_without_data_and_with_other_budgets(folder, capsys):
     assert "no inputs: errors are those of the weights" in text
     assert "parameters ≤ 1,000 of" in text
     data = ("--data", f"{folder}/my_module.py:batches")
-    assert run(*base, *data, "--macs", "0.5", "--multiple", "2") == 0
+    assert run(*base, *data, "--macs", "0.5", "--multiple", "2", "--at-most", "0=0.5", "--at-least", "2=0.2") == 0
+    assert run(*base, "--parameters", "0.9", "--at-most", "0.5") == 2
     assert run(*base, *data, "--max-drop", "0.5", "--metric", f"{folder}/my_module.py:accuracy") == 0
 
 
