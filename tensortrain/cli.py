@@ -9,7 +9,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -18,9 +18,9 @@ from rich.table import Table
 
 import tensortrain
 from tensortrain import files, storage, terminal
+from tensortrain.compression import command, user_code
 from tensortrain.compression.certificates import certify_network, check_original
 from tensortrain.compression.checkpoints import Checkpoint, read_checkpoint
-from tensortrain.compression.command import compress
 from tensortrain.compression.exchange import exchanged_tensors
 from tensortrain.compression.kernels import ConvKernel, find_kernels, select, unsaid
 from tensortrain.compression.layers import Outcome, decompose_kernels, first_failure, replace_kernels
@@ -28,6 +28,7 @@ from tensortrain.compression.limits import LayerLimits
 from tensortrain.compression.records import LayerRecord, network_header, read_changes, read_network
 from tensortrain.compression.shards import files_of
 from tensortrain.compression.verify import Verification, verify_network
+from tensortrain.compression.verify_outputs import verify_outputs
 from tensortrain.conv.certify.claims import Claims
 from tensortrain.conv.conv_tensor_train import ConvTensorTrain
 from tensortrain.errors import TensorTrainError
@@ -163,7 +164,7 @@ def decompose(
     console.print(f"{output}: {after:,} of {before:,} parameters ({after / before:.1%})", highlight=False)
 
 
-app.command()(compress)
+app.command()(command.compress)
 
 
 @app.command()
@@ -196,6 +197,14 @@ def verify(
     small: Annotated[Path, typer.Argument(help="What `decompose` wrote.")],
     against: Annotated[Path, typer.Option(help="The original checkpoint.")],
     key: Key = None,
+    network: Annotated[
+        str | None,
+        typer.Option(metavar="MODULE.py:FUNCTION", help="Function that builds the network, needed beside --data."),
+    ] = None,
+    data: command.Data = None,
+    size: command.Size = None,
+    mean: command.Mean = None,
+    std: command.Std = None,
     certificate: Annotated[
         Path | None, typer.Option(help="Write a certificate, which python -m tensortrain_check checks without torch.")
     ] = None,
@@ -203,7 +212,13 @@ def verify(
         list[str] | None, typer.Option(metavar="LAYER", help="Certify only the layers that match this pattern.")
     ] = None,
 ) -> None:
-    """Recompute errors and bounds from the original, and compare core-by-core with dense evaluation."""
+    """Recompute errors and bounds from the original, and compare core-by-core with dense evaluation.
+
+    Errors of the layers' outputs are checked with --network and --data, the
+    inputs that the network was compressed on.
+    """
+    if (network is None) != (data is None):
+        raise TensorTrainError("--network and --data are needed together, or neither")
     if layers and certificate is None:
         raise TensorTrainError("--layers chooses what to certify; add --certificate FILE")
     if certificate is not None:
@@ -227,8 +242,10 @@ def verify(
         + (f", {result.changed} changed as the file says" if result.changed else ""),
         highlight=False,
     )
-    if any(record.data_error is not None for record in records):
-        console.print("not checked: errors of the layers' outputs, which need the network and its inputs")
+    if network is not None:
+        _verify_outputs(small, against, key, network, command.calibration_inputs(data, size, mean, std))
+    elif any(record.data_error is not None for record in records):
+        console.print("not checked: errors of the layers' outputs, which need --network and --data")
     if certificate is not None:
         results = certify_network(small, against, certificate, layers or ())
         console.print(_certified_table(results))
@@ -268,6 +285,18 @@ def _print_how_to_check(console: Console, certificate: Path, results: Sequence[t
                 highlight=False,
             )
     console.print(f"check with: python -m tensortrain_check {shlex.quote(str(certificate))}", highlight=False)
+
+
+def _verify_outputs(small: Path, against: Path, key: str | None, network: str, inputs: Any) -> None:
+    """Check what the file says of the layers' outputs; fails if that does not hold."""
+    original = user_code.called("--network", network)
+    command.load_weights(original, against, key)
+    count, failures = verify_outputs(original.eval(), user_code.function("--network", network), small, inputs)
+    for failure in failures:
+        print(f"FAILED {failure}")
+    if failures:
+        raise typer.Exit(1)
+    print(f"verified: errors of the outputs of {count} layers")
 
 
 def _print_remarks(console: Console, checkpoint: Checkpoint, kernels: Sequence[ConvKernel]) -> None:

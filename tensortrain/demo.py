@@ -78,7 +78,7 @@ def compare(model: nn.Sequential, x: Tensor, y: Tensor, console: Console) -> Non
     total = sum(weight.numel() for weight in dense.values())
     table.add_row("dense", f"{total:,}", *["–"] * len(dense), f"{accuracy(model, x, y):.1%}")
     for budget in BUDGETS:
-        small = ttnn.decompose(model, budget=budget)
+        small = ttnn.decompose(model, budget=budget, include=list(dense))
         used, errors = 0, []
         for name, weight in dense.items():
             layer = small.get_submodule(name)

@@ -102,6 +102,7 @@ class _Network(_Header):
     changed: Annotated[tuple[tuple[str, str], ...], FailFast()] = ()
     exchanged: Annotated[tuple[str, ...], FailFast()] = ()
     calibration: _Calibration | None = None
+    about: dict[str, Any] | None = None
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:

@@ -18,6 +18,7 @@ from tensortrain.errors import TensorTrainError
 from zoo.commands import (
     benchmark,
     compare,
+    compress,
     data,
     entanglement,
     evaluate,
@@ -53,6 +54,7 @@ COMMANDS: dict[str, Command] = {
     "entanglement": entanglement,
     "benchmark": benchmark,
     "export": export,
+    "compress": compress,
 }
 
 

@@ -79,11 +79,15 @@ def save_weights(path: str | Path, model: "VideoModel", recipe: Recipe) -> None:
     """Write a model's weights and its recipe; tensors are written contiguous, in the precision that they have.
 
     Raises:
-        ZooError: the file cannot be written.
+        ZooError: the file cannot be written, or the model is a compressed one, whose layers a recipe cannot build.
     """
     from tensortrain.digest import digest
     from tensortrain.storage import save_tensors
+    from zoo.compressed import is_compressed
     from zoo.files import aside
+
+    if is_compressed(model):
+        raise ZooError("the model is compressed; copy the file that `zoo compress` wrote")
 
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     content = {"recipe": to_plain(recipe), "digest": digest({"recipe": to_plain(recipe), "weights": weights})}
@@ -92,7 +96,7 @@ def save_weights(path: str | Path, model: "VideoModel", recipe: Recipe) -> None:
 
 
 def load_weights(path: str | Path) -> "tuple[VideoModel, Recipe]":
-    """Read what `save_weights` wrote; the model is in single precision, in evaluation mode and on the CPU.
+    """Read what `save_weights` or `zoo compress` wrote: a model in single precision, in evaluation mode, on the CPU.
 
     The weights that ship are written in half precision; they too become 32-bit numbers.
 
@@ -101,9 +105,10 @@ def load_weights(path: str | Path) -> "tuple[VideoModel, Recipe]":
     """
     from safetensors import SafetensorError, safe_open
 
-    from tensortrain import inputs
+    from tensortrain import inputs, storage
     from tensortrain.digest import digest
     from zoo.building import build_model, fill
+    from zoo.compressed import load_compressed
 
     try:
         inputs.regular(path)
@@ -113,6 +118,8 @@ def load_weights(path: str | Path) -> "tuple[VideoModel, Recipe]":
     except (TensorTrainError, OSError, SafetensorError, *_ODD_TENSORS) as error:
         reason = str(error).partition("\n")[0]
         raise ZooError(f"{path} cannot be read ({reason}); give a safetensors file that `zoo export` wrote") from None
+    if storage.HEADER in metadata:
+        return load_compressed(path)
     if HEADER not in metadata:
         raise ZooError(f"{path} holds no recipe; give a file that `zoo export` wrote")
     header = _read_header(metadata[HEADER], path)

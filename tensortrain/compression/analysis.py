@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from tensortrain.compression import batch_norm
 from tensortrain.compression.calibration import Calibration
 from tensortrain.compression.candidates import Curve, error_curve
-from tensortrain.compression.exchange import exchange, exchangeable
 from tensortrain.compression.kernels import ConvKernel, select
-from tensortrain.compression.modules import check, duplicate, outermost, plain
+from tensortrain.compression.modules import outermost, plain
 from tensortrain.compression.names import join
 from tensortrain.compression.outputs import reference_outputs
+from tensortrain.compression.replaceable import obstacles, reference_of
 from tensortrain.compression.selection import Selector
 from tensortrain.compression.statistics import WIDEST, Statistics, collect
 from tensortrain.compression.trial import Trial, observe
@@ -98,20 +98,20 @@ def analyse(
             inputs that the network cannot run on.
     """
     original = unwrapped(model)
-    reference = _reference(original)
+    reference = reference_of(original)
     layers = dict(outermost(reference))
     if not layers:
         kind = type(original).__name__
         what = "; the layers of a traced graph are operators" if isinstance(original, torch.fx.GraphModule) else ""
         raise TensorTrainError(f"model is a {kind} without any conv or linear layer to compress{what}")
     _check_weights(reference, layers)
-    left = _obstacles(reference, layers, list(include), list(exclude))
+    left = _left_alone(reference, layers, list(include), list(exclude))
     _check_some_are_free(left, layers)
     if inputs is None:
         maps = {name: PatchMap.of(plain(layers[name])) for name in layers if name not in left}
         curves = {name: _frobenius_curve(own) for name, own in maps.items()}
         return Analysis(original, reference, maps, curves, left, frozenset(), None, output, logits, [])
-    calibration = Calibration.read(inputs, reference, samples=samples, seed=seed)
+    calibration = Calibration.read(inputs, reference, samples=samples, seed=seed, tick=tick)
     tick("trial", "")
     calibration = calibration.prepared(reference, samples, output)
     first = calibration.small_batch()
@@ -135,15 +135,6 @@ def analyse(
     return Analysis(original, reference, maps, curves, left, read, measured, output, logits, notes)
 
 
-def _reference(model: nn.Module) -> nn.Module:
-    """A copy in evaluation mode whose attention modules call their projections."""
-    try:
-        reference = duplicate(model).eval()
-    except Exception as error:  # whatever a model's own attributes raise
-        raise TensorTrainError(f"model is a {type(model).__name__} that cannot be copied: {error}") from error
-    return exchange(reference, exchangeable(reference))
-
-
 def _check_weights(model: nn.Module, layers: Mapping[str, nn.Module]) -> None:
     for name, value in model.named_parameters():
         if nn.parameter.is_lazy(value):
@@ -162,7 +153,7 @@ def _check_some_are_free(left: Mapping[str, str], layers: Mapping[str, nn.Module
         raise TensorTrainError(f"none of {len(layers)} layers can be replaced; {name or 'the model'}: {reason}")
 
 
-def _obstacles(
+def _left_alone(
     reference: nn.Module, layers: Mapping[str, nn.Module], include: list[str], exclude: list[str]
 ) -> dict[str, str]:
     """The layers that must stay as they are, and why."""
@@ -172,15 +163,13 @@ def _obstacles(
     for name, module in reference.named_modules():
         for value in module.parameters(recurse=False):
             owners.setdefault(id(value), []).append(name)
-    reasons = {}
+    inexact, reasons = obstacles(layers), {}
     for name, layer in layers.items():
         if name not in selected:
             reasons[name] = EXCLUDED
             continue
-        try:
-            check(layer)
-        except TensorTrainError as error:
-            reasons[name] = str(error)
+        if name in inexact:
+            reasons[name] = inexact[name]
             continue
         others = sorted({other for p in layer.parameters() for other in owners[id(p)]} - _names_within(name, layer))
         if others:

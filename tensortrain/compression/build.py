@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from os import PathLike
 
 import torch
 from torch import nn
@@ -10,10 +11,11 @@ from tensortrain.compression import batch_norm
 from tensortrain.compression.analysis import Analysis, Measured
 from tensortrain.compression.assembly import assembled
 from tensortrain.compression.candidates import approximate
-from tensortrain.compression.modules import duplicate, factorised
+from tensortrain.compression.modules import factorised
 from tensortrain.compression.outputs import Difference, compare
 from tensortrain.compression.plan import Plan
 from tensortrain.compression.refit import Refitted, refit
+from tensortrain.compression.resume import Progress
 from tensortrain.compression.unfolding import PatchMap
 
 
@@ -42,21 +44,33 @@ class Built:
         return self.model
 
 
-def build(analysis: Analysis, plan: Plan, tick: Callable[[str, str], None]) -> Built:
+def build(
+    analysis: Analysis, plan: Plan, tick: Callable[[str, str], None], resume: str | PathLike[str] | None = None
+) -> Built:
     """Factorise and refit the layers, and estimate batch norm anew if that helps.
 
     Args:
         analysis: of the network.
         plan: a form for each of its layers.
         tick: called with what is being done, and to which layer.
+        resume: file in which finished layers are kept until the network is; None for none.
+
+    Raises:
+        TensorTrainError: `resume` names a file of something else, or one that cannot be written.
     """
     measured = analysis.measured
     if measured is None:
         layers = {name: Refitted(_truncated(analysis.maps[name], r), 0.0) for name, r in plan.ranks.items() if r}
     else:
-        small = duplicate(analysis.reference)
         statistics, inputs = measured.statistics, measured.calibration
-        layers = refit(small, analysis.maps, plan.ranks, statistics, inputs, lambda name: tick("refit", name))
+        weights = dict(analysis.reference.state_dict())
+        progress = Progress(resume, [weights, measured.digest, list(plan.ranks.items()), inputs.seed])
+
+        def begin(name: str) -> None:
+            tick("refit", name)
+
+        layers = refit(analysis.reference, analysis.maps, plan.ranks, statistics, inputs, begin, progress)
+        progress.remove()
     model = assembled(analysis.model, {name: new.layer for name, new in layers.items()})
     training = {name: module.training for name, module in model.named_modules()}
     model.eval()

@@ -6,7 +6,7 @@ loader yields beside the inputs are left out: of a tuple only as many entries ar
 
 import contextlib
 import inspect
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +49,11 @@ class Batch:
         """All tensors among the arguments."""
         return [x for x in pytree.tree_leaves((self.args, self.kwargs)) if isinstance(x, Tensor)]
 
+    @property
+    def bytes(self) -> int:
+        """Memory that the tensors take."""
+        return sum(x.numel() * x.element_size() for x in self.tensors())
+
     def _is_samples(self, x: object) -> bool:
         return isinstance(x, Tensor) and x.dim() > 0 and len(x) == self.size
 
@@ -74,8 +79,23 @@ class Calibration:
     first: Batch
 
     @classmethod
-    def read(cls, inputs: Any, model: nn.Module, *, samples: int = 1024, seed: int = 0) -> "Calibration":
+    def read(
+        cls,
+        inputs: Any,
+        model: nn.Module,
+        *,
+        samples: int = 1024,
+        seed: int = 0,
+        tick: Callable[[str, str], None] = lambda stage, what: None,
+    ) -> "Calibration":
         """Read batches with at least `samples` samples from an iterable, or one tensor of samples.
+
+        Args:
+            inputs: see `compress`.
+            model: that will run on them.
+            samples: how many to keep in memory.
+            seed: of random numbers that the network draws.
+            tick: told how much memory they will take once the first batch has shown it.
 
         Raises:
             TensorTrainError: nothing to read, a batch without tensors, or NaN or infinite inputs.
@@ -91,6 +111,9 @@ class Calibration:
         batches: list[Batch] = []
         for item in _iterate(inputs):
             batches.append(_to_device(_as_batch(item, model, len(batches)), device))
+            if len(batches) == 1:
+                most = batches[0].bytes / batches[0].size * max(samples, batches[0].size)
+                tick("inputs", f"up to {samples:,} samples, {most / 1e6:,.1f} MB in memory")
             if sum(batch.size for batch in batches) >= samples:
                 break
         if not batches:
@@ -129,11 +152,6 @@ class Calibration:
     def small_batch(self) -> Batch:
         """A few samples, or the first batch if its rows are none."""
         return self.batches[0].rows(0, TRIAL) if self.independent else self.batches[0]
-
-    @property
-    def bytes(self) -> int:
-        """Memory that the inputs take."""
-        return sum(x.numel() * x.element_size() for batch in self.batches for x in batch.tensors())
 
     def portioned(self, most: int) -> "Calibration":
         """The same inputs, a batch of all samples cut into batches of at most `most`.

@@ -16,6 +16,17 @@ from tensortrain.compression.network import compress as compress_network
 from tensortrain.compression.report import ENDINGS
 from tensortrain.errors import TensorTrainError
 
+Data = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DIR|MODULE.py:FUNCTION",
+        help="Folder of images, or function that returns batches of inputs. Without, errors are those of weights.",
+    ),
+]
+Size = Annotated[str | None, typer.Option(help='To which images of a folder are resized: "224", "192x256".')]
+Mean = Annotated[str | None, typer.Option(help='Of each channel, for pixels from 0 to 1: "0.485,0.456,0.406".')]
+Std = Annotated[str | None, typer.Option(help='Of each channel: "0.229,0.224,0.225".')]
+
 
 def compress(
     model: Annotated[str, typer.Argument(metavar="MODULE.py:FUNCTION", help="Function that builds the network.")],
@@ -23,18 +34,10 @@ def compress(
         Path, typer.Argument(help="Checkpoint of the network: safetensors, or a torch file of tensors.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Safetensors file to write.")],
-    data: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DIR|MODULE.py:FUNCTION",
-            help="Folder of images, or function that returns batches of inputs. Without, errors are those of weights.",
-        ),
-    ] = None,
-    size: Annotated[str | None, typer.Option(help='To which images of a folder are resized: "224", "192x256".')] = None,
-    mean: Annotated[
-        str | None, typer.Option(help='Of each channel, for pixels from 0 to 1: "0.485,0.456,0.406".')
-    ] = None,
-    std: Annotated[str | None, typer.Option(help='Of each channel: "0.229,0.224,0.225".')] = None,
+    data: Data = None,
+    size: Size = None,
+    mean: Mean = None,
+    std: Std = None,
     parameters: Annotated[
         str | None, typer.Option(metavar="FRACTION|COUNT", help="Parameters of the whole network to keep: 0.3, 100000.")
     ] = None,
@@ -57,6 +60,12 @@ def compress(
     exclude: Annotated[
         list[str] | None, typer.Option(metavar="LAYER", help="No layer that matches this pattern.")
     ] = None,
+    at_least: Annotated[
+        list[str] | None, typer.Option(metavar="LAYER=FRACTION", help="What layers keep of their parameters at least.")
+    ] = None,
+    at_most: Annotated[
+        list[str] | None, typer.Option(metavar="LAYER=FRACTION", help="What layers keep of their parameters at most.")
+    ] = None,
     multiple: Annotated[int, typer.Option(help="Ranks are multiples of it.")] = 1,
     samples: Annotated[int, typer.Option(help="Inputs that are used, and kept in memory.")] = 1024,
     key: Annotated[
@@ -66,6 +75,9 @@ def compress(
         list[Path] | None, typer.Option(metavar="FILE", help="Report to write: .html, .json, .csv or .png.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of all random choices.")] = 0,
+    resume: Annotated[
+        Path | None, typer.Option(help="File that keeps finished layers, so that an interrupted call can go on.")
+    ] = None,
 ) -> None:
     """Compress a whole network to a budget, by what it computes on inputs.
 
@@ -76,23 +88,26 @@ def compress(
         if path.suffix not in ENDINGS:
             raise TensorTrainError(f"report = {path} ends in {path.suffix!r}; legal: {', '.join(ENDINGS)}")
     network = user_code.called("MODULE.py:FUNCTION", model)
-    _load(network, weights, key)
+    load_weights(network, weights, key)
     with ExitStack() as stack:
         temporary = stack.enter_context(files.aside(output))  # so that what cannot be written is known beforehand
         result = compress_network(
             network.eval(),
-            _inputs(data, size, mean, std),
+            calibration_inputs(data, size, mean, std),
             parameters=_amount("parameters", parameters),
             macs=_amount("macs", macs),
             bytes=_amount("bytes", bytes),
             milliseconds=milliseconds,
             include=include or (),
             exclude=exclude or (),
+            at_least=_by_layer("--at-least", at_least),
+            at_most=_by_layer("--at-most", at_most),
             multiple=multiple,
             samples=samples,
             metric=None if metric is None else user_code.function("--metric", metric),
             max_drop=max_drop,
             seed=seed,
+            resume=resume,
         )
         result.save(temporary)
         for path in report or ():
@@ -101,8 +116,12 @@ def compress(
     print(output)
 
 
-def _load(network: Any, weights: Path, key: str | None) -> None:
-    """Load a checkpoint into what the user's function has built."""
+def load_weights(network: Any, weights: Path, key: str | None) -> None:
+    """Load a checkpoint into what the user's function has built.
+
+    Raises:
+        TensorTrainError: that is no network, or the checkpoint is not of it.
+    """
     if not isinstance(network, torch.nn.Module):
         raise TensorTrainError(f"the function returned a {type(network).__name__}; an nn.Module is needed")
     tensors = read_checkpoint(weights, key).tensors
@@ -113,8 +132,12 @@ def _load(network: Any, weights: Path, key: str | None) -> None:
         raise TensorTrainError(f"{weights} does not fit the network: {' '.join(str(error).split())[:500]}") from None
 
 
-def _inputs(data: str | None, size: str | None, mean: str | None, std: str | None) -> Iterable[Any] | None:
-    """Batches from what the user has named."""
+def calibration_inputs(data: str | None, size: str | None, mean: str | None, std: str | None) -> Iterable[Any] | None:
+    """Batches from what the user has named.
+
+    Raises:
+        TensorTrainError: a folder without what its images need, or what `user_code` raises.
+    """
     options = {"--size": size, "--mean": mean, "--std": std}
     if data is not None and Path(data).is_dir():
         missing = [name for name, value in options.items() if value is None]
@@ -141,6 +164,17 @@ def _numbers(option: str, text: str | None, separator: str) -> list[float]:
         return [float(part) for part in (text or "").split(separator)]
     except ValueError:
         raise TensorTrainError(f"{option} = {text!r}; numbers are needed, with {separator!r} between them") from None
+
+
+def _by_layer(option: str, texts: list[str] | None) -> dict[str, float]:
+    """`["layer1.*=0.5"]` as a mapping of patterns."""
+    values = {}
+    for text in texts or ():
+        pattern, _, value = text.rpartition("=")
+        if not pattern:
+            raise TensorTrainError(f"{option} = {text!r}; LAYER=FRACTION is needed, such as 'layer1.*=0.5'")
+        (values[pattern],) = _numbers(option, value, "=")
+    return values
 
 
 def _amount(option: str, text: str | None) -> float | int | None:

@@ -1,23 +1,28 @@
 """Measure a compressed network, and report what was found."""
 
 import copy
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tensortrain.compression.analysis import Analysis, Measured
 from tensortrain.compression.build import Built
 from tensortrain.compression.modules import FACTORISED
+from tensortrain.compression.outputs import compare, reference_outputs
 from tensortrain.compression.plan import Plan, price, state_bytes
 from tensortrain.compression.progress import Stages
 from tensortrain.compression.refit import Refitted
 from tensortrain.compression.report import LayerReport, Report
 from tensortrain.compression.statistics import Call, watched
-from tensortrain.compression.timing import LayerTimer, Race, layer_timer, time_whole
+from tensortrain.compression.timing import LayerTimer, Race, batch_to_time, layer_timer, time_whole
 from tensortrain.compression.unfolding import PatchMap
 from tensortrain.profiling.macs import Recorder
+
+ALONE = 5e10  # multiply-accumulates that may be spent on showing what each layer does alone
+MOST_ALONE = 256  # samples for that
 
 
 def report_on(
@@ -40,15 +45,17 @@ def report_on(
     """
     measured, model, original = analysis.measured, built.model, analysis.model
     errors: dict[str, float] = {}
+    alone: dict[str, float] = {}
     races: dict[str, Race] = {}
     macs, times, timed = None, None, 0
     notes = list(analysis.notes)
     if measured is not None:
         stages("measurement")
         macs = (measured.trial.macs, _macs(model, measured))
-        errors = _errors(analysis, measured, built.layers)
+        errors = output_errors(analysis, {name: new.layer for name, new in built.layers.items()})
+        alone = _alone(analysis, measured, built.layers)
         stages("timing")
-        batch = measured.calibration.small_batch() if timer is None else measured.calibration.first
+        batch = batch_to_time(analysis) if timer is None else measured.calibration.first
         timer, timed = timer or layer_timer(analysis, batch), batch.size
         for name, new in built.layers.items():
             if plan.ranks[name] is not None:
@@ -60,7 +67,12 @@ def report_on(
     stages("report")
     names = (*analysis.maps, *analysis.left)
     return Report(
-        layers=[_layer_report(analysis, plan, built.layers, errors, races.get(name), name) for name in names],
+        layers=[
+            dataclasses.replace(
+                _layer_report(analysis, plan, built.layers, errors, races.get(name), name), alone=alone.get(name)
+            )
+            for name in names
+        ],
         budget=f"{plan.kind} ≤ {_amount(plan.budget)} of {_amount(plan.total)} ({plan.budget / plan.total:.1%})",
         parameters=(_count(original), _count(model)),
         memory=(state_bytes(original), state_bytes(model)),
@@ -93,14 +105,16 @@ def _macs(model: nn.Module, measured: Measured) -> float:
     return float(recorder.count.macs / batch.size)
 
 
-def _errors(analysis: Analysis, measured: Measured, layers: Mapping[str, Refitted]) -> dict[str, float]:
+def output_errors(analysis: Analysis, layers: Mapping[str, nn.Module]) -> dict[str, float]:
     """Relative error of each new layer's outputs on the inputs that the dense network feeds it."""
+    measured = analysis.measured
+    assert measured is not None
     squares = {name: [0.0, 0.0] for name in layers}
 
     def handler(name: str, call: Call) -> None:
         own = analysis.maps[name]
         expected = call.output.double()
-        squares[name][0] += float((call.with_layer(layers[name].layer).double() - expected).square().sum())
+        squares[name][0] += float((call.with_layer(layers[name]).double() - expected).square().sum())
         if own.layer.bias is not None:
             shape = [-1 if axis == expected.dim() - 1 - len(own.size) else 1 for axis in range(expected.dim())]
             expected = expected - own.layer.bias.double().reshape(shape)
@@ -110,6 +124,28 @@ def _errors(analysis: Analysis, measured: Measured, layers: Mapping[str, Refitte
         for batch in measured.calibration.batches[: measured.calibration.refitted]:
             measured.calibration.run(analysis.reference, batch)
     return {name: (error / total) ** 0.5 if total else 0.0 for name, (error, total) in squares.items()}
+
+
+def _alone(analysis: Analysis, measured: Measured, layers: Mapping[str, Refitted]) -> dict[str, float]:
+    """What each new layer does alone to the outputs of the dense network: their divergence, or relative error."""
+    reference, calibration = analysis.reference, measured.calibration
+    if not layers or not calibration.independent:
+        return {}
+    count = int(ALONE / (len(layers) * max(1.0, measured.trial.macs)))
+    batch = calibration.batches[0].rows(0, max(1, min(MOST_ALONE, count)))
+    few = dataclasses.replace(calibration, batches=[batch], size=batch.size)
+    outputs = reference_outputs(reference, few, analysis.selector)
+    losses = {}
+    for name, new in layers.items():
+
+        def handler(name: str, call: Call, layer: nn.Module = new.layer) -> Tensor:
+            return call.with_layer(layer)
+
+        with watched(reference, [name], handler):
+            difference = compare(outputs, reference, few, analysis.selector, analysis.logits)
+        if difference is not None:
+            losses[name] = difference.loss
+    return losses
 
 
 def _count(model: nn.Module) -> int:

@@ -29,6 +29,7 @@ class ConvKernel:
         transposed: whether it is a transposed convolution.
         chain_parameters: entries of the chain that the kernel is the product of, None for a dense one.
         doubt: why it may be no convolution kernel at all, None if nothing speaks against it.
+        linear: whether it is the matrix of a linear layer, `(out, in, 1)`: a chain of it has two cores.
     """
 
     name: str
@@ -37,6 +38,7 @@ class ConvKernel:
     transposed: bool = False
     doubt: str | None = None
     chain_parameters: int | None = None
+    linear: bool = False
 
     @property
     def stored(self) -> int:

@@ -93,6 +93,8 @@ def _same(a: ConvKernel, b: ConvKernel, arguments: Mapping[str, Mapping[str, Any
 
 def _decompose(kernel: ConvKernel, arguments: Mapping[str, Any]) -> tuple[ConvTensorTrain | None, str | None]:
     """A chain smaller than the kernel, or the reason why there is none."""
+    if kernel.linear:
+        arguments = {**arguments, "kernel_sizes": (1, 1)}
     try:
         chain = ConvTensorTrain.decompose(
             kernel.weight.detach(), groups=kernel.groups, transposed=kernel.transposed, **arguments

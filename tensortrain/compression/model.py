@@ -1,4 +1,4 @@
-"""Whole models: replace every conv by a layer of this library, save the result, and rebuild it from the file."""
+"""Whole models: replace every layer by its own limits, save the result, and rebuild it from the file."""
 
 import copy
 import warnings
@@ -8,16 +8,17 @@ from os import PathLike
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from tensortrain import storage
+from tensortrain.compression.assembly import assembled
 from tensortrain.compression.exchange import exchange, exchanged
 from tensortrain.compression.kernels import ConvKernel, select
 from tensortrain.compression.layers import UNNAMED, Outcome, decompose_kernels, first_failure
 from tensortrain.compression.limits import KernelSizes, LayerLimits, PerLayer, Ranks
-from tensortrain.compression.modules import ConvLayer, check, conv_layer_type, outermost, places, swap
+from tensortrain.compression.modules import FACTORISED, ConvLayer, conv_layer_type, is_plain, outermost, plain, swap
 from tensortrain.compression.names import join, layer_name, plain_names
 from tensortrain.compression.records import Changes, LayerRecord, network_header, read_changes, read_network
+from tensortrain.compression.replaceable import obstacles, reference_of
 from tensortrain.compression.ties import shared_weights, tie
 from tensortrain.conv.conv_tensor_train import ConvTensorTrain
 from tensortrain.errors import TensorTrainError
@@ -38,16 +39,18 @@ def decompose(
     include: Iterable[str] = (),
     exclude: Iterable[str] = (),
 ) -> nn.Module:
-    """A copy of a model with every conv replaced by a layer of this library.
+    """A copy of a model with every conv and linear layer replaced by a layer of this library, by their weights alone.
 
-    Convs that cannot be decomposed within the limits, or would not get smaller, stay as they are, and so do those
-    whose weight another part of the model shares; a warning names them and says why. Convs that share their weight
-    with each other share the cores.
+    Each layer has limits of its own; `tt.compress` shares one budget among all of them. Layers that cannot be
+    decomposed within the limits, would not get smaller, or have hooks, parametrizations or a forward of their own,
+    stay as they are, and so do those whose weight another part of the model shares; a warning names them and says
+    why. Convs that share their weight with each other share the cores. Linear layers become two thin ones, whatever
+    `kernel_sizes` says.
 
     A layer of this library is decomposed once more: limits and errors are then relative to the kernel that it stands
     for, and it is replaced only if it gets smaller.
 
-    Every limit holds for each conv on its own. `kernel_sizes`, `ranks`, `rtol`, `max_parameters` and `budget` may be
+    Every limit holds for each layer on its own. `kernel_sizes`, `ranks`, `rtol`, `max_parameters` and `budget` may be
     mappings from patterns on the names of the convs to values, such as `{"layer1.*": 0.5, "*": 0.25}`. The first
     pattern that matches a conv decides. A conv that no pattern names stays as it is; so does one that the patterns
     leave without any limit.
@@ -65,8 +68,8 @@ def decompose(
         exclude: likewise; what matches one is not replaced.
 
     Raises:
-        TensorTrainError: no conv, a pattern that matches none, limits out of range, a conv that a layer could
-            not replace exactly (see `ConvTT2d.from_conv`), or no conv that can be decomposed.
+        TensorTrainError: no such layer, a pattern that matches none, limits out of range, or no layer that can be
+            decomposed.
 
     One limit for all convs; the second conv is too small to be decomposed:
 
@@ -85,36 +88,35 @@ def decompose(
     [0.5, 0.25]
     """
     limits = LayerLimits(kernel_sizes, ranks, rtol, max_parameters, budget)
-    convs = _convs(model)
-    if not convs:
-        raise TensorTrainError(f"model is a {type(model).__name__} without any conv")
-    kernels = select([_kernel(name, conv) for name, conv in convs.items()], include, exclude)
-    arguments = limits.by_kernel(kernels)
-    dense = {kernel.layer: _dense(kernel.layer, convs[kernel.layer]) for kernel in kernels if kernel.name in arguments}
-    kernels = [replace(k, weight=dense[k.layer].weight) if k.layer in dense else k for k in kernels]
-    shared = shared_weights(model, {name: convs[name] for name in dense if not isinstance(convs[name], ConvLayer)})
-    outcomes = [Outcome(kernel, None, shared[kernel.layer], 0.0) for kernel in kernels if kernel.layer in shared]
-    alone = [kernel for kernel in kernels if kernel.layer not in shared]
-    outcomes += decompose_kernels(alone, limits, seed=seed, progress=progress)
-    layers = {
-        outcome.kernel.layer: layer_type.like(conv, outcome.chain)
-        for outcome in outcomes
-        if outcome.chain is not None and (layer_type := conv_layer_type(conv := dense[outcome.kernel.layer]))
-    }
+    reference = reference_of(model)
+    layers = {name: layer for name, layer in outermost(reference) if not isinstance(layer, TTLinear)}
     if not layers:
+        raise TensorTrainError(f"model is a {type(model).__name__} without any conv or linear layer")
+    kernels = select([_kernel(name, layer) for name, layer in layers.items()], include, exclude)
+    arguments = limits.by_kernel(kernels)
+    wanted = {kernel.layer: layers[kernel.layer] for kernel in kernels if kernel.name in arguments}
+    reasons = obstacles(wanted)
+    dense = {name: plain(layer) for name, layer in wanted.items() if name not in reasons}
+    reasons |= shared_weights(reference, {name: layers[name] for name in dense if is_plain(layers[name])})
+    outcomes = [Outcome(kernel, None, reasons[kernel.layer], 0.0) for kernel in kernels if kernel.layer in reasons]
+    free = [_with_weight(kernel, dense) for kernel in kernels if kernel.layer not in reasons]
+    outcomes += decompose_kernels(free, limits, seed=seed, progress=progress)
+    chains = {outcome.kernel.layer: outcome.chain for outcome in outcomes if outcome.chain is not None}
+    if not chains:
         failure = first_failure(outcomes)
-        raise TensorTrainError(f"no conv can be decomposed; {failure.kernel.layer}: {failure.reason}")
+        raise TensorTrainError(f"no layer can be decomposed; {failure.kernel.layer}: {failure.reason}")
     _warn_of_the_rest(outcomes)
-    tie((dense[name], layer) for name, layer in layers.items())
-    return swap(copy.deepcopy(model), places(model, layers))
+    replaced = {name: _layer(dense[name], chain) for name, chain in chains.items()}
+    tie((dense[name], layer) for name, layer in replaced.items())
+    return assembled(model, replaced)
 
 
 def _warn_of_the_rest(outcomes: Sequence[Outcome]) -> None:
-    """Warn of convs that stay as they are although they were to be decomposed."""
+    """Warn of layers that stay as they are although they were to be decomposed."""
     left = [outcome for outcome in outcomes if outcome.reason not in (None, UNNAMED)]
     if left:
         reasons = "; ".join(f"{outcome.kernel.layer}: {outcome.reason}" for outcome in left)
-        warnings.warn(f"{len(left)} of {len(outcomes)} convs stay as they are. {reasons}", stacklevel=3)
+        warnings.warn(f"{len(left)} of {len(outcomes)} layers stay as they are. {reasons}", stacklevel=3)
 
 
 def save(model: nn.Module, path: str | PathLike[str]) -> None:
@@ -193,51 +195,43 @@ def _rebuilt_layers(
         place = layer_name(names.get(record.weight, record.weight))
         module = _module_of(model, place, record)
         if module not in by_module:
-            by_module[module] = _rebuilt(module, record, record.chain(tensors))
+            by_module[module] = _layer(module, record.chain(tensors))
         layers[place] = by_module[module]
         names |= {join(record.name, key): join(place, key) for key in by_module[module].state_dict()}
     tie(by_module.items())
     return layers, {names.get(name, name): tensor for name, tensor in tensors.items()}
 
 
-def _rebuilt(module: Any, record: LayerRecord, chain: ConvTensorTrain) -> nn.Module:
-    """The layer that replaces a dense one."""
-    if record.linear:
+def _layer(dense: Any, chain: ConvTensorTrain) -> nn.Module:
+    """The layer of a chain that replaces a plain one."""
+    if isinstance(dense, nn.Linear):
         outer, inner = (core[..., 0] for core in chain.cores)
-        return LowRankLinear.like(module, outer, inner, error=record.error)
-    layer_type = conv_layer_type(module)
+        return LowRankLinear.like(dense, outer, inner, error=chain.error)
+    layer_type = conv_layer_type(dense)
     assert layer_type is not None
-    return layer_type.like(module, chain)
+    return layer_type.like(dense, chain)
 
 
-def _convs(model: nn.Module) -> dict[str, Any]:
-    """The plain convs of a model by name, and the conv layers of this library, whose cores are convs, too."""
-    return {n: m for n, m in outermost(model) if isinstance(m, ConvLayer) or conv_layer_type(m) is not None}
+def _kernel(name: str, layer: Any) -> ConvKernel:
+    """The kernel of a layer; of one of this library the first core stands for it until it is put together."""
+    factorised = isinstance(layer, FACTORISED)
+    stored = sum(core.weight.numel() for core in layer.cores) if factorised else None
+    return ConvKernel(
+        join(name, "weight"),
+        layer.cores[0].weight if factorised else layer.weight,
+        getattr(layer, "groups", 1),
+        getattr(layer, "transposed", False),
+        chain_parameters=stored,
+        linear=isinstance(layer, nn.Linear | LowRankLinear),
+    )
 
 
-def _kernel(name: str, conv: Any) -> ConvKernel:
-    """The kernel of a conv; of a layer of this library the first core stands for it until it is put together."""
-    chained = isinstance(conv, ConvLayer)
-    stored = sum(core.weight.numel() for core in conv.cores) if chained else None
-    weight = conv.cores[0].weight if chained else conv.weight
-    return ConvKernel(join(name, "weight"), weight, conv.groups, conv.transposed, chain_parameters=stored)
-
-
-def _dense(name: str, conv: Any) -> Any:
-    """A conv that a layer can replace exactly: `conv` itself or, if it is a layer of this library, what it stands for.
-
-    Raises:
-        TensorTrainError: there is none.
-    """
-    try:
-        if isinstance(conv, ConvLayer):
-            if any(parametrize.is_parametrized(m) or m._forward_hooks or m._forward_pre_hooks for m in conv.modules()):
-                raise TensorTrainError("the layer or one of its cores has hooks or parametrizations; remove them first")
-            return conv.merge()
-        check(conv)
-        return conv
-    except TensorTrainError as error:
-        raise TensorTrainError(f"{name!r}: {error}, or exclude it") from None
+def _with_weight(kernel: ConvKernel, dense: Mapping[str, Any]) -> ConvKernel:
+    """The kernel with the weight of the plain layer that its layer is, or stands for."""
+    if kernel.layer not in dense:
+        return kernel
+    weight = dense[kernel.layer].weight
+    return replace(kernel, weight=weight[..., None] if kernel.linear else weight)
 
 
 def _module_of(model: nn.Module, name: str, record: LayerRecord) -> Any:

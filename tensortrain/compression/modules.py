@@ -6,11 +6,13 @@ from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from tensortrain.compression.candidates import Factors
 from tensortrain.compression.unfolding import PatchMap
 from tensortrain.conv import functional
 from tensortrain.conv.conv_tensor_train import ConvTensorTrain
+from tensortrain.errors import TensorTrainError
 from tensortrain.nn.conv import ConvTransposeTT1d, ConvTransposeTT2d, ConvTransposeTT3d, ConvTT1d, ConvTT2d, ConvTT3d
 from tensortrain.nn.linear import TTLinear
 from tensortrain.nn.low_rank import LowRankLinear
@@ -80,6 +82,8 @@ def check(layer: nn.Module) -> None:
         TensorTrainError: see `check` of the layers.
     """
     if isinstance(layer, FACTORISED):
+        if any(parametrize.is_parametrized(m) or m._forward_hooks or m._forward_pre_hooks for m in layer.modules()):
+            raise TensorTrainError("the layer or one of its cores has hooks or parametrizations; remove them first")
         return
     conv_type = conv_layer_type(layer)
     (LowRankLinear if conv_type is None else conv_type).check(layer)  # type: ignore[arg-type]

@@ -48,6 +48,7 @@ def compress(
     metric: Metric | None = None,
     max_drop: float | None = None,
     seed: int = 0,
+    resume: str | PathLike[str] | None = None,
     progress: bool | None = None,
 ) -> Compressed:
     """Compress a whole trained network to a budget, at nearly the same outputs and without training.
@@ -87,6 +88,8 @@ def compress(
         max_drop: in place of a budget: by how much the metric may fall. The smallest network is searched for in
             `SEARCH` halvings of the fraction of the parameters, with one calibration.
         seed: of all random choices; equal seeds give equal results.
+        resume: a file in which the layers that are finished are kept. After an interruption the same call goes on from
+            it; at the end it is removed.
         progress: whether to show what is being done; by default on a terminal.
 
     Raises:
@@ -106,6 +109,8 @@ def compress(
     )
     if max_drop is not None and metric is None:
         raise TensorTrainError(f"max_drop = {max_drop!r} of what? give a metric, a function of the network")
+    if max_drop is not None and resume is not None:
+        raise TensorTrainError("resume keeps the layers of one network, and max_drop tries several; leave one out")
     constraints = Constraints(multiple, at_least or {}, at_most or {})
     with Stages(progress) as stages:
         analysis = analyse(
@@ -119,7 +124,7 @@ def compress(
             seed=seed,
             tick=stages,
         )
-        network = Network(analysis, constraints, metric, stages)
+        network = Network(analysis, constraints, metric, stages, resume)
         return network.within(max_drop) if max_drop is not None else network.to(kind, value)
 
 
@@ -188,10 +193,19 @@ class Network:
         constraints: that every plan has to respect.
         metric: to be reported; None for none.
         stages: called with what is being done.
+        resume: file for finished layers, see `compress`.
     """
 
-    def __init__(self, analysis: Analysis, constraints: Constraints, metric: Metric | None, stages: Stages) -> None:
+    def __init__(
+        self,
+        analysis: Analysis,
+        constraints: Constraints,
+        metric: Metric | None,
+        stages: Stages,
+        resume: str | PathLike[str] | None = None,
+    ) -> None:
         self.analysis, self.constraints, self.metric, self.stages = analysis, constraints, metric, stages
+        self.resume = resume
         self.original = None if metric is None else self._value(analysis.reference)
 
     def to(self, kind: str, value: object) -> Compressed:
@@ -202,7 +216,7 @@ class Network:
         else:
             self.stages("allocation")
             plan = choose(self.analysis, kind, value, self.constraints)
-        built = build(self.analysis, plan, self.stages)
+        built = build(self.analysis, plan, self.stages, self.resume)
         values = None if self.original is None else (self.original, self._value(built.model))
         report = report_on(self.analysis, plan, built, values, timer, self.stages)
         return Compressed.of(built.in_original_mode(), report, self.analysis.model)

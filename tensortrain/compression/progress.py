@@ -7,14 +7,15 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-PATIENCE = 1.0  # seconds before anything is shown
+PATIENCE = 1.0  # seconds before anything is shown on a terminal
+SILENCE = 15.0  # seconds after which a long call says what it does, where there is none
 
 
 class Stages:
     """Names stages and layers while they are worked on: a moving line on a terminal, else a line for each stage.
 
     Args:
-        show: None shows it on a terminal only, once it has taken `PATIENCE` seconds.
+        show: None shows it once it has taken `PATIENCE` seconds, or `SILENCE` where there is no terminal.
 
     >>> with Stages(False) as stages:
     ...     stages("statistics", "conv1")
@@ -26,7 +27,7 @@ class Stages:
     def __init__(self, show: bool | None) -> None:
         self.seconds: dict[str, float] = {}
         self._terminal = sys.stderr.isatty()
-        self._wanted = self._terminal if show is None else show
+        self._wanted, self._patience = show is not False, 0.0 if show else SILENCE
         self._stage = ""
         self._began = self._last = time.perf_counter()
         self._bar: Progress | None = None
@@ -40,8 +41,8 @@ class Stages:
         if not self._wanted:
             return
         if not self._terminal:
-            if fresh:
-                print(f"compress: {stage}", file=sys.stderr)
+            if fresh and time.perf_counter() - self._began >= self._patience:
+                print(f"compress: {stage} {layer}".rstrip(), file=sys.stderr)
             return
         if self._bar is None and time.perf_counter() - self._began > PATIENCE:
             columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())

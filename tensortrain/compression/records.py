@@ -9,7 +9,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from torch import Tensor
 
@@ -173,11 +173,13 @@ class Changes:
             batch norm: their names and the digests of the new values.
         exchanged: attention modules in whose place there is one of this library.
         calibration: number and digest of the inputs that the network was compressed on; None if there were none.
+        about: what the program that wrote the file says of the network, as JSON; None if it says nothing.
     """
 
     changed: Mapping[str, str] = dataclasses.field(default_factory=dict)
     exchanged: Sequence[str] = ()
     calibration: Mapping[str, int | str] | None = None
+    about: Mapping[str, Any] | None = None
 
 
 def network_header(layers: Sequence[LayerRecord], changes: Changes | None = None) -> storage.Header:
@@ -201,7 +203,8 @@ def read_changes(path: str | PathLike[str]) -> Changes:
         return name.removeprefix(prefix).replace(COMPILED, "")
 
     changed = {plain(name): digest for name, digest in header.get("changed", ())}
-    return Changes(changed, [plain(name) for name in header.get("exchanged", ())], header.get("calibration"))
+    exchanged = [plain(name) for name in header.get("exchanged", ())]
+    return Changes(changed, exchanged, header.get("calibration"), header.get("about"))
 
 
 def read_network(path: str | PathLike[str]) -> tuple[dict[str, Tensor], list[LayerRecord]]:

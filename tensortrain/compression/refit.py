@@ -14,7 +14,7 @@ linear layers of language models: AA-SVD, arXiv 2604.02119.)
 import contextlib
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from tensortrain.compression.calibration import Calibration
 from tensortrain.compression.candidates import approximate
 from tensortrain.compression.modules import factorised, is_plain, places, swap
+from tensortrain.compression.resume import Progress
 from tensortrain.compression.statistics import Call, Moments, Statistics, patches, watched
 from tensortrain.compression.unfolding import PatchMap
 
@@ -120,16 +121,18 @@ def refit(
     statistics: Statistics,
     calibration: Calibration,
     tick: Callable[[str], None],
+    progress: Progress,
 ) -> dict[str, Refitted]:
-    """Factorise and refit the layers of a network, which is changed in place.
+    """Factorise and refit the layers of a network.
 
     Args:
-        model: a copy of the dense network, in evaluation mode.
+        model: the dense network, in evaluation mode; it is not changed.
         maps: its layers, in the order of their first call.
         plan_ranks: the ranks of each, None for layers that stay dense.
         statistics: of the dense network.
         calibration: the inputs.
         tick: called with the name of each layer when it is done.
+        progress: where finished layers are kept.
 
     Returns:
         The new layers by name, those that stay dense but have other weights included.
@@ -143,9 +146,14 @@ def refit(
     pending = [
         name for name in list(maps)[first:] if plan_ranks[name] is not None or is_plain(model.get_submodule(name))
     ]  # a layer that is factorised already and stays as it is, stays as it is
-    run = _Refit(model, maps, plan_ranks, statistics, calibration, pending, tick)
+    small, finished = progress.begun(model)
+    layers = {name: Refitted(small.get_submodule(name), error) for name, error in finished.items()}
+    pending = [name for name in pending if name not in layers]
+    run = _Refit(small, maps, plan_ranks, statistics, calibration, pending, tick, layers)
     while run.pending:
         run.one_pass()
+        if run.layers:
+            progress.save(run.model, {name: layer.following for name, layer in run.layers.items()})
     return run.layers
 
 
@@ -158,7 +166,7 @@ class _Refit:
     calibration: Calibration
     pending: list[str]
     tick: Callable[[str], None]
-    layers: dict[str, Refitted] = field(default_factory=dict)
+    layers: dict[str, Refitted]
 
     def one_pass(self) -> None:
         """Run the network as far as layers can be refitted, and replace these."""
@@ -172,7 +180,7 @@ class _Refit:
         if self.waiting is not None:
             name, moments = self.waiting
             ready[name] = self._finished(name, moments)
-        swap(
+        self.model = swap(
             self.model, places(self.model, {n: layer for n, layer in ready.items() if layer is not self.maps[n].layer})
         )
         skipped = self.pending[0] if not ready else None  # not called in this pass: it stays as it is

@@ -56,6 +56,7 @@ class LayerReport:
         milliseconds: of all its calls for the timed batch, before and after, measured in alternation; None of layers
             that were not factorised.
         note: why it was left alone, or what else there is to say.
+        alone: divergence of the network's outputs, or their relative error, if only this layer is replaced.
     """
 
     name: str
@@ -72,6 +73,7 @@ class LayerReport:
     frobenius: float | None = None
     milliseconds: tuple[float, float] | None = None
     note: str = ""
+    alone: float | None = None
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ class Report:
         text = io.StringIO()
         names = ["name", "kind", "state", "form", "ranks", "parameters", "parameters_after", "macs", "macs_after"]
         names += ["milliseconds", "milliseconds_after"]
-        numbers = ["predicted", "error", "bound", "following", "frobenius"]
+        numbers = ["predicted", "error", "bound", "following", "frobenius", "alone"]
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow([*names, *numbers, "note"])
         for layer in self.layers:
@@ -175,7 +177,7 @@ class Report:
             temporary.write_bytes(content)
 
     def __str__(self) -> str:
-        console = Console(width=150, file=io.StringIO(), highlight=False)
+        console = Console(width=180, file=io.StringIO(), highlight=False)
         with console.capture() as captured:
             console.print(self._table())
             for line in self.lines():
@@ -191,18 +193,17 @@ class Report:
             "parameters",
             "kept",
             "MACs",
-            "time",
+            "ms",
             "predicted",
             "error",
             "bound",
         )
         table = Table(box=None, pad_edge=False, header_style="bold")
-        for column in (*columns, "in network", "weights"):
+        for column in (*columns, "in network", "weights", "alone"):
             table.add_column(column, justify="left" if column in ("layer", "kind", "form", "ranks") else "right")
         for layer in self.layers:
             before, after = layer.parameters
-            macs, time = (_part(pair) for pair in (layer.macs, layer.milliseconds))
-            numbers = (layer.predicted, layer.error, layer.bound, layer.following, layer.frobenius)
+            numbers = (layer.predicted, layer.error, layer.bound, layer.following, layer.frobenius, layer.alone)
             form = layer.form if layer.state == "factorised" else layer.state
             ranks = ",".join(map(str, layer.ranks))
             table.add_row(
@@ -212,8 +213,8 @@ class Report:
                 ranks,
                 f"{after:,}",
                 f"{after / before:.0%}",
-                macs,
-                time,
+                _part(layer.macs),
+                _times(layer.milliseconds),
                 *map(_number, numbers),
             )
         return table
@@ -230,7 +231,7 @@ class Report:
             f" {self.bound:.4g}"
         )
         if self.outputs is not None:
-            lines.append(_output_line(self.outputs, self.samples))
+            lines.append(_output_line(self.outputs, self.samples) + self._expected())
         elif self.samples:
             lines.append("the outputs have other shapes than the original's, so they are not compared")
         else:
@@ -253,9 +254,25 @@ class Report:
         )
         return lines
 
+    def _expected(self) -> str:
+        """What the layers do one by one, added up, beside what was measured."""
+        values = [layer.alone for layer in self.layers if layer.alone is not None]
+        if not values or self.outputs is None:
+            return ""
+        if self.outputs.kl is None:
+            return f"; expected from the layers one by one: {sum(value**2 for value in values) ** 0.5:.4f}"
+        return f"; expected from the layers one by one: {sum(values):.4g} nats"
+
 
 def _part(pair: tuple[float, float] | None) -> str:
     return "" if pair is None or not pair[0] else f"{pair[1] / pair[0]:.0%}"
+
+
+def _times(pair: tuple[float, float] | None) -> str:
+    """Milliseconds before and after, and whether that is slower."""
+    if pair is None:
+        return ""
+    return f"{pair[0]:.3g} → {pair[1]:.3g}" + (" slower" if pair[1] > pair[0] else "")
 
 
 def _output_line(outputs: Difference, samples: int) -> str:

@@ -44,11 +44,15 @@ class Compressed:
         built = {name: _digest(layer) for name, layer in outermost(model) if isinstance(layer, FACTORISED)}
         return cls(model, report, {name: digest(value) for name, value in tensors.items()}, built)
 
-    def save(self, path: str | PathLike[str]) -> None:
+    def save(self, path: str | PathLike[str], *, about: Mapping[str, Any] | None = None) -> None:
         """Write the network to a file from which `tt.nn.load(architecture(), path)` rebuilds it.
 
         The file says which tensors differ from those of the original, and how large the errors of the layers are. A
         layer that has been trained since it was built has none.
+
+        Args:
+            path: the safetensors file.
+            about: what else the file is to say of the network, such as how its architecture is built, as JSON.
 
         Raises:
             TensorTrainError: no layer was factorised, or a path that cannot be written.
@@ -65,7 +69,7 @@ class Compressed:
         calibration: dict[str, int | str] | None = None
         if report.digest is not None:
             calibration = {"samples": report.samples, "digest": report.digest}
-        changes = Changes(changed, tuple(exchanged(self.model)), calibration)
+        changes = Changes(changed, tuple(exchanged(self.model)), calibration, about)
         storage.write(path, tensors, network_header(records, changes))
 
     def _with_errors(self, record: LayerRecord) -> LayerRecord:

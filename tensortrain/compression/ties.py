@@ -23,7 +23,7 @@ def shared_weights(model: nn.Module, convs: Mapping[str, Any]) -> dict[str, str]
     for prefix, module in model.named_modules():
         for name, parameter in module.named_parameters(prefix, recurse=False):
             owners.setdefault(parameter, []).append((module, name))
-    replaced = {conv: (conv.groups, type(conv)) for conv in convs.values()}
+    replaced = {conv: (getattr(conv, "groups", 1), type(conv)) for conv in convs.values()}
     reasons = {}
     for layer, conv in convs.items():
         others = [(module, name) for module, name in owners.get(conv.weight, []) if module is not conv]

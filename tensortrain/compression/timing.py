@@ -24,6 +24,7 @@ from tensortrain.profiling.clock import Clock, alternate
 
 ROUNDS = 15  # alternations
 FEW = 5  # of them where many forms are compared
+PASS = 0.1  # seconds that a pass of the network may take where any number of samples will do
 LEAST = 1e-3  # seconds of one measurement; shorter calls are repeated
 FASTER = 0.95  # of the dense time, that a form may take at most
 MANY = 64  # channels from which on ranks that are no multiples of 8 are not tried
@@ -101,6 +102,18 @@ class LayerTimer:
         if weight.dim() == 4 == x.dim() and not weight.is_contiguous():
             x = x.contiguous(memory_format=torch.channels_last)
         return x
+
+
+def batch_to_time(analysis: Analysis) -> Batch:
+    """A small batch, of fewer samples if these take long."""
+    assert analysis.measured is not None
+    calibration = analysis.measured.calibration
+    batch = calibration.small_batch()
+    if not calibration.independent:
+        return batch
+    clock = clock_for(batch.tensors()[0].device)
+    seconds = clock.seconds(lambda: calibration.run(analysis.reference, batch))
+    return batch.rows(0, max(1, min(batch.size, int(batch.size * PASS / max(seconds, 1e-9)))))
 
 
 def layer_timer(analysis: Analysis, batch: Batch) -> LayerTimer:

@@ -23,6 +23,9 @@ def batches():
     generator = torch.Generator().manual_seed(1)
     return [torch.randn(20, {channels}, 8, 8, generator=generator) for _ in range(3)]
 
+def others():
+    return [2 * batch for batch in batches()]
+
 def accuracy(model):
     return 1 - sum(p.numel() for p in model.parameters()) / 1e6
 
@@ -57,7 +60,7 @@ def built(path):
     return module.build()
 
 
-def test_as_a_user_types_it(folder):
+def test_as_a_user_types_it(folder, capsys):
     done = shell(
         "compress", "my_module.py:build", "my_module.pt", "--data", "my_module.py:batches", "--parameters", "0.5",
         "-o", "small.safetensors", "--report", "report.html", "--report", "report.json",
@@ -70,7 +73,15 @@ def test_as_a_user_types_it(folder):
     network = built(folder / "my_module.py").eval()
     small = tt.nn.load(built(folder / "my_module.py").eval(), folder / "small.safetensors")
     assert sum(p.numel() for p in small.parameters()) <= 0.5 * sum(p.numel() for p in network.parameters())
-    assert run("verify", folder / "small.safetensors", "--against", folder / "my_module.pt") == 0
+    verify = ("verify", folder / "small.safetensors", "--against", folder / "my_module.pt")
+    assert run(*verify) == 0
+    assert "not checked: errors of the layers' outputs" in capsys.readouterr().out
+    network = ("--network", f"{folder}/my_module.py:build")
+    assert run(*verify, *network, "--data", f"{folder}/my_module.py:batches") == 0
+    assert "verified: errors of the outputs of" in capsys.readouterr().out
+    assert run(*verify, *network, "--data", f"{folder}/my_module.py:others") == 1
+    assert "FAILED the inputs are not those" in capsys.readouterr().out
+    assert run(*verify, *network) == 2
 
 
 @pytest.mark.parametrize(("name", "values"), [("my_module", "0.4,0.5,0.6"), ("grey", "0.5")])
@@ -101,7 +112,8 @@ def test_without_data_and_with_other_budgets(folder, capsys):
     assert "no inputs: errors are those of the weights" in text
     assert "parameters ≤ 1,000 of" in text
     data = ("--data", f"{folder}/my_module.py:batches")
-    assert run(*base, *data, "--macs", "0.5", "--multiple", "2") == 0
+    assert run(*base, *data, "--macs", "0.5", "--multiple", "2", "--at-most", "0=0.5", "--at-least", "2=0.2") == 0
+    assert run(*base, "--parameters", "0.9", "--at-most", "0.5") == 2
     assert run(*base, *data, "--max-drop", "0.5", "--metric", f"{folder}/my_module.py:accuracy") == 0
 
 

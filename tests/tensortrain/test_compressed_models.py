@@ -94,8 +94,10 @@ def test_decompose_says_which_convs_it_takes():
     for make in (lazily, own_forward, hooked, parametrized):
         odd = nn.Sequential(nn.Conv2d(4, 4, 5), make(nn.Conv2d(4, 4, 5)))
         assert isinstance(tt.nn.decompose(odd, (3, 3), ranks=2, exclude=["1"])[0], tt.nn.ConvTT2d)
-        with pytest.raises(TensorTrainError, match=r"'1': conv .* or exclude it"):
-            tt.nn.decompose(odd, (3, 3), ranks=2)
+        with pytest.warns(UserWarning, match=r"1 of 2 layers stay as they are. 1: conv "):
+            small = tt.nn.decompose(odd, (3, 3), ranks=2)
+        assert isinstance(small[0], tt.nn.ConvTT2d)
+        assert type(small[1]) is type(odd[1])
     for arguments, message in [
         ({"include": ["9"]}, "include = '9'"),
         ({"budget": -1.0}, "budget"),
@@ -103,9 +105,9 @@ def test_decompose_says_which_convs_it_takes():
     ]:
         with pytest.raises(TensorTrainError, match=message):
             tt.nn.decompose(net, (3, 3), **{"ranks": 2, **arguments})
-    with pytest.raises(TensorTrainError, match="without any conv"):
-        tt.nn.decompose(nn.Linear(2, 2), budget=0.5)
-    with pytest.raises(TensorTrainError, match="no conv can be decomposed"):
+    with pytest.raises(TensorTrainError, match="without any conv or linear layer"):
+        tt.nn.decompose(nn.ReLU(), budget=0.5)
+    with pytest.raises(TensorTrainError, match="no layer can be decomposed"):
         tt.nn.decompose(nn.Conv2d(4, 4, 1), (1,), ranks=2)
     with pytest.raises(TensorTrainError, match="without any conv layer"):
         tt.nn.save(nn.Linear(2, 2), "unused.safetensors")
@@ -124,6 +126,28 @@ def test_decompose_shows_a_bar_for_a_conv_that_takes_long(monkeypatch, capsys, p
     monkeypatch.setenv("TTY_COMPATIBLE", "1")  # so that rich draws a bar although stderr is no terminal
     tt.nn.decompose(nn.Conv2d(4, 4, 5), (3, 3), ranks=2, progress=progress)
     assert ("decompose" in capsys.readouterr().err) == shown
+
+
+def test_linear_layers_and_projections_of_attention_are_decomposed(tmp_path):
+    def architecture():
+        torch.manual_seed(0)
+        return nn.ModuleDict({"attention": nn.MultiheadAttention(16, 2, batch_first=True), "head": nn.Linear(16, 12)})
+
+    net, x = architecture().eval(), normal(0, 2, 5, 16)
+    small = tt.nn.decompose(net, budget={"head": 0.5, "attention.*": 1.0}, ranks={"attention.*": 16})
+    head = small["head"]
+    assert isinstance(head, tt.nn.LowRankLinear)
+    assert head.weight.numel() == 192
+    assert sum(core.weight.numel() for core in head.cores) <= 96
+    u, s, v = torch.linalg.svd(net["head"].weight.detach().double())
+    best = (u[:, : head.rank] * s[: head.rank]) @ v[: head.rank]
+    torch.testing.assert_close(head.weight.detach().double(), best, rtol=1e-4, atol=1e-5)
+    small = tt.nn.decompose(net, budget=0.5)
+    tt.nn.save(small, tmp_path / "small.safetensors")
+    again = tt.nn.load(architecture().eval(), tmp_path / "small.safetensors")
+    outputs = [m["head"](m["attention"](x, x, x)[0]) for m in (small, again)]
+    torch.testing.assert_close(*outputs)
+    assert isinstance(small["attention"].q_proj, tt.nn.LowRankLinear)
 
 
 def test_the_seed_reaches_every_conv():

@@ -159,5 +159,5 @@ def test_bad_limits_are_refused_before_any_work(limits, message):
 
 
 def test_where_nothing_is_decomposed_the_reason_is_that_of_a_named_conv():
-    with pytest.raises(TensorTrainError, match=r"no conv can be decomposed; layer1\.0: kernel_sizes = \(3, 4\)"):
+    with pytest.raises(TensorTrainError, match=r"no layer can be decomposed; layer1\.0: kernel_sizes = \(3, 4\)"):
         tt.nn.decompose(network(), (3, 4), ranks={"layer1.*": 2})

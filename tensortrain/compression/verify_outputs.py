@@ -1,0 +1,54 @@
+"""Check the errors of outputs that the file of a compressed network records, on the inputs it was compressed on."""
+
+from collections.abc import Callable, Sequence
+from os import PathLike
+from typing import Any
+
+from torch import nn
+
+from tensortrain.compression.analysis import analyse
+from tensortrain.compression.findings import output_errors
+from tensortrain.compression.model import load
+from tensortrain.compression.records import read_changes, read_network
+from tensortrain.errors import TensorTrainError
+
+SLACK = 1e-3  # of a recorded error, by which another number of threads may change it
+
+
+def verify_outputs(
+    original: nn.Module, architecture: Callable[[], nn.Module], path: str | PathLike[str], inputs: Any
+) -> tuple[int, Sequence[str]]:
+    """Recompute the relative errors of the layers' outputs.
+
+    Args:
+        original: the network with its dense weights.
+        architecture: builds another one like it.
+        path: of the compressed network.
+        inputs: those that it was compressed on, see `compress`.
+
+    Returns:
+        How many errors were recomputed, and what does not hold, in words.
+
+    Raises:
+        TensorTrainError: a file that records no inputs, or whatever `load` and `compress` raise.
+    """
+    calibration, (_, records) = read_changes(path).calibration, read_network(path)
+    if calibration is None:
+        raise TensorTrainError(f"{path} was compressed without inputs, so there are no errors of outputs to check")
+    samples = int(calibration["samples"])
+    analysis = analyse(
+        original, inputs, include=(), exclude=(), samples=samples, output=None, logits=None, seed=0,
+        tick=lambda stage, layer: None,
+    )  # fmt: skip
+    assert analysis.measured is not None
+    if analysis.measured.digest != calibration["digest"]:
+        return 0, ["the inputs are not those that the network was compressed on"]
+    small = load(architecture().eval(), path)
+    recorded = {record.name: record.data_error for record in records if record.data_error is not None}
+    measured = output_errors(analysis, {name: small.get_submodule(name) for name in recorded})
+    failures = [
+        f"{name}: the error of its outputs is {measured[name]:.6g}, the file says {error:.6g}"
+        for name, error in recorded.items()
+        if abs(measured[name] - error) > SLACK * (error + SLACK)
+    ]
+    return len(recorded), failures

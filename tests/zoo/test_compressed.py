@@ -1,0 +1,108 @@
+"""Trained models that were made smaller: rollouts, files, the command, and what a ConvLSTM with a chain is."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import tensortrain as tt
+import zoo
+from tests.support.command import run as tensortrain
+from tests.support.runs import run_command
+from zoo.cells import ConvLSTMCell, ConvTTLSTMCell
+from zoo.compressed import compress_model, with_plain_convs
+from zoo.errors import ZooError
+from zoo.pretrained import load_weights, save_weights
+from zoo.settings import Recipe
+from zoo.video_model import VideoModel
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[VideoModel, Recipe, Path]:
+    """A small model with its recipe, and its file."""
+    recipe = zoo.recipe("conv-lstm", "demo", options={"hidden": [6], "layers": [1], "kernel": 3, "patch": 8})
+    torch.manual_seed(0)
+    model = zoo.create_model(recipe.model, **recipe.options).eval()
+    path = tmp_path_factory.mktemp("trained") / "model.safetensors"
+    save_weights(path, model, recipe)
+    return model, recipe, path
+
+
+@pytest.mark.parametrize("name", ["conv-lstm", "conv-tt-lstm-sw", "predrnn-pp"])
+def test_plain_convs_compute_the_same(name: str) -> None:
+    torch.manual_seed(0)
+    sizes = {"hidden": [6], "layers": [1]} if "lstm" in name else {"hidden": [6, 6]}
+    model = zoo.create_model(name, **sizes).eval()
+    plain = with_plain_convs(model)
+    assert {type(m) for m in plain.modules() if isinstance(m, nn.Conv2d)} == {nn.Conv2d}
+    assert list(plain.state_dict()) == list(model.state_dict())
+    x = torch.rand(1, 3, 1, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(plain(x, 2), model(x, 2))
+
+
+def test_the_command_and_what_reads_its_file(
+    trained: tuple[VideoModel, Recipe, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, _, path = trained
+    small, root = tmp_path / "small.safetensors", ("--data-root", tmp_path)
+    words = ("compress", path, "--parameters=.7", "--clips=2", "-o", small, "--report", tmp_path / "r.json", *root)
+    assert run_command(*words) == 0
+    assert "within reach" in capsys.readouterr().out
+    assert (tmp_path / "r.json").exists()
+    loaded, recipe = load_weights(small)
+    assert recipe == trained[1]
+    assert not loaded.training
+    count = sum(p.numel() for p in loaded.parameters())
+    assert count <= 0.7 * sum(p.numel() for p in model.parameters())
+    assert tensortrain("verify", small, "--against", path) == 0
+    assert run_command("compare", path, small, "--count=1", "--horizon=1", *root) == 0
+    out = capsys.readouterr().out
+    assert "| small" in out or " small " in out
+    with pytest.raises(ZooError, match="the model is compressed; copy the file"):
+        save_weights(tmp_path / "again.safetensors", loaded, recipe)
+    for wrong in (("-o", tmp_path / "small.pt"), ("--clips=0", "-o", small), ("--report", "r.txt", "-o", small)):
+        assert run_command("compress", path, "--parameters=.7", *wrong, *root) == 2
+
+
+def test_a_compressed_network_of_another_program_is_refused(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Linear(8, 8))
+    tt.compress(net, parameters=0.6).save(tmp_path / "net.safetensors")
+    with pytest.raises(ZooError, match="holds no recipe"):
+        load_weights(tmp_path / "net.safetensors")
+
+
+def test_clips_must_go_beyond_the_observed_frames(trained: tuple[VideoModel, Recipe, Path]) -> None:
+    model, recipe, _ = trained
+    with pytest.raises(ZooError, match="T > 10"):
+        compress_model(model, recipe, torch.rand(2, 10, 1, 64, 64), parameters=0.5)
+
+
+class PerStep(nn.Module):
+    """A chain that pads at each of its cores, as the published network does."""
+
+    def __init__(self, chain: tt.ConvTensorTrain) -> None:
+        super().__init__()
+        self.chain = chain
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.chain.evaluate(x, padding="same_per_step")
+
+
+def test_a_conv_lstm_whose_hidden_kernel_is_a_chain_is_a_conv_tt_lstm_cell() -> None:
+    """Of order 1: the inner core maps the hidden state to its window, the outer one is the core at the gates."""
+    torch.manual_seed(0)
+    cell = ConvLSTMCell(inputs=2, hidden=6, kernel=5)
+    chain = tt.ConvTensorTrain.decompose(cell.from_h.weight.detach(), (3, 3), ranks=4)
+    tt_cell = ConvTTLSTMCell(inputs=2, hidden=6, kernel=3, order=1, steps=1, rank=4)
+    tt_cell.from_x = cell.from_x
+    with torch.no_grad():
+        tt_cell.gate_core.weight.copy_(chain.cores[0])
+        tt_cell.windows.weight.copy_(chain.cores[1])
+    cell.from_h = PerStep(chain)  # type: ignore[assignment]
+    xs = torch.randn(5, 2, 2, 12, 12)
+    with torch.no_grad():
+        expected, _ = cell.run(xs, cell.initial_state(2, (12, 12)))
+        outputs, _ = tt_cell.run(xs, tt_cell.initial_state(2, (12, 12)))
+    torch.testing.assert_close(outputs, expected)

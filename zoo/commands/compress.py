@@ -1,0 +1,70 @@
+"""`zoo compress`: a trained model with fewer parameters."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from jsonargparse import ArgumentParser, Namespace
+
+from zoo.commands.options import CHECKPOINT_HELP, ROOT_HELP
+from zoo.commands.trained import files_of, find_trained_model
+from zoo.errors import ZooError
+from zoo.files import aside, destination
+
+BUDGETS = ("parameters", "macs", "bytes")
+
+
+def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
+    """Which model, its budget, the clips, and the files to write."""
+    parser.add_argument("model", type=str, help="Folder of a run, .safetensors file, or MODEL:WEIGHTS.")
+    parser.add_argument("--parameters", type=float | None, help="Part of the parameters to keep, such as .25.")
+    parser.add_argument("--macs", type=float | None, help="Part of the multiply-accumulates to keep.")
+    parser.add_argument("--bytes", type=float | None, help="Part of the bytes to keep.")
+    parser.add_argument("--milliseconds", type=float | None, help="Time of a rollout of all clips on this machine.")
+    parser.add_argument("--output", "-o", type=str, required=True, help="The .safetensors file to write.")
+    parser.add_argument("--clips", type=int, default=32, help="Training clips that errors are measured on.")
+    parser.add_argument("--include", type=str, nargs="+", default=[], help="Only layers that match these patterns.")
+    parser.add_argument("--exclude", type=str, nargs="+", default=[], help="No layers that match these patterns.")
+    parser.add_argument("--report", type=str, nargs="+", default=[], help="Reports: .html, .json, .csv or .png.")
+    parser.add_argument("--seed", type=int, default=0, help="Of all random choices.")
+    parser.add_argument("--checkpoint", default="best", help=CHECKPOINT_HELP)
+    parser.add_argument("--data-root", type=str | None, help=ROOT_HELP)
+
+
+def run(arguments: Namespace) -> None:
+    """Compress a trained model to a budget, by what it computes on clips it was trained on; it is not trained."""
+    from tensortrain.compression.report import ENDINGS
+    from zoo.compressed import compress_model, save_compressed
+    from zoo.data import make_dataset
+
+    output = Path(arguments.output)
+    if output.suffix != ".safetensors":
+        raise ZooError(f"--output = {output} has the suffix {output.suffix!r}; only .safetensors can be written")
+    inputs = files_of([arguments.model], arguments.checkpoint)
+    for report in map(Path, arguments.report):
+        if report.suffix not in ENDINGS:
+            raise ZooError(f"--report = {report} has the suffix {report.suffix!r}; legal: {', '.join(ENDINGS)}")
+        destination(report, inputs)
+    destination(output, inputs)
+    if arguments.clips < 1:
+        raise ZooError(f"--clips = {arguments.clips}; at least one clip is needed")
+    trained = find_trained_model(arguments.model, arguments.checkpoint)
+    data = trained.recipe.data
+    dataset = make_dataset(data, "train", arguments.data_root)
+    print(f"{trained.name} on {dataset.describe()}", file=sys.stderr)
+    budgets = {name: getattr(arguments, name) for name in (*BUDGETS, "milliseconds")}
+    with aside(output) as temporary:  # so that what cannot be written is known beforehand
+        result = compress_model(
+            trained.model,
+            trained.recipe,
+            dataset.clips(range(min(arguments.clips, len(dataset)))),
+            include=arguments.include,
+            exclude=arguments.exclude,
+            seed=arguments.seed,
+            **budgets,
+        )
+        save_compressed(result, temporary, trained.recipe)
+        for report in arguments.report:
+            result.report.save(report)
+    print(result)
+    print(output)

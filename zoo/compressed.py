@@ -1,0 +1,96 @@
+"""Trained models that `tensortrain.compress` has made smaller: how they are compressed, written and read.
+
+Their files are those of compressed networks, which hold the recipe of the original model beside the layers. So
+`tensortrain info` and `tensortrain verify` read them, too.
+"""
+
+from copy import deepcopy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from tensortrain.compression.modules import FACTORISED, duplicate, swap
+from tensortrain.compression.network import compress
+from tensortrain.compression.records import read_changes, read_network
+from tensortrain.errors import TensorTrainError
+from tensortrain.nn import load
+from zoo.building import build_model
+from zoo.cells.conv import SameConv2d
+from zoo.checks import check_recipe
+from zoo.errors import ZooError
+from zoo.settings import Recipe, from_plain, to_plain
+
+if TYPE_CHECKING:
+    from tensortrain.compression.result import Compressed
+    from zoo.video_model import VideoModel
+
+ABOUT = "recipe"  # the key of the recipe in what a file says of the network
+
+
+def compress_model(model: "VideoModel", recipe: Recipe, clips: Tensor, **options: Any) -> "Compressed":
+    """Compress a trained model on clips like those it was trained on, in free-running rollouts.
+
+    Args:
+        model: in evaluation mode; it is not changed.
+        recipe: by which it was trained: how many frames it observes.
+        clips: `(N, T, C, H, W)`; the frames after the observed ones are not looked at, the model predicts as many.
+        options: of `tensortrain.compress`, a budget among them.
+
+    Raises:
+        ZooError: clips that are too short.
+        TensorTrainError: as `tensortrain.compress`.
+    """
+    observed = recipe.data.observed
+    if clips.dim() != 5 or clips.shape[1] <= observed:
+        raise ZooError(f"clips have shape {tuple(clips.shape)}; (N, T > {observed}, C, H, W) is needed")
+    rollout = {"x": clips[:, :observed], "horizon": clips.shape[1] - observed}
+    return compress(with_plain_convs(model), [rollout], samples=len(clips), **options)
+
+
+def with_plain_convs(model: nn.Module) -> nn.Module:
+    """A copy of a model whose convolutions are torch's own, which compute the same and which others can replace."""
+    model = duplicate(model)
+    return swap(model, {n: _plain(m) for n, m in model.named_modules() if isinstance(m, SameConv2d)})
+
+
+def _plain(conv: SameConv2d) -> nn.Conv2d:
+    size: Any = conv.kernel_size
+    dilation: Any = conv.dilation
+    plain = nn.Conv2d(conv.in_channels, conv.out_channels, size, padding="same", dilation=dilation, device="meta")
+    plain.weight, plain.bias = deepcopy(conv.weight), deepcopy(conv.bias)
+    return plain.train(conv.training)
+
+
+def save_compressed(result: "Compressed", path: str | Path, recipe: Recipe) -> None:
+    """Write a compressed model with the recipe of the original.
+
+    Raises:
+        TensorTrainError: no layer was replaced, or a path that cannot be written.
+    """
+    result.save(path, about={ABOUT: to_plain(recipe)})
+
+
+def load_compressed(path: str | Path) -> "tuple[VideoModel, Recipe]":
+    """Read what `save_compressed` wrote; the model is in evaluation mode and on the CPU.
+
+    Raises:
+        ZooError: damaged, of another kind, or without a recipe; or layers that do not fit the recipe's model.
+    """
+    try:
+        about = read_changes(path).about or {}
+        if not isinstance(about.get(ABOUT), dict):
+            raise ZooError(f"{path} holds no recipe; give a file that `zoo export` or `zoo compress` wrote")
+        recipe = check_recipe(from_plain(about[ABOUT], f"{path}: its recipe"))
+        tensors, records = read_network(path)
+        dense = {record.weight: torch.empty(record.shape, device="meta") for record in records}
+        model: Any = load(with_plain_convs(build_model(recipe, str(path), {**tensors, **dense})), path)
+    except TensorTrainError as error:
+        raise ZooError(str(error)) from None
+    return model.eval(), recipe
+
+
+def is_compressed(model: nn.Module) -> bool:
+    """Whether a model holds layers that only the file of a compressed model can describe."""
+    return any(isinstance(layer, FACTORISED) for layer in model.modules())
