@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tensortrain.conv import formats
     from tensortrain.conv.conv_tensor_train import ConvTensorTrain
     from tensortrain.tt import tangent
+    from tensortrain.tt.functions import interpolate
     from tensortrain.tt.matrix import TensorTrainMatrix
     from tensortrain.tt.tensor_train import TensorTrain
 
@@ -29,6 +30,7 @@ _LATER = {
     "compression_curve": "tensortrain.compression.network",
     "formats": "tensortrain.conv.formats",
     "functional": "tensortrain.functional",
+    "interpolate": "tensortrain.tt.functions",
     "nn": "tensortrain.nn",
     "tangent": "tensortrain.tt.tangent",
 }
@@ -43,6 +45,7 @@ __all__ = [
     "compression_curve",
     "formats",
     "functional",
+    "interpolate",
     "nn",
     "tangent",
 ]
