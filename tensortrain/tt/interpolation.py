@@ -106,7 +106,9 @@ def interpolated(
         evaluations=entries.evaluations,
         converged=converged,
     )
-    _warn(report, rtol, float(values.abs().max()), entries.eps)
+    allowed = max(rtol, 64 * entries.eps) * report.largest
+    blind = float(values.abs().max()) <= allowed and report.evaluations < math.prod(shape)
+    _warn(report, allowed, blind)
     return Interpolant(cores, report)
 
 
@@ -174,16 +176,15 @@ def _starts(pivots: object, shape: tuple[int, ...]) -> Tensor:
     return pivots
 
 
-def _warn(report: Report, rtol: float, largest_fresh: float, eps: float) -> None:
-    """Warn of what a reader of the train alone would not notice."""
-    allowed = max(rtol, 64 * eps) * report.largest
-    if report.largest == 0:
+def _warn(report: Report, allowed: float, blind: bool) -> None:
+    """Warn of what a reader of the train alone would not notice; `blind` fresh points are all nearly zero."""
+    if blind and report.largest == 0:
         message = "the function is zero wherever it was evaluated, and so is the train; name pivots where it is not"
     elif not report.converged:
         message = "the interpolation has not converged within max_evaluations; raise it, or rtol"
     elif report.epsilon > allowed:
         message = f"the train misses the function by {report.epsilon:.2g} at fresh points, more than rtol allows"
-    elif largest_fresh <= allowed:
+    elif blind:
         message = (
             "the function is nearly zero at all fresh points, so they would not tell the train from zero; where"
             " it is not small no pivot may have been met: name some in pivots"

@@ -14,7 +14,6 @@ from torch import Tensor
 from tensortrain.errors import TensorTrainError
 from tensortrain.tt.cross import eliminate, gathered, interpolant
 from tensortrain.tt.functions import interpolate
-from tensortrain.tt.interpolation import mapped
 from tensortrain.tt.tensor_train import TensorTrain
 from tests.support.trains import DTYPES, F64, distance, integer_trains
 
@@ -146,12 +145,11 @@ def test_what_a_train_alone_would_not_show_is_a_warning(function: Any, options: 
 @settings(max_examples=15)
 def test_functions_of_trains_are_those_of_their_entries(train: TensorTrain, seed: int) -> None:
     dense = train.reconstruct()
-    cores = mapped(torch.sigmoid, [train.cores], rtol=None, max_evaluations=10**6, seed=seed).cores
-    torch.testing.assert_close(TensorTrain(cores).reconstruct(), torch.sigmoid(dense), rtol=1e-9, atol=1e-9)
-    positive = (dense.square() + 1,)
-    other = TensorTrain.decompose(positive[0], rtol=1e-14)
-    cores = mapped(torch.div, [train.cores, other.cores], rtol=1e-12, max_evaluations=10**6, seed=seed).cores
-    torch.testing.assert_close(TensorTrain(cores).reconstruct(), dense / positive[0], rtol=1e-8, atol=1e-8)
+    logistic = train.map(torch.sigmoid, seed=seed)
+    torch.testing.assert_close(logistic.reconstruct(), torch.sigmoid(dense), rtol=1e-9, atol=1e-9)
+    positive = train * train + TensorTrain([torch.ones(1, size, 1, dtype=F64) for size in train.shape])
+    quotient = train.map(torch.div, positive, rtol=1e-12, seed=seed)
+    torch.testing.assert_close(quotient.reconstruct(), dense / (dense.square() + 1), rtol=1e-8, atol=1e-8)
 
 
 def test_pivots_of_an_elimination_reveal_the_rank() -> None:
@@ -203,14 +201,29 @@ def test_bad_input_is_refused(arguments: dict[str, Any], named: str) -> None:
         interpolate(**{"function": one, "shape": (30, 5, 9), "rtol": 1e-6, **arguments})
 
 
-def test_bad_input_to_functions_of_trains_is_refused() -> None:
-    train = TensorTrain.random((3, 4), 2, dtype=F64)
-    options: dict[str, Any] = {"rtol": None, "max_evaluations": 10**6, "seed": 0}
-    with pytest.raises(TensorTrainError, match="function is a str"):
-        mapped("exp", [train.cores], **options)  # type: ignore[arg-type]
-    with pytest.raises(TensorTrainError, match="boundary ranks of 1"):
-        mapped(torch.exp, [[torch.ones(2, 3, 1)]], **options)
-    with pytest.raises(TensorTrainError, match="float16"):
-        mapped(torch.exp, [train.to(torch.float16).cores], **options)
-    with pytest.raises(TensorTrainError, match="the function is inf at index"):
-        mapped(torch.reciprocal, [TensorTrain.zeros((3, 4), dtype=F64).cores], **options)
+@pytest.mark.parametrize(
+    ("call", "named"),
+    [
+        (lambda train: train.map("exp"), "function is a str"),
+        (lambda train: train.map(torch.div, TensorTrain.random((3, 5), 2, dtype=F64)), "differ in shape"),
+        (lambda train: train.map(torch.div, 3), "other is a int"),
+        (lambda train: train.to(torch.float16).map(torch.exp), "float16"),
+        (lambda train: (train * 0).map(torch.reciprocal), "the function is inf at index"),
+        (lambda train: TensorTrain([torch.ones(2, 3, 1)]).map(torch.exp), "boundary ranks of 1"),
+        (lambda train: TensorTrain.from_function(one, (3, 4), rtol=2), "rtol = 2"),
+    ],
+)
+def test_bad_input_to_functions_of_trains_is_refused(call: Any, named: str) -> None:
+    with pytest.raises(TensorTrainError, match=named):
+        call(TensorTrain.random((3, 4), 2, dtype=F64))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_functions_keep_dtype_and_device_and_take_no_gradients(dtype: torch.dtype) -> None:
+    train = TensorTrain([core.requires_grad_() for core in TensorTrain.random((4, 5, 3), 2, dtype=dtype).cores])
+    result = train.map(torch.exp)
+    assert result.dtype == dtype
+    assert not result.cores[0].requires_grad
+    assert distance(result.reconstruct(), train.reconstruct().detach().exp()) < 1e4 * torch.finfo(dtype).eps ** 0.75
+    direct = TensorTrain.from_function(lambda i: torch.ones(len(i), dtype=dtype), (4, 5), rtol=1e-6)
+    assert (direct.dtype, direct.ranks, direct.error) == (dtype, (1, 1, 1), None)
