@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from tensortrain.conv import formats
     from tensortrain.conv.conv_tensor_train import ConvTensorTrain
     from tensortrain.tt import tangent
+    from tensortrain.tt.eigen import lowest_eigenpair
     from tensortrain.tt.functions import interpolate
     from tensortrain.tt.matrix import TensorTrainMatrix
+    from tensortrain.tt.sums import round_sum
+    from tensortrain.tt.systems import solve
     from tensortrain.tt.tensor_train import TensorTrain
 
     __version__: str
@@ -31,7 +34,10 @@ _LATER = {
     "formats": "tensortrain.conv.formats",
     "functional": "tensortrain.functional",
     "interpolate": "tensortrain.tt.functions",
+    "lowest_eigenpair": "tensortrain.tt.eigen",
     "nn": "tensortrain.nn",
+    "round_sum": "tensortrain.tt.sums",
+    "solve": "tensortrain.tt.systems",
     "tangent": "tensortrain.tt.tangent",
 }
 
@@ -46,7 +52,10 @@ __all__ = [
     "formats",
     "functional",
     "interpolate",
+    "lowest_eigenpair",
     "nn",
+    "round_sum",
+    "solve",
     "tangent",
 ]
 

@@ -43,11 +43,13 @@ class Train:
 
     def left(self, l: int, carry: Tensor) -> Tensor:
         """See `Chain`."""
-        return torch.tensordot(carry, self.cores[l], 1)
+        product: Tensor = torch.tensordot(carry, self.cores[l], 1)
+        return product
 
     def right(self, l: int, sketch: Tensor) -> Tensor:
         """See `Chain`."""
-        return torch.tensordot(self.cores[l], sketch, 1)
+        product: Tensor = torch.tensordot(self.cores[l], sketch, 1)
+        return product
 
 
 class Product:
@@ -67,14 +69,14 @@ class Product:
         """See `Chain`."""
         a, b = self.first[l], self.second[l]
         value = torch.tensordot(carry.reshape(-1, a.shape[0], b.shape[0]), b, 1)  # r a j i q
-        product = torch.tensordot(value, a, ([1, 2], [0, 2]))  # r i q o s
+        product: Tensor = torch.tensordot(value, a, ([1, 2], [0, 2]))  # r i q o s
         return product.permute(0, 3, 1, 4, 2).reshape(len(carry), a.shape[1] * b.shape[2], -1)
 
     def right(self, l: int, sketch: Tensor) -> Tensor:
         """See `Chain`."""
         a, b = self.first[l], self.second[l]
         value = torch.tensordot(b, sketch.reshape(a.shape[3], b.shape[3], -1), ([3], [1]))  # p j i s k
-        product = torch.tensordot(a, value, ([2, 3], [1, 3]))  # a o p i k
+        product: Tensor = torch.tensordot(a, value, ([2, 3], [1, 3]))  # a o p i k
         return product.transpose(1, 2).reshape(a.shape[0] * b.shape[0], a.shape[1] * b.shape[2], -1)
 
 
@@ -104,22 +106,26 @@ def random_train(
 ) -> list[Tensor]:
     """Cores of a random train whose columns at each bond are, on average, orthonormal; none for the first axis."""
     sides = [*ranks, ends[1]]
-    cores = []
+    cores: list[Tensor] = []
     for left, size, right in zip(sides[:-1], shape[1:], sides[1:], strict=True):
-        scale = 1 / math.sqrt(right if right != ends[1] or len(cores) < len(shape) - 2 else 1)
-        core = torch.randn(left, size, right, generator=generator, dtype=like.dtype) * scale
+        inner = len(cores) < len(shape) - 2  # R_m is summed over without a random factor
+        core = torch.randn(left, size, right, generator=generator, dtype=like.dtype) / math.sqrt(right if inner else 1)
         cores.append(core.to(like.device))
     return cores
 
 
 def sketch(chains: Sequence[Chain], random: Sequence[Tensor]) -> Sketches:
     """What all chains make of a random train, from the last core to the first bond."""
+    if not random:  # a train of one core has no bonds
+        return Sketches([], [])
     last = torch.eye(random[-1].shape[2], dtype=random[-1].dtype, device=random[-1].device)
     values, total = [last for _ in chains], 0
     parts, exponents = [], []
     for l in range(len(random), 0, -1):
         core = random[l - 1]
-        values = [torch.tensordot(chain.right(l, w), core, ([1, 2], [1, 2])) for chain, w in zip(chains, values, strict=True)]
+        values = [
+            torch.tensordot(chain.right(l, w), core, ([1, 2], [1, 2])) for chain, w in zip(chains, values, strict=True)
+        ]
         values, power = common_unit(values)
         total += power
         parts.append(values)
@@ -193,6 +199,8 @@ def sum_of(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def sketch_ranks(shape: Sequence[int], ends: tuple[int, int], ranks: Sequence[int]) -> list[int]:
-    """Twice `ranks` and `OVERSAMPLING`, as far as that is useful: where singular values fall slowly, so that the rounding
-    that follows cuts off little more than it would of the train itself."""
+    """Twice `ranks` and `OVERSAMPLING`, as far as that is useful.
+
+    So the rounding that follows is nearly as good as that of the train itself, where singular values fall slowly, too.
+    """
     return [min(2 * rank + OVERSAMPLING, most) for rank, most in zip(ranks, useful_ranks(shape, ends), strict=True)]

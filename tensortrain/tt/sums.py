@@ -110,10 +110,11 @@ def rounded(
         if compression.error <= tolerance / 2 or wanted == list(useful):
             break
         width *= 2
-    left = math.sqrt(max(tolerance**2 - compression.error**2, 0.0))
+    left = math.sqrt(max(tolerance**2 - compression.error**2, 0.0))  # the sketch is not larger than the sum
     result = TensorTrain._of(compression.cores).round(ranks=limits.ranks, rtol=left)
     return list(result.cores), compression.exponent, _total(compression.error, result.error)
 
 
 def _total(sketched: float, cut: float | None) -> float:
-    return math.hypot(sketched, cut or 0.0)
+    """The relative error after both steps, each an orthogonal projection; `cut` is relative to the sketch."""
+    return math.hypot(sketched, math.sqrt(1 - min(sketched, 1.0) ** 2) * (cut or 0.0))
