@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from tensortrain.conv import formats
     from tensortrain.conv.conv_tensor_train import ConvTensorTrain
     from tensortrain.tt import tangent
+    from tensortrain.tt.eigen import lowest_eigenpair
+    from tensortrain.tt.functions import interpolate
     from tensortrain.tt.matrix import TensorTrainMatrix
+    from tensortrain.tt.sums import round_sum
+    from tensortrain.tt.systems import solve
     from tensortrain.tt.tensor_train import TensorTrain
 
     __version__: str
@@ -29,7 +33,11 @@ _LATER = {
     "compression_curve": "tensortrain.compression.network",
     "formats": "tensortrain.conv.formats",
     "functional": "tensortrain.functional",
+    "interpolate": "tensortrain.tt.functions",
+    "lowest_eigenpair": "tensortrain.tt.eigen",
     "nn": "tensortrain.nn",
+    "round_sum": "tensortrain.tt.sums",
+    "solve": "tensortrain.tt.systems",
     "tangent": "tensortrain.tt.tangent",
 }
 
@@ -43,7 +51,11 @@ __all__ = [
     "compression_curve",
     "formats",
     "functional",
+    "interpolate",
+    "lowest_eigenpair",
     "nn",
+    "round_sum",
+    "solve",
     "tangent",
 ]
 

@@ -3,9 +3,9 @@
 import cmath
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from torch import Tensor
 from tensortrain import checks
 from tensortrain.errors import TensorTrainError
 from tensortrain.tt import checks as tt_checks
+from tensortrain.tt import interpolation
 from tensortrain.tt.container import Cores
 
 
@@ -189,3 +190,31 @@ class Builders(Cores):
         cores[-1] = (cores[-1] @ ends)[..., None]
         cores[0] = cores[0][:1]
         return cls._of([core.to(device, dtype or torch.get_default_dtype()) for core in cores])
+
+    @classmethod
+    def from_function(
+        cls,
+        function: Callable[[Tensor], Tensor],
+        shape: Sequence[int],
+        *,
+        rtol: float,
+        max_evaluations: int = interpolation.MAX_EVALUATIONS,
+        pivots: Tensor | None = None,
+        seed: int = 0,
+        device: torch.device | str | None = None,
+    ) -> Self:
+        """The train of a function of indices `(B, m)` by cross interpolation, from some of its values.
+
+        `tensortrain.interpolate`, which describes the arguments, returns a statement of what is known of the error as
+        well; here only warnings tell of it. The `error` of the result is None: no Frobenius error is known.
+
+        Raises:
+            TensorTrainError: as `tensortrain.interpolate`.
+
+        >>> import tensortrain as tt
+        >>> train = tt.TensorTrain.from_function(lambda i: 1 / (1.0 + i.sum(1).double()), (8,) * 6, rtol=1e-8)
+        >>> train.shape, max(train.ranks) < 10
+        ((8, 8, 8, 8, 8, 8), True)
+        """
+        options: dict[str, Any] = {"max_evaluations": max_evaluations, "pivots": pivots, "seed": seed, "device": device}
+        return cls._of(interpolation.interpolated(function, shape, rtol=rtol, **options).cores)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, overload
 
 import torch
 from torch import Tensor
@@ -13,7 +13,9 @@ from tensortrain import checks
 from tensortrain.errors import TensorTrainError
 from tensortrain.tt import checks as tt_checks
 from tensortrain.tt import functional as tt_functional
+from tensortrain.tt import sketch, sums
 from tensortrain.tt.container import Cores, describe
+from tensortrain.tt.scaling import rescaled
 from tensortrain.tt.tensor_train import TensorTrain
 
 
@@ -148,15 +150,112 @@ class TensorTrainMatrix(Cores):
         merged = [o * i for o, i in zip(rows, columns, strict=True)]
         return _split(TensorTrain.random(merged, ranks, seed, dtype, device), rows, columns)
 
-    def __matmul__(self, other: Tensor) -> Tensor:
-        """The product with a vector `(I_1 ⋯ I_m,)` or with the columns of a matrix `(I_1 ⋯ I_m, B)`.
+    @classmethod
+    def eye(
+        cls, shape: Sequence[int], dtype: torch.dtype | None = None, device: torch.device | str | None = None
+    ) -> "TensorTrainMatrix":
+        """The identity matrix of `I_1 ⋯ I_m` rows, of ranks 1; arguments as of `TensorTrain.zeros`.
+
+        >>> TensorTrainMatrix.eye((2, 5)).trace()
+        tensor(10.)
+        """
+        sizes, _ = tt_checks.check_new(shape, 1, dtype)
+        return cls._of([torch.eye(size, dtype=dtype, device=device)[None, ..., None] for size in sizes])
+
+    @property
+    def T(self) -> "TensorTrainMatrix":
+        """The transpose, of `I_1 ⋯ I_m` rows."""
+        return self._of([core.transpose(1, 2) for core in self.cores])
+
+    @property
+    def H(self) -> "TensorTrainMatrix":
+        """The conjugate transpose."""
+        return self._of([core.transpose(1, 2).conj() for core in self.cores])
+
+    def trace(self) -> Tensor:
+        """Sum of the diagonal entries of a square matrix, a 0-d tensor.
+
+        Raises:
+            TensorTrainError: an axis with `O_l ≠ I_l`, so that the diagonal is no train.
+        """
+        ones = [torch.ones(size, dtype=self.dtype, device=self.device) for size in self.out_shape]
+        return self.diagonal().evaluate(ones)
+
+    def diagonal(self) -> TensorTrain:
+        """The diagonal as a train of shape `(I_1, …, I_m)`.
+
+        Raises:
+            TensorTrainError: an axis with `O_l ≠ I_l`, so that the diagonal is no train.
+
+        >>> TensorTrainMatrix.eye((2, 3)).diagonal().reconstruct()
+        tensor([[1., 1., 1.],
+                [1., 1., 1.]])
+        """
+        if self.out_shape != self.in_shape:
+            raise TensorTrainError(
+                f"out_shape = {self.out_shape} and in_shape = {self.in_shape} differ; the diagonal of a square matrix"
+                " with equal axes is a train"
+            )
+        return TensorTrain._of([core.diagonal(dim1=1, dim2=2).movedim(-1, 1) for core in self.cores])
+
+    def kron(self, other: "TensorTrainMatrix") -> "TensorTrainMatrix":
+        """The Kronecker product, whose cores are those of both.
+
+        Raises:
+            TensorTrainError: no TT-matrix, or one of another dtype or on another device.
+
+        >>> TensorTrainMatrix.eye((2, 3)).kron(TensorTrainMatrix.eye((4,))).out_shape
+        (2, 3, 4)
+        """
+        return self._of([*self.cores, *self._compatible(other).cores])
+
+    def __add__(self, other: "TensorTrainMatrix") -> "TensorTrainMatrix":
+        """The sum, whose ranks add up.
+
+        Raises:
+            TensorTrainError: matrices that differ in their axes, dtype or device.
+        """
+        if not isinstance(other, TensorTrainMatrix):
+            return NotImplemented
+        return _split(self.train + self._alike(other).train, self.out_shape, self.in_shape)
+
+    def __sub__(self, other: "TensorTrainMatrix") -> "TensorTrainMatrix":
+        return self + -other if isinstance(other, TensorTrainMatrix) else NotImplemented
+
+    def __neg__(self) -> "TensorTrainMatrix":
+        return self * -1
+
+    def __mul__(self, other: "TensorTrainMatrix | complex | Tensor") -> "TensorTrainMatrix":
+        """With a number or 0-d tensor the scalar product, with a TT-matrix the elementwise (Hadamard) product."""
+        factor = self._alike(other).train if isinstance(other, TensorTrainMatrix) else other
+        product = self.train * factor
+        return NotImplemented if product is NotImplemented else _split(product, self.out_shape, self.in_shape)
+
+    __rmul__ = __mul__
+
+    @overload
+    def __matmul__(self, other: Tensor) -> Tensor: ...
+    @overload
+    def __matmul__(self, other: TensorTrain) -> TensorTrain: ...
+    @overload
+    def __matmul__(self, other: "TensorTrainMatrix") -> "TensorTrainMatrix": ...
+    def __matmul__(
+        self, other: "Tensor | TensorTrain | TensorTrainMatrix"
+    ) -> "Tensor | TensorTrain | TensorTrainMatrix":
+        """The product with a vector `(I_1 ⋯ I_m,)`, the columns of `(I_1 ⋯ I_m, B)`, a train or a TT-matrix.
 
         The TT-matrix is never rebuilt; see `tensortrain.tt.functional.tt_matvec`. For a batch of rows
-        `(B, I_1 ⋯ I_m)` use `(matrix @ batch.mT).mT`.
+        `(B, I_1 ⋯ I_m)` use `(matrix @ batch.mT).mT`. With a train of shape `(I_1, …, I_m)` the product is a train,
+        with a TT-matrix a TT-matrix, both exact and with the products of the ranks; `matmul` rounds on the way.
 
         Raises:
             TensorTrainError: an operand that does not fit.
         """
+        if isinstance(other, TensorTrain | TensorTrainMatrix):
+            a, b = self.cores, _with_columns(self._fitting(other))
+            exact = [torch.einsum("aojb,pjiq->apoibq", x, y) for x, y in zip(a, b, strict=True)]
+            cores = [core.flatten(4).flatten(0, 1) for core in exact]
+            return _as_operand(cores, other)
         if not isinstance(other, Tensor):
             return NotImplemented
         checks.ordinary("the right operand", other)
@@ -168,6 +267,88 @@ class TensorTrainMatrix(Cores):
         checks.agrees("the right operand", other, self.cores[0])
         product = tt_functional.tt_matvec(self.cores, other.reshape(self.shape[1], -1))
         return product.reshape(self.shape[0], *other.shape[1:])
+
+    @overload
+    def matmul(
+        self, other: TensorTrain, *, ranks: int | Sequence[int] | None = None, rtol: float | None = None, seed: int = 0
+    ) -> TensorTrain: ...
+    @overload
+    def matmul(
+        self,
+        other: "TensorTrainMatrix",
+        *,
+        ranks: int | Sequence[int] | None = None,
+        rtol: float | None = None,
+        seed: int = 0,
+    ) -> "TensorTrainMatrix": ...
+    def matmul(
+        self,
+        other: "TensorTrain | TensorTrainMatrix",
+        *,
+        ranks: int | Sequence[int] | None = None,
+        rtol: float | None = None,
+        seed: int = 0,
+    ) -> "TensorTrain | TensorTrainMatrix":
+        """`self @ other` rounded on the way: the train with the products of the ranks is never formed.
+
+        Limits, method and the estimated `error` are those of `tensortrain.round_sum`; gradients flow to both operands.
+
+        Raises:
+            TensorTrainError: an operand that does not fit; else as `tensortrain.round_sum`.
+
+        Cost: with ranks A and B, and K that of the result, `Σ_l (A B K (B J I + A O J) + A B O I K²)`, against
+        `A³ B³` for rounding afterwards.
+
+        >>> a = TensorTrainMatrix.random((4, 4, 4), (4, 4, 4), 3, dtype=torch.float64)
+        >>> a.matmul(a, ranks=5).ranks
+        (1, 5, 5, 1)
+        """
+        fitting = self._fitting(other)
+        tt_checks.check_precision("the matrix", self.dtype)
+        (first,), left = sketch.balanced([self.cores])
+        (second,), right = sketch.balanced([_with_columns(fitting)])
+        sizes = [o * core.shape[2] for o, core in zip(self.out_shape, second, strict=True)]
+        cores, power, error = sums.rounded(
+            [sketch.Product(first, second)],
+            sizes,
+            first_rank=max(*self.ranks, *other.ranks),
+            like=self.cores[0],
+            ranks=ranks,
+            rtol=rtol,
+            seed=seed,
+        )
+        triples = zip(rescaled(cores, left + right + power), self.out_shape, strict=True)
+        return _as_operand([core.reshape(len(core), o, -1, core.shape[2]) for core, o in triples], other, error)
+
+    def _fitting(self, other: "TensorTrain | TensorTrainMatrix") -> "TensorTrain | TensorTrainMatrix":
+        """`other`, if this matrix can be multiplied with it."""
+        if not isinstance(other, TensorTrain | TensorTrainMatrix):
+            raise TensorTrainError(f"the right operand is a {type(other).__name__}; a train or a TT-matrix is needed")
+        rows = other.shape if isinstance(other, TensorTrain) else other.out_shape
+        if rows != self.in_shape or other.ranks[0] * other.ranks[-1] != 1:
+            raise TensorTrainError(
+                f"the right operand has axes {rows} and boundary ranks {other.ranks[0]} and {other.ranks[-1]};"
+                f" {self.in_shape} and 1 are needed"
+            )
+        checks.agrees("the right operand", other.cores[0], self.cores[0])
+        return other
+
+    def _compatible(self, other: "TensorTrainMatrix") -> "TensorTrainMatrix":
+        """`other`, if it is a TT-matrix of this dtype and on this device."""
+        if not isinstance(other, TensorTrainMatrix):
+            raise TensorTrainError(f"other is a {type(other).__name__}; a TensorTrainMatrix is needed")
+        checks.agrees("other", other.cores[0], self.cores[0])
+        return other
+
+    def _alike(self, other: "TensorTrainMatrix") -> "TensorTrainMatrix":
+        """`other`, if its rows and columns have the same axes."""
+        for name, mine, theirs in (
+            ("out_shape", self.out_shape, other.out_shape),
+            ("in_shape", self.in_shape, other.in_shape),
+        ):
+            if mine != theirs:
+                raise TensorTrainError(f"the matrices differ in {name}: {mine} and {theirs}; it must be the same")
+        return self._compatible(other)
 
     def reconstruct(self) -> Tensor:
         """The dense matrix `(O_1 ⋯ O_m, I_1 ⋯ I_m)`."""
@@ -204,6 +385,20 @@ def _split(train: TensorTrain, out_shape: Sequence[int], in_shape: Sequence[int]
     """The TT-matrix of a train over merged axes."""
     triples = zip(train.cores, out_shape, in_shape, strict=True)
     return TensorTrainMatrix._of([core.reshape(core.shape[0], o, i, -1) for core, o, i in triples], train.error)
+
+
+def _with_columns(operand: "TensorTrain | TensorTrainMatrix") -> list[Tensor]:
+    """The cores `(R_{l-1}, J_l, I_l, R_l)` of what stands right of a matrix, with I_l = 1 for a train."""
+    return [core if core.dim() == 4 else core[:, :, None] for core in operand.cores]
+
+
+def _as_operand(
+    cores: Sequence[Tensor], operand: "TensorTrain | TensorTrainMatrix", error: float | None = None
+) -> "TensorTrain | TensorTrainMatrix":
+    """What `operand` is, of cores `(R_{l-1}, O_l, I_l, R_l)`."""
+    if isinstance(operand, TensorTrain):
+        return TensorTrain._of([core[:, :, 0] for core in cores], error)
+    return TensorTrainMatrix._of(cores, error)
 
 
 def _check_shapes(out_shape: Sequence[int], in_shape: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -93,5 +93,10 @@ def rescaled(cores: Sequence[Tensor], k: int) -> list[Tensor]:
     """Cores of the train times `2**k`: in the last core, or spread over all where one cannot hold it."""
     if abs(k) <= range_of(cores[0].dtype):
         return [*cores[:-1], shifted(cores[-1], k)]
+    return spread(cores, k)
+
+
+def spread(cores: Sequence[Tensor], k: int) -> list[Tensor]:
+    """Cores of the train times `2**k`, an equal share in each."""
     share, rest = divmod(k, len(cores))
     return [shifted(core, share + (l < rest)) for l, core in enumerate(cores)]

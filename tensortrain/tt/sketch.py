@@ -1,0 +1,206 @@
+"""Randomised rounding: sums and products of trains in lower ranks, though the trains of large ranks are never formed.
+
+A chain is a train that is known by what it does: it takes a carry one core to the right, or a sketch one core to
+the left. `compress` needs no more than that of the trains whose sum it approximates. It is "randomize-then-
+orthogonalize" (Al Daas, Ballard, Cazeaux, Hallman, Międlar, Pasha, Reid and Saibaba 2023, algorithm 3.2): M_l, what
+lies to the right of bond l, is replaced by M_l Ω_l with a random train Ω, and Q_l, a basis of what the cores up to
+there make of that, is the next core.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from tensortrain.derivatives import qr
+from tensortrain.tt.checks import useful_ranks
+from tensortrain.tt.scaling import exponent, peak, shifted, unit
+
+OVERSAMPLING = 10  # columns of a sketch beyond twice the rank that is asked for
+_CHECKS = 10  # columns of an independent sketch, by which the error is estimated
+
+
+class Chain(Protocol):
+    """A train of cores `(R_{l-1}, I_l, R_l)`, l = 0 … m - 1 here."""
+
+    ends: tuple[int, int]
+
+    def left(self, l: int, carry: Tensor) -> Tensor:
+        """`carry`, `(r, R_{l-1})`, times core l: `(r, I_l, R_l)`."""
+
+    def right(self, l: int, sketch: Tensor) -> Tensor:
+        """Core l times `sketch`, `(R_l, k)`: `(R_{l-1}, I_l, k)`."""
+
+
+class Train:
+    """The chain of the cores of a train."""
+
+    def __init__(self, cores: Sequence[Tensor]) -> None:
+        self.cores = cores
+        self.ends = cores[0].shape[0], cores[-1].shape[2]
+
+    def left(self, l: int, carry: Tensor) -> Tensor:
+        """See `Chain`."""
+        product: Tensor = torch.tensordot(carry, self.cores[l], 1)
+        return product
+
+    def right(self, l: int, sketch: Tensor) -> Tensor:
+        """See `Chain`."""
+        product: Tensor = torch.tensordot(self.cores[l], sketch, 1)
+        return product
+
+
+class Product:
+    """The chain of a TT-matrix times a TT-matrix, with axes `O_l · I_l`, or times a train, where I_l is 1.
+
+    Args:
+        first: `(A_{l-1}, O_l, J_l, A_l)`.
+        second: `(B_{l-1}, J_l, I_l, B_l)`. Bonds of the product are `A_l · B_l`.
+    """
+
+    ends = (1, 1)
+
+    def __init__(self, first: Sequence[Tensor], second: Sequence[Tensor]) -> None:
+        self.first, self.second = first, second
+
+    def left(self, l: int, carry: Tensor) -> Tensor:
+        """See `Chain`."""
+        a, b = self.first[l], self.second[l]
+        value = torch.tensordot(carry.reshape(-1, a.shape[0], b.shape[0]), b, 1)  # r a j i q
+        product: Tensor = torch.tensordot(value, a, ([1, 2], [0, 2]))  # r i q o s
+        return product.permute(0, 3, 1, 4, 2).reshape(len(carry), a.shape[1] * b.shape[2], -1)
+
+    def right(self, l: int, sketch: Tensor) -> Tensor:
+        """See `Chain`."""
+        a, b = self.first[l], self.second[l]
+        value = torch.tensordot(b, sketch.reshape(a.shape[3], b.shape[3], -1), ([3], [1]))  # p j i s k
+        product: Tensor = torch.tensordot(a, value, ([2, 3], [1, 3]))  # a o p i k
+        return product.transpose(1, 2).reshape(a.shape[0] * b.shape[0], a.shape[1] * b.shape[2], -1)
+
+
+class Compression(NamedTuple):
+    """The train `2**exponent` times that of `cores`, all but the last of which are left-orthogonal.
+
+    Attributes:
+        cores: `(R_{l-1}, I_l, R_l)`.
+        exponent: k.
+        error: estimate of the relative Frobenius error; its square is right on average.
+    """
+
+    cores: list[Tensor]
+    exponent: int
+    error: float
+
+
+class Sketches(NamedTuple):
+    """`M_l Ω_l` of each chain, `(R_l, k_l)`, at each bond l = 1 … m - 1, divided by `2**exponents`."""
+
+    parts: list[list[Tensor]]
+    exponents: list[int]
+
+
+def random_train(
+    shape: Sequence[int], ends: tuple[int, int], ranks: Sequence[int], like: Tensor, generator: torch.Generator
+) -> list[Tensor]:
+    """Cores of a random train whose columns at each bond are, on average, orthonormal; none for the first axis."""
+    sides = [*ranks, ends[1]]
+    cores: list[Tensor] = []
+    for left, size, right in zip(sides[:-1], shape[1:], sides[1:], strict=True):
+        inner = len(cores) < len(shape) - 2  # R_m is summed over without a random factor
+        core = torch.randn(left, size, right, generator=generator, dtype=like.dtype) / math.sqrt(right if inner else 1)
+        cores.append(core.to(like.device))
+    return cores
+
+
+def sketch(chains: Sequence[Chain], random: Sequence[Tensor]) -> Sketches:
+    """What all chains make of a random train, from the last core to the first bond."""
+    if not random:  # a train of one core has no bonds
+        return Sketches([], [])
+    last = torch.eye(random[-1].shape[2], dtype=random[-1].dtype, device=random[-1].device)
+    values, total = [last for _ in chains], 0
+    parts, exponents = [], []
+    for l in range(len(random), 0, -1):
+        core = random[l - 1]
+        values = [
+            torch.tensordot(chain.right(l, w), core, ([1, 2], [1, 2])) for chain, w in zip(chains, values, strict=True)
+        ]
+        values, power = common_unit(values)
+        total += power
+        parts.append(values)
+        exponents.append(total)
+    return Sketches(parts[::-1], exponents[::-1])
+
+
+def common_unit(tensors: Sequence[Tensor]) -> tuple[list[Tensor], int]:
+    """`(t, k)` with each tensor `2**k` times the one in t, the largest of which is ordinary."""
+    k = exponent(max(peak(tensor) for tensor in tensors))
+    return [shifted(tensor, -k) for tensor in tensors], k
+
+
+def balanced(trains: Sequence[Sequence[Tensor]]) -> tuple[list[list[Tensor]], int]:
+    """`(t, k)`, the trains as `2**k` times those in t, whose cores have ordinary sizes: only their last ones differ."""
+    scaled, exponents = [], []
+    for cores in trains:
+        pairs = [unit(core) for core in cores]
+        scaled.append([core for core, _ in pairs])
+        exponents.append(sum(power for _, power in pairs))
+    k = max(exponents)
+    return [[*cores[:-1], shifted(cores[-1], e - k)] for cores, e in zip(scaled, exponents, strict=True)], k
+
+
+def compress(
+    chains: Sequence[Chain], shape: Sequence[int], ranks: Sequence[int], like: Tensor, generator: torch.Generator
+) -> Compression:
+    """The sum of the chains as a train of at most `ranks`, about as good as the best one of some fewer.
+
+    Args:
+        chains: of one shape and with the same ends.
+        shape: I_1 … I_m.
+        ranks: one for each bond; see `sketch_ranks`.
+        like: of the dtype and on the device of the cores.
+        generator: of the random train, on the CPU.
+
+    Cost: for each chain m steps of `right` and of `left` with carries and sketches as wide as `ranks`, and
+    `Σ_l I_l R³`.
+    """
+    ends = chains[0].ends
+    sketches = sketch(chains, random_train(shape, ends, ranks, like, generator))
+    checks = sketch(chains, random_train(shape, ends, [_CHECKS] * len(ranks), like, generator))
+    start = torch.eye(ends[0], dtype=like.dtype, device=like.device)
+    carries, total = [start for _ in chains], 0
+    cores: list[Tensor] = []
+    missed: list[tuple[float, int]] = []
+    for l in range(len(shape) - 1):
+        steps = [chain.left(l, carry).flatten(0, 1) for chain, carry in zip(chains, carries, strict=True)]
+        basis = qr(_applied(steps, sketches.parts[l]), l + 1)[0]
+        check = _applied(steps, checks.parts[l]).detach()
+        plain = basis.detach()
+        off = float(torch.linalg.vector_norm(check - plain @ (plain.mH @ check))) / math.sqrt(_CHECKS)
+        missed.append((off, total + checks.exponents[l]))
+        cores.append(basis.reshape(-1, shape[l], basis.shape[1]))
+        carries, power = common_unit([basis.mH @ step for step in steps])
+        total += power
+    last = sum_of([chain.left(len(shape) - 1, carry) for chain, carry in zip(chains, carries, strict=True)])
+    norm = float(torch.linalg.vector_norm(last.detach()))
+    error = math.hypot(*(math.ldexp(off, power - total) for off, power in missed)) if missed else 0.0
+    whole = math.hypot(norm, error)
+    return Compression([*cores, last], total, error / whole if whole else 0.0)
+
+
+def _applied(steps: Sequence[Tensor], parts: Sequence[Tensor]) -> Tensor:
+    return torch.cat(list(steps), 1) @ torch.cat(list(parts), 0)
+
+
+def sum_of(tensors: Sequence[Tensor]) -> Tensor:
+    """The sum of tensors of one shape."""
+    return tensors[0] if len(tensors) == 1 else torch.stack(list(tensors)).sum(0)
+
+
+def sketch_ranks(shape: Sequence[int], ends: tuple[int, int], ranks: Sequence[int]) -> list[int]:
+    """Twice `ranks` and `OVERSAMPLING`, as far as that is useful.
+
+    So the rounding that follows is nearly as good as that of the train itself, where singular values fall slowly, too.
+    """
+    return [min(2 * rank + OVERSAMPLING, most) for rank, most in zip(ranks, useful_ranks(shape, ends), strict=True)]
