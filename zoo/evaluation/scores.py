@@ -179,10 +179,9 @@ def by_horizon(scores: Sequence[Scores]) -> "Table":
                 f"{one.name!r} was measured on {one.comparable_with} after {one.observed} steps, and "
                 f"{scores[0].name!r} on {scores[0].comparable_with} after {scores[0].observed}; compare each alone"
             )
-        other = longest.setdefault(one.name, one)
-        if other is not one and other.horizon == one.horizon:
+        if one.name in longest and longest[one.name].horizon == one.horizon:
             raise ZooError(f"two scores are named {one.name!r} at horizon {one.horizon}; give them different names")
-        longest[one.name] = max(one, other, key=lambda each: each.horizon)
+        longest[one.name] = max(one, longest.get(one.name, one), key=lambda each: each.horizon)
     widest = max(longest.values(), key=lambda each: each.horizon)
     (measure,) = widest.convention.measures
     steps = [step for step in _SHOWN if step < widest.horizon] + [widest.horizon]
