@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -11,6 +12,7 @@ from torch import Tensor
 import zoo
 from tests.support import baselines, reference
 from zoo.cells.tt_recurrent import TTRecurrentCell
+from zoo.cells.vector import LSTMCell, LSTMState
 from zoo.errors import ZooError
 from zoo.losses import mean_error
 from zoo.networks.sequence import SequenceToSequence
@@ -214,6 +216,18 @@ def test_the_outer_product_is_never_formed() -> None:
     """A train of order 12 over 33 entries: its tensor would have 33¹² of them."""
     model = zoo.create_model("tt-rnn", ranks=[2] * 11, layers=1)
     assert model(torch.rand(1, 4, 3), 2).isfinite().all()
+
+
+def test_a_step_of_the_lstm_against_its_equations() -> None:
+    cell = LSTMCell(inputs=3, hidden=4).double()
+    x, h, c = torch.rand(2, 3).double(), torch.rand(2, 4).double(), torch.rand(2, 4).double()
+    u, b, w = (p.detach().numpy() for p in (cell.from_x.weight, cell.from_x.bias, cell.from_h.weight))
+    i, g, f, o = np.split(x.numpy() @ u.T + b + h.numpy() @ w.T, 4, axis=1)
+    new_c = 1 / (1 + np.exp(-f - 1)) * c.numpy() + 1 / (1 + np.exp(-i)) * np.tanh(g)
+    new_h = 1 / (1 + np.exp(-o)) * np.tanh(new_c)
+    output, state = cell(x, LSTMState(h, c))
+    for ours, theirs in ((output, new_h), (state.h, new_h), (state.c, new_c)):
+        np.testing.assert_allclose(ours.detach().numpy(), theirs, atol=1e-12)
 
 
 # ---- what is refused ------------------------------------------------------------------------------------------

@@ -22,9 +22,11 @@ def make_tensor_train(
 ) -> "SequenceToSequence":
     """Recurrent layers whose gates are a polynomial of the last hidden states, with a tensor train for coefficients.
 
-    The transition is evaluated core by core and the outer product of the states is never formed, as it is in the
-    authors' code. There the encoder and the decoder in effect share their weights and the decoder begins with zeros:
-    `shared=True, first="zero"`. The cell alone has 4,546 parameters as an LSTM at the defaults, with d = 3.
+    An encoder of such layers reads the observed values; a decoder takes over all of their past states and reads its own
+    predictions. The train is evaluated core by core. The authors' code forms the outer product of the states, and two
+    more things differ there: encoder and decoder in effect share their weights, and the decoder begins with zeros
+    (`shared=True, first="zero"`). With its defaults a layer of the LSTM that reads three columns has 4,546 parameters,
+    and a clip of 10 observed and 30 predicted steps takes 0.39 million multiplications; 0.10 million for the RNN.
 
     Args:
         lstm: gates and a memory, instead of a plain RNN.
@@ -70,8 +72,9 @@ def make_lstm(
 ) -> "SequenceToSequence":
     """The network of `tt-rnn` and `tt-lstm` with plain LSTM layers.
 
-    The default of 28 hidden units makes the whole model as large as `tt-lstm` with its defaults (20,023 parameters for
-    19,899); 14 of them make it as large as `tt-rnn` (5,309 for 5,211).
+    A clip of 10 observed and 30 predicted steps takes 0.39 million multiplications, as with `tt-lstm`. The default of
+    28 hidden units makes the whole model as large as `tt-lstm` with its defaults (20,023 parameters for 19,899); 14 of
+    them make it as large as `tt-rnn` (5,309 for 5,211).
 
     Args:
         hidden: H, hidden units of each layer.
