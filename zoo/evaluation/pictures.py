@@ -148,6 +148,8 @@ def predict(models: Mapping[str, Predictor], clip: Tensor, horizon: int = 10, ob
     >>> prediction.predictions["copy"].shape, prediction.truth.shape
     (torch.Size([4, 1, 16, 16]), torch.Size([2, 1, 16, 16]))
     """
+    if not models:
+        raise ZooError("no models to predict with; name one or more")
     if clip.dim() != 4 or not 1 <= observed <= len(clip):
         raise ZooError(
             f"a clip of shape {tuple(clip.shape)} has not {observed} frames to observe; (T ≥ {observed}, C, H, W) and "
@@ -161,10 +163,8 @@ def continuations(models: Mapping[str, Predictor], clip: Tensor, horizon: int, o
     """The `horizon` steps that each model predicts after the first `observed` ones of a clip `(T, …)`, by its name.
 
     Raises:
-        ZooError: no models, or steps that one of them cannot read.
+        ZooError: steps that a model cannot read.
     """
-    if not models:
-        raise ZooError("no models to predict with; name one or more")
     predictions = {}
     for name, model in models.items():
         weight = next(model.parameters(), clip)

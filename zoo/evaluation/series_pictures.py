@@ -89,6 +89,8 @@ def predict_series(
     >>> prediction.predictions["lstm"].shape, prediction.truth.shape
     (torch.Size([10, 3]), torch.Size([5, 3]))
     """
+    if not models:
+        raise ZooError("no models to predict with; name one or more")
     if series.dim() != 2 or not 1 <= observed <= len(series):
         raise ZooError(
             f"a series of shape {tuple(series.shape)} has not {observed} steps to observe; (T ≥ {observed}, d) and "
