@@ -14,6 +14,7 @@ from zoo.predictor import Predictor
 from zoo.registry import find_model
 from zoo.schema import shortened
 from zoo.settings import OwnData, Recipe
+from zoo.video_model import VideoModel
 
 MOST_TENSORS, MOST_ELEMENTS = 5_000, 2**32  # of a model that is yet to be trained
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -36,7 +37,7 @@ def build_model(recipe: Recipe, where: str = "", weights: Mapping[str, Tensor] |
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(recipe.training.seed)
             model = entry.build(**recipe.options)
-        if isinstance(recipe.data, OwnData):
+        if isinstance(recipe.data, OwnData) and isinstance(model, VideoModel):
             normalize(model, recipe.data.mean, recipe.data.std)
         return model
     except ZooError as error:

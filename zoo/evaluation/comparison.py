@@ -126,8 +126,8 @@ def curves(scores: Sequence[Scores], metrics: Sequence[str] | None = None) -> "F
         axes.set(title=measure.heading.replace("\n", " "), xlabel=f"predicted {longest.step}")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
-    place = {"loc": "outside upper center", "ncols": 4 if columns > 1 else 3}
-    figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, **place)
+    beside = 4 if columns > 1 else 3  # names of lines
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=beside, frameon=False)
     foot = f"After {longest.observed} observed {longest.step}s; {longest.measured_on()}. {convention.text()}"
     figure.supxlabel(textwrap.fill(foot, int(figure.get_figwidth() * 17)), fontsize=7, color="0.4", x=0.01, ha="left")
     return figure
