@@ -12,11 +12,12 @@ WEIGHTS = Path(__file__).parents[1] / "zoo" / "weights"
 
 def page(entry: Entry) -> str:
     """The page of one model in Markdown."""
-    lines = [f"# {entry.name}", "", entry.summary, ""]
+    lines = [f"# {entry.name}", "", entry.summary, "", *_description(entry)]
     if isinstance(entry.paper, Paper):
         lines += [f"**Paper.** {entry.paper.citation}", ""]
     else:
         lines += [f"**Paper.** {entry.paper}", ""]
+    lines += [f"**Reads** {entry.reads}.", ""]
     if entry.parameters is not None:
         lines += [f"**Parameters** with the default options: {entry.parameters:,}", ""]
     lines += ["```python", "import zoo", "", f'model = zoo.create_model("{entry.name}")', "```", ""]
@@ -28,6 +29,12 @@ def page(entry: Entry) -> str:
         title, _, body = card.read_text().partition("\n")
         lines += [f"## Weights: {title.removeprefix('# ').split('`')[1]}", body, ""]
     return "\n".join(lines)
+
+
+def _description(entry: Entry) -> list[str]:
+    """What the docstring of the function that makes a model says of it, between its first line and its arguments."""
+    text = (inspect.getdoc(entry.make) or "").partition("\nArgs:")[0].partition("\n")[2].strip()
+    return [text, ""] if text else []
 
 
 def write_pages(app: Any) -> None:

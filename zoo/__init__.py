@@ -1,4 +1,4 @@
-"""Video-prediction models built on tensor trains: make them, train them, measure them, look at them.
+"""Models that predict video and series, built on tensor trains: make them, train them, measure them, look at them.
 
 >>> import torch, zoo
 >>> model = zoo.create_model("conv-tt-lstm-sw", hidden=(4,), layers=(1,), kernel=3)
@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
-    from zoo.data import KTH, MovingMNIST, Videos
+    from zoo.data import KTH, Lorenz, MovingMNIST, Videos
     from zoo.evaluation.evaluator import evaluate
     from zoo.evaluation.pictures import predict
+    from zoo.evaluation.series_pictures import predict_series
     from zoo.papers import Paper
     from zoo.presets import recipe
     from zoo.pretrained import create_model, pretrained_names
     from zoo.recurrent import RecurrentPredictor
     from zoo.registry import PresetOptions, model_names, register
+    from zoo.series_model import SeriesModel
     from zoo.training.loop import fit
     from zoo.training.run_folder import open_run
     from zoo.video_model import VideoModel
@@ -30,10 +32,12 @@ if TYPE_CHECKING:
 # Ctrl-C only after the import of this module.
 _LATER = {
     "KTH": "zoo.data",
+    "Lorenz": "zoo.data",
     "MovingMNIST": "zoo.data",
     "Paper": "zoo.papers",
     "PresetOptions": "zoo.registry",
     "RecurrentPredictor": "zoo.recurrent",
+    "SeriesModel": "zoo.series_model",
     "VideoModel": "zoo.video_model",
     "Videos": "zoo.data",
     "create_model": "zoo.pretrained",
@@ -42,6 +46,7 @@ _LATER = {
     "model_names": "zoo.registry",
     "open_run": "zoo.training",
     "predict": "zoo.evaluation",
+    "predict_series": "zoo.evaluation",
     "pretrained_names": "zoo.pretrained",
     "recipe": "zoo.presets",
     "register": "zoo.registry",
@@ -49,10 +54,12 @@ _LATER = {
 
 __all__ = [
     "KTH",
+    "Lorenz",
     "MovingMNIST",
     "Paper",
     "PresetOptions",
     "RecurrentPredictor",
+    "SeriesModel",
     "VideoModel",
     "Videos",
     "ZooError",
@@ -63,6 +70,7 @@ __all__ = [
     "model_names",
     "open_run",
     "predict",
+    "predict_series",
     "pretrained_names",
     "recipe",
     "register",

@@ -10,6 +10,7 @@ from torch.utils._pytree import tree_leaves
 
 from zoo.errors import ZooError, nearest
 from zoo.normalization import normalize
+from zoo.predictor import Predictor
 from zoo.registry import find_model
 from zoo.schema import shortened
 from zoo.settings import OwnData, Recipe
@@ -19,7 +20,7 @@ MOST_TENSORS, MOST_ELEMENTS = 5_000, 2**32  # of a model that is yet to be train
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
-def build_model(recipe: Recipe, where: str = "", weights: Mapping[str, Tensor] | None = None) -> VideoModel:
+def build_model(recipe: Recipe, where: str = "", weights: Mapping[str, Tensor] | None = None) -> Predictor:
     """The recipe's model, its weights drawn from the recipe's seed; the global generator is left as it was.
 
     Args:
@@ -36,7 +37,7 @@ def build_model(recipe: Recipe, where: str = "", weights: Mapping[str, Tensor] |
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(recipe.training.seed)
             model = entry.build(**recipe.options)
-        if isinstance(recipe.data, OwnData):
+        if isinstance(recipe.data, OwnData) and isinstance(model, VideoModel):
             normalize(model, recipe.data.mean, recipe.data.std)
         return model
     except ZooError as error:
@@ -46,7 +47,7 @@ def build_model(recipe: Recipe, where: str = "", weights: Mapping[str, Tensor] |
         raise ZooError(f"{prefix}no {recipe.model} has options = {shortened(recipe.options)} ({reason})") from error
 
 
-def fill(model: VideoModel, weights: Mapping[str, Tensor], where: str) -> None:
+def fill(model: Predictor, weights: Mapping[str, Tensor], where: str) -> None:
     """Give a model the weights of a file; they take the precision that the model has.
 
     Raises:

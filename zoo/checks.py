@@ -11,9 +11,11 @@ from typing import Any
 
 from zoo import models as _models  # noqa: F401 - registers the models of the package
 from zoo.errors import ZooError
-from zoo.registry import find_model
+from zoo.registry import Entry, find_model
 from zoo.schema import entry_name, shortened, validate
 from zoo.settings import (
+    DATA_SETS,
+    FRAME_LOSSES,
     LOSS_TERMS,
     CosineRate,
     LearningRate,
@@ -27,7 +29,9 @@ from zoo.settings import (
     SigmoidSampling,
     StepRate,
     StoredData,
+    Video,
     VideosData,
+    data_class,
     from_plain,
     to_plain,
 )
@@ -52,10 +56,11 @@ def check_recipe(recipe: Recipe) -> Recipe:
     recipe = from_plain(plain, "the recipe")
     data, training = recipe.data, recipe.training
     _check_sizes(plain, ())
+    check_content(find_model(recipe.model), data.name)
     _check_options(recipe)
     if isinstance(data, OwnData):
         check_own(data)
-    else:
+    elif isinstance(data, Video):
         _within(1, 16_384, "data", data, "size")
     _within(1, 100_000, "data", data, "observed", "length")
     _within(1, 100_000_000, "data", data, "clips_per_epoch")
@@ -71,6 +76,9 @@ def check_recipe(recipe: Recipe) -> Recipe:
     _at_least(0, "training", training, "clip_norm", "validate_every", "validation_clips", "save_every")
     _at_least(0, "training", training, "early_stop", "max_time")
     _at_least(0, "training", training, *LOSS_TERMS)
+    for name in FRAME_LOSSES:
+        if data.content == "series" and training.loss_weights[name]:
+            raise ZooError(f"training.{name} is a loss of frames, and {data.name} has none; leave it at 0")
     if not any(training.loss_weights.values()):
         names = " = ".join(f"training.{name}" for name in LOSS_TERMS)
         raise ZooError(f"{names} = 0 leaves no loss; make one of them positive")
@@ -85,6 +93,14 @@ def check_recipe(recipe: Recipe) -> Recipe:
             f"multiple of {processes}"
         )
     return recipe
+
+
+def check_content(entry: Entry, dataset: str) -> None:
+    """Raise a ZooError unless a model reads what a data set holds: video or series."""
+    content = data_class(dataset).content
+    if entry.reads != content:
+        fitting = [name for name in DATA_SETS if data_class(name).content == entry.reads]
+        raise ZooError(f"{entry.name} reads {entry.reads}, and {dataset} is {content}; choose {', '.join(fitting)}")
 
 
 def _check_sizes(value: Any, location: tuple[str | int, ...]) -> None:

@@ -24,18 +24,18 @@ from zoo.settings import Recipe, from_plain, to_plain
 
 if TYPE_CHECKING:
     from tensortrain.compression.result import Compressed
-    from zoo.video_model import VideoModel
+    from zoo.predictor import Predictor
 
 ABOUT = "recipe"  # the key of the recipe in what a file says of the network
 
 
-def compress_model(model: "VideoModel", recipe: Recipe, clips: Tensor, **options: Any) -> "Compressed":
+def compress_model(model: "Predictor", recipe: Recipe, clips: Tensor, **options: Any) -> "Compressed":
     """Compress a trained model on clips like those it was trained on, in free-running rollouts.
 
     Args:
         model: in evaluation mode; it is not changed.
         recipe: by which it was trained: how many frames it observes.
-        clips: `(N, T, C, H, W)`; the frames after the observed ones are not looked at, the model predicts as many.
+        clips: `(N, T, …)`; the frames after the observed ones are not looked at, the model predicts as many.
         options: of `tensortrain.compress`, a budget among them.
 
     Raises:
@@ -43,8 +43,8 @@ def compress_model(model: "VideoModel", recipe: Recipe, clips: Tensor, **options
         TensorTrainError: as `tensortrain.compress`.
     """
     observed = recipe.data.observed
-    if clips.dim() != 5 or clips.shape[1] <= observed:
-        raise ZooError(f"clips have shape {tuple(clips.shape)}; (N, T > {observed}, C, H, W) is needed")
+    if clips.dim() < 3 or clips.shape[1] <= observed:
+        raise ZooError(f"clips have shape {tuple(clips.shape)}; (N, T > {observed}, …) is needed")
     rollout = {"x": clips[:, :observed], "horizon": clips.shape[1] - observed}
     return compress(with_plain_convs(model), [rollout], samples=len(clips), **options)
 
@@ -72,7 +72,7 @@ def save_compressed(result: "Compressed", path: str | Path, recipe: Recipe) -> N
     result.save(path, about={ABOUT: to_plain(recipe)})
 
 
-def load_compressed(path: str | Path) -> "tuple[VideoModel, Recipe]":
+def load_compressed(path: str | Path) -> "tuple[Predictor, Recipe]":
     """Read what `save_compressed` wrote; the model is in evaluation mode and on the CPU.
 
     Raises:

@@ -31,12 +31,10 @@ def main(output: Path = Path("out")) -> None:
     scores = zoo.evaluate(run.model, test, metrics=("mse", "mae", "psnr", "ssim"), count=500, name=MODEL)
     show(scores.table())
 
-    shown = {
-        MODEL: run.model,
-        "copy last frame": CopyLast(run.model.channels),
-        "blank frames": Blank(run.model.channels),
-    }
-    prediction = zoo.predict(shown, test.clips([0])[0], observed=settings.observed)
+    clip = test.clips([0])[0]
+    channels = clip.shape[1]
+    shown = {MODEL: run.model, "copy last frame": CopyLast(channels), "blank frames": Blank(channels)}
+    prediction = zoo.predict(shown, clip, observed=settings.observed)
     prediction.save(output / "zoo-demo.gif")
     prediction.save(output / "zoo-demo.png")
     save_figure(curves([scores]), output / "zoo-demo-curves.png")

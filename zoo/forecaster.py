@@ -1,22 +1,18 @@
-"""One rollout for every encoder–forecaster: observed frames in, the frames of the horizon out, and nothing else."""
+"""Every encoder–forecaster of video: observed frames in, the frames of the horizon out, and nothing else."""
 
 from abc import ABC, abstractmethod
-from typing import Any
 
-import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from zoo.recurrent import patchify, unpatchify
+from zoo.rollout import State, roll_out
 from zoo.video_model import VideoModel
-
-State = Any  # a NamedTuple, or a tuple, of tensors and such tuples
 
 
 class Forecaster(VideoModel, ABC):
     """A model that first reads all observed frames and then predicts, with other weights, those of the horizon.
 
-    A subclass says how it reads (`encode`) and how it predicts the next frame (`forecast`); the rollout is here. Unlike
+    A subclass says how it reads (`encode`) and how it predicts the next frame (`forecast`). Unlike
     a `zoo.RecurrentPredictor` it predicts no observed frame, so loss and metrics cover the horizon alone.
 
     Args:
@@ -86,26 +82,10 @@ class Forecaster(VideoModel, ABC):
 
     def roll_out(self, state: State, horizon: int, truth: Tensor | None, use_truth: Tensor | None) -> Tensor:
         """Predict `horizon` frames from a state, `(B, horizon, C, H, W)`."""
-        sampled = self.feeds_back and truth is not None and use_truth is not None and horizon > 1
-        if sampled:
-            assert truth is not None
-            assert use_truth is not None
-            true_frames = patchify(truth.transpose(0, 1), self.patch)
-            mask = use_truth[:, 1 - horizon :].t()[..., None, None, None].to(truth.device, non_blocking=True)
-        predictions: list[Tensor] = []
-        frame = None
-        for k in range(horizon):
-            if self.feeds_back and k > 0:
-                frame = predictions[-1]
-                if sampled:
-                    frame = torch.where(mask[k - 1], true_frames[k - 1], frame)
-            following, state = self._predict(state, frame)
-            predictions.append(following)
-        return unpatchify(torch.stack(predictions), self.patch).transpose(0, 1)
-
-    def _predict(self, state: State, frame: Tensor | None) -> tuple[Tensor, State]:
-        """`forecast`, recomputed in the backward pass if that is wanted."""
-        if self.recompute and torch.is_grad_enabled():
-            following, state = checkpoint(self.forecast, state, frame, use_reentrant=False, preserve_rng_state=False)
-            return following, state
-        return self.forecast(state, frame)
+        known = None
+        if self.feeds_back and truth is not None and use_truth is not None:
+            known = patchify(truth.transpose(0, 1), self.patch), use_truth
+        steps = roll_out(
+            self.forecast, state, horizon, feeds_back=self.feeds_back, known=known, recompute=bool(self.recompute)
+        )
+        return unpatchify(steps, self.patch).transpose(0, 1)

@@ -1,4 +1,4 @@
-"""The losses of the papers: errors of frames, their cross-entropy, and how sharp their edges are."""
+"""The losses of the papers: errors of frames and values, cross-entropy of grey values, and how sharp edges are."""
 
 import torch
 import torch.nn.functional as F
@@ -26,14 +26,29 @@ def frame_loss(
     >>> frame_loss(torch.zeros(2, 3, 1, 4, 4), torch.full((2, 3, 1, 4, 4), 0.5)).item()
     0.75
     """
-    predictions = predictions.to(torch.promote_types(predictions.dtype, torch.float32))
-    true = frames.to(predictions.dtype)
-    loss = l1 * F.l1_loss(predictions, true) + l2 * F.mse_loss(predictions, true)
+    loss = mean_error(predictions, frames, l1, l2)
+    predictions, true = _precise(predictions, frames)
     if cross_entropy:
         loss = loss + cross_entropy * grey_cross_entropy(predictions, true)
     if gradient:
         loss = loss + gradient * gradient_difference(predictions, true)
     return loss
+
+
+def mean_error(predictions: Tensor, true: Tensor, l1: float, l2: float) -> Tensor:
+    """A weighted sum of the mean absolute and the mean squared error, computed in 32 bits or more.
+
+    Args:
+        predictions: of any shape.
+        true: of the same shape.
+        l1: weight of the mean absolute error.
+        l2: weight of the mean squared error.
+
+    >>> mean_error(torch.zeros(2, 3), torch.full((2, 3), 0.5), l1=0.0, l2=1.0).item()
+    0.25
+    """
+    predictions, true = _precise(predictions, true)
+    return l1 * F.l1_loss(predictions, true) + l2 * F.mse_loss(predictions, true)
 
 
 def grey_cross_entropy(predictions: Tensor, frames: Tensor) -> Tensor:
@@ -66,3 +81,9 @@ def gradient_difference(predictions: Tensor, frames: Tensor) -> Tensor:
         ),
         start=predictions.new_zeros(()),
     )
+
+
+def _precise(predictions: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in the precision of the predictions, but in 32 bits at least."""
+    predictions = predictions.to(torch.promote_types(predictions.dtype, torch.float32))
+    return predictions, true.to(predictions.dtype)

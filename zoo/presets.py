@@ -5,12 +5,13 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any, NamedTuple
 
 from zoo import models as _models  # noqa: F401 - registers the models of the package
-from zoo.checks import check_recipe
+from zoo.checks import check_content, check_recipe
 from zoo.errors import ZooError, nearest
 from zoo.registry import Entry, find_model, find_settings
 from zoo.settings import (
     CHOICES,
     AdamOptimizer,
+    Content,
     CosineRate,
     Data,
     LinearSampling,
@@ -19,6 +20,7 @@ from zoo.settings import (
     OwnData,
     Recipe,
     Training,
+    Video,
     data_class,
     kind_of,
     settings_class,
@@ -35,34 +37,38 @@ def _paper(entry: Entry, options: dict[str, Any], dataset: str) -> Recipe:
 
 
 class _Scale(NamedTuple):
-    """How much of a data set a short run sees: side of the frames, steps, clips in a step, clips of a validation."""
+    """How much of a data set a short run sees: steps, clips in a step, clips of a validation, side of its frames."""
 
-    size: int
     steps: int
     batch_size: int
     validation_clips: int
+    size: int = 0
 
 
 _OWN = ("videos", "images", "arrays", "python")
 _SMALL = {
     "moving-mnist": _Scale(size=64, steps=4000, batch_size=8, validation_clips=256),
     "kth": _Scale(size=128, steps=800, batch_size=4, validation_clips=64),
+    "lorenz": _Scale(steps=1000, batch_size=50, validation_clips=500),
     **dict.fromkeys(_OWN, _Scale(size=64, steps=4000, batch_size=8, validation_clips=256)),
 }
 _DEMO = {
     "moving-mnist": _Scale(size=40, steps=600, batch_size=8, validation_clips=64),
     "kth": _Scale(size=128, steps=120, batch_size=4, validation_clips=16),
+    "lorenz": _Scale(steps=500, batch_size=50, validation_clips=200),
     **dict.fromkeys(_OWN, _Scale(size=64, steps=240, batch_size=8, validation_clips=32)),
 }
 
 
 def _small(entry: Entry, options: dict[str, Any], dataset: str) -> Recipe:
-    """Four layers on patches of 4×4 pixels, fresh clips, free-running from half-way on.
+    """Fresh clips, free-running from half-way on; of video four layers on patches of 4×4 pixels.
 
-    An hour or so on one core; with KTH's large frames fewer steps, twenty minutes or so.
+    An hour or so on one core; with KTH's large frames fewer steps, twenty minutes or so; with series a minute.
     """
     network = {**entry.presets.small, **options}
     start = _short(entry, network, dataset, _SMALL[kind_of(dataset)], validations=8)
+    if start.data.content == "series":  # small products, of which many multiply: fewer digits would cost accuracy
+        return replace(start, learning_rate=CosineRate(base=1e-2, warmup=50))
     training = replace(start.training, precision="bf16-mixed")
     return replace(start, learning_rate=CosineRate(base=1e-3, warmup=50), training=training)
 
@@ -100,7 +106,7 @@ def _demo(entry: Entry, options: dict[str, Any], dataset: str) -> Recipe:
     start = _short(entry, {**entry.presets.demo, **options}, dataset, _DEMO[kind_of(dataset)], validations=6)
     if isinstance(start.data, MovingMNISTData):
         start = replace(start, data=replace(start.data, digits=1))
-    return replace(start, learning_rate=CosineRate(base=5e-3, warmup=20))
+    return replace(start, learning_rate=CosineRate(base=1e-2 if start.data.content == "series" else 5e-3, warmup=20))
 
 
 def _short(entry: Entry, options: dict[str, Any], dataset: str, scale: _Scale, validations: int) -> Recipe:
@@ -129,6 +135,8 @@ def _data(dataset: str, size: int, channels: Any) -> Data:
     """Fresh clips of a data set, in the channels of the model where these can be chosen. An array keeps its size; a
     program's clips are as many as it says."""
     settings = data_class(dataset)
+    if not issubclass(settings, Video):
+        return settings(dataset, endless=True)
     if not issubclass(settings, OwnData):
         return settings(dataset, size=size, endless=True)
     if kind_of(dataset) == "arrays":
@@ -136,6 +144,7 @@ def _data(dataset: str, size: int, channels: Any) -> Data:
     return settings(dataset, size=size, endless=kind_of(dataset) != "python", channels=channels)
 
 
+DEFAULTS: dict[Content, str] = {"video": "moving-mnist", "series": "lorenz"}  # data sets
 PRESETS: dict[str, Callable[[Entry, dict[str, Any], str], Recipe]] = {
     "paper": _paper,
     "small": _small,
@@ -148,7 +157,7 @@ def recipe(
     model: str,
     preset: str = "small",
     options: Mapping[str, Any] | None = None,
-    dataset: str = "moving-mnist",
+    dataset: str | None = None,
     protocol: str | None = None,
     **changes: Mapping[str, Any],
 ) -> Recipe:
@@ -162,8 +171,9 @@ def recipe(
         model: a registered name.
         preset: "paper", "small", "brief" or "demo".
         options: of the model, over the preset's.
-        dataset: "moving-mnist", "kth", "videos:DIR" for the videos in the folder DIR, "images:DIR" for folders of
-            images, "arrays:FILE", or "python" for clips that a program passes to `zoo.fit`.
+        dataset: "moving-mnist", "kth", "lorenz", "videos:DIR" for the videos in the folder DIR, "images:DIR" for
+            folders of images, "arrays:FILE", or "python" for clips that a program passes to `zoo.fit`. By default
+            "moving-mnist" for models of video and "lorenz" for models of series.
         protocol: the key of a paper in `zoo.papers.PAPERS`: train by its settings instead of those of the model's own.
             For the preset "paper" only.
         changes: by part of the recipe: `data`, `sampling`, `learning_rate`, `optimizer`, `training`, each a mapping. A
@@ -188,12 +198,14 @@ def recipe(
         if preset != "paper":
             raise ZooError(f"protocol = {protocol!r} is for the preset paper, not {preset}; leave one of them out")
         entry = replace(entry, setting=find_settings(entry.name, protocol))
+    dataset = DEFAULTS[entry.reads] if dataset is None else dataset
+    check_content(entry, dataset)
     start = PRESETS[preset](entry, dict(options or {}), dataset)
     if not entry.feeds_back(start.options):
         start = replace(start, sampling=NoSampling())
     for part, settings in changes.items():
         start = replace(start, **{part: change(part, getattr(start, part, None), settings)})
-    if "canvas" in entry.options and "canvas" not in (options or {}):
+    if "canvas" in entry.options and "canvas" not in (options or {}) and isinstance(start.data, Video):
         start = replace(start, options={**start.options, "canvas": [*start.data.frame]})
     return check_recipe(start)
 

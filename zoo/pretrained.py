@@ -13,7 +13,7 @@ from zoo.schema import validate
 from zoo.settings import Recipe, from_plain, to_plain
 
 if TYPE_CHECKING:
-    from zoo.video_model import VideoModel
+    from zoo.predictor import Predictor
 
 _ODD_TENSORS = (RuntimeError, ValueError, TypeError, AttributeError, KeyError)  # of types that torch lacks
 HEADER = "zoo"  # the entry of the metadata: the recipe, and the digest of it and of all tensors, as JSON
@@ -21,7 +21,7 @@ FOLDER = Path(__file__).parent / "weights"
 PREFERRED = ("moving-mnist-small", "moving-mnist-brief", "kth-small")  # the first that ships is a model's default
 
 
-def create_model(name: str, pretrained: str | bool | None = None, **options: Any) -> "VideoModel":
+def create_model(name: str, pretrained: str | bool | None = None, **options: Any) -> "Predictor":
     """Make a model.
 
     Args:
@@ -62,7 +62,7 @@ def pretrained_names(model: str) -> list[str]:
     return sorted(path.name.removeprefix(f"{model}.").removesuffix(".safetensors") for path in _shipped(model))
 
 
-def load_pretrained(model: str, name: str) -> "tuple[VideoModel, Recipe]":
+def load_pretrained(model: str, name: str) -> "tuple[Predictor, Recipe]":
     """A model with weights that ship with the package, in evaluation mode, and their recipe.
 
     Raises:
@@ -75,7 +75,7 @@ def load_pretrained(model: str, name: str) -> "tuple[VideoModel, Recipe]":
     return load_weights(path)
 
 
-def save_weights(path: str | Path, model: "VideoModel", recipe: Recipe) -> None:
+def save_weights(path: str | Path, model: "Predictor", recipe: Recipe) -> None:
     """Write a model's weights and its recipe; tensors are written contiguous, in the precision that they have.
 
     Raises:
@@ -95,7 +95,7 @@ def save_weights(path: str | Path, model: "VideoModel", recipe: Recipe) -> None:
         save_tensors(temporary, weights, {HEADER: json.dumps(content)})  # one entry: several have a random order
 
 
-def load_weights(path: str | Path) -> "tuple[VideoModel, Recipe]":
+def load_weights(path: str | Path) -> "tuple[Predictor, Recipe]":
     """Read what `save_weights` or `zoo compress` wrote: a model in single precision, in evaluation mode, on the CPU.
 
     The weights that ship are written in half precision; they too become 32-bit numbers.

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from zoo.errors import ZooError, nearest
 from zoo.papers import PAPERS, Paper
+from zoo.settings import Content
 
 if TYPE_CHECKING:
-    from zoo.video_model import VideoModel
+    from zoo.predictor import Predictor
 
-Maker = TypeVar("Maker", bound="Callable[..., VideoModel]")
+Maker = TypeVar("Maker", bound="Callable[..., Predictor]")
 
 GROUP = "zoo.models"  # of entry points
 
@@ -48,10 +49,11 @@ class Entry:
         defaults: options whose defaults differ from those of `make`.
         presets: what the presets set.
         feedback: whether the model reads its own predictions, or the name of the option that says so; see `feeds_back`.
+        reads: what clips it predicts: "video" or "series".
     """
 
     name: str
-    make: "Callable[..., VideoModel]"
+    make: "Callable[..., Predictor]"
     paper: Paper | str
     setting: Paper | None
     summary: str
@@ -60,6 +62,7 @@ class Entry:
     defaults: Mapping[str, Any]
     presets: PresetOptions
     feedback: bool | str = True
+    reads: Content = "video"
 
     @property
     def options(self) -> dict[str, Any]:
@@ -91,7 +94,7 @@ class Entry:
             return self.feedback
         return bool({**self.options, **options}[self.feedback])
 
-    def build(self, **options: Any) -> "VideoModel":
+    def build(self, **options: Any) -> "Predictor":
         """Make the model.
 
         Raises:
@@ -100,7 +103,9 @@ class Entry:
         known = self.options
         for option in options:
             if option not in known:
-                raise ZooError(f"{self.name} has no option {option!r}; {nearest(option, known)}")
+                frames = self.reads == "series" and option in ("canvas", "channels", "patch")
+                why = "that is an option of models of video, and it reads series; leave it out"
+                raise ZooError(f"{self.name} has no option {option!r}; {why if frames else nearest(option, known)}")
         return self.make(**{**self.fixed, **self.defaults, **options})
 
 
@@ -119,6 +124,7 @@ def register(
     fixed: Mapping[str, Any] | None = None,
     defaults: Mapping[str, Any] | None = None,
     feeds_back: bool | str = True,
+    reads: Content = "video",
 ) -> Callable[[Maker], Maker]:
     """Decorator: make a function or class known to `create_model` by a name; its keywords are the model's options.
 
@@ -135,6 +141,7 @@ def register(
         fixed: arguments that are no options, and their values.
         defaults: options with other defaults than in its signature.
         feeds_back: whether it reads its own predictions while it predicts, or the name of the option that says so.
+        reads: what clips it predicts: "video" if it is a `zoo.VideoModel`, "series" if it is a `zoo.SeriesModel`.
 
     Raises:
         ZooError: a name that is taken, an unknown setting or one without settings, or an argument in `fixed`,
@@ -158,7 +165,7 @@ def register(
         line = (inspect.getdoc(make) or "").partition("\n")[0] if summary is None else summary
         trained_as = _find_setting(name, paper, setting)
         entry = Entry(
-            name, make, paper, trained_as, line, parameters, fixed or {}, defaults or {}, declared, feeds_back
+            name, make, paper, trained_as, line, parameters, fixed or {}, defaults or {}, declared, feeds_back, reads
         )
         _check_arguments(entry)
         _MODELS[name] = entry

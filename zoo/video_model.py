@@ -1,15 +1,15 @@
-"""What every model of the zoo promises: frames in, predicted frames out, and the loss that it is trained by."""
+"""What every model of video promises: frames in, predicted frames out, and the loss that it is trained by."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from zoo.errors import ZooError
 from zoo.losses import frame_loss
+from zoo.predictor import Predictor, check_rollout
 
 
-class VideoModel(nn.Module, ABC):
+class VideoModel(Predictor):
     """Predicts the frames that follow the observed ones of a clip.
 
     A subclass defines `forward`. It overrides `loss` if it is trained by anything but the error of its frames.
@@ -26,6 +26,7 @@ class VideoModel(nn.Module, ABC):
 
     A model that predicts nothing but the horizon, here that nothing moves:
 
+    >>> import torch
     >>> class Still(VideoModel):
     ...     def forward(self, x, horizon, truth=None, use_truth=None):
     ...         self.check(x, horizon, truth, use_truth)
@@ -97,24 +98,7 @@ class VideoModel(nn.Module, ABC):
         if x.dim() != 5 or x.shape[1] < 1 or x.shape[2] != self.channels:
             raise ZooError(f"x has shape {tuple(x.shape)}; (B, T_in ≥ 1, {self.channels}, H, W) is needed")
         self.check_size(x.shape[3], x.shape[4])
-        if horizon < 1:
-            raise ZooError(f"horizon = {horizon} must be at least 1")
-        if truth is not None:
-            frame = (x.shape[0], *x.shape[2:])
-            if truth.dim() != 5 or (truth.shape[0], *truth.shape[2:]) != frame or truth.shape[1] < horizon - 1:
-                raise ZooError(
-                    f"truth has shape {tuple(truth.shape)}; ({x.shape[0]}, ≥ {horizon - 1}, "
-                    f"{', '.join(map(str, x.shape[2:]))}) is needed beside x {tuple(x.shape)}"
-                )
-        if use_truth is not None:
-            if truth is None:
-                raise ZooError("use_truth is given without truth; give the true frames too")
-            legal = [(x.shape[0], horizon - 1), (x.shape[0], x.shape[1] + horizon - 2)]
-            if tuple(use_truth.shape) not in legal or use_truth.dtype != torch.bool:
-                raise ZooError(
-                    f"use_truth has shape {tuple(use_truth.shape)} and {use_truth.dtype}; bool of shape "
-                    f"{legal[0]} (plain) or {legal[1]} (reverse scheduled sampling) is needed"
-                )
+        check_rollout(x, horizon, truth, use_truth)
 
     def check_size(self, height: int, width: int) -> None:
         """Raise a ZooError unless the model reads frames of this size."""

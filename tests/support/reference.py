@@ -17,9 +17,10 @@ from zoo.registry import find_model
 FOLDER = Path(__file__).parents[1] / "reference"
 
 
-def shipped_models() -> list[str]:
-    """The models of the package, without those that other tests register."""
-    return [name for name in zoo.model_names() if find_model(name).make.__module__.startswith("zoo.models")]
+def shipped_models(reads: str = "video") -> list[str]:
+    """The models of the package that read these clips, without models that other tests register."""
+    entries = [find_model(name) for name in zoo.model_names()]
+    return [one.name for one in entries if one.reads == reads and one.make.__module__.startswith("zoo.models")]
 
 
 def layered_models() -> list[str]:

@@ -222,7 +222,7 @@ def test_a_model_in_double_precision_is_measured():
         ({"horizon": 0}, "horizon = 0 must be at least 1"),
         ({"observed": 0}, "observed = 0 must be at least 1"),
         ({"batch": 0}, "batch = 0 must be at least 1"),
-        ({"horizon": 30}, "clips of 8 frames are too short for 4 observed and 30 predicted ones; .*length=34"),
+        ({"horizon": 30}, "clips of 8 steps are too short for 4 observed and 30 predicted ones; .*length=34"),
         ({"count": 8}, "count = 8 must be from 1 to 7"),
         ({"count": 0}, "count = 0 must be from 1 to 7"),
         ({"convention": "opnstl"}, "no convention 'opnstl'; did you mean 'openstl'"),

@@ -71,7 +71,7 @@ def test_a_paper_is_complete(paper) -> None:
     assert paper.url.startswith("https://")
     assert str(paper.year) in paper.citation
     for kind, published in paper.settings.items():
-        recipe = published.recipe("conv-lstm", {})
+        recipe = published.recipe({"video": "conv-lstm", "series": "lstm"}[published.data.content], {})
         assert recipe.data.kind == kind
         assert check_recipe(recipe) == from_plain(to_plain(recipe), "here") == recipe
     for table in paper.tables:

@@ -16,7 +16,7 @@ from zoo.pretrained import load_pretrained
 from zoo.recurrent import RecurrentPredictor
 from zoo.registry import find_model
 from zoo.settings import from_plain, to_plain
-from zoo.training.checks import check_frames
+from zoo.training.checks import check_steps
 
 
 @pytest.mark.parametrize(("options", "base"), [({}, 1e-4), ({"kernel": 5}, 1e-4), ({"kernel": 3}, 1e-3)])
@@ -180,7 +180,7 @@ def test_every_preset_makes_every_model(model: str, preset: str, dataset: str) -
     if "sigmoid" in find_model(model).options:
         assert isinstance(network, RecurrentPredictor)
         assert network.sigmoid is (dataset == "kth")
-    check_frames(check_recipe(recipe), network)
+    check_steps(check_recipe(recipe), network)
     assert from_plain(to_plain(recipe), "here") == recipe
 
 

@@ -26,7 +26,7 @@ from tests.support.runs import RECIPE, Tiny, last, rows, same, with_training
 from zoo.building import build_model
 from zoo.data import make_dataset
 from zoo.errors import ZooError
-from zoo.registry import register
+from zoo.registry import find_model, register
 from zoo.settings import CosineRate, LinearSampling, PlateauSampling, Recipe, ReverseSampling, SGDOptimizer
 from zoo.training import fit
 from zoo.training.devices import make_fabric
@@ -204,7 +204,9 @@ def warm(recipe: Recipe) -> TrainState:
 @pytest.mark.usefixtures("recordable")
 def test_a_step_can_be_recorded(model: str) -> None:
     """Of every model, in demonstration size; its operators are the same whatever the mask."""
-    data = {"source": "embedded", "size": 64, "observed": 3, "length": 6, "clips_per_epoch": 10}
+    data: dict[str, Any] = {"observed": 3, "length": 6, "clips_per_epoch": 10}
+    if find_model(model).reads == "video":
+        data |= {"source": "embedded", "size": 64}
     recipe = zoo.recipe(model, "demo", data=data, training={"batch_size": 4, "accelerator": "cpu"})
     state = warm(recipe)
     inputs = some_inputs(state)

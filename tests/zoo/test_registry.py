@@ -60,12 +60,12 @@ def test_every_public_name_is_there() -> None:
         zoo.creat_model  # noqa: B018
 
 
-@pytest.mark.parametrize("name", shipped_models())
+@pytest.mark.parametrize("name", [*shipped_models(), *shipped_models("series")])
 def test_a_shipped_model_has_its_data(name: str) -> None:
     entry = find_model(name)
     assert isinstance(entry.paper, Paper)
     assert entry.summary.endswith(".")
-    assert "channels" in entry.options
+    assert {"video": "channels", "series": "columns"}[entry.reads] in entry.options
     assert not {"cell", "window"} & set(entry.options)
     assert "Args:" in (entry.make.__doc__ or "")
     documented = [option for option in entry.options if f"        {option}: " in (entry.make.__doc__ or "")]

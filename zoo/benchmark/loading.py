@@ -11,7 +11,7 @@ from tensortrain.profiling.clock import Clock, alternate
 from zoo.benchmark.measurement import Case
 from zoo.data import ClipDataset, make_dataset
 from zoo.errors import ZooError
-from zoo.settings import Data, KTHData
+from zoo.settings import Data, KTHData, Video
 
 KTH_SIDE = 128  # pixels, as published
 
@@ -47,7 +47,8 @@ class Loading:
     @classmethod
     def beside(cls, case: Case, data: str, clips: ClipDataset, seconds: tuple[float, float], step: float) -> "Loading":
         """From `measure_loading`'s seconds and those of the fastest step of a case."""
-        side = case.recipe.data.frame[0] if data == "moving-mnist" else KTH_SIDE
+        settings = case.recipe.data
+        side = settings.frame[0] if data == "moving-mnist" and isinstance(settings, Video) else KTH_SIDE
         size = case.recipe.training.batch_size, clips.length, side
         return cls(case.recipe.model, case.preset, data, *size, *seconds, step, sum(seconds) / step)
 

@@ -12,12 +12,13 @@ from tensortrain.profiling.cudnn import Convolutions
 from zoo.building import build_model
 from zoo.data import ClipDataset
 from zoo.errors import ZooError
+from zoo.predictor import Predictor
 from zoo.presets import recipe
+from zoo.registry import find_model
 from zoo.settings import Recipe
 from zoo.training.devices import make_fabric, quiet_lightning
 from zoo.training.step import StepInputs, TrainState, train_step
 from zoo.training.subnormals import subnormals_as_zero
-from zoo.video_model import VideoModel
 
 _FALL = 10_000  # steps of a linear fall of the sampling ratio, of which one is taken
 
@@ -42,7 +43,7 @@ class Trial:
     convolutions: Convolutions = field(default_factory=Convolutions)
 
     @property
-    def model(self) -> VideoModel:
+    def model(self) -> Predictor:
         """The model."""
         return self.state.network
 
@@ -75,6 +76,8 @@ def benchmark_recipe(model: str, preset: str, batch: int | None, frames: int, ra
     Raises:
         ZooError: no such model or preset, or a value outside its range.
     """
+    if find_model(model).reads != "video":
+        raise ZooError(f"{model} reads {find_model(model).reads}, and what is timed are models of video; leave it out")
     if frames < 2:
         raise ZooError(f"--frames = {frames} must be at least 2: one to observe, one to predict")
     if batch is not None and batch < 1:

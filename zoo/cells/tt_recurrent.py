@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tensortrain.functional import tt_evaluate
+from zoo.cells.vector import VectorCell, update_memory
 from zoo.errors import ZooError
 
 
@@ -24,7 +25,7 @@ class TTState(NamedTuple):
     c: Tensor
 
 
-class TTRecurrentCell(nn.Module):
+class TTRecurrentCell(VectorCell):
     """A recurrent cell of higher order: its gates are a polynomial of the last L hidden states.
 
     With s = [h_{t-1}; …; h_{t-L}; 1], of N = H·L + 1 entries, the gates are
@@ -55,15 +56,12 @@ class TTRecurrentCell(nn.Module):
     """
 
     def __init__(self, inputs: int, hidden: int, lags: int, ranks: Sequence[int], lstm: bool) -> None:
-        super().__init__()
-        if min(inputs, hidden, lags, *ranks) < 1:
-            raise ZooError(
-                f"inputs = {inputs}, hidden = {hidden}, lags = {lags}, ranks = {list(ranks)} must all be at least 1"
-            )
-        self.hidden, self.lags, self.lstm = hidden, lags, lstm
         gates = (4 if lstm else 1) * hidden
+        super().__init__(inputs, hidden, gates)
+        if min([lags, *ranks]) < 1:
+            raise ZooError(f"lags = {lags} and ranks = {list(ranks)} must all be at least 1")
+        self.lags, self.lstm = lags, lstm
         entries = hidden * lags + 1
-        self.from_x = nn.Linear(inputs, gates)
         bonds = [1, *ranks, gates]
         # each core keeps the size of what it is multiplied by, so that a product of many neither vanishes nor explodes
         self.cores = nn.ParameterList(
@@ -78,33 +76,10 @@ class TTRecurrentCell(nn.Module):
         past = torch.zeros(batch, self.lags, self.hidden, device=device, dtype=dtype)
         return TTState(past, past[:, 0])
 
-    def project(self, x: Tensor) -> Tensor:
-        """U x + b, for as many inputs at once as x has."""
-        projected: Tensor = self.from_x(x)
-        return projected
-
     def step(self, projected: Tensor, state: TTState) -> tuple[Tensor, TTState]:
         """One time step from a projected input `(B, gates)`: h and the new state."""
         past = state.past.flatten(1)
         s = torch.cat([past, past.new_ones(len(past), 1)], 1)
         z = projected + tt_evaluate(list(self.cores), [s] * len(self.cores)).squeeze(1)
-        c = state.c
-        if self.lstm:
-            i, g, f, o = z.chunk(4, 1)
-            c = torch.sigmoid(f + 1) * c + torch.sigmoid(i) * torch.tanh(g)
-            h = torch.sigmoid(o) * torch.tanh(c)
-        else:
-            h = torch.tanh(z)
+        h, c = update_memory(z, state.c) if self.lstm else (torch.tanh(z), state.c)
         return h, TTState(torch.cat([h[:, None], state.past[:, :-1]], 1), c)
-
-    def forward(self, x: Tensor, state: TTState) -> tuple[Tensor, TTState]:
-        """One time step: x `(B, d)` to h `(B, H)` and the new state."""
-        return self.step(self.project(x), state)
-
-    def run(self, xs: Tensor, state: TTState) -> tuple[Tensor, TTState]:
-        """All time steps of `(T, B, d)` in order: every h, `(T, B, H)`, and the last state."""
-        hs = []
-        for projected in self.project(xs):
-            h, state = self.step(projected, state)
-            hs.append(h)
-        return torch.stack(hs), state

@@ -17,7 +17,7 @@ from zoo.registry import find_model, model_names
 
 def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
     """Which models, in which ways, on what machine."""
-    parser.add_argument("models", type=str, nargs="*", help="As `zoo models` lists them; default: all.")
+    parser.add_argument("models", type=str, nargs="*", help="As `zoo models` lists them; default: all of video.")
     parser.add_argument("--preset", type=str, nargs="+", default=["paper"], help="One or more: paper, small, demo.")
     parser.add_argument("--jobs", type=str, nargs="+", default=["training", "inference"], help="What to time.")
     parser.add_argument("--variants", type=str, nargs="+", help="Ways to run beside the plain loop; default: all.")
@@ -99,7 +99,7 @@ def _checked_models(arguments: Namespace) -> list[str]:
     for name in ("rounds", "threads"):
         if arguments[name] is not None and arguments[name] < 1:
             raise ZooError(f"--{name} = {arguments[name]} must be at least 1")
-    models: list[str] = arguments.models or model_names()
+    models: list[str] = arguments.models or [name for name in model_names() if find_model(name).reads == "video"]
     for model in models:
         find_model(model)
     return models

@@ -15,7 +15,7 @@ from zoo.names import LAYOUTS, check_name
 def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
     """The models, and how to measure them."""
     add_models(parser)
-    parser.add_argument("--horizon", type=int, nargs="+", default=[10], help="Frames to predict; one or more numbers.")
+    parser.add_argument("--horizon", type=int, nargs="+", default=[10], help="Steps to predict; one or more numbers.")
     parser.add_argument(
         "--digits", type=int, nargs="+", help="Moving digits in a clip; one or more numbers; default: as trained."
     )

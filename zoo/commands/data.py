@@ -36,6 +36,8 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
 def run(arguments: Namespace) -> None:
     """Prepare a data set, download it first if asked to, and print what it holds."""
     kind, _, folder = arguments.name.partition(":")
+    if arguments.name == "lorenz":
+        raise ZooError("the series of lorenz are computed whenever they are needed; there is nothing to prepare")
     if kind not in _PREPARE or bool(folder) != (kind in OWN):
         raise ZooError(f"no data set {arguments.name!r}; {nearest(arguments.name, NAMES)}")
     if arguments.mirror and not arguments.download:

@@ -56,6 +56,8 @@ def measure(trained: TrainedModel, horizon: int, digits: int | None, arguments: 
     data = trained.recipe.data
     if arguments.published and digits is not None:
         raise ZooError(f"--digits {digits} beside --published, whose clips are as they are; leave one out")
+    if arguments.published and data.content != "video":
+        raise ZooError(f"--published holds video, and {trained.name} was trained on {data.name}; leave it out")
     if arguments.published:
         dataset: ClipDataset = PublishedMovingMNIST(arguments.published)
     else:

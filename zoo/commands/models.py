@@ -19,9 +19,9 @@ def run(arguments: Namespace) -> None:
 
     from zoo.pretrained import pretrained_names
 
-    table = Table("model", "parameters", "paper", "what it is", "weights")
+    table = Table("model", "reads", "parameters", "paper", "what it is", "weights")
     for name in zoo.model_names():
         entry = find_model(name)
         size = "" if entry.parameters is None else f"{entry.parameters:,}"
-        table.add_row(name, size, entry.citation, entry.summary, "\n".join(pretrained_names(name)))
+        table.add_row(name, entry.reads, size, entry.citation, entry.summary, "\n".join(pretrained_names(name)))
     show(table)

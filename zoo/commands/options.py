@@ -39,8 +39,8 @@ def add_models(parser: ArgumentParser) -> None:
 
 
 def add_horizon(parser: ArgumentParser) -> None:
-    """How many frames to predict."""
-    parser.add_argument("--horizon", type=int, default=10, help="Frames to predict.")
+    """How many steps to predict."""
+    parser.add_argument("--horizon", type=int, default=10, help="Frames, or steps of a series, to predict.")
 
 
 def add_sources(parser: ArgumentParser) -> None:
@@ -53,20 +53,23 @@ def add_sources(parser: ArgumentParser) -> None:
 def add_measuring(parser: ArgumentParser) -> None:
     """How to measure, and on how many clips."""
     parser.add_argument(
-        "--convention", default="correct", help="How to measure: correct, or by a publication's code; see the README."
+        "--convention",
+        type=str | None,
+        help="How to measure frames: correct, the default, or by a publication's code; see the README.",
     )
     parser.add_argument("--published", type=str | None, help="Measure on this mnist_test_seq.npy instead.")
     parser.add_argument("--count", type=int | None, help=COUNT_HELP)
     parser.add_argument("--batch", type=int, default=16, help="Clips at a time.")
     parser.add_argument("--device", type=str | None, help=DEVICE_HELP)
     parser.add_argument(
-        "--curves", type=str | None, help="PNG file for the values at each frame; the numbers go to a CSV beside it."
+        "--curves", type=str | None, help="PNG file for the values at each step; the numbers go to a CSV beside it."
     )
 
 
 def check_measuring(arguments: Namespace) -> None:
     """Raise a ZooError if there is no such convention."""
-    check_name("convention", arguments.convention, CONVENTIONS)
+    if arguments.convention is not None:
+        check_name("convention", arguments.convention, CONVENTIONS)
 
 
 def load_argument(text: str) -> Any:

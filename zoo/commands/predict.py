@@ -9,11 +9,14 @@ from jsonargparse import ArgumentParser, Namespace
 from zoo.commands.measuring import held_out_clips
 from zoo.commands.options import add_horizon, add_models, add_sources
 from zoo.commands.trained import files_of, find_trained_models, shared_data
+from zoo.errors import ZooError
 from zoo.files import destination
-from zoo.names import PICTURES, check_suffix
+from zoo.names import PICTURES, check_picture, check_suffix
+from zoo.settings import LorenzData, Video, VideoData
 
 if TYPE_CHECKING:
-    from zoo.video_model import VideoModel
+    from zoo.evaluation import Prediction, SeriesPrediction
+    from zoo.predictor import Predictor
 
 
 def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
@@ -22,7 +25,11 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
     add_horizon(parser)
     add_sources(parser)
     parser.add_argument(
-        "--output", "-o", type=str, required=True, help="The picture to write: .png is a strip, .gif and .mp4 move."
+        "--output",
+        "-o",
+        type=str,
+        required=True,
+        help="The picture to write: .png is a strip or, of series, curves; .gif, .mp4 move.",
     )
     parser.add_argument("--video", type=str | None, help="Video or GIF to continue; default: a test clip.")
     parser.add_argument("--clip", type=int, default=0, help="Which test clip.")
@@ -33,17 +40,39 @@ def run(arguments: Namespace) -> None:
     check_suffix(arguments.output, PICTURES)
     destination(arguments.output, [*files_of(arguments.runs, arguments.checkpoint), arguments.video or ""])
     models = find_trained_models(arguments.runs, arguments.checkpoint)
+    data = shared_data(models)
+    by_name = {trained.name: trained.model for trained in models}
+    if isinstance(data, Video):
+        _of_video(by_name, data, arguments).save(arguments.output)
+    else:
+        _of_series(by_name, data, arguments).save(arguments.output)
+    print(arguments.output)
+
+
+def _of_video(models: "dict[str, Predictor]", data: VideoData, arguments: Namespace) -> "Prediction":
+    """Frames, beside those of the trivial baselines."""
     from zoo.evaluation import Blank, CopyLast, predict, read_video
 
-    data = shared_data(models)
-    channels = models[0].model.channels
     if arguments.video:
-        clip = read_video(arguments.video, data.frame, channels == 1, data.observed + arguments.horizon)
+        clip = read_video(arguments.video, data.frame, data.channels == 1, data.observed + arguments.horizon)
     else:
         dataset = held_out_clips(data, arguments.horizon, arguments)
         print(dataset.describe(), file=sys.stderr)
         clip = dataset.clips([arguments.clip])[0]
-    by_name: dict[str, VideoModel] = {trained.name: trained.model for trained in models}
-    by_name |= {"copy last frame": CopyLast(channels), "blank frames": Blank(channels)}
-    predict(by_name, clip, arguments.horizon, data.observed).save(arguments.output)
-    print(arguments.output)
+    models |= {"copy last frame": CopyLast(data.channels), "blank frames": Blank(data.channels)}
+    return predict(models, clip, arguments.horizon, data.observed)
+
+
+def _of_series(models: "dict[str, Predictor]", data: LorenzData, arguments: Namespace) -> "SeriesPrediction":
+    """Curves."""
+    from zoo.data import SeriesDataset
+    from zoo.evaluation import predict_series
+
+    if arguments.video:
+        raise ZooError(f"--video is for models of video, and these were trained on {data.name}; leave it out")
+    check_picture(arguments.output)
+    dataset = held_out_clips(data, arguments.horizon, arguments)
+    assert isinstance(dataset, SeriesDataset)
+    print(dataset.describe(), file=sys.stderr)
+    series = dataset.clips([arguments.clip])[0]
+    return predict_series(models, series, arguments.horizon, data.observed, dataset.columns)

@@ -132,8 +132,7 @@ def _starting_recipe(words: Sequence[str]) -> Recipe | None:
         part: {entry: name} for part, (entry, _) in CHOICES.items() if (name := _choice(part, first.sources))
     }
     # of several presets the last one holds, as with every other option
-    preset, dataset = [PRESET, *presets][-1], first.dataset or DATA_SETS[0]
-    return recipe(first.model, preset, dataset=dataset, protocol=first.protocol, **choices)
+    return recipe(first.model, [PRESET, *presets][-1], dataset=first.dataset, protocol=first.protocol, **choices)
 
 
 def _choice(part: str, sources: Sequence[dict[str, Any]]) -> str:

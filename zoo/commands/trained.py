@@ -11,14 +11,14 @@ from zoo.registry import find_model
 from zoo.settings import Data, Recipe
 
 if TYPE_CHECKING:
-    from zoo.video_model import VideoModel
+    from zoo.predictor import Predictor
 
 
 class TrainedModel(NamedTuple):
     """A model with its weights, the recipe it was trained by, and the name that tables and pictures call it by."""
 
     name: str
-    model: "VideoModel"
+    model: "Predictor"
     recipe: Recipe
 
 

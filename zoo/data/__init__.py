@@ -1,4 +1,4 @@
-"""Clips of video to train and evaluate on: Moving-MNIST, KTH, and the user's own videos, images and arrays."""
+"""Clips to train and evaluate on: Moving-MNIST, KTH, the user's own videos, images and arrays, and Lorenz series."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -6,11 +6,12 @@ from pathlib import Path
 
 from zoo.data import array_clips, videos
 from zoo.data.array_clips import ArrayFrames, Arrays, open_frames
-from zoo.data.clips import ClipDataset
+from zoo.data.clips import ClipDataset, SeriesDataset
 from zoo.data.digits import Split, auto_source
 from zoo.data.download import download_kth, download_mnist
 from zoo.data.images import Images, prepare_images
 from zoo.data.kth import KTH, check_kth, prepare_kth
+from zoo.data.lorenz import Lorenz
 from zoo.data.moving_mnist import MovingMNIST, PublishedMovingMNIST
 from zoo.data.protocol import ClipSource, adapted
 from zoo.data.root import data_root
@@ -18,7 +19,17 @@ from zoo.data.splits import Splits
 from zoo.data.stored_clips import StoredClips
 from zoo.data.videos import Videos, prepare_videos
 from zoo.errors import ZooError
-from zoo.settings import ArraysData, Data, ImagesData, KTHData, MovingMNISTData, PythonData, StoredData, VideosData
+from zoo.settings import (
+    ArraysData,
+    Data,
+    ImagesData,
+    KTHData,
+    LorenzData,
+    MovingMNISTData,
+    PythonData,
+    StoredData,
+    VideosData,
+)
 
 __all__ = [
     "KTH",
@@ -27,8 +38,10 @@ __all__ = [
     "ClipDataset",
     "ClipSource",
     "Images",
+    "Lorenz",
     "MovingMNIST",
     "PublishedMovingMNIST",
+    "SeriesDataset",
     "Splits",
     "Videos",
     "adapted",
@@ -53,7 +66,7 @@ def make_dataset(data: Data, split: Split, root: str | Path | None = None, lengt
         data: the settings.
         split: "train", "val" or "test".
         root: the data root, see `data_root`.
-        length: T, frames of a clip; by default those of the settings.
+        length: T, steps of a clip; by default those of the settings.
 
     Raises:
         ZooError: the data are missing or do not suit the settings.
@@ -71,6 +84,8 @@ def make_dataset(data: Data, split: Split, root: str | Path | None = None, lengt
         return _arrays(data, split, root, length)
     if isinstance(data, PythonData):
         raise ZooError("data.name = 'python' stands for clips that a program passes to zoo.fit or zoo.evaluate; do so")
+    if isinstance(data, LorenzData):
+        return _lorenz(data, split, length)
     return _videos(data, split, root, length)
 
 
@@ -78,7 +93,7 @@ def pin_data(data: Data, root: str | Path | None = None) -> Data:
     """The settings with everything filled in that depends on this machine, so that a resumed run reads the same data.
 
     Moving-MNIST: the digits that source "auto" stands for here. Videos, images and arrays: the absolute path. These and
-    KTH: a digest of the clips. Arrays: the size of their frames, and their axes.
+    KTH: a digest of the clips. Arrays: the size of their frames, and their axes. Series of the Lorenz system: nothing.
 
     Args:
         data: the settings.
@@ -92,7 +107,7 @@ def pin_data(data: Data, root: str | Path | None = None) -> Data:
     """
     if isinstance(data, MovingMNISTData):
         return replace(data, source=data.source if data.source != "auto" else auto_source(data_root(root)))
-    if isinstance(data, PythonData):
+    if isinstance(data, PythonData | LorenzData):
         return data
     if isinstance(data, StoredData):
         data = replace(data, name=f"{data.kind}:{place_of(data).resolve()}")
@@ -166,6 +181,17 @@ def _moving_mnist(data: MovingMNISTData, split: Split, root: str | Path | None, 
         count=data.clips_per_epoch if train else None,
         endless=data.endless and train,
         source=data.source,
+        seed=data.seed if train else 0,
+    )
+
+
+def _lorenz(data: LorenzData, split: Split, length: int) -> ClipDataset:
+    train = split == "train"
+    return Lorenz(
+        split,
+        length=length,
+        count=data.clips_per_epoch if train else None,
+        endless=data.endless and train,
         seed=data.seed if train else 0,
     )
 

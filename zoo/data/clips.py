@@ -18,13 +18,15 @@ class IndexOutOfRange(ZooError, IndexError):
 class ClipDataset(Protocol):
     """Clips by index. The cheap part (`fetch`) runs in any process, the costly part (`render`) on the device.
 
+    The steps of a clip are frames `(C, H, W)`, float32 in [0, 1]; those of a `SeriesDataset` are values `(d,)`.
+
     A data set defines `length`, `comparable_with`, `__len__`, `fetch`, `render`, `describe` and `digest`, and inherits
     the rest.
     In a `DataLoader`, pass `collate_fn=lambda batch: batch`: `fetch` returns whole batches.
     """
 
     length: int
-    """T, the frames of a clip."""
+    """T, the steps of a clip."""
     comparable_with: str
     """Scores on data sets with equal values are comparable; published ones have values such as "moving-mnist-2"."""
 
@@ -37,7 +39,7 @@ class ClipDataset(Protocol):
         ...
 
     def render(self, batch: Any) -> Tensor:
-        """The clips `(B, T, C, H, W)`, float32 in [0, 1], on the device of the tensors from `fetch`."""
+        """The clips `(B, T, …)` on the device of the tensors from `fetch`."""
         ...
 
     def describe(self) -> str:
@@ -60,17 +62,30 @@ class ClipDataset(Protocol):
         return []
 
     def clips(self, indices: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
-        """The clips `(B, T, C, H, W)`, float32 in [0, 1], rendered on `device`."""
+        """The clips `(B, T, …)`, rendered on `device`."""
         batch = self.fetch(indices)
         return self.render(type(batch)(*(part.to(device) for part in batch)))
 
     def __getitem__(self, index: int) -> Tensor:
-        """One clip `(T, C, H, W)`."""
+        """One clip `(T, …)`."""
         return self.clips([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> Any:
         """`fetch`, under the name by which a `DataLoader` asks for a batch."""
         return self.fetch(indices)
+
+
+class SeriesDataset(ClipDataset):
+    """Clips of series: T steps of d values each, `(B, T, d)` float32, every column scaled to [0, 1]."""
+
+    columns: tuple[str, ...]
+    """The names of the d columns."""
+    interval: float
+    """The time from a step to the next."""
+    unit: str
+    """Of that time, such as "s"."""
+    mean: Tensor
+    """Of each column `(d,)`: the best prediction for times so far ahead that nothing is known of them."""
 
 
 def check_indices(indices: Sequence[int], stop: int) -> NDArray[np.int64]:

@@ -9,6 +9,7 @@ from zoo.evaluation.evaluator import evaluate
 from zoo.evaluation.pictures import Prediction, predict
 from zoo.evaluation.published import LAYOUTS
 from zoo.evaluation.scores import Scores, save_values
+from zoo.evaluation.series_pictures import SeriesPrediction, predict_series
 from zoo.evaluation.video import read_video
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Prediction",
     "Scores",
     "Series",
+    "SeriesPrediction",
     "compare",
     "curves",
     "entanglement",
@@ -27,6 +29,7 @@ __all__ = [
     "find_convention",
     "gradient_norms",
     "predict",
+    "predict_series",
     "read_video",
     "save_figure",
     "save_values",

@@ -18,12 +18,12 @@ from torch.utils import _pytree as pytree
 
 from tensortrain.figures import styled
 from zoo.cells.conv_tt_lstm import ConvTTLSTMCell
-from zoo.data import ClipDataset, MovingMNIST
+from zoo.data import ClipDataset, MovingMNIST, SeriesDataset
 from zoo.errors import ZooError
 from zoo.evaluation.evaluator import check_clips, check_count, evaluating, in_batches
 from zoo.files import aside
+from zoo.predictor import Predictor
 from zoo.recurrent import RecurrentPredictor, patchify
-from zoo.video_model import VideoModel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -107,7 +107,7 @@ class Series:
 
 
 def gradient_norms(
-    models: Mapping[str, VideoModel],
+    models: Mapping[str, Predictor],
     dataset: ClipDataset,
     horizon: int = 10,
     *,
@@ -135,11 +135,13 @@ def gradient_norms(
         progress: show a progress bar.
 
     Raises:
-        ZooError: no models, one that is not recurrent, an argument outside its range, clips that are too short or of
-            which a model cannot read the frames.
+        ZooError: no models, one that is not recurrent, clips of series, an argument outside its range, clips that are
+            too short or of which a model cannot read the frames.
     """
     if not models:
         raise ZooError("no models to analyse; name one or more")
+    if isinstance(dataset, SeriesDataset):
+        raise ZooError("gradients are those of a frame's error, and the clips are series; name models of video")
     clips = check_clips(dataset, horizon, observed, count, batch)
     frames: dict[str, NDArray[np.float64]] = {}
     states: dict[str, Mapping[str, NDArray[np.float64]]] = {}

@@ -1,8 +1,11 @@
 """Trivial predictors that any model must beat."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
+from zoo.data import ClipDataset, SeriesDataset
 from zoo.recurrent import RecurrentPredictor
 
 
@@ -36,3 +39,18 @@ class Blank(CopyLast):
     def read(self, frames: Tensor, state: tuple[()]) -> tuple[Tensor, tuple[()]]:
         """Predict after each frame a black one."""
         return torch.zeros_like(frames), state
+
+
+def trivial_predictions(dataset: ClipDataset) -> dict[str, Callable[[Tensor], Tensor]]:
+    """The trivial predictions for clips of a data set, by the names that tables and pictures show.
+
+    Each function maps observed steps `(B, T_in, …)` to one step `(B, 1, …)` that stands for all predicted ones.
+    """
+    if isinstance(dataset, SeriesDataset):
+        mean = dataset.mean
+        return {"copy last values": _last, "mean of the data": lambda x: mean.to(x).expand(len(x), 1, -1)}
+    return {"copy last frame": _last, "blank frames": lambda x: torch.zeros_like(x[:, :1])}
+
+
+def _last(x: Tensor) -> Tensor:
+    return x[:, -1:]

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from tensortrain.figures import styled
 from zoo.errors import ZooError, nearest
 from zoo.evaluation.conventions import Convention
-from zoo.evaluation.metrics import Mae, Measure, Mse
+from zoo.evaluation.measure import Measure
+from zoo.evaluation.metrics import Mae, Mse
 from zoo.evaluation.published import LAYOUTS, PIXELS, Layout, Published
-from zoo.evaluation.scores import PerFrame, Scores, averages
+from zoo.evaluation.scores import PerFrame, Scores, averages, by_horizon
 from zoo.files import aside
 from zoo.names import check_name, check_picture
 from zoo.papers import Task
@@ -28,19 +29,24 @@ def compare(scores: Sequence[Scores], layout: str | None = None) -> "Table":
 
     Scores of one model at several horizons, or on several data sets, are in one row. Scores that fit no column of the
     paper get columns of their own. Published errors are converted to the unit of the measured convention; a star marks
-    a published number that was measured in another way, which no conversion can undo.
+    a published number that was measured in another way, which no conversion can undo. Scores of series have a table of
+    their own, `zoo.evaluation.scores.by_horizon`.
 
     Args:
         scores: measured by one convention.
         layout: of the table; one of `zoo.evaluation.LAYOUTS`. By default the first with a column for any of the scores.
 
     Raises:
-        ZooError: no scores, several conventions, two scores for the same cell, or no such layout.
+        ZooError: no scores, several conventions, two scores for the same cell, no such layout, or one for series.
     """
     from rich.markup import escape
     from rich.table import Table
 
     convention = _shared_convention(scores)
+    if convention.content == "series":
+        if layout is not None:
+            raise ZooError(f"layout = {layout!r} is a table of video, and the scores are of series; leave it out")
+        return by_horizon(scores)
     paper = _find_layout(scores, layout)
     columns = dict(paper.columns)
     for one in scores:
@@ -77,7 +83,7 @@ _FAR = 4  # a baseline that exceeds the models' largest value by this factor is 
 
 @styled
 def curves(scores: Sequence[Scores], metrics: Sequence[str] | None = None) -> "Figure":
-    """Values at each predicted frame, a panel for each metric, as in Figure 2 of the Conv-TT-LSTM paper.
+    """Values at each predicted step, a panel for each metric, as in Figure 2 of the Conv-TT-LSTM paper.
 
     A baseline whose values are so large that the models' lines could not be told apart is named in the panel instead.
 
@@ -117,11 +123,12 @@ def curves(scores: Sequence[Scores], metrics: Sequence[str] | None = None) -> "F
                 if far:
                     note = f"{name}: about {values.mean():.3g}"
                     axes.text(0.98, 0.02, note, transform=axes.transAxes, fontsize=7, color="0.4", ha="right")
-        axes.set(title=measure.heading.replace("\n", " "), xlabel="predicted frame")
+        axes.set(title=measure.heading.replace("\n", " "), xlabel=f"predicted {longest.step}")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
-    foot = f"After {longest.observed} observed frames; {longest.measured_on()}. {convention.text()}"
+    beside = 4 if columns > 1 else 3  # names of lines
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=beside, frameon=False)
+    foot = f"After {longest.observed} observed {longest.step}s; {longest.measured_on()}. {convention.text()}"
     figure.supxlabel(textwrap.fill(foot, int(figure.get_figwidth() * 17)), fontsize=7, color="0.4", x=0.01, ha="left")
     return figure
 
@@ -147,6 +154,11 @@ def _shared_convention(scores: Sequence[Scores]) -> Convention:
         raise ZooError("no scores to compare; evaluate a run first")
     measures: dict[str, Measure] = {}
     for one in scores:
+        if one.content != scores[0].content:
+            raise ZooError(
+                f"{scores[0].name!r} was measured on {scores[0].content} and {one.name!r} on {one.content}; compare "
+                "each kind alone"
+            )
         for measure in one.convention.measures:
             if measures.setdefault(measure.key, measure) != measure:
                 raise ZooError(

@@ -9,7 +9,10 @@ from typing import Any
 
 from zoo import names
 from zoo.errors import ZooError, nearest
-from zoo.evaluation.metrics import Lpips, Mae, Measure, Mse, Psnr, Ssim, measure_from_dict
+from zoo.evaluation.measure import Measure
+from zoo.evaluation.metrics import Lpips, Mae, Mse, Psnr, Ssim, measure_from_dict
+from zoo.evaluation.series_metrics import Rmse
+from zoo.settings import Content
 
 
 @dataclass(frozen=True)
@@ -56,10 +59,15 @@ class Convention:
 
     def text(self) -> str:
         """The name, the source, and how each metric is computed, as one sentence for the foot of a table."""
-        shared = len({measure.pixels for measure in self.measures}) == 1
-        head = f"Convention {self.name} ({self.source})" + (f", {self.measures[0].pixels_text}" if shared else "")
-        parts = [f"{m.key.upper()} {m.text()}" + ("" if shared else f", {m.pixels_text}") for m in self.measures]
+        shared = len({measure.preparation for measure in self.measures}) == 1
+        head = f"Convention {self.name} ({self.source})" + (_listed(self.measures[0].preparation) if shared else "")
+        parts = [f"{m.key.upper()} {m.text()}" + ("" if shared else _listed(m.preparation)) for m in self.measures]
         return f"{head}: {'; '.join(parts)}."
+
+    @property
+    def content(self) -> Content:
+        """Of the clips that it measures: "video" or "series"."""
+        return self.measures[0].content
 
     def to_dict(self) -> dict[str, Any]:
         """The convention as plain data, which `from_dict` reads."""
@@ -105,16 +113,33 @@ CONVENTIONS: dict[str, Convention] = {
 }
 
 
-def find_convention(name: str | Convention) -> Convention:
+DEFAULTS: dict[Content, Convention] = {
+    "video": CONVENTIONS["correct"],
+    "series": Convention("series", "as in long-term forecasting", (Rmse(),)),
+}
+
+
+def find_convention(name: str | Convention | None, content: Content = "video") -> Convention:
     """A convention by its name.
 
     Args:
-        name: one of `CONVENTIONS`; a `Convention` is returned as it is.
+        name: one of `CONVENTIONS`, which are all of frames; None for the default. A `Convention` is returned as it is.
+        content: of the clips to be measured.
 
     Raises:
-        ZooError: no such convention.
+        ZooError: no such convention, or one for other clips.
     """
-    if isinstance(name, Convention):
-        return name
-    names.check_name("convention", name, CONVENTIONS)
-    return CONVENTIONS[name]
+    if name is None:
+        return DEFAULTS[content]
+    if isinstance(name, str):
+        names.check_name("convention", name, CONVENTIONS)
+    convention = CONVENTIONS[name] if isinstance(name, str) else name
+    if convention.content != content:
+        raise ZooError(
+            f"convention {convention.name!r} measures {convention.content}, and the clips are {content}; leave it out"
+        )
+    return convention
+
+
+def _listed(preparation: str) -> str:
+    return f", {preparation}" if preparation else ""

@@ -1,31 +1,30 @@
 """Measure a model's predictions on a data set, batch by batch."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from zoo.data import ClipDataset, ClipSource, adapted
+from zoo.data import ClipDataset, ClipSource, SeriesDataset, adapted
 from zoo.errors import ZooError
-from zoo.evaluation.baselines import Blank, CopyLast
+from zoo.evaluation.baselines import trivial_predictions
 from zoo.evaluation.conventions import Convention, find_convention
-from zoo.evaluation.frames import extremes
-from zoo.evaluation.metrics import Comparison
+from zoo.evaluation.measure import Comparison
 from zoo.evaluation.scores import Scores
-from zoo.video_model import VideoModel
+from zoo.predictor import Predictor
 
-_FRAMES = 64  # number that is measured at a time
+_STEPS = 64  # number that is measured at a time
 
 
 def evaluate(
-    model: VideoModel,
+    model: Predictor,
     dataset: ClipDataset | ClipSource,
     horizon: int = 10,
     *,
     observed: int = 10,
-    convention: str | Convention = "correct",
+    convention: str | Convention | None = None,
     metrics: Sequence[str] | None = None,
     count: int | None = None,
     batch: int = 16,
@@ -34,18 +33,20 @@ def evaluate(
     root: str | Path | None = None,
     progress: bool = False,
 ) -> Scores:
-    """Predict `horizon` frames after `observed` ones of every clip and compare them with the true frames.
+    """Predict `horizon` steps after `observed` ones of every clip and compare them with the true steps.
 
-    Two baselines are measured in the same pass: the last observed frame repeated, and black frames. Memory does not
-    grow with the number of clips. The model is left in the mode and on the device that it was in.
+    Two baselines are measured in the same pass: the last observed step repeated; and black frames, or of series the
+    mean of the data. Memory does not grow with the number of clips. The model is left in the mode and on the device
+    that it was in.
 
     Args:
         model: the model.
-        dataset: clips of at least `observed + horizon` frames; further frames are ignored. Any object that has what
+        dataset: clips of at least `observed + horizon` steps; further steps are ignored. Any object that has what
             `zoo.data.ClipSource` says will do.
-        horizon: frames to predict, at least 1.
+        horizon: steps to predict, at least 1.
         observed: T_in, at least 1.
-        convention: how to measure; see `zoo.evaluation.CONVENTIONS`.
+        convention: how to measure frames, by default "correct"; see `zoo.evaluation.CONVENTIONS`. Series have one
+            measure, the root of the mean squared error.
         metrics: which of the convention's metrics; all by default.
         count: measure only the first `count` clips; all by default.
         batch: clips at a time.
@@ -55,9 +56,10 @@ def evaluate(
         progress: show a progress bar.
 
     Raises:
-        ZooError: an argument outside its range, clips that are too short, frames that the model cannot read.
+        ZooError: an argument outside its range, clips that are too short, steps that the model cannot read.
 
     >>> from zoo.data import MovingMNIST
+    >>> from zoo.evaluation import CopyLast
     >>> test = MovingMNIST("test", source="embedded", size=32, length=6)
     >>> scores = evaluate(CopyLast(), test, horizon=4, observed=2, metrics=["mse"], count=3)
     >>> scores.per_frame["mse"].shape, list(scores.baselines)
@@ -65,26 +67,21 @@ def evaluate(
     """
     dataset = adapted(dataset)
     count = check_clips(dataset, horizon, observed, count, batch)
-    convention = find_convention(convention)
+    convention = find_convention(convention, "series" if isinstance(dataset, SeriesDataset) else "video")
     convention = convention if metrics is None else convention.choose(tuple(metrics))
 
     weight = next(model.parameters(), torch.empty(0))
     place = torch.device(device or weight.device)
     with evaluating(model, place):
         first = dataset.clips([0], place)
-        extremes(first)
-        channels, height, width = first.shape[2:]
-        frame = (channels, height, width)
-        # one frame of a baseline stands for all: measures broadcast over time
-        predictors: dict[str, Callable[[Tensor], Tensor]] = {
-            "copy last frame": lambda x: CopyLast(channels)(x, 1)[:, -1:],
-            "blank frames": lambda x: Blank(channels)(x, 1)[:, -1:],
-        }
+        for measure in convention.measures:
+            measure.check(first)
+        predictors = trivial_predictions(dataset)  # one step of a baseline stands for all: measures broadcast over time
         name = name or type(model).__name__
         if name in predictors:
             raise ZooError(f"name = {name!r} is that of a baseline; choose another")
         predictors[name] = lambda x: _last(model(x, horizon), horizon)
-        comparisons, notes = _comparisons(convention, frame, root, place)
+        comparisons, notes = _comparisons(convention, first[:, :1], root, place)
         sums = {
             row: {key: torch.zeros(horizon, dtype=torch.float64, device=place) for key in comparisons}
             for row in predictors
@@ -96,9 +93,12 @@ def evaluate(
             for part in _parts(len(clips), horizon):
                 for key, (features, value) in comparisons.items():
                     true = features(truth[part])
-                    for row, frames in predictions.items():
-                        sums[row][key] += value(features(frames[part]), true).sum(0)
-        means = {row: {key: (total / count).cpu().numpy() for key, total in of.items()} for row, of in sums.items()}
+                    for row, steps in predictions.items():
+                        sums[row][key] += value(features(steps[part]), true).sum(0)
+        means = {
+            row: {key: convention[key].of_mean(total / count).cpu().numpy() for key, total in of.items()}
+            for row, of in sums.items()
+        }
     return Scores(
         name=name,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
@@ -107,33 +107,38 @@ def evaluate(
         clips=count,
         observed=observed,
         horizon=horizon,
-        frame=frame,
+        frame=tuple(first.shape[2:]),
         convention=convention,
         per_frame=means.pop(name),
         baselines=means,
-        notes=notes,
+        notes=(*notes, *_interval(dataset)),
     )
 
 
 def _last(predictions: Tensor, horizon: int) -> Tensor:
-    """The last `horizon` frames, of which there must be so many: one alone would stand for all."""
+    """The last `horizon` steps, of which there must be so many: one alone would stand for all."""
     if predictions.shape[1] < horizon:
-        raise ZooError(f"the model predicted {predictions.shape[1]} frames, fewer than horizon = {horizon}")
+        raise ZooError(f"the model predicted {predictions.shape[1]} steps, fewer than horizon = {horizon}")
     return predictions[:, -horizon:]
+
+
+def _interval(dataset: ClipDataset) -> list[str]:
+    """How much time a step takes, if it is known."""
+    return [f"A step is {dataset.interval:g} {dataset.unit}."] if isinstance(dataset, SeriesDataset) else []
 
 
 def check_clips(dataset: ClipDataset, horizon: int, observed: int, count: int | None, batch: int) -> int:
     """The number of clips to evaluate: `count`, or all.
 
     Raises:
-        ZooError: a number outside its range, or clips of fewer than `observed + horizon` frames.
+        ZooError: a number outside its range, or clips of fewer than `observed + horizon` steps.
     """
     for argument, value in (("horizon", horizon), ("observed", observed)):
         if value < 1:
             raise ZooError(f"{argument} = {value} must be at least 1")
     if dataset.length < observed + horizon:
         raise ZooError(
-            f"clips of {dataset.length} frames are too short for {observed} observed and {horizon} predicted ones; "
+            f"clips of {dataset.length} steps are too short for {observed} observed and {horizon} predicted ones; "
             f"make the data set with length={observed + horizon}"
         )
     return check_count(dataset, count, batch)
@@ -154,14 +159,14 @@ def check_count(dataset: ClipDataset, count: int | None, batch: int) -> int:
 
 
 def _comparisons(
-    convention: Convention, frame: tuple[int, ...], root: str | Path | None, device: torch.device
+    convention: Convention, step: Tensor, root: str | Path | None, device: torch.device
 ) -> tuple[dict[str, Comparison], tuple[str, ...]]:
-    """The comparison of each metric for frames of shape `frame`, and a note for each metric that must stay empty."""
+    """The comparison of each metric for steps like `(1, 1, …)`, and a note for each metric that must stay empty."""
     comparisons, notes = {}, []
     for measure in convention.measures:
         try:
             comparison = measure.comparison(root, device)
-            comparison.features(torch.zeros(1, 1, *frame, device=device))
+            comparison.features(torch.zeros_like(step))
             comparisons[measure.key] = comparison
         except ZooError as error:
             notes.append(f"{measure.key.upper()} is empty: {error}.")
@@ -196,6 +201,6 @@ def in_batches(count: int, batch: int, progress: bool) -> Iterator[Sequence[int]
 
 
 def _parts(clips: int, horizon: int) -> Iterator[slice]:
-    """Slices of a batch with few enough frames that features take little memory whatever its size."""
-    step = max(1, _FRAMES // horizon)
+    """Slices of a batch with few enough steps that features take little memory whatever its size."""
+    step = max(1, _STEPS // horizon)
     return (slice(start, start + step) for start in range(0, clips, step))

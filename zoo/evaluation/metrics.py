@@ -5,45 +5,24 @@ convention (`zoo.evaluation.conventions`) is a set of measures. All arithmetic i
 SSIM are small differences of large numbers; only the network of LPIPS runs in float32.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from zoo.errors import ZooError
 from zoo.evaluation.frames import Features, check_pair, extremes
+from zoo.evaluation.measure import Measure, Parts
 from zoo.evaluation.perceptual import Net, load_lpips
+from zoo.evaluation.series_metrics import Rmse
 
 Pixels = Literal["raw", "clamped", "uint8"]
 
 _HIGHEST_PSNR = 100.0  # dB; a perfect frame would be infinite and carry every average with it
-
-
-class Comparison(NamedTuple):
-    """A metric split into `features(frames)` and `value(predicted, true)`.
-
-    So the features of the true frames are computed once for all models. Both raise a ZooError about frames that are
-    none, or that cannot be compared, see `zoo.evaluation.frames`.
-
-    Args:
-        features: maps frames `(B, T, C, H, W)`, floating-point pixels, to their features.
-        value: maps predicted and true features to values `(B, T)` in float64. The predicted ones may be of one frame
-            that stands for all.
-    """
-
-    features: Callable[[Tensor], Features]
-    value: Callable[[Features, Features], Tensor]
-
-
-class Parts(NamedTuple):
-    """What a measure does with frames that are checked, as in `Comparison`."""
-
-    features: Callable[[Tensor], Any]
-    value: Callable[[Any, Any], Tensor]
 
 
 def _raw(frames: Tensor) -> Tensor:
@@ -66,8 +45,8 @@ _PREPARE: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
 
 
 @dataclass(frozen=True)
-class Measure(ABC):
-    """One number for each predicted frame, and how it is computed.
+class FrameMeasure(Measure):
+    """A measure of frames `(B, T, C, H, W)`, with true pixels in [0, 1] and predicted ones meant for that.
 
     Args:
         pixels: "raw" takes predictions as they are, "clamped" clamps them to [0, 1], "uint8" also multiplies by 255
@@ -78,101 +57,30 @@ class Measure(ABC):
     tensor([[0.2500, 0.2500]], dtype=torch.float64)
     """
 
+    content = "video"
+
     pixels: Pixels = "clamped"
-    key: ClassVar[str]
-    higher_is_better: ClassVar[bool]
-    digits: ClassVar[int]  # printed after the decimal point
 
-    @abstractmethod
-    def parts(self, root: Path | str | None, device: torch.device) -> Parts:
-        """The functions that measure, see `comparison`."""
+    def check(self, steps: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Measure`."""
+        return extremes(steps)
 
-    def comparison(self, root: Path | str | None, device: torch.device) -> Comparison:
-        """The functions that check frames and measure them.
-
-        Args:
-            root: the data root, which may have weights that the measure needs.
-            device: of the frames to measure.
-
-        Raises:
-            ZooError: weights are missing.
-        """
-        parts = self.parts(root, device)
-
-        def features(frames: Tensor) -> Features:
-            low, high = extremes(frames)
-            return Features(tuple(frames.shape), low, high, parts.features(frames))
-
-        def value(predicted: Features, true: Features) -> Tensor:
-            check_pair(predicted, true)
-            return parts.value(predicted.content, true.content)
-
-        return Comparison(features, value)
-
-    @abstractmethod
-    def text(self) -> str:
-        """How the number is computed from prepared pixels, for the foot of a table."""
+    def check_pair(self, predicted: Features, true: Features) -> None:
+        """See `Measure`."""
+        check_pair(predicted, true)
 
     @property
-    def unit(self) -> str:
-        """The unit, which a table's heading shows below the name; empty if there is none."""
-        return ""
-
-    @property
-    def scale(self) -> float:
-        """The factor by which a table multiplies values."""
-        return 1.0
-
-    @property
-    def heading(self) -> str:
-        """The heading of a table's column: the name, an arrow in the direction of better values, and the unit."""
-        return f"{self.key.upper()} {'↑' if self.higher_is_better else '↓'}\n{self.unit}".strip()
-
-    @property
-    def pixels_text(self) -> str:
-        """How pixels are prepared, for the foot of a table."""
+    def preparation(self) -> str:
+        """See `Measure`."""
         return _PREPARE[self.pixels][1]
 
     def prepare(self, frames: Tensor) -> Tensor:
         """Frames with pixels as `pixels` says, in float64."""
         return _PREPARE[self.pixels][0](frames)
 
-    def shown(self, value: float) -> str:
-        """A value as a table prints it."""
-        return f"{value * self.scale:.{self.digits}f}"
-
-    def between(self, predicted: Tensor, true: Tensor, root: Path | str | None = None) -> Tensor:
-        """Measure predicted frames `(B, T, C, H, W)` against the true ones.
-
-        Args:
-            predicted: floating-point pixels, meant for [0, 1].
-            true: floating-point pixels in [0, 1].
-            root: the data root, which may have weights that the measure needs.
-
-        Returns:
-            `(B, T)` in float64, without the scale of tables.
-
-        Raises:
-            ZooError: weights are missing, frames are too small, or of different shapes, or not of this kind; or pixels
-                are outside their range or NaN.
-        """
-        for frames in (predicted, true):
-            extremes(frames)
-        if predicted.shape != true.shape:
-            raise ZooError(
-                f"predicted frames {tuple(predicted.shape)} and true frames {tuple(true.shape)} differ in shape; give "
-                "as many of both"
-            )
-        features, value = self.comparison(root, true.device)
-        return value(features(predicted), features(true))
-
-    def to_dict(self) -> dict[str, Any]:
-        """The measure as plain data, which `measure_from_dict` reads."""
-        return {"measure": self.key, **asdict(self)}
-
 
 @dataclass(frozen=True)
-class _Error(Measure):
+class _Error(FrameMeasure):
     """A pixelwise error.
 
     Args:
@@ -228,7 +136,7 @@ class Mae(_Error):
 
 
 @dataclass(frozen=True)
-class Psnr(Measure):
+class Psnr(FrameMeasure):
     """Peak signal-to-noise ratio of each frame, in dB, at most 100: that is what a frame without error has."""
 
     key = "psnr"
@@ -266,7 +174,7 @@ class _Moments(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Ssim(Measure):
+class Ssim(FrameMeasure):
     """Structural similarity (Wang, Bovik, Sheikh and Simoncelli, 2004), the mean over channels and window positions.
 
     Only windows that lie wholly inside the frame count, as in scikit-image: frames are not padded.
@@ -335,7 +243,7 @@ def _sliding_window(weights: Tensor, size: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Lpips(Measure):
+class Lpips(FrameMeasure):
     """Learned perceptual distance (Zhang et al., 2018), version 0.1 of package `lpips`.
 
     A grey frame is read as three equal channels.
@@ -377,7 +285,7 @@ class Lpips(Measure):
         return f"{self.net} v0.1, input in [{-1 if self.signed else 0}, 1]"
 
 
-MEASURES: dict[str, type[Measure]] = {measure.key: measure for measure in (Mse, Mae, Psnr, Ssim, Lpips)}
+MEASURES: dict[str, type[Measure]] = {measure.key: measure for measure in (Mse, Mae, Psnr, Ssim, Lpips, Rmse)}
 
 
 def measure_from_dict(data: dict[str, Any]) -> Measure:

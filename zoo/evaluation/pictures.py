@@ -14,7 +14,7 @@ from zoo.errors import ZooError
 from zoo.evaluation.evaluator import evaluating
 from zoo.files import aside
 from zoo.names import check_suffix
-from zoo.video_model import VideoModel
+from zoo.predictor import Predictor
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -131,8 +131,8 @@ class Prediction:
         return max(1, math.ceil(_SIDE / min(self.observed.shape[-2:])))
 
 
-def predict(models: Mapping[str, VideoModel], clip: Tensor, horizon: int = 10, observed: int = 10) -> Prediction:
-    """Let models predict how a clip continues.
+def predict(models: Mapping[str, Predictor], clip: Tensor, horizon: int = 10, observed: int = 10) -> Prediction:
+    """Let models predict how a clip of video continues; `predict_series` is for series.
 
     Args:
         models: by the names that pictures show.
@@ -155,13 +155,23 @@ def predict(models: Mapping[str, VideoModel], clip: Tensor, horizon: int = 10, o
             f"a clip of shape {tuple(clip.shape)} has not {observed} frames to observe; (T ≥ {observed}, C, H, W) and "
             "observed ≥ 1 are needed"
         )
+    predictions = continuations(models, clip, horizon, observed)
+    return Prediction(clip[:observed].cpu(), predictions, clip[observed : observed + horizon].cpu())
+
+
+def continuations(models: Mapping[str, Predictor], clip: Tensor, horizon: int, observed: int) -> dict[str, Tensor]:
+    """The `horizon` steps that each model predicts after the first `observed` ones of a clip `(T, …)`, by its name.
+
+    Raises:
+        ZooError: steps that a model cannot read.
+    """
     predictions = {}
     for name, model in models.items():
         weight = next(model.parameters(), clip)
         x = clip[None, :observed].to(weight.device, weight.dtype)
         with evaluating(model):
             predictions[name] = model(x, horizon)[0, -horizon:].float().cpu()
-    return Prediction(clip[:observed].cpu(), predictions, clip[observed : observed + horizon].cpu())
+    return predictions
 
 
 def _page(width: float, height: float) -> "Image":

@@ -1,4 +1,4 @@
-"""The result of an evaluation: numbers for each predicted frame, and how they were measured."""
+"""The result of an evaluation: numbers for each predicted step, and how they were measured."""
 
 import csv
 import json
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from zoo.errors import ZooError
 from zoo.evaluation.conventions import Convention
 from zoo.files import aside
+from zoo.settings import Content
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,11 +31,11 @@ class Scores:
         data: the data set in one line.
         comparable_with: scores with equal values are comparable, such as "moving-mnist-2"; see `zoo.data.ClipDataset`.
         clips: number of clips that were evaluated.
-        observed: number of frames that the model saw, T_in.
-        horizon: number of frames that it predicted.
-        frame: (C, H, W).
+        observed: number of steps that the model saw, T_in.
+        horizon: number of steps that it predicted.
+        frame: (C, H, W) of a frame, or (d,) of the values of a series.
         convention: how the values were measured.
-        per_frame: for each metric `(horizon,)`, the averages over clips at each predicted frame. The units are those of
+        per_frame: for each metric `(horizon,)`, the averages over clips at each predicted step. The units are those of
             the convention; no table's scale is applied.
         baselines: the same for each baseline, by name.
         notes: what a reader must know besides, such as why a metric is missing.
@@ -47,7 +48,7 @@ class Scores:
     clips: int
     observed: int
     horizon: int
-    frame: tuple[int, int, int]
+    frame: tuple[int, ...]
     convention: Convention
     per_frame: PerFrame
     baselines: Mapping[str, PerFrame]
@@ -55,20 +56,32 @@ class Scores:
 
     @property
     def rows(self) -> dict[str, PerFrame]:
-        """Values per frame of the baselines and of the model, by name."""
+        """Values per step of the baselines and of the model, by name."""
         return {**self.baselines, self.name: self.per_frame}
 
     @property
     def average(self) -> dict[str, float]:
-        """The model's values averaged over the predicted frames."""
+        """The model's values averaged over the predicted steps."""
         return averages(self.per_frame)
+
+    @property
+    def content(self) -> Content:
+        """What was predicted: "video" or "series"."""
+        return self.convention.content
+
+    @property
+    def step(self) -> str:
+        """What a step is called."""
+        return "frame" if self.content == "video" else "step"
 
     def measured_on(self) -> str:
         """The number of clips, and the data they are of."""
         return f"{self.clips:,} clips of {self.data}"
 
     def table(self) -> "Table":
-        """A table of the averages, the baselines' first, with the convention below them."""
+        """A table of the averages, the baselines' first, with the convention below them; of series `by_horizon`."""
+        if self.content == "series":
+            return by_horizon([self])
         from rich.markup import escape
         from rich.table import Table
 
@@ -121,7 +134,7 @@ class Scores:
 
 
 def save_values(scores: Sequence[Scores], path: str | Path) -> None:
-    """Write a CSV file with a line for each model and baseline, metric and predicted frame, counted from 1.
+    """Write a CSV file with a line for each model and baseline, metric and predicted step, counted from 1.
 
     Raises:
         ZooError: the file cannot be written.
@@ -131,16 +144,77 @@ def save_values(scores: Sequence[Scores], path: str | Path) -> None:
         for one in scores
         for name, per_frame in one.rows.items()
     }
+    step = next((one.step for one in scores), "step")
     with aside(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(("data", "observed", "horizon", "model", "metric", "frame", "value"))
+        writer.writerow(("data", "observed", "horizon", "model", "metric", step, "value"))
         for place, per_frame in rows.items():
             for metric, values in per_frame.items():
                 writer.writerows((*place, metric, t, value) for t, value in enumerate(values.tolist(), 1))
 
 
+_SHOWN = (1, 2, 5, 10, 20, 50, 100, 200, 500)  # steps, beside the last one
+
+
+def by_horizon(scores: Sequence[Scores]) -> "Table":
+    """A table of the errors of series: a row for each baseline and model, columns for some of the predicted steps.
+
+    The last column has the first step at which the error exceeds half of the data's spread, which is the error of the
+    baseline that predicts their mean. Of a model that was measured at several horizons the longest is shown, which has
+    the steps of the others.
+
+    Args:
+        scores: of series, measured on the same data after as many observed steps.
+
+    Raises:
+        ZooError: scores of other data, or of two models with one name.
+    """
+    from rich.markup import escape
+    from rich.table import Table
+
+    longest: dict[str, Scores] = {}
+    for one in scores:
+        if (one.comparable_with, one.observed) != (scores[0].comparable_with, scores[0].observed):
+            raise ZooError(
+                f"{one.name!r} was measured on {one.comparable_with} after {one.observed} steps, and "
+                f"{scores[0].name!r} on {scores[0].comparable_with} after {scores[0].observed}; compare each alone"
+            )
+        if one.name in longest and longest[one.name].horizon == one.horizon:
+            raise ZooError(f"two scores are named {one.name!r} at horizon {one.horizon}; give them different names")
+        longest[one.name] = max(one, longest.get(one.name, one), key=lambda each: each.horizon)
+    widest = max(longest.values(), key=lambda each: each.horizon)
+    (measure,) = widest.convention.measures
+    steps = [step for step in _SHOWN if step < widest.horizon] + [widest.horizon]
+
+    notes = dict.fromkeys(note for one in longest.values() for note in (f"{one.measured_on()}.", *one.notes))
+    table = Table(
+        title=f"{measure.heading} by predicted step, after {widest.observed} observed ones",
+        caption=escape("\n".join([*notes, widest.convention.text()])),
+        caption_justify="left",
+    )
+    table.add_column("Model")
+    table.add_column("Parameters", justify="right")
+    for step in steps:
+        table.add_column(f"{step}", justify="right")
+    table.add_column("half of the\nspread at", justify="right")
+    rows = [(name, 0, values) for name, values in widest.baselines.items()]
+    rows += [(one.name, one.parameters, one.per_frame) for one in longest.values()]
+    for name, parameters, per_frame in rows:
+        errors = per_frame[measure.key]
+        cells = [measure.shown(errors[step - 1]) if step <= len(errors) else "" for step in steps]
+        spread = widest.baselines["mean of the data"][measure.key].mean()
+        table.add_row(escape(name), f"{parameters:,}" if parameters else "", *cells, _passed(errors, spread / 2))
+    return table
+
+
+def _passed(errors: NDArray[np.float64], limit: float) -> str:
+    """The first step at which an error exceeds a limit."""
+    beyond = np.flatnonzero(errors > limit)
+    return f"{beyond[0] + 1}" if len(beyond) else f"> {len(errors)}"
+
+
 def averages(per_frame: PerFrame) -> dict[str, float]:
-    """Values averaged over the predicted frames."""
+    """Values averaged over the predicted steps."""
     return {metric: float(values.mean()) for metric, values in per_frame.items()}
 
 

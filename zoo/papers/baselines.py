@@ -8,6 +8,7 @@ from zoo.settings import (
     ConstantRate,
     KTHData,
     LinearSampling,
+    LorenzData,
     MovingMNISTData,
     NoSampling,
     RMSPropOptimizer,
@@ -141,6 +142,16 @@ MCNET = Paper(
     url="https://arxiv.org/abs/1706.08033",
     settings={"kth": _MCNET_KTH},
 )
+# The authors' example: two layers, squared error, RMSProp at 1e-2, batches of 50, 5,000 steps, gradients clipped at 10,
+# own predictions from the first step on. The rate falls by 0.8; how often is not known here: every 500 steps are taken.
+# The paper takes its Lorenz series from one long trajectory; here each split has trajectories of its own.
+_TT_RNN_LORENZ = PublishedSettings(
+    data=LorenzData(endless=True),
+    sampling=LinearSampling(start=0, stop=0),
+    learning_rate=StepRate(base=1e-2, factor=0.8, every=500),
+    optimizer=RMSPropOptimizer(),
+    training=Training(steps=5000, batch_size=50, l1=0.0, clip_norm=10.0, validate_every=500),
+)
 TT_RNN = Paper(
     key="tt-rnn",
     name="TT-RNN",
@@ -148,6 +159,7 @@ TT_RNN = Paper(
     authors="Yu et al.",
     year=2017,
     url="https://arxiv.org/abs/1711.00073",
+    settings={"lorenz": _TT_RNN_LORENZ},
 )
 # The authors' code: L1 + L2, Adam at 1e-3, batches of 4 (KTH 2), the sampling ratio to zero over 50,000 steps (KTH
 # 100,000). The number of steps is that of PredRNN++.

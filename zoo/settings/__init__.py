@@ -14,14 +14,18 @@ from zoo.settings.data import (
     VALIDATION_PERSONS,
     ArraysData,
     Clips,
+    Content,
     Data,
     ImagesData,
     KTHData,
+    LorenzData,
     MovingMNISTData,
     OwnData,
     PythonData,
     Resize,
     StoredData,
+    Video,
+    VideoData,
     VideosData,
     Windows,
     data_class,
@@ -29,7 +33,7 @@ from zoo.settings.data import (
 )
 from zoo.settings.optimizers import AdamOptimizer, Optimizer, RMSPropOptimizer, SGDOptimizer
 from zoo.settings.plain import CHOICES, from_plain, settings_class, to_plain
-from zoo.settings.recipe import LOSS_TERMS, Recipe, Training
+from zoo.settings.recipe import FRAME_LOSSES, LOSS_TERMS, Recipe, Training
 from zoo.settings.schedules import (
     ConstantRate,
     CosineRate,
@@ -47,18 +51,21 @@ from zoo.settings.schedules import (
 __all__ = [
     "CHOICES",
     "DATA_SETS",
+    "FRAME_LOSSES",
     "LOSS_TERMS",
     "VALIDATION_PERSONS",
     "AdamOptimizer",
     "ArraysData",
     "Clips",
     "ConstantRate",
+    "Content",
     "CosineRate",
     "Data",
     "ImagesData",
     "KTHData",
     "LearningRate",
     "LinearSampling",
+    "LorenzData",
     "MovingMNISTData",
     "NoSampling",
     "Optimizer",
@@ -76,6 +83,8 @@ __all__ = [
     "StepRate",
     "StoredData",
     "Training",
+    "Video",
+    "VideoData",
     "VideosData",
     "Windows",
     "data_class",

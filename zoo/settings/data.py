@@ -1,26 +1,29 @@
 """The settings of the clips: a class for each kind of data set."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from zoo.errors import ZooError, nearest
 from zoo.settings.base import Settings
 
-DATA_SETS = ("moving-mnist", "kth", "videos:DIR", "images:DIR", "arrays:FILE", "python")
+DATA_SETS = ("moving-mnist", "kth", "lorenz", "videos:DIR", "images:DIR", "arrays:FILE", "python")
 _PLACED = ("videos", "images", "arrays")  # kinds whose names say after a colon where the clips are
 VALIDATION_PERSONS = (15, 16)  # of KTH
 Windows = Literal["predrnn", "mcnet", "conv-tt-lstm"]
 Resize = Literal["crop", "stretch"]
+Content = Literal["video", "series"]  # of clips: steps that are frames, or steps that are values
 
 
 @dataclass(frozen=True)
 class Clips(Settings):
     """Settings of every data set; each kind has a class that adds its own.
 
+    A clip has steps in time: the frames of a video, or the values of a series.
+
     Args:
         name: one of `DATA_SETS`, with a place instead of DIR or FILE.
-        observed: frames that the model sees, T_in.
-        length: frames of a training clip, observed ones included.
+        observed: steps that the model sees, T_in.
+        length: steps of a training clip, observed ones included.
         clips_per_epoch: training clips in an epoch.
         endless: draw new clips in every epoch instead of the same ones again.
         seed: of the training clips.
@@ -28,6 +31,8 @@ class Clips(Settings):
     Raises:
         ZooError: no such data set, or the name of one that another class is for.
     """
+
+    content: ClassVar[Content]
 
     name: str
     observed: int = 10
@@ -48,7 +53,14 @@ class Clips(Settings):
 
 
 @dataclass(frozen=True)
-class MovingMNISTData(Clips):
+class Video(Clips):
+    """Settings of every data set of video."""
+
+    content = "video"
+
+
+@dataclass(frozen=True)
+class MovingMNISTData(Video):
     """Moving-MNIST: grey clips of drifting digits.
 
     Args:
@@ -76,7 +88,7 @@ class MovingMNISTData(Clips):
 
 
 @dataclass(frozen=True)
-class KTHData(Clips):
+class KTHData(Video):
     """KTH actions: grey clips of people.
 
     Args:
@@ -105,7 +117,7 @@ class KTHData(Clips):
 
 
 @dataclass(frozen=True)
-class OwnData(Clips):
+class OwnData(Video):
     """The user's own clips, wherever they come from.
 
     Args:
@@ -202,10 +214,34 @@ class PythonData(OwnData):
     name: str = "python"
 
 
-Data = MovingMNISTData | KTHData | VideosData | ImagesData | ArraysData | PythonData
+@dataclass(frozen=True)
+class LorenzData(Clips):
+    """Series of the Lorenz system, sampled every 0.05 time units.
+
+    Args:
+        name: "lorenz".
+        observed: steps that the model sees, T_in.
+        length: steps of a training clip, observed ones included.
+    """
+
+    content = "series"
+
+    name: str = "lorenz"
+    observed: int = 10
+    length: int = 40
+
+    @property
+    def columns(self) -> int:
+        """3: the coordinates of the system."""
+        return 3
+
+
+VideoData = MovingMNISTData | KTHData | VideosData | ImagesData | ArraysData | PythonData
+Data = VideoData | LorenzData
 DATA_CLASSES: dict[str, type[Data]] = {
     "moving-mnist": MovingMNISTData,
     "kth": KTHData,
+    "lorenz": LorenzData,
     "videos": VideosData,
     "images": ImagesData,
     "arrays": ArraysData,

@@ -8,7 +8,8 @@ from zoo.settings.data import Data, MovingMNISTData
 from zoo.settings.optimizers import AdamOptimizer, Optimizer
 from zoo.settings.schedules import LearningRate, PlateauRate, PlateauSampling, Sampling
 
-LOSS_TERMS = ("l1", "l2", "cross_entropy", "gradient")
+FRAME_LOSSES = ("cross_entropy", "gradient")  # which series have none of
+LOSS_TERMS = ("l1", "l2", *FRAME_LOSSES)
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Training(Settings):
 
     @property
     def loss_weights(self) -> dict[str, float]:
-        """The weights of the loss, as `VideoModel.loss` takes them."""
+        """The weights of the loss, as `Predictor.loss` takes them."""
         return {name: getattr(self, name) for name in LOSS_TERMS}
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 
 from zoo.errors import ZooError
-from zoo.video_model import VideoModel
+from zoo.predictor import Predictor
 
 
-def compile_cells(model: VideoModel) -> None:
+def compile_cells(model: Predictor) -> None:
     """Compile the step of each cell, rather than the unrolled loop over the frames. Run the model within `compiling()`.
 
     Raises:

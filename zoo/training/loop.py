@@ -21,11 +21,9 @@ from zoo.checks import check_recipe
 from zoo.data import ClipDataset, ClipSource, adapted, make_dataset, pin_data
 from zoo.errors import ZooError
 from zoo.files import folder_name
-from zoo.forecaster import Forecaster
-from zoo.recurrent import RecurrentPredictor
 from zoo.settings import PythonData, Recipe
 from zoo.training.checkpoint import RunProgress, load_checkpoint
-from zoo.training.checks import check_frames
+from zoo.training.checks import check_steps
 from zoo.training.compiled import compile_cells, compiling
 from zoo.training.devices import convolution_algorithms, make_fabric, quiet_lightning
 from zoo.training.environment import describe_environment
@@ -84,14 +82,14 @@ def fit(
     began, folder = time.monotonic(), folder_name(folder)
     recipe = check_recipe(recipe)
     model = build_model(recipe)
-    check_frames(recipe, model)  # before the data are prepared, which may take long
+    check_steps(recipe, model)  # before the data are prepared, which may take long
     if isinstance(recipe.data, PythonData) or train_clips is not None or val_clips is not None:
         recipe, clips, val = own_clips(recipe, train_clips, val_clips)
     else:
         recipe = replace(recipe, data=pin_data(recipe.data, root))
-        check_frames(recipe, model)  # of a size that only the data say
+        check_steps(recipe, model)  # of a size that only the data say
         clips, val = make_dataset(recipe.data, "train", root), make_dataset(recipe.data, "val", root)
-    if isinstance(model, RecurrentPredictor | Forecaster):
+    if model.recompute is not None:
         model.recompute = recipe.training.recompute
     elif recipe.training.recompute:
         raise ZooError(f"{recipe.model} is not recurrent, so nothing can be recomputed; leave training.recompute off")

@@ -62,7 +62,7 @@ class Reporter:
         sampling, rate = row["sampling_ratio"], row["learning_rate"]
         text = f"loss {row['loss']:.5f}  ratio {sampling:.3f}  rate {rate:.2g}  {speed:.1f} clips/s"
         if "validation_loss" in row:
-            validation = f"validation {row['validation_loss']:.5f} (MSE {row['validation_mse']:.1f})"
+            validation = f"validation {row['validation_loss']:.5f} (MSE {row['validation_mse']:.4g})"
             self.say(f"step {step:>7}  {text}  {validation}")
         self.busy(text)
         self._since = time.monotonic(), step

@@ -16,13 +16,13 @@ from zoo.building import build_model, fill
 from zoo.checks import check_recipe
 from zoo.errors import ZooError
 from zoo.files import aside
+from zoo.predictor import Predictor
 from zoo.reading import MOST_BYTES, load_yaml, read_text
 from zoo.schema import shortened, validate
 from zoo.settings import Recipe, from_plain, to_plain
 from zoo.training.checkpoint import load_checkpoint
 from zoo.training.environment import Environment, changes
 from zoo.training.run_lock import LOCK, locked
-from zoo.video_model import VideoModel
 
 MOST_LOG = 1 << 24  # bytes of versions.json
 # settings that may change when a run is resumed: they say where and how long it computes, but not what
@@ -34,7 +34,7 @@ class Run(NamedTuple):
 
     folder: Path
     recipe: Recipe
-    model: VideoModel
+    model: Predictor
     step: int
 
 

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from zoo.building import check_tensors
 from zoo.data import ClipDataset
 from zoo.errors import ZooError, nearest
+from zoo.predictor import Predictor
 from zoo.recurrent import RecurrentPredictor
 from zoo.schema import shortened
 from zoo.settings import Recipe
@@ -26,7 +27,6 @@ from zoo.training.learning_rates import make_rate
 from zoo.training.metrics_log import Meter
 from zoo.training.optimizers import load_moments, make_optimizer, moments_like
 from zoo.training.scheduled_sampling import draw_truth, make_sampling
-from zoo.video_model import VideoModel
 
 
 class StepInputs(NamedTuple):
@@ -34,7 +34,7 @@ class StepInputs(NamedTuple):
 
     Args:
         batch: this process's share of the clips, as `ClipDataset.render` takes it.
-        use_truth: which frames the model reads true, see `VideoModel.forward`.
+        use_truth: which steps the model reads true, see `Predictor.forward`.
         number: of the step, int64 `()`.
         rate: the learning rate: float32 `()` where the step can be recorded, else a plain number.
     """
@@ -76,7 +76,7 @@ class TrainState:
         recordable: see the function `recordable`.
     """
 
-    def __init__(self, fabric: Fabric, recipe: Recipe, model: VideoModel, clips: ClipDataset, val: ClipDataset) -> None:
+    def __init__(self, fabric: Fabric, recipe: Recipe, model: Predictor, clips: ClipDataset, val: ClipDataset) -> None:
         self.fabric, self.recipe, self.network, self.clips, self.val = fabric, recipe, model, clips, val
         self.recordable = recordable(fabric, recipe.training.precision)
         self.model: Any = fabric.setup_module(model)
@@ -214,7 +214,7 @@ def train_step(state: TrainState, inputs: StepInputs) -> None:
     for group in state.optimizer.param_groups:
         group["lr"] = inputs.rate
 
-    clips = state.clips.render(inputs.batch).to(state.dtype)  # (B, T, C, H, W)
+    clips = state.clips.render(inputs.batch).to(state.dtype)  # (B, T, …)
     with fabric.autocast():
         predictions = state.model(clips[:, :observed], horizon, clips[:, observed:], inputs.use_truth)
         loss = state.model.loss(predictions, clips, **recipe.training.loss_weights)

@@ -10,8 +10,8 @@ from zoo.training.step import TrainState
 
 
 class Validation(NamedTuple):
-    """Averages over the validation clips: the training loss, and the squared error of a predicted frame, summed over
-    its pixels."""
+    """Averages over the validation clips: the training loss, and the squared error of a predicted step, summed over
+    the pixels of a frame or the values of a series."""
 
     loss: float
     mse: float
@@ -49,8 +49,8 @@ def validate(state: TrainState, abandon: Callable[[], bool]) -> Validation | Non
 
 
 def validate_batch(state: TrainState, indices: Sequence[int]) -> Tensor:
-    """Sums of the loss and of a predicted frame's squared error over validation clips, and their number: `(3,)`."""
-    frames = state.val.clips(indices, state.fabric.device).to(state.dtype)  # (B, T, C, H, W)
+    """Sums of the loss and of a predicted step's squared error over validation clips, and their number: `(3,)`."""
+    frames = state.val.clips(indices, state.fabric.device).to(state.dtype)  # (B, T, …)
     observed, training = state.recipe.data.observed, state.recipe.training
     future = frames[:, observed:]
     horizon = future.shape[1]

@@ -1,0 +1,166 @@
+"""Series of the Lorenz system, the standard example of chaos (Lorenz, 1963)."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from zoo.counter_rng import uniforms
+from zoo.data.clips import SeriesDataset, check_indices
+from zoo.data.digits import Split, check_split
+from zoo.errors import ZooError
+
+COUNTS = {"train": 10_000, "val": 1_000, "test": 1_000}
+TRAJECTORIES = 128  # of each split
+STARTS = 500  # steps of a trajectory at which a clip may begin
+SIGMA, RHO, BETA = 10.0, 28.0, 8 / 3
+STEP, EVERY, TRANSIENT = 0.01, 5, 1_000  # of the integration: time units; steps between values; steps to discard
+LOW, HIGH = np.array([-20.0, -28.0, 0.0]), np.array([20.0, 28.0, 50.0])  # of x, y and z, scaled to 0 and 1
+_RULE = 1  # to be raised by whatever makes other clips of the same settings
+_STREAMS = {"train": 0x4C5A0001, "val": 0x4C5A0002, "test": 0x4C5A0003}
+_CLIPS = 0x100  # added to a stream for the places of the clips
+
+
+class Windows(NamedTuple):
+    """The values of a batch of clips, `(B, T, 3)` float32."""
+
+    values: Tensor
+
+
+class Lorenz(SeriesDataset, Dataset[Tensor]):
+    """Clips of trajectories of the Lorenz system, each a pure function of (seed, split, index).
+
+        x' = 10 (y - x),    y' = x (28 - z) - y,    z' = x y - (8/3) z
+
+    A trajectory begins at a random point, uniform in the box that holds the attractor. It is integrated by the
+    classical Runge–Kutta method with steps of 0.01 in double precision, the first 1,000 of which are discarded, and
+    sampled every 0.05. Each split has 128 trajectories of its own, so that no clip of one is near a clip of another. A
+    clip begins at a random one of 500 steps of a random trajectory of its split; it begins with the same values,
+    however long it is. x is scaled from [-20, 20], y from [-28, 28] and z from [0, 50] to [0, 1].
+
+    Small differences grow by e in about 1.1 time units, that is 22 steps (the largest Lyapunov exponent is 0.906), so
+    that beyond a few such times nothing is known but the attractor.
+
+    Args:
+        split: "train", "val" or "test".
+        length: T, steps of a clip.
+        count: clips; by default 10,000, 1,000 and 1,000 in the three splits.
+        endless: accept every index below 2⁶³, not only those below `count`.
+        seed: of the trajectories and the clips, 0 ≤ seed < 2⁶⁴.
+
+    Raises:
+        ZooError: an argument outside its range.
+
+    >>> test = Lorenz("test", length=30)
+    >>> test.clips([3, 4]).shape, test[3].shape
+    (torch.Size([2, 30, 3]), torch.Size([30, 3]))
+    """
+
+    columns = ("x", "y", "z")
+    interval = STEP * EVERY
+    unit = "time units"
+
+    def __init__(
+        self,
+        split: Split = "train",
+        *,
+        length: int = 40,
+        count: int | None = None,
+        endless: bool = False,
+        seed: int = 0,
+    ) -> None:
+        check_split(split)
+        count = COUNTS[split] if count is None else count
+        for name, value in (("length", length), ("count", count)):
+            if not isinstance(value, int | np.integer) or value < 1:
+                raise ZooError(f"{name} = {value!r} must be a whole number, at least 1")
+        if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**64:
+            raise ZooError(f"seed = {seed!r} must be a whole number, at least 0 and below 2^64")
+        self.split, self.length, self.count, self.endless, self.seed = split, int(length), count, endless, int(seed)
+        self.comparable_with = "lorenz"
+        box = uniforms(self.seed, _STREAMS[split], np.arange(TRAJECTORIES), 3)
+        values = integrate(LOW + (HIGH - LOW) * box, STARTS + self.length - 1)
+        scaled = torch.from_numpy(((values - LOW) / (HIGH - LOW)).astype(np.float32))
+        self._windows = scaled.unfold(1, self.length, 1).movedim(-1, 2)  # a view, (trajectories, starts, T, 3)
+        self.mean = scaled[:, :STARTS].double().mean((0, 1)).float()
+
+    def __len__(self) -> int:
+        return self.count
+
+    def fetch(self, indices: Sequence[int]) -> Windows:
+        """The values of the clips.
+
+        Raises:
+            ZooError: an index outside the data set.
+        """
+        clips = check_indices(indices, 2**63 if self.endless else self.count)
+        place = uniforms(self.seed, _STREAMS[self.split] + _CLIPS, clips, 2) * (TRAJECTORIES, STARTS)
+        trajectory, start = torch.from_numpy(place.astype(np.int64)).unbind(-1)
+        return Windows(self._windows[trajectory, start])
+
+    def render(self, batch: Windows) -> Tensor:
+        """The clips `(B, T, 3)`."""
+        return batch.values
+
+    def describe(self) -> str:
+        """One line: split and sizes."""
+        clips = "endless clips" if self.endless else f"{self.count:,} clips"
+        return (
+            f"Lorenz series {self.split}: {clips} of {self.length} steps of {self.interval:g} time units, from "
+            f"{TRAJECTORIES} trajectories"
+        )
+
+    def digest(self) -> str:
+        """See `ClipDataset`: of the rule by which the clips are made, and of what this machine makes of it."""
+        content = hashlib.sha256(f"Lorenz series, rule {_RULE}".encode())
+        content.update(integrate(np.ones((1, 3)), 1).tobytes())
+        return content.hexdigest()
+
+
+def integrate(start: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """Trajectories of the Lorenz system, sampled after the transient.
+
+    Args:
+        start: points `(N, 3)`.
+        count: values of each trajectory.
+
+    Returns:
+        `(N, count, 3)`. Only additions and multiplications are done, one after the other, so that every machine
+        computes the same bits.
+
+    >>> still = np.sqrt(BETA * (RHO - 1))  # one of the two points where nothing moves
+    >>> np.abs(integrate(np.array([[still, still, RHO - 1]]), 3) - [still, still, RHO - 1]).max() < 1e-9
+    np.True_
+    """
+    point = start.T.copy()
+    values = np.empty((count, *point.shape))
+    for _ in range(TRANSIENT):
+        point = _runge_kutta(point)
+    for value in values:
+        value[:] = point
+        for _ in range(EVERY):
+            point = _runge_kutta(point)
+    return values.transpose(2, 0, 1)
+
+
+def _runge_kutta(point: NDArray[np.float64]) -> NDArray[np.float64]:
+    """One step of the classical method for points `(3, N)`."""
+    a = _velocity(point)
+    b = _velocity(point + STEP / 2 * a)
+    c = _velocity(point + STEP / 2 * b)
+    d = _velocity(point + STEP * c)
+    return point + STEP / 6 * (a + 2 * (b + c) + d)
+
+
+def _velocity(point: NDArray[np.float64]) -> NDArray[np.float64]:
+    x, y, z = point
+    velocity = np.empty_like(point)
+    np.multiply(y - x, SIGMA, out=velocity[0])
+    np.subtract(x * (RHO - z), y, out=velocity[1])
+    np.subtract(x * y, BETA * z, out=velocity[2])
+    return velocity

@@ -1,0 +1,103 @@
+"""Pictures of predicted series: curves over time."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from tensortrain.figures import styled
+from zoo.errors import ZooError
+from zoo.evaluation.comparison import save_figure
+from zoo.evaluation.pictures import continuations
+from zoo.predictor import Predictor
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class SeriesPrediction:
+    """The observed, the predicted and the true values of one series.
+
+    Args:
+        observed: values that the models saw, `(T_in, d)`.
+        predictions: the values that each model predicts next, `(horizon, d)`, by the model's name.
+        truth: the true next values, as many as are known, at most `horizon`.
+        columns: the names of the d columns.
+    """
+
+    observed: Tensor
+    predictions: Mapping[str, Tensor]
+    truth: Tensor
+    columns: Sequence[str]
+
+    @styled
+    def figure(self) -> "Figure":
+        """A panel for each column: the observed and the true values as one line, each prediction as another."""
+        from matplotlib.figure import Figure
+
+        seen = len(self.observed)
+        figure = Figure(figsize=(9, 2.2 * len(self.columns) + 0.6), layout="constrained")
+        panels = list(figure.subplots(len(self.columns), 1, sharex=True, squeeze=False).flat)
+        for at, (axes, column) in enumerate(zip(panels, self.columns, strict=True)):
+            known = [*self.observed[:, at].tolist(), *self.truth[:, at].tolist()]
+            axes.plot(range(1, len(known) + 1), known, color="0.2", label="truth")
+            for name, values in self.predictions.items():
+                axes.plot(range(seen + 1, seen + len(values) + 1), values[:, at].tolist(), marker=".", label=name)
+            axes.axvline(seen + 0.5, color="0.6", linestyle="--", linewidth=1)
+            axes.set_ylabel(column)
+            axes.grid(alpha=0.3)
+        panels[-1].set_xlabel(f"step; the models saw {seen}")
+        panels[-1].xaxis.get_major_locator().set_params(integer=True)
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
+        return figure
+
+    def save(self, path: str | Path) -> None:
+        """Write the figure as `.png`. After an error, no incomplete file is left.
+
+        Raises:
+            ZooError: another suffix, or a folder that cannot be written.
+        """
+        save_figure(self.figure(), path)
+
+
+def predict_series(
+    models: Mapping[str, Predictor],
+    series: Tensor,
+    horizon: int = 10,
+    observed: int = 10,
+    columns: Sequence[str] | None = None,
+) -> SeriesPrediction:
+    """Let models predict how a series continues.
+
+    Args:
+        models: by the names that pictures show.
+        series: `(T, d)`; the values after the first `observed` are the truth, as far as they go.
+        horizon: steps to predict, at least 1.
+        observed: T_in, at least 1.
+        columns: names of the d columns; numbers by default.
+
+    Raises:
+        ZooError: no models, a series with fewer steps than `observed`, another number of names than of columns, or
+            values that a model cannot read.
+
+    >>> import torch, zoo
+    >>> models = {"lstm": zoo.create_model("lstm")}
+    >>> prediction = predict_series(models, torch.rand(25, 3), horizon=10, observed=20)
+    >>> prediction.predictions["lstm"].shape, prediction.truth.shape
+    (torch.Size([10, 3]), torch.Size([5, 3]))
+    """
+    if not models:
+        raise ZooError("no models to predict with; name one or more")
+    if series.dim() != 2 or not 1 <= observed <= len(series):
+        raise ZooError(
+            f"a series of shape {tuple(series.shape)} has not {observed} steps to observe; (T ≥ {observed}, d) and "
+            "observed ≥ 1 are needed"
+        )
+    names = [f"{at + 1}" for at in range(series.shape[1])] if columns is None else list(columns)
+    if len(names) != series.shape[1]:
+        raise ZooError(f"columns = {names} are {len(names)} names for {series.shape[1]} columns; give one for each")
+    predictions = continuations(models, series, horizon, observed)
+    return SeriesPrediction(series[:observed].cpu(), predictions, series[observed : observed + horizon].cpu(), names)

@@ -1,0 +1,62 @@
+"""What every model of series promises: values in, predicted values out, and the loss that it is trained by."""
+
+from torch import Tensor
+
+from zoo.errors import ZooError
+from zoo.losses import mean_error
+from zoo.predictor import Predictor, check_rollout
+
+
+class SeriesModel(Predictor):
+    """Predicts the values that follow the observed ones of a series.
+
+    A subclass defines `forward`, which takes and returns `(B, T, d)`. The values of each column lie in [0, 1] or
+    thereabouts: the data sets scale them.
+
+    Args:
+        columns: d, the values of a step.
+
+    Raises:
+        ZooError: no columns.
+
+    A model that predicts that nothing changes:
+
+    >>> import torch
+    >>> class Still(SeriesModel):
+    ...     def forward(self, x, horizon, truth=None, use_truth=None):
+    ...         self.check(x, horizon, truth, use_truth)
+    ...         return x[:, -1:].expand(-1, horizon, -1)
+    >>> Still(columns=3)(torch.rand(2, 5, 3), horizon=4).shape
+    torch.Size([2, 4, 3])
+    """
+
+    def __init__(self, columns: int) -> None:
+        super().__init__()
+        if columns < 1:
+            raise ZooError(f"columns = {columns} must be at least 1")
+        self.columns = columns
+
+    def loss(
+        self,
+        predictions: Tensor,
+        clips: Tensor,
+        l1: float = 1.0,
+        l2: float = 1.0,
+        cross_entropy: float = 0.0,
+        gradient: float = 0.0,
+    ) -> Tensor:
+        """The error of all values that were predicted, compared with as many steps at the end of the clips.
+
+        Raises:
+            ZooError: a weight for a loss that is defined for frames alone.
+        """
+        for name, weight in (("cross_entropy", cross_entropy), ("gradient", gradient)):
+            if weight:
+                raise ZooError(f"{name} = {weight}: this loss is one of frames, and these are series; leave it at 0")
+        return mean_error(predictions, clips[:, -predictions.shape[1] :], l1, l2)
+
+    def check(self, x: Tensor, horizon: int, truth: Tensor | None = None, use_truth: Tensor | None = None) -> None:
+        """Raise a ZooError unless these are arguments that `forward` can take."""
+        if x.dim() != 3 or x.shape[1] < 1 or x.shape[2] != self.columns:
+            raise ZooError(f"x has shape {tuple(x.shape)}; (B, T_in ≥ 1, {self.columns}) is needed")
+        check_rollout(x, horizon, truth, use_truth)
