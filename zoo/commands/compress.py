@@ -17,9 +17,9 @@ BUDGETS = ("parameters", "macs", "bytes")
 def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
     """Which model, its budget, the clips, and the files to write."""
     parser.add_argument("model", type=str, help="Folder of a run, .safetensors file, or MODEL:WEIGHTS.")
-    parser.add_argument("--parameters", type=float | None, help="Part of the parameters to keep, such as .25.")
-    parser.add_argument("--macs", type=float | None, help="Part of the multiply-accumulates to keep.")
-    parser.add_argument("--bytes", type=float | None, help="Part of the bytes to keep.")
+    parser.add_argument("--parameters", type=float | None, help="Parameters to keep: a part such as .25, or a number.")
+    parser.add_argument("--macs", type=float | None, help="Multiply-accumulates to keep, likewise.")
+    parser.add_argument("--bytes", type=float | None, help="Bytes to keep, likewise.")
     parser.add_argument("--milliseconds", type=float | None, help="Time of a rollout of all clips on this machine.")
     parser.add_argument("--output", "-o", type=str, required=True, help="The .safetensors file to write.")
     parser.add_argument("--clips", type=int, default=32, help="Training clips that errors are measured on.")
@@ -27,6 +27,7 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
     parser.add_argument("--exclude", type=str, nargs="+", default=[], help="No layers that match these patterns.")
     parser.add_argument("--report", type=str, nargs="+", default=[], help="Reports: .html, .json, .csv or .png.")
     parser.add_argument("--seed", type=int, default=0, help="Of all random choices.")
+    parser.add_argument("--resume", type=str | None, help="File that keeps finished layers, for an interrupted call.")
     parser.add_argument("--checkpoint", default="best", help=CHECKPOINT_HELP)
     parser.add_argument("--data-root", type=str | None, help=ROOT_HELP)
 
@@ -52,7 +53,7 @@ def run(arguments: Namespace) -> None:
     data = trained.recipe.data
     dataset = make_dataset(data, "train", arguments.data_root)
     print(f"{trained.name} on {dataset.describe()}", file=sys.stderr)
-    budgets = {name: getattr(arguments, name) for name in (*BUDGETS, "milliseconds")}
+    budgets = {name: _amount(getattr(arguments, name)) for name in BUDGETS}
     with aside(output) as temporary:  # so that what cannot be written is known beforehand
         result = compress_model(
             trained.model,
@@ -61,6 +62,8 @@ def run(arguments: Namespace) -> None:
             include=arguments.include,
             exclude=arguments.exclude,
             seed=arguments.seed,
+            resume=arguments.resume,
+            milliseconds=arguments.milliseconds,
             **budgets,
         )
         save_compressed(result, temporary, trained.recipe)
@@ -68,3 +71,8 @@ def run(arguments: Namespace) -> None:
             result.report.save(report)
     print(result)
     print(output)
+
+
+def _amount(value: float | None) -> float | int | None:
+    """A part of the whole as it is, more than 1 as a number."""
+    return int(value) if value is not None and value > 1 else value
