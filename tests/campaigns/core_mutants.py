@@ -26,7 +26,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.support.covering import ROOT, Session, coverage, run_session
+from tests.support.covering import ROOT, SECONDS, Session, coverage, run_session
 from tests.support.mutation import Mutant, mutants
 
 ALL = {
@@ -86,13 +86,17 @@ def of_mutant(mutant: Mutant, tests: dict[str, dict[str, Any]]) -> list[str]:
     return kept
 
 
-def attempt(session: Session, mutant: Mutant, tests: Sequence[str], known: dict[str, Any] | None) -> dict[str, Any]:
-    """What is known of a mutant, or what its tests say."""
-    names = digest(*tests)
+def attempt(
+    session: Session, mutant: Mutant, tests: dict[str, dict[str, Any]], known: dict[str, Any] | None
+) -> dict[str, Any]:
+    """What is known of a mutant, or what the tests that run its statement say."""
+    ran = [name for name in of_mutant(mutant, tests) if name in session.items]
+    names, usual = digest(*ran), sum(tests[name]["seconds"] for name in ran)
     if known is not None and (known["failed"] is not None or known["tests"] == names):
         return known
-    failed = session.first_failure(mutant.path, mutant.source, tests) if tests else None
-    return {"failed": failed, "tests": names, "count": len(tests)}
+    seconds = min(SECONDS, 5 + round(5 * usual))  # one that computes for much longer than usual will not end
+    failed = session.first_failure(mutant.path, mutant.source, ran, seconds) if ran else None
+    return {"failed": failed, "tests": names, "count": len(ran)}
 
 
 def chosen_mutants(count: int, seed: int) -> list[Mutant]:
@@ -137,8 +141,7 @@ def main() -> None:
     def work(session: Session) -> None:
         for mutant in chosen_mutants(arguments.count, arguments.seed):
             before = known.get(mutant.key)
-            ran = [name for name in of_mutant(mutant, tests) if name in session.items]
-            answer = attempt(session, mutant, ran, before)
+            answer = attempt(session, mutant, tests, before)
             if answer is not before:
                 log.write(json.dumps({"key": mutant.key, **answer}) + "\n")
                 log.flush()

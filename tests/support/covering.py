@@ -18,8 +18,8 @@ import pytest
 from tests.conftest import FIXED
 
 ROOT = Path(__file__).parents[2]
-MEMORY = 8 * 2**30  # bytes; a mutant may ask for any amount
-SECONDS = 60  # of computing, for the tests of one mutant
+MEMORY = 3 * 2**30  # bytes; a mutant may ask for any amount
+SECONDS = 60  # of computing, for the tests of one mutant at most
 OPTIONS = ("-q", "-p", "no:cacheprovider", "--rootdir", str(ROOT))
 
 
@@ -105,10 +105,10 @@ class Session:
         if report.failed and self.failed is None:
             self.failed = report.nodeid
 
-    def first_failure(self, path: str, source: str, tests: Sequence[str]) -> str | None:
+    def first_failure(self, path: str, source: str, tests: Sequence[str], seconds: int = SECONDS) -> str | None:
         """The first of the tests that fails if a module has this text; None if all pass.
 
-        A process that dies, or takes longer than it may, fails too.
+        A process that dies, or computes for longer than it may, fails too.
         """
 
         def run() -> list[str | None]:
@@ -120,7 +120,7 @@ class Session:
                     break
             return [self.failed]
 
-        answer: list[str | None] = forked(run, SECONDS) or ["the process ended"]
+        answer: list[str | None] = forked(run, seconds) or ["the process ended"]
         return answer[0]
 
 
