@@ -26,7 +26,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.support.covering import ROOT, SECONDS, Session, coverage, run_session
+from tests.support.covering import ROOT, Session, coverage, run_session
 from tests.support.mutation import Mutant, mutants
 
 ALL = {
@@ -90,12 +90,11 @@ def attempt(
     session: Session, mutant: Mutant, tests: dict[str, dict[str, Any]], known: dict[str, Any] | None
 ) -> dict[str, Any]:
     """What is known of a mutant, or what the tests that run its statement say."""
-    ran = [name for name in of_mutant(mutant, tests) if name in session.items]
-    names, usual = digest(*ran), sum(tests[name]["seconds"] for name in ran)
+    ran = {name: tests[name]["seconds"] for name in of_mutant(mutant, tests) if name in session.items}
+    names = digest(*ran)
     if known is not None and (known["failed"] is not None or known["tests"] == names):
         return known
-    seconds = min(SECONDS, 5 + round(5 * usual))  # one that computes for much longer than usual will not end
-    failed = session.first_failure(mutant.path, mutant.source, ran, seconds) if ran else None
+    failed = session.first_failure(mutant.path, mutant.source, ran) if ran else None
     return {"failed": failed, "tests": names, "count": len(ran)}
 
 
