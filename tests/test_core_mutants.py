@@ -105,9 +105,11 @@ tests = coverage(file, [path])
 name = next(name for name in tests if name.endswith("test_the_border_is_no_wider_and_no_narrower"))
 half = [m for m in mutants(path, source) if m.statement.startswith("return tuple(((e // 2, e - e // 2)")]
 def work(session):
-    answers = [session.first_failure(path, text, [name]) for text in (source, half[0].source, "def border(*_): 1 / 0")]
-    endless = session.first_failure(path, "def border(*_): __import__('os')._exit(1)", [name])
-    print(json.dumps([*answers, endless, sorted(tests[name]["lines"]), len(tests)]))
+    texts = (source, half[0].source, "def border(*_): 1 / 0")
+    answers = [session.first_failure(path, text, {name: 1.0}) for text in texts]
+    dead = session.first_failure(path, "def border(*_): __import__('os')._exit(1)", {name: 1.0})
+    endless = session.first_failure(path, "def border(*_):\\n    while True: pass", {name: 0.0})
+    print(json.dumps([*answers, dead, endless, sorted(tests[name]["lines"]), len(tests)]))
 run_session([str(ROOT / file)], work)
 """
 
@@ -117,9 +119,9 @@ def test_a_mutant_is_noticed_in_a_process_of_its_own() -> None:
     done = subprocess.run(
         [sys.executable, "-c", TRIAL], cwd=ROOT, capture_output=True, text=True, timeout=300, check=True
     )
-    unchanged, changed, broken, dead, modules, count = json.loads(done.stdout.splitlines()[-1])
+    unchanged, changed, broken, dead, endless, modules, count = json.loads(done.stdout.splitlines()[-1])
     assert unchanged is None
     assert changed == broken == "tests/tensortrain/test_alignment.py::test_the_border_is_no_wider_and_no_narrower"
-    assert dead == "the process ended"
+    assert dead == endless == "the process ended"
     assert modules == ["tensortrain/conv/alignment.py"]
     assert count > 10

@@ -86,13 +86,16 @@ def of_mutant(mutant: Mutant, tests: dict[str, dict[str, Any]]) -> list[str]:
     return kept
 
 
-def attempt(session: Session, mutant: Mutant, tests: Sequence[str], known: dict[str, Any] | None) -> dict[str, Any]:
-    """What is known of a mutant, or what its tests say."""
-    names = digest(*tests)
+def attempt(
+    session: Session, mutant: Mutant, tests: dict[str, dict[str, Any]], known: dict[str, Any] | None
+) -> dict[str, Any]:
+    """What is known of a mutant, or what the tests that run its statement say."""
+    ran = {name: tests[name]["seconds"] for name in of_mutant(mutant, tests) if name in session.items}
+    names = digest(*ran)
     if known is not None and (known["failed"] is not None or known["tests"] == names):
         return known
-    failed = session.first_failure(mutant.path, mutant.source, tests) if tests else None
-    return {"failed": failed, "tests": names, "count": len(tests)}
+    failed = session.first_failure(mutant.path, mutant.source, ran) if ran else None
+    return {"failed": failed, "tests": names, "count": len(ran)}
 
 
 def chosen_mutants(count: int, seed: int) -> list[Mutant]:
@@ -137,8 +140,7 @@ def main() -> None:
     def work(session: Session) -> None:
         for mutant in chosen_mutants(arguments.count, arguments.seed):
             before = known.get(mutant.key)
-            ran = [name for name in of_mutant(mutant, tests) if name in session.items]
-            answer = attempt(session, mutant, ran, before)
+            answer = attempt(session, mutant, tests, before)
             if answer is not before:
                 log.write(json.dumps({"key": mutant.key, **answer}) + "\n")
                 log.flush()

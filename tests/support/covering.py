@@ -2,12 +2,13 @@
 
 import ast
 import json
+import math
 import os
 import resource
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType, FunctionType
 from typing import Any
@@ -18,8 +19,8 @@ import pytest
 from tests.conftest import FIXED
 
 ROOT = Path(__file__).parents[2]
-MEMORY = 8 * 2**30  # bytes; a mutant may ask for any amount
-SECONDS = 60  # of computing, for the tests of one mutant
+MEMORY = 2 * 2**30  # bytes; a mutant may ask for any amount
+SECONDS = 60  # of computing, for the tests of one mutant at most
 OPTIONS = ("-q", "-p", "no:cacheprovider", "--rootdir", str(ROOT))
 
 
@@ -105,16 +106,18 @@ class Session:
         if report.failed and self.failed is None:
             self.failed = report.nodeid
 
-    def first_failure(self, path: str, source: str, tests: Sequence[str]) -> str | None:
+    def first_failure(self, path: str, source: str, tests: Mapping[str, float]) -> str | None:
         """The first of the tests that fails if a module has this text; None if all pass.
 
-        A process that dies, or takes longer than it may, fails too.
+        A test that dies, or computes for much longer than the seconds that `tests` says it takes, fails too.
         """
 
         def run() -> list[str | None]:
             replace(path, source)
             items = [self.items[name] for name in tests]
             for item, following in zip(items, [*items[1:], None], strict=True):
+                end = min(SECONDS, math.ceil(time.process_time() + 4 + 4 * tests[item.nodeid]))
+                resource.setrlimit(resource.RLIMIT_CPU, (end, SECONDS))
                 item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
                 if self.failed is not None:
                     break

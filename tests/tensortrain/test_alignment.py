@@ -106,6 +106,18 @@ def test_step_sizes_are_those_of_the_maps_that_the_chain_computes(case: Case, pa
         assert sizes[0] == tuple(-(-n // s) for n, s in zip(case.size, case.stride, strict=True))
 
 
+def test_step_sizes_depend_on_the_innermost_input() -> None:
+    """U(3) alone makes V(1) and V(2) longer than the frame, by what they can be non-zero on."""
+    sizes = [(3,), (3,), (3,)]
+    assert alignment.step_sizes(sizes, (8,), "same", (1,), (1,), [True, False, True]) == [(8,), (10,), (10,)]
+    assert alignment.step_sizes(sizes, (8,), "same", (1,), (1,), [True, True, False]) == [(8,), (10,), (8,)]
+
+
+def test_output_sizes_are_those_of_an_ordinary_convolution_unless_said() -> None:
+    assert alignment.output_sizes([(3,)], 8, "same", 3, 1) == [(3,)]
+    assert alignment.output_sizes([(3,)], 8, "same", 3, 1, transposed=True) == [(22,)]
+
+
 @pytest.mark.parametrize(
     ("sizes", "present", "steps"),
     [
