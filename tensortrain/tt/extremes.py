@@ -44,18 +44,21 @@ def candidates(cores: Sequence[Tensor], width: int) -> tuple[Tensor, float]:
 def _search(cores: Sequence[Tensor], width: int) -> tuple[Tensor, float]:
     """Grow the indices by one axis at a time, and keep `width` beginnings: those with the largest bounds.
 
+    There are two bounds on the entries of one beginning, by interval arithmetic and by mean and spread, and the smaller
+    one counts. The first one is sharp where the cores hold few signs, the second one whatever they are.
+
     Args:
         cores: real, double precision, boundary ranks 1.
         width: how many beginnings to keep.
     """
     right = right_interfaces(cores)
-    means = _means(right.cores)
+    means, ranges = _means(right.cores), _ranges(right.cores)
     rows, indices, dropped = right.cores[0].new_ones(1, 1), torch.zeros(1, 0, dtype=torch.long), -math.inf
     points = math.prod(core.shape[1] for core in cores)
     for l, core in enumerate(right.cores):
         points //= core.shape[1]
         slices = torch.einsum("pr,ris->pis", rows, core).flatten(0, 1)
-        bounds = _bounds(slices, right, means, l + 1, points)
+        bounds = torch.minimum(_bounds(slices, right, means, l + 1, points), _reach(slices, *ranges[l + 1])[1])
         order = torch.argsort(bounds, descending=True, stable=True)
         if len(order) > width:
             dropped = max(dropped, float(bounds[order[width]]))
@@ -75,6 +78,24 @@ def _means(cores: Sequence[Tensor]) -> list[Tensor]:
     for core in reversed(cores):
         means.append(core.sum(1) @ means[-1] / math.sqrt(core.shape[1]))
     return means[::-1]
+
+
+def _ranges(cores: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """For each bond, both ends included, numbers between which the entries of what lies to its right are, `(R_l,)`."""
+    low = high = cores[-1].new_ones(1)
+    ranges = [(low, high)]
+    for core in reversed(cores):
+        lows, highs = _reach(core, low, high)
+        low, high = lows.amin(1), highs.amax(1)
+        ranges.append((low, high))
+    return ranges[::-1]
+
+
+def _reach(rows: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """The least and the largest that `rows · x` can be for x between `low` and `high`, rounding errors included."""
+    up, down = rows.clamp(min=0), rows.clamp(max=0)
+    uncertain = 8 * len(low) * _EPS * (rows.abs() @ torch.maximum(low.abs(), high.abs()))
+    return up @ low + down @ high - uncertain, up @ high + down @ low + uncertain
 
 
 def _bounds(rows: Tensor, right: Interfaces, means: Sequence[Tensor], bond: int, points: int) -> Tensor:

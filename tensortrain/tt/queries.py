@@ -58,8 +58,9 @@ class Queries(Modes):
         """The largest entry that a search meets, where it is, and a bound that no entry exceeds.
 
         From both ends, beginnings of the index are extended by one axis at a time, and the `width` most promising ones
-        are kept, as by Chertkov et al. 2022. The bound is the largest of those on what was dropped, so it always holds;
-        where it equals `value`, the entry is proved to be the largest. A larger width costs more and narrows the gap.
+        are kept, as by Chertkov et al. 2022. The bound is the largest of those on what was dropped, by interval
+        arithmetic and by mean and spread (Samuelson 1968), so it always holds; where it equals `value`, the entry is
+        proved to be the largest. A larger width costs more and narrows the gap.
 
         Args:
             width: beginnings to keep.
