@@ -30,7 +30,7 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
     """
     beginning = find_start(words)
     # two positional words that may be missing could not stand apart on the command line
-    count = {"nargs": "?"} if beginning is not None and beginning.folder else {}
+    count: dict[str, Any] = {"nargs": "?"} if beginning is not None and beginning.folder else {}
     parser.add_argument("model", type=str, help="As `zoo models` lists them.", **count)
     parser.add_argument("dataset", type=str, help=f"One of: {', '.join(DATA_SETS)}.", **count)
     parser.add_argument("--preset", default=PRESET, help=f"Settings to start from: {', '.join(PRESETS)}.")
