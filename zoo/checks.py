@@ -66,6 +66,8 @@ def check_recipe(recipe: Recipe) -> Recipe:
     _within(1, 100_000_000, "data", data, "clips_per_epoch")
     if data.length <= data.observed:
         raise ZooError(f"data.length = {data.length} must exceed data.observed = {data.observed}: nothing to predict")
+    if recipe.origin.weights and recipe.origin.run:
+        raise ZooError("origin.weights and origin.run are both given; start from one of them")
     _check_sampling(recipe)
     _check_learning_rate(recipe.learning_rate)
     _check_optimizer(recipe.optimizer)

@@ -9,7 +9,7 @@ import yaml
 
 import zoo
 from tests.support.runs import run_command
-from zoo.commands.train import PARTS
+from zoo.commands.starting import PARTS
 from zoo.settings import CHOICES, to_plain
 
 CONFIGURATION = "sampling: {schedule: reverse}\nlearning_rate: {schedule: constant, base: 0.5}\n"
@@ -110,7 +110,7 @@ def test_help_shows_the_settings_that_exist_and_no_others(capsys: pytest.Capture
 
     def expected(recipe: zoo.settings.Recipe, model: str) -> set[str]:
         parts = to_plain(recipe)
-        names = {f"--{part}.{name}" for part in ("data", *CHOICES, "training") for name in parts[part]}
+        names = {f"--{part}.{name}" for part in ("data", *CHOICES, "training", "origin") for name in parts[part]}
         return names | {f"--options.{name}" for name in OPTIONS[model]}
 
     assert settings("conv-lstm kth") == expected(zoo.recipe("conv-lstm", dataset="kth"), "conv-lstm")

@@ -1,30 +1,26 @@
 """`zoo train`: train a model on a data set."""
 
-import argparse
 import dataclasses
-import os
 import re
-from collections.abc import Callable, Sequence
-from functools import partial
-from itertools import pairwise
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 import zoo
 from zoo.checks import check_recipe
 from zoo.commands.options import ROOT_HELP
+from zoo.commands.starting import PARTS, PRESET, find_start
 from zoo.errors import ZooError
 from zoo.presets import PRESETS, recipe
-from zoo.reading import MOST_BYTES, load_yaml, read_text
 from zoo.registry import find_model
-from zoo.settings import CHOICES, DATA_SETS, Recipe, Training, data_class, settings_class
+from zoo.settings import CHOICES, DATA_SETS, Origin, Recipe, Training, data_class, settings_class
 
-PRESET = "small"
-PARTS = ("data", *CHOICES, "training")
-FILES = ("--config", "--options", *(f"--{part}" for part in PARTS))  # options that may name a file
+CONFIG_HELP = (
+    "YAML file with settings that replace the preset's; without MODEL and DATASET, that of a whole run, such as "
+    "runs/NAME/config.yaml, which begins anew in a folder of its own."
+)
 
 
 def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
@@ -32,33 +28,40 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
 
     Which settings exist depends on what `words` name: model, data set, preset, schedules and optimiser.
     """
-    parser.add_argument("model", type=str, help="As `zoo models` lists them.")
-    parser.add_argument("dataset", type=str, help=f"One of: {', '.join(DATA_SETS)}.")
+    beginning = find_start(words)
+    # two positional words that may be missing could not stand apart on the command line
+    count: dict[str, Any] = {"nargs": "?"} if beginning is not None and beginning.folder else {}
+    parser.add_argument("model", type=str, help="As `zoo models` lists them.", **count)
+    parser.add_argument("dataset", type=str, help=f"One of: {', '.join(DATA_SETS)}.", **count)
     parser.add_argument("--preset", default=PRESET, help=f"Settings to start from: {', '.join(PRESETS)}.")
     parser.add_argument(
         "--protocol",
         type=str | None,
         help="With --preset paper: train by the settings of another paper, such as predrnn-pp.",
     )
-    parser.add_argument("--config", action="config", help="YAML file with settings that replace the preset's.")
+    parser.add_argument("--config", action="config", help=CONFIG_HELP)
     parser.add_argument(
         "--output", "-o", type=str | None, help="Folder of the run; default: runs/MODEL-DATASET-PRESET."
     )
     parser.add_argument("--data-root", type=str | None, help=ROOT_HELP)
+    parser.add_argument("--init", type=str | None, help="Short for --origin.weights: start from these weights.")
+    parser.add_argument("--continue", type=str | None, help="Folder of a run to go on from, with other settings.")
+    parser.add_argument("--freeze", type=str, nargs="+", help="Short for --origin.freeze: parameters to leave alone.")
     for short in ("devices", "nodes"):
         parser.add_argument(f"--{short}", type=int | None, help=f"Short for --training.{short}.")
     parser.add_argument("--max-time", type=str | None, help="Stop after a time such as 25m or 2h; the run can resume.")
     parser.add_argument("--fresh", action="store_true", help="Refuse to resume a run that the folder holds.")
 
-    start = _starting_recipe(words)
     defaults: dict[str, Any] = {}
-    if start is None:  # the help alone
-        start = recipe("conv-tt-lstm-sw")
+    start = recipe("conv-tt-lstm-sw") if beginning is None else beginning.recipe
+    if beginning is None:  # the help alone
         parser.epilog = "The settings of a run, with its preset's values: zoo train MODEL DATASET --preset NAME --help"
     else:
         entry = find_model(start.model)
         parser.add_function_arguments(entry.make, "options", skip=set(entry.fixed))
         defaults = {f"options.{name}": value for name, value in {**entry.defaults, **start.options}.items()}
+        if beginning.folder:
+            defaults |= {"model": start.model, "dataset": start.data.name, "output": beginning.folder}
     for part in PARTS:
         settings = getattr(start, part)
         parser.add_class_arguments(type(settings), part)
@@ -101,110 +104,32 @@ def _recipe(arguments: Namespace) -> Recipe:
         for part, (entry, _) in CHOICES.items()
     }
     data = data_class(arguments.dataset)(**dict(arguments.data))
-    return Recipe(arguments.model, dict(arguments.options), data, training=Training(**training), **choices)
+    origin = Origin(**dict(arguments.origin))
+    if arguments.init is not None:
+        origin = dataclasses.replace(origin, weights=_absolute(arguments.init))
+    if arguments["continue"] is not None:
+        origin = dataclasses.replace(origin, run=_absolute(arguments["continue"]))
+    if arguments.freeze is not None:
+        origin = dataclasses.replace(origin, freeze=arguments.freeze)
+    return Recipe(arguments.model, _options(arguments), data, training=Training(**training), origin=origin, **choices)
 
 
-def _starting_recipe(words: Sequence[str]) -> Recipe | None:
-    """The recipe that a `zoo train` command starts from: its preset's, with what it names of schedules and optimisers.
-
-    None if the words are not those of `zoo train`, or name no model, as in `zoo train --help`.
-
-    Raises:
-        ZooError: an unknown model, data set, preset, protocol, schedule or optimiser, a file that names others than the
-            command, or one that cannot be a file of settings.
-    """
-    if words[:1] != ["train"]:
-        return None
-    _check_files(words)
-    first = _parse_first(words[1:])
-    if first.model is None:
-        return None
-    for name in ("model", "dataset"):
-        word = getattr(first, name)
-        for settings in first.sources:
-            if word is not None and settings.get(name, word) != word:
-                raise ZooError(
-                    f"{name} = {settings[name]!r} in a configuration beside {word!r} on the command line; "
-                    "leave it out of the configuration"
-                )
-    presets = [str(settings["preset"]) for settings in first.sources if "preset" in settings]
-    choices: dict[str, Any] = {
-        part: {entry: name} for part, (entry, _) in CHOICES.items() if (name := _choice(part, first.sources))
-    }
-    # of several presets the last one holds, as with every other option
-    return recipe(first.model, [PRESET, *presets][-1], dataset=first.dataset, protocol=first.protocol, **choices)
+def _options(arguments: Namespace) -> dict[str, Any]:
+    """The options of the model. One that the run which is launched or continued leaves at its default stays unsaid, so
+    that its settings are the same."""
+    options = dict(arguments.options)
+    run, files = arguments["continue"], arguments.config or []
+    words = ["--continue", run] if run else ["--config", str(files[-1])] if files else []
+    start = find_start(["train", *words])
+    if start is None or not start.folder:
+        return options
+    defaults = find_model(arguments.model).options
+    return {name: value for name, value in options.items() if name in start.recipe.options or value != defaults[name]}
 
 
-def _choice(part: str, sources: Sequence[dict[str, Any]]) -> str:
-    """The schedule or the optimiser that the sources name for a part of the recipe; empty if none does.
-
-    Raises:
-        ZooError: they name several. The settings of one mean nothing to another, so the last cannot simply hold.
-    """
-    settings = [source[part] for source in sources if isinstance(source.get(part), dict)]
-    entry = CHOICES[part][0]
-    names = list(dict.fromkeys(str(named[entry]) for named in settings if entry in named))
-    if len(names) > 1:
-        raise ZooError(f"{part}.{entry} is both {names[0]!r} and {names[1]!r}; name one")
-    return "".join(names)
-
-
-def _parse_first(words: Sequence[str]) -> argparse.Namespace:
-    """What decides which settings exist, read before there can be a parser of these settings.
-
-    Returns:
-        `model` and `dataset`, None where missing; `sources`, in the order of the words: a mapping of settings for each
-        word or file that names a preset, a schedule or an optimiser.
-    """
-    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
-    sources: dict[str, Callable[[str], Any]] = {"--config": _read_settings, "--preset": lambda name: {"preset": name}}
-    for part, (entry, _) in CHOICES.items():
-        sources |= {f"--{part}": partial(_read_part, part), f"--{part}.{entry}": partial(_name, part, entry)}
-    for option, read in sources.items():
-        parser.add_argument(option, dest="sources", action="append", type=read, default=[])
-    parser.add_argument("--output", "-o")
-    for option in ("--data-root", "--protocol", "--devices", "--nodes", "--max-time"):
-        parser.add_argument(option)
-    # the other settings, such as `--training.steps 5` or `--data FILE`, are unknown here and keep their values
-    joined: list[str] = []
-    for word in words:
-        if joined and re.fullmatch(rf"--(\w+\.[\w.]+\+?|options|{'|'.join(PARTS)})", joined[-1]):
-            joined[-1] += f"={word}"
-        else:
-            joined.append(word)
-    first, others = parser.parse_known_args(joined)
-    names = [word for word in others if not word.startswith("-")]
-    first.model, first.dataset, *_ = [*names, None, None]
-    return first
-
-
-def _read_part(part: str, text: str) -> dict[str, Any]:
-    return {part: _read_settings(text)}
-
-
-def _name(part: str, entry: str, choice: str) -> dict[str, Any]:
-    return {part: {entry: choice}}
-
-
-def _read_settings(text: str) -> dict[str, Any]:
-    """The settings in a YAML file, or in a YAML text. None where there are none: jsonargparse reads it too and says
-    what is wrong."""
-    try:
-        settings = load_yaml(read_text(Path(text), MOST_BYTES) if os.path.isfile(text) else text)
-    except (ZooError, yaml.YAMLError):
-        return {}
-    return settings if isinstance(settings, dict) else {}
-
-
-def _check_files(words: Sequence[str]) -> None:
-    """Raise a ZooError if a word names a file of settings that is no regular file, such as a pipe, or far too large.
-
-    jsonargparse, which reads these files, would wait for the pipe."""
-    named = [word.partition("=")[::2] for word in words] + list(pairwise(words))
-    for option, value in named:
-        meant = len(option) > 2 and any(full.startswith(option) for full in FILES)  # it may be abbreviated
-        if meant and os.path.exists(value) and not os.path.isdir(value):
-            read_text(Path(value), MOST_BYTES)
+def _absolute(reference: str) -> str:
+    """A file or folder as it is called from everywhere; other references, to weights that ship, stay as they are."""
+    return str(Path(reference).resolve()) if Path(reference).exists() else reference
 
 
 def minutes(text: str) -> float:

@@ -33,7 +33,7 @@ from zoo.settings.data import (
 )
 from zoo.settings.optimizers import AdamOptimizer, Optimizer, RMSPropOptimizer, SGDOptimizer
 from zoo.settings.plain import CHOICES, from_plain, settings_class, to_plain
-from zoo.settings.recipe import FRAME_LOSSES, LOSS_TERMS, Recipe, Training
+from zoo.settings.recipe import FRAME_LOSSES, LOSS_TERMS, Origin, Recipe, Training
 from zoo.settings.schedules import (
     ConstantRate,
     CosineRate,
@@ -69,6 +69,7 @@ __all__ = [
     "MovingMNISTData",
     "NoSampling",
     "Optimizer",
+    "Origin",
     "OwnData",
     "PlateauRate",
     "PlateauSampling",

@@ -10,7 +10,7 @@ from zoo.errors import ZooError, nearest
 from zoo.schema import one_of, validate
 from zoo.settings.data import DATA_CLASSES, kind_of
 from zoo.settings.optimizers import Optimizer
-from zoo.settings.recipe import Recipe, Training
+from zoo.settings.recipe import Origin, Recipe, Training
 from zoo.settings.schedules import LearningRate, Sampling
 
 if TYPE_CHECKING:
@@ -91,5 +91,5 @@ def _known(location: Sequence[Any]) -> list[str]:
         choice = inside[0].strip("<>")
         owner = DATA_CLASSES[choice] if part == "data" else settings_class(part, choice)
     else:
-        owner = Training if inside else Recipe
+        owner = {"training": Training, "origin": Origin}[str(part)] if inside else Recipe
     return [each.name for each in dataclasses.fields(owner)]

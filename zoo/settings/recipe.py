@@ -79,6 +79,23 @@ class Training(Settings):
 
 
 @dataclass(frozen=True)
+class Origin(Settings):
+    """What a run starts from, if not from weights that are drawn.
+
+    Args:
+        weights: a run, a `.safetensors` or `.ckpt` file, or MODEL:WEIGHTS: those of its weights that have the model's
+            names and shapes are taken. Empty for none.
+        run: the folder of a run of this model to go on from, with its weights, its optimiser's state and its number of
+            steps. Empty for none.
+        freeze: parameters to leave as they are: their names, in which * stands for anything.
+    """
+
+    weights: str = ""
+    run: str = ""
+    freeze: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A whole run.
 
@@ -91,6 +108,7 @@ class Recipe:
         learning_rate: the class says which schedule.
         optimizer: the class says which.
         training: everything else.
+        origin: what it starts from.
     """
 
     model: str
@@ -100,3 +118,4 @@ class Recipe:
     learning_rate: LearningRate = field(default_factory=PlateauRate)
     optimizer: Optimizer = field(default_factory=AdamOptimizer)
     training: Training = field(default_factory=Training)
+    origin: Origin = field(default_factory=Origin)

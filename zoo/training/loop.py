@@ -30,6 +30,7 @@ from zoo.training.environment import describe_environment
 from zoo.training.graph import fastest_step
 from zoo.training.metrics_log import NEVER, restore
 from zoo.training.nonfinite import explain
+from zoo.training.origin import continued, freeze, initialize
 from zoo.training.processes import watching
 from zoo.training.run_folder import (
     Run,
@@ -83,6 +84,10 @@ def fit(
     recipe = check_recipe(recipe)
     model = build_model(recipe)
     check_steps(recipe, model)  # before the data are prepared, which may take long
+    freeze(model, recipe.origin.freeze)
+    begun = (folder / "checkpoints" / "last.ckpt").exists()
+    notes = initialize(model, recipe.origin.weights) if recipe.origin.weights and not begun else []
+    other = continued(recipe) if recipe.origin.run and not begun else None
     if isinstance(recipe.data, PythonData) or train_clips is not None or val_clips is not None:
         recipe, clips, val = own_clips(recipe, train_clips, val_clips)
     else:
@@ -103,7 +108,7 @@ def fit(
         data = {"train": clips.digest(), "val": val.digest()}
         identity = {"data": data, "environment": describe_environment(fabric)}
         with claimed(recipe, folder, resume) if first else nullcontext():
-            checkpoint = last_checkpoint(recipe, folder, data)
+            checkpoint = last_checkpoint(recipe, folder, data) or other
             if not finished(recipe, checkpoint):
                 if first:
                     session = describe_session(checkpoint, identity["environment"], [clips.describe(), val.describe()])
@@ -111,7 +116,7 @@ def fit(
 
                 def run_session(fabric: Fabric) -> None:  # in every process
                     state = TrainState(fabric, recipe, model, clips, val)
-                    with Session(state, folder, checkpoint, identity, progress, began) as session:
+                    with Session(state, folder, checkpoint, identity, progress, began, notes) as session:
                         train(session)
                     session.interrupt.take_effect()
 

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +28,7 @@ class Session:
         identity: the entries `data` and `environment` of its checkpoints.
         progress: show the progress, in the first process.
         began: `time.monotonic()` at the beginning of the call of `fit`.
+        notes: lines to show at the beginning.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class Session:
         identity: dict[str, Any],
         progress: bool,
         began: float,
+        notes: Sequence[str] = (),
     ) -> None:
         self.state, self.training, self.first = state, state.recipe.training, state.fabric.is_global_zero
         self.checkpoints = folder / "checkpoints"
@@ -48,6 +51,8 @@ class Session:
         start = checkpoint["step"] if checkpoint else 0
         self.reporter = Reporter(self.training, start, progress and self.first)
         self.reporter.say(f"{f'resuming from step {start}' if start else 'training'} on {state.clips.describe()}")
+        for line in notes:
+            self.reporter.say(line)
         for line in dict.fromkeys([*state.clips.left_out(), *state.val.left_out()]):
             self.reporter.say(f"left out: {line}")
 

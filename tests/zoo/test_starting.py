@@ -1,0 +1,194 @@
+"""What a run starts from: its own file, another run that goes on with other settings, or the weights of another."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+import zoo
+from tests.support.runs import last, read_metrics, run_command
+from zoo.commands.starting import find_start
+from zoo.errors import ZooError
+from zoo.settings import ConstantRate, MovingMNISTData
+from zoo.training.origin import freeze, initialize
+from zoo.training.run_folder import read_recipe
+
+TINY = (
+    "--options.hidden=[2,3] --options.layers=[1,1] --options.kernel=3 --options.patch=4 --data.size=28 --data.length=4"
+    " --data.observed=2 --data.digits=1 --data.source=embedded --training.batch_size=2 --training.validation_clips=2"
+    " --training.accelerator=cpu --training.log_every=1 --training.validate_every=2 --learning_rate.schedule=constant"
+)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run of four steps, called x."""
+    folder = tmp_path_factory.mktemp("runs")
+    line = f"train conv-lstm moving-mnist --preset demo {TINY} --training.steps=4 -o {folder}/x"
+    assert run_command(*line.split(), "--data-root", folder) == 0
+    return folder
+
+
+def train(runs: Path, line: str) -> int:
+    return run_command("train", *line.format(runs=runs).split(), "--data-root", runs)
+
+
+# ---- a run is launched by its own file ----------------------------------------------------------------------------
+
+
+def test_its_own_file_starts_a_new_run_or_resumes_it(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(runs, "--config {runs}/x/config.yaml") == 0
+    assert (runs / "x-2" / "config.yaml").read_text() == (runs / "x" / "config.yaml").read_text()
+    for name, weight in last(runs / "x")["weights"].items():
+        assert torch.equal(weight, last(runs / "x-2")["weights"][name])
+    before = (runs / "x" / "metrics.csv").read_text()
+    assert train(runs, "--config {runs}/x/config.yaml -o {runs}/x") == 0
+    assert (runs / "x" / "metrics.csv").read_text() == before
+    capsys.readouterr()
+    assert train(runs, "--config {runs}/x/config.yaml -o {runs}/x --training.seed 5") == 2
+    assert "holds another run: training.seed is 0 there, 5 here" in capsys.readouterr().err
+    assert find_start(["train", "--config", f"{runs}/x/config.yaml"]).folder == str(runs / "x-3")  # type: ignore[union-attr]
+
+
+def test_a_run_that_a_program_made_is_launched_too(runs: Path) -> None:
+    options = {"hidden": [2], "layers": [1], "kernel": 3}
+    data = {"size": 28, "length": 4, "observed": 2, "source": "embedded"}
+    training = {"steps": 1, "batch_size": 1, "validation_clips": 1, "accelerator": "cpu"}
+    recipe = zoo.recipe("conv-lstm", "demo", options, data=data, training=training)
+    zoo.fit(recipe, runs / "python", root=runs, progress=False)
+    assert train(runs, "--config {runs}/python/config.yaml -o {runs}/python") == 0
+
+
+def test_the_configuration_of_another_model_says_what_does_not_apply(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = yaml.safe_load((runs / "x" / "config.yaml").read_text())
+    plain |= {"model": "predrnn-pp", "options": {"form": "released", "hidden": [2], "highway": None}}
+    (runs / "other.yaml").write_text(yaml.safe_dump(plain))
+    assert train(runs, "conv-lstm moving-mnist --config {runs}/other.yaml") == 2
+    assert "its options form, highway do not apply to conv-lstm" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("model: conv-lstm\n", "dataset"),
+        ("training: {steps: 5}\n", "model"),
+        ("model: conv-lstmm\n", "did you mean 'conv-lstm'?"),
+    ],
+)
+def test_a_file_that_is_no_whole_run_is_refused(
+    text: str, words: str, runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (runs / "part.yaml").write_text(text)
+    assert train(runs, "--config {runs}/part.yaml") == 2
+    assert words in capsys.readouterr().err
+
+
+# ---- a run that goes on with other settings ------------------------------------------------------------------------
+
+
+def test_a_run_goes_on_with_other_settings(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(runs, "--continue {runs}/x --training.steps 6 --learning_rate.base 0.25 -o {runs}/more") == 0
+    recipe = read_recipe(runs / "more" / "config.yaml")
+    assert recipe.origin.run == str(runs / "x")
+    assert recipe.learning_rate == ConstantRate(base=0.25)
+    assert isinstance(recipe.data, MovingMNISTData)
+    rows = read_metrics(runs / "more" / "metrics.csv")
+    assert [int(row["step"]) for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert [float(row["learning_rate"]) for row in rows] == [1e-3] * 4 + [0.25] * 2
+    moments = {int(of["step"]) for of in last(runs / "more")["optimizer"].values()}
+    assert moments == {6}
+    assert train(runs, "--continue {runs}/x --training.steps 6 --learning_rate.base 0.25 -o {runs}/more") == 0
+
+
+def test_going_on_without_a_change_is_the_same_as_never_stopping(runs: Path) -> None:
+    assert train(runs, f"conv-lstm moving-mnist --preset demo {TINY} --training.steps=6 -o {runs}/whole") == 0
+    assert train(runs, "--continue {runs}/x --training.steps 6 --sampling.stop 300 -o {runs}/same") == 0
+    for name, weight in last(runs / "whole")["weights"].items():
+        assert torch.equal(weight, last(runs / "same")["weights"][name])
+
+
+def test_other_data_and_another_optimiser(runs: Path) -> None:
+    line = "--continue {runs}/x --training.steps 5 --optimizer.method sgd --data.digits 2 --learning_rate.schedule step"
+    assert train(runs, f"{line} -o {{runs}}/other") == 0
+    assert set(next(iter(last(runs / "other")["optimizer"].values()))) == {"momentum_buffer"}
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("--continue {runs}/x", "has taken 4 steps, and training.steps = 4 counts them too"),
+        ("--continue {runs}/none --training.steps 9", "is no folder of a run"),
+        ("predrnn --continue {runs}/x --training.steps 9", "is a run of conv-lstm, and predrnn cannot go on from it"),
+        ("--continue {runs}/x --options.hidden [3,3] --training.steps 9", "is of another model: options.hidden"),
+        ("--continue {runs}/x --training.steps 9 --init {runs}/x", "are both given"),
+        ("conv-lstm moving-mnist --lr 0.1", "--lr is no option; write --learning_rate.base"),
+        ("conv-lstm moving-mnist --epochs=3", "write --training.steps. An epoch of this run has 1,250 steps"),
+        ("conv-lstm moving-mnist --batch-size 3", "write --training.batch_size"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(line: str, words: str, runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = set(runs.iterdir())
+    assert train(runs, line) == 2
+    assert words in capsys.readouterr().err
+    assert set(runs.iterdir()) == before
+
+
+# ---- weights of another model, and parameters that are not trained ------------------------------------------------
+
+
+def test_weights_that_fit_are_taken_and_the_rest_is_listed(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = f"conv-lstm moving-mnist --preset demo {TINY} --training.steps=1 --learning_rate.base=0"
+    line = f"{words.replace('[2,3]', '[2,4]')} --init {{runs}}/x -o {{runs}}/tuned"
+    assert train(runs, line) == 0
+    said = capsys.readouterr().out
+    there, here = zoo.open_run(runs / "x").model.state_dict(), last(runs / "tuned")["weights"]
+    fitting = [name for name in here if name in there and here[name].shape == there[name].shape]
+    assert 0 < len(fitting) < len(here)
+    assert f"{len(fitting)} of {len(here)} weights are those of {runs}/x" in said
+    for name in here:
+        assert (f"{name} begins anew: {tuple(here[name].shape)} here" in said) == (name not in fitting)
+        if name in fitting:
+            assert torch.equal(here[name], there[name])
+    assert read_recipe(runs / "tuned" / "config.yaml").origin.weights == str(runs / "x")
+
+
+@pytest.mark.parametrize("kind", ["file", "checkpoint"])
+def test_weights_may_be_in_a_file(kind: str, runs: Path) -> None:
+    name = runs / "x.safetensors" if kind == "file" else runs / "x" / "checkpoints" / "best.ckpt"
+    if kind == "file":
+        assert run_command("export", runs / "x", "-o", name) == 0
+    run = zoo.open_run(runs / "x")
+    model = zoo.create_model("conv-lstm", **run.recipe.options)
+    assert initialize(model, str(name)) == [
+        f"{len(model.state_dict())} of {len(model.state_dict())} weights are those of {name}"
+    ]
+    for key, weight in run.model.state_dict().items():
+        assert torch.equal(model.state_dict()[key], weight)
+
+
+def test_frozen_parameters_stay(runs: Path) -> None:
+    words = f"conv-lstm moving-mnist --preset demo {TINY} --training.steps=2 --init {{runs}}/x -o {{runs}}/frozen"
+    names = [name for name, _ in zoo.open_run(runs / "x").model.named_parameters()]
+    assert train(runs, f"{words} --freeze {names[0]}") == 0
+    there, here = zoo.open_run(runs / "x").model.state_dict(), last(runs / "frozen")["weights"]
+    assert [name for name in names if torch.equal(here[name], there[name])] == [names[0]]
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda model, runs: initialize(model, f"{runs}/nothing"), "holds no weights"),
+        (lambda model, runs: initialize(model, "predrnn:none"), "no weights 'none'"),
+        (lambda model, runs: initialize(model, "predrnn-pp:kth-small"), "none of its .* weights has a name and shape"),
+        (lambda model, runs: freeze(model, ["nothing*"]), "no parameter is called"),
+        (lambda model, runs: freeze(model, ["*"]), "leaves no parameter to train"),
+    ],
+)
+def test_weights_and_patterns_that_do_not_fit_are_refused(call: Any, words: str, runs: Path) -> None:
+    model = zoo.create_model("conv-lstm", hidden=(2,), layers=(1,), kernel=3)
+    with pytest.raises(ZooError, match=words):
+        call(model, runs)
