@@ -75,7 +75,12 @@ def test_a_mutant_is_tried_with_the_tests_that_run_its_statement() -> None:
     mutant = Mutant("m.py", "x = 1", "1 → 2", 0, (5, 6), False, "x = 2")
     assert of_mutant(mutant, tests) == ["quick", "slow"]
     assert of_mutant(Mutant("m.py", "x = 1", "1 → 2", 0, (1, 1), False, "x = 2"), tests) == []
-    assert of_mutant(Mutant("m.py", "x = 1", "1 → 2", 0, (1, 1), True, "x = 2"), tests) == ["quick", "other", "slow"]
+    assert of_mutant(Mutant("m.py", "x = 1", "1 → 2", 0, (5, 5), True, "x = 2\n" * 9), tests) == [
+        "quick",
+        "other",
+        "slow",
+    ]
+    assert of_mutant(Mutant("m.py", "def f(x=1):", "1 → 2", 0, (4, 4), True, "x = 2"), tests) == ["slow"]
 
 
 def test_outcomes_are_counted_by_module() -> None:

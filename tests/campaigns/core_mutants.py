@@ -71,11 +71,14 @@ def covering(folder: Path, paths: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def of_mutant(mutant: Mutant, tests: dict[str, dict[str, Any]]) -> list[str]:
-    """The tests that run the statement of a mutant, the quickest first; all of the module for one that imports run."""
+    """The tests that run the statement of a mutant, the quickest first; all of the module for one that imports run.
+
+    What a function's head says is run with the function.
+    """
     first, last = mutant.lines
+    if mutant.at_import and not mutant.statement.startswith("def "):
+        first, last = 1, len(mutant.source)
     ran = [name for name, test in tests.items() if any(first <= n <= last for n in test["lines"].get(mutant.path, ()))]
-    if not ran and mutant.at_import:
-        ran = [name for name, test in tests.items() if mutant.path in test["lines"]]
     ran.sort(key=lambda name: tests[name]["seconds"])
     seconds, kept = 0.0, []
     for name in ran:

@@ -3,6 +3,7 @@
 import pytest
 
 from tensortrain import TensorTrainError
+from tensortrain.conv import formats
 from tensortrain.conv.formats import Format
 
 ONE = (1, 1)
@@ -46,3 +47,10 @@ def test_channels_that_do_not_fit(blocks, ends, message):
 def test_an_end_fixes_what_it_divides():
     assert Format((ONE,), ((1, 2),)).bonds(3, 6) == []
     assert Format((ONE, ONE), (None, (2, 3))).bonds(8, 9) == [({1: 2}, 3)]
+
+
+def test_reports_call_a_format_by_its_name():
+    assert formats.depthwise((3, 3)).name == "depthwise"
+    assert formats.block_term((3, 3), 2, 3).name == "block_term(2, 3)"
+    assert formats.block_term((3, 3), name="own").name == "own"
+    assert formats.block_term((3, 3)).blocks == (None, (2, 2), None)
