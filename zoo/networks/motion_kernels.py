@@ -275,6 +275,7 @@ def move_affinely(frames: Tensor, changes: Tensor) -> Tensor:
     changes = changes.to(torch.promote_types(changes.dtype, torch.float32))
     identity = torch.eye(2, 3, dtype=changes.dtype, device=changes.device)
     copies = frames.to(changes.dtype)[:, None].expand(-1, maps, -1, -1, -1).flatten(0, 1)
-    grid = F.affine_grid((changes + identity).flatten(0, 1), list(copies.shape), align_corners=False)
+    grid: Tensor = F.affine_grid((changes + identity).flatten(0, 1), list(copies.shape), align_corners=False)
     sampled = F.grid_sample(copies, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    return sampled.unflatten(0, (count, maps))
+    moved: Tensor = sampled.unflatten(0, (count, maps))
+    return moved
