@@ -60,8 +60,13 @@ def grey_cross_entropy(predictions: Tensor, frames: Tensor) -> Tensor:
     0.3465735912322998
     """
     inside = predictions.clamp(0, 1)
-    white, black = inside.log().clamp(min=-100), (1 - inside).log().clamp(min=-100)
-    return -(frames * white + (1 - frames) * black).mean()
+    return -(frames * _log(inside) + (1 - frames) * _log(1 - inside)).mean()
+
+
+def _log(probabilities: Tensor) -> Tensor:
+    """The logarithm, at least -100. Its slope at 0 is 0: that of a clamped logarithm would be 0 · ∞, no number."""
+    zero = probabilities == 0
+    return probabilities.masked_fill(zero, 1).log().clamp(min=-100).masked_fill(zero, -100)
 
 
 def gradient_difference(predictions: Tensor, frames: Tensor) -> Tensor:

@@ -18,9 +18,12 @@ class Predictor(nn.Module, ABC):
     Attributes:
         recompute: for the backward pass, keep only the state between steps and read each step again: much less memory,
             about a third more time. None of a model that has no such state.
+        unrepeatable: the operator whose backward pass adds up in no fixed order on a GPU, so that training there does
+            not give the same bits twice; empty if there is none.
     """
 
     recompute: bool | None = None
+    unrepeatable: str = ""
 
     @abstractmethod
     def forward(self, x: Tensor, horizon: int, truth: Tensor | None = None, use_truth: Tensor | None = None) -> Tensor:

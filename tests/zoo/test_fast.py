@@ -15,10 +15,12 @@ from torch.utils.checkpoint import checkpoint
 
 import zoo
 from tensortrain.profiling.memory import peak_bytes
-from tests.support.reference import layered_models
+from tests.support.reference import shipped_models
 from tests.support.runs import RECIPE, last, with_training
+from tests.support.tiny import build, clips, leave_to_deep_tests
 from zoo.errors import ZooError
-from zoo.registry import find_model
+from zoo.forecaster import Forecaster
+from zoo.recurrent import RecurrentPredictor
 from zoo.settings import ConstantRate
 from zoo.training import fit
 from zoo.training.compiled import compile_cells, compiling
@@ -28,23 +30,16 @@ from zoo.training.step import StepInputs, TrainState, train_step
 from zoo.video_model import VideoModel
 
 OBSERVED, HORIZON = 3, 3
-MODELS = layered_models()
-
-
-def small(name: str) -> VideoModel:
-    """Of that kind, in double precision; layers of different widths."""
-    torch.manual_seed(0)
-    layers = {"layers": (1, 1, 1)} if "layers" in find_model(name).options else {}
-    return zoo.create_model(name, hidden=(3, 4, 2), kernel=3, patch=2, **layers).double()
+MODELS = shipped_models()
+UNCOMPILED = {"dfn", "e3d-lstm"}  # recurrences of which no part is a cell's step
 
 
 def loss_and_gradients(model: VideoModel) -> list[Tensor]:
     """Of a clip that is read by truth and by prediction, with later frames that depend on earlier predictions."""
-    generator = torch.Generator().manual_seed(1)
-    clips = torch.rand(2, OBSERVED + HORIZON, 1, 8, 8, dtype=torch.float64, generator=generator)
+    frames = clips(OBSERVED + HORIZON, dtype=torch.float64)
     use_truth = torch.tensor([[True, False], [False, False]])
-    predictions = model(clips[:, :OBSERVED], HORIZON, clips[:, OBSERVED:], use_truth)
-    loss = (predictions - clips[:, 1:]).square().sum()
+    predictions = model(frames[:, :OBSERVED], HORIZON, frames[:, OBSERVED:], use_truth)
+    loss = (predictions - frames[:, -predictions.shape[1] :]).square().sum()
     return [predictions.detach(), *torch.autograd.grad(loss, list(model.parameters()))]
 
 
@@ -55,21 +50,21 @@ def assert_near(results: list[Tensor], expected: list[Tensor]) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_recomputed_frames(name: str) -> None:
-    model = small(name)
+    model = build(name).double()
+    assert isinstance(model, RecurrentPredictor | Forecaster)
     expected = loss_and_gradients(model)
     model.recompute = True
     assert_near(loss_and_gradients(model), expected)
-    clips = torch.rand(1, 2, 1, 8, 8, dtype=torch.float64)
     with torch.no_grad():
-        assert model(clips, 1).shape == (1, 2, 1, 8, 8)
+        assert model(clips(2, dtype=torch.float64), 1)[:, -1:].shape == (2, 1, 1, 16, 16)
 
 
 def test_recomputed_frames_take_little_memory() -> None:
     model = zoo.create_model("conv-tt-lstm-sw", hidden=(16, 16), layers=(2, 2), kernel=3)
-    clips = torch.rand(2, 12, 1, 24, 24)
+    frames = torch.rand(2, 12, 1, 24, 24)
 
     def step() -> None:
-        model(clips[:, :6], 6).square().mean().backward()
+        model(frames[:, :6], 6).square().mean().backward()
         model.zero_grad()
 
     plain = peak_bytes(step, torch.device("cpu"))
@@ -79,10 +74,10 @@ def test_recomputed_frames_take_little_memory() -> None:
 
 def test_predicting_takes_no_more_memory_than_frame_by_frame() -> None:
     model = zoo.create_model("conv-lstm", hidden=(16,), layers=(2,), kernel=3)
-    clips = torch.rand(2, 12, 1, 24, 24)
+    frames = torch.rand(2, 12, 1, 24, 24)
     with torch.inference_mode():
-        few, many = (peak_bytes(lambda n=n: model(clips[:, :n], 1), torch.device("cpu")) for n in (2, 12))
-    assert many < few + 2 * clips.nbytes
+        few, many = (peak_bytes(lambda n=n: model(frames[:, :n], 1), torch.device("cpu")) for n in (2, 12))
+    assert many < few + 2 * frames.nbytes
 
 
 @pytest.fixture
@@ -104,9 +99,10 @@ def no_code(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return runs
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in UNCOMPILED])
 def test_compiled_cells(name: str, no_code: list[Any]) -> None:
-    model = small(name)
+    leave_to_deep_tests(name)
+    model = build(name).double()
     expected = loss_and_gradients(model)
     compile_cells(model)
     with compiling():
@@ -193,6 +189,9 @@ def test_nothing_to_compile(tmp_path: Path) -> None:
     with pytest.raises(ZooError, match="no cell of this model has a step"):
         fit(replace(RECIPE, training=replace(RECIPE.training, compile=True)), tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
+    for name in UNCOMPILED:
+        with pytest.raises(ZooError, match="no cell of this model has a step"):
+            compile_cells(build(name))
 
 
 @pytest.mark.parametrize(
@@ -204,10 +203,10 @@ def test_a_compiler_that_fails(error: Exception, words: str, monkeypatch: pytest
 
     torch.compiler.reset()
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
-    model = small("conv-lstm")
+    model = build("conv-lstm")
     compile_cells(model)
     with pytest.raises(ZooError, match=rf"{words}.*leave training.compile off"), compiling():
-        model(torch.rand(1, 2, 1, 8, 8, dtype=torch.float64), 1)
+        model(clips(2), 1)
 
 
 def test_the_meter_keeps_its_tensors() -> None:

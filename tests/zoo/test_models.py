@@ -1,49 +1,25 @@
 """What every registered model must do, and the published counts and outputs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import settings
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import zoo
-from tests.conftest import FIXED
 from tests.support import reference as zoo_reference
+from tests.support.tiny import FAMILIES, build, clips, leave_to_deep_tests
 from zoo.cells import ConvLSTMCell, ConvTTLSTMCell
+from zoo.cells.causal_lstm import Cascade
+from zoo.cells.conv_gru import ConvGRUCell
 from zoo.errors import ZooError
 from zoo.networks.stack import RecurrentStack
 from zoo.recurrent import RecurrentPredictor
 from zoo.registry import find_model
 from zoo.video_model import VideoModel
-
-# sizes at which every model is quick: at most 20,000 parameters on frames of 16×16
-TINY: dict[str, dict[str, Any]] = {
-    "cdna": {"widths": [2, 3, 4], "kernels": 2, "canvas": [16, 16]},
-    "conv-gru": {"kernel": 3, "first": 2, "hidden": [3, 4]},
-    "conv-lstm-2015": {"hidden": [3, 2], "kernel": 3, "patch": 2},
-    "dfn": {"widths": [3, 4, 5], "filter_size": 3},
-    "e3d-lstm": {"hidden": 2, "layers": 2, "patch": 4},
-    "fc-lstm": {"units": [4, 3], "canvas": [16, 16], "conditioned": True, "composite": True},
-    "mcnet": {"base": 2},
-    "traj-gru": {"links": 1, "first": 2, "hidden": [2, 2], "patch": 2},
-    "vpn-baseline": {"width": 3, "dilations": [1, 2], "decoder_blocks": 2, "patch": 2},
-    "causal-lstm": {"hidden": [2, 4, 3], "kernel": 3, "patch": 1},
-    "causal-lstm-s2t": {"hidden": [2, 4, 3], "kernel": 3, "patch": 1},
-    "conv-lstm": {"hidden": [2, 3, 2], "layers": [1, 1, 1], "kernel": 3},
-    "conv-tt-lstm-fw": {"hidden": [2, 3, 2], "layers": [1, 1, 1], "kernel": 3, "order": 2, "steps": 2, "rank": 2},
-    "conv-tt-lstm-sw": {"hidden": [2, 3, 2], "layers": [1, 1, 1], "kernel": 3, "order": 2, "steps": 3, "rank": 2},
-    "predrnn": {"hidden": [2, 4, 3], "kernel": 3, "patch": 1},
-    "predrnn-ghu": {"hidden": [2, 4, 3], "kernel": 3, "patch": 1},
-    "predrnn-pp": {"hidden": [2, 4, 3], "kernel": 3, "patch": 1},
-}
-
-
-# one model of each family of cells
-COMPILED = {"causal-lstm", "conv-lstm", "conv-lstm-2015", "conv-tt-lstm-sw", "e3d-lstm", "predrnn-ghu", "traj-gru"}
 
 
 @pytest.fixture(params=zoo_reference.shipped_models())
@@ -55,24 +31,6 @@ def make(request: pytest.FixtureRequest) -> Callable[..., VideoModel]:
 
     make.__name__ = request.param
     return make
-
-
-def build(name: str, **options: Any) -> VideoModel:
-    """A model at tiny size."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = zoo.create_model(name, **TINY[name] | options)
-        for parameter in model.parameters():
-            if parameter.dim() == 1:  # biases begin at zero, which would hide them
-                torch.nn.init.normal_(parameter)
-            elif not parameter.any():  # so do flows, whose unit is a pixel
-                torch.nn.init.normal_(parameter, std=0.1)
-    return model
-
-
-def clips(frames: int, batch: int = 2, channels: int = 1, dtype: torch.dtype = torch.float32) -> Tensor:
-    generator = torch.Generator().manual_seed(1)
-    return torch.rand(batch, frames, channels, 16, 16, generator=generator, dtype=dtype)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -96,6 +54,11 @@ def test_tiny_models_are_tiny(make: Callable[..., VideoModel]) -> None:
 
 def test_every_parameter_receives_a_gradient(make: Callable[..., VideoModel]) -> None:
     assert without_gradient(make()) == set()
+
+
+@pytest.mark.parametrize("name", ["causal-lstm", "causal-lstm-s2t", "predrnn", "predrnn-ghu", "predrnn-pp"])
+def test_no_parameter_is_dead_by_the_released_form_of_predrnn(name: str) -> None:
+    assert without_gradient(build(name, form="released")) == set()
 
 
 def test_parameters_that_are_dead_by_the_released_form_of_e3d_lstm() -> None:
@@ -201,12 +164,23 @@ def test_bfloat16_autocast(make: Callable[..., VideoModel]) -> None:
 
 
 def test_compiles_as_one_graph(make: Callable[..., VideoModel]) -> None:
-    if make.__name__ not in COMPILED and settings().max_examples <= FIXED.max_examples:
-        pytest.skip("one model of each family of cells is compiled; all of them by `make test-deep`")
+    leave_to_deep_tests(make.__name__)
     model, x = make(), clips(2)
     torch.compiler.reset()  # dynamo gives up on code that it has compiled for many other models
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(compiled(x, 2), model(x, 2))
+
+
+def test_a_model_of_each_family_of_cells_is_compiled() -> None:
+    """Every cell, or one of its nearest kin: with the same base class, or that base class itself."""
+
+    def families(names: Iterable[str]) -> set[type]:
+        cells = {type(module) for name in names for module in build(name).modules()}
+        cells = {cell for cell in cells if cell.__module__.startswith("zoo.cells") and cell.__name__.endswith("Cell")}
+        return {next((base for base in cell.__mro__[1:-1] if base in ROOTS), cell) for cell in cells}
+
+    ROOTS = {Cascade, ConvGRUCell}
+    assert families(FAMILIES) == families(zoo_reference.shipped_models())
 
 
 # ---- what is published ------------------------------------------------------------------------------------
@@ -229,6 +203,24 @@ def test_published_parameter_counts(name: str, options: dict[str, Any], count: i
     with torch.device("meta"):
         model = zoo.create_model(name, **options)
     assert sum(parameter.numel() for parameter in model.parameters()) == count
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("fc-lstm", 142_667_776),
+        ("conv-lstm-2015", 7_585_296),
+        ("traj-gru", 4_000_173),
+        ("conv-gru", 4_767_281),
+        ("dfn", 637_361),
+        ("e3d-lstm", 12_069_136),
+        ("cdna", 8_309_607),
+        ("vpn-baseline", 29_652_225),
+        ("mcnet", 14_093_953),
+    ],
+)
+def test_counts_of_the_systems_that_the_papers_compare_with(name: str, count: int) -> None:
+    assert find_model(name).parameters == count  # which is that of the model, as the next test shows
 
 
 @pytest.mark.parametrize("name", zoo_reference.shipped_models())

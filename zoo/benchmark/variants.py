@@ -45,25 +45,23 @@ class Variant:
     devices: tuple[str, ...] = DEVICES
 
 
-def _recurrent(trial: Trial) -> RecurrentPredictor:
-    """The trial's model, if it reads frame after frame.
-
-    Raises:
-        ZooError: it does not.
-    """
-    if not isinstance(trial.model, RecurrentPredictor):
-        raise ZooError("only a recurrent model has a rollout to change")
-    return trial.model
-
-
 def plain_loop(trial: Trial) -> None:
-    """Read frame by frame, as if no convolution could be batched over time."""
-    _recurrent(trial).at_once = lambda frame: 1  # type: ignore[method-assign]
+    """Read frame by frame, as if no convolution could be batched over time.
+
+    An encoder–forecaster is left as it is: it knows one way to read what it observes."""
+    if isinstance(trial.model, RecurrentPredictor):
+        trial.model.at_once = lambda frame: 1  # type: ignore[method-assign]
 
 
 def all_known_together(trial: Trial) -> None:
-    """Read all known frames together, however large they are."""
-    _recurrent(trial).at_once = lambda frame: trial.state.recipe.data.length  # type: ignore[method-assign]
+    """Read all known frames together, however large they are.
+
+    Raises:
+        ZooError: the model does so anyway, or reads no frames one after the other.
+    """
+    if not isinstance(trial.model, RecurrentPredictor):
+        raise ZooError("only a recurrent model that predicts at every step can read fewer frames at once")
+    trial.model.at_once = lambda frame: trial.state.recipe.data.length  # type: ignore[method-assign]
 
 
 def windows_apart(trial: Trial) -> None:
@@ -161,8 +159,14 @@ def compiled(trial: Trial) -> None:
 
 
 def recomputed(trial: Trial) -> None:
-    """Keep only the state between frames for the backward pass, as `training.recompute` does."""
-    _recurrent(trial).recompute = True
+    """Keep only the state between frames for the backward pass, as `training.recompute` does.
+
+    Raises:
+        ZooError: the model has no such state.
+    """
+    if trial.model.recompute is None:
+        raise ZooError("this model has no state from frame to frame to recompute from")
+    trial.model.recompute = True
 
 
 def graph(trial: Trial) -> None:
@@ -171,6 +175,14 @@ def graph(trial: Trial) -> None:
 
 
 def _set_adam(trial: Trial, **settings: bool | None) -> None:
+    """Change how Adam is run.
+
+    Raises:
+        ZooError: the recipe names another optimiser.
+    """
+    method = trial.state.recipe.optimizer.method
+    if method != "adam":
+        raise ZooError(f"the recipe's optimiser is {method}, not Adam")
     for group in trial.state.optimizer.param_groups:
         group.update(settings)
 

@@ -136,13 +136,18 @@ def make_conv_gru(
     parameters=14_093_953,
     feeds_back=True,
 )
-def make_mcnet(base: int = 64, channels: int = 1) -> "MotionContentNetwork":
-    """The generator of MCnet.
+def make_mcnet(
+    base: int = 64, channels: int = 1, adversarial: float = 0.0, clip: Sequence[int] = (20, 128, 128)
+) -> "MotionContentNetwork":
+    """The generator of MCnet, and in training its adversary.
 
     Args:
         base: channels of the first scale; the others have twice and four times as many.
         channels: C of the frames.
+        adversarial: weight of the adversarial loss, 0.02 on KTH in the paper. By default there is none, since runs
+            with it differ from seed to seed.
+        clip: frames, height and width of the clips that the adversary judges, the observed frames included.
     """
     from zoo.networks.motion_content import MotionContentNetwork
 
-    return MotionContentNetwork(base, channels)
+    return MotionContentNetwork(base, channels, adversarial, clip)

@@ -29,24 +29,26 @@ def make_cdna(
     canvas: Sequence[int] = (64, 64),
     channels: int = 1,
     form: Literal["paper", "released"] = "paper",
+    motion: Literal["cdna", "dna", "stp"] = "cdna",
 ) -> "MotionKernelNetwork":
-    """CDNA without actions.
+    """CDNA without actions, or one of its siblings.
 
     Args:
         widths: channels of the ConvLSTMs at a half, a quarter and an eighth of the resolution.
-        kernels: J, of each step.
+        kernels: J, transformations in each step; without effect in DNA.
         canvas: height and width of the frames.
         channels: C of the frames.
         form: "released" computes what the authors' code does: the padding of TensorFlow, layer norms with an epsilon
             of 1e-12, a ReLU on the painted frame and on the masks, and no mask for the last kernel, which is dead.
+        motion: "cdna" moves pixels by J kernels, "stp" by J affine maps, "dna" each by a kernel of its own.
     """
     from zoo.networks.motion_kernels import MotionKernelNetwork
 
     if form == "paper":
-        return MotionKernelNetwork(widths, kernels, canvas, channels)
+        return MotionKernelNetwork(widths, kernels, canvas, channels, motion=motion)
     if form == "released":
         return MotionKernelNetwork(
-            widths, kernels, canvas, channels, "tensorflow", eps=1e-12, all_masks=False, rectified=True
+            widths, kernels, canvas, channels, "tensorflow", eps=1e-12, all_masks=False, rectified=True, motion=motion
         )
     raise ZooError(f'form = {form!r} must be "paper" or "released"')
 

@@ -68,7 +68,7 @@ class DynamicFilterNetwork(RecurrentPredictor):
             state = at_once + _through(self.read_state, state)
             states.append(state)
         coarse = _through(self.decode_coarse, torch.cat(states))
-        drawn = self.filters(_through(self.decode_fine, F.interpolate(coarse, scale_factor=2.0)))
+        drawn = self.filters(_through(self.decode_fine, doubled(coarse)))
         predictions = filter_frames(frames.flatten(0, 1), drawn, self.filter_size)
         return predictions.unflatten(0, frames.shape[:2]), state
 
@@ -98,6 +98,18 @@ def filter_frames(frames: Tensor, drawn: Tensor, size: int) -> Tensor:
     count, channels, height, width = frames.shape
     around = F.unfold(frames.to(weights.dtype), size, padding=size // 2).view(count, channels, taps, height, width)
     return torch.einsum("nkhw,nckhw->nchw", weights, around).to(frames.dtype)
+
+
+def doubled(maps: Tensor) -> Tensor:
+    """Each pixel four times, twice each way. The backward pass is a plain sum, the same bits every time on a GPU too.
+
+    >>> doubled(torch.tensor([[[[1.0, 2.0]]]]))
+    tensor([[[[1., 1., 2., 2.],
+              [1., 1., 2., 2.]]]])
+    """
+    count, channels, height, width = maps.shape
+    copies = maps[:, :, :, None, :, None].expand(-1, -1, -1, 2, -1, 2)
+    return copies.reshape(count, channels, 2 * height, 2 * width)
 
 
 def _through(convs: nn.ModuleList, x: Tensor) -> Tensor:

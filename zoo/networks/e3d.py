@@ -47,6 +47,7 @@ class E3DNetwork(RecurrentPredictor):
             raise ZooError(f"hidden = {hidden}, layers = {layers} must both be at least 1")
         pixels = channels * patch**2
         self.hidden = hidden
+        self.unrepeatable = "scaled_dot_product_attention"
         self.layers = nn.ModuleList(
             E3DLSTMCell(pixels if layer == 0 else hidden, hidden, form, eps) for layer in range(layers)
         )

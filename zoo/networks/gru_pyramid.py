@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.cells.conv import SameConv2d
-from zoo.cells.conv_gru import SLOPE, ConvGRUCell
+from zoo.cells.conv_gru import SLOPE, ConvGRUCell, TrajGRUCell
 from zoo.errors import ZooError
 from zoo.forecaster import Forecaster
 
@@ -44,6 +44,8 @@ class GRUPyramid(Forecaster):
         for lower, upper in itertools.pairwise(hidden):
             self.reduce.append(nn.Conv2d(lower, upper, 3, stride=2, padding=1))
         self.encoder = nn.ModuleList(cell(inputs, count) for inputs, count in zip(below, hidden, strict=True))
+        if isinstance(self.encoder[0], TrajGRUCell):
+            self.unrepeatable = "grid_sample"
         above = [*hidden[1:], 0]
         self.forecaster = nn.ModuleList(cell(inputs, count) for inputs, count in zip(above, hidden, strict=True))
         # index k enlarges the output of level k for the level below; level 0 ends at the frames' own resolution

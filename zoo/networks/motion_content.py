@@ -1,6 +1,7 @@
 """MCnet: one encoder for what moves, one for what is there, and a decoder that joins them."""
 
 import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -11,6 +12,7 @@ from zoo.cells.conv import SameConv2d
 from zoo.cells.conv_lstm import ConvLSTMCell, ConvLSTMState
 from zoo.errors import ZooError
 from zoo.forecaster import Forecaster
+from zoo.networks.adversary import Adversary
 
 Maps = tuple[Tensor, ...]  # one for each of the three scales, the finest first
 
@@ -90,12 +92,18 @@ class MotionContentNetwork(Forecaster):
     Args:
         base: channels of the first scale, 64 in the paper; the others have twice and four times as many.
         channels: C of the frames.
+        adversarial: β, the weight of the loss by an `Adversary`; 0 for no such network.
+        clip: frames, height and width of the clips that it judges.
     """
 
-    def __init__(self, base: int, channels: int) -> None:
+    def __init__(
+        self, base: int, channels: int, adversarial: float = 0.0, clip: Sequence[int] = (20, 128, 128)
+    ) -> None:
         super().__init__(channels, multiple=8, feeds_back=True)
         if base < 1:
             raise ZooError(f"base = {base} must be at least 1")
+        if not 0 <= adversarial < float("inf"):
+            raise ZooError(f"adversarial = {adversarial} must be finite, at least 0")
         deep = 4 * base
         self.motion = MotionEncoder(channels, base)
         self.memory = ConvLSTMCell(deep, deep, 3, forget_bias=1.0)
@@ -114,6 +122,16 @@ class MotionContentNetwork(Forecaster):
             )
             for width, end, depth in zip(widths, ends, depths, strict=True)
         )
+        self.adversarial = adversarial
+        self.adversary = Adversary(clip, base, channels) if adversarial else None
+
+    def loss(self, predictions: Tensor, clips: Tensor, *weights: float, **named: float) -> Tensor:
+        """As of every model; in training the adversarial part is added, if the model has one."""
+        error = super().loss(predictions, clips, *weights, **named)
+        if self.adversary is None or not self.training:
+            return error
+        predicted = torch.cat([clips[:, : -predictions.shape[1]], predictions.to(clips.dtype)], 1)
+        return error + self.adversary.loss(predicted, clips, self.adversarial)
 
     def check(self, x: Tensor, horizon: int, truth: Tensor | None = None, use_truth: Tensor | None = None) -> None:
         """As of every model; two frames are needed to see a motion."""

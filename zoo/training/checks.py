@@ -1,4 +1,6 @@
-"""Check that a model can read the clips it is to be trained on, before any data are prepared."""
+"""Check, before any data are prepared, that a model can be trained as a recipe says."""
+
+import torch
 
 from zoo.errors import ZooError
 from zoo.predictor import Predictor
@@ -32,4 +34,14 @@ def check_steps(recipe: Recipe, model: Predictor) -> None:
         raise ZooError(
             f"{recipe.model} is registered as a model of {data.content}, but made a {type(model).__name__}; register "
             "it with what it reads"
+        )
+
+
+def check_repeatable(recipe: Recipe, model: Predictor, device: torch.device) -> None:
+    """Raise a ZooError if a run is to give the same bits every time, and the model cannot do so on the device."""
+    if recipe.training.deterministic and device.type == "cuda" and model.unrepeatable:
+        raise ZooError(
+            f"training.deterministic = true: on a GPU {recipe.model} does not give the same bits twice, since the "
+            f"backward pass of {model.unrepeatable} adds up in no fixed order, so a resumed run would end with other "
+            "weights than an unbroken one; set it to false to train all the same"
         )

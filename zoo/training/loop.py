@@ -23,7 +23,7 @@ from zoo.errors import ZooError
 from zoo.files import folder_name
 from zoo.settings import PythonData, Recipe
 from zoo.training.checkpoint import RunProgress, load_checkpoint
-from zoo.training.checks import check_steps
+from zoo.training.checks import check_repeatable, check_steps
 from zoo.training.compiled import compile_cells, compiling
 from zoo.training.devices import convolution_algorithms, make_fabric, quiet_lightning
 from zoo.training.environment import describe_environment
@@ -104,6 +104,7 @@ def fit(
     algorithms = convolution_algorithms(recipe.training.deterministic)
     with quiet_lightning(), algorithms, subnormals_as_zero(), compiled:
         fabric = make_fabric(recipe.training)
+        check_repeatable(recipe, model, fabric.device)
         first = fabric.is_global_zero
         data = {"train": clips.digest(), "val": val.digest()}
         identity = {"data": data, "environment": describe_environment(fabric)}
