@@ -238,7 +238,7 @@ def test_tensors_that_are_no_weights(exported: Path) -> None:
 def _cast(model: nn.Module, dtype: torch.dtype) -> Any:
     """A stand-in for a model with such weights, which no module can have."""
     state = {name: weight.to(dtype) for name, weight in model.state_dict().items()}
-    return type("Stand", (), {"state_dict": lambda self: state})()
+    return type("Stand", (nn.Module,), {"state_dict": lambda self: state})()
 
 
 @register("test-unruly", paper="none")
