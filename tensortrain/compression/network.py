@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -23,6 +23,9 @@ from tensortrain.compression.selection import Selector
 from tensortrain.compression.time_budget import choose_in_time
 from tensortrain.errors import TensorTrainError
 from tensortrain.files import aside
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Metric = Callable[[nn.Module], float]
 
@@ -286,8 +289,8 @@ class CompressionCurve:
         writer.writerows(rows)
         return text.getvalue()
 
-    def to_png(self) -> bytes:
-        """The metric over the part of the parameters kept; without one, the relative error of the outputs.
+    def plot(self) -> "Figure":
+        """Draw the metric over the part of the parameters kept; without one, the relative error of the outputs.
 
         Raises:
             TensorTrainError: matplotlib is not installed, or there were neither inputs nor a metric.
@@ -300,6 +303,14 @@ class CompressionCurve:
         label = "metric" if report.metric is not None else "relative error of the outputs"
         original = report.metric[0] if report.metric is not None else None
         return pictures.curve_chart([k for k, _ in points], [v for _, v in points], label, original)
+
+    def to_png(self) -> bytes:
+        """The same as a picture file.
+
+        Raises:
+            TensorTrainError: as `plot`.
+        """
+        return pictures.png(self.plot())
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the table (.csv) or the picture (.png).

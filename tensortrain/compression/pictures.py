@@ -1,22 +1,24 @@
-"""Charts of compressions, as PNG."""
+"""Charts of compressions."""
 
 import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tensortrain.errors import TensorTrainError
+from tensortrain.figures import styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@styled
 def layer_chart(
     names: Sequence[str],
     before: Sequence[int],
     after: Sequence[int],
     errors: Sequence[float | None],
     predicted: Sequence[float | None],
-) -> bytes:
+) -> "Figure":
     """Parameters of each layer before and after, and the error of its outputs, measured beside predicted.
 
     Raises:
@@ -26,7 +28,7 @@ def layer_chart(
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
     rows = range(len(names))
     left.barh(rows, before, color="0.85", label="before")
-    left.barh(rows, after, height=0.5, color="tab:blue", label="after")
+    left.barh(rows, after, height=0.5, color="C0", label="after")
     left.set_yticks(rows, names, fontsize=7)
     left.set_xlabel("parameters")
     left.invert_yaxis()
@@ -39,10 +41,11 @@ def layer_chart(
     right.set_xlim(left=0)
     if right.lines:
         right.legend(frameon=False)
-    return _png(figure)
+    return figure
 
 
-def curve_chart(kept: Sequence[float], values: Sequence[float], label: str, original: float | None) -> bytes:
+@styled
+def curve_chart(kept: Sequence[float], values: Sequence[float], label: str, original: float | None) -> "Figure":
     """A measure of several networks over the part of the network that they keep.
 
     Args:
@@ -63,7 +66,7 @@ def curve_chart(kept: Sequence[float], values: Sequence[float], label: str, orig
         axes.legend(frameon=False)
     axes.set_xlabel("kept, %")
     axes.set_ylabel(label)
-    return _png(figure)
+    return figure
 
 
 def _figure(width: float, height: float) -> "Figure":
@@ -74,7 +77,8 @@ def _figure(width: float, height: float) -> "Figure":
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _png(figure: "Figure") -> bytes:
+def png(figure: "Figure") -> bytes:
+    """The bytes of a picture file."""
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=120)
     return data.getvalue()

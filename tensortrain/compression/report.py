@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -20,6 +20,9 @@ from tensortrain.compression.outputs import Difference
 from tensortrain.compression.timing import Quartiles
 from tensortrain.errors import TensorTrainError
 from tensortrain.files import aside
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ENDINGS = (".html", ".json", ".csv", ".png")  # of a report's file
 
@@ -140,8 +143,8 @@ class Report:
             writer.writerow([*row, *(getattr(layer, name) for name in numbers), layer.note])
         return text.getvalue()
 
-    def to_png(self) -> bytes:
-        """A chart of the layers.
+    def plot(self) -> "Figure":
+        """Draw the parameters of each layer before and after, and the errors of its outputs.
 
         Raises:
             TensorTrainError: matplotlib is not installed.
@@ -150,6 +153,14 @@ class Report:
         before, after = ([layer.parameters[i] for layer in self.layers] for i in (0, 1))
         errors, predicted = ([getattr(layer, name) for layer in self.layers] for name in ("error", "predicted"))
         return pictures.layer_chart(names, before, after, errors, predicted)
+
+    def to_png(self) -> bytes:
+        """The same as a picture file.
+
+        Raises:
+            TensorTrainError: matplotlib is not installed.
+        """
+        return pictures.png(self.plot())
 
     def to_html(self) -> str:
         """One page with everything, which needs no other file."""

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -15,6 +15,9 @@ from tensortrain.compression.modules import FACTORISED, outermost
 from tensortrain.compression.records import Changes, LayerRecord, copied_tensors, network_header
 from tensortrain.compression.report import Report
 from tensortrain.digest import digest
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,14 @@ class Compressed:
         tensors = exchanged_tensors(original.state_dict(), exchanged(model))
         built = {name: _digest(layer) for name, layer in outermost(model) if isinstance(layer, FACTORISED)}
         return cls(model, report, {name: digest(value) for name, value in tensors.items()}, built)
+
+    def plot(self) -> "Figure":
+        """Draw what was done with each layer, see `Report.plot`.
+
+        Raises:
+            TensorTrainError: matplotlib is not installed.
+        """
+        return self.report.plot()
 
     def save(self, path: str | PathLike[str], *, about: Mapping[str, Any] | None = None) -> None:
         """Write the network to a file from which `tt.nn.load(architecture(), path)` rebuilds it.

@@ -66,3 +66,16 @@ def test_the_style_of_the_callers_figures_stays() -> None:
     before = dict(matplotlib.rcParams)
     tt.TensorTrain([torch.ones(1, 2, 1)] * 2).plot()
     assert dict(matplotlib.rcParams) == before
+
+
+def test_a_compression_is_drawn_layer_by_layer() -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.ReLU(), torch.nn.Linear(32, 8)).eval()
+    result = tt.compress(network, torch.randn(64, 16), parameters=0.6, progress=False)
+    parameters, errors = result.plot().axes
+    assert [text.get_text() for text in parameters.get_yticklabels()] == ["0", "2"]
+    assert [bar.get_width() for bar in parameters.patches[:2]] == [16 * 32, 32 * 8]  # weights
+    assert errors.lines
+    curve = tt.compression_curve(network, torch.randn(64, 16), [0.8, 0.5], progress=False)
+    (axes,) = curve.plot().axes
+    assert len(axes.lines[0].get_xdata()) == 2
