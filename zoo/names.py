@@ -7,7 +7,14 @@ from pathlib import Path
 from zoo.errors import ZooError, nearest
 
 CONVENTIONS = ("correct", "conv-tt-lstm", "predrnn-pp", "openstl")  # `zoo.evaluation.CONVENTIONS`
-LAYOUTS = ("conv-tt-lstm", "predrnn-pp", "predrnn-pp-highway", "kth", "kth-predrnn-pp")  # `zoo.evaluation.LAYOUTS`
+LAYOUTS = (  # `zoo.evaluation.LAYOUTS`
+    "conv-tt-lstm",
+    "conv-tt-lstm-ablations",
+    "predrnn-pp",
+    "predrnn-pp-highway",
+    "kth",
+    "kth-predrnn-pp",
+)
 JOBS = ("training", "inference")  # `zoo.benchmark.JOBS`
 VARIANTS = [  # `zoo.benchmark.VARIANTS`, to which `zoo.benchmark.register` adds
     "plain",

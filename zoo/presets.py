@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from zoo import models as _models  # noqa: F401 - registers the models of the package
 from zoo.checks import check_content, check_recipe
 from zoo.errors import ZooError, nearest
+from zoo.papers import CONV_TT_LSTM
 from zoo.registry import Entry, find_model, find_settings
 from zoo.settings import (
     CHOICES,
@@ -34,6 +36,22 @@ def _paper(entry: Entry, options: dict[str, Any], dataset: str) -> Recipe:
     if kind_of(dataset) not in entry.setting.settings:
         raise ZooError(f"nobody has published a setting for {dataset}; choose the preset small or demo")
     return entry.setting.settings[kind_of(dataset)].recipe(entry.name, _filmed(entry, dataset) | options)
+
+
+# Table 3 of the Conv-TT-LSTM paper. Of its four layers it says no more than their number: one of each block is our
+# reading, with the channels and the skip connections of the twelve.
+_ABLATIONS: dict[str, Callable[[Recipe], Recipe]] = {
+    "paper-four-layers": lambda start: replace(start, options={"layers": [1, 1, 1, 1]} | start.options),
+    "paper-l1-alone": lambda start: replace(start, training=replace(start.training, l1=1.0, l2=0.0)),
+    "paper-teacher-forcing": lambda start: replace(start, sampling=NoSampling()),
+}
+
+
+def _ablated(name: str, entry: Entry, options: dict[str, Any], dataset: str) -> Recipe:
+    """As published, but for what the ablation of that name changes."""
+    if entry.paper is not CONV_TT_LSTM:
+        raise ZooError(f"the preset {name} is an ablation of the Conv-TT-LSTM paper, and {entry.name} is not from it")
+    return _ABLATIONS[name](_paper(entry, options, dataset))
 
 
 class _Scale(NamedTuple):
@@ -150,6 +168,7 @@ PRESETS: dict[str, Callable[[Entry, dict[str, Any], str], Recipe]] = {
     "small": _small,
     "brief": _brief,
     "demo": _demo,
+    **{name: partial(_ablated, name) for name in _ABLATIONS},
 }
 
 
@@ -169,7 +188,8 @@ def recipe(
 
     Args:
         model: a registered name.
-        preset: "paper", "small", "brief" or "demo".
+        preset: "paper", "small", "brief", "demo", or an ablation of the Conv-TT-LSTM paper: "paper-four-layers",
+            "paper-l1-alone" or "paper-teacher-forcing".
         options: of the model, over the preset's.
         dataset: "moving-mnist", "kth", "lorenz", "videos:DIR" for the videos in the folder DIR, "images:DIR" for
             folders of images, "arrays:FILE", or "python" for clips that a program passes to `zoo.fit`. By default

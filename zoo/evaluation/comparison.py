@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tensortrain.figures import styled
 from zoo.errors import ZooError, nearest
-from zoo.evaluation.conventions import Convention
+from zoo.evaluation.conventions import CONVENTIONS, Convention
 from zoo.evaluation.measure import Measure
 from zoo.evaluation.metrics import Mae, Mse
 from zoo.evaluation.published import LAYOUTS, PIXELS, Layout, Published
@@ -183,8 +183,9 @@ def _task_text(task: Task, layout: Layout) -> str:
 
 
 def _published_measure(layout: Layout, task: Task, key: str) -> Measure:
-    """How the first row that has a number for this task and metric measured it."""
-    return next(row.convention[key] for row in layout.rows if key in row.values.get(task, {}))
+    """How the first row that has a number for this task and metric measured it; as defined if no row has one."""
+    published = (row.convention[key] for row in layout.rows if key in row.values.get(task, {}))
+    return next(published, CONVENTIONS["correct"][key])
 
 
 def _published_cell(row: Published, task: Task, measure: Measure) -> str:

@@ -73,6 +73,12 @@ LAYOUTS: dict[str, Layout] = {
             _TT_MNIST.columns,
             (*_published(_PP_MNIST), *_published(_OPENSTL), *_published(_TT_MNIST)),
         ),
+        Layout(  # its numbers are missing from the copy of the paper that was used here
+            "conv-tt-lstm-ablations",
+            "Moving-MNIST-2, the settings of Table 3 of the Conv-TT-LSTM paper",
+            _TT_MNIST.columns,
+            (),
+        ),
         Layout(
             "predrnn-pp",
             "Moving-MNIST, as in Table 1 of the PredRNN++ paper",

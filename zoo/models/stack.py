@@ -25,7 +25,10 @@ def make_stack(
 ) -> "RecurrentStack":
     """A stack of ConvLSTMs or Conv-TT-LSTMs, as published: 12 layers with two skip connections.
 
-    `layers=(1, 1, 1, 1)` makes the paper's 4-layer ablation.
+    `layers=(1, 1, 1, 1)` is our reading of the paper's ablation with 4 layers, of which it gives the number alone: with
+    the channels and the skip connections of the blocks. With a fixed window the cells see all `steps` past states; in
+    the authors' code the reported model (order 1, steps 3, rank 8) saw the last one only, as its ring of past states
+    turns on the order.
 
     Args:
         cell: what the layers are.

@@ -32,9 +32,11 @@ from zoo.papers.paper import (
     Task,
     results_table,
 )
-from zoo.papers.predrnn import PREDRNN, PREDRNN_PP
+from zoo.papers.predrnn import PREDRNN, PREDRNN_PP, PREDRNN_PP_RELEASED
 
-PAPERS: dict[str, Paper] = {paper.key: paper for paper in (CONV_TT_LSTM, PREDRNN, PREDRNN_PP, OPENSTL, *BASELINES)}
+PAPERS: dict[str, Paper] = {
+    paper.key: paper for paper in (CONV_TT_LSTM, PREDRNN, PREDRNN_PP, PREDRNN_PP_RELEASED, OPENSTL, *BASELINES)
+}
 
 __all__ = [
     "CDNA",
@@ -53,6 +55,7 @@ __all__ = [
     "PAPERS",
     "PREDRNN",
     "PREDRNN_PP",
+    "PREDRNN_PP_RELEASED",
     "TRAJ_GRU",
     "TT_RNN",
     "VPN",

@@ -23,6 +23,9 @@ _CONV_TT_LSTM_KTH = replace(
     sampling=PlateauSampling(decay=4e-3),
 )
 
+# In the authors' code the ring of past states turns on the order, not on the number of steps. In the reported model
+# with a fixed window (order 1, steps 3, rank 8) it never moves, so that model saw the last state only, beside two maps
+# of zeros: its numbers are those of a first-order cell of low rank. The sliding window (3, 3, 8) is not affected.
 # The tables are missing from the copy of the paper that was used here; these are in the README of the authors' code.
 CONV_TT_LSTM = Paper(
     key="conv-tt-lstm",

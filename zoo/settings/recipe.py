@@ -25,6 +25,8 @@ class Training(Settings):
         cross_entropy: weight of the cross-entropy in the loss, with grey values as probabilities; for models whose
             predictions lie in [0, 1].
         gradient: weight of the gradient difference in the loss: how much the steps between neighbouring pixels differ.
+        backwards: take every batch twice, the second time played backwards with the same frames read true, each time
+            as a step of its own: PredRNN's and PredRNN++'s released code. The sampling ratio is that of the first.
         clip_norm: largest global norm of the gradient; larger ones are scaled down to it. 0 for no limit.
         validate_every: steps between validations; 0 for once an epoch.
         validation_clips: clips of the validation split to measure each time; 0 for all.
@@ -55,6 +57,7 @@ class Training(Settings):
     l2: float = 1.0
     cross_entropy: float = 0.0
     gradient: float = 0.0
+    backwards: bool = False
     clip_norm: float = 1.0
     validate_every: int = 0
     validation_clips: int = 0

@@ -158,13 +158,14 @@ class TrainState:
     def batches(self) -> Iterator[Any]:
         """This process's share of each batch from step `step` on, as `ClipDataset.render` takes it, on the device."""
         training, data, fabric = self.recipe.training, self.recipe.data, self.fabric
+        times = 2 if training.backwards else 1  # that each batch is taken
         sampler = StepSampler(
             training.seed,
             data.clips_per_epoch,
             training.batch_size,
-            training.steps,
+            -(-training.steps // times),
             endless=data.endless,
-            start=self.step,
+            start=self.step // times,
             rank=fabric.global_rank,
             ranks=fabric.world_size,
         )
@@ -176,8 +177,14 @@ class TrainState:
             pin_memory=fabric.device.type == "cuda",
             generator=torch.Generator(),  # or the loader would draw from the global one
         )
+        left = training.steps - self.step
+        skipped = self.step % times  # of the first batch, by the session before
         for batch in loader:
-            yield fabric.to_device(batch)
+            there = fabric.to_device(batch)
+            for _ in range(min(times - skipped, left)):
+                left -= 1
+                yield there
+            skipped = 0
 
     def inputs(self, batch: Any) -> StepInputs:
         """What the next step reads, sent to the device; `batch` comes from `batches`."""
@@ -185,12 +192,13 @@ class TrainState:
         observed, horizon = recipe.data.observed, recipe.data.length - recipe.data.observed
         count = len(batch[0])
         first = self.fabric.global_rank * count
+        drawn = self.step - self.step % 2 if recipe.training.backwards else self.step  # the draws of both directions
         use_truth = draw_truth(
             recipe.training.seed,
-            self.step,
+            drawn,
             range(first, first + count),
             recipe.training.batch_size,
-            self.sampling.ratios(self.step, observed, horizon),
+            self.sampling.ratios(drawn, observed, horizon),
         )
         if device.type == "cuda":
             use_truth = use_truth.pin_memory().to(device, non_blocking=True)
@@ -215,6 +223,8 @@ def train_step(state: TrainState, inputs: StepInputs) -> None:
         group["lr"] = inputs.rate
 
     clips = state.clips.render(inputs.batch).to(state.dtype)  # (B, T, …)
+    if recipe.training.backwards:
+        clips = torch.where(inputs.number % 2 == 1, clips.flip(1), clips)
     with fabric.autocast():
         predictions = state.model(clips[:, :observed], horizon, clips[:, observed:], inputs.use_truth)
         loss = state.model.loss(predictions, clips, **recipe.training.loss_weights)
