@@ -11,6 +11,7 @@ from tensortrain import checks
 from tensortrain.errors import TensorTrainError
 from tensortrain.tt.arithmetic import orthogonalize
 from tensortrain.tt.checks import check_sizes
+from tensortrain.tt.pieces import grouped
 
 
 def check_observations(indices: object, values: object, shape: Any) -> tuple[Tensor, Tensor]:
@@ -55,7 +56,7 @@ def alternate(
     """
     norm = float(torch.linalg.vector_norm(values))
     share = len(values) / math.prod(core.shape[1] for core in cores)
-    places = [_groups(column, core.shape[1]) for column, core in zip(indices.T, cores, strict=True)]
+    places = [grouped(column, core.shape[1]) for column, core in zip(indices.T, cores, strict=True)]
     cores = orthogonalize(cores, 0)
     residual = 1.0
     for _ in range(sweeps):
@@ -65,12 +66,6 @@ def alternate(
         if residual <= rtol or abs(before - residual) <= 1e-7 * residual:
             break
     return cores, residual
-
-
-def _groups(column: Tensor, size: int) -> list[Tensor]:
-    """For each index of an axis the entries that have it."""
-    order = torch.argsort(column, stable=True)
-    return list(torch.split(order, torch.bincount(column, minlength=size).tolist()))
 
 
 def _half_sweep(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tensortrain import checks
 from tensortrain.errors import TensorTrainError
-from tensortrain.transforms import physical
+from tensortrain.transforms import batched, physical
 
 Index = int | slice | EllipsisType | None | Tensor | np.ndarray[Any, Any]
 
@@ -65,6 +65,14 @@ class Pieces:
         else:
             self._carry = torch.tensordot(self._carry, piece, 1)
 
+    def look_up(self, core: Tensor, places: Tensor) -> None:
+        """Go on with the slices of a core at the places of a batch, `(B,)`."""
+        if self._carry is not None and self._carry.dim() == 3 and _repeated(core, places):
+            self._carry = _by_slices(self._carry, core, places)
+        else:
+            slices = core.transpose(0, 1).contiguous()[places]  # from memory where each slice is in one place
+            self.fix(slices.transpose(0, 1))
+
     def finish(self) -> list[Tensor] | Tensor:
         """The cores of what is left, or a tensor `(R_0, …, R_m)` with the axes of the batch if no axis was kept."""
         if not self.cores:
@@ -80,6 +88,31 @@ class Pieces:
             raise TensorTrainError(f"an index tensor of shape {self.batch} selects nothing of an axis of a train")
         at = self._batch_at
         return [*self.cores[:at], *split(self.cores[at], self.batch), *self.cores[at + 1 :]]
+
+
+def _repeated(core: Tensor, places: Tensor) -> bool:
+    """Whether slices of a core are so large, and wanted so often, that copies of them would fill the cache."""
+    left, size, right = core.shape
+    is_eager = not batched(places) and not torch.compiler.is_compiling()
+    return is_eager and places.device.type == "cpu" and left * right > 128 and len(places) > 4 * size
+
+
+def _by_slices(carry: Tensor, core: Tensor, places: Tensor) -> Tensor:
+    """`carry[:, b] · core[:, places[b]]`, `(R_0, B, R')`, slice by slice."""
+    groups = grouped(places, core.shape[1])
+    order = torch.cat(groups)
+    parts = [torch.tensordot(carry[:, group], core[:, i], 1) for i, group in enumerate(groups)]
+    return torch.cat(parts, 1)[:, torch.argsort(order)]
+
+
+def grouped(places: Tensor, size: int) -> list[Tensor]:
+    """For each of `size` numbers where it stands in `places`, `(B,)`.
+
+    >>> grouped(torch.tensor([1, 0, 1]), 3)
+    [tensor([1]), tensor([0, 2]), tensor([], dtype=torch.int64)]
+    """
+    order = torch.argsort(places, stable=True)
+    return list(torch.split(order, torch.bincount(places, minlength=size).tolist()))
 
 
 def split(core: Tensor, sizes: Sequence[int]) -> list[Tensor]:
@@ -116,7 +149,7 @@ def select(cores: Sequence[Tensor], index: Sequence[Index]) -> list[Tensor] | Te
             whole = item == slice(None)
             pieces.keep(core if whole else core[:, torch.tensor(range(core.shape[1])[item], device=core.device)])
         elif isinstance(item, Tensor) and item.dim() > 0:
-            pieces.fix(core[:, item.to(core.device).expand(pieces.batch).reshape(-1)])
+            pieces.look_up(core, item.to(core.device).expand(pieces.batch).reshape(-1))
         else:
             pieces.fix(core[:, item.to(core.device) if isinstance(item, Tensor) else item])
     return pieces.finish()
@@ -184,4 +217,5 @@ def _checked_tensor(item: Tensor, axis: int, size: int) -> Tensor:
         if low < -size or high >= size:
             outside = low if low < -size else high
             raise TensorTrainError(f"index[{axis}] holds {outside}, which is outside an axis of length {size}")
-    return item.long()
+    item = item.long()
+    return torch.where(item < 0, item + size, item)

@@ -61,6 +61,21 @@ def test_an_index_of_any_kinds_is_that_of_the_dense_tensor(data: Any) -> None:
     assert torch.equal(dense, expected)
 
 
+def test_many_entries_of_large_slices() -> None:
+    """These are looked up slice by slice, and others gathered."""
+    train = integer_train((3, 4, 2, 3), (2, 12, 13, 12, 1))
+    index = tuple(integers(40, 3, seed=n).abs().long() - 1 for n in range(4))
+    index = (index[0], index[1], index[2] % 2, index[3])
+    assert torch.equal(train[index], full(train)[(slice(None), *index)])
+    cores = tuple(core.clone().requires_grad_() for core in train.cores)
+    several = torch.vmap(lambda scale: (scale * train)[index])(torch.arange(2, dtype=F64))
+    assert torch.equal(several[1], train[index])
+    gradients = torch.autograd.grad(TensorTrain(cores)[index].sum(), cores)
+    dense = torch.autograd.grad(full(TensorTrain(cores))[(slice(None), *index)].sum(), cores)
+    for a, b in zip(gradients, dense, strict=True):
+        torch.testing.assert_close(a, b)
+
+
 def test_what_is_looked_up_has_gradients_and_batches() -> None:
     index = tuple(torch.tensor(i) for i in ([0, 2, 2], [3, 1, 1], [0, 1, 1], [4, 0, 0]))
     train = TensorTrain([core.clone().requires_grad_() for core in TRAIN.cores])
