@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import tensortrain as tt
+import zoo._torchvision  # noqa: F401 - mends a torchvision without its operators
 
 
 class UNet(nn.Module):
@@ -43,16 +44,12 @@ def torchvision(name: str) -> nn.Module:
     """A network of torchvision with random weights."""
     from torchvision import models
 
-    import zoo._torchvision  # noqa: F401 - mends an installation without its operators
-
     return models.get_model(name, weights=None)
 
 
 def efficientnet() -> nn.Module:
     """timm's EfficientNet-B0 with random weights."""
     import timm
-
-    import zoo._torchvision  # noqa: F401 - likewise
 
     net: nn.Module = timm.create_model("efficientnet_b0", pretrained=False)
     return net

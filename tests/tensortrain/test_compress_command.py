@@ -63,12 +63,12 @@ def built(path):
 def test_as_a_user_types_it(folder, capsys):
     done = shell(
         "compress", "my_module.py:build", "my_module.pt", "--data", "my_module.py:batches", "--parameters", "0.5",
-        "-o", "small.safetensors", "--report", "report.html", "--report", "report.json",
+        "-o", "small.safetensors", "--report", "report.csv", "--report", "report.json",
         "--metric", "my_module.py:accuracy", cwd=folder,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "metric: 0.9983 before" in done.stdout
-    assert (folder / "report.html").is_file()
+    assert (folder / "report.csv").is_file()
     assert (folder / "report.json").is_file()
     network = built(folder / "my_module.py").eval()
     small = tt.nn.load(built(folder / "my_module.py").eval(), folder / "small.safetensors")

@@ -37,14 +37,14 @@ def refitted_first(stderr: str) -> str:
 def test_an_interrupted_refit_goes_on(tmp_path, capsys):
     net, x, file = Recurrent().eval(), torch.randn(80, 6), tmp_path / "progress.safetensors"
     whole = tt.compress(net, x, parameters=0.7, progress=True)
-    assert refitted_first(capsys.readouterr().err) == "compress: refit read"
+    assert refitted_first(capsys.readouterr().err) == "compress: refit step"
     net.interrupted_by = file
     with pytest.raises(KeyboardInterrupt):
         tt.compress(net, x, parameters=0.7, resume=file)
     net.interrupted_by = None
     capsys.readouterr()
     result = tt.compress(net, x, parameters=0.7, resume=file, progress=True)
-    assert refitted_first(capsys.readouterr().err) == "compress: refit step"
+    assert refitted_first(capsys.readouterr().err) == "compress: refit out"
     assert not file.exists()
     again = whole.model.state_dict()
     for name, value in result.model.state_dict().items():
@@ -67,7 +67,7 @@ def test_stages_are_named_where_there_is_no_terminal(capsys):
     tt.compress(residual_network(), images(64), parameters=0.6, samples=50, progress=True)
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "compress: inputs up to 50 samples, 0.0 MB in memory"
-    assert "compress: refit 0" in lines
+    assert any(line.startswith("compress: refit ") for line in lines)
     tt.compress(residual_network(), images(64), parameters=0.6, progress=False)
     assert not capsys.readouterr().err
 
