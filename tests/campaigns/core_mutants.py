@@ -89,14 +89,18 @@ def of_mutant(mutant: Mutant, tests: dict[str, dict[str, Any]]) -> list[str]:
     return kept
 
 
-def attempt(
-    session: Session, mutant: Mutant, tests: dict[str, dict[str, Any]], known: dict[str, Any] | None
-) -> dict[str, Any]:
-    """What is known of a mutant, or what the tests that run its statement say."""
+def attempt(session: Session, mutant: Mutant, tests: dict[str, dict[str, Any]], answers: Answers) -> dict[str, Any]:
+    """What is known of a mutant, or what the tests that run its statement say.
+
+    Tests that noticed other mutants come first, then those that run the least else.
+    """
     ran = {name: tests[name]["seconds"] for name in of_mutant(mutant, tests) if name in session.items}
-    names = digest(*ran)
+    names, known = digest(*ran), answers.get(mutant.key)
     if known is not None and (known["failed"] is not None or known["tests"] == names):
         return known
+    noticed = Counter(answer["failed"] for answer in answers.values())
+    extent = {name: sum(map(len, tests[name]["lines"].values())) for name in ran}
+    ran = {name: ran[name] for name in sorted(ran, key=lambda name: (-noticed[name], extent[name]))}
     failed = session.first_failure(mutant.path, mutant.source, ran) if ran else None
     return {"failed": failed, "tests": names, "count": len(ran)}
 
@@ -137,14 +141,14 @@ def main() -> None:
     known: Answers = {}
     for line in file.read_text().splitlines() if file.exists() else ():
         answer = json.loads(line)
-        known[answer["key"]] = answer
+        known[answer.pop("key")] = answer
     tried = []
 
     def work(session: Session) -> None:
         for mutant in chosen_mutants(arguments.count, arguments.seed):
-            before = known.get(mutant.key)
-            answer = attempt(session, mutant, tests, before)
-            if answer is not before:
+            answer = attempt(session, mutant, tests, known)
+            if answer is not known.get(mutant.key):
+                known[mutant.key] = answer
                 log.write(json.dumps({"key": mutant.key, **answer}) + "\n")
                 log.flush()
             tried.append((mutant, answer))
