@@ -2,7 +2,6 @@
 
 import math
 import warnings
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -83,9 +82,9 @@ def solve(
     start = TensorTrain.random(load.shape, 2, seed, dtype=wide, device=load.device)
     best = _solved(problem, [*start.orthogonalize(0).cores], norm, rtol, sweeps, generator)
     shift = right.exponents[0] - power
-    cores: Sequence[Tensor] = best.train.cores
-    sizes = [exponent(peak(core), 0) for core in cores]  # spread, so that sums with other trains lose no digits
-    cores = spread([shifted(core, -k) for core, k in zip(cores, sizes, strict=True)], sum(sizes) + shift)
+    sizes = [exponent(peak(core), 0) for core in best.train.cores]
+    # the power of two is spread over all cores, so that sums with other trains lose no digits
+    cores = spread([shifted(core, -k) for core, k in zip(best.train.cores, sizes, strict=True)], sum(sizes) + shift)
     train = TensorTrain._of([core.to(load.dtype) for core in cores])
     residual = best.residual
     if load.dtype != wide:  # as it is after rounding to the dtype of b
