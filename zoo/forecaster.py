@@ -27,6 +27,7 @@ class Forecaster(VideoModel, ABC):
 
     A model that predicts the mean of what it has read:
 
+    >>> import torch
     >>> class Mean(Forecaster):
     ...     def encode(self, frames):
     ...         return frames.mean(0)

@@ -124,6 +124,7 @@ def test_a_resumed_run_has_the_bits_of_an_unbroken_one(trained: Path, tmp_path: 
         ("predict tt-lstm conv-lstm -o out.png", "run the command for each alone"),
         ("gradients tt-lstm -o out.png", "the clips are series; name models of video"),
         ("benchmark tt-lstm", "tt-lstm reads series, and what is timed are models of video"),
+        ("compress tt-lstm -o small.safetensors --parameters 0.5", "what is compressed are models of video"),
         ("data lorenz", "there is nothing to prepare"),
     ],
 )

@@ -51,6 +51,8 @@ def run(arguments: Namespace) -> None:
         raise ZooError(f"--clips = {arguments.clips}; at least one clip is needed")
     trained = find_trained_model(arguments.model, arguments.checkpoint)
     data = trained.recipe.data
+    if data.content != "video":
+        raise ZooError(f"{trained.name} reads {data.content}, and what is compressed are models of video; name another")
     dataset = make_dataset(data, "train", arguments.data_root)
     print(f"{trained.name} on {dataset.describe()}", file=sys.stderr)
     budgets = {name: _amount(getattr(arguments, name)) for name in BUDGETS}
