@@ -26,6 +26,7 @@ from zoo.commands import (
     gradients,
     models,
     predict,
+    search,
     train,
 )
 from zoo.commands.options import PARSER_MODE, load_argument, write_out_numbers
@@ -52,6 +53,7 @@ COMMANDS: dict[str, Command] = {
     "predict": predict,
     "gradients": gradients,
     "entanglement": entanglement,
+    "search": search,
     "benchmark": benchmark,
     "export": export,
     "compress": compress,

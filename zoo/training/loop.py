@@ -56,6 +56,7 @@ def fit(
     progress: bool = True,
     train_clips: ClipSource | None = None,
     val_clips: ClipSource | None = None,
+    watch: Callable[[int, float], bool] | None = None,
 ) -> Run:
     """Train a model, or resume a training that was stopped, and return the best model so far.
 
@@ -73,6 +74,8 @@ def fit(
         progress: show the progress.
         train_clips: clips of the caller's own, for a recipe whose data are "python"; see `zoo.data.ClipSource`.
         val_clips: those to validate on.
+        watch: called after each validation with the number of steps and the loss; if it returns true, training stops
+            there, and can be resumed. For a training in one process.
 
     Raises:
         ZooError: settings that do not fit together, a folder with another run or that another process trains in, data
@@ -117,7 +120,7 @@ def fit(
 
                 def run_session(fabric: Fabric) -> None:  # in every process
                     state = TrainState(fabric, recipe, model, clips, val)
-                    with Session(state, folder, checkpoint, identity, progress, began, notes) as session:
+                    with Session(state, folder, checkpoint, identity, progress, began, notes, watch) as session:
                         train(session)
                     session.interrupt.take_effect()
 
@@ -251,4 +254,5 @@ def finish_interval(session: Session, stop: bool, abandon: Callable[[], bool]) -
         session.save(f"step-{state.step}")
     if validating or last or stop or session.save_due():
         session.save("last")
-    return stop or session.progress.stalled(training.early_stop)
+    watched = validating and session.watch is not None and session.watch(state.step, row["validation_loss"])
+    return stop or watched or session.progress.stalled(training.early_stop)

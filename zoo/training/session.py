@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -29,6 +29,7 @@ class Session:
         progress: show the progress, in the first process.
         began: `time.monotonic()` at the beginning of the call of `fit`.
         notes: lines to show at the beginning.
+        watch: see `zoo.fit`.
     """
 
     def __init__(
@@ -40,12 +41,14 @@ class Session:
         progress: bool,
         began: float,
         notes: Sequence[str] = (),
+        watch: Callable[[int, float], bool] | None = None,
     ) -> None:
         self.state, self.training, self.first = state, state.recipe.training, state.fabric.is_global_zero
         self.checkpoints = folder / "checkpoints"
         fresh = RunProgress(best=math.inf, stale=0, validated=0, row=0, seconds=0.0)
         self.progress = RunProgress(**checkpoint["progress"]) if checkpoint else fresh
         self.interrupt = Interrupt()
+        self.watch = watch
         self._checkpoint, self._folder, self._identity, self._open = checkpoint, folder, identity, ExitStack()
         self._began, self._saved, self._before = began, began, self.progress.seconds
         start = checkpoint["step"] if checkpoint else 0

@@ -1,0 +1,151 @@
+"""`zoo search`: a study that is resumed, shared and pruned, its table and its picture."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+import zoo
+from zoo import search
+from zoo.cli import main
+from zoo.errors import ZooError
+from zoo.settings import Recipe
+from zoo.training.session import Session
+
+SPACE = search.Space(order=(1, 2), steps=(1, 2), rank=(2,), kernel=(3,))
+
+
+def start(steps: int = 8) -> Recipe:
+    """Trials of a second."""
+    result = zoo.recipe(
+        "conv-tt-lstm-sw",
+        "demo",
+        {"hidden": [3], "layers": [1], "patch": 4},
+        data={"size": 32, "length": 5, "observed": 3},
+        training={"batch_size": 2, "validation_clips": 2},
+    )
+    return replace(result, training=replace(result.training, steps=steps, validate_every=2))
+
+
+def run(folder: Path, trials: int, seed: int = 0) -> optuna.Study:
+    study = search.open_study(folder / "study.db", start(), SPACE, seed)
+    search.search(study, start(), SPACE, folder / "runs", trials, folder)
+    return study
+
+
+def test_a_search_goes_on_where_it_was(tmp_path: Path) -> None:
+    first = run(tmp_path, 2)
+    values = [trial.value for trial in first.trials]
+    assert run(tmp_path, 2).trials == first.trials
+    both = run(tmp_path, 3, seed=1).trials
+    assert [trial.value for trial in both[:2]] == values
+    assert len(both) == 3
+    for trial in both:
+        assert trial.value == pytest.approx(min(trial.intermediate_values.values()))
+        assert list(trial.intermediate_values) == [2, 4, 6, 8]
+        assert trial.params["steps"] >= trial.params["order"]
+        assert (
+            zoo.open_run(tmp_path / "runs" / f"trial-{trial.number}").recipe.options["order"] == trial.params["order"]
+        )
+
+
+def test_an_interrupted_trial_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = Session.write
+
+    def interrupted(self: Session, row: dict[str, float], speed: float) -> None:
+        write(self, row, speed)
+        if row["step"] == 4:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, 1)
+    first, second = run(tmp_path, 1).trials
+    assert first.state == optuna.trial.TrialState.FAIL
+    assert second.params == first.params
+    assert list(second.intermediate_values) == [4, 6, 8]  # from the checkpoint after 2 steps
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["trial-0"]
+
+
+def test_a_killed_trial_goes_on(tmp_path: Path) -> None:
+    study = search.open_study(tmp_path / "study.db", start(), SPACE)
+    killed = study.ask()
+    options = SPACE.suggest(killed)
+    search.enqueue_again(study, study.trials[0])  # as a process does that misses the heartbeat
+    search.search(study, start(), SPACE, tmp_path / "runs", 1, tmp_path)
+    assert study.trials[1].params == options
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["trial-0"]
+
+
+def test_a_trial_that_promises_nothing_is_pruned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = search.open_study(tmp_path / "study.db", start(), SPACE)
+    monkeypatch.setattr(study.pruner, "prune", lambda study, trial: trial.last_step == 4)
+    search.search(study, start(), SPACE, tmp_path / "runs", 1, tmp_path)
+    (trial,) = study.trials
+    assert trial.state == optuna.trial.TrialState.PRUNED
+    assert list(trial.intermediate_values) == [2, 4]
+    assert search.rows(study)[0]["validated_until"] == 4
+
+
+def test_another_search_is_not_mixed_in(tmp_path: Path) -> None:
+    search.open_study(tmp_path / "study.db", start(), SPACE)
+    for changed in ((start(16), SPACE), (start(), replace(SPACE, rank=(3,)))):
+        with pytest.raises(ZooError, match="holds a search with other settings"):
+            search.open_study(tmp_path / "study.db", *changed)
+    (tmp_path / "other.db").write_text("no study")
+    with pytest.raises(ZooError, match="cannot be used as the storage"):
+        search.open_study(tmp_path / "other.db", start(), SPACE)
+    with pytest.raises(ZooError, match="cannot be used as the storage"):
+        search.open_study(tmp_path / "nowhere" / "study.db", start(), SPACE)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"order": (2, 1)}, r"order = \[2, 1\]"),
+        ({"order": (0, 1)}, "at least 1"),
+        ({"order": (1, 4), "steps": (1, 3)}, "must reach 4"),
+        ({"rank": ()}, r"rank = \[\]"),
+        ({"kernel": (3, 3)}, "different values"),
+    ],
+)
+def test_impossible_spaces(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(ZooError, match=words):
+        search.Space(**values)
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoo.commands.search.recipe", lambda *args, **how: start())
+    words = f"search conv-tt-lstm-sw moving-mnist --storage {tmp_path}/s.db --trials 2 --order 1 2 --steps 1 2 --rank 2"
+    places = f"--kernel 3 --folder {tmp_path}/runs -o {tmp_path}/found.png --data-root {tmp_path}"
+    main([*words.split(), *places.split(), "--training-steps=8"])
+    assert "validation_loss" in capsys.readouterr().out
+    assert (tmp_path / "found.png").read_bytes().startswith(b"\x89PNG")
+    losses = [float(row["validation_loss"]) for row in csv.DictReader((tmp_path / "found.csv").open())]
+    assert len(losses) == 2
+    assert losses == sorted(losses)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("conv-lstm moving-mnist", "conv-lstm has no order, steps, rank"),
+        ("conv-tt-lstm-sw moving-mnist --trials 0", "--trials = 0"),
+        ("conv-tt-lstm-sw moving-mnist --training-steps 7", "--training-steps = 7"),
+        ("conv-tt-lstm-sw moving-mnist --order 3 1", r"order = [3, 1]"),
+        ("conv-tt-lstm-sw moving-mnist -o picture.gif", "legal is .png"),
+    ],
+)
+def test_bad_input_of_the_command(
+    words: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(["search", *words.split(), "--storage", "study.db"])
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
