@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import tensortrain as tt
-from tests.support.trains import DTYPES, check_decomposed_train
+from tests.support.trains import DTYPES, check_decomposed_train, check_used_train
 
 CUDA = torch.device("cuda")
 
@@ -19,6 +19,24 @@ def kernel(*shape: int) -> Tensor:
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_trains_in_every_dtype(dtype: torch.dtype) -> None:
     check_decomposed_train(CUDA, dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_trains_are_used_like_tensors(dtype: torch.dtype) -> None:
+    check_used_train(CUDA, dtype)
+
+
+def test_embeddings_and_their_gradients() -> None:
+    here = tt.nn.TTEmbedding(tt.TensorTrainMatrix.random((5, 6), (3, 4), 4), padding_idx=2)
+    there = copy.deepcopy(here).to(CUDA)
+    ids = torch.tensor([[0, 2, 29], [7, 7, 1]])
+    outcomes = []
+    for layer, device in ((here, "cpu"), (there, "cuda")):
+        rows = layer(ids.to(device))
+        gradients = torch.autograd.grad(rows.square().sum(), list(layer.parameters()))
+        outcomes.append([t.detach().cpu() for t in (rows, *gradients)])
+    for a, b in zip(*outcomes, strict=True):
+        torch.testing.assert_close(a, b)
 
 
 # those whose solvers run without TensorLy

@@ -9,6 +9,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tensortrain.tt import tangent
 from tensortrain.tt.tensor_train import TensorTrain
 
 DTYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128)
@@ -113,3 +114,30 @@ def check_decomposed_train(device: torch.device, dtype: torch.dtype) -> None:
         assert moved.error == train.round(ranks=2).error
     train = TensorTrain.random((2, 3), 2, dtype=dtype, device=device)
     assert torch.equal(train.to("cpu").cores[0], TensorTrain.random((2, 3), 2, dtype=dtype).cores[0])
+
+
+def check_used_train(device: torch.device, dtype: torch.dtype) -> None:
+    """Looked up, contracted, drawn from, searched, fitted and projected, on a device and in a dtype."""
+    train = TensorTrain.random((4, 5, 6), 2, dtype=dtype, device=device)
+    dense = train.reconstruct()
+    index = torch.tensor([[0, 3, 1], [4, 0, 2], [5, 1, 0]])
+    for places in (index, index.to(device)):
+        torch.testing.assert_close(train[tuple(places)], dense[tuple(places)])
+    torch.testing.assert_close((train / 2 + 1).sum(1).reconstruct(), (dense / 2 + 1).sum(1))
+    torch.testing.assert_close(
+        train.permute(2, 0, 1).reshape(6, 2, 2, 5)[:, 1, None].reconstruct(),
+        dense.permute(2, 0, 1).reshape(6, 2, 2, 5)[:, 1, None],
+    )
+    grid = TensorTrain.linspace(0, 1, (2,) * 8, dtype, device)
+    torch.testing.assert_close(TensorTrain.quantize(grid.reshape(256)).reconstruct(), grid.reconstruct())
+    samples = train.sample(50)
+    assert torch.equal(samples.indices.cpu(), train.cpu().sample(50).indices)
+    if not dtype.is_complex:
+        extreme = train.largest()
+        assert abs(extreme.value - float(dense[extreme.position])) < 1e-5
+        assert extreme.gap < 1e-6
+    everywhere = torch.cartesian_prod(*map(torch.arange, train.shape)).to(device)
+    fitted = TensorTrain.fit(everywhere, dense.flatten(), 2)
+    assert (fitted.device.type, fitted.dtype) == (device.type, dtype)
+    assert float((fitted - train).norm() / train.norm()) < 1e-4
+    torch.testing.assert_close(tangent.project(train, train).reconstruct(), dense, rtol=1e-4, atol=1e-4)

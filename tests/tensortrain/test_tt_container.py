@@ -16,6 +16,7 @@ from tests.support.trains import (
     DTYPES,
     F64,
     check_decomposed_train,
+    check_used_train,
     integer_train,
     structured,
 )
@@ -40,6 +41,7 @@ def test_random_trains_are_reproducible_with_entries_of_variance_1() -> None:
 def test_trains_work_in_every_dtype(dtype: torch.dtype) -> None:
     """On a GPU too: `tests/cuda/test_library.py`."""
     check_decomposed_train(torch.device("cpu"), dtype)
+    check_used_train(torch.device("cpu"), dtype)
 
 
 def test_tensorly_round_trip_leaves_its_backend_alone() -> None:
