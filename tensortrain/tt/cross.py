@@ -24,6 +24,7 @@ from tensortrain import checks
 from tensortrain.derivatives import WIDE
 from tensortrain.errors import TensorTrainError
 from tensortrain.tt.checks import PRECISIONS
+from tensortrain.tt.pieces import select
 from tensortrain.tt.svd import mirrored
 
 Function = Callable[[Tensor], Tensor]
@@ -172,10 +173,9 @@ def gathered(cores: Sequence[Tensor], indices: Tensor) -> Tensor:
     >>> gathered([torch.ones(1, 2, 3), torch.ones(3, 4, 1)], torch.tensor([[0, 3], [1, 1]]))
     tensor([3., 3.])
     """
-    value = cores[0][:, indices[:, 0]].movedim(1, 0)
-    for l, core in enumerate(cores[1:], start=1):
-        value = value @ core[:, indices[:, l]].movedim(1, 0)
-    return value.flatten()
+    entries = select(cores, indices.unbind(1))
+    assert isinstance(entries, Tensor)
+    return entries.flatten()
 
 
 def crossed(left: Tensor, right: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self, TypeGuard
 
+import torch
 from torch import Tensor
 
 from tensortrain.errors import TensorTrainError
@@ -92,28 +93,53 @@ class Operators(Cores):
 
     __rmul__ = __mul__
 
-    def __truediv__(self, other: complex | Tensor) -> Self:
-        """Every entry divided by a number or 0-d tensor.
+    def __truediv__(self, other: Self | complex | Tensor) -> Self:
+        """Every entry divided by a number or 0-d tensor, or by that of another train: then by `map`.
 
         Raises:
-            TensorTrainError: a divisor that is zero or not finite.
+            TensorTrainError: a divisor that is zero or not finite, or a train that is zero where it is evaluated.
+
+        >>> import tensortrain as tt
+        >>> ones = tt.TensorTrain.ones((2, 2))
+        >>> (ones / (ones + ones)).reconstruct()
+        tensor([[0.5000, 0.5000],
+                [0.5000, 0.5000]])
         """
+        if isinstance(other, Operators):
+            return self.map(torch.div, other)
         if not _is_number(other):
             return NotImplemented
         if not _all(_finite("the divisor", other) != 0):
             raise TensorTrainError(f"the divisor {other} is zero")
         return self._with_first(self.cores[0] / other)
 
-    def __pow__(self, exponent: int) -> Self:
-        """Every entry to the power of an integer of at least 0, exactly: rank R becomes at most `R**exponent`.
+    def __rtruediv__(self, other: complex | Tensor) -> Self:
+        """A number or 0-d tensor divided by every entry, by `map`.
+
+        Raises:
+            TensorTrainError: a dividend that is not finite, or a train that is zero where it is evaluated.
+        """
+        if not _is_number(other):
+            return NotImplemented
+        _finite("the dividend", other)
+        return self.map(lambda entries: other / entries)
+
+    def __pow__(self, exponent: complex) -> Self:
+        """Every entry to a power.
+
+        Of an integer of at least 0 it is exact, and rank R becomes at most `R**exponent`. Others are taken by `map`,
+        and must be finite for every entry: 0.5 has no negative ones in a real train, and -1 no zeros.
 
         >>> import tensortrain as tt
         >>> (tt.TensorTrain.full((2, 2), 3.0) ** 2).reconstruct()
         tensor([[9., 9.],
                 [9., 9.]])
         """
-        if isinstance(exponent, bool) or not isinstance(exponent, numbers.Integral) or exponent < 0:
+        if isinstance(exponent, bool | Tensor) or not _is_number(exponent):
             return NotImplemented
+        if not isinstance(exponent, numbers.Integral) or exponent < 0:
+            _finite("the exponent", exponent)
+            return self.map(lambda entries: entries**exponent)
         if exponent == 0:
             return self._of(arithmetic.constant(self.cores, 1))
         return self._of(arithmetic.power(self.cores, int(exponent)))

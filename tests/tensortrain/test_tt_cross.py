@@ -152,6 +152,20 @@ def test_functions_of_trains_are_those_of_their_entries(train: TensorTrain, seed
     torch.testing.assert_close(quotient.reconstruct(), dense / (dense.square() + 1), rtol=1e-8, atol=1e-8)
 
 
+def test_quotients_and_powers_are_those_of_the_entries() -> None:
+    train = TensorTrain([torch.rand(a, 5, b, dtype=F64) + 0.5 for a, b in ((1, 2), (2, 2), (2, 1))])
+    dense = train.reconstruct()
+    other = train + 1.0
+    for result, expected in [
+        (train / other, dense / (dense + 1)),
+        (1 / train, 1 / dense),
+        (torch.tensor(2.0, dtype=F64) / train, 2 / dense),
+        (train**0.5, dense.sqrt()),
+        (train**-2, dense**-2.0),
+    ]:
+        torch.testing.assert_close(result.reconstruct(), expected, rtol=1e-8, atol=1e-8)
+
+
 def test_pivots_of_an_elimination_reveal_the_rank() -> None:
     generator = torch.Generator().manual_seed(0)
     factors = [torch.randn(size, 5, dtype=F64, generator=generator) for size in (30, 20)]
@@ -211,6 +225,11 @@ def test_bad_input_is_refused(arguments: dict[str, Any], named: str) -> None:
         (lambda train: (train * 0).map(torch.reciprocal), "the function is inf at index"),
         (lambda train: TensorTrain([torch.ones(2, 3, 1)]).map(torch.exp), "boundary ranks of 1"),
         (lambda train: TensorTrain.from_function(one, (3, 4), rtol=2), "rtol = 2"),
+        (lambda train: train / (train * 0), "the function is (nan|-?inf) at index"),
+        (lambda train: 1 / (train * 0), "the function is inf at index"),
+        (lambda train: math.nan / train, "the dividend nan is not finite"),
+        (lambda train: train**math.inf, "the exponent inf is not finite"),
+        (lambda train: (train * 0 - 1) ** 0.5, "the function is nan at index"),
     ],
 )
 def test_bad_input_to_functions_of_trains_is_refused(call: Any, named: str) -> None:
