@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tensortrain.compression.network import compress, compression_curve
     from tensortrain.conv import formats
     from tensortrain.conv.conv_tensor_train import ConvTensorTrain
+    from tensortrain.conv.moments import second_moment
     from tensortrain.tt import tangent
     from tensortrain.tt.eigen import lowest_eigenpair
     from tensortrain.tt.functions import interpolate
@@ -37,6 +38,7 @@ _LATER = {
     "lowest_eigenpair": "tensortrain.tt.eigen",
     "nn": "tensortrain.nn",
     "round_sum": "tensortrain.tt.sums",
+    "second_moment": "tensortrain.conv.moments",
     "solve": "tensortrain.tt.systems",
     "tangent": "tensortrain.tt.tangent",
 }
@@ -55,6 +57,7 @@ __all__ = [
     "lowest_eigenpair",
     "nn",
     "round_sum",
+    "second_moment",
     "solve",
     "tangent",
 ]

@@ -54,6 +54,8 @@ class _Chain(_Header):
     error: Error | None
     upper_bound: Error | None
     lower_bound: Error | None
+    data_error: Error | None = None  # of fits in the metric of the data
+    data_lower_bound: Error | None = None
 
 
 class _Train(_Header):

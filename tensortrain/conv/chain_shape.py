@@ -21,6 +21,8 @@ class ChainShape:
     error: float | None
     upper_bound: float | None
     lower_bound: float | None
+    data_error: float | None
+    data_lower_bound: float | None
 
     @property
     def order(self) -> int:
@@ -133,6 +135,9 @@ class ChainShape:
             lines.append(f"  error       {self.error:.4g} relative (Frobenius)")
         if self.lower_bound is not None and self.upper_bound is not None:
             lines.append(f"  bounds      {self.lower_bound:.4g} ≤ error ≤ {self.upper_bound:.4g}")
+        if self.data_error is not None:
+            bound = "" if self.data_lower_bound is None else f", at least {self.data_lower_bound:.4g} at these ranks"
+            lines.append(f"  data error  {self.data_error:.4g} relative (outputs){bound}")
         return "\n".join(lines)
 
 

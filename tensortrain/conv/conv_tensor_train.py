@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from tensortrain.conv.certify.certificate import Certificate
 
-_STORED = ("groups", "transposed", "error", "upper_bound", "lower_bound")  # besides the cores
+_ERRORS = ("error", "upper_bound", "lower_bound", "data_error", "data_lower_bound")
+_STORED = ("groups", "transposed", *_ERRORS)  # besides the cores
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -42,6 +43,8 @@ class ConvTensorTrain(ChainShape):
         error: relative Frobenius error against the kernel that was decomposed; None if built from cores.
         upper_bound: what was known of the error before any refinement (sweep bound); None likewise.
         lower_bound: what no chain of these ranks can go below (Fourier bound); None likewise.
+        data_error: relative error in the metric of the data, if it was fitted in that.
+        data_lower_bound: what no chain of these ranks can go below in that metric; equal to it if the chain is optimal.
 
     Raises:
         TensorTrainError: shapes, ranks or groups that do not fit each other.
@@ -60,9 +63,12 @@ class ConvTensorTrain(ChainShape):
         error: float | None = None,
         upper_bound: float | None = None,
         lower_bound: float | None = None,
+        data_error: float | None = None,
+        data_lower_bound: float | None = None,
     ) -> None:
         cores = checks.listed("cores", cores)
         _set(self, cores=cores, transposed=bool(transposed), error=error, upper_bound=upper_bound)
+        _set(self, data_error=data_error, data_lower_bound=data_lower_bound)
         _set(self, lower_bound=lower_bound, groups=check_cores(cores, groups, transposed))
 
     @classmethod
@@ -77,7 +83,10 @@ class ConvTensorTrain(ChainShape):
         budget: float | None = None,
         groups: int = 1,
         transposed: bool = False,
+        inputs: Tensor | None = None,
         seed: int = 0,
+        effort: float = 1.0,
+        seconds: float | None = None,
         progress: bool | None = None,
     ) -> "ConvTensorTrain":
         """Decompose any convolution kernel.
@@ -97,8 +106,20 @@ class ConvTensorTrain(ChainShape):
             budget: the same cap as a fraction of the entries of the kernel.
             groups: groups of the convolution that `weight` belongs to.
             transposed: whether that is a transposed convolution.
+            inputs: what the convolution reads, for a fit of what it computes instead of its weights: the error
+                `‖(W - Ŵ) Σ^½‖ / ‖W Σ^½‖` is that of the outputs. Σ = E[x xᵀ] of the patches, `(G, d, d)` or, without
+                groups, `(d, d)`, d = in / G · Π K, ordered as `weight.flatten(1)`: see `tt.second_moment`, which knows
+                strides, paddings and dilations. Or samples `(N, in, *size)`, for Σ over all their patches without
+                padding; of a transposed convolution Σ belongs to the convolution that it amounts to. `rtol` is then a
+                tolerance in this metric, `data_error` the error in it, `error` still that of the weights.
             seed: of the random starts; equal seeds give equal results.
-            progress: whether to show a progress bar; by default only on a terminal and if it takes long.
+            effort: factor on the work that a fit may take. Work is counted in steps and multiplications, not in
+                seconds, so that results do not depend on the machine or its load. 0.1 gives a first impression; 5 to
+                20 pay for kernels of a million entries and more, whose fits end before they have converged.
+            seconds: a limit on the time as well. Solvers begin no further step after it, and with "auto" no further
+                format; the best chain so far is the result, which therefore depends on the machine.
+            progress: True shows a progress bar, False nothing. By default a bar appears on a terminal if it takes
+                long; elsewhere a decomposition of more than 15 s says on the standard error how long it will take.
 
         Raises:
             TensorTrainError: an argument out of range, caps below the smallest chain, or a tolerance that
@@ -142,16 +163,17 @@ class ConvTensorTrain(ChainShape):
             budget=budget,
             groups=groups,
             transposed=transposed,
+            inputs=inputs,
             seed=seed,
+            effort=effort,
+            seconds=seconds,
             progress=progress,
         )
         return cls(
             fitted.cores,
             groups=fitted.groups,
             transposed=transposed,
-            error=fitted.error,
-            upper_bound=fitted.upper_bound,
-            lower_bound=fitted.lower_bound,
+            **{name: getattr(fitted, name) for name in _ERRORS},
         )
 
     def kernels(self) -> tuple[Tensor, ...]:
@@ -350,9 +372,7 @@ class ConvTensorTrain(ChainShape):
             [core.to(*args, **kwargs) for core in self.cores],
             groups=self.groups,
             transposed=self.transposed,
-            error=self.error,
-            upper_bound=self.upper_bound,
-            lower_bound=self.lower_bound,
+            **{name: getattr(self, name) for name in _ERRORS},
         )
 
     def save(self, path: str | PathLike[str]) -> None:
@@ -397,5 +417,5 @@ def _unflatten(cores: Iterable[Any], context: Any) -> ConvTensorTrain:
     chain = ConvTensorTrain.__new__(ConvTensorTrain)
     groups, transposed = context
     _set(chain, cores=tuple(cores), groups=groups, transposed=transposed)
-    _set(chain, error=None, upper_bound=None, lower_bound=None)
+    _set(chain, **dict.fromkeys(_ERRORS))
     return chain

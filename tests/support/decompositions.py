@@ -14,7 +14,7 @@ from tests.support import oracles
 Axes = tuple[int, ...]
 Problem = tuple[Tensor, list[Axes], list[int]]
 SEEDS = st.integers(0, 2**31)
-QUIET = SolverOptions(seed=0, target=0.0, tick=lambda: None)
+QUIET = SolverOptions(seed=0, target=0.0, tick=lambda work: None)
 
 
 def norm(x: Tensor) -> float:

@@ -2,6 +2,9 @@
 
 import itertools
 import math
+import re
+import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,7 +16,7 @@ from tensortrain.conv import formats
 from tensortrain.conv.fit import chain as chain_solver
 from tensortrain.conv.fit import progress
 from tensortrain.conv.fit.kernel import NormalizedKernel
-from tensortrain.conv.fit.options import FEWEST, SolverOptions, threads_for
+from tensortrain.conv.fit.options import FEWEST, SHORTEST, SolverOptions, threads_for
 from tensortrain.conv.fit.ranks import Growth, largest_useful, with_ends
 from tests.support import oracles
 from tests.support.decompositions import (
@@ -147,10 +150,11 @@ def test_a_bar_shows_only_when_it_takes_long_and_is_wanted(
         ConvTensorTrain.decompose(weight, (2, 2), ranks=3, progress=wanted)
         assert capsys.readouterr() == ("", "")
     with progress.Ticker(True) as tick:
-        tick()
+        tick.expect(10.0)
+        tick(1.0)
         assert tick.bar is not None
-        tick()
-        assert tick.bar.tasks[0].completed == 2
+        tick(3.0)
+        assert (tick.bar.tasks[0].completed, tick.bar.tasks[0].total) == (4.0, 10.0)
         bar = tick.bar
     assert bar.finished or not bar.live.is_started
     assert capsys.readouterr().out == ""
@@ -177,8 +181,54 @@ def test_threads_are_restored_even_after_an_error() -> None:
 def test_work_bounds_the_steps() -> None:
     assert QUIET.steps(1.0, 200) == 200
     assert QUIET.steps(1e12, 200) == FEWEST
-    assert SolverOptions(0, 0.0, lambda: None, effort=2.0).steps(1.0, 200) == 400
+    assert SolverOptions(0, 0.0, lambda work: None, effort=2.0).steps(1.0, 200) == 400
     assert QUIET.steps(0.55e9, 200) == 100
     weight = oracles.floats(0, 1, 4, 4, 3, 3)
     more = [chain_solver.step_cost(weight, [(2, 2), (2, 2)], [rank]) for rank in (1, 2, 4, 8)]
     assert more == sorted(more)
+    assert replace(QUIET, effort=0.1).steps(1e12, 200) == SHORTEST
+    assert replace(QUIET, effort=20.0).steps(0.55e9, 200) == 2000
+
+
+def test_effort_lowers_the_error() -> None:
+    weight = oracles.smooth(16, 5, 0)
+    errors = [ConvTensorTrain.decompose(weight, "depthwise", budget=0.2, effort=e).error for e in (0.02, 0.2, 2.0)]
+    assert errors[0] > 1.01 * errors[1]
+    assert errors[1] > 1.01 * errors[2]
+
+
+@pytest.mark.parametrize("kernel_sizes", ["auto", "depthwise", "tucker2", (3, 3)])
+def test_a_time_limit_ends_every_fit_with_what_there_is(kernel_sizes: str | tuple[int, int]) -> None:
+    weight = oracles.gaussian(32, 5, 0)
+    start = time.process_time()
+    hasty = ConvTensorTrain.decompose(weight, kernel_sizes, budget=0.4, seconds=1e-3, effort=1e3)
+    assert time.process_time() - start < 3
+    assert hasty.error == pytest.approx(relative_error(hasty, weight), abs=1e-9)
+    assert hasty.lower_bound <= hasty.error <= hasty.upper_bound <= 1
+
+
+@pytest.mark.parametrize("option", ["effort", "seconds"])
+@pytest.mark.parametrize("value", [0, -1.0, math.nan, math.inf, True, "much"])
+def test_effort_and_seconds_are_positive_numbers(option: str, value: object) -> None:
+    with pytest.raises(TensorTrainError, match=f"{option} = .* is no positive number"):
+        ConvTensorTrain.decompose(oracles.floats(0, 2, 2, 3), budget=0.5, **{option: value})
+
+
+def test_a_long_decomposition_says_how_long_it_takes_where_there_is_no_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A clock that advances by ten seconds with each step, of which ten are expected."""
+    clock = itertools.count(0.0, 10.0)
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    for show, lines in ((None, 2), (False, 0)):
+        with progress.Ticker(show, "decompose 8←8 3×3") as tick:
+            tick.expect(10.0)
+            for _ in range(10):
+                tick(1.0)
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert len(err.splitlines()) == lines
+        if lines:
+            first, second = err.splitlines()
+            assert first.startswith("decompose 8←8 3×3: about ")
+            assert re.fullmatch("decompose 8←8 3×3: .* of about .*", second)

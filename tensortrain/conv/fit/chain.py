@@ -10,7 +10,7 @@ from torch import Tensor
 from tensortrain.conv.fit import lbfgs
 from tensortrain.conv.fit.exact import exact_cores
 from tensortrain.conv.fit.kernel import balance
-from tensortrain.conv.fit.options import SMALL_KERNEL, SolverOptions
+from tensortrain.conv.fit.options import OVERHEAD, SHORTEST, SMALL_KERNEL, SolverOptions
 from tensortrain.conv.fit.spectral import SpectralChain
 from tensortrain.conv.fit.sweep import sweep
 from tensortrain.conv.formats import Format
@@ -21,6 +21,7 @@ Axes = tuple[int, ...]
 STEPS = 200
 STALLED = 1e-4  # relative decrease of the squared error over the last steps that counts as none
 LARGE = 1e9  # multiplications of a step above which a second start costs more than it brings
+ONE_START = 0.5  # effort below which the sweep is the only start
 KICKS = (0.3, 1.0, 1.0, 1.0, 1.0)  # relative size of the noise in each of them
 
 
@@ -31,6 +32,12 @@ def step_cost(weight: Tensor, sizes: Sequence[Axes], ranks: Sequence[int]) -> fl
     products = sum(p * a * b for a, b in itertools.pairwise(bounds[1:])) + p * q * bounds[-2]
     solves = sum((b * math.prod(k)) ** 3 / 3 for b, k in zip(bounds[1:-1], sizes[:-1], strict=True))
     return g * (4 * math.prod(size) * products + 2 * solves)
+
+
+def work(weight: Tensor, sizes: Sequence[Axes], ranks: Sequence[int], options: SolverOptions) -> float:
+    """Multiplications of a fit, at most and roughly."""
+    cost = step_cost(weight, sizes, ranks)
+    return (cost + OVERHEAD) * options.steps(cost, STEPS) * (1 + _kick_count(len(sizes), weight.numel(), options))
 
 
 def fit_ungrouped(
@@ -54,6 +61,8 @@ def fit_ungrouped(
     cost = step_cost(weight, sizes, ranks)
     steps = options.steps(cost, STEPS)
     tucker = len(sizes) == 3 and all(k == 1 for size in (sizes[0], sizes[-1]) for k in size)
+    if options.effort < ONE_START:
+        return _refine(chain, first, max(SHORTEST, steps // 2), options)[0], bound
     if tucker and cost > LARGE:
         start = _tucker_start(weight, sizes, ranks, options)
         error = float(weight.square().sum() - start[1].square().sum())  # of orthonormal ends; rarely above the bound
@@ -69,8 +78,8 @@ def fit_ungrouped(
         )
         trials = [_refine(chain, start, steps // 4, options) for start in (first, second)]
         best, value = _refine(chain, min(trials, key=lambda trial: trial[1])[0], steps, options)
-    for kicked in _kicks(best, weight.numel(), options.seed):
-        if value > options.target**2:
+    for kicked in _kicks(best, weight.numel(), options):
+        if value > options.target**2 and not options.late():
             other, lower = _refine(chain, kicked, steps, options)
             best, value = (other, lower) if lower < value else (best, value)
     return best, bound
@@ -97,20 +106,33 @@ def _refine(
 ) -> tuple[list[Tensor], float]:
     """L-BFGS from a start, of which only the last core is ignored: the optimal one replaces it."""
     free = balance(start)[:-1]
-    target = options.target**2
-    x, value = lbfgs.minimise(chain.evaluate, free, steps=steps, tolerance=STALLED, target=target, tick=options.tick)
+    cost = step_cost(chain.weight, chain.kernel_sizes, [core.shape[1] for core in start[1:]])
+    x, value = lbfgs.minimise(
+        chain.evaluate,
+        free,
+        steps=steps,
+        tolerance=STALLED,
+        target=options.target**2,
+        tick=lambda: options.tick(cost + OVERHEAD),
+        late=options.late,
+    )
     return chain.complete(x), value
 
 
-def _kicks(cores: list[Tensor], entries: int, seed: int) -> Iterator[list[Tensor]]:
-    """Starts that may leave a local minimum of two small cores: the cores plus noise.
+def _kicks(cores: list[Tensor], entries: int, options: SolverOptions) -> Iterator[list[Tensor]]:
+    """Starts that may leave a local minimum of two or three small cores: the cores plus noise.
 
-    Of ten planted 16-channel chains of rank 20 two end 50 times above the noise without them, none with them.
+    Of ten planted 16-channel chains of two cores and rank 20, and of ten of three cores and rank 16, two each end 40
+    times above the noise without them, whatever the seed of the first start.
     """
-    generator = torch.Generator().manual_seed(seed)
-    for size in KICKS if len(cores) == 2 and entries <= SMALL_KERNEL else ():
+    generator = torch.Generator().manual_seed(options.seed)
+    for size in KICKS[: _kick_count(len(cores), entries, options)]:
         noise = [torch.randn(c.shape, generator=generator, dtype=c.dtype, device="cpu").to(c.device) for c in cores]
         yield [c + n * (size * c.norm() / n.norm()) for c, n in zip(cores, noise, strict=True)]
+
+
+def _kick_count(order: int, entries: int, options: SolverOptions) -> int:
+    return len(KICKS) if order in (2, 3) and entries <= SMALL_KERNEL and options.effort >= 1 else 0
 
 
 def _hierarchical(

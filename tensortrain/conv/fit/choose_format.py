@@ -1,24 +1,27 @@
-"""`kernel_sizes="auto"`: the best of several formats at a budget, so never worse than any one of them.
+"""`kernel_sizes="auto"`: several formats compete for a budget, in short fits first; the winner is fitted long.
 
 Every named format is among them, or one that contains it; except `cttd` with more than five cores (kernels longer than
-11), whose fit takes minutes.
+11), whose fit takes minutes, and chains whose first guess alone would take longer than all other fits.
 """
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import prod
 
 from tensortrain.conv import formats
+from tensortrain.conv.alignment import whole_size
 from tensortrain.conv.fit.kernel import NormalizedKernel
-from tensortrain.conv.fit.lower_bounds import quick_lower_bound
 from tensortrain.conv.fit.options import SolverOptions
 from tensortrain.conv.fit.ranks import Growth, largest_useful
-from tensortrain.conv.fit.solver import Fit, solve
+from tensortrain.conv.fit.solver import Fit, solve, work
 from tensortrain.errors import TensorTrainError
 
 Axes = tuple[int, ...]
 
-EXTRA = 2.0  # effort of the second fit of the best formats
-CLOSE = 1.02  # error beside the best up to which a format may still win by it
+SHORT, MEDIUM, LONG = 0.05, 0.15, 1.8  # efforts of the first round, of the second, and of the winner's last fit
+LEADERS = 2  # formats in the second round
+CLOSE = 1.1  # error of a short fit beside the best up to which a format may still win
+LARGEST_LIFT = 2_400  # rows of a square lift whose singular values are worth computing
 
 
 def candidates(size: Axes) -> Iterator[formats.Format]:
@@ -48,35 +51,96 @@ def candidates(size: Axes) -> Iterator[formats.Format]:
             yield formats.chain([one, *sizes, one], size, "cttd with 1×1 ends")
 
 
-def best_format(kernel: NormalizedKernel, parameters: int, options: SolverOptions) -> Fit:
-    """The chain of least error among all candidate formats within a number of parameters.
+def affordable(chain_format: formats.Format, kernel: NormalizedKernel) -> bool:
+    """Whether the lifts of a kernel at the bonds of a format are small enough for their singular values.
 
-    A format whose lower bound exceeds the best error so far cannot win and is not fitted. The best, and the second
-    if it is close, are fitted again with other random numbers and more effort.
+    >>> import torch
+    >>> long = NormalizedKernel.of(torch.ones(8, 8, 512), 1, False)
+    >>> affordable(formats.depthwise((512,)), long), affordable(formats.chain((256, 257), (512,)), long)
+    (True, False)
+    """
+    p, q = kernel.channels
+    for bond in range(1, chain_format.order):
+        left, right = (
+            prod(whole_size(sizes)) for sizes in (chain_format.kernel_sizes[:bond], chain_format.kernel_sizes[bond:])
+        )
+        if min(left * p, right * q) > LARGEST_LIFT:
+            return False
+    return True
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A format with its ranks at the budget, and what its error cannot go below."""
+
+    chain_format: formats.Format
+    ranks: tuple[int, ...]
+    bound: float
+
+
+def entrants(kernel: NormalizedKernel, parameters: int) -> list[Entrant]:
+    """All candidates that have a chain within a number of parameters.
 
     Raises:
         TensorTrainError: no format has a chain that small.
     """
-    fits: list[Fit] = []
-    smallest = kernel.dense_parameters
+    smallest, entered = kernel.dense_parameters, []
     for chain_format in candidates(kernel.size):
+        if not affordable(chain_format, kernel):
+            continue
         growth = Growth(chain_format, kernel, largest_useful(chain_format, kernel))
         need = growth.n_parameters(growth.ranks(growth.smallest))
         smallest = min(smallest, need)
-        if need > parameters:
-            continue
-        ranks = growth.largest_within(parameters)
-        if not fits or quick_lower_bound(kernel.weight, chain_format.kernel_sizes, ranks) < fits[0].error:
-            fits = sorted([*fits, solve(kernel, chain_format, ranks, options)], key=lambda fit: fit.error)
-            if fits[0].error <= options.target:
-                return fits[0]
-    if not fits:
+        if need <= parameters:
+            ranks = growth.largest_within(parameters)
+            bound = kernel.quick_lower_bound(chain_format.kernel_sizes, ranks)
+            entered.append(Entrant(chain_format, ranks, bound))
+    if not entered:
         raise TensorTrainError(
             f"max_parameters (or budget) = {parameters} is below the smallest chain of any format, {smallest}"
             f" of {kernel.dense_parameters} dense parameters; raise it"
         )
-    again = replace(options, seed=options.seed + 1, effort=options.effort * EXTRA)
-    close = [fit for fit in fits[:2] if fit.error <= CLOSE * fits[0].error]
-    return min(
-        [*fits, *(solve(kernel, fit.chain_format, fit.ranks, again) for fit in close)], key=lambda fit: fit.error
-    )
+    return entered
+
+
+def best_format(kernel: NormalizedKernel, parameters: int, options: SolverOptions) -> Fit:
+    """The chain of least error among all candidate formats within a number of parameters.
+
+    Successive halving (Jamieson and Talwalkar 2016): every format gets a short fit, the best few a longer one, and the
+    best of these a long one. A format whose lower bound exceeds the best error so far cannot win and is not fitted.
+
+    Raises:
+        TensorTrainError: no format has a chain that small.
+    """
+    field = entrants(kernel, parameters)
+    fits: list[Fit] = []
+    rounds = ((SHORT, len(field)), (MEDIUM, LEADERS), (LONG, 1))
+    options.expect(sum(_work(kernel, field[:places], options, effort) for effort, places in rounds))
+    for number, (effort, places) in enumerate(rounds):
+        again = replace(options, effort=options.effort * effort, seed=options.seed + number // 2)
+        for entrant in field[:places]:
+            if fits and (entrant.bound >= min(fit.error for fit in fits) or options.late()):
+                continue
+            earlier = min((fit for fit in fits if _is_of(fit, entrant)), key=lambda fit: fit.error, default=None)
+            fits.append(solve(kernel, entrant.chain_format, entrant.ranks, again, earlier))
+            if fits[-1].error <= options.target:
+                return fits[-1]
+        field = _ranked(field, fits)
+    return min(fits, key=lambda fit: fit.error)
+
+
+def _work(kernel: NormalizedKernel, field: Sequence[Entrant], options: SolverOptions, effort: float) -> float:
+    """Multiplications of one round, roughly: which formats will be in it is not known beforehand."""
+    short = replace(options, effort=options.effort * effort)
+    return sum(work(kernel, entrant.chain_format, entrant.ranks, short) for entrant in field)
+
+
+def _ranked(field: Sequence[Entrant], fits: Sequence[Fit]) -> list[Entrant]:
+    """The formats that may still win, best first."""
+    best = {entrant: min((f.error for f in fits if _is_of(f, entrant)), default=2.0) for entrant in field}
+    close = CLOSE * min(best.values())
+    return sorted((entrant for entrant in field if best[entrant] <= close), key=best.__getitem__)
+
+
+def _is_of(fit: Fit, entrant: Entrant) -> bool:
+    return (fit.chain_format, fit.ranks) == (entrant.chain_format, entrant.ranks)

@@ -1,23 +1,24 @@
 """`decompose`, the function behind `ConvTensorTrain.decompose`, and `bounds`, which fits nothing."""
 
+import math
 import numbers
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from tensortrain.checks import Limits, choice, integer
+from tensortrain.checks import Limits, choice, integer, positive
 from tensortrain.conv import formats
 from tensortrain.conv.checks import SLACK, contradictions
 from tensortrain.conv.fit.choose_format import best_format
 from tensortrain.conv.fit.exact import exact_cores
 from tensortrain.conv.fit.kernel import NormalizedKernel
-from tensortrain.conv.fit.lower_bounds import lower_bound, quick_lower_bound
 from tensortrain.conv.fit.options import SolverOptions, threads_for
 from tensortrain.conv.fit.progress import Ticker
 from tensortrain.conv.fit.ranks import Growth, largest_useful, with_ends
-from tensortrain.conv.fit.solver import Fit, certified, solve
+from tensortrain.conv.fit.solver import Fit, certified, solve, work
 from tensortrain.errors import TensorTrainError
 
 PROBE = 0.25  # fraction of the dense parameters at which formats are compared where a tolerance is the limit
@@ -33,15 +34,19 @@ class Decomposition:
         groups: of each core, totals over the groups of the convolution.
         error: relative Frobenius error of the cores as they are, rounding to their dtype included.
         upper_bound: what the error was certain not to exceed before refinement, with what rounding to the dtype
-            adds where the error shows it.
+            adds where the error shows it; None of fits in the metric of data.
         lower_bound: what no chain of this format and these ranks can go below.
+        data_error: the same in the metric of the data, None without data.
+        data_lower_bound: likewise what no chain can go below.
     """
 
     cores: list[Tensor]
     groups: tuple[int, ...]
     error: float
-    upper_bound: float
+    upper_bound: float | None
     lower_bound: float
+    data_error: float | None = None
+    data_lower_bound: float | None = None
 
 
 def decompose(
@@ -55,11 +60,16 @@ def decompose(
     groups: int,
     transposed: bool,
     seed: int,
+    inputs: Tensor | None,
+    effort: float,
+    seconds: float | None,
     progress: bool | None,
 ) -> Decomposition:
     """`ConvTensorTrain.decompose`, which documents the arguments, without the container around the result."""
-    kernel = NormalizedKernel.of(weight, groups, transposed)
+    kernel = NormalizedKernel.of(weight, groups, transposed, inputs)
     seed = integer("seed", seed, minimum=0)
+    effort = positive("effort", effort)
+    deadline = math.inf if seconds is None else time.monotonic() + positive("seconds", seconds)
     chain_format = format_of(kernel_sizes, kernel)
     limits = Limits.of(
         bonds=chain_format.order - 1 if chain_format else None,
@@ -73,8 +83,9 @@ def decompose(
         raise TensorTrainError(
             f'ranks = {ranks} with kernel_sizes="auto", which chooses them; give a budget, or name the kernel_sizes'
         )
-    with torch.no_grad(), threads_for(kernel.weight.numel()), Ticker(progress) as tick:
-        options = SolverOptions(seed, (limits.rtol or 0.0) * (1 - 1e-6), tick)
+    with torch.no_grad(), threads_for(kernel.weight.numel()), Ticker(progress, _title(kernel)) as tick:
+        target = (limits.rtol or 0.0) * (1 - 1e-6)
+        options = SolverOptions(seed, target, tick, effort, expect=tick.expect, deadline=deadline)
         if chain_format is None:
             fit = automatic(kernel, limits, options)
         else:
@@ -82,16 +93,31 @@ def decompose(
             caps = rank_caps(chain_format, kernel, limits.ranks, clip)
             fit = within_limits(kernel, Growth(chain_format, kernel, caps), limits, options)
         cores, total_groups, error = rounded(kernel, fit, options)
-        lower = lower_bound(kernel.weight, fit.chain_format.kernel_sizes, fit.ranks, fit.error)
+        lower = kernel.lower_bound(fit.chain_format.kernel_sizes, fit.ranks, fit.error)
         upper = upper_bound(kernel, fit, error)
     if limits.rtol is not None and error > limits.rtol + 4 * torch.finfo(kernel.dtype).eps:
         raise TensorTrainError(
             f"rtol = {limits.rtol:g} is not reached within the given ranks or budget: achieved {error:.4g} with ranks"
             f" {tuple(r * kernel.conv_groups for r in fit.ranks)}; raise them, or the tolerance"
         )
-    for failure in (*contradictions(lower, fit.error, fit.upper_bound), *contradictions(lower, error, upper)):
+    failures = contradictions(lower, error, math.inf if kernel.metric else upper)
+    if kernel.metric is None:
+        failures += contradictions(lower, fit.error, fit.upper_bound)
+    for failure in failures:
         raise TensorTrainError(f"{failure}, so the library is at fault: please report the kernel and the arguments")
-    return Decomposition(cores, total_groups, error, upper, lower)
+    if kernel.metric is None:
+        data = (None, None) if inputs is None else (error, lower)  # Σ is a multiple of the identity
+        return Decomposition(cores, total_groups, error, upper, lower, *data)
+    plain = replace(kernel, metric=None)
+    frobenius = plain.stored_error(cores, total_groups)
+    bound = plain.lower_bound(fit.chain_format.kernel_sizes, fit.ranks)
+    return Decomposition(cores, total_groups, frobenius, None, bound, error, lower)
+
+
+def _title(kernel: NormalizedKernel) -> str:
+    """What progress calls a decomposition."""
+    p, q = (channels * kernel.conv_groups for channels in kernel.channels)
+    return f"decompose {p}←{q} {'×'.join(map(str, kernel.size))}"
 
 
 def bounds(
@@ -209,7 +235,7 @@ def rounded(kernel: NormalizedKernel, fit: Fit, options: SolverOptions) -> tuple
     best = kernel.finish(fit.cores, fit.groups)
     precision = 4 * torch.finfo(kernel.dtype).eps
     for ridge in RIDGES:
-        if best[2] <= 1.01 * fit.error + precision:
+        if best[2] <= 1.01 * fit.error + precision or options.late():
             break
         again = solve(kernel, fit.chain_format, fit.ranks, replace(options, ridge=ridge))
         best = min(best, kernel.finish(again.cores, again.groups), key=lambda export: export[2])
@@ -247,14 +273,17 @@ def automatic(kernel: NormalizedKernel, limits: Limits, options: SolverOptions) 
 def within_limits(kernel: NormalizedKernel, growth: Growth, limits: Limits, options: SolverOptions) -> Fit:
     """The smallest chain on the path of ranks that reaches the tolerance; without a tolerance the largest allowed."""
     largest = growth.largest_within(limits.parameters)
+    whole = work(kernel, growth.chain_format, largest, options)
+    options.expect(whole)
     if limits.rtol is None:
         return solve(kernel, growth.chain_format, largest, options)
     steps = [ranks for ranks in growth.path() if all(r <= most for r, most in zip(ranks, largest, strict=True))]
     low, high, best = 0, len(steps) - 1, None
+    options.expect(whole * math.log2(len(steps)) / 2)
     while low < high:  # the error falls along the path; a chain below its lower bound needs no fit
         middle = (low + high) // 2
         fit = None
-        if quick_lower_bound(kernel.weight, growth.chain_format.kernel_sizes, steps[middle]) <= limits.rtol:
+        if kernel.quick_lower_bound(growth.chain_format.kernel_sizes, steps[middle]) <= limits.rtol:
             fit = solve(kernel, growth.chain_format, steps[middle], options)
         if fit is not None and fit.error <= limits.rtol:
             best, high = fit, middle

@@ -12,20 +12,27 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tensortrain.conv.fit.options import SMALL_KERNEL, SolverOptions
+from tensortrain.conv.fit.options import OVERHEAD, SMALL_KERNEL, SolverOptions
 from tensortrain.conv.fit.spectral import cholesky
 from tensortrain.conv.formats import Format, cp
 from tensortrain.linalg import SEEDS
 
 Axes = tuple[int, ...]
 
-SWEEPS = 600
+SWEEPS = 400  # for few blocks
+MANY = 60  # blocks from which on more sweeps are needed, up to 1.25 times as many
 SINGLE = 3e8  # multiplications of a sweep from which single precision is used: the ridge keeps it well conditioned
-STAGES = (1.0, 0.3, 0.1, 0.03, 0.01, 1e-5)  # of the ridge; the last one removes its bias
+KICKED = 0.25  # share of the sweeps that anneal once more, from a lower ridge, after some noise
+KICK = (0.1, 0.2)  # the first ridge then, as a share of `RIDGE`, and the relative noise
+POLISHED = 0.06  # share of the sweeps at the end, without a ridge
+ANNEALED = 0.85  # share of the other sweeps in which the ridge decays
+LOWEST = 0.01  # the ridge at the end of its decay, as a share of `RIDGE`
+LAST = 1e-5  # the ridge after its decay, likewise, to remove its bias
 STALL = 10  # sweeps over which progress is judged
-STALLED = 1e-5  # relative decrease of the objective over them that counts as none
-RIDGE = 0.05
-STARTS = ((1.0, 0.02), (0.25, 0.5), (0.02, 0.5))  # of each start: share of the ridge, relative noise
+STALLED = 1e-5  # relative decrease of the squared error over them that counts as none
+CONVERGED = 1e-10  # likewise at the end of a fit of a small kernel, which costs little
+RIDGE = 0.05  # times R^(-2/3)
+STARTS = ((0.5, 0.02), (0.15, 0.5), (0.01, 0.5))  # the first ridge as a share of `critical_ridge`, relative noise
 
 
 @dataclass
@@ -53,24 +60,31 @@ class Blocks:
         """This point, moved further by `beta` times the last step."""
         return Blocks(
             self.a,
-            [f + beta * (f - g) for f, g in zip(self.factors, previous.factors, strict=True)],
-            self.b + beta * (self.b - previous.b),
+            [torch.lerp(g, f, 1 + beta) for f, g in zip(self.factors, previous.factors, strict=True)],
+            torch.lerp(previous.b, self.b, 1 + beta),
         )
 
-    def equalised(self) -> "Blocks":
-        """The same sum with the norm of each block spread evenly over its parts."""
-        norms = [
-            self.a.norm(dim=(1, 3)),
-            *(f.flatten(2).norm(dim=2) for f in self.factors),
-            self.b.flatten(2).norm(dim=2),
-        ]
-        norms = [n.clamp(min=1e-30) for n in norms]
-        mean = torch.stack([n.log() for n in norms]).mean(0).exp()
-        scale = [mean / n for n in norms]
-        factors = [
-            f * s.reshape(*s.shape, *[1] * (f.dim() - 2)) for f, s in zip(self.factors, scale[1:-1], strict=True)
-        ]
-        return Blocks(self.a * scale[0][:, None, :, None], factors, self.b * scale[-1][:, :, None, None])
+    def norms(self) -> Tensor:
+        """The norm of each part of each block, `(G, R, D + 2)`."""
+        return torch.stack(
+            [
+                torch.linalg.vector_norm(self.a, dim=(1, 3)),
+                *(torch.linalg.vector_norm(f.flatten(2), dim=2) for f in self.factors),
+                torch.linalg.vector_norm(self.b.flatten(2), dim=2),
+            ],
+            dim=-1,
+        ).clamp(min=1e-30)
+
+    def equalised(self, norms: Tensor) -> "Blocks":
+        """The same sum with the norm of each block, `norms` by part, spread evenly over its parts."""
+        a, *middle, b = (_shared(norms)[..., None] / norms).unbind(-1)
+        factors = [f * s.reshape(*s.shape, *[1] * (f.dim() - 2)) for f, s in zip(self.factors, middle, strict=True)]
+        return Blocks(self.a * a[:, None, :, None], factors, self.b * b[:, :, None, None])
+
+
+def _shared(norms: Tensor) -> Tensor:
+    """The norm that all parts of a block have once it is spread evenly, for norms by part."""
+    return norms.log().mean(-1).exp()
 
 
 def _product(factors: Sequence[Tensor]) -> Tensor:
@@ -126,6 +140,18 @@ def start(weight: Tensor, chain_format: Format, count: int) -> tuple[Blocks, flo
     return Blocks(a, factors, b), float(energy[:, count:].square().sum())
 
 
+def critical_ridge(x: Blocks) -> float:
+    """The ridge at which the weakest of the blocks would vanish if it stood alone.
+
+    A block of norm σ, spread over P parts, shrinks to the σ' that minimises `(σ - σ')² + P λ σ'^(2/P)`. For
+    `λ > σ^(1+a) a^a / (1+a)^(1+a)` with `a = 1 - 2/P` that is 0.
+    """
+    norms = x.norms()
+    a = 1 - 2 / norms.shape[-1]
+    weakest = float(norms.prod(-1).min())
+    return float(weakest ** (1 + a) * a**a / (1 + a) ** (1 + a))
+
+
 def with_noise(x: Blocks, share: float, seed: int) -> Blocks:
     """Noise of relative size `share` on every unknown, which breaks ties and wakes what is zero."""
     generator = torch.Generator().manual_seed(seed)
@@ -176,7 +202,7 @@ def _separate(filters: Tensor, sizes: Sequence[Axes]) -> list[Tensor]:
 class BlockSolver:
     """Alternating least squares for one kernel `(G, p, q, *K)`.
 
-    Letters of the shapes and of the einsums:
+    Letters of the shapes:
 
     | letter | axis |
     |---|---|
@@ -187,52 +213,54 @@ class BlockSolver:
     | s, S | channel of a block on its output side, behind A |
     | t, T | channel of a block on its input side, before B |
 
-    Capitals are the second index of a Gram matrix, the one that the unknowns have.
+    Capitals are the second index of a Gram matrix, the one that the unknowns have. All products are matrix products
+    batched over groups and blocks: for small kernels the number of operations is what a sweep costs.
     """
 
     def __init__(self, weight: Tensor) -> None:
-        g, p, q = weight.shape[:3]
+        g, p = weight.shape[:2]
         self.size = weight.shape[3:]
-        by_position = weight.flatten(3).transpose(2, 3).contiguous()  # (g, p, x, q)
-        self.tall = by_position.reshape(g, -1, q)  # (g, p·x, q)
-        self.wide = by_position.reshape(g, p, -1)  # (g, p, x·q)
+        self.wide = weight.flatten(3).transpose(2, 3).reshape(g, p, -1)  # (g, p, x·q)
         self.energy = float(weight.square().sum())
 
-    def sweep(self, x: Blocks, ridge: float) -> tuple[Blocks, float, float]:
-        """Solve for A, each factor and B in turn; returns the point, its objective and its squared error."""
+    def sweep(self, x: Blocks, ridge: float) -> tuple[Blocks, float]:
+        """Solve for A, each factor and B in turn; returns the point and its squared error."""
         g, count, t, q = x.b.shape
         b_flat = x.b.flatten(1, 2)  # (g, n·t, q)
-        bb = (b_flat @ b_flat.mT).reshape(g, count, t, count, t)  # (g, n, t, N, T)
-        a = self._solve_a(x, b_flat, bb, ridge)  # (g, p, n, s)
+        bb = (b_flat @ b_flat.mT).reshape(g, count, 1, t, count, 1, t)  # (g, n, ·, t, N, ·, T)
+        a = self._solve_a(x, bb, ridge)  # (g, p, n, s)
 
-        s, a_flat = a.shape[3], a.flatten(2, 3)  # (g, p, n·s)
-        aa = (a_flat.mT @ a_flat).reshape(g, count, s, count, s)  # (g, n, s, N, S)
-        projected = (a_flat.mT @ self.wide).reshape(g, count, s, -1, q)  # W seen through A: (g, n, s, x, q)
-        factors = self._solve_factors(x, aa, bb, projected, ridge)
+        s, a_flat = a.shape[3], a.flatten(2)  # (g, p, n·s)
+        aa = (a_flat.mT @ a_flat).reshape(g, count, s, 1, count, s, 1)  # (g, n, s, ·, N, S, ·)
+        projected = (a_flat.mT @ self.wide).reshape(g, count, -1, q)  # W seen through A: (g, n, s·x, q)
+        factors = self._solve_factors(x, aa * bb, projected, ridge)
 
         b, error = self._solve_b(Blocks(a, factors, x.b), aa, projected, ridge)
-        point = Blocks(a, factors, b)
-        return point, error + ridge * sum(float(part.square().sum()) for part in point.parts()), error
+        return Blocks(a, factors, b), error
 
-    def _solve_a(self, x: Blocks, b_flat: Tensor, bb: Tensor, ridge: float) -> Tensor:
+    def error(self, x: Blocks) -> float:
+        """The squared error of a point, which is not changed."""
+        return float((self.wide - x.a.flatten(2) @ _inner(x.filters, x.b)).square().sum())
+
+    def _solve_a(self, x: Blocks, bb: Tensor, ridge: float) -> Tensor:
         """The best A `(g, p, n, s)` for given factors and B."""
-        g, p, d = len(x.a), x.a.shape[1], x.filters  # d: (g, n, s, t, *K)
-        towards = (self.tall @ b_flat.mT).reshape(g, p, -1, *x.b.shape[1:3])  # W seen through B: (g, p, x, n, t)
-        rhs = torch.einsum("gpxnt,gnstx->gpns", towards, d.flatten(4))
-        gram = torch.einsum("gnstNST,gntNT->gnsNS", _gram(d), bb)
-        gram = gram.flatten(3, 4).flatten(1, 2)  # (g, n·s, N·S)
-        return _solve(gram, rhs.flatten(2, 3).mT, ridge).mT.reshape(rhs.shape)
+        (g, n, t, _), s = x.b.shape, x.a.shape[3]
+        d = x.filters  # (g, n, s, t, *K)
+        rhs = _inner(d, x.b) @ self.wide.mT  # (g, n·s, p)
+        gram = _gram(d) * bb
+        gram = gram.sum((3, 6)) if t > 1 else gram  # (g, n, s, N, S)
+        return _solve(gram.reshape(g, n * s, n * s), rhs, ridge).mT.reshape(x.a.shape)
 
-    def _solve_factors(self, x: Blocks, aa: Tensor, bb: Tensor, projected: Tensor, ridge: float) -> list[Tensor]:
+    def _solve_factors(self, x: Blocks, channels: Tensor, projected: Tensor, ridge: float) -> list[Tensor]:
         """The factors of D, `(g, n, s, t, *k)`, each the best for given A, B and other factors."""
         g, n = len(x.b), math.prod(x.factors[0].shape[1:4])  # n: unknowns for each position, n·s·t
-        channels = torch.einsum("gnsNS,gntNT->gnstNST", aa, bb)
-        rhs_d = torch.einsum("gnsxq,gntq->gnstx", projected, x.b)
-        rhs_d = rhs_d.reshape(*channels.shape[:4], *self.size)  # (g, n, s, t, *K)
+        rhs_d = projected @ x.b.mT  # (g, n, s·x, t)
+        shape = (*channels.shape[:3], -1, channels.shape[3])  # (g, n, s, x, t)
+        rhs_d = rhs_d.reshape(shape).transpose(3, 4).reshape(*channels.shape[:4], *self.size)  # (g, n, s, t, *K)
         factors = list(x.factors)
         for j, factor in enumerate(factors):
             others = factors[:j] + factors[j + 1 :]
-            rhs, gram = rhs_d, channels
+            rhs, gram = rhs_d, channels.clone()
             if others:  # they fill the axes on which this factor is 1 long
                 other = _product(others)
                 across = [i for i, k in enumerate(factor.shape) if i > 3 and k == 1]
@@ -245,31 +273,62 @@ class BlockSolver:
     def _solve_b(self, x: Blocks, aa: Tensor, projected: Tensor, ridge: float) -> tuple[Tensor, float]:
         """The best B `(g, n, t, q)` for given A and factors, and the squared error of the result."""
         d = x.filters  # (g, n, s, t, *K)
-        rhs = torch.einsum("gnsxq,gnstx->gntq", projected, d.flatten(4)).flatten(1, 2)  # (g, n·t, q)
-        gram = torch.einsum("gnstNST,gnsNS->gntNT", _gram(d), aa).flatten(3, 4).flatten(1, 2)  # (g, n·t, N·T)
+        g, n, t, q = x.b.shape
+        columns = d.flatten(4).transpose(2, 3).flatten(3)  # (g, n, t, s·x)
+        rhs = (columns @ projected).reshape(g, n * t, q)
+        gram = _gram(d) * aa
+        gram = (gram.sum((2, 5)) if x.a.shape[3] > 1 else gram).reshape(g, n * t, n * t)
         b = _solve(gram, rhs, ridge)
-        return b.reshape(x.b.shape), self.energy + float(((gram @ b - 2 * rhs) * b).sum())
+        explained = float(((2 * rhs - gram @ b) * b).sum()) + ridge * float(b.square().sum())
+        return b.reshape(x.b.shape), self.energy - explained
 
-    def solve(self, x: Blocks, ridges: Sequence[float], sweeps: int, options: SolverOptions) -> tuple[Blocks, float]:
-        """Sweeps with extrapolation, an equal number for each ridge; a step that raises the objective is undone."""
-        error = math.inf
+    def solve(
+        self, x: Blocks, ridges: Sequence[float], options: SolverOptions, stalled: float = STALLED
+    ) -> tuple[Blocks, float]:
+        """A sweep with extrapolation for each ridge; one that raises the objective is undone.
+
+        The ridges fall slowly enough for the momentum to be kept from one to the next. Sweeps at the last ridge end
+        as soon as they bring nothing.
+
+        Args:
+            x: start.
+            ridges: of each sweep.
+            options: target error, time limit, callback.
+            stalled: relative decrease of the squared error over `STALL` sweeps that counts as none.
+        """
+        previous, age, error, penalty = x, 1, math.inf, 0.0
+        errors: list[float] = []  # at the last ridge
+        cost = self.step_cost(x) + OVERHEAD
         for ridge in ridges:
-            previous, age, values = x, 1, [math.inf]
-            for _ in range(sweeps // len(ridges)):
-                beta = min((age - 1) / (age + 2), 0.99)
-                point, objective, squared = self.sweep(x.extrapolate(previous, beta), ridge)
-                options.tick()
-                if objective > values[-1] and age > 1:
-                    age = 1
-                    continue
-                previous, error, age = x, squared, age + 1
-                x = point.equalised()
-                values.append(objective)
-                if error <= options.target**2:
-                    return x, error
-                if len(values) > STALL and values[-STALL] - objective <= STALLED * objective:
+            beta = min((age - 1) / (age + 2), 0.99)
+            point, squared = self.sweep(x.extrapolate(previous, beta), ridge)
+            norms = point.norms()
+            options.tick(cost)
+            if age > 1 and squared + ridge * float(norms.square().sum()) > error + ridge * penalty:
+                age = 1
+                continue
+            previous, error, age = x, squared, age + 1
+            x = point.equalised(norms)
+            penalty = norms.shape[-1] * float(_shared(norms).square().sum())
+            if error <= options.target**2 or options.late():
+                break
+            if ridge == ridges[-1]:
+                errors.append(error)
+                if len(errors) > STALL and errors[-1 - STALL] - error <= stalled * error:
                     break
         return x, error
+
+    def step_cost(self, x: Blocks) -> float:
+        """Multiplications of one sweep: two products with the whole kernel, and the factorisations."""
+        s, t = x.factors[0].shape[2:4]
+        return sweep_cost(self.wide.numel(), len(x.a), x.a.shape[2], s, t)
+
+
+def _inner(d: Tensor, b: Tensor) -> Tensor:
+    """Filters `(g, n, s, t, *K)` and B together: `(g, n·s, x·q)`."""
+    rows = d.flatten(4).transpose(3, 4).flatten(2, 3)  # (g, n, s·x, t)
+    inner = rows * b if b.shape[2] == 1 else rows @ b  # (g, n, s·x, q)
+    return inner.reshape(len(d), d.shape[1] * d.shape[2], -1)
 
 
 def _gram(d: Tensor) -> Tensor:
@@ -279,21 +338,51 @@ def _gram(d: Tensor) -> Tensor:
 
 
 def _solve(gram: Tensor, rhs: Tensor, ridge: float) -> Tensor:
-    """Solve `(gram + ridge) u = rhs` for each conv group: `(g, n, n)` and `(g, n, columns)`."""
-    eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
-    solution: Tensor = torch.cholesky_solve(rhs, cholesky(gram + ridge * eye, 0.1 * torch.finfo(gram.dtype).eps))
-    return solution
+    """Solve `(gram + ridge) u = rhs` for each conv group: `(g, n, n)`, which changes, and `(g, n, columns)`."""
+    gram.diagonal(dim1=-2, dim2=-1).add_(ridge)
+    factor, failed = torch.linalg.cholesky_ex(gram)
+    if bool(failed.any()):
+        factor = cholesky(gram, 0.1 * torch.finfo(gram.dtype).eps)
+    if ridge > 1e3 * torch.finfo(gram.dtype).eps:  # well conditioned: the inverse is as good, and twice as fast
+        return torch.cholesky_inverse(factor) @ rhs
+    solution: Tensor = torch.cholesky_solve(rhs, factor)
+    return solution.contiguous()
+
+
+def sweep_cost(entries: int, groups: int, count: int, outputs: int, inputs: int) -> float:
+    """Multiplications of one sweep: two products with the whole kernel, and the factorisations."""
+    return 2 * entries * max(outputs, inputs) * count + groups * (outputs * inputs * count) ** 3 / 3
 
 
 def step_cost(weight: Tensor, chain_format: Format, ranks: Sequence[int]) -> float:
-    """Multiplications of one sweep: two products with the whole kernel, and the factorisations."""
+    """Multiplications of one sweep for a kernel `(G, p, q, *K)`."""
     outputs, inputs = chain_format.blocks[1] or (1, 1)
-    count = ranks[0] // outputs
-    return 2 * weight.numel() * max(outputs, inputs) * count + len(weight) * (outputs * inputs * count) ** 3 / 3
+    return sweep_cost(weight.numel(), len(weight), ranks[0] // outputs, outputs, inputs)
+
+
+def most_sweeps(count: int) -> int:
+    """Sweeps of a fit of so many blocks at the usual effort."""
+    return round(SWEEPS * min(1.25, max(1.0, math.sqrt(count / MANY))))
+
+
+def work(weight: Tensor, chain_format: Format, ranks: Sequence[int], options: SolverOptions) -> float:
+    """Multiplications of a fit, at most and roughly."""
+    cost = step_cost(weight, chain_format, ranks)
+    sweeps = options.steps(cost, most_sweeps(ranks[0]))
+    return (cost + OVERHEAD) * sweeps * (len(STARTS) if _several(weight, options) else 1)
+
+
+def _several(weight: Tensor, options: SolverOptions) -> bool:
+    """Whether a fit is cheap enough for several starts."""
+    return weight.numel() <= SMALL_KERNEL and options.effort >= 1
 
 
 def fit_blocks(
-    weight: Tensor, chain_format: Format, ranks: Sequence[int], options: SolverOptions
+    weight: Tensor,
+    chain_format: Format,
+    ranks: Sequence[int],
+    options: SolverOptions,
+    earlier: Sequence[Tensor] | None = None,
 ) -> tuple[list[Tensor], float]:
     """Cores `(G, r_{l-1}, r_l / g_l, *k_l)` and a bound on the squared error.
 
@@ -302,40 +391,51 @@ def fit_blocks(
         chain_format: a format that `supports` accepts.
         ranks: interior ranks.
         options: seed, target error, work limit, ridge.
+        earlier: cores of another fit, from which this one continues if its own starts lead to nothing better.
     """
     count = ranks[0] // (chain_format.blocks[1] or (1, 1))[0]
     begin, bound = start(weight, chain_format, count)
     share = 1.0 if chain_format.order == 3 else 0.25
     unit = share * RIDGE * (count * len(weight)) ** (-2 / 3)
     cost = step_cost(weight, chain_format, ranks)
-    dtype = torch.float32 if cost > SINGLE else weight.dtype
-    solver = BlockSolver(weight.to(dtype))
-    small = weight.numel() <= SMALL_KERNEL
+    sweeps = options.steps(cost, most_sweeps(count))
+    kicked, polished = round(KICKED * sweeps), max(1, round(POLISHED * sweeps))
+    slow, several = sweeps - kicked - polished, _several(weight, options)
+    critical = critical_ridge(begin) / unit
     # a strong ridge finds better minima of large kernels, and may lose a block of a small one
     starts = [
-        (with_noise(begin, noise, options.seed), [unit * strength * stage for stage in STAGES])
-        for strength, noise in (STARTS if small else STARTS[:1])
+        (with_noise(begin, noise, options.seed), _ridges(unit, strength * critical, slow, options.ridge))
+        for strength, noise in (STARTS if several else STARTS[:1])
     ]
-    if small and chain_format.kernel_sizes == cp(chain_format.kernel_size).kernel_sizes and chain_format.order > 3:
-        starts += [(x, [unit * STAGES[-1]]) for x in tensorly_start(weight, chain_format, count, options.seed)]
-    best, least = begin, bound
-    for x, stages in starts:
-        stages = [max(options.ridge, ridge) for ridge in stages]
-        x, error = solver.solve(x.to(dtype), stages, options.steps(cost, SWEEPS), options)
-        if dtype != weight.dtype:  # single precision does not settle whether it is below a small bound
-            x = x.to(weight.dtype)
-            error = _squared_error(weight, x)
-        if error < least:
-            best, least = x, error
-        if least <= options.target**2:
-            break
-    return _cores(best, chain_format), bound
+    if several and chain_format.kernel_sizes == cp(chain_format.kernel_size).kernel_sizes and chain_format.order > 3:
+        last = [max(unit * LAST, options.ridge)] * slow
+        starts += [(x, last) for x in tensorly_start(weight, chain_format, count, options.seed)]
+    # single precision leads to the minimum, the sweeps without a ridge need double precision to end there
+    single, double = BlockSolver(weight.float()), BlockSolver(weight.float() if cost > SINGLE else weight)
+    trials = [single.solve(x.to(torch.float32), ridges, options) for x, ridges in starts]
+    if earlier is not None:
+        x = _blocks(earlier, chain_format)
+        trials.append((x, double.error(x.to(double.wide.dtype))))
+    best, _ = min(trials, key=lambda trial: trial[1])
+    strength, noise = KICK
+    kicked_best = with_noise(best, noise, options.seed).to(torch.float32)
+    kick = single.solve(kicked_best, _ridges(unit, strength, kicked, options.ridge), options)
+    trials.append(kick)
+    best, _ = min(trials, key=lambda trial: trial[1])
+    ends = [max(unit * LAST, options.ridge)] * (sweeps if several else polished)
+    x, error = double.solve(best.to(double.wide.dtype), ends, options, CONVERGED if several else STALLED)
+    if x.b.dtype != weight.dtype:  # single precision does not settle whether it is below a small bound
+        x = x.to(weight.dtype)
+        error = BlockSolver(weight).error(x)
+    return _cores(x if error < bound else begin, chain_format), bound
 
 
-def _squared_error(weight: Tensor, x: Blocks) -> float:
-    """Squared distance of the kernel `(G, p, q, *K)` from the sum of the blocks."""
-    kernel = torch.einsum("gpns,gnstx,gntq->gpqx", x.a, x.filters.flatten(4), x.b)
-    return float((kernel - weight.flatten(3)).square().sum())
+def _ridges(unit: float, first: float, sweeps: int, least: float) -> list[float]:
+    """The ridge of each sweep: geometric decay from `first` times `unit`, then the last value; at least `least`."""
+    annealed = round(ANNEALED * sweeps)
+    first = max(first, 2 * LOWEST)
+    decay = [first * (LOWEST / first) ** (n / max(1, annealed - 1)) for n in range(annealed)]
+    return [max(least, unit * r) for r in (*decay, *[LAST] * (sweeps - annealed))]
 
 
 def tensorly_start(weight: Tensor, chain_format: Format, count: int, seed: int) -> list[Blocks]:
@@ -360,6 +460,15 @@ def tensorly_start(weight: Tensor, chain_format: Format, count: int, seed: int) 
         for line, taps in zip(lines, chain_format.kernel_sizes[1:-1], strict=True)
     ]
     return [Blocks(outputs[..., None], factors, inputs.mT[:, :, None])]
+
+
+def _blocks(cores: Sequence[Tensor], chain_format: Format) -> Blocks:
+    """The inverse of `_cores`."""
+    outputs, inputs = chain_format.blocks[1] or (1, 1)
+    a, *middle, b = cores
+    count = a.shape[2] // outputs
+    factors = [f.reshape(len(f), count, outputs, *f.shape[2:]) for f in middle]
+    return Blocks(a.reshape(*a.shape[:2], count, outputs), factors, b.reshape(len(b), count, inputs, b.shape[2]))
 
 
 def _cores(x: Blocks, chain_format: Format) -> list[Tensor]:

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from tensortrain import checks
 from tensortrain.conv import functional
+from tensortrain.conv.fit.lower_bounds import lower_bound, quick_lower_bound
+from tensortrain.conv.fit.metric import Metric
 from tensortrain.errors import TensorTrainError
 from tensortrain.linalg import frobenius_norm
 
@@ -29,6 +31,7 @@ class NormalizedKernel:
         norm: Frobenius norm of the original.
         dtype: dtype of the original.
         transposed: whether it belongs to a transposed convolution.
+        metric: of the data, None for the Frobenius norm.
     """
 
     raw: Tensor
@@ -36,10 +39,17 @@ class NormalizedKernel:
     norm: float
     dtype: torch.dtype
     transposed: bool
+    metric: Metric | None = None
 
     @classmethod
-    def of(cls, weight: Tensor, groups: int, transposed: bool) -> "NormalizedKernel":
+    def of(cls, weight: Tensor, groups: int, transposed: bool, inputs: Tensor | None = None) -> "NormalizedKernel":
         """Check a conv weight and bring it into the shape and scale that the solvers expect.
+
+        Args:
+            weight: of a convolution.
+            groups: of the convolution.
+            transposed: whether it is transposed.
+            inputs: samples or their second moment, in whose metric to fit; see `Metric.of`.
 
         Raises:
             TensorTrainError: not a real, finite conv weight of 1 to 3 spatial axes, groups that do not divide it, or
@@ -63,7 +73,9 @@ class NormalizedKernel:
         norm = frobenius_norm(blocks)
         if norm == math.inf:
             raise TensorTrainError("the norm of weight is beyond the range of float64; scale it first, by 1e-10 or so")
-        return cls(blocks, blocks / norm if norm else blocks, norm, dtype, transposed)
+        unit = blocks / norm if norm else blocks
+        metric = None if inputs is None else Metric.of(inputs, unit, transposed)
+        return cls(blocks, unit, norm, dtype, transposed, metric)
 
     @property
     def conv_groups(self) -> int:
@@ -119,16 +131,46 @@ class NormalizedKernel:
                 f"weight has entries up to {float(self.raw.abs().amax()):.3g}, near the largest {self.dtype},"
                 f" {largest:.3g}, and the kernel of the cores would overflow; scale it first"
             )
-        error = frobenius_norm(composed - self.raw) / (self.norm or 1.0)
+        error = self._distance(composed)
         if self.transposed:
             weights = [functional.transpose_weight(w, g) for w, g in zip(weights, total, strict=True)]
         return [w.contiguous() for w in weights], total, error
 
+    def stored_error(self, weights: Sequence[Tensor], total: Sequence[int]) -> float:
+        """The relative error of weights as `export` returns them."""
+        if self.transposed:
+            weights = [functional.transpose_weight(w, g) for w, g in zip(weights, total, strict=True)]
+        composed = functional.compose_all([weight.double() for weight in weights], list(total))
+        return self._distance(composed.reshape(self.raw.shape))
+
+    def _distance(self, composed: Tensor) -> float:
+        """The relative error of a kernel in the scale of the raw one."""
+        difference = (composed - self.raw) / (self.norm or 1.0)
+        return frobenius_norm(difference) if self.metric is None else self.metric.error(difference)
+
     def error(self, cores: Sequence[Tensor], groups: Sequence[int]) -> float:
-        """`‖W - T(1) * … * T(m)‖`, relative because W has unit norm."""
+        """`‖W - T(1) * … * T(m)‖` in the metric of the data or the Frobenius norm; relative, as W has unit norm."""
         total = [self.conv_groups * g for g in groups]
         composed = functional.compose_all([core.flatten(0, 1) for core in cores], total)
-        return float((composed.reshape(self.weight.shape) - self.weight).norm())
+        difference = composed.reshape(self.weight.shape) - self.weight
+        return float(difference.norm()) if self.metric is None else self.metric.error(difference)
+
+    def quick_lower_bound(self, kernel_sizes: Sequence[tuple[int, ...]], ranks: Sequence[int]) -> float:
+        """What the error of no chain with these interior ranks can go below, for searches."""
+        return self._in_metric(kernel_sizes, ranks, quick_lower_bound(self.weight, kernel_sizes, ranks))
+
+    def lower_bound(
+        self, kernel_sizes: Sequence[tuple[int, ...]], ranks: Sequence[int], error: float = math.inf
+    ) -> float:
+        """The best such bound, for reports; `error` is that of a chain, beside which no better bound is looked for."""
+        if self.metric is not None:
+            error = math.inf
+        return self._in_metric(kernel_sizes, ranks, lower_bound(self.weight, kernel_sizes, ranks, error))
+
+    def _in_metric(self, kernel_sizes: Sequence[tuple[int, ...]], ranks: Sequence[int], frobenius: float) -> float:
+        if self.metric is None:
+            return frobenius
+        return self.metric.lower_bound(self.weight, kernel_sizes, ranks, frobenius)
 
 
 def balance(cores: Sequence[Tensor]) -> list[Tensor]:

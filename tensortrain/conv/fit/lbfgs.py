@@ -66,6 +66,7 @@ def minimise(
     tolerance: float,
     target: float = 0.0,
     tick: Callable[[], None] = lambda: None,
+    late: Callable[[], bool] = lambda: False,
 ) -> tuple[Point, float]:
     """Minimise from `x`; the value never rises.
 
@@ -76,6 +77,7 @@ def minimise(
         tolerance: stop when `STALL` steps together lower the value by less than this fraction.
         target: stop once the value is at most this.
         tick: called after every step.
+        late: whether no further step may be begun.
 
     Returns:
         The last point and its value.
@@ -84,7 +86,7 @@ def minimise(
     history: list[tuple[Point, Point, float]] = []
     values = [at.value]
     for _ in range(steps):
-        if at.value <= target:
+        if at.value <= target or late():
             break
         direction = _direction(at, history)
         descent = _line_search(function, x, at, direction)

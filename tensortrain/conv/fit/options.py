@@ -1,5 +1,7 @@
-"""Options shared by all solvers: random seed, target error, work limit, ridge, progress callback."""
+"""Options shared by all solvers: random seed, target error, work and time limits, ridge, progress callback."""
 
+import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -7,7 +9,9 @@ from dataclasses import dataclass
 import torch
 
 WORK = 0.55e11  # multiplications after which a fit stops, so that the largest kernels stay within seconds
-FEWEST = 10  # steps that every fit may take, however dear
+FEWEST = 10  # steps that a fit may take at the usual effort, however dear they are
+SHORTEST = 3  # steps of the shortest fit
+OVERHEAD = 1e7  # multiplications in whose time a step calls its operations, for the progress of small fits
 SMALL = 4_000_000  # entries of a kernel below which further threads wait more than they work
 SMALL_KERNEL = 20_000  # entries of a kernel that is cheap enough for several starts
 
@@ -19,20 +23,29 @@ class SolverOptions:
     Attributes:
         seed: of random starts.
         target: relative error at which to stop.
-        tick: called after every step.
+        tick: called after every step with its multiplications.
         effort: factor on the usual amount of work.
         ridge: penalty on the squared norms of the cores, against cores that cancel each other.
+        expect: called with the multiplications that lie ahead, so that their duration can be estimated.
+        deadline: value of `time.monotonic` after which no further step is begun.
     """
 
     seed: int
     target: float
-    tick: Callable[[], None]
+    tick: Callable[[float], None]
     effort: float = 1.0
     ridge: float = 0.0
+    expect: Callable[[float], None] = lambda work: None
+    deadline: float = math.inf
 
     def steps(self, multiplications: float, most: int) -> int:
-        """How many steps of a given cost the work limit allows: at least `FEWEST`, at most `effort` times `most`."""
-        return max(FEWEST, min(int(self.effort * most), int(self.effort * WORK / multiplications)))
+        """How many steps of a given cost the work limit allows: at most `effort` times `most`, but a few always."""
+        fewest = max(SHORTEST, round(min(1.0, self.effort) * FEWEST))
+        return max(fewest, min(int(self.effort * most), int(self.effort * WORK / multiplications)))
+
+    def late(self) -> bool:
+        """Whether the deadline has passed."""
+        return self.deadline < math.inf and time.monotonic() > self.deadline
 
 
 @contextmanager

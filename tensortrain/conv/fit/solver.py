@@ -4,13 +4,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
-from tensortrain.conv.fit import chain, depthwise
+from tensortrain.conv.fit import chain, depthwise, lbfgs
 from tensortrain.conv.fit.exact import exact_cores
-from tensortrain.conv.fit.kernel import NormalizedKernel
+from tensortrain.conv.fit.kernel import NormalizedKernel, balance
 from tensortrain.conv.fit.lower_bounds import lower_bound
-from tensortrain.conv.fit.options import SolverOptions
+from tensortrain.conv.fit.metric import Metric
+from tensortrain.conv.fit.metric_chain import MetricChain, closed_form, whitening
+from tensortrain.conv.fit.options import OVERHEAD, SolverOptions
 from tensortrain.conv.fit.ranks import with_ends
 from tensortrain.conv.fit.sweep import sweep
 from tensortrain.conv.formats import Format
@@ -25,7 +28,7 @@ class Fit:
         ranks: interior, within a conv group.
         cores: `(G, r_{l-1}, r_l / g_l, *k_l)`.
         groups: of every core, within a conv group.
-        error: relative Frobenius error.
+        error: relative error, in the metric of the kernel.
         upper_bound: what the error was certain not to exceed before refinement.
     """
 
@@ -37,22 +40,31 @@ class Fit:
     upper_bound: float
 
 
-def solve(kernel: NormalizedKernel, chain_format: Format, ranks: Sequence[int], options: SolverOptions) -> Fit:
-    """Fit a chain with the solver that its groups call for.
+def solve(
+    kernel: NormalizedKernel,
+    chain_format: Format,
+    ranks: Sequence[int],
+    options: SolverOptions,
+    earlier: Fit | None = None,
+) -> Fit:
+    """Fit a chain with the solver that its groups and the metric call for.
 
     Args:
         kernel: what to decompose.
         chain_format: core sizes and groups.
         ranks: interior, within a conv group.
         options: seed, target error, work limit, ridge.
+        earlier: a shorter fit of the same chain; solvers that can continue from it do.
     """
+    if kernel.metric is not None and ranks:
+        return _solve_in_metric(kernel, kernel.metric, chain_format, ranks, options, earlier)
     weight = kernel.weight
     groups = chain_format.groups(with_ends(kernel, ranks))
     effective = _without_single_blocks(chain_format, groups)
     if effective.dense:
         cores, bound = chain.fit_ungrouped(weight, chain_format.kernel_sizes, ranks, options)
     elif depthwise.supports(effective):
-        cores, bound = depthwise.fit_blocks(weight, chain_format, ranks, options)
+        cores, bound = depthwise.fit_blocks(weight, chain_format, ranks, options, earlier.cores if earlier else None)
     else:
         cores, bound = chain.fit_grouped(weight, chain_format, groups, ranks, options), 1.0
     return Fit(chain_format, tuple(ranks), cores, groups, kernel.error(cores, groups), _root(bound))
@@ -67,6 +79,67 @@ def _without_single_blocks(chain_format: Format, groups: Sequence[int]) -> Forma
     """The same chains with a core of one group as what it is, an ungrouped core; nothing in a file tells them apart."""
     blocks = tuple(None if g == 1 else block for g, block in zip(groups, chain_format.blocks, strict=True))
     return replace(chain_format, blocks=blocks)
+
+
+def _solve_in_metric(
+    kernel: NormalizedKernel,
+    metric: Metric,
+    chain_format: Format,
+    ranks: Sequence[int],
+    options: SolverOptions,
+    earlier: Fit | None,
+) -> Fit:
+    """Fit a chain in the metric of the data: from Frobenius fits, of which one is of the whitened kernel."""
+    weight, sizes = kernel.weight, chain_format.kernel_sizes
+    groups = chain_format.groups(with_ends(kernel, ranks))
+    if chain_format.dense and (cores := exact_cores(weight, sizes, ranks)) is not None:
+        return Fit(chain_format, tuple(ranks), cores, groups, kernel.error(cores, groups), 0.0)
+    if chain_format.dense and len(sizes) == 2 and all(k == 1 for k in sizes[0]):
+        cores = closed_form(weight, ranks[0], metric)
+        return Fit(chain_format, tuple(ranks), cores, groups, kernel.error(cores, groups), 1.0)
+    starts = [solve(replace(kernel, metric=None), chain_format, ranks, options).cores]
+    if groups[-1] == 1:  # the last core undoes the whitening of the channels
+        root, inverse = whitening(metric.moment, weight.shape[2], kernel.size)
+        white = torch.einsum("gpq...,gqr->gpr...", weight, root)
+        fit = solve(replace(kernel, weight=white / white.norm(), metric=None), chain_format, ranks, options)
+        first, *middle, last = fit.cores
+        starts.append([first * white.norm(), *middle, torch.einsum("grq...,gqs->grs...", last, inverse)])
+    if earlier is not None:
+        starts.append(earlier.cores)
+    problem = MetricChain(weight, sizes, groups, metric, options.ridge)
+    steps = options.steps(problem.step_cost(ranks), chain.STEPS)
+    cores = _refine_in_metric(problem, starts, steps, ranks, options)
+    return Fit(chain_format, tuple(ranks), cores, groups, kernel.error(cores, groups), 1.0)
+
+
+def _refine_in_metric(
+    problem: MetricChain, starts: Sequence[list[Tensor]], steps: int, ranks: Sequence[int], options: SolverOptions
+) -> list[Tensor]:
+    """A few steps from every start, and the rest from the best."""
+
+    cost = problem.step_cost(ranks) + OVERHEAD
+
+    def refine(x: list[Tensor], steps: int) -> tuple[list[Tensor], float]:
+        return lbfgs.minimise(
+            problem.evaluate,
+            x,
+            steps=steps,
+            tolerance=chain.STALLED,
+            target=options.target**2,
+            tick=lambda: options.tick(cost),
+            late=options.late,
+        )
+
+    trials = [refine(balance(start)[1:], steps // 8) for start in starts]
+    best, _ = refine(min(trials, key=lambda trial: trial[1])[0], steps)
+    return problem.complete(best)
+
+
+def work(kernel: NormalizedKernel, chain_format: Format, ranks: Sequence[int], options: SolverOptions) -> float:
+    """Multiplications of `solve`, at most and roughly."""
+    if depthwise.supports(_without_single_blocks(chain_format, chain_format.groups(with_ends(kernel, ranks)))):
+        return depthwise.work(kernel.weight, chain_format, ranks, options)
+    return chain.work(kernel.weight, chain_format.kernel_sizes, ranks, options) if ranks else 0.0
 
 
 def certified(kernel: NormalizedKernel, chain_format: Format, ranks: Sequence[int]) -> tuple[float, float]:

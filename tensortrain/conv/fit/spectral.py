@@ -98,6 +98,7 @@ class SpectralChain:
     """
 
     def __init__(self, weight: Tensor, kernel_sizes: Sequence[Axes], groups: Sequence[int], ridge: float = 0.0) -> None:
+        self.weight = weight
         self.size: Axes = tuple(weight.shape[3:])
         self.kernel_sizes = list(kernel_sizes)
         self.groups = list(groups)

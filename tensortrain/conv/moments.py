@@ -1,0 +1,76 @@
+"""The second moment of what a convolution reads, in whose metric a kernel can be decomposed."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tensortrain import checks
+from tensortrain.errors import TensorTrainError
+
+CHUNK = 2**22  # values of patches that are in memory at once
+
+
+def second_moment(
+    samples: Tensor,
+    kernel_size: int | Sequence[int],
+    *,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Σ = E[x xᵀ] over the patches x that a convolution reads: the mean over all positions of all samples.
+
+    The outputs of two convolutions with the kernels W and Ŵ on these samples differ by a mean square of
+    `tr((W - Ŵ) Σ (W - Ŵ)ᵀ)` for each position, W as a matrix of one row for each output channel.
+
+    Args:
+        samples: `(N, C, *size)`, real, at least one patch large.
+        kernel_size: of the convolution, one int or one for each axis, likewise its `stride`, `padding` and `dilation`.
+        groups: G, of the convolution.
+
+    Returns:
+        Σ in float64, `(G, d, d)`, d = C / G · Π kernel_size; a patch is ordered as `weight.flatten(1)` is.
+
+    Raises:
+        TensorTrainError: arguments that do not fit each other.
+
+    Cost: `d²` multiplications for each position and group.
+
+    >>> second_moment(torch.tensor([[[1.0, 2.0, 3.0]]]), 2)   # patches (1, 2) and (2, 3)
+    tensor([[[2.5000, 4.0000],
+             [4.0000, 6.5000]]], dtype=torch.float64)
+    """
+    samples = checks.entries("samples", samples, min_dim=3)
+    axes = samples.dim() - 2
+    if axes > 3 or samples.is_complex():
+        raise TensorTrainError(
+            f"samples have shape {tuple(samples.shape)} and dtype {samples.dtype}; real ones of 1 to 3 spatial axes are"
+            " needed"
+        )
+    sizes = checks.per_axis("kernel_size", kernel_size, axes)
+    strides, dilations = checks.per_axis("stride", stride, axes), checks.per_axis("dilation", dilation, axes)
+    pads = checks.per_axis("padding", padding, axes, minimum=0)
+    groups = checks.integer("groups", groups)
+    if samples.shape[1] % groups:
+        raise TensorTrainError(f"groups = {groups} does not divide the {samples.shape[1]} channels of samples")
+    spans = [d * (k - 1) + 1 for k, d in zip(sizes, dilations, strict=True)]
+    for axis, (length, pad, span) in enumerate(zip(samples.shape[2:], pads, spans, strict=True)):
+        if length + 2 * pad < span:
+            raise TensorTrainError(
+                f"samples are {length} long on axis {axis}, with padding {length + 2 * pad}; a patch needs {span}"
+            )
+    windows = F.pad(samples.detach(), [p for pad in reversed(pads) for p in (pad, pad)])
+    for axis, (span, s, d) in enumerate(zip(spans, strides, dilations, strict=True), start=2):
+        windows = windows.unfold(axis, span, s)[..., ::d]
+    windows = windows.movedim(1, 1 + axes)  # (N, *positions, C, *K), a view
+    count, size = 0, windows[0].numel()
+    d = windows[(0,) * (1 + axes)].numel() // groups
+    total = torch.zeros(groups, d, d, dtype=torch.float64, device=samples.device)
+    for part in torch.split(windows, max(1, CHUNK // size)):
+        patches = part.reshape(-1, groups, d).double().movedim(1, 0)
+        total.baddbmm_(patches.mT, patches)
+        count += patches.shape[1]
+    return total / count
