@@ -1,0 +1,138 @@
+"""Exported networks give the model's numbers in other programs."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import zoo
+from tests.support.runs import run_command
+from zoo.errors import ZooError
+from zoo.exporting import export_rollout, export_step
+from zoo.predictor import Predictor
+from zoo.settings import MovingMNISTData, PythonData, Recipe
+
+ort = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+TINY: dict[str, dict[str, Any]] = {
+    "conv-lstm": {"hidden": [2], "layers": [1], "kernel": 3, "patch": 2},
+    "conv-tt-lstm-sw": {"hidden": [2], "layers": [1], "kernel": 3, "order": 2, "steps": 3, "rank": 2},
+}
+
+
+def made(name: str, size: int = 16) -> tuple[Predictor, Recipe]:
+    torch.manual_seed(0)
+    model = zoo.create_model(name, **TINY[name]).eval()
+    return model, Recipe(name, TINY[name], MovingMNISTData(size=size, observed=2, length=4))
+
+
+def clips(batch: int, frames: int = 2, size: int = 16) -> Tensor:
+    return torch.rand(batch, frames, 1, size, size, generator=torch.Generator().manual_seed(1))
+
+
+def session(path: Path) -> Any:
+    return ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+
+def test_onnx_predicts_for_any_number_of_clips_of_any_size(tmp_path: Path) -> None:
+    model, recipe = made("conv-lstm")
+    said = export_rollout(tmp_path / "x.onnx", model, recipe, 2)
+    assert said == "x (batch, 2, 1, H, W, multiples of 2) to predictions (batch, 2, 1, H, W, multiples of 2)"
+    run = session(tmp_path / "x.onnx")
+    for batch, size in [(1, 16), (5, 22)]:
+        x = clips(batch, size=size)
+        (predictions,) = run.run(None, {"x": x.numpy()})
+        with torch.no_grad():
+            expected = model(x, 2)[:, -2:]
+        np.testing.assert_allclose(predictions, expected, atol=1e-4)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.onnx"]
+
+
+def test_the_step_rolls_out_over_a_longer_horizon(tmp_path: Path) -> None:
+    model, recipe = made("conv-tt-lstm-sw")
+    export_step(tmp_path / "x.onnx", model, recipe)
+    run, x, horizon = session(tmp_path / "x.onnx"), clips(3), 9
+    with np.load(tmp_path / "x.npz") as first:
+        axes = {each.name: each.shape.index("batch") for each in run.get_inputs() if each.name != "frame"}
+        state = {key: np.repeat(first[key], 3, axes[key]) for key in first.files}
+    predictions: list[Any] = []
+    for t in range(2 + horizon - 1):
+        frame = x[:, t].numpy() if t < 2 else predictions[-1]
+        prediction, *after = run.run(None, {"frame": frame, **state})
+        state = dict(zip(state, after, strict=True))
+        predictions.append(prediction)
+    with torch.no_grad():
+        expected = model(x, horizon)[:, -horizon:]
+    np.testing.assert_allclose(np.stack(predictions[-horizon:], 1), expected, atol=1e-4)
+
+
+def test_pt2_is_loaded_in_another_process(tmp_path: Path) -> None:
+    model, recipe = made("conv-lstm")
+    export_rollout(tmp_path / "x.pt2", model, recipe, 2)
+    np.save(tmp_path / "x.npy", clips(5).numpy())
+    code = (
+        "import numpy as np, sys, torch\n"
+        "network = torch.export.load('x.pt2').module()\n"
+        "np.save('y.npy', network(torch.from_numpy(np.load('x.npy'))).detach().numpy())\n"
+        "assert 'zoo' not in sys.modules\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=environment)
+    with torch.no_grad():
+        expected = model(clips(5), 2)[:, -2:]
+    np.testing.assert_allclose(np.load(tmp_path / "y.npy"), expected, atol=1e-5)
+
+
+def test_normalisation_is_a_part_of_the_network(tmp_path: Path) -> None:
+    from zoo.building import build_model
+
+    options = {"hidden": [2], "layers": [1], "kernel": 3}
+    data = PythonData(size=16, observed=3, length=6, mean=[0.25], std=[0.5])
+    recipe = Recipe("conv-lstm", options, data)
+    model = build_model(recipe).eval()
+    export_step(tmp_path / "s.onnx", model, recipe)
+    x = clips(1, frames=1)
+    with np.load(tmp_path / "s.npz") as first:
+        one, *_ = session(tmp_path / "s.onnx").run(None, {"frame": x[:, 0].numpy(), **dict(first)})
+    with torch.no_grad():
+        np.testing.assert_allclose(one, model(x, 1)[:, -1], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("conv-lstm:moving-mnist-brief -o x.onn", "legal are .safetensors, .onnx, .pt2"),
+        ("conv-lstm:moving-mnist-brief -o x.safetensors --step", "--step and --horizon are for .onnx and .pt2"),
+        ("conv-lstm:moving-mnist-brief -o x.onnx --step --horizon 3", "leave one of them out"),
+        ("conv-lstm:moving-mnist-brief -o x.onnx --horizon 0", "horizon = 0"),
+        ("conv-lstm-2015:moving-mnist-brief -o x.onnx --step", "has no step"),
+    ],
+)
+def test_bad_input_is_refused_and_nothing_is_written(
+    line: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not zoo.pretrained_names(line.partition(":")[0]):
+        pytest.skip("no weights ship for this model")
+    monkeypatch.chdir(tmp_path)
+    assert run_command("export", *line.split()) == 2
+    assert words in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
+def test_an_exporter_that_fails_leaves_nothing(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any, **named: Any) -> None:
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr(torch.export, "save", fail)
+    monkeypatch.setattr(torch.onnx, "export", fail)
+    model, recipe = made("conv-lstm")
+    with pytest.raises(ZooError, match=r"cannot be written .*no such operator"):
+        export_rollout(tmp_path / f"x{suffix}", model, recipe, 1)
+    assert list(tmp_path.iterdir()) == []
