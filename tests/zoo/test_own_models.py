@@ -10,19 +10,19 @@ from torch import Tensor, nn
 
 import zoo
 from tests.support.runs import Tiny, run_command
-from tests.zoo.test_models import TINY
+from tests.support.tiny import OPTIONS
 from zoo.errors import ZooError
 from zoo.importing import import_file, import_named
 from zoo.testing import check_model
 from zoo.video_model import VideoModel
 
 
-@pytest.mark.parametrize("name", sorted(TINY))
+@pytest.mark.parametrize("name", sorted(OPTIONS))
 def test_every_model_of_the_package_keeps_its_promises(name: str) -> None:
     def make() -> VideoModel:
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            return zoo.create_model(name, **TINY[name])
+            return zoo.create_model(name, **OPTIONS[name])
 
     check_model(make)
 
