@@ -13,6 +13,7 @@ from tensortrain.compression.verify import LayerCheck, Verification, verify_netw
 from tensortrain.conv import formats
 from tensortrain.conv.fit import chain as chain_fit
 from tensortrain.conv.fit import decomposition, depthwise, lower_bounds, solver, sweep
+from tensortrain.conv.fit.kernel import NormalizedKernel
 from tensortrain.conv.fit.lower_bounds import fourier_bound, lower_bound
 from tests.support import oracles
 
@@ -79,7 +80,7 @@ def test_bounds_are_never_moved_into_place(monkeypatch):
     def solved(*args):
         return dataclasses.replace(computed(*args), upper_bound=error - 5e-7)
 
-    monkeypatch.setattr(decomposition, "lower_bound", lambda *args: error + 5e-7)
+    monkeypatch.setattr(NormalizedKernel, "lower_bound", lambda *args: error + 5e-7)
     monkeypatch.setattr(decomposition, "solve", solved)
     again = ConvTensorTrain.decompose(weight, (3, 3), ranks=1)
     assert again.error == chain.error
@@ -87,7 +88,7 @@ def test_bounds_are_never_moved_into_place(monkeypatch):
 
 
 def options() -> decomposition.SolverOptions:
-    return decomposition.SolverOptions(seed=0, target=0.0, tick=lambda: None)
+    return decomposition.SolverOptions(seed=0, target=0.0, tick=lambda work: None)
 
 
 def test_verify_compares_with_the_bound_that_it_computes():
