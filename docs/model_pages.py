@@ -4,8 +4,13 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+import torch
+from result_tables import RESULTS, read_table
+from torch.utils.flop_counter import FlopCounterMode
+
+import zoo
 from zoo.papers import Paper
-from zoo.registry import Entry, find_model, model_names
+from zoo.registry import Entry, find_model
 
 WEIGHTS = Path(__file__).parents[1] / "zoo" / "weights"
 
@@ -14,12 +19,18 @@ def page(entry: Entry) -> str:
     """The page of one model in Markdown."""
     lines = [f"# {entry.name}", "", entry.summary, "", *_description(entry)]
     if isinstance(entry.paper, Paper):
-        lines += [f"**Paper.** {entry.paper.citation}", ""]
+        lines += [f"**Paper.** {entry.paper.citation}: [{entry.paper.title}]({entry.paper.url})", ""]
     else:
         lines += [f"**Paper.** {entry.paper}", ""]
     lines += [f"**Reads** {entry.reads}.", ""]
     if entry.parameters is not None:
         lines += [f"**Parameters** with the default options: {entry.parameters:,}", ""]
+    if entry.reads == "video":
+        lines += [
+            f"**Cost** of a clip, 10 frames of 64×64 pixels observed and 10 predicted: {cost(entry):.1f} GMAC",
+            "",
+        ]
+    lines += measured(entry.name)
     lines += ["```python", "import zoo", "", f'model = zoo.create_model("{entry.name}")', "```", ""]
     lines += ["## Options", "", "| option | default |", "|---|---|"]
     for option, default in entry.options.items():
@@ -29,6 +40,24 @@ def page(entry: Entry) -> str:
         title, _, body = card.read_text().partition("\n")
         lines += [f"## Weights: {title.removeprefix('# ').split('`')[1]}", body, ""]
     return "\n".join(lines)
+
+
+def cost(entry: Entry) -> float:
+    """10⁹ multiply-accumulates of the model's convolutions, products of matrices and attention, forward."""
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        entry.build().eval().requires_grad_(False)(torch.rand(1, 10, 1, 64, 64), 10)
+    return float(counter.get_total_flops()) / 2e9
+
+
+def measured(name: str) -> list[str]:
+    """The row of a model in the table of the preset brief, or how to measure it."""
+    header, *rows = read_table(RESULTS / "moving-mnist-brief.csv").rows
+    of_model = [row for row in rows if row[0] == name]
+    if not of_model:
+        command = f"zoo train {name} {'moving-mnist --preset brief' if find_model(name).reads == 'video' else 'lorenz'}"
+        return [f"**Measured.** Nothing is in a table yet; train it with `{command}`.", ""]
+    numbers = ", ".join(f"{column} {value}" for column, value in zip(header[1:], of_model[0][1:], strict=True) if value)
+    return [f"**Measured** with the preset brief (MSE ×10⁻³, see [the table](../results/video.md)): {numbers}", ""]
 
 
 def _description(entry: Entry) -> list[str]:
@@ -41,7 +70,7 @@ def write_pages(app: Any) -> None:
     """Write `models/index.md` and the pages it lists."""
     folder = Path(app.srcdir) / "models"
     folder.mkdir(exist_ok=True)
-    names = model_names()
+    names = zoo.model_names()
     for name in names:
         _write(folder / f"{name}.md", page(find_model(name)))
     rows = [f"| [{name}]({name}.md) | {find_model(name).summary} |" for name in names]

@@ -31,6 +31,10 @@ def make_fc_lstm(
 ) -> "FCLSTM":
     """An LSTM that reads frames as vectors, and another one that predicts from its states.
 
+    The defaults are the form that the ConvLSTM paper of 2015 compares with: two layers of 2048 units, a forecaster that
+    reads no frames, and no reconstruction. `conditioned`, `composite` and `first` make the others of its own paper and
+    code.
+
     Args:
         units: of each layer, from the frames up.
         canvas: height and width of the frames.
@@ -56,6 +60,9 @@ def make_conv_lstm_2015(
     hidden: Sequence[int] = (128, 64, 64), kernel: int = 5, channels: int = 1, patch: int = 4
 ) -> "EncoderForecaster":
     """ConvLSTM layers that read, and as many that predict.
+
+    Peepholes have one weight for each channel, as the published counts say, not one for each pixel. The model predicts
+    the horizon alone and reads no frames meanwhile, so it trains without scheduled sampling.
 
     Args:
         hidden: channels of each layer, from the frames up.
@@ -84,6 +91,9 @@ def make_traj_gru(
     links: int = 13, first: int = 16, hidden: Sequence[int] = (64, 96, 96), channels: int = 1, patch: int = 1
 ) -> "GRUPyramid":
     """The network of the TrajGRU paper.
+
+    Of the authors' code it leaves out a convolution that is never used, and adds the flow that they subtract. It reads
+    no frames while it predicts, so it trains without scheduled sampling. On a GPU its bits do not repeat.
 
     Args:
         links: L, flow fields of every layer.
@@ -115,6 +125,8 @@ def make_conv_gru(
 ) -> "GRUPyramid":
     """The network of the TrajGRU paper with convolutions of the state in the place of flows.
 
+    It reads no frames while it predicts, so it trains without scheduled sampling.
+
     Args:
         kernel: side of the kernels over the state; 3, 5 or 7 in the paper.
         first: channels of the first and of the last convolution.
@@ -140,6 +152,9 @@ def make_mcnet(
     base: int = 64, channels: int = 1, adversarial: float = 0.0, clip: Sequence[int] = (20, 128, 128)
 ) -> "MotionContentNetwork":
     """The generator of MCnet, and in training its adversary.
+
+    By default there is no adversary. With one, both networks learn in the same step, where the authors' code takes
+    turns. Colours are read as red, green and blue; the authors' code takes them for blue, green and red.
 
     Args:
         base: channels of the first scale; the others have twice and four times as many.

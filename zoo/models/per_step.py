@@ -33,6 +33,9 @@ def make_cdna(
 ) -> "MotionKernelNetwork":
     """CDNA without actions, or one of its siblings.
 
+    It has a mask for each of its kernels, so that none is dead. The linear map that draws the kernels ties it to one
+    size of frames, and is a quarter of its parameters.
+
     Args:
         widths: channels of the ConvLSTMs at a half, a quarter and an eighth of the resolution.
         kernels: J, transformations in each step; without effect in DNA.
@@ -65,6 +68,8 @@ def make_dfn(
 ) -> "DynamicFilterNetwork":
     """A dynamic filter network.
 
+    It has no refinement after the filter: it can neither brighten a pixel nor bring back one that has left the frame.
+
     Args:
         widths: channels of the convolutions at full, half and lowest level.
         filter_size: odd side of the filters.
@@ -95,6 +100,8 @@ def make_vpn_baseline(
     patch: int = 1,
 ) -> "VideoPixelBaseline":
     """Residual multiplicative blocks around one ConvLSTM.
+
+    The decoder sees whole frames: the masked one of the full video pixel network is not here.
 
     Args:
         width: c of the multiplicative units; blocks and ConvLSTM have 2c channels.
@@ -128,6 +135,8 @@ def make_e3d_lstm(
     form: Literal["paper", "released"] = "paper",
 ) -> "E3DNetwork":
     """E3D-LSTM.
+
+    In the paper's form the memory m is handed on, and nothing is normalised but c. On a GPU its bits do not repeat.
 
     Args:
         hidden: channels of every layer.
