@@ -87,7 +87,7 @@ def test_bounds_are_never_moved_into_place(monkeypatch):
 
 
 def options() -> decomposition.SolverOptions:
-    return decomposition.SolverOptions(seed=0, target=0.0, tick=lambda: None)
+    return decomposition.SolverOptions(seed=0, target=0.0, tick=lambda *_: None)
 
 
 def test_verify_compares_with_the_bound_that_it_computes():
