@@ -1,6 +1,6 @@
 """Compare cross interpolation, linear systems, lowest eigenvalues, products and sums of trains with other libraries.
 
-    python tests/benchmarks/trains.py [--threads 1] [--only cross]
+    python -m tests.benchmarks.trains [--threads 1] [--repeats 3] [--only cross]
 
 Every number comes from one run on one machine: first the error of each library's result, measured in the same way, and
 then the ratio of its time to ours; above 1 we are faster. Peers that are not installed are left out:
