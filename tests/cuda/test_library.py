@@ -1,12 +1,14 @@
 """The library's trains, layers and decompositions give on a GPU what they give on a CPU."""
 
 import copy
+import math
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 import tensortrain as tt
+from tests.support.operators import kronecker_sum, second_difference
 from tests.support.trains import DTYPES, check_decomposed_train, check_used_train
 
 CUDA = torch.device("cuda")
@@ -87,3 +89,20 @@ def test_a_layer_in_bf16() -> None:
         y = layer.to(CUDA)(x.to(CUDA))
     assert y.dtype == torch.bfloat16
     assert float((y.detach().float().cpu() - expected).norm() / expected.norm()) < 0.02
+
+
+def test_trains_of_functions_equations_and_sums() -> None:
+    train = tt.TensorTrain.from_function(
+        lambda i: (0.1 * i.sum(1).double()).sin(), (8,) * 10, rtol=1e-10, device="cuda"
+    )
+    assert train.device.type == "cuda"
+    assert float(train.map(torch.cos)[(0,) * 10]) == pytest.approx(1, rel=1e-5)
+    total = tt.round_sum([train] * 5, rtol=1e-6)
+    assert (total.device.type, max(total.ranks)) == ("cuda", 2)
+    matrix = kronecker_sum(second_difference(8), 6).to(CUDA)
+    load = tt.TensorTrain([torch.ones(1, 8, 1, dtype=torch.float64, device=CUDA)] * 6)
+    assert tt.solve(matrix, load, 1e-8).residual <= 1e-8
+    assert float((matrix.matmul(load, rtol=1e-8) - matrix @ load).norm()) < 1e-6
+    pair = tt.lowest_eigenpair(matrix, 1e-8)
+    assert pair.train.device.type == "cuda"
+    assert float(pair.value) == pytest.approx(6 * (2 - 2 * math.cos(math.pi / 9)))
