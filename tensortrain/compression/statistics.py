@@ -20,6 +20,9 @@ from tensortrain.errors import TensorTrainError
 
 FEWEST_ROWS = 4096  # patches of a layer that are sampled, if it has as many
 ROWS_PER_VALUE = 4  # further patches for each value of a patch
+# of layers that are called again in one pass, where moments cost little beside the passes, more are taken:
+PRODUCTS = 5e9  # multiplications that the moment of the inputs may take
+TARGETS = 4e6  # values of the outputs that may be kept
 WIDEST = 8192  # values of a patch up to which their second moment is formed, (8192)² float64 being 0.5 GB
 CHUNK = 2**24  # values of patches that are in memory at once, in float64
 
@@ -141,6 +144,9 @@ class Sampler:
         for name, layer in maps.items():
             wide = layer.patch > WIDEST
             rows[name] = FEWEST_ROWS if wide else max(FEWEST_ROWS, ROWS_PER_VALUE * layer.patch)
+            if uses[name].calls > 1 and not wide:
+                cheap = min(PRODUCTS / layer.patch**2, TARGETS / layer.outputs) / layer.groups
+                rows[name] = max(rows[name], int(cheap))
         return cls(rows, {name: max(1, uses[name].calls) for name in maps}, samples, seed)
 
     def positions(self, name: str, call: int, samples: int, total: int) -> Tensor:
