@@ -141,7 +141,9 @@ def export_step(path: str | Path, model: Predictor, recipe: Recipe) -> str:
     shapes = ({0: batch}, tuple({axis: batch} for axis in axes))
     frame = torch.rand(2, recipe.data.channels, *size)
     _write(path, step, (frame, *states), shapes, ["frame", *names], ["prediction", *(f"next_{name}" for name in names)])
-    first = {name: state.numpy() for name, state in zip(names, pytree.tree_leaves(step.initial(1)), strict=True)}
+    first = {
+        name: state.detach().numpy() for name, state in zip(names, pytree.tree_leaves(step.initial(1)), strict=True)
+    }
     beside = Path(path).with_suffix(".npz")
     with aside(beside) as temporary, temporary.open("wb") as file:
         np.savez(file, **first)
