@@ -255,6 +255,8 @@ def test_a_model_trains_on_an_array_with_normalised_frames(tmp_path: Path, capsy
     line = f"evaluate {tmp_path}/run --horizon 2 --data-root {tmp_path}"
     assert run_command(*line.split()) == 0
     assert "copy last frame" in capsys.readouterr().out
+    line = f"predict {tmp_path}/run --horizon 2 --data-root {tmp_path} -o {tmp_path}/x.png"
+    assert run_command(*line.split()) == 0  # of two channels
 
 
 def test_normalisation_is_undone_before_anyone_sees_the_frames(tmp_path: Path) -> None:

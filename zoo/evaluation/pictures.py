@@ -198,9 +198,12 @@ def _write(page: "Image", text: str, place: tuple[float, float], anchor: str, in
 
 
 def _paste(page: "Image", frame: Tensor, corner: tuple[int, int], factor: int) -> None:
-    """Draw a frame `(C, H, W)`, each pixel as a square, so that nothing is smoothed away."""
+    """Draw a frame `(C, H, W)`, each pixel as a square, so that nothing is smoothed away; grey, if it has
+    neither one channel nor three."""
     from PIL import Image
 
+    if len(frame) not in (1, 3):
+        frame = frame.mean(0, keepdim=True)
     pixels = (frame.float().clamp(0, 1) * 255).round().to(torch.uint8).expand(3, -1, -1).permute(1, 2, 0)
     large = pixels.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
     page.paste(Image.fromarray(large.numpy()), corner)
