@@ -151,7 +151,15 @@ def test_of_a_large_kernel_two_grids_are_tried(monkeypatch):
     grids, unfolding = [], 0.6
     monkeypatch.setattr(lower_bounds, "unfolding_bound", lambda *args: unfolding)
     monkeypatch.setattr(lower_bounds, "fourier_bound", lambda weight, rank, grid: grids.append(grid) or 0.5)
-    for shape in ((2, 2, 3, 3), (2, 2, 1, 3), (2, 2, 2, 1), (2, 2, 1, 1), (220, 220, 3, 3), (199, 199, 3, 3)):
+    for shape in (
+        (2, 2, 3, 3),
+        (2, 2, 1, 3),
+        (2, 2, 2, 1),
+        (2, 2, 1, 1),
+        (220, 220, 3, 3),
+        (199, 199, 3, 3),
+        (2, 4000, 3, 3),
+    ):
         lower_bound(torch.zeros(1, *shape), [shape[2:], (1, 1)], [1])
         grids.append(None)
     assert grids == [
@@ -160,6 +168,7 @@ def test_of_a_large_kernel_two_grids_are_tried(monkeypatch):
         *[(2, 1), (3, 1), (4, 1), None],
         *[(1, 1), None],
         *[(3, 3), (4, 4), None],
+        *[(3, 3), (4, 4), (5, 5), None],
         *[(3, 3), (4, 4), (5, 5), None],
     ]
     grids.clear()

@@ -179,6 +179,24 @@ def test_which_lifts_are_split_by_random_projection(sides, rank, exact, randomis
     monkeypatch.setattr(sweep, "randomized_svd", lambda m, rank, seed: calls.append(seed) or triples(rank))
     full = [part[None] for part in triples(min(sides))]
     monkeypatch.setattr(sweep.torch.linalg, "svd", lambda m, full_matrices: full if not full_matrices else None)
-    u, s, v = sweep._truncated_svd(torch.zeros(1, *sides), rank, exact)
+    u, s, v = sweep._truncated_svd(torch.zeros(1, *sides), rank, *[True] * exact)
     assert calls == [0] * randomised
     assert (u.shape, s.shape, v.shape) == ((1, sides[0], rank), (1, rank), (1, rank, sides[1]))
+
+
+def test_unless_said_large_lifts_may_be_split_by_random_projection(monkeypatch):
+    exact, split = [], sweep._truncated_svd
+    monkeypatch.setattr(
+        sweep, "_truncated_svd", lambda m, rank, wanted=None: exact.append(wanted) or split(m, rank, False)
+    )
+    weight = oracles.floats(8, 1, 2, 2, 3)
+    sweep.split(weight, (2,), 1)
+    sweep.split(weight, (2,), 1, True)
+    sweep.sweep(weight, [(2,), (2,)], [1])
+    sweep.sweep(weight, [(2,), (2,)], [1], True)
+    assert exact == [False, True, False, True]
+
+
+def test_a_lift_stays_on_its_device():
+    weight = torch.zeros(1, 2, 3, 4, device="meta")
+    assert sweep.lift(weight, (2,)).device == weight.device
