@@ -275,7 +275,7 @@ def onnx_graph():
         (b"\x89HDF\r\n\x1a\n" + bytes(50), "an HDF5 file"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\n", "git lfs pull"),
         (b"<!DOCTYPE html><html>404</html>", "a web page"),
-        (gzip.compress(b"weights"), "compressed by gzip"),
+        (gzip.compress(b"weights", mtime=0), "compressed by gzip"),
         (b"\x93NUMPY\x01\x00v\x00{'descr': '<f4'}", "a NumPy array"),
         (b"GGUF\x03\x00\x00\x00", "a GGUF file"),
         (b"\x1c\x00\x00\x00TFL3" + bytes(20), "TensorFlow Lite"),
