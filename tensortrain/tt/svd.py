@@ -107,16 +107,21 @@ class Interfaces(NamedTuple):
         return None if batched(self.factors[0]) else frobenius_norm(self.factors[0])
 
 
-def right_interfaces(cores: Sequence[Tensor]) -> Interfaces:
+def right_interfaces(cores: Sequence[Tensor], complete: bool = False) -> Interfaces:
     """The interfaces of a train of any length and scale.
+
+    Args:
+        cores: of the train.
+        complete: keep what is small beside other rows of an interface, since the earlier cores may make up for it:
+            where two trains are added, one may have its norm in its first core and the other in its last.
 
     Raises:
         TensorTrainError: derivatives of a train with an interface that leaves the range of the dtype.
     """
-    scaled, exponents, factors = _sweep(cores, [None] * len(cores))
+    scaled, exponents, factors = _sweep(cores, [None] * len(cores), complete)
     if any(exponents) and len(cores) > 1:  # what left the range may lie in directions that no earlier core reads
-        earlier = _sweep(mirrored(cores), [None] * len(cores))[2]
-        scaled, exponents, factors = _sweep(cores, [None, *earlier[:0:-1]])
+        earlier = _sweep(mirrored(cores), [None] * len(cores), complete)[2]
+        scaled, exponents, factors = _sweep(cores, [None, *earlier[:0:-1]], complete)
     grams = _grams(scaled) if differentiated(*cores) else None
     if grams is not None and any(exponents) and not bool(physical(grams[0]).isfinite().all()):
         raise TensorTrainError(
@@ -126,22 +131,27 @@ def right_interfaces(cores: Sequence[Tensor]) -> Interfaces:
     return Interfaces(scaled, exponents, factors, grams)
 
 
-def _sweep(cores: Sequence[Tensor], earlier: Sequence[Tensor | None]) -> tuple[list[Tensor], list[int], list[Tensor]]:
+def _sweep(
+    cores: Sequence[Tensor], earlier: Sequence[Tensor | None], complete: bool
+) -> tuple[list[Tensor], list[int], list[Tensor]]:
     """Scaled cores, exponents and factors of `Interfaces`; of each only what `earlier`, the factor before it, reads."""
     scaled: list[Tensor] = []
     exponents: list[int] = []
     factors: list[Tensor] = []
     for core, before in zip(reversed(cores), reversed(earlier), strict=True):
-        triangle, rows = _triangle(core, factors, before)
+        triangle, rows = _triangle(core, factors, before, complete)
         total = exponents[-1] if exponents else 0
         size = math.hypot(*rows)
         if not 2.0**-20 < size < 2.0**20:
             core, power = unit(core)
-            triangle, rows = _triangle(core, factors, before)
+            triangle, rows = _triangle(core, factors, before, complete)
             rest = exponent(max(rows))
             core, triangle = shifted(core, -rest), shifted(triangle, -rest)
             rows = [math.ldexp(r, -rest) for r in rows]
             total, size = total + power + rest, math.hypot(*rows)
+        if complete:
+            rows = [1.0] * len(rows) if batched(triangle) else _normalized(triangle)[0].abs().amax(1).tolist()
+            size = math.hypot(*rows)
         noise = 8 * torch.finfo(core.dtype).eps * size
         kept = next((k for k in range(len(rows), 1, -1) if math.hypot(*rows[k - 1 :]) > noise), 1)
         factors.append((triangle if batched(triangle) else triangle[:kept]).mH)
@@ -150,17 +160,27 @@ def _sweep(cores: Sequence[Tensor], earlier: Sequence[Tensor | None]) -> tuple[l
     return scaled[::-1], exponents[::-1], factors[::-1]
 
 
-def _triangle(core: Tensor, factors: Sequence[Tensor], before: Tensor | None) -> tuple[Tensor, list[float]]:
+def _triangle(
+    core: Tensor, factors: Sequence[Tensor], before: Tensor | None, complete: bool
+) -> tuple[Tensor, list[float]]:
     """The triangular factor of core l + 1 with the last of `factors`, and the largest absolute value of each row."""
     core = core.detach() if core.requires_grad else core
     rest = (core.flatten(0, 1) @ factors[-1] if factors else core).reshape(len(core), -1)
     if before is not None:
-        rest = torch.linalg.pinv(before.mT) @ (before.mT @ rest)
+        reads, scale = _normalized(before.mT) if complete else (before.mT, before.new_ones(()))
+        rest = torch.linalg.pinv(reads) @ (reads @ (rest * scale[..., None])) / scale[..., None]
     triangle = triangular_factor(rest.mH)
     if batched(triangle):
         return triangle, [peak(triangle)] * len(triangle)
     rows: list[float] = torch.linalg.vector_norm(triangle, math.inf, dim=1).tolist()  # no squares to underflow
     return triangle, rows
+
+
+def _normalized(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """A matrix with columns whose largest entry is 1, and what they were divided by; zero columns stay."""
+    largest = torch.linalg.vector_norm(matrix, math.inf, dim=0)  # no squares to underflow
+    scale = torch.where(largest > 0, largest, 1)
+    return matrix / scale, scale
 
 
 def _grams(cores: Sequence[Tensor]) -> list[Tensor]:
@@ -173,7 +193,7 @@ def _grams(cores: Sequence[Tensor]) -> list[Tensor]:
 
 def tt_norm(cores: Sequence[Tensor]) -> Tensor:
     """Frobenius norm of a train, a real 0-d tensor: infinite only if it is too large for the dtype."""
-    right = right_interfaces(cores)
+    right = right_interfaces(cores, complete=True)
     norm: Tensor = torch.linalg.vector_norm(right.factors[0])
     if right.grams is not None:
         norm = root(right.grams[0].diagonal().sum().real, norm)

@@ -73,6 +73,19 @@ def test_orthogonalize_keeps_the_tensor_and_makes_its_cores_orthogonal(train: Te
     assert float(moved.cores[center].norm()) == pytest.approx(float(full(train).norm()))
 
 
+@pytest.mark.parametrize("small", [1e-4, 1e-10])
+def test_norm_sees_a_small_summand_whatever_cores_the_norms_stand_in(small: float) -> None:
+    """One train has its norm in the first core, the other's interfaces grow by a factor in each of 63 bonds."""
+    shape = (4,) * 64
+    first, other = (TensorTrain.random(shape, 2, seed, dtype=torch.float64) for seed in (0, 1))
+    first, other = first / first.norm(), other / other.norm()
+    gathered = first.orthogonalize(0)
+    for large in (first, gathered):
+        total = large + small * other
+        assert float((total - large).norm()) == pytest.approx(small, rel=1e-4)
+        assert float((large - total).norm()) == pytest.approx(small, rel=1e-4)
+
+
 def test_norm_is_accurate_after_cancellation() -> None:
     train = TensorTrain.random((5, 6, 7), 3, dtype=F64)
     change = TensorTrain.random((5, 6, 7), 1, seed=1, dtype=F64) * 1e-11
