@@ -164,7 +164,7 @@ def test_validation_and_test_clips_are_all_windows_of_their_persons(root):
 
 
 def test_a_second_preparation_decodes_nothing(root, original, monkeypatch):
-    monkeypatch.setattr(storing, "_decode", lambda *_, **__: pytest.fail("decoded again"))
+    monkeypatch.setattr(storing, "decode", lambda *_, **__: pytest.fail("decoded again"))
     before = (root / "kth/store-16x16/manifest.json").stat().st_mtime_ns
     store = prepare_kth(root, original, size=16, progress=False)
     assert (root / "kth/store-16x16/manifest.json").stat().st_mtime_ns == before

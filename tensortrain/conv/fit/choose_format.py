@@ -55,7 +55,7 @@ def affordable(chain_format: formats.Format, kernel: NormalizedKernel) -> bool:
     """Whether the lifts of a kernel at the bonds of a format are small enough for their singular values.
 
     >>> import torch
-    >>> long = NormalizedKernel.of(torch.ones(8, 8, 512), 1, False)
+    >>> long = NormalizedKernel.of(torch.ones(16, 16, 512), 1, False)
     >>> affordable(formats.depthwise((512,)), long), affordable(formats.chain((256, 257), (512,)), long)
     (True, False)
     """
