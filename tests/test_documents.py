@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from tests.support.documents import ROOT, Snippet, broken_links, commands, pages, snippets
-from zoo import settings
+from zoo import registry, settings
 
 README = (ROOT / "README.md").read_text()
 EXECUTED = [path for path in pages() if snippets(path.read_text())]
@@ -33,6 +33,7 @@ def run(snippet: Snippet, names: dict[str, Any]) -> str:
 @pytest.mark.parametrize("path", EXECUTED, ids=lambda path: str(path.relative_to(ROOT)))
 def test_snippets_run_and_print_what_the_page_says(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry, "_MODELS", dict(registry._MODELS))  # a page may register a model
     names: dict[str, Any] = {"__name__": "page"}
     for snippet in snippets(path.read_text()):
         printed = run(snippet, names)

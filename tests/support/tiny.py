@@ -35,9 +35,14 @@ FAMILIES = {"causal-lstm", "conv-lstm", "conv-lstm-2015", "conv-tt-lstm-sw", "e3
 """One model of each family of cells."""
 
 
+def deep() -> bool:
+    """Whether `make test-deep` runs."""
+    return hypothesis.settings().max_examples > FIXED.max_examples
+
+
 def leave_to_deep_tests(name: str) -> None:
     """Skip a test that compiles, unless it is of one model of each family, or `make test-deep` runs."""
-    if name not in FAMILIES and hypothesis.settings().max_examples <= FIXED.max_examples:
+    if name not in FAMILIES and not deep():
         pytest.skip("one model of each family of cells is compiled; all of them by `make test-deep`")
 
 

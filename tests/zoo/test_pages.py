@@ -1,29 +1,16 @@
-"""The Python of the documentation's pages on the user's own data and models runs as it stands."""
+"""The commands of the documentation's page on the user's own models run as they stand."""
 
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.support.runs import run_command
-from zoo import registry
 
 PAGES = Path(__file__).parents[2] / "docs" / "tasks"
-
-
-@pytest.mark.parametrize("page", ["own-data.md", "own-models.md"])
-def test_the_examples_of_a_page_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(registry, "_MODELS", dict(registry._MODELS))
-    names: dict[str, Any] = {"__name__": page}
-    blocks = re.findall(r"^```python\n(.*?)^```", (PAGES / page).read_text(), re.MULTILINE | re.DOTALL)
-    assert blocks
-    for block in blocks:
-        exec(block, names)
 
 
 def test_the_commands_of_the_page_on_models_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
