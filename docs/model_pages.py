@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from result_tables import RESULTS, read_table
+from result_files import RESULTS, read_table
 from torch.utils.flop_counter import FlopCounterMode
 
 import zoo

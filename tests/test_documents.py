@@ -124,7 +124,7 @@ def test_every_command_in_a_page_is_one() -> None:
 def test_every_table_of_results_names_its_command_and_machine_and_is_shown() -> None:
     sys.path.insert(0, str(ROOT / "docs"))
     try:
-        from result_tables import markdown, read_table
+        from result_files import markdown, read_table
     finally:
         sys.path.pop(0)
     text = "\n".join(path.read_text() for path in pages())
@@ -148,7 +148,7 @@ def test_every_table_of_results_names_its_command_and_machine_and_is_shown() -> 
 def test_a_table_that_does_not_say_how_it_was_measured(tmp_path: Path, text: str, message: str) -> None:
     sys.path.insert(0, str(ROOT / "docs"))
     try:
-        from result_tables import read_table
+        from result_files import read_table
     finally:
         sys.path.pop(0)
     (tmp_path / "x.csv").write_text(text)
