@@ -42,13 +42,19 @@ class Outcome:
 
 
 def decompose_kernels(
-    kernels: Sequence[ConvKernel], limits: LayerLimits, *, seed: int = 0, progress: bool | None = None
+    kernels: Sequence[ConvKernel],
+    limits: LayerLimits,
+    *,
+    obstacles: Mapping[str, str] | None = None,
+    seed: int = 0,
+    progress: bool | None = None,
 ) -> Iterator[Outcome]:
     """Decompose kernels one by one; those that cannot be within the limits, or would not get smaller, stay as they are.
 
     Args:
         kernels: what to decompose.
         limits: for each kernel; those that its patterns leave out stay as they are, too.
+        obstacles: reasons for which layers stay as they are, by their names.
         seed: of the random starts.
         progress: show a progress bar for each kernel; by default only if one takes long and a person is watching.
 
@@ -64,7 +70,8 @@ def decompose_kernels(
     b no pattern names it, or none that limits it
     """
     arguments = limits.by_kernel(kernels)
-    odd = {kernel.name: reason for kernel in kernels if (reason := checks.unusual(kernel.weight))}
+    named = obstacles or {}
+    odd = {k.name: reason for k in kernels if (reason := named.get(k.layer) or checks.unusual(k.weight))}
     for kernel in kernels:
         if kernel.name in arguments and kernel.name not in odd:
             checks.entries(kernel.name, kernel.weight)

@@ -98,9 +98,8 @@ def decompose(
     reasons = obstacles(wanted)
     dense = {name: plain(layer) for name, layer in wanted.items() if name not in reasons}
     reasons |= shared_weights(reference, {name: layers[name] for name in dense if is_plain(layers[name])})
-    outcomes = [Outcome(kernel, None, reasons[kernel.layer], 0.0) for kernel in kernels if kernel.layer in reasons]
-    free = [_with_weight(kernel, dense) for kernel in kernels if kernel.layer not in reasons]
-    outcomes += decompose_kernels(free, limits, seed=seed, progress=progress)
+    weights = [kernel if kernel.layer in reasons else _with_weight(kernel, dense) for kernel in kernels]
+    outcomes = list(decompose_kernels(weights, limits, obstacles=reasons, seed=seed, progress=progress))
     chains = {outcome.kernel.layer: outcome.chain for outcome in outcomes if outcome.chain is not None}
     if not chains:
         failure = first_failure(outcomes)

@@ -65,5 +65,6 @@ def test_nothing_is_admitted_or_assumed() -> None:
 
 
 def test_the_readme_lists_every_theorem() -> None:
-    rows = re.findall(r"^\| P\S.*?\|(.*?)\|", (PROOFS / "README.md").read_text(), flags=re.MULTILINE)
-    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == set(THEOREMS)
+    checked = (PROOFS / "README.md").read_text().partition("## Part 2")[2].partition("### On paper only")[0]
+    rows = re.findall(r"^\| P\S.*?\|(.*?)\|", checked, flags=re.MULTILINE)
+    assert sorted(name for row in rows for name in re.findall(r"`(\w+)`", row)) == sorted(THEOREMS)

@@ -288,6 +288,7 @@ def test_what_fails_or_gives_other_numbers_is_a_row_that_says_so(monkeypatch: py
         trial.model.get_parameter("output.weight").data *= 1.5
 
     monkeypatch.setattr("zoo.benchmark.variants.VARIANTS", {})
+    monkeypatch.setattr("zoo.names.VARIANTS", [])
     monkeypatch.setitem(VARIANTS, "broken", register(Variant("broken", execution=(broken,))))
     monkeypatch.setitem(VARIANTS, "unfit", register(Variant("unfit", (unfit,))))
     monkeypatch.setitem(VARIANTS, "wrong", register(Variant("wrong", (wrong,))))
