@@ -3,6 +3,7 @@
 `__main__` of each package calls `run`, which prepares the process before it imports the command, which takes seconds.
 """
 
+import atexit
 import codecs
 import errno
 import io
@@ -93,6 +94,8 @@ class _Interrupts:
         if self._heard:
             signal.signal(signal.SIGINT, self._first)
             sys.unraisablehook = self._unraisable
+            # registered first, so called last: then Python puts handlers away, and the signal would kill it there
+            atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
 
     def leave_at_once(self) -> None:
         """From now on, end the process without raising anything."""

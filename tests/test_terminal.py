@@ -241,7 +241,6 @@ def test_ctrl_c_at_any_time_of_a_real_start(command):
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGINT)
         err = process.stderr.read()
-        # Python itself lets the signal end the process once it has put its own handlers away at the very end
-        assert process.wait(60) in (0, 2, 130, -signal.SIGINT)
+        assert process.wait(60) in (0, 2, 130)
         assert "Traceback" not in err
-        assert process.returncode in (0, -signal.SIGINT) or f"{command[0]}: " in err
+        assert process.returncode == 0 or f"{command[0]}: " in err
