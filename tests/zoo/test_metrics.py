@@ -145,8 +145,8 @@ def test_tables_have_the_usual_units():
 
 TEXTS = {
     "standard": "Convention standard (every metric as its own paper defines it), predictions clamped to [0, 1]: "
-    "MSE mean per pixel; MAE mean per pixel; PSNR of each frame, averaged, range 1, at most 100 dB; SSIM 11-pixel Gaussian window σ 1.5 "
-    "inside the frame, range 1; LPIPS squeeze v0.1, input in [-1, 1].",
+    "MSE mean per pixel; MAE mean per pixel; PSNR of each frame, averaged, range 1, at most 100 dB; SSIM 11-pixel "
+    "Gaussian window σ 1.5 inside the frame, range 1; LPIPS squeeze v0.1, input in [-1, 1].",
     "conv-tt-lstm": "Convention conv-tt-lstm (evaluation code of the Conv-TT-LSTM paper), predictions clamped to "
     "[0, 1]: MSE mean per pixel; PSNR of each frame, averaged, range 1, at most 100 dB; SSIM 7-pixel uniform window "
     "inside the frame, range 2; LPIPS alex v0.1, input in [0, 1].",
