@@ -6,7 +6,7 @@ from pathlib import Path
 
 from zoo.errors import ZooError, nearest
 
-CONVENTIONS = ("correct", "conv-tt-lstm", "predrnn-pp", "openstl")  # `zoo.evaluation.CONVENTIONS`
+CONVENTIONS = ("standard", "conv-tt-lstm", "predrnn-pp", "openstl")  # `zoo.evaluation.CONVENTIONS`
 LAYOUTS = (  # `zoo.evaluation.LAYOUTS`
     "conv-tt-lstm",
     "conv-tt-lstm-ablations",

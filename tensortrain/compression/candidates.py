@@ -1,6 +1,6 @@
 """Closed forms that may replace a layer, and the error of each at every rank, in the metric of the layer's inputs.
 
-All forms are one: `1×1 (p ← s) ∣ K×K (s ← r) ∣ 1×1 (r ← q)`, a kernel between two changes of channels. Rank s = p
+All forms are one: `1×1 (p ← s) | K×K (s ← r) | 1×1 (r ← q)`, a kernel between two changes of channels. Rank s = p
 leaves the outer change out, r = q the inner one, both together are the dense layer; of a linear or 1×1 layer only s
 matters. The error is that of the layer's outputs, `E‖y − ŷ‖² / E‖y‖²` with `y = W x`, or in terms of weights
 `‖(W − Ŵ) Σ^½‖² / ‖W Σ^½‖²` with Σ = E[x xᵀ] over patches x. Σ = 1 gives the Frobenius error of the weights.

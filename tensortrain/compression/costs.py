@@ -18,7 +18,7 @@ from tensortrain.profiling.macs import Recorder
 
 @dataclass(frozen=True)
 class Prices:
-    """Cost of a layer in all its forms `1×1 (p ← s) ∣ K×K (s ← r) ∣ 1×1 (r ← q)`, which is bilinear in the ranks.
+    """Cost of a layer in all its forms `1×1 (p ← s) | K×K (s ← r) | 1×1 (r ← q)`, which is bilinear in the ranks.
 
     Attributes:
         kernel: for each s·r.

@@ -213,4 +213,4 @@ def _kind(own: PatchMap) -> str:
 def _form(layer: Any) -> str:
     """Kernel sizes of the cores, output side first."""
     cores = layer.cores if isinstance(layer, FACTORISED) else [layer]
-    return " ∣ ".join("×".join(map(str, core.weight.shape[2:])) or "linear" for core in cores)
+    return " | ".join("×".join(map(str, core.weight.shape[2:])) or "linear" for core in cores)

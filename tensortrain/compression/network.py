@@ -56,7 +56,7 @@ def compress(
 ) -> Compressed:
     """Compress a whole trained network to a budget, at nearly the same outputs and without training.
 
-    Every conv and linear layer may be replaced by a chain of smaller ones: `1×1 ∣ K×K ∣ 1×1`, of which each end may be
+    Every conv and linear layer may be replaced by a chain of smaller ones: `1×1 | K×K | 1×1`, of which each end may be
     missing. The ranks are chosen over the whole network, so that the relative errors of the layers' outputs on
     `inputs` are least within the budget. Then each layer, in the order of execution, is fitted again to make up for
     the errors of those before it, and the statistics of batch norm are estimated anew if that helps. Without inputs

@@ -1,16 +1,16 @@
-"""Formats: which core sizes and which groups a convolutional tensor train has, before its ranks are chosen.
+r"""Formats: which core sizes and which groups a convolutional tensor train has, before its ranks are chosen.
 
 One format with sizes and groups for each core holds every factorisation of kernels in common use:
 
 | format | cores, output side first |
 |---|---|
-| `cttd`, the paper's | `k×k ∣ … ∣ k×k` |
-| `tucker2` | `1×1 ∣ K×K ∣ 1×1` |
-| `separable` | `K×1 ∣ 1×K` |
-| `tt4` | `1×1 ∣ K×1 ∣ 1×K ∣ 1×1` |
-| `cp` | `1×1 ∣ K×1 depthwise ∣ 1×K depthwise ∣ 1×1` |
-| `depthwise` | `1×1 ∣ K×K depthwise ∣ 1×1` |
-| `block_term(a, b)` | `1×1 ∣ K×K in groups of b → a channels ∣ 1×1` |
+| `cttd`, the paper's | `k×k \| … \| k×k` |
+| `tucker2` | `1×1 \| K×K \| 1×1` |
+| `separable` | `K×1 \| 1×K` |
+| `tt4` | `1×1 \| K×1 \| 1×K \| 1×1` |
+| `cp` | `1×1 \| K×1 depthwise \| 1×K depthwise \| 1×1` |
+| `depthwise` | `1×1 \| K×K depthwise \| 1×1` |
+| `block_term(a, b)` | `1×1 \| K×K in groups of b → a channels \| 1×1` |
 """
 
 import math
@@ -198,36 +198,36 @@ def _ones(kernel_size: Axes) -> Axes:
 
 
 def tucker2(kernel_size: Axes) -> Format:
-    """`1×1 ∣ K×K ∣ 1×1`: Tucker over the channels."""
+    """`1×1 | K×K | 1×1`: Tucker over the channels."""
     return Format((_ones(kernel_size), kernel_size, _ones(kernel_size)), (None,) * 3, "tucker2")
 
 
 def separable(kernel_size: Axes) -> Format:
-    """`K×1 ∣ 1×K`: one core for each spatial axis."""
+    """`K×1 | 1×K`: one core for each spatial axis."""
     sizes = tuple(_along(kernel_size, axis) for axis in range(len(kernel_size)))
     return Format(sizes, (None,) * len(sizes), "separable")
 
 
 def tt4(kernel_size: Axes) -> Format:
-    """`1×1 ∣ K×1 ∣ 1×K ∣ 1×1`: the standard TT of the weight as a four-way tensor, in 2-D."""
+    """`1×1 | K×1 | 1×K | 1×1`: the standard TT of the weight as a four-way tensor, in 2-D."""
     ones = _ones(kernel_size)
     sizes = (ones, *separable(kernel_size).kernel_sizes, ones)
     return Format(sizes, (None,) * len(sizes), "tt4")
 
 
 def cp(kernel_size: Axes) -> Format:
-    """`1×1 ∣ K×1 depthwise ∣ 1×K depthwise ∣ 1×1`: canonical polyadic (CP, PARAFAC)."""
+    """`1×1 | K×1 depthwise | 1×K depthwise | 1×1`: canonical polyadic (CP, PARAFAC)."""
     sizes = tt4(kernel_size).kernel_sizes
     return Format(sizes, (None, *[(1, 1)] * (len(sizes) - 2), None), "cp")
 
 
 def depthwise(kernel_size: Axes) -> Format:
-    """`1×1 ∣ K×K depthwise ∣ 1×1`: depthwise-separable with channel mixing on both sides."""
+    """`1×1 | K×K depthwise | 1×1`: depthwise-separable with channel mixing on both sides."""
     return block_term(kernel_size, 1, 1, name="depthwise")
 
 
 def block_term(kernel_size: Axes, outputs: int = 2, inputs: int = 2, name: str | None = None) -> Format:
-    """`1×1 ∣ K×K in groups of inputs → outputs channels ∣ 1×1`: block-term decomposition."""
+    """`1×1 | K×K in groups of inputs → outputs channels | 1×1`: block-term decomposition."""
     block = (checks.integer("outputs", outputs), checks.integer("inputs", inputs))
     sizes = (_ones(kernel_size), kernel_size, _ones(kernel_size))
     return Format(sizes, (None, block, None), name or f"block_term({outputs}, {inputs})")

@@ -111,7 +111,7 @@ def naive(model, dataset, observed, horizon, count):
 PLAIN = ("mse", "mae", "psnr", "ssim")
 
 
-def score(name="model", model=None, horizon=3, observed=4, convention="correct", **options):
+def score(name="model", model=None, horizon=3, observed=4, convention="standard", **options):
     """Scores of the tiny model on tiny clips, without LPIPS."""
     dataset = Clips(**{"length": horizon + observed, **options})
     metrics = [key for key in PLAIN if key in find_convention(convention)]
@@ -257,7 +257,7 @@ def test_lpips_is_measured_per_frame_and_for_the_baselines(data_root):
     dataset = Clips(size=(32, 40), count=3)
     scores = evaluate(CopyLast(), dataset, 2, observed=3, metrics=["lpips"], root=data_root, batch=2)
     clips = dataset.clips(range(3))
-    measure = find_convention("correct")["lpips"]
+    measure = find_convention("standard")["lpips"]
     expected = measure.between(clips[:, 2:3].repeat(1, 2, 1, 1, 1), clips[:, 3:5], data_root).mean(0)
     for row in ("CopyLast", "copy last frame"):
         np.testing.assert_allclose(scores.rows[row]["lpips"], expected, rtol=1e-5)
@@ -324,7 +324,7 @@ def test_scores_are_written_whole_or_not_at_all(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("convention", ["correct", "conv-tt-lstm", "predrnn-pp", "openstl"])
+@pytest.mark.parametrize("convention", ["standard", "conv-tt-lstm", "predrnn-pp", "openstl"])
 def test_tables_print_values_and_convention(convention):
     scores = score(convention=convention)
     text = printed(scores.table())
@@ -374,7 +374,7 @@ def test_table_2_sets_measured_beside_published():
         assert ours[head] == f"{1e3 * one.average['mse']:.2f}"
         baseline = row_of(table, "blank frames", "measured")
         assert baseline[head] == f"{1e3 * one.baselines['blank frames']['mse'].mean():.2f}"
-    assert "Convention correct" in table.caption
+    assert "Convention standard" in table.caption
     assert "Convention predrnn-pp" in table.caption
     assert "7 clips of random frames" in table.caption
 
@@ -437,7 +437,7 @@ def test_what_cannot_be_compared_is_refused():
         compare([])
     with pytest.raises(ZooError, match="two scores are named 'ours' at horizon 3"):
         compare([ours, ours])
-    with pytest.raises(ZooError, match="'ours' was measured by convention 'correct' and 'theirs' by 'openstl'"):
+    with pytest.raises(ZooError, match="'ours' was measured by convention 'standard' and 'theirs' by 'openstl'"):
         compare([ours, score("theirs", convention="openstl")])
     with pytest.raises(ZooError, match="no layout 'khh'; did you mean 'kth'"):
         compare([ours], "khh")
@@ -457,7 +457,7 @@ def test_curves_draw_every_model_at_every_frame():
     assert list(lines) == ["copy last frame", "blank frames", "ours", "theirs"]
     np.testing.assert_allclose(lines["ours"].get_xydata(), np.c_[range(1, 6), 1e3 * scores[0].per_frame["mse"]])
     assert len(lines["theirs"].get_xydata()) == 3
-    assert "Convention correct" in figure.get_supxlabel().replace("\n", " ")
+    assert "Convention standard" in figure.get_supxlabel().replace("\n", " ")
     assert len(curves(scores, ["ssim"]).axes) == 1
 
 

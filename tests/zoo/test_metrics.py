@@ -49,7 +49,7 @@ def skimage_ssim(a, b, **options):
 
 GAUSSIAN = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0}
 ORACLES = {
-    "correct": {
+    "standard": {
         "mse": lambda a, b: np.mean((clamp(a) - b) ** 2),
         "mae": lambda a, b: np.mean(np.abs(clamp(a) - b)),
         "psnr": lambda a, b: 10 * np.log10(1 / np.mean((clamp(a) - b) ** 2)),
@@ -144,9 +144,9 @@ def test_tables_have_the_usual_units():
 
 
 TEXTS = {
-    "correct": "Convention correct (as the metrics were defined), predictions clamped to [0, 1]: MSE mean per pixel; "
-    "MAE mean per pixel; PSNR of each frame, averaged, range 1, at most 100 dB; SSIM 11-pixel Gaussian window σ 1.5 "
-    "inside the frame, range 1; LPIPS squeeze v0.1, input in [-1, 1].",
+    "standard": "Convention standard (every metric as its own paper defines it), predictions clamped to [0, 1]: "
+    "MSE mean per pixel; MAE mean per pixel; PSNR of each frame, averaged, range 1, at most 100 dB; SSIM 11-pixel "
+    "Gaussian window σ 1.5 inside the frame, range 1; LPIPS squeeze v0.1, input in [-1, 1].",
     "conv-tt-lstm": "Convention conv-tt-lstm (evaluation code of the Conv-TT-LSTM paper), predictions clamped to "
     "[0, 1]: MSE mean per pixel; PSNR of each frame, averaged, range 1, at most 100 dB; SSIM 7-pixel uniform window "
     "inside the frame, range 2; LPIPS alex v0.1, input in [0, 1].",
@@ -174,8 +174,8 @@ def test_conventions_survive_plain_data(name):
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(ZooError, match="no convention 'corect'; did you mean 'correct'"):
-        find_convention("corect")
+    with pytest.raises(ZooError, match="no convention 'standrad'; did you mean 'standard'"):
+        find_convention("standrad")
     with pytest.raises(ZooError, match="'predrnn-pp' has no metric 'lpips'; known: mae, mse, psnr, ssim"):
         find_convention("predrnn-pp")["lpips"]
     with pytest.raises(ZooError, match="no net 'resnet'; known: squeeze, alex, vgg"):

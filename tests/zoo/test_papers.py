@@ -62,7 +62,7 @@ def test_every_published_number_is_in_a_table_to_print() -> None:
 @pytest.mark.parametrize("numbers", [(46.5,), (46.5, 0.898, 0.9)])
 def test_a_row_with_a_number_too_many_or_too_few_is_refused(numbers: tuple[float, ...]) -> None:
     with pytest.raises(ZooError, match=rf"Table 7: A has {len(numbers)} numbers for 2 columns"):
-        results_table("Table 7", "correct", {MNIST_10: ("mse", "ssim")}, ("A", 0, numbers))
+        results_table("Table 7", "standard", {MNIST_10: ("mse", "ssim")}, ("A", 0, numbers))
 
 
 @pytest.mark.parametrize("paper", PAPERS.values(), ids=list(PAPERS))

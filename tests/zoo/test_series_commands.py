@@ -112,7 +112,7 @@ def test_a_resumed_run_has_the_bits_of_an_unbroken_one(trained: Path, tmp_path: 
         ("train tt-lstm lorenz --training.gradient 1", "training.gradient is a loss of frames"),
         ("train tt-lstm lorenz --preset brief", "brief is for moving-mnist"),
         ("train lstm lorentz", "lorenz"),
-        ("evaluate tt-lstm --convention correct", "convention 'correct' measures video, and the clips are series"),
+        ("evaluate tt-lstm --convention standard", "convention 'standard' measures video, and the clips are series"),
         ("evaluate tt-lstm --digits 2", "--digits is an option of moving-mnist, and the clips are of lorenz"),
         ("evaluate tt-lstm --windows mcnet", "--windows is an option of kth"),
         ("evaluate tt-lstm --published test.npy", "--published holds video, and tt-lstm was trained on lorenz"),

@@ -55,7 +55,7 @@ def add_measuring(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--convention",
         type=str | None,
-        help="How to measure frames: correct, the default, or by a publication's code; see the README.",
+        help="How to measure frames: standard, or as the code of a publication does; default: standard.",
     )
     parser.add_argument("--published", type=str | None, help="Measure on this mnist_test_seq.npy instead.")
     parser.add_argument("--count", type=int | None, help=COUNT_HELP)

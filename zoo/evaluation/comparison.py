@@ -185,7 +185,7 @@ def _task_text(task: Task, layout: Layout) -> str:
 def _published_measure(layout: Layout, task: Task, key: str) -> Measure:
     """How the first row that has a number for this task and metric measured it; as defined if no row has one."""
     published = (row.convention[key] for row in layout.rows if key in row.values.get(task, {}))
-    return next(published, CONVENTIONS["correct"][key])
+    return next(published, CONVENTIONS["standard"][key])
 
 
 def _published_cell(row: Published, task: Task, measure: Measure) -> str:

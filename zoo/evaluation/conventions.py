@@ -1,4 +1,4 @@
-"""Conventions: the ways in which published numbers were measured, and the correct one, by name.
+"""Conventions: the ways in which published numbers were measured, and the standard one, by name.
 
 Publications measure in different ways, so a published number can only be compared with one that was measured by the
 same convention.
@@ -24,7 +24,7 @@ class Convention:
         source: where it comes from.
         measures: in the order of a table's columns; a metric that the source does not compute is left out.
 
-    >>> find_convention("correct")["ssim"].text()
+    >>> find_convention("standard")["ssim"].text()
     '11-pixel Gaussian window σ 1.5 inside the frame, range 1'
     >>> [measure.key for measure in find_convention("predrnn-pp").measures]
     ['mse', 'mae', 'psnr', 'ssim']
@@ -82,7 +82,7 @@ class Convention:
 CONVENTIONS: dict[str, Convention] = {
     convention.name: convention
     for convention in (
-        Convention("correct", "as the metrics were defined", (Mse(), Mae(), Psnr(), Ssim(), Lpips())),
+        Convention("standard", "every metric as its own paper defines it", (Mse(), Mae(), Psnr(), Ssim(), Lpips())),
         Convention(
             "conv-tt-lstm",
             "evaluation code of the Conv-TT-LSTM paper",
@@ -114,7 +114,7 @@ CONVENTIONS: dict[str, Convention] = {
 
 
 DEFAULTS: dict[Content, Convention] = {
-    "video": CONVENTIONS["correct"],
+    "video": CONVENTIONS["standard"],
     "series": Convention("series", "as in long-term forecasting", (Rmse(),)),
 }
 

@@ -45,7 +45,7 @@ def evaluate(
             `zoo.data.ClipSource` says will do.
         horizon: steps to predict, at least 1.
         observed: T_in, at least 1.
-        convention: how to measure frames, by default "correct"; see `zoo.evaluation.CONVENTIONS`. Series have one
+        convention: how to measure frames, by default "standard"; see `zoo.evaluation.CONVENTIONS`. Series have one
             measure, the root of the mean squared error.
         metrics: which of the convention's metrics; all by default.
         count: measure only the first `count` clips; all by default.

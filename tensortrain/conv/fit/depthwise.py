@@ -1,4 +1,4 @@
-"""Chains whose middle cores are depthwise or have small groups: `1×1 ∣ grouped, … ∣ 1×1`, CP among them.
+"""Chains whose middle cores are depthwise or have small groups: `1×1 | grouped, … | 1×1`, CP among them.
 
 W is a sum of R blocks `A_n D_n B_n`: A `(p, R·s)`, B `(R·t, q)`, and for each n a small filter bank D_n of
 s × t channels, itself the product of one factor for each middle core. Plain alternating least squares drifts

@@ -7,7 +7,7 @@ in T(2), two shifts cover all positions:
     shift 0        [ w0   w1   w2 ]              T(1) has I at tap 0 in block 0, T(2) these taps in block 0
     shift 2                  [ 0    w3   w4 ]    T(1) has I at tap 2 in block 1, T(2) these taps in block 1
 
-so `T(1) = [I 0 0 ∣ 0 0 I]`, `(p, 2p, 3)`, `T(2) = [w0 w1 w2 ; 0 w3 w4]`, `(2p, q, 3)`, and the bond has rank 2p.
+so `T(1) = [I 0 0 | 0 0 I]`, `(p, 2p, 3)`, `T(2) = [w0 w1 w2 ; 0 w3 w4]`, `(2p, q, 3)`, and the bond has rank 2p.
 (Position 2 is covered twice and stored once.) With the data in T(1) the picture is mirrored and the rank is 2q.
 
 In general a prefix core at the output side turns the shifts `S_l` (sets of positions on each axis, `S_0 = {0}`)

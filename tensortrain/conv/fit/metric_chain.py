@@ -172,7 +172,7 @@ class MetricChain:
 
 
 def closed_form(weight: Tensor, rank: int, metric: Metric) -> list[Tensor]:
-    """The optimal `1×1 ∣ K×K`: the principal axes of what the kernel yields, and the kernel projected on them."""
+    """The optimal `1×1 | K×K`: the principal axes of what the kernel yields, and the kernel projected on them."""
     rows = weight.flatten(2)
     axes = torch.linalg.eigh(rows @ metric.moment @ rows.mT)[1][..., -rank:]  # (G, p, rank)
     ones = [1] * (weight.dim() - 3)
