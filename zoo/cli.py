@@ -24,6 +24,7 @@ from zoo.commands import (
     evaluate,
     export,
     gradients,
+    import_weights,
     models,
     predict,
     search,
@@ -56,6 +57,7 @@ COMMANDS: dict[str, Command] = {
     "search": search,
     "benchmark": benchmark,
     "export": export,
+    "import": import_weights,
     "compress": compress,
 }
 

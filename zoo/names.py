@@ -37,6 +37,7 @@ VARIANTS = [  # `zoo.benchmark.VARIANTS`, to which `zoo.benchmark.register` adds
     "bf16-free-graph",
     "bf16-compiled-graph",
 ]
+FOREIGN = ("openstl", "predrnn-pytorch", "conv-tt-lstm", "predrnn-pp")  # code bases whose checkpoints are read
 PICTURES = (".png", ".gif", ".mp4")  # suffixes of a `zoo.evaluation.Prediction`
 
 
