@@ -17,6 +17,8 @@ from tensortrain.conv.formats import Format
 from tests.support import oracles
 from tests.support.decompositions import EACH_FORMAT, FORMATS, norm, relative_error, svd_tail
 
+LESS = 0.5  # effort at which every stage of a fit still runs, but for shorter
+
 # ---- invariances -----------------------------------------------------------------------------------------
 
 
@@ -26,7 +28,7 @@ def test_a_seed_determines_everything(chain_format: Format) -> None:
     torch.manual_seed(1), np.random.seed(1), random.seed(1)
     before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
     threads = torch.get_num_threads()
-    chain = ConvTensorTrain.decompose(weight, chain_format, budget=0.6, seed=5)
+    chain = ConvTensorTrain.decompose(weight, chain_format, budget=0.6, seed=5, effort=LESS)
     assert torch.equal(torch.get_rng_state(), before[0])
     assert (np.random.get_state()[1].tolist(), random.getstate()) == before[1:]
     assert tensorly.get_backend() == "numpy"
@@ -35,7 +37,7 @@ def test_a_seed_determines_everything(chain_format: Format) -> None:
     torch.manual_seed(2), np.random.seed(2), random.seed(2)
     try:
         torch.set_num_threads(2)  # small problems run on one thread whatever the setting
-        again = ConvTensorTrain.decompose(weight, chain_format, budget=0.6, seed=5)
+        again = ConvTensorTrain.decompose(weight, chain_format, budget=0.6, seed=5, effort=LESS)
     finally:
         torch.set_num_threads(threads)
     assert all(torch.equal(a, b) for a, b in zip(chain.cores, again.cores, strict=True))
@@ -45,9 +47,9 @@ def test_a_seed_determines_everything(chain_format: Format) -> None:
 @pytest.mark.parametrize("name", ["auto", *formats.NAMED])
 def test_the_default_device_does_not_matter(name: str) -> None:
     weight = oracles.smooth(4, 5, 0)
-    chain = ConvTensorTrain.decompose(weight, name, budget=0.3, seed=2**40)
+    chain = ConvTensorTrain.decompose(weight, name, budget=0.3, seed=2**40, effort=LESS)
     with torch.device("meta"):
-        again = ConvTensorTrain.decompose(weight, name, budget=0.3, seed=2**40)
+        again = ConvTensorTrain.decompose(weight, name, budget=0.3, seed=2**40, effort=LESS)
     assert all(torch.equal(a, b) for a, b in zip(chain.cores, again.cores, strict=True))
 
 
@@ -78,9 +80,11 @@ def test_another_seed_is_another_start() -> None:
 def test_a_transposed_kernel_is_decomposed_like_its_convolution(chain_format: Format, groups: int) -> None:
     """Flipping and swapping channels is exact, so both fits are the same to the bit."""
     weight = oracles.floats(3, 4, 6 // groups, *chain_format.kernel_size)
-    plain = ConvTensorTrain.decompose(weight, chain_format, budget=0.8, groups=groups)
+    plain = ConvTensorTrain.decompose(weight, chain_format, budget=0.8, groups=groups, effort=LESS)
     turned_weight = functional.transpose_weight(weight, groups)
-    turned = ConvTensorTrain.decompose(turned_weight, chain_format, budget=0.8, groups=groups, transposed=True)
+    turned = ConvTensorTrain.decompose(
+        turned_weight, chain_format, budget=0.8, groups=groups, transposed=True, effort=LESS
+    )
     assert turned.transposed
     assert (turned.ranks, turned.groups, turned.error) == (plain.ranks, plain.groups, plain.error)
     assert all(torch.equal(a, b) for a, b in zip(turned.as_conv().cores, plain.cores, strict=True))
@@ -91,8 +95,8 @@ def test_a_transposed_kernel_is_decomposed_like_its_convolution(chain_format: Fo
 @EACH_FORMAT
 def test_the_error_is_relative(chain_format: Format) -> None:
     weight = oracles.floats(4, 3, 4, *chain_format.kernel_size)
-    small = ConvTensorTrain.decompose(weight, chain_format, budget=0.7)
-    large = ConvTensorTrain.decompose(2.0**40 * weight, chain_format, budget=0.7)
+    small = ConvTensorTrain.decompose(weight, chain_format, budget=0.7, effort=LESS)
+    large = ConvTensorTrain.decompose(2.0**40 * weight, chain_format, budget=0.7, effort=LESS)
     assert large.error == pytest.approx(small.error, rel=1e-9)
     norms = [norm(core) for core in large.cores]
     assert max(norms) < 1.01 * min(norms)  # balanced, so that training sees no core of another scale
@@ -103,7 +107,7 @@ def test_groups_are_fitted_within_their_blocks(chain_format: Format) -> None:
     weight = torch.cat(
         [oracles.floats(5, 3, 4, *chain_format.kernel_size), 1e-3 * oracles.floats(6, 3, 4, *chain_format.kernel_size)]
     )
-    chain = ConvTensorTrain.decompose(weight, chain_format, budget=0.7, groups=2)
+    chain = ConvTensorTrain.decompose(weight, chain_format, budget=0.7, groups=2, effort=LESS)
     assert chain.conv_groups == 2
     assert chain.reconstruct().shape == weight.shape
     assert all(rank % 2 == 0 for rank in chain.ranks)
@@ -125,14 +129,15 @@ def test_the_kernels_orientation_does_not_matter(flip: tuple[int, ...]) -> None:
 
 @cache
 def double_precision_error(chain_format: Format) -> float:
-    return ConvTensorTrain.decompose(oracles.smooth(3, chain_format.kernel_size[0], 0), chain_format, budget=0.6).error
+    weight = oracles.smooth(3, chain_format.kernel_size[0], 0)
+    return ConvTensorTrain.decompose(weight, chain_format, budget=0.6, effort=LESS).error
 
 
 @EACH_FORMAT
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_costs_little(chain_format: Format, dtype: torch.dtype) -> None:
     weight = oracles.smooth(3, chain_format.kernel_size[0], 0).to(dtype)
-    chain = ConvTensorTrain.decompose(weight, chain_format, budget=0.6)
+    chain = ConvTensorTrain.decompose(weight, chain_format, budget=0.6, effort=LESS)
     assert {core.dtype for core in chain.cores} == {dtype}
     assert relative_error(chain.to(torch.float64), weight) == pytest.approx(chain.error, abs=1e-12)
     # no cores that cancel each other: of those a short dtype would keep nothing
