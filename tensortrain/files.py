@@ -111,6 +111,47 @@ def aside(path: Name) -> Iterator[Path]:
         raise _refusal(path, error) from None
 
 
+def new_folder(path: Name) -> Path:
+    """`path`, if a folder can be made there.
+
+    Raises:
+        TensorTrainError: there is something already; a folder that does not exist or cannot be written; a name that no
+            folder can have.
+
+    >>> new_folder(".")
+    Traceback (most recent call last):
+    tensortrain.errors.TensorTrainError: cannot write the folder .: it exists already; name a new one
+    """
+    try:
+        taken = os.path.lexists(path)
+    except (TypeError, ValueError) as error:
+        raise TensorTrainError(f"cannot write {str(path)!r}: {error}; name a new folder") from None
+    if taken:
+        raise TensorTrainError(f"cannot write the folder {path}: it exists already; name a new one")
+    destination(path)
+    return Path(path)
+
+
+@contextmanager
+def folder_aside(path: Name) -> Iterator[Path]:
+    """As `aside`, for a folder with files: all of them appear at once when the body ends, or none.
+
+    Raises:
+        TensorTrainError: what `new_folder` refuses, before the body runs; a disk that is full, or another error of the
+            operating system while the body writes.
+    """
+    target = new_folder(path)
+    try:
+        remove_leftovers(target.absolute().parent)
+        with _private_folder(target.absolute().parent) as folder:
+            temporary = folder / "folder"
+            temporary.mkdir()
+            yield temporary
+            os.rename(temporary, target)
+    except OSError as error:
+        raise _refusal(path, error) from None
+
+
 @contextmanager
 def _private_folder(parent: Path) -> Iterator[Path]:
     """A folder of a name that nobody can guess, that only this user can enter, and that is locked and then removed.

@@ -58,3 +58,29 @@ def aside(path: str | Path) -> Iterator[Path]:
             yield temporary
     except TensorTrainError as error:
         raise ZooError(str(error)) from None
+
+
+def new_folder(path: str | Path) -> Path:
+    """`path`, if a folder can be made there.
+
+    Raises:
+        ZooError: there is something already, or what `destination` refuses.
+    """
+    try:
+        return files.new_folder(path)
+    except TensorTrainError as error:
+        raise ZooError(str(error)) from None
+
+
+@contextmanager
+def folder_aside(path: str | Path) -> Iterator[Path]:
+    """Context manager: a temporary folder beside `path`, renamed to `path` at the end, removed after an exception.
+
+    Raises:
+        ZooError: what `new_folder` refuses, or the disk is full.
+    """
+    try:
+        with files.folder_aside(path) as temporary:
+            yield temporary
+    except TensorTrainError as error:
+        raise ZooError(str(error)) from None

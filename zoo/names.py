@@ -38,7 +38,8 @@ VARIANTS = [  # `zoo.benchmark.VARIANTS`, to which `zoo.benchmark.register` adds
     "bf16-compiled-graph",
 ]
 FOREIGN = ("openstl", "predrnn-pytorch", "conv-tt-lstm", "predrnn-pp")  # code bases whose checkpoints are read
-PICTURES = (".png", ".gif", ".mp4")  # suffixes of a `zoo.evaluation.Prediction`
+PREDICTIONS = (".png", ".gif", ".mp4", ".npz", "")  # suffixes of a `zoo.evaluation.Prediction`; "" is a folder
+CURVES = (".png", ".npz")  # suffixes of a `zoo.evaluation.SeriesPrediction`
 
 
 def check_name(kind: str, name: str, known: Collection[str]) -> None:
@@ -56,7 +57,8 @@ def check_suffix(path: str | Path, legal: Collection[str]) -> None:
     """Raise a ZooError unless a file's suffix says in one of these forms what to write."""
     if Path(path).suffix.lower() not in legal:
         verb = "is" if len(legal) == 1 else "are"
-        raise ZooError(f"{path} has no suffix that says what to write; legal {verb} {', '.join(legal)}")
+        named = ", ".join(suffix or "no suffix for a folder of frames" for suffix in legal)
+        raise ZooError(f"{path} has no suffix that says what to write; legal {verb} {named}")
 
 
 def check_picture(path: str | Path) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -116,6 +117,26 @@ def test_predict_continues_a_video(trained: Path) -> None:
     words = ["--horizon=2", "--video", video, *words]
     assert run_command("predict", trained / "conv-lstm", *words, trained / "continued.gif") == 0
     assert (trained / "continued.gif").exists()
+
+
+def test_predict_writes_numbers_and_frames_of_clips_without_truth(trained: Path) -> None:
+    """An own clip of as many frames as are observed: there is nothing to compare with."""
+    np.save(trained / "own.npy", np.random.default_rng(0).random((5, 28, 28), np.float32))
+    words = ["--video", trained / "own.npy", "--observed=5", "--horizon=3", "-o"]
+    assert run_command("predict", trained / "conv-lstm", *words, trained / "own.npz") == 0
+    with np.load(trained / "own.npz") as file:
+        assert (len(file["observed"]), len(file["truth"]), file["predictions"].shape[1]) == (5, 0, 3)
+        assert file["models"].tolist() == ["conv-lstm", "copy last frame", "blank frames"]
+    assert run_command("predict", trained / "conv-lstm", *words, trained / "own") == 0
+    assert sorted(path.name for path in (trained / "own" / "predictions" / "conv-lstm").iterdir()) == [
+        "0006.png",
+        "0007.png",
+        "0008.png",
+    ]
+    words = ["--observed=7", "--horizon=1", "--data-root", trained, "-o", trained / "seven.npz"]  # of a test clip
+    assert run_command("predict", trained / "conv-lstm", *words) == 0
+    with np.load(trained / "seven.npz") as file:
+        assert (len(file["observed"]), len(file["truth"])) == (7, 1)
 
 
 def test_an_exported_file_holds_the_run(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -229,6 +250,9 @@ BAD = [
     ("predict {run} -o picture.bmp", ".bmp"),
     ("predict {run} -o {run}/x.gif --video {text}", "no.txt"),
     ("predict {run} -o {run}/x.gif --clip 5000", "5000"),
+    ("predict {run} -o {run}", "it exists already"),
+    ("predict {run} -o {run}/x.npz --observed 0", "--observed 0 must be at least 1"),
+    ("predict {run} -o {run}/x.npz --observed 9 --video short.npy", "has not 9 frames to observe"),
     ("predict {run} {run} -o {run}/x.gif", "two models are called 'conv-lstm'"),
     ("gradients {run} {run} -o {run}/x.png", "two models are called 'conv-lstm'"),
     ("gradients {run} -o {run}/x.pdf", ".png"),
@@ -263,6 +287,7 @@ def odd_files(folder: Path) -> None:
     os.link(folder / "conv-lstm" / "config.yaml", folder / "hard.png")
     for name in ("mine.safetensors", "clip.gif", "clips.csv"):
         (folder / name).touch()
+    np.save(folder / "short.npy", np.zeros((5, 28, 28), np.uint8))
     (folder / "folder").mkdir()
     (folder / "folder" / "loading.csv").symlink_to("/dev/null")
 

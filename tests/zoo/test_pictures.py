@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from zoo.data import Images, Splits
 from zoo.errors import ZooError
 from zoo.evaluation import Blank, CopyLast, Prediction, predict, read_video
 from zoo.evaluation.pictures import _paste
@@ -120,13 +121,52 @@ def test_a_saved_png_is_the_strip(tmp_path):
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out.PNG")), np.asarray(shown.strip()))
 
 
-@pytest.mark.parametrize(("name", "fps"), [("out.avi", 8), ("out", 8), ("out.gif", 0)])
+@pytest.mark.parametrize(("name", "fps"), [("out.avi", 8), ("out.gif", 0)])
 def test_what_cannot_be_saved_is_refused(name, fps, tmp_path):
     with pytest.raises(ZooError, match=r"legal are \.png, \.gif, \.mp4" if fps else "fps = 0 must be at least 1"):
         prediction().save(tmp_path / name, fps=fps)
     with pytest.raises(ZooError, match="cannot write"):
         prediction().save(tmp_path / "nowhere" / "out.gif")
     assert not list(tmp_path.iterdir())
+
+
+def test_numbers_are_saved_as_they_are(tmp_path):
+    shown = prediction(channels=2, truth=3, names=("one", "two:three"))
+    shown.save(tmp_path / "out.npz")
+    with np.load(tmp_path / "out.npz") as file:
+        assert file["models"].tolist() == ["one", "two:three"]
+        np.testing.assert_array_equal(file["predictions"][1], shown.predictions["two:three"])
+        assert [file[name].shape for name in ("observed", "truth")] == [(4, 2, 16, 16), (3, 2, 16, 16)]
+
+
+@pytest.mark.parametrize("truth", [0, 6])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_folder_of_frames_is_a_data_set(channels, truth, tmp_path):
+    shown = prediction(channels=channels, truth=truth, size=(12, 20), names=("run/x:y",))
+    shown.save(tmp_path / "out")
+    folders = ["observed", "predictions/run-x-y", *(["truth"] if truth else [])]
+    names = {folder: sorted(file.name for file in (tmp_path / "out" / folder).iterdir()) for folder in folders}
+    assert names["predictions/run-x-y"] == [f"{number:04d}.png" for number in range(5, 11)]
+    assert sorted(str(file.parent.relative_to(tmp_path / "out")) for file in tmp_path.rglob("*.png")) == sorted(
+        folder for folder in folders for _ in names[folder]
+    )
+    if truth:  # three clips are enough for three splits
+        splits = Splits(["truth"], ["predictions*"])
+        clips = Images(tmp_path / "out", root=tmp_path, length=4, grey=channels == 1, size=(12, 20), splits=splits)
+        torch.testing.assert_close(clips.clips([0])[0], shown.observed, rtol=0, atol=1 / 509)
+
+
+def test_folders_that_cannot_be_written_are_refused(tmp_path):
+    (tmp_path / "out").mkdir()
+    with pytest.raises(ZooError, match="exists already"):
+        prediction().save(tmp_path / "out")
+    with pytest.raises(ZooError, match=r"write an \.npz file"):
+        prediction(channels=2).save(tmp_path / "new")
+    with pytest.raises(ZooError, match="two models would write to predictions/a-b"):
+        prediction(names=("a:b", "a/b")).save(tmp_path / "new")
+    with pytest.raises(ZooError, match="cannot write"):
+        prediction().save(tmp_path / "nowhere" / "new")
+    assert [path.name for path in tmp_path.rglob("*")] == ["out"]
 
 
 def test_nothing_half_written_is_left(tmp_path, monkeypatch):
@@ -139,6 +179,8 @@ def test_nothing_half_written_is_left(tmp_path, monkeypatch):
     monkeypatch.setattr(Image.Image, "save", full)
     with pytest.raises(ZooError, match=r"cannot write .*No space left on device"):
         prediction().save(tmp_path / "out.gif")
+    with pytest.raises(ZooError, match=r"cannot write .*No space left on device"):
+        prediction().save(tmp_path / "frames")
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("out.gif", b"the old one")]
 
 
@@ -195,6 +237,14 @@ def test_videos_are_read_as_luma_of_a_size_and_count(tmp_path):
     assert read_video(tmp_path / "in.avi", size=16, count=3, grey=False).shape == (3, 3, 16, 16)
     red = read_video(tmp_path / "in.avi", grey=False)[0].mean((1, 2))
     np.testing.assert_allclose(red, [1, 0, 0], atol=0.02)
+
+
+def test_frames_are_cropped_if_that_is_asked_for(tmp_path):
+    wide = np.zeros((2, 8, 16), np.uint8)
+    wide[:, :, 4:12] = 200
+    np.save(tmp_path / "x.npy", wide)
+    assert bool((read_video(tmp_path / "x.npy", 8, resize="crop") == 200 / 255).all())
+    assert not bool((read_video(tmp_path / "x.npy", 8) == 200 / 255).all())
 
 
 def test_resizing_is_antialiased(tmp_path):

@@ -69,6 +69,10 @@ def test_predict_draws_curves(trained: Path, capsys: pytest.CaptureFixture[str])
     words = ["--horizon=8", "--clip=3", "-o", picture]
     assert run_command("predict", trained / "tt-lstm", trained / "lstm", *words) == 0
     assert picture.read_bytes().startswith(b"\x89PNG")
+    assert run_command("predict", trained / "tt-lstm", *words[:-1], trained / "values.npz") == 0
+    with np.load(trained / "values.npz") as file:
+        assert file["predictions"].shape == (1, 8, 3)
+        assert file["columns"].tolist() == ["x", "y", "z"]
 
 
 def test_an_exported_file_holds_the_run(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -118,7 +122,7 @@ def test_a_resumed_run_has_the_bits_of_an_unbroken_one(trained: Path, tmp_path: 
         ("evaluate tt-lstm --published test.npy", "--published holds video, and tt-lstm was trained on lorenz"),
         ("compare tt-lstm lstm --layout predrnn-pp", "layout = 'predrnn-pp' is a table of video"),
         ("compare tt-lstm conv-lstm --count 1 --horizon 2", "measured on series and 'conv-lstm' on video"),
-        ("predict tt-lstm -o out.gif", ".gif has no suffix that says what to write; legal is .png"),
+        ("predict tt-lstm -o out.gif", ".gif has no suffix that says what to write; legal are .png, .npz"),
         ("predict tt-lstm -o out.png --video film.gif", "--video is for models of video"),
         ("predict tt-lstm -o out.png --clip 1000", "index 1000 is outside 0 … 999"),
         ("predict tt-lstm conv-lstm -o out.png", "run the command for each alone"),

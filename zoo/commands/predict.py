@@ -1,7 +1,9 @@
-"""`zoo predict`: draw what trained models predict."""
+"""`zoo predict`: draw what trained models predict, or write it as numbers or frames."""
 
+import dataclasses
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
@@ -10,9 +12,9 @@ from zoo.commands.measuring import held_out_clips
 from zoo.commands.options import add_horizon, add_models, add_sources
 from zoo.commands.trained import files_of, find_trained_models, shared_data
 from zoo.errors import ZooError
-from zoo.files import destination
-from zoo.names import PICTURES, check_picture, check_suffix
-from zoo.settings import LorenzData, Video, VideoData
+from zoo.files import destination, new_folder
+from zoo.names import CURVES, PREDICTIONS, check_suffix
+from zoo.settings import LorenzData, StoredData, Video, VideoData
 
 if TYPE_CHECKING:
     from zoo.evaluation import Prediction, SeriesPrediction
@@ -29,18 +31,27 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
         "-o",
         type=str,
         required=True,
-        help="The picture to write: .png is a strip or, of series, curves; .gif, .mp4 move.",
+        help="What to write: .png is a strip or, of series, curves; .gif, .mp4 move; .npz has the numbers; a name "
+        "without a suffix is a new folder, with a PNG file for each frame.",
     )
+    parser.add_argument("--observed", type=int | None, help="Frames that the models see; default: as trained.")
     parser.add_argument("--video", type=str | None, help="Video or GIF to continue; default: a test clip.")
     parser.add_argument("--clip", type=int, default=0, help="Which test clip.")
 
 
 def run(arguments: Namespace) -> None:
-    """Draw what models predict beside the truth."""
-    check_suffix(arguments.output, PICTURES)
-    destination(arguments.output, [*files_of(arguments.runs, arguments.checkpoint), arguments.video or ""])
+    """Draw what models predict beside the truth, or write it as numbers or frames."""
+    check_suffix(arguments.output, PREDICTIONS)
+    if arguments.observed is not None and arguments.observed < 1:
+        raise ZooError(f"--observed {arguments.observed} must be at least 1")
+    if Path(arguments.output).suffix:
+        destination(arguments.output, [*files_of(arguments.runs, arguments.checkpoint), arguments.video or ""])
+    else:
+        new_folder(arguments.output)
     models = find_trained_models(arguments.runs, arguments.checkpoint)
     data = shared_data(models)
+    if arguments.observed is not None:
+        data = dataclasses.replace(data, observed=arguments.observed)
     by_name = {trained.name: trained.model for trained in models}
     if isinstance(data, Video):
         _of_video(by_name, data, arguments).save(arguments.output)
@@ -54,7 +65,9 @@ def _of_video(models: "dict[str, Predictor]", data: VideoData, arguments: Namesp
     from zoo.evaluation import Blank, CopyLast, predict, read_video
 
     if arguments.video:
-        clip = read_video(arguments.video, data.frame, data.channels == 1, data.observed + arguments.horizon)
+        resize = data.resize if isinstance(data, StoredData) else "stretch"  # as its training clips were
+        count = data.observed + arguments.horizon
+        clip = read_video(arguments.video, data.frame, data.channels == 1, count, resize)
     else:
         dataset = held_out_clips(data, arguments.horizon, arguments)
         print(dataset.describe(), file=sys.stderr)
@@ -70,7 +83,7 @@ def _of_series(models: "dict[str, Predictor]", data: LorenzData, arguments: Name
 
     if arguments.video:
         raise ZooError(f"--video is for models of video, and these were trained on {data.name}; leave it out")
-    check_picture(arguments.output)
+    check_suffix(arguments.output, CURVES)
     dataset = held_out_clips(data, arguments.horizon, arguments)
     assert isinstance(dataset, SeriesDataset)
     print(dataset.describe(), file=sys.stderr)

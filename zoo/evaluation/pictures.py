@@ -1,4 +1,4 @@
-"""Pictures of predictions: strips of frames, GIFs and videos."""
+"""Predictions: strips of frames, GIFs and videos, and the files that they are written to."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -12,8 +12,9 @@ from torch import Tensor
 
 from zoo.errors import ZooError
 from zoo.evaluation.evaluator import evaluating
+from zoo.evaluation.frame_files import write_arrays, write_frames
 from zoo.files import aside
-from zoo.names import check_suffix
+from zoo.names import PREDICTIONS, check_suffix
 from zoo.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -112,20 +113,30 @@ class Prediction:
         return pages
 
     def save(self, path: str | Path, fps: int = 8) -> None:
-        """Write the strip (`.png`) or the animation (`.gif`, `.mp4`). After an error, no incomplete file is left.
+        """Write the strip (`.png`), the animation (`.gif`, `.mp4`), all numbers (`.npz`), or a folder with every frame
+        (no suffix). After an error, nothing incomplete is left.
+
+        An `.npz` file holds `observed` and `truth`, `predictions` `(models, horizon, C, H, W)`, and the names `models`.
+        For the folder see `zoo.evaluation.frame_files.write_frames`.
 
         Args:
-            path: the file; its suffix decides.
+            path: the file, or a new folder; its suffix decides.
             fps: frames per second of an animation.
 
         Raises:
             ZooError: another suffix, a folder that cannot be written, fps below 1.
         """
-        check_suffix(path, _WRITERS)
+        check_suffix(path, PREDICTIONS)
         if fps < 1:
             raise ZooError(f"fps = {fps} must be at least 1")
-        with aside(path) as temporary:
-            _WRITERS[Path(path).suffix.lower()](self, temporary, fps)
+        suffix = Path(path).suffix.lower()
+        if suffix == ".npz":
+            write_arrays(path, observed=self.observed, truth=self.truth, predictions=self.predictions)
+        elif not suffix:
+            write_frames(path, self.observed, self.truth, self.predictions)
+        else:
+            with aside(path) as temporary:
+                _WRITERS[suffix](self, temporary, fps)
 
     def _factor(self) -> int:
         return max(1, math.ceil(_SIDE / min(self.observed.shape[-2:])))

@@ -10,7 +10,9 @@ from torch import Tensor
 from tensortrain.figures import styled
 from zoo.errors import ZooError
 from zoo.evaluation.comparison import save_figure
+from zoo.evaluation.frame_files import write_arrays
 from zoo.evaluation.pictures import continuations
+from zoo.names import CURVES, check_suffix
 from zoo.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -55,12 +57,18 @@ class SeriesPrediction:
         return figure
 
     def save(self, path: str | Path) -> None:
-        """Write the figure as `.png`. After an error, no incomplete file is left.
+        """Write the figure (`.png`), or all numbers (`.npz`): `observed`, `truth`, `predictions` of the shape
+        `(models, horizon, d)`, and the names `models` and `columns`. After an error, no incomplete file is left.
 
         Raises:
             ZooError: another suffix, or a folder that cannot be written.
         """
-        save_figure(self.figure(), path)
+        check_suffix(path, CURVES)
+        if Path(path).suffix.lower() == ".png":
+            save_figure(self.figure(), path)
+        else:
+            columns = list(self.columns)
+            write_arrays(path, observed=self.observed, truth=self.truth, predictions=self.predictions, columns=columns)
 
 
 def predict_series(

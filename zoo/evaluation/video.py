@@ -6,17 +6,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from zoo.data.arrays import BadArray, open_array
 from zoo.data.decode import BadVideo, decode
+from zoo.data.resizing import resized
 from zoo.errors import ZooError
+from zoo.settings import Resize
 
 
 def read_video(
-    path: str | Path, size: int | tuple[int, int] | None = None, grey: bool = True, count: int | None = None
+    path: str | Path,
+    size: int | tuple[int, int] | None = None,
+    grey: bool = True,
+    count: int | None = None,
+    resize: Resize = "stretch",
 ) -> Tensor:
     """Read a video, a GIF, or a `.npy` array of frames.
 
@@ -27,6 +32,7 @@ def read_video(
         size: (height, width), or both, to resize to; bilinear with antialiasing.
         grey: one channel (luma by Rec. 601) if True, else three.
         count: read only the first `count` frames; all by default.
+        resize: how frames of another shape get this size: "stretch" squashes them, "crop" cuts out the middle.
 
     Returns:
         `(T, C, H, W)`, float32 in [0, 1].
@@ -43,28 +49,28 @@ def read_video(
     if not path.is_file():
         raise ZooError(f"{path} is not a file; name a video, a GIF or a .npy array of frames")
     read = _array_frames if path.suffix.lower() == ".npy" else _video_frames
-    frames = list(islice(read(path, sides, grey), count))
+    frames = list(islice(read(path, sides, grey, resize), count))
     if not frames:
         raise ZooError(f"{path} has no frames; choose another video")
     return torch.stack(frames)
 
 
-def _video_frames(path: Path, size: tuple[int, int] | None, grey: bool) -> Iterator[Tensor]:
+def _video_frames(path: Path, size: tuple[int, int] | None, grey: bool, resize: Resize) -> Iterator[Tensor]:
     """Frames `(C, H, W)` one by one, decoded as the data sets decode them."""
     try:
         with path.open("rb") as file:
-            for part in decode(file, size, grey):
+            for part in decode(file, size, grey, resize):
                 yield from torch.from_numpy(part) / 255
     except BadVideo as error:
         raise ZooError(f"{path} {error}; choose another file") from None
 
 
-def _array_frames(path: Path, size: tuple[int, int] | None, grey: bool) -> Iterator[Tensor]:
+def _array_frames(path: Path, size: tuple[int, int] | None, grey: bool, resize: Resize) -> Iterator[Tensor]:
     """Frames `(C, H, W)` one by one, each resized before the next is read."""
     for image in _images(path):
         frame = torch.from_numpy(image).permute(2, 0, 1).float() / (255 if image.dtype == np.uint8 else 1)
         frame = _to_grey(frame) if grey else frame.expand(3, -1, -1)
-        yield frame if size is None else F.interpolate(frame[None], size, mode="bilinear", antialias=True)[0]
+        yield frame if size is None else resized(frame[None], size, resize)[0]
 
 
 def _to_grey(frame: Tensor) -> Tensor:
