@@ -86,12 +86,14 @@ def open_study(storage: Path, start: Recipe, space: Space, seed: int = 0) -> "St
         import optuna
     except ImportError as error:
         raise ZooError("the search needs Optuna; install it with: pip install 'tensortrain[search]'") from error
+    from filelock import FileLock
     from sqlalchemy.exc import SQLAlchemyError
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     said = {"recipe": to_plain(start), "space": asdict(space)}
     try:
-        with warnings.catch_warnings():
+        # one process at a time makes the tables: SQLAlchemy asks whether there are any, and then makes them
+        with FileLock(storage.with_name(storage.name + ".lock")), warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of the heartbeat
             database = optuna.storages.RDBStorage(
                 f"sqlite:///{storage}",
@@ -109,7 +111,7 @@ def open_study(storage: Path, start: Recipe, space: Space, seed: int = 0) -> "St
         known = study.user_attrs.get("search")
         if known is None:
             study.set_user_attr("search", said)
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+    except (OSError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ZooError(f"{storage} cannot be used as the storage of a search ({reason}); name another file") from error
     if known is not None and known != json.loads(json.dumps(said)):

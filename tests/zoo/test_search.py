@@ -1,6 +1,8 @@
 """`zoo search`: a study that is resumed, shared and pruned, its table and its picture."""
 
 import csv
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -101,6 +103,19 @@ def test_another_search_is_not_mixed_in(tmp_path: Path) -> None:
         search.open_study(tmp_path / "other.db", start(), SPACE)
     with pytest.raises(ZooError, match="cannot be used as the storage"):
         search.open_study(tmp_path / "nowhere" / "study.db", start(), SPACE)
+
+
+def test_processes_that_start_together_share_one_study(tmp_path: Path) -> None:
+    """Threads stand for processes: each has a connection of its own."""
+    ready = threading.Barrier(6)
+
+    def open_one(seed: int) -> str:
+        ready.wait()
+        return search.open_study(tmp_path / "study.db", start(), SPACE, seed).study_name
+
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(open_one, range(6))) == ["zoo search"] * 6
+    assert len(optuna.get_all_study_names(f"sqlite:///{tmp_path / 'study.db'}")) == 1
 
 
 @pytest.mark.parametrize(
