@@ -48,6 +48,15 @@ def physical(tensor: Tensor) -> Tensor:
     return tensor.detach()
 
 
+def samples(tensor: Tensor) -> Tensor:
+    """The same with the axes of all batches of `torch.vmap` in front."""
+    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        axis = torch._C._functorch.maybe_get_bdim(tensor)
+        tensor = torch._C._functorch.get_unwrapped(tensor)
+        tensor = tensor if axis < 0 else tensor.movedim(axis, 0)
+    return tensor.detach()
+
+
 def nestable(jvp: Callable[..., Any]) -> Callable[..., Any]:
     """A `jvp` of an `autograd.Function` through which outer forward-mode derivatives pass as well.
 

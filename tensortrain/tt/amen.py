@@ -13,8 +13,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from tensortrain.tt.interfaces import mirrored
 from tensortrain.tt.sketch import Chain, Product, Train, random_train, sketch
-from tensortrain.tt.svd import mirrored
 
 Apply = Callable[[Tensor], Tensor]
 

@@ -8,9 +8,11 @@ from torch import Tensor
 
 from tensortrain.derivatives import qr
 from tensortrain.errors import TensorTrainError
+from tensortrain.transforms import samples
 from tensortrain.tt.checks import PRECISIONS
-from tensortrain.tt.scaling import contract, peak, shifted, unit
-from tensortrain.tt.svd import compressed, mirrored
+from tensortrain.tt.interfaces import mirrored, scaled_bonds
+from tensortrain.tt.scaling import contract, peak, range_of, shifted, unit
+from tensortrain.tt.svd import compressed
 
 
 def add(a: Sequence[Tensor], b: Sequence[Tensor]) -> list[Tensor]:
@@ -60,18 +62,28 @@ def hadamard(a: Sequence[Tensor], b: Sequence[Tensor]) -> list[Tensor]:
 
 def inner(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
     """`Σ conj(A) B` over all entries, bond by bond."""
-    value = _start(a)
+    value, channels = _start(a), []
     for x, y in zip(a, b, strict=True):
         value = torch.tensordot(x.conj(), torch.tensordot(value, y, 1), ([0, 1], [0, 1]))
+        channels.append(value.detach().abs().amax(1))
     value = value.diagonal().sum()
-    if value.is_meta or 0 < peak(value) < math.inf:
+    if value.is_meta or (0 < peak(value) < math.inf and not _vanishing(channels)):
         return value
-    if peak(value) == 0:  # perhaps only on the way
+    if peak(value) < math.inf and a[0].dtype in PRECISIONS:  # perhaps only on the way
+        (a, left), (b, right) = scaled_bonds(a), scaled_bonds(b)
+        return shifted(_inner_scaled(a, b), left + right)
+    if peak(value) == 0:
         return _inner_scaled(a, b)
     if a[0].dtype not in PRECISIONS or not all(math.isfinite(peak(core)) for core in (*a, *b)):
         return value
     (a, left), (b, right) = compressed(a), compressed(b)  # on the way, or in directions that later cores ignore
     return shifted(_inner_scaled(a, b), left + right)
+
+
+def _vanishing(channels: Sequence[Tensor]) -> bool:
+    """Whether some channel of a bond has come so near the lower end of the range that it may have lost digits."""
+    sizes = torch.cat([samples(channel).flatten() for channel in channels])
+    return bool(((sizes > 0) & (sizes < 2.0 ** -range_of(sizes.dtype))).any())
 
 
 def _start(cores: Sequence[Tensor]) -> Tensor:

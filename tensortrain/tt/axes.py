@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from tensortrain.errors import TensorTrainError
+from tensortrain.tt.interfaces import mirrored
 from tensortrain.tt.pieces import Pieces, split
-from tensortrain.tt.svd import mirrored
 
 
 def permute(cores: Sequence[Tensor], order: Sequence[int]) -> list[Tensor]:

@@ -24,8 +24,8 @@ from tensortrain import checks
 from tensortrain.derivatives import WIDE
 from tensortrain.errors import TensorTrainError
 from tensortrain.tt.checks import PRECISIONS
+from tensortrain.tt.interfaces import mirrored
 from tensortrain.tt.pieces import select
-from tensortrain.tt.svd import mirrored
 
 Function = Callable[[Tensor], Tensor]
 

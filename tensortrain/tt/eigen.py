@@ -12,10 +12,10 @@ from tensortrain.checks import Limits
 from tensortrain.derivatives import WIDE
 from tensortrain.errors import TensorTrainError
 from tensortrain.tt.amen import DENSE, Local, Problem, half_sweep, krylov
+from tensortrain.tt.interfaces import mirrored
 from tensortrain.tt.matrix import TensorTrainMatrix
 from tensortrain.tt.scaling import shifted
 from tensortrain.tt.sketch import balanced
-from tensortrain.tt.svd import mirrored
 from tensortrain.tt.systems import square
 from tensortrain.tt.tensor_train import TensorTrain
 

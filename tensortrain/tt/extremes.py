@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tensortrain.tt.svd import Interfaces, mirrored, right_interfaces
+from tensortrain.tt.interfaces import Interfaces, mirrored, right_interfaces
 
 _EPS = torch.finfo(torch.float64).eps
 
@@ -67,7 +67,7 @@ def _search(cores: Sequence[Tensor], width: int) -> tuple[Tensor, float]:
         places = kept.to(indices.device)
         indices = torch.cat([indices[places // core.shape[1]], places[:, None] % core.shape[1]], 1)
     try:
-        return indices, math.ldexp(dropped, right.exponents[0])
+        return indices, math.ldexp(dropped, right.exponent)
     except OverflowError:
         return indices, math.copysign(math.inf, dropped)
 

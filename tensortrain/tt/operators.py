@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tensortrain.errors import TensorTrainError
 from tensortrain.transforms import physical
-from tensortrain.tt import arithmetic, svd
+from tensortrain.tt import arithmetic, interfaces
 from tensortrain.tt import checks as tt_checks
 from tensortrain.tt.container import Cores
 from tensortrain.tt.interpolation import MAX_EVALUATIONS, mapped
@@ -51,7 +51,7 @@ class Operators(Cores):
         Infinite only where the result itself is too large for the dtype.
         """
         tt_checks.check_precision("the train", self.dtype)
-        norm = svd.tt_norm(self.cores)
+        norm = interfaces.tt_norm(self.cores)
         return norm.square() if squared else norm
 
     def __add__(self, other: Self | complex | Tensor) -> Self:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from tensortrain.errors import TensorTrainError
+from tensortrain.tt.interfaces import right_interfaces
 from tensortrain.tt.scaling import unit
-from tensortrain.tt.svd import right_interfaces
 
 
 class Samples(NamedTuple):

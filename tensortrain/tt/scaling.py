@@ -7,12 +7,14 @@ in between for cores that are large first and small later. Multiplying by a powe
 import functools
 import math
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from tensortrain.errors import TensorTrainError
-from tensortrain.transforms import batched, physical
+from tensortrain.transforms import batched, samples
 
 _ORDINARY = 20  # powers of two around 1 that are left alone, so that common trains are computed as they are
 _LOW, _HIGH = 2.0**-_ORDINARY, 2.0**_ORDINARY
@@ -42,15 +44,26 @@ def peak(tensor: Tensor) -> float:
     Raises:
         TensorTrainError: samples so different in size that no common power of two suits them.
     """
-    peaks = tensor.detach().abs().amax()  # for large tensors many times faster than the ∞-norm
-    if not batched(peaks):
-        return float(peaks)
-    peaks = physical(peaks)
-    largest = float(peaks.amax())
-    smallest = float(torch.where(peaks > 0, peaks, largest).amin())
-    if 0 < smallest < math.ldexp(largest, -range_of(tensor.dtype)):
+    largest = tensor.detach().abs().amax()  # for large tensors many times faster than the ∞-norm
+    return float(largest_sample(largest, range_of(tensor.dtype)))
+
+
+def largest_sample(sizes: Tensor, apart: int) -> Tensor:
+    """The sizes themselves; under `torch.vmap` the largest of each among the samples.
+
+    Raises:
+        TensorTrainError: samples that differ by more than `2**apart`, so that no common power of two suits them.
+    """
+    if not batched(sizes):
+        return sizes
+    every = samples(sizes).reshape(-1, *sizes.shape)
+    largest = every.amax(0)
+    smallest = torch.where(every > 0, every, largest).amin(0)
+    differ = smallest < largest * 2.0**-apart
+    if bool(differ.any()):
         raise TensorTrainError(
-            f"under torch.vmap the samples differ too much in size, from {smallest:.1e} to {largest:.1e}; scale them"
+            f"under torch.vmap the samples differ too much in size, from {float(smallest[differ][0]):.1e} to"
+            f" {float(largest[differ][0]):.1e}; scale them"
         )
     return largest
 
@@ -65,6 +78,29 @@ def shifted(tensor: Tensor, k: int) -> Tensor:
         tensor = tensor * 2.0**part
         k -= part
     return tensor
+
+
+def shifted_each(tensor: Tensor, powers: "np.ndarray[Any, Any]") -> Tensor:
+    """`tensor · 2**powers`, elementwise, of integers that broadcast to its shape; powers beside zeros do not matter."""
+    step = math.frexp(torch.finfo(tensor.dtype).max)[1] - 2
+    powers = powers.clip(-3 * step, 3 * step)
+    while powers.any():
+        part = powers.clip(-step, step)
+        tensor = tensor * torch.from_numpy(np.ldexp(1.0, part)).to(tensor.device, tensor.real.dtype)
+        powers = powers - part
+    return tensor
+
+
+def shifted_along(tensor: Tensor, powers: Sequence[int], dim: int) -> Tensor:
+    """Each slice along an axis times a power of two of its own, exactly.
+
+    >>> shifted_along(torch.ones(2, 2), [0, 3], 1)
+    tensor([[1., 8.],
+            [1., 8.]])
+    """
+    if not any(powers):
+        return tensor
+    return shifted_each(tensor, np.array(powers).reshape([-1 if d == dim else 1 for d in range(tensor.dim())]))
 
 
 def unit(tensor: Tensor) -> tuple[Tensor, int]:

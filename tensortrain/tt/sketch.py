@@ -16,6 +16,7 @@ from torch import Tensor
 
 from tensortrain.derivatives import qr
 from tensortrain.tt.checks import useful_ranks
+from tensortrain.tt.interfaces import drifts, scaled_bonds
 from tensortrain.tt.scaling import exponent, peak, shifted, unit
 
 OVERSAMPLING = 10  # columns of a sketch beyond twice the rank that is asked for
@@ -140,12 +141,20 @@ def common_unit(tensors: Sequence[Tensor]) -> tuple[list[Tensor], int]:
 
 
 def balanced(trains: Sequence[Sequence[Tensor]]) -> tuple[list[list[Tensor]], int]:
-    """`(t, k)`, the trains as `2**k` times those in t, whose cores have ordinary sizes: only their last ones differ."""
+    """`(t, k)`, the trains as `2**k` times those in t, whose cores have ordinary sizes: only their last ones differ.
+
+    Args:
+        trains: cores `(R_{l-1}, …, R_l)`, with any number of axes between the ranks.
+    """
     scaled, exponents = [], []
     for cores in trains:
-        pairs = [unit(core) for core in cores]
-        scaled.append([core for core, _ in pairs])
-        exponents.append(sum(power for _, power in pairs))
+        flat = [core.flatten(1, -2) for core in cores]
+        pairs = [unit(core) for core in flat]
+        parts, power = [core for core, _ in pairs], sum(power for _, power in pairs)
+        if drifts(flat, [power for _, power in pairs]):
+            parts, power = scaled_bonds(flat)
+        scaled.append([part.reshape(core.shape) for part, core in zip(parts, cores, strict=True)])
+        exponents.append(power)
     k = max(exponents)
     return [[*cores[:-1], shifted(cores[-1], e - k)] for cores, e in zip(scaled, exponents, strict=True)], k
 

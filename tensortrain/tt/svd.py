@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from tensortrain.checks import Limits
-from tensortrain.derivatives import bond_name, root
+from tensortrain.derivatives import bond_name
 from tensortrain.errors import TensorTrainError
-from tensortrain.linalg import Product, frobenius_norm, singular_values, triangular_factor, truncate
-from tensortrain.transforms import batched, differentiated, physical
+from tensortrain.linalg import Product, frobenius_norm, singular_values, truncate
+from tensortrain.transforms import batched
 from tensortrain.tt.checks import count, supported_ranks
-from tensortrain.tt.scaling import exponent, ordinary, peak, range_of, shifted, unit
+from tensortrain.tt.interfaces import Interfaces, mirrored, normalized_columns, right_interfaces
+from tensortrain.tt.scaling import exponent, ordinary, peak, range_of, shifted, shifted_along, unit
 
 
 class Sweep(NamedTuple):
@@ -83,123 +84,6 @@ def normalized(tensor: Tensor) -> tuple[Tensor, float | None, int]:
     return scaled, frobenius_norm(scaled), k
 
 
-class Interfaces(NamedTuple):
-    """A train with what lies to the right of each of its bonds.
-
-    M_l, `(R_l, …)`, is the contraction of cores l + 1 … m, l = 0 … m - 1.
-
-    Attributes:
-        cores: the cores, each times a power of two, so that no M_l is far from 1 in norm.
-        exponents: M_l of the original cores is `2**exponents[l]` times that of `cores`.
-        factors: F_l with `F_l F_lᴴ = M_l M_lᴴ`, from QR, without derivatives. Columns that are rounding error are
-            left out, so a train with redundant ranks, such as a sum, has small ones.
-        grams: `M_l M_lᴴ` itself, differentiable but less accurate; None where no derivative is asked for.
-    """
-
-    cores: list[Tensor]
-    exponents: list[int]
-    factors: list[Tensor]
-    grams: list[Tensor] | None
-
-    @property
-    def norm(self) -> float | None:
-        """Frobenius norm of the train of `cores`; None under `torch.vmap`."""
-        return None if batched(self.factors[0]) else frobenius_norm(self.factors[0])
-
-
-def right_interfaces(cores: Sequence[Tensor], complete: bool = False) -> Interfaces:
-    """The interfaces of a train of any length and scale.
-
-    Args:
-        cores: of the train.
-        complete: keep what is small beside other rows of an interface, since the earlier cores may make up for it:
-            where two trains are added, one may have its norm in its first core and the other in its last.
-
-    Raises:
-        TensorTrainError: derivatives of a train with an interface that leaves the range of the dtype.
-    """
-    scaled, exponents, factors = _sweep(cores, [None] * len(cores), complete)
-    if any(exponents) and len(cores) > 1:  # what left the range may lie in directions that no earlier core reads
-        earlier = _sweep(mirrored(cores), [None] * len(cores), complete)[2]
-        scaled, exponents, factors = _sweep(cores, [None, *earlier[:0:-1]], complete)
-    grams = _grams(scaled) if differentiated(*cores) else None
-    if grams is not None and any(exponents) and not bool(physical(grams[0]).isfinite().all()):
-        raise TensorTrainError(
-            f"the cores grow beyond the range of {cores[0].dtype} in directions that the earlier cores do not read, so"
-            " the derivatives do not fit; round() without them first"
-        )
-    return Interfaces(scaled, exponents, factors, grams)
-
-
-def _sweep(
-    cores: Sequence[Tensor], earlier: Sequence[Tensor | None], complete: bool
-) -> tuple[list[Tensor], list[int], list[Tensor]]:
-    """Scaled cores, exponents and factors of `Interfaces`; of each only what `earlier`, the factor before it, reads."""
-    scaled: list[Tensor] = []
-    exponents: list[int] = []
-    factors: list[Tensor] = []
-    for core, before in zip(reversed(cores), reversed(earlier), strict=True):
-        triangle, rows = _triangle(core, factors, before, complete)
-        total = exponents[-1] if exponents else 0
-        size = math.hypot(*rows)
-        if not 2.0**-20 < size < 2.0**20:
-            core, power = unit(core)
-            triangle, rows = _triangle(core, factors, before, complete)
-            rest = exponent(max(rows))
-            core, triangle = shifted(core, -rest), shifted(triangle, -rest)
-            rows = [math.ldexp(r, -rest) for r in rows]
-            total, size = total + power + rest, math.hypot(*rows)
-        if complete:
-            rows = [1.0] * len(rows) if batched(triangle) else _normalized(triangle)[0].abs().amax(1).tolist()
-            size = math.hypot(*rows)
-        noise = 8 * torch.finfo(core.dtype).eps * size
-        kept = next((k for k in range(len(rows), 1, -1) if math.hypot(*rows[k - 1 :]) > noise), 1)
-        factors.append((triangle if batched(triangle) else triangle[:kept]).mH)
-        scaled.append(core)
-        exponents.append(total)
-    return scaled[::-1], exponents[::-1], factors[::-1]
-
-
-def _triangle(
-    core: Tensor, factors: Sequence[Tensor], before: Tensor | None, complete: bool
-) -> tuple[Tensor, list[float]]:
-    """The triangular factor of core l + 1 with the last of `factors`, and the largest absolute value of each row."""
-    core = core.detach() if core.requires_grad else core
-    rest = (core.flatten(0, 1) @ factors[-1] if factors else core).reshape(len(core), -1)
-    if before is not None:
-        reads, scale = _normalized(before.mT) if complete else (before.mT, before.new_ones(()))
-        rest = torch.linalg.pinv(reads) @ (reads @ (rest * scale[..., None])) / scale[..., None]
-    triangle = triangular_factor(rest.mH)
-    if batched(triangle):
-        return triangle, [peak(triangle)] * len(triangle)
-    rows: list[float] = torch.linalg.vector_norm(triangle, math.inf, dim=1).tolist()  # no squares to underflow
-    return triangle, rows
-
-
-def _normalized(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """A matrix with columns whose largest entry is 1, and what they were divided by; zero columns stay."""
-    largest = torch.linalg.vector_norm(matrix, math.inf, dim=0)  # no squares to underflow
-    scale = torch.where(largest > 0, largest, 1)
-    return matrix / scale, scale
-
-
-def _grams(cores: Sequence[Tensor]) -> list[Tensor]:
-    last = cores[-1].flatten(1)
-    grams = [last @ last.mH]
-    for core in reversed(cores[:-1]):
-        grams.append(torch.tensordot(core, grams[-1], 1).flatten(1) @ core.flatten(1).mH)
-    return grams[::-1]
-
-
-def tt_norm(cores: Sequence[Tensor]) -> Tensor:
-    """Frobenius norm of a train, a real 0-d tensor: infinite only if it is too large for the dtype."""
-    right = right_interfaces(cores, complete=True)
-    norm: Tensor = torch.linalg.vector_norm(right.factors[0])
-    if right.grams is not None:
-        norm = root(right.grams[0].diagonal().sum().real, norm)
-    return shifted(norm, right.exponents[0])
-
-
 def tt_round(right: Interfaces, caps: Sequence[int], allowed: float | None) -> Sweep:
     """Lower the ranks of a train (Oseledets 2011, algorithm 2), from its first core to its last.
 
@@ -241,7 +125,8 @@ def _reduced(carry: Tensor, right: Interfaces, bond: int) -> tuple[Tensor, int]:
     """
     if right.grams is None:
         factor = right.factors[bond]
-        return unit((carry @ factor) @ torch.linalg.pinv(factor))
+        directions, scale = normalized_columns(factor.mT)  # so that small interfaces are read, too
+        return unit((carry @ factor) @ torch.linalg.pinv(directions.mT) / scale)
     if not peak(carry) < 2.0 ** (1.5 * range_of(carry.dtype)):
         raise TensorTrainError(
             f"{bond_name(bond)}: the cores up to there have entries that grow beyond the range of {carry.dtype} in"
@@ -253,12 +138,7 @@ def _reduced(carry: Tensor, right: Interfaces, bond: int) -> tuple[Tensor, int]:
 def compressed(cores: Sequence[Tensor]) -> tuple[list[Tensor], int]:
     """`(c, k)` with the train of `cores` that of c times `2**k`, where c has no directions that later cores ignore."""
     right = right_interfaces(cores)
-    return tt_round(right, [core.shape[2] for core in cores[:-1]], None).cores, right.exponents[0]
-
-
-def mirrored(cores: Sequence[Tensor]) -> list[Tensor]:
-    """The cores of the train with its axes in reverse order."""
-    return [core.transpose(0, 2) for core in reversed(cores)]
+    return tt_round(right, [core.shape[2] for core in cores[:-1]], None).cores, right.exponent
 
 
 def within_limits(
@@ -392,5 +272,9 @@ def dense_spectra(tensor: Tensor) -> list[list[float]]:
 def train_spectra(right: Interfaces) -> list[list[float]]:
     """Singular values at every bond of the train of `right.cores`."""
     left = right_interfaces(mirrored(right.cores))
-    triples = zip(left.factors[:0:-1], left.exponents[:0:-1], right.factors[1:], strict=True)
-    return [[math.ldexp(s, k) for s in singular_values(f.mT @ g).tolist()] for f, k, g in triples]
+    spectra = []
+    for f, powers, g in zip(left.factors[:0:-1], left.exponents[:0:-1], right.factors[1:], strict=True):
+        k = max(powers)
+        product = shifted_along(f.mT, [power - k for power in powers], 1) @ g
+        spectra.append([math.ldexp(s, k) for s in singular_values(product).tolist()])
+    return spectra

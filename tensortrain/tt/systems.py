@@ -13,10 +13,10 @@ from tensortrain.derivatives import WIDE
 from tensortrain.errors import TensorTrainError
 from tensortrain.tt import checks as tt_checks
 from tensortrain.tt.amen import DENSE, Local, Problem, half_sweep, krylov
+from tensortrain.tt.interfaces import mirrored, right_interfaces
 from tensortrain.tt.matrix import TensorTrainMatrix
 from tensortrain.tt.scaling import exponent, peak, shifted, spread
 from tensortrain.tt.sketch import balanced
-from tensortrain.tt.svd import mirrored, right_interfaces
 from tensortrain.tt.tensor_train import TensorTrain
 
 _KRYLOV = 40  # steps before a restart
@@ -81,7 +81,7 @@ def solve(
     problem = Problem(a, right.cores)
     start = TensorTrain.random(load.shape, 2, seed, dtype=wide, device=load.device)
     best = _solved(problem, [*start.orthogonalize(0).cores], norm, rtol, sweeps, generator)
-    shift = right.exponents[0] - power
+    shift = right.exponent - power
     sizes = [exponent(peak(core), 0) for core in best.train.cores]
     # the power of two is spread over all cores, so that sums with other trains lose no digits
     cores = spread([shifted(core, -k) for core, k in zip(best.train.cores, sizes, strict=True)], sum(sizes) + shift)
@@ -138,9 +138,8 @@ def _solved(
 
 def _residual(problem: Problem, x: list[Tensor], norm: float) -> float:
     assert problem.load is not None
-    # with the norms of both in their first cores nothing is lost beside the larger one of two interfaces
-    product = TensorTrainMatrix._of(problem.matrix) @ TensorTrain._of(x).orthogonalize(0)
-    return float((product - TensorTrain._of(problem.load).orthogonalize(0)).norm()) / norm
+    product = TensorTrainMatrix._of(problem.matrix) @ TensorTrain._of(x)
+    return float((product - TensorTrain._of(problem.load)).norm()) / norm
 
 
 class _Solver:

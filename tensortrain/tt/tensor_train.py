@@ -24,7 +24,7 @@ from tensortrain.derivatives import WIDE
 from tensortrain.errors import TensorTrainError
 from tensortrain.tt import arithmetic as tt_arithmetic
 from tensortrain.tt import checks as tt_checks
-from tensortrain.tt import completion, scaling
+from tensortrain.tt import completion, interfaces, scaling
 from tensortrain.tt import functional as tt_functional
 from tensortrain.tt import svd as tt_svd
 from tensortrain.tt.builders import Builders
@@ -314,7 +314,7 @@ class TensorTrain(Queries, Builders, Exchange):
         ends = self.ranks[0], self.ranks[-1]
         caps: dict[str, Any] = {"ranks": ranks, "rtol": rtol, "max_parameters": max_parameters, "budget": budget}
         limits = tt_checks.check_limits(self.shape, ends, **caps)
-        right = tt_svd.right_interfaces(self.cores)
+        right = interfaces.right_interfaces(self.cores)
         cores, error = tt_svd.within_limits(
             limits,
             self.shape,
@@ -324,7 +324,7 @@ class TensorTrain(Queries, Builders, Exchange):
             sweep=lambda ranks, allowed: tt_svd.tt_round(right, ranks, allowed),
             spectra=lambda: tt_svd.train_spectra(right),
         )
-        return TensorTrain._of(scaling.rescaled(cores, right.exponents[0]), error)
+        return TensorTrain._of(scaling.rescaled(cores, right.exponent), error)
 
     def orthogonalize(self, center: int) -> "TensorTrain":
         """The same tensor, its cores before `center` left-orthogonal, those after it right-orthogonal.
@@ -351,7 +351,7 @@ class TensorTrain(Queries, Builders, Exchange):
         >>> len(TensorTrain.decompose(torch.randn(4, 5, 6), rtol=0.1).plot().axes)
         2
         """
-        spectra = tt_svd.train_spectra(tt_svd.right_interfaces([core.detach() for core in self.cores]))
+        spectra = tt_svd.train_spectra(interfaces.right_interfaces([core.detach() for core in self.cores]))
         return plots.plot_train(self.shape, self.ranks, spectra)
 
     def __repr__(self) -> str:

@@ -2,9 +2,12 @@
 
 import itertools
 import math
+import random
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
@@ -29,6 +32,31 @@ def integers(*shape: int, seed: int = 0, dtype: torch.dtype = F64) -> Tensor:
 def integer_train(shape: Sequence[int], ranks: Sequence[int], seed: int = 0) -> TensorTrain:
     triples = zip(ranks[:-1], shape, ranks[1:], strict=True)
     return TensorTrain([integers(*triple, seed=seed + l) for l, triple in enumerate(triples)])
+
+
+def gauged(train: Any, reach: int, seed: int) -> Any:
+    """The same train or TT-matrix, each channel of a bond `2**k` times as large before it and as small behind it."""
+    rng = random.Random(seed)
+    cores = list(train.cores)
+    for l in range(len(cores) - 1):
+        powers = [rng.randint(-reach, reach) for _ in range(cores[l].shape[-1])]
+        factor, inverse = (cores[l].new_tensor([2.0 ** (sign * k) for k in powers]) for sign in (1, -1))
+        following = cores[l + 1]
+        cores[l] = cores[l] * factor
+        cores[l + 1] = following * inverse.reshape(-1, *(1 for _ in following.shape[1:]))
+    return type(train)(cores)
+
+
+def exact_square(train: TensorTrain) -> Fraction:
+    """The squared norm of a real train, in rational arithmetic."""
+    value, denominator = np.array([[1]], dtype=object), 1
+    for core in train.cores:
+        ratios = [float(entry).as_integer_ratio() for entry in core.flatten()]
+        scale = max(ratio[1] for ratio in ratios)  # a power of two, as all of them
+        whole = np.array([n * (scale // d) for n, d in ratios], dtype=object).reshape(core.shape)
+        value = np.tensordot(whole, np.tensordot(value, whole, ([1], [0])), ([0, 1], [0, 1]))
+        denominator *= scale**2
+    return Fraction(value.item(), denominator)
 
 
 @st.composite

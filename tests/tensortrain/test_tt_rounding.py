@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tensortrain.errors import TensorTrainError
 from tensortrain.tt import svd as tt_svd
+from tensortrain.tt.interfaces import right_interfaces
 from tensortrain.tt.tensor_train import TensorTrain
 from tests.support.trains import DTYPES, F64, LIMITS, distance, full, integer_trains, structured, within
 
@@ -41,7 +42,7 @@ def test_rounding_is_within_its_limits(train: TensorTrain, limits: dict[str, Any
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_rounding_a_sum_finds_its_ranks(dtype: torch.dtype) -> None:
     train = TensorTrain.random((4, 5, 6, 3), (3, 4, 2), dtype=dtype)
-    factors = tt_svd.right_interfaces((train + train).cores).factors[1:]
+    factors = right_interfaces((train + train).cores).factors[1:]
     assert all(f.shape[1] <= rank for f, rank in zip(factors, train.ranks[1:-1], strict=True))
     doubled = (train + train).round(rtol=1e-5)
     assert doubled.ranks == train.ranks

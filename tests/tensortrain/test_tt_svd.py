@@ -14,6 +14,7 @@ from torch import Tensor
 from tensortrain import linalg
 from tensortrain.errors import TensorTrainError
 from tensortrain.tt import svd as tt_svd
+from tensortrain.tt.interfaces import right_interfaces
 from tensortrain.tt.tensor_train import TensorTrain
 from tests.support.trains import DTYPES, F64, LIMITS, SHAPES, distance, structured, tails, within
 
@@ -103,7 +104,7 @@ def test_sweeps_spend_no_more_than_allowed_and_share_it_out() -> None:
     ranks = [core.shape[2] for core in swept.cores[:-1]]
     assert all(rank <= naive for rank, naive in zip(ranks, naive_ranks(tensor, 0.3), strict=True))
     exact = TensorTrain.decompose(tensor, rtol=0.0).cores
-    rounded = tt_svd.tt_round(tt_svd.right_interfaces(exact), (99,) * 3, allowed)
+    rounded = tt_svd.tt_round(right_interfaces(exact), (99,) * 3, allowed)
     assert rounded.discarded <= allowed
     ranks = [core.shape[2] for core in rounded.cores[:-1]]
     assert all(rank <= naive for rank, naive in zip(ranks, naive_ranks(tensor, 0.3), strict=True))
@@ -246,7 +247,7 @@ def test_any_memory_layout_is_decomposed() -> None:
 
 def test_spectra_of_a_train_are_those_of_the_tensor() -> None:
     train = TensorTrain.random((4, 5, 3, 4), (3, 6, 2), dtype=torch.complex128)
-    right = tt_svd.right_interfaces(train.cores)
+    right = right_interfaces(train.cores)
     spectra = tt_svd.train_spectra(right)
     dense = tt_svd.dense_spectra(train.reconstruct())
     for a, b in zip(spectra, dense, strict=True):

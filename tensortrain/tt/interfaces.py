@@ -1,0 +1,213 @@
+"""What lies to the right of each bond of a train, and the norm of the train.
+
+A bond may be scaled: with a diagonal D, `T(l) → T(l) D` and `T(l+1) → D⁻¹ T(l+1)` leave the train as it is. The terms
+of a sum come with scales of their own: where the norm of one stands in its first core and that of the other in its
+last, their interfaces differ by any factor, though the terms may be alike. So nothing here may be lost beside other
+channels of a bond: each row of an interface counts beside itself alone. Where numbers come near the ends of their
+range, the bonds are scaled by powers of two, which is exact.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tensortrain.derivatives import root
+from tensortrain.errors import TensorTrainError
+from tensortrain.linalg import frobenius_norm, triangular_factor
+from tensortrain.transforms import batched, differentiated, physical, samples
+from tensortrain.tt.scaling import exponent, largest_sample, range_of, shifted, shifted_along, shifted_each
+
+
+class Interfaces(NamedTuple):
+    """A train with what lies to the right of each of its bonds.
+
+    M_l, `(R_l, …)`, is the contraction of cores l + 1 … m, l = 0 … m - 1.
+
+    Attributes:
+        cores: the cores, their bonds scaled so that no row of any M_l leaves the range of the dtype.
+        exponents: R_l numbers for each l; row i of M_l of the original cores is `2**exponents[l][i]` times that of
+            `cores`. Those of M_0 are equal.
+        factors: F_l with `F_l F_lᴴ = M_l M_lᴴ`, from QR, without derivatives; each row is accurate beside itself.
+            Columns that are rounding error in every row are left out, so a train with redundant ranks, such as a sum,
+            has small ones.
+        grams: `M_l M_lᴴ` itself, differentiable but less accurate; None where no derivative is asked for.
+    """
+
+    cores: list[Tensor]
+    exponents: list[list[int]]
+    factors: list[Tensor]
+    grams: list[Tensor] | None
+
+    @property
+    def exponent(self) -> int:
+        """k with the train `2**k` times that of `cores`."""
+        return self.exponents[0][0]
+
+    @property
+    def norm(self) -> float | None:
+        """Frobenius norm of the train of `cores`; None under `torch.vmap`."""
+        return None if batched(self.factors[0]) else frobenius_norm(self.factors[0])
+
+
+class _Bond(NamedTuple):
+    """A scaled core, and of what begins with it the exponents and the factor, as of `Interfaces`."""
+
+    core: Tensor
+    exponents: list[int]
+    factor: Tensor
+
+
+def right_interfaces(cores: Sequence[Tensor]) -> Interfaces:
+    """The interfaces of a train of any length and scale.
+
+    Raises:
+        TensorTrainError: derivatives of a train with an interface that leaves the range of the dtype.
+    """
+    bonds = _bonds(cores)
+    is_scaled = any(any(bond.exponents) for bond in bonds)
+    scaled, exponents, factors = (list(part) for part in zip(*bonds, strict=True))
+    grams = _grams(scaled) if differentiated(*cores) else None
+    if grams is not None and is_scaled and not bool(physical(grams[0]).isfinite().all()):
+        raise TensorTrainError(
+            f"the cores grow beyond the range of {cores[0].dtype} in directions that the earlier cores do not read, so"
+            " the derivatives do not fit; round() without them first"
+        )
+    return Interfaces(scaled, exponents, factors, grams)
+
+
+def scaled_bonds(cores: Sequence[Tensor]) -> tuple[list[Tensor], int]:
+    """`(c, k)` with the train of `cores` that of c times `2**k`: the same numbers, no bond of which is far from 1."""
+    bonds = _bonds(cores)
+    return [bond.core for bond in bonds], bonds[0].exponents[0]
+
+
+def drifts(cores: Sequence[Tensor], exponents: Sequence[int]) -> bool:
+    """Whether interfaces of the cores times `2**-exponents` may come near the ends of the range, by cheap bounds."""
+    sizes = cores[-1].new_zeros(cores[-1].shape[2], dtype=cores[-1].real.dtype)
+    bounds = [sizes]
+    for core, k in zip(reversed(cores), reversed(exponents), strict=True):
+        sizes = (samples(core.detach().abs().amax(1)).log2() - k + sizes[..., None, :]).amax(-1)
+        bounds.append(sizes.flatten())
+    every = torch.cat(bounds)
+    return bool((every.isfinite() & (every.abs() > range_of(cores[0].dtype))).any())
+
+
+def _bonds(cores: Sequence[Tensor]) -> list[_Bond]:
+    bonds = _sweep(cores, [None] * len(cores))
+    if len(cores) > 1 and any(any(bond.exponents) for bond in bonds):
+        # what left the range may lie in directions that no earlier core reads
+        earlier = _sweep(mirrored(cores), [None] * len(cores))
+        bonds = _sweep(cores, [None, *earlier[:0:-1]])
+    return bonds
+
+
+def _sweep(cores: Sequence[Tensor], earlier: Sequence[_Bond | None]) -> list[_Bond]:
+    """The bonds from the first core on; of each only what `earlier`, that of the cores before it, reads."""
+    bonds: list[_Bond] = []
+    for n, (core, before) in enumerate(zip(reversed(cores), reversed(earlier), strict=True), start=1):
+        is_first = n == len(cores)
+        after = bonds[-1] if bonds else None
+        own = [0] * len(core)
+        if after is not None and any(after.exponents):
+            core, own = _scaled(core, after.exponents, is_first)
+        triangle = _triangle(core, own, after, before)
+        rows, columns = _sizes(triangle)
+        if not _fits(columns, core.dtype):
+            if not bool(physical(core).isfinite().all()):
+                raise TensorTrainError(
+                    f"core {len(cores) - n} holds NaN or infinite numbers, as a product of trains may whose cores are"
+                    " large; round() its factors first"
+                )
+            if not any(own):
+                core, own = _scaled(core, [0] * core.shape[2], is_first)
+                triangle = _triangle(core, own, after, before)
+                rows, columns = _sizes(triangle)
+            more = [exponent(max(columns))] * len(core) if is_first else [exponent(size) for size in columns]
+            core, triangle = shifted_along(core, [-k for k in more], 0), shifted_along(triangle, [-k for k in more], 1)
+            own = [a + b for a, b in zip(own, more, strict=True)]
+        noise = 8 * torch.finfo(core.dtype).eps * math.hypot(*rows)
+        kept = next((k for k in range(len(rows), 1, -1) if math.hypot(*rows[k - 1 :]) > noise), 1)
+        bonds.append(_Bond(core, own, (triangle if batched(triangle) else triangle[:kept]).mH))
+    return bonds[::-1]
+
+
+def _fits(columns: Sequence[float], dtype: torch.dtype) -> bool:
+    """Whether neither all rows of an interface are far from 1 nor one of them so small that it could vanish."""
+    smallest = min((size for size in columns if size > 0), default=1.0)
+    return 2.0**-20 < math.hypot(*columns) < 2.0**20 and smallest > 2.0 ** (-range_of(dtype) / 2)
+
+
+def _scaled(core: Tensor, beyond: Sequence[int], is_first: bool) -> tuple[Tensor, list[int]]:
+    """`(c, k)` with c the core times `2**beyond` at its last bond and `2**-k` at its first one, its rows near 1.
+
+    The first bond of a train is an axis of the tensor, and so has one factor for all.
+    """
+    peaks = np.array(largest_sample(core.detach().abs().amax(1), 2 * range_of(core.dtype)).tolist())
+    mantissas, powers = np.frexp(peaks)
+    sizes = np.where(mantissas > 0, powers + np.array(beyond), -math.inf).max(1)  # of rows that may be beyond the range
+    own = np.where(np.isfinite(sizes), sizes, 0).astype(int)
+    if is_first:
+        own = np.full(len(own), int(sizes.max()) if math.isfinite(sizes.max()) else 0)
+    return shifted_each(core, np.array(beyond) - own[:, None, None]), own.tolist()
+
+
+def _triangle(core: Tensor, own: Sequence[int], after: _Bond | None, before: _Bond | None) -> Tensor:
+    """The triangular factor of what begins with a core, whose first bond is scaled by `2**-own`."""
+    core = core.detach() if core.requires_grad else core
+    rest = (core if after is None else core.flatten(0, 1) @ after.factor).reshape(len(core), -1)
+    return triangular_factor((rest if before is None else _read(rest, own, before)).mH)
+
+
+def _read(rest: Tensor, own: Sequence[int], before: _Bond) -> Tensor:
+    """What the cores before a bond read of what lies to its right, each channel weighed by what they make of it."""
+    reads, scale = normalized_columns(before.factor.mT)
+    limit, powers = range_of(rest.dtype), [a + b for a, b in zip(own, before.exponents, strict=True)]
+    weights = [max(power - max(powers), -limit) for power in powers]
+    reads = shifted_along(reads, [p - max(powers) - w for p, w in zip(powers, weights, strict=True)], 1)
+    weighted = shifted_along(rest, weights, 0) * scale[..., None]
+    weighted = torch.linalg.pinv(reads) @ (reads @ weighted)
+    return shifted_along(weighted / scale[..., None], [-w for w in weights], 0)
+
+
+def _sizes(triangle: Tensor) -> tuple[list[float], list[float]]:
+    """The largest absolute value of each row, the columns being scaled to 1, and of each column as it is."""
+    entries = triangle.abs()  # and no squares, which might underflow
+    if batched(triangle):
+        return [1.0] * len(triangle), largest_sample(entries.amax(0), 2 * range_of(triangle.dtype)).tolist()
+    largest = entries.amax(0)
+    rows = (entries / torch.where(largest > 0, largest, 1)).amax(1)
+    numbers = torch.cat([rows, largest]).tolist()
+    return numbers[: len(rows)], numbers[len(rows) :]
+
+
+def normalized_columns(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """A matrix with columns whose largest entry is 1, and what they were divided by; zero columns stay."""
+    largest = torch.linalg.vector_norm(matrix, math.inf, dim=0)  # no squares to underflow
+    scale = torch.where(largest > 0, largest, 1)
+    return matrix / scale, scale
+
+
+def _grams(cores: Sequence[Tensor]) -> list[Tensor]:
+    last = cores[-1].flatten(1)
+    grams = [last @ last.mH]
+    for core in reversed(cores[:-1]):
+        grams.append(torch.tensordot(core, grams[-1], 1).flatten(1) @ core.flatten(1).mH)
+    return grams[::-1]
+
+
+def tt_norm(cores: Sequence[Tensor]) -> Tensor:
+    """Frobenius norm of a train, a real 0-d tensor: infinite only if it is too large for the dtype."""
+    right = right_interfaces(cores)
+    norm: Tensor = torch.linalg.vector_norm(right.factors[0])
+    if right.grams is not None:
+        norm = root(right.grams[0].diagonal().sum().real, norm)
+    return shifted(norm, right.exponent)
+
+
+def mirrored(cores: Sequence[Tensor]) -> list[Tensor]:
+    """The cores of the train with its axes in reverse order."""
+    return [core.transpose(0, 2) for core in reversed(cores)]
