@@ -37,7 +37,7 @@ def page(entry: Entry) -> str:
         lines.append(f"| `{option}` | {'none' if default is inspect.Parameter.empty else f'`{default!r}`'} |")
     lines.append("")
     for card in sorted(WEIGHTS.glob(f"{entry.name}.*.md")):
-        title, _, body = card.read_text().partition("\n")
+        title, _, body = card.read_text().split("---\n", 2)[2].partition("\n")  # after the metadata
         lines += [f"## Weights: {title.removeprefix('# ').split('`')[1]}", body, ""]
     return "\n".join(lines)
 

@@ -39,6 +39,7 @@ def build_model(recipe: Recipe, where: str = "", weights: Mapping[str, Tensor] |
             model = entry.build(**recipe.options)
         if isinstance(recipe.data, OwnData) and isinstance(model, VideoModel):
             normalize(model, recipe.data.mean, recipe.data.std)
+        model.recipe = recipe
         return model
     except ZooError as error:
         raise ZooError(f"{prefix}{error}") from error

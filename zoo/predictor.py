@@ -1,11 +1,15 @@
 """What every model of the zoo promises, whether it predicts the frames of a video or the values of a series."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from zoo.errors import ZooError
+from zoo.settings import Recipe
 
 
 class Predictor(nn.Module, ABC):
@@ -20,10 +24,12 @@ class Predictor(nn.Module, ABC):
             about a third more time. None of a model that has no such state.
         unrepeatable: the operator whose backward pass adds up in no fixed order on a GPU, so that training there does
             not give the same bits twice; empty if there is none.
+        recipe: how the model was made and, if it was read from a file or a run, trained; None if its class was called.
     """
 
     recompute: bool | None = None
     unrepeatable: str = ""
+    recipe: Recipe | None = None
 
     @abstractmethod
     def forward(self, x: Tensor, horizon: int, truth: Tensor | None = None, use_truth: Tensor | None = None) -> Tensor:
@@ -64,6 +70,78 @@ class Predictor(nn.Module, ABC):
     @abstractmethod
     def check(self, x: Tensor, horizon: int, truth: Tensor | None = None, use_truth: Tensor | None = None) -> None:
         """Raise a ZooError unless these are arguments that `forward` can take."""
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        revision: str | None = None,
+        token: str | None = None,
+        cache_dir: str | Path | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+    ) -> Self:
+        """A model from the Hugging Face Hub or from a folder that `save_pretrained` wrote, in evaluation mode.
+
+        It is of the class that is registered under the name that the file says: `zoo.VideoModel.from_pretrained` reads
+        every model of video.
+
+        Args:
+            name: a folder, or a repository of the hub such as "name/my-model".
+            revision: a branch, tag or commit there.
+            token: by default that of `hf auth login`.
+            cache_dir: folder for what is downloaded.
+            force_download: download anew what is in the cache.
+            local_files_only: read the cache alone.
+
+        Raises:
+            ZooError: huggingface-hub is not installed, the hub refuses or cannot be reached, a damaged file, or a model
+                of another class.
+        """
+        from zoo.hub import from_pretrained
+
+        return from_pretrained(
+            cls,
+            name,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            local_files_only=local_files_only,
+        )
+
+    def save_pretrained(self, folder: str | Path, recipe: Recipe | None = None, scores: Sequence[Any] = ()) -> None:
+        """Write weights, settings and a card to a folder; see `zoo.hub.save_pretrained`. `scores` are those of
+        `zoo.evaluate`.
+
+        Raises:
+            ZooError: huggingface-hub is not installed, nobody knows a recipe, or the folder cannot be written.
+        """
+        from zoo.hub import save_pretrained
+
+        save_pretrained(self, folder, recipe, scores)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        recipe: Recipe | None = None,
+        scores: Sequence[Any] = (),
+        private: bool | None = None,
+        token: str | None = None,
+        branch: str | None = None,
+    ) -> str:
+        """Upload what `save_pretrained` writes to the Hugging Face Hub; see `zoo.hub.push_to_hub`.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            ZooError: as `save_pretrained`; or the hub refuses, or cannot be reached.
+        """
+        from zoo.hub import push_to_hub
+
+        return push_to_hub(self, repo_id, recipe, scores, private, token, branch)
 
 
 def check_rollout(x: Tensor, horizon: int, truth: Tensor | None, use_truth: Tensor | None) -> None:

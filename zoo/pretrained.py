@@ -8,9 +8,20 @@ from tensortrain.errors import TensorTrainError
 from zoo import models as _models  # noqa: F401 - registers the models of the package
 from zoo.checks import check_recipe
 from zoo.errors import ZooError, nearest
-from zoo.registry import find_model, model_names
+from zoo.registry import Entry, find_model, model_names
 from zoo.schema import validate
-from zoo.settings import Recipe, from_plain, to_plain
+from zoo.settings import (
+    LorenzData,
+    MovingMNISTData,
+    NoSampling,
+    PlateauSampling,
+    PythonData,
+    Recipe,
+    Sampling,
+    VideoData,
+    from_plain,
+    to_plain,
+)
 
 if TYPE_CHECKING:
     from zoo.predictor import Predictor
@@ -47,10 +58,24 @@ def create_model(name: str, pretrained: str | bool | None = None, **options: Any
     """
     entry = find_model(name)
     if pretrained is None or pretrained is False:
-        return entry.build(**options)
+        model = entry.build(**options)
+        model.recipe = _untrained(entry, options, model)
+        return model
     if options:
         raise ZooError(f"options {sorted(options)} are given beside pretrained = {pretrained!r}, which has its own")
     return load_pretrained(name, _default_weights(name) if pretrained is True else pretrained)[0]
+
+
+def _untrained(entry: Entry, options: dict[str, Any], model: "Predictor") -> Recipe:
+    """The recipe of a model that is made by its options alone, for frames as it reads them."""
+    sampling: Sampling = PlateauSampling() if entry.feeds_back(options) else NoSampling()
+    if entry.reads == "series":
+        return Recipe(entry.name, options, LorenzData(), sampling)
+    channels, canvas = getattr(model, "channels", 1), {**entry.options, **options}.get("canvas")
+    data: VideoData = MovingMNISTData()
+    if channels != 1 or canvas is not None:
+        data = PythonData(channels=channels, size=64 if canvas is None else [*canvas])
+    return Recipe(entry.name, options, data, sampling)
 
 
 def pretrained_names(model: str) -> list[str]:
