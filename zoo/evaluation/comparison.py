@@ -239,9 +239,13 @@ def _measured_rows(
 
 
 def _mark(one: Scores, first: Scores, key: str) -> str:
+    """The mark of a model in a column whose best is `first`; none where they were measured on different clips."""
     if one is first:
         return "> "
-    return "≈ " if may_be_chance(one, first, key) else ""
+    values, others = (scores.clip_values(scores.name, key) for scores in (one, first))
+    if values is None or others is None or (one.data, one.clips) != (first.data, first.clips):
+        return ""
+    return "≈ " if may_be_chance(values, others) else ""
 
 
 def _millions(parameters: int) -> str:

@@ -76,6 +76,11 @@ class Scores:
         """What a step is called."""
         return "frame" if self.content == "video" else "step"
 
+    def clip_values(self, row: str, key: str) -> NDArray[np.float64] | None:
+        """The values of a row, clip by clip; None of fewer than two clips, from which nothing can be concluded."""
+        values = self.per_clip.get(row, {}).get(key)
+        return None if values is None or len(values) < 2 else values
+
     def measured_on(self) -> str:
         """The number of clips, and the data they are of."""
         return f"{self.clips:,} clips of {self.data}"
@@ -216,13 +221,13 @@ def _passed(errors: NDArray[np.float64], limit: float) -> str:
 def shown(scores: Scores, row: str, measure: Measure) -> str:
     """A row's average as tables print it, with half of its interval if that is known."""
     mean = measure.shown(averages(scores.rows[row])[measure.key])
-    half = half_interval(scores, row, measure)
-    return mean if half is None else f"{mean} ± {measure.shown(half)}"
+    values = scores.clip_values(row, measure.key)
+    return mean if values is None else f"{mean} ± {measure.shown(half_interval(values, measure))}"
 
 
 def interval_note(scores: Sequence[Scores]) -> list[str]:
     """What the numbers after ± say, if there are any."""
-    if all(half_interval(one, one.name, measure) is None for one in scores for measure in one.convention.measures):
+    if all(one.clip_values(one.name, measure.key) is None for one in scores for measure in one.convention.measures):
         return []
     return ["± is the 95 % confidence interval over the test clips; another training may differ by more."]
 
