@@ -14,11 +14,10 @@ from typing import Annotated, Any, TypeVar
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 import tensortrain
 from tensortrain import files, storage, terminal
-from tensortrain.compression import command, user_code
+from tensortrain.compression import command, listings, user_code
 from tensortrain.compression.certificates import certify_network, check_original
 from tensortrain.compression.checkpoints import Checkpoint, read_checkpoint
 from tensortrain.compression.exchange import exchanged_tensors
@@ -27,11 +26,12 @@ from tensortrain.compression.layers import Outcome, decompose_kernels, first_fai
 from tensortrain.compression.limits import LayerLimits
 from tensortrain.compression.records import LayerRecord, network_header, read_changes, read_network
 from tensortrain.compression.shards import files_of
-from tensortrain.compression.verify import Verification, verify_network
+from tensortrain.compression.verify import verify_network
 from tensortrain.compression.verify_outputs import verify_outputs
 from tensortrain.conv.certify.claims import Claims
 from tensortrain.conv.conv_tensor_train import ConvTensorTrain
 from tensortrain.errors import TensorTrainError
+from tensortrain.tables import say, show
 from tensortrain.tt.matrix import TensorTrainMatrix
 from tensortrain.tt.tensor_train import TensorTrain
 
@@ -154,14 +154,13 @@ def decompose(
             raise TensorTrainError(f"no kernel can be decomposed; {failure.kernel.name}: {failure.reason}")
         replaced = replace_kernels(tensors, outcomes)
         storage.write_to(temporary, replaced, network_header(records))
-    console = _console()
-    _print_remarks(console, checkpoint, candidates)
-    console.print(_layer_table(records, {o.kernel.name: o.seconds for o in outcomes}))
+    _print_remarks(checkpoint, candidates)
+    show(listings.layer_table(records, {o.kernel.name: o.seconds for o in outcomes}))
     for outcome in outcomes:
         if outcome.chain is None:
-            console.print(f"copied {outcome.kernel.name}: {outcome.reason}", highlight=False)
+            say(f"copied {outcome.kernel.name}: {outcome.reason}")
     before, after = (sum(t.numel() for t in some.values()) for some in (tensors, replaced))
-    console.print(f"{output}: {after:,} of {before:,} parameters ({after / before:.1%})", highlight=False)
+    say(f"{output}: {after:,} of {before:,} parameters ({after / before:.1%})")
 
 
 app.command()(command.compress)
@@ -172,24 +171,23 @@ def info(
     file: Annotated[Path, typer.Argument(help="A file of this program, or any checkpoint.")], key: Key = None
 ) -> None:
     """Show the layers of a decomposed network, a saved train, or the conv kernels of a checkpoint."""
-    console = _console()
     header = storage.read_header(file) if file.is_file() else None
     kind = None if header is None else header["kind"]
     checksummed = header is not None and header["version"] > 1
     if kind == "network":
         tensors, records = read_network(file)
-        console.print(_layer_table(records))
-        console.print(f"{file}: {sum(t.numel() for t in tensors.values()):,} parameters", highlight=False)
+        show(listings.layer_table(records))
+        say(f"{file}: {sum(t.numel() for t in tensors.values()):,} parameters")
     elif kind is not None:
-        console.print(str(_load(kind, file)), highlight=False)
+        print(_load(kind, file))
     else:
         checkpoint = read_checkpoint(file, key)
         checksummed = checkpoint.checksummed
         kernels = find_kernels(checkpoint.tensors)
-        _print_remarks(console, checkpoint, kernels)
-        console.print(_kernel_table(kernels))
+        _print_remarks(checkpoint, kernels)
+        show(listings.kernel_table(kernels))
     if not checksummed:
-        console.print("without checksum: damage to this file goes unnoticed", highlight=False)
+        say("without checksum: damage to this file goes unnoticed")
 
 
 @app.command()
@@ -231,25 +229,23 @@ def verify(
     if any(record.weight not in present for record in records):
         original = original.folded()
     result = verify_network(tensors, records, original.tensors, changes)
-    console = _console()
-    console.print(_verification_table(result))
+    show(listings.verification_table(result))
     for failure in result.failures:
-        console.print(f"FAILED {failure}", highlight=False)
+        say(f"FAILED {failure}")
     if result.failures:
         raise typer.Exit(1)
-    console.print(
+    say(
         f"verified: {len(result.layers)} layers, {result.copied} other tensors unchanged"
-        + (f", {result.changed} changed as the file says" if result.changed else ""),
-        highlight=False,
+        + (f", {result.changed} changed as the file says" if result.changed else "")
     )
     if network is not None:
         _verify_outputs(small, against, key, network, command.calibration_inputs(data, size, mean, std))
     elif any(record.data_error is not None for record in records):
-        console.print("not checked: errors of the layers' outputs, which need --network and --data")
+        say("not checked: errors of the layers' outputs, which need --network and --data")
     if certificate is not None:
         results = certify_network(small, against, certificate, layers or ())
-        console.print(_certified_table(results))
-        _print_how_to_check(console, certificate, results)
+        show(listings.certified_table(results))
+        _print_how_to_check(certificate, results)
 
 
 @app.command()
@@ -264,27 +260,18 @@ def convert(
     checkpoint = read_checkpoint(weights, key)
     tensors = (checkpoint.folded() if fold else checkpoint).tensors
     storage.write_plain(output, tensors)
-    _console().print(f"{output}: {len(tensors)} tensors", highlight=False)
+    say(f"{output}: {len(tensors)} tensors")
 
 
-def _certified_table(results: Sequence[tuple[LayerRecord, Claims]]) -> Table:
-    table = _table("layer", "error at least", "error at most", "certified lower bound")
-    for record, claims in results:
-        lower = "not certified" if claims.lower_bound is None else repr(claims.lower_bound.value)
-        table.add_row(record.name or record.weight, *map(repr, claims.error), lower)
-    return table
-
-
-def _print_how_to_check(console: Console, certificate: Path, results: Sequence[tuple[LayerRecord, Claims]]) -> None:
+def _print_how_to_check(certificate: Path, results: Sequence[tuple[LayerRecord, Claims]]) -> None:
     for record, claims in results:
         if claims.seconds > 60:
             minutes = math.ceil(claims.seconds / 60)
-            console.print(
+            say(
                 f"the exact check of {record.name or record.weight} takes about {minutes} minutes; --layers certifies"
-                " others without it",
-                highlight=False,
+                " others without it"
             )
-    console.print(f"check with: python -m tensortrain_check {shlex.quote(str(certificate))}", highlight=False)
+    print(f"check with: python -m tensortrain_check {shlex.quote(str(certificate))}")
 
 
 def _verify_outputs(small: Path, against: Path, key: str | None, network: str, inputs: Any) -> None:
@@ -299,13 +286,13 @@ def _verify_outputs(small: Path, against: Path, key: str | None, network: str, i
     print(f"verified: errors of the outputs of {count} layers")
 
 
-def _print_remarks(console: Console, checkpoint: Checkpoint, kernels: Sequence[ConvKernel]) -> None:
+def _print_remarks(checkpoint: Checkpoint, kernels: Sequence[ConvKernel]) -> None:
     """What to know of a checkpoint beside its tensors."""
     for remark in checkpoint.remarks:
-        console.print(remark, highlight=False)
+        say(remark)
     for kernel in kernels:
         if kernel.doubt:
-            console.print(f"{kernel.name} may be no conv kernel: {kernel.doubt}", highlight=False)
+            say(f"{kernel.name} may be no conv kernel: {kernel.doubt}")
 
 
 def _load(kind: str, file: Path) -> object:
@@ -378,11 +365,6 @@ def _fraction(option: str, text: str) -> float:
         raise TensorTrainError(f"{option}: {text!r} is not a number") from None
 
 
-def _console() -> Console:
-    """Standard output; if it is not a terminal, which has a width, wide enough for the tables."""
-    return Console() if sys.stdout.isatty() else Console(width=180)
-
-
 def _follow(decomposition: Iterable[Outcome], kernels: Sequence[ConvKernel]) -> list[Outcome]:
     """The outcomes, with a progress bar that counts the kernels if a person is watching."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -394,56 +376,3 @@ def _follow(decomposition: Iterable[Outcome], kernels: Sequence[ConvKernel]) -> 
             following = kernels[min(len(outcomes), len(kernels) - 1)]
             bar.update(task, completed=len(outcomes), description=following.name)
     return outcomes
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, justify="left" if column in ("layer", "kernel", "cores", "ranks") else "right")
-    return table
-
-
-def _layer_table(records: Sequence[LayerRecord], seconds: dict[str, float] | None = None) -> Table:
-    timed = ["seconds"] if seconds is not None else []
-    table = _table("layer", "kernel", "cores", "ranks", "parameters", "kept", "error", "lower", "upper", *timed)
-    for r in records:
-        table.add_row(
-            r.name or r.weight,
-            "×".join(map(str, r.shape)) + (f" g{r.groups}" if r.groups > 1 else "") + (" T" if r.transposed else ""),
-            " | ".join(
-                "×".join(map(str, size)) + (f" g{count}" if count > 1 else "")
-                for size, count in zip(r.kernel_sizes, r.core_groups, strict=True)
-            ),
-            ",".join(map(str, r.ranks)),
-            f"{r.n_parameters:,}",
-            f"{r.n_parameters / r.dense_parameters:.1%}",
-            *map(_number, (r.error, r.lower_bound, r.upper_bound)),
-            *([f"{seconds[r.weight]:.1f}"] if seconds is not None else []),
-        )
-    return table
-
-
-def _kernel_table(kernels: Sequence[ConvKernel]) -> Table:
-    table = _table("layer", "kernel", "parameters")
-    for kernel in kernels:
-        table.add_row(
-            kernel.layer or kernel.name, "×".join(map(str, kernel.weight.shape)), f"{kernel.weight.numel():,}"
-        )
-    return table
-
-
-def _verification_table(result: Verification) -> Table:
-    table = _table("layer", "kernel", "error", "recorded", "lower", "upper", "sequential - dense", "result")
-    for layer in result.layers:
-        table.add_row(
-            layer.record.name or layer.record.weight,
-            "×".join(map(str, layer.record.shape)),
-            *map(_number, (layer.error, layer.record.error, layer.lower_bound, layer.upper_bound)),
-            f"{layer.difference:.1e}",
-            "FAILED" if layer.failures else "ok",
-        )
-    return table
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import zoo
 from tensortrain import terminal
-from zoo.commands.output import show
+from tensortrain.tables import show
 from zoo.data import make_dataset
 from zoo.errors import ZooError
 from zoo.evaluation import Blank, CopyLast, curves, save_figure

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tensortrain.tables import Column, Table
 from zoo.errors import ZooError
 from zoo.files import aside
 from zoo.settings import Recipe, to_plain
@@ -20,7 +21,6 @@ from zoo.settings import Recipe, to_plain
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial, Trial
-    from rich.table import Table
 
 CONTINUES = "continues"  # attribute of a trial that goes on with an interrupted one: its number
 COLUMNS = ("trial", "state", "order", "steps", "rank", "kernel", "validation_loss", "validated_until")
@@ -206,15 +206,11 @@ def rows(study: "Study") -> list[dict[str, Any]]:
     return sorted(map(row, known), key=lambda row: float(row["validation_loss"]))
 
 
-def table(lines: Sequence[dict[str, Any]]) -> "Table":
+def table(lines: Sequence[dict[str, Any]]) -> Table:
     """The rows as a table to print."""
-    from rich.table import Table
-
-    result = Table(*COLUMNS)
-    for line in lines:
-        cells = (line[name] for name in COLUMNS)
-        result.add_row(*(f"{cell:.5f}" if isinstance(cell, float) else str(cell) for cell in cells))
-    return result
+    cells = ((line[name] for name in COLUMNS) for line in lines)
+    rows = [[f"{cell:.5f}" if isinstance(cell, float) else str(cell) for cell in row] for row in cells]
+    return Table([Column(name) for name in COLUMNS], rows)
 
 
 def write(study: "Study", picture: Path) -> None:

@@ -12,18 +12,22 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
-
 from tensortrain.compression import pictures
 from tensortrain.compression.outputs import Difference
 from tensortrain.compression.timing import Quartiles
 from tensortrain.errors import TensorTrainError
 from tensortrain.files import aside
+from tensortrain.tables import Column, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+LEGEND = (
+    "form: sizes of the cores from the output to the input. kept, MACs: parts of the original layer's. ms: before → "
+    "after on this machine. error: of the layer's outputs, relative; predicted: what the allocation counted on; bound: "
+    "what no layer of these ranks can go below; in network: with the errors of the layers before; weights: relative "
+    "Frobenius error; alone: what the network's outputs lose if only this layer is replaced."
+)
 ENDINGS = (".html", ".json", ".csv", ".png")  # of a report's file
 
 _PAGE = """<!doctype html>
@@ -188,47 +192,23 @@ class Report:
             temporary.write_bytes(content)
 
     def __str__(self) -> str:
-        console = Console(width=180, file=io.StringIO(), highlight=False)
-        with console.capture() as captured:
-            console.print(self._table())
-            for line in self.lines():
-                console.print(line, soft_wrap=True)
-        return captured.get().rstrip()
+        return self.table().text()
 
-    def _table(self) -> Table:
-        columns = (
-            "layer",
-            "kind",
-            "form",
-            "ranks",
-            "parameters",
-            "kept",
-            "MACs",
-            "ms",
-            "predicted",
-            "error",
-            "bound",
-        )
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for column in (*columns, "in network", "weights", "alone"):
-            table.add_column(column, justify="left" if column in ("layer", "kind", "form", "ranks") else "right")
+    def table(self) -> Table:
+        """A row for each layer, and the totals with a legend below."""
+        words = [Column(name, words=True) for name in ("layer", "kind", "form", "ranks")]
+        numbers = ("parameters", "kept", "MACs", "ms", "predicted", "error", "bound", "in network", "weights", "alone")
+        rows = []
         for layer in self.layers:
             before, after = layer.parameters
-            numbers = (layer.predicted, layer.error, layer.bound, layer.following, layer.frobenius, layer.alone)
-            form = layer.form if layer.state == "factorised" else layer.state
-            ranks = ",".join(map(str, layer.ranks))
-            table.add_row(
-                layer.name,
-                layer.kind,
-                form,
-                ranks,
-                f"{after:,}",
-                f"{after / before:.0%}",
-                _part(layer.macs),
-                _times(layer.milliseconds),
-                *map(_number, numbers),
-            )
-        return table
+            errors = (layer.predicted, layer.error, layer.bound, layer.following, layer.frobenius, layer.alone)
+            row = [layer.name, layer.kind, layer.form if layer.state == "factorised" else layer.state]
+            row += [",".join(map(str, layer.ranks)), f"{after:,}", f"{after / before:.0%}"]
+            rows.append([*row, _part(layer.macs), _times(layer.milliseconds), *map(_number, errors)])
+        used = [i for i in range(len(words) + len(numbers)) if i < 2 or any(row[i] for row in rows)]
+        columns = [*words, *map(Column, numbers)]
+        notes = (*self.lines(), LEGEND)
+        return Table([columns[i] for i in used], [[row[i] for i in used] for row in rows], notes=notes)
 
     def lines(self) -> Sequence[str]:
         """The totals, in sentences."""

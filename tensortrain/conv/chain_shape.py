@@ -121,24 +121,43 @@ class ChainShape:
     def __repr__(self) -> str:
         kind = "conv_transpose" if self.transposed else "conv"
         pixels = math.prod(self.kernel_size)
+        cores = " | ".join(_describe(k, g) for k, g in zip(self.kernel_sizes, self.groups, strict=True))
+        grouped = "; gN: N groups" if max(self.groups) > 1 else ""
         lines = [
             f"ConvTensorTrain of a {kind} kernel {'×'.join(map(str, self.kernel_size))},"
             f" {self.in_channels} → {self.out_channels} channels"
             + (f", {self.conv_groups} groups" if self.conv_groups > 1 else ""),
-            f"  cores       {' | '.join(_describe(k, g) for k, g in zip(self.kernel_sizes, self.groups, strict=True))}",
-            f"  ranks       {self.ranks}",
+            f"  cores       {cores}  (from output to input{grouped})",
+            f"  ranks       {self.ranks}  (channels: outputs, between the cores, inputs)",
             f"  parameters  {self.n_parameters:,} of {self.dense_parameters:,}"
             f" ({self.n_parameters / self.dense_parameters:.1%})",
             f"  MACs/pixel  {self.n_parameters:,} sequential, {self.dense_parameters:,} dense ({pixels} taps)",
+            "              at stride 1 without borders; macs(size, stride=…) counts both,",
+            "              plan(size) measures which way is faster on this machine",
         ]
         if self.error is not None:
             lines.append(f"  error       {self.error:.4g} relative (Frobenius)")
         if self.lower_bound is not None and self.upper_bound is not None:
-            lines.append(f"  bounds      {self.lower_bound:.4g} ≤ error ≤ {self.upper_bound:.4g}")
+            lines.append(f"  bounds      {bounds_text(self.lower_bound, self.upper_bound)}")
         if self.data_error is not None:
             bound = "" if self.data_lower_bound is None else f", at least {self.data_lower_bound:.4g} at these ranks"
             lines.append(f"  data error  {self.data_error:.4g} relative (outputs){bound}")
         return "\n".join(lines)
+
+
+def bounds_text(lower: float, upper: float) -> str:
+    """Both bounds of an error in words where they say nothing: an error of 0 or of 1 is always possible.
+
+    >>> bounds_text(0.25, 0.5), bounds_text(0.25, 1.0), bounds_text(0.0, 1.0)
+    ('0.25 ≤ error ≤ 0.5', '0.25 ≤ error, none known from above', 'none known, from below or above')
+    """
+    if lower <= 0 and upper >= 1:
+        return "none known, from below or above"
+    if upper >= 1:
+        return f"{lower:.4g} ≤ error, none known from above"
+    if lower <= 0:
+        return f"error ≤ {upper:.4g}, none known from below"
+    return f"{lower:.4g} ≤ error ≤ {upper:.4g}"
 
 
 def _describe(size: Sequence[int], groups: int) -> str:

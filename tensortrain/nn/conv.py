@@ -20,7 +20,7 @@ from tensortrain import checks
 from tensortrain.conv import formats, functional
 from tensortrain.conv.conv_tensor_train import ConvTensorTrain
 from tensortrain.errors import TensorTrainError
-from tensortrain.nn.from_cores import FromCores
+from tensortrain.nn.from_cores import FromCores, summary
 from tensortrain.nn.padding import Axes, stride_cores, strides_and_paddings
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
@@ -248,11 +248,11 @@ class _ConvTT(FromCores):
         return conv.train(self.training)
 
     def extra_repr(self) -> str:
-        """Shape and ranks of the chain, and the settings of the conv that it replaces."""
+        """Shape and ranks of the chain, the settings of the conv that it replaces, its parameters and its error."""
         settings = "".join(f", {name}={value!r}" for name, value in self._settings(self).items())
         return (
             f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size},"
-            f" ranks={self.ranks}{settings}, groups={self.groups}"
+            f" ranks={self.ranks}{settings}, groups={self.groups}{summary(self, math.prod(self.weight_shape))}"
         )
 
 

@@ -12,7 +12,7 @@ from torch.nn.utils import parametrize
 
 from tensortrain import checks
 from tensortrain.errors import TensorTrainError
-from tensortrain.nn.from_cores import FromCores
+from tensortrain.nn.from_cores import FromCores, summary
 from tensortrain.nn.linear import equal_factors
 from tensortrain.transforms import physical
 from tensortrain.tt.checks import check_sizes
@@ -236,10 +236,11 @@ class TTEmbedding(FromCores):
         return self.rows(input)
 
     def extra_repr(self) -> str:
-        """Rows and columns as products, ranks and padding."""
+        """Rows and columns as products, ranks, padding, parameters and error."""
         padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
         shapes = ("·".join(map(str, sizes)) for sizes in (self.shape, self.dim_shape))
-        return f"{', '.join(shapes)}, ranks={self.ranks}{padding}"
+        summed = summary(self, self.num_embeddings * self.embedding_dim)
+        return f"{', '.join(shapes)}, ranks={self.ranks}{padding}{summed}"
 
 
 class TTEmbeddingBag(TTEmbedding):

@@ -61,3 +61,16 @@ class FromCores(nn.Module):
                 f"{name} of a {type(self).__name__} cannot be set, since it is made of the cores; set those of its "
                 f"`cores`, or replace the layer by `merge()`, a plain one"
             )
+
+
+def summary(layer: Any, dense: int) -> str:
+    """What `print` shows of a layer of cores: their parameters beside the plain layer's, and the error that was made.
+
+    Args:
+        layer: of cores, which may be quantised; with the attribute `error`.
+        dense: parameters of the plain layer's weight.
+    """
+    weights = (core.weight for core in layer.cores)
+    count = sum((weight() if isinstance(weight, MethodType) else weight).numel() for weight in weights)
+    error = "" if layer.error is None else f", error={layer.error:.4g} when decomposed"
+    return f", {count:,} of {dense:,} parameters{error}"

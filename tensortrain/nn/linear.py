@@ -9,7 +9,7 @@ from torch.nn.utils import parametrize
 
 from tensortrain import checks
 from tensortrain.errors import TensorTrainError
-from tensortrain.nn.from_cores import FromCores
+from tensortrain.nn.from_cores import FromCores, summary
 from tensortrain.nn.low_rank import plain_linear
 from tensortrain.tt.matrix import TensorTrainMatrix
 
@@ -169,10 +169,10 @@ class TTLinear(FromCores):
         return output if self.bias is None else output + self.bias.to(output.dtype)  # autocast leaves the bias wide
 
     def extra_repr(self) -> str:
-        """Features as products, ranks and bias."""
+        """Features as products, ranks, bias, parameters and error."""
         return (
             f"{'·'.join(map(str, self.in_shape))}, {'·'.join(map(str, self.out_shape))}, ranks={self.ranks},"
-            f" bias={self.bias is not None}"
+            f" bias={self.bias is not None}{summary(self, self.in_features * self.out_features)}"
         )
 
 

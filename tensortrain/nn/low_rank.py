@@ -8,7 +8,7 @@ from torch.nn.utils import parametrize
 
 from tensortrain import checks
 from tensortrain.errors import TensorTrainError
-from tensortrain.nn.from_cores import FromCores
+from tensortrain.nn.from_cores import FromCores, summary
 
 
 class LowRankLinear(FromCores):
@@ -129,8 +129,9 @@ class LowRankLinear(FromCores):
         return input
 
     def extra_repr(self) -> str:
-        """Features, rank and bias."""
-        return f"{self.in_features}, {self.out_features}, rank={self.rank}, bias={self.bias is not None}"
+        """Features, rank, bias, parameters and error."""
+        sizes = f"{self.in_features}, {self.out_features}, rank={self.rank}"
+        return f"{sizes}, bias={self.bias is not None}{summary(self, self.in_features * self.out_features)}"
 
 
 def plain_linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:

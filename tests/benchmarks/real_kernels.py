@@ -51,7 +51,14 @@ def main() -> None:
                     start = time.perf_counter()
                     chain = tt.ConvTensorTrain.decompose(weight, budget=budget)
                     seconds = time.perf_counter() - start
-                    cores = str(chain).splitlines()[1].removeprefix("  cores").strip().replace("|", "\\|")
+                    cores = (
+                        str(chain)
+                        .splitlines()[1]
+                        .removeprefix("  cores")
+                        .partition("  (")[0]
+                        .strip()
+                        .replace("|", "\\|")
+                    )
                     cells = [name.removesuffix(".weight"), f"{budget:.0%}", *errors, f"**{chain.error:.3f}**"]
                     print("|", " | ".join(cells), f"| {cores} | {seconds:.1f} |", flush=True)
 

@@ -1,85 +1,25 @@
-"""`evaluate` against a naive evaluation, its scores, and the tables and curves made of them."""
+"""`evaluate` against a naive evaluation, and its scores."""
 
 import json
 import weakref
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 from skimage.metrics import structural_similarity
-from torch import Tensor, nn
 
-from zoo.data import ClipDataset
+from tests.support.scores import PLAIN, Clips, Conv, printed, score
 from zoo.errors import ZooError
 from zoo.evaluation import (
-    LAYOUTS,
     Blank,
     CopyLast,
     Scores,
     compare,
-    curves,
     evaluate,
     find_convention,
-    save_figure,
     save_values,
 )
-from zoo.recurrent import RecurrentPredictor
-
-
-class Indices(NamedTuple):
-    clips: Tensor
-
-
-class Clips(ClipDataset):
-    """Clip i is random frames, seeded by i; remembers what it rendered."""
-
-    def __init__(self, length=8, count=7, channels=1, comparable_with="moving-mnist-2", size=(20, 18)):
-        self.length, self.count, self.frame = length, count, (channels, *size)
-        self.comparable_with = comparable_with
-        self.rendered = []
-
-    def __len__(self):
-        return self.count
-
-    def fetch(self, indices):
-        return Indices(torch.tensor(list(indices)))
-
-    def render(self, batch):
-        clips = [
-            torch.rand(self.length, *self.frame, generator=torch.Generator().manual_seed(i))
-            for i in batch.clips.tolist()
-        ]
-        self.rendered.append(weakref.ref(result := torch.stack(clips)))
-        return result
-
-    def describe(self):
-        return "random frames"
-
-
-class Conv(RecurrentPredictor):
-    """The next frame is a conv of this one and of a running mean; dropout would show a forgotten `eval()`."""
-
-    def __init__(self, channels=1):
-        super().__init__(channels)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(3)
-            self.conv = nn.Conv2d(2 * channels, channels, 3, padding=1)
-        self.dropout = nn.Dropout(0.5)
-        self.calls = []
-
-    def initial_state(self, batch, size, device, dtype):
-        return torch.zeros(batch, self.channels, *size, device=device, dtype=dtype)
-
-    def read(self, frames, state):
-        predictions = []
-        for frame in frames:
-            state = 0.5 * (state + frame)
-            predictions.append(frame + self.dropout(self.conv(torch.cat([frame, state], 1))))
-        self.calls.append(torch.is_grad_enabled())
-        return torch.stack(predictions), state
 
 
 def naive(model, dataset, observed, horizon, count):
@@ -106,25 +46,6 @@ def naive(model, dataset, observed, horizon, count):
         "psnr": (-10 * np.log10(mse)).mean(0),
         "ssim": np.mean(ssim, 0),
     }
-
-
-PLAIN = ("mse", "mae", "psnr", "ssim")
-
-
-def score(name="model", model=None, horizon=3, observed=4, convention="standard", **options):
-    """Scores of the tiny model on tiny clips, without LPIPS."""
-    dataset = Clips(**{"length": horizon + observed, **options})
-    metrics = [key for key in PLAIN if key in find_convention(convention)]
-    return evaluate(
-        model or Conv(), dataset, horizon, observed=observed, convention=convention, metrics=metrics, name=name
-    )
-
-
-def printed(renderable, width=250):
-    console = Console(width=width)
-    with console.capture() as captured:
-        console.print(renderable)
-    return captured.get()
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -249,8 +170,8 @@ def test_missing_weights_and_small_frames_leave_columns_empty(tmp_path, monkeypa
     assert "LPIPS is empty: weights of the squeeze backbone are missing; save https" in lpips
     text = printed(scores.table())
     assert "LPIPS ↓" in text
-    assert lpips in scores.table().caption
-    assert lpips in compare([scores]).caption
+    assert lpips in scores.table().notes
+    assert lpips in compare([scores]).notes
 
 
 def test_lpips_is_measured_per_frame_and_for_the_baselines(data_root):
@@ -283,7 +204,12 @@ def test_scores_survive_a_file(tmp_path):
     for name, per_frame in scores.rows.items():
         for key, values in per_frame.items():
             np.testing.assert_array_equal(loaded.rows[name][key], values)
-    plain = {"per_frame": None, "baselines": None}
+    for name, per_metric in scores.per_clip.items():
+        assert len(per_metric["mse"]) == scores.clips
+        for key, values in per_metric.items():
+            np.testing.assert_array_equal(loaded.per_clip[name][key], values)
+            np.testing.assert_allclose(values.mean(), scores.rows[name][key].mean())
+    plain = {"per_frame": None, "baselines": None, "per_clip": None}
     assert vars(loaded) | plain == vars(scores) | plain
     assert [path.name for path in tmp_path.iterdir()] == ["scores.json"]
 
@@ -340,142 +266,3 @@ def test_tables_print_any_name():
     scores = score("runs/[bold]a", horizon=10, observed=10)
     assert "runs/[bold]a" in printed(scores.table())
     assert "runs/[bold]a" in printed(compare([scores]))
-
-
-# Tables of the papers
-
-
-def row_of(table, model, source):
-    """The cells of a row as printed, by column heading."""
-    headings = [column.header for column in table.columns]
-    columns = [list(column.cells) for column in table.columns]
-    rows = [dict(zip(headings, cells, strict=True)) for cells in zip(*columns, strict=True)]
-    (match,) = [row for row in rows if row["Model"] == model and source in row["Source"]]
-    return match
-
-
-def test_table_2_sets_measured_beside_published():
-    scores = [score("ours", horizon=h, observed=10) for h in (10, 30)]
-    table = compare(scores)
-    heads = [f"10→{h}\n{head}" for h in (10, 30) for head in ("MSE ↓\n×10⁻³", "SSIM ↑", "LPIPS ↓\n×10⁻³")]
-    assert [column.header for column in table.columns] == ["Model", "Parameters", *heads, "Source"]
-
-    fc_lstm = row_of(table, "FC-LSTM", "published: PredRNN++")
-    assert fc_lstm[heads[0]] == f"{118.3 / 4.096:.2f}"
-    assert fc_lstm[heads[1]] == "0.690*"  # other window and range than ours
-    assert fc_lstm[heads[2]] == ""
-    tt = row_of(table, "Conv-TT-LSTM, original code", "published: Conv-TT-LSTM")
-    assert [tt[head] for head in heads] == ["12.96", "0.915*", "40.5", "25.81", "0.840*", "90.4"]
-    assert tt["Parameters"] == "2.69 M"
-    assert row_of(table, "PredRNN++", "OpenSTL")[heads[0]] == f"{22.06 / 4.096:.2f}*"  # not clamped
-
-    ours = row_of(table, "ours", "measured")
-    for one, head in zip(scores, (heads[0], heads[3]), strict=True):
-        assert ours[head] == f"{1e3 * one.average['mse']:.2f}"
-        baseline = row_of(table, "blank frames", "measured")
-        assert baseline[head] == f"{1e3 * one.baselines['blank frames']['mse'].mean():.2f}"
-    assert "Convention standard" in table.caption
-    assert "Convention predrnn-pp" in table.caption
-    assert "7 clips of random frames" in table.caption
-
-
-def test_the_convention_of_a_paper_takes_its_stars_away():
-    table = compare([score("ours", horizon=10, observed=10, convention="conv-tt-lstm")])
-    tt = row_of(table, "Conv-TT-LSTM, original code", "published")
-    assert tt["10→10\nSSIM ↑"] == "0.915"
-    assert row_of(table, "FC-LSTM", "published")["10→10\nSSIM ↑"] == "0.690*"
-    table = compare([score("ours", horizon=10, observed=10, convention="predrnn-pp")])
-    assert row_of(table, "FC-LSTM", "published")["10→10\nMSE ↓\nper frame"] == "118.30"
-    assert (
-        row_of(table, "Conv-TT-LSTM, original code", "published")["10→10\nMSE ↓\nper frame"] == f"{12.96 * 4.096:.2f}"
-    )
-
-
-def test_the_layout_follows_the_data():
-    three = score("ours", horizon=10, observed=10, comparable_with="moving-mnist-3")
-    table = compare([three])
-    head = "MNIST-3 10→10\nMSE ↓\n×10⁻³"
-    assert row_of(table, "PredRNN", "PredRNN++, Table 1")[head] == f"{93.4 / 4.096:.2f}"
-    assert row_of(table, "ours", "measured")[head] == f"{1e3 * three.average['mse']:.2f}"
-
-    kth = score("ours", horizon=20, observed=10, comparable_with="kth")
-    table = compare([kth])
-    assert row_of(table, "PredRNN++", "Table 3")["10→20\nPSNR ↑\ndB"] == "28.47*"
-    assert row_of(table, "ours", "measured")["10→20\nPSNR ↑\ndB"] == f"{kth.average['psnr']:.2f}"
-
-
-def test_what_no_paper_measured_gets_its_own_columns():
-    table = compare([score("ours", horizon=3, comparable_with="demo")])
-    assert row_of(table, "ours", "measured")["demo 4→3\nSSIM ↑"] != ""
-    assert row_of(table, "ConvLSTM", "published")["demo 4→3\nSSIM ↑"] == ""
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_layout_prints(layout):
-    text = printed(compare([score("ours", horizon=10, observed=10)], layout))
-    assert text.count("published: ") == len(LAYOUTS[layout].rows)
-    assert "…" not in text.replace("0…255", "")
-    for row in LAYOUTS[layout].rows:
-        assert row.model in text
-        assert set(row.values) <= set(LAYOUTS[layout].columns) | {("moving-mnist-3", 10, 10)}
-
-
-def test_published_numbers_are_those_of_the_papers():
-    best = {row.model: row.values for row in LAYOUTS["predrnn-pp"].rows}["PredRNN++ (causal LSTM + GHU)"]
-    assert best["moving-mnist-2", 10, 10] == {"ssim": 0.898, "mse": 46.5}
-    assert best["moving-mnist-2", 10, 30] == {"ssim": 0.733, "mse": 91.1}
-    assert best["moving-mnist-3", 10, 10] == {"ssim": 0.814, "mse": 81.7}
-    highway = [row.values["moving-mnist-2", 10, 10]["mse"] for row in LAYOUTS["predrnn-pp-highway"].rows]
-    assert highway == [46.5, 48.1, 52.0]
-    kth = {row.model: row.values for row in LAYOUTS["kth"].rows}["Conv-TT-LSTM, optimised code"]
-    assert kth["kth", 10, 40] == pytest.approx({"psnr": 26.49, "ssim": 0.883, "lpips": 0.2118})
-
-
-def test_what_cannot_be_compared_is_refused():
-    ours = score("ours")
-    with pytest.raises(ZooError, match="no scores to compare"):
-        compare([])
-    with pytest.raises(ZooError, match="two scores are named 'ours' at horizon 3"):
-        compare([ours, ours])
-    with pytest.raises(ZooError, match="'ours' was measured by convention 'standard' and 'theirs' by 'openstl'"):
-        compare([ours, score("theirs", convention="openstl")])
-    with pytest.raises(ZooError, match="no layout 'khh'; did you mean 'kth'"):
-        compare([ours], "khh")
-    with pytest.raises(ZooError, match="no metric 'lpips' was measured"):
-        curves([ours], ["lpips"])
-
-
-# Curves
-
-
-def test_curves_draw_every_model_at_every_frame():
-    scores = [score("ours", horizon=5), score("theirs", CopyLast(), horizon=3)]
-    figure = curves(scores)
-    panels = [axes for axes in figure.axes if axes.lines]
-    assert [axes.get_title() for axes in panels] == ["MSE ↓ ×10⁻³", "MAE ↓ ×10⁻³", "PSNR ↑ dB", "SSIM ↑"]
-    lines = {line.get_label(): line for line in panels[0].lines}
-    assert list(lines) == ["copy last frame", "blank frames", "ours", "theirs"]
-    np.testing.assert_allclose(lines["ours"].get_xydata(), np.c_[range(1, 6), 1e3 * scores[0].per_frame["mse"]])
-    assert len(lines["theirs"].get_xydata()) == 3
-    assert "Convention standard" in figure.get_supxlabel().replace("\n", " ")
-    assert len(curves(scores, ["ssim"]).axes) == 1
-
-
-def test_a_baseline_far_off_does_not_squeeze_the_models():
-    ours = score("ours")
-    near, far = ({"mse": np.full(3, times * ours.per_frame["mse"].max())} for times in (3.9, 4.1))
-    panel = curves([replace(ours, baselines={"near": near, "far": far})], ["mse"]).axes[0]
-    assert np.isfinite(panel.lines[0].get_ydata()).all()
-    assert np.isnan(panel.lines[1].get_ydata()).all()
-    assert [text.get_text().partition(":")[0] for text in panel.texts] == ["far"]
-
-
-def test_curves_are_written_whole_or_not_at_all(tmp_path):
-    figure = curves([score()])
-    save_figure(figure, tmp_path / "curves.png")
-    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(ZooError, match=r"legal is \.png"):
-        save_figure(figure, tmp_path / "curves.doc")
-    with pytest.raises(ZooError, match="nowhere is not a folder"):
-        save_figure(figure, tmp_path / "nowhere" / "curves.png")
-    assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tensortrain.figures import styled
+from tensortrain.tables import Column, Table
 from zoo.benchmark.loading import Loading
 from zoo.benchmark.measurement import Row
 from zoo.files import aside
@@ -15,35 +16,22 @@ from zoo.files import aside
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from rich.table import Table
 
 _BAR, _LOST, _FLOOR = "#4477aa", "#bbbbbb", "#cc3311"
 
 
-def table(rows: Sequence[Row]) -> "Table":
+def table(rows: Sequence[Row]) -> Table:
     """A table of the rows of one case."""
-    from rich.table import Table
-
     first = rows[0]
     read = "" if first.ratio is None else f", {first.ratio:.0%} of later frames true"
-    result = Table(
-        title=f"{first.model}, {first.preset}: {first.job}, batch {first.batch}, {first.frames} frames{read}",
-        caption="floor: share of the time that its convolutions take when each is timed in isolation; peak: GMAC/s "
-        "over that of the fastest of them; predicted: the floor, and all other operators' bytes at a copy's speed",
-    )
     launched = "operators" if first.launches is None else "launches"
-    for name in ("variant", "precision", "layout"):
-        result.add_column(name)
+    words = [Column(name, words=True) for name in ("variant", "precision", "layout")]
     numbers = ("seconds", "×plain", "clips/s", "GMAC/s", "floor", "peak", "predicted", "MB", launched, "apart")
-    for name in numbers:
-        result.add_column(name, justify="right")
-    result.add_column("note")
-    for row in rows:
-        launches = row.operators if row.launches is None else row.launches
-        result.add_row(
+    lines = [
+        [
             row.variant,
-            row.precision,
-            row.layout,
+            row.precision or "",
+            row.layout or "",
             _text(row.seconds, ".4g"),
             _text(row.speedup, ".2f"),
             _text(row.clips_per_second, ".3g"),
@@ -52,26 +40,32 @@ def table(rows: Sequence[Row]) -> "Table":
             _text(row.best_share, ".0%"),
             _text(row.predicted_seconds, ".4g"),
             _text(row.peak_mb, ",.0f"),
-            _text(launches, ",d"),
+            _text(row.operators if row.launches is None else row.launches, ",d"),
             _text(row.difference, ".0e"),
-            row.note,
-        )
-    return result
+            row.note or "",
+        ]
+        for row in rows
+    ]
+    return Table(
+        (*words, *map(Column, numbers), Column("note", words=True)),
+        lines,
+        title=f"{first.model}, {first.preset}: {first.job}, batch {first.batch}, {first.frames} frames{read}",
+        notes=(
+            "floor: share of the time that its convolutions take when each is timed in isolation; peak: GMAC/s over "
+            "that of the fastest of them; predicted: the floor, and all other operators' bytes at a copy's speed",
+        ),
+    )
 
 
-def loading_table(loadings: Sequence[Loading]) -> "Table":
+def loading_table(loadings: Sequence[Loading]) -> Table:
     """A table of how fast the data load."""
-    from rich.table import Table
-
-    result = Table(title="A batch of clips beside the fastest training step")
-    for name in ("model", "preset", "data"):
-        result.add_column(name)
-    for name in ("pixels", "fetch, s", "render, s", "step, s", "share"):
-        result.add_column(name, justify="right")
+    lines = []
     for one in loadings:
         times = (f"{value:.4g}" for value in (one.fetch_seconds, one.render_seconds, one.step_seconds))
-        result.add_row(one.model, one.preset, one.data, f"{one.size}×{one.size}", *times, f"{one.share:.2%}")
-    return result
+        lines.append([one.model, one.preset, one.data, f"{one.size}×{one.size}", *times, f"{one.share:.2%}"])
+    words = [Column(name, words=True) for name in ("model", "preset", "data")]
+    numbers = map(Column, ("pixels", "fetch, s", "render, s", "step, s", "share"))
+    return Table((*words, *numbers), lines, title="A batch of clips beside the fastest training step")
 
 
 def _text(value: Any, form: str) -> str:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
+from tensortrain.tables import show
 from zoo.commands.options import ROOT_HELP
-from zoo.commands.output import show
 from zoo.errors import ZooError
 from zoo.files import destination
 from zoo.names import JOBS, VARIANTS, check_name

@@ -1,4 +1,4 @@
-"""`zoo compare`: trained models beside published results."""
+"""`zoo compare`: trained models beside each other, and beside published results on the same data."""
 
 import itertools
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from zoo.commands.measuring import measure
 from zoo.commands.options import add_measuring, add_models, add_sources, check_measuring
-from zoo.commands.output import check_png, show, write_curves
+from zoo.commands.output import check_png, check_table, show_table, write_curves
 from zoo.commands.trained import files_of, find_trained_models
 from zoo.names import LAYOUTS, check_name
 
@@ -21,20 +21,25 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
     )
     add_sources(parser)
     add_measuring(parser)
-    parser.add_argument("--layout", type=str | None, help="Table of a paper; default: the one that fits.")
+    parser.add_argument(
+        "--layout", type=str | None, help="All columns and rows of a paper's table; default: rows for the same data."
+    )
+    parser.add_argument("--output", "-o", type=str | None, help="File for the table: .csv, .md, .tex or .html.")
 
 
 def run(arguments: Namespace) -> None:
-    """Set trained models beside published results, as a table and as curves of the longest horizon."""
+    """Compare trained models, and published results on the same data, as a table and as curves."""
     check_measuring(arguments)
     if arguments.layout is not None:
         check_name("layout", arguments.layout, LAYOUTS)
     inputs = files_of(arguments.runs, arguments.checkpoint)
     check_png(arguments.curves, [*inputs, arguments.published or ""])
+    check_table(arguments.output, inputs)
     models = find_trained_models(arguments.runs, arguments.checkpoint)
     from zoo import evaluation
 
     tasks = dict.fromkeys(itertools.product(arguments.horizon, arguments.digits or [None]))
     scores = {task: [measure(trained, *task, arguments) for trained in models] for task in tasks}
-    show(evaluation.compare([one for of_task in scores.values() for one in of_task], arguments.layout))
+    table = evaluation.compare([one for of_task in scores.values() for one in of_task], arguments.layout)
+    show_table(table, arguments.output)
     write_curves(scores[max(tasks, key=lambda task: task[0])], arguments.curves)

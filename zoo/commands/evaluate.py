@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser, Namespace
 
+from tensortrain.tables import show
 from zoo.commands.measuring import measure
 from zoo.commands.options import add_horizon, add_measuring, add_sources, check_measuring
-from zoo.commands.output import check_png, show, write_curves
+from zoo.commands.output import check_png, write_curves
 from zoo.commands.trained import files_of, find_trained_model
 
 

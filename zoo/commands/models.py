@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from jsonargparse import ArgumentParser, Namespace
 
 import zoo
-from zoo.commands.output import show
+from tensortrain.tables import Column, Table, show
 from zoo.registry import find_model
 
 
@@ -15,13 +15,14 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
 
 def run(arguments: Namespace) -> None:
     """List the models, their published sizes and the weights that ship with them."""
-    from rich.table import Table
-
     from zoo.pretrained import pretrained_names
 
-    table = Table("model", "reads", "parameters", "paper", "what it is", "weights")
+    rows = []
     for name in zoo.model_names():
         entry = find_model(name)
         size = "" if entry.parameters is None else f"{entry.parameters:,}"
-        table.add_row(name, entry.reads, size, entry.citation, entry.summary, "\n".join(pretrained_names(name)))
-    show(table)
+        series = " Reads series." if entry.reads == "series" else ""
+        rows.append([name, size, "\n".join(pretrained_names(name)), f"{entry.summary} {entry.citation}.{series}"])
+    columns = (Column("model", words=True), Column("parameters"), Column("weights", words=True))
+    notes = ("Weights that ship are named MODEL:WEIGHTS, such as conv-lstm:kth-small.",)
+    show(Table((*columns, Column("what it is", words=True, wraps=True)), rows, notes=notes))

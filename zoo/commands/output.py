@@ -1,22 +1,40 @@
 """How commands print tables and write pictures."""
 
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from zoo.files import destination
-from zoo.names import check_picture
+from tensortrain.tables import ENDINGS, show
+from zoo.files import aside, destination
+from zoo.names import check_picture, check_suffix
 
 if TYPE_CHECKING:
+    from tensortrain.tables import Table
     from zoo.evaluation import Scores, Series
 
 
-def show(table: Any) -> None:
-    """Print a table of `rich`. In a pipe or a file its lines are not wrapped to the width of a terminal."""
-    from rich.console import Console
+def show_table(table: "Table", output: str | None) -> None:
+    """Print a table, and write it to a file if one is named.
 
-    Console(width=None if sys.stdout.isatty() else 320).print(table)
+    Raises:
+        ZooError: the file cannot be written.
+    """
+    show(table)
+    if output is not None:
+        with aside(output) as temporary:
+            temporary.write_text(table.as_text(output), encoding="utf-8")
+        print(output)
+
+
+def check_table(path: str | None, inputs: Iterable[str | Path] = ()) -> None:
+    """Refuse, before anything is computed, a path that no table can be written to.
+
+    Raises:
+        ZooError: the suffix is not of a table, or what `zoo.files.destination` refuses.
+    """
+    if path is not None:
+        check_suffix(path, ENDINGS)
+        destination(path, inputs)
 
 
 def check_png(path: str | None, inputs: Iterable[str | Path] = ()) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
+from tensortrain.tables import show
 from zoo.commands.options import ROOT_HELP
-from zoo.commands.output import check_png, show
+from zoo.commands.output import check_png
 from zoo.errors import ZooError
 from zoo.presets import recipe
 from zoo.registry import find_model

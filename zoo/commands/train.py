@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 import zoo
+from tensortrain.terminal import INTERRUPTED
 from zoo.checks import check_recipe
 from zoo.commands.options import ROOT_HELP
 from zoo.commands.starting import PARTS, PRESET, find_start
@@ -74,13 +76,16 @@ def run(arguments: Namespace) -> None:
     name = f"{arguments.model}-{re.sub('[^A-Za-z0-9_.]+', '-', arguments.dataset)}-{arguments.preset}"
     folder = arguments.output or f"runs/{name}"
     wanted = check_recipe(_recipe(arguments))
+    from zoo.training.interrupt import CleanStop
     from zoo.training.progress import say
 
-    finished = zoo.fit(wanted, folder, root=arguments.data_root, resume=not arguments.fresh)
-    say(
-        f"{finished.folder}: the best weights are those of step {finished.step}; "
-        f"measure them with: zoo evaluate {finished.folder}"
-    )
+    try:
+        finished = zoo.fit(wanted, folder, root=arguments.data_root, resume=not arguments.fresh)
+    except CleanStop:  # which has been told in a sentence
+        sys.exit(INTERRUPTED)
+    say(f"{finished.folder}: the best weights are those of step {finished.step}. Next:")
+    say(f"  zoo evaluate {finished.folder}")
+    say(f"  zoo predict {finished.folder} -o {Path(folder).name}.gif")
 
 
 def _recipe(arguments: Namespace) -> Recipe:

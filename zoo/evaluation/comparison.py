@@ -2,80 +2,78 @@
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tensortrain.figures import styled
+from tensortrain.tables import Column, Table
 from zoo.errors import ZooError, nearest
 from zoo.evaluation.conventions import CONVENTIONS, Convention
 from zoo.evaluation.measure import Measure
 from zoo.evaluation.metrics import Mae, Mse
 from zoo.evaluation.published import LAYOUTS, PIXELS, Layout, Published
-from zoo.evaluation.scores import PerFrame, Scores, averages, by_horizon
+from zoo.evaluation.scores import Scores, averages, beaten, by_horizon, interval_note, shown
+from zoo.evaluation.spread import may_be_chance
 from zoo.files import aside
 from zoo.names import check_name, check_picture
-from zoo.papers import Task
+from zoo.papers import Columns, Task
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from rich.table import Table
 
 
-def compare(scores: Sequence[Scores], layout: str | None = None) -> "Table":
-    """A table as in a paper: its published rows, then the measured ones. The last column says where each is from.
+def compare(scores: Sequence[Scores], layout: str | None = None) -> Table:
+    """A table of the measured rows, and below them, where a paper has numbers for the same data, its published rows.
 
-    Scores of one model at several horizons, or on several data sets, are in one row. Scores that fit no column of the
-    paper get columns of their own. Published errors are converted to the unit of the measured convention; a star marks
-    a published number that was measured in another way, which no conversion can undo. Scores of series have a table of
-    their own, `zoo.evaluation.scores.by_horizon`.
+    Scores of one model at several horizons, or on several data sets, are in one row. The best of the models is marked
+    by `>`, and those whose difference from it may be chance by `≈`, see `zoo.evaluation.spread`. Published errors are
+    converted to the unit of the measured convention; a star marks a published number that was measured in another way,
+    which no conversion can undo. Scores of series have a table of their own, `zoo.evaluation.scores.by_horizon`.
 
     Args:
         scores: measured by one convention.
-        layout: of the table; one of `zoo.evaluation.LAYOUTS`. By default the first with a column for any of the scores.
+        layout: one of `zoo.evaluation.LAYOUTS`: all columns and rows of that paper's table. By default only the columns
+            that were measured, and the published rows that have a number for one of them.
 
     Raises:
         ZooError: no scores, several conventions, two scores for the same cell, no such layout, or one for series.
     """
-    from rich.markup import escape
-    from rich.table import Table
-
     convention = _shared_convention(scores)
     if convention.content == "series":
         if layout is not None:
             raise ZooError(f"layout = {layout!r} is a table of video, and the scores are of series; leave it out")
         return by_horizon(scores)
     paper = _find_layout(scores, layout)
-    columns = dict(paper.columns)
+    columns: dict[Task, tuple[str, ...]] = dict(paper.columns) if paper and layout else {}
     for one in scores:
         columns.setdefault(_task(one), tuple(measure.key for measure in convention.measures))
-
-    table = Table(title=paper.title, caption_justify="left")
-    table.add_column("Model")
-    table.add_column("Parameters", justify="right")
-    shown: list[tuple[Task, Measure]] = []
+    cells: list[tuple[Task, Measure]] = []
     for task, keys in columns.items():
         for key in keys:
-            measure = convention[key] if key in convention else _published_measure(paper, task, key)
-            table.add_column(escape(f"{_task_text(task, paper)}\n{measure.heading}"), justify="right")
-            shown.append((task, measure))
-    table.add_column("Source")
+            cells.append((task, convention[key] if key in convention else _published_measure(paper, task, key)))
 
-    for row in paper.rows:
-        cells = [_published_cell(row, task, measure) for task, measure in shown]
-        millions = f"{row.parameters:.2f} M" if row.parameters else ""
-        table.add_row(row.model, millions, *cells, f"published: {row.source}", style="dim")
-    table.add_section()
-    for name, (parameters, tasks) in _measured_rows(scores).items():
-        cells = [
-            measure.shown(averages(tasks[task])[measure.key]) if measure.key in tasks.get(task, {}) else ""
-            for task, measure in shown
-        ]
-        table.add_row(escape(name), f"{parameters / 1e6:.2f} M" if parameters else "", *cells, "measured")
-    table.caption = escape(_caption(scores, paper, convention))
-    return table
+    measured, best = _measured_rows(scores, cells)
+    faint = {number for number, (name, *_) in enumerate(measured) if any(name in one.baselines for one in scores)}
+    rows = measured
+    sources: list[str] = []
+    for row in paper.rows if paper else ():
+        numbers = [_published_cell(row, task, measure) for task, measure in cells]
+        if layout or any(numbers):
+            faint.add(len(rows))
+            rows = [*rows, [row.model, f"{row.parameters:.2f} M" if row.parameters else "", *numbers]]
+            sources.append(f"published: {row.source}")
+    heads = [Column("Model", words=True), Column("Parameters")]
+    several = len(columns) > 1
+    heads += [Column(f"{_task_text(task, columns)}\n{m.heading}" if several else m.heading) for task, m in cells]
+    if sources:
+        heads.append(Column("Source", words=True))
+        rows = [[*row, source] for row, source in zip(rows, ["measured"] * len(measured) + sources, strict=True)]
+    title = paper.title if paper and layout else "" if several else _single_title(scores[0])
+    notes = _notes(scores, paper if sources else None, convention, best)
+    return Table(heads, rows, title, notes, frozenset(best), frozenset(faint))
 
 
 _FAR = 4  # a baseline that exceeds the models' largest value by this factor is not drawn
@@ -168,23 +166,30 @@ def _shared_convention(scores: Sequence[Scores]) -> Convention:
     return replace(scores[0].convention, measures=tuple(measures.values()))
 
 
-def _find_layout(scores: Sequence[Scores], name: str | None) -> Layout:
+def _find_layout(scores: Sequence[Scores], name: str | None) -> Layout | None:
+    """The layout of that name; without one the first with a column for some of the scores, if there is any."""
     if name is None:
         tasks = {_task(one) for one in scores}
-        return next((paper for paper in LAYOUTS.values() if tasks & paper.columns.keys()), LAYOUTS["conv-tt-lstm"])
+        return next((paper for paper in LAYOUTS.values() if tasks & paper.columns.keys()), None)
     check_name("layout", name, LAYOUTS)
     return LAYOUTS[name]
 
 
-def _task_text(task: Task, layout: Layout) -> str:
+def _single_title(scores: Scores) -> str:
+    return f"{scores.observed} observed → {scores.horizon} predicted frames"
+
+
+def _task_text(task: Task, columns: Columns) -> str:
+    """What stands above the columns of a task: its horizon, and its data if there are several."""
     data, observed, horizon = task
-    name = layout.headings.get(data, "") if task in layout.columns else data
-    return f"{name} {observed}→{horizon}".strip()
+    several = len({each for each, *_ in columns}) > 1
+    return f"{data} {observed}→{horizon}" if several else f"{observed}→{horizon}"
 
 
-def _published_measure(layout: Layout, task: Task, key: str) -> Measure:
+def _published_measure(layout: Layout | None, task: Task, key: str) -> Measure:
     """How the first row that has a number for this task and metric measured it; as defined if no row has one."""
-    published = (row.convention[key] for row in layout.rows if key in row.values.get(task, {}))
+    rows = layout.rows if layout else ()
+    published = (row.convention[key] for row in rows if key in row.values.get(task, {}))
     return next(published, CONVENTIONS["standard"][key])
 
 
@@ -200,30 +205,72 @@ def _published_cell(row: Published, task: Task, measure: Measure) -> str:
     return measure.shown(value) + ("" if theirs == measure else "*")
 
 
-def _measured_rows(scores: Sequence[Scores]) -> dict[str, tuple[int, dict[Task, PerFrame]]]:
-    """For each baseline, then for each model, by name: the number of parameters, and the values for each task."""
-    rows: dict[str, tuple[int, dict[Task, PerFrame]]] = {}
+def _measured_rows(
+    scores: Sequence[Scores], cells: Sequence[tuple[Task, Measure]]
+) -> tuple[list[list[str]], set[tuple[int, int]]]:
+    """The rows of the models, then of the baselines; and which cells are the best of their column."""
+    models: dict[str, dict[Task, Scores]] = {}
     for one in scores:
-        for name, per_frame in one.baselines.items():
-            rows.setdefault(name, (0, {}))[1].setdefault(_task(one), per_frame)
-    for one in scores:
-        tasks = rows.setdefault(one.name, (one.parameters, {}))[1]
-        if _task(one) in tasks:
+        if _task(one) in models.setdefault(one.name, {}):
             raise ZooError(f"two scores are named {one.name!r} at horizon {one.horizon}; give them different names")
-        tasks[_task(one)] = one.per_frame
-    return rows
+        models[one.name][_task(one)] = one
+    names = list(models)
+    rows = [[name, _millions(next(iter(of.values())).parameters)] for name, of in models.items()]
+    best: set[tuple[int, int]] = set()
+    for column, (task, measure) in enumerate(cells, 2):
+        entries = {name: of[task] for name, of in models.items() if task in of and measure.key in of[task].per_frame}
+        sign = 1 if measure.higher_is_better else -1
+        ranked = sorted(entries.values(), key=lambda one: -sign * averages(one.per_frame)[measure.key])
+        for number, name in enumerate(names):
+            if name not in entries:
+                rows[number].append("")
+                continue
+            mark = _mark(entries[name], ranked[0], measure.key) if len(ranked) > 1 else ""
+            if mark == "> ":
+                best.add((number, column))
+            rows[number].append(mark + shown(entries[name], name, measure))
+    for name in dict.fromkeys(name for one in scores for name in one.baselines):
+        row = [name, ""]
+        for task, measure in cells:
+            of_task = [one for one in scores if _task(one) == task and measure.key in one.baselines.get(name, {})]
+            row.append(shown(of_task[0], name, measure) if of_task else "")
+        rows.append(row)
+    return rows, best
 
 
-def _caption(scores: Sequence[Scores], layout: Layout, convention: Convention) -> str:
-    data = {f"Measured {one.observed}→{one.horizon}: {one.measured_on()}.": None for one in scores}
-    lines = [*data, convention.text(), *{note: None for one in scores for note in one.notes}]
-    lines.append(
-        "Published rows were measured by others on clips of their own; errors are converted to the unit above."
-    )
-    keys = {key for metrics in layout.columns.values() for key in metrics}
-    others = {row.convention.name: row.convention for row in layout.rows if row.convention.name != convention.name}
+def _mark(one: Scores, first: Scores, key: str) -> str:
+    """The mark of a model in a column whose best is `first`; none where they were measured on different clips."""
+    if one is first:
+        return "> "
+    values, others = (scores.clip_values(scores.name, key) for scores in (one, first))
+    if values is None or others is None or (one.data, one.clips) != (first.data, first.clips):
+        return ""
+    return "≈ " if may_be_chance(values, others) else ""
+
+
+def _millions(parameters: int) -> str:
+    return f"{parameters / 1e6:.2f} M" if parameters else ""
+
+
+def _notes(
+    scores: Sequence[Scores], paper: Layout | None, convention: Convention, best: Collection[tuple[int, int]]
+) -> list[str]:
+    """What is said once of all rows: the data, how was measured, how to read the marks."""
+    by_data: dict[str, list[str]] = {}
+    for one in scores:
+        by_data.setdefault(one.measured_on(), []).append(f"{one.observed}→{one.horizon}")
+    notes = [f"Measured {', '.join(dict.fromkeys(tasks))}: {data}." for data, tasks in by_data.items()]
+    notes += [convention.text(), *dict.fromkeys(note for one in scores for note in one.notes), *interval_note(scores)]
+    if best:
+        notes.append("> is the best model of its column; ≈ differs from it by no more than chance may, clip by clip.")
+    notes += beaten(scores) if len({_task(one) for one in scores}) == 1 else []
+    if paper is None:
+        return notes
+    notes.append("Published rows were measured by others on clips of their own; errors are converted to this unit.")
+    keys = {key for metrics in paper.columns.values() for key in metrics}
+    others = {row.convention.name: row.convention for row in paper.rows if row.convention.name != convention.name}
     if others:
-        lines.append("* measured in another way than the measured rows, so not comparable with them:")
-    for theirs in others.values():
-        lines.append(theirs.choose([m.key for m in theirs.measures if m.key in keys]).text())
-    return "\n".join(lines)
+        notes.append("* measured in another way than the measured rows, so not comparable with them:")
+    return notes + [
+        theirs.choose([m.key for m in theirs.measures if m.key in keys]).text() for theirs in others.values()
+    ]

@@ -36,8 +36,8 @@ def evaluate(
     """Predict `horizon` steps after `observed` ones of every clip and compare them with the true steps.
 
     Two baselines are measured in the same pass: the last observed step repeated; and black frames, or of series the
-    mean of the data. Memory does not grow with the number of clips. The model is left in the mode and on the device
-    that it was in.
+    mean of the data. Of each clip only its values are kept, not its frames. The model is left in the mode and on the
+    device that it was in.
 
     Args:
         model: the model.
@@ -86,6 +86,7 @@ def evaluate(
             row: {key: torch.zeros(horizon, dtype=torch.float64, device=place) for key in comparisons}
             for row in predictors
         }
+        clip_values: dict[str, dict[str, list[Tensor]]] = {row: {key: [] for key in comparisons} for row in predictors}
         for indices in in_batches(count, batch, progress):
             clips = dataset.clips(indices, place)
             x, truth = clips[:, :observed].to(weight.dtype), clips[:, observed : observed + horizon]
@@ -94,10 +95,15 @@ def evaluate(
                 for key, (features, value) in comparisons.items():
                     true = features(truth[part])
                     for row, steps in predictions.items():
-                        sums[row][key] += value(features(steps[part]), true).sum(0)
+                        values = value(features(steps[part]), true)
+                        sums[row][key] += values.sum(0)
+                        clip_values[row][key].append(values.mean(1))
         means = {
             row: {key: convention[key].of_mean(total / count).cpu().numpy() for key, total in of.items()}
             for row, of in sums.items()
+        }
+        per_clip = {
+            row: {key: torch.cat(parts).cpu().numpy() for key, parts in of.items()} for row, of in clip_values.items()
         }
     return Scores(
         name=name,
@@ -112,6 +118,7 @@ def evaluate(
         per_frame=means.pop(name),
         baselines=means,
         notes=(*notes, *_interval(dataset)),
+        per_clip=per_clip,
     )
 
 

@@ -1,7 +1,7 @@
 """The tables that `compare` can print: which published rows stand in which columns."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from zoo.evaluation.conventions import CONVENTIONS, Convention
 from zoo.papers import CONV_TT_LSTM, OPENSTL, PREDRNN_PP, Columns, ResultsTable, Task
@@ -37,14 +37,12 @@ class Layout:
         title: printed above it.
         columns: metrics of each task.
         rows: what was published.
-        headings: what is printed above the columns of each data set, where a table has several.
     """
 
     name: str
     title: str
     columns: Columns
     rows: tuple[Published, ...]
-    headings: Mapping[str, str] = field(default_factory=dict)
 
 
 def _published(table: ResultsTable) -> tuple[Published, ...]:
@@ -84,7 +82,6 @@ LAYOUTS: dict[str, Layout] = {
             "Moving-MNIST, as in Table 1 of the PredRNN++ paper",
             _PP_MNIST.columns,
             _published(_PP_MNIST),
-            {"moving-mnist-2": "MNIST-2", "moving-mnist-3": "MNIST-3"},
         ),
         Layout(
             "predrnn-pp-highway",

@@ -3,25 +3,24 @@
 import csv
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tensortrain.tables import Column, Table
 from zoo.errors import ZooError
 from zoo.evaluation.conventions import Convention
+from zoo.evaluation.measure import Measure
+from zoo.evaluation.spread import half_interval
 from zoo.files import aside
 from zoo.settings import Content
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 PerFrame = Mapping[str, NDArray[np.float64]]  # metric -> (horizon,)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Scores:
     """Values of one model and of the trivial baselines on the same clips.
 
@@ -39,6 +38,8 @@ class Scores:
             the convention; no table's scale is applied.
         baselines: the same for each baseline, by name.
         notes: what a reader must know besides, such as why a metric is missing.
+        per_clip: for each row and metric `(clips,)`, the values of the clips, averaged over steps; see
+            `zoo.evaluation.spread`.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Scores:
     per_frame: PerFrame
     baselines: Mapping[str, PerFrame]
     notes: tuple[str, ...] = ()
+    per_clip: Mapping[str, PerFrame] = field(default_factory=dict)
 
     @property
     def rows(self) -> dict[str, PerFrame]:
@@ -74,28 +76,34 @@ class Scores:
         """What a step is called."""
         return "frame" if self.content == "video" else "step"
 
+    def clip_values(self, row: str, key: str) -> NDArray[np.float64] | None:
+        """The values of a row, clip by clip; None of fewer than two clips, from which nothing can be concluded."""
+        values = self.per_clip.get(row, {}).get(key)
+        return None if values is None or len(values) < 2 else values
+
     def measured_on(self) -> str:
         """The number of clips, and the data they are of."""
         return f"{self.clips:,} clips of {self.data}"
 
-    def table(self) -> "Table":
-        """A table of the averages, the baselines' first, with the convention below them; of series `by_horizon`."""
+    def table(self) -> Table:
+        """A table of the averages, the model's first, with what was measured below it; of series `by_horizon`."""
         if self.content == "series":
             return by_horizon([self])
-        from rich.markup import escape
-        from rich.table import Table
-
-        table = Table(
-            title=f"{self.observed}→{self.horizon} frames", caption=escape(self.footnotes()), caption_justify="left"
+        measures = self.convention.measures
+        rows = []
+        for name in (self.name, *self.baselines):
+            means = averages(self.rows[name])
+            rows.append([name, *(shown(self, name, m) if m.key in means else "" for m in measures)])
+        return Table(
+            (Column("Model", words=True), *(Column(measure.heading) for measure in measures)),
+            rows,
+            title=f"{self.observed} observed → {self.horizon} predicted frames",
+            notes=(*self.footnotes().split("\n"), *interval_note([self]), *beaten([self])),
+            faint=frozenset(range(1, len(rows))),
         )
-        table.add_column("Model")
-        for measure in self.convention.measures:
-            table.add_column(measure.heading, justify="right")
-        for name, per_frame in self.rows.items():
-            means = averages(per_frame)
-            cells = [m.shown(means[m.key]) if m.key in means else "" for m in self.convention.measures]
-            table.add_row(escape(name), *cells)
-        return table
+
+    def __repr__(self) -> str:
+        return self.table().text()
 
     def footnotes(self) -> str:
         """Data, convention and notes, a line each."""
@@ -112,6 +120,7 @@ class Scores:
             "convention": self.convention.to_dict(),
             "per_frame": _lists(self.per_frame),
             "baselines": {name: _lists(values) for name, values in self.baselines.items()},
+            "per_clip": {name: _lists(values) for name, values in self.per_clip.items()},
         }
         with aside(path) as temporary:
             temporary.write_text(json.dumps(plain, indent=1, ensure_ascii=False), encoding="utf-8")
@@ -128,6 +137,7 @@ class Scores:
             plain["convention"] = Convention.from_dict(plain["convention"])
             plain["per_frame"] = _arrays(plain["per_frame"])
             plain["baselines"] = {name: _arrays(values) for name, values in plain["baselines"].items()}
+            plain["per_clip"] = {name: _arrays(values) for name, values in plain["per_clip"].items()}
             return cls(**{**plain, "frame": tuple(plain["frame"]), "notes": tuple(plain["notes"])})
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ZooError(f"{path} does not hold scores ({error}); evaluate again") from None
@@ -156,7 +166,7 @@ def save_values(scores: Sequence[Scores], path: str | Path) -> None:
 _SHOWN = (1, 2, 5, 10, 20, 50, 100, 200, 500)  # steps, beside the last one
 
 
-def by_horizon(scores: Sequence[Scores]) -> "Table":
+def by_horizon(scores: Sequence[Scores]) -> Table:
     """A table of the errors of series: a row for each baseline and model, columns for some of the predicted steps.
 
     The last column has the first step at which the error exceeds half of the data's spread, which is the error of the
@@ -169,9 +179,6 @@ def by_horizon(scores: Sequence[Scores]) -> "Table":
     Raises:
         ZooError: scores of other data, or of two models with one name.
     """
-    from rich.markup import escape
-    from rich.table import Table
-
     longest: dict[str, Scores] = {}
     for one in scores:
         if (one.comparable_with, one.observed) != (scores[0].comparable_with, scores[0].observed):
@@ -187,30 +194,57 @@ def by_horizon(scores: Sequence[Scores]) -> "Table":
     steps = [step for step in _SHOWN if step < widest.horizon] + [widest.horizon]
 
     notes = dict.fromkeys(note for one in longest.values() for note in (f"{one.measured_on()}.", *one.notes))
-    table = Table(
-        title=f"{measure.heading} by predicted step, after {widest.observed} observed ones",
-        caption=escape("\n".join([*notes, widest.convention.text()])),
-        caption_justify="left",
-    )
-    table.add_column("Model")
-    table.add_column("Parameters", justify="right")
-    for step in steps:
-        table.add_column(f"{step}", justify="right")
-    table.add_column("half of the\nspread at", justify="right")
-    rows = [(name, 0, values) for name, values in widest.baselines.items()]
-    rows += [(one.name, one.parameters, one.per_frame) for one in longest.values()]
+    rows = [(one.name, one.parameters, one.per_frame) for one in longest.values()]
+    rows += [(name, 0, values) for name, values in widest.baselines.items()]
+    spread = widest.baselines["mean of the data"][measure.key].mean()
+    lines = []
     for name, parameters, per_frame in rows:
         errors = per_frame[measure.key]
         cells = [measure.shown(errors[step - 1]) if step <= len(errors) else "" for step in steps]
-        spread = widest.baselines["mean of the data"][measure.key].mean()
-        table.add_row(escape(name), f"{parameters:,}" if parameters else "", *cells, _passed(errors, spread / 2))
-    return table
+        lines.append([name, f"{parameters:,}" if parameters else "", *cells, _passed(errors, spread / 2)])
+    numbers = [Column("Parameters"), *(Column(f"{step}") for step in steps), Column("half of the\nspread at")]
+    return Table(
+        [Column("Model", words=True), *numbers],
+        lines,
+        title=f"{measure.heading} by predicted step, after {widest.observed} observed ones",
+        notes=(*notes, widest.convention.text()),
+        faint=frozenset(range(len(longest), len(lines))),
+    )
 
 
 def _passed(errors: NDArray[np.float64], limit: float) -> str:
     """The first step at which an error exceeds a limit."""
     beyond = np.flatnonzero(errors > limit)
     return f"{beyond[0] + 1}" if len(beyond) else f"> {len(errors)}"
+
+
+def shown(scores: Scores, row: str, measure: Measure) -> str:
+    """A row's average as tables print it, with half of its interval if that is known."""
+    mean = measure.shown(averages(scores.rows[row])[measure.key])
+    values = scores.clip_values(row, measure.key)
+    return mean if values is None else f"{mean} ± {measure.shown(half_interval(values, measure))}"
+
+
+def interval_note(scores: Sequence[Scores]) -> list[str]:
+    """What the numbers after ± say, if there are any."""
+    if all(one.clip_values(one.name, measure.key) is None for one in scores for measure in one.convention.measures):
+        return []
+    return ["± is the 95 % confidence interval over the test clips; another training may differ by more."]
+
+
+def beaten(scores: Sequence[Scores]) -> list[str]:
+    """A sentence for each baseline that is better than all models, with the metrics in which it is."""
+    by_baseline: dict[str, list[str]] = {}
+    for measure in scores[0].convention.measures:
+        sign = 1 if measure.higher_is_better else -1
+        models = [sign * averages(one.per_frame)[measure.key] for one in scores if measure.key in one.per_frame]
+        for name, per_frame in scores[0].baselines.items():
+            if models and measure.key in per_frame and sign * per_frame[measure.key].mean() > max(models):
+                by_baseline.setdefault(name, []).append(measure.key.upper())
+    return [
+        f"By {', '.join(keys)} the baseline {name!r} is better than every model: train longer, or trust other metrics."
+        for name, keys in by_baseline.items()
+    ]
 
 
 def averages(per_frame: PerFrame) -> dict[str, float]:

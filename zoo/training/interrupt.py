@@ -6,6 +6,10 @@ from types import FrameType
 from typing import Any
 
 
+class CleanStop(KeyboardInterrupt):
+    """Ctrl-C that was heeded between two steps, with everything saved."""
+
+
 class Interrupt:
     """Notes SIGINT and SIGTERM while its block runs; a second signal of the same kind has its ordinary effect.
 
@@ -30,7 +34,7 @@ class Interrupt:
     def take_effect(self) -> None:
         """Raise what a noted signal would have raised: KeyboardInterrupt for SIGINT, SystemExit for SIGTERM."""
         if self.signal == signal.SIGINT:
-            raise KeyboardInterrupt
+            raise CleanStop
         if self.signal:
             raise SystemExit(128 + self.signal)
 

@@ -1,13 +1,24 @@
 """Show how training proceeds: a bar in a terminal or notebook, a line for each validation elsewhere."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from tensortrain.tables import wrapped
 from zoo.settings import Training
+
+LEGEND = (
+    "loss: on training clips, since the last line. ratio: share of true frames that the model reads after the observed "
+    "ones; the others are its own predictions. So the loss may rise while the ratio falls, and the model still gets "
+    "better. rate: the learning rate. validation: the loss on clips that are not trained on, from its own predictions "
+    "alone. MSE: their squared error, summed over a predicted frame."
+)
+HEADS = ("step", "loss", "ratio", "rate", "clips/s", "validation", "MSE")
+_REPEATED = 25  # lines after which their heads are repeated
 
 
 class Reporter:
@@ -31,6 +42,7 @@ class Reporter:
         )
         self._task: TaskID = self._bar.add_task("", total=training.steps, completed=start, measured="")
         self._clips, self._since = training.batch_size, (time.monotonic(), start)
+        self._printed = 0
 
     def __enter__(self) -> "Reporter":
         self._bar.start()
@@ -40,8 +52,14 @@ class Reporter:
         self._bar.stop()
 
     def say(self, text: str) -> None:
-        """Print a line."""
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        """Print a sentence, wrapped between words."""
+        for line in wrapped(text, self._console.width):
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def _line(self, cells: Sequence[str]) -> None:
+        widths = (7, 8, 5, 8, 7, 10, 7)  # 58 with the blanks between them
+        cells = [f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)]
+        self._console.print(" ".join(cells), highlight=False, markup=False, soft_wrap=True)
 
     def step(self, done: int) -> None:
         """Move the bar to `done` steps."""
@@ -59,11 +77,16 @@ class Reporter:
     def row(self, row: dict[str, float], speed: float) -> None:
         """Show a row of metrics beside the bar; print it as a line if it has a validation."""
         step = int(row["step"])
-        sampling, rate = row["sampling_ratio"], row["learning_rate"]
-        text = f"loss {row['loss']:.5f}  ratio {sampling:.3f}  rate {rate:.2g}  {speed:.1f} clips/s"
+        shown = [f"{step}", f"{row['loss']:.5f}", f"{row['sampling_ratio']:.2f}", f"{row['learning_rate']:.2g}"]
+        shown.append(f"{speed:.3g}")
+        text = "  ".join(f"{name} {value}" for name, value in zip(HEADS[1:4], shown[1:4], strict=True))
         if "validation_loss" in row:
-            validation = f"validation {row['validation_loss']:.5f} (MSE {row['validation_mse']:.4g})"
-            self.say(f"step {step:>7}  {text}  {validation}")
+            if self._printed == 0:
+                self.say(LEGEND)
+            if self._printed % _REPEATED == 0:
+                self._line(HEADS)
+            self._printed += 1
+            self._line([*shown, f"{row['validation_loss']:.5f}", f"{row['validation_mse']:.4g}"])
         self.busy(text)
         self._since = time.monotonic(), step
 

@@ -140,6 +140,9 @@ class Session:
     def _say_why_stopped(self) -> None:
         step, patience = self.state.step, self.training.early_stop
         if self.progress.stalled(patience):
-            self.reporter.say(f"stopped at step {step}: {patience} validations without improvement")
+            self.reporter.say(f"Stopped at step {step}: the last {patience} validations brought no improvement.")
         elif step < self.training.steps:
-            self.reporter.say(f"stopped at step {step} of {self.training.steps}; the same call or command resumes it")
+            self.reporter.say(
+                f"Stopped after step {step} of {self.training.steps}, as asked. Everything is saved: repeat the "
+                "command or the call, and training goes on from here."
+            )

@@ -1,0 +1,89 @@
+"""The tables that the command prints of layers and kernels, with the legend that explains them."""
+
+from collections.abc import Mapping, Sequence
+
+from tensortrain.compression.kernels import ConvKernel
+from tensortrain.compression.records import LayerRecord
+from tensortrain.compression.verify import Verification
+from tensortrain.conv.certify.claims import Claims
+from tensortrain.tables import Column, Table
+
+_LAYER, _KERNEL = Column("layer", words=True), Column("kernel", words=True)
+_BOUNDS = (
+    "lower: no chain of these sizes and ranks has a smaller error; 0 says nothing. upper: what the error was known not "
+    "to exceed before the fit was refined; 1 says nothing."
+)
+_ERROR = "error: relative Frobenius error of the kernel."
+
+
+def layer_table(records: Sequence[LayerRecord], seconds: Mapping[str, float] | None = None) -> Table:
+    """A row for each layer that is a chain.
+
+    Args:
+        records: of the layers.
+        seconds: that each weight took to decompose; None if that is not known.
+    """
+    columns = [_LAYER, _KERNEL, Column("cores", words=True), Column("ranks", words=True)]
+    columns += map(Column, ("parameters", "kept", "error", "lower", "upper"))
+    rows = []
+    for record in records:
+        cores = zip(record.kernel_sizes, record.core_groups, strict=True)
+        row = [record.name or record.weight, _sizes(record.shape, record.groups) + " T" * record.transposed]
+        row += [" | ".join(_sizes(size, groups) for size, groups in cores), ",".join(map(str, record.ranks))]
+        row += [f"{record.n_parameters:,}", f"{record.n_parameters / record.dense_parameters:.1%}"]
+        row += map(number, (record.error, record.lower_bound, record.upper_bound))
+        rows.append(row + ([f"{seconds[record.weight]:.1f}"] if seconds is not None else []))
+    if seconds is not None:
+        columns.append(Column("seconds"))
+    notes = [
+        "kernel: outputs × inputs × sizes. cores: their sizes from the output to the input, gN with N groups. "
+        "ranks: channels of the output, between the cores, and of the input.",
+        f"kept: part of the layer's parameters. {_ERROR}",
+        _BOUNDS,
+    ]
+    if seconds is not None:
+        notes.append("Fewer parameters are not always faster: time the layer, or see chain.plan, on your machine.")
+    return Table(columns, rows, notes=notes)
+
+
+def kernel_table(kernels: Sequence[ConvKernel]) -> Table:
+    """A row for each conv kernel of a checkpoint."""
+    rows = [
+        [kernel.layer or kernel.name, _sizes(kernel.weight.shape), f"{kernel.weight.numel():,}"] for kernel in kernels
+    ]
+    return Table([_LAYER, _KERNEL, Column("parameters")], rows)
+
+
+def verification_table(result: Verification) -> Table:
+    """A row for each layer that was checked."""
+    rows = []
+    for layer in result.layers:
+        record = layer.record
+        numbers = map(number, (layer.error, record.error, layer.lower_bound, layer.upper_bound))
+        end = [f"{layer.difference:.1e}", "FAILED" if layer.failures else "ok"]
+        rows.append([record.name or record.weight, _sizes(record.shape), *numbers, *end])
+    numbers_of = map(Column, ("error", "recorded", "lower", "upper", "sequential - dense"))
+    notes = (
+        f"{_ERROR} It is recomputed here; recorded: what the file says.",
+        _BOUNDS,
+        "sequential - dense: relative difference of evaluation core by core and with the whole kernel, in float64.",
+    )
+    return Table([_LAYER, _KERNEL, *numbers_of, Column("result", words=True)], rows, notes=notes)
+
+
+def certified_table(results: Sequence[tuple[LayerRecord, Claims]]) -> Table:
+    """A row for each certified layer: intervals in which the error lies, and certified lower bounds."""
+    rows = []
+    for record, claims in results:
+        lower = "not certified" if claims.lower_bound is None else repr(claims.lower_bound.value)
+        rows.append([record.name or record.weight, *map(repr, claims.error), lower])
+    return Table([_LAYER, *map(Column, ("error at least", "error at most", "certified lower bound"))], rows)
+
+
+def number(value: float | None) -> str:
+    """Four digits; a dash for a number that is not known."""
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _sizes(sizes: Sequence[int], groups: int = 1) -> str:
+    return "×".join(map(str, sizes)) + (f" g{groups}" if groups > 1 else "")

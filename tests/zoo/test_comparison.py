@@ -1,0 +1,187 @@
+"""Tables and curves that compare measured models with each other and with published ones."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.support.scores import score
+from zoo.errors import ZooError
+from zoo.evaluation import LAYOUTS, CopyLast, compare, curves, save_figure
+
+
+def row_of(table, model, source=""):
+    """The cells of a row as printed, by column heading."""
+    headings = [column.heading for column in table.columns]
+    rows = [dict(zip(headings, cells, strict=True)) for cells in table.rows]
+    (match,) = [row for row in rows if row["Model"] == model and source in row.get("Source", "")]
+    return match
+
+
+def number(cell):
+    """The number in a cell, without its mark and its interval."""
+    return cell.removeprefix("> ").removeprefix("≈ ").partition(" ± ")[0]
+
+
+def test_table_2_sets_measured_beside_published():
+    scores = [score("ours", horizon=h, observed=10) for h in (10, 30)]
+    table = compare(scores, "conv-tt-lstm")
+    heads = [f"10→{h}\n{head}" for h in (10, 30) for head in ("MSE ↓\n×10⁻³", "SSIM ↑", "LPIPS ↓\n×10⁻³")]
+    assert [column.heading for column in table.columns] == ["Model", "Parameters", *heads, "Source"]
+
+    fc_lstm = row_of(table, "FC-LSTM", "published: PredRNN++")
+    assert fc_lstm[heads[0]] == f"{118.3 / 4.096:.2f}"
+    assert fc_lstm[heads[1]] == "0.690*"  # other window and range than ours
+    assert fc_lstm[heads[2]] == ""
+    tt = row_of(table, "Conv-TT-LSTM, original code", "published: Conv-TT-LSTM")
+    assert [tt[head] for head in heads] == ["12.96", "0.915*", "40.5", "25.81", "0.840*", "90.4"]
+    assert tt["Parameters"] == "2.69 M"
+    assert row_of(table, "PredRNN++", "OpenSTL")[heads[0]] == f"{22.06 / 4.096:.2f}*"  # not clamped
+
+    ours = row_of(table, "ours", "measured")
+    for one, head in zip(scores, (heads[0], heads[3]), strict=True):
+        assert number(ours[head]) == f"{1e3 * one.average['mse']:.2f}"
+        baseline = row_of(table, "blank frames", "measured")
+        assert number(baseline[head]) == f"{1e3 * one.baselines['blank frames']['mse'].mean():.2f}"
+    notes = "\n".join(table.notes)
+    assert "Convention standard" in notes
+    assert "Convention predrnn-pp" in notes
+    assert "7 clips of random frames" in notes
+
+
+def test_measured_rows_stand_first_and_alone_unless_a_paper_has_the_same_data():
+    alone = compare([score("ours", horizon=3, comparable_with="demo")])
+    assert [row[0] for row in alone.rows] == ["ours", "copy last frame", "blank frames"]
+    assert [column.heading for column in alone.columns[2:]] == ["MSE ↓\n×10⁻³", "MAE ↓\n×10⁻³", "PSNR ↑\ndB", "SSIM ↑"]
+    assert "published" not in alone.text().lower()
+
+    beside = compare([score("ours", horizon=10, observed=10)])
+    assert [row[-1] for row in beside.rows[:3]] == ["measured"] * 3
+    assert all("published" in row[-1] and any(row[2:-1]) for row in beside.rows[3:])
+    assert len(beside.columns) == 2 + 4 + 1
+
+
+def test_the_best_is_marked_and_so_is_what_may_be_chance():
+    def faked(name, values):
+        one = score(name)
+        values = np.asarray(values, np.float64)
+        return replace(
+            one, per_frame={"mse": np.full(3, values.mean())}, per_clip={name: {"mse": values}}, baselines={}
+        )
+
+    noise = np.array([0.0, 2, 4, 6])
+    best, alike, worse = faked("best", 1 + noise), faked("alike", 1.1 + noise[::-1]), faked("worse", 2 + noise)
+    table = compare([worse, alike, best])
+    cells = {row[0]: row[2] for row in table.rows}
+    half = 1.96 * noise.std(ddof=1) / 2 * 1e3
+    assert cells["best"] == f"> 4000.00 ± {half:.2f}"
+    assert cells["alike"].startswith("≈ 4100.00 ± ")
+    assert cells["worse"].startswith("5000.00 ± ")  # every single clip is worse by one
+    assert table.best == {(2, 2)}
+    assert any("no more than chance" in note for note in table.notes)
+    assert compare([best]).best == frozenset()
+
+
+def test_a_baseline_that_beats_every_model_is_named():
+    ours = score("ours")
+    blank = {"ssim": ours.per_frame["ssim"] + 0.5, "mse": ours.per_frame["mse"] + 1}
+    text = " ".join(compare([replace(ours, baselines={"blank frames": blank})]).notes)
+    assert "By SSIM the baseline 'blank frames' is better than every model" in text
+
+
+def test_the_convention_of_a_paper_takes_its_stars_away():
+    table = compare([score("ours", horizon=10, observed=10, convention="conv-tt-lstm")])
+    tt = row_of(table, "Conv-TT-LSTM, original code", "published")
+    assert tt["SSIM ↑"] == "0.915"
+    assert row_of(table, "FC-LSTM", "published")["SSIM ↑"] == "0.690*"
+    table = compare([score("ours", horizon=10, observed=10, convention="predrnn-pp")])
+    assert row_of(table, "FC-LSTM", "published")["MSE ↓\nper frame"] == "118.30"
+    assert row_of(table, "Conv-TT-LSTM, original code", "published")["MSE ↓\nper frame"] == f"{12.96 * 4.096:.2f}"
+
+
+def test_the_layout_follows_the_data():
+    three = score("ours", horizon=10, observed=10, comparable_with="moving-mnist-3")
+    table = compare([three])
+    head = "MSE ↓\n×10⁻³"
+    assert row_of(table, "PredRNN", "PredRNN++, Table 1")[head] == f"{93.4 / 4.096:.2f}"
+    assert number(row_of(table, "ours", "measured")[head]) == f"{1e3 * three.average['mse']:.2f}"
+    assert "moving-mnist-3 10→10\nMSE ↓\n×10⁻³" in [column.heading for column in compare([three], "predrnn-pp").columns]
+
+    kth = score("ours", horizon=20, observed=10, comparable_with="kth")
+    table = compare([kth])
+    assert row_of(table, "PredRNN++", "Table 3")["PSNR ↑\ndB"] == "28.47*"
+    assert number(row_of(table, "ours", "measured")["PSNR ↑\ndB"]) == f"{kth.average['psnr']:.2f}"
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_prints(layout):
+    table = compare([score("ours", horizon=10, observed=10)], layout)
+    assert sum("published: " in row[-1] for row in table.rows) == len(LAYOUTS[layout].rows)
+    for width in (60, 80, 250):
+        text = table.text(width)
+        assert "…" not in text.replace("0…255", "")
+        for row in LAYOUTS[layout].rows:
+            assert row.model in text
+    for row in LAYOUTS[layout].rows:
+        assert set(row.values) <= set(LAYOUTS[layout].columns) | {("moving-mnist-3", 10, 10)}
+
+
+def test_published_numbers_are_those_of_the_papers():
+    best = {row.model: row.values for row in LAYOUTS["predrnn-pp"].rows}["PredRNN++ (causal LSTM + GHU)"]
+    assert best["moving-mnist-2", 10, 10] == {"ssim": 0.898, "mse": 46.5}
+    assert best["moving-mnist-2", 10, 30] == {"ssim": 0.733, "mse": 91.1}
+    assert best["moving-mnist-3", 10, 10] == {"ssim": 0.814, "mse": 81.7}
+    highway = [row.values["moving-mnist-2", 10, 10]["mse"] for row in LAYOUTS["predrnn-pp-highway"].rows]
+    assert highway == [46.5, 48.1, 52.0]
+    kth = {row.model: row.values for row in LAYOUTS["kth"].rows}["Conv-TT-LSTM, optimised code"]
+    assert kth["kth", 10, 40] == pytest.approx({"psnr": 26.49, "ssim": 0.883, "lpips": 0.2118})
+
+
+def test_what_cannot_be_compared_is_refused():
+    ours = score("ours")
+    with pytest.raises(ZooError, match="no scores to compare"):
+        compare([])
+    with pytest.raises(ZooError, match="two scores are named 'ours' at horizon 3"):
+        compare([ours, ours])
+    with pytest.raises(ZooError, match="'ours' was measured by convention 'standard' and 'theirs' by 'openstl'"):
+        compare([ours, score("theirs", convention="openstl")])
+    with pytest.raises(ZooError, match="no layout 'khh'; did you mean 'kth'"):
+        compare([ours], "khh")
+    with pytest.raises(ZooError, match="no metric 'lpips' was measured"):
+        curves([ours], ["lpips"])
+
+
+# Curves
+
+
+def test_curves_draw_every_model_at_every_frame():
+    scores = [score("ours", horizon=5), score("theirs", CopyLast(), horizon=3)]
+    figure = curves(scores)
+    panels = [axes for axes in figure.axes if axes.lines]
+    assert [axes.get_title() for axes in panels] == ["MSE ↓ ×10⁻³", "MAE ↓ ×10⁻³", "PSNR ↑ dB", "SSIM ↑"]
+    lines = {line.get_label(): line for line in panels[0].lines}
+    assert list(lines) == ["copy last frame", "blank frames", "ours", "theirs"]
+    np.testing.assert_allclose(lines["ours"].get_xydata(), np.c_[range(1, 6), 1e3 * scores[0].per_frame["mse"]])
+    assert len(lines["theirs"].get_xydata()) == 3
+    assert "Convention standard" in figure.get_supxlabel().replace("\n", " ")
+    assert len(curves(scores, ["ssim"]).axes) == 1
+
+
+def test_a_baseline_far_off_does_not_squeeze_the_models():
+    ours = score("ours")
+    near, far = ({"mse": np.full(3, times * ours.per_frame["mse"].max())} for times in (3.9, 4.1))
+    panel = curves([replace(ours, baselines={"near": near, "far": far})], ["mse"]).axes[0]
+    assert np.isfinite(panel.lines[0].get_ydata()).all()
+    assert np.isnan(panel.lines[1].get_ydata()).all()
+    assert [text.get_text().partition(":")[0] for text in panel.texts] == ["far"]
+
+
+def test_curves_are_written_whole_or_not_at_all(tmp_path):
+    figure = curves([score()])
+    save_figure(figure, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ZooError, match=r"legal is \.png"):
+        save_figure(figure, tmp_path / "curves.doc")
+    with pytest.raises(ZooError, match="nowhere is not a folder"):
+        save_figure(figure, tmp_path / "nowhere" / "curves.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]
