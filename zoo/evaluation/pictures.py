@@ -1,5 +1,6 @@
 """Predictions: strips of frames, GIFs and videos, and the files that they are written to."""
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -205,10 +206,13 @@ def _page(width: float, height: float) -> "Image":
     return Image.new("RGB", (math.ceil(width), math.ceil(height)), _PAPER)
 
 
+@functools.cache
 def _font() -> Any:
+    """The font of the project's figures; Pillow's own joins the r and n of `predrnn`."""
+    import matplotlib
     from PIL import ImageFont
 
-    return ImageFont.load_default(_TEXT - 4)
+    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), _TEXT - 5)
 
 
 def _text_width(text: str) -> int:
