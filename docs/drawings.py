@@ -1,4 +1,4 @@
-"""Draw the diagrams of the documentation and the README: `python docs/drawings.py` writes them to docs/images.
+"""Draw the diagrams and charts of the documentation: `python docs/drawings.py` writes them to docs/images.
 
 The pictures are kept in the repository, since the README shows them, and a test compares them with what this program
 draws.
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+from charts import CHARTS
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
@@ -181,11 +182,12 @@ DRAWINGS: dict[str, Callable[[], Figure]] = {
     "border": border,
     "conv-tt-lstm-cell": tt_cell,
     "zigzag-memory": zigzag,
+    **CHARTS,
 }
 
 
 def draw(folder: Path) -> None:
-    """Write every diagram to a folder as SVG."""
+    """Write every diagram and chart to a folder as SVG."""
     folder.mkdir(parents=True, exist_ok=True)
     with plt.style.context("tensortrain.figures"):
         for name, drawing in DRAWINGS.items():

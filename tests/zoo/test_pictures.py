@@ -23,7 +23,7 @@ def clip(length, channels=1, size=(16, 16)):
 def prediction(observed=4, horizon=6, truth=6, channels=1, size=(16, 16), names=("model",)):
     frames = clip(observed + max(horizon, truth), channels, size)
     ahead = frames[observed : observed + horizon]
-    return Prediction(frames[:observed], dict.fromkeys(names, 1 - ahead), frames[observed : observed + truth])
+    return Prediction(frames[:observed], dict.fromkeys(names, 0.4 * ahead), frames[observed : observed + truth])
 
 
 def levels(picture):
@@ -46,14 +46,23 @@ def byte(frames):
     return [round(255 * value) for value in frames.double().mean((1, 2, 3)).tolist()]
 
 
-def test_the_strip_has_rows_of_input_truth_and_predictions():
+def test_the_strip_has_rows_of_input_truth_predictions_and_their_differences():
+    """A difference is the darker, the larger it is; a prediction outside [0, 1] counts as it is shown."""
     shown = prediction(names=("one", "two"))
+    shown.predictions["two"] = -shown.truth
     assert levels(shown.strip()) == [
         byte(shown.observed),
         byte(shown.truth),
         byte(shown.predictions["one"]),
-        byte(shown.predictions["two"]),
+        byte(1 - 0.6 * shown.truth),
+        byte(0 * shown.truth),
+        byte(1 - shown.truth),
     ]
+
+
+def test_a_line_separates_what_was_observed():
+    picture = np.asarray(prediction().strip().convert("L"))
+    assert sum(bool((row[-60:-14] == 110).all()) for row in picture) == 2  # rows of pixels
 
 
 def test_a_long_strip_shows_every_third_frame():
@@ -71,7 +80,7 @@ def test_a_long_strip_shows_every_third_frame():
 @pytest.mark.parametrize("truth", [0, 2])
 def test_a_strip_shows_as_much_of_the_truth_as_is_known(truth):
     rows = levels(prediction(truth=truth).strip())
-    assert [len(row) for row in rows] == ([4, 6] if truth == 0 else [4, 2, 6])
+    assert [len(row) for row in rows] == ([4, 6] if truth == 0 else [4, 2, 6, 2])
 
 
 def test_frames_are_pasted_pixel_for_pixel_and_clamped():

@@ -61,8 +61,8 @@ def run(arguments: Namespace) -> None:
 
 
 def _of_video(models: "dict[str, Predictor]", data: VideoData, arguments: Namespace) -> "Prediction":
-    """Frames, beside those of the trivial baselines."""
-    from zoo.evaluation import Blank, CopyLast, predict, read_video
+    """Frames, beside the last observed one, which is what a model has to be better than."""
+    from zoo.evaluation import CopyLast, predict, read_video
 
     if arguments.video:
         resize = data.resize if isinstance(data, StoredData) else "stretch"  # as its training clips were
@@ -72,7 +72,7 @@ def _of_video(models: "dict[str, Predictor]", data: VideoData, arguments: Namesp
         dataset = held_out_clips(data, arguments.horizon, arguments)
         print(dataset.describe(), file=sys.stderr)
         clip = dataset.clips([arguments.clip])[0]
-    models |= {"copy last frame": CopyLast(data.channels), "blank frames": Blank(data.channels)}
+    models |= {"copy last frame": CopyLast(data.channels)}
     return predict(models, clip, arguments.horizon, data.observed)
 
 

@@ -1,5 +1,6 @@
 """Predictions: strips of frames, GIFs and videos, and the files that they are written to."""
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _SIDE = 96  # pixels that a frame is enlarged to, at least
 _GAP, _MARGIN, _TEXT = 4, 12, 18  # pixels
 _COLUMNS = 10  # of a strip, about
+_DIFFERENCE = "difference"
 _INK, _FAINT, _PAPER = (20, 20, 20), (110, 110, 110), (255, 255, 255)
 
 
@@ -48,6 +50,9 @@ class Prediction:
     def strip(self, every: int | None = None) -> "Image":
         """Rows of observed, true and predicted frames, as in Figure 3 of the Conv-TT-LSTM paper.
 
+        A line separates the observed frames from the others. Below each prediction, as far as the truth is known, is
+        its absolute difference from the truth: white where there is none, black where it is 1.
+
         Args:
             every: show only every `every`-th frame, the first predicted one among them; by default such that about ten
                 are shown.
@@ -60,10 +65,13 @@ class Prediction:
             raise ZooError(f"every = {every} must be at least 1")
         seen, ahead = len(self.observed), range(0, self.horizon, every)
         past = range((seen - 1) % every, seen, every)  # the last observed frame is always shown
-        rows = [("input", self.observed, past, 1)]
+        rows = [("observed", self.observed, past, 1)]
         if len(self.truth):
             rows.append(("truth", self.truth, ahead, seen + 1))
-        rows += [(name, frames, ahead, seen + 1) for name, frames in self.predictions.items()]
+        for name, frames in self.predictions.items():
+            rows.append((name, frames, ahead, seen + 1))
+            if len(self.truth):
+                rows.append((_DIFFERENCE, self._inverted_difference(frames), ahead, seen + 1))
 
         factor = self._factor()
         height, width = (factor * side for side in self.observed.shape[-2:])
@@ -77,11 +85,14 @@ class Prediction:
         y = _MARGIN
         for i, (name, frames, shown, first) in enumerate(rows):
             if i in numbered:
-                y += _GAP if i else 0
+                if i:
+                    _line(page, left, y, page.width - _MARGIN)
+                    y += _GAP
                 for column, t in enumerate(shown):
                     _write(page, str(first + t), (left + column * (width + _GAP) + width / 2, y), "ma", _FAINT)
                 y += _TEXT
-            _write(page, name, (left - _MARGIN, y + height / 2), "rm", _INK)
+            ink = _FAINT if name == _DIFFERENCE else _INK
+            _write(page, name, (left - _MARGIN, y + height / 2), "rm", ink)
             for column, t in enumerate(shown):
                 if t < len(frames):
                     _paste(page, frames[t], (left + column * (width + _GAP), y), factor)
@@ -138,6 +149,10 @@ class Prediction:
             with aside(path) as temporary:
                 _WRITERS[suffix](self, temporary, fps)
 
+    def _inverted_difference(self, frames: Tensor) -> Tensor:
+        """One minus the absolute difference from the truth, for the frames of which it is known."""
+        return 1 - (frames[: len(self.truth)].clamp(0, 1) - self.truth).abs()
+
     def _factor(self) -> int:
         return max(1, math.ceil(_SIDE / min(self.observed.shape[-2:])))
 
@@ -191,10 +206,13 @@ def _page(width: float, height: float) -> "Image":
     return Image.new("RGB", (math.ceil(width), math.ceil(height)), _PAPER)
 
 
+@functools.cache
 def _font() -> Any:
+    """The font of the project's figures; Pillow's own joins the r and n of `predrnn`."""
+    import matplotlib
     from PIL import ImageFont
 
-    return ImageFont.load_default(_TEXT - 4)
+    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), _TEXT - 5)
 
 
 def _text_width(text: str) -> int:
@@ -206,6 +224,12 @@ def _write(page: "Image", text: str, place: tuple[float, float], anchor: str, in
     from PIL import ImageDraw
 
     ImageDraw.Draw(page).text(place, text, ink, _font(), anchor=anchor)
+
+
+def _line(page: "Image", left: float, y: float, right: float) -> None:
+    from PIL import ImageDraw
+
+    ImageDraw.Draw(page).line([(left, y), (right, y)], _FAINT, 2)
 
 
 def _paste(page: "Image", frame: Tensor, corner: tuple[int, int], factor: int) -> None:

@@ -1,0 +1,116 @@
+"""Charts of measured numbers, drawn from the CSV files that commands wrote; `python docs/drawings.py` writes them."""
+
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from result_files import RESULTS, read_table
+
+ASSETS = Path(__file__).parents[1] / "assets"
+BASELINES = {"copy last frame": "--", "blank frames": ":"}  # grey lines
+METRICS = {
+    "mse": ("squared error, ×10⁻³", 1e3),
+    "mae": ("absolute error, ×10⁻³", 1e3),
+    "psnr": ("PSNR, dB", 1.0),
+    "ssim": ("SSIM", 1.0),
+    "lpips": ("LPIPS, ×10⁻³", 1e3),
+}
+HIGHER = ("psnr", "ssim")  # is better; else lower
+WIDE = 1.5  # times the span of the networks that a baseline may add to a panel
+
+
+def training_times() -> Figure:
+    """Milliseconds of training for a clip, and the part of it that convolutions take."""
+    header, *rows = read_table(RESULTS / "speed-training-small.csv").rows
+    table = [dict(zip(header, row, strict=True)) for row in rows]
+    models = list(dict.fromkeys(row["model"] for row in table))
+    variants = {"plain": "plain loop", "compiled": "compiled", "bf16": "bf16", "bf16-compiled": "bf16, compiled"}
+    figure, axes = plt.subplots(figsize=(8, 6.4))
+    for at, (variant, label) in enumerate(variants.items()):
+        of_variant = [row for row in table if row["variant"] == variant]
+        lengths = [1000 * float(row["s"]) / 8 for row in of_variant]
+        floors = [ms * float(row["floor"].rstrip("%")) / 100 for ms, row in zip(lengths, of_variant, strict=True)]
+        places = [models.index(row["model"]) + 0.2 * at - 0.3 for row in of_variant]
+        axes.barh(places, lengths, 0.18, label=label)
+        axes.plot(floors, places, "|", color="#222222", markersize=9, label="convolutions alone" if at == 3 else None)
+    axes.set_yticks(range(len(models)), models)
+    axes.invert_yaxis()
+    axes.grid(visible=True, axis="x")
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel("milliseconds of training for a clip of 20 frames, one CPU thread")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.1), ncols=5, fontsize=9, columnspacing=1)
+    return figure
+
+
+def growth() -> Figure:
+    """How fast costs grow: the exponents that are predicted and those that are measured."""
+    header, *rows = read_table(RESULTS / "growth.csv").rows
+    table = [dict(zip(header, row, strict=True)) for row in rows]
+    names = [f"{row['subject']}: {row['against']}" for row in table]
+    predicted, measured = ([float(row[name]) for row in table] for name in ("predicted", "measured"))
+    figure, axes = plt.subplots(figsize=(8, 6))
+    axes.hlines(range(len(names)), measured, predicted, color="#BBBBBB")
+    axes.plot(predicted, range(len(names)), "o", markerfacecolor="white", label="predicted by the number of operations")
+    axes.plot(measured, range(len(names)), "o", label="measured time")
+    axes.set_yticks(range(len(names)), names, fontsize=9)
+    axes.invert_yaxis()
+    axes.set(xscale="log", xlabel="exponent p: doubling the quantity multiplies the cost by 2ᵖ")
+    axes.set_xticks([0.5, 1, 2, 4, 8], ["0.5", "1", "2", "4", "8"])
+    axes.minorticks_off()
+    axes.grid(visible=True, axis="x")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.3, 1.1), ncols=2, fontsize=9)
+    return figure
+
+
+def curves(name: str) -> Figure:
+    """The error of each predicted frame: a panel for each metric, a line for each network."""
+    with (ASSETS / f"{name}-curves.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    lines: dict[str, dict[str, list[float]]] = {}
+    for row in rows:
+        lines.setdefault(row["metric"], {}).setdefault(row["model"], []).append(float(row["value"]))
+    down = (len(lines) + 1) // 2
+    figure, panels = plt.subplots(down, 2, figsize=(8, 2.9 * down + 0.4), squeeze=False)
+    for axes, (metric, models) in zip(panels.flat, lines.items(), strict=False):
+        _panel(axes, metric, models)
+    for axes in panels.flat[len(lines) :]:
+        axes.remove()
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=9)
+    return figure
+
+
+def _panel(axes: Axes, metric: str, models: dict[str, Sequence[float]]) -> None:
+    """One metric. A baseline that is far away has its value written into the panel instead of a line."""
+    name, scale = METRICS[metric]
+    networks = [scale * value for model, values in models.items() if model not in BASELINES for value in values]
+    low, high = min(networks), max(networks)
+    reach = WIDE * (high - low)
+    least, greatest = low - reach, high + reach
+    for model, values in models.items():
+        scaled = [scale * value for value in values]
+        frames = range(1, len(scaled) + 1)
+        if model not in BASELINES:
+            axes.plot(frames, scaled, label=model)
+            continue
+        axes.plot(frames, scaled, BASELINES[model], color="#777777", label=model)
+        mean = sum(scaled) / len(scaled)
+        if least <= mean <= greatest:
+            low, high = min([low, *scaled]), max([high, *scaled])
+        else:
+            axes.text(0.98, 0.04, f"{model}: {mean:.3g}", transform=axes.transAxes, ha="right", fontsize=8)
+    margin = 0.05 * (high - low)
+    axes.set(xlim=(1, len(frames)), ylim=(low - margin, high + margin), xlabel="predicted frame", ylabel=name)
+    axes.set_title("higher is better" if metric in HIGHER else "lower is better", fontsize=9, weight="normal")
+    axes.set_xticks([1, *range(10, len(frames) + 1, 10)])
+
+
+CHARTS: dict[str, Callable[[], Figure]] = {
+    "training-times": training_times,
+    "growth": growth,
+    "moving-mnist-brief-curves": lambda: curves("moving-mnist-brief"),
+    "kth-small-curves": lambda: curves("kth-small"),
+}
