@@ -23,7 +23,8 @@ class Forecaster(VideoModel, ABC):
             predicted. A model that reads no frame while it predicts has nothing to sample.
 
     Attributes:
-        recompute: keep only the state between predictions for the backward pass; see `zoo.RecurrentPredictor`.
+        recompute: keep only the state between predictions for the backward pass, and where its maps are large, as in
+            TrajGRU, that between observed frames; see `zoo.RecurrentPredictor`.
 
     A model that predicts the mean of what it has read:
 

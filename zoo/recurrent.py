@@ -6,8 +6,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
+from zoo.rollout import recomputed
 from zoo.video_model import VideoModel
 
 State = Any  # a NamedTuple, or a tuple, of tensors and such tuples
@@ -119,7 +119,7 @@ class RecurrentPredictor(VideoModel, ABC):
     def predict(self, frames: Tensor, state: State) -> tuple[Tensor, State]:
         """`read`, with the sigmoid if the model has one: what a rollout feeds back."""
         if self.recompute and torch.is_grad_enabled():
-            following, state = checkpoint(self.read, frames, state, use_reentrant=False, preserve_rng_state=False)
+            following, state = recomputed(self.read, frames, state)
         else:
             following, state = self.read(frames, state)
         return (torch.sigmoid(following) if self.sigmoid else following), state

@@ -59,12 +59,20 @@ def test_recomputed_frames(name: str) -> None:
         assert model(clips(2, dtype=torch.float64), 1)[:, -1:].shape == (2, 1, 1, 16, 16)
 
 
-def test_recomputed_frames_take_little_memory() -> None:
-    model = zoo.create_model("conv-tt-lstm-sw", hidden=(16, 16), layers=(2, 2), kernel=3)
+@pytest.mark.parametrize(
+    ("name", "options", "observed"),
+    [
+        ("conv-tt-lstm-sw", {"hidden": (16, 16), "layers": (2, 2), "kernel": 3}, 6),
+        ("traj-gru", {"first": 4, "hidden": (8, 8), "links": 5}, 11),  # most of it in the encoder
+    ],
+)
+def test_recomputed_frames_take_little_memory(name: str, options: dict[str, Any], observed: int) -> None:
+    model = zoo.create_model(name, **options)
+    assert isinstance(model, RecurrentPredictor | Forecaster)
     frames = torch.rand(2, 12, 1, 24, 24)
 
     def step() -> None:
-        model(frames[:, :6], 6).square().mean().backward()
+        model(frames[:, :observed], 12 - observed).square().mean().backward()
         model.zero_grad()
 
     plain = peak_bytes(step, torch.device("cpu"))
@@ -113,7 +121,7 @@ def test_compiled_cells(name: str, no_code: list[Any]) -> None:
 def test_training_with_either(tmp_path: Path, no_code: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     recomputed = []
     monkeypatch.setattr(
-        "zoo.recurrent.checkpoint", lambda *args, **how: recomputed.append(args) or checkpoint(*args, **how)
+        "zoo.rollout.checkpoint", lambda *args, **how: recomputed.append(args) or checkpoint(*args, **how)
     )
     recipe = replace(
         with_training(steps=3, validate_every=3, precision="64-true"),

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.cells.conv import SameConv2d
+from zoo.rollout import recomputed
 
 SLOPE = 0.2  # of every leaky ReLU in that paper
 FLOW_CHANNELS = 32
@@ -72,12 +73,23 @@ class ConvGRUCell(nn.Module):
         """One time step: x `(B, inputs, H, W)`, or None for a step without input, to the new h."""
         return self.step(None if x is None else self.project(x), h)
 
-    def run(self, xs: Tensor, h: Tensor) -> Tensor:
-        """All time steps of `(T, B, inputs, H, W)` in order: every h, `(T, B, C, H, W)`."""
+    def run(self, xs: Tensor, h: Tensor, recompute: bool = False) -> Tensor:
+        """All time steps of `(T, B, inputs, H, W)` in order: every h, `(T, B, C, H, W)`.
+
+        Args:
+            xs: the inputs.
+            h: before the first of them, `(B, C, H, W)`.
+            recompute: keep only x and h of each step for the backward pass, which computes the step again.
+        """
         hs = []
-        for projected in self.project(xs.flatten(0, 1)).unflatten(0, xs.shape[:2]):
-            h = self.step(projected, h)
-            hs.append(h)
+        if recompute:
+            for x in xs:
+                h = recomputed(self, x, h)
+                hs.append(h)
+        else:
+            for projected in self.project(xs.flatten(0, 1)).unflatten(0, xs.shape[:2]):
+                h = self.step(projected, h)
+                hs.append(h)
         return torch.stack(hs)
 
 

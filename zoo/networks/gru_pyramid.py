@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -62,7 +63,8 @@ class GRUPyramid(Forecaster):
         for reduce, layer in zip(self.reduce, cast("list[ConvGRUCell]", list(self.encoder)), strict=True):
             xs = F.leaky_relu(reduce(xs.flatten(0, 1)), SLOPE).unflatten(0, frames.shape[:2])
             size = (xs.shape[-2], xs.shape[-1])
-            xs = layer.run(xs, layer.initial_state(frames.shape[1], size, xs.device, frames.dtype))
+            start = layer.initial_state(frames.shape[1], size, xs.device, frames.dtype)
+            xs = layer.run(xs, start, bool(self.recompute) and torch.is_grad_enabled())
             states.append(xs[-1])
         return tuple(states)
 
