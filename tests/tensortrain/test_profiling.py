@@ -44,6 +44,23 @@ def test_inference_mode_is_counted_like_any_other() -> None:
     assert plain.count.calls == inference.count.calls
 
 
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_attention_is_counted_on_every_device(device: str) -> None:
+    """A product for the weights and one for the values; backward twice as many, and on a CPU the weights again."""
+    q, k = (torch.randn(2, 3, n, 8, device=device, requires_grad=True) for n in (5, 7))
+    product = 2 * 3 * 5 * 7 * 8
+    with Recorder() as forward, torch.no_grad():
+        F.scaled_dot_product_attention(q, k, k)
+    with Recorder() as both:
+        F.scaled_dot_product_attention(q, k, k).sum().backward()
+    assert forward.count.macs == 2 * product
+    assert both.count.macs == (7 if device == "cpu" else 6) * product
+    if device == "cpu":
+        times = alternate(isolated(both.count.calls, CPU, Clock(CPU, 1)), 2)
+        assert len(both.count.calls) == 2
+        assert all(value > 0 for one in times for value in one.values())
+
+
 def test_convolutions_in_isolation_are_those_of_the_model() -> None:
     x = torch.randn(2, 3, 8, 8).contiguous(memory_format=torch.channels_last).requires_grad_()
     weight = torch.randn(4, 3, 3, 3, requires_grad=True)
