@@ -17,6 +17,7 @@ from tensortrain.compression.names import join
 from tensortrain.compression.outputs import reference_outputs
 from tensortrain.compression.replaceable import obstacles, reference_of
 from tensortrain.compression.selection import Selector
+from tensortrain.compression.sensitivity import probe, weigh
 from tensortrain.compression.statistics import WIDEST, Statistics, collect
 from tensortrain.compression.trial import Trial, observe
 from tensortrain.compression.unfolding import PatchMap
@@ -26,6 +27,7 @@ from tensortrain.errors import TensorTrainError
 
 MEMORY = 1.0e9  # bytes of activations that a pass may need
 EXCLUDED = "include and exclude leave it out"
+WEIGHED = "layers are called again, so their squared errors are weighed by what each does alone to the outputs"
 FEWEST = 64  # samples of a pass, however large its activations
 
 Tick = Callable[[str, str], None]  # what is being done, to which layer
@@ -41,6 +43,7 @@ class Measured:
         statistics: of the layers.
         outputs: what the network returns for the inputs.
         digest: of the inputs.
+        weights: of the layers' squared errors; without a layer, 1.
     """
 
     trial: Trial
@@ -48,6 +51,7 @@ class Measured:
     statistics: Statistics
     outputs: list[Tensor]
     digest: str
+    weights: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -123,15 +127,22 @@ def analyse(
     maps = {name: PatchMap.of(plain(layers[name])) for name in trial.uses if name not in left}
     calibration = calibration.portioned(max(FEWEST, int(MEMORY / max(1, trial.bytes))))
     statistics = collect(reference, maps, trial.uses, calibration, lambda name: tick("statistics", name))
-    curves = {}
+    curves, probes = {}, {}
+    again = any(trial.uses[name].calls > 1 for name in maps)
     for name, own in maps.items():
         tick("error curves", name)
+        moments = statistics.moments[name].shrunk(own.matrix()) if again else None
         curves[name] = _measured_curve(own, statistics, name)
+        if moments is not None:
+            probes[name] = probe(own, curves[name], *moments)
+    if again:
+        tick("weights of errors", "")
+    weights = weigh(reference, probes, calibration, output) if again else {}
     outputs = reference_outputs(reference, calibration, output)
     fingerprint = digest([batch.tensors() for batch in calibration.batches])
-    measured = Measured(trial, calibration, statistics, outputs, fingerprint)
+    measured = Measured(trial, calibration, statistics, outputs, fingerprint, weights)
     read = frozenset(name for name in maps if trial.uses[name].read)
-    notes = [*_remarks(reference, maps, calibration)]
+    notes = [*_remarks(reference, maps, calibration), *([WEIGHED] if weights else [])]
     return Analysis(original, reference, maps, curves, left, read, measured, output, logits, notes)
 
 

@@ -82,7 +82,7 @@ def error_curve(
     q = d // taps
     total = outputs.diagonal(dim1=1, dim2=2).sum()
     ranks = [torch.stack([torch.arange(1, p), torch.full((p - 1,), q)], 1)]
-    errors = [_tails(outputs, total)[:-1]]
+    errors = [_tails(outputs, total, matrix)[:-1]]
     if moment is not None and taps > 1:
         explained = _explained(matrix, moment, taps)  # (G, r·T, p)
         most = min(explained.shape[1] // taps, q - 1)
@@ -95,7 +95,7 @@ def error_curve(
     ranks.append(torch.tensor([[p, q]]))
     errors.append(torch.zeros(1, dtype=torch.float64))
     exact = outputs if measured is None else measured
-    tails = _tails(exact, exact.diagonal(dim1=1, dim2=2).sum()).clamp(min=0).cpu()
+    tails = _tails(exact, exact.diagonal(dim1=1, dim2=2).sum(), matrix).clamp(min=0).cpu()
     return Curve(torch.cat(ranks), torch.cat([e.cpu() for e in errors]).clamp(min=0), tails, taps)
 
 
@@ -118,15 +118,34 @@ def approximate(matrix: Tensor, outputs: Tensor, moment: Tensor | None, taps: in
         features, square = _features(inner, moment, taps)
         wanted = torch.cholesky_solve(features @ matrix.mT, torch.linalg.cholesky(square)).mT  # (G, p, r·T)
         outputs = wanted @ square @ wanted.mT
-    outer = torch.linalg.eigh(outputs)[1][..., -s:] if s < p else None
+    outer = _leading(outputs, wanted, s) if s < p else None
     kernel = wanted if outer is None else outer.mT @ wanted
     return Factors(outer, kernel.reshape(groups, s, r, taps), inner)
 
 
-def _tails(moment: Tensor, total: Tensor) -> Tensor:
-    """`(p,)`: what the leading 1 … p eigenvalues leave of `total`, relative, all groups together."""
+def _tails(moment: Tensor, total: Tensor, matrix: Tensor | None = None) -> Tensor:
+    """`(p,)`: what the leading 1 … p eigenvalues leave of `total`, relative, all groups together.
+
+    With `matrix` `(G, p, d)`, whose columns span those of `moment`, the eigenvalues are those of a d × d matrix where d
+    is less than p.
+    """
+    p = moment.shape[-1]
+    if matrix is not None and matrix.shape[2] < p:
+        basis = torch.linalg.qr(matrix)[0]
+        moment = basis.mT @ moment @ basis
     values = torch.linalg.eigvalsh(moment).flip(-1).clamp(min=0).sum(0)
+    values = torch.nn.functional.pad(values, (0, p - len(values)))
     return 1 - values.cumsum(0) / total if total else torch.zeros_like(values)
+
+
+def _leading(moment: Tensor, matrix: Tensor, s: int) -> Tensor:
+    """`(G, p, s)`: the leading eigenvectors of a moment, whose columns those of `matrix` `(G, p, d)` span."""
+    if s > matrix.shape[2] or matrix.shape[2] >= matrix.shape[1]:
+        leading: Tensor = torch.linalg.eigh(moment)[1][..., -s:]
+    else:
+        basis = torch.linalg.qr(matrix)[0]
+        leading = basis @ torch.linalg.eigh(basis.mT @ moment @ basis)[1][..., -s:]
+    return leading
 
 
 def _inner_basis(matrix: Tensor, moment: Tensor, taps: int) -> Tensor:

@@ -69,7 +69,7 @@ class Plan:
         budget: what is allowed, in its unit.
         total: what the whole network costs as it is.
         cost: what it will cost.
-        error: sum of the squared errors.
+        error: sum of the squared errors, weighed where layers are called again.
         bound: what the sum of no other choice can go below.
     """
 
@@ -160,7 +160,9 @@ def pick(analysis: Analysis, offered: Offer, budget: float) -> Plan:
             f"{offered.kind}: {budget:,.4g} of {offered.total:,.4g} are allowed; the smallest network that can be"
             f" reached has {offered.least:,.4g} ({offered.least / offered.total:.1%})"
         )
-    allocation = allocate(offered.options, max(budget, offered.least) - offered.fixed + ROUNDING * offered.total)
+    allocation = allocate(
+        _weighed(analysis, offered.options), max(budget, offered.least) - offered.fixed + ROUNDING * offered.total
+    )
     ranks: dict[str, Ranks | None] = {}
     for name, own in analysis.maps.items():
         outer, inner = offered.ranks[name][allocation.choices[name]].tolist()
@@ -176,6 +178,12 @@ def pick(analysis: Analysis, offered: Offer, budget: float) -> Plan:
         allocation.error,
         allocation.bound,
     )
+
+
+def _weighed(analysis: Analysis, options: Mapping[str, Options]) -> dict[str, Options]:
+    """The options with errors that count as much as they change the outputs of the network."""
+    weights = {} if analysis.measured is None else analysis.measured.weights
+    return {name: Options(option.costs, weights.get(name, 1.0) * option.errors) for name, option in options.items()}
 
 
 def price(analysis: Analysis, kind: str, name: str) -> Prices:

@@ -94,7 +94,7 @@ class Report:
         memory: bytes of its parameters and buffers, before and after.
         macs: multiply-accumulates for each sample, counted while the built networks ran; None without inputs.
         reached: part of the parameters in layers that were replaced or could have been.
-        error: sum of the layers' squared relative errors that the allocation counted on.
+        error: sum of the layers' squared relative errors that the allocation counted on, weighed if notes say so.
         bound: what that sum could not go below within the budget.
         outputs: difference of the networks' outputs on the calibration inputs; None without inputs, or where these
             differ in their shapes.

@@ -1,36 +1,71 @@
-"""Compress trained networks as a whole and compare their accuracy with that of the originals, on the same test images.
+"""Compress trained networks as a whole, and measure what that costs: accuracy, error, time, memory.
 
-    python -m tests.benchmarks.compression DATA_ROOT [--quick] [--train STEPS] [--threads 1] [--only NAMES]
+    python -m tests.benchmarks.compression DATA_ROOT [--only PARTS] [--quick] [--threads 1] [--output docs/results]
 
-DATA_ROOT holds `mnist/`, and `cnn/` with the LeNet and the ResNet-20 on distorted digits; with --train a ResNet-20 is
-trained instead, for a fixed number of steps. Nothing is fine-tuned. `accuracy` prints the mean over draws of
-calibration images, the drop against the original with the standard error of the paired difference, and the seconds of
-a call (processor time); "reached" compares with what the project asks for. `others` compares with other methods at
-equal parameters, `large` compresses networks with random weights, `time` has a budget of milliseconds.
+DATA_ROOT holds `mnist/`, and `cnn/` with a LeNet and a ResNet-20 on distorted digits. The parts:
+
+    kernel   one kernel of the LeNet as a chain, fitted to its weights or to what it computes
+    trained  the LeNet and the ResNet-20 to all their budgets
+    own      the same for a ResNet-20 that is trained here, for a fixed number of steps
+    others   other methods at equal parameters, with one draw of images
+    large    networks of torchvision and timm with random weights: share that is reached, time, memory
+    time     a ResNet-18 in two thirds of its time
+    video    the zoo's trained models: squared error, multiplications, time; without and with training
+
+Nothing is fine-tuned except where a column says so. Accuracies are means over draws of calibration images; the drop
+against the original has the standard error of the paired difference. Seconds are processor time. "reached" compares
+with what the project asks for. With --output each part is written as `compression-PART.csv`.
 """
 
 import argparse
-import platform
+import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 import tensortrain as tt
-from tensortrain.compression.timing import clock_for, race
-from tests.benchmarks.large_networks import NETWORKS, in_a_process, torchvision
+from tests.benchmarks import compressed_models, large_networks
 from tests.benchmarks.other_compressors import OTHERS, size
+from tests.benchmarks.tables import Table, machine
 from tests.support.distorted import ResNet20, distorted_digits, train
 from tests.support.networks import digits, trained_lenet
 
 DROPS = {0.49: 0.5, 0.29: 1.0, 0.19: 4.0}  # points that the ResNet-20 may lose, besides the standard error
 ACCURACIES = {0.48: 97.1, 0.23: 96.1, 0.135: 76.7}  # that the LeNet must reach
-PARTS = ("accuracy", "others", "large", "time")
-FASTER = 1.5  # by which ResNet-18 has to get faster
+KERNEL = 95.0  # that the LeNet must reach with its second kernel at a tenth
+STEPS = 600  # of the training of an own network
 
 Test = tuple[Tensor, Tensor]
+
+
+class Setting:
+    """How much is measured, and on what.
+
+    Args:
+        root: of the data.
+        quick: one draw of 512 images and 2,000 test images in place of three of 1,024 and 10,000.
+    """
+
+    def __init__(self, root: Path, quick: bool) -> None:
+        self.root = root
+        self.draws, self.samples, self.tested = (1, 512, 2000) if quick else (3, 1024, 10000)
+
+    def distorted(self) -> tuple[list[Tensor], Test]:
+        """Draws of distorted digits for calibration, and the test digits."""
+        draws = [distorted_digits(self.root, "train", self.samples, draw, draw)[0] for draw in range(self.draws)]
+        return draws, distorted_digits(self.root, "t10k", self.tested, 99, None)
+
+    def plain(self) -> tuple[list[Tensor], Test]:
+        """The same of digits as they are."""
+        draws = [digits(self.root, "train", self.samples, draw)[0] for draw in range(self.draws)]
+        return draws, digits(self.root, "t10k", self.tested)
+
+    def __str__(self) -> str:
+        draws = f"draws 0 to {self.draws - 1}" if self.draws > 1 else "draw 0"
+        return f"{draws} of {self.samples:,} calibration images, {self.tested:,} test images, seed 0"
 
 
 @torch.no_grad()
@@ -40,13 +75,54 @@ def correct(net: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
     return torch.cat([(net(part).argmax(1) == wanted).double() for part, wanted in parts])
 
 
-def print_row(*cells: object) -> None:
-    """A row of a table."""
-    print("|", " | ".join(map(str, cells)), "|", flush=True)
+def yes(reached: bool) -> str:
+    """A cell that says whether a goal is reached."""
+    return "yes" if reached else "NO"
 
 
-def accuracy_row(name: str, net: nn.Module, budget: float, draws: list[Tensor], test: Test) -> None:
-    """Print the row of one network and budget."""
+def kernel_table(setting: Setting) -> Table:
+    """The LeNet's second kernel as a square chain of two cores."""
+    net, (draws, test) = trained_lenet(setting.root), setting.plain()
+    weight = net.conv2.weight.detach()
+    table = Table("budget", "kept", "fitted to", "accuracy", "each draw", "wanted", "reached", "s")
+    inputs: dict[str, list[Tensor | None]] = {"weights": [None], "outputs": [_moment(net, x) for x in draws]}
+    for budget in (0.1, 0.2):
+        for fitted, moments in inputs.items():
+            accuracies, start = [], time.process_time()
+            for moment in moments:
+                chain = tt.ConvTensorTrain.decompose(weight, (3, 3), budget=budget, inputs=moment, progress=False)
+                small = copy.deepcopy(net)
+                small.conv2.weight.data.copy_(chain.reconstruct())
+                accuracies.append(100 * float(correct(small, *test).mean()))
+            mean, seconds = sum(accuracies) / len(accuracies), (time.process_time() - start) / len(accuracies)
+            goal = [f"≥ {KERNEL}", yes(mean >= KERNEL)] if budget == 0.1 and fitted == "outputs" else ["", ""]
+            each = " ".join(f"{a:.2f}" for a in accuracies)
+            kept = f"{chain.n_parameters / weight.numel():.1%}"
+            table.add(f"{budget:.0%}", kept, fitted, f"{mean:.2f}", each, *goal, f"{seconds:.1f}")
+    return table
+
+
+def _moment(net: nn.Module, images: Tensor) -> Tensor:
+    """Second moment of the patches that the LeNet's second conv reads."""
+    seen: list[Tensor] = []
+    handle = net.get_submodule("conv2").register_forward_pre_hook(lambda layer, args: seen.append(args[0]))
+    with torch.no_grad():
+        net(images)
+    handle.remove()
+    return tt.second_moment(seen[0], (5, 5))
+
+
+def accuracy_table(nets: dict[str, tuple[nn.Module, list[Tensor], Test]]) -> Table:
+    """Networks to all their budgets."""
+    table = Table("network", "budget", "kept", "original", "compressed", "each draw", "drop", "wanted", "reached", "s")
+    for name, (net, draws, test) in nets.items():
+        for budget in DROPS if isinstance(net, ResNet20) else ACCURACIES:
+            table.add(*accuracy_row(name, net, budget, draws, test))
+    return table
+
+
+def accuracy_row(name: str, net: nn.Module, budget: float, draws: list[Tensor], test: Test) -> list[str]:
+    """The row of one network and budget."""
     original = correct(net, *test)
     results, seconds = [], []
     for images in draws:
@@ -64,25 +140,34 @@ def accuracy_row(name: str, net: nn.Module, budget: float, draws: list[Tensor], 
         wanted, reached = f"≥ {ACCURACIES[budget]}", mean >= ACCURACIES[budget]
     kept = result.report.parameters[1] / result.report.parameters[0]
     cells = [name, f"{budget:.1%}", f"{kept:.1%}", f"{100 * float(original.mean()):.2f}", f"{mean:.2f}"]
-    cells += [" ".join(f"{a:.2f}" for a in accuracy), f"{drop:.2f} ± {error:.2f}", wanted, "yes" if reached else "NO"]
-    print_row(*cells, f"{max(seconds):.1f}")
+    cells += [" ".join(f"{a:.2f}" for a in accuracy), f"{drop:.2f} ± {error:.2f}", wanted, yes(reached)]
+    return [*cells, f"{max(seconds):.1f}"]
 
 
-def accuracy_rows(nets: dict[str, tuple[nn.Module, list[Tensor], Test]]) -> None:
-    """The networks to all their budgets."""
-    print_row("network", "budget", "kept", "original", "compressed", "each draw", "drop", "wanted", "reached", "s")
-    print_row(*["---"] * 10)
-    for name, (net, draws, test) in nets.items():
-        for budget in DROPS if isinstance(net, ResNet20) else ACCURACIES:
-            accuracy_row(name, net, budget, draws, test)
+def trained_table(setting: Setting) -> Table:
+    """The trained networks to all their budgets."""
+    return accuracy_table(trained_networks(setting))
 
 
-def other_rows(nets: dict[str, tuple[nn.Module, list[Tensor], Test]]) -> None:
+def own_table(setting: Setting) -> Table:
+    """A network that is trained here."""
+    net = train(setting.root, STEPS, seed=1)
+    return accuracy_table({f"ResNet-20, {STEPS} steps": (net, *setting.distorted())})
+
+
+def trained_networks(setting: Setting) -> dict[str, tuple[nn.Module, list[Tensor], Test]]:
+    """The trained networks by name, with draws of calibration images and test images."""
+    resnet = ResNet20().eval()
+    state = torch.load(setting.root / "cnn" / "resnet20_hard.pt", map_location="cpu", weights_only=True)
+    resnet.load_state_dict({name: value.float() for name, value in state.items()})
+    return {"ResNet-20": (resnet, *setting.distorted()), "LeNet": (trained_lenet(setting.root), *setting.plain())}
+
+
+def other_table(setting: Setting) -> Table:
     """Other methods at equal parameters, with one draw of images."""
-    print_row("network", "budget", "method", "kept", "accuracy", "s")
-    print_row(*["---"] * 6)
+    table = Table("network", "budget", "method", "kept", "accuracy", "s")
     methods = {"tensortrain": lambda net, images, b: tt.compress(net, images, parameters=b, progress=False).model}
-    for name, (net, draws, test) in nets.items():
+    for name, (net, draws, test) in trained_networks(setting).items():
         for budget in list(DROPS)[:2] if isinstance(net, ResNet20) else list(ACCURACIES)[:2]:
             for method, build in {**methods, **OTHERS}.items():
                 start = time.process_time()
@@ -92,83 +177,43 @@ def other_rows(nets: dict[str, tuple[nn.Module, list[Tensor], Test]]) -> None:
                 except ImportError as error:
                     cells = ["not installed", str(error)]
                 except Exception as error:  # whatever another package raises: its row says so
-                    cells = ["failed", f"{type(error).__name__}: {error}"[:80].replace("|", "/")]
-                print_row(name, f"{budget:.0%}", method, *cells, f"{time.process_time() - start:.0f}")
-
-
-def large_rows(names: Sequence[str]) -> None:
-    """Networks with random weights at half of their parameters."""
-    print_row("network", "parameters", "kept", "reached", "≥ 95 %", "time after / before", "s", "GB")
-    print_row(*["---"] * 8)
-    for name in names:
-        row = in_a_process(name, 0.5)
-        if isinstance(row, str):
-            print_row(name, "failed", row[:100], *[""] * 5)
-            continue
-        reached = "yes" if row["reached"] >= 0.95 else "NO"
-        cells = [f"{row['parameters']:,}", f"{row['kept']:.1%}", f"{row['reached']:.1%}", reached, f"{row['time']:.2f}"]
-        print_row(name, *cells, f"{row['seconds']:.0f}", f"{row['gigabytes']:.1f}")
-
-
-def time_row() -> None:
-    """ResNet-18 at 128², random weights, in two thirds of its time."""
-    torch.manual_seed(0)
-    net, images = torchvision("resnet18").eval(), torch.randn(16, 3, 128, 128)
-    dense = race(lambda: net(images), lambda: net(images), clock_for(images.device)).before[1]
-    start = time.process_time()
-    result = tt.compress(net, [images], milliseconds=dense / FASTER, progress=False)
-    times = result.report.milliseconds
-    assert times is not None
-    factor, seconds = times[0][1] / times[1][1], time.process_time() - start
-    print_row("network", "milliseconds before", "after (quartiles)", "faster", f"≥ {FASTER}", "s")
-    print_row(*["---"] * 6)
-    after = " – ".join(f"{value:.1f}" for value in times[1])
-    reached = "yes" if factor >= FASTER else "NO"
-    print_row("ResNet-18, 16 × 128²", f"{times[0][1]:.1f}", after, f"{factor:.2f}", reached, f"{seconds:.0f}")
+                    cells = ["failed", f"{type(error).__name__}: {error}"[:80]]
+                table.add(name, f"{budget:.0%}", method, *cells, f"{time.process_time() - start:.0f}")
+    return table
 
 
 def main() -> None:
-    """Print the tables."""
+    """Print the tables, and write them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", type=Path)
     parser.add_argument("--quick", action="store_true", help="one draw of 512 images, 2,000 test images")
-    parser.add_argument("--train", type=int, metavar="STEPS", help="train a ResNet-20 for so many steps")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="of the part `large`")
+    parser.add_argument("--output", type=Path, help="folder for the CSV files")
+    large_networks.add_arguments(parser)
+    compressed_models.add_arguments(parser)
+    parser.add_argument("--only", nargs="+", choices=("kernel", "trained", "own", "others", "large", "time", "video"))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    draws, samples, tested = (1, 512, 2000) if arguments.quick else (3, 1024, 10000)
-    print(f"torch {torch.__version__}, {arguments.threads} threads, {platform.machine()} {platform.processor()}")
-    print(f"draws 0 to {draws - 1} of {samples} images, {tested} test images, seed 0\n")
-    if {"accuracy", "others"} & set(arguments.only):
-        nets = trained_networks(arguments.root, arguments.train, draws, samples, tested)
-        if "accuracy" in arguments.only:
-            accuracy_rows(nets)
-        if "others" in arguments.only:
-            other_rows(nets)
-    if "large" in arguments.only:
-        large_rows(arguments.networks)
-    if "time" in arguments.only:
-        time_row()
-
-
-def trained_networks(
-    root: Path, steps: int | None, draws: int, samples: int, tested: int
-) -> dict[str, tuple[nn.Module, list[Tensor], Test]]:
-    """The trained networks by name, with draws of calibration images and test images."""
-    if steps:
-        resnet = train(root, steps)
-    else:
-        resnet = ResNet20().eval()
-        state = torch.load(root / "cnn" / "resnet20_hard.pt", map_location="cpu", weights_only=True)
-        resnet.load_state_dict({name: value.float() for name, value in state.items()})
-    distorted = [distorted_digits(root, "train", samples, draw, draw)[0] for draw in range(draws)]
-    plain = [digits(root, "train", samples, draw)[0] for draw in range(draws)]
-    return {
-        "ResNet-20": (resnet, distorted, distorted_digits(root, "t10k", tested, 99, None)),
-        "LeNet": (trained_lenet(root), plain, digits(root, "t10k", tested)),
+    setting = Setting(arguments.root, arguments.quick)
+    random = "random weights and inputs, seed 0; parameters ≤ 50 %; seconds of processor time, peak of memory in GB"
+    parts: dict[str, tuple[Callable[[], Table], str]] = {
+        "kernel": (lambda: kernel_table(setting), f"accuracy in %; {setting}"),
+        "trained": (lambda: trained_table(setting), f"accuracy in %; {setting}"),
+        "own": (lambda: own_table(setting), f"accuracy in %; {setting}; trained with seed 1"),
+        "others": (lambda: other_table(setting), f"accuracy in %; draw 0, {setting.tested:,} test images"),
+        "large": (lambda: large_networks.table(arguments), random),
+        "time": (lambda: large_networks.time_table(), "random weights and inputs, seed 0"),
+        "video": (lambda: compressed_models.table(arguments), compressed_models.describe(arguments)),
     }
+    print(machine())
+    for name in arguments.only or parts:
+        measure, values = parts[name]
+        print(f"\n{name}: {values}\n")
+        table = measure()
+        if arguments.output:
+            options = f"{' --quick' if arguments.quick else ''} --threads {arguments.threads}"
+            command = f"python -m tests.benchmarks.compression DATA_ROOT --only {name}{options}"
+            table.write(arguments.output / f"compression-{name}.csv", command, values)
 
 
 if __name__ == "__main__":

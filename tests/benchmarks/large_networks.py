@@ -1,5 +1,6 @@
 """Networks of torchvision and timm, and some of other kinds, with random weights: what share of them is reached."""
 
+import argparse
 import json
 import resource
 import subprocess
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 
 import tensortrain as tt
 import zoo._torchvision  # noqa: F401 - mends a torchvision without its operators
+from tensortrain.compression.timing import clock_for, race
+from tests.benchmarks.tables import Table
 
 
 class UNet(nn.Module):
@@ -70,6 +73,53 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
 }
 
 
+GOALS = {"ResNet-50": (180.0, 4.0)}  # seconds and gigabytes, on a quiet machine with two cores
+REACHED = 0.95  # of the parameters, of every network
+FASTER = 1.5  # by which ResNet-18 has to get faster
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which networks."""
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="of the part `large`")
+
+
+def table(arguments: argparse.Namespace) -> Table:
+    """Networks with random weights at half of their parameters, each in a process of its own."""
+    rows = Table("network", "parameters", "kept", "reached", "time after / before", "s", "GB", "wanted", "met")
+    for name in arguments.networks:
+        row = in_a_process(name, 0.5, arguments.threads)
+        if isinstance(row, str):
+            rows.add(name, "failed", row[:100])
+            continue
+        wanted, met = f"reached ≥ {REACHED:.0%}", row["reached"] >= REACHED
+        if name in GOALS:
+            seconds, gigabytes = GOALS[name]
+            wanted += f", ≤ {seconds:.0f} s, ≤ {gigabytes:.0f} GB"
+            met &= row["seconds"] <= seconds and row["gigabytes"] <= gigabytes
+        cells = [f"{row['parameters']:,}", f"{row['kept']:.1%}", f"{row['reached']:.1%}", f"{row['time']:.2f}"]
+        rows.add(name, *cells, f"{row['seconds']:.0f}", f"{row['gigabytes']:.1f}", wanted, "yes" if met else "NO")
+    return rows
+
+
+def time_table() -> Table:
+    """ResNet-18 at 128² in two thirds of its time."""
+    torch.manual_seed(0)
+    net, images = torchvision("resnet18").eval(), torch.randn(16, 3, 128, 128)
+    dense = race(lambda: net(images), lambda: net(images), clock_for(images.device)).before[1]
+    start = time.process_time()
+    result = tt.compress(net, [images], milliseconds=dense / FASTER, progress=False)
+    times, parameters = result.report.milliseconds, result.report.parameters
+    assert times is not None
+    factor, seconds = times[0][1] / times[1][1], time.process_time() - start
+    rows = Table("network", "ms before", "ms after", "quartiles", "faster", "kept", "wanted", "met", "s")
+    quartiles = f"{times[1][0]:.0f} – {times[1][2]:.0f}"
+    cells = [f"{times[0][1]:.0f}", f"{times[1][1]:.0f}", quartiles, f"{factor:.2f}"]
+    met = "yes" if factor >= FASTER else "NO"
+    kept = f"{parameters[1] / parameters[0]:.1%}"
+    rows.add("ResNet-18, 16 × 128²", *cells, kept, f"≥ {FASTER}", met, f"{seconds:.0f}")
+    return rows
+
+
 def measure(name: str, budget: float) -> dict[str, Any]:
     """Compress one network; what came of it."""
     build, shape, samples = NETWORKS[name]
@@ -89,9 +139,9 @@ def measure(name: str, budget: float) -> dict[str, Any]:
     }
 
 
-def in_a_process(name: str, budget: float) -> dict[str, Any] | str:
+def in_a_process(name: str, budget: float, threads: int) -> dict[str, Any] | str:
     """`measure` in a process of its own, so that the peak of memory is that of this network; or why it failed."""
-    code = f"from tests.benchmarks.large_networks import main; main({name!r}, {budget})"
+    code = f"from tests.benchmarks.large_networks import main; main({name!r}, {budget}, {threads})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if done.returncode:
         return done.stderr.strip().splitlines()[-1]
@@ -99,6 +149,7 @@ def in_a_process(name: str, budget: float) -> dict[str, Any] | str:
     return measured
 
 
-def main(name: str, budget: float) -> None:
+def main(name: str, budget: float, threads: int) -> None:
     """Print the measurement of one network as JSON."""
+    torch.set_num_threads(threads)
     print(json.dumps(measure(name, budget)))

@@ -203,3 +203,21 @@ def test_the_residual_of_moments_is_that_of_the_rows():
     assert moments.residual(matrix, None) == pytest.approx(float(rest.square().sum() / y.square().sum()))
     expected = float((rest - shift[:, None]).square().sum() / y.square().sum())
     assert math.isclose(moments.residual(matrix, shift), expected, rel_tol=1e-9)
+
+
+@given(st.integers(1, 2), st.integers(1, 5), st.sampled_from([1, 3]), st.integers(0, 99))
+def test_more_outputs_than_inputs_need_no_larger_eigenvalues(groups, inputs, taps, seed):
+    """Errors and factors of a layer with many outputs are those that the whole moment of its outputs gives."""
+    torch.manual_seed(seed)
+    matrix = torch.randn(groups, 16, inputs * taps, dtype=torch.float64)
+    x = torch.randn(groups, 40, inputs * taps, dtype=torch.float64)
+    moment = x.mT @ x
+    outputs = matrix @ moment @ matrix.mT
+    curve = error_curve(matrix, outputs, moment, taps)
+    values = torch.linalg.eigvalsh(outputs).flip(-1).clamp(min=0).sum(0)
+    torch.testing.assert_close(curve.tails, 1 - values.cumsum(0) / values.sum(), rtol=0, atol=1e-12)
+    for rank in range(1, 16):
+        factors = approximate(matrix, outputs, moment, taps, (rank, inputs))
+        error = (matrix - factors.matrix()) @ moment @ (matrix - factors.matrix()).mT
+        relative = error.diagonal(dim1=1, dim2=2).sum() / values.sum()
+        assert float(relative) == pytest.approx(float(curve.tails[rank - 1]), abs=1e-10)

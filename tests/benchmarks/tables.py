@@ -1,0 +1,55 @@
+"""Tables of measurements: printed row by row while they are measured, then written as CSV files of `docs/results`."""
+
+import csv
+import os
+import platform
+from pathlib import Path
+
+import torch
+
+
+class Table:
+    """A table that prints itself as Markdown.
+
+    Args:
+        columns: their names.
+    """
+
+    def __init__(self, *columns: str) -> None:
+        self.rows = [list(columns)]
+        self._print(self.rows[0])
+        self._print(["---"] * len(columns))
+
+    def add(self, *cells: object) -> None:
+        """Add and print a row; columns that it does not fill stay empty."""
+        row = [str(cell) for cell in cells]
+        self.rows.append(row + [""] * (len(self.rows[0]) - len(row)))
+        self._print(self.rows[-1])
+
+    def write(self, path: Path, command: str, values: str) -> None:
+        """Write a CSV file that also says by which command and on which machine it was measured, and what it holds."""
+        with path.open("w", newline="") as file:
+            file.write(f"# command: {command}\n# machine: {machine()}\n# values: {values}\n")
+            csv.writer(file, lineterminator="\n").writerows(self.rows)
+
+    @staticmethod
+    def _print(cells: list[str]) -> None:
+        print("|", " | ".join(cell.replace("|", "\\|") for cell in cells), "|", flush=True)
+
+
+def machine() -> str:
+    """Processor, cores, threads, version of PyTorch, and how busy the machine is with this and other programs."""
+    load = ", load " + " ".join(f"{value:.0f}" for value in os.getloadavg()[:1]) if hasattr(os, "getloadavg") else ""
+    threads = torch.get_num_threads()
+    return (
+        f"{processor()}, {os.cpu_count()} cores, {threads} thread{'s' if threads > 1 else ''},"
+        f" PyTorch {torch.__version__}{load}"
+    )
+
+
+def processor() -> str:
+    """Name of the processor, on Linux that of the first core."""
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
