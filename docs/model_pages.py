@@ -1,9 +1,10 @@
-"""A Sphinx extension that writes a page for each registered model: what the registry knows, and the weights' cards."""
+"""A Sphinx extension that writes a page for each model: a drawing, what the registry knows, and the weights' cards."""
 
 import inspect
 from pathlib import Path
 from typing import Any
 
+import model_drawings
 import torch
 from result_files import RESULTS, read_table
 from torch.utils.flop_counter import FlopCounterMode
@@ -18,6 +19,7 @@ WEIGHTS = Path(__file__).parents[1] / "zoo" / "weights"
 def page(entry: Entry) -> str:
     """The page of one model in Markdown."""
     lines = [f"# {entry.name}", "", entry.summary, "", *_description(entry)]
+    lines += [f"![What {entry.name} computes for one {_unit(entry)}]({entry.name}.svg)", ""]
     if isinstance(entry.paper, Paper):
         lines += [f"**Paper.** {entry.paper.citation}: [{entry.paper.title}]({entry.paper.url})", ""]
     else:
@@ -39,7 +41,13 @@ def page(entry: Entry) -> str:
     for card in sorted(WEIGHTS.glob(f"{entry.name}.*.md")):
         title, _, body = card.read_text().split("---\n", 2)[2].partition("\n")  # after the metadata
         lines += [f"## Weights: {title.removeprefix('# ').split('`')[1]}", body, ""]
+        weights = card.name.split(".")[1]
+        lines += [f"![What these weights predict, beside others](../../assets/{weights}.png)", ""]
     return "\n".join(lines)
+
+
+def _unit(entry: Entry) -> str:
+    return "frame" if entry.reads == "video" else "step of a series"
 
 
 def cost(entry: Entry) -> float:
@@ -73,6 +81,7 @@ def write_pages(app: Any) -> None:
     names = zoo.model_names()
     for name in names:
         _write(folder / f"{name}.md", page(find_model(name)))
+        model_drawings.write(name, folder / f"{name}.svg")
     rows = [f"| [{name}]({name}.md) | {find_model(name).summary} |" for name in names]
     index = [
         "# Models",

@@ -1,10 +1,11 @@
 """The pages of the models: the paper, what a clip costs, and the measured row."""
 
+import matplotlib.pyplot
 import pytest
 
 from tests.support.documents import ROOT
 from zoo import models as _models  # noqa: F401 - registers them
-from zoo.registry import find_model
+from zoo.registry import find_model, model_names
 
 
 @pytest.mark.parametrize(
@@ -22,3 +23,22 @@ def test_the_page_of_a_model(name: str, gmac: float, words: list[str], monkeypat
     text = page(find_model(name))
     for expected in (f"10 predicted: {gmac} GMAC", "**Measured", *words):
         assert expected in text
+
+
+def test_every_model_has_a_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no text of it is outside of the figure or of its box."""
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from model_drawings import GAP, NETWORKS, WIDTH, draw
+
+    assert set(NETWORKS) == set(model_names())
+    for name in NETWORKS:
+        figure = draw(name)
+        canvas = FigureCanvasAgg(figure)
+        for text in figure.axes[0].texts:
+            extent = text.get_window_extent(canvas.get_renderer())
+            corners = [(extent.x0, extent.y0), (extent.x1, extent.y1)]
+            assert all(figure.bbox.contains(*corner) for corner in corners), name
+            limit = WIDTH if text.get_color() == "white" else WIDTH + GAP
+            assert extent.width <= limit * figure.dpi or "next step" in text.get_text(), (name, text.get_text())
+        matplotlib.pyplot.close(figure)
