@@ -37,6 +37,7 @@ VARIANTS = [  # `zoo.benchmark.VARIANTS`, to which `zoo.benchmark.register` adds
     "bf16-free-graph",
     "bf16-compiled-graph",
 ]
+LOGGERS = ("csv", "tensorboard", "wandb", "mlflow")  # where rows of metrics go; to the first one always
 FOREIGN = ("openstl", "predrnn-pytorch", "conv-tt-lstm", "predrnn-pp")  # code bases whose checkpoints are read
 PREDICTIONS = (".png", ".gif", ".mp4", ".npz", "")  # suffixes of a `zoo.evaluation.Prediction`; "" is a folder
 CURVES = (".png", ".npz")  # suffixes of a `zoo.evaluation.SeriesPrediction`

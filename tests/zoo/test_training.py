@@ -431,15 +431,14 @@ def test_presets_of_the_issue_are_legal() -> None:
 
 
 def test_metrics_drop_what_the_checkpoint_does_not_know(tmp_path: Path) -> None:
-    log, kept = MetricsLog(tmp_path, 0), ""
+    log, kept = MetricsLog(tmp_path), ""
     for step in (5, 10, 15):
         log.write({"step": step, "loss": step / 3})
         kept = log.text if step == 10 else kept
-    log.close()
     path = tmp_path / "metrics.csv"
     assert path.read_text() == log.text
     path.write_text(path.read_text() + "20,0.1")  # cut short
-    MetricsLog(tmp_path, 10, kept).close()
+    MetricsLog(tmp_path, kept)
     assert [row["step"] for row in read_metrics(path)] == ["5", "10"]
     assert float(read_metrics(path)[0]["loss"]) == 5 / 3
     assert path.read_text().splitlines()[0] == ",".join(COLUMNS)

@@ -181,7 +181,7 @@ def _parse_first(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--output", "-o")
     parser.add_argument("--continue", dest="continued")
     parser.add_argument("--freeze", nargs="+")
-    for option in ("--init", "--data-root", "--protocol", "--devices", "--nodes", "--max-time"):
+    for option in ("--init", "--data-root", "--protocol", "--devices", "--nodes", "--max-time", "--logger"):
         parser.add_argument(option)
     # the other settings, such as `--training.steps 5` or `--data FILE`, are unknown here and keep their values
     joined: list[str] = []

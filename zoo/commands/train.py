@@ -15,6 +15,7 @@ from zoo.checks import check_recipe
 from zoo.commands.options import ROOT_HELP
 from zoo.commands.starting import PARTS, PRESET, find_start
 from zoo.errors import ZooError
+from zoo.names import LOGGERS, check_name
 from zoo.presets import PRESETS, recipe
 from zoo.registry import find_model
 from zoo.settings import CHOICES, DATA_SETS, Origin, Recipe, Training, data_class, settings_class
@@ -52,6 +53,12 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
     for short in ("devices", "nodes"):
         parser.add_argument(f"--{short}", type=int | None, help=f"Short for --training.{short}.")
     parser.add_argument("--max-time", type=str | None, help="Stop after a time such as 25m or 2h; the run can resume.")
+    parser.add_argument(
+        "--logger",
+        type=str | None,
+        help=f"Where metrics go besides metrics.csv, such as csv,wandb: {', '.join(LOGGERS)}. Default: tensorboard if "
+        "it is installed, and for a run that is resumed where they went before.",
+    )
     parser.add_argument("--fresh", action="store_true", help="Refuse to resume a run that the folder holds.")
 
     defaults: dict[str, Any] = {}
@@ -75,12 +82,15 @@ def run(arguments: Namespace) -> None:
     """Train a model, or resume a run that was stopped."""
     name = f"{arguments.model}-{re.sub('[^A-Za-z0-9_.]+', '-', arguments.dataset)}-{arguments.preset}"
     folder = arguments.output or f"runs/{name}"
+    loggers = None if arguments.logger is None else [kind.strip() for kind in arguments.logger.split(",")]
+    for kind in loggers or []:
+        check_name("logger", kind, LOGGERS)
     wanted = check_recipe(_recipe(arguments))
     from zoo.training.interrupt import CleanStop
     from zoo.training.progress import say
 
     try:
-        finished = zoo.fit(wanted, folder, root=arguments.data_root, resume=not arguments.fresh)
+        finished = zoo.fit(wanted, folder, root=arguments.data_root, resume=not arguments.fresh, loggers=loggers)
     except CleanStop:  # which has been told in a sentence
         sys.exit(INTERRUPTED)
     say(f"{finished.folder}: the best weights are those of step {finished.step}. Next:")

@@ -4,11 +4,12 @@ import contextlib
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.loggers.logger import Logger
 from lightning.fabric.plugins import DoublePrecision, HalfPrecision, MixedPrecision, Precision
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
@@ -19,8 +20,8 @@ from zoo.errors import ZooError
 from zoo.settings import Training
 
 
-def make_fabric(training: Training) -> Fabric:
-    """Fabric for the devices, processes and precision of the settings.
+def make_fabric(training: Training, loggers: Sequence[Logger] = ()) -> Fabric:
+    """Fabric for the devices, processes and precision of the settings, with loggers.
 
     Processes that `torchrun` or Slurm has started are used as they are; otherwise Fabric starts them.
 
@@ -38,6 +39,7 @@ def make_fabric(training: Training) -> Fabric:
             devices=training.devices,
             num_nodes=training.nodes,
             plugins=[make_precision(training)],
+            loggers=[*loggers],
         )
     except (MisconfigurationException, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())

@@ -6,7 +6,7 @@ the step alone, so that a resumed run does the same at the same steps as an unbr
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +28,7 @@ from zoo.training.compiled import compile_cells, compiling
 from zoo.training.devices import convolution_algorithms, make_fabric, quiet_lightning
 from zoo.training.environment import describe_environment
 from zoo.training.graph import fastest_step
+from zoo.training.loggers import make_loggers
 from zoo.training.metrics_log import NEVER, restore
 from zoo.training.nonfinite import explain
 from zoo.training.origin import continued, freeze, initialize
@@ -57,10 +58,11 @@ def fit(
     train_clips: ClipSource | None = None,
     val_clips: ClipSource | None = None,
     watch: Callable[[int, float], bool] | None = None,
+    loggers: Sequence[str] | None = None,
 ) -> Run:
     """Train a model, or resume a training that was stopped, and return the best model so far.
 
-    The folder gets `config.yaml`, `versions.json`, `metrics.csv`, TensorBoard's events and `checkpoints/`. A run that
+    The folder gets `config.yaml`, `versions.json`, `metrics.csv`, `checkpoints/` and what loggers write. A run that
     was stopped, by Ctrl-C, `max_time` or a kill, is resumed by the same call, and ends with the same weights and
     metrics as if it had never stopped: bit for bit, if the machine, the versions and the numbers of processes and
     threads are the same; else there is one warning, and a line in `versions.json`. While it trains, the CPU takes
@@ -76,15 +78,20 @@ def fit(
         val_clips: those to validate on.
         watch: called after each validation with the number of steps and the loss; if it returns true, training stops
             there, and can be resumed. For a training in one process.
+        loggers: where rows of metrics go besides `metrics.csv`: "csv" (nowhere else), "tensorboard", "wandb", "mlflow".
+            By default where they went before or, for a new run, to TensorBoard if it is installed. A resumed run joins
+            its old one there; see `zoo.training.loggers`.
 
     Raises:
         ZooError: settings that do not fit together, a folder with another run or that another process trains in, data
-            that are missing or not those that the run began with, another process of this training that died, a full
-            disk; or a loss that was not finite, with its step and the layer where it began.
+            that are missing or not those that the run began with, a logger that is not installed or cannot begin,
+            another process of this training that died, a full disk; or a loss that was not finite, with its step and
+            the layer where it began.
         KeyboardInterrupt: after Ctrl-C, once a checkpoint is written.
     """
     began, folder = time.monotonic(), folder_name(folder)
     recipe = check_recipe(recipe)
+    outlets = make_loggers(loggers, folder, recipe)
     model = build_model(recipe)
     check_steps(recipe, model)  # before the data are prepared, which may take long
     freeze(model, recipe.origin.freeze)
@@ -106,7 +113,7 @@ def fit(
     compiled = compiling() if recipe.training.compile else nullcontext()
     algorithms = convolution_algorithms(recipe.training.deterministic)
     with quiet_lightning(), algorithms, subnormals_as_zero(), compiled:
-        fabric = make_fabric(recipe.training)
+        fabric = make_fabric(recipe.training, outlets)
         check_repeatable(recipe, model, fabric.device)
         first = fabric.is_global_zero
         data = {"train": clips.digest(), "val": val.digest()}

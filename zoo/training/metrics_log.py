@@ -13,7 +13,6 @@ from torch import Tensor
 
 from zoo.errors import ZooError
 from zoo.files import aside
-from zoo.training.event_file import EventFile
 
 NEVER = torch.iinfo(torch.int64).max
 COLUMNS = (
@@ -74,25 +73,22 @@ class Meter:
 
 
 class MetricsLog:
-    """`metrics.csv`, and the same values for TensorBoard if that is installed.
+    """`metrics.csv`.
 
     Rows are appended and flushed at once. Every checkpoint keeps the text of the file, and a resumed run begins with
     that: so in the end no row is missing and none is there twice, whatever became of the file in between.
 
     Args:
         folder: of the run.
-        step: of the last row before the checkpoint that the run resumes from; 0 for a new run.
         text: of the file at that checkpoint; empty for a new run.
 
     Raises:
-        ZooError: the files cannot be written; `write` raises it, too.
+        ZooError: the file cannot be written; `write` raises it, too.
     """
 
-    def __init__(self, folder: Path, step: int, text: str = "") -> None:
+    def __init__(self, folder: Path, text: str = "") -> None:
         self._path, self._lines = folder / "metrics.csv", [text or HEADER]
         restore(self._path, self.text)
-        with naming(folder / "tensorboard"):
-            self._board = _open_board(folder / "tensorboard", step)
 
     @property
     def text(self) -> str:
@@ -108,23 +104,6 @@ class MetricsLog:
             file.write(line.getvalue())
             file.flush()
             os.fsync(file.fileno())
-        if self._board is not None:
-            with naming(self._path.parent / "tensorboard"):
-                self._board.write(int(row["step"]), {name: value for name, value in row.items() if name != "step"})
-
-    def close(self) -> None:
-        """Close the files."""
-        if self._board is not None:
-            with naming(self._path.parent / "tensorboard"):
-                self._board.close()
-
-
-def _open_board(folder: Path, step: int) -> EventFile | None:
-    """TensorBoard's file, which drops the events after `step`; None where TensorBoard is not installed."""
-    try:
-        return EventFile(folder, step + 1)
-    except ImportError:
-        return None
 
 
 def restore(path: Path, text: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from zoo.training.checkpoint import RunProgress, save_checkpoint
 from zoo.training.interrupt import Interrupt
+from zoo.training.loggers import RunLogger
 from zoo.training.metrics_log import MetricsLog
 from zoo.training.progress import Reporter
 from zoo.training.step import TrainState
@@ -64,8 +65,11 @@ class Session:
         self._open.enter_context(self.reporter)
         if self.first:
             text = self._checkpoint["metrics"] if self._checkpoint else ""
-            self._log = MetricsLog(self._folder, self.progress.row, text)
-            self._open.callback(self._log.close)
+            self._log = MetricsLog(self._folder, text)
+            for logger in self.state.fabric.loggers:
+                assert isinstance(logger, RunLogger), "those of `make_loggers`"
+                logger.start(self.progress.row, self.reporter.say)
+                self._open.callback(logger.finalize, "success")
         if self._checkpoint:
             self.state.load_state_dict(self._checkpoint, str(self.checkpoints / "last.ckpt"))
         else:
@@ -131,6 +135,8 @@ class Session:
         self.progress.row = self.state.step
         if self.first:
             self._log.write(row)
+            values = {name: value for name, value in row.items() if name != "step"}
+            self.state.fabric.log_dict(values, self.state.step)
         self.reporter.row(row, speed)
 
     def _seconds(self) -> float:
