@@ -4,7 +4,7 @@ Every named format is among them, or one that contains it; except `cttd` with mo
 11), whose fit takes minutes, and chains whose first guess alone would take longer than all other fits.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -78,15 +78,17 @@ class Entrant:
     bound: float
 
 
-def entrants(kernel: NormalizedKernel, parameters: int) -> list[Entrant]:
-    """All candidates that have a chain within a number of parameters.
+def entrants(
+    kernel: NormalizedKernel, parameters: int, among: Iterable[formats.Format] | None = None
+) -> list[Entrant]:
+    """All candidates, or those of the formats `among`, that have a chain within a number of parameters.
 
     Raises:
         TensorTrainError: no format has a chain that small.
     """
     smallest, entered = kernel.dense_parameters, []
-    for chain_format in candidates(kernel.size):
-        if not affordable(chain_format, kernel):
+    for chain_format in candidates(kernel.size) if among is None else among:
+        if among is None and not affordable(chain_format, kernel):
             continue
         growth = Growth(chain_format, kernel, largest_useful(chain_format, kernel))
         need = growth.n_parameters(growth.ranks(growth.smallest))
@@ -103,16 +105,12 @@ def entrants(kernel: NormalizedKernel, parameters: int) -> list[Entrant]:
     return entered
 
 
-def best_format(kernel: NormalizedKernel, parameters: int, options: SolverOptions) -> Fit:
-    """The chain of least error among all candidate formats within a number of parameters.
+def best_format(kernel: NormalizedKernel, field: Sequence[Entrant], options: SolverOptions) -> Fit:
+    """The chain of least error among several formats.
 
     Successive halving (Jamieson and Talwalkar 2016): every format gets a short fit, the best few a longer one, and the
     best of these a long one. A format whose lower bound exceeds the best error so far cannot win and is not fitted.
-
-    Raises:
-        TensorTrainError: no format has a chain that small.
     """
-    field = entrants(kernel, parameters)
     fits: list[Fit] = []
     rounds = ((SHORT, len(field)), (MEDIUM, LEADERS), (LONG, 1))
     options.expect(sum(_work(kernel, field[:places], options, effort) for effort, places in rounds))
