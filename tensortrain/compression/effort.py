@@ -1,5 +1,6 @@
 """How much work the fits of a network may take, and what they are after."""
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,6 +57,11 @@ class Allowance:
     def __init__(self, seconds: float | None, at_once: int, shares: Sequence[float]) -> None:
         self._end = None if seconds is None else time.monotonic() + seconds
         self._at_once, self._left = at_once, float(sum(shares))
+
+    def deadline(self, share: float) -> float:
+        """Until when the next fit may take, on the clock `time.monotonic`."""
+        seconds = self.seconds(share)
+        return math.inf if seconds is None else time.monotonic() + seconds
 
     def seconds(self, share: float) -> float | None:
         """How long the next fit may take; nearly nothing once the time is up."""

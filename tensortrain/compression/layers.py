@@ -57,7 +57,7 @@ def decompose_kernels(
     resume: str | PathLike[str] | None = None,
     progress: bool | None = None,
 ) -> list[Outcome]:
-    """Decompose kernels, several at once where there are cores; those that cannot be within the limits stay as they are.
+    """Decompose kernels, several at once where there are cores; those with no chain within the limits stay as they are.
 
     Args:
         kernels: what to decompose.

@@ -116,9 +116,7 @@ def decompose(
     reasons |= shared_weights(reference, {name: layers[name] for name in dense if is_plain(layers[name])})
     weights = [kernel if kernel.layer in reasons else _with_weight(kernel, dense) for kernel in kernels]
     effort_of_fits = Effort(seed, effort, seconds, objective, size)
-    outcomes = decompose_kernels(
-        weights, limits, effort_of_fits, obstacles=reasons, resume=resume, progress=progress
-    )
+    outcomes = decompose_kernels(weights, limits, effort_of_fits, obstacles=reasons, resume=resume, progress=progress)
     chains = {outcome.kernel.layer: outcome.chain for outcome in outcomes if outcome.chain is not None}
     if not chains:
         failure = first_failure(outcomes)

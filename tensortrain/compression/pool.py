@@ -31,9 +31,7 @@ class Stoppable:
         self._follower(work)
 
 
-def side_by_side(
-    tasks: Mapping[K, Callable[[threading.Event], T]], entries: Mapping[K, int]
-) -> Iterator[tuple[K, T]]:
+def side_by_side(tasks: Mapping[K, Callable[[threading.Event], T]], entries: Mapping[K, int]) -> Iterator[tuple[K, T]]:
     """Run tasks, and yield each with its result as soon as it is finished.
 
     Kernels of fewer than `SMALL` entries, whose fits use one thread, run side by side, as many as torch has threads;

@@ -11,8 +11,12 @@ from typing import Any
 from torch import Tensor
 
 from tensortrain import storage
+from tensortrain.compression.names import join
 from tensortrain.compression.records import Changes, LayerRecord, network_header, read_changes, read_network
 from tensortrain.conv.conv_tensor_train import ConvTensorTrain
+from tensortrain.conv.fit.kernel import NormalizedKernel
+from tensortrain.conv.fit.solver import Fit
+from tensortrain.conv.formats import Format
 from tensortrain.digest import digest
 from tensortrain.errors import TensorTrainError
 
@@ -54,6 +58,23 @@ class FitStore:
         self._records.append(record)
         self._tensors |= dict(zip(record.core_keys, chain.cores, strict=True))
         storage.write(self._path, self._tensors, network_header(self._records, Changes(about={"key": self._key})))
+
+    def add_fit(self, name: str, kernel: NormalizedKernel, fit: Fit) -> None:
+        """Write a fit to the normalised kernel of a layer."""
+        if self._path is not None:
+            total = [kernel.conv_groups * g for g in fit.groups]
+            chain = ConvTensorTrain([core.flatten(0, 1) for core in fit.cores], groups=total)
+            shape = (kernel.conv_groups * kernel.channels[0], kernel.channels[1], *kernel.size)
+            self.add(LayerRecord.of(join(name, "weight"), chain, shape, kernel.conv_groups), chain)
+
+    def fit(self, name: str, kernel: NormalizedKernel) -> Fit:
+        """What `add_fit` wrote for a layer."""
+        chain, g = self.chains[join(name, "weight")], kernel.conv_groups
+        groups = tuple(total // g for total in chain.groups)
+        cores = [core.reshape(g, -1, *core.shape[1:]) for core in chain.cores]
+        blocks = [None if n == 1 else (c.shape[1] // n, c.shape[2]) for n, c in zip(groups, cores, strict=True)]
+        ranks = tuple(rank // g for rank in chain.ranks[1:-1])
+        return Fit(Format(chain.kernel_sizes, tuple(blocks)), ranks, cores, groups, kernel.error(cores, groups), 1.0)
 
     def remove(self) -> None:
         """Remove the file, which nobody needs once all is finished."""

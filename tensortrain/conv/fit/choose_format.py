@@ -4,7 +4,7 @@ Every named format is among them, or one that contains it; except `cttd` with mo
 11), whose fit takes minutes, and chains whose first guess alone would take longer than all other fits.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -77,26 +77,30 @@ class Entrant:
     ranks: tuple[int, ...]
     bound: float
 
+    @classmethod
+    def of(cls, kernel: NormalizedKernel, chain_format: formats.Format, ranks: tuple[int, ...]) -> "Entrant":
+        """The format with these ranks, for a kernel."""
+        return cls(chain_format, ranks, kernel.quick_lower_bound(chain_format.kernel_sizes, ranks))
 
-def entrants(
-    kernel: NormalizedKernel, parameters: int, among: Iterable[formats.Format] | None = None
-) -> list[Entrant]:
-    """All candidates, or those of the formats `among`, that have a chain within a number of parameters.
+
+def affordable_candidates(kernel: NormalizedKernel) -> list[formats.Format]:
+    """The candidates whose ranks can be chosen at little cost."""
+    return [chain_format for chain_format in candidates(kernel.size) if affordable(chain_format, kernel)]
+
+
+def entrants(kernel: NormalizedKernel, parameters: int) -> list[Entrant]:
+    """All candidates that have a chain within a number of parameters.
 
     Raises:
         TensorTrainError: no format has a chain that small.
     """
     smallest, entered = kernel.dense_parameters, []
-    for chain_format in candidates(kernel.size) if among is None else among:
-        if among is None and not affordable(chain_format, kernel):
-            continue
+    for chain_format in affordable_candidates(kernel):
         growth = Growth(chain_format, kernel, largest_useful(chain_format, kernel))
         need = growth.n_parameters(growth.ranks(growth.smallest))
         smallest = min(smallest, need)
         if need <= parameters:
-            ranks = growth.largest_within(parameters)
-            bound = kernel.quick_lower_bound(chain_format.kernel_sizes, ranks)
-            entered.append(Entrant(chain_format, ranks, bound))
+            entered.append(Entrant.of(kernel, chain_format, growth.largest_within(parameters)))
     if not entered:
         raise TensorTrainError(
             f"max_parameters (or budget) = {parameters} is below the smallest chain of any format, {smallest}"

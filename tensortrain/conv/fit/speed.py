@@ -10,10 +10,9 @@ from torch import Tensor
 from tensortrain.conv.fit.choose_format import Entrant
 from tensortrain.conv.fit.kernel import NormalizedKernel
 from tensortrain.conv.fit.ranks import with_ends
-from tensortrain.conv.planner import admitted
+from tensortrain.conv.planner import IMAGE, admitted
 from tensortrain.profiling.clock import Clock, alternate
 
-IMAGE = 32  # positions on each axis of the images that chains are timed on, where nobody says how many
 BATCH = 16  # such images
 ROUNDS = 9  # alternations
 LEAST = 1e-3  # seconds of one measurement; shorter ones are repeated
