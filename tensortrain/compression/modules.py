@@ -47,7 +47,8 @@ def outermost(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 def duplicate(model: nn.Module) -> nn.Module:
     """A copy of a model, those included that `copy.deepcopy` refuses because a weight was computed from parameters.
 
-    >>> net = nn.utils.prune.random_unstructured(nn.Linear(3, 2), "weight", 0.5)
+    >>> from torch.nn.utils import prune
+    >>> net = prune.random_unstructured(nn.Linear(3, 2), "weight", 0.5)
     >>> torch.equal(duplicate(net).weight, net.weight)
     True
     """
