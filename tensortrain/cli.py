@@ -21,7 +21,7 @@ from tensortrain.compression.checkpoints import Checkpoint, read_checkpoint
 from tensortrain.compression.effort import Effort
 from tensortrain.compression.exchange import exchanged_tensors
 from tensortrain.compression.kernels import ConvKernel, find_kernels, select, unsaid
-from tensortrain.compression.layers import Outcome, decompose_kernels, first_failure, replace_kernels
+from tensortrain.compression.layers import decompose_kernels, first_failure, replace_kernels
 from tensortrain.compression.limits import LayerLimits
 from tensortrain.compression.records import LayerRecord, network_header, read_changes, read_network
 from tensortrain.compression.shards import files_of
@@ -379,5 +379,3 @@ def _image(size: str | None) -> int | list[int] | None:
         return None
     parts = [_integer("size", part) for part in size.split("x")]
     return parts[0] if len(parts) == 1 else parts
-
-

@@ -50,8 +50,8 @@ def layer_table(
     ]
     if fits:
         notes.append(
-            "here: time core by core relative to the dense kernel, measured on this machine by chain.plan on an image of "
-            "--size; fewer parameters are not always faster. seconds: of the fit."
+            "here: time core by core relative to the dense kernel, measured on this machine by chain.plan on an image "
+            "of --size; fewer parameters are not always faster. seconds: of the fit."
         )
     return Table(columns, rows, notes=notes)
 
