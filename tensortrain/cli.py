@@ -12,17 +12,16 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import tensortrain
 from tensortrain import files, storage, terminal
 from tensortrain.compression import command, listings, user_code
 from tensortrain.compression.certificates import certify_network, check_original
 from tensortrain.compression.checkpoints import Checkpoint, read_checkpoint
+from tensortrain.compression.effort import Effort
 from tensortrain.compression.exchange import exchanged_tensors
 from tensortrain.compression.kernels import ConvKernel, find_kernels, select, unsaid
-from tensortrain.compression.layers import Outcome, decompose_kernels, first_failure, replace_kernels
+from tensortrain.compression.layers import decompose_kernels, first_failure, replace_kernels
 from tensortrain.compression.limits import LayerLimits
 from tensortrain.compression.records import LayerRecord, network_header, read_changes, read_network
 from tensortrain.compression.shards import files_of
@@ -106,12 +105,8 @@ def decompose(
             help='"auto" (the default), a format such as "tucker2", or core sizes: "3,3", "1x1,3x3,1x1".',
         ),
     ] = None,
-    include: Annotated[
-        list[str] | None, typer.Option(metavar="LAYER", help="Only layers that match this pattern.")
-    ] = None,
-    exclude: Annotated[
-        list[str] | None, typer.Option(metavar="LAYER", help="No layer that matches this pattern.")
-    ] = None,
+    include: command.Include = None,
+    exclude: command.Exclude = None,
     groups: Annotated[
         list[str] | None, typer.Option(metavar="LAYER=G", help="Groups of the convs that match LAYER.")
     ] = None,
@@ -120,7 +115,19 @@ def decompose(
     ] = None,
     key: Key = None,
     fold: Fold = False,
+    effort: command.EffortOption = 1.0,
+    seconds: command.Seconds = None,
+    objective: Annotated[
+        str,
+        typer.Option(
+            help='By what "auto" chooses a format: error, speed, or both: the least error among what is faster here.'
+        ),
+    ] = "error",
+    size: Annotated[
+        str | None, typer.Option(help='Of the images on which layers are timed: "32" (the default), "24x32".')
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the random starts.")] = 0,
+    resume: command.Resume = None,
 ) -> None:
     """Decompose every conv kernel in a checkpoint; other tensors are copied.
 
@@ -146,8 +153,9 @@ def decompose(
     for sentence in unsaid(kernels):
         print(f"tensortrain: {sentence}", file=sys.stderr)
     with files.aside(output) as temporary:
-        # no bar for each kernel, since there is one for all kernels
-        outcomes = _follow(decompose_kernels(kernels, limits, seed=seed, progress=False), kernels)
+        outcomes = decompose_kernels(
+            kernels, limits, Effort(seed, effort, seconds, objective, _image(size)), resume=resume
+        )
         records = [outcome.record for outcome in outcomes if outcome.chain is not None]
         if not records:
             failure = first_failure(outcomes)
@@ -155,7 +163,7 @@ def decompose(
         replaced = replace_kernels(tensors, outcomes)
         storage.write_to(temporary, replaced, network_header(records))
     _print_remarks(checkpoint, candidates)
-    show(listings.layer_table(records, {o.kernel.name: o.seconds for o in outcomes}))
+    show(listings.layer_table(records, outcomes, _image(size)))
     for outcome in outcomes:
         if outcome.chain is None:
             say(f"copied {outcome.kernel.name}: {outcome.reason}")
@@ -365,14 +373,9 @@ def _fraction(option: str, text: str) -> float:
         raise TensorTrainError(f"{option}: {text!r} is not a number") from None
 
 
-def _follow(decomposition: Iterable[Outcome], kernels: Sequence[ConvKernel]) -> list[Outcome]:
-    """The outcomes, with a progress bar that counts the kernels if a person is watching."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    outcomes: list[Outcome] = []
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task(kernels[0].name, total=len(kernels))
-        for outcome in decomposition:
-            outcomes.append(outcome)
-            following = kernels[min(len(outcomes), len(kernels) - 1)]
-            bar.update(task, completed=len(outcomes), description=following.name)
-    return outcomes
+def _image(size: str | None) -> int | list[int] | None:
+    """`"24x32"` as one number for each axis."""
+    if size is None:
+        return None
+    parts = [_integer("size", part) for part in size.split("x")]
+    return parts[0] if len(parts) == 1 else parts

@@ -63,6 +63,8 @@ class Analysis:
         reference: a copy in evaluation mode, its attention modules exchanged for those that call their projections.
         maps: the layers that may be replaced or refitted, in the order of their first call.
         curves: the error of every form of these layers.
+        moments: in whose metric these errors are, `(G, d, d)`, of the layers that fits may replace, if these are
+            wanted; empty without inputs.
         left: all other conv and linear layers, and why they stay as they are.
         read: layers whose weight something else than the layer itself reads.
         measured: what the inputs have shown; None if there are none.
@@ -75,6 +77,7 @@ class Analysis:
     reference: nn.Module
     maps: dict[str, PatchMap]
     curves: dict[str, Curve]
+    moments: dict[str, Tensor]
     left: dict[str, str]
     read: frozenset[str]
     measured: Measured | None
@@ -94,8 +97,11 @@ def analyse(
     logits: bool | None,
     seed: int,
     tick: Tick,
+    keep_moments: bool = False,
 ) -> Analysis:
     """Look at a network, with inputs or without: the arguments are those of `compress`.
+
+    With `keep_moments` the moments of the inputs stay in memory for later fits.
 
     Raises:
         TensorTrainError: no layer that could be replaced, NaN or infinite weights, patterns that match nothing, or
@@ -114,7 +120,7 @@ def analyse(
     if inputs is None:
         maps = {name: PatchMap.of(plain(layers[name])) for name in layers if name not in left}
         curves = {name: _frobenius_curve(own) for name, own in maps.items()}
-        return Analysis(original, reference, maps, curves, left, frozenset(), None, output, logits, [])
+        return Analysis(original, reference, maps, curves, {}, left, frozenset(), None, output, logits, [])
     calibration = Calibration.read(inputs, reference, samples=samples, seed=seed, tick=tick)
     tick("trial", "")
     calibration = calibration.prepared(reference, samples, output)
@@ -127,12 +133,14 @@ def analyse(
     maps = {name: PatchMap.of(plain(layers[name])) for name in trial.uses if name not in left}
     calibration = calibration.portioned(max(FEWEST, int(MEMORY / max(1, trial.bytes))))
     statistics = collect(reference, maps, trial.uses, calibration, lambda name: tick("statistics", name))
-    curves, probes = {}, {}
+    curves, probes, kept = {}, {}, {}
     again = any(trial.uses[name].calls > 1 for name in maps)
     for name, own in maps.items():
         tick("error curves", name)
         moments = statistics.moments[name].shrunk(own.matrix()) if again else None
-        curves[name] = _measured_curve(own, statistics, name)
+        curves[name], moment = _measured_curve(own, statistics, name)
+        if keep_moments and moment is not None:
+            kept[name] = moment
         if moments is not None:
             probes[name] = probe(own, curves[name], *moments)
     if again:
@@ -143,7 +151,7 @@ def analyse(
     measured = Measured(trial, calibration, statistics, outputs, fingerprint, weights)
     read = frozenset(name for name in maps if trial.uses[name].read)
     notes = [*_remarks(reference, maps, calibration), *([WEIGHED] if weights else [])]
-    return Analysis(original, reference, maps, curves, left, read, measured, output, logits, notes)
+    return Analysis(original, reference, maps, curves, kept, left, read, measured, output, logits, notes)
 
 
 def _check_weights(model: nn.Module, layers: Mapping[str, nn.Module]) -> None:
@@ -201,12 +209,12 @@ def _frobenius_curve(own: PatchMap) -> Curve:
     return error_curve(matrix, matrix @ matrix.mT, unit, own.taps)
 
 
-def _measured_curve(own: PatchMap, statistics: Statistics, name: str) -> Curve:
-    """Errors of the outputs; the moments of the inputs, which nothing needs any more, are given up."""
+def _measured_curve(own: PatchMap, statistics: Statistics, name: str) -> tuple[Curve, Tensor | None]:
+    """Errors of the outputs, and the moment of the inputs that they are in; sums that nothing needs are given up."""
     moments, matrix = statistics.moments[name], own.matrix()
-    curve = error_curve(matrix, *moments.shrunk(matrix), own.taps, moments.outputs / moments.count)
+    outputs, inputs = moments.shrunk(matrix)
     moments.inputs = moments.cross = None
-    return curve
+    return error_curve(matrix, outputs, inputs, own.taps, moments.outputs / moments.count), inputs
 
 
 def _remarks(reference: nn.Module, maps: Mapping[str, PatchMap], calibration: Calibration) -> list[str]:

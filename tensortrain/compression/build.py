@@ -11,12 +11,14 @@ from tensortrain.compression import batch_norm
 from tensortrain.compression.analysis import Analysis, Measured
 from tensortrain.compression.assembly import assembled
 from tensortrain.compression.candidates import approximate
+from tensortrain.compression.chains import chain_layer, layer_kernel
 from tensortrain.compression.modules import factorised
 from tensortrain.compression.outputs import Difference, compare
 from tensortrain.compression.plan import Plan
 from tensortrain.compression.refit import Refitted, refit
 from tensortrain.compression.resume import Progress
 from tensortrain.compression.unfolding import PatchMap
+from tensortrain.conv.fit.solver import Fit
 
 
 @dataclass(frozen=True)
@@ -60,16 +62,18 @@ def build(
     """
     measured = analysis.measured
     if measured is None:
-        layers = {name: Refitted(_truncated(analysis.maps[name], r), 0.0) for name, r in plan.ranks.items() if r}
+        layers = {
+            n: Refitted(_by_weight(analysis.maps[n], r, plan.fits.get(n)), 0.0) for n, r in plan.ranks.items() if r
+        }
     else:
         statistics, inputs = measured.statistics, measured.calibration
         weights = dict(analysis.reference.state_dict())
-        progress = Progress(resume, [weights, measured.digest, list(plan.ranks.items()), inputs.seed])
+        progress = Progress(resume, [weights, measured.digest, list(plan.ranks.items()), _fitted(plan), inputs.seed])
 
         def begin(name: str) -> None:
             tick("refit", name)
 
-        layers = refit(analysis.reference, analysis.maps, plan.ranks, statistics, inputs, begin, progress)
+        layers = refit(analysis.reference, analysis.maps, plan.ranks, plan.fits, statistics, inputs, begin, progress)
         progress.remove()
     model = assembled(analysis.model, {name: new.layer for name, new in layers.items()})
     training = {name: module.training for name, module in model.named_modules()}
@@ -80,9 +84,16 @@ def build(
     return Built(model, layers, training, *_with_batch_norm(model, analysis, measured))
 
 
-def _truncated(own: PatchMap, ranks: tuple[int, int]) -> nn.Module:
+def _fitted(plan: Plan) -> list[list[object]]:
+    """Which layers become which chains, for the digest of a resumed refit."""
+    return [[name, repr(fit.chain_format), list(fit.ranks), fit.cores] for name, fit in plan.fits.items()]
+
+
+def _by_weight(own: PatchMap, ranks: tuple[int, int], fit: Fit | None) -> nn.Module:
     """A layer approximated by its weight alone."""
     matrix = own.matrix()
+    if fit is not None:
+        return chain_layer(own, layer_kernel(own, matrix, None), fit)
     unit = None
     if ranks[1] < own.inputs:
         unit = torch.eye(own.patch, dtype=matrix.dtype, device=matrix.device).expand(own.groups, -1, -1)

@@ -46,7 +46,11 @@ class Curve:
         Without regularisation, and of a form without an inner factor, this is its error.
         """
         outer, inner = ranks
-        return float(self.tails[min(outer, inner * self.taps, len(self.tails)) - 1])
+        return self.bound_at(min(outer, inner * self.taps))
+
+    def bound_at(self, rank: int) -> float:
+        """What no layer can go below whose outputs have at most this rank."""
+        return float(self.tails[min(rank, len(self.tails)) - 1])
 
 
 @dataclass(frozen=True)

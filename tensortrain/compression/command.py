@@ -23,6 +23,13 @@ Data = Annotated[
         help="Folder of images, or function that returns batches of inputs. Without, errors are those of weights.",
     ),
 ]
+EffortOption = Annotated[float, typer.Option("--effort", help="Factor on the work of each fit.")]
+Seconds = Annotated[float | None, typer.Option(help="Limit on the time of all fits together.")]
+Include = Annotated[list[str] | None, typer.Option(metavar="LAYER", help="Only layers that match this pattern.")]
+Exclude = Annotated[list[str] | None, typer.Option(metavar="LAYER", help="No layer that matches this pattern.")]
+Resume = Annotated[
+    Path | None, typer.Option(help="File that keeps finished layers, so that an interrupted call can go on.")
+]
 Size = Annotated[str | None, typer.Option(help='To which images of a folder are resized: "224", "192x256".')]
 Mean = Annotated[str | None, typer.Option(help='Of each channel, for pixels from 0 to 1: "0.485,0.456,0.406".')]
 Std = Annotated[str | None, typer.Option(help='Of each channel: "0.229,0.224,0.225".')]
@@ -54,12 +61,8 @@ def compress(
     metric: Annotated[
         str | None, typer.Option(metavar="MODULE.py:FUNCTION", help="Function of the network, larger being better.")
     ] = None,
-    include: Annotated[
-        list[str] | None, typer.Option(metavar="LAYER", help="Only layers that match this pattern.")
-    ] = None,
-    exclude: Annotated[
-        list[str] | None, typer.Option(metavar="LAYER", help="No layer that matches this pattern.")
-    ] = None,
+    include: Include = None,
+    exclude: Exclude = None,
     at_least: Annotated[
         list[str] | None, typer.Option(metavar="LAYER=FRACTION", help="What layers keep of their parameters at least.")
     ] = None,
@@ -67,6 +70,18 @@ def compress(
         list[str] | None, typer.Option(metavar="LAYER=FRACTION", help="What layers keep of their parameters at most.")
     ] = None,
     multiple: Annotated[int, typer.Option(help="Ranks are multiples of it.")] = 1,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FORMAT", help="Fitted formats that compete, such as cttd or cp; all for all of them."),
+    ] = None,
+    effort: EffortOption = 1.0,
+    seconds: Seconds = None,
+    objective: Annotated[
+        str,
+        typer.Option(
+            help="By what forms of equal cost are chosen: error, speed, or both: the least error among faster ones."
+        ),
+    ] = "error",
     samples: Annotated[int, typer.Option(help="Inputs that are used, and kept in memory.")] = 1024,
     key: Annotated[
         str | None, typer.Option(help="Key of the state dict in a file that has several, such as params_ema.")
@@ -75,9 +90,7 @@ def compress(
         list[Path] | None, typer.Option(metavar="FILE", help="Report to write: .html, .json, .csv or .png.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of all random choices.")] = 0,
-    resume: Annotated[
-        Path | None, typer.Option(help="File that keeps finished layers, so that an interrupted call can go on.")
-    ] = None,
+    resume: Resume = None,
 ) -> None:
     """Compress a whole network to a budget, by what it computes on inputs.
 
@@ -103,6 +116,10 @@ def compress(
             at_least=_by_layer("--at-least", at_least),
             at_most=_by_layer("--at-most", at_most),
             multiple=multiple,
+            formats=formats or None,
+            effort=effort,
+            seconds=seconds,
+            objective=objective,
             samples=samples,
             metric=None if metric is None else user_code.function("--metric", metric),
             max_drop=max_drop,

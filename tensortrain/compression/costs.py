@@ -67,20 +67,26 @@ def macs(maps: PatchMap, layer: nn.Module, use: Use, samples: int) -> Prices:
     """Multiply-accumulates for each sample, over all calls."""
     meta = copy.deepcopy(maps.layer).to("meta")
     chain: Any = factorised(PatchMap.of(meta), _unit_factors(maps))
-    as_is = copy.deepcopy(layer).to("meta")
     counts = [0] * len(chain.cores)
-    present = 0
     for input, output in zip(use.inputs, use.outputs, strict=True):
         counts = [a + b for a, b in zip(counts, _core_macs(chain, maps, input, output), strict=True)]
-        with Recorder() as recorder:
-            _run(as_is, maps, input, output)
-        present += recorder.count.macs
     if maps.taps > 1:
         outer, kernel, inner = counts
     else:
         (outer, kernel), inner = counts, 0
         kernel //= maps.inputs  # whose inner rank is q
-    return Prices(*(value / samples for value in (kernel, outer, inner, present)))
+    present = layer_macs(maps, layer, use, samples)
+    return Prices(kernel / samples, outer / samples, inner / samples, present)
+
+
+def layer_macs(maps: PatchMap, layer: nn.Module, use: Use, samples: int) -> float:
+    """Multiply-accumulates for each sample of any layer in this place, over all calls."""
+    on_meta, total = copy.deepcopy(layer).to("meta"), 0
+    for input, output in zip(use.inputs, use.outputs, strict=True):
+        with Recorder() as recorder:
+            _run(on_meta, maps, input, output)
+        total += recorder.count.macs
+    return total / samples
 
 
 def _unit_factors(maps: PatchMap) -> Factors:

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,15 +11,19 @@ from torch import Tensor, nn
 
 from tensortrain.compression.analysis import Analysis, Measured
 from tensortrain.compression.build import Built
+from tensortrain.compression.candidates import Curve
+from tensortrain.compression.fitted import cost_of
 from tensortrain.compression.modules import FACTORISED
 from tensortrain.compression.outputs import compare, reference_outputs
 from tensortrain.compression.plan import Plan, price, state_bytes
 from tensortrain.compression.progress import Stages
-from tensortrain.compression.refit import Refitted
+from tensortrain.compression.refit import Ranks, Refitted
 from tensortrain.compression.report import LayerReport, Report
 from tensortrain.compression.statistics import Call, watched
 from tensortrain.compression.timing import LayerTimer, Race, batch_to_time, layer_timer, time_whole
 from tensortrain.compression.unfolding import PatchMap
+from tensortrain.conv.alignment import whole_size
+from tensortrain.conv.fit.solver import Fit
 from tensortrain.profiling.macs import Recorder
 
 ALONE = 5e10  # multiply-accumulates that may be spent on showing what each layer does alone
@@ -175,10 +180,12 @@ def _layer_report(
     own, ranks, new = analysis.maps[name], plan.ranks[name], layers.get(name)
     state = "factorised" if ranks is not None else "unchanged" if new is None else "refitted"
     macs = None
+    fit = plan.fits.get(name)
     if analysis.measured is not None:
         prices = price(analysis, "macs", name)
         form = torch.tensor([ranks or (own.outputs, own.inputs)])
-        macs = (prices.present, float(prices.of(form, own)))
+        after = float(prices.of(form, own)) if fit is None else cost_of(analysis, "macs", name, fit)
+        macs = (prices.present, after)
     if new is None:
         return LayerReport(name, _kind(own), state, _form(layer), (), (stored, stored), macs, 0.0, 0.0, 0.0, 0.0, 0.0)
     weight, other = (copy.deepcopy(module).double().weight.detach() for module in (own.layer, new.layer))
@@ -194,12 +201,20 @@ def _layer_report(
         macs,
         predicted,
         errors.get(name),
-        None if ranks is None else analysis.curves[name].bound(ranks) ** 0.5,
+        None if ranks is None else _bound(analysis.curves[name], ranks, fit) ** 0.5,
         None if analysis.measured is None else new.following,
         float((weight - other).norm()) / norm if norm else 0.0,
         None if times is None else (times.before[1], times.before[1] * times.ratio),
         "its weight is read by other code: no fewer multiplications there" if name in analysis.read else "",
     )
+
+
+def _bound(curve: Curve, ranks: Ranks, fit: Fit | None) -> float:
+    """What no layer can go below whose outputs have as low a rank as those of a form, or of a chain at each bond."""
+    if fit is None:
+        return curve.bound(ranks)
+    sizes = fit.chain_format.kernel_sizes
+    return max(curve.bound_at(r * math.prod(whole_size(sizes[:l]))) for l, r in enumerate(fit.ranks, start=1))
 
 
 def _kind(own: PatchMap) -> str:

@@ -1,11 +1,13 @@
 """The tables that the command prints of layers and kernels, with the legend that explains them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from tensortrain.compression.kernels import ConvKernel
+from tensortrain.compression.layers import Outcome
 from tensortrain.compression.records import LayerRecord
 from tensortrain.compression.verify import Verification
 from tensortrain.conv.certify.claims import Claims
+from tensortrain.conv.planner import FASTER, IMAGE
 from tensortrain.tables import Column, Table
 
 _LAYER, _KERNEL = Column("layer", words=True), Column("kernel", words=True)
@@ -16,13 +18,17 @@ _BOUNDS = (
 _ERROR = "error: relative Frobenius error of the kernel."
 
 
-def layer_table(records: Sequence[LayerRecord], seconds: Mapping[str, float] | None = None) -> Table:
+def layer_table(
+    records: Sequence[LayerRecord], outcomes: Sequence[Outcome] = (), size: int | Sequence[int] | None = None
+) -> Table:
     """A row for each layer that is a chain.
 
     Args:
         records: of the layers.
-        seconds: that each weight took to decompose; None if that is not known.
+        outcomes: of those that have just been decomposed: how long that took, and whether they are faster here.
+        size: of the images that they are timed on, by default 32.
     """
+    fits = {outcome.kernel.name: outcome for outcome in outcomes}
     columns = [_LAYER, _KERNEL, Column("cores", words=True), Column("ranks", words=True)]
     columns += map(Column, ("parameters", "kept", "error", "lower", "upper"))
     rows = []
@@ -32,18 +38,31 @@ def layer_table(records: Sequence[LayerRecord], seconds: Mapping[str, float] | N
         row += [" | ".join(_sizes(size, groups) for size, groups in cores), ",".join(map(str, record.ranks))]
         row += [f"{record.n_parameters:,}", f"{record.n_parameters / record.dense_parameters:.1%}"]
         row += map(number, (record.error, record.lower_bound, record.upper_bound))
-        rows.append(row + ([f"{seconds[record.weight]:.1f}"] if seconds is not None else []))
-    if seconds is not None:
-        columns.append(Column("seconds"))
+        fit = fits.get(record.weight)
+        rows.append(row + ([] if fit is None else [_speed(fit, size), f"{fit.seconds:.1f}"]))
+    if fits:
+        columns += [Column("here"), Column("seconds")]
     notes = [
         "kernel: outputs × inputs × sizes. cores: their sizes from the output to the input, gN with N groups. "
         "ranks: channels of the output, between the cores, and of the input.",
         f"kept: part of the layer's parameters. {_ERROR}",
         _BOUNDS,
     ]
-    if seconds is not None:
-        notes.append("Fewer parameters are not always faster: time the layer, or see chain.plan, on your machine.")
+    if fits:
+        notes.append(
+            "here: time core by core relative to the dense kernel, measured on this machine by chain.plan on an image "
+            "of --size; fewer parameters are not always faster. seconds: of the fit."
+        )
     return Table(columns, rows, notes=notes)
+
+
+def _speed(outcome: Outcome, size: int | Sequence[int] | None) -> str:
+    """Time of a chain relative to the dense kernel, in words too."""
+    chain = outcome.chain
+    assert chain is not None
+    plan = chain.plan(size or [max(IMAGE, k) for k in chain.kernel_size])
+    ratio = plan.sequential_seconds / plan.dense_seconds
+    return f"{ratio:.2f} {'faster' if ratio <= FASTER else 'slower' if ratio > 1 else 'equal'}"
 
 
 def kernel_table(kernels: Sequence[ConvKernel]) -> Table:

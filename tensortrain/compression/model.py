@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tensortrain import storage
 from tensortrain.compression.assembly import assembled
+from tensortrain.compression.effort import Effort
 from tensortrain.compression.exchange import exchange, exchanged
 from tensortrain.compression.kernels import ConvKernel, select
 from tensortrain.compression.layers import UNNAMED, Outcome, decompose_kernels, first_failure
@@ -34,7 +35,12 @@ def decompose(
     rtol: PerLayer[float] | None = None,
     max_parameters: PerLayer[int] | None = None,
     budget: PerLayer[float] | None = None,
+    effort: float = 1.0,
+    seconds: float | None = None,
+    objective: str = "error",
+    size: int | Sequence[int] | None = None,
     seed: int = 0,
+    resume: str | PathLike[str] | None = None,
     progress: bool | None = None,
     include: Iterable[str] = (),
     exclude: Iterable[str] = (),
@@ -55,6 +61,8 @@ def decompose(
     pattern that matches a conv decides. A conv that no pattern names stays as it is; so does one that the patterns
     leave without any limit.
 
+    Kernels are decomposed side by side, as many as torch has threads; the result is that of one after the other.
+
     Args:
         model: any module; it is not changed.
         kernel_sizes: see `ConvTensorTrain.decompose`; or a mapping.
@@ -62,8 +70,16 @@ def decompose(
         rtol: relative Frobenius tolerance in [0, 1) for each kernel; or a mapping.
         max_parameters: cap on the stored entries of each kernel; or a mapping.
         budget: the same as a fraction of each dense kernel; or a mapping.
+        effort: factor on the work of each fit, see `ConvTensorTrain.decompose`.
+        seconds: a limit on the time of all fits together.
+        objective: by what `"auto"` chooses among formats: `"error"`, `"speed"` or `"both"`, see
+            `ConvTensorTrain.decompose`.
+        size: of the images that formats are timed on.
         seed: of the random starts; equal seeds give equal results.
-        progress: show a progress bar for each conv; by default only if one takes long and a person is watching.
+        resume: a file in which the layers that are finished are kept. After an interruption the same call goes on from
+            it; at the end it is removed.
+        progress: show a progress bar; by default only if it takes long and a person is watching. Where there is no
+            terminal, a line says beforehand how long it will take.
         include: patterns on the names of the convs, such as `"layer2.*"`; only what matches one is replaced.
         exclude: likewise; what matches one is not replaced.
 
@@ -99,7 +115,8 @@ def decompose(
     dense = {name: plain(layer) for name, layer in wanted.items() if name not in reasons}
     reasons |= shared_weights(reference, {name: layers[name] for name in dense if is_plain(layers[name])})
     weights = [kernel if kernel.layer in reasons else _with_weight(kernel, dense) for kernel in kernels]
-    outcomes = list(decompose_kernels(weights, limits, obstacles=reasons, seed=seed, progress=progress))
+    effort_of_fits = Effort(seed, effort, seconds, objective, size)
+    outcomes = decompose_kernels(weights, limits, effort_of_fits, obstacles=reasons, resume=resume, progress=progress)
     chains = {outcome.kernel.layer: outcome.chain for outcome in outcomes if outcome.chain is not None}
     if not chains:
         failure = first_failure(outcomes)

@@ -47,7 +47,8 @@ def outermost(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 def duplicate(model: nn.Module) -> nn.Module:
     """A copy of a model, those included that `copy.deepcopy` refuses because a weight was computed from parameters.
 
-    >>> net = nn.utils.prune.random_unstructured(nn.Linear(3, 2), "weight", 0.5)
+    >>> from torch.nn.utils import prune
+    >>> net = prune.random_unstructured(nn.Linear(3, 2), "weight", 0.5)
     >>> torch.equal(duplicate(net).weight, net.weight)
     True
     """
@@ -95,14 +96,20 @@ def factorised(maps: PatchMap, factors: Factors, error: float | None = None) -> 
     if isinstance(layer, nn.Linear):
         assert factors.outer is not None
         return LowRankLinear.like(layer, factors.outer[0].to(layer.weight), factors.kernel[0, :, :, 0], error=error)
-    conv_type = conv_layer_type(layer)
-    assert conv_type is not None
     chain = ConvTensorTrain(
         [core.to(layer.weight.dtype) for core in _cores(maps, factors)],
         groups=None if groups == 1 else [groups] * (1 + (factors.outer is not None) + (factors.inner is not None)),
         transposed=maps.transposed,
         error=error,
     )
+    return conv_layer(maps, chain)
+
+
+def conv_layer(maps: PatchMap, chain: ConvTensorTrain) -> nn.Module:
+    """The layer that computes with a chain and has everything else, its layout in memory too, from the plain conv."""
+    layer = maps.layer
+    conv_type = conv_layer_type(layer)
+    assert conv_type is not None
     new = conv_type.like(layer, chain)
     last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(layer.weight.dim())
     if last is not None and not layer.weight.is_contiguous() and layer.weight.is_contiguous(memory_format=last):

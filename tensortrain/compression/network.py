@@ -12,15 +12,19 @@ import torch
 from torch import nn
 
 from tensortrain import checks
-from tensortrain.compression import pictures
+from tensortrain.compression import costs, pictures
 from tensortrain.compression.analysis import Analysis, analyse
 from tensortrain.compression.build import build
 from tensortrain.compression.findings import report_on
-from tensortrain.compression.plan import KINDS, Constraints, choose, offer
+from tensortrain.compression.fitted import AnyFormat, with_other_forms
+from tensortrain.compression.options import CompressionOptions
+from tensortrain.compression.plan import KINDS, Offer, Plan, offer, pick
 from tensortrain.compression.progress import Stages
 from tensortrain.compression.result import Compressed
 from tensortrain.compression.selection import Selector
+from tensortrain.compression.store import FitStore
 from tensortrain.compression.time_budget import choose_in_time
+from tensortrain.compression.timing import LayerTimer, batch_to_time, layer_timer
 from tensortrain.errors import TensorTrainError
 from tensortrain.files import aside
 
@@ -45,6 +49,10 @@ def compress(
     at_least: Mapping[str, float] | None = None,
     at_most: Mapping[str, float] | None = None,
     multiple: int = 1,
+    formats: str | Iterable[AnyFormat] | None = None,
+    effort: float = 1.0,
+    seconds: float | None = None,
+    objective: str = "error",
     samples: int = 1024,
     output: Selector = None,
     logits: bool | None = None,
@@ -81,6 +89,16 @@ def compress(
         at_least: for patterns on names of layers, the part of its parameters that a layer keeps at least.
         at_most: likewise, at most.
         multiple: ranks are multiples of it, as some hardware likes.
+        formats: further forms of convs: `"all"`, or names of formats such as `["cttd", "cp"]` (see `tt.formats`). They
+            are fitted in the metric of the layers' inputs, at what the allocation has found for each layer, and used
+            where they are better, which takes seconds to minutes for each layer. The moments of the inputs of all
+            convs then stay in memory, `(q · K)²` numbers for each.
+        effort: factor on the work of each fit, see `ConvTensorTrain.decompose`.
+        seconds: a limit on the time of all fits together; without `formats` all are admitted. The result then depends
+            on the machine.
+        objective: by what each layer's form is chosen among those of about the same cost: `"error"`, the least error;
+            `"speed"`, the fastest here; `"both"`, the least error among those that are faster here than the layer, or
+            else the fastest. Anything but `"error"` needs inputs, and the result depends on the machine.
         samples: of the inputs that are used; they are kept in memory.
         output: which tensor of the network's output to compare: a key, an index, or a function of the output; by
             default the first floating one.
@@ -114,20 +132,23 @@ def compress(
         raise TensorTrainError(f"max_drop = {max_drop!r} of what? give a metric, a function of the network")
     if max_drop is not None and resume is not None:
         raise TensorTrainError("resume keeps the layers of one network, and max_drop tries several; leave one out")
-    constraints = Constraints(multiple, at_least or {}, at_most or {})
+    options = CompressionOptions(
+        include,
+        exclude,
+        at_least,
+        at_most,
+        multiple,
+        formats,
+        effort,
+        seconds,
+        objective,
+        samples,
+        output,
+        logits,
+        seed,
+    )
     with Stages(progress) as stages:
-        analysis = analyse(
-            model,
-            inputs,
-            include=include,
-            exclude=exclude,
-            samples=samples,
-            output=output,
-            logits=logits,
-            seed=seed,
-            tick=stages,
-        )
-        network = Network(analysis, constraints, metric, stages, resume)
+        network = Network.analysed(model, inputs, options, metric, stages, resume)
         return network.within(max_drop) if max_drop is not None else network.to(kind, value)
 
 
@@ -143,6 +164,10 @@ def compression_curve(
     at_least: Mapping[str, float] | None = None,
     at_most: Mapping[str, float] | None = None,
     multiple: int = 1,
+    formats: str | Iterable[AnyFormat] | None = None,
+    effort: float = 1.0,
+    seconds: float | None = None,
+    objective: str = "error",
     samples: int = 1024,
     output: Selector = None,
     logits: bool | None = None,
@@ -157,7 +182,7 @@ def compression_curve(
         fractions: of the whole network.
         budget: what these are fractions of: `"parameters"`, `"macs"` or `"bytes"`.
         metric, include, exclude, at_least, at_most, multiple, samples, output, logits: as in `compress`.
-        seed, progress: likewise.
+        formats, effort, seconds, objective, seed, progress: likewise; `seconds` for each network.
 
     Raises:
         TensorTrainError: as `compress`.
@@ -171,20 +196,23 @@ def compression_curve(
     fractions = list(fractions)
     if not fractions:
         raise TensorTrainError("fractions is empty; at least one is needed, such as [0.5, 0.25]")
-    constraints = Constraints(multiple, at_least or {}, at_most or {})
+    options = CompressionOptions(
+        include,
+        exclude,
+        at_least,
+        at_most,
+        multiple,
+        formats,
+        effort,
+        seconds,
+        objective,
+        samples,
+        output,
+        logits,
+        seed,
+    )
     with Stages(progress) as stages:
-        analysis = analyse(
-            model,
-            inputs,
-            include=include,
-            exclude=exclude,
-            samples=samples,
-            output=output,
-            logits=logits,
-            seed=seed,
-            tick=stages,
-        )
-        network = Network(analysis, constraints, metric, stages)
+        network = Network.analysed(model, inputs, options, metric, stages)
         return CompressionCurve([network.to(budget, fraction) for fraction in fractions])
 
 
@@ -193,7 +221,7 @@ class Network:
 
     Args:
         analysis: of the network.
-        constraints: that every plan has to respect.
+        options: of every compression.
         metric: to be reported; None for none.
         stages: called with what is being done.
         resume: file for finished layers, see `compress`.
@@ -202,27 +230,89 @@ class Network:
     def __init__(
         self,
         analysis: Analysis,
-        constraints: Constraints,
+        options: CompressionOptions,
         metric: Metric | None,
         stages: Stages,
         resume: str | PathLike[str] | None = None,
     ) -> None:
-        self.analysis, self.constraints, self.metric, self.stages = analysis, constraints, metric, stages
+        self.analysis, self.options, self.metric, self.stages = analysis, options, metric, stages
         self.resume = resume
         self.original = None if metric is None else self._value(analysis.reference)
 
+    @classmethod
+    def analysed(
+        cls,
+        model: object,
+        inputs: Any,
+        options: CompressionOptions,
+        metric: Metric | None,
+        stages: Stages,
+        resume: str | PathLike[str] | None = None,
+    ) -> "Network":
+        """A network with what there is to know of it, see `analyse`."""
+        if inputs is None and options.objective != "error":
+            raise TensorTrainError(
+                f"objective = {options.objective!r}: how long a layer takes depends on its inputs; give inputs"
+            )
+        analysis = analyse(
+            model,
+            inputs,
+            include=options.include,
+            exclude=options.exclude,
+            samples=options.samples,
+            output=options.output,
+            logits=options.logits,
+            seed=options.seed,
+            tick=stages,
+            keep_moments=options.admission.formats is not None or options.objective != "error",
+        )
+        return cls(analysis, options, metric, stages, resume)
+
     def to(self, kind: str, value: object) -> Compressed:
         """The network within one budget."""
-        timer = None
+        constraints, timer, offered = self.options.constraints, None, None
         if kind == "milliseconds":
-            plan, timer = choose_in_time(self.analysis, value, self.constraints, self.stages)
+            plan, timer = choose_in_time(self.analysis, value, constraints, self.stages)
         else:
             self.stages("allocation")
-            plan = choose(self.analysis, kind, value, self.constraints)
+            offered = offer(self.analysis, kind, constraints)
+            plan = pick(self.analysis, offered, costs.amount(kind, value, offered.total))
+        store = None
+        if self.options.admission.formats is not None or self.options.objective != "error":
+            store = self._store(plan)
+            plan = self._with_other_forms(plan, offered, timer, store)
         built = build(self.analysis, plan, self.stages, self.resume)
+        if store is not None:
+            store.remove()
         values = None if self.original is None else (self.original, self._value(built.model))
         report = report_on(self.analysis, plan, built, values, timer, self.stages)
         return Compressed.of(built.in_original_mode(), report, self.analysis.model)
+
+    def _store(self, plan: Plan) -> FitStore:
+        """Where finished fits are kept, in a file beside that of the finished layers."""
+        if self.resume is None:
+            return FitStore(None, None)
+        measured = self.analysis.measured
+        inputs = None if measured is None else measured.digest
+        planned = [dict(self.analysis.reference.state_dict()), inputs, list(plan.ranks.items()), plan.kind]
+        return FitStore(f"{self.resume}.fits", [*planned, repr(self.options.admission)])
+
+    def _with_other_forms(self, plan: Plan, offered: Offer | None, timer: LayerTimer | None, store: FitStore) -> Plan:
+        """The plan with fitted chains, and with what is faster, as the options ask for."""
+        self.stages("formats")
+        self.stages.pause()
+        if timer is None and self.options.objective != "error":
+            timer = layer_timer(self.analysis, batch_to_time(self.analysis))
+        return with_other_forms(
+            self.analysis,
+            plan,
+            offered,
+            self.options.admission,
+            self.options.constraints,
+            timer,
+            store,
+            self.stages.shown,
+        )
 
     def _value(self, model: nn.Module) -> float:
         """The metric of a network in evaluation mode."""
@@ -240,7 +330,7 @@ class Network:
         if isinstance(max_drop, bool) or not isinstance(max_drop, int | float) or max_drop < 0:
             raise TensorTrainError(f"max_drop = {max_drop!r}; a number from 0 on is needed, in units of the metric")
         assert self.original is not None
-        smallest = offer(self.analysis, "parameters", self.constraints)
+        smallest = offer(self.analysis, "parameters", self.options.constraints)
         low, high, best = smallest.least / smallest.total, 1.0, None
         for _ in range(SEARCH):
             fraction = (low + high) / 2

@@ -1,7 +1,7 @@
 """Choose a form for every layer within a budget."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from tensortrain.compression.analysis import Analysis
 from tensortrain.compression.costs import Prices
 from tensortrain.compression.refit import Ranks
 from tensortrain.compression.unfolding import PatchMap
+from tensortrain.conv.fit.solver import Fit
 from tensortrain.errors import TensorTrainError
 
 ROUNDING = 1e-12  # of the cost of the whole network
@@ -52,9 +53,14 @@ class Constraints:
         s, r = ranks.unbind(1)
         fits = (s * own.groups % self.multiple == 0) | (s == own.outputs)
         fits &= (r * own.groups % self.multiple == 0) | (r == own.inputs)
+        low, high = self.kept(name)
+        return fits & (kept >= low) & (kept <= high)
+
+    def kept(self, name: str) -> tuple[float, float]:
+        """What part of its parameters a layer keeps at least and at most."""
         low = max((v for pattern, v in self.at_least.items() if fnmatchcase(name, pattern)), default=0.0)
         high = min((v for pattern, v in self.at_most.items() if fnmatchcase(name, pattern)), default=1.0)
-        return fits & (kept >= low) & (kept <= high)
+        return low, high
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,7 @@ class Plan:
         cost: what it will cost.
         error: sum of the squared errors, weighed where layers are called again.
         bound: what the sum of no other choice can go below.
+        fits: chains that take the place of the forms with these ranks.
     """
 
     ranks: dict[str, Ranks | None]
@@ -82,6 +89,7 @@ class Plan:
     cost: float
     error: float
     bound: float
+    fits: dict[str, Fit] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -94,6 +102,7 @@ class Offer:
         ranks: `(n, 2)`, their outer and inner ranks within a group.
         fixed: what everything else costs.
         total: what the whole network costs as it is.
+        fits: chains, each the last option of its layer.
     """
 
     kind: str
@@ -101,6 +110,7 @@ class Offer:
     ranks: dict[str, Tensor]
     fixed: float
     total: float
+    fits: dict[str, Fit] = field(default_factory=dict)
 
     @property
     def least(self) -> float:
@@ -133,22 +143,6 @@ def offer(analysis: Analysis, kind: str, constraints: Constraints) -> Offer:
     return Offer(kind, options, ranks, total - sum(p.present for p in prices.values()), total)
 
 
-def choose(analysis: Analysis, kind: str, value: object, constraints: Constraints) -> Plan:
-    """The forms of least error within a budget.
-
-    Args:
-        analysis: of the network.
-        kind: parameters, macs or bytes.
-        value: a fraction of the whole network, or a number.
-        constraints: others.
-
-    Raises:
-        TensorTrainError: a budget that is no such value, or below the smallest network that can be reached.
-    """
-    offered = offer(analysis, kind, constraints)
-    return pick(analysis, offered, costs.amount(kind, value, offered.total))
-
-
 def pick(analysis: Analysis, offered: Offer, budget: float) -> Plan:
     """The forms of least error, out of those that are offered, that cost at most `budget`.
 
@@ -164,6 +158,7 @@ def pick(analysis: Analysis, offered: Offer, budget: float) -> Plan:
         _weighed(analysis, offered.options), max(budget, offered.least) - offered.fixed + ROUNDING * offered.total
     )
     ranks: dict[str, Ranks | None] = {}
+    fits = {n: fit for n, fit in offered.fits.items() if allocation.choices[n] == len(offered.ranks[n]) - 1}
     for name, own in analysis.maps.items():
         outer, inner = offered.ranks[name][allocation.choices[name]].tolist()
         ranks[name] = None if (outer, inner) == (own.outputs, own.inputs) else (outer, inner)
@@ -177,6 +172,7 @@ def pick(analysis: Analysis, offered: Offer, budget: float) -> Plan:
         offered.fixed + allocation.cost,
         allocation.error,
         allocation.bound,
+        fits,
     )
 
 

@@ -15,7 +15,7 @@ class Stages:
     """Names stages and layers while they are worked on: a moving line on a terminal, else a line for each stage.
 
     Args:
-        show: None shows it once it has taken `PATIENCE` seconds, or `SILENCE` where there is no terminal.
+        show: `shown`; None shows it once it has taken `PATIENCE` seconds, or `SILENCE` where there is no terminal.
 
     >>> with Stages(False) as stages:
     ...     stages("statistics", "conv1")
@@ -26,6 +26,7 @@ class Stages:
 
     def __init__(self, show: bool | None) -> None:
         self.seconds: dict[str, float] = {}
+        self.shown = show
         self._terminal = sys.stderr.isatty()
         self._wanted, self._patience = show is not False, 0.0 if show else SILENCE
         self._stage = ""
@@ -52,6 +53,12 @@ class Stages:
         if self._bar is not None:
             self._bar.update(self._task, description=f"{stage} {layer}")
 
+    def pause(self) -> None:
+        """Leave the terminal to somebody else until the next stage."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
     def _count(self) -> None:
         now = time.perf_counter()
         if self._stage:
@@ -65,5 +72,4 @@ class Stages:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._count()
-        if self._bar is not None:
-            self._bar.stop()
+        self.pause()

@@ -22,14 +22,19 @@ from torch import Tensor, nn
 
 from tensortrain.compression.calibration import Calibration
 from tensortrain.compression.candidates import approximate
+from tensortrain.compression.chains import chain_layer, fitted_matrix, layer_kernel
 from tensortrain.compression.modules import factorised, is_plain, places, swap
 from tensortrain.compression.resume import Progress
 from tensortrain.compression.statistics import Call, Moments, Statistics, patches, watched
 from tensortrain.compression.unfolding import PatchMap
+from tensortrain.conv.fit.options import SolverOptions, threads_for
+from tensortrain.conv.fit.solver import Fit, continued
 
 RIDGE = 1e-3  # least λ, of the mean of the diagonal of E[x̃ x̃ᵀ]; more for fewer patches than 1000 times their values
 PRECISION = 1e-9  # of the same before centring, below which differences from the mean are rounding errors
 UNCHANGED = 1e-10  # part of the energy of the outputs below which a dense layer has nothing to make up for
+
+REFITTED = SolverOptions(0, 0.0, lambda work: None)  # how a chain is refined for the inputs that it will have
 
 Ranks = tuple[int, int]  # outer and inner, within a group
 
@@ -118,6 +123,7 @@ def refit(
     model: nn.Module,
     maps: Mapping[str, PatchMap],
     plan_ranks: Mapping[str, Ranks | None],
+    fits: Mapping[str, Fit],
     statistics: Statistics,
     calibration: Calibration,
     tick: Callable[[str], None],
@@ -129,6 +135,7 @@ def refit(
         model: the dense network, in evaluation mode; it is not changed.
         maps: its layers, in the order of their first call.
         plan_ranks: the ranks of each, None for layers that stay dense.
+        fits: the chains of those that become chains of another format, fitted to the dense weight.
         statistics: of the dense network.
         calibration: the inputs.
         tick: called with the name of each layer when it is done.
@@ -149,7 +156,7 @@ def refit(
     small, finished = progress.begun(model)
     layers = {name: Refitted(small.get_submodule(name), error) for name, error in finished.items()}
     pending = [name for name in pending if name not in layers]
-    run = _Refit(small, maps, plan_ranks, statistics, calibration, pending, tick, layers)
+    run = _Refit(small, maps, plan_ranks, fits, statistics, calibration, pending, tick, layers)
     while run.pending:
         run.one_pass()
         if run.layers:
@@ -162,6 +169,7 @@ class _Refit:
     model: nn.Module
     maps: Mapping[str, PatchMap]
     plan_ranks: Mapping[str, Ranks | None]
+    fits: Mapping[str, Fit]
     statistics: Statistics
     calibration: Calibration
     pending: list[str]
@@ -229,6 +237,11 @@ class _Refit:
             if _energy(best - matrix, metric) <= UNCHANGED * _energy(matrix, metric):
                 return own.layer
             layer, final = self._dense(own, best), best
+        elif name in self.fits:
+            kernel = layer_kernel(own, best, metric.moment)
+            with threads_for(best.numel()):
+                fit = continued(kernel, self.fits[name], REFITTED)
+            layer, final = chain_layer(own, kernel, fit), fitted_matrix(kernel, fit)
         else:
             factors = approximate(best, metric.quadratic(best), metric.moment, own.taps, ranks)
             layer, final = factorised(own, factors), factors.matrix()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tensortrain.compression import pictures
 from tensortrain.compression.outputs import Difference
 from tensortrain.compression.timing import Quartiles
+from tensortrain.conv.planner import FASTER
 from tensortrain.errors import TensorTrainError
 from tensortrain.files import aside
 from tensortrain.tables import Column, Table
@@ -260,10 +261,13 @@ def _part(pair: tuple[float, float] | None) -> str:
 
 
 def _times(pair: tuple[float, float] | None) -> str:
-    """Milliseconds before and after, and whether that is slower."""
+    """Milliseconds before and after, and whether that is faster."""
     if pair is None:
         return ""
-    return f"{pair[0]:.3g} → {pair[1]:.3g}" + (" slower" if pair[1] > pair[0] else "")
+    before, after = pair
+    return f"{before:.3g} → {after:.3g}" + (
+        " slower" if after > before else " faster" if after <= FASTER * before else ""
+    )
 
 
 def _output_line(outputs: Difference, samples: int) -> str:

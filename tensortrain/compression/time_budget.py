@@ -12,7 +12,8 @@ from tensortrain.compression.calibration import Batch
 from tensortrain.compression.costs import parameters
 from tensortrain.compression.plan import Constraints, Offer, Plan, pick
 from tensortrain.compression.progress import Stages
-from tensortrain.compression.timing import FASTER, FEW, LayerTimer, forms_to_time, layer_timer, stand_in, time_whole
+from tensortrain.compression.timing import FEW, LayerTimer, forms_to_time, layer_timer, stand_in, time_whole
+from tensortrain.conv.planner import FASTER
 from tensortrain.errors import TensorTrainError
 
 ATTEMPTS = 5  # at a plan whose network, timed as a whole, keeps the budget

@@ -26,7 +26,6 @@ ROUNDS = 15  # alternations
 FEW = 5  # of them where many forms are compared
 PASS = 0.1  # seconds that a pass of the network may take where any number of samples will do
 LEAST = 1e-3  # seconds of one measurement; shorter calls are repeated
-FASTER = 0.95  # of the dense time, that a form may take at most
 MANY = 64  # channels from which on ranks that are no multiples of 8 are not tried
 SIMILAR = 0.07  # difference of the parts that both ranks of a form keep
 PARTS = (1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4)  # of the channels, that are tried as ranks

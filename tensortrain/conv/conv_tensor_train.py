@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from tensortrain.conv.certify.certificate import Certificate
+    from tensortrain.conv.fit.progress import Follower
 
 _ERRORS = ("error", "upper_bound", "lower_bound", "data_error", "data_lower_bound")
 _STORED = ("groups", "transposed", *_ERRORS)  # besides the cores
@@ -87,7 +88,9 @@ class ConvTensorTrain(ChainShape):
         seed: int = 0,
         effort: float = 1.0,
         seconds: float | None = None,
-        progress: bool | None = None,
+        objective: str = "error",
+        size: int | Sequence[int] | None = None,
+        progress: "bool | Follower | None" = None,
     ) -> "ConvTensorTrain":
         """Decompose any convolution kernel.
 
@@ -118,8 +121,14 @@ class ConvTensorTrain(ChainShape):
                 20 pay for kernels of a million entries and more, whose fits end before they have converged.
             seconds: a limit on the time as well. Solvers begin no further step after it, and with "auto" no further
                 format; the best chain so far is the result, which therefore depends on the machine.
+            objective: by what "auto" chooses among formats at equal parameters: "error", the least error; "speed", the
+                fastest on this machine; "both", the least error among those that are faster than the dense kernel, or
+                else the fastest. Chains are timed in alternation before they are fitted; the result then depends on
+                the machine.
+            size: of the images that they are timed on, per axis; by default 32, or the kernel's own where it is longer.
             progress: True shows a progress bar, False nothing. By default a bar appears on a terminal if it takes
                 long; elsewhere a decomposition of more than 15 s says on the standard error how long it will take.
+                Or a `Follower`, which several decompositions may share.
 
         Raises:
             TensorTrainError: an argument out of range, caps below the smallest chain, or a tolerance that
@@ -167,6 +176,8 @@ class ConvTensorTrain(ChainShape):
             seed=seed,
             effort=effort,
             seconds=seconds,
+            objective=objective,
+            size=size,
             progress=progress,
         )
         return cls(

@@ -5,13 +5,32 @@ are timed, as convolution libraries choose their own algorithms.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
 import torch
 from torch import Tensor
+
+OBJECTIVES = ("error", "speed", "both")
+IMAGE = 32  # positions on each axis of the images that chains are timed on, where nobody says how many
+FASTER = 0.95  # of the dense time, up to which a chain counts as faster
+
+
+def admitted(ratios: Sequence[float], objective: str) -> list[int]:
+    """Which of several chains an objective admits, by their times relative to the dense kernel.
+
+    "error" admits all, "speed" the fastest alone, "both" those that are faster than the dense kernel, or else the
+    fastest.
+
+    >>> admitted([0.9, 0.7, 1.2], "both"), admitted([1.4, 1.2], "both"), admitted([0.9, 0.7], "speed")
+    ([0, 1], [1], [1])
+    """
+    if objective == "error":
+        return list(range(len(ratios)))
+    faster = [i for i, ratio in enumerate(ratios) if ratio <= FASTER]
+    return faster if objective == "both" and faster else [min(range(len(ratios)), key=ratios.__getitem__)]
 
 
 @dataclass(frozen=True)

@@ -122,6 +122,7 @@ def test_decompose_says_which_convs_it_takes():
 def test_decompose_shows_a_bar_for_a_conv_that_takes_long(monkeypatch, capsys, progress, terminal, shown):
     """By default if a person is watching."""
     monkeypatch.setattr("tensortrain.conv.fit.progress.PATIENCE", 0.0)
+    monkeypatch.setattr("tensortrain.conv.fit.progress.LONG", 1e9)  # a busy machine makes it long
     monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
     monkeypatch.setenv("TTY_COMPATIBLE", "1")  # so that rich draws a bar although stderr is no terminal
     tt.nn.decompose(nn.Conv2d(4, 4, 5), (3, 3), ranks=2, progress=progress)

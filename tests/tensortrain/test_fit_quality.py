@@ -18,7 +18,7 @@ from tests.support.decompositions import Axes, norm, relative_error
 @pytest.mark.parametrize(
     ("size", "rank", "seed", "prototype"),
     [(5, 8, 0, 0.00081), (5, 16, 0, 0.00058), (5, 20, 1, 0.00041), (7, 8, 0, 0.00088), (7, 8, 11, None)]
-    + [(7, 16, 0, None)],
+    + [(7, 16, 0, None), (7, 16, 8, None)],
 )
 def test_planted_chains_are_recovered(size: int, rank: int, seed: int, prototype: float | None) -> None:
     """16 channels, noise 1e-3; errors of a prototype (5×5 rank 20: of seeds 0 and 2, seed 1 stuck at .01968)."""

@@ -159,7 +159,7 @@ def test_bad_limits_are_refused_before_any_work(limits, message):
     with pytest.raises(TensorTrainError, match=message):
         tt.nn.decompose(network(), **limits)
     with pytest.raises(TensorTrainError, match=message):
-        next(decompose_kernels(KERNELS, LayerLimits(**limits)))
+        decompose_kernels(KERNELS, LayerLimits(**limits))
 
 
 def test_where_nothing_is_decomposed_the_reason_is_that_of_a_named_conv():

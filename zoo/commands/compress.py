@@ -26,6 +26,10 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
     parser.add_argument("--include", type=str, nargs="+", default=[], help="Only layers that match these patterns.")
     parser.add_argument("--exclude", type=str, nargs="+", default=[], help="No layers that match these patterns.")
     parser.add_argument("--report", type=str, nargs="+", default=[], help="Reports: .html, .json, .csv or .png.")
+    parser.add_argument("--formats", type=str, nargs="+", default=None, help="Fitted formats that compete, or all.")
+    parser.add_argument("--effort", type=float, default=1.0, help="Factor on the work of each fit.")
+    parser.add_argument("--seconds", type=float | None, help="Limit on the time of all fits together.")
+    parser.add_argument("--objective", default="error", help="Of forms of equal cost: error, speed, or both.")
     parser.add_argument("--seed", type=int, default=0, help="Of all random choices.")
     parser.add_argument("--resume", type=str | None, help="File that keeps finished layers, for an interrupted call.")
     parser.add_argument("--checkpoint", default="best", help=CHECKPOINT_HELP)
@@ -63,6 +67,10 @@ def run(arguments: Namespace) -> None:
             dataset.clips(range(min(arguments.clips, len(dataset)))),
             include=arguments.include,
             exclude=arguments.exclude,
+            formats=arguments.formats,
+            effort=arguments.effort,
+            seconds=arguments.seconds,
+            objective=arguments.objective,
             seed=arguments.seed,
             resume=arguments.resume,
             milliseconds=arguments.milliseconds,

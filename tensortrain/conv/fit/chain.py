@@ -21,6 +21,9 @@ Axes = tuple[int, ...]
 STEPS = 200
 STALLED = 1e-4  # relative decrease of the squared error over the last steps that counts as none
 LARGE = 1e9  # multiplications of a step above which a second start costs more than it brings
+MANY_ENTRIES = 1_000_000  # of a kernel whose singular value decompositions take long
+TUCKER_ROUNDS = 3
+LONG_CHAIN = 8  # cores from which on every further one costs about as much as `OVERHEAD`, however small it is
 ONE_START = 0.5  # effort below which the sweep is the only start
 KICKS = (0.3, 1.0, 1.0, 1.0, 1.0)  # relative size of the noise in each of them
 
@@ -31,7 +34,7 @@ def step_cost(weight: Tensor, sizes: Sequence[Axes], ranks: Sequence[int]) -> fl
     bounds = (p, *ranks, q)
     products = sum(p * a * b for a, b in itertools.pairwise(bounds[1:])) + p * q * bounds[-2]
     solves = sum((b * math.prod(k)) ** 3 / 3 for b, k in zip(bounds[1:-1], sizes[:-1], strict=True))
-    return g * (4 * math.prod(size) * products + 2 * solves)
+    return g * (4 * math.prod(size) * products + 2 * solves) + OVERHEAD * max(0, len(sizes) - LONG_CHAIN)
 
 
 def work(weight: Tensor, sizes: Sequence[Axes], ranks: Sequence[int], options: SolverOptions) -> float:
@@ -67,7 +70,7 @@ def fit_ungrouped(
         start = _tucker_start(weight, sizes, ranks, options)
         error = float(weight.square().sum() - start[1].square().sum())  # of orthonormal ends; rarely above the bound
         return (start if error < bound else first), bound
-    if len(sizes) == 2 or cost > LARGE:
+    if len(sizes) == 2 or len(sizes) > LONG_CHAIN or cost > LARGE:
         best, value = _refine(chain, first, steps, options)
     else:
         pointwise = any(all(k == 1 for k in size) for size in (sizes[0], sizes[-1]))
@@ -78,10 +81,11 @@ def fit_ungrouped(
         )
         trials = [_refine(chain, start, steps // 4, options) for start in (first, second)]
         best, value = _refine(chain, min(trials, key=lambda trial: trial[1])[0], steps, options)
-    for kicked in _kicks(best, weight.numel(), options):
-        if value > options.target**2 and not options.late():
-            other, lower = _refine(chain, kicked, steps, options)
-            best, value = (other, lower) if lower < value else (best, value)
+    for restart in _restarts(weight, sizes, ranks, steps, best, options):
+        if value <= options.target**2 or options.late():
+            break
+        other, lower = _refine(chain, restart, steps, options)
+        best, value = (other, lower) if lower < value else (best, value)
     return best, bound
 
 
@@ -119,12 +123,25 @@ def _refine(
     return chain.complete(x), value
 
 
-def _kicks(cores: list[Tensor], entries: int, options: SolverOptions) -> Iterator[list[Tensor]]:
-    """Starts that may leave a local minimum of two or three small cores: the cores plus noise.
+def _restarts(
+    weight: Tensor,
+    sizes: Sequence[Axes],
+    ranks: Sequence[int],
+    steps: int,
+    cores: list[Tensor],
+    options: SolverOptions,
+) -> Iterator[list[Tensor]]:
+    """Starts that may leave a local minimum of two or three small cores: from the input side, and the cores plus noise.
 
     Of ten planted 16-channel chains of two cores and rank 20, and of ten of three cores and rank 16, two each end 40
-    times above the noise without them, whatever the seed of the first start.
+    times above the noise without them, whatever the seed of the first start. Kernel 8 of the latter needs the start
+    from the input side.
     """
+    entries = weight.numel()
+    if len(sizes) == 3 and _kick_count(len(sizes), entries, options):
+        mirrored = weight.transpose(1, 2).contiguous()
+        start = _hierarchical(mirrored, sizes[::-1], ranks[::-1], steps, options)
+        yield [core.transpose(1, 2) for core in reversed(start)]
     generator = torch.Generator().manual_seed(options.seed)
     for size in KICKS[: _kick_count(len(cores), entries, options)]:
         noise = [torch.randn(c.shape, generator=generator, dtype=c.dtype, device="cpu").to(c.device) for c in cores]
@@ -178,13 +195,31 @@ def _tucker_start(weight: Tensor, sizes: Sequence[Axes], ranks: Sequence[int], o
 
 
 def _partial_tucker(one: Tensor, modes: list[int], ranks: list[int], seed: int) -> tuple[Tensor, list[Tensor]]:
-    """TensorLy's HOOI over the channel axes of one kernel: the core and a factor for each mode."""
+    """TensorLy's HOOI over the channel axes of one kernel: the core and a factor for each mode.
+
+    Of a large kernel a few rounds by eigenvectors of Gram matrices, which take seconds in place of minutes.
+    """
+    if one.numel() > MANY_ENTRIES:
+        return _gram_tucker(one, modes, ranks)
     import tensorly  # only this start needs it, and other fits run without it
     from tensorly.decomposition import partial_tucker
 
     with tensorly.backend_context("pytorch", local_threadsafe=True), one.device:
         (core, factors), _ = partial_tucker(one, ranks, modes=modes, n_iter_max=10, tol=1e-6, random_state=seed % SEEDS)
     return core, list(factors)
+
+
+def _gram_tucker(one: Tensor, modes: list[int], ranks: list[int]) -> tuple[Tensor, list[Tensor]]:
+    factors: dict[int, Tensor] = {}
+    for _ in range(TUCKER_ROUNDS if len(modes) > 1 else 1):
+        for mode, rank in zip(modes, ranks, strict=True):
+            core = one
+            for other, factor in factors.items():
+                core = core if other == mode else torch.tensordot(core, factor, ([other], [0])).movedim(-1, other)
+            rows = core.movedim(mode, 0).flatten(1)
+            factors[mode] = torch.linalg.eigh(rows @ rows.mT)[1][:, -rank:].flip(1)
+    core = torch.tensordot(core, factors[mode], ([mode], [0])).movedim(-1, mode)
+    return core, [factors[mode] for mode in modes]
 
 
 def _widen(x: Tensor, axis: int, length: int) -> Tensor:

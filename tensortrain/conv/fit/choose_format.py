@@ -77,6 +77,16 @@ class Entrant:
     ranks: tuple[int, ...]
     bound: float
 
+    @classmethod
+    def of(cls, kernel: NormalizedKernel, chain_format: formats.Format, ranks: tuple[int, ...]) -> "Entrant":
+        """The format with these ranks, for a kernel."""
+        return cls(chain_format, ranks, kernel.quick_lower_bound(chain_format.kernel_sizes, ranks))
+
+
+def affordable_candidates(kernel: NormalizedKernel) -> list[formats.Format]:
+    """The candidates whose ranks can be chosen at little cost."""
+    return [chain_format for chain_format in candidates(kernel.size) if affordable(chain_format, kernel)]
+
 
 def entrants(kernel: NormalizedKernel, parameters: int) -> list[Entrant]:
     """All candidates that have a chain within a number of parameters.
@@ -85,16 +95,12 @@ def entrants(kernel: NormalizedKernel, parameters: int) -> list[Entrant]:
         TensorTrainError: no format has a chain that small.
     """
     smallest, entered = kernel.dense_parameters, []
-    for chain_format in candidates(kernel.size):
-        if not affordable(chain_format, kernel):
-            continue
+    for chain_format in affordable_candidates(kernel):
         growth = Growth(chain_format, kernel, largest_useful(chain_format, kernel))
         need = growth.n_parameters(growth.ranks(growth.smallest))
         smallest = min(smallest, need)
         if need <= parameters:
-            ranks = growth.largest_within(parameters)
-            bound = kernel.quick_lower_bound(chain_format.kernel_sizes, ranks)
-            entered.append(Entrant(chain_format, ranks, bound))
+            entered.append(Entrant.of(kernel, chain_format, growth.largest_within(parameters)))
     if not entered:
         raise TensorTrainError(
             f"max_parameters (or budget) = {parameters} is below the smallest chain of any format, {smallest}"
@@ -103,16 +109,12 @@ def entrants(kernel: NormalizedKernel, parameters: int) -> list[Entrant]:
     return entered
 
 
-def best_format(kernel: NormalizedKernel, parameters: int, options: SolverOptions) -> Fit:
-    """The chain of least error among all candidate formats within a number of parameters.
+def best_format(kernel: NormalizedKernel, field: Sequence[Entrant], options: SolverOptions) -> Fit:
+    """The chain of least error among several formats.
 
     Successive halving (Jamieson and Talwalkar 2016): every format gets a short fit, the best few a longer one, and the
     best of these a long one. A format whose lower bound exceeds the best error so far cannot win and is not fitted.
-
-    Raises:
-        TensorTrainError: no format has a chain that small.
     """
-    field = entrants(kernel, parameters)
     fits: list[Fit] = []
     rounds = ((SHORT, len(field)), (MEDIUM, LEADERS), (LONG, 1))
     options.expect(sum(_work(kernel, field[:places], options, effort) for effort, places in rounds))

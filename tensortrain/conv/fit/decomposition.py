@@ -9,16 +9,18 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from tensortrain.checks import Limits, choice, integer, positive
+from tensortrain.checks import Limits, choice, integer, per_axis, positive
 from tensortrain.conv import formats
 from tensortrain.conv.checks import SLACK, contradictions
-from tensortrain.conv.fit.choose_format import best_format
+from tensortrain.conv.fit.choose_format import best_format, entrants
 from tensortrain.conv.fit.exact import exact_cores
 from tensortrain.conv.fit.kernel import NormalizedKernel
 from tensortrain.conv.fit.options import SolverOptions, threads_for
-from tensortrain.conv.fit.progress import Ticker
+from tensortrain.conv.fit.progress import Follower, follower
 from tensortrain.conv.fit.ranks import Growth, largest_useful, with_ends
 from tensortrain.conv.fit.solver import Fit, certified, solve, work
+from tensortrain.conv.fit.speed import fast_enough
+from tensortrain.conv.planner import OBJECTIVES
 from tensortrain.errors import TensorTrainError
 
 PROBE = 0.25  # fraction of the dense parameters at which formats are compared where a tolerance is the limit
@@ -63,7 +65,9 @@ def decompose(
     inputs: Tensor | None,
     effort: float,
     seconds: float | None,
-    progress: bool | None,
+    objective: str,
+    size: int | Sequence[int] | None,
+    progress: bool | Follower | None,
 ) -> Decomposition:
     """`ConvTensorTrain.decompose`, which documents the arguments, without the container around the result."""
     kernel = NormalizedKernel.of(weight, groups, transposed, inputs)
@@ -83,11 +87,13 @@ def decompose(
         raise TensorTrainError(
             f'ranks = {ranks} with kernel_sizes="auto", which chooses them; give a budget, or name the kernel_sizes'
         )
-    with torch.no_grad(), threads_for(kernel.weight.numel()), Ticker(progress, _title(kernel)) as tick:
+    choice("objective", objective, OBJECTIVES)
+    image = None if size is None else per_axis("size", size, len(kernel.size))
+    with torch.no_grad(), threads_for(kernel.weight.numel()), follower(progress, _title(kernel)) as tick:
         target = (limits.rtol or 0.0) * (1 - 1e-6)
         options = SolverOptions(seed, target, tick, effort, expect=tick.expect, deadline=deadline)
         if chain_format is None:
-            fit = automatic(kernel, limits, options)
+            fit = automatic(kernel, limits, options, objective, image)
         else:
             clip = isinstance(ranks, numbers.Integral)
             caps = rank_caps(chain_format, kernel, limits.ranks, clip)
@@ -253,21 +259,27 @@ def upper_bound(kernel: NormalizedKernel, fit: Fit, error: float) -> float:
     return fit.upper_bound + kernel.rounding(fit.cores, fit.groups)
 
 
-def automatic(kernel: NormalizedKernel, limits: Limits, options: SolverOptions) -> Fit:
+def automatic(
+    kernel: NormalizedKernel, limits: Limits, options: SolverOptions, objective: str, size: Sequence[int] | None
+) -> Fit:
     """The best format at the budget; with a tolerance, the smallest chain of the format that does best at `PROBE`."""
+
+    def best(parameters: int) -> Fit:
+        return best_format(kernel, fast_enough(entrants(kernel, parameters), kernel, objective, size), options)
+
     allowed = kernel.dense_parameters if limits.parameters is None else limits.parameters
     if limits.rtol is None:
-        return best_format(kernel, allowed, options)
+        return best(allowed)
     probe = min(allowed, max(1, round(PROBE * kernel.dense_parameters)))
     try:
-        chain_format = best_format(kernel, probe, options).chain_format
+        chain_format = best(probe).chain_format
     except TensorTrainError:  # a kernel too small for a chain of that size
-        chain_format = best_format(kernel, allowed, options).chain_format
+        chain_format = best(allowed).chain_format
     growth = Growth(chain_format, kernel, largest_useful(chain_format, kernel))
     fit = within_limits(kernel, growth, limits, options)
     if fit.error <= limits.rtol and chain_format.n_parameters(with_ends(kernel, fit.ranks)) < kernel.weight[0].numel():
         return fit
-    return best_format(kernel, allowed, options)
+    return best_format(kernel, entrants(kernel, allowed), options)
 
 
 def within_limits(kernel: NormalizedKernel, growth: Growth, limits: Limits, options: SolverOptions) -> Fit:

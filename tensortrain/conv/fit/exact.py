@@ -197,6 +197,11 @@ def _step(child: Axes, parents: list[Axes], taps: Axes) -> tuple[int, Axes]:
 
 def exact_cores(weight: Tensor, kernel_sizes: Sequence[Axes], ranks: Sequence[int]) -> list[Tensor] | None:
     """The cores of an exact chain if the interior `ranks` suffice for one, else None."""
+    p, q = weight.shape[1:3]
+    bounds = (p, *ranks, q)
+    entries = [math.prod(k) * a * b for k, a, b in zip(kernel_sizes, bounds[:-1], bounds[1:], strict=True)]
+    if max(entries) < weight[0].numel():  # the data core holds them all; the search is long for many cores
+        return None
     for chain in exact_chains(kernel_sizes, *weight.shape[1:3]):
         if all(need <= have for need, have in zip(chain.ranks, ranks, strict=True)):
             return build(weight, kernel_sizes, chain, ranks)

@@ -1,8 +1,13 @@
-"""How far a decomposition is: a bar on a terminal; elsewhere a long one says beforehand how long it will take."""
+"""How far decompositions are: a bar on a terminal; elsewhere a long one says beforehand how long it will take."""
 
+import contextlib
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
+from typing import Protocol
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -12,8 +17,18 @@ MEASURED = 1.0  # seconds of steps from which a duration is estimated
 INTERVAL = 60.0  # seconds between two lines after that
 
 
+class Follower(Protocol):
+    """What follows the work of solvers."""
+
+    def expect(self, work: float) -> None:
+        """Announce that so many multiplications lie ahead, roughly and at most."""
+
+    def __call__(self, work: float) -> None:
+        """Count one step of so many multiplications."""
+
+
 class Ticker:
-    """Counts the work of solvers, and shows it.
+    """Counts the work of solvers, of one decomposition or of several at once, and shows it.
 
     Args:
         show: whether to show anything; None: a bar on a terminal after `PATIENCE` seconds, and lines on the standard
@@ -29,24 +44,42 @@ class Ticker:
         self.started = time.monotonic()
         self.first: tuple[float, float] | None = None  # when the first step ended, and the work until then
         self.work = self.expected = 0.0
+        self.begun = 0.0  # share of the whole whose work was announced, where it has parts
         self.spoken: float | None = None
         self.bar: Progress | None = None
+        self.lock = threading.Lock()
 
     def expect(self, work: float) -> None:
         """Announce that so many multiplications lie ahead, roughly and at most."""
-        self.expected += work
+        with self.lock:
+            self.expected += work
 
-    def __call__(self, work: float) -> None:
-        """Count one step of so many multiplications, and show what there is to show."""
-        now = time.monotonic()
-        self.work += work
-        if self.first is None:
-            self.first = now, self.work
-        if now - self.started > PATIENCE:
-            if self.wants_bar:
-                self._show()
-            elif self.wants_lines:
-                self._speak(now)
+    def __call__(self, work: float, part: str = "") -> None:
+        """Count one step of so many multiplications, of one of several decompositions, and show what there is."""
+        with self.lock:
+            now = time.monotonic()
+            self.work += work
+            if self.first is None:
+                self.first = now, self.work
+            if now - self.started > PATIENCE:
+                if self.wants_bar:
+                    self._show(part)
+                elif self.wants_lines:
+                    self._speak(now, part)
+
+    @contextmanager
+    def part(self, name: str, share: float) -> Iterator[Follower]:
+        """Follow one of several decompositions, which is about this share of the work of all."""
+        with self.lock:
+            self.begun = min(1.0, self.begun + share)
+        part = _Part(self, name)
+        yield part
+        with self.lock:
+            self.expected -= max(0.0, part.expected - part.work)  # it has ended before its limit
+
+    def total(self) -> float:
+        """Expected multiplications of the whole."""
+        return self.expected / (self.begun or 1.0)
 
     def duration(self) -> float:
         """Estimated seconds of the whole: those so far, and the work ahead at the speed of the steps so far."""
@@ -57,9 +90,9 @@ class Ticker:
         since, before = self.first
         done = self.work - before
         speed = (now - since) / done if done else elapsed / self.work
-        return elapsed + max(0.0, self.expected - self.work) * speed
+        return elapsed + max(0.0, self.total() - self.work) * speed
 
-    def _show(self) -> None:
+    def _show(self, part: str) -> None:
         if self.bar is None:
             from rich.console import Console
 
@@ -73,9 +106,12 @@ class Ticker:
             self.bar = Progress(*columns, console=Console(stderr=True), transient=True)
             self.bar.start()
             self.task = self.bar.add_task(self.name, total=None)
-        self.bar.update(self.task, completed=self.work, total=max(self.expected, self.work) or None)
+        described = f"{self.name} {part}".rstrip()
+        self.bar.update(
+            self.task, description=described, completed=self.work, total=max(self.total(), self.work) or None
+        )
 
-    def _speak(self, now: float) -> None:
+    def _speak(self, now: float, part: str) -> None:
         if self.spoken is None:
             seconds = self.duration()
             if self._measured(now) and seconds > LONG:
@@ -83,7 +119,7 @@ class Ticker:
                 self.spoken = now
         elif now - self.spoken > INTERVAL:
             done, whole = _words(now - self.started), _words(self.duration())
-            self._print(f"{self.name}: {done} of about {whole}")
+            self._print(f"{self.name}: {done} of about {whole}" + (f", at {part}" if part else ""))
             self.spoken = now
 
     def _measured(self, now: float) -> bool:
@@ -102,6 +138,29 @@ class Ticker:
     ) -> None:
         if self.bar is not None:
             self.bar.stop()
+
+
+class _Part:
+    """One of several decompositions that a ticker counts together."""
+
+    def __init__(self, ticker: Ticker, name: str) -> None:
+        self._ticker, self._name = ticker, name
+        self.work = self.expected = 0.0
+
+    def expect(self, work: float) -> None:
+        self.expected += work
+        self._ticker.expect(work)
+
+    def __call__(self, work: float) -> None:
+        self.work += work
+        self._ticker(work, self._name)
+
+
+def follower(progress: "bool | Follower | None", name: str) -> contextlib.AbstractContextManager[Follower]:
+    """What was given if it follows already, else a ticker of this name."""
+    if progress is None or isinstance(progress, bool):
+        return Ticker(progress, name)
+    return contextlib.nullcontext(progress)
 
 
 def _words(seconds: float) -> str:

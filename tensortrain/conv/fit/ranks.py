@@ -12,6 +12,8 @@ from tensortrain.conv.fit.sweep import lift
 from tensortrain.conv.formats import Format
 from tensortrain.errors import TensorTrainError
 
+MANY_BONDS = 8  # that grow on their own; of more, none is preferred
+
 
 def largest_useful(chain_format: Format, kernel: NormalizedKernel) -> tuple[int, ...]:
     """For each interior bond the largest rank, within a conv group, that can still lower the error of some kernel.
@@ -130,11 +132,22 @@ class Growth:
         if len(open_classes) == 1:
             yield from [open_classes[0]] * (self.limits[open_classes[0]] - counts[open_classes[0]])
             return
+        if len(open_classes) > MANY_BONDS:
+            yield from self._grow_evenly(counts, open_classes)
+            return
         tails = {c: self._tails(min(self.classes[c][0])) for c in open_classes}
         while open_classes:
             best = max(open_classes, key=lambda c: tails[c][min(counts[c], len(tails[c]) - 1)])
             counts[best] += 1
             yield best
+            open_classes = [c for c in open_classes if counts[c] < self.limits[c]]
+
+    def _grow_evenly(self, counts: list[int], open_classes: list[int]) -> Iterator[int]:
+        """All classes in turn, as the singular values at so many bonds would take longer than any fit."""
+        while open_classes:
+            for c in open_classes:
+                counts[c] += 1
+                yield c
             open_classes = [c for c in open_classes if counts[c] < self.limits[c]]
 
     def _tails(self, bond: int) -> list[float]:

@@ -81,6 +81,18 @@ def _without_single_blocks(chain_format: Format, groups: Sequence[int]) -> Forma
     return replace(chain_format, blocks=blocks)
 
 
+def continued(kernel: NormalizedKernel, fit: Fit, options: SolverOptions) -> Fit:
+    """The chain of a fit to another kernel, refined for this one: no other start is tried."""
+    chain_format, ranks = fit.chain_format, fit.ranks
+    closed = chain_format.dense and len(ranks) == 1 and all(k == 1 for k in chain_format.kernel_sizes[0])
+    if kernel.metric is None or not ranks or closed:
+        return solve(kernel, chain_format, ranks, options, fit)
+    problem = MetricChain(kernel.weight, chain_format.kernel_sizes, fit.groups, kernel.metric, options.ridge)
+    steps = options.steps(problem.step_cost(ranks), chain.STEPS)
+    cores = _refine_in_metric(problem, [fit.cores], steps, ranks, options)
+    return Fit(chain_format, ranks, cores, fit.groups, kernel.error(cores, fit.groups), 1.0)
+
+
 def _solve_in_metric(
     kernel: NormalizedKernel,
     metric: Metric,

@@ -1,0 +1,73 @@
+"""How much work the fits of a network may take, and what they are after."""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tensortrain import checks
+from tensortrain.conv.planner import OBJECTIVES
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What the fits of all kernels of a network share.
+
+    Attributes:
+        seed: of the random starts.
+        effort: factor on the work of each fit.
+        seconds: for all fits together; None for no limit.
+        objective: by what "auto" chooses a format, see `ConvTensorTrain.decompose`.
+        size: of the images that formats are timed on.
+    """
+
+    seed: int = 0
+    effort: float = 1.0
+    seconds: float | None = None
+    objective: str = "error"
+    size: int | Sequence[int] | None = None
+
+    def check(self) -> None:
+        """Refuse values out of range.
+
+        Raises:
+            TensorTrainError: these.
+        """
+        checks.integer("seed", self.seed, minimum=0)
+        checks.positive("effort", self.effort)
+        if self.seconds is not None:
+            checks.positive("seconds", self.seconds)
+        checks.choice("objective", self.objective, OBJECTIVES)
+
+    def arguments(self) -> dict[str, Any]:
+        """For `ConvTensorTrain.decompose`; the time is shared out elsewhere."""
+        return {"seed": self.seed, "effort": self.effort, "objective": self.objective, "size": self.size}
+
+
+class Allowance:
+    """Time for several fits, shared out by their sizes as each begins.
+
+    Args:
+        seconds: for all of them; None for no limit.
+        at_once: how many run side by side.
+        shares: of all of them, in any unit.
+    """
+
+    def __init__(self, seconds: float | None, at_once: int, shares: Sequence[float]) -> None:
+        self._end = None if seconds is None else time.monotonic() + seconds
+        self._at_once, self._left = at_once, float(sum(shares))
+
+    def deadline(self, share: float) -> float:
+        """Until when the next fit may take, on the clock `time.monotonic`."""
+        seconds = self.seconds(share)
+        return math.inf if seconds is None else time.monotonic() + seconds
+
+    def seconds(self, share: float) -> float | None:
+        """How long the next fit may take; nearly nothing once the time is up."""
+        if self._end is None:
+            return None
+        left = max(0.0, self._end - time.monotonic())
+        part = min(1.0, share / max(share, self._left) * self._at_once)
+        self._left -= share
+        return max(1e-3, left * part)

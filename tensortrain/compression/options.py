@@ -1,0 +1,59 @@
+"""The arguments that `compress`, `compression_curve` and their commands have in common."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from tensortrain import checks
+from tensortrain.compression.effort import Effort
+from tensortrain.compression.fitted import Admission, AnyFormat
+from tensortrain.compression.plan import Constraints
+from tensortrain.compression.selection import Selector
+from tensortrain.conv import formats
+from tensortrain.errors import TensorTrainError
+
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class CompressionOptions:
+    """How a network is compressed, whatever the budget; documented at `compress`."""
+
+    include: Iterable[str] = ()
+    exclude: Iterable[str] = ()
+    at_least: Mapping[str, float] | None = None
+    at_most: Mapping[str, float] | None = None
+    multiple: int = 1
+    formats: str | Iterable[AnyFormat] | None = None
+    effort: float = 1.0
+    seconds: float | None = None
+    objective: str = "error"
+    samples: int = 1024
+    output: Selector = None
+    logits: bool | None = None
+    seed: int = 0
+    constraints: Constraints = field(init=False)
+    admission: Admission = field(init=False)
+
+    def __post_init__(self) -> None:
+        effort = Effort(self.seed, self.effort, self.seconds, self.objective)
+        effort.check()
+        admitted = ALL if self.formats is None and self.seconds is not None else self.formats
+        object.__setattr__(self, "constraints", Constraints(self.multiple, self.at_least or {}, self.at_most or {}))
+        object.__setattr__(self, "admission", Admission(_named(admitted), effort))
+
+
+def _named(value: str | Iterable[AnyFormat] | None) -> str | tuple[AnyFormat, ...] | None:
+    """Formats as `Admission` takes them: None, "all", or several.
+
+    Raises:
+        TensorTrainError: an unknown name, or none at all.
+    """
+    if value is None or value == ALL:
+        return value
+    several: tuple[AnyFormat, ...] = (value,) if isinstance(value, str | formats.Format) else tuple(value)
+    if not several:
+        raise TensorTrainError(f"formats is empty; {ALL!r}, or at least one of {', '.join(formats.NAMED)} is needed")
+    for one in several:
+        if not isinstance(one, formats.Format):
+            checks.choice("formats", one, (ALL, *formats.NAMED))
+    return ALL if ALL in several else several

@@ -1,0 +1,69 @@
+"""How fast chains run here, beside the dense kernel, before any of them is fitted: times do not depend on entries."""
+
+from collections.abc import Callable, Sequence
+from statistics import median
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tensortrain.conv.fit.choose_format import Entrant
+from tensortrain.conv.fit.kernel import NormalizedKernel
+from tensortrain.conv.fit.ranks import with_ends
+from tensortrain.conv.planner import IMAGE, admitted
+from tensortrain.profiling.clock import Clock, alternate
+
+BATCH = 16  # such images
+ROUNDS = 9  # alternations
+LEAST = 1e-3  # seconds of one measurement; shorter ones are repeated
+
+
+def ratios(field: Sequence[Entrant], kernel: NormalizedKernel, size: Sequence[int]) -> list[float]:
+    """Times of chains relative to the dense kernel, as layers run them on random images: medians of turns."""
+    generator = torch.Generator().manual_seed(0)
+    device = kernel.weight.device
+
+    def numbers(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, device="cpu").to(device, kernel.dtype)
+
+    p, q = kernel.channels
+    images, dense = numbers(BATCH, kernel.conv_groups * q, *size), numbers(kernel.conv_groups * p, q, *kernel.size)
+    conv = (F.conv1d, F.conv2d, F.conv3d)[len(kernel.size) - 1]
+
+    def runner(entrant: Entrant) -> Callable[[], Tensor]:
+        bounds = with_ends(kernel, entrant.ranks)
+        groups = entrant.chain_format.groups(bounds)
+        cores = [
+            numbers(kernel.conv_groups * bounds[l], bounds[l + 1] // groups[l], *taps)
+            for l, taps in enumerate(entrant.chain_format.kernel_sizes)
+        ]
+
+        def run() -> Tensor:
+            x = images
+            for core, g in zip(reversed(cores), reversed(groups), strict=True):
+                x = conv(x, core, groups=kernel.conv_groups * g)
+            return x
+
+        return run
+
+    runs = [lambda: conv(images, dense, groups=kernel.conv_groups), *map(runner, field)]
+    clock = Clock(device, torch.get_num_threads())
+    with torch.inference_mode():
+        times = [clock.repeats(run, LEAST) for run in runs]
+        timed = {i: _timed(clock, runs[i], times[i]) for i in range(len(runs))}
+        rounds = alternate(timed, ROUNDS)
+    return [median(seconds[i] / seconds[0] for seconds in rounds) for i in range(1, len(runs))]
+
+
+def _timed(clock: Clock, run: Callable[[], Tensor], times: int) -> Callable[[], float]:
+    return lambda: clock.seconds(run, times)
+
+
+def fast_enough(
+    field: Sequence[Entrant], kernel: NormalizedKernel, objective: str, size: Sequence[int] | None
+) -> list[Entrant]:
+    """The entrants that an objective admits."""
+    if objective == "error":
+        return list(field)
+    image = size or [max(IMAGE, k) for k in kernel.size]
+    return [field[i] for i in admitted(ratios(field, kernel, image), objective)]

@@ -1,0 +1,187 @@
+"""Kernels that are fitted side by side: equal results, resume, limits for all together, and what is said meanwhile."""
+
+import threading
+import time
+
+import pytest
+import torch
+from torch import nn
+
+import tensortrain as tt
+from tensortrain.compression import layers, pool
+from tensortrain.compression.effort import Allowance
+from tensortrain.compression.kernels import ConvKernel
+from tensortrain.compression.layers import decompose_kernels
+from tensortrain.compression.limits import LayerLimits
+from tensortrain.conv.fit import progress, speed
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(6, 6, 3), nn.Conv2d(6, 8, 3), nn.Linear(9, 12), nn.Conv1d(4, 4, 5))
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def test_side_by_side_gives_what_one_after_the_other_gives(threads, monkeypatch):
+    names = set()
+    decompose = layers._decompose
+
+    def noted(kernel, arguments):
+        names.add(threading.current_thread().name)
+        return decompose(kernel, arguments)
+
+    monkeypatch.setattr(layers, "_decompose", noted)
+    results = []
+    for count in (1, 2):
+        threads(count)
+        results.append(tt.nn.decompose(network(), budget=0.5, effort=0.02).state_dict())
+        assert torch.get_num_threads() == count
+    assert len(names) == 3  # the main thread, and two others
+    assert results[0].keys() == results[1].keys()
+    assert all(torch.equal(results[0][name], results[1][name]) for name in results[0])
+
+
+def test_large_kernels_have_all_threads_for_themselves(threads):
+    threads(2)
+    where = {}
+
+    def task(name):
+        return lambda stop: where.setdefault(name, threading.current_thread() is threading.main_thread())
+
+    entries = {"a": 10, "large": 10**7, "b": 10}
+    assert dict(pool.side_by_side({name: task(name) for name in entries}, entries)) == where
+    assert where == {"a": False, "large": True, "b": False}
+
+
+def test_an_error_in_one_fit_ends_the_others(threads):
+    threads(2)
+    ended = threading.Event()
+
+    def failing(stop):
+        raise KeyboardInterrupt
+
+    def long(stop):
+        follow = pool.Stoppable(progress.Ticker(False), stop)
+        try:
+            for _ in range(2000):
+                follow(1.0)
+                time.sleep(0.005)
+        except pool.CancelledError:
+            ended.set()
+            raise
+
+    with pytest.raises(KeyboardInterrupt):
+        list(pool.side_by_side({"a": long, "b": failing}, {"a": 1, "b": 1}))
+    assert ended.is_set()
+
+
+def test_an_interrupted_decomposition_goes_on(tmp_path, monkeypatch):
+    net, file = network(), tmp_path / "progress"
+    whole = tt.nn.decompose(net, budget=0.5, effort=0.02)
+    decompose, tried = layers._decompose, []
+
+    def interrupted(kernel, arguments):
+        tried.append(kernel.layer)
+        if len(tried) == 3:
+            raise KeyboardInterrupt
+        return decompose(kernel, arguments)
+
+    monkeypatch.setattr(layers, "_decompose", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tt.nn.decompose(net, budget=0.5, effort=0.02, resume=file)
+    with pytest.raises(tt.TensorTrainError, match="begun for other weights, or with other arguments"):
+        tt.nn.decompose(net, budget=0.4, effort=0.02, resume=file)
+    result = tt.nn.decompose(net, budget=0.5, effort=0.02, resume=file)
+    assert sorted(tried) == ["0", "1", "2", "2", "3"]
+    assert list(tmp_path.iterdir()) == []
+    assert all(
+        torch.equal(a, b) for a, b in zip(result.state_dict().values(), whole.state_dict().values(), strict=True)
+    )
+    assert [m.chain.upper_bound for m in result if hasattr(m, "chain")] == [
+        m.chain.upper_bound for m in whole if hasattr(m, "chain")
+    ]
+
+
+def test_time_is_shared_out_by_size():
+    allowance = Allowance(10.0, 1, [1, 1, 2])
+    assert allowance.seconds(1) == pytest.approx(2.5, abs=0.01)
+    assert allowance.seconds(1) == pytest.approx(10 / 3, abs=0.01)  # no time has passed, so the rest is for two
+    assert allowance.seconds(2) == pytest.approx(10, abs=0.01)
+    assert Allowance(10.0, 2, [1, 1, 2]).seconds(1) == pytest.approx(5, abs=0.01)
+    assert Allowance(None, 1, [1]).seconds(1) is None
+    start = time.process_time()
+    kernels = [ConvKernel(f"{i}.weight", torch.randn(24, 24, 3, 3)) for i in range(3)]
+    from tensortrain.compression.effort import Effort
+
+    outcomes = decompose_kernels(kernels, LayerLimits(budget=0.4), Effort(effort=1e3, seconds=0.1))
+    assert time.process_time() - start < 4
+    assert all(outcome.chain is not None for outcome in outcomes)
+
+
+def test_several_fits_say_together_how_long_they_take(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "PATIENCE", 0.0)
+    monkeypatch.setattr(progress, "LONG", 0.0)
+    monkeypatch.setattr(progress, "INTERVAL", 0.0)
+    tt.nn.decompose(network(), budget=0.5, effort=0.02)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("decompose 4 layers: about ")
+    assert any(line.endswith(", at 1") for line in lines[1:])
+    tt.nn.decompose(network(), budget=0.5, effort=0.02, progress=False)
+    assert capsys.readouterr().err == ""
+
+
+def test_the_work_of_fits_that_have_not_begun_is_expected_too():
+    ticker = progress.Ticker(False)
+    with ticker.part("a", 0.25) as part:
+        part.expect(100.0)
+        assert ticker.total() == 400.0
+        part(60.0)
+    assert ticker.total() == 240.0  # it took less than expected
+    with ticker.part("b", 0.75) as part:
+        part.expect(200.0)
+        assert ticker.total() == 260.0
+
+
+# ---- the objective of "auto" ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("objective", "ratio", "sizes"),
+    [
+        ("speed", {"separable": 0.4, "tucker2": 0.6}, ((3, 1), (1, 3))),
+        ("both", {"separable": 1.3, "tucker2": 0.6}, ((1, 1), (3, 3), (1, 1))),
+        ("both", {"separable": 1.3, "tucker2": 1.2}, ((1, 1), (3, 3), (1, 1))),  # nothing is faster: the fastest
+    ],
+)
+def test_auto_is_after_what_it_was_asked_for(monkeypatch, objective, ratio, sizes):
+    monkeypatch.setattr(
+        speed, "ratios", lambda field, kernel, size: [ratio.get(e.chain_format.name, 2.0) for e in field]
+    )
+    weight = torch.randn(6, 6, 3, 3, generator=torch.Generator().manual_seed(0))
+    chain = tt.ConvTensorTrain.decompose(weight, budget=0.5, objective=objective, effort=0.02)
+    assert chain.kernel_sizes == sizes
+    assert tt.ConvTensorTrain.decompose(weight, budget=0.5, effort=0.02).kernel_sizes != sizes
+    net = nn.Sequential(nn.Conv2d(6, 6, 3))
+    assert tt.nn.decompose(net, budget=0.5, objective=objective, effort=0.02)[0].chain.kernel_sizes == sizes
+
+
+def test_times_of_formats_are_those_of_plain_convolutions():
+    from tensortrain.conv.fit.choose_format import entrants
+    from tensortrain.conv.fit.kernel import NormalizedKernel
+
+    weight = torch.randn(24, 8, 5, 5)
+    kernel = NormalizedKernel.of(weight, 2, False)
+    field = entrants(kernel, weight.numel() // 10)
+    ratios = speed.ratios(field, kernel, (12, 12))
+    assert len(ratios) == len(field)
+    assert all(0 < ratio < 100 for ratio in ratios)
+    with pytest.raises(tt.TensorTrainError, match="size"):
+        tt.ConvTensorTrain.decompose(weight, budget=0.5, objective="speed", size=(3, 4, 5))
+    with pytest.raises(tt.TensorTrainError, match="objective = 'quick' is unknown"):
+        tt.nn.decompose(network(), budget=0.5, objective="quick")
