@@ -28,9 +28,7 @@ from tensortrain.errors import TensorTrainError
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
-def conv(
-    x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Sequence[int] = (1,), dilation: Sequence[int] = (1,)
-) -> Tensor:
+def conv(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequence[int], dilation: Sequence[int]) -> Tensor:
     """One unpadded convolution in 1, 2 or 3 spatial dimensions; the groups follow from the shapes."""
     groups = x.shape[1] // weight.shape[1]
     return _CONV[weight.dim() - 2](x, weight, bias, stride=tuple(stride), dilation=tuple(dilation), groups=groups)
