@@ -1,5 +1,6 @@
 """`ConvTensorTrain`: a convolution kernel as a chain of smaller kernels (CTTD, eq. 4 of the Conv-TT-LSTM paper)."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -358,9 +359,9 @@ class ConvTensorTrain(ChainShape):
         if weight is None:
             return plots.plot_chain(self.ranks, self.kernel_sizes, self.groups, self.cores, None)
         kernel = self.reconstruct().detach()
-        groups = (self.out_channels if self.transposed else self.in_channels) // max(1, *weight.shape[1:2])
-        if groups and self.conv_groups % groups == 0:
-            kernel = functional.ungroup(kernel, self.conv_groups, groups)
+        if weight.dim() == kernel.dim():
+            groups = (self.out_channels if self.transposed else self.in_channels) // max(1, weight.shape[1])
+            kernel = functional.ungroup(kernel, self.conv_groups, math.gcd(self.conv_groups, groups))
         if weight.shape != kernel.shape:
             raise TensorTrainError(
                 f"weight {tuple(weight.shape)} is not the kernel of this chain, {tuple(kernel.shape)}"

@@ -44,7 +44,8 @@ def test_an_interval_counts_the_operations_of_an_entry() -> None:
     weight = ConvTensorTrain(cores).reconstruct()
     sizes = ConvTensorTrain([core.abs() for core in cores]).reconstruct()
     share = 6 * 2.0**-53 / (1 - 6 * 2.0**-53)
-    assert error_interval(weight, 1, cores, [1, 1])[1] == pytest.approx(share * float(sizes.norm() / weight.norm()))
+    expected = share * float(sizes.norm() / weight.norm())
+    assert error_interval(weight, 1, cores, [1, 1])[1] == pytest.approx(expected, rel=1e-6, abs=0)
 
 
 @pytest.mark.parametrize("size", [(3,), (4, 3), (2, 4), (3, 1)])
@@ -96,6 +97,13 @@ def test_the_first_seed_is_0() -> None:
     assert all(torch.equal(a, b) for a, b in zip(first.cores, again.cores, strict=True))
     other = ConvTensorTrain.decompose(weight, seed=1, **arguments)
     assert not all(torch.equal(a, b) for a, b in zip(first.cores, other.cores, strict=True))
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_errors_are_drawn_by_output_channel(transposed: bool) -> None:
+    weight = oracles.floats(4, 5, 3, 3)
+    chain = ConvTensorTrain.decompose(weight, (2, 2), ranks=2, transposed=transposed)
+    assert len(chain.plot(weight).axes[2].patches) == chain.out_channels == (3 if transposed else 5)
 
 
 # ---- trains ---------------------------------------------------------------------------------------------------------
@@ -181,8 +189,12 @@ def test_two_cores_of_which_the_first_does_not_read_what_is_large() -> None:
     torch.testing.assert_close(rounded.reconstruct(), torch.tensor([[1.0, 3.0], [2.0, 6.0]], dtype=F64))
 
 
+def test_the_digits_of_an_index_are_binary_ones_unless_told() -> None:
+    assert TensorTrain.quantize(torch.ones(8), ranks=1).shape == (2, 2, 2)
+
+
 def growing(scale: float) -> list[Tensor]:
-    """A train whose first core has a large direction that the second does not read, and which has rank 2 beyond."""
+    """A train of rank 2 whose first core has a large direction that the second does not read."""
     first = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, scale]], dtype=F64)[None]
     second = torch.zeros(3, 2, 2, dtype=F64)
     second[0, 0, 0], second[1, 1, 1] = 1.0, 1.0
@@ -191,8 +203,9 @@ def growing(scale: float) -> list[Tensor]:
 
 
 def test_the_error_of_a_train_that_is_scaled_on_the_way() -> None:
-    train = TensorTrain(growing(1e60))
-    rounded = train.round(ranks=1)
+    first, second, last = growing(0.0)
+    first[0, 1, 1], second[1, 1, 1] = 1e10, 1e-10
+    rounded = TensorTrain([first, second, last]).round(ranks=(2, 1))
     exact = torch.zeros(2, 2, 2, dtype=F64)
     exact[0, 0, 0], exact[1, 1, 1] = 1.0, 1e-3
     assert rounded.error == pytest.approx(float((rounded.reconstruct() - exact).norm() / exact.norm()), rel=1e-6)

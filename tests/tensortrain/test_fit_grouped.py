@@ -50,6 +50,12 @@ def test_one_core_takes_the_blocks_on_the_diagonal(size, block, groups, transpos
             ConvTensorTrain.decompose(weight, chain_format, groups=groups, transposed=transposed, rtol=1e-3)
 
 
+def test_one_core_is_drawn_beside_a_weight_of_fewer_groups():
+    weight = oracles.floats(0, 4, 4, 1, 1)
+    chain = ConvTensorTrain.decompose(weight, Format(((1, 1),), ((1, 1),)), ranks=[])
+    assert len(chain.plot(weight).axes) > 1
+
+
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("block", BLOCKS)
