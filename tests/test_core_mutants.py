@@ -63,6 +63,7 @@ def test_all_of_some_modules_and_some_of_the_others() -> None:
     assert len([mutant for mutant in drawn if mutant.path not in whole]) == 7
     assert [m.key for m in chosen_mutants(7, 0)] == [m.key for m in drawn] != [m.key for m in chosen_mutants(7, 1)]
     assert {mutant.path for mutant in drawn} <= set(PATHS)
+    assert chosen_mutants(8, 0)[:-1] == drawn  # so a sample grows, and what is known of it stays known
 
 
 def test_a_mutant_is_tried_with_the_tests_that_run_its_statement() -> None:

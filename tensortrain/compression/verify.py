@@ -12,7 +12,7 @@ from tensortrain.compression.records import Changes, LayerRecord, copied_tensors
 from tensortrain.conv.checks import SLACK, contradictions
 from tensortrain.conv.conv_tensor_train import ConvTensorTrain
 from tensortrain.conv.formats import Format
-from tensortrain.conv.functional import compose_all
+from tensortrain.conv.functional import compose_all, ungroup
 from tensortrain.digest import digest
 from tensortrain.errors import TensorTrainError
 
@@ -123,7 +123,8 @@ def _verify_layer(record: LayerRecord, chain: ConvTensorTrain, original: Mapping
     weight, dtype = weight.double().reshape(*weight.shape, *(1,) * record.linear), chain.dtype
     chain = chain.to(torch.float64)
     norm = float(weight.norm()) or 1.0
-    error = float((chain.reconstruct() - weight).norm()) / norm
+    kernel = ungroup(chain.reconstruct(), math.gcd(*chain.groups), record.groups)
+    error = float((kernel - weight).norm()) / norm
     lower, upper = _recompute_bounds(weight, record)
     if error > upper + SLACK:
         upper += _rounding(chain, dtype) / norm

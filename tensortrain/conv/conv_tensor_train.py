@@ -1,5 +1,6 @@
 """`ConvTensorTrain`: a convolution kernel as a chain of smaller kernels (CTTD, eq. 4 of the Conv-TT-LSTM paper)."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -356,7 +357,8 @@ class ConvTensorTrain(ChainShape):
         """Draw the cores with their ranks, and where in the kernel the error sits.
 
         Args:
-            weight: the kernel that was decomposed; without it only the cores are drawn.
+            weight: the kernel that was decomposed, with as many groups as all cores share, or fewer; without it only
+                the cores are drawn.
 
         Raises:
             TensorTrainError: a weight of another shape; Matplotlib is not installed.
@@ -368,6 +370,9 @@ class ConvTensorTrain(ChainShape):
         if weight is None:
             return plots.plot_chain(self.ranks, self.kernel_sizes, self.groups, self.cores, None)
         kernel = self.reconstruct().detach()
+        if weight.dim() == kernel.dim():
+            groups = (self.out_channels if self.transposed else self.in_channels) // max(1, weight.shape[1])
+            kernel = functional.ungroup(kernel, self.conv_groups, math.gcd(self.conv_groups, groups))
         if weight.shape != kernel.shape:
             raise TensorTrainError(
                 f"weight {tuple(weight.shape)} is not the kernel of this chain, {tuple(kernel.shape)}"

@@ -28,9 +28,7 @@ from tensortrain.errors import TensorTrainError
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
-def conv(
-    x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Sequence[int] = (1,), dilation: Sequence[int] = (1,)
-) -> Tensor:
+def conv(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequence[int], dilation: Sequence[int]) -> Tensor:
     """One unpadded convolution in 1, 2 or 3 spatial dimensions; the groups follow from the shapes."""
     groups = x.shape[1] // weight.shape[1]
     return _CONV[weight.dim() - 2](x, weight, bias, stride=tuple(stride), dilation=tuple(dilation), groups=groups)
@@ -255,13 +253,16 @@ def compose(outer: Tensor, inner: Tensor) -> Tensor:
     return out
 
 
-def ungroup(core: Tensor, groups: int) -> Tensor:
-    """A grouped conv weight `(O, I / g, *k)` as the block-diagonal dense one `(O, I, *k)`."""
-    if groups == 1:
+def ungroup(core: Tensor, groups: int, left: int = 1) -> Tensor:
+    """A grouped conv weight `(O, I / g, *k)` as the dense one `(O, I, *k)`, or as one of fewer groups `left`.
+
+    It is block-diagonal, within each of the groups that are left.
+    """
+    if groups == left:
         return core
-    blocks = core.reshape(groups, -1, *core.shape[1:])
-    eye = torch.eye(groups, dtype=core.dtype, device=core.device)
-    return torch.einsum("gh,goi...->gohi...", eye, blocks).flatten(0, 1).flatten(1, 2)
+    blocks = core.reshape(left, groups // left, -1, *core.shape[1:])
+    eye = torch.eye(groups // left, dtype=core.dtype, device=core.device)
+    return torch.einsum("gh,fgoi...->fgohi...", eye, blocks).flatten(0, 2).flatten(1, 2)
 
 
 def compose_all(cores: Sequence[Tensor], groups: Sequence[int]) -> Tensor:
@@ -269,7 +270,7 @@ def compose_all(cores: Sequence[Tensor], groups: Sequence[int]) -> Tensor:
     checks.ordinary(f"cores[{len(cores) - 1}]", cores[-1])  # `compose` checks the others
     shared = math.gcd(*groups)
     # inside out: a grouped core meets a weight that is dense within each of its groups
-    weight = torch.cat([ungroup(part, groups[-1] // shared) for part in cores[-1].chunk(shared)])
+    weight = ungroup(cores[-1], groups[-1], shared)
     for core in reversed(cores[:-1]):
         weight = compose(core, weight)
     return weight

@@ -214,9 +214,8 @@ class _ConvTT(FromCores):
 
     def _rebuild(self) -> Tensor:
         groups = [core.groups for core in self.cores]
-        blocks = functional.reconstruct([core.weight for core in self.cores], groups, self.transposed)
-        within = math.gcd(*groups) // self.groups
-        return torch.cat([functional.ungroup(block, within) for block in blocks.chunk(self.groups)])
+        kernel = functional.reconstruct([core.weight for core in self.cores], groups, self.transposed)
+        return functional.ungroup(kernel, math.gcd(*groups), self.groups)
 
     @property
     def bias(self) -> nn.Parameter | None:

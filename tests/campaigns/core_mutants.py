@@ -15,7 +15,6 @@ are in `core_mutants.json`, each with the reason. The program prints a table and
 import argparse
 import hashlib
 import json
-import random
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -106,11 +105,10 @@ def attempt(session: Session, mutant: Mutant, tests: dict[str, dict[str, Any]], 
 
 
 def chosen_mutants(count: int, seed: int) -> list[Mutant]:
-    """All of some modules, and so many drawn from the others."""
+    """All of some modules, and so many drawn from the others: each by itself, so that edits leave most of a sample."""
     whole = [mutant for paths in ALL.values() for path in paths for mutant in mutants(path, (ROOT / path).read_text())]
     others = [mutant for path in DRAWN for mutant in mutants(path, (ROOT / path).read_text())]
-    drawn = random.Random(seed).sample(range(len(others)), min(count, len(others)))
-    return whole + [others[i] for i in drawn]
+    return whole + sorted(others, key=lambda mutant: digest(str(seed), mutant.key))[:count]
 
 
 def table(tried: Sequence[tuple[Mutant, dict[str, Any]]], reasons: dict[str, str]) -> str:

@@ -76,7 +76,7 @@ def mutants(path: str, source: str) -> list[Mutant]:
         starts.append(starts[-1] + len(line))
     results, counts = [], Counter[tuple[str, str]]()
     for statement, at_import in _statements(tree):
-        first, last = statement.lineno, _last_line(statement)
+        first, last = _first_line(statement), _last_line(statement)
         shown = _shown(statement)
         for node, replacement in _changes(statement):
             begin = starts[node.lineno - 1] + node.col_offset
@@ -116,6 +116,11 @@ def _shown(statement: ast.stmt) -> str:
         if hasattr(alone, name):
             setattr(alone, name, [ast.Pass()] if name in ("body", "finalbody") else [])
     return ast.unparse(alone).splitlines()[0]
+
+
+def _first_line(statement: ast.stmt) -> int:
+    """Of what a statement says, with its decorators: a function counts as run from the first of them on."""
+    return min([statement.lineno, *(node.lineno for node in getattr(statement, "decorator_list", ()))])
 
 
 def _last_line(statement: ast.stmt) -> int:

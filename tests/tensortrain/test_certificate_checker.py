@@ -7,6 +7,7 @@ import ast
 import dataclasses
 import json
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -65,7 +66,11 @@ def test_it_runs_by_itself_in_an_empty_folder(whole, tmp_path):
     assert [line.split()[1] for line in lines] == ["(A)", "(B)", "(C)", "(D)"]
     assert "P8 of proofs/README.md" in lines[1]
     assert "(1 + 2^-24)^" in lines[3]
-    assert "if convolutions sum plain products: as a probe found on cpu" in lines[3]
+    assert (
+        "without underflow, if convolutions sum plain products, of which it says 'as a probe found on cpu" in lines[3]
+    )
+    assert "cores ['cores.0', 'cores.1'] make a kernel" in lines[0]
+    assert "'output'" in lines[2]
 
 
 def test_it_is_installed_as_a_module_and_takes_files_from_elsewhere(whole, tmp_path):
@@ -116,6 +121,9 @@ REFUSED = {
     "three ends": lambda d: layer(d)["error"].append("0x1.0000000000000p+0"),
     "an interval above": lambda d: layer(d).update(error=[layer(d)["error"][1], "0x1.0000000000000p+0"]),
     "an interval below": lambda d: layer(d).update(error=["0x0.0p+0", layer(d)["error"][0]]),
+    "a zero with a sign": lambda d: layer(d).update(error=["-0x0.0p+0", layer(d)["error"][1]]),
+    "digits of another script": lambda d: layer(d).update(error=["0x\u0661.0p-9", layer(d)["error"][1]]),
+    "a number too large": lambda d: layer(d).update(error=[layer(d)["error"][0], "0x1.0p+9999"]),
     "a number in other digits": lambda d: layer(d).update(error=["0x0p+0", layer(d)["error"][1]]),
     "a decimal number": lambda d: layer(d).update(error=[0.0, layer(d)["error"][1]]),
     "a larger bound": lambda d: layer(d)["bound"].update(at_least="0x1.0000000000000p-1"),
@@ -125,6 +133,12 @@ REFUSED = {
     "cores in another order": lambda d: layer(d)["cores"].reverse(),
     "a tensor that is not there": lambda d: layer(d).update(weight="other"),
     "the metadata as a tensor": lambda d: layer(d).update(weight="__metadata__"),
+    "a digest in capitals": lambda d: d["files"][0].__setitem__(1, d["files"][0][1].upper()),
+    "a file in another folder": lambda d: d["files"][0].__setitem__(0, "../" + d["files"][0][0]),
+    "no bond": lambda d: layer(d)["bound"].update(bond=None),
+    "a basis too many": lambda d: layer(d)["bound"]["vectors"].append(layer(d)["bound"]["vectors"][0]),
+    "a basis too few": lambda d: layer(d)["bound"]["vectors"].pop(),
+    "pairs in place of a table": lambda d: d.update(layers=[[[k, v] for k, v in layer(d).items()]]),
     "another digest": lambda d: d["files"][0].__setitem__(1, d["files"][1][1]),
     "a file less": lambda d: d["files"].pop(),
     "a third map": lambda d: layer(d)["evaluation"]["tensors"].append("input"),
@@ -160,6 +174,106 @@ def test_every_byte_of_a_file_counts(whole, tmp_path, part):
         assert accepted(target) is None
     file.write_bytes(content)
     assert accepted(target) is not None
+
+
+# ---- files that are none, and texts that look like claims ----------------------------------------------------------
+
+
+def write(path, header, data):
+    """A file with this header, a table or a text."""
+    text = header if isinstance(header, str) else json.dumps(header)
+    path.write_bytes(struct.pack("<Q", len(text)) + text.encode() + data)
+
+
+VALUES = struct.pack("<4d", 1, 2, 3, 4)
+ENTRY = {"dtype": "F64", "shape": [2, 2, 1], "data_offsets": [0, 32]}
+OTHER = {**ENTRY, "data_offsets": [32, 64]}
+ENTRIES = f'"weight": {json.dumps(ENTRY)}, "weight": {json.dumps(OTHER)}'
+DAMAGED = {
+    "bytes that belong to no tensor": ({"weight": ENTRY}, VALUES + b"x"),
+    "bytes that belong to two": ({"weight": ENTRY, "copy": ENTRY}, VALUES),
+    "a gap": ({"weight": {**ENTRY, "data_offsets": [8, 40]}}, bytes(8) + VALUES),
+    "a part of the header": ({"weight": {**ENTRY, "data_offsets": [-32, 0]}}, b""),
+    "bytes that are not there": ({"weight": ENTRY, "other": OTHER}, VALUES),
+    "fewer bytes than entries": ({"weight": {**ENTRY, "data_offsets": [0, 24]}}, VALUES[:24]),
+    "a name twice": ("{" + ENTRIES + "}", bytes(32) + VALUES),
+    "a key twice": ('{"weight": {"dtype": "F32", ' + json.dumps(ENTRY)[1:] + "}", VALUES),
+    "a key more": ({"weight": {**ENTRY, "order": "big"}}, VALUES),
+    "integers": ({"weight": {**ENTRY, "dtype": "I64"}}, VALUES),
+    "another width": ({"weight": {**ENTRY, "dtype": "F32"}}, VALUES),
+    "lengths below zero": ({"weight": {**ENTRY, "shape": [-2, -2, 1]}}, VALUES),
+    "NaN": ({"weight": ENTRY}, VALUES[:24] + struct.pack("<d", float("nan"))),
+    "infinity": ({"weight": ENTRY}, VALUES[:24] + struct.pack("<d", float("inf"))),
+    "no header": ("", VALUES),
+    "no tensor": ({}, b""),
+}  # fmt: skip
+
+
+def claim(folder, weight="weight", cores=("core",), groups=None, **other):
+    """A certificate about files in the folder that claims an error of at most 1e-9."""
+    entry = {"weight": weight, "cores": list(cores), "groups": groups or [1] * (1 + len(cores))}
+    entry |= {"error": ["0x0.0p+0", (1e-9).hex()], "bound": "not certified", "evaluation": "not certified"}
+    files = [folder / f"{part}.safetensors" for part in ("cores", "weight", "maps")]
+    write_certificate(folder / "claim.json", [file for file in files if file.exists()], [entry | other])
+    return folder / "claim.json"
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_file_is_refused_that_is_not_as_safetensors_are(name, tmp_path):
+    write(tmp_path / "cores.safetensors", {"core": ENTRY}, VALUES)
+    write(tmp_path / "weight.safetensors", {"weight": ENTRY, "__metadata__": {"weight": "x"}}, VALUES)
+    assert "'weight': (A) cores ['core'] make" in accepted(claim(tmp_path))
+    write(tmp_path / "weight.safetensors", *DAMAGED[name])
+    assert accepted(claim(tmp_path)) is None
+
+
+def test_cores_of_other_numbers_of_axes_make_no_kernel(tmp_path):
+    """Positions cut to the shorter of two would make a kernel of these, of which the sum over an axis is one."""
+    first, second = oracles.floats(0, 2, 2, 3, 3), oracles.floats(1, 2, 2, 3)
+    weight = ConvTensorTrain([first.sum(-1), second]).reconstruct()
+    save_file({"weight": weight}, tmp_path / "weight.safetensors")
+    for cores in ([first, second], [first.sum(-1), second[..., None]]):
+        save_file({"first": cores[0], "second": cores[1]}, tmp_path / "cores.safetensors")
+        assert accepted(claim(tmp_path, cores=("first", "second"))) is None
+    save_file({"first": first.sum(-1), "second": second}, tmp_path / "cores.safetensors")
+    assert accepted(claim(tmp_path, cores=("first", "second"))) is not None
+
+
+def evaluation(folder, image, output, probe="none"):
+    save_file({"input": image, "output": output}, folder / "maps.safetensors")
+    return {"tensors": ["input", "output"], "transposed": False, "error": ["0x0.0p+0", (1e-9).hex()], "probe": probe}
+
+
+def test_an_input_of_another_number_of_axes_has_no_evaluation(tmp_path):
+    core, image = oracles.floats(0, 2, 2, 3), oracles.floats(1, 1, 2, 4, 3)
+    save_file({"core": core}, tmp_path / "cores.safetensors")
+    save_file({"weight": core}, tmp_path / "weight.safetensors")
+    output = torch.nn.functional.conv1d(image.sum(-1), core, padding=1)
+    claimed = evaluation(tmp_path, image, output[..., None].expand(-1, -1, -1, 3).contiguous())
+    assert accepted(claim(tmp_path, evaluation=claimed)) is None
+    claimed = evaluation(tmp_path, image.sum(-1), output)
+    assert "(C)" in accepted(claim(tmp_path, evaluation=claimed))
+    files = [str(tmp_path / f"{part}.safetensors") for part in ("cores", "weight", "maps")]
+    document = json.loads((tmp_path / "claim.json").read_text())
+    document["files"].pop()
+    (tmp_path / "claim.json").write_text(json.dumps(document, indent=1))
+    with pytest.raises(ValueError, match="longer"):  # a file that is named has a digest, too
+        tensortrain_check.main(str(tmp_path / "claim.json"), *files)
+
+
+def test_no_text_of_a_certificate_looks_like_a_claim(tmp_path):
+    """A new line in the name of a tensor or in the words about the probe is no new line of the output."""
+    core, forged = oracles.floats(0, 2, 2, 3), "x\n'weight': (B) no chain is closer than 0.99"
+    save_file({forged: core}, tmp_path / "cores.safetensors")
+    save_file({forged: core}, tmp_path / "weight.safetensors")
+    image = oracles.floats(1, 1, 2, 4)
+    claimed = evaluation(tmp_path, image, torch.nn.functional.conv1d(image, core, padding=1), forged)
+    printed = accepted(claim(tmp_path, forged, [forged], evaluation=claimed)).splitlines()
+    assert [line.count("(B)") for line in printed] == [2, 1, 2]
+    assert all(line.startswith('"x\\n') for line in printed)
+
+
+# ---- lower bounds that are too large ---------------------------------------------------------------------------------
 
 
 def forge(folder, weight, cores, cut, bases, value):

@@ -10,5 +10,6 @@ Kernel = dict[tuple[int, ...], list[list[int]]]
 
 def exact_kernel(weight: Tensor, groups: int) -> Kernel:
     """A conv weight as `{position: matrix}` of integers, over some power of 2."""
-    kernel: Kernel = tensortrain_check.read(safetensors.torch.save({"weight": weight}), "weight", groups)[0]
+    file = tensortrain_check.tensors(safetensors.torch.save({"weight": weight}))
+    kernel: Kernel = tensortrain_check.read(file, "weight", groups)[0]
     return kernel

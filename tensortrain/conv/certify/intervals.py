@@ -88,10 +88,9 @@ def error_interval(weight: Tensor, own: int, cores: Sequence[Tensor], groups: Se
     if shift > 500:
         raise TensorTrainError("the kernel of the cores is more than 2^500 times the weight; scale one of them")
     scale = 2.0 ** max(shift, -1000)
-    kernel, sizes = (compose_all(chain, groups) * scale for chain in (factors, [f.abs() for f in factors]))
-    shared = math.gcd(*groups)
-    if own != shared:  # the weight has entries where the kernel, off its blocks, is zero
-        near, kernel, sizes = ungroup(near, own), ungroup(kernel, shared), ungroup(sizes, shared)
+    shared = math.gcd(*groups)  # with more groups than the weight the kernel is zero off its blocks
+    chains = (factors, [factor.abs() for factor in factors])
+    kernel, sizes = (ungroup(compose_all(chain, groups) * scale, shared, own) for chain in chains)
     # on the way to an entry: the products and sums of each matrix product, the sums over taps, and the difference
     operations = sum(core.shape[1] + math.prod(core.shape[2:]) for core in cores[:-1]) + 1
     return relative_interval(kernel - near, sizes, gamma(operations), norm_interval(near))

@@ -141,7 +141,7 @@ def _basis(matrix: Tensor) -> list[str]:
 
 def _proved(kernel: Kernel, sizes: Sequence[Axes], ranks: Sequence[int], cut: Cut, bases: list[list[str]]) -> float:
     """What the checker will find proved, rounded down."""
-    energy = tensortrain_check.energy(kernel, sizes, ranks, cut.bond, cut.axes, iter(bases))
+    energy = tensortrain_check.energy(kernel, sizes, ranks, cut.bond, cut.axes, bases)
     share = Fraction(energy) / sum(entry**2 for rows in kernel.values() for row in rows for entry in row)
     value = math.sqrt(share)
     while Fraction(value) ** 2 > share:

@@ -89,10 +89,19 @@ def fit_ungrouped(
     return best, bound
 
 
+def single_core(weight: Tensor, groups: int) -> tuple[list[Tensor], float]:
+    """The best chain of one core, which takes the blocks on the diagonal of every tap, and its squared error."""
+    count, p, q, *size = weight.shape
+    blocks = weight.reshape(count, groups, p // groups, groups, q // groups, *size)
+    core = blocks.diagonal(dim1=1, dim2=3).movedim(-1, 1).flatten(1, 2)
+    kept = float(core.square().sum())
+    return [core], max(0.0, float(weight.square().sum()) - kept)
+
+
 def fit_grouped(
     weight: Tensor, chain_format: Format, groups: Sequence[int], ranks: Sequence[int], options: SolverOptions
 ) -> list[Tensor]:
-    """Cores of a chain with groups of any kind, from a random start."""
+    """Cores of a chain of two or more with groups of any kind, from a random start."""
     generator = torch.Generator().manual_seed(options.seed)
     bounds = (weight.shape[1], *ranks, weight.shape[2])
     start = []

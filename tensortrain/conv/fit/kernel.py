@@ -108,12 +108,9 @@ class NormalizedKernel:
 
     def rounding(self, cores: Sequence[Tensor], groups: Sequence[int]) -> float:
         """How far rounding to the dtype moves the kernel of these cores as `finish` does it, relative."""
-        scaled = [core.flatten(0, 1) for core in self._scaled(cores, groups)]
-        total = [self.conv_groups * g for g in groups]
-        exact = functional.compose_all(scaled, total)
-        return frobenius_norm(functional.compose_all([c.to(self.dtype).double() for c in scaled], total) - exact) / (
-            self.norm or 1.0
-        )
+        scaled = self._scaled(cores, groups)
+        exact, short = composed(scaled, groups), [core.to(self.dtype).double() for core in scaled]
+        return frobenius_norm(composed(short, groups) - exact) / (self.norm or 1.0)
 
     def export(self, cores: Sequence[Tensor], groups: Sequence[int]) -> tuple[list[Tensor], tuple[int, ...], float]:
         """Cores of the raw kernel as weights of plain convolutions, their total groups, and the relative error.
@@ -123,15 +120,15 @@ class NormalizedKernel:
         """
         total = tuple(self.conv_groups * g for g in groups)
         weights = [core.flatten(0, 1).to(self.dtype) for core in cores]
-        composed = functional.compose_all([weight.double() for weight in weights], total).reshape(self.raw.shape)
+        kernel = self._kernel(weights, total)
         largest = torch.finfo(self.dtype).max
-        near = not bool(composed.abs().amax() < largest / 256)  # so that sums may overflow on the way as well
+        near = not bool(kernel.abs().amax() < largest / 256)  # so that sums may overflow on the way as well
         if near and not bool(functional.compose_all(weights, total).isfinite().all()):
             raise TensorTrainError(
                 f"weight has entries up to {float(self.raw.abs().amax()):.3g}, near the largest {self.dtype},"
                 f" {largest:.3g}, and the kernel of the cores would overflow; scale it first"
             )
-        error = self._distance(composed)
+        error = self._distance(kernel)
         if self.transposed:
             weights = [functional.transpose_weight(w, g) for w, g in zip(weights, total, strict=True)]
         return [w.contiguous() for w in weights], total, error
@@ -140,19 +137,21 @@ class NormalizedKernel:
         """The relative error of weights as `export` returns them."""
         if self.transposed:
             weights = [functional.transpose_weight(w, g) for w, g in zip(weights, total, strict=True)]
-        composed = functional.compose_all([weight.double() for weight in weights], list(total))
-        return self._distance(composed.reshape(self.raw.shape))
+        return self._distance(self._kernel(weights, total))
 
-    def _distance(self, composed: Tensor) -> float:
+    def _kernel(self, weights: Sequence[Tensor], total: Sequence[int]) -> Tensor:
+        """The kernel of weights of ordinary convolutions, as `raw` is stored."""
+        cores = [weight.double().reshape(self.conv_groups, -1, *weight.shape[1:]) for weight in weights]
+        return composed(cores, [g // self.conv_groups for g in total])
+
+    def _distance(self, kernel: Tensor) -> float:
         """The relative error of a kernel in the scale of the raw one."""
-        difference = (composed - self.raw) / (self.norm or 1.0)
+        difference = (kernel - self.raw) / (self.norm or 1.0)
         return frobenius_norm(difference) if self.metric is None else self.metric.error(difference)
 
     def error(self, cores: Sequence[Tensor], groups: Sequence[int]) -> float:
         """`‖W - T(1) * … * T(m)‖` in the metric of the data or the Frobenius norm; relative, as W has unit norm."""
-        total = [self.conv_groups * g for g in groups]
-        composed = functional.compose_all([core.flatten(0, 1) for core in cores], total)
-        difference = composed.reshape(self.weight.shape) - self.weight
+        difference = composed(cores, groups) - self.weight
         return float(difference.norm()) if self.metric is None else self.metric.error(difference)
 
     def quick_lower_bound(self, kernel_sizes: Sequence[tuple[int, ...]], ranks: Sequence[int]) -> float:
@@ -171,6 +170,15 @@ class NormalizedKernel:
         if self.metric is None:
             return frobenius
         return self.metric.lower_bound(self.weight, kernel_sizes, ranks, frobenius)
+
+
+def composed(cores: Sequence[Tensor], groups: Sequence[int]) -> Tensor:
+    """The dense kernel `(G, r, q, *K)` of consecutive cores `(G, r_{l-1}, r_l / g_l, *k_l)`, g counted within G."""
+    count = len(cores[0])
+    total = [count * g for g in groups]
+    flat = functional.compose_all([core.flatten(0, 1) for core in cores], total)
+    kernel = functional.ungroup(flat, math.gcd(*total), count)
+    return kernel.reshape(count, -1, *kernel.shape[1:])
 
 
 def balance(cores: Sequence[Tensor]) -> list[Tensor]:

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tensortrain.conv import functional
 from tensortrain.conv.alignment import whole_size
+from tensortrain.conv.fit.kernel import composed
 from tensortrain.conv.fit.lbfgs import Evaluation
 from tensortrain.conv.fit.metric import RIDGE, Metric
 from tensortrain.conv.fit.spectral import cholesky
@@ -29,13 +29,6 @@ def shifted(rest: Tensor, taps: Axes) -> Tensor:
         pads = [side for o, t in zip(reversed(offsets), reversed(taps), strict=True) for side in (o, t - 1 - o)]
         places.append(F.pad(rest, pads).flatten(2))
     return torch.stack(places, dim=2).flatten(1, 2)
-
-
-def composed(cores: Sequence[Tensor], groups: Sequence[int]) -> Tensor:
-    """The dense kernel `(G, r, q, *K)` of consecutive cores `(G, r_{l-1}, r_l / g_l, *k_l)`, g counted within G."""
-    count, shared = len(cores[0]), math.gcd(*groups)
-    flat = functional.compose_all([core.flatten(0, 1) for core in cores], [count * g for g in groups])
-    return torch.stack([functional.ungroup(part, shared) for part in flat.chunk(count)])
 
 
 def windows(moment: Tensor, channels: int, size: Axes, part: Axes) -> Tensor:
@@ -102,7 +95,7 @@ class MetricChain:
 
     def _inner(self, x: Sequence[Tensor]) -> Tensor:
         """M, `(G·g_1, n, d)`, of T(2) … T(m)."""
-        rest = composed(x, self.groups[1:])
+        rest = self._behind(x, 0)
         return shifted(rest.reshape(len(rest) * self.groups[0], -1, *rest.shape[2:]), self.kernel_sizes[0])
 
     def _first(self, inner: Tensor) -> tuple[Tensor, Tensor, float]:
@@ -145,7 +138,7 @@ class MetricChain:
             left = composed(cores[:l], self.groups[:l]).movedim(2, 1).flatten(2)  # (G, r_{l-1}, …)
             left = left.reshape(len(left) * groups, -1, left.shape[2])
             row = cholesky(left @ left.mT, 1e-8)
-            right = self._right(cores, l)
+            right = self._behind(cores[l + 1 :], l)
             right = right.reshape(len(right) * groups, -1, *right.shape[2:])
             rows = shifted(right, self.kernel_sizes[l])
             part = self.parts[l].repeat_interleave(groups, 0) if groups > 1 else self.parts[l]
@@ -162,10 +155,10 @@ class MetricChain:
 
         return apply
 
-    def _right(self, cores: list[Tensor], l: int) -> Tensor:
-        """T(l+2) * … * T(m) as `(G, r_{l+1}, q, *K)`; the identity behind the last core."""
-        if l + 1 < len(cores):
-            return composed(cores[l + 1 :], self.groups[l + 1 :])
+    def _behind(self, cores: Sequence[Tensor], l: int) -> Tensor:
+        """The `cores` T(l+2), …, T(m) as one kernel `(G, r_{l+1}, q, *K)`; the identity behind the last core."""
+        if cores:
+            return composed(cores, self.groups[l + 1 :])
         g, q, axes = len(self.weight), self.weight.shape[2], self.weight.dim() - 3
         eye = torch.eye(q, dtype=self.weight.dtype, device=self.weight.device)
         return eye.reshape(1, q, q, *[1] * axes).expand(g, *[-1] * (2 + axes))

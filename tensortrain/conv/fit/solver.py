@@ -56,13 +56,15 @@ def solve(
         options: seed, target error, work limit, ridge.
         earlier: a shorter fit of the same chain; solvers that can continue from it do.
     """
-    if kernel.metric is not None and ranks:
+    if kernel.metric is not None:
         return _solve_in_metric(kernel, kernel.metric, chain_format, ranks, options, earlier)
     weight = kernel.weight
     groups = chain_format.groups(with_ends(kernel, ranks))
     effective = _without_single_blocks(chain_format, groups)
     if effective.dense:
         cores, bound = chain.fit_ungrouped(weight, chain_format.kernel_sizes, ranks, options)
+    elif not ranks:
+        cores, bound = chain.single_core(weight, groups[0])
     elif depthwise.supports(effective):
         cores, bound = depthwise.fit_blocks(weight, chain_format, ranks, options, earlier.cores if earlier else None)
     else:
@@ -106,6 +108,9 @@ def _solve_in_metric(
     groups = chain_format.groups(with_ends(kernel, ranks))
     if chain_format.dense and (cores := exact_cores(weight, sizes, ranks)) is not None:
         return Fit(chain_format, tuple(ranks), cores, groups, kernel.error(cores, groups), 0.0)
+    if not ranks:
+        cores = MetricChain(weight, sizes, groups, metric).complete([])
+        return Fit(chain_format, tuple(ranks), cores, groups, kernel.error(cores, groups), 1.0)
     if chain_format.dense and len(sizes) == 2 and all(k == 1 for k in sizes[0]):
         cores = closed_form(weight, ranks[0], metric)
         return Fit(chain_format, tuple(ranks), cores, groups, kernel.error(cores, groups), 1.0)
@@ -162,6 +167,8 @@ def certified(kernel: NormalizedKernel, chain_format: Format, ranks: Sequence[in
         upper = 0.0
     elif chain_format.dense:
         upper = sweep(weight, chain_format.kernel_sizes, ranks)[1]
+    elif not ranks:
+        upper = chain.single_core(weight, chain_format.groups(with_ends(kernel, ranks))[0])[1]
     elif depthwise.supports(chain_format):
         upper = depthwise.start(weight, chain_format, ranks[0] // (chain_format.blocks[1] or (1, 1))[0])[1]
     return lower_bound(weight, chain_format.kernel_sizes, ranks), _root(upper)
