@@ -36,7 +36,7 @@ from tests.support.networks import digits, trained_lenet
 DROPS = {0.49: 0.5, 0.29: 1.0, 0.19: 4.0}  # points that the ResNet-20 may lose, besides the standard error
 ACCURACIES = {0.48: 97.1, 0.23: 96.1, 0.135: 76.7}  # that the LeNet must reach
 KERNEL = 95.0  # that the LeNet must reach with its second kernel at a tenth
-STEPS = 600  # of the training of an own network
+STEPS = 300  # of the training of an own network
 
 Test = tuple[Tensor, Tensor]
 

@@ -73,8 +73,10 @@ def tensorly_torch(factorization: str) -> Method:
                 small.set_submodule(name, new)
         return small.eval()
 
+    fit_to_count = factorization == "tt"  # whose ranks are cut to what the kernel allows only when it is fitted
+
     def method(net: nn.Module, images: Tensor, budget: float) -> nn.Module:
-        return build(net, fraction_for(lambda f: build(net, f, False), budget * size(net)), True)
+        return build(net, fraction_for(lambda f: build(net, f, fit_to_count), budget * size(net)), True)
 
     return method
 
