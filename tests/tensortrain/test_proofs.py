@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.proofs import CLOSED, IEEE, PROOFS, SOURCES, Copy, make, names
+from tests.support.proofs import CLOSED, IEEE, PROOFS, SOURCES, Copy, compiled, make, names
 
 THEOREMS = names("Theorem|Corollary")
 
@@ -15,6 +15,24 @@ def test_every_theorem_is_proved_without_axioms(proofs: Copy) -> None:
     report = "\n" + proofs.report("all")
     for theorem in names("Theorem|Corollary", CLOSED):
         assert f"\n{theorem}\nClosed under the global context\n" in report
+
+
+def test_what_is_compiled_is_taken_while_it_is_of_the_same_text(proofs: Copy, tmp_path: Path) -> None:
+    proofs.report("tools")
+    shutil.copy(PROOFS / "Makefile", tmp_path)
+    (tmp_path / "First.v").write_text("Theorem one : 1 = 1.\nProof. reflexivity. Qed.\n")
+    (tmp_path / "Second.v").write_text("Theorem two : 2 = 2.\nProof. reflexivity. Qed.\n")
+    assert compiled(tmp_path) == []
+    assert make(tmp_path, "First.vo", "Second.vo").returncode == 0
+    assert compiled(tmp_path) == [tmp_path / "First.vo", tmp_path / "Second.vo"]
+    (tmp_path / "First.v").write_text("Theorem one : False -> 1 = 1.\nProof. reflexivity. Qed.\n")
+    assert compiled(tmp_path) == [tmp_path / "Second.vo"]
+    (tmp_path / "Second.vo").write_bytes(b"another")
+    assert compiled(tmp_path) == []
+    assert make(tmp_path, "First.vo").returncode == 0
+    assert compiled(tmp_path) == [tmp_path / "First.vo"]
+    (tmp_path / "Makefile").write_text((tmp_path / "Makefile").read_text().replace("-q", "-type-in-type"))
+    assert compiled(tmp_path) == []
 
 
 def test_an_axiom_is_noticed(proofs: Copy, tmp_path: Path) -> None:
@@ -36,10 +54,13 @@ def test_ieee_numbers_rest_on_the_axioms_of_the_reals_alone(proofs: Copy) -> Non
 def test_an_axiom_is_noticed_beside_those_of_the_reals(proofs: Copy, tmp_path: Path) -> None:
     proofs.report("ieee", needs="flocq")
     folder = shutil.copytree(proofs.folder, tmp_path / "proofs")
-    with (folder / "IEEE.v").open("a") as file:
-        file.write("Axiom cheat : False.\nTheorem absurd : False.\nProof. exact cheat. Qed.\n")
+    (folder / "IEEE.v").write_text(
+        "From Coq Require Import Reals.\nTheorem zero (x : R) : (x + 0 = x)%R.\nProof. exact (Rplus_0_r x). Qed.\n"
+        "Axiom cheat : False.\nTheorem absurd : False.\nProof. exact cheat. Qed.\n"
+    )
     done = make(folder, "ieee")
     assert done.returncode == 2
+    assert "\nzero\nAxioms:\n" in done.stdout
     assert done.stdout.endswith("\ncheat\n")
 
 
