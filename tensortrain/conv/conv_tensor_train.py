@@ -38,13 +38,14 @@ class ConvTensorTrain(ChainShape):
 
     Args:
         cores: the cores, output side first.
-        groups: of each core; by default what its neighbour's rank implies, 1 for the last, or the first if transposed.
+        groups: groups of each core; by default what its neighbour's rank implies, 1 for the last, or the first if
+            transposed.
         transposed: whether W is the kernel of a transposed convolution.
 
     Attributes:
         error: relative Frobenius error against the kernel that was decomposed; None if built from cores.
-        upper_bound: what was known of the error before any refinement (sweep bound); None likewise.
-        lower_bound: what no chain of these ranks can go below (Fourier bound); None likewise.
+        upper_bound: an error that the first, closed-form fit certainly reaches (sweep bound); None likewise.
+        lower_bound: an error that no chain of these ranks can go below (Fourier bound); None likewise.
         data_error: relative error in the metric of the data, if it was fitted in that.
         data_lower_bound: what no chain of these ranks can go below in that metric; equal to it if the chain is optimal.
 
@@ -116,7 +117,7 @@ class ConvTensorTrain(ChainShape):
                 strides, paddings and dilations. Or samples `(N, in, *size)`, for Σ over all their patches without
                 padding; of a transposed convolution Σ belongs to the convolution that it amounts to. `rtol` is then a
                 tolerance in this metric, `data_error` the error in it, `error` still that of the weights.
-            seed: of the random starts; equal seeds give equal results.
+            seed: random seed of the starts; equal seeds give equal results.
             effort: factor on the work that a fit may take. Work is counted in steps and multiplications, not in
                 seconds, so that results do not depend on the machine or its load. 0.1 gives a first impression; 5 to
                 20 pay for kernels of a million entries and more, whose fits end before they have converged.
@@ -233,7 +234,7 @@ class ConvTensorTrain(ChainShape):
             padding: `"same"`, `"same_per_step"`, `"valid"`, `"full"` or `"circular"`; see `tt.functional.conv_tt`. A
                 transposed chain with "full" is `F.conv_transpose2d` without padding.
             stride: per axis; of a transposed chain, by how much the inputs are spread out first.
-            dilation: of every core, per axis.
+            dilation: dilation of every core, per axis.
 
         Returns:
             V, `(B, R_0, *output_size)`.
@@ -317,7 +318,7 @@ class ConvTensorTrain(ChainShape):
         Args:
             size: image size, per axis.
             batch_size: images in the batch.
-            padding: as of `evaluate`, but not "same_per_step", which no dense kernel equals.
+            padding: as in `evaluate`, but not "same_per_step", which no dense kernel equals.
             stride, dilation: as of `evaluate`.
 
         Raises:

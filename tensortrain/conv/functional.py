@@ -84,8 +84,8 @@ def conv_tt(
             `"full"`: zeros, output extended by the reach of W(m).
             `"circular"`: periodic, output `*size`.
         stop: end with V(stop), 0 ≤ stop < m. Under `"same"` V(stop) is given on the frame `*size` alone.
-        stride: of the whole chain, per axis; taken at the last step that is longer than 1 there.
-        dilation: of every core, per axis.
+        stride: stride of the whole chain, per axis; taken at the last step that is longer than 1 there.
+        dilation: dilation of every core, per axis.
 
     Returns:
         V(stop), `(B, R_stop, *output_size)`.
@@ -120,7 +120,7 @@ class _Step(NamedTuple):
         margin: of V(l), by which U(l) is extended or cropped before it joins.
         padding: pixels (before, after) per axis that T(l) reads beyond its result.
         result: margin of V(l-1).
-        stride: of T(l), per axis.
+        stride: stride of T(l), per axis.
         periodic: whether maps are continued periodically, in place of with zeros.
     """
 

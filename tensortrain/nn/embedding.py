@@ -249,7 +249,7 @@ class TTEmbeddingBag(TTEmbedding):
     Args:
         table, num_embeddings, padding_idx, padding_row: as of `TTEmbedding`; bags leave padding out.
         mode: `"mean"`, `"sum"` or `"max"`.
-        include_last_offset: as of `nn.EmbeddingBag`.
+        include_last_offset: as in `nn.EmbeddingBag`.
 
     Raises:
         TensorTrainError: another mode, and as of `TTEmbedding`.

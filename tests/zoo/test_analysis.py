@@ -15,7 +15,7 @@ from tests.support.reference import shipped_models
 from tests.support.tiny import build
 from zoo.data import MovingMNIST
 from zoo.errors import ZooError
-from zoo.evaluation.analysis import INK, entanglement, gradient_norms
+from zoo.evaluation.analysis import INK, Series, entanglement, gradient_norms
 from zoo.forecaster import Forecaster
 from zoo.registry import find_model
 
@@ -124,6 +124,19 @@ def test_conv_tt_lstm_has_gradients_of_hidden_states_that_it_does_not_keep(clips
     predicted, _ = model.predict(predicted[-1:], state)
     (slope,) = torch.autograd.grad((predicted[-1] - truth[3]).square().sum(), shift)
     assert norms["block 2, layer 1: hidden state h"][1] == pytest.approx(slope.norm().item(), rel=1e-9)
+
+
+@pytest.mark.parametrize(("models", "columns"), [(2, 1), (3, 2), (5, 2)])
+def test_many_panels_stand_in_two_columns(models: int, columns: int) -> None:
+    """In their order, the maps with one scale of colours."""
+    lines = {"line": np.ones(4)}
+    panels = {"observed frames": lines} | {f"m{n}": lines for n in range(models)}
+    figure = Series(panels, "norm", "", maps=[name for name in panels if name != "observed frames"]).figure()
+    *axes, bar = figure.axes
+    assert [each.get_title() for each in axes] == list(panels)
+    assert bar.get_ylabel() == "norm"
+    figure.draw_without_rendering()
+    assert len({round(each.get_position().x0, 2) for each in axes}) == columns
 
 
 def test_norms_do_not_depend_on_the_batch(clips: MovingMNIST) -> None:

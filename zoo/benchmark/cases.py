@@ -29,7 +29,7 @@ def run_cases(
     """Measure the cases one by one; yields the rows of each, and after a training case how fast its data load.
 
     Args:
-        recipes: by name of the preset, from `benchmark_recipe`.
+        recipes: settings from `benchmark_recipe`, by name of the preset.
         jobs: "training", "inference".
         variants: from `find_variants`; those that are for other devices or jobs are left out.
         device: where to run.

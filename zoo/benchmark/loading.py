@@ -21,16 +21,16 @@ class Loading:
     """A batch of clips beside the fastest training step of a model that would take it.
 
     Args:
-        model: as registered.
-        preset: of its recipe.
+        model: registered name of the model.
+        preset: preset of its recipe.
         data: name of the data set.
         batch: clips.
-        frames: of a clip.
+        frames: number of frames of a clip.
         size: pixels on a side.
         fetch_seconds: to fetch the batch on the CPU, in the training process.
         render_seconds: to send the batch to the device and render it there.
-        step_seconds: of the fastest variant, on clips of Moving-MNIST.
-        share: of fetching and rendering in that step, if neither overlaps with it.
+        step_seconds: time of a step of the fastest variant, on clips of Moving-MNIST.
+        share: fetching and rendering as a share of that step, if neither overlaps with it.
     """
 
     model: str

@@ -29,7 +29,7 @@ class Case:
     """What is measured.
 
     Args:
-        recipe: from `benchmark_recipe`.
+        recipe: settings from `benchmark_recipe`.
         preset: its name.
         job: "training" or "inference".
         ratio: share of the frames beyond the observed ones that training reads true.
@@ -57,22 +57,22 @@ class Row:
     """What was measured of one variant; a value that was not measured is None.
 
     Args:
-        model: as registered.
-        preset: of its recipe.
+        model: registered name of the model.
+        preset: preset of its recipe.
         job: "training", a whole step, or "inference", a free-running rollout.
         variant: the way to run it.
-        parameters: of the model.
+        parameters: number of parameters of the model.
         batch: clips.
-        frames: of a clip; one fewer is read.
+        frames: number of frames of a clip; one fewer is read.
         ratio: share of the frames beyond the observed ones that training reads true.
-        precision: in which most multiply-accumulates are done.
-        layout: of the tensors that most of them are done on.
-        seconds: for the batch, the median over the rounds.
+        precision: precision of most multiply-accumulates.
+        layout: layout of the tensors in most of them.
+        seconds: time for the batch, the median over the rounds.
         speedup: the plain loop's seconds over these, the median over the rounds.
         clips_per_second: `batch / seconds`.
         gmac: 10⁹ multiply-accumulates that the plain loop does for the batch.
         gmac_per_second: `gmac / seconds`.
-        floor_seconds: of the variant's convolutions, each timed in isolation, forward and backward.
+        floor_seconds: time of the variant's convolutions, each timed in isolation, forward and backward.
         floor_share: `floor_seconds / seconds`, the median over the rounds.
         best_gmac_per_second: of the fastest convolution in isolation, of those that any variant runs in this precision.
         best_share: `gmac_per_second / best_gmac_per_second`.
@@ -82,7 +82,7 @@ class Row:
         peak_mb: 10⁶ bytes of tensors at the worst moment, beyond those that exist between runs.
         operators: dispatched by torch.
         launches: on a GPU.
-        difference: of the gradients or predictions from the plain loop's, relative in the Euclidean norm.
+        difference: relative distance of the gradients or predictions from the plain loop's, in the Euclidean norm.
         note: why values are missing.
     """
 

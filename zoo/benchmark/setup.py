@@ -32,7 +32,7 @@ class Trial:
     Args:
         state: of the training. Its step is never counted and its learning rate is zero, so that every run computes
             the same.
-        inputs: of each step.
+        inputs: the batch that every step reads.
         step: does the job once and returns its results: gradients, or predictions.
         subnormals: compute with numbers below 1.2e-38, too; `zoo train` does not.
         convolutions: how cuDNN chooses its algorithms meanwhile.
@@ -105,7 +105,7 @@ def make_trial(recipe: Recipe, job: str, clips: ClipDataset, device: torch.devic
     """A trial with weights and batch that follow from the recipe alone.
 
     Args:
-        recipe: from `benchmark_recipe`.
+        recipe: settings from `benchmark_recipe`.
         job: "training" or "inference".
         clips: training clips.
         device: where to run.

@@ -166,7 +166,7 @@ def written_out(cell: ConvTTLSTMCell, projected: Tensor, hs: Sequence[Tensor], c
     """A step of a cell as eqs. (9)–(11) are printed: every window is mapped anew from the hidden states it sees.
 
     Args:
-        cell: whose weights and window to use.
+        cell: the cell whose weights and window are used.
         projected: the input's part of the gates, `(B, 4C, H, W)`.
         hs: the last `cell.steps` hidden states, `(h(t-1), h(t-2), …)`, each `(B, C, H, W)`.
         c: the last cell state, `(B, C, H, W)`.

@@ -49,7 +49,7 @@ class E3DLSTMCell(nn.Module):
         inputs: channels of x.
         hidden: channels N of h, c and m.
         form: "paper" or "released".
-        eps: of the layer norms; 1e-12 in the authors' code.
+        eps: number added to the variance in layer norms; 1e-12 in the authors' code.
     """
 
     def __init__(self, inputs: int, hidden: int, form: E3DForm = "paper", eps: float = 1e-5) -> None:

@@ -42,7 +42,7 @@ class TTRecurrentCell(VectorCell):
         inputs: d, entries of x.
         hidden: H.
         lags: L, past states.
-        ranks: of the P - 1 bonds inside the train, so that its order P is one more than there are.
+        ranks: the P - 1 ranks inside the train; their number plus one is its order P.
         lstm: four gates i, g, f, o and a memory, instead of a plain RNN.
 
     Cost: `Σ_p r_{p-1} N r_p + d · gates` multiplications for a step and sample.

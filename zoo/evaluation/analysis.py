@@ -64,21 +64,30 @@ class Series:
 
     @styled
     def figure(self) -> "Figure":
-        """A figure with the panels one below the other; all maps have the same colours for the same values."""
+        """A figure with the panels in one column, or more than three in two; all maps have the same colours for the
+        same values."""
         from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
 
-        heights = [0.26 * len(lines) + 1 if panel in self.maps else 3.4 for panel, lines in self.values.items()]
-        figure = Figure(figsize=(8, sum(heights) + 0.4), layout="constrained")
-        panels = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
-        images = {}
-        for axes, (panel, lines) in zip(panels, self.values.items(), strict=True):
-            if panel in self.maps:
-                images[axes] = self._draw_map(axes, lines)
-            else:
-                self._draw_lines(axes, lines)
-            axes.set(title=panel, xlabel="frame")
-            axes.xaxis.get_major_locator().set_params(integer=True)
-        if images:
+        heights = {panel: 0.26 * len(lines) + 1 if panel in self.maps else 3.4 for panel, lines in self.values.items()}
+        columns = _columns(heights)
+        tallest = max(sum(heights[panel] for panel in column) for column in columns)
+        figure = Figure(figsize=(8 * len(columns), tallest + 0.4), layout="constrained")
+        grid = figure.add_gridspec(1, len(columns))
+        for at, column in enumerate(columns):
+            ratios = [heights[panel] for panel in column]
+            empty = max(tallest - sum(ratios), 1e-6)  # below the shorter column
+            rows = grid[0, at].subgridspec(len(column) + 1, 1, height_ratios=[*ratios, empty])
+            images = {}
+            for row, panel in enumerate(column):
+                axes = figure.add_subplot(rows[row, 0])
+                if panel in self.maps:
+                    images[axes] = self._draw_map(axes, self.values[panel])
+                else:
+                    self._draw_lines(axes, self.values[panel])
+                axes.set(title=panel, xlabel="frame")
+                axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if images:  # of the last column
             figure.colorbar(next(iter(images.values())), ax=list(images), label=self.unit, aspect=40)
         note = textwrap.fill(self.note, int(figure.get_figwidth() * 15))
         figure.supxlabel(note, fontsize=7, color="0.4", x=0.01, ha="left")
@@ -104,6 +113,18 @@ class Series:
         axes.set_yticks(range(len(lines)), list(lines), fontsize=8)
         axes.grid(visible=False)
         return image
+
+
+def _columns(heights: Mapping[str, float]) -> list[list[str]]:
+    """The panels in one column, or more than three in two of about the same height, in their order."""
+    if len(heights) <= 3:
+        return [list(heights)]
+    columns: list[list[str]] = [[], []]
+    above = 0.0
+    for panel, height in heights.items():
+        columns[above + height / 2 > sum(heights.values()) / 2].append(panel)
+        above += height
+    return columns
 
 
 def gradient_norms(

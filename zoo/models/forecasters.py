@@ -36,7 +36,7 @@ def make_fc_lstm(
     code.
 
     Args:
-        units: of each layer, from the frames up.
+        units: number of units of each layer, from the frames up.
         canvas: height and width of the frames.
         conditioned: read the frame before while predicting the next one.
         composite: reconstruct the observed frames too, in training.

@@ -105,7 +105,7 @@ def make_vpn_baseline(
 
     Args:
         width: c of the multiplicative units; blocks and ConvLSTM have 2c channels.
-        dilations: of each encoder block.
+        dilations: dilation of each encoder block.
         decoder_blocks: how many.
         channels: C of the frames.
         patch: side of the pixel blocks folded into channels. Above 1, which is the paper's, the network no longer

@@ -32,9 +32,9 @@ def make_tensor_train(
         lstm: gates and a memory, instead of a plain RNN.
         hidden: H, hidden units of each layer.
         lags: L, past hidden states that a layer sees.
-        ranks: of the bonds of each layer's train; its order P, the degree of the polynomial, is one more than there
+        ranks: ranks inside each layer's train; its order P, the degree of the polynomial, is one more than there
             are.
-        layers: of the encoder and of the decoder.
+        layers: number of layers of the encoder, and as many of the decoder.
         first: what the decoder reads before its first prediction: the last observed values, or zeros.
         shared: one set of layers reads and continues the series.
         columns: d, the values of a step.
@@ -78,7 +78,7 @@ def make_lstm(
 
     Args:
         hidden: H, hidden units of each layer.
-        layers: of the encoder and of the decoder.
+        layers: number of layers of the encoder, and as many of the decoder.
         first: what the decoder reads before its first prediction: the last observed values, or zeros.
         shared: one set of layers reads and continues the series.
         columns: d, the values of a step.

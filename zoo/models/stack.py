@@ -31,7 +31,7 @@ def make_stack(
     turns on the order.
 
     Args:
-        cell: what the layers are.
+        cell: kind of the layers.
         window: which hidden states a core sees, see `zoo.cells.ConvTTLSTMCell`.
         order: m, cores in each layer's train.
         steps: n ≥ order, past hidden states that a layer sees.

@@ -25,7 +25,7 @@ def make_zigzag(
     """A network of layers with two memories, with the channels that the PredRNN++ paper gives all its models.
 
     Args:
-        cell: what the layers are.
+        cell: kind of the layers.
         highway: where the gradient highway is: "bottom" as in PredRNN++'s final model, "middle", "top" (Table 2), or k
             for between layers k and k + 1. It has as many channels as the layer below it.
         hidden: channels of each layer, any number of layers; at least two for a highway.

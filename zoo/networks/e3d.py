@@ -36,7 +36,7 @@ class E3DNetwork(RecurrentPredictor):
         hidden: channels N of every layer.
         layers: how many.
         form: "paper" or "released", see `zoo.cells.E3DLSTMCell`.
-        eps: of the layer norms.
+        eps: number added to the variance in layer norms.
         channels: C of the frames.
         patch: side of the pixel blocks folded into channels.
     """

@@ -51,7 +51,7 @@ class FCLSTM(Forecaster):
     Srivastava, Mansimov and Salakhutdinov, "Unsupervised learning of video representations using LSTMs", ICML 2015.
 
     Args:
-        units: of each layer, from the frames up.
+        units: number of units of each layer, from the frames up.
         canvas: height and width of the frames; the number of parameters depends on it.
         conditioned: the decoder of the future reads the frame before the one that it predicts.
         composite: reconstruct the observed frames too.

@@ -21,7 +21,7 @@ class MotionState(NamedTuple):
     """The rollout's state.
 
     Attributes:
-        memory: of the ConvLSTM over motion features.
+        memory: state of the ConvLSTM over motion features.
         motion: features of the last difference at each scale.
         frame: the last frame, in [0, 1].
     """

@@ -79,8 +79,8 @@ class MotionKernelNetwork(RecurrentPredictor):
         kernels: J; without effect in DNA.
         canvas: height and width of the frames, multiples of 8.
         channels: C of the frames; all colours are moved alike.
-        padding: of the convolutions of stride 2. "tensorflow" is that of the authors' code; the paper does not say.
-        eps: of the layer norms; 1e-12 in the authors' code.
+        padding: how convolutions of stride 2 are padded. The authors' code uses "tensorflow"; the paper does not say.
+        eps: number added to the variance in layer norms; 1e-12 in the authors' code.
         all_masks: False leaves out the last mask, as the authors' code does: its last kernel is then never used.
         rectified: apply a ReLU to G and to the masks before their own nonlinearities, as the authors' code does.
         motion: "cdna", "dna" or "stp".

@@ -30,7 +30,7 @@ class SequenceToSequence(SeriesModel):
 
     Args:
         make_cell: makes a layer from the number of its inputs.
-        layers: of the encoder and of the decoder.
+        layers: number of layers of the encoder, and as many of the decoder.
         columns: d, the values of a step.
         first: what the decoder reads before its first prediction: "last" for the last observed values, "zero" for
             zeros, as in the authors' code.

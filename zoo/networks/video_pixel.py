@@ -56,7 +56,7 @@ class VideoPixelBaseline(RecurrentPredictor):
 
     Args:
         width: c, the width of the multiplicative units; the blocks have 2c channels.
-        dilations: of each encoder block.
+        dilations: dilation of each encoder block.
         decoder_blocks: how many.
         channels: C of the frames.
         patch: side of the pixel blocks folded into channels; above 1 the network is no longer at full resolution.

@@ -7,6 +7,6 @@ if TYPE_CHECKING:
 
 
 class Settings:
-    """What settings classes have in common: a file must give their values the very types, and no other names."""
+    """The base of all settings classes: values must have exactly the declared types, and unknown names are refused."""
 
     __pydantic_config__: ClassVar["ConfigDict"] = {"strict": True, "extra": "forbid"}

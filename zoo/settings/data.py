@@ -21,15 +21,15 @@ class Clips(Settings):
     A clip has steps in time: the frames of a video, or the values of a series.
 
     Args:
-        name: one of `DATA_SETS`, with a place instead of DIR or FILE.
+        name: one of `DATA_SETS`, with the path of your data in place of DIR or FILE.
         observed: steps that the model sees, T_in.
         length: steps of a training clip, observed ones included.
         clips_per_epoch: training clips in an epoch.
         endless: draw new clips in every epoch instead of the same ones again.
-        seed: of the training clips.
+        seed: random seed of the training clips.
 
     Raises:
-        ZooError: no such data set, or the name of one that another class is for.
+        ZooError: no such data set, or one that belongs to another settings class.
     """
 
     content: ClassVar[Content]
@@ -66,9 +66,9 @@ class MovingMNISTData(Video):
     Args:
         name: "moving-mnist".
         size: height and width of a frame, in pixels.
-        digits: moving digits in a clip.
-        source: of the handwritten digits: "mnist"; "embedded" for those that scikit-learn ships; or "auto" for MNIST if
-            the data root has it, else the embedded ones.
+        digits: number of moving digits in a clip.
+        source: where the handwritten digits come from: "mnist"; "embedded" for those that scikit-learn ships; or
+            "auto" for MNIST if the data root has it, else the embedded ones.
     """
 
     name: str = "moving-mnist"
@@ -121,9 +121,9 @@ class OwnData(Video):
     """The user's own clips, wherever they come from.
 
     Args:
-        name: of the data set.
+        name: name of the data set.
         size: height and width of a frame, in pixels, such as [48, 64]; or one number for both.
-        channels: of a frame; equal to the model's.
+        channels: channels of a frame; must equal those of the model.
         mean: subtracted from each channel of a frame in [0, 1] before the model reads it, and added to what it
             predicts, so that metrics and pictures see frames in [0, 1]; one number for each channel. Empty for 0.
         std: what each channel is divided by after that, and multiplied by before. Empty for 1.
@@ -151,7 +151,7 @@ class StoredData(OwnData):
             DIR, a clip each.
         resize: how frames of another shape get their size: "crop" scales them until they cover it and cuts out the
             centre, "stretch" squashes them.
-        stride: a clip takes every so many frames.
+        stride: take only every stride-th frame of a file.
         val: clips to validate on: names, in which * stands for anything, or ranges of the sorted clips such as
             "80:90". Empty, with an empty `test`, for a tenth that the content of the files decides.
         test: clips to test on; those that are in neither are for training.
@@ -170,7 +170,7 @@ class VideosData(StoredData):
     """A folder of videos; or of folders of images, as `ImagesData`.
 
     Args:
-        channels: 1 for grey, 3 for RGB; equal to the model's.
+        channels: 1 for grey, 3 for RGB; must equal those of the model.
     """
 
     channels: Literal[1, 3] = 1
@@ -192,9 +192,9 @@ class ArraysData(StoredData):
             Empty, with an empty `test`, for the last tenth but one.
         test: ranges to test on; with an empty `val` the last tenth.
         key: name of the array in a file that holds several.
-        axes: of the array, such as NTHWC: N clips, T steps in time, C channels, H rows and W columns. By default THW,
-            NTHW or NTCHW, by their number.
-        range: lowest and highest value, which become 0 and 1. By default those of uint8; floats are in [0, 1].
+        axes: letters that name the axes of the array, such as NTHWC: N clips, T steps in time, C channels, H rows and
+            W columns. By default THW, NTHW or NTCHW, by their number.
+        range: the values that become 0 and 1. By default 0 and 255 for bytes, and 0 and 1 for floats.
     """
 
     size: int | list[int] = 0

@@ -27,7 +27,7 @@ class RMSPropOptimizer(Settings):
 
     Args:
         method: "rmsprop". The others, with settings of their own, are "adam" and "sgd".
-        decay: of the running mean of squared gradients.
+        decay: decay of the running mean of the squared gradients.
     """
 
     method: Literal["rmsprop"] = "rmsprop"
@@ -40,8 +40,8 @@ class SGDOptimizer(Settings):
 
     Args:
         method: "sgd". The others, with settings of their own, are "adam" and "rmsprop".
-        momentum: of the running sum of gradients.
-        weight_decay: added to the gradient for each unit of weight.
+        momentum: share of the running sum of gradients that is kept in each step.
+        weight_decay: this times the weight is added to its gradient (L2 penalty).
     """
 
     method: Literal["sgd"] = "sgd"

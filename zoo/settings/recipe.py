@@ -19,34 +19,34 @@ class Training(Settings):
     Args:
         steps: optimiser steps of the whole run.
         batch_size: clips in a step, over all processes; divisible by their number.
-        seed: of weights, batches and sampling draws.
+        seed: random seed of the first weights, the order of the clips and the draws of scheduled sampling.
         l1: weight of the mean absolute error in the loss.
         l2: weight of the mean squared error in the loss.
         cross_entropy: weight of the cross-entropy in the loss, with grey values as probabilities; for models whose
             predictions lie in [0, 1].
         gradient: weight of the gradient difference in the loss: how much the steps between neighbouring pixels differ.
-        backwards: take every batch twice, the second time played backwards with the same frames read true, each time
-            as a step of its own: PredRNN's and PredRNN++'s released code. The sampling ratio is that of the first.
+        backwards: train on every batch twice, the second time played backwards, each time in a step of its own, as the
+            released code of PredRNN and PredRNN++ does. Both steps read the same frames true, at the first one's ratio.
         clip_norm: largest global norm of the gradient; larger ones are scaled down to it. 0 for no limit.
         validate_every: steps between validations; 0 for once an epoch.
         validation_clips: clips of the validation split to measure each time; 0 for all.
-        save_every: steps between checkpoints that are kept besides the best and the last; 0 for none.
+        save_every: steps between checkpoints that are kept beside the best and the last one; 0 for none.
         log_every: steps between rows of metrics.csv. Each also synchronises the device and raises an error if a loss
             was NaN or infinite.
         early_stop: validations without improvement after which training ends; 0 for never.
         max_time: minutes after which training stops and can be resumed; 0 for no limit.
-        precision: Lightning's, such as "32-true", "bf16-mixed", "64-true".
+        precision: numerical precision by Lightning's names, such as "32-true", "bf16-mixed" or "64-true".
         graph: record a whole step as a CUDA graph, after the first few, and replay it: the same numbers, without the
             time that thousands of launches take. This works on one GPU, though not in 16-mixed; elsewhere the setting
             has no effect.
         deterministic: let cuDNN use only algorithms that give the same bits every time: without them a resumed run
             ends with other weights than an unbroken one. False lets it take the fastest; the speed page compares the
             two (variant free-algorithms). No effect on a CPU.
-        compile: compile each cell's step (`torch.compile`): faster steps after a slow first one.
-        recompute: see `RecurrentPredictor.recompute`: less memory, more time.
-        accelerator: Lightning's: "auto", "cpu", "gpu".
-        devices: processes on each node.
-        nodes: machines.
+        compile: compile each cell's step by `torch.compile`, for faster steps after a slow first one.
+        recompute: compute activations again in the backward pass, for much less memory and about a third more time.
+        accelerator: where to train: "auto" takes a GPU if there is one, else "cpu" or "gpu".
+        devices: number of processes, or GPUs, on each machine.
+        nodes: number of machines.
         num_workers: processes that prepare batches; 0 for the training process itself.
     """
 
@@ -83,7 +83,7 @@ class Training(Settings):
 
 @dataclass(frozen=True)
 class Origin(Settings):
-    """What a run starts from, if not from weights that are drawn.
+    """What a run starts from, if not from random weights.
 
     Args:
         weights: a run, a `.safetensors` or `.ckpt` file, or MODEL:WEIGHTS: those of its weights that have the model's
@@ -103,15 +103,15 @@ class Recipe:
     """A whole run.
 
     Args:
-        model: as registered; `zoo models` lists them.
+        model: name of the model; `zoo models` lists all.
         options: the model's keyword arguments, as for `zoo.create_model(model, **options)`.
         data: the clips; the class says which kind of data set.
         sampling: scheduled sampling, that is, how often training reads true frames instead of the model's own
             predictions; the class says which schedule.
-        learning_rate: the class says which schedule.
-        optimizer: the class says which.
-        training: everything else.
-        origin: what it starts from.
+        learning_rate: schedule of the learning rate; its class says which.
+        optimizer: the optimiser; its class says which.
+        training: all other settings of training, and the machine.
+        origin: the weights or the run that it starts from.
     """
 
     model: str

@@ -29,7 +29,7 @@ class LinearSampling(Settings):
     Args:
         schedule: "linear". The others, with settings of their own, are "none", "plateau", "sigmoid" and "reverse".
         start: the step at which it begins to fall.
-        stop: the step from which it is 0.
+        stop: the step from which on it is 0.
     """
 
     schedule: Literal["linear"] = "linear"
@@ -89,8 +89,8 @@ class PlateauRate(Settings):
         schedule: "plateau". The others, with settings of their own, are "constant", "step" and "cosine".
         base: the learning rate to begin with.
         patience: epochs without improvement in that second wait.
-        factor: what each decay multiplies the rate by.
-        every: epochs between decays.
+        factor: number by which each decay multiplies the learning rate.
+        every: number of epochs between decays.
     """
 
     schedule: Literal["plateau"] = "plateau"
@@ -120,7 +120,7 @@ class CosineRate(Settings):
     Args:
         schedule: "cosine". The others, with settings of their own, are "plateau", "constant" and "step".
         base: the highest learning rate.
-        warmup: steps of the rise.
+        warmup: number of steps in which it rises.
     """
 
     schedule: Literal["cosine"] = "cosine"
@@ -135,8 +135,8 @@ class StepRate(Settings):
     Args:
         schedule: "step". The others, with settings of their own, are "plateau", "constant" and "cosine".
         base: the learning rate to begin with.
-        factor: what each decay multiplies the rate by.
-        every: steps between decays.
+        factor: number by which each decay multiplies the learning rate.
+        every: number of steps between decays.
     """
 
     schedule: Literal["step"] = "step"

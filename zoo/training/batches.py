@@ -19,13 +19,13 @@ class StepSampler(Sampler[list[int]]):
     next. Each rank takes its share of the global batch.
 
     Args:
-        seed: of the run.
+        seed: random seed of the run.
         clips: training clips in an epoch.
         batch: clips in a step over all ranks.
         steps: the step to end before.
         endless: new clips in every epoch, numbered on without end, instead of the same ones.
         start: first step.
-        rank: of this process.
+        rank: number of this process, from 0.
         ranks: number of processes.
 
     Raises:

@@ -48,7 +48,7 @@ class RunProgress:
         stale: validations since then.
         validated: the step of the last validation.
         row: the step of the last row of metrics.
-        seconds: of training, over all sessions.
+        seconds: time of training, over all sessions.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _EXACT

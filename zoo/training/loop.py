@@ -70,7 +70,7 @@ def fit(
 
     Args:
         recipe: all settings.
-        folder: of the run: new, empty, or that of this very run.
+        folder: folder of the run: a new one, an empty one, or one that holds this very run, which is resumed.
         root: data root, see `zoo.data.data_root`.
         resume: resume a run that the folder holds, instead of refusing.
         progress: show the progress.

@@ -32,8 +32,8 @@ class Meter:
     """Sums since the last row, kept on the device so that a step need not wait for it.
 
     Args:
-        device: of the losses.
-        dtype: of the losses.
+        device: device of the losses.
+        dtype: type of the losses.
 
     Attributes:
         steps: since the last row.
@@ -79,8 +79,8 @@ class MetricsLog:
     that: so in the end no row is missing and none is there twice, whatever became of the file in between.
 
     Args:
-        folder: of the run.
-        text: of the file at that checkpoint; empty for a new run.
+        folder: folder of the run.
+        text: content of the file at that checkpoint; empty for a new run.
 
     Raises:
         ZooError: the file cannot be written; `write` raises it, too.

@@ -48,7 +48,7 @@ def load_moments(optimizer: torch.optim.Optimizer, moments: Mapping[int, Mapping
 
     Args:
         optimizer: changed in place.
-        moments: of each parameter, by its number.
+        moments: running means of each parameter, by its number.
     """
     present = {p: dict(of) for p, of in optimizer.state.items()}
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})

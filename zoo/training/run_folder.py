@@ -42,7 +42,7 @@ def open_run(folder: Path | str, checkpoint: str | Path = "best") -> Run:
     """Read the model of a run.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
         checkpoint: "best", "last", "step-N", or the path of a `.ckpt` file of this run.
 
     Raises:
@@ -80,8 +80,8 @@ def describe_session(checkpoint: dict[str, Any] | None, environment: Environment
     """What `versions.json` says of a session; warn if it will not compute the same bits as those before it.
 
     Args:
-        checkpoint: what the session resumes from; None for a new run.
-        environment: of the session.
+        checkpoint: the checkpoint that the session resumes from; None for a new run.
+        environment: versions, machine and processes of the session.
         data: descriptions of the clips.
     """
     session: dict[str, Any] = {"step": checkpoint["step"] if checkpoint else 0, **environment}
@@ -123,9 +123,9 @@ def begin_session(recipe: Recipe, folder: Path, session: Mapping[str, Any]) -> N
     kill has left for an empty folder. So a run can be started again wherever it was killed.
 
     Args:
-        recipe: of the run.
+        recipe: all settings of the run.
         folder: locked by this process, so that nobody else is writing the files that a kill may have left.
-        session: what to add.
+        session: the description of the session to add.
 
     Raises:
         ZooError: the folder cannot be written, or its `versions.json` is damaged.

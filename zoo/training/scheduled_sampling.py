@@ -186,7 +186,7 @@ def draw_truth(seed: int, step: int, samples: Sequence[int], batch: int, ratios:
     A pure function of (seed, step, sample): the draws are the same for any number of processes.
 
     Args:
-        seed: of the run.
+        seed: random seed of the run.
         step: optimiser steps taken so far.
         samples: positions in the global batch.
         batch: clips in the global batch.

@@ -23,9 +23,9 @@ class Session:
     """Everything beside the state of a training. As a block it opens and closes files, bar and signal handlers.
 
     Args:
-        state: of the training, new.
-        folder: of the run.
-        checkpoint: what the run resumes from; None for a new run.
+        state: state of the training, at its beginning.
+        folder: folder of the run.
+        checkpoint: the checkpoint that the run resumes from; None for a new run.
         identity: the entries `data` and `environment` of its checkpoints.
         progress: show the progress, in the first process.
         began: `time.monotonic()` at the beginning of the call of `fit`.

@@ -35,7 +35,7 @@ class StepInputs(NamedTuple):
     Args:
         batch: this process's share of the clips, as `ClipDataset.render` takes it.
         use_truth: which steps the model reads true, see `Predictor.forward`.
-        number: of the step, int64 `()`.
+        number: number of the step, int64 `()`.
         rate: the learning rate: float32 `()` where the step can be recorded, else a plain number.
     """
 
@@ -62,7 +62,7 @@ class TrainState:
 
     Args:
         fabric: launched already, if there are several processes.
-        recipe: of the run.
+        recipe: all settings of the run.
         model: to be trained; it is moved to Fabric's device and precision in place.
         clips: training clips.
         val: validation clips.
@@ -72,7 +72,7 @@ class TrainState:
         model: the same, set up by Fabric: its `forward` and its `loss` synchronise the gradients.
         step: optimiser steps taken.
         epoch: optimiser steps in an epoch.
-        dtype: of weights and clips.
+        dtype: type of weights and clips.
         recordable: see the function `recordable`.
     """
 
@@ -113,7 +113,7 @@ class TrainState:
         """Return to the state of a checkpoint.
 
         Args:
-            state: what `load_checkpoint` read.
+            state: the checkpoint, as `load_checkpoint` returns it.
             where: the checkpoint's path, for error messages.
 
         Raises:
@@ -215,7 +215,7 @@ def train_step(state: TrainState, inputs: StepInputs) -> None:
 
     Args:
         state: changed in place.
-        inputs: from `state.inputs`.
+        inputs: the batch, from `state.inputs`.
     """
     recipe, fabric = state.recipe, state.fabric
     observed, horizon = recipe.data.observed, recipe.data.length - recipe.data.observed

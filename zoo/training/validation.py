@@ -24,7 +24,7 @@ def validate(state: TrainState, abandon: Callable[[], bool]) -> Validation | Non
     Each process takes its share of the clips, and the averages are those over all of them.
 
     Args:
-        state: of the run.
+        state: state of the training.
         abandon: asked before each batch whether to give up.
 
     Returns:

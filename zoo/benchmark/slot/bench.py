@@ -26,7 +26,7 @@ class Bench:
     """Where rows are measured.
 
     Args:
-        sizes: of what is measured.
+        sizes: sizes of the measured networks and kernels.
         device: where.
         clock: takes the times.
         folder: for files beside the table.
@@ -77,7 +77,7 @@ class Measure:
     """A row of the table.
 
     Args:
-        name: what is measured.
+        name: name of the row.
         run: measures it.
         needs: seconds that must be left.
     """

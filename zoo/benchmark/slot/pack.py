@@ -28,7 +28,7 @@ def pack(root: Path, data: Path, wheels: Path | None) -> str:
     """Copy the files, and say how much travels.
 
     Args:
-        root: of the checkout.
+        root: folder of the checkout.
         data: data root, with MNIST's four files in `mnist/`.
         wheels: folder of wheels, if any are needed.
 

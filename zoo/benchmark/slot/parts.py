@@ -34,7 +34,7 @@ class Outcome:
 
     Args:
         state: "running", "finished", "cut short" or "failed".
-        seconds: that it took.
+        seconds: time that it took.
         left_out: files of it that found no room in the archive.
     """
 
@@ -51,7 +51,7 @@ def run_parts(plan: Plan, works: Mapping[str, Work], output: Path, began: float)
 
     Args:
         plan: which parts, and when they end.
-        works: what each part does.
+        works: the function that each part runs.
         output: folder for the archives; it is created.
         began: the time, by `time.monotonic`, from which the plan counts.
 

@@ -15,8 +15,8 @@ class Plan:
     """The parts in the order in which they run, and when each must end.
 
     Args:
-        minutes: that the program may take.
-        parts: of "tests", "speed", "train".
+        minutes: time that the program may take.
+        parts: some of "tests", "speed", "train".
 
     Raises:
         ZooError: no such part, or no time for any.

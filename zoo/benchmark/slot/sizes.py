@@ -12,12 +12,12 @@ class Sizes:
         device: "cuda" or "cpu".
         layers12: clips in a step of the networks as published.
         small: clips in a step of the preset `small`.
-        frames: of a clip.
-        options: of each network, over its preset's.
+        frames: number of frames of a clip.
+        options: options of each network, which replace its preset's.
         variants: ways to run a network, the plain loop first.
         more: further ones, of which only the published networks are measured.
-        channels: of the kernels that are decomposed, inputs and outputs.
-        ranks: of their chain of two cores.
+        channels: input and output channels of the kernels that are decomposed.
+        ranks: rank of their chain of two cores.
         images: shape of what a single layer reads, without its channels: (batch, height, width).
         product: side of the matrices that show the rate of products.
         patience: how much of each row's time must be left before it is begun.

@@ -75,7 +75,7 @@ def measure_speed(folder: Path, end: float, sizes: Sizes, root: Path | None) -> 
     Args:
         folder: for `speed.csv`, a line for each row, also for those not measured, and for the kernels of some steps.
         end: the time, by `time.monotonic`, at which this process is ended.
-        sizes: of what is measured.
+        sizes: sizes of the measured networks and kernels.
         root: data root.
     """
     gc.freeze()  # what was imported stays, and need not be searched before each row

@@ -32,9 +32,9 @@ def make_recipe(sizes: Sizes, speed: tuple[str, float] | None, seconds: float) -
     """Settings of a training that is to end with the time.
 
     Args:
-        sizes: of the training.
+        sizes: sizes of the training.
         speed: the fastest variant of the network's step, and its seconds; None if not measured.
-        seconds: of training, those of later calls included.
+        seconds: time of training, later calls included.
     """
     variant, each = speed or ("", 0.0)
     measured = max(2, round(0.9 * seconds / each)) if each else STEPS
@@ -70,7 +70,7 @@ def train(
     Args:
         folder: for the run, the weights in 16 bits, curves, samples and scores.
         end: the time, by `time.monotonic`, at which this process is ended.
-        sizes: of the training.
+        sizes: sizes of the training.
         root: data root.
         speed: the fastest variant of the network's step, and its seconds.
         later: seconds of training that later calls will add, for which the schedules leave time.
