@@ -7,9 +7,8 @@ from tensortrain.compression.modules import conv_layer
 from tensortrain.compression.unfolding import PatchMap
 from tensortrain.conv.conv_tensor_train import ConvTensorTrain
 from tensortrain.conv.fit.choose_format import Entrant
-from tensortrain.conv.fit.kernel import NormalizedKernel
+from tensortrain.conv.fit.kernel import NormalizedKernel, composed
 from tensortrain.conv.fit.metric import Metric
-from tensortrain.conv.fit.metric_chain import composed
 from tensortrain.conv.fit.solver import Fit
 
 
