@@ -135,7 +135,7 @@ class Bars(Chart):
         kinds = list(self.bars)
         chart = altair.Chart(altair.Data(values=rows)).mark_bar(cornerRadiusEnd=2)
         chart = chart.encode(
-            y=altair.Y("row:N", title=self.y or None, sort=list(self.rows), axis=altair.Axis(labelLimit=260)),
+            y=altair.Y("row:N", title=None, sort=list(self.rows), axis=altair.Axis(labelLimit=260)),
             yOffset=altair.YOffset("kind:N", sort=kinds),
             x=altair.X("value:Q", title=self.x),
             color=altair.Color(
@@ -145,7 +145,7 @@ class Bars(Chart):
             ),
             tooltip=[altair.Tooltip("row:N", title=self.y), "kind:N", altair.Tooltip("value:Q", format=",.5~g")],
         )
-        step = altair.Step(max(8, 22 // len(kinds)), **{"for": "position"})
+        step = altair.Step(20 * len(kinds), **{"for": "position"})
         return _plain(chart.properties(width="container", height=step))
 
     @styled
