@@ -1,8 +1,8 @@
 """The page of `tensortrain decompose --report`, and what it has in common with that of a compressed network."""
 
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 
-import tensortrain
 from tensortrain.compression.records import LayerRecord
 from tensortrain.pages import Bars, Details, Page, Part, Section, Tile
 from tensortrain.tables import Column, Table
@@ -67,4 +67,4 @@ def reasons(rows: Sequence[Sequence[str]]) -> Table:
 
 def foot() -> str:
     """The last line of a page."""
-    return f"Written by tensortrain {tensortrain.__version__}. This page loads nothing from anywhere."
+    return f"Written by tensortrain {version('tensortrain')}. This page loads nothing from anywhere."

@@ -50,6 +50,7 @@ class Lines(Chart):
     Args:
         lines: for each name the points (x, y), in order.
         faint: names of lines that are drawn grey and dashed, such as baselines.
+        pairs: lines that are dashed in the colour of another one, by name.
         logarithmic: whether the vertical axis is.
 
     >>> Lines("Loss", "step", "loss", lines={"run": [(1, 0.5), (2, 0.25)]}).lines["run"][-1]
@@ -58,12 +59,19 @@ class Lines(Chart):
 
     lines: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
     faint: Sequence[str] = ()
+    pairs: Mapping[str, str] = field(default_factory=dict)
     logarithmic: bool = False
 
     def colours(self) -> dict[str, str]:
         """The colour of each line."""
-        strong = [name for name in self.lines if name not in self.faint]
-        return {name: COLOURS[strong.index(name) % len(COLOURS)] if name in strong else FAINT for name in self.lines}
+        strong = [name for name in self.lines if name not in self.faint and name not in self.pairs]
+        colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(strong)}
+        return {name: colours.get(self.pairs.get(name, name), FAINT) for name in self.lines}
+
+    def dashes(self) -> dict[str, list[int]]:
+        """How each line is broken: lengths of strokes and gaps."""
+        faint = {name: [5, 4] if i % 2 == 0 else [2, 3] for i, name in enumerate(self.faint)}
+        return {name: [4, 3] if name in self.pairs else faint.get(name, [1, 0]) for name in self.lines}
 
     def specification(self) -> dict[str, Any]:
         """See `Chart`. Lines show their values under the pointer; a click on a name singles it out."""
@@ -71,7 +79,7 @@ class Lines(Chart):
 
         rows = [{"name": name, "x": x, "y": y} for name, points in self.lines.items() for x, y in points]
         colours = self.colours()
-        strokes = [[5, 4] if name in self.faint else [1, 0] for name in self.lines]
+        strokes = list(self.dashes().values())
         names = list(self.lines)
         chosen = altair.selection_point(fields=["name"], bind="legend")
         scale = altair.Scale(type="log") if self.logarithmic else altair.Scale(zero=False, nice=True)
@@ -103,8 +111,9 @@ class Lines(Chart):
         """See `Chart`."""
         figure, axes = _axes(7, 3.4)
         for name, points in self.lines.items():
-            style = "--" if name in self.faint else "-"
-            axes.plot(*zip(*points, strict=True), style, color=self.colours()[name], label=name)
+            on, off = self.dashes()[name]
+            style = (0, (on, off)) if off else "-"
+            axes.plot(*zip(*points, strict=True), linestyle=style, color=self.colours()[name], label=name)
         axes.set(xlabel=self.x, ylabel=self.y, yscale="log" if self.logarithmic else "linear")
         axes.legend(fontsize="small")
         return figure

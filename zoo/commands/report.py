@@ -74,10 +74,12 @@ def _examples(models: Sequence[TrainedModel], scores: "Sequence[Scores]", argume
         by_name = {each.name: each.model for each in trained}
         key = group[0].convention.measures[0].key
         order = np.sum([one.per_clip[one.name][key] for one in group], 0).argsort()
-        places = dict.fromkeys([("middle", order[len(order) // 2]), ("best", order[0]), ("worst", order[-1])])
-        for i, (place, index) in enumerate(places):
+        places: dict[int, str] = {}  # of few clips one may be in several places
+        for place, index in (("middle", order[len(order) // 2]), ("best", order[0]), ("worst", order[-1])):
+            places.setdefault(int(index), place)
+        for i, (index, place) in enumerate(places.items()):
             title = f"The {place} clip, number {index}"
-            clip = dataset.clips([int(index)])[0]
+            clip = dataset.clips([index])[0]
             if isinstance(dataset, SeriesDataset):
                 series = predict_series(by_name, clip, arguments.horizon, data.observed, dataset.columns)
                 parts.append(series_picture(title, series))

@@ -82,8 +82,11 @@ def _tiles(sources: Sequence[Source], scores: Sequence[Scores]) -> list[Tile]:
             )
         )
         for name, per_frame in best.baselines.items():
-            ratio = averages(per_frame)[measure.key] / value if value else 0.0
-            tiles.append(Tile(f"{ratio:.2f}×", f"error of {name!r}", "more is better; below 1 it beats the model"))
+            error = averages(per_frame)[measure.key]
+            if value > 0 and error > 0:
+                better = error >= value
+                label = f"{'less' if better else 'more'} error than {name!r}"
+                tiles.append(Tile(f"{error / value if better else value / error:.2f}×", label, measure.shown(error)))
     run = next((source for source in sources if source.rows), None)
     if run is not None:
         tiles.append(Tile(duration(run.seconds), "training", f"{run.name}, {run.steps:,} steps"))
@@ -115,12 +118,14 @@ def _points(values: NDArray[np.float64], measure: Measure) -> list[tuple[float, 
 
 def _training(runs: Sequence[Source]) -> list[Part]:
     losses: dict[str, list[tuple[float, float]]] = {}
+    pairs = {}
     for run in runs:
-        losses[f"{run.name}, training"] = run.curve("loss")
-        if validation := run.curve("validation_loss"):
-            losses[f"{run.name}, validation"] = validation
-    faint = [name for name in losses if name.endswith(", training")]
-    charts: list[Part] = [Lines("Loss", "step", "loss", lines=losses, faint=faint)]
+        validation, training = f"{run.name}, validation", f"{run.name}, training"
+        if curve := run.curve("validation_loss"):
+            losses[validation] = curve
+            pairs[training] = validation
+        losses[training] = run.curve("loss")
+    charts: list[Part] = [Lines("Loss", "step", "loss", lines=losses, pairs=pairs)]
     for title, column, unit, caption in (
         (
             "Sampling ratio",
