@@ -164,7 +164,7 @@ def test_gradients_and_entanglement_write_pictures_and_tables(trained: Path) -> 
 def test_models_lists_every_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command("models") == 0
     out = capsys.readouterr().out
-    for name in zoo.model_names():
+    for name in zoo.list_models():
         assert name in out
 
 
