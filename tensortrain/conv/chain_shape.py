@@ -135,7 +135,7 @@ class ChainShape:
             f"  parameters  {self.n_parameters:,} of {self.dense_parameters:,}"
             f" ({self.n_parameters / self.dense_parameters:.1%})",
             f"  MACs/pixel  {self.n_parameters:,} sequential, {self.dense_parameters:,} dense ({pixels} taps)",
-            "              without borders or stride: see .macs(size); faster here or not: see .plan(size)",
+            "              borders and strides: .macs(size); faster here or not: .plan(size)",
         ]
         if self.error is not None:
             lines.append(f"  error       {self.error:.4g} relative (Frobenius)")
