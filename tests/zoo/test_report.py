@@ -1,15 +1,21 @@
 """`zoo report`: one page about runs, which loads nothing, is small, and plays in a browser."""
 
 import csv
+import io
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import yaml
+from PIL import Image
 
 from tests.support.browser import CHROMIUM, loaded, opened
 from tests.support.runs import run_command
 from zoo.errors import ZooError
+from zoo.evaluation import Prediction
+from zoo.reporting.films import MOST_BYTES, film, strip
 from zoo.reporting.source import read_metrics
 
 TINY = (
@@ -161,3 +167,26 @@ def test_metrics_are_those_of_the_file(runs: Path) -> None:
         expected = [{name: float(text) for name, text in row.items() if text} for row in csv.DictReader(file)]
     assert rows == expected
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_pictures_stay_small_whatever_they_show(channels: int) -> None:
+    """Noise, which cannot be packed, in frames that are not square; the truth is shorter than the predictions."""
+    observed, truth, predicted = (torch.rand(count, channels, 120, 160) for count in (10, 5, 20))
+    prediction = Prediction(observed, {"a": predicted, "b": predicted}, truth)
+    player = film("noise", prediction)
+    assert len(player.sprite) <= MOST_BYTES
+    with Image.open(io.BytesIO(player.sprite)) as image:
+        assert image.size == (30 * player.size[1], 3 * player.size[0])
+    assert player.stages[9:11] == ["frame 10 of 30, observed", "frame 11 of 30, predicted"]
+    assert len(strip("noise", prediction).png) <= MOST_BYTES
+
+
+def test_films_show_the_frames() -> None:
+    observed, truth = torch.zeros(2, 1, 4, 6), torch.ones(1, 1, 4, 6)
+    player = film("", Prediction(observed, {"half": torch.full((1, 1, 4, 6), 0.5)}, truth))
+    with Image.open(io.BytesIO(player.sprite)) as image:
+        pixels = np.asarray(image)
+    expected = np.zeros((8, 18), np.uint8)
+    expected[:4, 12:], expected[4:, 12:] = 255, 128
+    np.testing.assert_array_equal(pixels, expected)

@@ -1,7 +1,7 @@
 """Predictions as films and strips for a page, small enough that the page stays small."""
 
 import io
-import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -11,35 +11,34 @@ from torch import Tensor
 from tensortrain.pages import Picture, Player
 from zoo.evaluation import Prediction, SeriesPrediction
 
-MOST_BYTES = 400_000  # of a sprite, before it is packed
+MOST_BYTES = 300_000  # of a packed picture
+_SHRUNK = 0.8  # sides of a picture that is larger, until it is not
 
 
 def film(title: str, prediction: Prediction) -> Player:
     """A player with the truth and every model's prediction; while frames are observed, all show these."""
     seen, horizon = len(prediction.observed), prediction.horizon
     films = {"truth": prediction.truth, **prediction.predictions}
-    channels, *size = prediction.observed.shape[1:]
-    depth = 3 if channels == 3 else 1
-    most = math.sqrt(MOST_BYTES / depth / len(films) / (seen + horizon) / (size[0] * size[1]))
-    height, width = (max(1, int(side * min(1.0, most))) for side in size)
-    rows = []
+    channels, height, width = prediction.observed.shape[1:]
+    clips = []
     for frames in films.values():
-        missing = horizon - len(frames)  # the truth may be shorter
-        whole = torch.cat([prediction.observed, frames, frames.new_zeros(missing, *frames.shape[1:])])
-        rows.append(torch.cat(list(_small(whole, depth, (height, width))), -1))
-    sprite = (torch.cat(rows, -2).clamp(0, 1) * 255).round().to(torch.uint8)
-    image = Image.fromarray(sprite.permute(1, 2, 0).squeeze(-1).numpy())
-    stages = [
-        f"frame {t + 1} of {seen + horizon}, {'observed' if t < seen else 'predicted'}" for t in range(seen + horizon)
-    ]
-    return Player(title, png(image), list(films), stages, (height, width), first=seen)
+        missing = frames.new_zeros(horizon - len(frames), channels, height, width)  # the truth may be shorter
+        clips.append(torch.cat([prediction.observed, frames, missing]).float())
+    size = height, width
+    while len(sprite := png(_sprite(clips, size))) > MOST_BYTES:
+        size = max(1, int(size[0] * _SHRUNK)), max(1, int(size[1] * _SHRUNK))
+    kinds = ["observed"] * seen + ["predicted"] * horizon
+    stages = [f"frame {t} of {len(kinds)}, {kind}" for t, kind in enumerate(kinds, 1)]
+    return Player(title, sprite, list(films), stages, size, first=seen)
 
 
 def strip(title: str, prediction: Prediction) -> Picture:
     """The strip of some frames, in few colours."""
-    image = prediction.strip().quantize(128)
+    image = prediction.strip()
+    while len(data := png(image.quantize(128))) > MOST_BYTES:
+        image = image.resize((int(image.width * _SHRUNK), int(image.height * _SHRUNK)))
     names = ", ".join(prediction.predictions)
-    return Picture(title, png(image), f"Rows of frames: the input, the truth, and the predictions of {names}.")
+    return Picture(title, data, f"Rows of frames: the input, the truth, and the predictions of {names}.")
 
 
 def series_picture(title: str, prediction: SeriesPrediction) -> Picture:
@@ -58,7 +57,12 @@ def png(image: Image.Image) -> bytes:
     return data.getvalue()
 
 
-def _small(frames: Tensor, depth: int, size: tuple[int, int]) -> Tensor:
-    """Frames `(T, C, H, W)` with one or three channels, in a size; other numbers of channels become grey."""
-    frames = frames.float() if frames.shape[1] == depth else frames.float().mean(1, keepdim=True)
-    return frames if tuple(frames.shape[-2:]) == size else F.interpolate(frames, size, mode="area")
+def _sprite(clips: Sequence[Tensor], size: tuple[int, int]) -> Image.Image:
+    """Clips `(T, C, H, W)` below each other, time from left to right; grey but for three channels."""
+    rows = []
+    for frames in clips:
+        shown = frames if frames.shape[1] == 3 else frames.mean(1, keepdim=True)
+        shown = shown if tuple(frames.shape[-2:]) == size else F.interpolate(shown, size, mode="area")
+        rows.append(torch.cat(list(shown), -1))
+    pixels = (torch.cat(rows, -2).clamp(0, 1) * 255).round().to(torch.uint8)
+    return Image.fromarray(pixels.permute(1, 2, 0).squeeze(-1).numpy())
