@@ -157,7 +157,7 @@ class Table:
     def to_html(self) -> str:
         """An HTML `table`; everything is escaped."""
         heads = "".join(
-            f"<th{'' if column.words else _RIGHT}>{html.escape(_joined(column.heading))}</th>"
+            f"<th{'' if column.words else _RIGHT}>{html.escape(column.heading).replace(chr(10), '<br>')}</th>"
             for column in self.columns
         )
         rows = []

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 COLOURS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377")  # Paul Tol's, as in figures.mplstyle
 FAINT = "#888888"
 HEIGHT = 240  # pixels
+_LONG = 20  # characters of a name beside which there is room for another one, on a phone
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ class Lines(Chart):
         chosen = altair.selection_point(fields=["name"], bind="legend")
         scale = altair.Scale(type="log") if self.logarithmic else altair.Scale(zero=False, nice=True)
         # a label is as long as a name may be
-        legend = altair.Legend(title=None, orient="bottom", columns=2, labelLimit=320, symbolType="stroke")
+        columns = 2 if max(map(len, names)) <= _LONG else 1
+        legend = altair.Legend(title=None, orient="bottom", columns=columns, labelLimit=320, symbolType="stroke")
         base = altair.Chart(altair.Data(values=rows)).encode(
             x=altair.X("x:Q", title=self.x, axis=altair.Axis(tickMinStep=1, grid=False)),
             y=altair.Y("y:Q", title=self.y, scale=scale),

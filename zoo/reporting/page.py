@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 import zoo
 from tensortrain.pages import Details, Lines, Page, Part, Prose, Section, Tile
 from tensortrain.tables import Column, Table
-from zoo.evaluation import Scores, compare
+from zoo.evaluation import Scores, measured
 from zoo.evaluation.measure import Measure
 from zoo.evaluation.scores import averages
 from zoo.registry import find_model
@@ -39,7 +39,9 @@ def run_page(
     if notes:
         sections.append(Section("What is missing", [Prose(notes)]))
     if scores:
-        sections += [Section("Scores", [compare(scores)]), _step_by_step(scores)]
+        groups = _by_task(scores)
+        sections.append(Section("Scores", [measured(group) for group in groups]))
+        sections += [_step_by_step(group, len(groups) > 1) for group in groups]
     if examples:
         sections.append(Section("Predictions", examples, "Best, middle and worst of the measured clips."))
     runs = [source for source in sources if source.rows]
@@ -94,8 +96,16 @@ def _tiles(sources: Sequence[Source], scores: Sequence[Scores]) -> list[Tile]:
     return tiles
 
 
-def _step_by_step(scores: Sequence[Scores]) -> Section:
-    """A chart for each metric, over the predicted steps."""
+def _by_task(scores: Sequence[Scores]) -> list[list[Scores]]:
+    """Scores of the same data, observed steps and horizon together."""
+    groups: dict[tuple[str, int, int], list[Scores]] = {}
+    for one in scores:
+        groups.setdefault((one.comparable_with, one.observed, one.horizon), []).append(one)
+    return list(groups.values())
+
+
+def _step_by_step(scores: Sequence[Scores], named: bool) -> Section:
+    """A chart for each metric, over the predicted steps; `named`: with the data in the heading."""
     longest = max(scores, key=lambda one: one.horizon)
     charts: list[Part] = []
     for measure in longest.convention.measures:
@@ -108,6 +118,7 @@ def _step_by_step(scores: Sequence[Scores]) -> Section:
             title = measure.heading.replace("\n", " ")
             charts.append(Lines(title, f"predicted {longest.step}", title, lines=lines, faint=faint))
     title = "Frame by frame" if longest.content == "video" else "Step by step"
+    title += f", {longest.comparable_with}" if named else ""
     intro = f"After {longest.observed} observed {longest.step}s; the arrow points to better values."
     return Section(title, charts, intro)
 
