@@ -96,8 +96,8 @@ def test_compare_sets_runs_beside_published_rows(trained: Path, capsys: pytest.C
 @pytest.mark.parametrize(
     ("suffix", "beginning"), [("csv", "Model,Parameters,"), ("md", "2 observed"), ("html", "<table>")]
 )
-def test_compare_writes_its_table(trained: Path, suffix: str, beginning: str) -> None:
-    table = trained / f"table.{suffix}"
+def test_compare_writes_its_table(trained: Path, tmp_path: Path, suffix: str, beginning: str) -> None:
+    table = tmp_path / f"table.{suffix}"
     words = ["--horizon=1", "--count=2", "--data-root", trained, "-o", table]
     assert run_command("compare", trained / "conv-lstm", *words) == 0
     text = table.read_text()
