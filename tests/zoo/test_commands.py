@@ -94,7 +94,7 @@ def test_compare_sets_runs_beside_published_rows(trained: Path, capsys: pytest.C
 
 
 @pytest.mark.parametrize(
-    ("suffix", "beginning"), [("csv", "Model,Parameters,"), ("md", "2 observed"), ("html", "<table>")]
+    ("suffix", "beginning"), [("csv", "Model,Parameters,"), ("md", "3 observed"), ("html", "<table>")]
 )
 def test_compare_writes_its_table(trained: Path, tmp_path: Path, suffix: str, beginning: str) -> None:
     table = tmp_path / f"table.{suffix}"
