@@ -20,4 +20,4 @@ def _entry(name: str) -> Callable[..., Any]:
     return make
 
 
-globals().update({name.replace("-", "_"): _entry(name) for name in zoo.model_names()})
+globals().update({name.replace("-", "_"): _entry(name) for name in zoo.list_models()})

@@ -78,7 +78,7 @@ def write_pages(app: Any) -> None:
     """Write `models/index.md` and the pages it lists."""
     folder = Path(app.srcdir) / "models"
     folder.mkdir(exist_ok=True)
-    names = zoo.model_names()
+    names = zoo.list_models()
     for name in names:
         _write(folder / f"{name}.md", page(find_model(name)))
         model_drawings.write(name, folder / f"{name}.svg")

@@ -24,6 +24,7 @@ from tensortrain.compression.kernels import ConvKernel, find_kernels, select, un
 from tensortrain.compression.layers import decompose_kernels, first_failure, replace_kernels
 from tensortrain.compression.limits import LayerLimits
 from tensortrain.compression.records import LayerRecord, network_header, read_changes, read_network
+from tensortrain.compression.result_pages import decomposition_page
 from tensortrain.compression.shards import files_of
 from tensortrain.compression.verify import verify_network
 from tensortrain.compression.verify_outputs import verify_outputs
@@ -128,6 +129,9 @@ def decompose(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the random starts.")] = 0,
     resume: command.Resume = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="HTML page to write: charts and tables of all layers.")
+    ] = None,
 ) -> None:
     """Decompose every conv kernel in a checkpoint; other tensors are copied.
 
@@ -144,6 +148,10 @@ def decompose(
         budget=_per_layer("budget", budget, _fraction),
     )
     files.destination(output, files_of(weights))
+    if report is not None:
+        if report.suffix != ".html":
+            raise TensorTrainError(f"report = {report} ends in {report.suffix!r}; legal: .html")
+        files.destination(report, [*files_of(weights), output])
     checkpoint = read_checkpoint(weights, key)
     checkpoint = checkpoint.folded() if fold else checkpoint
     tensors = checkpoint.tensors
@@ -163,12 +171,17 @@ def decompose(
         replaced = replace_kernels(tensors, outcomes)
         storage.write_to(temporary, replaced, network_header(records))
     _print_remarks(checkpoint, candidates)
-    show(listings.layer_table(records, outcomes, _image(size)))
-    for outcome in outcomes:
-        if outcome.chain is None:
-            say(f"copied {outcome.kernel.name}: {outcome.reason}")
+    table = listings.layer_table(records, outcomes, _image(size))
+    show(table)
+    copied = {outcome.kernel.name: outcome.reason or "" for outcome in outcomes if outcome.chain is None}
+    for name, reason in copied.items():
+        say(f"copied {name}: {reason}")
     before, after = (sum(t.numel() for t in some.values()) for some in (tensors, replaced))
     say(f"{output}: {after:,} of {before:,} parameters ({after / before:.1%})")
+    if report is not None:
+        again = shlex.join(["tensortrain", *sys.argv[1:]])
+        decomposition_page(records, table, copied, (before, after), again).save(report)
+        print(report)
 
 
 app.command()(command.compress)

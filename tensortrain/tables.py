@@ -98,6 +98,10 @@ class Table:
     def __str__(self) -> str:
         return self.text()
 
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        return self.to_html()
+
     def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "Iterator[RenderableType]":
         from rich.text import Text
 
@@ -153,7 +157,7 @@ class Table:
     def to_html(self) -> str:
         """An HTML `table`; everything is escaped."""
         heads = "".join(
-            f"<th{'' if column.words else _RIGHT}>{html.escape(_joined(column.heading))}</th>"
+            f"<th{'' if column.words else _RIGHT}>{html.escape(column.heading).replace(chr(10), '<br>')}</th>"
             for column in self.columns
         )
         rows = []
@@ -264,7 +268,7 @@ class Table:
         return Text("\n".join(lines), overflow="fold")
 
 
-_RIGHT = ' class="number"'
+_RIGHT = ' class="number" style="text-align:right"'
 _WRITERS: dict[str, Callable[[Table], str]] = {
     ".csv": Table.to_csv,
     ".md": Table.to_markdown,

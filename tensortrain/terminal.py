@@ -74,6 +74,13 @@ def reported(name: str, *errors: type[Exception]) -> Iterator[None]:
         sys.exit(INTERRUPTED)
 
 
+def watched() -> bool:
+    """Whether a person sees what is shown while a computation runs: in a terminal, or in a notebook."""
+    from rich.console import Console
+
+    return sys.stderr.isatty() or Console(stderr=True).is_jupyter
+
+
 class _Interrupts:
     """Handles Ctrl-C, unless the process was started with it ignored, as shells do in the background.
 

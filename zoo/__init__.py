@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from zoo.evaluation.series_pictures import predict_series
     from zoo.papers import Paper
     from zoo.presets import recipe
-    from zoo.pretrained import create_model, pretrained_names
+    from zoo.pretrained import create_model, list_models, pretrained_names
     from zoo.recurrent import RecurrentPredictor
-    from zoo.registry import PresetOptions, model_names, register
+    from zoo.registry import PresetOptions, register
     from zoo.series_model import SeriesModel
     from zoo.training.loop import fit
     from zoo.training.run_folder import open_run
@@ -43,7 +43,7 @@ _LATER = {
     "create_model": "zoo.pretrained",
     "evaluate": "zoo.evaluation",
     "fit": "zoo.training",
-    "model_names": "zoo.registry",
+    "list_models": "zoo.pretrained",
     "open_run": "zoo.training",
     "predict": "zoo.evaluation",
     "predict_series": "zoo.evaluation",
@@ -67,7 +67,7 @@ __all__ = [
     "create_model",
     "evaluate",
     "fit",
-    "model_names",
+    "list_models",
     "open_run",
     "predict",
     "predict_series",

@@ -27,6 +27,7 @@ from zoo.commands import (
     import_weights,
     models,
     predict,
+    report,
     search,
     train,
 )
@@ -52,6 +53,7 @@ COMMANDS: dict[str, Command] = {
     "evaluate": evaluate,
     "compare": compare,
     "predict": predict,
+    "report": report,
     "gradients": gradients,
     "entanglement": entanglement,
     "search": search,

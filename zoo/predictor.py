@@ -8,6 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from tensortrain.notebooks import facts
 from zoo.errors import ZooError
 from zoo.settings import Recipe
 
@@ -70,6 +71,13 @@ class Predictor(nn.Module, ABC):
     @abstractmethod
     def check(self, x: Tensor, horizon: int, truth: Tensor | None = None, use_truth: Tensor | None = None) -> None:
         """Raise a ZooError unless these are arguments that `forward` can take."""
+
+    def _repr_html_(self) -> str:
+        """For notebooks: what the model is, its parts and their parameters."""
+        parts = {name or "itself": _count(child) for name, child in self.named_children()}
+        rows = {"parameters": _count(self)} | parts
+        name = type(self).__name__ if self.recipe is None else f"{self.recipe.model} ({type(self).__name__})"
+        return facts(name, rows, {"layers": repr(self)})
 
     @classmethod
     def from_pretrained(
@@ -164,3 +172,7 @@ def check_rollout(x: Tensor, horizon: int, truth: Tensor | None, use_truth: Tens
                 f"use_truth has shape {tuple(use_truth.shape)} and {use_truth.dtype}; bool of shape "
                 f"{legal[0]} (plain) or {legal[1]} (reverse scheduled sampling) is needed"
             )
+
+
+def _count(module: nn.Module) -> str:
+    return f"{sum(parameter.numel() for parameter in module.parameters()):,}"

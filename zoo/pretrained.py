@@ -1,5 +1,6 @@
 """`create_model`, and weights: one safetensors file with the recipe they were trained by, some of which ship."""
 
+import fnmatch
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,6 +77,27 @@ def _untrained(entry: Entry, options: dict[str, Any], model: "Predictor") -> Rec
     if channels != 1 or canvas is not None:
         data = PythonData(channels=channels, size=64 if canvas is None else [*canvas])
     return Recipe(entry.name, options, data, sampling)
+
+
+def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
+    """The names of all models, sorted.
+
+    Args:
+        pattern: only those that match it, such as "conv-tt*".
+        pretrained: in place of the models the sets of weights that ship, `MODEL:WEIGHTS` as the commands take them.
+
+    Raises:
+        ZooError: an installed package cannot be imported that says it has models.
+
+    >>> list_models("conv-tt*")
+    ['conv-tt-lstm-fw', 'conv-tt-lstm-sw']
+    >>> list_models("predrnn-pp", pretrained=True)
+    ['predrnn-pp:kth-small', 'predrnn-pp:moving-mnist-brief']
+    """
+    names = [name for name in model_names() if fnmatch.fnmatchcase(name, pattern)]
+    if not pretrained:
+        return names
+    return [f"{name}:{weights}" for name in names for weights in pretrained_names(name)]
 
 
 def pretrained_names(model: str) -> list[str]:

@@ -7,6 +7,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from tensortrain.terminal import watched
+
 PATIENCE = 1.0  # seconds before anything is shown on a terminal
 SILENCE = 15.0  # seconds after which a long call says what it does, where there is none
 
@@ -27,7 +29,7 @@ class Stages:
     def __init__(self, show: bool | None) -> None:
         self.seconds: dict[str, float] = {}
         self.shown = show
-        self._terminal = sys.stderr.isatty()
+        self._terminal = watched()
         self._wanted, self._patience = show is not False, 0.0 if show else SILENCE
         self._stage = ""
         self._began = self._last = time.perf_counter()

@@ -1,9 +1,7 @@
 """What a compression did, layer by layer and in total."""
 
-import base64
 import csv
 import dataclasses
-import html
 import io
 import json
 from collections.abc import Sequence
@@ -14,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from tensortrain.compression import pictures
 from tensortrain.compression.outputs import Difference
+from tensortrain.compression.result_pages import foot, parameter_chart, reasons
 from tensortrain.compression.timing import Quartiles
 from tensortrain.conv.planner import FASTER
 from tensortrain.errors import TensorTrainError
 from tensortrain.files import aside
+from tensortrain.pages import Bars, Details, Page, Part, Section, Tile
 from tensortrain.tables import Column, Table
 
 if TYPE_CHECKING:
@@ -30,18 +30,6 @@ LEGEND = (
     "Frobenius error; alone: what the network's outputs lose if only this layer is replaced."
 )
 ENDINGS = (".html", ".json", ".csv", ".png")  # of a report's file
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
-body {{ font: 14px sans-serif; margin: 2em auto; max-width: 80em }}
-img {{ max-width: 100% }} table {{ border-collapse: collapse; font-size: 12px }}
-th, td {{ padding: .1em .6em; text-align: left; border-bottom: 1px solid #ddd }}
-</style></head><body>
-<h1>Compression</h1>
-{lines}<img alt="parameters and errors of each layer" src="data:image/png;base64,{picture}">
-<table>
-{table}</table></body></html>
-"""
 
 
 @dataclass(frozen=True)
@@ -168,15 +156,54 @@ class Report:
         return pictures.png(self.plot())
 
     def to_html(self) -> str:
-        """One page with everything, which needs no other file."""
-        rows = list(csv.reader(io.StringIO(self.to_csv())))
-        table = "".join(
-            "<tr>" + "".join(f"<{cell}>{html.escape(_short(value))}</{cell}>" for value in row) + "</tr>\n"
-            for row, cell in zip(rows, ["th", *["td"] * (len(rows) - 1)], strict=True)
-        )
-        picture = base64.b64encode(self.to_png()).decode()
-        lines = "".join(f"<p>{html.escape(line)}</p>\n" for line in self.lines())
-        return _PAGE.format(title=html.escape(self.budget), lines=lines, picture=picture, table=table)
+        """One page with everything, which needs no other file.
+
+        Raises:
+            TensorTrainError: neither altair nor matplotlib is installed.
+        """
+        return self.page().to_html()
+
+    def page(self) -> Page:
+        """The same before it is written."""
+        layers = self.layers
+        names = [layer.name or layer.kind for layer in layers]
+        before, after = ([layer.parameters[i] for layer in layers] for i in (0, 1))
+        charts: list[Part] = [parameter_chart(names, before, after)]
+        kinds = {"predicted": [layer.predicted for layer in layers], "measured": [layer.error for layer in layers]}
+        if any(error is not None for error in kinds["measured"]):
+            charts.append(Bars("Error of each layer's outputs", "relative error", "layer", rows=names, bars=kinds))
+        times = {layer.name or layer.kind: layer.milliseconds for layer in layers if layer.milliseconds is not None}
+        if times:
+            bars = {when: [pair[i] for pair in times.values()] for i, when in enumerate(("before", "after"))}
+            charts.append(Bars("Time of each layer, on this machine", "ms", "layer", rows=list(times), bars=bars))
+        alone = {layer.name or layer.kind: layer.alone for layer in layers if layer.alone is not None}
+        if alone:
+            bars = {"alone": list(alone.values())}
+            title = "If only this layer is replaced"
+            charts.append(Bars(title, "loss at the network's outputs", "layer", rows=list(alone), bars=bars))
+        sections = [Section("Layers", [*charts, self.table()])]
+        if notes := [[layer.name, layer.note] for layer in layers if layer.note]:
+            sections.append(Section("What is said of single layers", [reasons(notes)]))
+        sections.append(Section("All values", [Details("As JSON", self.to_json())]))
+        return Page("Compressed network", self.lines()[:1], self._tiles(), sections, foot())
+
+    def _tiles(self) -> list[Tile]:
+        before, after = self.parameters
+        tiles = [Tile(f"{after / before:.1%}", "of the parameters kept", f"{after:,} of {before:,}")]
+        if self.macs is not None and self.macs[0]:
+            tiles.append(Tile(f"{self.macs[1] / self.macs[0]:.1%}", "of the MACs", f"{self.macs[1]:,.0f} a sample"))
+        if self.outputs is not None:
+            tiles.append(Tile(f"{self.outputs.error:.3f}", "error of the outputs", f"on {self.samples:,} inputs"))
+            if self.outputs.agreement is not None:
+                tiles.append(Tile(f"{self.outputs.agreement:.1%}", "same answers as before"))
+        if self.milliseconds is not None:
+            was, now = (times[1] for times in self.milliseconds)
+            factor = was / now if now <= was else now / was
+            which = "faster here" if now <= was else "slower here"
+            tiles.append(Tile(f"{factor:.2f}×", which, f"{was:.3g} → {now:.3g} ms"))
+        if self.metric is not None:
+            tiles.append(Tile(f"{self.metric[1]:.4g}", "metric", f"{self.metric[0]:.4g} before"))
+        return tiles
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the report; the name's ending chooses the form: .json, .csv, .png or .html.
@@ -279,8 +306,3 @@ def _output_line(outputs: Difference, samples: int) -> str:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
-
-
-def _short(text: str) -> str:
-    """Numbers of a table with four digits."""
-    return f"{float(text):.4f}" if "." in text and text.replace(".", "").replace("e-", "").isdigit() else text

@@ -9,6 +9,9 @@ from torch import Tensor
 
 from tensortrain import checks
 from tensortrain.conv import alignment
+from tensortrain.notebooks import chain_drawing, facts
+
+_MOST_DRAWN = 12  # cores
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -132,8 +135,7 @@ class ChainShape:
             f"  parameters  {self.n_parameters:,} of {self.dense_parameters:,}"
             f" ({self.n_parameters / self.dense_parameters:.1%})",
             f"  MACs/pixel  {self.n_parameters:,} sequential, {self.dense_parameters:,} dense ({pixels} taps)",
-            "              at stride 1 without borders; macs(size, stride=…) counts both,",
-            "              plan(size) measures which way is faster on this machine",
+            "              borders and strides: .macs(size); faster here or not: .plan(size)",
         ]
         if self.error is not None:
             lines.append(f"  error       {self.error:.4g} relative (Frobenius)")
@@ -143,6 +145,13 @@ class ChainShape:
             bound = "" if self.data_lower_bound is None else f", at least {self.data_lower_bound:.4g} at these ranks"
             lines.append(f"  data error  {self.data_error:.4g} relative (outputs){bound}")
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """For notebooks: a drawing of the chain from its input to its output, and the lines of `print`."""
+        cores = [_describe(size, groups) for size, groups in zip(self.kernel_sizes, self.groups, strict=True)]
+        title, *lines = str(self).splitlines()
+        drawing = chain_drawing(self.ranks[::-1], cores[::-1]) if len(cores) <= _MOST_DRAWN else ""
+        return facts(title, {}, {"report": "\n".join(lines)}) + drawing
 
 
 def bounds_text(lower: float, upper: float) -> str:

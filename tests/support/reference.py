@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parents[1] / "reference"
 
 def shipped_models(reads: str = "video") -> list[str]:
     """The models of the package that read these clips, without models that other tests register."""
-    entries = [find_model(name) for name in zoo.model_names()]
+    entries = [find_model(name) for name in zoo.list_models()]
     return [one.name for one in entries if one.reads == reads and one.make.__module__.startswith("zoo.models")]
 
 

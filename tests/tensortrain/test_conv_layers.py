@@ -215,6 +215,13 @@ def test_a_copy_is_independent_and_loads_the_state_dict():
     other.load_state_dict(layer.state_dict())
     assert torch.equal(other(x), layer(x))
     assert "ranks=(4, 6, 3)" in repr(layer)
+    assert f", {sum(core.weight.numel() for core in layer.cores)} of {layer.weight.numel()} parameters" in repr(layer)
+
+
+def test_a_layer_prints_the_error_of_its_decomposition():
+    layer = tt.nn.ConvTT2d.from_conv(nn.Conv2d(4, 4, 3), "separable", ranks=2)
+    assert f"error={layer.error:.4g} when decomposed" in repr(layer)
+    assert "error" not in repr(tt.nn.ConvTT2d(ConvTensorTrain([normal(0, 2, 2, 3, 3)])))
 
 
 def test_building_a_layer_draws_no_random_number():

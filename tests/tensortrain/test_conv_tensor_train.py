@@ -136,6 +136,9 @@ def test_the_report_tells_sizes_costs_error_and_both_bounds() -> None:
     ):
         assert part in text, text
     assert "MACs/pixel  252 sequential, 480 dense" in text
+    assert "from output to input; gN: N groups" in text
+    assert ".plan(size)" in text
+    assert max(map(len, text.splitlines())) <= 80
     assert "error" not in str(ConvTensorTrain(cores))
     assert "2 groups" in str(ConvTensorTrain([torch.ones(2, 1, 3), torch.ones(2, 1, 3)], groups=(2, 2)))
     assert "conv_transpose" in str(ConvTensorTrain(cores[:1], transposed=True))

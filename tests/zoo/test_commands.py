@@ -86,9 +86,24 @@ def test_compare_sets_runs_beside_published_rows(trained: Path, capsys: pytest.C
     out = capsys.readouterr().out
     assert "published" in out
     assert out.count("measured") >= 2
+    assert max(map(len, out.splitlines())) <= 80
+    assert "…" not in out.replace("0…255", "")
     assert (trained / "curves.png").read_bytes().startswith(b"\x89PNG")
     rows = list(csv.DictReader((trained / "curves.csv").open()))
     assert {row["model"] for row in rows} == {"copy last frame", "blank frames", "conv-lstm", "conv-tt-lstm-sw"}
+
+
+@pytest.mark.parametrize(
+    ("suffix", "beginning"), [("csv", "Model,Parameters,"), ("md", "3 observed"), ("html", "<table>")]
+)
+def test_compare_writes_its_table(trained: Path, tmp_path: Path, suffix: str, beginning: str) -> None:
+    table = tmp_path / f"table.{suffix}"
+    words = ["--horizon=1", "--count=2", "--data-root", trained, "-o", table]
+    assert run_command("compare", trained / "conv-lstm", *words) == 0
+    text = table.read_text()
+    assert text.startswith(beginning), text[:80]
+    for part in ("conv-lstm", "blank frames", "±"):
+        assert part in text
 
 
 def test_compare_fills_all_columns_of_a_table(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -164,7 +179,7 @@ def test_gradients_and_entanglement_write_pictures_and_tables(trained: Path) -> 
 def test_models_lists_every_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command("models") == 0
     out = capsys.readouterr().out
-    for name in zoo.model_names():
+    for name in zoo.list_models():
         assert name in out
 
 
@@ -245,6 +260,8 @@ BAD = [
     ("evaluate {run} --curves nowhere/curves.png", "nowhere is not a folder"),
     ("evaluate {run} --digits 2 --published {text}", "--digits 2 beside --published"),
     ("compare {run} --digits 2 3 --curves curves.pdf", ".png"),
+    ("compare {run} -o table.pdf", ".csv, .md, .tex, .html"),
+    ("compare {run} -o nowhere/table.csv", "nowhere"),
     ("export {run} -o {run}/x.onnxx", "legal are .safetensors, .onnx, .pt2"),
     ("export {run} -o {run}/weights", "legal are .safetensors, .onnx, .pt2"),
     ("predict {run} -o picture.bmp", ".bmp"),

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.scores import score
 from zoo.errors import ZooError
-from zoo.evaluation import LAYOUTS, CopyLast, compare, curves, save_figure
+from zoo.evaluation import LAYOUTS, CopyLast, compare, curves, measured, save_figure
 
 
 def row_of(table, model, source=""):
@@ -59,6 +59,8 @@ def test_measured_rows_stand_first_and_alone_unless_a_paper_has_the_same_data():
     assert [row[-1] for row in beside.rows[:3]] == ["measured"] * 3
     assert all("published" in row[-1] and any(row[2:-1]) for row in beside.rows[3:])
     assert len(beside.columns) == 2 + 4 + 1
+    ours = measured([score("ours", horizon=10, observed=10)])
+    assert [list(row) for row in ours.rows] == [list(row[:-1]) for row in beside.rows[:3]]
 
 
 def test_the_best_is_marked_and_so_is_what_may_be_chance():

@@ -200,7 +200,7 @@ def warm(recipe: Recipe) -> TrainState:
     return state
 
 
-@pytest.mark.parametrize("model", [name for name in zoo.model_names() if not name.startswith(("test-", "benchmark-"))])
+@pytest.mark.parametrize("model", [name for name in zoo.list_models() if not name.startswith(("test-", "benchmark-"))])
 @pytest.mark.usefixtures("recordable")
 def test_a_step_can_be_recorded(model: str) -> None:
     """Of every model, in demonstration size; its operators are the same whatever the mask."""

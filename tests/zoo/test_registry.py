@@ -39,11 +39,11 @@ def mine(hidden: Any = (2,), layers: Any = (1,), kernel: int = 5, patch: int = 1
     "code",
     [
         "import zoo",
-        "import zoo; zoo.model_names()",
+        "import zoo; zoo.list_models()",
         "import zoo; zoo.pretrained_names('conv-lstm')",
         "import zoo; zoo.recipe('predrnn-pp', 'paper')",
         "import zoo; from zoo.registry import find_model\n"
-        "for name in zoo.model_names():\n"
+        "for name in zoo.list_models():\n"
         "    entry = find_model(name); entry.options, entry.summary, entry.parameters, entry.citation",
         "import zoo.papers; assert zoo.papers.PAPERS['predrnn-pp'].tables",
     ],
@@ -161,7 +161,7 @@ def test_a_model_without_published_settings_has_no_preset_paper() -> None:
 def test_an_unknown_setting_is_refused(setting: str, words: str) -> None:
     with pytest.raises(ZooError, match=f"setting = '{setting}' of the model 'x' {words}"):
         register("x", paper="p", setting=setting)(mine)
-    assert "x" not in zoo.model_names()
+    assert "x" not in zoo.list_models()
 
 
 @pytest.mark.parametrize("kind", ["fixed", "defaults"])
@@ -195,8 +195,8 @@ def theirs(hidden=(2,)):
 def test_an_installed_package_brings_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, "package_with_models", THEIRS, monkeypatch)
     assert isinstance(zoo.create_model("test-theirs", hidden=[3]), VideoModel)
-    assert "test-theirs" in zoo.model_names()
-    assert "test-theirs" in zoo.model_names()  # registered once
+    assert "test-theirs" in zoo.list_models()
+    assert "test-theirs" in zoo.list_models()  # registered once
 
 
 def test_the_command_line_knows_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,7 +214,7 @@ def test_the_command_line_knows_them(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_package_that_cannot_be_imported_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, "broken_package", "import no_such_module", monkeypatch)
     words = r"'theirs' of broken_package cannot be imported from broken_package \(ModuleNotFoundError: .*no_such_module"
-    for call in (zoo.model_names, lambda: zoo.create_model("test-theirs")):
+    for call in (zoo.list_models, lambda: zoo.create_model("test-theirs")):
         with pytest.raises(ZooError, match=words):
             call()
     assert isinstance(zoo.create_model("conv-lstm"), VideoModel)  # what is here is made all the same

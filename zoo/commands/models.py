@@ -18,7 +18,7 @@ def run(arguments: Namespace) -> None:
     from zoo.pretrained import pretrained_names
 
     rows = []
-    for name in zoo.model_names():
+    for name in zoo.list_models():
         entry = find_model(name)
         size = "" if entry.parameters is None else f"{entry.parameters:,}"
         series = " Reads series." if entry.reads == "series" else ""

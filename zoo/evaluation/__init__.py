@@ -3,7 +3,7 @@
 from zoo import _torchvision  # noqa: F401 - before torchvision is imported
 from zoo.evaluation.analysis import Series, entanglement, gradient_norms
 from zoo.evaluation.baselines import Blank, CopyLast
-from zoo.evaluation.comparison import compare, curves, save_figure
+from zoo.evaluation.comparison import compare, curves, measured, save_figure
 from zoo.evaluation.conventions import CONVENTIONS, Convention, find_convention
 from zoo.evaluation.evaluator import evaluate
 from zoo.evaluation.pictures import Prediction, predict
@@ -28,6 +28,7 @@ __all__ = [
     "evaluate",
     "find_convention",
     "gradient_norms",
+    "measured",
     "predict",
     "predict_series",
     "read_video",

@@ -47,7 +47,22 @@ def compare(scores: Sequence[Scores], layout: str | None = None) -> Table:
             raise ZooError(f"layout = {layout!r} is a table of video, and the scores are of series; leave it out")
         return by_horizon(scores)
     paper = _find_layout(scores, layout)
-    columns: dict[Task, tuple[str, ...]] = dict(paper.columns) if paper and layout else {}
+    return _table(scores, convention, paper, whole=layout is not None)
+
+
+def measured(scores: Sequence[Scores]) -> Table:
+    """The table of `compare` with the measured rows alone.
+
+    Raises:
+        ZooError: no scores, several conventions, or two scores for the same cell.
+    """
+    convention = _shared_convention(scores)
+    return by_horizon(scores) if convention.content == "series" else _table(scores, convention, None, whole=False)
+
+
+def _table(scores: Sequence[Scores], convention: Convention, paper: Layout | None, whole: bool) -> Table:
+    """The measured rows, then those of the paper that have a number; `whole`: all its columns and rows."""
+    columns: dict[Task, tuple[str, ...]] = dict(paper.columns) if paper and whole else {}
     for one in scores:
         columns.setdefault(_task(one), tuple(measure.key for measure in convention.measures))
     cells: list[tuple[Task, Measure]] = []
@@ -55,13 +70,13 @@ def compare(scores: Sequence[Scores], layout: str | None = None) -> Table:
         for key in keys:
             cells.append((task, convention[key] if key in convention else _published_measure(paper, task, key)))
 
-    measured, best = _measured_rows(scores, cells)
-    faint = {number for number, (name, *_) in enumerate(measured) if any(name in one.baselines for one in scores)}
-    rows = measured
+    ours, best = _measured_rows(scores, cells)
+    faint = {number for number, (name, *_) in enumerate(ours) if any(name in one.baselines for one in scores)}
+    rows = ours
     sources: list[str] = []
     for row in paper.rows if paper else ():
         numbers = [_published_cell(row, task, measure) for task, measure in cells]
-        if layout or any(numbers):
+        if whole or any(numbers):
             faint.add(len(rows))
             rows = [*rows, [row.model, f"{row.parameters:.2f} M" if row.parameters else "", *numbers]]
             sources.append(f"published: {row.source}")
@@ -70,8 +85,8 @@ def compare(scores: Sequence[Scores], layout: str | None = None) -> Table:
     heads += [Column(f"{_task_text(task, columns)}\n{m.heading}" if several else m.heading) for task, m in cells]
     if sources:
         heads.append(Column("Source", words=True))
-        rows = [[*row, source] for row, source in zip(rows, ["measured"] * len(measured) + sources, strict=True)]
-    title = paper.title if paper and layout else "" if several else _single_title(scores[0])
+        rows = [[*row, source] for row, source in zip(rows, ["measured"] * len(ours) + sources, strict=True)]
+    title = paper.title if paper and whole else "" if several else _single_title(scores[0])
     notes = _notes(scores, paper if sources else None, convention, best)
     return Table(heads, rows, title, notes, frozenset(best), frozenset(faint))
 

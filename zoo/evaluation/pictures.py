@@ -1,6 +1,8 @@
 """Predictions: strips of frames, GIFs and videos, and the files that they are written to."""
 
+import base64
 import functools
+import io
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 _SIDE = 96  # pixels that a frame is enlarged to, at least
 _GAP, _MARGIN, _TEXT = 4, 12, 18  # pixels
 _COLUMNS = 10  # of a strip, about
+_NOTEBOOK_FPS = 5
 _DIFFERENCE = "difference"
 _INK, _FAINT, _PAPER = (20, 20, 20), (110, 110, 110), (255, 255, 255)
 
@@ -153,6 +156,13 @@ class Prediction:
         """One minus the absolute difference from the truth, for the frames of which it is known."""
         return 1 - (frames[: len(self.truth)].clamp(0, 1) - self.truth).abs()
 
+    def _repr_html_(self) -> str:
+        """For notebooks: the animation."""
+        data = io.BytesIO()
+        write_gif(self, data, _NOTEBOOK_FPS)
+        address = f"data:image/gif;base64,{base64.b64encode(data.getvalue()).decode()}"
+        return f'<img alt="the observed, the true and the predicted frames, moving" src="{address}">'
+
     def _factor(self) -> int:
         return max(1, math.ceil(_SIDE / min(self.observed.shape[-2:])))
 
@@ -252,9 +262,10 @@ def _save_png(prediction: Prediction, path: Path, fps: int) -> None:
     prediction.strip().save(path, format="PNG")
 
 
-def _save_gif(prediction: Prediction, path: Path, fps: int) -> None:
+def write_gif(prediction: Prediction, file: Path | io.BytesIO, fps: int) -> None:
+    """Write the animation as a GIF."""
     first, *others = prediction.animation()
-    first.save(path, format="GIF", save_all=True, append_images=others, duration=round(1000 / fps), loop=0)
+    first.save(file, format="GIF", save_all=True, append_images=others, duration=round(1000 / fps), loop=0)
 
 
 def _save_mp4(prediction: Prediction, path: Path, fps: int) -> None:
@@ -271,4 +282,4 @@ def _save_mp4(prediction: Prediction, path: Path, fps: int) -> None:
         container.mux(stream.encode())
 
 
-_WRITERS: dict[str, Callable[[Prediction, Path, int], None]] = {".png": _save_png, ".gif": _save_gif, ".mp4": _save_mp4}
+_WRITERS: dict[str, Callable[[Prediction, Path, int], None]] = {".png": _save_png, ".gif": write_gif, ".mp4": _save_mp4}

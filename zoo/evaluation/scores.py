@@ -20,6 +20,17 @@ from zoo.settings import Content
 PerFrame = Mapping[str, NDArray[np.float64]]  # metric -> (horizon,)
 
 
+class Averages(dict[str, float]):
+    """Numbers by the metrics' names, which `print` shows with four digits.
+
+    >>> Averages(mse=0.0280412345678, ssim=0.6512345)
+    mse 0.02804, ssim 0.6512
+    """
+
+    def __repr__(self) -> str:
+        return ", ".join(f"{name} {value:.4g}" for name, value in self.items())
+
+
 @dataclass(frozen=True, repr=False)
 class Scores:
     """Values of one model and of the trivial baselines on the same clips.
@@ -62,9 +73,9 @@ class Scores:
         return {**self.baselines, self.name: self.per_frame}
 
     @property
-    def average(self) -> dict[str, float]:
+    def average(self) -> "Averages":
         """The model's values averaged over the predicted steps."""
-        return averages(self.per_frame)
+        return Averages(averages(self.per_frame))
 
     @property
     def content(self) -> Content:
@@ -104,6 +115,10 @@ class Scores:
 
     def __repr__(self) -> str:
         return self.table().text()
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the table."""
+        return self.table().to_html()
 
     def footnotes(self) -> str:
         """Data, convention and notes, a line each."""

@@ -1,5 +1,6 @@
 """Pictures of predicted series: curves over time."""
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,12 @@ class SeriesPrediction:
         panels[-1].xaxis.get_major_locator().set_params(integer=True)
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
         return figure
+
+    def _repr_png_(self) -> bytes:
+        """For notebooks: the figure."""
+        data = io.BytesIO()
+        self.figure().savefig(data, format="png", dpi=90)
+        return data.getvalue()
 
     def save(self, path: str | Path) -> None:
         """Write the figure (`.png`), or all numbers (`.npz`): `observed`, `truth`, `predictions` of the shape

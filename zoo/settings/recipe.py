@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from tensortrain.notebooks import facts
 from zoo.settings.base import Settings
 from zoo.settings.data import Data, MovingMNISTData
 from zoo.settings.optimizers import AdamOptimizer, Optimizer
@@ -122,3 +123,14 @@ class Recipe:
     optimizer: Optimizer = field(default_factory=AdamOptimizer)
     training: Training = field(default_factory=Training)
     origin: Origin = field(default_factory=Origin)
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the parts, a line each."""
+        parts = {name: value for name, value in vars(self).items() if name != "model"}
+        return facts(f"Recipe of {self.model}", {name: _line(part) for name, part in parts.items()})
+
+
+def _line(part: Any) -> str:
+    """Settings in one line."""
+    settings = part if isinstance(part, dict) else vars(part)
+    return ", ".join(f"{name} = {value!r}" for name, value in settings.items())

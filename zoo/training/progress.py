@@ -33,7 +33,7 @@ class Reporter:
     def __init__(self, training: Training, start: int, shown: bool) -> None:
         self._console = Console(quiet=not shown)
         self._bar = Progress(
-            BarColumn(20),
+            BarColumn(max(2, min(20, self._console.width - 56))),  # beside it the numbers take 55 characters
             MofNCompleteColumn(),
             TextColumn("{task.fields[measured]}"),
             TimeRemainingColumn(),

@@ -12,6 +12,7 @@ import yaml
 from pydantic import TypeAdapter
 
 from tensortrain.files import TEMPORARY
+from tensortrain.notebooks import facts
 from zoo.building import build_model, fill
 from zoo.checks import check_recipe
 from zoo.errors import ZooError
@@ -36,6 +37,29 @@ class Run(NamedTuple):
     recipe: Recipe
     model: Predictor
     step: int
+
+    def __repr__(self) -> str:
+        training = self.recipe.training
+        return (
+            f"Run({str(self.folder)!r}: {self.recipe.model}, {self._parameters():,} parameters, weights of step "
+            f"{self.step:,} of {training.steps:,}, {self.recipe.data.name})"
+        )
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        training, data = self.recipe.training, self.recipe.data
+        rows = {
+            "model": self.recipe.model,
+            "parameters": f"{self._parameters():,}",
+            "weights of step": f"{self.step:,} of {training.steps:,}, batches of {training.batch_size}",
+            "data": f"{data.name}, {data.observed} observed of {data.length} steps",
+        }
+        return facts(
+            f"Run in {self.folder}", rows, {"settings": yaml.safe_dump(to_plain(self.recipe), sort_keys=False)}
+        )
+
+    def _parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.model.parameters())
 
 
 def open_run(folder: Path | str, checkpoint: str | Path = "best") -> Run:

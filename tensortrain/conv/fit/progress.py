@@ -11,6 +11,8 @@ from typing import Protocol
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from tensortrain.terminal import watched
+
 PATIENCE = 2.0  # seconds before the bar appears, or a duration is estimated
 LONG = 15.0  # estimated seconds from which a decomposition is announced where there is no terminal
 MEASURED = 1.0  # seconds of steps from which a duration is estimated
@@ -31,13 +33,13 @@ class Ticker:
     """Counts the work of solvers, of one decomposition or of several at once, and shows it.
 
     Args:
-        show: whether to show anything; None: a bar on a terminal after `PATIENCE` seconds, and lines on the standard
-            error elsewhere if it takes longer than `LONG`.
+        show: whether to show anything; None: a bar on a terminal or in a notebook after `PATIENCE` seconds, and lines
+            on the standard error elsewhere if it takes longer than `LONG`.
         name: of what is decomposed.
     """
 
     def __init__(self, show: bool | None, name: str = "decompose") -> None:
-        terminal = sys.stderr.isatty()
+        terminal = watched()
         self.name = name
         self.wants_bar = terminal if show is None else show
         self.wants_lines = show is None and not terminal

@@ -1,0 +1,222 @@
+"""Charts that a page shows: interactive by altair where that is installed, else drawn by matplotlib."""
+
+import io
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from tensortrain.errors import TensorTrainError
+from tensortrain.figures import styled
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLOURS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377")  # Paul Tol's, as in figures.mplstyle
+FAINT = "#888888"
+HEIGHT = 240  # pixels
+_LONG = 20  # characters of a name beside which there is room for another one, on a phone
+
+
+@dataclass(frozen=True)
+class Chart(ABC):
+    """A chart with a title.
+
+    Args:
+        title: above it.
+        x: title of the horizontal axis.
+        y: title of the vertical axis, with its unit.
+        caption: a sentence below it.
+    """
+
+    title: str
+    x: str
+    y: str
+    caption: str = ""
+
+    @abstractmethod
+    def specification(self) -> dict[str, Any]:
+        """The chart in the language of Vega-Lite, made by altair."""
+
+    @abstractmethod
+    def figure(self) -> "Figure":
+        """The chart as a figure of matplotlib."""
+
+
+@dataclass(frozen=True)
+class Lines(Chart):
+    """Lines over a common axis.
+
+    Args:
+        lines: for each name the points (x, y), in order.
+        faint: names of lines that are drawn grey and dashed, such as baselines.
+        pairs: lines that are dashed in the colour of another one, by name.
+        logarithmic: whether the vertical axis is.
+
+    >>> Lines("Loss", "step", "loss", lines={"run": [(1, 0.5), (2, 0.25)]}).lines["run"][-1]
+    (2, 0.25)
+    """
+
+    lines: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
+    faint: Sequence[str] = ()
+    pairs: Mapping[str, str] = field(default_factory=dict)
+    logarithmic: bool = False
+
+    def colours(self) -> dict[str, str]:
+        """The colour of each line."""
+        strong = [name for name in self.lines if name not in self.faint and name not in self.pairs]
+        colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(strong)}
+        return {name: colours.get(self.pairs.get(name, name), FAINT) for name in self.lines}
+
+    def dashes(self) -> dict[str, list[int]]:
+        """How each line is broken: lengths of strokes and gaps."""
+        faint = {name: [5, 4] if i % 2 == 0 else [2, 3] for i, name in enumerate(self.faint)}
+        return {name: [4, 3] if name in self.pairs else faint.get(name, [1, 0]) for name in self.lines}
+
+    def specification(self) -> dict[str, Any]:
+        """See `Chart`. Lines show their values under the pointer; a click on a name singles it out."""
+        import altair
+
+        rows = [{"name": name, "x": x, "y": y} for name, points in self.lines.items() for x, y in points]
+        colours = self.colours()
+        strokes = list(self.dashes().values())
+        names = list(self.lines)
+        chosen = altair.selection_point(fields=["name"], bind="legend")
+        scale = altair.Scale(type="log") if self.logarithmic else altair.Scale(zero=False, nice=True)
+        # a label is as long as a name may be
+        columns = 2 if max(map(len, names)) <= _LONG else 1
+        legend = altair.Legend(title=None, orient="bottom", columns=columns, labelLimit=320, symbolType="stroke")
+        base = altair.Chart(altair.Data(values=rows)).encode(
+            x=altair.X("x:Q", title=self.x, axis=altair.Axis(tickMinStep=1, grid=False)),
+            y=altair.Y("y:Q", title=self.y, scale=scale),
+            color=altair.Color(
+                "name:N", scale=altair.Scale(domain=names, range=list(colours.values())), sort=names, legend=legend
+            ),
+            strokeDash=altair.StrokeDash(
+                "name:N", scale=altair.Scale(domain=names, range=strokes), sort=names, legend=legend
+            ),
+            opacity=altair.condition(chosen, altair.value(1), altair.value(0.12)),
+            tooltip=[
+                altair.Tooltip("name:N", title="line"),
+                altair.Tooltip("x:Q", title=self.x),
+                altair.Tooltip("y:Q", title=self.y, format=".5~g"),
+            ],
+        )
+        # wide invisible points, so that the pointer need not hit a line exactly
+        points = base.mark_point(size=140, filled=True, opacity=0).encode(opacity=altair.value(0))
+        chart = altair.layer(base.mark_line(strokeWidth=2).add_params(chosen), points)
+        return _plain(chart.properties(width="container", height=HEIGHT))
+
+    @styled
+    def figure(self) -> "Figure":
+        """See `Chart`."""
+        figure, axes = _axes(7, 3.4)
+        for name, points in self.lines.items():
+            on, off = self.dashes()[name]
+            style = (0, (on, off)) if off else "-"
+            axes.plot(*zip(*points, strict=True), linestyle=style, color=self.colours()[name], label=name)
+        axes.set(xlabel=self.x, ylabel=self.y, yscale="log" if self.logarithmic else "linear")
+        axes.legend(fontsize="small")
+        return figure
+
+
+@dataclass(frozen=True)
+class Bars(Chart):
+    """Horizontal bars, a group for each row; `x` is the title of the values' axis, `y` that of the rows.
+
+    Args:
+        rows: their names.
+        bars: for each kind of bar a value for each row; None where there is none.
+    """
+
+    rows: Sequence[str] = ()
+    bars: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
+
+    def specification(self) -> dict[str, Any]:
+        """See `Chart`."""
+        import altair
+
+        rows = [
+            {"row": row, "kind": kind, "value": value}
+            for kind, values in self.bars.items()
+            for row, value in zip(self.rows, values, strict=True)
+            if value is not None
+        ]
+        kinds = list(self.bars)
+        chart = altair.Chart(altair.Data(values=rows)).mark_bar(cornerRadiusEnd=2)
+        chart = chart.encode(
+            y=altair.Y("row:N", title=None, sort=list(self.rows), axis=altair.Axis(labelLimit=260)),
+            yOffset=altair.YOffset("kind:N", sort=kinds),
+            x=altair.X("value:Q", title=self.x),
+            color=altair.Color(
+                "kind:N",
+                scale=altair.Scale(domain=kinds, range=[*(FAINT, COLOURS[0])[-len(kinds) :], *COLOURS[1:]]),
+                legend=altair.Legend(title=None, orient="bottom") if len(kinds) > 1 else None,
+            ),
+            tooltip=[altair.Tooltip("row:N", title=self.y), "kind:N", altair.Tooltip("value:Q", format=",.5~g")],
+        )
+        step = altair.Step(20 * len(kinds), **{"for": "position"})
+        return _plain(chart.properties(width="container", height=step))
+
+    @styled
+    def figure(self) -> "Figure":
+        """See `Chart`."""
+        figure, axes = _axes(7, 1.2 + 0.3 * len(self.rows))
+        height = 0.8 / max(len(self.bars), 1)
+        for i, (kind, values) in enumerate(self.bars.items()):
+            places = [row + (i - (len(self.bars) - 1) / 2) * height for row in range(len(self.rows))]
+            lengths = [0.0 if value is None else value for value in values]
+            axes.barh(places, lengths, height, label=kind, color=(FAINT, *COLOURS)[-len(self.bars) % 2 + i])
+        axes.set_yticks(range(len(self.rows)), self.rows)
+        axes.invert_yaxis()
+        axes.set(xlabel=self.x)
+        if len(self.bars) > 1:
+            axes.legend(fontsize="small")
+        return figure
+
+
+def interactive() -> bool:
+    """Whether charts can be interactive: altair and vl-convert-python, the extra `report`, are installed."""
+    from importlib.util import find_spec
+
+    return all(find_spec(name) is not None for name in ("altair", "vl_convert"))
+
+
+@lru_cache(1)
+def javascript() -> str:
+    """The JavaScript that draws the charts, `vegaEmbed`: about a megabyte, for each page once."""
+    import vl_convert
+
+    bundle: str = vl_convert.javascript_bundle()
+    return bundle
+
+
+def png(chart: Chart) -> bytes:
+    """The chart as a picture.
+
+    Raises:
+        TensorTrainError: matplotlib is not installed.
+    """
+    data = io.BytesIO()
+    chart.figure().savefig(data, format="png", dpi=110)
+    return data.getvalue()
+
+
+def _axes(width: float, height: float) -> tuple["Figure", Any]:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise TensorTrainError(
+            "charts need matplotlib, or altair and vl-convert-python; install one with pip, or write a .csv file"
+        ) from None
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _plain(chart: Any) -> dict[str, Any]:
+    """The specification as plain data; colours of text and lines are left to the page, which may be dark."""
+    specification: dict[str, Any] = chart.to_dict()
+    specification.pop("config", None)
+    specification.pop("$schema", None)
+    return specification

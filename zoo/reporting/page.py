@@ -1,0 +1,226 @@
+"""The page about runs."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+import zoo
+from tensortrain.pages import Details, Lines, Page, Part, Prose, Section, Tile
+from tensortrain.tables import Column, Table
+from zoo.evaluation import Scores, measured
+from zoo.evaluation.measure import Measure
+from zoo.evaluation.scores import averages
+from zoo.registry import find_model
+from zoo.reporting.source import Source, nearest_preset, settings_apart
+from zoo.settings import to_plain
+
+VERSIONS = ("python", "tensortrain", "torch", "lightning", "numpy", "machine", "device", "processes", "threads")
+WHY = (
+    "The loss may rise while the validation falls: as the sampling ratio falls, the model reads more of its own "
+    "predictions in place of true frames, which is harder, and just what it is tested on."
+)
+
+
+def run_page(
+    sources: Sequence[Source], scores: Sequence[Scores], examples: Sequence[Part], notes: Sequence[str], words: str
+) -> Page:
+    """The page.
+
+    Args:
+        sources: the trained models.
+        scores: of those that could be measured.
+        examples: their predictions of some clips, as pictures and players.
+        notes: what could not be shown, and why.
+        words: the command that makes the page again.
+    """
+    sections = []
+    if notes:
+        sections.append(Section("What is missing", [Prose(notes)]))
+    if scores:
+        groups = _by_task(scores)
+        sections.append(Section("Scores", [measured(group) for group in groups]))
+        sections += [_step_by_step(group, len(groups) > 1) for group in groups]
+    if examples:
+        sections.append(Section("Predictions", examples, "Best, middle and worst of the measured clips."))
+    runs = [source for source in sources if source.rows]
+    if runs:
+        sections += [Section("Training", _training(runs), WHY), Section("Speed", _speed(runs))]
+    sections.append(_settings(sources))
+    if any(source.sessions for source in sources):
+        sections.append(Section("Versions and machine", [_versions(sources)]))
+    sections.append(Section("Again", [Details("Command", words, open=True)]))
+    title = sources[0].name if len(sources) == 1 else f"{len(sources)} models compared"
+    foot = f"Written by zoo {zoo.__version__}. This page loads nothing from anywhere."
+    return Page(title, [_sentence(source) for source in sources], _tiles(sources, scores), sections, foot)
+
+
+def _sentence(source: Source) -> str:
+    """What was trained on what."""
+    recipe = source.recipe
+    text = f"{source.name}: {recipe.model} ({find_model(recipe.model).citation}), {source.parameters:,} parameters"
+    if not source.rows:
+        return f"{text}, weights trained on {recipe.data.name}."
+    clips = source.steps * recipe.training.batch_size
+    data = source.sessions[-1]["data"][0] if source.sessions and source.sessions[-1].get("data") else recipe.data.name
+    return (
+        f"{text}, trained for {source.steps:,} of {recipe.training.steps:,} steps, {clips:,} clips, in "
+        f"{duration(source.seconds)}, on {data}."
+    )
+
+
+def _tiles(sources: Sequence[Source], scores: Sequence[Scores]) -> list[Tile]:
+    tiles = []
+    if scores:
+        measure = scores[0].convention.measures[0]
+        ranked = sorted(scores, key=lambda one: averages(one.per_frame)[measure.key])
+        best = ranked[0]
+        value = averages(best.per_frame)[measure.key]
+        head = measure.heading.replace("\n", " ").replace(" ↓", "")
+        tiles.append(
+            Tile(
+                measure.shown(value), f"{head}, {best.observed} → {best.horizon}", f"{best.name}, {best.clips:,} clips"
+            )
+        )
+        for name, per_frame in best.baselines.items():
+            error = averages(per_frame)[measure.key]
+            if value > 0 and error > 0:
+                better = error >= value
+                label = f"{'less' if better else 'more'} error than {name!r}"
+                tiles.append(Tile(f"{error / value if better else value / error:.2f}×", label, measure.shown(error)))
+    run = next((source for source in sources if source.rows), None)
+    if run is not None:
+        tiles.append(Tile(duration(run.seconds), "training", f"{run.name}, {run.steps:,} steps"))
+    tiles.append(Tile(f"{sources[0].parameters:,}", "parameters", sources[0].name))
+    return tiles
+
+
+def _by_task(scores: Sequence[Scores]) -> list[list[Scores]]:
+    """Scores of the same data, observed steps and horizon together."""
+    groups: dict[tuple[str, int, int], list[Scores]] = {}
+    for one in scores:
+        groups.setdefault((one.comparable_with, one.observed, one.horizon), []).append(one)
+    return list(groups.values())
+
+
+def _step_by_step(scores: Sequence[Scores], named: bool) -> Section:
+    """A chart for each metric, over the predicted steps; `named`: with the data in the heading."""
+    longest = max(scores, key=lambda one: one.horizon)
+    charts: list[Part] = []
+    for measure in longest.convention.measures:
+        lines = {
+            one.name: _points(one.per_frame[measure.key], measure) for one in scores if measure.key in one.per_frame
+        }
+        faint = [name for name, values in longest.baselines.items() if measure.key in values]
+        lines |= {name: _points(longest.baselines[name][measure.key], measure) for name in faint}
+        if lines:
+            title = measure.heading.replace("\n", " ")
+            charts.append(Lines(title, f"predicted {longest.step}", title, lines=lines, faint=faint))
+    title = "Frame by frame" if longest.content == "video" else "Step by step"
+    title += f", {longest.comparable_with}" if named else ""
+    intro = f"After {longest.observed} observed {longest.step}s; the arrow points to better values."
+    return Section(title, charts, intro)
+
+
+def _points(values: NDArray[np.float64], measure: Measure) -> list[tuple[float, float]]:
+    return [(t, float(value) * measure.scale) for t, value in enumerate(values, 1)]
+
+
+def _training(runs: Sequence[Source]) -> list[Part]:
+    losses: dict[str, list[tuple[float, float]]] = {}
+    pairs = {}
+    for run in runs:
+        validation, training = f"{run.name}, validation", f"{run.name}, training"
+        if curve := run.curve("validation_loss"):
+            losses[validation] = curve
+            pairs[training] = validation
+        losses[training] = run.curve("loss")
+    charts: list[Part] = [Lines("Loss", "step", "loss", lines=losses, pairs=pairs)]
+    for title, column, unit, caption in (
+        (
+            "Sampling ratio",
+            "sampling_ratio",
+            "ratio",
+            "The share of true frames that the model reads after the observed ones.",
+        ),
+        ("Learning rate", "learning_rate", "rate", ""),
+        ("Gradient norm", "gradient_norm", "norm", "The largest since the row before, before it is clipped."),
+        ("Error on validation clips", "validation_mse", "squared error of a frame", "Summed over a frame's pixels."),
+    ):
+        lines = {run.name: curve for run in runs if (curve := run.curve(column))}
+        if lines:
+            logarithmic = column == "gradient_norm" and all(y > 0 for line in lines.values() for _, y in line)
+            charts.append(Lines(title, "step", unit, caption, lines=lines, logarithmic=logarithmic))
+    return charts
+
+
+def _speed(runs: Sequence[Source]) -> list[Part]:
+    lines = {run.name: speed for run in runs if (speed := run.speed())}
+    rows = []
+    for run in runs:
+        session = run.sessions[-1] if run.sessions else {}
+        clips = run.steps * run.recipe.training.batch_size
+        rate = f"{clips / run.seconds:.3g}" if run.seconds else ""
+        precision = run.recipe.training.precision
+        rows.append(
+            [
+                run.name,
+                duration(run.seconds),
+                rate,
+                precision,
+                str(session.get("device", "")),
+                str(session.get("threads", "")),
+            ]
+        )
+    heads = [Column("run", words=True), *map(Column, ("time", "clips/s")), Column("precision", words=True)]
+    table = Table([*heads, Column("device", words=True), Column("threads")], rows, notes=("Validations are included.",))
+    chart = Lines("Clips per second", "step", "clips/s", lines=lines)
+    return [chart, table] if lines else [table]
+
+
+def _settings(sources: Sequence[Source]) -> Section:
+    """What differs between the runs, or from the nearest preset; all settings below."""
+    recipes = {source.name: source.recipe for source in sources}
+    title = "Settings that differ"
+    if len(recipes) == 1 and (preset := nearest_preset(sources[0].recipe)) is not None:
+        name, start = preset
+        title = f"Settings that differ from the preset {name}"
+        recipes[f"preset {name}"] = start
+    rows = settings_apart(recipes)
+    heads = [Column("setting", words=True), *(Column(name, words=True, wraps=True) for name in recipes)]
+    parts: list[Part] = [Table(heads, rows)] if rows else [Prose(["None."])]
+    for source in sources:
+        text = yaml.safe_dump(to_plain(source.recipe), sort_keys=False)
+        parts.append(Details(f"All settings of {source.name}", text))
+    return Section(title, parts)
+
+
+def _versions(sources: Sequence[Source]) -> Table:
+    """A row for each session."""
+    rows = []
+    for source in sources:
+        for session in source.sessions:
+            notes = [str(session["note"])] if "note" in session else []
+            rows.append(
+                [
+                    source.name,
+                    str(session.get("step", "")),
+                    *(str(session.get(name, "")) for name in VERSIONS),
+                    *notes,
+                    *[""] * (not notes),
+                ]
+            )
+    heads = [Column("run", words=True), Column("from step"), *(Column(name, words=True) for name in VERSIONS)]
+    return Table([*heads, Column("note", words=True, wraps=True)], rows)
+
+
+def duration(seconds: float) -> str:
+    """A time for people.
+
+    >>> duration(42), duration(150), duration(9000)
+    ('42 s', '2.5 min', '2.5 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
