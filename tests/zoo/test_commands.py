@@ -196,7 +196,9 @@ def test_version_is_that_of_the_installed_package(capsys: pytest.CaptureFixture[
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(command, "--help") == 0
     first = (COMMANDS[command].run.__doc__ or "").partition("\n")[0]
-    assert first in " ".join(capsys.readouterr().out.split())
+    said = " ".join(capsys.readouterr().out.split())
+    assert first in said
+    assert "--import FILE, with any command, first runs a Python file that registers models" in said
 
 
 def test_help_of_a_model_shows_its_options_and_the_presets_values(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from zoo.data.array_clips import ArrayFrames, Arrays, open_frames
 from zoo.data.clips import ClipDataset, SeriesDataset
 from zoo.data.digits import Split, auto_source
 from zoo.data.download import download_kth, download_mnist
-from zoo.data.images import Images, prepare_images
+from zoo.data.images import Images
 from zoo.data.kth import KTH, check_kth, prepare_kth
 from zoo.data.lorenz import Lorenz
 from zoo.data.moving_mnist import MovingMNIST, PublishedMovingMNIST
@@ -17,7 +17,7 @@ from zoo.data.protocol import ClipSource, adapted
 from zoo.data.root import data_root
 from zoo.data.splits import Splits
 from zoo.data.stored_clips import StoredClips
-from zoo.data.videos import Videos, prepare_videos
+from zoo.data.videos import Videos
 from zoo.errors import ZooError
 from zoo.settings import (
     ArraysData,
@@ -53,9 +53,7 @@ __all__ = [
     "download_mnist",
     "make_dataset",
     "pin_data",
-    "prepare_images",
     "prepare_kth",
-    "prepare_videos",
 ]
 
 
@@ -150,11 +148,10 @@ def describe_own(data: StoredData, root: str | Path | None = None) -> Iterator[s
     if isinstance(data, ArraysData):
         yield from array_clips.report(array_frames(data, root), data.length, data.stride, splits)
     else:
-        prepare = prepare_images if isinstance(data, ImagesData) else prepare_videos
+        kind = Images if isinstance(data, ImagesData) else Videos
         folder, grey = place_of(data), data.channels == 1
-        store = prepare(folder, root, size=data.frame, grey=grey, resize=data.resize)
-        noun = "folders of images" if isinstance(data, ImagesData) else "videos"
-        yield from videos.report(store, folder, noun, data.length, data.stride, splits)
+        store = kind.prepare(folder, root, size=data.frame, grey=grey, resize=data.resize)
+        yield from videos.report(store, folder, kind.noun, data.length, data.stride, splits)
 
 
 def _arrays(data: ArraysData, split: Split, root: str | Path | None, length: int) -> ClipDataset:
