@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from zoo.data import array_clips, videos
+from torch import Tensor
+
+from zoo.data import array_clips, array_files, videos
 from zoo.data.array_clips import ArrayFrames, Arrays, open_frames
 from zoo.data.clips import ClipDataset, SeriesDataset
 from zoo.data.digits import Split, auto_source
@@ -52,6 +54,7 @@ __all__ = [
     "download_kth",
     "download_mnist",
     "make_dataset",
+    "own_clip",
     "pin_data",
     "prepare_kth",
 ]
@@ -135,6 +138,24 @@ def array_frames(data: ArraysData, root: str | Path | None = None) -> ArrayFrame
             f"{data.channels}; set data.channels and the model's channels to {frames.shape[0]}, or name other axes"
         )
     return frames
+
+
+def own_clip(data: ArraysData, path: str | Path, count: int, root: str | Path | None = None) -> Tensor:
+    """The first clip of a file like that which a model was trained on, `(T, C, H, W)` in [0, 1] with T ≤ count.
+
+    Args:
+        data: what the model was trained on, whose axes, range and size hold here too; the axis N may be missing.
+        path: the file.
+        count: steps to read at most.
+        root: the data root, see `data_root`.
+
+    Raises:
+        ZooError: see `array_frames`; or a value outside the range.
+    """
+    rank = len(array_files.open_array_file(path, data.key, root).shape)
+    axes = data.axes.replace("N", "") if rank == len(data.axes) - 1 else data.axes
+    data = replace(data, name=f"arrays:{Path(path).absolute()}", axes=axes)
+    return array_clips.read_clip(array_frames(data, root), count)
 
 
 def describe_own(data: StoredData, root: str | Path | None = None) -> Iterator[str]:
