@@ -35,6 +35,8 @@ from zoo.commands.options import PARSER_MODE, load_argument, write_out_numbers
 from zoo.errors import ZooError
 from zoo.importing import OPTION, import_named
 
+_IMPORTING = f"{OPTION} FILE, with any command, first runs a Python file that registers models of your own."
+
 
 class Command(Protocol):
     """A module of `zoo.commands`."""
@@ -99,13 +101,14 @@ def make_parser(words: Sequence[str]) -> ArgumentParser:
         description=_first_line(__doc__).partition(": ")[2].capitalize(),
         exit_on_error=False,
         version=zoo.__version__,
-        epilog=f"{OPTION} FILE, with any command, first runs a Python file that registers models of your own.",
+        epilog=_IMPORTING,
     )
     commands = parser.add_subcommands(dest="command")
     for name, command in COMMANDS.items():
         summary = _first_line(command.run.__doc__)
         subparser = ArgumentParser(description=summary, exit_on_error=False)
         command.add_arguments(subparser, words)
+        subparser.epilog = f"{subparser.epilog}. {_IMPORTING}" if subparser.epilog else _IMPORTING
         commands.add_subcommand(name, subparser, help=summary)
     return parser
 

@@ -209,6 +209,7 @@ BAD = [
     ("train conv-lstm videos:", "no data set 'videos:'"),
     ("train conv-lstm videos:nowhere", "is not a folder; name one with videos"),
     ("data videos:nowhere", "is not a folder; name one with videos"),
+    ("data images:nowhere", "is not a folder; name one with images, as in images:DIR"),
     ("data videos:", "no data set 'videos:'"),
     ("data kht", "did you mean 'kth'"),
     ("data kth:films", "no data set 'kth:films'"),

@@ -257,6 +257,16 @@ def test_a_model_trains_on_an_array_with_normalised_frames(tmp_path: Path, capsy
     assert "copy last frame" in capsys.readouterr().out
     line = f"predict {tmp_path}/run --horizon 2 --data-root {tmp_path} -o {tmp_path}/x.png"
     assert run_command(*line.split()) == 0  # of two channels
+    save(tmp_path / "own.npy", numbered(3, 2, 8, 16))  # one clip, without the axis N, of two channels too
+    line = f"predict {tmp_path}/run --horizon 2 --data-root {tmp_path} --observed 3 -o {tmp_path}/x.npz --video"
+    assert run_command(*line.split(), tmp_path / "own.npy") == 0
+    with np.load(tmp_path / "x.npz") as file:
+        np.testing.assert_allclose(file["observed"] * 255, numbered(3, 2, 8, 16), atol=1e-4)
+        assert (len(file["truth"]), file["predictions"].shape) == (0, (2, 2, 2, 8, 16))
+    capsys.readouterr()
+    save(tmp_path / "other.npy", numbered(3, 1, 8, 16))
+    assert run_command(*line.split(), tmp_path / "other.npy") == 2
+    assert "other.npy has 1 channels (axes TCHW), and data.channels = 2" in capsys.readouterr().err
 
 
 def test_normalisation_is_undone_before_anyone_sees_the_frames(tmp_path: Path) -> None:

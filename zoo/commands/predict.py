@@ -14,7 +14,7 @@ from zoo.commands.trained import files_of, find_trained_models, shared_data
 from zoo.errors import ZooError
 from zoo.files import destination, new_folder
 from zoo.names import CURVES, PREDICTIONS, check_suffix
-from zoo.settings import LorenzData, StoredData, Video, VideoData
+from zoo.settings import ArraysData, LorenzData, StoredData, Video, VideoData
 
 if TYPE_CHECKING:
     from zoo.evaluation import Prediction, SeriesPrediction
@@ -35,7 +35,12 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
         "without a suffix is a new folder, with a PNG file for each frame.",
     )
     parser.add_argument("--observed", type=int | None, help="Frames that the models see; default: as trained.")
-    parser.add_argument("--video", type=str | None, help="Video or GIF to continue; default: a test clip.")
+    parser.add_argument(
+        "--video",
+        type=str | None,
+        help="Video, GIF or .npy file to continue, or for a model of arrays a file like that it was trained on; "
+        "default: a test clip.",
+    )
     parser.add_argument("--clip", type=int, default=0, help="Which test clip.")
 
 
@@ -64,9 +69,13 @@ def _of_video(models: "dict[str, Predictor]", data: VideoData, arguments: Namesp
     """Frames, beside the last observed one, which is what a model has to be better than."""
     from zoo.evaluation import CopyLast, predict, read_video
 
-    if arguments.video:
+    count = data.observed + arguments.horizon
+    if arguments.video and isinstance(data, ArraysData):
+        from zoo.data import own_clip
+
+        clip = own_clip(data, arguments.video, count, arguments.data_root)
+    elif arguments.video:
         resize = data.resize if isinstance(data, StoredData) else "stretch"  # as its training clips were
-        count = data.observed + arguments.horizon
         clip = read_video(arguments.video, data.frame, data.channels == 1, count, resize)
     else:
         dataset = held_out_clips(data, arguments.horizon, arguments)

@@ -4,12 +4,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from zoo.data import array_clips, videos
+from torch import Tensor
+
+from zoo.data import array_clips, array_files, videos
 from zoo.data.array_clips import ArrayFrames, Arrays, open_frames
 from zoo.data.clips import ClipDataset, SeriesDataset
 from zoo.data.digits import Split, auto_source
 from zoo.data.download import download_kth, download_mnist
-from zoo.data.images import Images, prepare_images
+from zoo.data.images import Images
 from zoo.data.kth import KTH, check_kth, prepare_kth
 from zoo.data.lorenz import Lorenz
 from zoo.data.moving_mnist import MovingMNIST, PublishedMovingMNIST
@@ -17,7 +19,7 @@ from zoo.data.protocol import ClipSource, adapted
 from zoo.data.root import data_root
 from zoo.data.splits import Splits
 from zoo.data.stored_clips import StoredClips
-from zoo.data.videos import Videos, prepare_videos
+from zoo.data.videos import Videos
 from zoo.errors import ZooError
 from zoo.settings import (
     ArraysData,
@@ -52,10 +54,9 @@ __all__ = [
     "download_kth",
     "download_mnist",
     "make_dataset",
+    "own_clip",
     "pin_data",
-    "prepare_images",
     "prepare_kth",
-    "prepare_videos",
 ]
 
 
@@ -139,6 +140,24 @@ def array_frames(data: ArraysData, root: str | Path | None = None) -> ArrayFrame
     return frames
 
 
+def own_clip(data: ArraysData, path: str | Path, count: int, root: str | Path | None = None) -> Tensor:
+    """The first clip of a file like that which a model was trained on, `(T, C, H, W)` in [0, 1] with T ≤ count.
+
+    Args:
+        data: what the model was trained on, whose axes, range and size hold here too; the axis N may be missing.
+        path: the file.
+        count: steps to read at most.
+        root: the data root, see `data_root`.
+
+    Raises:
+        ZooError: see `array_frames`; or a value outside the range.
+    """
+    rank = len(array_files.open_array_file(path, data.key, root).shape)
+    axes = data.axes.replace("N", "") if rank == len(data.axes) - 1 else data.axes
+    data = replace(data, name=f"arrays:{Path(path).absolute()}", axes=axes)
+    return array_clips.read_clip(array_frames(data, root), count)
+
+
 def describe_own(data: StoredData, root: str | Path | None = None) -> Iterator[str]:
     """Prepare and check clips of the user's own; what they are, what cannot be used and why, and how they are split, a
     line each.
@@ -150,11 +169,10 @@ def describe_own(data: StoredData, root: str | Path | None = None) -> Iterator[s
     if isinstance(data, ArraysData):
         yield from array_clips.report(array_frames(data, root), data.length, data.stride, splits)
     else:
-        prepare = prepare_images if isinstance(data, ImagesData) else prepare_videos
+        kind = Images if isinstance(data, ImagesData) else Videos
         folder, grey = place_of(data), data.channels == 1
-        store = prepare(folder, root, size=data.frame, grey=grey, resize=data.resize)
-        noun = "folders of images" if isinstance(data, ImagesData) else "videos"
-        yield from videos.report(store, folder, noun, data.length, data.stride, splits)
+        store = kind.prepare(folder, root, size=data.frame, grey=grey, resize=data.resize)
+        yield from videos.report(store, folder, kind.noun, data.length, data.stride, splits)
 
 
 def _arrays(data: ArraysData, split: Split, root: str | Path | None, length: int) -> ClipDataset:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from zoo.data.array_files import ArrayFile, open_array_file
 from zoo.data.digits import Split, check_split
@@ -209,6 +210,16 @@ def open_frames(
 ) -> ArrayFrames:
     """The clips in a file of arrays; see `ArrayFrames` and `zoo.data.array_files.open_array_file`."""
     return ArrayFrames(open_array_file(path, key, root), axes, value_range, size, resize)
+
+
+def read_clip(frames: ArrayFrames, count: int) -> Tensor:
+    """The first `count` steps of the first clip, or as many as there are: `(T, C, H, W)` in [0, 1].
+
+    Raises:
+        ZooError: a value that is NaN or outside the range.
+    """
+    steps = frames.read("0", 0, min(count, frames.steps))
+    return torch.from_numpy(steps) / 255 if steps.dtype == np.uint8 else torch.from_numpy(steps)
 
 
 def _split(count: int, splits: Splits, clips: bool) -> Iterator[tuple[str, list[range]]]:

@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.data.decode import LARGEST, BadVideo, to_bytes
-from zoo.data.frame_store import Store, VideoFile
+from zoo.data.frame_store import VideoFile
 from zoo.data.names import natural
 from zoo.data.regular import open_regular
-from zoo.data.videos import IMAGES, SIZE, Videos, files_below, prepare
+from zoo.data.videos import IMAGES, Videos, files_below
 from zoo.errors import ZooError
-from zoo.settings import Resize
 
 _AT_ONCE = 32  # frames
 
@@ -78,49 +77,28 @@ class Images(Videos):
     """
 
     kind = "images"
+    noun = "folders of images"
     stream = 0x494D0001
 
+    @classmethod
+    def find(cls, folder: Path) -> list[VideoFile]:
+        """The folders below a folder, itself included, that hold images.
 
-def prepare_images(
-    folder: str | Path,
-    root: str | Path | None = None,
-    *,
-    size: int | tuple[int, int] = SIZE,
-    grey: bool = True,
-    progress: bool = True,
-    resize: Resize = "crop",
-) -> Store:
-    """Read the clips in a folder of folders of images that are new or have changed, into `<data root>/images`.
-
-    Args:
-        folder, root, size, grey, progress, resize: see `Videos`.
-
-    Raises:
-        ZooError: no such folder, no usable clip in it, a size below 1, a full disk.
-    """
-    return prepare("images", folder, find_images(folder), root, size, grey, resize, progress)
-
-
-def find_images(folder: str | Path) -> list[VideoFile]:
-    """The folders below a folder, itself included, that hold images.
-
-    Raises:
-        ZooError: no such folder, one that may not be read, or no image in it.
-    """
-    path = Path(folder).expanduser()
-    clips: dict[Path, list[Path]] = {}
-    for file in files_below(path):
-        if file.suffix.lower() in IMAGES:
-            clips.setdefault(file.parent, []).append(file)
-    if not clips:
-        raise ZooError(
-            f"{folder} holds no folders of images ({', '.join(sorted(IMAGES))}); name another folder, or videos:DIR"
-        )
-    names = {place: place.relative_to(path).as_posix() if place != path else path.resolve().name for place in clips}
-    return [
-        FrameFolder(names[place], place, images=sorted(clips[place], key=lambda image: natural(image.name)))
-        for place in sorted(clips, key=lambda place: natural(names[place]))
-    ]
+        Raises:
+            ZooError: no such folder, one that may not be read, or no image in it.
+        """
+        clips: dict[Path, list[Path]] = {}
+        for file in files_below(folder, cls.kind):
+            if file.suffix.lower() in IMAGES:
+                clips.setdefault(file.parent, []).append(file)
+        if not clips:
+            legal = ", ".join(sorted(IMAGES))
+            raise ZooError(f"{folder} holds no folders of images ({legal}); name another folder, or videos:DIR")
+        names = {each: each.relative_to(folder).as_posix() if each != folder else each.resolve().name for each in clips}
+        return [
+            FrameFolder(names[each], each, images=sorted(clips[each], key=lambda image: natural(image.name)))
+            for each in sorted(clips, key=lambda each: natural(names[each]))
+        ]
 
 
 def _read(path: Path, grey: bool) -> NDArray[np.uint8]:
@@ -151,6 +129,3 @@ def _stat(path: Path) -> Any:
         return path.stat()
     except OSError:  # a broken link
         return None
-
-
-Images.find = staticmethod(find_images)

@@ -105,7 +105,8 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
         if not isinstance(seed, int) or not 0 <= seed < 2**64:
             raise ZooError(f"seed = {seed!r} must be a whole number, at least 0 and below 2^64")
         if not windows:
-            raise ZooError(f"{title}: no window of {length} frames; take shorter clips, or prepare more videos")
+            every = f", one of {stride}, so of {span(length, stride)} in a row" if stride > 1 else ""
+            raise ZooError(f"{title}: no window of {length} frames{every}; take shorter clips, or prepare more")
         store.check(sorted({window.name for window in windows}))
         self.store, self.length, self.comparable_with = store, length, comparable_with
         self.endless, self.seed = endless, seed

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -53,8 +53,8 @@ class Videos(StoredClips):
     """
 
     kind: ClassVar[str] = "videos"
+    noun: ClassVar[str] = "videos"
     stream: ClassVar[int] = 0x56490001
-    find: ClassVar[Callable[[str | Path], Sequence[VideoFile]]]
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class Videos(StoredClips):
         for name, value in (("length", length), ("stride", stride)):
             if value < 1:
                 raise ZooError(f"{name} = {value!r} must be at least 1")
-        store = prepare(self.kind, folder, type(self).find(folder), root, size, grey, resize, progress)
+        store = self.prepare(folder, root, size=size, grey=grey, progress=progress, resize=resize)
         try:
             self.names = names_of(store, splits)[split]
         except ZooError as error:
@@ -104,6 +104,48 @@ class Videos(StoredClips):
         )
         self.split, self._needed, self._frames = split, span(length, stride), store.clips
 
+    @classmethod
+    def find(cls, folder: Path) -> list[VideoFile]:
+        """The clips in a folder and its subfolders: here the videos, recognised by the suffixes of their names.
+
+        Whatever has such a name is one, so that a pipe or a broken link is reported, not overlooked.
+
+        Raises:
+            ZooError: no such folder, one that may not be read, or none in it.
+        """
+        files = sorted(file for file in files_below(folder, cls.kind) if file.suffix.lower() in SUFFIXES)
+        if not files:
+            raise ZooError(f"{folder} holds no videos ({', '.join(sorted(SUFFIXES))}); name another folder")
+        return [VideoFile(file.relative_to(folder).as_posix(), file) for file in files]
+
+    @classmethod
+    def prepare(
+        cls,
+        folder: str | Path,
+        root: str | Path | None = None,
+        *,
+        size: int | tuple[int, int] = SIZE,
+        grey: bool = True,
+        progress: bool = True,
+        resize: Resize = "crop",
+    ) -> Store:
+        """Decode the clips in a folder that are new or have changed into `<data root>/<kind>`; the arguments are those
+        of the class.
+
+        Raises:
+            ZooError: no such folder, no usable clip in it, a size below 1, a full disk.
+        """
+        folder = Path(folder).expanduser()
+        clips = [replace(clip, resize=resize) for clip in cls.find(folder)]
+        height, width = (size, size) if isinstance(size, int) else size
+        if min(height, width) < 1:
+            raise ZooError(f"size = {size!r} must be at least 1")
+        # other folders of the same name have stores of their own
+        key = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:12]
+        name = f"{folder.name}-{key}-{height}x{width}-{'grey' if grey else 'rgb'}"
+        place = data_root(root) / cls.kind / (name if resize == "crop" else f"{name}-{resize}")
+        return build(place, clips, size=(height, width), grey=grey, progress=progress)
+
     def describe(self) -> str:
         """One line: split, counts, sizes, and how many videos are too short for a clip."""
         return super().describe() + (f"; {len(self.short)} shorter than a clip" if self.short else "")
@@ -116,52 +158,6 @@ class Videos(StoredClips):
 def too_short(name: str, frames: int, needed: int) -> str:
     """A line on a video that is shorter than a clip."""
     return f"{name} has {frames} frames, fewer than the {needed} of a clip"
-
-
-def prepare_videos(
-    folder: str | Path,
-    root: str | Path | None = None,
-    *,
-    size: int | tuple[int, int] = SIZE,
-    grey: bool = True,
-    progress: bool = True,
-    resize: Resize = "crop",
-) -> Store:
-    """Decode the videos in a folder and its subfolders that are new or have changed, into `<data root>/videos`.
-
-    Args:
-        folder, root, size, grey, progress, resize: see `Videos`.
-
-    Raises:
-        ZooError: no such folder, no usable video in it, a size below 1, a full disk.
-    """
-    return prepare("videos", folder, find_videos(folder), root, size, grey, resize, progress)
-
-
-def prepare(
-    kind: str,
-    folder: str | Path,
-    clips: Sequence[VideoFile],
-    root: str | Path | None,
-    size: int | tuple[int, int],
-    grey: bool,
-    resize: Resize,
-    progress: bool,
-) -> Store:
-    """Decode the clips of a folder that are new or have changed, into `<data root>/<kind>`.
-
-    Raises:
-        ZooError: see `prepare_videos`.
-    """
-    height, width = (size, size) if isinstance(size, int) else size
-    if min(height, width) < 1:
-        raise ZooError(f"size = {size!r} must be at least 1")
-    # other folders of the same name have stores of their own
-    key = hashlib.sha256(os.fsencode(Path(folder).expanduser().resolve())).hexdigest()[:12]
-    name = f"{Path(folder).name}-{key}-{height}x{width}-{'grey' if grey else 'rgb'}"
-    place = data_root(root) / kind / (name if resize == "crop" else f"{name}-{resize}")
-    clips = [replace(clip, resize=resize) for clip in clips]
-    return build(place, clips, size=(height, width), grey=grey, progress=progress)
 
 
 def names_of(store: Store, splits: Splits = Splits()) -> dict[str, list[str]]:  # noqa: B008 - immutable
@@ -199,48 +195,30 @@ def report(
         yield f"{split}: {len(names)} {noun}, {positions:,} positions of {length} frames"
 
 
-def find_videos(folder: str | Path) -> list[VideoFile]:
-    """The videos in a folder and its subfolders, recognised by the suffixes of their names.
-
-    Whatever has such a name is one, so that a pipe or a broken link is reported, not overlooked.
-
-    Raises:
-        ZooError: no such folder, one that may not be read, or none in it.
-    """
-    path = Path(folder).expanduser()
-    files = sorted(file for file in files_below(path) if file.suffix.lower() in SUFFIXES)
-    if not files:
-        raise ZooError(f"{folder} holds no videos ({', '.join(sorted(SUFFIXES))}); name another folder")
-    return [VideoFile(file.relative_to(path).as_posix(), file) for file in files]
-
-
 def otherfiles_below(folder: str | Path) -> list[str]:
-    """The suffixes of the files in a folder and its subfolders that `find_videos` takes for something else.
+    """The suffixes of the files in a folder and its subfolders that are neither videos nor images.
 
     Raises:
         ZooError: no such folder, or one that may not be read.
     """
     return sorted(
         suffix
-        for file in files_below(Path(folder).expanduser())
+        for file in files_below(Path(folder).expanduser(), "videos")
         if (suffix := file.suffix.lower()) not in SUFFIXES | IMAGES
     )
 
 
-def files_below(folder: Path) -> Iterator[Path]:
-    """The files in a folder and its subfolders.
+def files_below(folder: Path, kind: str) -> Iterator[Path]:
+    """The files in a folder and its subfolders; `kind` is that of the data set, such as "videos".
 
     Raises:
         ZooError: no such folder, or one that may not be read.
     """
     if not folder.is_dir():
-        raise ZooError(f"{folder} is not a folder; name one with videos, as in videos:DIR")
+        raise ZooError(f"{folder} is not a folder; name one with {kind}, as in {kind}:DIR")
 
     def refuse(error: OSError) -> None:
         raise ZooError(f"{error.filename} cannot be read ({error.strerror}); change its rights, or move it away")
 
     for place, _, names in os.walk(folder, onerror=refuse):
         yield from (Path(place, name) for name in names)
-
-
-Videos.find = staticmethod(find_videos)

@@ -85,6 +85,7 @@ def _images(path: Path) -> Iterator[NDArray[np.uint8] | NDArray[np.float32]]:
         array = open_array(path)
     except BadArray as error:
         raise ZooError(f"{path} {error}; choose another file") from None
+    shape = array.shape
     if array.ndim == 3:
         array = array[..., None]
     elif array.ndim == 4 and array.shape[-1] not in (1, 3):
@@ -92,7 +93,7 @@ def _images(path: Path) -> Iterator[NDArray[np.uint8] | NDArray[np.float32]]:
     whole = array.dtype == np.uint8
     if array.ndim != 4 or array.shape[-1] not in (1, 3) or not (whole or array.dtype.kind == "f"):
         raise ZooError(
-            f"{path} holds {array.dtype} of shape {array.shape}; (T, H, W), (T, H, W, C) or (T, C, H, W) with 1 or 3 "
+            f"{path} holds {array.dtype} of shape {shape}; (T, H, W), (T, H, W, C) or (T, C, H, W) with 1 or 3 "
             "channels, uint8 or float, is needed"
         )
     for image in array:
