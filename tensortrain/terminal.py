@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import unicodedata
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -34,14 +35,16 @@ def run(name: str, load: Callable[[], Callable[[], None]]) -> NoReturn:
       written for another reason, with a message and status 2. Errors of standard error are ignored.
     - Ctrl-C raises KeyboardInterrupt, and the program ends with status 130; while it is loaded, and the second time, it
       ends at once.
+    - A warning is a line on standard error, without the place in the code that gave it.
 
     Args:
-        name: of the program, for messages.
+        name: name of the program, for messages.
         load: imports the program and returns its main function.
     """
     _open_closed_streams()
     codecs.register_error(_ALIKE, _replace)
     sys.stdout, sys.stderr = _guarded(sys.stdout, _output_failed(name)), _guarded(sys.stderr, lambda error: None)
+    warnings.formatwarning = lambda message, *_, **__: f"{name}: warning: {' '.join(str(message).split())}\n"
     interrupts = _Interrupts(name)
     try:
         try:

@@ -220,6 +220,11 @@ def test_ctrl_c_that_is_ignored_stays_ignored():
     assert (done.returncode, done.stdout) == (0, "goes on\n")
 
 
+def test_a_warning_is_one_line():
+    done = program("import warnings\ndef main(): warnings.warn('no digits\\n  here')")
+    assert (done.returncode, done.stderr) == (0, "program: warning: no digits here\n")
+
+
 def test_other_ends_of_a_program_are_as_ever():
     assert program("def main(): sys.exit('a message')").stderr == "a message\n"
     failed = program("def main(): 1 / 0")

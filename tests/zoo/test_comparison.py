@@ -169,6 +169,15 @@ def test_curves_draw_every_model_at_every_frame():
     assert len(curves(scores, ["ssim"]).axes) == 1
 
 
+@pytest.mark.parametrize("metrics", [None, ["mse"]])
+def test_names_however_long_stay_within_the_figure(metrics):
+    figure = curves([score(f"conv-tt-lstm-sw:moving-mnist-{n}" + "x" * 20) for n in range(4)], metrics)
+    figure.draw_without_rendering()
+    extent = figure.legends[0].get_window_extent()
+    assert extent.x0 >= 0
+    assert extent.x1 <= figure.bbox.width
+
+
 def test_a_baseline_far_off_does_not_squeeze_the_models():
     ours = score("ours")
     near, far = ({"mse": np.full(3, times * ours.per_frame["mse"].max())} for times in (3.9, 4.1))

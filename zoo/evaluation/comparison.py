@@ -138,9 +138,12 @@ def curves(scores: Sequence[Scores], metrics: Sequence[str] | None = None) -> "F
                     axes.text(0.98, 0.02, note, transform=axes.transAxes, fontsize=7, color="0.4", ha="right")
         axes.set(title=measure.heading.replace("\n", " "), xlabel=f"predicted {longest.step}")
         axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.margins(x=0)  # there is no step 0
         axes.grid(alpha=0.3)
-    beside = 4 if columns > 1 else 3  # names of lines
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=beside, frameon=False)
+    inches = 0.7 + 0.08 * max(len(name) for name, _ in lines)  # of a name in small print, with its line
+    beside = max(1, int(figure.get_figwidth() / inches))
+    handles = panels[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside upper center", ncols=beside, frameon=False, fontsize="small")
     foot = f"After {longest.observed} observed {longest.step}s; {longest.measured_on()}. {convention.text()}"
     figure.supxlabel(textwrap.fill(foot, int(figure.get_figwidth() * 17)), fontsize=7, color="0.4", x=0.01, ha="left")
     return figure
