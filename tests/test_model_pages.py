@@ -1,4 +1,4 @@
-"""The pages of the models: the paper, what a clip costs, and the measured row."""
+"""The pages that `make docs` writes: of each model, of the commands, and of the settings."""
 
 import matplotlib.pyplot
 import pytest
@@ -23,6 +23,22 @@ def test_the_page_of_a_model(name: str, gmac: float, words: list[str], monkeypat
     text = page(find_model(name))
     for expected in (f"10 predicted: {gmac} GMAC", "**Measured", *words):
         assert expected in text
+
+
+def test_the_pages_of_commands_and_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command shows its help, and every setting says what it is."""
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    from command_pages import all_settings, commands
+
+    help_of = dict(part.split("\n", 1) for part in commands().split("\n## ")[1:])
+    assert {"tensortrain decompose", "tensortrain verify", "zoo train", "zoo search"} <= set(help_of)
+    for title, text in help_of.items():
+        assert title.split()[1] in text
+        assert "--help" in text
+    rows = [line.split(" | ") for line in all_settings().splitlines() if line.startswith("| `")]
+    assert len(rows) > 60
+    assert all(len(row[-1]) > len("x. |") for row in rows)
+    assert ["| `training.nodes`", *["`1`"] * 4, "number of machines. |"] in rows
 
 
 def test_every_model_has_a_drawing(monkeypatch: pytest.MonkeyPatch) -> None:

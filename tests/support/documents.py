@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
-BUILT = ("docs/_build", "docs/gallery", "docs/models", "docs/reference/api")  # by `make docs`
+BUILT = (  # by `make docs`
+    "docs/_build",
+    "docs/gallery",
+    "docs/models",
+    "docs/reference/api",
+    "docs/reference/commands",
+    "docs/reference/settings",
+)
 FENCE = re.compile(r"^```(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 
