@@ -169,6 +169,14 @@ def test_inner_products_that_overflow_on_the_way_alone() -> None:
     assert float(TensorTrain([large]).inner(TensorTrain([large]))) == math.inf
 
 
+def test_inner_products_of_which_a_part_loses_digits_on_the_way() -> None:
+    """The square of 1e-160 is a number of three digits."""
+    first, second = torch.zeros(1, 2, 2, dtype=F64), torch.zeros(2, 2, 1, dtype=F64)
+    first[0, 0, 0], first[0, 1, 1], second[0, 0, 0], second[1, 1, 0] = 1.0, 1e-160, 1.0, 1e160
+    train = TensorTrain([first, second])
+    assert float(train.inner(train)) == pytest.approx(2.0, rel=1e-12)
+
+
 def test_cores_that_are_not_finite_are_orthogonalised_as_they_are() -> None:
     train = TensorTrain.ones((2, 2)) * 1e30 * 1e30
     assert not bool(train.orthogonalize(0).cores[0].isfinite().any())
