@@ -3,6 +3,7 @@
 The campaign of mutants is `tests/campaigns/core_mutants.py`.
 """
 
+import inspect
 import itertools
 import math
 from collections.abc import Sequence
@@ -85,6 +86,15 @@ def test_a_plan_runs_what_it_is_asked_for(padding: str, monkeypatch: pytest.Monk
     assert calls
     assert all(call["padding"] == padding for call in calls)
     assert {call[name] for call in calls for name in ("stride", "dilation")} <= {2, (2,)}
+
+
+def test_defaults_of_decompose() -> None:
+    parameters = inspect.signature(ConvTensorTrain.decompose).parameters
+    assert {name: parameters[name].default for name in ("groups", "seed", "effort")} == {
+        "groups": 1,
+        "seed": 0,
+        "effort": 1,
+    }
 
 
 def test_the_first_seed_is_0() -> None:
