@@ -17,6 +17,6 @@ def proofs(tmp_path_factory: pytest.TempPathFactory) -> Copy:
 
 @pytest.fixture(scope="session")
 def program(proofs: Copy) -> Path:
-    """The oracle, extracted and compiled afresh; skipped, with the reason, where Coq or OCaml are absent."""
+    """The oracle, extracted and compiled; skipped, with the reason, where Coq or OCaml are absent."""
     proofs.report("oracle", needs="ocaml")
     return proofs.folder / "oracle" / "build" / "oracle"

@@ -3,6 +3,7 @@
 The campaign of mutants is `tests/campaigns/core_mutants.py`.
 """
 
+import inspect
 import itertools
 import math
 from collections.abc import Sequence
@@ -87,6 +88,15 @@ def test_a_plan_runs_what_it_is_asked_for(padding: str, monkeypatch: pytest.Monk
     assert {call[name] for call in calls for name in ("stride", "dilation")} <= {2, (2,)}
 
 
+def test_defaults_of_decompose() -> None:
+    parameters = inspect.signature(ConvTensorTrain.decompose).parameters
+    assert {name: parameters[name].default for name in ("groups", "seed", "effort")} == {
+        "groups": 1,
+        "seed": 0,
+        "effort": 1,
+    }
+
+
 def test_the_first_seed_is_0() -> None:
     weight = oracles.floats(2, 4, 4, 3, 3)
     arguments: dict[str, Any] = {"kernel_sizes": "depthwise", "ranks": 3, "effort": 0.05}
@@ -167,6 +177,14 @@ def test_inner_products_that_overflow_on_the_way_alone() -> None:
     train = TensorTrain([large, small])
     assert float(train.inner(train)) == pytest.approx(1.0)
     assert float(TensorTrain([large]).inner(TensorTrain([large]))) == math.inf
+
+
+def test_inner_products_of_which_a_part_loses_digits_on_the_way() -> None:
+    """The square of 1e-160 is a number of three digits."""
+    first, second = torch.zeros(1, 2, 2, dtype=F64), torch.zeros(2, 2, 1, dtype=F64)
+    first[0, 0, 0], first[0, 1, 1], second[0, 0, 0], second[1, 1, 0] = 1.0, 1e-160, 1.0, 1e160
+    train = TensorTrain([first, second])
+    assert float(train.inner(train)) == pytest.approx(2.0, rel=1e-12)
 
 
 def test_cores_that_are_not_finite_are_orthogonalised_as_they_are() -> None:

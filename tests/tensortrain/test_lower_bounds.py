@@ -186,6 +186,28 @@ def test_which_lifts_are_split_by_random_projection(sides, rank, exact, randomis
     assert (u.shape, s.shape, v.shape) == ((1, sides[0], rank), (1, rank), (1, rank, sides[1]))
 
 
+@pytest.mark.parametrize(("sides", "exact", "by_gram"), [
+    ((1001, 1002), False, True), ((1002, 1001), False, True), ((1000, 1002), False, False), ((1001, 1002), True, False),
+])  # fmt: skip
+def test_which_lifts_are_split_by_their_gram_matrix(sides, exact, by_gram, monkeypatch):
+    """Of a diagonal matrix, whose triples are known: singular values down to 0, in any order."""
+    values = torch.linspace(0, 1, min(sides), dtype=torch.float64)[torch.randperm(min(sides))]
+    matrix = torch.zeros(1, *sides, dtype=torch.float64)
+    matrix[0].diagonal()[:] = values
+    calls, eigh = [], torch.linalg.eigh
+    monkeypatch.setattr(sweep.torch.linalg, "eigh", lambda m: calls.append(m.shape) or eigh(m))
+    order = values.argsort(descending=True)
+    full = torch.eye(sides[0], dtype=torch.float64)[None, :, order], values[None, order]
+    svd = (*full, torch.eye(sides[1], dtype=torch.float64)[None, order])
+    monkeypatch.setattr(sweep.torch.linalg, "svd", lambda m, full_matrices: svd)
+    u, s, v = sweep._truncated_svd(matrix, 900, exact)
+    assert calls == [(1, min(sides), min(sides))] * by_gram
+    torch.testing.assert_close(s[0], values[order[:900]])
+    torch.testing.assert_close(matrix @ v.mT, u * s[:, None])
+    torch.testing.assert_close(u[0].mT @ u[0], torch.eye(900, dtype=torch.float64))
+    torch.testing.assert_close(v[0] @ v[0].mT, torch.eye(900, dtype=torch.float64))
+
+
 def test_unless_said_large_lifts_may_be_split_by_random_projection(monkeypatch):
     exact, split = [], sweep._truncated_svd
     monkeypatch.setattr(
