@@ -105,7 +105,7 @@ def _by_task(scores: Sequence[Scores]) -> list[list[Scores]]:
 
 
 def _step_by_step(scores: Sequence[Scores], named: bool) -> Section:
-    """A chart for each metric, over the predicted steps; `named`: with the data in the heading."""
+    """A chart for each metric, over the predicted steps; `named`: with the models in the heading."""
     longest = max(scores, key=lambda one: one.horizon)
     charts: list[Part] = []
     for measure in longest.convention.measures:
@@ -118,7 +118,7 @@ def _step_by_step(scores: Sequence[Scores], named: bool) -> Section:
             title = measure.heading.replace("\n", " ")
             charts.append(Lines(title, f"predicted {longest.step}", title, lines=lines, faint=faint))
     title = "Frame by frame" if longest.content == "video" else "Step by step"
-    title += f", {longest.comparable_with}" if named else ""
+    title += f": {', '.join(one.name for one in scores)}" if named else ""
     intro = f"After {longest.observed} observed {longest.step}s; the arrow points to better values."
     return Section(title, charts, intro)
 
