@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -110,10 +111,11 @@ def test_a_logger_that_fails_never_stops_a_run(
 
 
 def test_a_logger_that_cannot_begin_is_named_before_training(tmp_path: Path, service: type[Service]) -> None:
-    service.fails = "begin"
+    service.fails, before = "begin", signal.getsignal(signal.SIGINT)
     with pytest.raises(ZooError, match=r"the logger mlflow cannot begin \(ConnectionError: nobody answers") as raised:
         fit(SHORT, tmp_path / "run", progress=False, loggers=["mlflow"])
     assert "\n" not in str(raised.value)
+    assert signal.getsignal(signal.SIGINT) is before  # Ctrl-C works as ever
     assert not list((tmp_path / "run" / "checkpoints").iterdir())
     fit(SHORT, tmp_path / "run", progress=False, loggers=["csv"])  # the same folder without it
     assert rows(tmp_path / "run")

@@ -121,7 +121,8 @@ def _tensors(path: Path, known: Collection[str]) -> Mapping[str, Tensor]:
     try:
         tensors = read_checkpoint(path).tensors
     except TensorTrainError as error:
-        raise ZooError(f"{error}. If it holds more than tensors, save these alone with torch.save") from None
+        advice = ". If it holds more than tensors, save these alone with torch.save" if path.is_file() else ""
+        raise ZooError(f"{error}{advice}") from None
     method = _method(tensors)
     if method not in known:
         said = f"is of {method}" if method else f"holds tensors such as {next(iter(tensors))}, of no method known here"

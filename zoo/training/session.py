@@ -50,7 +50,7 @@ class Session:
         self.progress = RunProgress(**checkpoint["progress"]) if checkpoint else fresh
         self.interrupt = Interrupt()
         self.watch = watch
-        self._checkpoint, self._folder, self._identity, self._open = checkpoint, folder, identity, ExitStack()
+        self._checkpoint, self._folder, self._identity = checkpoint, folder, identity
         self._began, self._saved, self._before = began, began, self.progress.seconds
         start = checkpoint["step"] if checkpoint else 0
         self.reporter = Reporter(self.training, start, progress and self.first)
@@ -61,19 +61,21 @@ class Session:
             self.reporter.say(f"left out: {line}")
 
     def __enter__(self) -> "Session":
-        self._open.enter_context(self.interrupt)
-        self._open.enter_context(self.reporter)
-        if self.first:
-            text = self._checkpoint["metrics"] if self._checkpoint else ""
-            self._log = MetricsLog(self._folder, text)
-            for logger in self.state.fabric.loggers:
-                assert isinstance(logger, RunLogger), "those of `make_loggers`"
-                logger.start(self.progress.row, self.reporter.say)
-                self._open.callback(logger.finalize, "success")
-        if self._checkpoint:
-            self.state.load_state_dict(self._checkpoint, str(self.checkpoints / "last.ckpt"))
-        else:
-            self.save("last")
+        with ExitStack() as opening:  # closes what is open, if something cannot be opened
+            opening.enter_context(self.interrupt)
+            opening.enter_context(self.reporter)
+            if self.first:
+                text = self._checkpoint["metrics"] if self._checkpoint else ""
+                self._log = MetricsLog(self._folder, text)
+                for logger in self.state.fabric.loggers:
+                    assert isinstance(logger, RunLogger), "those of `make_loggers`"
+                    logger.start(self.progress.row, self.reporter.say)
+                    opening.callback(logger.finalize, "success")
+            if self._checkpoint:
+                self.state.load_state_dict(self._checkpoint, str(self.checkpoints / "last.ckpt"))
+            else:
+                self.save("last")
+            self._open = opening.pop_all()
         self._checkpoint = None
         return self
 
