@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tensortrain import checks
 from tensortrain.errors import TensorTrainError
 from tensortrain.tt import functional
 from tensortrain.tt.container import Cores
@@ -34,6 +35,8 @@ class Exchange(Cores):
         >>> np.asarray(tt.TensorTrain.ones((2, 3))).shape
         (2, 3)
         """
+        if len(self.cores) > 62:
+            raise TensorTrainError(f"{len(self.cores)} axes are more than a NumPy array can have; reshape() first")
         entries = self.ranks[0] * math.prod(core.shape[1] for core in self.cores) * self.ranks[-1]
         if entries * self.dtype.itemsize > MOST_BYTES:
             raise TensorTrainError(
@@ -134,7 +137,7 @@ class Exchange(Cores):
         if any(factor is not None for factor in getattr(train, "Us", None) or ()):
             raise TensorTrainError("the train has Tucker factors on its axes; multiply them into the cores first")
         cores = getattr(train, "tt_cores", getattr(train, "cores", train))
-        if not isinstance(cores, Iterable):
+        if not checks.iterates(cores):
             raise TensorTrainError(f"train is a {type(train).__name__}, which has neither cores nor tensors of sites")
         cores = list(cores)
         if any(getattr(core, "ndim", 3) == 4 for core in cores):

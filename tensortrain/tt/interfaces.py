@@ -166,8 +166,10 @@ def _read(rest: Tensor, own: Sequence[int], before: _Bond) -> Tensor:
     """What the cores before a bond read of what lies to its right, each channel weighed by what they make of it."""
     reads, scale = normalized_columns(before.factor.mT)
     limit, powers = range_of(rest.dtype), [a + b for a, b in zip(own, before.exponents, strict=True)]
-    weights = [max(power - max(powers), -limit) for power in powers]
-    reads = shifted_along(reads, [p - max(powers) - w for p, w in zip(powers, weights, strict=True)], 1)
+    sizes = largest_sample(before.factor.detach().abs().amax(1), 2 * limit).tolist()
+    top = max((power for power, size in zip(powers, sizes, strict=True) if size > 0), default=0)
+    weights = [min(max(power - top, -limit), 0) for power in powers]  # above 0 are only channels that are not read
+    reads = shifted_along(reads, [p - top - w for p, w in zip(powers, weights, strict=True)], 1)
     weighted = shifted_along(rest, weights, 0) * scale[..., None]
     weighted = torch.linalg.pinv(reads) @ (reads @ weighted)
     return shifted_along(weighted / scale[..., None], [-w for w in weights], 0)
