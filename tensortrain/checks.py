@@ -82,7 +82,7 @@ def integer(name: str, value: object, *, minimum: int = 1, maximum: int | None =
         raise TensorTrainError(f"{name} = {value!r} is not an integer; an int of at least {minimum} is needed")
     if value < minimum:
         raise TensorTrainError(f"{name} = {value} is too small; at least {minimum} is needed")
-    if maximum is not None and value > maximum:
+    if maximum is not None and int(value) > maximum:
         raise TensorTrainError(f"{name} = {value} is too large; at most {maximum} is possible")
     return int(value)
 

@@ -35,14 +35,14 @@ class Exchange(Cores):
         >>> np.asarray(tt.TensorTrain.ones((2, 3))).shape
         (2, 3)
         """
-        if len(self.cores) > 62:
-            raise TensorTrainError(f"{len(self.cores)} axes are more than a NumPy array can have; reshape() first")
         entries = self.ranks[0] * math.prod(core.shape[1] for core in self.cores) * self.ranks[-1]
         if entries * self.dtype.itemsize > MOST_BYTES:
             raise TensorTrainError(
                 f"the dense array would have {entries:,} entries, more than {MOST_BYTES >> 30} GiB; look up the "
                 "entries that you need, train[i, j, …]"
             )
+        if len(self.cores) > 62:
+            raise TensorTrainError(f"{len(self.cores)} axes are more than a NumPy array can have; reshape() first")
         self._check_for_numpy()
         return functional.tt_reconstruct([core.resolve_conj().resolve_neg() for core in self.cores]).numpy()
 
