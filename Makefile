@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 # torch first and alone: another package asking for it would fetch the CUDA build
 STAMP := $(VENV)/.installed
 CHECKPOINT ?=
+DATA ?=
 
 .PHONY: demo test test-deep check docs proofs bench clean
 
@@ -40,9 +41,16 @@ docs: $(STAMP)
 proofs:
 	$(MAKE) -C proofs -j 2 --output-sync
 
+# what needs no arguments, and with make bench DATA=FOLDER what needs the data; programs that compare with an earlier
+# commit or train for hours are started by hand
+BENCHMARKS := conv_layers growth libraries loading planner tt_formats
+DATA_BENCHMARKS := compression real_kernels
 bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps torchTT tntorch tensorly-torch
-	for program in tests/benchmarks/*.py; do $(BIN)/python $$program || exit 1; done
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt teneva quimb
+	for program in $(BENCHMARKS); do $(BIN)/python -m tests.benchmarks.$$program || exit 1; done
+	test -z "$(DATA)" || for program in $(DATA_BENCHMARKS); do \
+		$(BIN)/python -m tests.benchmarks.$$program "$(DATA)" || exit 1; done
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info out

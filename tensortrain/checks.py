@@ -4,7 +4,7 @@ import math
 import numbers
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -76,13 +76,20 @@ def entries(name: str, value: object, *, min_dim: int = 1) -> Tensor:
     return checked
 
 
-def integer(name: str, value: object, *, minimum: int = 1) -> int:
-    """`value` as an int of at least `minimum`; booleans and floats are refused."""
+def integer(name: str, value: object, *, minimum: int = 1, maximum: int | None = None) -> int:
+    """`value` as an int of at least `minimum` and at most `maximum`; booleans and floats are refused."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TensorTrainError(f"{name} = {value!r} is not an integer; an int of at least {minimum} is needed")
     if value < minimum:
         raise TensorTrainError(f"{name} = {value} is too small; at least {minimum} is needed")
+    if maximum is not None and int(value) > maximum:
+        raise TensorTrainError(f"{name} = {value} is too large; at most {maximum} is possible")
     return int(value)
+
+
+def seed(value: object) -> int:
+    """`value` as a seed of PyTorch's generators."""
+    return integer("seed", value, minimum=0, maximum=2**63 - 1)
 
 
 def positive(name: str, value: object) -> float:
@@ -93,9 +100,31 @@ def positive(name: str, value: object) -> float:
     return number
 
 
+def fraction(name: str, value: object, *, minimum_included: bool = True) -> float:
+    """`value` as a float in [0, 1), or in (0, 1)."""
+    number = float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else math.nan
+    if not 0 <= number < 1 or (number == 0 and not minimum_included):
+        raise TensorTrainError(f"{name} = {value!r} is outside {'[' if minimum_included else '('}0, 1)")
+    return number
+
+
+def device(value: Any) -> torch.device | None:
+    """`value` as a device that is there, or None."""
+    try:
+        return None if value is None else torch.empty(0, device=torch.device(value)).device
+    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise TensorTrainError(f"device = {value!r} cannot be used: {reason}") from None
+
+
+def iterates(value: object) -> TypeGuard[Iterable[Any]]:
+    """Whether `value` holds others; tensors and arrays without axes do not, though they have an `__iter__`."""
+    return isinstance(value, Iterable) and getattr(value, "ndim", 1) > 0
+
+
 def per_axis(name: str, value: int | Iterable[int], axes: int, *, minimum: int = 1) -> tuple[int, ...]:
     """One int for all axes, or one for each, as a tuple of length `axes`."""
-    if isinstance(value, numbers.Integral) or not isinstance(value, Iterable):
+    if isinstance(value, numbers.Integral) or not iterates(value):
         return (integer(name, value, minimum=minimum),) * axes
     values = tuple(integer(f"{name}[{i}]", v, minimum=minimum) for i, v in enumerate(value))
     if len(values) != axes:
@@ -178,9 +207,7 @@ class Limits:
             raise TensorTrainError("nothing limits the decomposition: give ranks, rtol, max_parameters or budget")
         clean_ranks = None
         if ranks is not None and bonds is None:
-            clean_ranks = tuple(
-                integer(f"ranks[{i}]", r) for i, r in enumerate(ranks if isinstance(ranks, Iterable) else [ranks])
-            )
+            clean_ranks = tuple(integer(f"ranks[{i}]", r) for i, r in enumerate(ranks if iterates(ranks) else [ranks]))
         elif ranks is not None and bonds is not None:
             if isinstance(ranks, Sequence) and len(ranks) != bonds:
                 raise TensorTrainError(
@@ -188,9 +215,7 @@ class Limits:
                 )
             clean_ranks = per_axis("ranks", ranks, bonds)
         if rtol is not None:
-            if isinstance(rtol, bool) or not isinstance(rtol, numbers.Real) or not 0 <= rtol < 1:
-                raise TensorTrainError(f"rtol = {rtol!r} is outside [0, 1)")
-            rtol = float(rtol)
+            rtol = fraction("rtol", rtol)
         caps = []
         if max_parameters is not None:
             caps.append(integer("max_parameters", max_parameters))

@@ -274,7 +274,7 @@ def randomized_svd(
     tensor([34.6410])
     """
     matrix = checks.entries("matrix", matrix, min_dim=2)
-    rank, seed = checks.integer("rank", rank), checks.integer("seed", seed, minimum=0)
+    rank, seed = checks.integer("rank", rank), checks.seed(seed)
     smaller = min(matrix.shape)
     if rank > smaller:
         raise TensorTrainError(f"rank = {rank} exceeds {smaller}, the largest rank of a {tuple(matrix.shape)} matrix")

@@ -8,18 +8,17 @@ from typing import Any, Self
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from tensortrain import checks
 from tensortrain.errors import TensorTrainError
-from tensortrain.nn.from_cores import FromCores, summary
-from tensortrain.nn.linear import equal_factors
+from tensortrain.nn.from_cores import summary
+from tensortrain.nn.from_matrix import FromMatrix, check_plain, decomposed, factors
 from tensortrain.transforms import physical
 from tensortrain.tt.checks import check_sizes
 from tensortrain.tt.matrix import TensorTrainMatrix
 
 
-class TTEmbedding(FromCores):
+class TTEmbedding(FromMatrix):
     """`nn.Embedding` with a TT-matrix for a table, of which only the rows that are looked up are computed.
 
     The number of a row is written with digits `n_1 … n_m`, the last one the fastest, and the row is the product of the
@@ -57,16 +56,12 @@ class TTEmbedding(FromCores):
         padding_idx: int | None = None,
         padding_row: Tensor | None = None,
     ) -> None:
-        super().__init__()
-        if not isinstance(table, TensorTrainMatrix) or not table.dtype.is_floating_point:
-            actual = f"of dtype {table.dtype}" if isinstance(table, TensorTrainMatrix) else f"a {type(table).__name__}"
-            raise TensorTrainError(f"table is {actual}; a real floating TensorTrainMatrix is needed")
+        super().__init__("table", table, lambda core: _plain(core.flatten(1)))
         rows, self.embedding_dim = table.shape
         self.num_embeddings = rows if num_embeddings is None else checks.integer("num_embeddings", num_embeddings)
         if self.num_embeddings > rows:
             raise TensorTrainError(f"num_embeddings = {num_embeddings} exceeds the {rows} rows of the table")
-        self.shape, self.dim_shape, self.ranks = table.out_shape, table.in_shape, table.ranks
-        self.error = table.error
+        self.shape, self.dim_shape = table.out_shape, table.in_shape
         self.padding_idx = _padding(padding_idx, self.num_embeddings)
         if self.padding_idx is not None and padding_row is None:
             padding_row = table.cores[0].new_zeros(self.embedding_dim)
@@ -74,7 +69,6 @@ class TTEmbedding(FromCores):
             checks.bias(padding_row, self.embedding_dim, table.cores[0])
             padding_row = padding_row.detach().clone()
         self.register_buffer("padding_row", padding_row if self.padding_idx is not None else None)
-        self.cores = nn.ModuleList(_plain(core.transpose(0, 1).flatten(1)) for core in table.cores)
 
     @classmethod
     def from_embedding(
@@ -109,7 +103,7 @@ class TTEmbedding(FromCores):
         >>> layer = TTEmbedding.from_embedding(embedding, (10, 10, 10), (4, 4, 2), ranks=8)
         >>> layer
         TTEmbedding(
-          10·10·10, 4·4·2, ranks=(1, 8, 8, 1), padding_idx=0
+          10·10·10, 4·4·2, ranks=(1, 8, 8, 1), padding_idx=0, 3,040 of 32,000 parameters, error=...
           (cores): ModuleList(
             (0): Embedding(10, 32)
             (1): Embedding(10, 256)
@@ -120,27 +114,15 @@ class TTEmbedding(FromCores):
         torch.Size([2, 32])
         """
         weight = cls._weight_of(embedding)
-        known = dim_shape if shape is None else shape
-        order = len(known) if isinstance(known, Sequence) else 2
-        rows = check_sizes("shape", equal_factors(weight.shape[0], order) if shape is None else shape)
-        columns = equal_factors(weight.shape[1], order) if dim_shape is None else dim_shape
-        capacity = math.prod(rows)
+        rows, columns = factors(shape, dim_shape, weight.shape)
+        capacity = math.prod(check_sizes("shape", rows))
         if capacity < weight.shape[0]:
             raise TensorTrainError(f"shape = {rows} numbers {capacity} rows; the embedding has {weight.shape[0]}")
-        wide = weight.float() if weight.dtype in (torch.float16, torch.bfloat16) else weight
-        table = TensorTrainMatrix.decompose(
-            F.pad(wide, (0, 0, 0, capacity - weight.shape[0])),
-            rows,
-            columns,
-            ranks=ranks,
-            rtol=rtol,
-            max_parameters=max_parameters,
-            budget=budget,
-            seed=seed,
-        )
+        limits = {"ranks": ranks, "rtol": rtol, "max_parameters": max_parameters, "budget": budget, "seed": seed}
+        table = decomposed(F.pad(weight, (0, 0, 0, capacity - weight.shape[0])), rows, columns, **limits)
         padding: Any = embedding.padding_idx
         row = None if padding is None else weight[padding]
-        layer = cls(table.to(weight.dtype), weight.shape[0], padding, row, **cls._options_of(embedding))
+        layer = cls(table, weight.shape[0], padding, row, **cls._options_of(embedding))
         layer.cores.requires_grad_(embedding.weight.requires_grad)
         return layer.train(embedding.training)
 
@@ -157,33 +139,24 @@ class TTEmbedding(FromCores):
     @classmethod
     def _weight_of(cls, embedding: nn.Module) -> Tensor:
         """The table of a module that the layer can replace."""
-        plain = cls._plain_class()
-        if not isinstance(embedding, plain) or type(embedding).forward is not plain.forward:
-            raise TensorTrainError(f"embedding is a {type(embedding).__name__}; a plain nn.{plain.__name__} is needed")
-        if parametrize.is_parametrized(embedding) or embedding._forward_hooks or embedding._forward_pre_hooks:
-            raise TensorTrainError(
-                "embedding has hooks or parametrizations that the layer would lose; remove them first"
-            )
+        check_plain("embedding", embedding, cls._plain_class())
         for name in ("max_norm", "scale_grad_by_freq", "sparse"):
             if getattr(embedding, name):
                 raise TensorTrainError(
                     f"embedding has {name} = {getattr(embedding, name)}, which is about single rows; rows of a layer "
                     "share their cores, so build the embedding without it"
                 )
-        weight: Tensor = embedding.weight.detach()
-        return weight
+        weight: Any = embedding.weight
+        plain: Tensor = weight.detach()
+        return plain
 
     @property
     def table(self) -> TensorTrainMatrix:
         """The current table, without the padding row; its cores are views of the parameters, not copies."""
-        return TensorTrainMatrix(self._table_cores())
-
-    def _table_cores(self) -> list[Tensor]:
-        quadruples = zip(self.cores, self.ranks[:-1], self.shape, self.dim_shape, self.ranks[1:], strict=True)
-        return [core.weight.reshape(n, a, d, b).transpose(0, 1) for core, a, n, d, b in quadruples]
+        return TensorTrainMatrix(self._matrix_cores())
 
     def _rebuild(self) -> Tensor:
-        weight = TensorTrainMatrix._of(self._table_cores()).reconstruct()[: self.num_embeddings]
+        weight = super()._rebuild()[: self.num_embeddings]
         if self.padding_row is None or self.padding_idx is None:
             return weight
         at = self.padding_idx

@@ -5,16 +5,15 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from tensortrain import checks
-from tensortrain.errors import TensorTrainError
-from tensortrain.nn.from_cores import FromCores, summary
+from tensortrain.nn.from_cores import summary
+from tensortrain.nn.from_matrix import FromMatrix, check_plain, decomposed, factors
 from tensortrain.nn.low_rank import plain_linear
 from tensortrain.tt.matrix import TensorTrainMatrix
 
 
-class TTLinear(FromCores):
+class TTLinear(FromMatrix):
     """`nn.Linear` with a TT-matrix for a weight.
 
     `weight`, `(out_features, in_features)`, is there for code that reads it, and rebuilt from the cores by each
@@ -44,18 +43,11 @@ class TTLinear(FromCores):
     bias: Tensor | None
 
     def __init__(self, matrix: TensorTrainMatrix, bias: Tensor | None = None) -> None:
-        super().__init__()
-        if not isinstance(matrix, TensorTrainMatrix) or not matrix.dtype.is_floating_point:
-            actual = (
-                f"of dtype {matrix.dtype}" if isinstance(matrix, TensorTrainMatrix) else f"a {type(matrix).__name__}"
-            )
-            raise TensorTrainError(f"matrix is {actual}; a real floating TensorTrainMatrix is needed")
+        super().__init__("matrix", matrix, lambda core: plain_linear(core.flatten(2).flatten(0, 1)))
         self.out_features, self.in_features = matrix.shape
-        self.out_shape, self.in_shape, self.ranks = matrix.out_shape, matrix.in_shape, matrix.ranks
-        self.error = matrix.error
+        self.out_shape, self.in_shape = matrix.out_shape, matrix.in_shape
         checks.bias(bias, self.out_features, matrix.cores[0])
         self.bias = None if bias is None else nn.Parameter(bias.detach().clone())
-        self.cores = nn.ModuleList(plain_linear(core.transpose(0, 1).flatten(2).flatten(0, 1)) for core in matrix.cores)
 
     @classmethod
     def from_linear(
@@ -87,7 +79,7 @@ class TTLinear(FromCores):
 
         >>> TTLinear.from_linear(nn.Linear(320, 50), budget=0.3)
         TTLinear(
-          16·20, 5·10, ranks=(1, 17, 1), bias=True
+          16·20, 5·10, ranks=(1, 17, 1), bias=True, 4,760 of 16,000 parameters, error=...
           (cores): ModuleList(
             (0): Linear(in_features=272, out_features=5, bias=False)
             (1): Linear(in_features=20, out_features=170, bias=False)
@@ -98,30 +90,11 @@ class TTLinear(FromCores):
         >>> torch.allclose(layer(torch.ones(5, 12)), linear(torch.ones(5, 12)), atol=1e-5)
         True
         """
-        if not isinstance(linear, nn.Linear) or type(linear).forward is not nn.Linear.forward:
-            raise TensorTrainError(f"linear is a {type(linear).__name__}; a plain nn.Linear is needed")
-        if parametrize.is_parametrized(linear) or linear._forward_hooks or linear._forward_pre_hooks:
-            raise TensorTrainError("linear has hooks or parametrizations that the layer would lose; remove them first")
-        if nn.parameter.is_lazy(linear.weight):
-            raise TensorTrainError("linear has no weight yet; run it once on an input first")
+        check_plain("linear", linear, nn.Linear)
         weight = linear.weight.detach()
-        known = out_shape if in_shape is None else in_shape
-        order = len(known) if isinstance(known, Sequence) else 2
-        if out_shape is None:
-            out_shape = equal_factors(linear.out_features, order)
-        if in_shape is None:
-            in_shape = equal_factors(linear.in_features, order)
-        matrix = TensorTrainMatrix.decompose(
-            weight.float() if weight.dtype in (torch.float16, torch.bfloat16) else weight,
-            out_shape,
-            in_shape,
-            ranks=ranks,
-            rtol=rtol,
-            max_parameters=max_parameters,
-            budget=budget,
-            seed=seed,
-        )
-        layer = cls(matrix.to(weight.dtype), linear.bias)
+        rows, columns = factors(out_shape, in_shape, (linear.out_features, linear.in_features))
+        limits = {"ranks": ranks, "rtol": rtol, "max_parameters": max_parameters, "budget": budget, "seed": seed}
+        layer = cls(decomposed(weight, rows, columns, **limits), linear.bias)
         layer.cores.requires_grad_(linear.weight.requires_grad)
         if layer.bias is not None:
             layer.bias.requires_grad_(linear.bias.requires_grad)
@@ -131,18 +104,6 @@ class TTLinear(FromCores):
     def matrix(self) -> TensorTrainMatrix:
         """The current weight; its cores are views of the parameters, not copies."""
         return TensorTrainMatrix(self._matrix_cores())
-
-    def _rebuild(self) -> Tensor:
-        return TensorTrainMatrix._of(self._matrix_cores()).reconstruct()
-
-    def _matrix_cores(self) -> list[Tensor]:
-        """The cores `(R_{l-1}, O_l, I_l, R_l)`, views of the parameters."""
-        return [
-            core.weight.reshape(out, left, size, right).transpose(0, 1)
-            for core, left, out, size, right in zip(
-                self.cores, self.ranks[:-1], self.out_shape, self.in_shape, self.ranks[1:], strict=True
-            )
-        ]
 
     def merge(self) -> nn.Linear:
         """One plain linear layer with the reconstructed weight."""
@@ -174,16 +135,3 @@ class TTLinear(FromCores):
             f"{'·'.join(map(str, self.in_shape))}, {'·'.join(map(str, self.out_shape))}, ranks={self.ranks},"
             f" bias={self.bias is not None}{summary(self, self.in_features * self.out_features)}"
         )
-
-
-def equal_factors(number: int, count: int) -> tuple[int, ...]:
-    """Factors of a number in rising order; each is the divisor nearest to what equal factors would be.
-
-    >>> equal_factors(320, 2), equal_factors(64, 3), equal_factors(7, 2)
-    ((16, 20), (4, 4, 4), (1, 7))
-    """
-    if count < 2:
-        return (number,) * count
-    root = number ** (1 / count)
-    factor = max(n for n in range(1, round(root) + 1) if number % n == 0)
-    return tuple(sorted((factor, *equal_factors(number // factor, count - 1))))

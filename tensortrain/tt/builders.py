@@ -45,11 +45,12 @@ class Builders(Cores):
         (1, 2, 2, 1)
         """
         shape, ranks = tt_checks.check_new(shape, ranks, dtype)
-        generator = torch.Generator().manual_seed(checks.integer("seed", seed, minimum=0))
+        generator = torch.Generator().manual_seed(checks.seed(seed))
+        place = checks.device(device)
         cores = []
         for left, size, right in zip(ranks[:-1], shape, ranks[1:], strict=True):
             core = torch.randn(left, size, right, generator=generator, dtype=dtype, device="cpu") / math.sqrt(right)
-            cores.append(core.to(device))
+            cores.append(core.to(place))
         return cls._of(cores)
 
     @classmethod
@@ -68,7 +69,8 @@ class Builders(Cores):
         """
         shape, ranks = tt_checks.check_new(shape, ranks, dtype)
         triples = zip(ranks[:-1], shape, ranks[1:], strict=True)
-        return cls._of([torch.zeros(triple, dtype=dtype, device=device) for triple in triples])
+        place = checks.device(device)
+        return cls._of([torch.zeros(triple, dtype=dtype, device=place) for triple in triples])
 
     @classmethod
     def full(
@@ -102,8 +104,9 @@ class Builders(Cores):
             dtype = torch.result_type(torch.ones(1), 1j) if is_complex else torch.get_default_dtype()
         if (is_complex and not dtype.is_complex) or abs(complex(value)) > torch.finfo(dtype).max:
             raise TensorTrainError(f"value = {value} does not fit {dtype}")
-        first, *others = [torch.ones(1, size, 1, dtype=dtype, device=device) for size in shape]
-        return cls._of([first * value, *others])
+        place = checks.device(device)
+        first, *others = [torch.ones(1, size, 1, dtype=dtype, device=place) for size in shape]
+        return cls._of([first * (complex(value) if is_complex else float(value)), *others])
 
     @classmethod
     def ones(
@@ -189,7 +192,8 @@ class Builders(Cores):
         ends = torch.tensor([start, end - start], dtype=torch.float64)
         cores[-1] = (cores[-1] @ ends)[..., None]
         cores[0] = cores[0][:1]
-        return cls._of([core.to(device, dtype or torch.get_default_dtype()) for core in cores])
+        place = checks.device(device)
+        return cls._of([core.to(place, dtype or torch.get_default_dtype()) for core in cores])
 
     @classmethod
     def from_function(

@@ -40,9 +40,9 @@ def check_cores(cores: Iterable[Tensor]) -> tuple[Tensor, ...]:
 
 def check_sizes(name: str, sizes: Iterable[int]) -> tuple[int, ...]:
     """The axis lengths as a tuple of positive ints, at least one."""
-    if not isinstance(sizes, Iterable):
+    if not checks.iterates(sizes):
         raise TensorTrainError(f"{name} = {sizes!r} is no sequence of axis lengths")
-    checked = tuple(checks.integer(f"{name}[{l}]", size) for l, size in enumerate(sizes))
+    checked = tuple(checks.integer(f"{name}[{l}]", size, maximum=2**63 - 1) for l, size in enumerate(sizes))
     if not checked:
         raise TensorTrainError(f"{name} is empty; at least one axis is needed")
     return checked
@@ -86,7 +86,7 @@ def check_axes(name: str, value: object, order: int) -> tuple[int, ...]:
     """Different axes of a train: one, several, or all of them for None."""
     if value is None:
         return tuple(range(order))
-    values = tuple(value) if isinstance(value, Iterable) else (value,)
+    values = tuple(value) if checks.iterates(value) else (value,)
     axes = tuple(check_axis(name, axis, order) for axis in values)
     if len(set(axes)) < len(axes):
         raise TensorTrainError(f"{name} = {value} names an axis twice")
@@ -103,10 +103,14 @@ def digits(name: str, size: int, base: int) -> int:
     return count
 
 
-def check_precision(name: str, dtype: torch.dtype) -> None:
-    """Refuse a dtype whose matrices torch cannot factorise."""
-    if dtype not in PRECISIONS:
-        raise TensorTrainError(f"{name} has dtype {dtype}; single or double precision is needed: .to(torch.float32)")
+def check_numbers(name: str, tensor: Tensor) -> None:
+    """Refuse a tensor or core whose matrices torch cannot factorise: of another precision, or without numbers."""
+    if tensor.dtype not in PRECISIONS:
+        raise TensorTrainError(
+            f"{name} has dtype {tensor.dtype}; single or double precision is needed: .to(torch.float32)"
+        )
+    if tensor.is_meta:
+        raise TensorTrainError(f"{name} is on the device meta and has no numbers, from which the result would follow")
 
 
 def count(shape: Sequence[int], ranks: Sequence[int]) -> int:

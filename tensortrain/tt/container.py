@@ -79,9 +79,10 @@ class Cores:
         """The same on another device or in another dtype, as `Tensor.to`; the error stays.
 
         Raises:
-            TensorTrainError: a dtype that is neither floating nor complex, or that the entries overflow.
+            TensorTrainError: no such device, or a dtype that is neither floating nor complex, or that the entries
+                overflow.
         """
-        return type(self)([core.to(*args, **kwargs) for core in self.cores], error=self.error)
+        return type(self)(self._moved("cannot convert the train", "to", *args, **kwargs), error=self.error)
 
     def cpu(self) -> Self:
         """The same on the CPU."""
@@ -93,11 +94,15 @@ class Cores:
         Raises:
             TensorTrainError: no such GPU.
         """
+        return self._of(self._moved(f"cannot move to the GPU {device}", "cuda", device), self.error)
+
+    def _moved(self, failure: str, method: str, *args: Any, **kwargs: Any) -> list[Tensor]:
+        """What a method of tensors that moves or converts them makes of the cores."""
         try:
-            return self._of([core.cuda(device) for core in self.cores], self.error)
-        except (RuntimeError, AssertionError) as error:
+            return [getattr(core, method)(*args, **kwargs) for core in self.cores]
+        except (RuntimeError, AssertionError, TypeError, ValueError) as error:
             reason = str(error).partition("\n")[0]
-            raise TensorTrainError(f"cannot move to the GPU {device}: {reason}") from None
+            raise TensorTrainError(f"{failure}: {reason}") from None
 
     def double(self) -> Self:
         """The same in double precision: `torch.float64`, or `torch.complex128` for complex cores."""
@@ -130,6 +135,8 @@ class Cores:
             TensorTrainError: cores that were calculated from others with a gradient, whose gradient cannot be
                 switched off: `detach()` them first.
         """
+        if not isinstance(requires_grad, bool):
+            raise TensorTrainError(f"requires_grad = {requires_grad!r} is neither True nor False")
         if not requires_grad and any(not core.is_leaf for core in self.cores):
             raise TensorTrainError("cores that were calculated with a gradient keep it; call detach() first")
         for core in self.cores:

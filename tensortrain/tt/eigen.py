@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from tensortrain import checks
-from tensortrain.checks import Limits
 from tensortrain.derivatives import WIDE
 from tensortrain.errors import TensorTrainError
 from tensortrain.tt.amen import DENSE, Local, Problem, half_sweep, krylov
@@ -66,14 +65,13 @@ def lowest_eigenpair(matrix: TensorTrainMatrix, rtol: float, *, max_sweeps: int 
     tensor(-1.4142, dtype=torch.float64)
     """
     _check(matrix)
-    limits = Limits.of(bonds=None, dense_parameters=1, ranks=None, rtol=rtol, max_parameters=None, budget=None)
-    assert limits.rtol is not None
+    rtol = checks.fraction("rtol", rtol)
     most = checks.integer("max_sweeps", max_sweeps)
-    generator = torch.Generator().manual_seed(checks.integer("seed", seed, minimum=0))
+    generator = torch.Generator().manual_seed(checks.seed(seed))
     wide = WIDE.get(matrix.dtype, matrix.dtype)
     (a,), power = balanced([[core.detach().to(wide) for core in matrix.cores]])
     start = TensorTrain.random(matrix.in_shape, 2, seed, dtype=wide, device=matrix.device)
-    best = _swept(Problem(a, None), [*start.orthogonalize(0).cores], limits.rtol, most, generator)
+    best = _swept(Problem(a, None), [*start.orthogonalize(0).cores], rtol, most, generator)
     if matrix.dtype != wide:  # as it is after rounding to the dtype of A
         rounded = best.train.to(matrix.dtype)
         best = best._replace(train=rounded, residual=_residual(a, rounded.to(wide))[1])

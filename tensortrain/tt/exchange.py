@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tensortrain import checks
 from tensortrain.errors import TensorTrainError
 from tensortrain.tt import functional
 from tensortrain.tt.container import Cores
@@ -40,6 +41,8 @@ class Exchange(Cores):
                 f"the dense array would have {entries:,} entries, more than {MOST_BYTES >> 30} GiB; look up the "
                 "entries that you need, train[i, j, …]"
             )
+        if len(self.cores) > 62:
+            raise TensorTrainError(f"{len(self.cores)} axes are more than a NumPy array can have; reshape() first")
         self._check_for_numpy()
         return functional.tt_reconstruct([core.resolve_conj().resolve_neg() for core in self.cores]).numpy()
 
@@ -134,7 +137,7 @@ class Exchange(Cores):
         if any(factor is not None for factor in getattr(train, "Us", None) or ()):
             raise TensorTrainError("the train has Tucker factors on its axes; multiply them into the cores first")
         cores = getattr(train, "tt_cores", getattr(train, "cores", train))
-        if not isinstance(cores, Iterable):
+        if not checks.iterates(cores):
             raise TensorTrainError(f"train is a {type(train).__name__}, which has neither cores nor tensors of sites")
         cores = list(cores)
         if any(getattr(core, "ndim", 3) == 4 for core in cores):

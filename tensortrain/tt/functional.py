@@ -75,8 +75,14 @@ def tt_evaluate_dense(cores: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tens
 
 def check_inputs(cores: Sequence[Tensor], inputs: Sequence[Tensor]) -> bool:
     """Check that the inputs fit the cores, and return whether any of them has a batch axis."""
-    if isinstance(inputs, Tensor) or len(inputs) != len(cores):
-        count = "one tensor" if isinstance(inputs, Tensor) else f"{len(inputs)} entries"
+    if not isinstance(inputs, Sequence) or len(inputs) != len(cores):
+        count = (
+            f"{len(inputs)} entries"
+            if isinstance(inputs, Sequence)
+            else "one tensor"
+            if isinstance(inputs, Tensor)
+            else f"the type {type(inputs).__name__}"
+        )
         raise TensorTrainError(f"inputs has {count} for {len(cores)} cores; a list with one for each core is needed")
     batches = set()
     for l, (core, u) in enumerate(zip(cores, inputs, strict=True)):

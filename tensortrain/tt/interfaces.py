@@ -19,7 +19,9 @@ from tensortrain.derivatives import root
 from tensortrain.errors import TensorTrainError
 from tensortrain.linalg import frobenius_norm, triangular_factor
 from tensortrain.transforms import batched, differentiated, physical, samples
-from tensortrain.tt.scaling import exponent, largest_sample, range_of, shifted, shifted_along, shifted_each
+from tensortrain.tt.scaling import largest_sample, range_of, shifted, shifted_along, shifted_each
+
+_TOGETHER = 20  # powers of two by which channels may differ and still have one scale
 
 
 class Interfaces(NamedTuple):
@@ -59,6 +61,11 @@ class _Bond(NamedTuple):
     core: Tensor
     exponents: list[int]
     factor: Tensor
+
+    @property
+    def has_full_rank(self) -> bool:
+        """Whether every direction of the bond is in the factor, as far as that can be seen."""
+        return self.factor.shape[1] == len(self.factor) and not batched(self.factor)
 
 
 def right_interfaces(cores: Sequence[Tensor]) -> Interfaces:
@@ -100,8 +107,9 @@ def _bonds(cores: Sequence[Tensor]) -> list[_Bond]:
     bonds = _sweep(cores, [None] * len(cores))
     if len(cores) > 1 and any(any(bond.exponents) for bond in bonds):
         # what left the range may lie in directions that no earlier core reads
-        earlier = _sweep(mirrored(cores), [None] * len(cores))
-        bonds = _sweep(cores, [None, *earlier[:0:-1]])
+        earlier = _sweep(mirrored(cores), [None] * len(cores))[:0:-1]
+        if not all(bond.has_full_rank for bond in earlier):
+            bonds = _sweep(cores, [None, *(None if bond.has_full_rank else bond for bond in earlier)])
     return bonds
 
 
@@ -111,9 +119,10 @@ def _sweep(cores: Sequence[Tensor], earlier: Sequence[_Bond | None]) -> list[_Bo
     for n, (core, before) in enumerate(zip(reversed(cores), reversed(earlier), strict=True), start=1):
         is_first = n == len(cores)
         after = bonds[-1] if bonds else None
-        own = [0] * len(core)
-        if after is not None and any(after.exponents):
-            core, own = _scaled(core, after.exponents, is_first)
+        beyond = [0] if after is None else after.exponents
+        own = [beyond[0]] * len(core)
+        if min(beyond) < max(beyond):
+            core, own = _scaled(core, beyond, is_first)
         triangle = _triangle(core, own, after, before)
         rows, columns = _sizes(triangle)
         if not _fits(columns, core.dtype):
@@ -122,11 +131,11 @@ def _sweep(cores: Sequence[Tensor], earlier: Sequence[_Bond | None]) -> list[_Bo
                     f"core {len(cores) - n} holds NaN or infinite numbers, as a product of trains may whose cores are"
                     " large; round() its factors first"
                 )
-            if not any(own):
-                core, own = _scaled(core, [0] * core.shape[2], is_first)
+            if min(beyond) == max(beyond):
+                core, own = _scaled(core, [beyond[0]] * core.shape[2], is_first)
                 triangle = _triangle(core, own, after, before)
                 rows, columns = _sizes(triangle)
-            more = [exponent(max(columns))] * len(core) if is_first else [exponent(size) for size in columns]
+            more = _alike([math.frexp(size)[1] if size > 0 else None for size in columns], is_first)
             core, triangle = shifted_along(core, [-k for k in more], 0), shifted_along(triangle, [-k for k in more], 1)
             own = [a + b for a, b in zip(own, more, strict=True)]
         noise = 8 * torch.finfo(core.dtype).eps * math.hypot(*rows)
@@ -149,10 +158,16 @@ def _scaled(core: Tensor, beyond: Sequence[int], is_first: bool) -> tuple[Tensor
     peaks = np.array(largest_sample(core.detach().abs().amax(1), 2 * range_of(core.dtype)).tolist())
     mantissas, powers = np.frexp(peaks)
     sizes = np.where(mantissas > 0, powers + np.array(beyond), -math.inf).max(1)  # of rows that may be beyond the range
-    own = np.where(np.isfinite(sizes), sizes, 0).astype(int)
-    if is_first:
-        own = np.full(len(own), int(sizes.max()) if math.isfinite(sizes.max()) else 0)
-    return shifted_each(core, np.array(beyond) - own[:, None, None]), own.tolist()
+    own = _alike([int(size) if math.isfinite(size) else None for size in sizes], is_first)
+    return shifted_each(core, np.array(beyond) - np.array(own)[:, None, None]), own
+
+
+def _alike(powers: Sequence[int | None], is_first: bool) -> list[int]:
+    """One power of two for all channels, unless they differ so much that each needs its own; None is of a zero one."""
+    known = [power for power in powers if power is not None] or [0]
+    if is_first or max(known) - min(known) <= _TOGETHER:
+        return [max(known)] * len(powers)
+    return [max(known) if power is None else power for power in powers]
 
 
 def _triangle(core: Tensor, own: Sequence[int], after: _Bond | None, before: _Bond | None) -> Tensor:
@@ -166,8 +181,10 @@ def _read(rest: Tensor, own: Sequence[int], before: _Bond) -> Tensor:
     """What the cores before a bond read of what lies to its right, each channel weighed by what they make of it."""
     reads, scale = normalized_columns(before.factor.mT)
     limit, powers = range_of(rest.dtype), [a + b for a, b in zip(own, before.exponents, strict=True)]
-    weights = [max(power - max(powers), -limit) for power in powers]
-    reads = shifted_along(reads, [p - max(powers) - w for p, w in zip(powers, weights, strict=True)], 1)
+    sizes = largest_sample(before.factor.detach().abs().amax(1), 2 * limit).tolist()
+    top = max((power for power, size in zip(powers, sizes, strict=True) if size > 0), default=0)
+    weights = [min(max(power - top, -limit), 0) for power in powers]  # above 0 are only channels that are not read
+    reads = shifted_along(reads, [p - top - w for p, w in zip(powers, weights, strict=True)], 1)
     weighted = shifted_along(rest, weights, 0) * scale[..., None]
     weighted = torch.linalg.pinv(reads) @ (reads @ weighted)
     return shifted_along(weighted / scale[..., None], [-w for w in weights], 0)

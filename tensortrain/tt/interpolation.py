@@ -1,7 +1,6 @@
 """Trains of functions: cross interpolation with its arguments checked, and what is known of the result."""
 
 import math
-import numbers
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from tensortrain.derivatives import WIDE
 from tensortrain.errors import TensorTrainError
 from tensortrain.tt import checks as tt_checks
 from tensortrain.tt.cross import Entries, Function, cross, gathered, random_indices
+from tensortrain.tt.interfaces import drifts, scaled_bonds
+from tensortrain.tt.scaling import rescaled
 
 _RTOL = {True: 1e-10, False: 1e-5}  # for double precision, for single precision
 FRESH_POINTS, CONFIDENCE, MAX_EVALUATIONS = 1000, 0.99, 10**6
@@ -82,16 +83,16 @@ def interpolated(
     if not callable(function):
         raise TensorTrainError(f"function is a {type(function).__name__}; a callable of indices (B, m) is needed")
     shape = tt_checks.check_sizes("shape", shape)
-    rtol = _fraction("rtol", rtol, closed=True)
-    confidence = _fraction("confidence", confidence, closed=False)
+    rtol = checks.fraction("rtol", rtol)
+    confidence = checks.fraction("confidence", confidence, minimum_included=False)
     points = checks.integer("fresh_points", fresh_points)
     limit = checks.integer("max_evaluations", max_evaluations) - points
     if limit <= 0:
         raise TensorTrainError(
             f"max_evaluations = {max_evaluations} leaves nothing beside the {points} fresh points; raise it"
         )
-    generator = torch.Generator().manual_seed(checks.integer("seed", seed, minimum=0))
-    entries = Entries(function, shape, limit, torch.device(device or "cpu"))
+    generator = torch.Generator().manual_seed(checks.seed(seed))
+    entries = Entries(function, shape, limit, checks.device(device) or torch.device("cpu"))
     cores, converged = cross(entries, rtol, _starts(pivots, shape), generator)
     entries.limit += points
     fresh = random_indices(shape, points, generator)
@@ -135,11 +136,11 @@ def mapped(
     if not callable(function):
         raise TensorTrainError(f"function is a {type(function).__name__}; a callable of entries (B,) is needed")
     first = trains[0][0]
-    tt_checks.check_precision("the train", first.dtype)
+    tt_checks.check_numbers("the train", first)
     for cores in trains:
         if cores[0].shape[0] * cores[-1].shape[2] != 1:
             raise TensorTrainError("a function of the entries needs boundary ranks of 1; index the train first")
-    plain = [[core.detach() for core in cores] for cores in trains]
+    plain = [_within_range([core.detach() for core in cores]) for cores in trains]
     if rtol is None:
         rtol = _RTOL[WIDE.get(first.dtype) is None]
     return interpolated(
@@ -152,11 +153,9 @@ def mapped(
     )
 
 
-def _fraction(name: str, value: object, *, closed: bool) -> float:
-    number = math.nan if isinstance(value, bool) or not isinstance(value, numbers.Real) else float(value)
-    if not 0 <= number < 1 or (number == 0 and not closed):
-        raise TensorTrainError(f"{name} = {value!r} is outside {'[' if closed else '('}0, 1)")
-    return number
+def _within_range(cores: list[Tensor]) -> list[Tensor]:
+    """The same train, of cores whose products stay in the range on the way to an entry."""
+    return rescaled(*scaled_bonds(cores)) if drifts(cores, [0] * len(cores)) else cores
 
 
 def _starts(pivots: object, shape: tuple[int, ...]) -> Tensor:

@@ -160,7 +160,8 @@ class TensorTrainMatrix(Cores):
         tensor(10.)
         """
         sizes, _ = tt_checks.check_new(shape, 1, dtype)
-        return cls._of([torch.eye(size, dtype=dtype, device=device)[None, ..., None] for size in sizes])
+        place = checks.device(device)
+        return cls._of([torch.eye(size, dtype=dtype, device=place)[None, ..., None] for size in sizes])
 
     @property
     def T(self) -> "TensorTrainMatrix":
@@ -304,7 +305,7 @@ class TensorTrainMatrix(Cores):
         (1, 5, 5, 1)
         """
         fitting = self._fitting(other)
-        tt_checks.check_precision("the matrix", self.dtype)
+        tt_checks.check_numbers("the matrix", self.cores[0])
         (first,), left = sketch.balanced([self.cores])
         (second,), right = sketch.balanced([_with_columns(fitting)])
         sizes = [o * core.shape[2] for o, core in zip(self.out_shape, second, strict=True)]

@@ -2,7 +2,7 @@
 
 import math
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -67,19 +67,27 @@ class Modes(Operators):
         >>> train.sum(), train.sum(1).shape, train.sum((0, 1), keepdim=True).shape
         (tensor(120.), (4, 6), (1, 1, 6))
         """
-        summed = tt_checks.check_axes("dim", dim, self.order)
-        pieces = Pieces()
-        for axis, core in enumerate(self.cores):
-            if axis in summed and not keepdim:
-                pieces.fix(core.sum(1))
-            else:
-                pieces.keep(core.sum(1, keepdim=True) if axis in summed else core)
-        return self._left(pieces.finish())
+        return self._reduced(dim, keepdim, torch.sum)
 
     def mean(self, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Self | Tensor:
-        """The mean over some axes; arguments and result as of `sum`."""
-        count = math.prod(self.shape[axis] for axis in tt_checks.check_axes("dim", dim, self.order))
-        return self.sum(dim, keepdim) / count
+        """The mean over some axes, of each core before they are multiplied; arguments and result as of `sum`.
+
+        >>> import tensortrain as tt
+        >>> tt.TensorTrain.ones((4,) * 600).mean()   # of more entries than fit any number
+        tensor(1.)
+        """
+        return self._reduced(dim, keepdim, torch.mean)
+
+    def _reduced(self, dim: int | Sequence[int] | None, keepdim: bool, reduce: Callable[..., Tensor]) -> Self | Tensor:
+        """What `reduce` makes of the axes of the cores that are named."""
+        reduced = tt_checks.check_axes("dim", dim, self.order)
+        pieces = Pieces()
+        for axis, core in enumerate(self.cores):
+            if axis in reduced and not keepdim:
+                pieces.fix(reduce(core, 1))
+            else:
+                pieces.keep(reduce(core, 1, keepdim=True) if axis in reduced else core)
+        return self._left(pieces.finish())
 
     def contract(self, vectors: Mapping[int, Tensor]) -> Self | Tensor:
         """Some axes contracted with a vector each, `Σ_i T[…, i, …] u[i]`, without conjugation.
@@ -187,7 +195,7 @@ class Modes(Operators):
         (2, 2, 30)
         """
         sizes = list(shape[0]) if len(shape) == 1 and isinstance(shape[0], Sequence) else list(shape)
-        if sizes.count(-1) == 1 and all(isinstance(size, numbers.Integral) and size for size in sizes):
+        if all(isinstance(size, numbers.Integral) and size for size in sizes) and sizes.count(-1) == 1:
             sizes[sizes.index(-1)] = math.prod(self.shape) // -math.prod(sizes)
         return self._of(axes.reshape(self.cores, tt_checks.check_sizes("shape", sizes)))
 

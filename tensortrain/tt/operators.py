@@ -50,7 +50,7 @@ class Operators(Cores):
 
         Infinite only where the result itself is too large for the dtype.
         """
-        tt_checks.check_precision("the train", self.dtype)
+        tt_checks.check_numbers("the train", self.cores[0])
         norm = interfaces.tt_norm(self.cores)
         return norm.square() if squared else norm
 
@@ -109,7 +109,8 @@ class Operators(Cores):
             return self.map(torch.div, other)
         if not _is_number(other):
             return NotImplemented
-        if not _all(_finite("the divisor", other) != 0):
+        other = _finite("the divisor", other)
+        if not _all(other != 0):
             raise TensorTrainError(f"the divisor {other} is zero")
         return self._with_first(self.cores[0] / other)
 
@@ -121,8 +122,8 @@ class Operators(Cores):
         """
         if not _is_number(other):
             return NotImplemented
-        _finite("the dividend", other)
-        return self.map(lambda entries: other / entries)
+        dividend = _finite("the dividend", other)
+        return self.map(lambda entries: dividend / entries)
 
     def __pow__(self, exponent: complex) -> Self:
         """Every entry to a power.
@@ -142,6 +143,11 @@ class Operators(Cores):
             return self.map(lambda entries: entries**exponent)
         if exponent == 0:
             return self._of(arithmetic.constant(self.cores, 1))
+        if exponent * math.log2(max(self.ranks)) > 30:
+            raise TensorTrainError(
+                f"the exponent {exponent} makes ranks of up to {max(self.ranks)}**{exponent}; use train.map, or round()"
+                " between smaller powers"
+            )
         return self._of(arithmetic.power(self.cores, int(exponent)))
 
     def _with_first(self, first: Tensor) -> Self:
@@ -202,6 +208,10 @@ def _is_number(value: object) -> TypeGuard[complex | Tensor]:
 
 
 def _finite(name: str, value: complex | Tensor) -> complex | Tensor:
+    try:  # torch takes no integers beyond 64 bits
+        value = float(value) if isinstance(value, numbers.Integral) and abs(value) >= 2**63 else value
+    except OverflowError:
+        value = math.inf
     if not (bool(physical(value).isfinite().all()) if isinstance(value, Tensor) else cmath.isfinite(value)):
         raise TensorTrainError(f"{name} {value} is not finite")
     return value

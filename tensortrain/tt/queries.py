@@ -10,9 +10,11 @@ from tensortrain.errors import TensorTrainError
 from tensortrain.tt import checks as tt_checks
 from tensortrain.tt import extremes, sampling
 from tensortrain.tt.extremes import Extreme
+from tensortrain.tt.interfaces import scaled_bonds
 from tensortrain.tt.modes import Modes
 from tensortrain.tt.pieces import select
 from tensortrain.tt.sampling import Samples
+from tensortrain.tt.scaling import shifted
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -46,10 +48,10 @@ class Queries(Modes):
         >>> samples.indices[:, 1].bincount() / 10_000
         tensor([0.0000, 0.7455, 0.2545])
         """
-        checks.integer("n", n)
+        checks.integer("n", n, maximum=2**63 - 1)
         checks.choice("density", density, ("square", "value"))
         cores = self._plain("density", allow_complex=density == "square")
-        generator = torch.Generator().manual_seed(checks.integer("seed", seed, minimum=0))
+        generator = torch.Generator().manual_seed(checks.seed(seed))
         square = density == "square"
         scaled, weights = (sampling.square_weights if square else sampling.value_weights)(cores)
         return sampling.draw(scaled, weights, square, generator, n)
@@ -81,9 +83,10 @@ class Queries(Modes):
         checks.integer("width", width)
         cores = self._plain("the largest entry", allow_complex=False)
         indices, bound = extremes.candidates(cores, width)
-        entries = select(cores, tuple(indices.unbind(1)))
+        scaled, power = scaled_bonds(cores)  # so that no product of the first cores leaves the range
+        entries = select(scaled, tuple(indices.unbind(1)))
         assert isinstance(entries, torch.Tensor)
-        entries = entries.flatten()
+        entries = shifted(entries.flatten(), power)
         best = int(entries.argmax())
         value = float(entries[best])
         return Extreme(tuple(indices[best].tolist()), value, max(value, bound))
@@ -100,7 +103,7 @@ class Queries(Modes):
 
     def _plain(self, purpose: str, allow_complex: bool) -> list[torch.Tensor]:
         """The cores in double precision, without a gradient, of a train whose ends are 1."""
-        tt_checks.check_precision("the train", self.dtype)
+        tt_checks.check_numbers("the train", self.cores[0])
         if self.dtype.is_complex and not allow_complex:
             raise TensorTrainError(f"the train is complex, and {purpose} is about real numbers")
         if math.prod((self.ranks[0], self.ranks[-1])) != 1:

@@ -73,7 +73,7 @@ def _checked(trains: Iterable[TensorTrain]) -> list[TensorTrain]:
         if not isinstance(train, TensorTrain):
             raise TensorTrainError(f"trains[{n}] is a {type(train).__name__}; a TensorTrain is needed")
         summands[0]._matching(train)
-    tt_checks.check_precision("the train", summands[0].dtype)
+    tt_checks.check_numbers("the train", summands[0].cores[0])
     return summands
 
 
@@ -96,7 +96,7 @@ def rounded(
     caps: dict[str, Any] = {"ranks": ranks, "rtol": rtol, "max_parameters": None, "budget": None}
     limits = tt_checks.check_limits(shape, ends, **caps)
     assert limits.ranks is not None
-    generator = torch.Generator().manual_seed(checks.integer("seed", seed, minimum=0))
+    generator = torch.Generator().manual_seed(checks.seed(seed))
     useful = tt_checks.useful_ranks(shape, ends)
     if limits.rtol is None:
         compression = compress(chains, shape, sketch_ranks(shape, ends, limits.ranks), like, generator)

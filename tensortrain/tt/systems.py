@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from tensortrain import checks
-from tensortrain.checks import Limits
 from tensortrain.derivatives import WIDE
 from tensortrain.errors import TensorTrainError
 from tensortrain.tt import checks as tt_checks
@@ -71,7 +70,7 @@ def solve(
     """
     rtol = _checked(matrix, load, rtol)
     sweeps = checks.integer("max_sweeps", max_sweeps)
-    generator = torch.Generator().manual_seed(checks.integer("seed", seed, minimum=0))
+    generator = torch.Generator().manual_seed(checks.seed(seed))
     wide = WIDE.get(matrix.dtype, matrix.dtype)
     (a,), power = balanced([[core.detach().to(wide) for core in matrix.cores]])
     right = right_interfaces([core.detach().to(wide) for core in load.cores])
@@ -104,9 +103,7 @@ def _checked(matrix: object, load: object, rtol: float) -> float:
         raise TensorTrainError(f"load is a {type(load).__name__}; a TensorTrain is needed")
     square(matrix)
     matrix._fitting(load)
-    limits = Limits.of(bonds=None, dense_parameters=1, ranks=None, rtol=rtol, max_parameters=None, budget=None)
-    assert limits.rtol is not None
-    return limits.rtol
+    return checks.fraction("rtol", rtol)
 
 
 def square(matrix: TensorTrainMatrix) -> None:
@@ -116,7 +113,7 @@ def square(matrix: TensorTrainMatrix) -> None:
             f"out_shape = {matrix.out_shape} and in_shape = {matrix.in_shape} differ; a square matrix with equal axes"
             " is needed"
         )
-    tt_checks.check_precision("matrix", matrix.dtype)
+    tt_checks.check_numbers("matrix", matrix.cores[0])
 
 
 def _solved(

@@ -20,7 +20,7 @@ from torch import Tensor
 from tensortrain import checks
 from tensortrain.errors import TensorTrainError
 from tensortrain.tt.arithmetic import orthogonalize
-from tensortrain.tt.checks import check_precision
+from tensortrain.tt.checks import check_numbers
 from tensortrain.tt.tensor_train import TensorTrain
 
 Function = Callable[[TensorTrain], Tensor]
@@ -65,7 +65,7 @@ class _Frames(NamedTuple):
     def of(cls, train: TensorTrain) -> "_Frames":
         if not isinstance(train, TensorTrain):
             raise TensorTrainError(f"train is a {type(train).__name__}; a TensorTrain is needed")
-        check_precision("the train", train.dtype)
+        check_numbers("the train", train.cores[0])
         last = train.order - 1
         left = orthogonalize(orthogonalize(train.detach().cores, 0), last)  # ranks that are useful from both sides
         return cls(left, orthogonalize(left, 0))
@@ -126,6 +126,8 @@ def _gradient(function: Function, frames: _Frames) -> tuple[Gradient, list[Tenso
 
 
 def _value(function: Function, train: TensorTrain) -> Tensor:
+    if not callable(function):
+        raise TensorTrainError(f"function is a {type(function).__name__}; a callable of a TensorTrain is needed")
     value = function(train)
     if not isinstance(value, Tensor) or value.numel() != 1 or value.is_complex():
         actual = f"of shape {tuple(value.shape)}, {value.dtype}" if isinstance(value, Tensor) else type(value).__name__

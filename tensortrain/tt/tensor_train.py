@@ -129,9 +129,9 @@ class TensorTrain(Queries, Builders, Exchange):
         Traceback (most recent call last):
         tensortrain.errors.TensorTrainError: rtol = 0.001 is not reached under these caps: ...
         """
-        checks.integer("seed", seed, minimum=0)
+        checks.seed(seed)
         tensor = checks.entries("tensor", tensor)
-        tt_checks.check_precision("tensor", tensor.dtype)
+        tt_checks.check_numbers("tensor", tensor)
         caps: dict[str, Any] = {"ranks": ranks, "rtol": rtol, "max_parameters": max_parameters, "budget": budget}
         limits = tt_checks.check_limits(tensor.shape, **caps)
         scaled, norm, k = tt_svd.normalized(tensor)
@@ -237,10 +237,10 @@ class TensorTrain(Queries, Builders, Exchange):
         (True, True)
         """
         indices, values = completion.check_observations(indices, values, shape)
-        tt_checks.check_precision("values", values.dtype)
+        tt_checks.check_numbers("values", values)
         sizes = tuple(int(size) for size in indices.amax(0) + 1) if shape is None else tuple(shape)
         limits = tt_checks.check_limits(sizes, ranks=ranks, rtol=rtol, max_parameters=None, budget=None)
-        checks.integer("sweeps", sweeps)
+        rtol, sweeps = checks.fraction("rtol", rtol), checks.integer("sweeps", sweeps)
         assert limits.ranks is not None
         wide, k = scaling.unit(values.to(WIDE.get(values.dtype, values.dtype)))
         start = cls.random(sizes, limits.ranks, seed, wide.dtype).to(wide.device)
@@ -310,7 +310,7 @@ class TensorTrain(Queries, Builders, Exchange):
         >>> (train + train).round(rtol=1e-10).ranks
         (1, 2, 2, 1)
         """
-        tt_checks.check_precision("the train", self.dtype)
+        tt_checks.check_numbers("the train", self.cores[0])
         ends = self.ranks[0], self.ranks[-1]
         caps: dict[str, Any] = {"ranks": ranks, "rtol": rtol, "max_parameters": max_parameters, "budget": budget}
         limits = tt_checks.check_limits(self.shape, ends, **caps)
@@ -337,7 +337,7 @@ class TensorTrain(Queries, Builders, Exchange):
         Raises:
             TensorTrainError: a center outside that, or a norm too large for the dtype.
         """
-        tt_checks.check_precision("the train", self.dtype)
+        tt_checks.check_numbers("the train", self.cores[0])
         if checks.integer("center", center, minimum=0) >= self.order:
             raise TensorTrainError(f"center = {center} is no core of {self.order}; legal: 0 … {self.order - 1}")
         return TensorTrain._of(tt_arithmetic.orthogonalize(self.cores, center), self.error)

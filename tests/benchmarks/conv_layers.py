@@ -4,7 +4,7 @@ Every row is one shape, batch and format at equal parameters. All contestants ru
 drawn anew, so that neither a drift of the machine nor what the one before left in the caches favours any.
 The numbers are medians over the rounds, as ratios to this library: above 1 means slower than it.
 
-Run: python tests/benchmarks/conv_layers.py [--rounds 30] [--threads 2]
+Run: python -m tests.benchmarks.conv_layers [--rounds 30] [--threads 2]
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Errors and processor seconds of kernel fits, at an earlier commit and now, in alternating processes.
 
     git worktree add /tmp/before 637de81
-    python tests/benchmarks/fits.py /tmp/before DATA_ROOT [--kernels smooth gaussian] [--budgets .2 .4] [--rounds 1]
+    python -m tests.benchmarks.fits /tmp/before DATA_ROOT [--kernels smooth gaussian] [--budgets .2 .4] [--rounds 1]
 
 DATA_ROOT holds `cnn/` with a CIFAR-10 ResNet-20; without it, `-` as DATA_ROOT leaves its kernels out. For each kernel
 and budget one process imports the packages of the earlier working tree and another those of this one; each fits

@@ -8,7 +8,7 @@ differ by is how much better or worse larger operations run.
 The largest point of each curve is profiled too: "floor" is the share of its time that
 its convolutions and matrix products take when each is timed alone, MB the tensors at its worst moment.
 
-Run: python tests/benchmarks/growth.py [--rounds 7] [--output out/growth]
+Run: python -m tests.benchmarks.growth [--rounds 7] [--output out/growth]
 """
 
 import argparse

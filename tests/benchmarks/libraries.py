@@ -2,11 +2,12 @@
 
     python -m tests.benchmarks.libraries [--threads 1] [--repeats 3] [--only rounding] [-o docs/results]
 
-The tasks are those of `tt_formats.py`, `trains.py`, `train_lookup.py` and `library_layers.py`, the inputs equal for
-all. On one thread the clock counts processor time. In each repeat every library has its turn, and a ratio is the median
-over the repeats of a library's time divided by this library's in the same repeat: above 1 the other is slower. Two
-tables are written, `libraries-results.csv` and `libraries-times.csv`. Libraries that are not installed have empty
-columns: `pip install --no-deps torchTT==0.5.0 tntorch==1.1.2 teneva==0.14.11 quimb==1.16.0 tensorly-torch==0.5.0`.
+The tasks are those of `tt_formats.py`, `trains.py`, `train_axes.py`, `train_lookup.py` and `library_layers.py`, the
+inputs equal for all. On one thread the clock counts processor time. In each repeat every library has its turn, and a
+ratio is the median over the repeats of a library's time divided by this library's in the same repeat: above 1 the other
+is slower. Two tables are written, `libraries-results.csv` and `libraries-times.csv`. Libraries that are not installed
+have empty columns: `pip install --no-deps torchTT==0.5.0 tntorch==1.1.2 teneva==0.14.11 quimb==1.16.0 tensorly-
+torch==0.5.0`.
 """
 
 import argparse
@@ -28,8 +29,8 @@ import torch
 from tensortrain.files import aside
 from tensortrain.profiling.clock import Clock, alternate
 from tensortrain.profiling.machine import describe_machine
-from tests.benchmarks import library_layers, train_lookup, trains, tt_formats
-from tests.benchmarks.library_layers import Task
+from tests.benchmarks import library_layers, train_axes, train_lookup, trains, tt_formats
+from tests.benchmarks.peers import Task
 
 # The first word of the name of a run, and the name of its column.
 LIBRARIES = {
@@ -45,8 +46,8 @@ SLOW = 5.0  # seconds of all libraries together from which on a task is run once
 SHORT = 0.01  # seconds that a timing takes at least, by repeating the run
 CASES = 5  # of each task of `tt_formats.py` at most
 VALUES = {
-    "results": "relative errors, the number of draws, or the largest entry with the bound on all others; – where the "
-    "library lacks the task",
+    "results": "relative errors, with the values that cross interpolation asked for, the number of draws, or the "
+    "largest entry with the bound on all others; – where the library lacks the task",
     "times": "the first column in milliseconds, the others as ratios to it; above 1 they are slower; – where the "
     "library lacks the task",
 }
@@ -67,17 +68,11 @@ def tasks() -> Iterator[Task]:
         for row in islice(generate(), CASES):
             yield Task(row.task, row.name, row.runs, _digits(row.error))
     for generate in (
-        trains.cross_rows, trains.system_rows, trains.eigen_rows, trains.product_rows, trains.sum_rows,
-    ):  # fmt: skip
-        for row in generate():
-            task, _, case = row.task.partition(": ")
-            yield Task(task, case, row.runs, _digits(row.error))
-    for generate in (
+        trains.cross_rows, trains.map_rows, trains.system_rows, trains.eigen_rows, trains.product_rows, trains.sum_rows,
+        train_axes.axis_rows, train_axes.number_rows, train_axes.quantised_rows, train_axes.tangent_rows,
         train_lookup.lookup_rows, train_lookup.draw_rows, train_lookup.extreme_rows, train_lookup.completion_rows,
     ):  # fmt: skip
-        for row in generate():
-            if row.task != "embedding":  # that of `library_layers.py` has a second library
-                yield Task(row.task, row.name, row.runs, row.quality)
+        yield from generate()
     yield from library_layers.kernel_tasks()
     yield from library_layers.layer_tasks()
     yield from library_layers.embedding_tasks()

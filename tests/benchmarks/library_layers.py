@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 import tensortrain as tt
 from tests.benchmarks.conv_layers import FORMATS, backward, random_chain, tensorly_torch
-from tests.benchmarks.trains import peer
+from tests.benchmarks.peers import Task, peer
 from tests.support.oracles import smooth
 
 TENSORLY, TLTORCH, TORCHTT = peer("tensorly.decomposition"), peer("tltorch"), peer("torchtt")
@@ -17,15 +17,6 @@ BUDGET = 0.25
 SHAPE = ((4, 8, 8, 4), (4, 8, 8, 4))  # of the rows and columns of a linear layer 1024 → 1024
 TABLE = ((50, 50, 40), (4, 8, 8))  # of the rows and columns of an embedding 100,000 × 256
 RANK = 16
-
-
-class Task(NamedTuple):
-    """What each library runs for a task, and what is said about its result."""
-
-    task: str
-    case: str
-    runs: dict[str, Callable[[], Any]]
-    result: Callable[[Any], str]
 
 
 def kernel_tasks() -> Iterator[Task]:

@@ -1,6 +1,6 @@
 """Measure how many times faster clips are loaded than the `small` ConvLSTM consumes them in training.
 
-    python tests/benchmarks/loading.py [--threads 2] [--rounds 5]
+    python -m tests.benchmarks.loading [--threads 2] [--rounds 5]
 
 Fetching and rendering a batch, and a training step on it, are timed in alternation in one run; the ratio is that of
 the medians. The videos are made for this: noise, as long as KTH's, which it takes longest to decode. At least 5 is

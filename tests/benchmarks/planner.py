@@ -1,6 +1,6 @@
 """Check that the planner picks the faster form, on a grid of chains and image sizes that are timed again after it.
 
-    python tests/benchmarks/planner.py [--threads 2]
+    python -m tests.benchmarks.planner [--threads 2]
 
 A cell is good if the chosen form's median time is within 1.10 of the better one's. Plan and check are separate
 measurements, so that noise of the machine counts against the planner.

@@ -1,6 +1,6 @@
 """Decompose trained kernels at equal parameters, in every named format and by the automatic choice.
 
-    python tests/benchmarks/real_kernels.py DATA_ROOT [--threads 2]
+    python -m tests.benchmarks.real_kernels DATA_ROOT [--threads 2]
 
 DATA_ROOT holds `cnn/` with a LeNet for MNIST and a CIFAR-10 ResNet-20. Prints relative Frobenius errors, and seconds
 for the automatic choice.

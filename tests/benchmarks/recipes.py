@@ -1,6 +1,6 @@
 """Which change of a recipe makes Conv-TT-LSTM learn faster: one short training for each, everything else equal.
 
-    OMP_NUM_THREADS=1 nice -n 19 python tests/benchmarks/recipes.py OUT --clips 4800 --seeds 0 --data-root DATA
+    OMP_NUM_THREADS=1 nice -n 19 python -m tests.benchmarks.recipes OUT --clips 4800 --seeds 0 --data-root DATA
 
 Each try is the preset `small` of `conv-tt-lstm-sw` with the changes that `TRIES` names, trained on the same number of
 fresh clips, then measured on the first 500 clips of the validation split. Every run has its own folder in OUT and is

@@ -1,25 +1,7 @@
-"""Compare cross interpolation, linear systems, lowest eigenvalues, products and sums of trains with other libraries.
+"""Tasks on trains for `libraries.py`: cross interpolation, systems, eigenvalues, products and sums."""
 
-    python -m tests.benchmarks.trains [--threads 1] [--repeats 3] [--only cross]
-
-Every number comes from one run on one machine: first the error of each library's result, measured in the same way, and
-then the ratio of its time to ours; above 1 we are faster. Peers that are not installed are left out:
-`pip install --no-deps torchTT==0.5.0 tntorch==1.1.2 teneva==0.14.11 quimb==1.16.0`.
-
-Where we are not ahead: systems, which torchTT's AMEn solves to the same residual in 0.5 to 0.75 of the time, and sums
-of few trains, which are added and rounded faster than they are sketched.
-"""
-
-import argparse
-import contextlib
-import importlib
-import io
 import math
-import statistics
-import time
-import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,32 +10,8 @@ from torch import Tensor
 
 import tensortrain as tt
 from tensortrain.tt.cross import gathered, random_indices
+from tests.benchmarks.peers import F64, QUIMB, TENEVA, TNTORCH, TORCHTT, Run, Task, relative
 from tests.support.operators import ising, kronecker_sum, second_difference
-
-Run = Callable[[], Any]
-F64 = torch.float64
-
-
-@dataclass
-class Row:
-    """One task: what each library runs, and what is told of its result, an error first."""
-
-    task: str
-    runs: dict[str, Run]
-    error: Callable[[Any], float]
-
-
-def peer(name: str) -> Any:
-    """The module of a library, silenced while it is imported, or None if it is not installed."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        try:
-            return importlib.import_module(name)
-        except ImportError:
-            return None
-
-
-TORCHTT, TNTORCH, TENEVA, QUIMB = peer("torchtt"), peer("tntorch"), peer("teneva"), peer("quimb.tensor")
 
 
 class Counted:
@@ -70,8 +28,8 @@ class Counted:
         return self.function(torch.from_numpy(np.asarray(indices)).long()).numpy()
 
 
-def cross_rows() -> Iterator[Row]:
-    """Functions on grids: `largest error at 2000 points / largest value`, with the evaluations of all calls."""
+def cross_rows() -> Iterator[Task]:
+    """Functions on grids: `largest error at 2000 points / largest value`, and how many values all calls asked for."""
     cases: list[tuple[str, Callable[[Tensor], Tensor], int, int, int]] = [
         ("sine of a sum", lambda i: torch.sin(0.1 * i.sum(1).double()), 20, 16, 2),
         ("sine of a sum", lambda i: torch.sin(0.1 * i.sum(1).double()), 100, 16, 2),
@@ -83,11 +41,10 @@ def cross_rows() -> Iterator[Row]:
         points = random_indices(shape, 2000, torch.Generator().manual_seed(7))
         truth = function(points)
 
-        def error(result: Any, points: Tensor = points, truth: Tensor = truth) -> float:
-            cores, evaluations = result
-            print(f"      {evaluations} evaluations, ranks up to {max(core.shape[0] for core in cores)}")
+        def result(outcome: Any, points: Tensor = points, truth: Tensor = truth) -> str:
+            cores, evaluations = outcome
             values = gathered([torch.as_tensor(core) for core in cores], points)
-            return float((values - truth).abs().max() / truth.abs().max())
+            return f"{float((values - truth).abs().max() / truth.abs().max()):.1e}, {evaluations:,} values"
 
         def ours(function: Callable[[Tensor], Tensor] = function, shape: tuple[int, ...] = shape) -> Any:
             counted = Counted(function)
@@ -113,10 +70,31 @@ def cross_rows() -> Iterator[Row]:
                 return train.cores, counted.evaluations
 
             runs["torchTT"] = torchtt
-        yield Row(f"cross: {name}, {size}^{order}", runs, error)
+        yield Task("cross", f"{name}, {size}^{order}", runs, result)
 
 
-def system_rows() -> Iterator[Row]:
+def map_rows() -> Iterator[Task]:
+    """A function of the entries of a train: the logarithm of one plus a sum of squares."""
+    for order in (6, 12):
+        shape = (16,) * order
+        squares = [
+            tt.TensorTrain.along((torch.arange(16, dtype=F64) / 16).square(), shape, axis) for axis in range(order)
+        ]
+        train = sum(squares[1:], squares[0]).round(rtol=1e-14)
+        points = random_indices(shape, 2000, torch.Generator().manual_seed(7))
+        truth = torch.log1p(gathered(train.cores, points))
+        runs: dict[str, Run] = {"ours": lambda t=train: t.map(torch.log1p, rtol=1e-9).cores}
+        if TORCHTT:
+            theirs = train.to_torchtt()
+            runs["torchTT"] = lambda t=theirs: TORCHTT.interpolate.function_interpolate(torch.log1p, t, eps=1e-9).cores
+
+        def error(cores: Any, points: Tensor = points, truth: Tensor = truth) -> str:
+            return f"{float((gathered(cores, points) - truth).abs().max() / truth.abs().max()):.1e}"
+
+        yield Task("map", f"logarithm, 16^{order}", runs, error)
+
+
+def system_rows() -> Iterator[Task]:
     """Poisson's equation to a residual of 1e-8, with and without drift, measured by us for both."""
     for order, size, drift in ((4, 16, 0.0), (16, 16, 0.0), (16, 16, 1.0), (64, 16, 0.0)):
         matrix = kronecker_sum(second_difference(size, drift), order)
@@ -126,14 +104,13 @@ def system_rows() -> Iterator[Row]:
             a, b = TORCHTT.TT(list(matrix.cores)), TORCHTT.TT(list(load.cores))
             runs["torchTT"] = lambda a=a, b=b: TORCHTT.solvers.amen_solve(a, b, eps=1e-8, nswp=30, verbose=False).cores
 
-        def error(cores: Any, matrix: tt.TensorTrainMatrix = matrix, load: tt.TensorTrain = load) -> float:
-            product = (matrix @ tt.TensorTrain(cores)).orthogonalize(0)
-            return float((product - load.orthogonalize(0)).norm() / load.norm())
+        def residual(cores: Any, matrix: tt.TensorTrainMatrix = matrix, load: tt.TensorTrain = load) -> str:
+            return f"{float((matrix @ tt.TensorTrain(cores) - load).norm() / load.norm()):.1e}"
 
-        yield Row(f"solve: Poisson {size}^{order}, drift {drift}", runs, error)
+        yield Task("solve", f"Poisson {size}^{order}, drift {drift}", runs, residual)
 
 
-def eigen_rows() -> Iterator[Row]:
+def eigen_rows() -> Iterator[Task]:
     """The critical Ising chain; the error is that of the energy for each site."""
     for sites in (20, 60):
         matrix = ising(sites, 1.0)
@@ -149,10 +126,12 @@ def eigen_rows() -> Iterator[Row]:
                 return float(dmrg.energy)
 
             runs["quimb"] = quimb
-        yield Row(f"lowest eigenvalue: Ising, {sites} sites", runs, lambda e, n=sites, x=exact: abs(e - x) / n)
+        yield Task(
+            "lowest eigenvalue", f"Ising, {sites} sites", runs, lambda e, n=sites, x=exact: f"{abs(e - x) / n:.1e}"
+        )
 
 
-def product_rows() -> Iterator[Row]:
+def product_rows() -> Iterator[Task]:
     """A product of a TT-matrix and a train to rank 20, rounded on the way or afterwards."""
     for rank in (10, 20):
         matrix = tt.TensorTrainMatrix.random((8,) * 10, (8,) * 10, rank, 0, F64)
@@ -165,10 +144,10 @@ def product_rows() -> Iterator[Row]:
         if TORCHTT:
             a, b = TORCHTT.TT(list(matrix.cores)), TORCHTT.TT(list(vector.cores))
             runs["torchTT, afterwards"] = lambda a=a, b=b: (a @ b).round(1e-14, 20).cores
-        yield Row(f"product: 8^10, ranks {rank} and {rank}", runs, lambda cores, x=exact: relative(cores, x))
+        yield Task("product", f"8^10, ranks {rank} and {rank}", runs, relative(exact))
 
 
-def sum_rows() -> Iterator[Row]:
+def sum_rows() -> Iterator[Task]:
     """Fifty summands of rank 10 to rank 20, and the same by adding and rounding."""
     for shape in ((20,) * 6, (8,) * 12):
         trains = [falling(shape, 10, n) * 0.7**n for n in range(50)]
@@ -183,66 +162,10 @@ def sum_rows() -> Iterator[Row]:
         if TNTORCH:
             others = [TNTORCH.Tensor(list(train.cores)) for train in trains]
             runs["tntorch, afterwards"] = lambda t=others: TNTORCH.round_tt(sum(t[1:], t[0]), rmax=20).cores
-        yield Row(f"sum: 50 of rank 10, {shape[0]}^{len(shape)}", runs, lambda cores, x=total: relative(cores, x))
+        yield Task("sum", f"50 of rank 10, {shape[0]}^{len(shape)}", runs, relative(total))
 
 
 def falling(shape: tuple[int, ...], rank: int, seed: int) -> tt.TensorTrain:
     """A train with halving singular values."""
     train = tt.TensorTrain.random(shape, rank, seed, F64).orthogonalize(0)
     return tt.TensorTrain([core * 0.5 ** torch.arange(core.shape[2]) for core in train.cores])
-
-
-def relative(cores: Any, exact: tt.TensorTrain) -> float:
-    """Relative Frobenius error."""
-    return float((tt.TensorTrain(cores) - exact).norm() / exact.norm())
-
-
-def report(row: Row, repeats: int) -> None:
-    """Errors first, then the ratios of times, from runs in turn."""
-    print(row.task, flush=True)
-    times: dict[str, list[float]] = {}
-    for name, run in row.runs.items():
-        start = time.perf_counter()
-        try:
-            with contextlib.redirect_stdout(io.StringIO()):
-                result = run()
-            seconds = time.perf_counter() - start
-            print(f"  {name:22} error {row.error(result):.1e}", flush=True)
-        except Exception as error:  # of a peer: say so, and go on
-            print(f"  {name:22} fails: {type(error).__name__}: {str(error)[:80]}", flush=True)
-            continue
-        times[name] = [seconds]
-    for turn in range(repeats):
-        names = list(times)
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            start = time.perf_counter()
-            with contextlib.redirect_stdout(io.StringIO()):
-                row.runs[name]()
-            times[name].append(time.perf_counter() - start)
-    if "ours" in times:
-        ours = times["ours"]
-        ratios = [
-            f"{name} {statistics.median(t / o for t, o in zip(values, ours, strict=True)):.2f}×"
-            for name, values in times.items()
-            if name != "ours"
-        ]
-        print(f"  {statistics.median(ours):.3f} s | " + " | ".join(ratios), flush=True)
-
-
-def main() -> None:
-    """Run every row."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--only", default="", help="tasks that contain this")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    warnings.simplefilter("ignore")
-    for rows in (cross_rows, system_rows, eigen_rows, product_rows, sum_rows):
-        for row in rows():
-            if arguments.only in row.task:
-                report(row, arguments.repeats)
-
-
-if __name__ == "__main__":
-    main()

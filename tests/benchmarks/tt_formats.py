@@ -1,6 +1,6 @@
 """Compare TT-SVD, reconstruction and rounding with TensorLy, torchTT and tntorch, in one run and at equal error.
 
-    python tests/benchmarks/tt_formats.py [--threads 2] [--repeats 9] [--only rounding]
+    python -m tests.benchmarks.tt_formats [--threads 2] [--repeats 9] [--only rounding]
 
 Every number is the median, over repeats in which all libraries take turns, of a peer's time divided by
 ours: above 1 we are faster. Peers that are not installed are reported as absent:
@@ -12,13 +12,11 @@ to 1e-8 beside tntorch's `eig`, which squares its matrices and so has no digits 
 
 import argparse
 import contextlib
-import importlib
 import io
 import math
 import platform
 import statistics
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -29,8 +27,7 @@ import torch
 from torch import Tensor
 
 from tensortrain.tt.tensor_train import TensorTrain
-
-Run = Callable[[], Any]
+from tests.benchmarks.peers import TNTORCH, TORCHTT, Run, peer
 
 
 @dataclass
@@ -44,17 +41,7 @@ class Row:
     times: dict[str, list[float]] = field(default_factory=dict)
 
 
-def peer(name: str) -> Any:
-    """The module of a library, silenced while it is imported, or None if it is not installed."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        try:
-            return importlib.import_module(name)
-        except ImportError:
-            return None
-
-
-TENSORLY, TORCHTT, TNTORCH = peer("tensorly"), peer("torchtt"), peer("tntorch")
+TENSORLY = peer("tensorly")
 
 
 def dense(result: Any) -> Tensor:

@@ -8,6 +8,11 @@ import pytest
 import torch
 
 from tensortrain.errors import TensorTrainError
+from tensortrain.tt import tangent
+from tensortrain.tt.functions import interpolate
+from tensortrain.tt.matrix import TensorTrainMatrix
+from tensortrain.tt.sums import round_sum
+from tensortrain.tt.systems import solve
 from tensortrain.tt.tensor_train import TensorTrain
 
 ONES = torch.ones(3, 4, 5)
@@ -68,6 +73,10 @@ def test_cores_that_are_no_train_are_refused(cores: Any, named: str) -> None:
 
 
 TRAIN = TensorTrain.random((3, 4), 2)
+META = TRAIN.to("meta")
+MATRIX = TensorTrainMatrix.random((3, 4), (3, 4), 2)
+SCALAR = torch.tensor(2)
+HUGE = 10**30
 
 
 @pytest.mark.parametrize(
@@ -122,6 +131,40 @@ TRAIN = TensorTrain.random((3, 4), 2)
         (lambda: TensorTrain.from_tensorly([torch.ones(3, 4)]), r"cores\[0\] has 2 axes"),
         (lambda: TensorTrain.from_tensorly([None]), "factors are no tensors or arrays of numbers"),
         (lambda: TensorTrain.from_tensorly(3), "factors are no tensors or arrays of numbers"),
+        (lambda: META.norm(), "device meta and has no numbers"),
+        (lambda: META.round(rtol=0.1), "device meta"),
+        (lambda: META.orthogonalize(0), "device meta"),
+        (lambda: META.sample(2), "device meta"),
+        (lambda: META.largest(), "device meta"),
+        (lambda: META.map(torch.exp), "device meta"),
+        (lambda: round_sum([META, META], rtol=0.1), "device meta"),
+        (lambda: tangent.project(META, META), "device meta"),
+        (lambda: MATRIX.to("meta").matmul(META, ranks=2), "device meta"),
+        (lambda: solve(MATRIX.to("meta"), META, 0.1), "device meta"),
+        (lambda: TRAIN.evaluate(None), "inputs has the type NoneType for 2 cores"),
+        (lambda: tangent.gradient(None, TRAIN), "function is a NoneType"),
+        (lambda: TRAIN.requires_grad_(None), "requires_grad = None is neither"),
+        (lambda: TRAIN.to("nowhere"), "cannot convert the train: "),
+        (lambda: TRAIN.to([]), "cannot convert the train: "),
+        (lambda: TRAIN.cuda("nowhere"), "cannot move to the GPU nowhere"),
+        (lambda: TensorTrain.random((2, 2), 1, device="nowhere"), "device = 'nowhere' cannot be used"),
+        (lambda: TensorTrain.zeros((2, 2), device=1.5), "device = 1.5 cannot be used"),
+        (lambda: TensorTrain.linspace(0, 1, (2, 2), device="nowhere"), "device = 'nowhere'"),
+        (lambda: TensorTrainMatrix.eye((2, 2), device="nowhere"), "device = 'nowhere'"),
+        (lambda: interpolate(lambda i: i.sum(1) * 1.0, (2, 2), rtol=0.1, device=[]), r"device = \[\]"),
+        (lambda: TRAIN.round(ranks=SCALAR), r"ranks = tensor\(2\) is not an integer"),
+        (lambda: TRAIN.sum(SCALAR), r"dim = tensor\(2\)"),
+        (lambda: TRAIN.permute(SCALAR), "tensor"),
+        (lambda: TRAIN.reshape(torch.ones(2)), "shape"),
+        (lambda: TensorTrain.ones(SCALAR), "is no sequence of axis lengths"),
+        (lambda: TensorTrain.from_foreign(SCALAR), "train is a Tensor, which has neither cores"),
+        (lambda: TRAIN.sample(1, seed=HUGE), "seed = 10.* is too large"),
+        (lambda: TRAIN.sample(HUGE), "n = 10.* is too large"),
+        (lambda: TensorTrain.random((2, HUGE), 1), r"shape\[1\] = 10.* is too large"),
+        (lambda: TRAIN**HUGE, r"makes ranks of up to 2\*\*10"),
+        (lambda: TRAIN * 10**400, "inf is not finite"),
+        (lambda: TensorTrain.fit(torch.zeros(2, 2).long(), torch.ones(2), 1, rtol=None), "rtol = None is outside"),
+        (lambda: TensorTrain.ones((1,) * 70).numpy(), "70 axes are more than a NumPy array can have"),
     ],
 )
 def test_operations_refuse(call: Any, named: str) -> None:
@@ -133,6 +176,19 @@ def test_foreign_operands_are_type_errors() -> None:
     for operation in (lambda: TRAIN + "a", lambda: TRAIN - None, lambda: TRAIN * "a", lambda: TRAIN * torch.ones(2)):
         with pytest.raises(TypeError):
             operation()
+
+
+def test_integers_beyond_64_bits_are_numbers() -> None:
+    ones = TensorTrain.ones((2, 2), dtype=torch.float64)
+    for result in (
+        HUGE * ones,
+        ones * HUGE,
+        ones - 1 + HUGE,
+        TensorTrain.full((2, 2), HUGE, torch.float64),
+        1 / (ones / HUGE),
+    ):
+        torch.testing.assert_close(result.reconstruct(), torch.full((2, 2), 1e30, dtype=torch.float64))
+    assert float((ones**HUGE).sum()) == 4
 
 
 def test_numpy_integers_are_indices() -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tensortrain.errors import TensorTrainError
 from tensortrain.tt import svd as tt_svd
+from tensortrain.tt import tangent
 from tensortrain.tt.interfaces import right_interfaces
 from tensortrain.tt.matrix import TensorTrainMatrix
 from tensortrain.tt.sums import round_sum
@@ -173,8 +174,26 @@ def test_inner_products_keep_summands_that_leave_the_range_on_the_way() -> None:
         assert wide > 0.9
 
 
+@pytest.mark.parametrize("signs", [(1, 1, -1), (-1, -1, 1)])
+def test_entries_are_searched_and_mapped_though_products_of_cores_leave_the_range(signs: tuple[int, ...]) -> None:
+    plain = TensorTrain.random((3, 4, 2), 2, dtype=F64)
+    train = TensorTrain([core * 10.0 ** (s * 200) for core, s in zip(plain.cores, signs, strict=True)])
+    scale = 10.0 ** (200 * sum(signs))
+    dense = plain.reconstruct()
+    assert train.largest().value == pytest.approx(float(dense.max()) * scale)
+    assert train.smallest().value == pytest.approx(float(dense.min()) * scale)
+    assert distance(train.map(lambda entries: 2 * entries / scale).reconstruct(), 2 * dense) < 1e-9
+
+
 def test_products_that_overflow_are_named() -> None:
     train = gauged(summed(F64), 500, 3)
     for calculate in (lambda t: t.round(ranks=2), lambda t: t.norm(), lambda t: round_sum([t], ranks=2)):
         with pytest.raises(TensorTrainError, match="NaN or infinite"):
             calculate(train * train)
+
+
+def test_channels_that_no_core_reads_do_not_hide_the_others() -> None:
+    """The tangent vectors of a train of 200 modes hold zeros, the size of whose interfaces means nothing."""
+    train = TensorTrain.random((1,) * 200, 3)
+    train = train / train.norm()
+    assert float((tangent.project(train, train) - train).norm()) < 1e-4
