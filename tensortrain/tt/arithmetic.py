@@ -67,7 +67,7 @@ def inner(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
         value = torch.tensordot(x.conj(), torch.tensordot(value, y, 1), ([0, 1], [0, 1]))
         channels.append(value.detach().abs().amax(1))
     value = value.diagonal().sum()
-    if value.is_meta or (0 < peak(value) < math.inf and not _vanishing(channels)):
+    if value.is_meta or (0 < peak(value) < math.inf and not _vanishing(channels, a)):
         return value
     if peak(value) < math.inf and a[0].dtype in PRECISIONS:  # perhaps only on the way
         (a, left), (b, right) = scaled_bonds(a), scaled_bonds(b)
@@ -80,10 +80,28 @@ def inner(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
     return shifted(_inner_scaled(a, b), left + right)
 
 
-def _vanishing(channels: Sequence[Tensor]) -> bool:
-    """Whether some channel of a bond has come so near the lower end of the range that it may have lost digits."""
+def _vanishing(channels: Sequence[Tensor], cores: Sequence[Tensor]) -> bool:
+    """Whether some channel of a bond has come so near the lower end of the range that it may have lost digits.
+
+    One that is exactly zero counts as well, unless nothing of the cores leads to it.
+
+    Args:
+        channels: the largest absolute value in each channel, `(R_l,)` of each bond from the first core's on.
+        cores: those that the channels belong to.
+    """
     sizes = torch.cat([samples(channel).flatten() for channel in channels])
-    return bool(((sizes > 0) & (sizes < 2.0 ** -range_of(sizes.dtype))).any())
+    smallest = 2.0 ** -range_of(sizes.dtype)
+    if not bool((sizes < smallest).any()):
+        return False
+    if bool(((sizes > 0) & (sizes < smallest)).any()):
+        return True
+    leads = torch.ones(cores[0].shape[0], dtype=torch.bool, device=sizes.device)
+    for core, channel in zip(cores, channels, strict=True):
+        entries = core.detach() != 0
+        leads = (entries & leads[:, None, None]).flatten(0, 1).any(0)
+        if bool(samples(leads & (channel == 0)).any()):
+            return True
+    return False
 
 
 def _start(cores: Sequence[Tensor]) -> Tensor:

@@ -121,7 +121,8 @@ def _sweep(cores: Sequence[Tensor], earlier: Sequence[_Bond | None]) -> list[_Bo
         after = bonds[-1] if bonds else None
         beyond = [0] if after is None else after.exponents
         own = [beyond[0]] * len(core)
-        if min(beyond) < max(beyond):
+        is_scaled = before is not None or min(beyond) < max(beyond)  # rows far apart would be projected badly
+        if is_scaled:
             core, own = _scaled(core, beyond, is_first)
         triangle = _triangle(core, own, after, before)
         rows, columns = _sizes(triangle)
@@ -131,7 +132,7 @@ def _sweep(cores: Sequence[Tensor], earlier: Sequence[_Bond | None]) -> list[_Bo
                     f"core {len(cores) - n} holds NaN or infinite numbers, as a product of trains may whose cores are"
                     " large; round() its factors first"
                 )
-            if min(beyond) == max(beyond):
+            if not is_scaled:
                 core, own = _scaled(core, [beyond[0]] * core.shape[2], is_first)
                 triangle = _triangle(core, own, after, before)
                 rows, columns = _sizes(triangle)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tensortrain.tt import tangent
+from tensortrain.tt.sums import round_sum
 from tensortrain.tt.tensor_train import TensorTrain
 
 DTYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128)
@@ -158,6 +159,10 @@ def check_used_train(device: torch.device, dtype: torch.dtype) -> None:
     )
     grid = TensorTrain.linspace(0, 1, (2,) * 8, dtype, device)
     torch.testing.assert_close(TensorTrain.quantize(grid.reshape(256)).reconstruct(), grid.reconstruct())
+    scaled = gauged(train, 30, 0)
+    torch.testing.assert_close(scaled.round(rtol=0.0).reconstruct(), dense, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(round_sum([scaled, train], ranks=2).reconstruct(), 2 * dense, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(scaled.mean(), dense.mean(), rtol=1e-4, atol=1e-4)
     samples = train.sample(50)
     assert torch.equal(samples.indices.cpu(), train.cpu().sample(50).indices)
     if not dtype.is_complex:

@@ -174,6 +174,20 @@ def test_inner_products_keep_summands_that_leave_the_range_on_the_way() -> None:
         assert wide > 0.9
 
 
+@pytest.mark.parametrize(
+    ("dtype", "power"), [(F64, 300), (F64, 600), (F64, 1000), (torch.float32, 80), (torch.float32, 120)]
+)
+@pytest.mark.parametrize("turn", [1, -1])
+def test_inner_products_keep_channels_whose_squares_vanish(dtype: torch.dtype, power: int, turn: int) -> None:
+    """Two terms alike, one of which is small in one core and large in the next, and a channel that nothing leads to."""
+    scales = torch.tensor([[1.0, 2.0**-power, 0.0], [1.0, 2.0**power, 1.0]], dtype=dtype)
+    scales = scales if turn > 0 else scales.flip(0)
+    train = TensorTrain([torch.diag(scales[0]).unsqueeze(0), torch.diag(scales[1]).unsqueeze(2)])
+    assert float(train.inner(train)) == 2.0
+    both = train + train
+    assert float(both.inner(train)) == float(train.inner(both)) == 4.0
+
+
 @pytest.mark.parametrize("signs", [(1, 1, -1), (-1, -1, 1)])
 def test_entries_are_searched_and_mapped_though_products_of_cores_leave_the_range(signs: tuple[int, ...]) -> None:
     plain = TensorTrain.random((3, 4, 2), 2, dtype=F64)

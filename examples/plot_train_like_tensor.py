@@ -1,0 +1,56 @@
+"""
+How does one calculate with a tensor that nobody could store?
+=============================================================
+
+Trains add, multiply, are indexed, averaged and joined like tensors, and go to other libraries and back.
+"""
+
+# %%
+# A wave over a hill, on a grid of six axes with 100 points each: 10¹² entries, of which a train of small ranks needs
+# a thousand numbers. Each axis has a train of its own.
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+
+import tensortrain as tt
+
+shape = (100,) * 6
+grid = torch.linspace(-1, 1, 100, dtype=torch.float64)
+
+
+def along(values: torch.Tensor, axis: int) -> tt.TensorTrain:
+    """The tensor that depends on one coordinate alone."""
+    return tt.TensorTrain.along(values, shape, axis)
+
+
+hill = along(torch.exp(-4 * grid**2), 0)
+for axis in range(1, 6):
+    hill = hill * along(torch.exp(-4 * grid**2), axis)
+wave = along(torch.sin(9 * grid), 0) * along(torch.cos(9 * grid), 1)
+wave = wave + along(torch.cos(9 * grid), 0) * along(torch.sin(9 * grid), 1)
+field = (hill * (2 + wave)).round(rtol=1e-12)
+print(field)
+
+# %%
+# Entries, slices, means and powers are those of the tensor. The variance of all 10¹² entries needs no sample.
+print("one entry:", float(field[50, 50, 50, 50, 50, 50]))
+print("some entries:", field[torch.tensor([10, 20]), torch.tensor([30, 40]), 50, 50, 50, 50])
+mean = field.mean()
+print("mean and standard deviation:", float(mean), float(((field - mean) ** 2).mean().sqrt()))
+print("largest entry, and a bound on all others:", field.largest())
+
+# %%
+# Other libraries hold the same cores, here as NumPy arrays. They come back by what they look like.
+arrays = field.to_arrays()
+print([array.shape for array in arrays])
+back = tt.TensorTrain.from_foreign(arrays)
+print("way there and back:", float((back - field).norm() / field.norm()))
+
+# %%
+# A slice through the middle, and the mean over the last four axes, which is as large as a picture as well.
+figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4))
+left.imshow(np.asarray(field[:, :, 50, 50, 50, 50]), extent=(-1, 1, -1, 1))
+left.set_title("a slice")
+right.imshow(np.asarray(field.mean((2, 3, 4, 5))), extent=(-1, 1, -1, 1))
+right.set_title("the mean over four axes")
+figure.tight_layout()
