@@ -41,7 +41,7 @@ def main() -> None:
     print("| kernel | params |", " | ".join(NAMES), "| auto | chosen | s |")
     print("|---|---|" + "---|" * (len(NAMES) + 3))
     for file, wanted in KERNELS.items():
-        tensors = read_checkpoint(arguments.root / "cnn" / file)
+        tensors = read_checkpoint(arguments.root / "cnn" / file).tensors
         for shape, budgets in wanted:
             for name, weight in tensors.items():
                 if tuple(weight.shape) != shape:

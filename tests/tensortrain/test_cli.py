@@ -56,6 +56,29 @@ def files(tmp_path_factory):
     return folder / "net.pth", folder / "small.st", net
 
 
+def test_effort_time_and_objective_as_typed(files, tmp_path, capsys):
+    weights, _, _ = files
+    options = (
+        "--budget",
+        "0.5",
+        "--exclude",
+        "point",
+        "--groups",
+        "grouped=2",
+        "--transposed",
+        "up",
+        "--effort",
+        "0.02",
+    )
+    more = ("--seconds", "60", "--objective", "speed", "--size", "12x16", "--resume", tmp_path / "fits")
+    assert run("decompose", weights, "-o", tmp_path / "small.st", *options, *more) == 0
+    text = capsys.readouterr().out
+    rows = [line for line in text.splitlines() if line.startswith(("conv1 ", "grouped ", "up "))]
+    assert sum(any(word in row for word in (" faster", " slower", " equal")) for row in rows) == 3
+    assert "measured on this machine by chain.plan" in " ".join(text.split())
+    assert [path.name for path in tmp_path.iterdir()] == ["small.st"]
+
+
 def test_keys_are_the_state_dict_of_the_layers(files):
     weights, small, _ = files
     before, after = read_checkpoint(weights).tensors, load_file(small)

@@ -114,6 +114,11 @@ def test_without_data_and_with_other_budgets(folder, capsys):
     data = ("--data", f"{folder}/my_module.py:batches")
     assert run(*base, *data, "--macs", "0.5", "--multiple", "2", "--at-most", "0=0.5", "--at-least", "2=0.2") == 0
     assert run(*base, "--parameters", "0.9", "--at-most", "0.5") == 2
+    fits = ("--formats", "cttd", "--formats", "tucker2", "--effort", "0.02", "--seconds", "60", "--objective", "both")
+    assert run(*base, *data, "--parameters", "0.5", *fits) == 0
+    capsys.readouterr()
+    assert run(*base, "--parameters", "0.5", "--formats", "svd") == 2
+    assert "formats = 'svd' is unknown" in capsys.readouterr().err
     assert run(*base, *data, "--max-drop", "0.5", "--metric", f"{folder}/my_module.py:accuracy") == 0
 
 

@@ -24,6 +24,7 @@ LARGE = 1e9  # multiplications of a step above which a second start costs more t
 MANY_ENTRIES = 1_000_000  # of a kernel whose singular value decompositions take long
 TUCKER_ROUNDS = 3
 LONG_CHAIN = 8  # cores from which on every further one costs about as much as `OVERHEAD`, however small it is
+MANY_CORES = 64  # from which on a step takes seconds, and the sweep is hardly refined
 ONE_START = 0.5  # effort below which the sweep is the only start
 KICKS = (0.3, 1.0, 1.0, 1.0, 1.0)  # relative size of the noise in each of them
 
@@ -62,7 +63,7 @@ def fit_ungrouped(
     first, bound = sweep(weight, sizes, ranks)
     chain = SpectralChain(weight, sizes, [1] * len(sizes), options.ridge)
     cost = step_cost(weight, sizes, ranks)
-    steps = options.steps(cost, STEPS)
+    steps = options.steps(cost, STEPS) if len(sizes) <= MANY_CORES else SHORTEST
     tucker = len(sizes) == 3 and all(k == 1 for size in (sizes[0], sizes[-1]) for k in size)
     if options.effort < ONE_START:
         return _refine(chain, first, max(SHORTEST, steps // 2), options)[0], bound

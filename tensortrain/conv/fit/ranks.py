@@ -105,10 +105,16 @@ class Growth:
                 f"max_parameters (or budget) = {parameters} is below the smallest chain of these core sizes, {need}"
                 f" of {self.kernel.dense_parameters} dense parameters; raise it or use other kernel_sizes"
             )
+        full: set[int] = set()  # classes that can grow no more: the others only grow
         for c in self._path():
+            if c in full:
+                continue
             counts[c] += 1
             if self.n_parameters(self.ranks(counts)) > parameters:
                 counts[c] -= 1
+                full.add(c)
+                if len(full) == len(counts):
+                    break
         return self.ranks(counts)
 
     def path(self) -> list[tuple[int, ...]]:

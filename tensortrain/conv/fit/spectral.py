@@ -19,6 +19,8 @@ from tensortrain.errors import TensorTrainError
 
 Axes = tuple[int, ...]
 
+LARGEST = 1e150  # of a spectrum whose square does not overflow
+
 
 def transform(x: Tensor, size: Axes) -> Tensor:
     """`(G, a, b, *k)` to half its spectrum on the grid `size`, `(G, Ω, a, b)`."""
@@ -158,6 +160,8 @@ class SpectralChain:
         for T(1); elsewhere what stands left of the core enters at lag 0 alone.
         """
         lefts = self._lefts(x)
+        if not float(lefts[-1].abs().amax()) < LARGEST:  # a step of a line search that goes too far
+            return Evaluation(math.inf, list(x), lambda: list)
         last, explained = self._least_squares(lefts[-1])
         right = self.spectrum(last, self.groups[-1])  # of T(l+1) * … * T(m)
         towards = self.target @ right.mH  # W against it
