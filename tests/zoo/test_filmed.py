@@ -195,7 +195,10 @@ def test_the_published_size_takes_its_place_in_the_table(root: Path, tmp_path: P
     scores = [zoo.evaluate(model, test, 20, metrics=["psnr", "ssim"], count=1)]
     for layout, first in (("kth", 4), ("kth-predrnn-pp", 2)):
         table = zoo.evaluation.compare(scores, layout)
-        assert table.columns[2].heading.startswith("10→20\nPSNR")
+        assert table.columns[2].heading == (
+            "10→20\nPSNR ↑\ndB" if layout == "kth" else "PSNR ↑\ndB"
+        )  # of one task or more
+        assert any(note.startswith("Measured 10→20:") for note in table.notes)
         assert len(table.columns) == 2 + first + 2 * (layout == "kth") + 1
         assert table.rows[0][2] == f"{scores[0].average['psnr']:.2f}"
         assert "measured in another way" in " ".join(table.notes)
