@@ -87,7 +87,7 @@ class Lines(Chart):
         # a label is as long as a name may be
         columns = 2 if max(map(len, names)) <= _LONG else 1
         legend = altair.Legend(title=None, orient="bottom", columns=columns, labelLimit=320, symbolType="stroke")
-        base = altair.Chart(altair.Data(values=rows)).encode(
+        base = altair.Chart(altair.InlineData(rows)).encode(
             x=altair.X("x:Q", title=self.x, axis=altair.Axis(tickMinStep=1, grid=False)),
             y=altair.Y("y:Q", title=self.y, scale=scale),
             color=altair.Color(
@@ -144,7 +144,7 @@ class Bars(Chart):
             if value is not None
         ]
         kinds = list(self.bars)
-        chart = altair.Chart(altair.Data(values=rows)).mark_bar(cornerRadiusEnd=2)
+        chart = altair.Chart(altair.InlineData(rows)).mark_bar(cornerRadiusEnd=2)
         chart = chart.encode(
             y=altair.Y("row:N", title=None, sort=list(self.rows), axis=altair.Axis(labelLimit=260)),
             yOffset=altair.YOffset("kind:N", sort=kinds),
@@ -188,7 +188,7 @@ def javascript() -> str:
     """The JavaScript that draws the charts, `vegaEmbed`: about a megabyte, for each page once."""
     import vl_convert
 
-    bundle: str = vl_convert.javascript_bundle()
+    bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     return bundle
 
 
