@@ -47,7 +47,8 @@ def test_every_model_has_a_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from model_drawings import GAP, NETWORKS, WIDTH, draw
 
-    assert set(NETWORKS) == set(model_names())
+    ours = {name for name in model_names() if find_model(name).make.__module__.startswith("zoo.")}
+    assert set(NETWORKS) == ours  # other tests register models of their own
     for name in NETWORKS:
         figure = draw(name)
         canvas = FigureCanvasAgg(figure)

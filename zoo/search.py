@@ -90,6 +90,8 @@ def open_study(storage: Path, start: Recipe, space: Space, seed: int = 0) -> "St
     from sqlalchemy.exc import SQLAlchemyError
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if not storage.parent.is_dir():
+        raise ZooError(f"{storage} cannot be used as the storage of a search: there is no folder {storage.parent}")
     said = {"recipe": to_plain(start), "space": asdict(space)}
     try:
         # one process at a time makes the tables: SQLAlchemy asks whether there are any, and then makes them

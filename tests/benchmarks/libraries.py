@@ -71,6 +71,7 @@ def tasks() -> Iterator[Task]:
         trains.cross_rows, trains.map_rows, trains.system_rows, trains.eigen_rows, trains.product_rows, trains.sum_rows,
         train_axes.axis_rows, train_axes.number_rows, train_axes.quantised_rows, train_axes.tangent_rows,
         train_lookup.lookup_rows, train_lookup.draw_rows, train_lookup.extreme_rows, train_lookup.completion_rows,
+        train_lookup.exchange_rows,
     ):  # fmt: skip
         yield from generate()
     yield from library_layers.kernel_tasks()

@@ -1,4 +1,4 @@
-"""Tasks on trains for `libraries.py`: looking up, drawing, searching the largest entry, completing."""
+"""Tasks on trains for `libraries.py`: looking up, drawing, searching the largest entry, completing, exchanging."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from tensortrain import TensorTrain
-from tests.benchmarks.peers import F64, QUIMB, TENEVA, TNTORCH, TORCHTT, Run, Task, arrays, relative
+from tests.benchmarks.peers import F64, QUIMB, TENEVA, TNTORCH, TORCHTT, Run, Task, arrays, peer, relative
 
 
 def lookup_rows() -> Iterator[Task]:
@@ -77,3 +77,24 @@ def completion_rows() -> Iterator[Task]:
     if TENEVA:
         runs["teneva"] = lambda: TENEVA.als(indices.numpy(), values.numpy(), arrays(start), nswp=100, e=1e-10)
     yield Task("complete", f"12^4, rank 3, {count:,} of 20,736 entries", runs, relative(truth))
+
+
+def exchange_rows() -> Iterator[Task]:
+    """A train made into another library's and back, beside a copy of it; the error is that of what comes back."""
+    train = TensorTrain.random((16,) * 30, 40, dtype=F64)
+
+    def back(theirs: Any) -> TensorTrain:
+        return TensorTrain.from_foreign(theirs)
+
+    runs: dict[str, Run] = {"ours": train.clone}
+    if peer("tensorly"):
+        runs["tensorly"] = lambda: TensorTrain.from_tensorly(train.to_tensorly())
+    if TORCHTT:
+        runs["torchTT"] = lambda: back(train.to_torchtt())
+    if TNTORCH:
+        runs["tntorch"] = lambda: back(TNTORCH.Tensor(list(train.cores)))
+    if TENEVA:
+        runs["teneva"] = lambda: back(train.to_arrays())
+    if QUIMB:
+        runs["quimb"] = lambda: back(train.to_quimb())
+    yield Task("exchange", "16^30, rank 40, there and back, beside a copy", runs, relative(train))

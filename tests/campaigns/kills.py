@@ -163,8 +163,8 @@ class Campaign:
         return job.result(folder), operations, time.monotonic() - start
 
     def log(self, folder: Path) -> str:
-        """The end of what a job has printed."""
-        return (self.scratch / f"{folder.name}.log").read_text()[-800:]
+        """The end of what a job has printed, two processes together perhaps."""
+        return (self.scratch / f"{folder.name}.log").read_text()[-4000:]
 
     def check(self, row: Row, job: Job, folder: Path, expected: Any, what: str) -> None:
         """Run the job again after a kill, and note whether it ends as an unbroken one."""

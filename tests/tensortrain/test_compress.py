@@ -11,6 +11,7 @@ import tensortrain as tt
 from tensortrain.compression import costs
 from tensortrain.compression.modules import FACTORISED, outermost, plain
 from tensortrain.compression.unfolding import PatchMap
+from tensortrain.pages.charts import interactive
 from tests.support.networks import accuracy, digits, images, residual_network, trained_lenet
 
 
@@ -162,7 +163,7 @@ def test_the_report_as_files(tmp_path):
     assert len((tmp_path / "report.csv").read_text().splitlines()) == len(report.layers) + 1
     assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
     page = (tmp_path / "report.html").read_text()
-    assert "data:image/png;base64," in page
+    assert ("vegaEmbed(" if interactive() else "data:image/png;base64,") in page
     assert all(f"<td>{layer.name}</td>" in page for layer in report.layers)
     with pytest.raises(tt.TensorTrainError, match="legal"):
         report.save(tmp_path / "report.pdf")

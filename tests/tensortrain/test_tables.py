@@ -75,7 +75,8 @@ def test_files_hold_every_cell(tmp_path: Path) -> None:
     assert tuple(list(csv.reader(io.StringIO(text[".csv"])))[1]) == row
     assert "| a\\|b_c & <d> | **0.1 ± 0.2** |" in text[".md"]
     assert r"a$|$b\_c \& <d> & \textbf{0.1 $\pm$ 0.2} & $\times$10$^{-3}$ & 5 \\" in text[".tex"]
-    assert '<td>a|b_c &amp; &lt;d&gt;</td><td class="number"><b>0.1 ± 0.2</b></td>' in text[".html"]
+    number = '<td class="number" style="text-align:right">'
+    assert f"<td>a|b_c &amp; &lt;d&gt;</td>{number}<b>0.1 ± 0.2</b></td>" in text[".html"]
     assert "<caption>T &amp; &lt;t&gt;</caption>" in text[".html"]
 
 

@@ -2,6 +2,8 @@
 
 import csv
 import os
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +18,7 @@ from tests.support.runs import run_command
 from zoo.cli import COMMANDS
 from zoo.commands.train import minutes
 from zoo.errors import ZooError
+from zoo.training.session import Session
 
 TINY = ["--options.hidden=[2]", "--options.layers=[1]", "--options.kernel=3", "--options.patch=4"]
 QUICK = ["--data.digits=1", "--data.size=32", "--data.length=6", "--data.observed=3", "--training.steps=2"]
@@ -55,6 +58,29 @@ def test_settings_come_from_a_file_and_later_words_replace_them(tmp_path: Path) 
     assert run_command("train", "conv-lstm", "moving-mnist", *words, *quick) == 0
     recipe = zoo.open_run(tmp_path / "run").recipe
     assert (recipe.training.steps, recipe.training.seed, recipe.data.digits) == (1, 6, 3)
+
+
+def test_ctrl_c_ends_with_a_friendly_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write = Session.write
+
+    def interrupted(self: Session, row: dict[str, float], speed: float) -> None:
+        write(self, row, speed)
+        if row["step"] == 1:
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
+    monkeypatch.setattr(Session, "write", interrupted)
+    words = ["train", "conv-lstm", "moving-mnist", *TINY, *QUICK, "--training.steps=9", "--data-root", tmp_path]
+    try:
+        assert run_command(*words, "--training.log_every=1", "-o", tmp_path / "run") == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert re.search("Stopped after step [12] of 9, as asked. Everything is saved: repeat the command", said)
+    assert "interrupted" not in said
+    assert "Traceback" not in said
 
 
 def test_evaluate_prints_a_table_and_writes_values(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
