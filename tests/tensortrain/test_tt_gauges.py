@@ -15,7 +15,7 @@ from torch import Tensor
 from tensortrain.errors import TensorTrainError
 from tensortrain.tt import svd as tt_svd
 from tensortrain.tt import tangent
-from tensortrain.tt.interfaces import right_interfaces
+from tensortrain.tt.interfaces import drifts, right_interfaces, tt_norm
 from tensortrain.tt.matrix import TensorTrainMatrix
 from tensortrain.tt.sums import round_sum
 from tensortrain.tt.systems import solve
@@ -186,6 +186,39 @@ def test_inner_products_keep_channels_whose_squares_vanish(dtype: torch.dtype, p
     assert float(train.inner(train)) == 2.0
     both = train + train
     assert float(both.inner(train)) == float(train.inner(both)) == 4.0
+
+
+def test_inner_products_keep_channels_that_vanish_without_a_zero_in_any_core() -> None:
+    """Each channel is orthogonal to the other, so that nothing but its own square leads to it."""
+    small, ones = 2.0**-600, torch.ones(1, 1, 2, dtype=F64)
+    signs = torch.tensor([[1.0, 1.0], [1.0, -1.0]], dtype=F64)
+    middle = torch.diag_embed((signs * torch.tensor([[1.0], [small]], dtype=F64)).mT).transpose(0, 1)
+    train = TensorTrain([ones, middle, (signs * torch.tensor([[1.0], [1 / small]], dtype=F64)).unsqueeze(2)])
+    assert torch.equal(train.reconstruct(), 2 * torch.eye(2, dtype=F64).unsqueeze(0))
+    assert float(train.inner(train)) == 8.0
+
+
+@pytest.mark.parametrize("large", [1e30, 1e200])
+def test_large_directions_that_cancel_in_what_is_read_hide_nothing(large: float) -> None:
+    first = torch.tensor([[[1.0, 1.0], [2.0, 2.0]]], dtype=F64)
+    second = torch.tensor([[[large], [1.0]], [[-large], [1.0]]], dtype=F64)
+    for cores in ([first, second], [first, second, torch.ones(1, 3, 1, dtype=F64)]):
+        train = TensorTrain(cores)
+        dense = train.reconstruct()
+        assert distance(train.round(rtol=1e-12).reconstruct(), dense) < 1e-14
+        assert distance(train.norm(), dense.norm()) < 1e-14
+        assert distance(train.inner(train), dense.square().sum()) < 1e-14
+
+
+def test_norms_of_boundary_axes_far_apart_in_scale() -> None:
+    for sizes in ([1.0, 2.0**-1000], [2.0**-1000, 1.0]):
+        assert float(tt_norm([torch.tensor(sizes, dtype=F64).reshape(2, 1, 1)])) == 1.0
+
+
+def test_drifts_adds_up_what_the_cores_do() -> None:
+    small = [torch.full((1, 2, 1), 2.0**-150, dtype=F64)] * 5
+    assert drifts(small, [0] * 5)
+    assert not drifts(small, [-150] * 5)
 
 
 @pytest.mark.parametrize("signs", [(1, 1, -1), (-1, -1, 1)])

@@ -97,6 +97,8 @@ def test_growth_in_directions_that_the_tensor_does_not_have(dtype: torch.dtype, 
     if growth == 1e60 and not turned:
         with pytest.raises(TensorTrainError, match="the derivatives do not fit"):
             TensorTrain([*train.cores[:-1], last.requires_grad_()]).round(ranks=1)
+        with pytest.raises(TensorTrainError, match="the derivatives do not fit"):  # though the last bond is ordinary
+            TensorTrain([*train.cores[:-1], last.requires_grad_(), torch.ones(1, 2, 1, dtype=dtype)]).round(ranks=1)
 
 
 @pytest.mark.parametrize("factor", [1e100, 1e-100])
