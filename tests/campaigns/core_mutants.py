@@ -37,6 +37,7 @@ DRAWN = (
     "tensortrain/conv/functional.py", "tensortrain/conv/conv_tensor_train.py", "tensortrain/tt/functional.py",
     "tensortrain/tt/tensor_train.py", "tensortrain/tt/matrix.py", "tensortrain/tt/arithmetic.py",
     "tensortrain/tt/container.py", "tensortrain/tt/operators.py", "tensortrain/tt/svd.py",
+    "tensortrain/tt/interfaces.py",
     "tensortrain/conv/certify/intervals.py", "tensortrain/conv/certify/lower_bounds.py",
 )  # fmt: skip
 PATHS = (*(path for paths in ALL.values() for path in paths), *DRAWN)

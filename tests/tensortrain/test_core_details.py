@@ -233,3 +233,9 @@ def test_derivatives_with_a_direction_that_is_large_but_not_read() -> None:
     cores = [core.requires_grad_() for core in growing(2.0**600)]
     TensorTrain(cores).round(ranks=2).norm().backward()
     assert all(bool(core.grad.isfinite().all()) for core in cores if core.grad is not None)
+
+
+def test_an_identity_stands_where_it_is_asked_for() -> None:
+    with torch.device("meta"):
+        matrix = TensorTrainMatrix.eye((2, 3), device="cpu")
+    assert torch.equal(matrix.reconstruct(), torch.eye(6))

@@ -101,6 +101,19 @@ def test_growth_in_directions_that_the_tensor_does_not_have(dtype: torch.dtype, 
             TensorTrain([*train.cores[:-1], last.requires_grad_(), torch.ones(1, 2, 1, dtype=dtype)]).round(ranks=1)
 
 
+@pytest.mark.parametrize("end", [[], [torch.ones(1, 1, 1, dtype=F64)]])  # and with a bond that needs no scale
+def test_growth_in_a_mixture_of_channels_that_is_not_read(end: list[Tensor]) -> None:
+    """The first core reads the sum of both channels, and their difference grows: exact in powers of two."""
+    mix = torch.tensor([[1.0, 1.0], [1.0, -1.0]], dtype=F64)
+    middle = (mix @ torch.diag(torch.tensor([1.0, 1024.0], dtype=F64)) @ mix / 2).unsqueeze(1)
+    first, last = torch.ones(1, 1, 2, dtype=F64), torch.tensor([[[2.0]], [[0.0]]], dtype=F64)
+    for length in (20, 60):  # within the range of the dtype, and beyond
+        cores = [*[middle] * length, last, *end]
+        assert float(TensorTrain([first, *cores]).norm()) == pytest.approx(2, rel=1e-12)
+    with pytest.raises(TensorTrainError, match="earlier cores do not read, so the derivatives do not fit"):
+        TensorTrain([first.requires_grad_(), *cores]).norm()
+
+
 @pytest.mark.parametrize("factor", [1e100, 1e-100])
 def test_a_norm_that_no_core_can_hold_is_a_named_error(factor: float) -> None:
     train = TensorTrain([core * factor for core in TensorTrain.random((3,) * 8, 2, dtype=F64).cores])
