@@ -89,7 +89,7 @@ def open_study(storage: Path, start: Recipe, space: Space, seed: int = 0) -> "St
     from filelock import FileLock
     from sqlalchemy.exc import SQLAlchemyError
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # not the traceback of each interrupted trial
     if not storage.parent.is_dir():
         raise ZooError(f"{storage} cannot be used as the storage of a search: there is no folder {storage.parent}")
     said = {"recipe": to_plain(start), "space": asdict(space)}

@@ -54,7 +54,9 @@ def test_a_search_goes_on_where_it_was(tmp_path: Path) -> None:
         )
 
 
-def test_an_interrupted_trial_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_trial_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     write = Session.write
 
     def interrupted(self: Session, row: dict[str, float], speed: float) -> None:
@@ -66,6 +68,7 @@ def test_an_interrupted_trial_goes_on(tmp_path: Path, monkeypatch: pytest.Monkey
         patch.setattr(Session, "write", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path, 1)
+    assert "Traceback" not in capfd.readouterr().err + caplog.text
     first, second = run(tmp_path, 1).trials
     assert first.state == optuna.trial.TrialState.FAIL
     assert second.params == first.params
