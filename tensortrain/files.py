@@ -123,10 +123,10 @@ def new_folder(path: Name) -> Path:
     tensortrain.errors.TensorTrainError: cannot write the folder .: it exists already; name a new one
     """
     try:
-        taken = os.path.lexists(path)
+        exists = os.path.lexists(path)
     except (TypeError, ValueError) as error:
         raise TensorTrainError(f"cannot write {str(path)!r}: {error}; name a new folder") from None
-    if taken:
+    if exists:
         raise TensorTrainError(f"cannot write the folder {path}: it exists already; name a new one")
     destination(path)
     return Path(path)

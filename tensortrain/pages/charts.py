@@ -82,7 +82,7 @@ class Lines(Chart):
         colours = self.colours()
         strokes = list(self.dashes().values())
         names = list(self.lines)
-        chosen = altair.selection_point(fields=["name"], bind="legend")
+        selection = altair.selection_point(fields=["name"], bind="legend")
         scale = altair.Scale(type="log") if self.logarithmic else altair.Scale(zero=False, nice=True)
         # a label is as long as a name may be
         columns = 2 if max(map(len, names)) <= _LONG else 1
@@ -96,7 +96,7 @@ class Lines(Chart):
             strokeDash=altair.StrokeDash(
                 "name:N", scale=altair.Scale(domain=names, range=strokes), sort=names, legend=legend
             ),
-            opacity=altair.condition(chosen, altair.value(1), altair.value(0.12)),
+            opacity=altair.condition(selection, altair.value(1), altair.value(0.12)),
             tooltip=[
                 altair.Tooltip("name:N", title="line"),
                 altair.Tooltip("x:Q", title=self.x),
@@ -105,7 +105,7 @@ class Lines(Chart):
         )
         # wide invisible points, so that the pointer need not hit a line exactly
         points = base.mark_point(size=140, filled=True, opacity=0).encode(opacity=altair.value(0))
-        chart = altair.layer(base.mark_line(strokeWidth=2).add_params(chosen), points)
+        chart = altair.layer(base.mark_line(strokeWidth=2).add_params(selection), points)
         return _plain(chart.properties(width="container", height=HEIGHT))
 
     @styled

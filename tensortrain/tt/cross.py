@@ -312,13 +312,13 @@ def _sweep(
         columns = _distinct(known, crossed(_axis(shape[bond]), beyond))
         extra = torch.randperm(len(columns), generator=generator)[: len(known) // 2 + 2]
         some = _distinct(known, columns[extra])
-        chosen = eliminate(block(rows, some), _noise(entries, rtol))[0]
-        columns = columns[eliminate(block(rows[chosen], columns), _noise(entries, rtol))[1]]
+        pivots = eliminate(block(rows, some), _noise(entries, rtol))[0]
+        columns = columns[eliminate(block(rows[pivots], columns), _noise(entries, rtol))[1]]
         table = block(rows, columns)
-        chosen, kept = eliminate(table, _noise(entries, rtol))
-        left.append(rows[chosen])
+        pivots, kept = eliminate(table, _noise(entries, rtol))
+        left.append(rows[pivots])
         right.append(columns[kept])
-        core = interpolant(table[:, kept], chosen)
+        core = interpolant(table[:, kept], pivots)
         cores.append(core.reshape(len(left[-2]), shape[bond - 1], -1))
     cores.append(block(left[-1], _axis(shape[-1]))[..., None])
     return Pivots(left[1:], right), cores

@@ -1,8 +1,12 @@
 """`tensortrain.profiling`: multiply-accumulates, traffic, memory, and convolutions timed alone."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from tensortrain.profiling.clock import Clock, alternate
 from tensortrain.profiling.isolated import _filled, isolated
@@ -59,6 +63,39 @@ def test_attention_is_counted_on_every_device(device: str) -> None:
         times = alternate(isolated(both.count.calls, CPU, Clock(CPU, 1)), 2)
         assert len(both.count.calls) == 2
         assert all(value > 0 for one in times for value in one.values())
+
+
+T, B, D = 7, 3, 16
+ATTENTION = 4 * B * T * D**2 + 2 * B * T**2 * D
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
+@pytest.mark.parametrize(
+    ("function", "macs"),
+    [
+        (lambda x: nn.MultiheadAttention(D, 4, batch_first=True).eval()(x, x, x), ATTENTION),
+        (nn.TransformerEncoderLayer(D, 4, 32, batch_first=True).eval(), ATTENTION + B * T * 2 * D * 32),
+        (nn.LSTM(D, 8, batch_first=True), B * T * 4 * 8 * (D + 8)),
+        (nn.GRU(D, 8, batch_first=True), B * T * 3 * 8 * (D + 8)),
+        (lambda x: torch.ones(5, D) @ x[0, 0], 5 * D),
+        (lambda x: torch.addmv(torch.ones(5), torch.ones(5, D), x[0, 0]), 5 * D),
+        (lambda x: x[0, 0] @ x[0, 1], D),
+        (lambda x: nn.Bilinear(D, D, 5)(x, x), B * T * 5 * D**2),
+    ],
+)
+def test_operators_that_do_much_at_once_are_counted(function: Callable[..., Any], macs: int, mode: Any) -> None:
+    x = torch.randn(B, T, D)
+    with mode(), Recorder() as recorder:
+        function(x)
+    assert recorder.count.macs == macs
+    clock = Clock(CPU, 1)
+    assert all(value > 0 for one in alternate(isolated(recorder.count.calls, CPU, clock), 1) for value in one.values())
+
+
+def test_the_backward_pass_of_a_recurrent_layer_is_counted() -> None:
+    with Recorder() as recorder:
+        nn.LSTM(D, 8)(torch.randn(T, B, D, requires_grad=True))[0].sum().backward()
+    assert recorder.count.macs == 3 * B * T * 4 * 8 * (D + 8)
 
 
 def test_convolutions_in_isolation_are_those_of_the_model() -> None:
