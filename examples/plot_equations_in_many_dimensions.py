@@ -62,6 +62,7 @@ for field in fields:
 # %%
 # Left, the middle plane of the solution of Poisson's equation; right, the energy of the spins.
 middle = (slice(None), slice(None), *[points // 2] * (order - 2))
+plt.style.use("tensortrain.figures")
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4))
 picture = left.imshow(solution.train[middle].reconstruct(), cmap="viridis")
 figure.colorbar(picture, ax=left)
@@ -74,4 +75,3 @@ right.axvline(1, color="gray", linestyle=":")
 right.set_xlabel("field")
 right.set_ylabel("lowest energy for each of 40 spins")
 right.legend()
-figure.tight_layout()

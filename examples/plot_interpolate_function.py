@@ -42,6 +42,7 @@ for rtol in (1e-2, 1e-3, 1e-4, 1e-5, 1e-6):
 
 # %%
 # Left, the interpolated function and, in white, the entries that were asked for. Right, what twenty variables cost.
+plt.style.use("tensortrain.figures")
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4))
 limit = float(train.reconstruct().abs().max())
 left.imshow(train.reconstruct(), cmap="RdBu", vmin=-limit, vmax=limit)
@@ -55,4 +56,3 @@ for n, error, rank in zip(evaluations, errors, ranks, strict=True):
 right.set_xlabel("evaluations, of 16²⁰ entries")
 right.set_ylabel("largest error at 1000 fresh points")
 right.margins(x=0.2)
-figure.tight_layout()

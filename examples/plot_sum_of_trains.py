@@ -43,6 +43,7 @@ for count in counts:
 
 # %%
 # Left, the time of both; right, their errors, and the one that `round_sum` estimates without knowing the sum.
+plt.style.use("tensortrain.figures")
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4))
 left.loglog(counts, afterwards, "o-", label="add, then round")
 left.loglog(counts, on_the_way, "o-", label="round_sum")
@@ -58,4 +59,3 @@ right.set_xlabel("summands of rank 10")
 right.set_ylabel("relative error at rank 12")
 right.set_ylim(bottom=0)
 right.legend()
-figure.tight_layout()

@@ -44,4 +44,4 @@ right.plot(steps, [float(row["sampling_ratio"]) for row in rows], marker="o", la
 rates = [float(row["learning_rate"]) / recipe.learning_rate.base for row in rows]
 right.plot(steps, rates, label="learning rate / base")
 right.set(xlabel="step", ylim=(0, None), title="Schedules")
-right.legend()
+right.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))

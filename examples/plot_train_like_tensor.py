@@ -48,9 +48,11 @@ print("way there and back:", float((back - field).norm() / field.norm()))
 
 # %%
 # A slice through the middle, and the mean over the last four axes, which is as large as a picture as well.
+plt.style.use("tensortrain.figures")
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4))
 left.imshow(np.asarray(field[:, :, 50, 50, 50, 50]), extent=(-1, 1, -1, 1))
 left.set_title("a slice")
 right.imshow(np.asarray(field.mean((2, 3, 4, 5))), extent=(-1, 1, -1, 1))
 right.set_title("the mean over four axes")
-figure.tight_layout()
+for axes in (left, right):
+    axes.grid(False)
