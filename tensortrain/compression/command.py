@@ -55,6 +55,9 @@ def compress(
         str | None, typer.Option(metavar="FRACTION|COUNT", help="Bytes of parameters and buffers to keep.")
     ] = None,
     milliseconds: Annotated[float | None, typer.Option(help="Time of one batch of the data, on this machine.")] = None,
+    time: Annotated[
+        float | None, typer.Option(metavar="FRACTION", help="Part of the network's time on this machine to keep: 0.6.")
+    ] = None,
     max_drop: Annotated[
         float | None, typer.Option(help="By how much the metric may fall, in place of a budget.")
     ] = None,
@@ -111,6 +114,7 @@ def compress(
             macs=_amount("macs", macs),
             bytes=_amount("bytes", bytes),
             milliseconds=milliseconds,
+            time=time,
             include=include or (),
             exclude=exclude or (),
             at_least=_by_layer("--at-least", at_least),

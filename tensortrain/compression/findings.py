@@ -20,7 +20,7 @@ from tensortrain.compression.progress import Stages
 from tensortrain.compression.refit import Ranks, Refitted
 from tensortrain.compression.report import LayerReport, Report
 from tensortrain.compression.statistics import Call, watched
-from tensortrain.compression.timing import LayerTimer, Race, batch_to_time, layer_timer, time_whole
+from tensortrain.compression.timing import Race, Timing
 from tensortrain.compression.unfolding import PatchMap
 from tensortrain.conv.alignment import whole_size
 from tensortrain.conv.fit.solver import Fit
@@ -35,7 +35,7 @@ def report_on(
     plan: Plan,
     built: Built,
     metric: tuple[float, float] | None,
-    timer: LayerTimer | None,
+    timing: Timing | None,
     stages: Stages,
 ) -> Report:
     """Measure what was built.
@@ -45,30 +45,24 @@ def report_on(
         plan: what was to be built.
         built: what was built.
         metric: of the original and of the result.
-        timer: that has timed the layers already, for a plan in time.
+        timing: of the whole network, and the timer of its layers; None without inputs.
         stages: called with what is being done.
     """
     measured, model, original = analysis.measured, built.model, analysis.model
     errors: dict[str, float] = {}
     alone: dict[str, float] = {}
     races: dict[str, Race] = {}
-    macs, times, timed = None, None, 0
-    notes = list(analysis.notes)
+    macs = None
     if measured is not None:
         stages("measurement")
         macs = (measured.trial.macs, _macs(model, measured))
         errors = output_errors(analysis, {name: new.layer for name, new in built.layers.items()})
         alone = _alone(analysis, measured, built.layers)
+    if timing is not None:
         stages("timing")
-        batch = batch_to_time(analysis) if timer is None else measured.calibration.first
-        timer, timed = timer or layer_timer(analysis, batch), batch.size
         for name, new in built.layers.items():
             if plan.ranks[name] is not None:
-                races[name] = timer.race(name, analysis.reference.get_submodule(name), new.layer)
-        whole = time_whole(analysis, model, batch)
-        times = (whole.before, whole.after)
-        if plan.kind == "milliseconds" and whole.after[1] > plan.budget:
-            notes.append(f"MISSED: the network takes {whole.after[1]:.3g} ms, {plan.budget:.3g} were asked for")
+                races[name] = timing.timer.race(name, analysis.reference.get_submodule(name), new.layer)
     stages("report")
     names = (*analysis.maps, *analysis.left)
     return Report(
@@ -91,10 +85,10 @@ def report_on(
         digest=None if measured is None else measured.digest,
         seed=0 if measured is None else measured.calibration.seed,
         metric=metric,
-        milliseconds=times,
-        timed=timed,
+        milliseconds=None if timing is None else (timing.race.before, timing.race.after),
+        timed=0 if timing is None else timing.timer.batch.size,
         seconds=dict(stages.seconds),
-        notes=notes,
+        notes=[*analysis.notes, *([timing.missed] if timing is not None and timing.missed else [])],
     )
 
 

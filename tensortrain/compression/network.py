@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from tensortrain import checks
-from tensortrain.compression import costs, pictures
+from tensortrain.compression import costs, pictures, time_budget
 from tensortrain.compression.analysis import Analysis, analyse
-from tensortrain.compression.build import build
+from tensortrain.compression.build import Built, build
 from tensortrain.compression.findings import report_on
 from tensortrain.compression.fitted import AnyFormat, with_other_forms
 from tensortrain.compression.options import CompressionOptions
@@ -23,8 +23,8 @@ from tensortrain.compression.progress import Stages
 from tensortrain.compression.result import Compressed
 from tensortrain.compression.selection import Selector
 from tensortrain.compression.store import FitStore
-from tensortrain.compression.time_budget import choose_in_time
-from tensortrain.compression.timing import LayerTimer, batch_to_time, layer_timer
+from tensortrain.compression.time_budget import TimeBudget
+from tensortrain.compression.timing import LayerTimer, Timing, batch_to_time, layer_timer, time_whole
 from tensortrain.errors import TensorTrainError
 from tensortrain.files import aside
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 Metric = Callable[[nn.Module], float]
 
 SEARCH = 7  # halvings in the search for the smallest network within a drop
+BUILDS = 3  # of a network that misses its budget of time
 
 
 def compress(
@@ -44,6 +45,7 @@ def compress(
     macs: float | int | None = None,
     bytes: float | int | None = None,
     milliseconds: float | None = None,
+    time: float | None = None,
     include: Iterable[str] = (),
     exclude: Iterable[str] = (),
     at_least: Mapping[str, float] | None = None,
@@ -82,8 +84,11 @@ def compress(
         macs: likewise, multiply-accumulates for each sample.
         bytes: likewise, bytes of parameters and buffers.
         milliseconds: the median time of the first batch of the inputs, as it is given, on this machine. Only layers
-            that get faster are replaced: whose median over 15 alternations is at most 0.95 of the dense one. If the
-            network, timed as a whole, misses the budget all the same, the report says so.
+            that get faster are replaced: whose median over 15 alternations is at most 0.95 of the dense one. The
+            network that was built is timed as a whole. If it misses the budget, others are built, at most
+            `BUILDS` in all, and if the last one misses it, the report says so.
+        time: likewise, the part of the original network's time that it may take, such as 0.6. Both are timed in
+            alternation, so that this budget does not depend on what else the machine is doing.
         include: patterns on the names of layers, such as `"layer2.*"`; only what matches one may be changed.
         exclude: likewise; what matches one stays as it is.
         at_least: for patterns on names of layers, the part of its parameters that a layer keeps at least.
@@ -126,7 +131,7 @@ def compress(
     True
     """
     kind, value = _one_budget(
-        parameters=parameters, macs=macs, bytes=bytes, milliseconds=milliseconds, max_drop=max_drop
+        parameters=parameters, macs=macs, bytes=bytes, milliseconds=milliseconds, time=time, max_drop=max_drop
     )
     if max_drop is not None and metric is None:
         raise TensorTrainError(f"max_drop = {max_drop!r} of what? give a metric, a function of the network")
@@ -270,13 +275,30 @@ class Network:
 
     def to(self, kind: str, value: object) -> Compressed:
         """The network within one budget."""
-        constraints, timer, offered = self.options.constraints, None, None
-        if kind == "milliseconds":
-            plan, timer = choose_in_time(self.analysis, value, constraints, self.stages)
-        else:
-            self.stages("allocation")
-            offered = offer(self.analysis, kind, constraints)
-            plan = pick(self.analysis, offered, costs.amount(kind, value, offered.total))
+        constraints = self.options.constraints
+        if kind in time_budget.KINDS:
+            return self._in_time(TimeBudget(self.analysis, kind, value, constraints, self.stages))
+        self.stages("allocation")
+        offered = offer(self.analysis, kind, constraints)
+        plan = pick(self.analysis, offered, costs.amount(kind, value, offered.total))
+        plan, built = self._built(plan, offered, None)
+        if self.analysis.measured is None:
+            return self._reported(plan, built, None)
+        self.stages("timing")
+        timer = layer_timer(self.analysis, batch_to_time(self.analysis))
+        return self._reported(plan, built, Timing(timer, time_whole(self.analysis, built.model, timer.batch)))
+
+    def _in_time(self, budget: TimeBudget) -> Compressed:
+        """The network within a budget of time; if it misses that when it is built, another one is planned for less."""
+        for build_number in range(1, BUILDS + 1):
+            plan, built = self._built(budget.plan(), None, budget.timer)
+            race = budget.timed(built.model)
+            if build_number == BUILDS or not budget.tightened(race):
+                break
+        return self._reported(plan, built, Timing(budget.timer, race, budget.missed(race)))
+
+    def _built(self, plan: Plan, offered: Offer | None, timer: LayerTimer | None) -> tuple[Plan, Built]:
+        """The network of a plan, and that plan with what other forms have changed in it."""
         store = None
         if self.options.admission.formats is not None or self.options.objective != "error":
             store = self._store(plan)
@@ -284,8 +306,12 @@ class Network:
         built = build(self.analysis, plan, self.stages, self.resume)
         if store is not None:
             store.remove()
+        return plan, built
+
+    def _reported(self, plan: Plan, built: Built, timing: Timing | None) -> Compressed:
+        """The network with its report."""
         values = None if self.original is None else (self.original, self._value(built.model))
-        report = report_on(self.analysis, plan, built, values, timer, self.stages)
+        report = report_on(self.analysis, plan, built, values, timing, self.stages)
         return Compressed.of(built.in_original_mode(), report, self.analysis.model)
 
     def _store(self, plan: Plan) -> FitStore:

@@ -150,10 +150,7 @@ def pick(analysis: Analysis, offered: Offer, budget: float) -> Plan:
         TensorTrainError: the smallest network costs more.
     """
     if offered.least > budget + ROUNDING * offered.total:
-        raise TensorTrainError(
-            f"{offered.kind}: {budget:,.4g} of {offered.total:,.4g} are allowed; the smallest network that can be"
-            f" reached has {offered.least:,.4g} ({offered.least / offered.total:.1%})"
-        )
+        raise unreachable(offered.kind, budget, offered.least, offered.total)
     allocation = allocate(
         _weighed(analysis, offered.options), max(budget, offered.least) - offered.fixed + ROUNDING * offered.total
     )
@@ -173,6 +170,14 @@ def pick(analysis: Analysis, offered: Offer, budget: float) -> Plan:
         allocation.error,
         allocation.bound,
         fits,
+    )
+
+
+def unreachable(kind: str, budget: float, least: float, total: float) -> TensorTrainError:
+    """What is raised for a budget below that of the smallest network."""
+    return TensorTrainError(
+        f"{kind}: {budget:,.4g} of {total:,.4g} are allowed; the smallest network that can be reached has {least:,.4g}"
+        f" ({least / total:.1%})"
     )
 
 

@@ -71,6 +71,21 @@ def _quartiles(seconds: list[float]) -> Quartiles:
     return low, middle, high
 
 
+@dataclass(frozen=True)
+class Timing:
+    """What is known of the time of a network.
+
+    Attributes:
+        timer: of its layers.
+        race: of the network with the original, for the timer's batch.
+        missed: by how much it misses a budget of time, in words; nothing if it does not.
+    """
+
+    timer: "LayerTimer"
+    race: Race
+    missed: str = ""
+
+
 class LayerTimer:
     """Times layers on random inputs of the shapes that they are called with.
 
@@ -78,11 +93,12 @@ class LayerTimer:
 
     Args:
         uses: shapes of each layer's inputs.
-        device: where the network is.
+        batch: of the network's inputs that gives the layers these.
     """
 
-    def __init__(self, uses: Mapping[str, Use], device: torch.device) -> None:
-        self._uses, self._device, self._clock = uses, device, clock_for(device)
+    def __init__(self, uses: Mapping[str, Use], batch: Batch) -> None:
+        self.batch, self._uses, self._device = batch, uses, batch.tensors()[0].device
+        self._clock = clock_for(self._device)
         self._races: dict[Hashable, Race] = {}
 
     def race(self, name: str, before: nn.Module, after: nn.Module, rounds: int = ROUNDS) -> Race:
@@ -121,7 +137,7 @@ def layer_timer(analysis: Analysis, batch: Batch) -> LayerTimer:
     layers = {name: analysis.reference.get_submodule(name) for name in analysis.maps}
     run = analysis.measured.calibration.run
     trial = observe(lambda: run(analysis.reference, batch), analysis.reference, layers, batch.size)
-    return LayerTimer(trial.uses, batch.tensors()[0].device)
+    return LayerTimer(trial.uses, batch)
 
 
 def time_whole(analysis: Analysis, model: nn.Module, batch: Batch) -> Race:
@@ -147,16 +163,17 @@ def _geometry(layer: nn.Module) -> Hashable:
 
 
 def stand_in(own: PatchMap, ranks: tuple[int, int]) -> nn.Module:
-    """A layer of this form whose weights mean nothing, to be timed."""
+    """A layer of this form whose weights mean nothing, but are as large as those of the layer, to be timed."""
     s, r = ranks
     generator = torch.Generator().manual_seed(0)
 
-    def factor(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator).to(own.layer.weight)
+    def factor(size: float, *shape: int) -> Tensor:
+        return (size * torch.randn(shape, generator=generator)).to(own.layer.weight)
 
-    outer = factor(own.groups, own.outputs, s) if s < own.outputs else None
-    inner = factor(own.groups, r, own.inputs) if r < own.inputs else None
-    return factorised(own, Factors(outer, factor(own.groups, s, r, own.taps), inner))
+    outer = factor(s**-0.5, own.groups, own.outputs, s) if s < own.outputs else None
+    inner = factor(r**-0.5, own.groups, r, own.inputs) if r < own.inputs else None
+    size = float(own.layer.weight.detach().float().square().mean()) ** 0.5
+    return factorised(own, Factors(outer, factor(size, own.groups, s, r, own.taps), inner))
 
 
 def forms_to_time(own: PatchMap, multiple: int) -> list[tuple[int, int]]:

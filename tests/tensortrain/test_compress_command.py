@@ -182,13 +182,14 @@ def test_without_data_and_with_other_budgets(folder, capsys):
         ),
         (["{}/my_module.py:build", "{}/my_module.pt", "--report", "r.pdf"], "report = r.pdf ends in '.pdf'"),
         (["{}/my_module.py:build", "{}/my_module.pt", "--macs", "0.5"], "give inputs"),
+        (["{}/my_module.py:build", "{}/my_module.pt", "--time", "0.5"], "time: how long a layer takes"),
         (["{}/my_module.py:build", "{}/my_module.pt", "--parameters", "x"], "parameters = 'x' is not a number"),
     ],
 )
 def test_bad_input(folder, capsys, arguments, message):
     (folder / "empty").mkdir()
     before = sorted(path.name for path in folder.iterdir())
-    budget = () if any(option in arguments for option in ("--macs", "--parameters")) else ("--parameters", "0.5")
+    budget = () if any(option in arguments for option in ("--macs", "--parameters", "--time")) else ("--parameters", "0.5")
     filled = [argument.format(folder) for argument in arguments]
     assert run("compress", *filled, *budget, "-o", folder / "small.safetensors") == 2
     assert message in capsys.readouterr().err

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import tensortrain as tt
-from tensortrain.compression import findings, time_budget
+from tensortrain.compression import network, time_budget, timing
 from tensortrain.compression.timing import LayerTimer, Race, race
 from tests.support.networks import images, residual_network
 
@@ -14,9 +14,9 @@ def count(net):
     return sum(p.numel() for p in net.parameters())
 
 
-def counted(before, after, overhead=0.0):
+def counted(before, after, overhead=0.0, slowdown=1.0):
     """A race that a network wins by its parameters, a thousand of which take a millisecond."""
-    first, second = count(before) / 1000, count(after) / 1000 + overhead
+    first, second = slowdown * count(before) / 1000, slowdown * (count(after) / 1000 + overhead)
     return Race((first, first, first), (second, second, second), second / first)
 
 
@@ -25,7 +25,7 @@ def parameters_as_time(monkeypatch):
     """Layers take time for parameters, and so do networks; what is added to factorised layers and to whole networks."""
     added = {"layer": 0.0, "network": 0.0}
     monkeypatch.setattr(LayerTimer, "race", lambda self, name, a, b, rounds=15: counted(a, b, added["layer"]))
-    for module in (time_budget, findings):
+    for module in (time_budget, network):
         monkeypatch.setattr(
             module, "time_whole", lambda analysis, model, batch: counted(analysis.model, model, added["network"])
         )
@@ -81,19 +81,78 @@ def test_a_miss_is_said(parameters_as_time):
     assert "MISSED" in str(result)
 
 
+def test_a_part_of_the_time_is_kept_though_the_machine_gets_slower(parameters_as_time, monkeypatch):
+    """Each time that networks are timed both take longer than before."""
+    slowdown = [1.0]
+
+    def slower(analysis, model, batch):
+        slowdown[0] *= 1.1
+        return counted(analysis.model, model, 0.3, slowdown[0])
+
+    for module in (time_budget, network):
+        monkeypatch.setattr(module, "time_whole", slower)
+    net = residual_network()
+    report = tt.compress(net, images(64), time=0.6).report
+    assert 0.5 < report.milliseconds[1][1] / report.milliseconds[0][1] <= 0.6
+    assert report.milliseconds[0][1] > 1.2 * count(net) / 1000
+    assert not any("MISSED" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("budget", [{"time": 0.6}, {"milliseconds": 3.5}])
+def test_a_network_that_misses_its_budget_when_it_is_built_is_built_again_for_less(
+    parameters_as_time, monkeypatch, budget
+):
+    """Layers that only stand in for the new ones are faster."""
+    stand_ins, built = set(), []
+
+    def stand_in(*arguments):
+        layer = timing.stand_in(*arguments)
+        stand_ins.add(layer)
+        return layer
+
+    def whole(analysis, model, batch):
+        trial = any(module in stand_ins for module in model.modules())
+        built.append(model) if not trial and count(model) < count(net) else None
+        return counted(analysis.model, model, 0.0 if trial else 0.5)
+
+    monkeypatch.setattr(time_budget, "stand_in", stand_in)
+    monkeypatch.setattr(time_budget, "time_whole", whole)
+    net = residual_network()
+    report = tt.compress(net, images(64), **budget).report
+    wanted = budget.get("milliseconds", 0.6 * count(net) / 1000)
+    assert 0.9 * wanted < report.milliseconds[1][1] <= wanted
+    assert not any("MISSED" in note for note in report.notes)
+    assert len(built) == 2
+
+
+def test_a_budget_below_the_sum_of_the_layers_is_reached_if_the_network_is_faster(parameters_as_time):
+    net = residual_network()
+    with pytest.raises(tt.TensorTrainError, match="the smallest network that can be reached has") as error:
+        tt.compress(net, images(64), milliseconds=1.0, at_least={"*": 0.5})
+    least = float(str(error.value).split("has ")[1].split(" ")[0])
+    parameters_as_time["network"] = -0.3
+    report = tt.compress(net, images(64), milliseconds=least - 0.1, at_least={"*": 0.5}).report
+    assert report.milliseconds[1][1] <= least - 0.1
+
+
 @pytest.mark.parametrize(
-    ("inputs", "value", "message"),
+    ("inputs", "budget", "message"),
     [
-        (None, 3.0, "give inputs"),
-        (images(8), 0.0, "milliseconds = 0.0; a positive number"),
-        (images(8), float("inf"), "milliseconds = inf"),
-        (images(8), True, "milliseconds = True"),
-        (images(8), "3", "milliseconds = '3'"),
+        (None, {"milliseconds": 3.0}, "milliseconds: how long .* give inputs"),
+        (None, {"time": 0.5}, "time: how long .* give inputs"),
+        (images(8), {"milliseconds": 0.0}, "milliseconds = 0.0; a positive number"),
+        (images(8), {"milliseconds": float("inf")}, "milliseconds = inf"),
+        (images(8), {"milliseconds": True}, "milliseconds = True"),
+        (images(8), {"milliseconds": "3"}, "milliseconds = '3'"),
+        (images(8), {"time": 1.5}, "time = 1.5; a part of the network's own time, above 0 and up to 1, is needed"),
+        (images(8), {"time": 0}, "time = 0;"),
+        (images(8), {"time": float("nan")}, "time = nan;"),
+        (images(8), {"time": 0.5, "milliseconds": 3.0}, "exactly one budget .* milliseconds = 3.0 and time = 0.5"),
     ],
 )
-def test_bad_budgets(inputs, value, message):
+def test_bad_budgets(inputs, budget, message):
     with pytest.raises(tt.TensorTrainError, match=message):
-        tt.compress(residual_network(), inputs, milliseconds=value)
+        tt.compress(residual_network(), inputs, **budget)
 
 
 def test_real_clocks():

@@ -21,6 +21,7 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
     parser.add_argument("--macs", type=float | None, help="Multiply-accumulates to keep, likewise.")
     parser.add_argument("--bytes", type=float | None, help="Bytes to keep, likewise.")
     parser.add_argument("--milliseconds", type=float | None, help="Time of a rollout of all clips on this machine.")
+    parser.add_argument("--time", type=float | None, help="Part of the model's own time to keep, likewise.")
     parser.add_argument("--output", "-o", type=str, required=True, help="The .safetensors file to write.")
     parser.add_argument("--clips", type=int, default=32, help="Training clips that errors are measured on.")
     parser.add_argument("--include", type=str, nargs="+", default=[], help="Only layers that match these patterns.")
@@ -74,6 +75,7 @@ def run(arguments: Namespace) -> None:
             seed=arguments.seed,
             resume=arguments.resume,
             milliseconds=arguments.milliseconds,
+            time=arguments.time,
             **budgets,
         )
         save_compressed(result, temporary, trained.recipe)
