@@ -22,7 +22,7 @@ from tensortrain.compression.analysis import Analysis
 from tensortrain.compression.chains import layer_kernel, stand_in_chain
 from tensortrain.compression.effort import Allowance, Effort
 from tensortrain.compression.names import join
-from tensortrain.compression.plan import Constraints, Offer, Plan, pick, price
+from tensortrain.compression.plan import Constraints, Offer, Plan, pick, price, weighed_sum
 from tensortrain.compression.pool import Stoppable, side_by_side
 from tensortrain.compression.refit import Ranks
 from tensortrain.compression.store import FitStore
@@ -294,7 +294,8 @@ def _winners(analysis: Analysis, plan: Plan, contests: Mapping[str, Contest], fi
             ranks[name], errors[name] = best
             after = before and float(prices.of(torch.tensor([best[0]]), own))
         cost += after - before
-    return dataclasses.replace(plan, ranks=ranks, errors=errors, fits=kept, cost=cost, error=sum(errors.values()))
+    error = weighed_sum(analysis, errors)
+    return dataclasses.replace(plan, ranks=ranks, errors=errors, fits=kept, cost=cost, error=error)
 
 
 def _extended(analysis: Analysis, offered: Offer, fits: Mapping[str, Fit]) -> Offer:

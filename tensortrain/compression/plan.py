@@ -183,8 +183,18 @@ def unreachable(kind: str, budget: float, least: float, total: float) -> TensorT
 
 def _weighed(analysis: Analysis, options: Mapping[str, Options]) -> dict[str, Options]:
     """The options with errors that count as much as they change the outputs of the network."""
-    weights = {} if analysis.measured is None else analysis.measured.weights
+    weights = _weights(analysis)
     return {name: Options(option.costs, weights.get(name, 1.0) * option.errors) for name, option in options.items()}
+
+
+def weighed_sum(analysis: Analysis, errors: Mapping[str, float]) -> float:
+    """The sum of the layers' squared errors, which count as much as they change the outputs of the network."""
+    weights = _weights(analysis)
+    return sum(weights.get(name, 1.0) * error for name, error in errors.items())
+
+
+def _weights(analysis: Analysis) -> Mapping[str, float]:
+    return {} if analysis.measured is None else analysis.measured.weights
 
 
 def price(analysis: Analysis, kind: str, name: str) -> Prices:

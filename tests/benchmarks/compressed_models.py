@@ -55,7 +55,7 @@ def rows(name: str, table: Table, arguments: argparse.Namespace) -> None:
     model, recipe = load_pretrained(name, MODELS[name])
     before = squared_error(model, recipe, arguments)
     clips = make_dataset(recipe.data, "train", arguments.root).clips(range(arguments.clips))
-    for budget in WANTED:
+    for budget in arguments.budgets:
         start = time.process_time()
         result = compress_model(model, recipe, clips, parameters=budget, progress=False)
         seconds, report = time.process_time() - start, result.report
@@ -76,9 +76,16 @@ def rows(name: str, table: Table, arguments: argparse.Namespace) -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which models, how many clips and steps."""
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), help="of the part `video`")
+    parser.add_argument("--budgets", nargs="+", type=float, choices=WANTED, default=list(WANTED), help="likewise")
     parser.add_argument("--clips", type=int, default=16, help="of calibration, of the part `video`")
     parser.add_argument("--count", type=int, default=100, help="test clips, of the part `video`")
     parser.add_argument("--steps", type=int, default=300, help="of training, of the part `video`; 0 for none")
+
+
+def options(arguments: argparse.Namespace) -> list[object]:
+    """How to measure these rows again."""
+    rows = ["--models", *arguments.models, "--budgets", *arguments.budgets]
+    return [*rows, "--clips", arguments.clips, "--count", arguments.count, "--steps", arguments.steps]
 
 
 def describe(arguments: argparse.Namespace) -> str:

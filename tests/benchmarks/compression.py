@@ -14,11 +14,13 @@ DATA_ROOT holds `mnist/`, and `cnn/` with a LeNet and a ResNet-20 on distorted d
 
 Nothing is fine-tuned except where a column says so. Accuracies are means over draws of calibration images; the drop
 against the original has the standard error of the paired difference. Seconds are processor time. "reached" compares
-with what the project asks for. With --output each part is written as `compression-PART.csv`.
+with what the project asks for. With --output each part is written as `compression-PART.csv`; the parts `large` and
+`video` keep the rows of networks and models that are not measured.
 """
 
 import argparse
 import copy
+import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +38,9 @@ from tests.support.networks import digits, trained_lenet
 DROPS = {0.49: 0.5, 0.29: 1.0, 0.19: 4.0}  # points that the ResNet-20 may lose, besides the standard error
 ACCURACIES = {0.48: 97.1, 0.23: 96.1, 0.135: 76.7}  # that the LeNet must reach
 KERNEL = 95.0  # that the LeNet must reach with its second kernel at a tenth
+# parts that can be measured one row at a time: columns that tell rows apart, and options that choose the rows
+KEYS = {"large": 1, "video": 2}
+OPTIONS = {"large": large_networks.options, "video": compressed_models.options}
 STEPS = 300  # of the training of an own network
 
 Test = tuple[Tensor, Tensor]
@@ -182,6 +187,14 @@ def other_table(setting: Setting) -> Table:
     return table
 
 
+def command(arguments: argparse.Namespace, part: str) -> str:
+    """What to type for one part."""
+    words: list[object] = ["--only", part, *(["--quick"] if arguments.quick else []), "--threads", arguments.threads]
+    if part in OPTIONS:
+        words += OPTIONS[part](arguments)
+    return f"python -m tests.benchmarks.compression DATA_ROOT {shlex.join(map(str, words))}"
+
+
 def main() -> None:
     """Print the tables, and write them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -211,9 +224,8 @@ def main() -> None:
         print(f"\n{name}: {values}\n")
         table = measure()
         if arguments.output:
-            options = f"{' --quick' if arguments.quick else ''} --threads {arguments.threads}"
-            command = f"python -m tests.benchmarks.compression DATA_ROOT --only {name}{options}"
-            table.write(arguments.output / f"compression-{name}.csv", command, values)
+            path = arguments.output / f"compression-{name}.csv"
+            table.write(path, command(arguments, name), values, KEYS.get(name, 0))
 
 
 if __name__ == "__main__":

@@ -26,15 +26,41 @@ class Table:
         self.rows.append(row + [""] * (len(self.rows[0]) - len(row)))
         self._print(self.rows[-1])
 
-    def write(self, path: Path, command: str, values: str) -> None:
-        """Write a CSV file that also says by which command and on which machine it was measured, and what it holds."""
+    def write(self, path: Path, command: str, values: str, keys: int = 0) -> None:
+        """Write a CSV file that also says by which command and on which machine it was measured, and what it holds.
+
+        With `keys`, rows that the file has already are kept, unless one was measured again that agrees with them in so
+        many of the first columns. The file then names all commands and loads.
+        """
+        about, rows = {"command": command, "machine": machine(), "values": values}, self.rows[1:]
+        if keys and path.exists():
+            before, (header, *old) = _read(path)
+            measured = {tuple(row[:keys]): row for row in rows}
+            if header == self.rows[0] and any(tuple(row[:keys]) not in measured for row in old):
+                rows = [measured.pop(tuple(row[:keys]), row) for row in old] + list(measured.values())
+                commands = [*before["command"].split("; "), command]
+                about["command"] = "; ".join(dict.fromkeys(commands))
+                about["machine"] = _both(before["machine"], about["machine"])
         with path.open("w", newline="") as file:
-            file.write(f"# command: {command}\n# machine: {machine()}\n# values: {values}\n")
-            csv.writer(file, lineterminator="\n").writerows(self.rows)
+            file.writelines(f"# {name}: {text}\n" for name, text in about.items())
+            csv.writer(file, lineterminator="\n").writerows([self.rows[0], *rows])
 
     @staticmethod
     def _print(cells: list[str]) -> None:
         print("|", " | ".join(cell.replace("|", "\\|") for cell in cells), "|", flush=True)
+
+
+def _read(path: Path) -> tuple[dict[str, str], list[list[str]]]:
+    """What a file says of itself, and its rows."""
+    lines = path.read_text().splitlines()
+    comments = [line.removeprefix("# ") for line in lines if line.startswith("# ")]
+    return dict(line.split(": ", 1) for line in comments), list(csv.reader(lines[len(comments) :]))
+
+
+def _both(before: str, now: str) -> str:
+    """Two machines as one that had several loads, if nothing else differs."""
+    (first, _, loads), (second, _, load) = before.partition(", load "), now.partition(", load ")
+    return f"{before}, {load}" if loads and first == second else "; ".join(dict.fromkeys([before, now]))
 
 
 def machine() -> str:

@@ -52,6 +52,10 @@ class Uncopied(nn.Linear):
         raise RuntimeError("one of a kind")
 
 
+def scripted(y: torch.Tensor) -> torch.Tensor:
+    return y * 2
+
+
 x = torch.randn(20, 8, generator=torch.Generator().manual_seed(0))
 
 
@@ -61,7 +65,9 @@ x = torch.randn(20, 8, generator=torch.Generator().manual_seed(0))
         # models
         (lambda: nn.ReLU(), x, {}, "ReLU without any conv or linear layer"),
         (lambda: 3, x, {}, "model is a int; an nn.Module is needed"),
-        (lambda: torch.jit.trace(mlp(), x), x, {}, "scripted or traced graph"),
+        (lambda: torch.jit.trace(mlp(), x), x, {}, "TopLevelTracedModule, a scripted or traced graph"),
+        (lambda: torch.jit.script(mlp()), x, {}, "RecursiveScriptModule, a scripted or traced graph"),
+        (lambda: torch.jit.script(scripted), x, {}, "ScriptFunction, a scripted or traced graph"),
         (lambda: torch.export.export(mlp(), (x,)), x, {}, "ExportedProgram, a graph of operators"),
         (lambda: torch.export.export(mlp(), (x,)).module(), x, {}, "the layers of a traced graph are operators"),
         (lambda: with_weight(float("nan")), x, {}, r"2\.weight holds NaN or infinite entries"),

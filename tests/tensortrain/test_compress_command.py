@@ -189,7 +189,7 @@ def test_without_data_and_with_other_budgets(folder, capsys):
 def test_bad_input(folder, capsys, arguments, message):
     (folder / "empty").mkdir()
     before = sorted(path.name for path in folder.iterdir())
-    budget = () if any(option in arguments for option in ("--macs", "--parameters", "--time")) else ("--parameters", "0.5")
+    budget = () if {"--macs", "--parameters", "--time"} & set(arguments) else ("--parameters", "0.5")
     filled = [argument.format(folder) for argument in arguments]
     assert run("compress", *filled, *budget, "-o", folder / "small.safetensors") == 2
     assert message in capsys.readouterr().err

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import tensortrain as tt
-from tensortrain.compression import fitted
+from tensortrain.compression import analysis, fitted
 from tensortrain.compression.timing import LayerTimer, Race
 from tests.support.networks import images
 
@@ -81,6 +81,35 @@ def test_formats_respect_every_budget_and_constraint(budget, others):
         if "multiple" in others and layer.state == "factorised" and layer.form != "linear | linear":
             channels = {3, 8, 6}
             assert all(rank % 2 == 0 or rank in channels for rank in layer.ranks)
+
+
+class Rolled(nn.Module):
+    """Two convs that a rollout calls three times."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.inner, self.outer = nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+
+    def forward(self, x):
+        for _ in range(3):
+            x = torch.tanh(self.outer(torch.tanh(self.inner(x))))
+        return x
+
+
+def test_formats_of_a_recurrent_network_compete_by_weighed_errors(monkeypatch):
+    weights = {"inner": 20.0, "outer": 0.05}
+    monkeypatch.setattr(analysis, "weigh", lambda *arguments: weights)
+    net, x = Rolled().eval(), images(40, size=6).repeat(1, 3, 1, 1)[:, :8]
+    before = tt.compress(net, x, parameters=0.5).report
+    result = tt.compress(net, x, parameters=0.5, formats=["tucker2", "cttd"], effort=0.02)
+    after = result.report
+    for report in (before, after):
+        errors = {layer.name: layer.predicted**2 for layer in report.layers}
+        assert report.error == pytest.approx(sum(weights[name] * error for name, error in errors.items()))
+        assert errors["inner"] < errors["outer"]
+    assert after.bound <= after.error <= before.error
+    assert count(result.model) <= 0.5 * count(net)
 
 
 def test_without_inputs_formats_compete_by_their_frobenius_error():
