@@ -5,8 +5,10 @@ import torch
 from torch import nn
 
 import tensortrain as tt
-from tensortrain.compression import network, time_budget, timing
-from tensortrain.compression.timing import LayerTimer, Race, race
+from tensortrain.compression import network
+from tensortrain.compression.analysis import timing
+from tensortrain.compression.analysis.timing import LayerTimer, Race, race
+from tensortrain.compression.budget import time_budget
 from tests.support.networks import images, residual_network
 
 

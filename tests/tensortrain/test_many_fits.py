@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 import tensortrain as tt
-from tensortrain.compression import layers, pool
-from tensortrain.compression.effort import Allowance
-from tensortrain.compression.kernels import ConvKernel
-from tensortrain.compression.layers import decompose_kernels
-from tensortrain.compression.limits import LayerLimits
+from tensortrain.compression.state_dicts import pool
+from tensortrain.compression.state_dicts.decomposition import decompose_kernels
+from tensortrain.compression.state_dicts.effort import Allowance
+from tensortrain.compression.state_dicts.kernels import ConvKernel
+from tensortrain.compression.state_dicts.limits import LayerLimits
 from tensortrain.conv.fit import progress, speed
 
 
@@ -117,7 +117,7 @@ def test_time_is_shared_out_by_size():
     assert Allowance(None, 1, [1]).seconds(1) is None
     start = time.process_time()
     kernels = [ConvKernel(f"{i}.weight", torch.randn(24, 24, 3, 3)) for i in range(3)]
-    from tensortrain.compression.effort import Effort
+    from tensortrain.compression.state_dicts.effort import Effort
 
     outcomes = decompose_kernels(kernels, LayerLimits(budget=0.4), Effort(effort=1e3, seconds=0.1))
     assert time.process_time() - start < 4

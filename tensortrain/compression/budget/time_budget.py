@@ -1,0 +1,197 @@
+"""A budget of time: only layers that get faster here are replaced, and the whole network is timed again."""
+
+import dataclasses
+import sys
+
+import torch
+from torch import Tensor, nn
+
+from tensortrain.compression.analysis.costs import parameters
+from tensortrain.compression.analysis.network import Analysis
+from tensortrain.compression.analysis.timing import FEW, Race, forms_to_time, layer_timer, stand_in, time_whole
+from tensortrain.compression.budget.allocation import Options
+from tensortrain.compression.budget.plan import Constraints, Offer, Plan, pick, unreachable
+from tensortrain.compression.budget.progress import Stages
+from tensortrain.compression.layers.assembly import assembled
+from tensortrain.conv.planner import FASTER
+from tensortrain.errors import TensorTrainError
+
+KINDS = ("milliseconds", "time")
+ATTEMPTS = 5  # at a plan whose network, timed as a whole, keeps the budget
+NEAR = 0.95  # of the budget, from which on a network uses it up
+MARGIN = 0.98  # of the budget, at which the next attempt aims
+
+
+class TimeBudget:
+    """Plans of networks that keep a budget of time for the first batch of the inputs.
+
+    The times of layers that are timed alone need not add up to that of the network. So the network of each plan is
+    timed as a whole, in alternation with the original, and the next plan is corrected by what it misses or leaves.
+
+    Args:
+        analysis: of the network.
+        kind: "milliseconds", or "time" for a part of what the original takes in the same alternation.
+        value: the budget.
+        constraints: others.
+        stages: called with what is being done.
+
+    Raises:
+        TensorTrainError: no inputs, or a value out of range.
+    """
+
+    def __init__(self, analysis: Analysis, kind: str, value: object, constraints: Constraints, stages: Stages) -> None:
+        if analysis.measured is None:
+            raise TensorTrainError(f"{kind}: how long a layer takes depends on its inputs; give inputs")
+        self._kind, self._value = kind, _checked(kind, value)
+        self._analysis, self._stages = analysis, stages
+        self._batch = analysis.measured.calibration.first
+        self.timer = layer_timer(analysis, self._batch)
+        self._offered = self._timed_offer(constraints)
+        self._budget = self._value * (self._offered.total if kind == "time" else 1)  # in milliseconds
+        self._target = self._budget  # what the layers and everything else may add up to
+        self._expected = 1.0  # part of the budget that the network of the last plan took, with layers that stand in
+        self._excess = 1.0  # time of a network that is built, relative to that
+
+    def plan(self) -> Plan:
+        """The forms of least error that are faster than the dense layers and together keep the budget.
+
+        Raises:
+            TensorTrainError: even the network of the fastest forms is too slow.
+        """
+        best: Plan | None = None
+        for _ in range(ATTEMPTS):
+            plan = self._plan_of_faster_layers()
+            layers = {name: stand_in(self._analysis.maps[name], ranks) for name, ranks in plan.ranks.items() if ranks}
+            expected = self._used(self.timed(assembled(self._analysis.model, layers).eval()))
+            used = expected * self._excess
+            fastest = self._target <= self._offered.least
+            if used > 1 and fastest and self._budget < self._offered.least:
+                raise unreachable("milliseconds", self._budget, used * self._budget, self._offered.total)
+            if used <= 1 and (best is None or plan.error < best.error):
+                best, self._expected = plan, expected
+            if NEAR <= used <= 1 or not layers or (used > 1 and fastest):
+                break
+            self._correct(used)
+        if best is None:
+            best, self._expected = plan, expected
+        return dataclasses.replace(best, budget=self._budget)
+
+    def timed(self, model: nn.Module) -> Race:
+        """The original and a network in evaluation mode, in alternation."""
+        self._stages("timing", "the whole network")
+        return time_whole(self._analysis, model, self._batch)
+
+    def tightened(self, race: Race) -> bool:
+        """Ask the next plan for less time, after the network of the last one missed the budget; False if it kept it.
+
+        It is False as well where no network would be faster.
+        """
+        used, before = self._used(race), self._target
+        if used > 1:
+            self._excess = used / self._expected
+            self._correct(used)
+        return self._target < before
+
+    def missed(self, race: Race) -> str:
+        """By how much a network missed the budget, in words; nothing if it kept it."""
+        if self._used(race) <= 1:
+            return ""
+        if self._kind == "time":
+            part = race.after[1] / race.before[1]
+            return f"MISSED: the network takes {part:.1%} of its time, {self._value:.1%} were asked for"
+        return f"MISSED: the network takes {race.after[1]:.3g} ms, {self._value:.3g} were asked for"
+
+    def _used(self, race: Race) -> float:
+        """What part of the budget a network takes."""
+        return (race.after[1] / race.before[1] if self._kind == "time" else race.after[1]) / self._value
+
+    def _correct(self, used: float) -> None:
+        """Aim at the budget, where a plan for the present target used this part of it."""
+        self._target = max(self._offered.least, self._target - self._budget * (used - MARGIN))
+
+    def _plan_of_faster_layers(self) -> Plan:
+        """A plan whose forms are all faster than the layers in a full number of alternations; others are given up."""
+        while True:
+            self._target = max(self._target, self._offered.least)
+            plan = pick(self._analysis, self._offered, self._target)
+            slow = {name for name, ranks in plan.ranks.items() if ranks and self._race(name, ranks).ratio > FASTER}
+            if not slow:
+                return plan
+            self._offered = _without(self._offered, plan, slow)
+
+    def _race(self, name: str, ranks: tuple[int, int], **rounds: int) -> Race:
+        """A layer as it is, and in another form."""
+        own, layer = self._analysis.maps[name], self._analysis.reference.get_submodule(name)
+        return self.timer.race(name, layer, stand_in(own, ranks), **rounds)
+
+    def _timed_offer(self, constraints: Constraints) -> Offer:
+        """The forms that are faster than the layers, with their milliseconds."""
+        analysis = self._analysis
+        constraints.check(list(analysis.maps))
+        total = self.timed(assembled(analysis.model, {}).eval()).before[1]
+        costs: dict[str, list[float]] = {}
+        ranks: dict[str, list[tuple[int, int]]] = {}
+        for name, own in analysis.maps.items():
+            self._stages("timing", name)
+            dense, costs[name], ranks[name] = 0.0, [], []
+            for form in _admitted(analysis, name, constraints):
+                result = self._race(name, form, rounds=FEW)
+                dense = dense or result.before[1]
+                if result.ratio <= FASTER:
+                    costs[name].append(dense * result.ratio)
+                    ranks[name].append(form)
+            costs[name].append(dense)
+            ranks[name].append((own.outputs, own.inputs))
+        layers = sum(values[-1] for values in costs.values())
+        scale = min(1.0, total / layers) if layers else 1.0  # alone, layers may be slower than in the network
+        options = {
+            name: Options(scale * torch.tensor(costs[name], dtype=torch.float64), _errors(analysis, name, ranks[name]))
+            for name in costs
+        }
+        forms = {name: torch.tensor(values) for name, values in ranks.items()}
+        return Offer("milliseconds", options, forms, total - scale * layers, total)
+
+
+def _checked(kind: str, value: object) -> float:
+    """A number of milliseconds, or a part of the time.
+
+    Raises:
+        TensorTrainError: out of range, or no number.
+    """
+    most = sys.float_info.max if kind == "milliseconds" else 1.0
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= most:
+        return float(value)
+    needed = "a positive number" if kind == "milliseconds" else "a part of the network's own time, above 0 and up to 1,"
+    raise TensorTrainError(f"{kind} = {value!r}; {needed} is needed, for one batch of the inputs")
+
+
+def _admitted(analysis: Analysis, name: str, constraints: Constraints) -> list[tuple[int, int]]:
+    """The forms of a layer that are worth timing."""
+    own = analysis.maps[name]
+    forms = forms_to_time(own, constraints.multiple)
+    if name in analysis.read or not forms:  # whoever reads the weight computes with all of it
+        return []
+    ranks = torch.tensor(forms)
+    stored = parameters(own, analysis.reference.get_submodule(name))
+    admitted = constraints.admit(name, ranks, own, stored.of(ranks, own) / stored.present)
+    return [form for form, admits in zip(forms, admitted.tolist(), strict=True) if admits]
+
+
+def _errors(analysis: Analysis, name: str, ranks: list[tuple[int, int]]) -> Tensor:
+    """What the curve of a layer says of these forms; of an inner rank that it leaves out, of the next smaller one."""
+    curve = analysis.curves[name]
+    errors = []
+    for outer, inner in ranks:
+        fits = (curve.ranks[:, 0] == outer) & (curve.ranks[:, 1] <= inner)
+        errors.append(float(curve.errors[fits][curve.ranks[fits][:, 1].argmax()]))
+    return torch.tensor(errors, dtype=torch.float64)
+
+
+def _without(offered: Offer, plan: Plan, names: set[str]) -> Offer:
+    """The offer without the forms that a plan has chosen for these layers."""
+    options, ranks = dict(offered.options), dict(offered.ranks)
+    for name in names:
+        others = (ranks[name] != torch.tensor(plan.ranks[name])).any(1)
+        options[name] = Options(options[name].costs[others], options[name].errors[others])
+        ranks[name] = ranks[name][others]
+    return dataclasses.replace(offered, options=options, ranks=ranks)
