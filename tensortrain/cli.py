@@ -15,17 +15,18 @@ import typer
 
 import tensortrain
 from tensortrain import files, storage, terminal
-from tensortrain.compression import command, listings, user_code
+from tensortrain.compression import command, user_code
 from tensortrain.compression.certificates import certify_network, check_original
-from tensortrain.compression.checkpoints import Checkpoint, read_checkpoint
-from tensortrain.compression.effort import Effort
-from tensortrain.compression.exchange import exchanged_tensors
-from tensortrain.compression.kernels import ConvKernel, find_kernels, select, unsaid
-from tensortrain.compression.layers import decompose_kernels, first_failure, replace_kernels
-from tensortrain.compression.limits import LayerLimits
-from tensortrain.compression.records import LayerRecord, network_header, read_changes, read_network
-from tensortrain.compression.result_pages import decomposition_page
-from tensortrain.compression.shards import files_of
+from tensortrain.compression.layers.exchange import exchanged_tensors
+from tensortrain.compression.reports import listings
+from tensortrain.compression.reports.result_pages import decomposition_page
+from tensortrain.compression.state_dicts.checkpoints import Checkpoint, read_checkpoint
+from tensortrain.compression.state_dicts.decomposition import decompose_kernels, first_failure, replace_kernels
+from tensortrain.compression.state_dicts.effort import Effort
+from tensortrain.compression.state_dicts.kernels import ConvKernel, find_kernels, select, unsaid
+from tensortrain.compression.state_dicts.limits import LayerLimits
+from tensortrain.compression.state_dicts.records import LayerRecord, network_header, read_changes, read_network
+from tensortrain.compression.state_dicts.shards import files_of
 from tensortrain.compression.verify import verify_network
 from tensortrain.compression.verify_outputs import verify_outputs
 from tensortrain.conv.certify.claims import Claims

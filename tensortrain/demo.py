@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from tensortrain import cli, terminal
 from tensortrain import nn as ttnn
-from tensortrain.compression.checkpoints import read_checkpoint
+from tensortrain.compression.state_dicts.checkpoints import read_checkpoint
 from tensortrain.conv.conv_tensor_train import ConvTensorTrain
 from tensortrain.errors import TensorTrainError
 from tensortrain.figures import styled

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from tensortrain.compression.modules import FACTORISED, duplicate, swap
+from tensortrain.compression.layers.modules import FACTORISED, duplicate, swap
 from tensortrain.compression.network import compress
-from tensortrain.compression.records import read_changes, read_network
+from tensortrain.compression.state_dicts.records import read_changes, read_network
 from tensortrain.errors import TensorTrainError
 from tensortrain.nn import load
 from zoo.building import build_model

@@ -6,10 +6,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from tensortrain import storage
-from tensortrain.compression.exchange import exchanged_tensors
-from tensortrain.compression.names import plain_names
-from tensortrain.compression.records import LayerRecord, read_changes, read_network
-from tensortrain.compression.shards import files_of
+from tensortrain.compression.layers.exchange import exchanged_tensors
+from tensortrain.compression.state_dicts.names import plain_names
+from tensortrain.compression.state_dicts.records import LayerRecord, read_changes, read_network
+from tensortrain.compression.state_dicts.shards import files_of
 from tensortrain.conv.certify.certificate import write_certificate
 from tensortrain.conv.certify.claims import Claims
 from tensortrain.errors import TensorTrainError

@@ -10,10 +10,10 @@ import typer
 
 from tensortrain import files
 from tensortrain.compression import user_code
-from tensortrain.compression.checkpoints import read_checkpoint
-from tensortrain.compression.names import plain_names
 from tensortrain.compression.network import compress as compress_network
-from tensortrain.compression.report import ENDINGS
+from tensortrain.compression.reports.report import ENDINGS
+from tensortrain.compression.state_dicts.checkpoints import read_checkpoint
+from tensortrain.compression.state_dicts.names import plain_names
 from tensortrain.errors import TensorTrainError
 
 Data = Annotated[

@@ -10,17 +10,25 @@ from typing import Any
 from torch import Tensor, nn
 
 from tensortrain import storage
-from tensortrain.compression.assembly import assembled
-from tensortrain.compression.effort import Effort
-from tensortrain.compression.exchange import exchange, exchanged
-from tensortrain.compression.kernels import ConvKernel, select
-from tensortrain.compression.layers import UNNAMED, Outcome, decompose_kernels, first_failure
-from tensortrain.compression.limits import KernelSizes, LayerLimits, PerLayer, Ranks
-from tensortrain.compression.modules import FACTORISED, ConvLayer, conv_layer_type, is_plain, outermost, plain, swap
-from tensortrain.compression.names import join, layer_name, plain_names
-from tensortrain.compression.records import Changes, LayerRecord, network_header, read_changes, read_network
-from tensortrain.compression.replaceable import obstacles, reference_of
-from tensortrain.compression.ties import shared_weights, tie
+from tensortrain.compression.layers.assembly import assembled
+from tensortrain.compression.layers.exchange import exchange, exchanged
+from tensortrain.compression.layers.modules import (
+    FACTORISED,
+    ConvLayer,
+    conv_layer_type,
+    is_plain,
+    outermost,
+    plain,
+    swap,
+)
+from tensortrain.compression.layers.replaceable import obstacles, reference_of
+from tensortrain.compression.layers.ties import shared_weights, tie
+from tensortrain.compression.state_dicts.decomposition import UNNAMED, Outcome, decompose_kernels, first_failure
+from tensortrain.compression.state_dicts.effort import Effort
+from tensortrain.compression.state_dicts.kernels import ConvKernel, select
+from tensortrain.compression.state_dicts.limits import KernelSizes, LayerLimits, PerLayer, Ranks
+from tensortrain.compression.state_dicts.names import join, layer_name, plain_names
+from tensortrain.compression.state_dicts.records import Changes, LayerRecord, network_header, read_changes, read_network
 from tensortrain.conv.conv_tensor_train import ConvTensorTrain
 from tensortrain.errors import TensorTrainError
 from tensortrain.nn.linear import TTLinear

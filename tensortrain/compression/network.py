@@ -12,19 +12,20 @@ import torch
 from torch import nn
 
 from tensortrain import checks
-from tensortrain.compression import costs, pictures
-from tensortrain.compression.analysis import Analysis, analyse
-from tensortrain.compression.build import build
-from tensortrain.compression.findings import report_on
-from tensortrain.compression.fitted import AnyFormat, with_other_forms
+from tensortrain.compression.analysis import costs
+from tensortrain.compression.analysis.network import Analysis, analyse
+from tensortrain.compression.analysis.selection import Selector
+from tensortrain.compression.analysis.timing import LayerTimer, batch_to_time, layer_timer
+from tensortrain.compression.budget.build import build
+from tensortrain.compression.budget.fitted import AnyFormat, with_other_forms
+from tensortrain.compression.budget.plan import KINDS, Offer, Plan, offer, pick
+from tensortrain.compression.budget.progress import Stages
+from tensortrain.compression.budget.time_budget import choose_in_time
 from tensortrain.compression.options import CompressionOptions
-from tensortrain.compression.plan import KINDS, Offer, Plan, offer, pick
-from tensortrain.compression.progress import Stages
+from tensortrain.compression.reports import pictures
+from tensortrain.compression.reports.findings import report_on
 from tensortrain.compression.result import Compressed
-from tensortrain.compression.selection import Selector
-from tensortrain.compression.store import FitStore
-from tensortrain.compression.time_budget import choose_in_time
-from tensortrain.compression.timing import LayerTimer, batch_to_time, layer_timer
+from tensortrain.compression.state_dicts.store import FitStore
 from tensortrain.errors import TensorTrainError
 from tensortrain.files import aside
 

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from tensortrain import checks
-from tensortrain.compression.effort import Effort
-from tensortrain.compression.fitted import Admission, AnyFormat
-from tensortrain.compression.plan import Constraints
-from tensortrain.compression.selection import Selector
+from tensortrain.compression.analysis.selection import Selector
+from tensortrain.compression.budget.fitted import Admission, AnyFormat
+from tensortrain.compression.budget.plan import Constraints
+from tensortrain.compression.state_dicts.effort import Effort
 from tensortrain.conv import formats
 from tensortrain.errors import TensorTrainError
 

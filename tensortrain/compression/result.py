@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from tensortrain import storage
-from tensortrain.compression.exchange import exchanged, exchanged_tensors
+from tensortrain.compression.layers.exchange import exchanged, exchanged_tensors
+from tensortrain.compression.layers.modules import FACTORISED, outermost
 from tensortrain.compression.model import layer_records
-from tensortrain.compression.modules import FACTORISED, outermost
-from tensortrain.compression.records import Changes, LayerRecord, copied_tensors, network_header
-from tensortrain.compression.report import Report
+from tensortrain.compression.reports.report import Report
+from tensortrain.compression.state_dicts.records import Changes, LayerRecord, copied_tensors, network_header
 from tensortrain.digest import digest
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tensortrain.compression.exchange import exchanged_tensors
-from tensortrain.compression.records import Changes, LayerRecord, copied_tensors
+from tensortrain.compression.layers.exchange import exchanged_tensors
+from tensortrain.compression.state_dicts.records import Changes, LayerRecord, copied_tensors
 from tensortrain.conv.checks import SLACK, contradictions
 from tensortrain.conv.conv_tensor_train import ConvTensorTrain
 from tensortrain.conv.formats import Format

@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import nn
 
-from tensortrain.compression.analysis import analyse
-from tensortrain.compression.findings import output_errors
+from tensortrain.compression.analysis.network import analyse
 from tensortrain.compression.model import load
-from tensortrain.compression.records import read_changes, read_network
+from tensortrain.compression.reports.findings import output_errors
+from tensortrain.compression.state_dicts.records import read_changes, read_network
 from tensortrain.errors import TensorTrainError
 
 SLACK = 1e-3  # of a recorded error, by which another number of threads may change it

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import tensortrain as tt
 import zoo._torchvision  # noqa: F401 - mends a torchvision without its operators
-from tensortrain.compression.timing import clock_for, race
+from tensortrain.compression.analysis.timing import clock_for, race
 from tests.benchmarks.tables import Table
 
 

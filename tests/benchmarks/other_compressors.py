@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tensortrain.compression.analysis import analyse
-from tensortrain.compression.assembly import assembled
-from tensortrain.compression.candidates import Factors, approximate
-from tensortrain.compression.modules import factorised
-from tensortrain.compression.plan import Constraints, offer, pick
-from tensortrain.compression.statistics import collect
-from tensortrain.compression.unfolding import PatchMap
+from tensortrain.compression.analysis.network import analyse
+from tensortrain.compression.analysis.statistics import collect
+from tensortrain.compression.budget.plan import Constraints, offer, pick
+from tensortrain.compression.layers.assembly import assembled
+from tensortrain.compression.layers.candidates import Factors, approximate
+from tensortrain.compression.layers.modules import factorised
+from tensortrain.compression.layers.unfolding import PatchMap
 
 STEPS = 8  # halvings of the fraction that brings a method to the wanted number of parameters
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 import tensortrain as tt
-from tensortrain.compression.checkpoints import read_checkpoint
+from tensortrain.compression.state_dicts.checkpoints import read_checkpoint
 
 NAMES = ("cttd", "tucker2", "separable", "tt4", "cp", "depthwise", "block_term")
 KERNELS = {

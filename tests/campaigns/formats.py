@@ -135,7 +135,7 @@ def _torch_legacy(folder: Path) -> Path:
 
 def _read_checkpoint(name: str) -> Callable[[Path], Any]:
     def read(folder: Path) -> Any:
-        from tensortrain.compression.checkpoints import read_checkpoint
+        from tensortrain.compression.state_dicts.checkpoints import read_checkpoint
 
         checkpoint = read_checkpoint(folder / name)
         return getattr(checkpoint, "tensors", checkpoint)

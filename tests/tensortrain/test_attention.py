@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tensortrain import TensorTrainError
-from tensortrain.compression.exchange import exchange, exchangeable
+from tensortrain.compression.layers.exchange import exchange, exchangeable
 from tensortrain.nn.attention import MultiheadAttention, WindowAttention
 
 pytestmark = pytest.mark.filterwarnings("ignore:Support for mismatched", "ignore:enable_nested_tensor")

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 import tensortrain as tt
 from tensortrain import ConvTensorTrain, TensorTrainError
 from tensortrain.compression import certificates
-from tensortrain.compression.records import Changes
+from tensortrain.compression.state_dicts.records import Changes
 from tensortrain.conv.certify import claims, evaluations, lower_bounds
 from tensortrain.conv.certify.intervals import error_interval, gamma, norm_interval
 from tests.support import oracles

@@ -15,8 +15,8 @@ from torch.optim.swa_utils import AveragedModel
 
 import tensortrain as tt
 from tensortrain import TensorTrainError
-from tensortrain.compression.checkpoints import read_checkpoint
-from tensortrain.compression.records import read_network
+from tensortrain.compression.state_dicts.checkpoints import read_checkpoint
+from tensortrain.compression.state_dicts.records import read_network
 from tests.support.command import run
 
 
@@ -125,7 +125,7 @@ def test_prefixes_of_wrappers_are_dropped_and_the_network_is_rebuilt(tmp_path, c
 
 
 def test_a_module_compiled_by_itself_is_named_as_before():
-    from tensortrain.compression.names import plain_names
+    from tensortrain.compression.state_dicts.names import plain_names
 
     names = ["stem.weight", "body._orig_mod.0.weight"]
     assert list(plain_names(names).values()) == ["stem.weight", "body.0.weight"]

@@ -17,8 +17,8 @@ from torch import nn
 
 import tensortrain
 from tensortrain import storage
-from tensortrain.compression.checkpoints import read_checkpoint
-from tensortrain.compression.records import read_network
+from tensortrain.compression.state_dicts.checkpoints import read_checkpoint
+from tensortrain.compression.state_dicts.records import read_network
 from tensortrain.compression.verify import verify_network
 from tensortrain.conv.checks import contradictions
 from tensortrain.files import TEMPORARY

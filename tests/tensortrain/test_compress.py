@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 import tensortrain as tt
-from tensortrain.compression import costs
-from tensortrain.compression.modules import FACTORISED, outermost, plain
-from tensortrain.compression.unfolding import PatchMap
+from tensortrain.compression.analysis import costs
+from tensortrain.compression.layers.modules import FACTORISED, outermost, plain
+from tensortrain.compression.layers.unfolding import PatchMap
 from tensortrain.pages.charts import interactive
 from tests.support.networks import accuracy, digits, images, residual_network, trained_lenet
 

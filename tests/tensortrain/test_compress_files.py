@@ -6,7 +6,7 @@ from torch import nn
 
 import tensortrain as tt
 from tensortrain import storage
-from tensortrain.compression.records import read_changes, read_network
+from tensortrain.compression.state_dicts.records import read_changes, read_network
 from tensortrain.compression.verify import verify_network
 from tests.support.command import run
 from tests.support.networks import images, residual_network

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 import tensortrain as tt
-from tensortrain.compression import fitted
-from tensortrain.compression.timing import LayerTimer, Race
+from tensortrain.compression.analysis.timing import LayerTimer, Race
+from tensortrain.compression.budget import fitted
 from tests.support.networks import images
 
 
@@ -138,8 +138,8 @@ def test_a_budget_of_time_is_not_spent_on_slower_formats(monkeypatch):
 
 
 def test_multiples_are_of_total_ranks():
-    from tensortrain.compression.chains import layer_kernel
-    from tensortrain.compression.unfolding import PatchMap
+    from tensortrain.compression.layers.chains import layer_kernel
+    from tensortrain.compression.layers.unfolding import PatchMap
 
     own = PatchMap.of(nn.Conv2d(8, 12, 3, groups=2))
     kernel = layer_kernel(own, own.matrix(), None)

@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from tensortrain.compression import costs
-from tensortrain.compression.allocation import Options, allocate
-from tensortrain.compression.candidates import approximate, error_curve
-from tensortrain.compression.modules import factorised
-from tensortrain.compression.refit import anchored
-from tensortrain.compression.statistics import WIDEST, Moments
-from tensortrain.compression.trial import Use
-from tensortrain.compression.unfolding import PatchMap
+from tensortrain.compression.analysis import costs
+from tensortrain.compression.analysis.statistics import WIDEST, Moments
+from tensortrain.compression.analysis.trial import Use
+from tensortrain.compression.budget.allocation import Options, allocate
+from tensortrain.compression.budget.refit import anchored
+from tensortrain.compression.layers.candidates import approximate, error_curve
+from tensortrain.compression.layers.modules import factorised
+from tensortrain.compression.layers.unfolding import PatchMap
 from tensortrain.profiling.macs import Recorder
 
 CONVS = {
@@ -187,9 +187,9 @@ def test_wide_patches_give_the_same_refit_as_their_moments(monkeypatch):
     y = y.float().double()  # rows are kept in single precision
     for centred in (False, True):
         plain, metric = anchored(matrix, gathered(x, y), centred)
-        monkeypatch.setattr("tensortrain.compression.statistics.WIDEST", 6)
+        monkeypatch.setattr("tensortrain.compression.analysis.statistics.WIDEST", 6)
         wide, other = anchored(matrix, gathered(x, y), centred)
-        monkeypatch.setattr("tensortrain.compression.statistics.WIDEST", WIDEST)
+        monkeypatch.setattr("tensortrain.compression.analysis.statistics.WIDEST", WIDEST)
         torch.testing.assert_close(wide, plain)
         torch.testing.assert_close(other.quadratic(plain), metric.quadratic(plain))
 

@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 import tensortrain as tt
-from tensortrain.compression import findings, time_budget
-from tensortrain.compression.timing import LayerTimer, Race, race
+from tensortrain.compression.analysis.timing import LayerTimer, Race, race
+from tensortrain.compression.budget import time_budget
+from tensortrain.compression.reports import findings
 from tests.support.networks import images, residual_network
 
 

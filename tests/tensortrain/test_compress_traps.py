@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, prune
 
 import tensortrain as tt
-from tensortrain.compression.modules import FACTORISED
+from tensortrain.compression.layers.modules import FACTORISED
 from tests.support.networks import images, residual_network
 
 

@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from tensortrain import ConvTensorTrain, TensorTrain, TensorTrainError, TensorTrainMatrix, storage
-from tensortrain.compression.records import LayerRecord, network_header, read_network
+from tensortrain.compression.state_dicts.records import LayerRecord, network_header, read_network
 from tests.support.command import run
 
 

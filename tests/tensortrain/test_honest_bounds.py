@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tensortrain import ConvTensorTrain, TensorTrainError
-from tensortrain.compression.records import LayerRecord
+from tensortrain.compression.state_dicts.records import LayerRecord
 from tensortrain.compression.verify import LayerCheck, Verification, verify_network
 from tensortrain.conv import formats
 from tensortrain.conv.fit import chain as chain_fit

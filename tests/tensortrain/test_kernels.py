@@ -6,7 +6,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from tensortrain import TensorTrainError
-from tensortrain.compression.kernels import ConvKernel, find_kernels, possible_groups, select, unsaid
+from tensortrain.compression.state_dicts.kernels import ConvKernel, find_kernels, possible_groups, select, unsaid
 from tests.support.command import normal, run
 
 

@@ -6,9 +6,9 @@ from torch import nn
 
 import tensortrain as tt
 from tensortrain import TensorTrainError
-from tensortrain.compression.kernels import ConvKernel
-from tensortrain.compression.layers import UNNAMED, decompose_kernels
-from tensortrain.compression.limits import LayerLimits
+from tensortrain.compression.state_dicts.decomposition import UNNAMED, decompose_kernels
+from tensortrain.compression.state_dicts.kernels import ConvKernel
+from tensortrain.compression.state_dicts.limits import LayerLimits
 from tests.support.layers import lazily, normal
 
 NAMES = ("stem", "layer1.0", "layer1.1", "layer2.0")

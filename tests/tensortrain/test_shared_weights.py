@@ -9,9 +9,9 @@ from torch.nn.utils import parametrizations
 
 import tensortrain as tt
 from tensortrain import TensorTrainError
-from tensortrain.compression.kernels import ConvKernel
-from tensortrain.compression.layers import decompose_kernels
-from tensortrain.compression.limits import LayerLimits
+from tensortrain.compression.state_dicts.decomposition import decompose_kernels
+from tensortrain.compression.state_dicts.kernels import ConvKernel
+from tensortrain.compression.state_dicts.limits import LayerLimits
 from tests.support.command import run
 
 

@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from tensortrain import ConvTensorTrain, TensorTrain, TensorTrainError, TensorTrainMatrix, files, storage
-from tensortrain.compression.checkpoints import read_checkpoint
-from tensortrain.compression.records import LayerRecord, network_header, read_network
+from tensortrain.compression.state_dicts.checkpoints import read_checkpoint
+from tensortrain.compression.state_dicts.records import LayerRecord, network_header, read_network
 
 
 def normal(seed, *shape):

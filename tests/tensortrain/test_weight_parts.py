@@ -8,9 +8,9 @@ from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm, 
 
 import tensortrain as tt
 from tensortrain import TensorTrainError
-from tensortrain.compression.checkpoints import read_checkpoint
-from tensortrain.compression.kernels import find_kernels
-from tensortrain.compression.parts import fold
+from tensortrain.compression.state_dicts.checkpoints import read_checkpoint
+from tensortrain.compression.state_dicts.kernels import find_kernels
+from tensortrain.compression.state_dicts.parts import fold
 from tests.support.command import run
 
 MAKERS = {

@@ -38,7 +38,7 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
 
 def run(arguments: Namespace) -> None:
     """Compress a trained model to a budget, by what it computes on clips it was trained on; it is not trained."""
-    from tensortrain.compression.report import ENDINGS
+    from tensortrain.compression.reports.report import ENDINGS
     from zoo.compressed import compress_model, save_compressed
     from zoo.data import make_dataset
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from tensortrain.compression.checkpoints import read_checkpoint
+from tensortrain.compression.state_dicts.checkpoints import read_checkpoint
 from tensortrain.errors import TensorTrainError
 from tensortrain.torch_files import read_torch
 from zoo.building import build_model, fill

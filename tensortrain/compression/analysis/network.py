@@ -1,0 +1,233 @@
+"""What is known of a network before a budget is set: its layers, their statistics, and their error curves."""
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tensortrain.compression.analysis import batch_norm
+from tensortrain.compression.analysis.calibration import Calibration
+from tensortrain.compression.analysis.outputs import reference_outputs
+from tensortrain.compression.analysis.selection import Selector
+from tensortrain.compression.analysis.sensitivity import probe, weigh
+from tensortrain.compression.analysis.statistics import WIDEST, Statistics, collect
+from tensortrain.compression.analysis.trial import Trial, observe
+from tensortrain.compression.layers.candidates import Curve, error_curve
+from tensortrain.compression.layers.modules import outermost, plain
+from tensortrain.compression.layers.replaceable import obstacles, reference_of
+from tensortrain.compression.layers.unfolding import PatchMap
+from tensortrain.compression.layers.wrappers import unwrapped
+from tensortrain.compression.state_dicts.kernels import ConvKernel, select
+from tensortrain.compression.state_dicts.names import join
+from tensortrain.digest import digest
+from tensortrain.errors import TensorTrainError
+
+MEMORY = 1.0e9  # bytes of activations that a pass may need
+EXCLUDED = "include and exclude leave it out"
+WEIGHED = "layers are called again, so their squared errors are weighed by what each does alone to the outputs"
+FEWEST = 64  # samples of a pass, however large its activations
+
+Tick = Callable[[str, str], None]  # what is being done, to which layer
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What only inputs can tell.
+
+    Attributes:
+        trial: of one small batch.
+        calibration: the inputs.
+        statistics: of the layers.
+        outputs: what the network returns for the inputs.
+        digest: of the inputs.
+        weights: of the layers' squared errors; without a layer, 1.
+    """
+
+    trial: Trial
+    calibration: Calibration
+    statistics: Statistics
+    outputs: list[Tensor]
+    digest: str
+    weights: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A network ready to be compressed to any budget.
+
+    Attributes:
+        model: the network as it was given, out of its wrappers; it is not changed.
+        reference: a copy in evaluation mode, its attention modules exchanged for those that call their projections.
+        maps: the layers that may be replaced or refitted, in the order of their first call.
+        curves: the error of every form of these layers.
+        moments: in whose metric these errors are, `(G, d, d)`, of the layers that fits may replace, if these are
+            wanted; empty without inputs.
+        left: all other conv and linear layers, and why they stay as they are.
+        read: layers whose weight something else than the layer itself reads.
+        measured: what the inputs have shown; None if there are none.
+        selector: of the output to compare.
+        logits: whether that holds logits; None: decided from its shape.
+        notes: what the report has to mention.
+    """
+
+    model: nn.Module
+    reference: nn.Module
+    maps: dict[str, PatchMap]
+    curves: dict[str, Curve]
+    moments: dict[str, Tensor]
+    left: dict[str, str]
+    read: frozenset[str]
+    measured: Measured | None
+    selector: Selector
+    logits: bool | None
+    notes: list[str]
+
+
+def analyse(
+    model: object,
+    inputs: Any,
+    *,
+    include: Iterable[str],
+    exclude: Iterable[str],
+    samples: int,
+    output: Selector,
+    logits: bool | None,
+    seed: int,
+    tick: Tick,
+    keep_moments: bool = False,
+) -> Analysis:
+    """Look at a network, with inputs or without: the arguments are those of `compress`.
+
+    With `keep_moments` the moments of the inputs stay in memory for later fits.
+
+    Raises:
+        TensorTrainError: no layer that could be replaced, NaN or infinite weights, patterns that match nothing, or
+            inputs that the network cannot run on.
+    """
+    original = unwrapped(model)
+    reference = reference_of(original)
+    layers = dict(outermost(reference))
+    if not layers:
+        kind = type(original).__name__
+        what = "; the layers of a traced graph are operators" if isinstance(original, torch.fx.GraphModule) else ""
+        raise TensorTrainError(f"model is a {kind} without any conv or linear layer to compress{what}")
+    _check_weights(reference, layers)
+    left = _left_alone(reference, layers, list(include), list(exclude))
+    _check_some_are_free(left, layers)
+    if inputs is None:
+        maps = {name: PatchMap.of(plain(layers[name])) for name in layers if name not in left}
+        curves = {name: _frobenius_curve(own) for name, own in maps.items()}
+        return Analysis(original, reference, maps, curves, {}, left, frozenset(), None, output, logits, [])
+    calibration = Calibration.read(inputs, reference, samples=samples, seed=seed, tick=tick)
+    tick("trial", "")
+    calibration = calibration.prepared(reference, samples, output)
+    first = calibration.small_batch()
+    trial = observe(lambda: calibration.run(reference, first), reference, layers, first.size)
+    for name, use in trial.uses.items():
+        if not use.calls and name not in left:
+            left[name] = "other code reads its weight" if use.read else "the network does not call it for these inputs"
+    _check_some_are_free(left, layers)
+    maps = {name: PatchMap.of(plain(layers[name])) for name in trial.uses if name not in left}
+    calibration = calibration.portioned(max(FEWEST, int(MEMORY / max(1, trial.bytes))))
+    statistics = collect(reference, maps, trial.uses, calibration, lambda name: tick("statistics", name))
+    curves, probes, kept = {}, {}, {}
+    again = any(trial.uses[name].calls > 1 for name in maps)
+    for name, own in maps.items():
+        tick("error curves", name)
+        moments = statistics.moments[name].shrunk(own.matrix()) if again else None
+        curves[name], moment = _measured_curve(own, statistics, name)
+        if keep_moments and moment is not None:
+            kept[name] = moment
+        if moments is not None:
+            probes[name] = probe(own, curves[name], *moments)
+    if again:
+        tick("weights of errors", "")
+    weights = weigh(reference, probes, calibration, output) if again else {}
+    outputs = reference_outputs(reference, calibration, output)
+    fingerprint = digest([batch.tensors() for batch in calibration.batches])
+    measured = Measured(trial, calibration, statistics, outputs, fingerprint, weights)
+    read = frozenset(name for name in maps if trial.uses[name].read)
+    notes = [*_remarks(reference, maps, calibration), *([WEIGHED] if weights else [])]
+    return Analysis(original, reference, maps, curves, kept, left, read, measured, output, logits, notes)
+
+
+def _check_weights(model: nn.Module, layers: Mapping[str, nn.Module]) -> None:
+    for name, value in model.named_parameters():
+        if nn.parameter.is_lazy(value):
+            raise TensorTrainError(f"{name} is lazy and has no entries yet; run the model once on an input first")
+        if value.is_meta:
+            raise TensorTrainError(f"{name} is on the meta device and has no entries; load it first")
+    for name, layer in layers.items():
+        for part, value in layer.named_parameters():
+            if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+                raise TensorTrainError(f"{join(name, part)} holds NaN or infinite entries; all must be finite")
+
+
+def _check_some_are_free(left: Mapping[str, str], layers: Mapping[str, nn.Module]) -> None:
+    if len(left) == len(layers):
+        name, reason = next((item for item in left.items() if item[1] != EXCLUDED), next(iter(left.items())))
+        raise TensorTrainError(f"none of {len(layers)} layers can be replaced; {name or 'the model'}: {reason}")
+
+
+def _left_alone(
+    reference: nn.Module, layers: Mapping[str, nn.Module], include: list[str], exclude: list[str]
+) -> dict[str, str]:
+    """The layers that must stay as they are, and why."""
+    kernels = [ConvKernel(join(name, "weight"), torch.empty(0)) for name in layers]
+    selected = {kernel.layer for kernel in select(kernels, include, exclude, "layer")}
+    owners: dict[int, list[str]] = {}
+    for name, module in reference.named_modules():
+        for value in module.parameters(recurse=False):
+            owners.setdefault(id(value), []).append(name)
+    inexact, reasons = obstacles(layers), {}
+    for name, layer in layers.items():
+        if name not in selected:
+            reasons[name] = EXCLUDED
+            continue
+        if name in inexact:
+            reasons[name] = inexact[name]
+            continue
+        others = sorted({other for p in layer.parameters() for other in owners[id(p)]} - _names_within(name, layer))
+        if others:
+            reasons[name] = f"it shares a parameter with {', '.join(map(repr, others))}"
+    return reasons
+
+
+def _names_within(name: str, layer: nn.Module) -> set[str]:
+    return {join(name, inner) if inner else name for inner, _ in layer.named_modules()}
+
+
+def _frobenius_curve(own: PatchMap) -> Curve:
+    """Errors of the weights alone, as if the inputs were white."""
+    matrix = own.matrix()
+    unit = None
+    if own.taps > 1 and own.patch <= WIDEST:
+        unit = torch.eye(own.patch, dtype=matrix.dtype, device=matrix.device).expand(own.groups, -1, -1)
+    return error_curve(matrix, matrix @ matrix.mT, unit, own.taps)
+
+
+def _measured_curve(own: PatchMap, statistics: Statistics, name: str) -> tuple[Curve, Tensor | None]:
+    """Errors of the outputs, and the moment of the inputs that they are in; sums that nothing needs are given up."""
+    moments, matrix = statistics.moments[name], own.matrix()
+    outputs, inputs = moments.shrunk(matrix)
+    moments.inputs = moments.cross = None
+    return error_curve(matrix, outputs, inputs, own.taps, moments.outputs / moments.count), inputs
+
+
+def _remarks(reference: nn.Module, maps: Mapping[str, PatchMap], calibration: Calibration) -> list[str]:
+    remarks = []
+    refitted = sum(batch.size for batch in calibration.batches[: calibration.refitted])
+    if refitted < calibration.size:
+        remarks.append(f"layers are refitted on {refitted} of {calibration.size} samples, which fit into memory")
+    for name, own in maps.items():
+        if own.patch > WIDEST:
+            remarks.append(f"{name}: reads {own.patch} values at a time and is refitted on a sample of its inputs")
+    deviation = batch_norm.gross_deviation(reference, batch_norm.estimate(reference, calibration))
+    if deviation is not None:
+        remark = f"the inputs are unlike those that the network was trained on ({deviation}); are they normalised?"
+        warnings.warn(remark, stacklevel=4)
+        remarks.append(remark)
+    return remarks

@@ -1,0 +1,66 @@
+"""Compare what two networks return for the same inputs."""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from tensortrain.compression.analysis.calibration import Calibration
+from tensortrain.compression.analysis.selection import Selector, select
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far the outputs of a network are from those of the original.
+
+    Attributes:
+        error: relative, `‖y − ŷ‖ / ‖y‖` over all outputs.
+        kl: mean Kullback–Leibler divergence of the class probabilities in nats; None if the outputs are no logits.
+        agreement: part of the samples with the same largest logit; likewise.
+    """
+
+    error: float
+    kl: float | None
+    agreement: float | None
+
+    @property
+    def loss(self) -> float:
+        """What a change must lower to be kept: the divergence, or the error of outputs that are no logits."""
+        return self.error if self.kl is None else self.kl
+
+
+def reference_outputs(model: nn.Module, calibration: Calibration, selector: Selector) -> list[Tensor]:
+    """The selected outputs for all batches, in portions."""
+    return [select(calibration.run(model, batch), selector) for batch in calibration.chunks()]
+
+
+def compare(
+    reference: list[Tensor], model: nn.Module, calibration: Calibration, selector: Selector, logits: bool | None = None
+) -> Difference | None:
+    """Compare a network with the outputs of the original; None if outputs differ in their shapes, as detections do.
+
+    Args:
+        reference: what `reference_outputs` returned for the original.
+        model: the network.
+        calibration: the same inputs.
+        selector: the same selector.
+        logits: whether outputs are logits, classes on the last axis; None: if they are `(samples, classes)`, with two
+            classes or more.
+    """
+    squares = total = divergence = agreeing = 0.0
+    count = 0
+    has_logits = reference[0].dim() == 2 and reference[0].shape[-1] > 1 if logits is None else logits
+    for expected, output in zip(reference, reference_outputs(model, calibration, selector), strict=True):
+        if expected.shape != output.shape:
+            return None
+        y, z = expected.double(), output.double()
+        squares += float((y - z).square().sum())
+        total += float(y.square().sum())
+        if has_logits:
+            a, b = y.log_softmax(-1), z.log_softmax(-1)
+            divergence += float((a.exp() * (a - b)).sum())
+            agreeing += float((y.argmax(-1) == z.argmax(-1)).sum())
+            count += y.numel() // y.shape[-1]
+    error = (squares / total) ** 0.5 if total else squares**0.5
+    if not has_logits:
+        return Difference(error, None, None)
+    return Difference(error, divergence / count, agreeing / count)

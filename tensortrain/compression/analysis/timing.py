@@ -1,0 +1,184 @@
+"""Milliseconds of layers and networks on this machine, for a budget of time and for the report.
+
+What is compared runs in alternation, so that a drift of the machine meets both alike; on one thread of a CPU the clock
+is processor time. Times do not depend on the values of weights, so forms are timed before they are fitted.
+"""
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from statistics import quantiles
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tensortrain.compression.analysis.calibration import Batch
+from tensortrain.compression.analysis.costs import parameters
+from tensortrain.compression.analysis.network import Analysis
+from tensortrain.compression.analysis.trial import Use, observe
+from tensortrain.compression.layers.assembly import assembled
+from tensortrain.compression.layers.candidates import Factors
+from tensortrain.compression.layers.modules import factorised
+from tensortrain.compression.layers.unfolding import PatchMap
+from tensortrain.profiling.clock import Clock, alternate
+
+ROUNDS = 15  # alternations
+FEW = 5  # of them where many forms are compared
+PASS = 0.1  # seconds that a pass of the network may take where any number of samples will do
+LEAST = 1e-3  # seconds of one measurement; shorter calls are repeated
+MANY = 64  # channels from which on ranks that are no multiples of 8 are not tried
+SIMILAR = 0.07  # difference of the parts that both ranks of a form keep
+PARTS = (1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4)  # of the channels, that are tried as ranks
+
+Quartiles = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Race:
+    """Two computations in alternation.
+
+    Attributes:
+        before: quartiles of the milliseconds of the first.
+        after: likewise of the second.
+        ratio: median of their ratio, below 1 if the second is faster.
+    """
+
+    before: Quartiles
+    after: Quartiles
+    ratio: float
+
+
+def clock_for(device: torch.device) -> Clock:
+    """The clock for computations on a device with the present number of threads."""
+    return Clock(device, torch.get_num_threads())
+
+
+def race(first: Callable[[], Any], second: Callable[[], Any], clock: Clock, rounds: int = ROUNDS) -> Race:
+    """Time two computations in alternation."""
+    with torch.no_grad():
+        times = {key: clock.repeats(run, LEAST) for key, run in ((0, first), (1, second))}
+        runs = {
+            0: lambda: clock.seconds(first, times[0]),
+            1: lambda: clock.seconds(second, times[1]),
+        }
+        seconds = alternate(runs, rounds)
+    ratios = sorted(one[1] / max(one[0], 1e-12) for one in seconds)
+    return Race(_quartiles([one[0] for one in seconds]), _quartiles([one[1] for one in seconds]), ratios[rounds // 2])
+
+
+def _quartiles(seconds: list[float]) -> Quartiles:
+    low, middle, high = (1000 * value for value in quantiles(seconds, n=4, method="inclusive"))
+    return low, middle, high
+
+
+class LayerTimer:
+    """Times layers on random inputs of the shapes that they are called with.
+
+    Layers of one geometry are timed once.
+
+    Args:
+        uses: shapes of each layer's inputs.
+        device: where the network is.
+    """
+
+    def __init__(self, uses: Mapping[str, Use], device: torch.device) -> None:
+        self._uses, self._device, self._clock = uses, device, clock_for(device)
+        self._races: dict[Hashable, Race] = {}
+
+    def race(self, name: str, before: nn.Module, after: nn.Module, rounds: int = ROUNDS) -> Race:
+        """The layer as it is and another one in its place, all calls of one forward pass together."""
+        inputs, outputs = self._uses[name].inputs, self._uses[name].outputs
+        key = (rounds, _geometry(before), _geometry(after), *inputs)
+        if key not in self._races:
+            calls = [(self._input(before, shape), result) for shape, result in zip(inputs, outputs, strict=True)]
+            self._races[key] = race(_running(before, calls), _running(after, calls), self._clock, rounds)
+        return self._races[key]
+
+    def _input(self, layer: nn.Module, shape: tuple[int, ...]) -> Tensor:
+        weight = next(p for p in layer.parameters() if p.dim() > 1)
+        generator = torch.Generator().manual_seed(0)
+        x = torch.randn(shape, generator=generator).to(self._device, weight.dtype)
+        if weight.dim() == 4 == x.dim() and not weight.is_contiguous():
+            x = x.contiguous(memory_format=torch.channels_last)
+        return x
+
+
+def batch_to_time(analysis: Analysis) -> Batch:
+    """A small batch, of fewer samples if these take long."""
+    assert analysis.measured is not None
+    calibration = analysis.measured.calibration
+    batch = calibration.small_batch()
+    if not calibration.independent:
+        return batch
+    clock = clock_for(batch.tensors()[0].device)
+    seconds = clock.seconds(lambda: calibration.run(analysis.reference, batch))
+    return batch.rows(0, max(1, min(batch.size, int(batch.size * PASS / max(seconds, 1e-9)))))
+
+
+def layer_timer(analysis: Analysis, batch: Batch) -> LayerTimer:
+    """A timer of the layers of a network for the shapes that this batch gives them."""
+    assert analysis.measured is not None
+    layers = {name: analysis.reference.get_submodule(name) for name in analysis.maps}
+    run = analysis.measured.calibration.run
+    trial = observe(lambda: run(analysis.reference, batch), analysis.reference, layers, batch.size)
+    return LayerTimer(trial.uses, batch.tensors()[0].device)
+
+
+def time_whole(analysis: Analysis, model: nn.Module, batch: Batch) -> Race:
+    """The original network and another one, which is in evaluation mode, in alternation."""
+    assert analysis.measured is not None
+    original, run = assembled(analysis.model, {}).eval(), analysis.measured.calibration.run
+    return race(lambda: run(original, batch), lambda: run(model, batch), clock_for(batch.tensors()[0].device))
+
+
+def _running(layer: Any, calls: list[tuple[Tensor, tuple[int, ...]]]) -> Callable[[], None]:
+    transposed = getattr(layer, "transposed", False)
+
+    def run() -> None:
+        for x, output in calls:
+            layer(x, list(output[2 - len(output) :])) if transposed else layer(x)
+
+    return run
+
+
+def _geometry(layer: nn.Module) -> Hashable:
+    """What the time of a layer depends on, besides its input."""
+    return repr(layer), *((tuple(p.shape), p.dtype, p.stride()) for p in layer.parameters())
+
+
+def stand_in(own: PatchMap, ranks: tuple[int, int]) -> nn.Module:
+    """A layer of this form whose weights mean nothing, to be timed."""
+    s, r = ranks
+    generator = torch.Generator().manual_seed(0)
+
+    def factor(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator).to(own.layer.weight)
+
+    outer = factor(own.groups, own.outputs, s) if s < own.outputs else None
+    inner = factor(own.groups, r, own.inputs) if r < own.inputs else None
+    return factorised(own, Factors(outer, factor(own.groups, s, r, own.taps), inner))
+
+
+def forms_to_time(own: PatchMap, multiple: int) -> list[tuple[int, int]]:
+    """Some outer and inner ranks within a group, with either factor or with both, and fewer parameters than the layer.
+
+    Ranks are multiples of `multiple`, totals over all groups; where that is 1 and channels are many, of 8.
+
+    >>> forms_to_time(PatchMap.of(nn.Linear(8, 16)), 4)
+    [(4, 8)]
+    """
+
+    def ranks(channels: int) -> list[int]:
+        total = channels * own.groups
+        unit = 8 if multiple == 1 and total >= MANY else multiple
+        steps = {max(1, round(part * total / unit)) * unit // own.groups for part in PARTS}
+        return sorted(rank for rank in steps if 0 < rank < channels)
+
+    outer, inner = ranks(own.outputs), ranks(own.inputs)
+    forms = [(s, own.inputs) for s in outer]
+    if own.taps > 1:
+        both = [(s, r) for s in outer for r in inner if abs(s / own.outputs - r / own.inputs) < SIMILAR]
+        forms += [(own.outputs, r) for r in inner] + both
+    stored = parameters(own, own.layer)
+    costs = stored.of(torch.tensor(forms).reshape(-1, 2), own).tolist()
+    return [form for form, cost in zip(forms, costs, strict=True) if cost < stored.present]

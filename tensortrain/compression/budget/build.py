@@ -1,0 +1,116 @@
+"""Build the network that a plan describes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from os import PathLike
+
+import torch
+from torch import nn
+
+from tensortrain.compression.analysis import batch_norm
+from tensortrain.compression.analysis.network import Analysis, Measured
+from tensortrain.compression.analysis.outputs import Difference, compare
+from tensortrain.compression.budget.plan import Plan
+from tensortrain.compression.budget.refit import Refitted, refit
+from tensortrain.compression.budget.resume import Progress
+from tensortrain.compression.layers.assembly import assembled
+from tensortrain.compression.layers.candidates import approximate
+from tensortrain.compression.layers.chains import chain_layer, layer_kernel
+from tensortrain.compression.layers.modules import factorised
+from tensortrain.compression.layers.unfolding import PatchMap
+from tensortrain.conv.fit.solver import Fit
+
+
+@dataclass(frozen=True)
+class Built:
+    """A compressed network.
+
+    Attributes:
+        model: the network, in evaluation mode.
+        layers: its new layers by name, those that are dense but refitted included.
+        training: for each module by name whether it is in training mode in the original.
+        outputs: difference of its outputs from those of the original; None without inputs, or if shapes differ.
+        batch_norm: whether the statistics of batch-norm layers are new; None if there are none, or no inputs.
+    """
+
+    model: nn.Module
+    layers: dict[str, Refitted]
+    training: dict[str, bool]
+    outputs: Difference | None
+    batch_norm: bool | None
+
+    def in_original_mode(self) -> nn.Module:
+        """The network, each module in the mode of the original again."""
+        for name, module in self.model.named_modules():
+            module.training = self.training[name]
+        return self.model
+
+
+def build(
+    analysis: Analysis, plan: Plan, tick: Callable[[str, str], None], resume: str | PathLike[str] | None = None
+) -> Built:
+    """Factorise and refit the layers, and estimate batch norm anew if that helps.
+
+    Args:
+        analysis: of the network.
+        plan: a form for each of its layers.
+        tick: called with what is being done, and to which layer.
+        resume: file in which finished layers are kept until the network is; None for none.
+
+    Raises:
+        TensorTrainError: `resume` names a file of something else, or one that cannot be written.
+    """
+    measured = analysis.measured
+    if measured is None:
+        layers = {
+            n: Refitted(_by_weight(analysis.maps[n], r, plan.fits.get(n)), 0.0) for n, r in plan.ranks.items() if r
+        }
+    else:
+        statistics, inputs = measured.statistics, measured.calibration
+        weights = dict(analysis.reference.state_dict())
+        progress = Progress(resume, [weights, measured.digest, list(plan.ranks.items()), _fitted(plan), inputs.seed])
+
+        def begin(name: str) -> None:
+            tick("refit", name)
+
+        layers = refit(analysis.reference, analysis.maps, plan.ranks, plan.fits, statistics, inputs, begin, progress)
+        progress.remove()
+    model = assembled(analysis.model, {name: new.layer for name, new in layers.items()})
+    training = {name: module.training for name, module in model.named_modules()}
+    model.eval()
+    if measured is None:
+        return Built(model, layers, training, None, None)
+    tick("batch norm", "")
+    return Built(model, layers, training, *_with_batch_norm(model, analysis, measured))
+
+
+def _fitted(plan: Plan) -> list[list[object]]:
+    """Which layers become which chains, for the digest of a resumed refit."""
+    return [[name, repr(fit.chain_format), list(fit.ranks), fit.cores] for name, fit in plan.fits.items()]
+
+
+def _by_weight(own: PatchMap, ranks: tuple[int, int], fit: Fit | None) -> nn.Module:
+    """A layer approximated by its weight alone."""
+    matrix = own.matrix()
+    if fit is not None:
+        return chain_layer(own, layer_kernel(own, matrix, None), fit)
+    unit = None
+    if ranks[1] < own.inputs:
+        unit = torch.eye(own.patch, dtype=matrix.dtype, device=matrix.device).expand(own.groups, -1, -1)
+    return factorised(own, approximate(matrix, matrix @ matrix.mT, unit, own.taps, ranks))
+
+
+def _with_batch_norm(model: nn.Module, analysis: Analysis, measured: Measured) -> tuple[Difference | None, bool | None]:
+    """The difference of the outputs, and whether new statistics of batch norm have made it smaller."""
+    inputs = measured.calibration
+    before = compare(measured.outputs, model, inputs, analysis.selector, analysis.logits)
+    estimated = batch_norm.estimate(model, inputs)
+    if not estimated or before is None:
+        return before, None
+    kept = batch_norm.present(model)
+    batch_norm.install(model, estimated)
+    after = compare(measured.outputs, model, inputs, analysis.selector, analysis.logits)
+    if after is not None and after.loss < before.loss:
+        return after, True
+    batch_norm.install(model, kept)
+    return before, False

@@ -1,0 +1,211 @@
+"""Choose a form for every layer within a budget."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from torch import Tensor, nn
+
+from tensortrain import checks
+from tensortrain.compression.analysis import costs
+from tensortrain.compression.analysis.costs import Prices
+from tensortrain.compression.analysis.network import Analysis
+from tensortrain.compression.budget.allocation import Options, allocate
+from tensortrain.compression.budget.refit import Ranks
+from tensortrain.compression.layers.unfolding import PatchMap
+from tensortrain.conv.fit.solver import Fit
+from tensortrain.errors import TensorTrainError
+
+ROUNDING = 1e-12  # of the cost of the whole network
+KINDS = ("parameters", "macs", "bytes")
+
+
+@dataclass(frozen=True)
+class Constraints:
+    """What a plan has to respect besides the budget.
+
+    Attributes:
+        multiple: ranks are multiples of it, totals over all groups of a layer, unless a side keeps all channels.
+        at_least: for patterns on names of layers, the part of its parameters that a layer keeps at least.
+        at_most: likewise, at most.
+    """
+
+    multiple: int
+    at_least: Mapping[str, float]
+    at_most: Mapping[str, float]
+
+    def check(self, names: list[str]) -> None:
+        """Refuse values out of range and patterns that match none of the names.
+
+        Raises:
+            TensorTrainError: these.
+        """
+        checks.integer("multiple", self.multiple)
+        for argument, fractions in (("at_least", self.at_least), ("at_most", self.at_most)):
+            for pattern, value in fractions.items():
+                if not isinstance(value, int | float) or not 0 <= value <= 1:
+                    raise TensorTrainError(f"{argument}[{pattern!r}] = {value!r}; a fraction from 0 to 1 is needed")
+                if not any(fnmatchcase(name, pattern) for name in names):
+                    raise TensorTrainError(f"{argument} has {pattern!r}, which matches no layer that can be replaced")
+
+    def admit(self, name: str, ranks: Tensor, own: PatchMap, kept: Tensor) -> Tensor:
+        """Which forms `(n,)` of a layer are admitted, given their ranks `(n, 2)` and the parts they keep `(n,)`."""
+        s, r = ranks.unbind(1)
+        fits = (s * own.groups % self.multiple == 0) | (s == own.outputs)
+        fits &= (r * own.groups % self.multiple == 0) | (r == own.inputs)
+        low, high = self.kept(name)
+        return fits & (kept >= low) & (kept <= high)
+
+    def kept(self, name: str) -> tuple[float, float]:
+        """What part of its parameters a layer keeps at least and at most."""
+        low = max((v for pattern, v in self.at_least.items() if fnmatchcase(name, pattern)), default=0.0)
+        high = min((v for pattern, v in self.at_most.items() if fnmatchcase(name, pattern)), default=1.0)
+        return low, high
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A form for every layer.
+
+    Attributes:
+        ranks: outer and inner rank within a group; None for a layer that stays as it is.
+        errors: squared relative error of each layer.
+        offered: the layers that had a choice.
+        kind: of the budget.
+        budget: what is allowed, in its unit.
+        total: what the whole network costs as it is.
+        cost: what it will cost.
+        error: sum of the squared errors, weighed where layers are called again.
+        bound: what the sum of no other choice can go below.
+        fits: chains that take the place of the forms with these ranks.
+    """
+
+    ranks: dict[str, Ranks | None]
+    errors: dict[str, float]
+    offered: frozenset[str]
+    kind: str
+    budget: float
+    total: float
+    cost: float
+    error: float
+    bound: float
+    fits: dict[str, Fit] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Offer:
+    """All forms of all layers, with their costs in the unit of one kind of budget.
+
+    Attributes:
+        kind: of the budget.
+        options: costs and errors of each layer's forms.
+        ranks: `(n, 2)`, their outer and inner ranks within a group.
+        fixed: what everything else costs.
+        total: what the whole network costs as it is.
+        fits: chains, each the last option of its layer.
+    """
+
+    kind: str
+    options: dict[str, Options]
+    ranks: dict[str, Tensor]
+    fixed: float
+    total: float
+    fits: dict[str, Fit] = field(default_factory=dict)
+
+    @property
+    def least(self) -> float:
+        """What the smallest network costs."""
+        return self.fixed + sum(float(option.costs.min()) for option in self.options.values())
+
+
+def offer(analysis: Analysis, kind: str, constraints: Constraints) -> Offer:
+    """What may become of the layers of a network.
+
+    Raises:
+        TensorTrainError: constraints out of range, or MACs of a network without inputs.
+    """
+    constraints.check(list(analysis.maps))
+    total = whole_cost(analysis, kind)
+    prices = {name: price(analysis, kind, name) for name in analysis.maps}
+    options, ranks = {}, {}
+    for name, own in analysis.maps.items():
+        curve = analysis.curves[name]
+        cost = prices[name].of(curve.ranks, own)
+        stored = costs.parameters(own, analysis.reference.get_submodule(name))
+        kept = stored.of(curve.ranks, own) / stored.present
+        admitted = constraints.admit(name, curve.ranks, own, kept)
+        admitted[:-1] &= cost[:-1] < prices[name].present
+        if kind == "macs" and name in analysis.read:
+            admitted[:-1] = False  # whoever reads the weight computes with all of it
+        admitted[-1] |= not admitted.any()
+        options[name] = Options(cost[admitted], curve.errors[admitted])
+        ranks[name] = curve.ranks[admitted]
+    return Offer(kind, options, ranks, total - sum(p.present for p in prices.values()), total)
+
+
+def pick(analysis: Analysis, offered: Offer, budget: float) -> Plan:
+    """The forms of least error, out of those that are offered, that cost at most `budget`.
+
+    Raises:
+        TensorTrainError: the smallest network costs more.
+    """
+    if offered.least > budget + ROUNDING * offered.total:
+        raise TensorTrainError(
+            f"{offered.kind}: {budget:,.4g} of {offered.total:,.4g} are allowed; the smallest network that can be"
+            f" reached has {offered.least:,.4g} ({offered.least / offered.total:.1%})"
+        )
+    allocation = allocate(
+        _weighed(analysis, offered.options), max(budget, offered.least) - offered.fixed + ROUNDING * offered.total
+    )
+    ranks: dict[str, Ranks | None] = {}
+    fits = {n: fit for n, fit in offered.fits.items() if allocation.choices[n] == len(offered.ranks[n]) - 1}
+    for name, own in analysis.maps.items():
+        outer, inner = offered.ranks[name][allocation.choices[name]].tolist()
+        ranks[name] = None if (outer, inner) == (own.outputs, own.inputs) else (outer, inner)
+    return Plan(
+        ranks,
+        {name: float(offered.options[name].errors[i]) for name, i in allocation.choices.items()},
+        frozenset(name for name, option in offered.options.items() if len(option.costs) > 1),
+        offered.kind,
+        budget,
+        offered.total,
+        offered.fixed + allocation.cost,
+        allocation.error,
+        allocation.bound,
+        fits,
+    )
+
+
+def _weighed(analysis: Analysis, options: Mapping[str, Options]) -> dict[str, Options]:
+    """The options with errors that count as much as they change the outputs of the network."""
+    weights = {} if analysis.measured is None else analysis.measured.weights
+    return {name: Options(option.costs, weights.get(name, 1.0) * option.errors) for name, option in options.items()}
+
+
+def price(analysis: Analysis, kind: str, name: str) -> Prices:
+    """What the forms of a layer cost."""
+    own, layer = analysis.maps[name], analysis.reference.get_submodule(name)
+    if kind == "parameters":
+        return costs.parameters(own, layer)
+    if kind == "bytes":
+        return costs.in_bytes(own, layer)
+    if analysis.measured is None:
+        raise TensorTrainError("macs: how often a layer multiplies depends on its inputs; give inputs")
+    trial = analysis.measured.trial
+    return costs.macs(own, layer, trial.uses[name], trial.samples)
+
+
+def whole_cost(analysis: Analysis, kind: str) -> float:
+    """What the whole network costs."""
+    if kind == "macs":
+        if analysis.measured is None:
+            raise TensorTrainError("macs: how often a layer multiplies depends on its inputs; give inputs")
+        return float(analysis.measured.trial.macs)
+    if kind == "parameters":
+        return float(sum(p.numel() for p in analysis.model.parameters()))
+    return float(state_bytes(analysis.model))
+
+
+def state_bytes(model: nn.Module) -> int:
+    """Bytes of a network's parameters and buffers."""
+    return sum(x.numel() * x.element_size() for x in (*model.parameters(), *model.buffers()))

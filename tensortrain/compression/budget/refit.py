@@ -1,0 +1,266 @@
+"""Sequential anchored refit: each layer, in the order of execution, makes up for the errors of those before it.
+
+The compressed network feeds a layer x̃ where the dense one feeds x. The weight that comes closest to the dense outputs
+y = W x on these inputs, without leaving W where the data say nothing, is
+
+    W* = W + E[(y − W x̃) x̃ᵀ] (E[x̃ x̃ᵀ] + λ 1)⁻¹,
+
+ridge regression drawn to W in place of 0, the more so the fewer patches there are. A layer that is to be factorised is
+then approximated at its ranks in the metric of x̃; a dense layer behind compressed ones takes W* itself. Where the layer
+has a bias, both moments are taken about their means and the bias takes up the difference. (The same regression for the
+linear layers of language models: AA-SVD, arXiv 2604.02119.)
+"""
+
+import contextlib
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tensortrain.compression.analysis.calibration import Calibration
+from tensortrain.compression.analysis.statistics import Call, Moments, Statistics, patches, watched
+from tensortrain.compression.budget.resume import Progress
+from tensortrain.compression.layers.candidates import approximate
+from tensortrain.compression.layers.chains import chain_layer, fitted_matrix, layer_kernel
+from tensortrain.compression.layers.modules import factorised, is_plain, places, swap
+from tensortrain.compression.layers.unfolding import PatchMap
+from tensortrain.conv.fit.options import SolverOptions, threads_for
+from tensortrain.conv.fit.solver import Fit, continued
+
+RIDGE = 1e-3  # least λ, of the mean of the diagonal of E[x̃ x̃ᵀ]; more for fewer patches than 1000 times their values
+PRECISION = 1e-9  # of the same before centring, below which differences from the mean are rounding errors
+UNCHANGED = 1e-10  # part of the energy of the outputs below which a dense layer has nothing to make up for
+
+REFITTED = SolverOptions(0, 0.0, lambda work: None)  # how a chain is refined for the inputs that it will have
+
+Ranks = tuple[int, int]  # outer and inner, within a group
+
+
+class _Enough(BaseException):
+    """All calls of the layer in question have been seen; no `except Exception` of the network may stop it."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a weight is approximated in: the regularised moments of the inputs.
+
+    Attributes:
+        quadratic: of a matrix M its outputs' moment `M Σ Mᵀ`.
+        moment: Σ, `(G, d, d)`; None of layers whose patches are wide.
+    """
+
+    quadratic: Callable[[Tensor], Tensor]
+    moment: Tensor | None
+
+
+def anchored(matrix: Tensor, moments: Moments, centred: bool) -> tuple[Tensor, Metric]:
+    """The refitted matrix W* and the metric to approximate it in.
+
+    Args:
+        matrix: W, `(G, p, d)`.
+        moments: of the inputs x̃ and the dense outputs y.
+        centred: about their means, as a bias allows.
+
+    With W* = W where the outputs are those of W:
+
+    >>> matrix, x = torch.randn(1, 2, 3, dtype=torch.float64), torch.randn(1, 50, 3, dtype=torch.float64)
+    >>> moments = Moments()
+    >>> moments.add_outputs(x @ matrix.mT), moments.add_inputs(x, x @ matrix.mT)
+    (None, None)
+    >>> torch.allclose(anchored(matrix, moments, centred=False)[0], matrix)
+    True
+    """
+    if moments.inputs is None:
+        return _anchored_rows(matrix, moments, centred)
+    n = moments.count
+    square, cross = moments.inputs / n, moments.cross / n
+    least = PRECISION * square.diagonal(dim1=1, dim2=2).mean(-1)
+    if centred:
+        x, y = moments.input_sum / n, moments.output_sum / n
+        square = square - x[:, :, None] * x[:, None, :]
+        cross = cross - y[:, :, None] * x[:, None, :]
+    ridge = _ridge(square.diagonal(dim1=1, dim2=2).mean(-1).clamp(min=least), square.shape[-1] / n)
+    regular = square + ridge[:, None, None] * torch.eye(square.shape[-1], dtype=square.dtype, device=square.device)
+    step = torch.cholesky_solve((cross - matrix @ square).mT, torch.linalg.cholesky(regular)).mT
+    return matrix + step, Metric(lambda m: m @ regular @ m.mT, regular)
+
+
+def _anchored_rows(matrix: Tensor, moments: Moments, centred: bool) -> tuple[Tensor, Metric]:
+    """The same from fewer patches than these have values, through the N × N matrix of their products."""
+    x = torch.cat([rows for rows, _ in moments.rows], 1).double()
+    y = torch.cat([rows for _, rows in moments.rows], 1).double()
+    if centred:
+        x, y = x - x.mean(1, keepdim=True), y - y.mean(1, keepdim=True)
+    n = x.shape[1]
+    ridge = _ridge(x.square().mean((1, 2)), x.shape[2] / n)
+    products = x @ x.mT + n * ridge[:, None, None] * torch.eye(n, dtype=x.dtype, device=x.device)
+    step = torch.linalg.solve(products, y - x @ matrix.mT).mT @ x
+
+    def quadratic(m: Tensor) -> Tensor:
+        outputs = x @ m.mT
+        return outputs.mT @ outputs / n + ridge[:, None, None] * m @ m.mT
+
+    return matrix + step, Metric(quadratic, None)
+
+
+def _ridge(diagonal: Tensor, values_per_patch: float) -> Tensor:
+    """λ for each group, from the mean square of its inputs: the noise of `Moments.shrunk`, at least `RIDGE`."""
+    return torch.where(diagonal > 0, max(RIDGE, values_per_patch) * diagonal, torch.ones_like(diagonal))
+
+
+@dataclass(frozen=True)
+class Refitted:
+    """A new layer, and the relative error of its outputs inside of the compressed network."""
+
+    layer: Any
+    following: float
+
+
+def refit(
+    model: nn.Module,
+    maps: Mapping[str, PatchMap],
+    plan_ranks: Mapping[str, Ranks | None],
+    fits: Mapping[str, Fit],
+    statistics: Statistics,
+    calibration: Calibration,
+    tick: Callable[[str], None],
+    progress: Progress,
+) -> dict[str, Refitted]:
+    """Factorise and refit the layers of a network.
+
+    Args:
+        model: the dense network, in evaluation mode; it is not changed.
+        maps: its layers, in the order of their first call.
+        plan_ranks: the ranks of each, None for layers that stay dense.
+        fits: the chains of those that become chains of another format, fitted to the dense weight.
+        statistics: of the dense network.
+        calibration: the inputs.
+        tick: called with the name of each layer when it is done.
+        progress: where finished layers are kept.
+
+    Returns:
+        The new layers by name, those that stay dense but have other weights included.
+
+    Where one batch holds all inputs and calls each layer once, one pass is enough: a layer is replaced while the
+    network runs, and its output goes on from the new one. A layer that is called again, or needs several batches, ends
+    a pass: its moments are collected over all calls, in a free-running network, and the next pass begins at the start
+    of the network with the layer replaced.
+    """
+    first = next((i for i, name in enumerate(maps) if plan_ranks[name] is not None), len(maps))
+    pending = [
+        name for name in list(maps)[first:] if plan_ranks[name] is not None or is_plain(model.get_submodule(name))
+    ]  # a layer that is factorised already and stays as it is, stays as it is
+    small, finished = progress.begun(model)
+    layers = {name: Refitted(small.get_submodule(name), error) for name, error in finished.items()}
+    pending = [name for name in pending if name not in layers]
+    run = _Refit(small, maps, plan_ranks, fits, statistics, calibration, pending, tick, layers)
+    while run.pending:
+        run.one_pass()
+        if run.layers:
+            progress.save(run.model, {name: layer.following for name, layer in run.layers.items()})
+    return run.layers
+
+
+@dataclass
+class _Refit:
+    model: nn.Module
+    maps: Mapping[str, PatchMap]
+    plan_ranks: Mapping[str, Ranks | None]
+    fits: Mapping[str, Fit]
+    statistics: Statistics
+    calibration: Calibration
+    pending: list[str]
+    tick: Callable[[str], None]
+    layers: dict[str, Refitted]
+
+    def one_pass(self) -> None:
+        """Run the network as far as layers can be refitted, and replace these."""
+        batches = self.calibration.batches[: self.calibration.refitted]
+        self.waiting: tuple[str, Moments] | None = None
+        ready: dict[str, nn.Module] = {}
+        for self.index, self.batch in enumerate(batches):
+            self.counts: dict[str, int] = {}
+            with watched(self.model, list(self.pending), self._called(ready)), contextlib.suppress(_Enough):
+                self.calibration.run(self.model, self.batch)
+        if self.waiting is not None:
+            name, moments = self.waiting
+            ready[name] = self._finished(name, moments)
+        self.model = swap(
+            self.model, places(self.model, {n: layer for n, layer in ready.items() if layer is not self.maps[n].layer})
+        )
+        skipped = self.pending[0] if not ready else None  # not called in this pass: it stays as it is
+        self.pending = [name for name in self.pending if name not in ready and name != skipped]
+
+    def _called(self, ready: dict[str, nn.Module]) -> Callable[[str, Call], Tensor | None]:
+        def handler(name: str, call: Call) -> Tensor | None:
+            if name in ready:
+                return call.with_layer(ready[name])
+            calls = self.statistics.sampler.calls[name]
+            if self.waiting is None and calls == 1 and self.calibration.refitted == 1:
+                moments = Moments()
+                self._collect(name, moments, call)
+                ready[name] = self._finished(name, moments)
+                return call.with_layer(ready[name])
+            if self.waiting is None:
+                self.waiting = (name, Moments())
+            if self.waiting[0] == name:
+                self._collect(name, self.waiting[1], call)
+                if self.counts[name] == calls:
+                    raise _Enough
+            return None
+
+        return handler
+
+    def _collect(self, name: str, moments: Moments, call: Call) -> None:
+        own, sampler = self.maps[name], self.statistics.sampler
+        number = self.counts.get(name, 0)
+        self.counts[name] = number + 1
+        target = self.statistics.targets[name].get((self.index, number))
+        if target is None:  # a call more than in the dense network
+            return
+        positions = sampler.positions(name, number, self.batch.size, own.positions(call.output))
+        moments.add_outputs(target.double())
+        for x, y in patches(own, call, positions, target.double()):
+            moments.add_inputs(x, y)
+
+    def _finished(self, name: str, moments: Moments) -> Any:
+        """The layer refitted, and factorised if it is to be."""
+        self.tick(name)
+        own, ranks = self.maps[name], self.plan_ranks[name]
+        biased = own.layer.bias is not None
+        matrix = own.matrix()
+        best, metric = anchored(matrix, moments, biased)
+        if ranks is None:
+            if _energy(best - matrix, metric) <= UNCHANGED * _energy(matrix, metric):
+                return own.layer
+            layer, final = self._dense(own, best), best
+        elif name in self.fits:
+            kernel = layer_kernel(own, best, metric.moment)
+            with threads_for(best.numel()):
+                fit = continued(kernel, self.fits[name], REFITTED)
+            layer, final = chain_layer(own, kernel, fit), fitted_matrix(kernel, fit)
+        else:
+            factors = approximate(best, metric.quadratic(best), metric.moment, own.taps, ranks)
+            layer, final = factorised(own, factors), factors.matrix()
+        shift = None
+        if biased:
+            shift = (moments.output_sum - torch.einsum("gpd,gd->gp", final, moments.input_sum)) / moments.count
+            with torch.no_grad():
+                layer.bias.add_(shift.reshape(-1).to(layer.bias))
+        self.layers[name] = Refitted(layer, moments.residual(final, shift) ** 0.5)
+        return layer
+
+    @staticmethod
+    def _dense(own: PatchMap, matrix: Tensor) -> Any:
+        """A copy of the plain layer with another weight."""
+        layer = copy.deepcopy(own.layer)
+        with torch.no_grad():
+            layer.weight.copy_(own.weight(matrix))
+        return layer
+
+
+def _energy(matrix: Tensor, metric: Metric) -> float:
+    return float(metric.quadratic(matrix).diagonal(dim1=1, dim2=2).sum())

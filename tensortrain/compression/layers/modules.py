@@ -1,0 +1,129 @@
+"""The conv and linear layers of a model: find them, say which cannot be replaced, and put others in their place."""
+
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from tensortrain.compression.layers.candidates import Factors
+from tensortrain.compression.layers.unfolding import PatchMap
+from tensortrain.conv import functional
+from tensortrain.conv.conv_tensor_train import ConvTensorTrain
+from tensortrain.errors import TensorTrainError
+from tensortrain.nn.conv import ConvTransposeTT1d, ConvTransposeTT2d, ConvTransposeTT3d, ConvTT1d, ConvTT2d, ConvTT3d
+from tensortrain.nn.linear import TTLinear
+from tensortrain.nn.low_rank import LowRankLinear
+
+ConvLayer = ConvTT1d | ConvTT2d | ConvTT3d | ConvTransposeTT1d | ConvTransposeTT2d | ConvTransposeTT3d
+CONV_LAYERS: tuple[type[ConvLayer], ...] = get_args(ConvLayer)
+FACTORISED = (*CONV_LAYERS, LowRankLinear, TTLinear)
+
+
+def conv_layer_type(module: nn.Module) -> type[ConvLayer] | None:
+    """The type of the layer that replaces a plain conv, None if the module is none."""
+    return next((layer for layer in CONV_LAYERS if isinstance(module, layer.plain)), None)
+
+
+def is_plain(module: nn.Module) -> bool:
+    """Whether a module is a conv or linear layer of torch."""
+    return isinstance(module, nn.Linear) or conv_layer_type(module) is not None
+
+
+def outermost(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The conv and linear layers by name, plain ones and those of this library; not the cores that these consist of.
+
+    >>> [name for name, _ in outermost(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Linear(3, 4)))]
+    ['0', '2']
+    """
+    cores = {core for layer in model.modules() if isinstance(layer, FACTORISED) for core in layer.cores}
+    for name, module in model.named_modules():
+        if module not in cores and (is_plain(module) or isinstance(module, FACTORISED)):
+            yield name, module
+
+
+def duplicate(model: nn.Module) -> nn.Module:
+    """A copy of a model, those included that `copy.deepcopy` refuses because a weight was computed from parameters.
+
+    >>> from torch.nn.utils import prune
+    >>> net = prune.random_unstructured(nn.Linear(3, 2), "weight", 0.5)
+    >>> torch.equal(duplicate(net).weight, net.weight)
+    True
+    """
+    computed = (x for m in model.modules() for x in vars(m).values() if isinstance(x, Tensor) and not x.is_leaf)
+    return copy.deepcopy(model, {id(x): x.detach().clone() for x in computed})
+
+
+def places(model: nn.Module, layers: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+    """`layers`, replacements by the first name of a module, by all its names: a module used in several is one."""
+    replaced = {model.get_submodule(name): layer for name, layer in layers.items()}
+    return {name: replaced[m] for name, m in model.named_modules(remove_duplicate=False) if m in replaced}
+
+
+def swap(model: nn.Module, layers: Mapping[str, nn.Module]) -> nn.Module:
+    """`model` with the modules of these names replaced; the layer itself if the model is one."""
+    for name, layer in layers.items():
+        if not name:
+            return layer
+        model.set_submodule(name, layer)
+    return model
+
+
+def plain(layer: nn.Module) -> Any:
+    """The plain conv or linear layer that computes what a layer does: itself, or its `merge()`."""
+    return layer.merge() if isinstance(layer, FACTORISED) else layer
+
+
+def check(layer: nn.Module) -> None:
+    """Refuse a layer that no layer of this library could replace exactly.
+
+    Raises:
+        TensorTrainError: see `check` of the layers.
+    """
+    if isinstance(layer, FACTORISED):
+        if any(parametrize.is_parametrized(m) or m._forward_hooks or m._forward_pre_hooks for m in layer.modules()):
+            raise TensorTrainError("the layer or one of its cores has hooks or parametrizations; remove them first")
+        return
+    conv_type = conv_layer_type(layer)
+    (LowRankLinear if conv_type is None else conv_type).check(layer)  # type: ignore[arg-type]
+
+
+def factorised(maps: PatchMap, factors: Factors, error: float | None = None) -> nn.Module:
+    """The layer that computes with the factors and has everything else from the plain layer of `maps`."""
+    layer, groups = maps.layer, maps.groups
+    if isinstance(layer, nn.Linear):
+        assert factors.outer is not None
+        return LowRankLinear.like(layer, factors.outer[0].to(layer.weight), factors.kernel[0, :, :, 0], error=error)
+    chain = ConvTensorTrain(
+        [core.to(layer.weight.dtype) for core in _cores(maps, factors)],
+        groups=None if groups == 1 else [groups] * (1 + (factors.outer is not None) + (factors.inner is not None)),
+        transposed=maps.transposed,
+        error=error,
+    )
+    return conv_layer(maps, chain)
+
+
+def conv_layer(maps: PatchMap, chain: ConvTensorTrain) -> nn.Module:
+    """The layer that computes with a chain and has everything else, its layout in memory too, from the plain conv."""
+    layer = maps.layer
+    conv_type = conv_layer_type(layer)
+    assert conv_type is not None
+    new = conv_type.like(layer, chain)
+    last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(layer.weight.dim())
+    if last is not None and not layer.weight.is_contiguous() and layer.weight.is_contiguous(memory_format=last):
+        new.to(memory_format=last)  # type: ignore[call-overload]
+    return new
+
+
+def _cores(maps: PatchMap, factors: Factors) -> list[Tensor]:
+    """The factors as conv weights, or those of transposed convs, output side first."""
+    ones = (1,) * len(maps.size)
+    s, r = factors.kernel.shape[1:3]
+    kernel = factors.kernel.reshape(maps.groups * s, r, *maps.size)
+    ends = [
+        None if f is None else f.flatten(0, 1).reshape(-1, f.shape[2], *ones) for f in (factors.outer, factors.inner)
+    ]
+    cores = [core for core in (ends[0], kernel, ends[1]) if core is not None]
+    return [functional.transpose_weight(core, maps.groups) for core in cores] if maps.transposed else cores

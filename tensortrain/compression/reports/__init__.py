@@ -1,0 +1,1 @@
+"""What a compression did: measured on the built network, printed, drawn, and written as a page."""

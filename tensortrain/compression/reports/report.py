@@ -1,0 +1,308 @@
+"""What a compression did, layer by layer and in total."""
+
+import csv
+import dataclasses
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tensortrain.compression.analysis.outputs import Difference
+from tensortrain.compression.analysis.timing import Quartiles
+from tensortrain.compression.reports import pictures
+from tensortrain.compression.reports.result_pages import foot, parameter_chart, reasons
+from tensortrain.conv.planner import FASTER
+from tensortrain.errors import TensorTrainError
+from tensortrain.files import aside
+from tensortrain.pages import Bars, Details, Page, Part, Section, Tile
+from tensortrain.tables import Column, Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LEGEND = (
+    "form: sizes of the cores from the output to the input. kept, MACs: parts of the original layer's. ms: before → "
+    "after on this machine. error: of the layer's outputs, relative; predicted: what the allocation counted on; bound: "
+    "what no layer of these ranks can go below; in network: with the errors of the layers before; weights: relative "
+    "Frobenius error; alone: what the network's outputs lose if only this layer is replaced."
+)
+ENDINGS = (".html", ".json", ".csv", ".png")  # of a report's file
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """One conv or linear layer.
+
+    Attributes:
+        name: of the module.
+        kind: type and shape, such as `"Conv2d 64→64 3×3"`.
+        state: "factorised", "refitted" (dense, with another weight), "unchanged" or "left alone".
+        form: kernel sizes of the factors, output side first; of a dense layer its own.
+        ranks: channels between the factors.
+        parameters: of the weights, before and after.
+        macs: multiply-accumulates for each sample, before and after; None without inputs.
+        predicted: relative error of the outputs that the allocation counted on.
+        error: the same, measured with the layer as it was built, on the inputs of the dense network.
+        bound: what no layer whose outputs are of as low a rank can go below; None of layers that stay dense.
+        following: relative error of the outputs inside of the compressed network, those of the layers before included.
+        frobenius: relative Frobenius error of the weight.
+        milliseconds: of all its calls for the timed batch, before and after, measured in alternation; None of layers
+            that were not factorised.
+        note: why it was left alone, or what else there is to say.
+        alone: divergence of the network's outputs, or their relative error, if only this layer is replaced.
+    """
+
+    name: str
+    kind: str
+    state: str
+    form: str
+    ranks: tuple[int, ...]
+    parameters: tuple[int, int]
+    macs: tuple[float, float] | None = None
+    predicted: float | None = None
+    error: float | None = None
+    bound: float | None = None
+    following: float | None = None
+    frobenius: float | None = None
+    milliseconds: tuple[float, float] | None = None
+    note: str = ""
+    alone: float | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a compression did.
+
+    Attributes:
+        layers: all conv and linear layers, in the order of their first call.
+        budget: what was asked for, in words.
+        parameters: of the whole network, before and after.
+        memory: bytes of its parameters and buffers, before and after.
+        macs: multiply-accumulates for each sample, counted while the built networks ran; None without inputs.
+        reached: part of the parameters in layers that were replaced or could have been.
+        error: sum of the layers' squared relative errors that the allocation counted on, weighed if notes say so.
+        bound: what that sum could not go below within the budget.
+        outputs: difference of the networks' outputs on the calibration inputs; None without inputs, or where these
+            differ in their shapes.
+        batch_norm: whether the statistics of batch-norm layers were estimated anew; None if there are none.
+        milliseconds: quartiles of the time of the timed batch, of the original and of the result, in alternation.
+        timed: number of samples of that batch.
+        metric: of the original and of the result; None if there is none.
+        samples: number of calibration inputs.
+        digest: of the calibration inputs.
+        seed: of all random choices.
+        seconds: that each step took.
+        notes: what else there is to say.
+    """
+
+    layers: list[LayerReport]
+    budget: str
+    parameters: tuple[int, int]
+    memory: tuple[int, int]
+    macs: tuple[float, float] | None
+    reached: float
+    error: float
+    bound: float
+    outputs: Difference | None
+    batch_norm: bool | None
+    milliseconds: tuple[Quartiles, Quartiles] | None
+    timed: int
+    metric: tuple[float, float] | None
+    samples: int
+    digest: str | None
+    seed: int
+    seconds: dict[str, float]
+    notes: list[str]
+
+    def to_json(self) -> str:
+        """All of it, as JSON."""
+        return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False, allow_nan=False)
+
+    def to_csv(self) -> str:
+        """One row for each layer."""
+        text = io.StringIO()
+        names = ["name", "kind", "state", "form", "ranks", "parameters", "parameters_after", "macs", "macs_after"]
+        names += ["milliseconds", "milliseconds_after"]
+        numbers = ["predicted", "error", "bound", "following", "frobenius", "alone"]
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow([*names, *numbers, "note"])
+        for layer in self.layers:
+            ranks = " ".join(map(str, layer.ranks))
+            row: list[Any] = [layer.name, layer.kind, layer.state, layer.form, ranks, *layer.parameters]
+            row += [*(layer.macs or ("", "")), *(layer.milliseconds or ("", ""))]
+            writer.writerow([*row, *(getattr(layer, name) for name in numbers), layer.note])
+        return text.getvalue()
+
+    def plot(self) -> "Figure":
+        """Draw the parameters of each layer before and after, and the errors of its outputs.
+
+        Raises:
+            TensorTrainError: matplotlib is not installed.
+        """
+        names = [layer.name or layer.kind for layer in self.layers]
+        before, after = ([layer.parameters[i] for layer in self.layers] for i in (0, 1))
+        errors, predicted = ([getattr(layer, name) for layer in self.layers] for name in ("error", "predicted"))
+        return pictures.layer_chart(names, before, after, errors, predicted)
+
+    def to_png(self) -> bytes:
+        """The same as a picture file.
+
+        Raises:
+            TensorTrainError: matplotlib is not installed.
+        """
+        return pictures.png(self.plot())
+
+    def to_html(self) -> str:
+        """One page with everything, which needs no other file.
+
+        Raises:
+            TensorTrainError: neither altair nor matplotlib is installed.
+        """
+        return self.page().to_html()
+
+    def page(self) -> Page:
+        """The same before it is written."""
+        layers = self.layers
+        names = [layer.name or layer.kind for layer in layers]
+        before, after = ([layer.parameters[i] for layer in layers] for i in (0, 1))
+        charts: list[Part] = [parameter_chart(names, before, after)]
+        kinds = {"predicted": [layer.predicted for layer in layers], "measured": [layer.error for layer in layers]}
+        if any(error is not None for error in kinds["measured"]):
+            charts.append(Bars("Error of each layer's outputs", "relative error", "layer", rows=names, bars=kinds))
+        times = {layer.name or layer.kind: layer.milliseconds for layer in layers if layer.milliseconds is not None}
+        if times:
+            bars = {when: [pair[i] for pair in times.values()] for i, when in enumerate(("before", "after"))}
+            charts.append(Bars("Time of each layer, on this machine", "ms", "layer", rows=list(times), bars=bars))
+        alone = {layer.name or layer.kind: layer.alone for layer in layers if layer.alone is not None}
+        if alone:
+            bars = {"alone": list(alone.values())}
+            title = "If only this layer is replaced"
+            charts.append(Bars(title, "loss at the network's outputs", "layer", rows=list(alone), bars=bars))
+        sections = [Section("Layers", [*charts, self.table()])]
+        if notes := [[layer.name, layer.note] for layer in layers if layer.note]:
+            sections.append(Section("What is said of single layers", [reasons(notes)]))
+        sections.append(Section("All values", [Details("As JSON", self.to_json())]))
+        return Page("Compressed network", self.lines()[:1], self._tiles(), sections, foot())
+
+    def _tiles(self) -> list[Tile]:
+        before, after = self.parameters
+        tiles = [Tile(f"{after / before:.1%}", "of the parameters kept", f"{after:,} of {before:,}")]
+        if self.macs is not None and self.macs[0]:
+            tiles.append(Tile(f"{self.macs[1] / self.macs[0]:.1%}", "of the MACs", f"{self.macs[1]:,.0f} a sample"))
+        if self.outputs is not None:
+            tiles.append(Tile(f"{self.outputs.error:.3f}", "error of the outputs", f"on {self.samples:,} inputs"))
+            if self.outputs.agreement is not None:
+                tiles.append(Tile(f"{self.outputs.agreement:.1%}", "same answers as before"))
+        if self.milliseconds is not None:
+            was, now = (times[1] for times in self.milliseconds)
+            factor = was / now if now <= was else now / was
+            which = "faster here" if now <= was else "slower here"
+            tiles.append(Tile(f"{factor:.2f}×", which, f"{was:.3g} → {now:.3g} ms"))
+        if self.metric is not None:
+            tiles.append(Tile(f"{self.metric[1]:.4g}", "metric", f"{self.metric[0]:.4g} before"))
+        return tiles
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the report; the name's ending chooses the form: .json, .csv, .png or .html.
+
+        Raises:
+            TensorTrainError: another ending, a chart without matplotlib, or a path that cannot be written.
+        """
+        texts = {".json": self.to_json, ".csv": self.to_csv, ".html": self.to_html}
+        ending = Path(path).suffix
+        if ending not in ENDINGS:
+            raise TensorTrainError(f"{path} ends in {ending!r}; legal: {', '.join(ENDINGS)}")
+        content = self.to_png() if ending == ".png" else texts[ending]().encode()
+        with aside(path) as temporary:
+            temporary.write_bytes(content)
+
+    def __str__(self) -> str:
+        return self.table().text()
+
+    def table(self) -> Table:
+        """A row for each layer, and the totals with a legend below."""
+        words = [Column(name, words=True) for name in ("layer", "kind", "form", "ranks")]
+        numbers = ("parameters", "kept", "MACs", "ms", "predicted", "error", "bound", "in network", "weights", "alone")
+        rows = []
+        for layer in self.layers:
+            before, after = layer.parameters
+            errors = (layer.predicted, layer.error, layer.bound, layer.following, layer.frobenius, layer.alone)
+            row = [layer.name, layer.kind, layer.form if layer.state == "factorised" else layer.state]
+            row += [",".join(map(str, layer.ranks)), f"{after:,}", f"{after / before:.0%}"]
+            rows.append([*row, _part(layer.macs), _times(layer.milliseconds), *map(_number, errors)])
+        used = [i for i in range(len(words) + len(numbers)) if i < 2 or any(row[i] for row in rows)]
+        columns = [*words, *map(Column, numbers)]
+        notes = (*self.lines(), LEGEND)
+        return Table([columns[i] for i in used], [[row[i] for i in used] for row in rows], notes=notes)
+
+    def lines(self) -> Sequence[str]:
+        """The totals, in sentences."""
+        before, after = self.parameters
+        lines = [f"{self.budget}: {after:,} of {before:,} parameters ({after / before:.1%})"]
+        if self.macs is not None:
+            lines[0] += f", {self.macs[1]:,.0f} of {self.macs[0]:,.0f} MACs ({self.macs[1] / self.macs[0]:.1%})"
+        lines[0] += f"; {self.reached:.1%} of the parameters within reach"
+        lines.append(
+            f"squared errors of the layers add up to {self.error:.4g}, no allocation within the budget is below"
+            f" {self.bound:.4g}"
+        )
+        if self.outputs is not None:
+            lines.append(_output_line(self.outputs, self.samples) + self._expected())
+        elif self.samples:
+            lines.append("the outputs have other shapes than the original's, so they are not compared")
+        else:
+            lines.append("no inputs: errors are those of the weights (Frobenius), and nothing was refitted")
+        if self.milliseconds is not None:
+            before_ms, after_ms = ("{1:.3g} ms ({0:.3g} to {2:.3g})".format(*values) for values in self.milliseconds)
+            slower = sum(layer.milliseconds[1] > layer.milliseconds[0] for layer in self.layers if layer.milliseconds)
+            lines.append(
+                f"{self.timed} samples take {after_ms}, the original {before_ms}"
+                + (f"; {slower} layers got slower here" if slower else "")
+            )
+        if self.metric is not None:
+            lines.append(f"metric: {self.metric[0]:.4f} before, {self.metric[1]:.4f} after")
+        for layer in self.layers:
+            if layer.note:
+                lines.append(f"{layer.name}: {layer.note}")
+        lines += self.notes
+        lines.append(
+            f"{sum(self.seconds.values()):.1f} s: " + ", ".join(f"{k} {v:.1f}" for k, v in self.seconds.items())
+        )
+        return lines
+
+    def _expected(self) -> str:
+        """What the layers do one by one, added up, beside what was measured."""
+        values = [layer.alone for layer in self.layers if layer.alone is not None]
+        if not values or self.outputs is None:
+            return ""
+        if self.outputs.kl is None:
+            return f"; expected from the layers one by one: {sum(value**2 for value in values) ** 0.5:.4f}"
+        return f"; expected from the layers one by one: {sum(values):.4g} nats"
+
+
+def _part(pair: tuple[float, float] | None) -> str:
+    return "" if pair is None or not pair[0] else f"{pair[1] / pair[0]:.0%}"
+
+
+def _times(pair: tuple[float, float] | None) -> str:
+    """Milliseconds before and after, and whether that is faster."""
+    if pair is None:
+        return ""
+    before, after = pair
+    return f"{before:.3g} → {after:.3g}" + (
+        " slower" if after > before else " faster" if after <= FASTER * before else ""
+    )
+
+
+def _output_line(outputs: Difference, samples: int) -> str:
+    text = f"outputs on {samples:,} inputs: relative error {outputs.error:.4f}"
+    if outputs.kl is not None and outputs.agreement is not None:
+        text += f", KL divergence {outputs.kl:.4g} nats, {outputs.agreement:.2%} agree"
+    return text
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"

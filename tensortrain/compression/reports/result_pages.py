@@ -1,0 +1,70 @@
+"""The page of `tensortrain decompose --report`, and what it has in common with that of a compressed network."""
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+
+from tensortrain.compression.state_dicts.records import LayerRecord
+from tensortrain.pages import Bars, Details, Page, Part, Section, Tile
+from tensortrain.tables import Column, Table
+
+
+def decomposition_page(
+    records: Sequence[LayerRecord],
+    table: Table,
+    copied: Mapping[str, str],
+    parameters: tuple[int, int],
+    command: str,
+) -> Page:
+    """The page of a decomposed checkpoint.
+
+    Args:
+        records: of its layers.
+        table: what the command prints of them.
+        copied: the reason for each kernel that was left as it is.
+        parameters: of all tensors, before and after.
+        command: that makes it again.
+    """
+    before, after = parameters
+    names = [record.name or record.weight for record in records]
+    known = [record.error for record in records if record.error is not None]
+    tiles = [
+        Tile(f"{after / before:.1%}", "of all parameters kept", f"{after:,} of {before:,}"),
+        Tile(f"{len(records)}", "layers decomposed", f"{len(copied)} kernels copied"),
+        Tile(f"{max(known):.3f}", "largest error", "relative, Frobenius") if known else Tile("-", "errors", "unknown"),
+    ]
+    charts: list[Part] = [
+        parameter_chart(names, [r.dense_parameters for r in records], [r.n_parameters for r in records]),
+        Bars(
+            "Error, and what no chain of these ranks can go below",
+            "relative Frobenius error",
+            "layer",
+            rows=names,
+            bars={"lower bound": [r.lower_bound for r in records], "error": [r.error for r in records]},
+            caption="The nearer both are, the less a longer fit could gain. A lower bound of 0 says nothing.",
+        ),
+    ]
+    sections = [Section("Layers", [*charts, table])]
+    if copied:
+        lines = [[name, reason] for name, reason in copied.items()]
+        sections.append(Section("Left as they are", [reasons(lines)]))
+    sections.append(Section("Again", [Details("Command", command, open=True)]))
+    lead = [
+        f"{len(records)} conv kernels as chains of smaller convolutions: {after:,} of {before:,} parameters.",
+        "The error is that of the kernels. How much accuracy it costs only the network's own test can say.",
+    ]
+    return Page("Decomposed kernels", lead, tiles, sections, foot())
+
+
+def parameter_chart(names: Sequence[str], before: Sequence[int], after: Sequence[int]) -> Bars:
+    """The parameters of each layer before and after."""
+    return Bars("Parameters", "parameters", "layer", rows=names, bars={"before": before, "after": after})
+
+
+def reasons(rows: Sequence[Sequence[str]]) -> Table:
+    """A table of layers with what is said of them."""
+    return Table((Column("layer", words=True), Column("why", words=True, wraps=True)), rows)
+
+
+def foot() -> str:
+    """The last line of a page."""
+    return f"Written by tensortrain {version('tensortrain')}. This page loads nothing from anywhere."

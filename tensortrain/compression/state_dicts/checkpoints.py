@@ -1,0 +1,153 @@
+"""Checkpoints that other programs wrote: safetensors, whole or in shards, and torch files, with all that is around."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from os import PathLike
+from pathlib import Path
+
+from torch import Tensor
+
+from tensortrain import storage
+from tensortrain.compression.state_dicts.names import common_prefix, plain_names
+from tensortrain.compression.state_dicts.parts import fold, is_part
+from tensortrain.compression.state_dicts.shards import INDEX, find_file, read_shards
+from tensortrain.errors import TensorTrainError
+from tensortrain.torch_files import read_torch
+
+AVERAGED = "n_averaged"  # which torch's AveragedModel has beside the module
+DEEPEST = 2  # keys above a state dict, as in {"ema": {"state_dict": {…}}}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The tensors of a checkpoint, named as in the bare model.
+
+    Attributes:
+        tensors: by name, on the CPU.
+        key: under which the file has them, such as `"model_ema"`; empty if they are not nested.
+        prefix: what was in front of all names, such as `"module."`.
+        checksummed: whether the file has checksums, which then agreed: damage would have been noticed.
+        parts: of weights that `folded` has put together, by the name of the weight.
+    """
+
+    tensors: dict[str, Tensor]
+    key: str
+    prefix: str
+    checksummed: bool
+    parts: dict[str, list[str]] = field(default_factory=dict)
+
+    def folded(self) -> "Checkpoint":
+        """The checkpoint with whole weights where it holds them in parts; the module `parts` names the kinds.
+
+        The names are then those of a model from which weight norm, spectral norm and pruning have been removed.
+        """
+        folded = fold(self.tensors)
+        return replace(self, tensors=folded.tensors, parts=folded.parts)
+
+    @property
+    def remarks(self) -> list[str]:
+        """How the tensors differ from what is in the file, in words."""
+        remarks = [f"read from its key {self.key!r}"] if self.key else []
+        remarks += [f"names without their prefix {self.prefix!r}"] if self.prefix else []
+        remarks += [f"{name} is put together of {' and '.join(parts)}" for name, parts in self.parts.items()]
+        return remarks + [
+            f"{name} is a part of a weight and stays as it is; fold puts parts together"
+            for name, tensor in self.tensors.items()
+            if is_part(name) and 3 <= tensor.dim() <= 5
+        ]
+
+
+def read_checkpoint(path: str | PathLike[str], key: str | None = None) -> Checkpoint:
+    """Read the tensors of a safetensors or torch checkpoint.
+
+    Torch files are read with `weights_only=True`. State dicts nested in the file are looked for; if there is one it is
+    taken. Prefixes of wrappers that all names have are dropped, and whatever is not a tensor is left out.
+
+    Args:
+        path: a file; for a checkpoint in several files their index, one of them, or their folder.
+        key: of the state dict in the file, such as `"params_ema"` or `"ema.state_dict"`; needed if there are several.
+
+    Raises:
+        TensorTrainError: a file that is missing, damaged, holds no tensors, several state dicts, or more than plain
+            data; a key that it does not have; a file of this library, which is decomposed already.
+
+    >>> import tempfile, torch
+    >>> path = tempfile.mkdtemp() + "/net.pt"
+    >>> torch.save({"epoch": 3, "ema": {"module.conv.weight": torch.ones(2, 2, 3)}}, path)
+    >>> checkpoint = read_checkpoint(path)
+    >>> checkpoint.tensors.keys(), checkpoint.remarks
+    (dict_keys(['conv.weight']), ["read from its key 'ema'", "names without their prefix 'module.'"])
+    """
+    file = find_file(Path(path))
+    if file.name.endswith(INDEX):
+        content: object = read_shards(file, lambda shard: _tensors(_read(shard)[0]))
+        checksummed = False
+    else:
+        content, checksummed = _read(file)
+    opened, tensors = _open(file, content, key)
+    if all(name == AVERAGED or name.startswith("module.") for name in tensors):
+        tensors.pop(AVERAGED, None)
+    plain = plain_names(tensors)
+    prefix = common_prefix(tensors) if any(name != bare for name, bare in plain.items()) else ""
+    tensors = {plain[name]: Tensor.detach(tensor) for name, tensor in tensors.items()}
+    return Checkpoint(tensors, opened, prefix, checksummed)
+
+
+def _read(path: Path) -> tuple[object, bool]:
+    """What a file holds, and whether it has checksums."""
+    if not storage.is_safetensors(path):
+        file = read_torch(path)
+        return file.content, file.checksummed
+    tensors, header = storage.read(path)
+    if header is not None:
+        raise TensorTrainError(f"{path} is of kind {header['kind']!r}, decomposed already; use the original checkpoint")
+    return tensors, False
+
+
+def _open(path: Path, content: object, key: str | None) -> tuple[str, dict[str, Tensor]]:
+    """The one state dict in a file, or that under `key`; and its key, empty if it is the file itself."""
+    known = _weights(content, "")
+    dicts = known if key is None else _weights(_value(content, key), key)
+    if len(dicts) == 1:
+        return next(iter(dicts.items()))
+    if not known:
+        raise TensorTrainError(f"{path} holds no tensors by name; save model.state_dict() to it")
+    actual = f"no state dict under key = {key!r}" if not dicts else "several state dicts"
+    legal = ", ".join(repr(name) if name else "'' (those that no key names)" for name in dicts or known)
+    raise TensorTrainError(f"{path} holds {actual}; choose one by its key: {legal}")
+
+
+def _weights(content: object, key: str) -> dict[str, dict[str, Tensor]]:
+    """The state dicts by their keys: those with a matrix or a kernel in them or, if there is none, all."""
+    dicts = dict(_state_dicts(content, key, 0))
+    return {name: tensors for name, tensors in dicts.items() if any(t.dim() > 1 for t in tensors.values())} or dicts
+
+
+def _value(content: object, key: str) -> object:
+    """What is under a key, which may be one of several keys joined by dots."""
+    if not isinstance(content, Mapping) or not key:
+        return _tensors(content) if not key else None
+    if key in content:
+        return content[key]
+    dots = (at for at, letter in enumerate(key) if letter == ".")
+    inside = (_value(content[key[:at]], key[at + 1 :]) for at in dots if key[:at] in content)
+    return next((value for value in inside if value is not None), None)
+
+
+def _state_dicts(content: object, key: str, depth: int) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Mappings with tensors by name, and their keys; states of optimisers and what modules add to theirs left out."""
+    if not isinstance(content, Mapping):
+        return
+    tensors = _tensors(content)
+    if tensors:
+        yield key, tensors
+    if depth == DEEPEST or (tensors and depth):
+        return
+    for name, value in content.items():
+        if isinstance(name, str) and not name.lower().startswith("opt") and not name.endswith("_extra_state"):
+            yield from _state_dicts(value, f"{key}.{name}" if key else name, depth + 1)
+
+
+def _tensors(content: object) -> dict[str, Tensor]:
+    entries = content.items() if isinstance(content, Mapping) else ()
+    return {name: value for name, value in entries if isinstance(name, str) and isinstance(value, Tensor)}

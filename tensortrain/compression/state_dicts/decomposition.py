@@ -1,0 +1,184 @@
+"""Decompose many kernels, and put the cores in their place."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tensortrain import checks
+from tensortrain.compression.state_dicts.effort import Allowance, Effort
+from tensortrain.compression.state_dicts.kernels import ConvKernel
+from tensortrain.compression.state_dicts.limits import LayerLimits
+from tensortrain.compression.state_dicts.pool import Stoppable, side_by_side
+from tensortrain.compression.state_dicts.records import LayerRecord, copied_tensors
+from tensortrain.compression.state_dicts.store import FitStore
+from tensortrain.conv.conv_tensor_train import ConvTensorTrain
+from tensortrain.conv.fit.progress import Ticker
+from tensortrain.errors import TensorTrainError
+
+UNNAMED = "no pattern names it, or none that limits it"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one kernel: a chain, or the reason why it stays as it is.
+
+    Attributes:
+        kernel: the kernel.
+        chain: its decomposition, or None.
+        reason: why there is no decomposition, or None if there is one.
+        seconds: how long the decomposition took.
+    """
+
+    kernel: ConvKernel
+    chain: ConvTensorTrain | None
+    reason: str | None
+    seconds: float
+
+    @property
+    def record(self) -> LayerRecord:
+        """What a file says about the kernel, which must have been decomposed."""
+        assert self.chain is not None
+        weight = self.kernel.weight
+        return LayerRecord.of(self.kernel.name, self.chain, tuple(weight.shape), self.kernel.groups)
+
+
+def decompose_kernels(
+    kernels: Sequence[ConvKernel],
+    limits: LayerLimits,
+    effort: Effort | None = None,
+    *,
+    obstacles: Mapping[str, str] | None = None,
+    resume: str | PathLike[str] | None = None,
+    progress: bool | None = None,
+) -> list[Outcome]:
+    """Decompose kernels, several at once where there are cores; those with no chain within the limits stay as they are.
+
+    Args:
+        kernels: what to decompose.
+        limits: for each kernel; those that its patterns leave out stay as they are, too.
+        effort: of the fits; None for the usual one.
+        obstacles: reasons for which layers stay as they are, by their names.
+        resume: file in which finished kernels are kept until all are; None for none.
+        progress: show a progress bar; by default only if it takes long and a person is watching, else lines.
+
+    Returns:
+        One outcome for each kernel, in their order; a chain that would not be smaller than its kernel is none.
+
+    Raises:
+        TensorTrainError: limits that are illegal for any kernel, a pattern that names no kernel, a weight with NaN or
+            infinite entries, or `resume` of another decomposition.
+
+    >>> import torch
+    >>> kernels = [ConvKernel("a.weight", torch.ones(4, 4, 5)), ConvKernel("b.weight", torch.ones(4, 4, 1))]
+    >>> for outcome in decompose_kernels(kernels, LayerLimits(kernel_sizes=(3, 3), ranks={"a": 2})):
+    ...     print(outcome.kernel.layer, outcome.chain.ranks if outcome.chain else outcome.reason)
+    a (4, 2, 4)
+    b no pattern names it, or none that limits it
+    """
+    effort = effort or Effort()
+    effort.check()
+    arguments = limits.by_kernel(kernels)
+    named = obstacles or {}
+    odd = {k.name: reason for k in kernels if (reason := named.get(k.layer) or checks.unusual(k.weight))}
+    for kernel in kernels:
+        if kernel.name in arguments and kernel.name not in odd:
+            checks.entries(kernel.name, kernel.weight)
+    reasons = {k.name: odd.get(k.name) if k.name in arguments else UNNAMED for k in kernels}
+    unique = _distinct([kernel for kernel in kernels if reasons[kernel.name] is None], arguments)
+    fitted = _fit({kernel.name: kernel for kernel in unique.values()}, arguments, effort, resume, progress)
+    return [
+        replace(fitted[unique[k.name].name], kernel=k)
+        if (reason := reasons[k.name]) is None
+        else Outcome(k, None, reason, 0.0)
+        for k in kernels
+    ]
+
+
+def _distinct(kernels: Sequence[ConvKernel], arguments: Mapping[str, Mapping[str, Any]]) -> dict[str, ConvKernel]:
+    """For each kernel the first one that is the same weight with the same arguments."""
+    firsts: dict[tuple[Any, ...], list[ConvKernel]] = {}  # by what tells most weights apart
+    unique = {}
+    for kernel in kernels:
+        seen = firsts.setdefault((kernel.weight.data_ptr(), kernel.groups, kernel.transposed, kernel.stored), [])
+        unique[kernel.name] = next((other for other in seen if _same(other, kernel, arguments)), kernel)
+        if unique[kernel.name] is kernel:
+            seen.append(kernel)
+    return unique
+
+
+def _fit(
+    kernels: Mapping[str, ConvKernel],
+    arguments: Mapping[str, Mapping[str, Any]],
+    effort: Effort,
+    resume: str | PathLike[str] | None,
+    progress: bool | None,
+) -> dict[str, Outcome]:
+    """Decompose kernels that are all different."""
+    begun_for = [{n: [k.weight, k.groups, k.transposed, repr(arguments[n])] for n, k in kernels.items()}, repr(effort)]
+    store = FitStore(resume, begun_for)
+    outcomes = {name: Outcome(kernels[name], chain, None, 0.0) for name, chain in store.chains.items()}
+    left = {name: kernel for name, kernel in kernels.items() if name not in outcomes}
+    entries = {name: kernel.weight.numel() for name, kernel in left.items()}
+    allowance = Allowance(effort.seconds, min(torch.get_num_threads(), max(1, len(left))), list(entries.values()))
+    title = f"decompose {len(left)} layers" if len(left) > 1 else "decompose"
+    with Ticker(progress, title) as ticker:
+
+        def task(kernel: ConvKernel) -> Callable[[threading.Event], Outcome]:
+            def run(stop: threading.Event) -> Outcome:
+                share = entries[kernel.name]
+                own = {**arguments[kernel.name], **effort.arguments(), "seconds": allowance.seconds(share)}
+                with ticker.part(kernel.layer, share / sum(entries.values())) as part:
+                    return _decompose(kernel, {**own, "progress": Stoppable(part, stop)})
+
+            return run
+
+        for name, outcome in side_by_side({name: task(kernel) for name, kernel in left.items()}, entries):
+            outcomes[name] = outcome
+            if outcome.chain is not None:
+                store.add(outcome.record, outcome.chain)
+    store.remove()
+    return outcomes
+
+
+def _same(a: ConvKernel, b: ConvKernel, arguments: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether two names stand for one weight with the same arguments, as those of tied layers do."""
+    return a.weight.is_set_to(b.weight) and arguments[a.name] == arguments[b.name]
+
+
+def _decompose(kernel: ConvKernel, arguments: Mapping[str, Any]) -> Outcome:
+    """A chain smaller than the kernel, or the reason why there is none."""
+    start = time.perf_counter()
+    if kernel.linear:
+        arguments = {**arguments, "kernel_sizes": (1, 1), "size": None}
+    chain, reason = None, None
+    try:
+        chain = ConvTensorTrain.decompose(
+            kernel.weight.detach(), groups=kernel.groups, transposed=kernel.transposed, **arguments
+        )
+    except TensorTrainError as error:
+        reason = str(error)
+    if chain is not None and chain.n_parameters >= kernel.stored:
+        reason = f"the chain would store {chain.n_parameters} entries, the kernel has {kernel.stored}"
+        chain = None
+    return Outcome(kernel, chain, reason, time.perf_counter() - start)
+
+
+def first_failure(outcomes: Sequence[Outcome]) -> Outcome:
+    """Where no kernel was decomposed: the first outcome that says more than that no pattern names the kernel."""
+    return next((outcome for outcome in outcomes if outcome.reason != UNNAMED), outcomes[0])
+
+
+def replace_kernels(tensors: Mapping[str, Tensor], outcomes: Iterable[Outcome]) -> dict[str, Tensor]:
+    """The tensors with every decomposed kernel as the `state_dict` of a layer; all others as they are.
+
+    `conv1.weight` becomes `conv1.cores.0.weight`, …, and `conv1.bias` becomes `conv1.cores.0.bias`.
+    """
+    decomposed = [(outcome.record, outcome.chain) for outcome in outcomes if outcome.chain is not None]
+    cores = {key: core for record, chain in decomposed for key, core in zip(record.core_keys, chain.cores, strict=True)}
+    return {**cores, **copied_tensors(tensors, [record for record, _ in decomposed])}

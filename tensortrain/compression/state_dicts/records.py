@@ -1,0 +1,221 @@
+"""What the file of a decomposed network says about its layers.
+
+Such a file is of kind `"network"`: the tensors of the network's `state_dict`, and in the header under `"layers"` one
+record for each layer whose kernel is a chain. A linear layer of low rank is recorded as a chain without spatial axes.
+What else a compression has changed stands beside it.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
+from typing import Any, Self, TypeVar
+
+from torch import Tensor
+
+from tensortrain import storage
+from tensortrain.compression.state_dicts.names import COMPILED, common_prefix, join, layer_name, plain_names
+from tensortrain.conv.conv_tensor_train import ConvTensorTrain
+from tensortrain.errors import TensorTrainError
+from tensortrain.nn.low_rank import LowRankLinear
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerRecord:
+    """What the header of a decomposed network says about one layer.
+
+    Attributes:
+        weight: name of the dense weight that the chain replaces.
+        shape: of that weight; that of a linear layer has two axes.
+        dtype: of that weight, such as `"float32"`.
+        groups: of the convolution.
+        transposed: whether it is a transposed convolution.
+        kernel_sizes: of the cores, output side first.
+        core_groups: of the cores.
+        ranks: both ends included.
+        error: relative Frobenius error against the dense weight; None if the chain was trained after it had
+            been decomposed.
+        upper_bound: see `ConvTensorTrain`.
+        lower_bound: likewise.
+        data_error: relative error of the layer's outputs on the inputs that the network was compressed on; None if
+            there were none.
+    """
+
+    weight: str
+    shape: tuple[int, ...]
+    dtype: str
+    groups: int
+    transposed: bool
+    kernel_sizes: tuple[tuple[int, ...], ...]
+    core_groups: tuple[int, ...]
+    ranks: tuple[int, ...]
+    error: float | None
+    upper_bound: float | None
+    lower_bound: float | None
+    data_error: float | None = None
+
+    @classmethod
+    def of_linear(cls, weight: str, layer: LowRankLinear) -> Self:
+        """The record of a linear layer of low rank that replaces the matrix named `weight`."""
+        return cls(
+            weight=weight,
+            shape=(layer.out_features, layer.in_features),
+            dtype=str(layer.cores[0].weight.dtype).removeprefix("torch."),
+            groups=1,
+            transposed=False,
+            kernel_sizes=((), ()),
+            core_groups=(1, 1),
+            ranks=(layer.out_features, layer.rank, layer.in_features),
+            error=layer.error,
+            upper_bound=None,
+            lower_bound=None,
+        )
+
+    @classmethod
+    def of(cls, weight: str, chain: ConvTensorTrain, shape: tuple[int, ...], groups: int) -> Self:
+        """The record of a chain that replaces the tensor named `weight`, of this shape and these conv groups."""
+        return cls(
+            weight=weight,
+            shape=shape,
+            dtype=str(chain.dtype).removeprefix("torch."),
+            groups=groups,
+            transposed=chain.transposed,
+            kernel_sizes=chain.kernel_sizes,
+            core_groups=chain.groups,
+            ranks=chain.ranks,
+            error=chain.error,
+            upper_bound=chain.upper_bound,
+            lower_bound=chain.lower_bound,
+        )
+
+    @property
+    def name(self) -> str:
+        """Name of the layer, see `layer_name`."""
+        return layer_name(self.weight)
+
+    @property
+    def dense_parameters(self) -> int:
+        """Entries of the dense weight."""
+        return math.prod(self.shape)
+
+    @property
+    def n_parameters(self) -> int:
+        """Entries of the cores."""
+        return sum(
+            math.prod(size) * outer * inner // groups
+            for size, groups, outer, inner in zip(
+                self.kernel_sizes, self.core_groups, self.ranks[:-1], self.ranks[1:], strict=True
+            )
+        )
+
+    @property
+    def core_keys(self) -> list[str]:
+        """Names of the cores' tensors, as in the `state_dict` of a network that holds the layer."""
+        return [join(self.name, f"cores.{l}.weight") for l in range(len(self.kernel_sizes))]
+
+    @property
+    def linear(self) -> bool:
+        """Whether the layer is linear and has no spatial axes."""
+        return len(self.shape) == 2
+
+    def chain(self, tensors: Mapping[str, Tensor]) -> ConvTensorTrain:
+        """The layer's chain, built from the tensors of the file; of a linear layer with one axis, 1 long.
+
+        Raises:
+            TensorTrainError: cores that are missing, or have other shapes than the record says.
+        """
+        missing = [key for key in self.core_keys if key not in tensors]
+        if missing:
+            raise TensorTrainError(f"the file has no {missing[0]!r}, which its header names; it is damaged")
+        cores = [tensors[key] for key in self.core_keys]
+        one = (1,) if self.linear else ()
+        chain = ConvTensorTrain(
+            [core.reshape(*core.shape, *one) for core in cores],
+            groups=self.core_groups,
+            transposed=self.transposed,
+            error=self.error,
+            upper_bound=self.upper_bound,
+            lower_bound=self.lower_bound,
+        )
+        channels = (chain.out_channels, chain.in_channels)[:: -1 if self.transposed else 1]
+        shape = (channels[0], channels[1] // self.groups, *chain.kernel_size)
+        if (
+            chain.kernel_sizes != tuple((*size, *one) for size in self.kernel_sizes)
+            or chain.ranks != self.ranks
+            or shape != (*self.shape, *one)
+            or chain.conv_groups % self.groups
+        ):
+            raise TensorTrainError(f"the cores of {self.name!r} do not have the shapes the header says; it is damaged")
+        return chain
+
+
+def copied_tensors(tensors: Mapping[str, T], records: Iterable[LayerRecord]) -> dict[str, T]:
+    """What remains of a checkpoint besides the decomposed kernels, with their biases under their new names.
+
+    The values may be tensors or anything that stands for them.
+
+    The bias `conv1.bias` of a decomposed kernel becomes `conv1.cores.0.bias`: the outermost core adds it.
+    """
+    records = list(records)
+    kernels = {record.weight for record in records}
+    biases = {join(record.name, "bias"): join(record.name, "cores.0.bias") for record in records}
+    return {biases.get(name, name): tensor for name, tensor in tensors.items() if name not in kernels}
+
+
+@dataclasses.dataclass(frozen=True)
+class Changes:
+    """What a compression has changed besides the layers that are chains now.
+
+    Attributes:
+        changed: tensors with other values than in the original, such as refitted weights, biases and statistics of
+            batch norm: their names and the digests of the new values.
+        exchanged: attention modules in whose place there is one of this library.
+        calibration: number and digest of the inputs that the network was compressed on; None if there were none.
+        about: what the program that wrote the file says of the network, as JSON; None if it says nothing.
+    """
+
+    changed: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    exchanged: Sequence[str] = ()
+    calibration: Mapping[str, int | str] | None = None
+    about: Mapping[str, Any] | None = None
+
+
+def network_header(layers: Sequence[LayerRecord], changes: Changes | None = None) -> storage.Header:
+    """The header of a decomposed network."""
+    others = {}
+    if changes is not None:
+        others = {**dataclasses.asdict(changes), "changed": list(changes.changed.items())}
+    return {"kind": "network", "layers": [dataclasses.asdict(layer) for layer in layers], **others}
+
+
+def read_changes(path: str | PathLike[str]) -> Changes:
+    """What the header of a decomposed network says about changes, modules and tensors named as in the bare model.
+
+    Raises:
+        TensorTrainError: a file that cannot be read, or holds something else.
+    """
+    header = storage.expect(path, storage.read_header(path), "network")
+    prefix = common_prefix(record["weight"] for record in header["layers"])
+
+    def plain(name: str) -> str:
+        return name.removeprefix(prefix).replace(COMPILED, "")
+
+    changed = {plain(name): digest for name, digest in header.get("changed", ())}
+    exchanged = [plain(name) for name in header.get("exchanged", ())]
+    return Changes(changed, exchanged, header.get("calibration"), header.get("about"))
+
+
+def read_network(path: str | PathLike[str]) -> tuple[dict[str, Tensor], list[LayerRecord]]:
+    """Read the tensors and the layers of a decomposed network, named as in the bare model.
+
+    Raises:
+        TensorTrainError: a file that cannot be read, or holds something else.
+    """
+    tensors, header = storage.read(path)
+    header = storage.expect(path, header, "network")
+    records = [LayerRecord(**fields) for fields in header["layers"]]
+    plain = plain_names([*tensors, *(record.weight for record in records)])
+    renamed = [dataclasses.replace(record, weight=plain[record.weight]) for record in records]
+    return {plain[name]: tensor for name, tensor in tensors.items()}, renamed

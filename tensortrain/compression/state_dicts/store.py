@@ -1,0 +1,82 @@
+"""Finished fits on disk, so that an interrupted decomposition of many kernels goes on where it stopped.
+
+The file is that of a decomposed network of which there are only some layers. What it was begun for stands in it as a
+digest.
+"""
+
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from tensortrain import storage
+from tensortrain.compression.state_dicts.names import join
+from tensortrain.compression.state_dicts.records import Changes, LayerRecord, network_header, read_changes, read_network
+from tensortrain.conv.conv_tensor_train import ConvTensorTrain
+from tensortrain.conv.fit.kernel import NormalizedKernel
+from tensortrain.conv.fit.solver import Fit
+from tensortrain.conv.formats import Format
+from tensortrain.digest import digest
+from tensortrain.errors import TensorTrainError
+
+
+class FitStore:
+    """Chains of kernels that are finished, in a file.
+
+    Args:
+        path: of the file; None keeps nothing.
+        content: whatever decides what the fits compute, see `digest`.
+
+    Attributes:
+        chains: those that the file holds, by the names of the tensors that they stand for.
+
+    Raises:
+        TensorTrainError: a file that cannot be read, or was begun for something else.
+    """
+
+    def __init__(self, path: str | PathLike[str] | None, content: Any) -> None:
+        self._path = None if path is None else Path(path)
+        self._key = "" if path is None else digest(content)
+        self._records: list[LayerRecord] = []
+        self._tensors: dict[str, Tensor] = {}
+        self.chains: dict[str, ConvTensorTrain] = {}
+        if self._path is None or not self._path.exists():
+            return
+        if (read_changes(self._path).about or {}).get("key") != self._key:
+            raise TensorTrainError(
+                f"resume = {str(self._path)!r} was begun for other weights, or with other arguments; remove it, or name"
+                " another file"
+            )
+        self._tensors, self._records = read_network(self._path)
+        self.chains = {record.weight: record.chain(self._tensors) for record in self._records}
+
+    def add(self, record: LayerRecord, chain: ConvTensorTrain) -> None:
+        """Write one more chain."""
+        if self._path is None:
+            return
+        self._records.append(record)
+        self._tensors |= dict(zip(record.core_keys, chain.cores, strict=True))
+        storage.write(self._path, self._tensors, network_header(self._records, Changes(about={"key": self._key})))
+
+    def add_fit(self, name: str, kernel: NormalizedKernel, fit: Fit) -> None:
+        """Write a fit to the normalised kernel of a layer."""
+        if self._path is not None:
+            total = [kernel.conv_groups * g for g in fit.groups]
+            chain = ConvTensorTrain([core.flatten(0, 1) for core in fit.cores], groups=total)
+            shape = (kernel.conv_groups * kernel.channels[0], kernel.channels[1], *kernel.size)
+            self.add(LayerRecord.of(join(name, "weight"), chain, shape, kernel.conv_groups), chain)
+
+    def fit(self, name: str, kernel: NormalizedKernel) -> Fit:
+        """What `add_fit` wrote for a layer."""
+        chain, g = self.chains[join(name, "weight")], kernel.conv_groups
+        groups = tuple(total // g for total in chain.groups)
+        cores = [core.reshape(g, -1, *core.shape[1:]) for core in chain.cores]
+        blocks = [None if n == 1 else (c.shape[1] // n, c.shape[2]) for n, c in zip(groups, cores, strict=True)]
+        ranks = tuple(rank // g for rank in chain.ranks[1:-1])
+        return Fit(Format(chain.kernel_sizes, tuple(blocks)), ranks, cores, groups, kernel.error(cores, groups), 1.0)
+
+    def remove(self) -> None:
+        """Remove the file, which nobody needs once all is finished."""
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
