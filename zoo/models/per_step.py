@@ -59,7 +59,7 @@ def make_cdna(
 @register(
     "dfn",
     DFN,
-    presets=PresetOptions(small={"widths": [20, 40, 80]}, brief={"widths": [20, 40, 80]}, demo={"widths": [8, 16, 32]}),
+    presets=PresetOptions(small={"widths": [20, 40, 80]}, brief={"widths": [12, 24, 48]}, demo={"widths": [8, 16, 32]}),
     summary="Dynamic filter network: every pixel is a mean of pixels around it, by a filter of its own.",
     parameters=637_361,
 )
