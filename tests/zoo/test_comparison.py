@@ -115,6 +115,19 @@ def test_the_layout_follows_the_data():
     assert number(row_of(table, "ours", "measured")["PSNR ↑\ndB"]) == f"{kth.average['psnr']:.2f}"
 
 
+def test_a_printed_row_whose_numbers_are_not_known_has_dashes_and_the_reason():
+    ours = score("ours", horizon=10, observed=10)
+    for layout, rows in (("conv-tt-lstm", 1), ("conv-tt-lstm-ablations", 6), ("kth", 1), ("predrnn-pp", 0)):
+        table = compare([ours], layout)
+        dashed = [row for row in table.rows if "–" in row]
+        assert len(dashed) == rows
+        assert all(set(row[2:-1]) == {"–"} and "Conv-TT-LSTM, Table" in row[-1] for row in dashed)
+        assert any("missing from the copy" in note for note in table.notes) == bool(rows)
+    names = [row[0] for row in compare([ours], "conv-tt-lstm-ablations").rows if "–" in row]
+    assert names[:2] == ["ConvLSTM, 4 layers", "Conv-TT-LSTM, 4 layers"]
+    assert "Conv-TT-LSTM-FW" not in {row[0] for row in compare([ours]).rows}
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout_prints(layout):
     table = compare([score("ours", horizon=10, observed=10)], layout)

@@ -31,7 +31,9 @@ def compare(scores: Sequence[Scores], layout: str | None = None) -> Table:
     Scores of one model at several horizons, or on several data sets, are in one row. The best of the models is marked
     by `>`, and those whose difference from it may be chance by `≈`, see `zoo.evaluation.spread`. Published errors are
     converted to the unit of the measured convention; a star marks a published number that was measured in another way,
-    which no conversion can undo. Scores of series have a table of their own, `zoo.evaluation.scores.by_horizon`.
+    which no conversion can undo. A row that is printed in a paper, but whose numbers are not in the copy that was used
+    here, has dashes, and is shown in that paper's layout alone. Scores of series have a table of their own,
+    `zoo.evaluation.scores.by_horizon`.
 
     Args:
         scores: measured by one convention.
@@ -60,6 +62,9 @@ def measured(scores: Sequence[Scores]) -> Table:
     return by_horizon(scores) if convention.content == "series" else _table(scores, convention, None, whole=False)
 
 
+_UNKNOWN = "–"  # a number that is printed in a paper, but not known here
+
+
 def _table(scores: Sequence[Scores], convention: Convention, paper: Layout | None, whole: bool) -> Table:
     """The measured rows, then those of the paper that have a number; `whole`: all its columns and rows."""
     columns: dict[Task, tuple[str, ...]] = dict(paper.columns) if paper and whole else {}
@@ -75,10 +80,11 @@ def _table(scores: Sequence[Scores], convention: Convention, paper: Layout | Non
     rows = ours
     sources: list[str] = []
     for row in paper.rows if paper else ():
-        numbers = [_published_cell(row, task, measure) for task, measure in cells]
+        numbers = [_published_cell(row, task, measure) for task, measure in cells] if row.values else []
         if whole or any(numbers):
             faint.add(len(rows))
-            rows = [*rows, [row.model, f"{row.parameters:.2f} M" if row.parameters else "", *numbers]]
+            printed = numbers or [_UNKNOWN] * len(cells)
+            rows = [*rows, [row.model, f"{row.parameters:.2f} M" if row.parameters else "", *printed]]
             sources.append(f"published: {row.source}")
     heads = [Column("Model", words=True), Column("Parameters")]
     several = len(columns) > 1
@@ -88,6 +94,8 @@ def _table(scores: Sequence[Scores], convention: Convention, paper: Layout | Non
         rows = [[*row, source] for row, source in zip(rows, ["measured"] * len(ours) + sources, strict=True)]
     title = paper.title if paper and whole else "" if several else _single_title(scores[0])
     notes = _notes(scores, paper if sources else None, convention, best)
+    if any(_UNKNOWN in row for row in rows):
+        notes.append(f"{_UNKNOWN}: the number stands in the paper, and is missing from the copy that was used here.")
     return Table(heads, rows, title, notes, frozenset(best), frozenset(faint))
 
 

@@ -50,7 +50,7 @@ class Result:
     Args:
         model: as its authors call it.
         millions: of parameters; 0 where the table does not say.
-        values: task to metric to the number as it is printed.
+        values: task to metric to the number as it is printed; empty of a row whose numbers are not known here.
     """
 
     model: str
@@ -112,9 +112,11 @@ class Paper:
 
 
 def results_table(
-    source: str, convention: str, columns: Columns, *rows: tuple[str, float, tuple[float, ...]]
+    source: str, convention: str, columns: Columns, *rows: tuple[str, float, tuple[float, ...] | None]
 ) -> ResultsTable:
     """A table from its rows: model, millions of parameters, and the numbers in the order of the columns.
+
+    A row has None in place of the numbers if the table has it, but no source that was at hand gives them.
 
     Raises:
         ZooError: a row with more or fewer numbers than there are columns.
@@ -122,6 +124,9 @@ def results_table(
     keys = [(task, metric) for task, metrics in columns.items() for metric in metrics]
     results = []
     for model, millions, numbers in rows:
+        if numbers is None:
+            results.append(Result(model, millions, {}))
+            continue
         if len(numbers) != len(keys):
             raise ZooError(f"{source}: {model} has {len(numbers)} numbers for {len(keys)} columns")
         values: dict[Task, dict[str, float]] = {task: {} for task in columns}
