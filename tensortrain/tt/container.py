@@ -158,6 +158,11 @@ class Cores:
         return cls(cores, **fields)
 
 
+def _factor(value: float) -> str:
+    """A factor with one decimal; from a million on with three digits and a power of ten."""
+    return f"{value:.1f}" if value < 1e6 else f"{value:.3g}"
+
+
 def describe(head: str, train: Any) -> str:
     """The text of a train or TT-matrix: `head`, then ranks, counts and error."""
     share = train.n_parameters / train.dense_parameters
@@ -165,7 +170,7 @@ def describe(head: str, train: Any) -> str:
         f"{head}, {str(train.dtype).removeprefix('torch.')}",
         f"  ranks       {train.ranks}",
         f"  parameters  {train.n_parameters:,} of {train.dense_parameters:,} "
-        f"({share:.1%}, compression {1 / share:.1f}×)",
+        f"({share:.1%}, compression {_factor(1 / share)}×)",
         f"  MACs        {train.macs():,} sequential, {train.dense_macs():,} dense",
     ]
     if train.error is not None:

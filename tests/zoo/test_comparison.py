@@ -152,6 +152,17 @@ def test_published_numbers_are_those_of_the_papers():
     assert kth["kth", 10, 40] == pytest.approx({"psnr": 26.49, "ssim": 0.883, "lpips": 0.2118})
 
 
+def test_long_names_of_data_stand_below_the_table_and_other_data_are_called_that():
+    long = "moving-mnist-1, 40×40, 300 embedded digits"
+    other = replace(score("theirs", comparable_with=long), name="theirs")
+    table = compare([score("ours"), other])
+    assert "data set 2 4→3\nMSE ↓\n×10⁻³" in [column.heading for column in table.columns]
+    assert any("data set 2 4→3: " in note for note in table.notes)
+    assert "The models were measured on different data, so their numbers cannot be compared." in table.notes
+    both = compare([score("ours"), score("ours", horizon=2), score("theirs")])
+    assert not any("cannot be compared" in note for note in both.notes)
+
+
 def test_what_cannot_be_compared_is_refused():
     ours = score("ours")
     with pytest.raises(ZooError, match="no scores to compare"):

@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
@@ -88,17 +88,19 @@ def _table(scores: Sequence[Scores], convention: Convention, paper: Layout | Non
             sources.append(f"published: {row.source}")
     heads = [Column("Model", words=True), Column("Parameters")]
     several = len(columns) > 1
-    heads += [Column(f"{_task_text(task, columns)}\n{m.heading}" if several else m.heading) for task, m in cells]
+    names = _data_names(columns)
+    heads += [Column(f"{_task_text(task, names)}\n{m.heading}" if several else m.heading) for task, m in cells]
     if sources:
         heads.append(Column("Source", words=True))
         rows = [[*row, source] for row, source in zip(rows, ["measured"] * len(ours) + sources, strict=True)]
     title = paper.title if paper and whole else "" if several else _single_title(scores[0])
-    notes = _notes(scores, paper if sources else None, convention, best)
+    notes = _notes(scores, paper if sources else None, convention, best, names)
     if any(_UNKNOWN in row for row in rows):
         notes.append(f"{_UNKNOWN}: the number stands in the paper, and is missing from the copy that was used here.")
     return Table(heads, rows, title, notes, frozenset(best), frozenset(faint))
 
 
+_LONGEST = 24  # characters of a data set's name above a column; longer ones are numbered
 _FAR = 4  # a baseline that exceeds the models' largest value by this factor is not drawn
 
 
@@ -205,11 +207,18 @@ def _single_title(scores: Scores) -> str:
     return f"{scores.observed} observed → {scores.horizon} predicted frames"
 
 
-def _task_text(task: Task, columns: Columns) -> str:
-    """What stands above the columns of a task: its horizon, and its data if there are several."""
+def _data_names(columns: Columns) -> dict[str, str]:
+    """A short name for each data set of the columns; where the data set is the same everywhere, none is needed."""
+    data = list(dict.fromkeys(each for each, *_ in columns))
+    if len(data) == 1:
+        return {data[0]: ""}
+    return {each: each if len(each) <= _LONGEST else f"data set {number}" for number, each in enumerate(data, 1)}
+
+
+def _task_text(task: Task, names: Mapping[str, str]) -> str:
+    """The text above the columns of a task: its horizon, and its data set if there are several."""
     data, observed, horizon = task
-    several = len({each for each, *_ in columns}) > 1
-    return f"{data} {observed}→{horizon}" if several else f"{observed}→{horizon}"
+    return f"{names[data]} {observed}→{horizon}".lstrip()
 
 
 def _published_measure(layout: Layout | None, task: Task, key: str) -> Measure:
@@ -279,13 +288,20 @@ def _millions(parameters: int) -> str:
 
 
 def _notes(
-    scores: Sequence[Scores], paper: Layout | None, convention: Convention, best: Collection[tuple[int, int]]
+    scores: Sequence[Scores],
+    paper: Layout | None,
+    convention: Convention,
+    best: Collection[tuple[int, int]],
+    names: Mapping[str, str],
 ) -> list[str]:
-    """What is said once of all rows: the data, how was measured, how to read the marks."""
+    """The sentences below the table, about all rows: the data, the way of measuring, the marks."""
     by_data: dict[str, list[str]] = {}
     for one in scores:
-        by_data.setdefault(one.measured_on(), []).append(f"{one.observed}→{one.horizon}")
+        by_data.setdefault(one.measured_on(), []).append(_task_text(_task(one), names))
     notes = [f"Measured {', '.join(dict.fromkeys(tasks))}: {data}." for data, tasks in by_data.items()]
+    pairs = {(one.comparable_with, one.name) for one in scores}
+    if len({data for data, _ in pairs}) > 1 and len({name for _, name in pairs}) == len(pairs):
+        notes.append("The models were measured on different data, so their numbers cannot be compared.")
     notes += [convention.text(), *dict.fromkeys(note for one in scores for note in one.notes), *interval_note(scores)]
     if best:
         notes.append("> is the best model of its column; ≈ differs from it by no more than chance may, clip by clip.")
