@@ -109,7 +109,7 @@ def test_without_data_and_with_other_budgets(folder, capsys):
     base = ("compress", f"{folder}/my_module.py:build", folder / "my_module.pt", "-o", folder / "s.safetensors")
     assert run(*base, "--parameters", "1000", "--exclude", "5") == 0
     text = capsys.readouterr().out
-    assert "no inputs: errors are those of the weights" in text
+    assert "no inputs: errors are relative Frobenius errors of the weights" in text
     assert "parameters ≤ 1,000 of" in text
     data = ("--data", f"{folder}/my_module.py:batches")
     assert run(*base, *data, "--macs", "0.5", "--multiple", "2", "--at-most", "0=0.5", "--at-least", "2=0.2") == 0
