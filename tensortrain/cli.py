@@ -359,8 +359,8 @@ def _per_layer(option: str, texts: Sequence[str] | None, parse: Callable[[str, s
         pattern, _, value = text.rpartition("=")
         if not pattern:
             raise TensorTrainError(
-                f"{option} = {text!r} has no layer; several values must each be LAYER=VALUE, such as '*={value}' for all"
-                " layers"
+                f"{option} = {text!r} has no layer; several values must each be LAYER=VALUE, such as '*={value}' for"
+                " all layers"
             )
         if pattern in values:
             raise TensorTrainError(f"{option} has two values for {pattern!r}; one is needed")
