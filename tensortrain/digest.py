@@ -30,9 +30,7 @@ def digest(content: Any) -> str:
 
 
 def _parts(content: Any) -> Iterator[Any]:
-    """Yield the bytes to hash. They include each value's type and size, so that different contents give different
-    bytes.
-    """
+    """Yield the bytes to hash; they include type and size of each value, so different contents give different bytes."""
     if isinstance(content, dict):
         yield f"dict {len(content)};".encode()
         for name in sorted(content, key=repr):

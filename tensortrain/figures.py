@@ -10,8 +10,7 @@ STYLE = "tensortrain.figures"
 
 
 def styled(draw: Callable[P, T]) -> Callable[P, T]:
-    """Make a function that creates a figure use the project's style. The style of the caller's own figures does not
-    change.
+    """Make a function that creates a figure use the project's style; the caller's own figures keep their style.
 
     In a program of your own, `matplotlib.style.use("tensortrain.figures")` selects the same style.
 

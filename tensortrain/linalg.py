@@ -130,9 +130,7 @@ def _cut(matrix: Tensor, max_rank: int | None, allowed: float | None, bond: int 
 
 
 def _cut_plain(matrix: Tensor, cap: int, allowed: float | None, bond: int | None) -> _Cut:
-    """Return the cut from the Gram matrix, or from a singular value decomposition where the Gram matrix is too
-    inaccurate.
-    """
+    """Return the cut from the Gram matrix, or from a singular value decomposition if the former is too inaccurate."""
     wide = matrix.to(WIDE.get(matrix.dtype, matrix.dtype))
     return _cut_gram(wide, cap, allowed, bond) or _cut_exact(wide, cap, allowed)
 

@@ -26,8 +26,7 @@ def facts(title: str, rows: Mapping[str, str], folded: Mapping[str, str] | None 
 
 
 def chain_drawing(ranks: Sequence[int], cores: Sequence[str]) -> str:
-    """Return an SVG drawing of a chain from input to output: each box shows a core's size, each line a number of
-    channels.
+    """Return an SVG drawing of a chain from input to output: boxes show sizes of cores, lines numbers of channels.
 
     Args:
         ranks: the numbers of channels from the input to the output, one more than there are cores.

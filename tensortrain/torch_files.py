@@ -1,6 +1,4 @@
-"""Read files of `torch.save` without running any code in them, within limits on memory, and with all checksums
-compared.
-"""
+"""Read files of `torch.save` without running code in them, within limits on memory, and with checksums compared."""
 
 from collections.abc import Container, Sequence
 from dataclasses import dataclass

@@ -204,9 +204,7 @@ class WindowAttention(nn.Module):
         return torch.matmul(F.normalize(q, dim=-1), F.normalize(k, dim=-1).mT) * scale.clamp(max=math.log(100.0)).exp()
 
     def _mask(self, size: Sequence[int], shift: Sequence[int], like: Tensor) -> Tensor:
-        """Return `(windows, pixels, pixels)`: −100 for pixels in one window that are neighbours only because of the
-        shift.
-        """
+        """Return `(windows, pixels, pixels)`: −100 for pixels that only the shift has moved into the same window."""
         regions = like.new_zeros(1, *size, 1)
         for axis, (w, s) in enumerate(zip(self.window_size, shift, strict=True), start=1):
             places = torch.arange(size[axis - 1], device=like.device)

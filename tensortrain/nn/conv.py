@@ -313,9 +313,7 @@ class _ForwardConvTT(_ConvTT):
         return {name: getattr(conv, name) for name in ("stride", "padding", "dilation", "padding_mode")}
 
     def forward(self, input: Tensor) -> Tensor:
-        """Map `(B, in_channels, *size)`, also without B, to `(B, out_channels, *output_size)`, as the dense convolution
-        does.
-        """
+        """Convolve `(B, in_channels, *size)`, or the same without B, to `(B, out_channels, *output_size)`."""
         if self._first_padding is not None:
             input = F.pad(input, self._first_padding, self._first_mode)
         for core in reversed(self.cores._modules.values()):
@@ -365,8 +363,7 @@ class _TransposedConvTT(_ConvTT):
         return {name: getattr(conv, name) for name in ("stride", "padding", "output_padding", "dilation")}
 
     def forward(self, input: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
-        """Map `(B, in_channels, *size)`, also without B, to `(B, out_channels, *output_size)`, as the dense convolution
-        does.
+        """Convolve `(B, in_channels, *size)`, or the same without B, to `(B, out_channels, *output_size)`.
 
         A stride allows several output sizes. `output_size` selects one of them and replaces `output_padding`.
         """

@@ -63,9 +63,7 @@ def check_plain(name: str, module: Any, kind: type[nn.Module]) -> None:
 
 
 def decomposed(weight: Tensor, rows: Sequence[int], columns: Sequence[int], **limits: Any) -> TensorTrainMatrix:
-    """Return `TensorTrainMatrix.decompose` in the dtype of the weight; half precision is decomposed in single
-    precision.
-    """
+    """Return `TensorTrainMatrix.decompose` in the dtype of the weight; half precision is decomposed in single."""
     wide = weight.float() if weight.dtype in (torch.float16, torch.bfloat16) else weight
     return TensorTrainMatrix.decompose(wide, rows, columns, **limits).to(weight.dtype)
 

@@ -7,8 +7,7 @@ Axes = tuple[int, ...]
 
 
 def stride_cores(chain: ConvTensorTrain, stride: Axes) -> Axes:
-    """Return for each axis the core with the stride: the outermost core longer than 1 there, or the innermost if
-    transposed.
+    """Return for each axis the core with the stride: the outermost core longer than 1, or innermost if transposed.
 
     If all cores are 1 long, the core that runs first gets the stride, so that the others see fewer pixels. In a
     transposed convolution, where the stride adds pixels, the core that runs last gets it.

@@ -185,9 +185,7 @@ def interactive() -> bool:
 
 @lru_cache(1)
 def javascript() -> str:
-    """Return the JavaScript that draws the charts, `vegaEmbed`. It has about one megabyte, and each page contains it
-    once.
-    """
+    """Return the JavaScript that draws the charts, `vegaEmbed`; it has about one megabyte."""
     import vl_convert
 
     bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")

@@ -94,9 +94,7 @@ def scaled_bonds(cores: Sequence[Tensor]) -> tuple[list[Tensor], int]:
 
 
 def drifts(cores: Sequence[Tensor], exponents: Sequence[int]) -> bool:
-    """Return whether interfaces of the cores times `2**-exponents` may come near the ends of the range (by cheap
-    bounds).
-    """
+    """Return whether interfaces of the cores times `2**-exponents` may come near the ends of the range."""
     sizes = cores[-1].new_zeros(cores[-1].shape[2], dtype=cores[-1].real.dtype)
     bounds = [sizes]
     for core, k in zip(reversed(cores), reversed(exponents), strict=True):

@@ -80,9 +80,7 @@ def interpolated(
     seed: int = 0,
     device: torch.device | str | None = None,
 ) -> Interpolant:
-    """Return the train of a function by cross interpolation; arguments and errors are those of
-    `tensortrain.interpolate`.
-    """
+    """Return the train of a function by cross interpolation; see `tensortrain.interpolate` for arguments and errors."""
     if not callable(function):
         raise TensorTrainError(f"function is a {type(function).__name__}; a callable of indices (B, m) is needed")
     shape = tt_checks.check_sizes("shape", shape)

@@ -294,8 +294,7 @@ class TensorTrainMatrix(Cores):
         rtol: float | None = None,
         seed: int = 0,
     ) -> "TensorTrain | TensorTrainMatrix":
-        """Return `self @ other`, rounded during the computation; the train with the products of the ranks is never
-        formed.
+        """Return the rounded product `self @ other`, without forming the train with the products of the ranks.
 
         Limits, method and the estimated `error` are those of `tensortrain.round_sum`. Gradients flow to both operands.
 

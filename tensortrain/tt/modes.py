@@ -22,8 +22,7 @@ class Modes(Operators):
     """A tensor as cores `(R_{l-1}, I_l, R_l)`; its axes are numbered like those of the dense tensor."""
 
     def __getitem__(self, index: Index | tuple[Index, ...]) -> Self | Tensor:
-        """Return `train[i, j, …]` with the indexing of PyTorch: integers remove their axis, slices and an ellipsis keep
-        it.
+        """Return `train[i, j, …]` as PyTorch would: integers remove their axis, slices and an ellipsis keep theirs.
 
         Several tensors of integers index their axes jointly, as in PyTorch: they are broadcast, and their common axes
         replace the indexed axes. `None` inserts a new axis of length 1. Gradients flow to the cores.
@@ -219,8 +218,7 @@ class Modes(Operators):
         return self[index]
 
     def kron(self, other: Self) -> Self:
-        """Return the Kronecker product, as `torch.kron` does: I_l and J_l become an axis `I_l · J_l`, and ranks
-        multiply.
+        """Return the Kronecker product, as `torch.kron` does; the lengths of the axes and the ranks multiply.
 
         Raises:
             TensorTrainError: the trains differ in order, dtype or device, or have boundary ranks above 1.

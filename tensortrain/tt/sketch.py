@@ -141,8 +141,7 @@ def common_unit(tensors: Sequence[Tensor]) -> tuple[list[Tensor], int]:
 
 
 def balanced(trains: Sequence[Sequence[Tensor]]) -> tuple[list[list[Tensor]], int]:
-    """Return `(t, k)` such that the trains are `2**k` times those in t, whose cores except the last have ordinary
-    sizes.
+    """Return `(t, k)`: the trains are `2**k` times those in t, whose cores except the last have ordinary sizes.
 
     Args:
         trains: the cores of each train, `(R_{l-1}, …, R_l)`, with any number of axes between the ranks.
@@ -163,8 +162,7 @@ def balanced(trains: Sequence[Sequence[Tensor]]) -> tuple[list[list[Tensor]], in
 def compress(
     chains: Sequence[Chain], shape: Sequence[int], ranks: Sequence[int], like: Tensor, generator: torch.Generator
 ) -> Compression:
-    """Return the sum of the chains as a train of at most `ranks`, about as good as the best train of slightly lower
-    ranks.
+    """Return the sum of the chains as a train of at most `ranks`, about as good as the best train of lower ranks.
 
     Args:
         chains: chains of the same shape and with the same boundary ranks.

@@ -215,8 +215,7 @@ def allocate(
     parameters: int | None,
     allowed: float,
 ) -> tuple[int, ...]:
-    """Choose ranks under `caps` and a limit on parameters that minimise the bound `Σ_l Σ_{i > R_l} σ_{l,i}²` of the
-    error.
+    """Choose ranks within limits so that the bound `Σ_l Σ_{i > R_l} σ_{l,i}²` of the squared error is small.
 
     Starting from ranks of 1, the rank of the bond with the largest discarded singular value is raised by one. This is
     repeated until the bound is at most `allowed` or no rank can be raised within the limits. Then one rank is lowered

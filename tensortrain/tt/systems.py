@@ -143,9 +143,7 @@ def _residual(problem: Problem, x: list[Tensor], norm: float) -> float:
 
 
 class _Solver:
-    """Solves projected systems: small ones by dense matrices, others by GMRES (Saad and Schultz 1986) from the old
-    core.
-    """
+    """Solves projected systems: small ones by dense matrices, others by GMRES (Saad and Schultz 1986)."""
 
     def __init__(self, norm: float, allowed: float) -> None:
         self.allowed, self._norm = allowed, norm

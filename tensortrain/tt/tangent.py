@@ -56,9 +56,7 @@ class Step(NamedTuple):
 
 
 class _Frames(NamedTuple):
-    """A train in two forms: with left-orthogonal cores before its last one, and right-orthogonal cores after its first
-    one.
-    """
+    """A train in two forms: with left-orthogonal cores before the last, and right-orthogonal cores after the first."""
 
     left: list[Tensor]
     right: list[Tensor]
@@ -75,9 +73,7 @@ class _Frames(NamedTuple):
         return cls(left, orthogonalize(left, 0))
 
     def element(self, changes: Sequence[Tensor]) -> TensorTrain:
-        """Return the sum over l of the trains with core l of `changes`, cores of `left` before it and of `right` after
-        it.
-        """
+        """Return the sum over l of trains with core l of `changes`, cores of `left` before it and of `right` behind."""
         if len(changes) == 1:
             return TensorTrain._of(changes)
         first = torch.cat([changes[0], self.left[0]], 2)
@@ -90,8 +86,7 @@ class _Frames(NamedTuple):
 
 
 def gradient(function: Function, train: TensorTrain) -> Gradient:
-    """Return the gradient of a function in the tangent space at a train, which is the direction of steepest ascent
-    there.
+    """Return the gradient of a function in the tangent space at a train, the direction of steepest ascent there.
 
     Args:
         function: a function from a TensorTrain to a real 0-d tensor, through which gradients flow. It is called once,

@@ -298,8 +298,9 @@ class TensorTrain(Queries, Builders, Exchange):
         return tt_functional.evaluate_macs(self.shape, self.ranks)
 
     def dense_macs(self) -> int:
-        """Return the multiplications of `evaluate_dense` for one sample, `R_0 R_m Σ_l I_1 ⋯ I_l`, without
-        reconstruction.
+        """Return the multiplications of `evaluate_dense` for one sample, `R_0 R_m Σ_l I_1 ⋯ I_l`.
+
+        The reconstruction of the dense tensor is not counted.
         """
         return tt_functional.dense_evaluate_macs(self.shape, self.ranks)
 

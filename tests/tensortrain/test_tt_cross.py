@@ -200,7 +200,7 @@ def one(indices: Tensor) -> Tensor:
         ({"function": 3}, "function is a int; a callable"),
         ({"shape": ()}, "shape is empty"),
         ({"shape": (3, 0)}, r"shape\[1\] = 0"),
-        ({"shape": 4}, "shape = 4 is no sequence"),
+        ({"shape": 4}, "shape = 4 is not a sequence"),
         ({"rtol": 1}, r"rtol = 1 is outside \[0, 1\)"),
         ({"rtol": math.nan}, "rtol = nan"),
         ({"confidence": 0}, r"confidence = 0 is outside \(0, 1\)"),
@@ -220,7 +220,7 @@ def one(indices: Tensor) -> Tensor:
         ({"function": lambda i: one(i).to("meta")}, "on meta"),
         ({"function": lambda i: one(i).to_sparse()}, "layout"),
         ({"function": lambda i: 1 / i.sum(1).double()}, r"the function is inf at index \(0, 0, 0\)"),
-        ({"function": lambda i: one(i).to(F64 if len(i) > 20 else torch.float32)}, "now and returned torch.float"),
+        ({"function": lambda i: one(i).to(F64 if len(i) > 20 else torch.float32)}, "use one dtype"),
     ],
 )
 def test_bad_input_is_refused(arguments: dict[str, Any], named: str) -> None:
