@@ -214,7 +214,7 @@ def test_every_layer_is_certified(network, capsys):
 def test_some_layers_are_certified(network, capsys, monkeypatch):
     monkeypatch.setattr(claims, "PER_ENTRY", 1.0)
     assert verify(network, "net.safetensors", "--layers", "sec*") == 0
-    assert "the exact check of second takes about 4 minutes; --layers certifies others" in capsys.readouterr().out
+    assert "the exact check of second takes about 4 minutes; use --layers to" in capsys.readouterr().out
     assert [layer["weight"] for layer in json.loads((network / "out.json").read_text())["layers"]] == [
         "module.second.weight"
     ]

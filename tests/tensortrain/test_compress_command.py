@@ -75,7 +75,7 @@ def test_as_a_user_types_it(folder, capsys):
     assert sum(p.numel() for p in small.parameters()) <= 0.5 * sum(p.numel() for p in network.parameters())
     verify = ("verify", folder / "small.safetensors", "--against", folder / "my_module.pt")
     assert run(*verify) == 0
-    assert "not checked: errors of the layers' outputs" in capsys.readouterr().out
+    assert "the errors of the layers' outputs were not checked" in capsys.readouterr().out
     network = ("--network", f"{folder}/my_module.py:build")
     assert run(*verify, *network, "--data", f"{folder}/my_module.py:batches") == 0
     assert "verified: errors of the outputs of" in capsys.readouterr().out

@@ -155,8 +155,8 @@ def test_multiples_are_of_total_ranks():
         ({"formats": []}, "formats is empty"),
         ({"formats": ["svd"]}, "formats = 'svd' is unknown; legal: 'all', 'cttd'"),
         ({"objective": "fast"}, "objective = 'fast' is unknown; legal: 'error', 'speed', 'both'"),
-        ({"effort": 0}, "effort = 0 is no positive number"),
-        ({"seconds": math.nan}, "seconds = nan is no positive number"),
+        ({"effort": 0}, "effort = 0 is not a positive number"),
+        ({"seconds": math.nan}, "seconds = nan is not a positive number"),
         ({"objective": "speed"}, "how long a layer takes depends on its inputs"),
     ],
 )

@@ -62,7 +62,7 @@ def test_a_flipped_bit_is_noticed_wherever_it_is(tmp_path: Path, whole: Path) ->
     largest = max(zipfile.ZipFile(whole / "checkpoints" / "last.ckpt").infolist(), key=lambda entry: entry.file_size)
     place = largest.header_offset + 2000
     path.write_bytes(content[:place] + bytes([content[place] ^ 64]) + content[place + 1 :])
-    with pytest.raises(ZooError, match=r"flipped\.ckpt cannot be read .*does not agree with its checksum.*use another"):
+    with pytest.raises(ZooError, match=r"flipped\.ckpt cannot be read .*does not match its checksum.*use another"):
         open_run(whole, path)
 
 
