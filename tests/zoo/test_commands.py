@@ -78,7 +78,7 @@ def test_ctrl_c_ends_with_a_friendly_sentence(
     finally:
         signal.signal(signal.SIGINT, before)
     said = " ".join("".join(capsys.readouterr()).split())
-    assert re.search("Stopped after step [12] of 9, as asked. Everything is saved: repeat the command", said)
+    assert re.search("Stopped after step [12] of 9, as requested. Everything is saved: repeat the command", said)
     assert "interrupted" not in said
     assert "Traceback" not in said
 
@@ -277,7 +277,7 @@ BAD = [
     ("train conv-lstm moving-mnist --data.size 20", "size = 20"),
     ("train conv-lstm moving-mnist --max-time soon", "max-time"),
     ("train conv-lstm moving-mnist --config missing.yaml", "missing.yaml"),
-    ("evaluate nowhere", "nowhere is no folder of a run"),
+    ("evaluate nowhere", "nowhere is not a trained model"),
     ("evaluate conv-lstm:moving-minst", "no weights 'moving-minst'"),
     ("evaluate {run} --horizon 0", "horizon = 0"),
     ("evaluate {run} --convention mine", "mine"),
@@ -286,7 +286,7 @@ BAD = [
     ("evaluate {text}.safetensors", "safetensors"),
     ("evaluate {run} --curves curves.pdf", ".png"),
     ("evaluate {run} --curves nowhere/curves.png", "nowhere is not a folder"),
-    ("evaluate {run} --digits 2 --published {text}", "--digits 2 beside --published"),
+    ("evaluate {run} --digits 2 --published {text}", "--digits 2 has no effect with --published"),
     ("compare {run} --digits 2 3 --curves curves.pdf", ".png"),
     ("compare {run} -o table.pdf", ".csv, .md, .tex, .html"),
     ("compare {run} -o nowhere/table.csv", "nowhere"),

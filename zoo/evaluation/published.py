@@ -1,4 +1,4 @@
-"""The tables that `compare` can print: which published rows stand in which columns."""
+"""The layouts that `compare` can print: which published rows and columns each has."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,20 +6,20 @@ from dataclasses import dataclass
 from zoo.evaluation.conventions import CONVENTIONS, Convention
 from zoo.papers import CONV_TT_LSTM, OPENSTL, PREDRNN_PP, Columns, ResultsTable, Task
 
-PIXELS = {"moving-mnist-2": 64 * 64, "moving-mnist-3": 64 * 64, "kth": 128 * 128}  # of a frame
+PIXELS = {"moving-mnist-2": 64 * 64, "moving-mnist-3": 64 * 64, "kth": 128 * 128}  # number of pixels in a frame
 
 
 @dataclass(frozen=True)
 class Published:
-    """A row that somebody else measured.
+    """A published row of a table.
 
     Args:
-        model: as its authors call it.
+        model: the name of the model in the publication.
         source: where the numbers are printed.
         convention: how they were measured.
-        values: task to metric to value, in the metric's own unit: nothing is in thousandths. Empty of a row whose
-            numbers are not known here.
-        parameters: how many, in millions; 0 where not printed.
+        values: the values by task and metric, in the metric's own unit and not in thousandths. Empty if the numbers of
+            a row are not known here.
+        parameters: the number of parameters in millions; 0 if it is not printed.
     """
 
     model: str
@@ -34,10 +34,10 @@ class Layout:
     """A table with published rows.
 
     Args:
-        name: by which `compare` knows it.
-        title: printed above it.
-        columns: metrics of each task.
-        rows: what was published.
+        name: the name for `compare`.
+        title: the title of the table.
+        columns: the metrics of each task.
+        rows: the published rows.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Layout:
 
 
 def _published(table: ResultsTable) -> tuple[Published, ...]:
-    """The rows of a paper's table in the units of their metrics."""
+    """The rows of a paper's table, in the units of their metrics."""
     convention = CONVENTIONS[table.convention]
     rows = []
     for row in table.rows:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from zoo.papers.paper import KTH_20, KTH_40, MNIST_10, MNIST_30, Paper, PublishedSettings, results_table
 from zoo.settings import KTHData, MovingMNISTData, PlateauRate, PlateauSampling, Training
 
-# Section 5 and appendix: batches of 16, L1 + L2, at most 500 epochs, 1e-4 for 5×5 kernels and 1e-3 for 3×3
+# Section 5 and appendix: batches of 16, L1 + L2, at most 500 epochs, rate 1e-4 for 5×5 kernels and 1e-3 for 3×3
 _CONV_TT_LSTM_MNIST = PublishedSettings(
     data=MovingMNISTData(),
     sampling=PlateauSampling(),
@@ -13,21 +13,21 @@ _CONV_TT_LSTM_MNIST = PublishedSettings(
     training=Training(steps=500 * 625, batch_size=16),
     base_by_kernel={3: 1e-3},
 )
-# Section 5: 128×128 pixels, 10,000 clips in an epoch, the rest as on Moving-MNIST. The sampling ratio falls by 4e-3 in
-# an epoch, the highest rate of the authors' code; the paper prints 5e-4, which would take 2,000 epochs. The authors
-# choose weights by the test persons. Here `validation_persons`, out of persons 1–16, decide when rates fall and which
-# weights are best, and are not trained on.
+# Section 5: 128×128 pixels, 10,000 clips in an epoch, the rest as for Moving-MNIST. The sampling ratio falls by 4e-3 in
+# each epoch, the highest value in the authors' code; the paper prints 5e-4, which would take 2,000 epochs. The authors
+# choose the best weights on the test persons. Here the `validation_persons`, some of persons 1–16, are not trained on;
+# they decide when rates fall and which weights are best.
 _CONV_TT_LSTM_KTH = replace(
     _CONV_TT_LSTM_MNIST,
     data=KTHData(size=128, windows="conv-tt-lstm", endless=True),
     sampling=PlateauSampling(decay=4e-3),
 )
 
-# In the authors' code the ring of past states turns on the order, not on the number of steps. In the reported model
-# with a fixed window (order 1, steps 3, rank 8) it never moves, so that model saw the last state only, beside two maps
-# of zeros: its numbers are those of a first-order cell of low rank. The sliding window (3, 3, 8) is not affected.
-# The tables are missing from the copy of the paper that was used here. The numbers of the first two below are in the
-# README of the authors' code; of the others no more is known than that the paper has these rows.
+# In the authors' code the ring buffer of past states wraps at the order instead of at the number of steps. In the
+# reported model with a fixed window (order 1, steps 3, rank 8) it never moves. So that model reads only the last state
+# and two maps of zeros, and its numbers are those of a first-order cell of low rank. The sliding window (3, 3, 8) is
+# not affected. The copy of the paper that was used lacks the tables. The numbers of the first two tables below are from
+# the README of the authors' code. Of the other tables we know only which rows they have.
 _MNIST = {MNIST_10: ("mse", "ssim", "lpips"), MNIST_30: ("mse", "ssim", "lpips")}
 _KTH = {KTH_20: ("psnr", "ssim", "lpips"), KTH_40: ("psnr", "ssim", "lpips")}
 CONV_TT_LSTM = Paper(
