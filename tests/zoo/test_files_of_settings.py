@@ -248,5 +248,7 @@ def unruly(error: str = "") -> Any:
 
 
 def test_whatever_a_constructor_raises_is_named() -> None:
-    with pytest.raises(ZooError, match=r"here: test-unruly cannot be built with options = {'error': 'x'} \(KeyError: 'x'\)"):
+    with pytest.raises(
+        ZooError, match=r"here: test-unruly cannot be built with options = {'error': 'x'} \(KeyError: 'x'\)"
+    ):
         build_model(Recipe("test-unruly", {"error": "x"}), "here")

@@ -286,14 +286,22 @@ def bad(name: str, tmp_path: Path) -> tuple[str, Path, str]:
     if name == "rank":
         return "openstl", save(tmp_path / "x.pt", weights | {"conv_last.weight": torch.ones(4)}), "has 4 dimensions"
     if name == "nan":
-        return "openstl", save(tmp_path / "x.pt", weights | {first: weights[first] / 0}), "has values that are not finite"
+        return (
+            "openstl",
+            save(tmp_path / "x.pt", weights | {first: weights[first] / 0}),
+            "has values that are not finite",
+        )
     if name == "no folding":
         wide = weights | {"conv_last.weight": torch.ones(5, 4, 1, 1).double()}
         return "openstl", save(tmp_path / "x.pt", wide), "5 folded channels"
     if name == "another source":
         return "conv-tt-lstm", save(tmp_path / "x.pt", weights), "is of PredRNN; these can be imported: the Conv-TT"
     if name == "other code":
-        return "predrnn-pytorch", save(tmp_path / "x.pt", read("predrnn_pp")[1]), r"is of PredRNN\+\+; .* imported: PredRNN$"
+        return (
+            "predrnn-pytorch",
+            save(tmp_path / "x.pt", read("predrnn_pp")[1]),
+            r"is of PredRNN\+\+; .* imported: PredRNN$",
+        )
     if name == "object":
         return "openstl", save(tmp_path / "x.pt", {"net": torch.nn.Linear(2, 2)}), "If it holds more than tensors"
     if name == "missing file":

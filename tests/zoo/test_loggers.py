@@ -124,7 +124,9 @@ def test_a_logger_that_cannot_begin_is_named_before_training(tmp_path: Path, ser
 @pytest.mark.parametrize("kind", ["tensorboard", "wandb", "mlflow"])
 def test_a_logger_that_is_not_installed(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(loggers.PACKAGES, kind, "no_such_package")
-    with pytest.raises(ZooError, match=f"the logger {kind} is not installed; install it with: pip install no_such_package, or leave"):
+    with pytest.raises(
+        ZooError, match=f"the logger {kind} is not installed; install it with: pip install no_such_package, or leave"
+    ):
         fit(SHORT, tmp_path / "run", progress=False, loggers=["csv", kind])
     assert not (tmp_path / "run").exists()
 

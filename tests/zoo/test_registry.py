@@ -156,7 +156,10 @@ def test_a_model_without_published_settings_has_no_preset_paper() -> None:
 
 @pytest.mark.parametrize(
     ("setting", "words"),
-    [("predrnn_pp", "is not a paper; did you mean 'predrnn-pp'"), ("openstl", "has no settings; these papers do: conv-tt-lstm")],
+    [
+        ("predrnn_pp", "is not a paper; did you mean 'predrnn-pp'"),
+        ("openstl", "has no settings; these papers do: conv-tt-lstm"),
+    ],
 )
 def test_an_unknown_setting_is_refused(setting: str, words: str) -> None:
     with pytest.raises(ZooError, match=f"setting = '{setting}' of the model 'x' {words}"):

@@ -150,7 +150,9 @@ def test_weights_that_fit_are_taken_and_the_rest_is_listed(runs: Path, capsys: p
     assert 0 < len(fitting) < len(here)
     assert f"{len(fitting)} of {len(here)} weights are copied from {runs}/x" in said
     for name in here:
-        assert (f"{name} starts at random: its shape is {tuple(here[name].shape)} here" in said) == (name not in fitting)
+        assert (f"{name} starts at random: its shape is {tuple(here[name].shape)} here" in said) == (
+            name not in fitting
+        )
         if name in fitting:
             assert torch.equal(here[name], there[name])
     assert read_recipe(runs / "tuned" / "config.yaml").origin.weights == str(runs / "x")
