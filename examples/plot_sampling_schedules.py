@@ -27,5 +27,5 @@ figure, axes = plt.subplots()
 for name, schedule in schedules.items():
     sampling = make_sampling(schedule, 100)
     axes.plot(steps, [sampling.ratio(step) for step in steps], label=name)
-axes.set(xlabel="step", ylabel="share of true frames", ylim=(-0.05, 1.05), title="Scheduled sampling")
+axes.set(xlabel="step", ylabel="fraction of true frames", ylim=(-0.05, 1.05), title="Scheduled sampling")
 axes.legend()

@@ -40,7 +40,7 @@ left.plot(steps, [float(row["loss"]) for row in rows], marker="o", label="traini
 left.plot(steps, [float(row["validation_loss"]) for row in rows], marker="o", label="validation")
 left.set(xlabel="step", ylabel="loss", title="Loss")
 left.legend()
-right.plot(steps, [float(row["sampling_ratio"]) for row in rows], marker="o", label="share of true frames")
+right.plot(steps, [float(row["sampling_ratio"]) for row in rows], marker="o", label="fraction of true frames")
 rates = [float(row["learning_rate"]) / recipe.learning_rate.base for row in rows]
 right.plot(steps, rates, label="learning rate / base")
 right.set(xlabel="step", ylim=(0, None), title="Schedules")

@@ -1,7 +1,8 @@
 """Tensor trains and convolutional tensor trains on PyTorch.
 
-Decompose any tensor (`TensorTrain`), matrix (`TensorTrainMatrix`) and convolution kernel (`ConvTensorTrain`),
-evaluate the result sequentially without rebuilding it, and count what it costs. Layers are in `tensortrain.nn`.
+Decompose any tensor (`TensorTrain`), matrix (`TensorTrainMatrix`) or convolution kernel (`ConvTensorTrain`).
+Evaluate the result core by core, without forming the dense tensor, and count its parameters and operations.
+Layers for neural networks are in `tensortrain.nn`.
 """
 
 import importlib
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     __version__: str
 
-# what imports torch is loaded when it is first used, so that the commands can handle Ctrl-C before that begins
+# modules that import torch are loaded on first use, so that the commands can handle Ctrl-C before torch is imported
 _LATER = {
     "ConvTensorTrain": "tensortrain.conv.conv_tensor_train",
     "TensorTrain": "tensortrain.tt.tensor_train",

@@ -1,4 +1,4 @@
-"""`python -m tensortrain` is the command `tensortrain`."""
+"""Run the command `tensortrain` when `python -m tensortrain` is called."""
 
 from collections.abc import Callable
 from typing import NoReturn
@@ -7,12 +7,13 @@ from tensortrain import terminal
 
 
 def main() -> NoReturn:
-    """Run the command; ends with `SystemExit`."""
+    """Run the command, which ends with `SystemExit`."""
     terminal.run("tensortrain", _load)
 
 
 def _load() -> Callable[[], None]:
-    from tensortrain.cli import main  # takes seconds
+    """Import the command and return its main function."""
+    from tensortrain.cli import main  # importing it takes seconds
 
     return main
 

@@ -1,4 +1,4 @@
-"""Argument checks shared by every entry point: each raises `TensorTrainError` or returns a clean value."""
+"""Argument checks shared by every entry point: each check raises `TensorTrainError` or returns a clean value."""
 
 import math
 import numbers
@@ -14,7 +14,7 @@ from tensortrain.transforms import physical
 
 
 def tensor(name: str, value: object, *, min_dim: int = 1) -> Tensor:
-    """`value` as a finite, non-empty, floating or complex tensor of at least `min_dim` axes."""
+    """Return `value` if it is a finite, non-empty, floating or complex tensor of at least `min_dim` axes."""
     if not isinstance(value, Tensor):
         raise TensorTrainError(f"{name} is a {type(value).__name__}; a torch.Tensor is needed")
     ordinary(name, value)
@@ -26,7 +26,7 @@ def tensor(name: str, value: object, *, min_dim: int = 1) -> Tensor:
         raise TensorTrainError(
             f"{name} has dtype {value.dtype}; a floating or complex dtype is needed: convert with {name}.double()"
         )
-    # a finite sum, which is cheap, proves that all entries are finite; an infinite one may be an overflow
+    # the sum is cheap, and if it is finite so are all entries; an infinite sum may also be an overflow
     plain = physical(value)
     sound = plain.is_meta or bool(torch.isfinite(plain.sum())) or bool(torch.isfinite(plain).all())
     if not sound:
@@ -36,7 +36,7 @@ def tensor(name: str, value: object, *, min_dim: int = 1) -> Tensor:
 
 
 def unusual(value: Tensor) -> str | None:
-    """Why torch cannot calculate with a tensor as with others, and how to mend it; None if it can.
+    """Return why torch cannot calculate with a tensor as usual and how to convert it, or None if torch can.
 
     >>> unusual(torch.eye(2).to_sparse()), unusual(torch.eye(2))
     ('has the layout torch.sparse_coo; convert it with .to_dense()', None)
@@ -55,21 +55,21 @@ def unusual(value: Tensor) -> str | None:
 
 
 def ordinary(name: str, value: object) -> None:
-    """Refuse a tensor with which torch cannot calculate as with others; what is no tensor is left to other checks."""
+    """Refuse a tensor with which torch cannot calculate as usual. Values that are not tensors pass unchecked."""
     reason = unusual(value) if isinstance(value, Tensor) else None
     if reason is not None:
         raise TensorTrainError(f"{name} {reason}")
 
 
 def listed(name: str, value: object) -> tuple[Any, ...]:
-    """`value` as a tuple; a bare tensor, which would fall apart along its first axis, is refused."""
+    """Return `value` as a tuple. A bare tensor is refused, because it would be split along its first axis."""
     if isinstance(value, Tensor) or not isinstance(value, Iterable):
         raise TensorTrainError(f"{name} is a {type(value).__name__}; a list of tensors is needed: [core, …]")
     return tuple(value)
 
 
 def entries(name: str, value: object, *, min_dim: int = 1) -> Tensor:
-    """`value` as `tensor` returns it, if it is not on the meta device, where tensors have no entries."""
+    """Return `value` as `tensor` does, but refuse tensors on the meta device, which have no entries."""
     checked = tensor(name, value, min_dim=min_dim)
     if checked.is_meta:
         raise TensorTrainError(f"{name} is on the meta device and has no entries; load it first")
@@ -77,7 +77,7 @@ def entries(name: str, value: object, *, min_dim: int = 1) -> Tensor:
 
 
 def integer(name: str, value: object, *, minimum: int = 1, maximum: int | None = None) -> int:
-    """`value` as an int of at least `minimum` and at most `maximum`; booleans and floats are refused."""
+    """Return `value` as an int from `minimum` to `maximum`. Booleans and floats are refused."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TensorTrainError(f"{name} = {value!r} is not an integer; an int of at least {minimum} is needed")
     if value < minimum:
@@ -88,20 +88,20 @@ def integer(name: str, value: object, *, minimum: int = 1, maximum: int | None =
 
 
 def seed(value: object) -> int:
-    """`value` as a seed of PyTorch's generators."""
+    """Return `value` if it is a valid seed of PyTorch's random generators."""
     return integer("seed", value, minimum=0, maximum=2**63 - 1)
 
 
 def positive(name: str, value: object) -> float:
-    """`value` as a finite float above 0."""
+    """Return `value` as a finite float above 0."""
     number = float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else math.nan
     if not 0 < number < math.inf:
-        raise TensorTrainError(f"{name} = {value!r} is no positive number")
+        raise TensorTrainError(f"{name} = {value!r} is not a positive number")
     return number
 
 
 def fraction(name: str, value: object, *, minimum_included: bool = True) -> float:
-    """`value` as a float in [0, 1), or in (0, 1)."""
+    """Return `value` as a float in [0, 1), or in (0, 1) if the minimum is excluded."""
     number = float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else math.nan
     if not 0 <= number < 1 or (number == 0 and not minimum_included):
         raise TensorTrainError(f"{name} = {value!r} is outside {'[' if minimum_included else '('}0, 1)")
@@ -109,7 +109,7 @@ def fraction(name: str, value: object, *, minimum_included: bool = True) -> floa
 
 
 def device(value: Any) -> torch.device | None:
-    """`value` as a device that is there, or None."""
+    """Return `value` as an available device; None stays None."""
     try:
         return None if value is None else torch.empty(0, device=torch.device(value)).device
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
@@ -118,12 +118,12 @@ def device(value: Any) -> torch.device | None:
 
 
 def iterates(value: object) -> TypeGuard[Iterable[Any]]:
-    """Whether `value` holds others; tensors and arrays without axes do not, though they have an `__iter__`."""
+    """Return whether one can iterate over `value`. Tensors and arrays without axes have `__iter__`, but it fails."""
     return isinstance(value, Iterable) and getattr(value, "ndim", 1) > 0
 
 
 def per_axis(name: str, value: int | Iterable[int], axes: int, *, minimum: int = 1) -> tuple[int, ...]:
-    """One int for all axes, or one for each, as a tuple of length `axes`."""
+    """Return a tuple of length `axes` from one int for all axes or from one int for each axis."""
     if isinstance(value, numbers.Integral) or not iterates(value):
         return (integer(name, value, minimum=minimum),) * axes
     values = tuple(integer(f"{name}[{i}]", v, minimum=minimum) for i, v in enumerate(value))
@@ -136,7 +136,7 @@ def agrees(name: str, value: Tensor, core: Tensor) -> None:
     """Refuse a tensor on another device than the cores or, unless autocast casts it, in another dtype."""
     if value.device == core.device and value.dtype == core.dtype:
         return
-    kind = core.device.type  # meta has no autocast
+    kind = core.device.type  # the meta device has no autocast
     if value.device != core.device or kind == "meta" or not torch.is_autocast_enabled(kind):
         raise TensorTrainError(
             f"{name} is {value.dtype} on {value.device}, the cores {core.dtype} on {core.device}; use .to()"
@@ -144,7 +144,7 @@ def agrees(name: str, value: Tensor, core: Tensor) -> None:
 
 
 def bias(value: object, size: int, core: Tensor) -> None:
-    """Refuse a bias that is not None or a tensor of `size` entries on the device and in the dtype of `core`."""
+    """Refuse a bias unless it is None or a tensor of `size` entries with the device and dtype of `core`."""
     if value is None:
         return
     if not isinstance(value, Tensor):
@@ -156,7 +156,7 @@ def bias(value: object, size: int, core: Tensor) -> None:
 
 
 def choice(name: str, value: object, legal: Sequence[str]) -> str:
-    """`value` if it is one of `legal`."""
+    """Return `value` if it is one of the `legal` strings."""
     if not isinstance(value, str) or value not in legal:
         raise TensorTrainError(f"{name} = {value!r} is unknown; legal: {', '.join(map(repr, legal))}")
     return value
@@ -164,15 +164,15 @@ def choice(name: str, value: object, legal: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Limits:
-    """How much a decomposition may store and how large its error may be.
+    """The upper limits on the size and the error of a decomposition.
 
     Every `decompose` takes the same four arguments, `ranks`, `rtol`, `max_parameters` and `budget`. `Limits.of` checks
-    them and turns the last two into one cap.
+    them and combines the last two into one limit.
 
     Attributes:
-        ranks: caps on the interior ranks, one for each bond, or None.
+        ranks: upper limits of the inner ranks, one for each bond, or None.
         rtol: relative Frobenius tolerance in [0, 1), or None.
-        parameters: cap on stored entries, from `max_parameters` and `budget`, or None.
+        parameters: upper limit on the number of stored entries, from `max_parameters` and `budget`, or None.
     """
 
     ranks: tuple[int, ...] | None
@@ -193,15 +193,15 @@ class Limits:
         """Check the four limits that every `decompose` takes.
 
         Args:
-            bonds: number of interior ranks; None accepts ranks of any length.
-            dense_parameters: entries of what is decomposed, of which `budget` is a fraction.
-            ranks: one int for all bonds, or one for each.
+            bonds: number of inner ranks; None accepts any number of ranks.
+            dense_parameters: number of entries of the dense tensor; `budget` is a fraction of it.
+            ranks: one int for all bonds, or one for each bond.
             rtol: relative Frobenius tolerance in [0, 1).
-            max_parameters: cap on stored entries.
-            budget: the same as a fraction of `dense_parameters`.
+            max_parameters: upper limit on the number of stored entries.
+            budget: the same limit as a fraction of `dense_parameters`.
 
         Raises:
-            TensorTrainError: all of them are None, or one is out of its range.
+            TensorTrainError: all four limits are None, or one of them is out of range.
         """
         if ranks is None and rtol is None and max_parameters is None and budget is None:
             raise TensorTrainError("nothing limits the decomposition: give ranks, rtol, max_parameters or budget")
@@ -222,5 +222,5 @@ class Limits:
         if budget is not None:
             if isinstance(budget, bool) or not isinstance(budget, numbers.Real) or not 0 < budget < math.inf:
                 raise TensorTrainError(f"budget = {budget!r} is not a positive fraction of the dense parameters")
-            caps.append(math.floor(float(budget) * dense_parameters * (1 + 1e-12)))  # 0.29 of 100 are 29
+            caps.append(math.floor(float(budget) * dense_parameters * (1 + 1e-12)))  # floor(0.29 · 100) = 28
         return cls(clean_ranks, rtol, min(caps) if caps else None)

@@ -1,7 +1,7 @@
 """The command `tensortrain`: decompose the kernels of a checkpoint or compress a network, show and verify files.
 
-Exit status: 0 for success, 1 if `verify` found a difference, 2 for bad input or output that cannot be written, 130 if
-interrupted, 141 if nobody reads the output any more.
+The exit status is 0 for success, 1 if `verify` found a difference, 2 for bad input or for output that cannot be
+written, 130 after an interruption, and 141 if the reader of the output has closed it.
 """
 
 import math
@@ -47,12 +47,13 @@ app = typer.Typer(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command; ends with `SystemExit`."""
+    """Run the command, which ends with `SystemExit`."""
     with terminal.reported("tensortrain", TensorTrainError):
         app(args=None if arguments is None else list(arguments), prog_name="tensortrain")
 
 
 def _print_version(wanted: bool) -> None:
+    """Print the version and exit, if the option `--version` was passed."""
     if wanted:
         print(f"tensortrain {tensortrain.__version__}")
         raise typer.Exit
@@ -69,15 +70,15 @@ def _options(
 
 Key = Annotated[
     str | None,
-    typer.Option(help="Key of the state dict in a file that has several, such as params_ema or ema.state_dict."),
+    typer.Option(help="Key of the state dict if the file has several, such as params_ema or ema.state_dict."),
 ]
 
 Fold = Annotated[
     bool,
     typer.Option(
         "--fold",
-        help="Put weights together that weight norm, spectral norm or pruning keeps in parts; the result is for a"
-        " model from which these have been removed.",
+        help="Compute each weight that weight norm, spectral norm or pruning stores in parts. The result fits a"
+        " model from which these parametrizations have been removed.",
     ),
 ]
 
@@ -88,32 +89,43 @@ def decompose(
     output: Annotated[Path, typer.Option("--output", "-o", help="Safetensors file to write.")],
     budget: Annotated[
         list[str] | None,
-        typer.Option(metavar="[LAYER=]FRACTION", help="Parameters to keep, as a fraction of each kernel: 0.25."),
+        typer.Option(
+            metavar="[LAYER=]FRACTION", help="Upper limit of a layer's parameters, as a fraction of its kernel: 0.25."
+        ),
     ] = None,
     max_parameters: Annotated[
-        list[str] | None, typer.Option(metavar="[LAYER=]COUNT", help="Parameters to keep of each kernel: 5000.")
+        list[str] | None, typer.Option(metavar="[LAYER=]COUNT", help="Upper limit of a layer's parameters: 5000.")
     ] = None,
     rtol: Annotated[
-        list[str] | None, typer.Option(metavar="[LAYER=]TOLERANCE", help="Relative Frobenius tolerance in [0, 1).")
+        list[str] | None,
+        typer.Option(
+            metavar="[LAYER=]TOLERANCE", help="Largest relative error of each kernel, in the Frobenius norm, in [0, 1)."
+        ),
     ] = None,
     ranks: Annotated[
         list[str] | None,
-        typer.Option(metavar="[LAYER=]RANKS", help='One rank for all bonds, or each interior one: "16", "16,8".'),
+        typer.Option(
+            metavar="[LAYER=]RANKS",
+            help='Upper limit of the ranks: one for all bonds, or one for each inner bond: "16", "16,8".',
+        ),
     ] = None,
     kernel_sizes: Annotated[
         list[str] | None,
         typer.Option(
             metavar="[LAYER=]SIZES",
-            help='"auto" (the default), a format such as "tucker2", or core sizes: "3,3", "1x1,3x3,1x1".',
+            help='"auto" (the default), a format such as "tucker2", or the sizes of the cores, first the core nearest'
+            ' the output: "3,3", "1x1,3x3,1x1".',
         ),
     ] = None,
     include: command.Include = None,
     exclude: command.Exclude = None,
     groups: Annotated[
-        list[str] | None, typer.Option(metavar="LAYER=G", help="Groups of the convs that match LAYER.")
+        list[str] | None,
+        typer.Option(metavar="LAYER=G", help="Number of groups of the convolutions whose names match LAYER."),
     ] = None,
     transposed: Annotated[
-        list[str] | None, typer.Option(metavar="LAYER", help="Layers that are transposed convs.")
+        list[str] | None,
+        typer.Option(metavar="LAYER", help="Name or pattern of layers that are transposed convolutions."),
     ] = None,
     key: Key = None,
     fold: Fold = False,
@@ -122,24 +134,26 @@ def decompose(
     objective: Annotated[
         str,
         typer.Option(
-            help='By what "auto" chooses a format: error, speed, or both: the least error among what is faster here.'
+            help='How "auto" chooses a format: error (the smallest error), speed (the shortest time), or both (the'
+            " smallest error among the formats that are faster than the dense layer on this machine)."
         ),
     ] = "error",
     size: Annotated[
-        str | None, typer.Option(help='Of the images on which layers are timed: "32" (the default), "24x32".')
+        str | None, typer.Option(help='Size of the images on which layers are timed: "32" (the default), "24x32".')
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the random starts.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the random starting points.")] = 0,
     resume: command.Resume = None,
     report: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="HTML page to write: charts and tables of all layers.")
+        Path | None, typer.Option(metavar="FILE", help="Also write an HTML page with charts and tables of all layers.")
     ] = None,
 ) -> None:
     """Decompose every conv kernel in a checkpoint; other tensors are copied.
 
-    Each of --budget, --max-parameters, --rtol, --ranks and --kernel-sizes takes
-    one value for all layers, or LAYER=VALUE for the layers that match LAYER,
-    repeated: --budget 'layer1.*=0.5' --budget '*=0.25'. The first that matches
-    decides; a layer that none of them names is copied.
+    --budget, --max-parameters, --rtol, --ranks and --kernel-sizes each take
+    one value for all layers, or LAYER=VALUE for the layers that match LAYER.
+    The second form can be repeated: --budget 'layer1.*=0.5' --budget '*=0.25'.
+    The first pattern that matches a layer is used. A layer that matches none
+    of the patterns is copied.
     """
     limits = LayerLimits(
         kernel_sizes=_per_layer("kernel-sizes", kernel_sizes, _sizes) or "auto",
@@ -190,7 +204,7 @@ app.command()(command.compress)
 
 @app.command()
 def info(
-    file: Annotated[Path, typer.Argument(help="A file of this program, or any checkpoint.")], key: Key = None
+    file: Annotated[Path, typer.Argument(help="A file that this program wrote, or any checkpoint.")], key: Key = None
 ) -> None:
     """Show the layers of a decomposed network, a saved train, or the conv kernels of a checkpoint."""
     header = storage.read_header(file) if file.is_file() else None
@@ -209,38 +223,43 @@ def info(
         _print_remarks(checkpoint, kernels)
         show(listings.kernel_table(kernels))
     if not checksummed:
-        say("without checksum: damage to this file goes unnoticed")
+        say("this file has no checksum, so damage to it cannot be detected")
 
 
 @app.command()
 def verify(
-    small: Annotated[Path, typer.Argument(help="What `decompose` wrote.")],
+    small: Annotated[
+        Path, typer.Argument(help="The file that `tensortrain decompose` or `tensortrain compress` wrote.")
+    ],
     against: Annotated[Path, typer.Option(help="The original checkpoint.")],
     key: Key = None,
     network: Annotated[
         str | None,
-        typer.Option(metavar="MODULE.py:FUNCTION", help="Function that builds the network, needed beside --data."),
+        typer.Option(
+            metavar="MODULE.py:FUNCTION", help="Function that builds the network. It is needed together with --data."
+        ),
     ] = None,
     data: command.Data = None,
     size: command.Size = None,
     mean: command.Mean = None,
     std: command.Std = None,
     certificate: Annotated[
-        Path | None, typer.Option(help="Write a certificate, which python -m tensortrain_check checks without torch.")
+        Path | None,
+        typer.Option(help="Also write a certificate, which `python -m tensortrain_check` checks without torch."),
     ] = None,
     layers: Annotated[
         list[str] | None, typer.Option(metavar="LAYER", help="Certify only the layers that match this pattern.")
     ] = None,
 ) -> None:
-    """Recompute errors and bounds from the original, and compare core-by-core with dense evaluation.
+    """Recompute errors and bounds from the original, and compare the core-by-core with the dense evaluation.
 
-    Errors of the layers' outputs are checked with --network and --data, the
-    inputs that the network was compressed on.
+    Errors of the layers' outputs are checked only with --network and --data,
+    the inputs that were used for the compression.
     """
     if (network is None) != (data is None):
-        raise TensorTrainError("--network and --data are needed together, or neither")
+        raise TensorTrainError("--network and --data are needed together; add the other option, or leave out both")
     if layers and certificate is None:
-        raise TensorTrainError("--layers chooses what to certify; add --certificate FILE")
+        raise TensorTrainError("--layers selects the layers of a certificate; add --certificate FILE")
     if certificate is not None:
         files.destination(certificate, [small, *files_of(against)])
         check_original(against, certificate)
@@ -263,7 +282,7 @@ def verify(
     if network is not None:
         _verify_outputs(small, against, key, network, command.calibration_inputs(data, size, mean, std))
     elif any(record.data_error is not None for record in records):
-        say("not checked: errors of the layers' outputs, which need --network and --data")
+        say("the errors of the layers' outputs were not checked; add --network and --data to check them")
     if certificate is not None:
         results = certify_network(small, against, certificate, layers or ())
         show(listings.certified_table(results))
@@ -277,7 +296,7 @@ def convert(
     key: Key = None,
     fold: Fold = False,
 ) -> None:
-    """Write the tensors of a checkpoint, by the names of the bare model, as one plain safetensors file."""
+    """Write the tensors of a checkpoint to one plain safetensors file, under the parameter names of the model."""
     files.destination(output, files_of(weights))
     checkpoint = read_checkpoint(weights, key)
     tensors = (checkpoint.folded() if fold else checkpoint).tensors
@@ -286,18 +305,19 @@ def convert(
 
 
 def _print_how_to_check(certificate: Path, results: Sequence[tuple[LayerRecord, Claims]]) -> None:
+    """Print the command that checks the certificate, and a warning for each layer whose check takes long."""
     for record, claims in results:
         if claims.seconds > 60:
             minutes = math.ceil(claims.seconds / 60)
             say(
-                f"the exact check of {record.name or record.weight} takes about {minutes} minutes; --layers certifies"
-                " others without it"
+                f"the exact check of {record.name or record.weight} takes about {minutes} minutes; use --layers to"
+                " certify other layers only"
             )
     print(f"check with: python -m tensortrain_check {shlex.quote(str(certificate))}")
 
 
 def _verify_outputs(small: Path, against: Path, key: str | None, network: str, inputs: Any) -> None:
-    """Check what the file says of the layers' outputs; fails if that does not hold."""
+    """Check the errors of the layers' outputs that the file states, and exit with status 1 if one is wrong."""
     original = user_code.called("--network", network)
     command.load_weights(original, against, key)
     count, failures = verify_outputs(original.eval(), user_code.function("--network", network), small, inputs)
@@ -309,16 +329,16 @@ def _verify_outputs(small: Path, against: Path, key: str | None, network: str, i
 
 
 def _print_remarks(checkpoint: Checkpoint, kernels: Sequence[ConvKernel]) -> None:
-    """What to know of a checkpoint beside its tensors."""
+    """Print what the user should know about a checkpoint besides its tensors."""
     for remark in checkpoint.remarks:
         say(remark)
     for kernel in kernels:
         if kernel.doubt:
-            say(f"{kernel.name} may be no conv kernel: {kernel.doubt}")
+            say(f"{kernel.name} may not be a convolution kernel: {kernel.doubt}")
 
 
 def _load(kind: str, file: Path) -> object:
-    """The one object that a file of this kind holds."""
+    """Return the object in a file of this kind."""
     loaders: dict[str, Callable[[Path], object]] = {
         "chain": ConvTensorTrain.load,
         "train": TensorTrain.load,
@@ -330,7 +350,7 @@ def _load(kind: str, file: Path) -> object:
 
 
 def _per_layer(option: str, texts: Sequence[str] | None, parse: Callable[[str, str], T]) -> T | dict[str, T] | None:
-    """`["0.25"]` as one value, `["layer1.*=0.5", "*=0.25"]` as a mapping of patterns, nothing as None."""
+    """Return one value for `["0.25"]`, a mapping of patterns for `["layer1.*=0.5", "*=0.25"]`, and None for no text."""
     if not texts:
         return None
     if len(texts) == 1 and "=" not in texts[0]:
@@ -340,7 +360,8 @@ def _per_layer(option: str, texts: Sequence[str] | None, parse: Callable[[str, s
         pattern, _, value = text.rpartition("=")
         if not pattern:
             raise TensorTrainError(
-                f"{option} = {text!r}; one value, or LAYER=VALUE for each is needed, such as '*={value}' for all layers"
+                f"{option} = {text!r} has no layer; several values must each be LAYER=VALUE, such as '*={value}' for"
+                " all layers"
             )
         if pattern in values:
             raise TensorTrainError(f"{option} has two values for {pattern!r}; one is needed")
@@ -349,13 +370,13 @@ def _per_layer(option: str, texts: Sequence[str] | None, parse: Callable[[str, s
 
 
 def _ranks(option: str, text: str) -> int | list[int]:
-    """`"16"` as 16, `"16,8"` as `[16, 8]`."""
+    """Return 16 for `"16"` and `[16, 8]` for `"16,8"`."""
     values = [_integer(option, part) for part in text.split(",")]
     return values[0] if len(values) == 1 else values
 
 
 def _sizes(option: str, text: str) -> str | list[list[int] | int]:
-    """`"3x3,1"` as `[[3, 3], 1]`; words as they are."""
+    """Return `[[3, 3], 1]` for `"3x3,1"`; names of formats are returned unchanged."""
     if text[:1].isalpha():
         return text
     sizes = [[_integer(option, k) for k in part.split("x")] for part in text.split(",")]
@@ -363,7 +384,7 @@ def _sizes(option: str, text: str) -> str | list[list[int] | int]:
 
 
 def _groups(texts: Iterable[str]) -> dict[str, int]:
-    """`["features.3=32"]` as a mapping of patterns."""
+    """Return a mapping of patterns to numbers of groups, from texts such as `"features.3=32"`."""
     values = {}
     for text in texts:
         pattern, _, count = text.rpartition("=")
@@ -374,6 +395,7 @@ def _groups(texts: Iterable[str]) -> dict[str, int]:
 
 
 def _integer(option: str, text: str) -> int:
+    """Return the integer that the text of an option denotes."""
     try:
         return int(text)
     except ValueError:
@@ -381,6 +403,7 @@ def _integer(option: str, text: str) -> int:
 
 
 def _fraction(option: str, text: str) -> float:
+    """Return the number that the text of an option denotes."""
     try:
         return float(text)
     except ValueError:
@@ -388,7 +411,7 @@ def _fraction(option: str, text: str) -> float:
 
 
 def _image(size: str | None) -> int | list[int] | None:
-    """`"24x32"` as one number for each axis."""
+    """Return the image size that a text such as `"24x32"` denotes, as one number or one number for each axis."""
     if size is None:
         return None
     parts = [_integer("size", part) for part in size.split("x")]

@@ -1,7 +1,7 @@
-"""`make demo`: decompose real trained kernels, verify them, and show what that costs.
+"""Decompose real trained kernels, verify the result, and show its cost in accuracy (`make demo`).
 
-Without a checkpoint a small network with 5×5 kernels is trained on scikit-learn's bundled handwritten digits on
-the spot. Run as `python -m tensortrain.demo [CHECKPOINT] [--output DIR]`.
+If no checkpoint is named, the program first trains a small network with 5×5 kernels on the handwritten digits that
+scikit-learn contains. Run it as `python -m tensortrain.demo [CHECKPOINT] [--output DIR]`.
 """
 
 from pathlib import Path
@@ -24,11 +24,11 @@ from tensortrain.figures import styled
 from tensortrain.files import aside
 
 BUDGETS = (0.5, 0.25, 0.1)
-SHOWN = 8  # filters in a picture
+SHOWN = 8  # number of filters in a picture
 
 
 def network() -> nn.Sequential:
-    """A small classifier of 16×16 digits with two 5×5 convolutions."""
+    """Return a small classifier of 16×16 digits with two 5×5 convolutions."""
     return nn.Sequential(
         nn.Conv2d(1, 12, 5, padding=2),
         nn.ReLU(),
@@ -42,7 +42,7 @@ def network() -> nn.Sequential:
 
 
 def digits() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Training and test images `(N, 1, 16, 16)` and labels; every fourth digit is kept for the test."""
+    """Return training and test images `(N, 1, 16, 16)` with their labels. Every fourth digit is in the test set."""
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
@@ -65,12 +65,12 @@ def train(model: nn.Module, x: Tensor, y: Tensor, epochs: int = 12) -> None:
 
 @torch.no_grad()
 def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
-    """Share of right answers."""
+    """Return the fraction of images that the model classifies correctly."""
     return float((model(x).argmax(1) == y).float().mean())
 
 
 def compare(model: nn.Sequential, x: Tensor, y: Tensor, console: Console) -> None:
-    """Decompose the model at several budgets and print errors and accuracies."""
+    """Decompose the model at several budgets and print the errors and accuracies."""
     dense = {name: layer.weight.detach() for name, layer in model.named_children() if isinstance(layer, nn.Conv2d)}
     table = Table(title=f"Accuracy on {len(x)} held-out digits, no fine-tuning")
     for column in ("budget", "conv parameters", *(f"error {name}" for name in dense), "accuracy"):
@@ -93,7 +93,7 @@ def compare(model: nn.Sequential, x: Tensor, y: Tensor, console: Console) -> Non
 
 
 def relative_error(approximation: Tensor, weight: Tensor) -> float:
-    """`‖W - Ŵ‖ / ‖W‖`."""
+    """Return `‖W - Ŵ‖ / ‖W‖`."""
     return float((approximation - weight).norm() / weight.norm())
 
 
@@ -107,7 +107,7 @@ def picture(weight: Tensor, name: str, path: Path) -> None:
         try:
             chain = ConvTensorTrain.decompose(weight, budget=budget)
         except TensorTrainError:
-            continue  # below the smallest chain
+            continue  # the budget is too small for any chain
         share = chain.n_parameters / weight.numel()
         rows.append((f"{share:.0%} of the parameters\nerror {chain.error:.3f}", chain.reconstruct()))
     filters = weight.flatten(0, 1)
@@ -128,16 +128,20 @@ def picture(weight: Tensor, name: str, path: Path) -> None:
 
 
 def main(
-    checkpoint: Annotated[Path | None, typer.Argument(help="A checkpoint with convolution kernels.")] = None,
-    output: Annotated[Path, typer.Option(help="Folder for the files it writes.")] = Path("out/demo"),
-    budget: Annotated[float, typer.Option(help="Fraction of the dense parameters in the report.")] = 0.25,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Argument(help="A checkpoint with convolution kernels. By default a small network is trained."),
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Folder for the files that the demo writes.")] = Path("out/demo"),
+    budget: Annotated[float, typer.Option(help="Fraction of each kernel's parameters to keep.")] = 0.25,
 ) -> None:
-    """Decompose trained kernels, verify them and draw them."""
+    """Decompose trained kernels, verify the result and draw the filters."""
     console = Console()
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise TensorTrainError(f"cannot make {output}: {error.strerror}; choose another folder") from None
+        reason = f"cannot create the folder {output}: {error.strerror}; choose another folder"
+        raise TensorTrainError(reason) from None
     if checkpoint is None:
         console.print("Training a small network on 1,347 handwritten digits …")
         torch.manual_seed(0)
@@ -162,6 +166,7 @@ def main(
 
 
 def _report() -> None:
+    """Run `main` and turn bad input into one line on standard error."""
     with terminal.reported("demo", TensorTrainError):
         typer.run(main)
 

@@ -1,18 +1,19 @@
 """Derivatives of any order, in reverse and in forward mode, of subspaces that a factorisation returns.
 
-U, `(rows, k)`, spans the leading left singular vectors of a matrix A, or all that its columns reach. It is
-fixed only up to a rotation `U → U R`, and so are its derivatives: what does not depend on R, such as
-`U Uᴴ A`, has the exact ones. With `H = A Aᴴ`, `P = U Uᴴ` and `H U = U S` every derivative is a solution of
+U, `(rows, k)`, spans the leading left singular vectors of a matrix A, or the whole column space of A. U is fixed only
+up to a rotation `U → U R`, and so are its derivatives. Quantities that do not depend on R, such as `U Uᴴ A`, have exact
+derivatives. With `H = A Aᴴ`, `P = U Uᴴ` and `H U = U S` every derivative is a solution of
 
-    Z S − (1 − P) H Z = (1 − P) G,   Uᴴ Z = 0,        written Z = L⁻¹(G),
+    Z S − (1 − P) H Z = (1 − P) G,   Uᴴ Z = 0,        written Z = L⁻¹(G).
 
-which divides by differences of kept and discarded σ² and never by those of two kept or two discarded ones:
+The solution divides by differences of a kept and a discarded σ², and never by differences of two kept or two
+discarded ones:
 
     dU = L⁻¹(dH U),
     dZ = L⁻¹(dG + dH Z − Z Uᴴ dH U − dU Uᴴ G) − U dUᴴ Z.
 
-L is self-adjoint, so the backward formulas use L⁻¹, too, and all of this can be differentiated again.
-H is given as `left gram leftᴴ`, where `gram` None is the identity. Its value is never used.
+L is self-adjoint. The backward formulas therefore use L⁻¹ as well, and all of them can be differentiated again.
+H is given as `left gram leftᴴ`, where `gram` None is the identity. The value of H itself is never used.
 """
 
 from typing import Any, NamedTuple
@@ -27,20 +28,20 @@ WIDE = {torch.float32: torch.float64, torch.complex64: torch.complex128}
 
 
 def record(function: Any, *args: Any) -> Any:
-    """Apply an `autograd.Function`; torch leaves its `apply` untyped."""
+    """Apply an `autograd.Function`. PyTorch's own `apply` has no types."""
     return function.apply(*args)
 
 
 class Spectrum(NamedTuple):
-    """How A splits into kept and discarded parts, all of it constant; see `split_wide` and `split_tall`.
+    """The kept and the discarded part of A, all of it constant; see `split_wide` and `split_tall`.
 
     Attributes:
-        lost: discarded singular vectors, `(rows, d)` left ones or `(columns, d)` right ones of a tall matrix.
-        kept: `(k,)`, kept singular values.
-        discarded: `(d,)`, discarded ones.
-        edge: `(d,)`, the same with what is uncertain about them added.
-        matrix: of a tall matrix A itself, else None, like what follows.
-        rotation: `(k, k)`, `U rotation` are the kept left singular vectors.
+        lost: the discarded singular vectors: `(rows, d)` left ones, or `(columns, d)` right ones of a tall matrix.
+        kept: `(k,)`, the kept singular values.
+        discarded: `(d,)`, the discarded singular values.
+        edge: `(d,)`, upper limits of the discarded singular values: the values plus their uncertainty.
+        matrix: A itself if A is tall; otherwise None, as is `rotation`.
+        rotation: `(k, k)`; the columns of `U rotation` are the kept left singular vectors.
     """
 
     lost: Tensor
@@ -52,13 +53,13 @@ class Spectrum(NamedTuple):
 
 
 def split_wide(vectors: Tensor, energies: Tensor, resolution: float | Tensor, rank: int) -> Spectrum:
-    """The split where all left singular vectors are known.
+    """Return the spectrum of a matrix all of whose left singular vectors are known.
 
     Args:
-        vectors: `(rows, rows)`, with σ² from small to large, the last `rank` of them kept.
-        energies: `(rows,)`, σ².
-        resolution: up to which σ are known.
-        rank: k.
+        vectors: `(rows, rows)`, in ascending order of σ²; the last `rank` vectors are kept.
+        energies: `(rows,)`, the values σ².
+        resolution: the uncertainty of σ.
+        rank: the number k of kept vectors.
     """
     values = energies.clamp(min=0).sqrt()
     discarded = values[:-rank]
@@ -68,14 +69,14 @@ def split_wide(vectors: Tensor, energies: Tensor, resolution: float | Tensor, ra
 def split_tall(
     matrix: Tensor, factor: Tensor, vectors: Tensor, energies: Tensor, resolution: float | Tensor
 ) -> Spectrum:
-    """The split of a tall matrix, from its right singular vectors.
+    """Return the spectrum of a tall matrix, from its right singular vectors.
 
     Args:
         matrix: `(rows, columns)`.
-        factor: `(k, k)`, `matrix V = U factor` with V the kept right singular vectors.
-        vectors: `(columns, d)`, the discarded ones.
-        energies: `(d,)`, their σ².
-        resolution: up to which σ are known.
+        factor: `(k, k)`, with `matrix V = U factor` for the kept right singular vectors V.
+        vectors: `(columns, d)`, the discarded right singular vectors.
+        energies: `(d,)`, the values σ² of the discarded vectors.
+        resolution: the uncertainty of σ.
     """
     wide = WIDE.get(matrix.dtype, matrix.dtype)
     rotation, values, _ = torch.linalg.svd(factor.to(wide))
@@ -84,29 +85,30 @@ def split_tall(
 
 
 def bond_name(bond: int | None) -> str:
-    """How messages call the bond between cores `bond` and `bond + 1`."""
+    """Return the name that messages use for the bond between cores `bond` and `bond + 1`."""
     return "the matrix" if bond is None else f"bond {bond} (ranks[{bond - 1}], between axes {bond} and {bond + 1})"
 
 
 def subspace(basis: Tensor, left: Tensor, gram: Tensor | None, spectrum: Spectrum, bond: int | None) -> Tensor:
-    """`basis` as a differentiable function of `left` and `gram`.
+    """Return `basis` as a differentiable function of `left` and `gram`.
 
     Args:
-        basis: `(rows, k)`, U.
+        basis: `(rows, k)`, the matrix U.
         left: `(rows, c)`, with `left gram leftᴴ = A Aᴴ`.
         gram: `(c, c)`, Hermitian, or None for the identity.
-        spectrum: of A.
-        bond: of a train that A belongs to, for the message of the error.
+        spectrum: the kept and discarded parts of A.
+        bond: the bond of a train that A belongs to, which the error message names.
 
     Raises:
-        TensorTrainError: from second and forward-mode derivatives where a kept and a discarded singular
-            value coincide. First derivatives in reverse mode leave out the term that has no value.
+        TensorTrainError: a second or forward-mode derivative is computed where a kept and a discarded singular value
+            coincide. First derivatives in reverse mode leave out the term that has no value.
     """
     differentiable: Tensor = record(_Subspace, left, gram, basis, *spectrum, bond)
     return differentiable
 
 
 def _solve(left: Tensor, gram: Tensor | None, basis: Tensor, right: Tensor, data: tuple[Any, ...]) -> Tensor:
+    """Return `L⁻¹(right)`, recorded for differentiation if any argument is differentiated."""
     recorded = differentiated(left, gram, basis, right)
     solution: Tensor = (
         record(_Solution, left, gram, basis, right, *data)
@@ -117,7 +119,7 @@ def _solve(left: Tensor, gram: Tensor | None, basis: Tensor, right: Tensor, data
 
 
 def _require_gap(basis: Tensor, data: tuple[Any, ...]) -> None:
-    """Refuse a gap below the uncertainty of the singular values, or below rounding errors of the matrix."""
+    """Refuse a gap below the uncertainty of the singular values, or below the rounding error of the matrix."""
     _, kept, discarded, edge, matrix, _, bond = data
     rounding = 8 * torch.finfo(basis.dtype).eps * kept.amax(-1)
     apart = kept.amin(-1) > rounding * (1 if matrix is None else kept.shape[-1])
@@ -131,27 +133,28 @@ def _require_gap(basis: Tensor, data: tuple[Any, ...]) -> None:
 
 
 def _saved(ctx: Any) -> tuple[Any, ...]:
-    """What `_save` saved, all of it."""
+    """Return everything that `_save` stored in `ctx`."""
     return (*ctx.saved_tensors, ctx.bond)
 
 
 def _primals(ctx: Any) -> tuple[Any, ...]:
-    """The saved tensors without the tangents of the level that a `jvp` computes."""
+    """Return the saved tensors without the tangents of the level that a `jvp` computes."""
     return tuple(None if saved is None else unpack(saved)[0] for saved in ctx.saved_tensors)
 
 
 def _save(ctx: Any, tensors: tuple[Any, ...], bond: int | None) -> None:
+    """Store the tensors and the bond in `ctx` for `backward` and `jvp`."""
     ctx.save_for_backward(*tensors)
     ctx.save_for_forward(*tensors)
     ctx.bond = bond
 
 
 class _Batchable(torch.autograd.Function):
-    """A function of matrices that takes any number of batch axes before rows and columns."""
+    """A function of matrices that accepts any number of batch axes before the rows and columns."""
 
     @classmethod
     def vmap(cls, info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Any, Any]:
-        """Every batch axis in front, for all tensors; then once more without `torch.vmap`."""
+        """Move the batch axis of every tensor to the front and call the function once, without `torch.vmap`."""
         front = [
             arg
             if not isinstance(arg, Tensor)
@@ -165,7 +168,7 @@ class _Batchable(torch.autograd.Function):
 
 
 class _Subspace(_Batchable):
-    """U, and `dU = L⁻¹(dH U)`."""
+    """The identity for U with the derivative `dU = L⁻¹(dH U)`."""
 
     @staticmethod
     def forward(left: Tensor, gram: Tensor | None, basis: Tensor, *data: Any) -> Tensor:
@@ -192,7 +195,7 @@ class _Subspace(_Batchable):
 
 
 class _Solution(_Batchable):
-    """`L⁻¹(G)`, G being `right`."""
+    """The solution `L⁻¹(G)`, where G is the argument `right`."""
 
     @staticmethod
     def forward(
@@ -264,7 +267,7 @@ class _Solution(_Batchable):
 def _tangent_product(
     left: Tensor, gram: Tensor | None, left_tangent: Tensor | None, gram_tangent: Tensor | None, right: Tensor
 ) -> Tensor:
-    """`dH right` for `H = left gram leftᴴ`."""
+    """Return `dH right` for `H = left gram leftᴴ`."""
     weighted = left if gram is None else left @ gram
     product = torch.zeros_like(right)
     if left_tangent is not None:
@@ -275,7 +278,7 @@ def _tangent_product(
 
 
 def _cotangents(left: Tensor, gram: Tensor | None, pairs: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor | None]:
-    """Cotangents of `left` and `gram` from that of H, `Σ a bᴴ` over the pairs."""
+    """Return the cotangents of `left` and `gram` from that of H, which is `Σ a bᴴ` over the pairs."""
     a, b = pairs[0] if len(pairs) == 1 else (torch.cat(side, -1) for side in zip(*pairs, strict=True))
     if gram is not None:
         to_gram = (left.mH @ a) @ (b.mH @ left)
@@ -288,7 +291,10 @@ def _cotangents(left: Tensor, gram: Tensor | None, pairs: list[tuple[Tensor, Ten
 
 
 class _QR(_Batchable):
-    """Reduced QR: `dQ = (1 − QQᴴ) dM R⁻¹` and `dR = Qᴴ dM` up to a rotation; torch's own needs R invertible."""
+    """The reduced QR factorisation, with `dQ = (1 − QQᴴ) dM R⁻¹` and `dR = Qᴴ dM` up to a rotation.
+
+    PyTorch's own derivative of QR needs an invertible R.
+    """
 
     @staticmethod
     def forward(matrix: Tensor, bond: int | None) -> tuple[Tensor, Tensor]:
@@ -320,7 +326,7 @@ class _QR(_Batchable):
 
 
 class _Inverse(_Batchable):
-    """`R⁻¹`, or the pseudo-inverse where R has none, but then without derivatives."""
+    """The inverse of R, or its pseudo-inverse if R is singular; the pseudo-inverse has no derivatives here."""
 
     @staticmethod
     def forward(r: Tensor, bond: int | None) -> Tensor:
@@ -347,37 +353,39 @@ class _Inverse(_Batchable):
 
 
 def _inverse(r: Tensor, bond: int | None) -> Tensor:
+    """Return the inverse of R, recorded for differentiation if R is differentiated."""
     inverse: Tensor = record(_Inverse, r, bond) if differentiated(r) else _Inverse.forward(r, bond)
     return inverse
 
 
 def _require_full_rank(r: Tensor, inverse: Tensor, bond: int | None) -> None:
+    """Refuse to differentiate the inverse of a matrix that is singular within rounding error."""
     rank = torch.linalg.matrix_rank(physical(r), rtol=8 * r.shape[-1] * torch.finfo(r.dtype).eps)
     if bool((rank < r.shape[-1]).any()):
         raise TensorTrainError(
             f"{bond_name(bond)}: a kept singular value is zero within rounding error, so there is no second and no"
-            " forward-mode derivative; lower that rank first, with round()"
+            " forward-mode derivative; first lower that rank with round()"
         )
 
 
 def qr(matrix: Tensor, bond: int | None = None) -> tuple[Tensor, Tensor]:
-    """Reduced QR of any matrix.
+    """Return the reduced QR factorisation of any matrix.
 
     The first derivative in reverse mode is finite for rank-deficient matrices as well.
 
     Args:
         matrix: `(rows, columns)`.
-        bond: of a train that it belongs to, for the message of an error.
+        bond: the bond of a train that the matrix belongs to, which the error message names.
 
     Raises:
-        TensorTrainError: from second and forward-mode derivatives of a tall matrix without full rank.
+        TensorTrainError: a second or forward-mode derivative of a tall matrix without full rank is computed.
     """
     factors: tuple[Tensor, Tensor] = record(_QR, matrix, bond) if differentiated(matrix) else _QR.forward(matrix, bond)
     return factors
 
 
 class _Root(_Batchable):
-    """The root of `square`, known to be `value`: `dr = d(square) / 2r`, or 0 for r = 0, as torch's own norms."""
+    """The square root of `square`, whose `value` is known; its derivative is `d(square) / 2r`, or 0 for r = 0."""
 
     @staticmethod
     def forward(square: Tensor, value: Tensor) -> Tensor:
@@ -399,13 +407,14 @@ class _Root(_Batchable):
 
 
 def _half_reciprocal(root: Tensor) -> Tensor:
+    """Return `1 / 2r`, or 0 where the root r is 0."""
     zero = root == 0
     # without Python numbers: under nested transforms they turn a 0-d tensor of single precision into double
     return (root + root).masked_fill(zero, 1).reciprocal().masked_fill(zero, 0)
 
 
 def root(square: Tensor, value: Tensor) -> Tensor:
-    """`value` with the derivatives of the square root of `square`, which it is, but more accurately.
+    """Return `value`, an accurate square root of `square`, with the derivatives of the square root of `square`.
 
     >>> x = torch.tensor(4.0, requires_grad=True)
     >>> torch.autograd.grad(root(x, torch.tensor(2.0)), x)

@@ -1,4 +1,4 @@
-"""A digest over the tensors and values that a file holds: whatever changes one of them changes it."""
+"""A digest (SHA-256) of the tensors and values in a file, which changes whenever one of them changes."""
 
 import hashlib
 from collections.abc import Iterator
@@ -11,12 +11,12 @@ from tensortrain.errors import TensorTrainError
 
 
 def digest(content: Any) -> str:
-    """SHA-256, in hexadecimal, of tensors and plain values in any nesting of mappings and sequences.
+    """Return the SHA-256 digest, in hexadecimal, of tensors and plain values in any nesting of mappings and sequences.
 
-    The order of a mapping's entries does not count, nor do a tensor's device and layout in memory.
+    The order of a mapping's entries, and the device and memory layout of a tensor, do not matter.
 
     Raises:
-        TensorTrainError: a value that is neither a tensor nor plain.
+        TensorTrainError: a value is neither a tensor nor plain (None, a bool, a number or a string).
 
     >>> digest({"a": 1, "b": torch.zeros(2)}) == digest({"b": torch.zeros(2), "a": 1})
     True
@@ -30,7 +30,7 @@ def digest(content: Any) -> str:
 
 
 def _parts(content: Any) -> Iterator[Any]:
-    """What to feed to the hash: of each value its type and size, so that no two contents give the same bytes."""
+    """Yield the bytes to hash; they include type and size of each value, so different contents give different bytes."""
     if isinstance(content, dict):
         yield f"dict {len(content)};".encode()
         for name in sorted(content, key=repr):
@@ -42,11 +42,13 @@ def _parts(content: Any) -> Iterator[Any]:
             yield from _parts(item)
     elif isinstance(content, Tensor):
         if content.layout != torch.strided or content.is_quantized:
-            raise TensorTrainError(f"a file can hold dense tensors, and no {content.layout} or quantised ones")
+            raise TensorTrainError(
+                f"a file can hold dense tensors only; this tensor has the layout {content.layout} or is quantised"
+            )
         yield f"{content.dtype} {tuple(content.shape)};".encode()
         yield content.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
     elif content is None or isinstance(content, bool | int | float | str):
         text = repr(content).encode()
         yield f"{type(content).__name__} {len(text)};".encode() + text
     else:
-        raise TensorTrainError(f"a file can hold tensors and plain values, and no {type(content).__name__}")
+        raise TensorTrainError(f"a file can hold tensors and plain values only, not a {type(content).__name__}")

@@ -4,6 +4,5 @@
 class TensorTrainError(ValueError):
     """Raised for every invalid argument, file or shape.
 
-    The message names the argument, the value it had, what is legal, and where
-    it helps how to mend it.
+    The message names the argument and its value, says which values are legal, and, where possible, how to fix the call.
     """

@@ -1,4 +1,4 @@
-"""One style for all figures of this project, `figures.mplstyle` beside this file."""
+"""The common style of all figures of this project, stored in `figures.mplstyle` beside this file."""
 
 import functools
 from collections.abc import Callable
@@ -10,9 +10,9 @@ STYLE = "tensortrain.figures"
 
 
 def styled(draw: Callable[P, T]) -> Callable[P, T]:
-    """Let a function that creates a figure do so in the project's style; the style of the caller's figures stays.
+    """Make a function that creates a figure use the project's style; the caller's own figures keep their style.
 
-    In a program of your own `matplotlib.style.use("tensortrain.figures")` chooses the same style.
+    In a program of your own, `matplotlib.style.use("tensortrain.figures")` selects the same style.
 
     >>> @styled
     ... def background():
@@ -24,6 +24,7 @@ def styled(draw: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(draw)
     def in_style(*args: P.args, **kwargs: P.kwargs) -> T:
+        """Call `draw` within the style's context."""
         from matplotlib import style
 
         with style.context(STYLE):

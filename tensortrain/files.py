@@ -1,4 +1,4 @@
-"""Writing files: nothing half-written is ever left behind, and nothing is overwritten that should not be."""
+"""Write files so that no half-written file is ever left behind and no file is overwritten by mistake."""
 
 import errno
 import os
@@ -18,7 +18,7 @@ if sys.platform != "win32":
 
 _PREFIX, _SUFFIX = ".tensortrain-", ".tmp"
 TEMPORARY = f"{_PREFIX}*{_SUFFIX}"
-"""Names of the folders that files are written in before they are renamed."""
+"""Pattern of the temporary folders in which files are written before they are renamed."""
 
 _NO_FILES = {
     stat.S_IFDIR: "it is a folder",
@@ -38,55 +38,56 @@ Name = str | PathLike[str]
 
 
 def destination(path: Name, inputs: Iterable[Name] = ()) -> Path:
-    """The file that is made or replaced if `path` is written: `path` itself or, if it is a link, what it leads to.
+    """Return the file that writing `path` creates or replaces: `path` itself or, for a link, the file it points to.
 
-    Programs that compute for long call it first, so that a path that cannot be written is refused at once.
+    Programs that compute for a long time call this function first, so that they refuse an unusable path at once.
 
     Args:
-        path: where to write.
-        inputs: files that are read, and so must not be replaced under whatever name.
+        path: the file to write.
+        inputs: files that the program reads. They must not be replaced, under whatever name.
 
     Raises:
-        TensorTrainError: a folder that does not exist or cannot be written; a folder, device, pipe or socket; one of
-            the inputs, itself or by a link; a name that no file can have.
+        TensorTrainError: the folder of `path` does not exist or is not writable; `path` is a folder, device, pipe or
+            socket; `path` is one of the inputs or a link to one; or no file can have this name.
 
     >>> destination("/dev/null")
     Traceback (most recent call last):
-    tensortrain.errors.TensorTrainError: cannot write /dev/null: it is a device; name a plain file
+    tensortrain.errors.TensorTrainError: cannot write /dev/null: it is a device; name a regular file
     """
     try:
         path = Path(path)
         target = Path(os.path.realpath(path))
         status = _status(path)
         if status is None and not stat.S_ISDIR(os.stat(target.parent).st_mode):
-            raise NotADirectoryError(errno.ENOTDIR, f"{target.parent} is no folder")
+            raise NotADirectoryError(errno.ENOTDIR, f"{target.parent} is not a folder")
     except OSError as error:
         raise _refusal(path, error) from None
-    except (TypeError, ValueError) as error:  # no text at all, or one with a NUL in it
+    except (TypeError, ValueError) as error:  # not a path at all, or a name with a NUL character
         raise TensorTrainError(f"cannot write {str(path)!r}: {error}; name a file in a writable folder") from None
     if status is not None and not stat.S_ISREG(status.st_mode):
-        kind = _NO_FILES.get(stat.S_IFMT(status.st_mode), "it is no plain file")
-        raise TensorTrainError(f"cannot write {path}: {kind}; name a plain file")
+        kind = _NO_FILES.get(stat.S_IFMT(status.st_mode), "it is not a regular file")
+        raise TensorTrainError(f"cannot write {path}: {kind}; name a regular file")
     effective = os.access in os.supports_effective_ids
     if not os.access(target.parent, os.W_OK | os.X_OK, effective_ids=effective):
-        raise _refusal(path, PermissionError(errno.EACCES, f"{target.parent} may not be written in"))
+        raise _refusal(path, PermissionError(errno.EACCES, f"no permission to write in {target.parent}"))
     for name in inputs:
         if status is not None and _is_file(name, status):
-            raise TensorTrainError(f"cannot write {path}: it is {name}, which is read; name another file")
+            raise TensorTrainError(f"cannot write {path}: it is {name}, which is an input; name another file")
     return target
 
 
 @contextmanager
 def aside(path: Name) -> Iterator[Path]:
-    """Give the body of a `with` a temporary file, which lies beside `path` in a private folder, to write to.
+    """Provide a temporary file that replaces `path` when the body of the `with` ends without an error.
 
-    When the body ends the file is renamed to `path`, or to what `path` leads to if it is a link; it gets the rights of
-    the file that it replaces, or of any new file. If the body raises or is interrupted the file is removed, and an old
-    `path` stays as it was. What a process that was killed has left in the folder is removed by the next call.
+    The temporary file lies in a private folder beside `path`. When the body ends, it is renamed to `path`, or to the
+    target of `path` if that is a link. It gets the permissions of the file that it replaces, or those of a new file.
+    If the body raises or is interrupted, the temporary file is removed and an old `path` stays unchanged. Temporary
+    files of a process that was killed are removed by the next call for the same folder.
 
     Raises:
-        TensorTrainError: what `destination` refuses, before the body runs; a disk that is full, or another error of
-            the operating system while the body writes.
+        TensorTrainError: `destination` refuses `path` (raised before the body runs), or the disk is full or another
+            error of the operating system occurs while the body writes.
 
     >>> path = Path(tempfile.mkdtemp()) / "numbers.txt"
     >>> with aside(path) as temporary:
@@ -102,7 +103,7 @@ def aside(path: Name) -> Iterator[Path]:
         with _private_folder(target.parent) as folder:
             temporary = folder / target.name
             temporary.touch()
-            # a writer may replace the file, as that of safetensors does, by one that only its owner can read
+            # a writer such as safetensors may replace the file by a new one that only its owner can read
             mode = stat.S_IMODE((_status(target) or temporary.stat()).st_mode)
             yield temporary
             temporary.chmod(mode)
@@ -112,11 +113,11 @@ def aside(path: Name) -> Iterator[Path]:
 
 
 def new_folder(path: Name) -> Path:
-    """`path`, if a folder can be made there.
+    """Return `path` if a folder can be created there.
 
     Raises:
-        TensorTrainError: there is something already; a folder that does not exist or cannot be written; a name that no
-            folder can have.
+        TensorTrainError: `path` exists already, its parent folder does not exist or is not writable, or no folder can
+            have this name.
 
     >>> new_folder(".")
     Traceback (most recent call last):
@@ -134,11 +135,13 @@ def new_folder(path: Name) -> Path:
 
 @contextmanager
 def folder_aside(path: Name) -> Iterator[Path]:
-    """As `aside`, for a folder with files: all of them appear at once when the body ends, or none.
+    """Provide a temporary folder that becomes `path` when the body ends without an error; see `aside`.
+
+    All of its files appear at once, or none of them.
 
     Raises:
-        TensorTrainError: what `new_folder` refuses, before the body runs; a disk that is full, or another error of the
-            operating system while the body writes.
+        TensorTrainError: `new_folder` refuses `path` (raised before the body runs), or the disk is full or another
+            error of the operating system occurs while the body writes.
     """
     target = new_folder(path)
     try:
@@ -154,17 +157,17 @@ def folder_aside(path: Name) -> Iterator[Path]:
 
 @contextmanager
 def _private_folder(parent: Path) -> Iterator[Path]:
-    """A folder of a name that nobody can guess, that only this user can enter, and that is locked and then removed.
+    """Provide a locked folder with an unguessable name that only this user can enter, and remove it at the end.
 
-    A folder, not a file, since writers leave files of their own in it if they are killed, and since what is created
-    in it gets the rights that the user's umask gives new files.
+    It is a folder and not a file for two reasons. Writers that are killed may leave files of their own, which lie in
+    this folder. And files that are created in it get the permissions that the user's umask gives to new files.
     """
     while True:
         folder = Path(tempfile.mkdtemp(_SUFFIX, _PREFIX, parent))
         lock = _lock(folder, wait=True)
         if folder.exists():
             break
-        if lock is not None:  # another process took it for a left-over before it was locked
+        if lock is not None:  # another process removed it as a left-over before it was locked
             os.close(lock)
     try:
         yield folder
@@ -175,7 +178,7 @@ def _private_folder(parent: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(parent: Path) -> None:
-    """Remove the private folders of processes that were killed: those of this user that nobody holds a lock on."""
+    """Remove the private folders of killed processes: those of this user on which nobody holds a lock."""
     for folder in parent.glob(TEMPORARY):
         lock = _lock(folder, wait=False)
         if lock is not None:
@@ -185,10 +188,10 @@ def remove_leftovers(parent: Path) -> None:
 
 
 def _lock(folder: Path, *, wait: bool) -> int | None:
-    """Lock a folder until the descriptor that is returned is closed, which the end of the process does in any case.
+    """Lock a folder and return the descriptor whose closing, at the latest at the end of the process, unlocks it.
 
-    None if it is no folder, another process has locked it, or it cannot be locked, as on some network file systems:
-    then nobody can tell whether its process lives, and it stays.
+    Return None if it is not a folder, if another process has locked it, or if it cannot be locked, as on some network
+    file systems. In the last case nobody can tell whether its process still runs, and the folder is not removed.
     """
     if sys.platform == "win32":
         return None
@@ -205,7 +208,7 @@ def _lock(folder: Path, *, wait: bool) -> int | None:
 
 
 def _status(path: Name) -> os.stat_result | None:
-    """What `os.stat` says of a file; None if there is none."""
+    """Return the status of a file from `os.stat`, or None if the file does not exist."""
     try:
         return os.stat(path)
     except FileNotFoundError:
@@ -213,13 +216,14 @@ def _status(path: Name) -> os.stat_result | None:
 
 
 def _is_file(path: Name, status: os.stat_result) -> bool:
-    """Whether a path, if there is anything there, leads to the file of this status."""
+    """Return whether a path exists and leads to the file with this status."""
     try:
         return os.path.samestat(os.stat(path), status)
-    except (OSError, ValueError):  # whoever reads it says what is wrong with it
+    except (OSError, ValueError):  # the code that reads the file reports the error
         return False
 
 
 def _refusal(path: Name, error: OSError) -> TensorTrainError:
+    """Return the error that says why `path` cannot be written and what to do."""
     remedy = _REMEDIES.get(error.errno or 0, "name a file in a writable folder")
     return TensorTrainError(f"cannot write {path}: {error.strerror or error}; {remedy}")

@@ -1,11 +1,11 @@
-"""Files that people take for checkpoints: recognised by how they begin, and what to do with them."""
+"""Recognise files that people mistake for checkpoints by their first bytes, and say how to get the tensors."""
 
 _STARTS = {
     b"\x89HDF\r\n\x1a\n": "an HDF5 file, as Keras writes them; load it there and save its arrays with safetensors",
     b"\x93NUMPY": "a NumPy array; save it by name: safetensors.numpy.save_file({'conv.weight': array}, …)",
-    b"GGUF": "a GGUF file of a quantised language model; use the checkpoint that it was made from",
+    b"GGUF": "a GGUF file of a quantised language model; use the checkpoint that it was converted from",
     b"version https://git-lfs": "the pointer that Git LFS keeps in place of a file; get the file: git lfs pull",
-    b"<": "a web page or XML, not the file that a link promised; download that again",
+    b"<": "a web page or XML, not the checkpoint that the link was meant for; download it again",
     b"\x1f\x8b": "compressed by gzip; unpack it first",
     b"BZh": "compressed by bzip2; unpack it first",
     b"\xfd7zXZ": "compressed by xz; unpack it first",
@@ -15,20 +15,20 @@ _STARTS = {
 _AT_4 = {b"TFL3": "a TensorFlow Lite model; use the checkpoint that it was exported from"}
 _AT_257 = {b"ustar": "a tar archive; unpack it first"}
 _ONNX = "an ONNX graph, whose tensors need not have the names and shapes of a model's; use the checkpoint of that model"
-LENGTH = 262  # bytes that are enough to tell
+LENGTH = 262  # the number of first bytes that `describe` needs
 
 
 def describe(start: bytes) -> str | None:
-    """What a file is and what to do with it, by its first `LENGTH` bytes; None if that is not known.
+    r"""Return the kind of a file and how to get its tensors, from its first `LENGTH` bytes, or None for unknown files.
 
     >>> describe(b"GGUF\\x03")
-    'a GGUF file of a quantised language model; use the checkpoint that it was made from'
+    'a GGUF file of a quantised language model; use the checkpoint that it was converted from'
     """
     for position, starts in ((0, _STARTS), (4, _AT_4), (257, _AT_257)):
         for mark, description in starts.items():
             if start[position:].startswith(mark):
                 return description
-    # protobuf: field 1, the version of the format, then the name of the producer, the domain, a graph or the operators
+    # protobuf: field 1 is the format version; the producer, the domain, the graph or the operators follow
     if (
         start[:1] == b"\x08"
         and 0 < int.from_bytes(start[1:2]) < 64

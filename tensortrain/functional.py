@@ -1,15 +1,15 @@
-"""The recursions of both families as functions of plain tensors, for code that keeps its own parameters.
+"""The evaluations of both kinds of trains as functions of plain tensors, for code that keeps its own parameters.
 
 | function | computes |
 |---|---|
-| `conv_tt` | a convolutional tensor train core by core, eq. (6) of the Conv-TT-LSTM paper |
-| `conv_sum` | the same with dense kernels, eq. (5) |
-| `compose` | the kernel of two convolutions in a row |
-| `compose_all` | the kernel of a whole chain, eq. (4) |
+| `conv_tt` | the output of a convolutional tensor train, core by core, eq. (6) of the Conv-TT-LSTM paper |
+| `conv_sum` | the same output with dense kernels, eq. (5) |
+| `compose` | the kernel that equals two successive convolutions |
+| `compose_all` | the kernel of a whole chain of cores, eq. (4) |
 | `tt_evaluate` | a tensor train contracted with a vector for each axis, core by core, eq. (3) |
-| `tt_evaluate_dense` | the same from the dense tensor, eq. (2) |
-| `tt_reconstruct` | the dense tensor of a train, eq. (1) |
-| `tt_matvec` | a TT-matrix times the columns of a matrix, core by core |
+| `tt_evaluate_dense` | the same value from the dense tensor, eq. (2) |
+| `tt_reconstruct` | the dense tensor that a train represents, eq. (1) |
+| `tt_matvec` | the product of a TT-matrix with the columns of a dense matrix, core by core |
 
 >>> import torch
 >>> cores = [torch.ones(4, 2, 3, 3), torch.ones(2, 8, 3, 3)]

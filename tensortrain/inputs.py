@@ -1,4 +1,4 @@
-"""Input files: refused before they are opened if reading them could wait for ever."""
+"""Checks of input files: a file is refused before it is opened if reading it could wait for ever."""
 
 import os
 import stat
@@ -16,12 +16,13 @@ _KINDS = {
 
 
 def regular(path: str | PathLike[str]) -> int:
-    """The size in bytes of a regular file, or of the one that a symbolic link names.
+    """Return the size in bytes of a regular file, or of the regular file that a symbolic link points to.
 
-    Opening a FIFO waits until another program writes to it, and a device may never end, so neither is opened.
+    FIFOs and devices are never opened: opening a FIFO waits until another program writes to it, and reading a device
+    may never end.
 
     Raises:
-        TensorTrainError: no such file, or no regular one.
+        TensorTrainError: the file does not exist or is not a regular file.
 
     >>> regular("/dev/null")
     Traceback (most recent call last):
@@ -36,6 +37,6 @@ def regular(path: str | PathLike[str]) -> int:
     except ValueError as error:  # a zero byte in the name
         raise TensorTrainError(f"cannot read {str(path)!r}: {error}") from None
     if not stat.S_ISREG(status.st_mode):
-        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "no regular file")
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "not a regular file")
         raise TensorTrainError(f"cannot read {path}: it is {kind}; a regular file is needed")
     return status.st_size

@@ -1,7 +1,7 @@
-"""Matrix factorisations under the decompositions: accurate and fast.
+"""Accurate and fast matrix factorisations, which the decompositions use.
 
-A truncation returns a basis that is fixed only up to a rotation. Its derivatives are exact for whatever does
-not depend on that rotation, such as the truncated matrix itself; see `tensortrain.derivatives`.
+A truncation returns a basis that is fixed only up to a rotation. Its derivatives are exact for every result that
+does not depend on that rotation, such as the truncated matrix itself; see `tensortrain.derivatives`.
 """
 
 import itertools
@@ -16,17 +16,17 @@ from tensortrain.derivatives import WIDE, bond_name, record, split_tall, split_w
 from tensortrain.errors import TensorTrainError
 from tensortrain.transforms import batched, differentiated
 
-SEEDS = 2**32  # NumPy, which TensorLy draws its starts from, takes smaller seeds only
+SEEDS = 2**32  # TensorLy draws random starts from NumPy, whose seeds must be smaller than this
 _EPS = torch.finfo(torch.float64).eps
-_CACHED = 2**18  # entries of a block that stays in the cache
+_CACHED = 2**18  # number of entries of a block that fits the cache
 
 
 class Truncation(NamedTuple):
-    """`matrix ≈ basis @ basis.mH @ matrix`, the closest matrix of that rank.
+    """The result of `truncate`: `basis @ basis.mH @ matrix` is the closest matrix of that rank.
 
     Attributes:
         basis: `(rows, rank)`, orthonormal columns that span the leading left singular vectors.
-        discarded: squared Frobenius norm of what is cut off; NaN under `torch.vmap`.
+        discarded: squared Frobenius norm of the truncation error; NaN under `torch.vmap`.
     """
 
     basis: Tensor
@@ -34,11 +34,11 @@ class Truncation(NamedTuple):
 
 
 class Product(NamedTuple):
-    """What a matrix A comes from: `A Aᴴ = left gram leftᴴ`, both of them differentiable.
+    """Two differentiable factors from which a matrix A is derived: `A Aᴴ = left gram leftᴴ`.
 
     Attributes:
-        left: `(rows, c)`.
-        gram: `(c, c)`, Hermitian; None for the identity.
+        left: `(rows, c)`, any matrix.
+        gram: `(c, c)`, a Hermitian matrix; None means the identity.
     """
 
     left: Tensor
@@ -53,24 +53,25 @@ def truncate(
     origin: Product | None = None,
     bond: int | None = None,
 ) -> Truncation:
-    """The smallest leading left singular subspace of `matrix` that loses no more than `allowed`.
+    """Return a basis of the smallest leading left singular subspace of `matrix` whose error is at most `allowed`.
 
-    It has derivatives of any order, in reverse and in forward mode, wherever there is a gap between the
+    The basis has derivatives of any order, in reverse and in forward mode, wherever there is a gap between the
     last kept and the first discarded singular value.
 
     Args:
         matrix: `(rows, columns)`, single or double precision.
-        max_rank: cap on the rank, which is at least 1; no cap by default.
-        allowed: squared Frobenius norm that may be cut off; None cuts at `max_rank` alone, which is all that
-            `torch.vmap` can do.
-        origin: what to differentiate by; by default the matrix itself.
-        bond: of a train that the matrix belongs to, for the message of an error.
+        max_rank: upper limit of the rank, at least 1; by default the rank is not limited.
+        allowed: squared Frobenius norm of the largest error that is allowed. With None the rank is `max_rank`. Under
+            `torch.vmap` only None is possible.
+        origin: the factors with respect to which the result is differentiated; by default the matrix itself.
+        bond: the bond of a train that the matrix belongs to, which the error message names.
 
     Raises:
-        TensorTrainError: entries that are not finite; second and forward-mode derivatives without a gap.
+        TensorTrainError: some entries are not finite, or a second or forward-mode derivative is computed where there is
+            no gap.
 
-    Cost: with p ≤ q the two sides, `p² q` for a Gram matrix in double precision and an eigendecomposition
-    of its size; two to four times that where half the digits of a Gram matrix do not settle the result.
+    Complexity: for side lengths p ≤ q, `p² q` for a Gram matrix in double precision, and an eigendecomposition of a
+    p×p matrix. Where the precision of the Gram matrix does not suffice, the cost is two to four times as high.
 
     >>> basis, discarded = truncate(torch.diag(torch.tensor([3.0, 2.0, 1.0])), 2)
     >>> (basis @ basis.mH).diagonal().round(decimals=4), round(discarded, 6)
@@ -80,10 +81,10 @@ def truncate(
     plain = matrix.detach()
     rows, columns = matrix.shape
     recorded = differentiated(left, gram)
-    short = plain.mH if rows > columns else plain  # its left singular vectors are the cheaper ones
+    short = plain.mH if rows > columns else plain  # the left singular vectors of this matrix are cheaper to compute
     cut = _cut(short, max_rank, allowed, bond)
     if rows <= columns:
-        if cut is None:  # any basis will do, and this one costs nothing
+        if cut is None:  # every basis of the whole space is correct, and the identity costs nothing
             return Truncation(torch.eye(rows, dtype=matrix.dtype, device=matrix.device), 0.0)
         basis = cut.kept.to(matrix.dtype, copy=True)
         if recorded:
@@ -93,7 +94,7 @@ def truncate(
     kept = torch.eye(columns, dtype=matrix.dtype, device=matrix.device) if cut is None else cut.kept.to(matrix.dtype)
     basis, factor = torch.linalg.qr((kept.mH @ short).mH)
     if recorded:
-        whole = cut or _Cut(kept, kept.diagonal().real, 0.0, columns, 0.0)  # of which nothing is discarded
+        whole = cut or _Cut(kept, kept.diagonal().real, 0.0, columns, 0.0)  # a cut that discards nothing
         vectors, energies = whole.vectors[:, : -whole.rank], whole.energies[: -whole.rank]
         spectrum = split_tall(plain, factor, vectors, energies, whole.resolution)
         basis = subspace(basis, left, gram, spectrum, bond)
@@ -101,7 +102,7 @@ def truncate(
 
 
 class _Cut(NamedTuple):
-    """All left singular vectors, their σ² from small to large (accurate for σ above `resolution`), and the cut."""
+    """All left singular vectors, their σ² in ascending order (accurate for σ above `resolution`), and the rank."""
 
     vectors: Tensor
     energies: Tensor
@@ -111,12 +112,12 @@ class _Cut(NamedTuple):
 
     @property
     def kept(self) -> Tensor:
-        """The last `rank` vectors."""
+        """Return the last `rank` vectors."""
         return self.vectors[:, -self.rank :]
 
 
 def _cut(matrix: Tensor, max_rank: int | None, allowed: float | None, bond: int | None) -> _Cut | None:
-    """The cut of a matrix with no more rows than columns; None if nothing is cut off."""
+    """Return the cut of a matrix with no more rows than columns, or None if nothing is discarded."""
     rows = len(matrix)
     cap = rows if max_rank is None else min(max_rank, rows)
     if cap == rows and allowed is None:
@@ -129,12 +130,13 @@ def _cut(matrix: Tensor, max_rank: int | None, allowed: float | None, bond: int 
 
 
 def _cut_plain(matrix: Tensor, cap: int, allowed: float | None, bond: int | None) -> _Cut:
+    """Return the cut from the Gram matrix, or from a singular value decomposition if the former is too inaccurate."""
     wide = matrix.to(WIDE.get(matrix.dtype, matrix.dtype))
     return _cut_gram(wide, cap, allowed, bond) or _cut_exact(wide, cap, allowed)
 
 
 class _BatchedCut(torch.autograd.Function):
-    """Vectors, energies and resolutions of `(…, rows, columns)`, one matrix after the other, each as if alone."""
+    """The vectors, energies and resolutions of `(…, rows, columns)`, computed one matrix after the other."""
 
     @staticmethod
     def forward(matrix: Tensor, rank: int, bond: int | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -163,15 +165,15 @@ class _BatchedCut(torch.autograd.Function):
 
 
 def _cut_gram(matrix: Tensor, cap: int, allowed: float | None, bond: int | None) -> _Cut | None:
-    """The cut by the eigenvectors of the Gram matrix, or None where its rounding error would matter.
+    """Return the cut by the eigenvectors of the Gram matrix, or None where its rounding error would matter.
 
-    A sum of eigenvalues σ² is accurate to about `noise`, some ε‖A‖². Where the discarded part is not far above
-    that, it is computed from the residual instead.
+    A sum of eigenvalues σ² is accurate to about `noise`, a small multiple of ε‖A‖². Where the discarded part is not
+    far above `noise`, it is computed from the residual instead.
     """
     gram = matrix @ matrix.mH
     noise = 32 * _EPS * float(gram.diagonal().sum().real)
     if not math.isfinite(noise):
-        raise TensorTrainError(f"{bond_name(bond)} holds NaN or infinite entries, or ones whose squares overflow")
+        raise TensorTrainError(f"{bond_name(bond)} holds NaN or infinite entries, or entries whose squares overflow")
     if allowed is not None and allowed < 2 * noise:
         return None
     energies, vectors = torch.linalg.eigh(gram)
@@ -189,7 +191,7 @@ def _cut_gram(matrix: Tensor, cap: int, allowed: float | None, bond: int | None)
 
 
 def _cut_exact(matrix: Tensor, cap: int, allowed: float | None) -> _Cut:
-    """The cut by a singular value decomposition, every σ known to within some ε‖A‖."""
+    """Return the cut by a singular value decomposition, whose σ are accurate to a small multiple of ε‖A‖."""
     vectors, values, _ = torch.linalg.svd(triangular_factor(matrix.mH).mH)
     energies = values.flip(0) ** 2
     tails = _tails(energies)
@@ -198,18 +200,19 @@ def _cut_exact(matrix: Tensor, cap: int, allowed: float | None) -> _Cut:
 
 
 def _tails(energies: Tensor) -> list[float]:
-    """`tails[k]`, k = 0 … n, is the sum of all but the k largest of n energies, which are sorted in ascending order."""
+    """Return the sums `tails[k]`, k = 0 … n, of all but the k largest of n energies, which are in ascending order."""
     return list(itertools.accumulate((max(energy, 0.0) for energy in energies.tolist()), initial=0.0))[::-1]
 
 
 def _smallest_rank(tails: list[float], cap: int, allowed: float | None) -> int:
+    """Return the smallest rank whose discarded energy is at most `allowed`, or `cap` if there is none."""
     if allowed is None:
         return cap
     return next((k for k in range(1, cap) if tails[k] <= allowed), cap)
 
 
 def triangular_factor(matrix: Tensor) -> Tensor:
-    """R with `Rᴴ R = Mᴴ M`, `(min(rows, columns), columns)`: the R of a QR, without its Q and without derivatives.
+    """Return R, `(min(rows, columns), columns)`, with `Rᴴ R = Mᴴ M`: the R of a QR without Q and without derivatives.
 
     >>> m = torch.tensor([[3.0], [4.0]])
     >>> triangular_factor(m).abs()
@@ -218,7 +221,7 @@ def triangular_factor(matrix: Tensor) -> Tensor:
     r = matrix.detach()
     rows, columns = matrix.shape
     blocks = rows // max(_CACHED // columns, 2 * columns)
-    if blocks > 1:  # up to twice as fast as one tall factorisation that does not fit the cache
+    if blocks > 1:  # up to twice as fast as a single tall factorisation that does not fit the cache
         split = blocks * (rows // blocks)
         stacked = torch.linalg.qr(r[:split].reshape(blocks, -1, columns), mode="r")[1]
         r = torch.cat([stacked.reshape(-1, columns), r[split:]])
@@ -227,7 +230,7 @@ def triangular_factor(matrix: Tensor) -> Tensor:
 
 
 def singular_values(matrix: Tensor) -> Tensor:
-    """All singular values, in double precision, each to within some ε‖A‖."""
+    """Return all singular values in double precision, each accurate to a small multiple of ε‖A‖."""
     matrix = matrix.detach().to(WIDE.get(matrix.dtype, matrix.dtype))
     tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.mH
     values: Tensor = torch.linalg.svdvals(triangular_factor(tall))
@@ -235,12 +238,12 @@ def singular_values(matrix: Tensor) -> Tensor:
 
 
 def frobenius_norm(tensor: Tensor) -> float:
-    """Frobenius norm as a number, in double precision, whatever the size of the entries."""
+    """Return the Frobenius norm as a number in double precision, without overflow or underflow of the squares."""
     tensor = tensor.detach()
     wide = torch.complex128 if tensor.is_complex() else torch.float64
     peak = 1.0
     norm = float(torch.linalg.vector_norm(tensor, dtype=wide).real)
-    if not 1e-140 < norm < 1e140:  # squares of such numbers vanish or overflow
+    if not 1e-140 < norm < 1e140:  # the squares of such numbers underflow or overflow
         peak = float(torch.linalg.vector_norm(tensor, math.inf)) or 1.0
         norm = float(torch.linalg.vector_norm(tensor / peak, dtype=wide).real)
     return peak * norm
@@ -249,25 +252,26 @@ def frobenius_norm(tensor: Tensor) -> float:
 def randomized_svd(
     matrix: Tensor, rank: int, *, seed: int = 0, oversampling: int = 10, power_iterations: int = 2
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The leading `rank` singular triples of a large matrix, by random projection with power iterations.
+    """Return the leading `rank` singular triples of a large matrix, by random projection with power iterations.
 
-    Halko, Martinsson and Tropp 2011, algorithm 5.1, as TensorLy implements it; dense where the projection
-    would be no smaller than half the matrix. The same seed gives the same result.
+    The method is algorithm 5.1 of Halko, Martinsson and Tropp (2011), as TensorLy implements it. If the projection
+    would be at least half as large as the matrix, a dense decomposition is computed. The same seed gives the same
+    result.
 
     Args:
         matrix: `(rows, columns)`.
-        rank: number of triples.
-        seed: of the random projection.
-        oversampling: columns of the projection beyond `rank`.
-        power_iterations: more of them separate a slowly falling spectrum better.
+        rank: number of singular triples.
+        seed: seed of the random projection.
+        oversampling: number of columns of the projection beyond `rank`.
+        power_iterations: number of power iterations; more iterations separate a slowly falling spectrum better.
 
     Returns:
         U `(rows, rank)`, S `(rank,)` and Vh `(rank, columns)`.
 
     Raises:
-        TensorTrainError: a rank above the smaller side.
+        TensorTrainError: the rank exceeds the smaller side of the matrix, or an argument is invalid.
 
-    Cost: `(2 + 2 · power_iterations) · rows · columns · (rank + oversampling)`.
+    Complexity: `(2 + 2 · power_iterations) · rows · columns · (rank + oversampling)`.
 
     >>> u, s, vh = randomized_svd(torch.ones(40, 30), 1)
     >>> s.round(decimals=3)
@@ -285,7 +289,8 @@ def randomized_svd(
     import tensorly
     from tensorly.tenalg.svd import randomized_svd as project
 
-    wide = matrix.shape[0] < matrix.shape[1]  # handed over tall: TensorLy's turn of a wide complex one is not Hermitian
+    # TensorLy transposes a wide complex matrix without conjugation, so it gets a tall matrix
+    wide = matrix.shape[0] < matrix.shape[1]
     with tensorly.backend_context("pytorch", local_threadsafe=True), matrix.device:
         u, s, vh = project(
             matrix.mH if wide else matrix, rank, oversampling, n_iter=power_iterations, random_state=seed % SEEDS

@@ -1,14 +1,14 @@
-"""How objects look in a notebook: small tables of what is known of them. Every text is escaped."""
+"""HTML views of objects in a notebook: small tables of their properties. Every text is escaped."""
 
 import html
 from collections.abc import Mapping, Sequence
 
 _CELL = "padding:2px 10px 2px 0;text-align:left;vertical-align:top"
-_MOST = 2000  # characters of a value
+_MOST = 2000  # longest text of a value that is shown, in characters
 
 
 def facts(title: str, rows: Mapping[str, str], folded: Mapping[str, str] | None = None) -> str:
-    """A title, a table of names and values, and longer texts that are folded away.
+    """Return HTML with a title, a table of names and values, and longer texts that the reader can unfold.
 
     >>> facts("Kernel <3>", {"ranks": "(4, 2)"}).count("&lt;3&gt;")
     1
@@ -26,11 +26,11 @@ def facts(title: str, rows: Mapping[str, str], folded: Mapping[str, str] | None 
 
 
 def chain_drawing(ranks: Sequence[int], cores: Sequence[str]) -> str:
-    """A drawing of a chain from its input to its output: boxes with the sizes of the cores, lines with the channels.
+    """Return an SVG drawing of a chain from input to output: boxes show sizes of cores, lines numbers of channels.
 
     Args:
-        ranks: from the input to the output, one more than the cores.
-        cores: their sizes, in the same order.
+        ranks: the numbers of channels from the input to the output, one more than there are cores.
+        cores: the sizes of the cores as text, in the same order.
     """
     wide, gap, parts = 74, 46, []
     for i, rank in enumerate(ranks):

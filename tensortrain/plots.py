@@ -1,4 +1,4 @@
-"""Figures of chains and trains: their cores with the ranks between them, and where the error sits."""
+"""Figures of chains and trains: the cores with the ranks between them, and the places of the largest errors."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CORE, RANK = "C0", "0.35"  # colours
-MOST = 24  # cores that are drawn as boxes; of more only the ranks
+MOST = 24  # the most cores that are drawn as boxes; for longer trains only the ranks are drawn
 
 
 @styled
@@ -24,15 +24,15 @@ def plot_chain(
     cores: Sequence[Tensor],
     error: tuple[Tensor, float] | None,
 ) -> "Figure":
-    """Draw a chain of convolution cores from its input to its output.
+    """Draw a chain of convolution cores from its input to its output, and optionally its error.
 
     Args:
         ranks: `(R_0, …, R_m)`, output channels first.
-        kernel_sizes: of each core.
-        groups: of each core.
-        cores: for their numbers of parameters.
-        error: the difference of the chain's kernel `(outputs, inputs, …)` from the kernel that it approximates, and
-            the norm of the latter; None draws the cores alone.
+        kernel_sizes: the kernel size of each core.
+        groups: the number of groups of each core.
+        cores: the cores, of which the figure shows the numbers of parameters.
+        error: a pair: the chain's kernel minus the kernel that it approximates, `(outputs, inputs, …)`, and the norm of
+            the latter. None draws the cores alone.
     """
     texts = [
         f"{'×'.join(map(str, size))}{f' g{count}' if count > 1 else ''}\n{core.numel():,}"
@@ -52,11 +52,11 @@ def plot_chain(
 
 @styled
 def plot_train(shape: Sequence[int], ranks: Sequence[int], spectra: Sequence[Sequence[float]]) -> "Figure":
-    """Draw a standard train, and the singular values at each of its bonds.
+    """Draw a standard tensor train and the singular values at each of its bonds.
 
     Args:
-        shape: `(I_1, …, I_m)`.
-        ranks: `(R_0, …, R_m)`.
+        shape: `(I_1, …, I_m)`, the sizes of the axes.
+        ranks: `(R_0, …, R_m)`, the ranks with the two boundary ranks.
         spectra: the singular values at each inner bond.
     """
     figure = _figure(2, len(shape))
@@ -73,7 +73,7 @@ def plot_train(shape: Sequence[int], ranks: Sequence[int], spectra: Sequence[Seq
 
 
 def _figure(panels: int, cores: int) -> "Figure":
-    """A figure with a wide panel for the cores above the others."""
+    """Return a figure with a wide panel for the cores above the other panels."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -90,7 +90,7 @@ def _figure(panels: int, cores: int) -> "Figure":
 
 
 def _draw_cores(axes: "Axes", texts: Sequence[str], ranks: Sequence[int]) -> None:
-    """Boxes in a row with the ranks on the lines between them; a long train as the curve of its ranks."""
+    """Draw boxes in a row with the ranks on the lines between them, or, for a long train, the curve of its ranks."""
     if len(texts) > MOST:
         axes.plot(range(len(ranks)), ranks, marker=".")
         axes.set(title=f"Ranks of {len(texts)} cores", xlabel="bond", ylabel="rank")
@@ -106,7 +106,7 @@ def _draw_cores(axes: "Axes", texts: Sequence[str], ranks: Sequence[int]) -> Non
 
 
 def _draw_taps(axes: "Axes", difference: Tensor, norm: float) -> None:
-    """The error of each tap of a kernel: bars in 1-D, a map in 2-D, in 3-D a map summed over the first axis."""
+    """Draw the error at each kernel position: bars in 1-D, a map in 2-D, in 3-D a map summed over the first axis."""
     taps = difference.square().sum((0, 1))
     taps = (taps.sum(0) if taps.dim() == 3 else taps).sqrt() / norm
     axes.set_title("Error by tap" + (", over the first axis" if difference.dim() == 5 else ""))

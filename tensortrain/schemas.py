@@ -1,6 +1,6 @@
-"""What the headers of this library's files and the index of a sharded checkpoint must look like, field by field.
+"""Schemas of the headers of this library's files and of the index of a sharded checkpoint, field by field.
 
-Pydantic takes a while to load, so this module is imported where a file is read and nowhere else.
+Importing pydantic is slow, so this module is imported only in the functions that read a file.
 """
 
 from typing import Annotated, Any, Literal, Self
@@ -19,52 +19,61 @@ from pydantic import (
 
 from tensortrain.errors import TensorTrainError
 
-MOST_CHARACTERS = 2**24  # of a header; one of ten thousand layers has a quarter of them
+MOST_CHARACTERS = 2**24  # in a header; a header of ten thousand layers has about a quarter of that
 KINDS = ("chain", "train", "matrix", "network")
 
 Count = Annotated[int, Field(ge=1, lt=2**63)]
 Error = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 # FailFast, since a megabyte of wrong items would otherwise become gigabytes of errors
 Sizes = Annotated[tuple[Count, ...], Field(min_length=1), FailFast()]
-Axes = Annotated[tuple[Count, ...], FailFast()]  # none of a linear layer
+Axes = Annotated[tuple[Count, ...], FailFast()]  # empty for a linear layer
 
 
 class _Strict(BaseModel):
+    """A model that accepts no other types and no further fields."""
+
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
 class _Header(_Strict):
-    """What all headers have; those of version 1 have no digest, all later ones do."""
+    """The fields of all headers. Headers of version 1 have no digest, and all later headers have one."""
 
     version: Literal[1, 2]
     digest: str | None = None
 
     @model_validator(mode="after")
     def _has_a_digest_from_version_2_on(self) -> Self:
+        """Refuse a header of version 1 with a digest, and a later one without."""
         if (self.digest is None) != (self.version == 1):
             raise ValueError(f"version {self.version} and digest = {self.digest!r} do not belong together")
         return self
 
 
 class _Chain(_Header):
+    """The header of a file with a convolutional tensor train."""
+
     kind: Literal["chain"]
-    complex: bool = False  # the first files of chains have no such entry
+    complex: bool = False  # the oldest files of chains lack this field
     groups: Sizes
     transposed: bool
     error: Error | None
     upper_bound: Error | None
     lower_bound: Error | None
-    data_error: Error | None = None  # of fits in the metric of the data
+    data_error: Error | None = None  # only fits to data have it
     data_lower_bound: Error | None = None
 
 
 class _Train(_Header):
+    """The header of a file with a tensor train or a TT-matrix."""
+
     kind: Literal["train", "matrix"]
     complex: bool
     error: Error | None
 
 
 class _Layer(_Strict):
+    """The record of one decomposed layer in the header of a network."""
+
     weight: Annotated[str, Field(min_length=1)]
     shape: Annotated[Sizes, Field(min_length=2, max_length=5)]
     dtype: str
@@ -76,10 +85,11 @@ class _Layer(_Strict):
     error: Error | None
     upper_bound: Error | None
     lower_bound: Error | None
-    data_error: Error | None = None  # files that were written without inputs have none
+    data_error: Error | None = None  # only networks that were compressed with data have it
 
     @model_validator(mode="after")
     def _lengths_agree(self) -> Self:
+        """Refuse lists whose lengths disagree with the number of cores or axes."""
         order, axes = len(self.kernel_sizes), len(self.shape) - 2
         if len(self.core_groups) != order or len(self.ranks) != order + 1:
             raise ValueError(f"{order} cores need {order} core_groups and {order + 1} ranks")
@@ -88,19 +98,23 @@ class _Layer(_Strict):
         if not axes and ((self.groups, *self.core_groups) != (1, 1, 1) or self.transposed):
             raise ValueError("a linear layer has two cores and no groups")
         if not isinstance(getattr(torch, self.dtype, None), torch.dtype):
-            raise ValueError(f"dtype = {self.dtype!r} is none of torch")
+            raise ValueError(f"dtype = {self.dtype!r} is not a dtype of torch")
         return self
 
 
 class _Calibration(_Strict):
+    """The record of the inputs that a network was compressed with."""
+
     samples: Count
     digest: str
 
 
 class _Network(_Header):
+    """The header of a file with a decomposed or compressed network."""
+
     kind: Literal["network"]
     layers: Annotated[tuple[_Layer, ...], Field(min_length=1), FailFast()]
-    # files of networks that were only decomposed have none of these
+    # files of networks that were decomposed without further changes lack the following fields
     changed: Annotated[tuple[tuple[str, str], ...], FailFast()] = ()
     exchanged: Annotated[tuple[str, ...], FailFast()] = ()
     calibration: _Calibration | None = None
@@ -108,12 +122,15 @@ class _Network(_Header):
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
+        """Refuse two layers with the same weight."""
         if len({layer.weight for layer in self.layers}) < len(self.layers):
-            raise ValueError("two layers have one weight")
+            raise ValueError("two layers have the same weight")
         return self
 
 
 class _Version(BaseModel):
+    """The fields of a header that are read before its schema is known."""
+
     version: Annotated[int, Field(strict=True)]
     kind: Annotated[str, Field(strict=True)]
 
@@ -124,13 +141,13 @@ _HEADERS: TypeAdapter[_Chain | _Train | _Network] = TypeAdapter(
 
 
 def parse_header(text: str) -> dict[str, Any]:
-    """The fields of a header of this library as the file has them, tuples for lists.
+    """Return the fields that a header in a file of this library has, with tuples in place of lists.
 
     Raises:
-        TensorTrainError: a header of a newer version, of a kind that this library does not write, or a damaged one.
+        TensorTrainError: the header is damaged, of a newer version, or of a kind that this library does not write.
     """
     if len(text) > MOST_CHARACTERS:
-        raise TensorTrainError(f"its header has {len(text)} characters; {MOST_CHARACTERS} are the most")
+        raise TensorTrainError(f"its header has {len(text)} characters; at most {MOST_CHARACTERS} are allowed")
     start = _validated(TypeAdapter(_Version), text)
     if start.version > 2:
         raise TensorTrainError(f"it has format version {start.version}; this library reads 1 and 2: upgrade it")
@@ -141,12 +158,13 @@ def parse_header(text: str) -> dict[str, Any]:
 
 
 class _Index(BaseModel):
-    """The index of a sharded checkpoint; other programs may put more into it."""
+    """The index of a sharded checkpoint; other programs may write further fields."""
 
     weight_map: Annotated[dict[str, Any], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _names_files(self) -> Self:
+        """Refuse an index in which the file of a tensor is not named by a string."""
         odd = next((name for name, shard in self.weight_map.items() if not isinstance(shard, str)), None)
         if odd is not None:
             raise ValueError(f"the file of {odd!r} has no name")
@@ -154,15 +172,16 @@ class _Index(BaseModel):
 
 
 def parse_index(text: bytes) -> dict[str, str]:
-    """The file of each tensor by the index of a sharded checkpoint.
+    """Return the file of each tensor, from the index of a sharded checkpoint.
 
     Raises:
-        TensorTrainError: what is no such index.
+        TensorTrainError: the text is not such an index.
     """
     return dict(_validated(TypeAdapter(_Index), text, "the index").weight_map)
 
 
 def _validated(schema: TypeAdapter[Any], text: str | bytes, what: str = "its header") -> Any:
+    """Return the text as an object of the schema, or raise `TensorTrainError` with the first error."""
     try:
         return schema.validate_json(text)
     except ValidationError as error:

@@ -1,9 +1,9 @@
-"""Safetensors files with a versioned header, and the cores of a train as one of them.
+"""Read and write safetensors files with a versioned header, and the cores of a train as one such file.
 
 The header is one JSON object in the safetensors metadata under the key `"tensortrain"`:
-`{"version": 2, "digest": …, "kind": "chain" | "train" | "matrix" | "network", …}`. The digest is over all other fields
-and all tensors, so that no change of the file goes unnoticed; files of version 1 have none. Files are written aside and
-renamed when complete, and no pickle is ever loaded.
+`{"version": 2, "digest": …, "kind": "chain" | "train" | "matrix" | "network", …}`. The digest covers all other fields
+and all tensors, so that every change of the file is detected. Files of version 1 have no digest. Files are written
+under a temporary name and renamed when complete, and no pickle is ever loaded.
 """
 
 import json
@@ -30,42 +30,43 @@ HEADER = "tensortrain"
 
 Header = dict[str, Any]
 
-_REAL = (torch.float16, torch.float32, torch.float64)  # of which torch makes complex numbers
+_REAL = (torch.float16, torch.float32, torch.float64)  # dtypes whose pairs torch can view as complex numbers
 
 
 def write(path: str | PathLike[str], tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-    """Write tensors and a header to a safetensors file, aside first and then renamed.
+    """Write tensors and a header to a safetensors file, which appears only when it is complete.
 
     Args:
-        path: the file; an old one is replaced.
-        tensors: by name, of any shape; they may share memory.
-        header: its `"kind"`, and whatever files of this kind record.
+        path: the file to write; an old file is replaced.
+        tensors: tensors by name, of any shapes; they may share memory.
+        header: the `"kind"` of the file, and the other fields that files of this kind record.
 
     Raises:
-        TensorTrainError: a path that cannot be written, or a dtype that safetensors does not have.
+        TensorTrainError: the path cannot be written, or safetensors does not support a tensor's dtype.
     """
     with aside(path) as temporary:
         write_to(temporary, tensors, header)
 
 
 def write_to(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-    """`write` straight to `path`; use it inside `files.aside`, which removes a half-written file."""
+    """Write directly to `path`, like `write`. Use it inside `files.aside`, which removes a half-written file."""
     _save(path, tensors, {"version": VERSION, **header})
 
 
 def write_plain(path: str | PathLike[str], tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors as any other program does, without a header of this library; otherwise like `write`."""
+    """Write tensors without a header of this library, as other programs do; otherwise like `write`."""
     with aside(path) as temporary:
         _save(temporary, tensors, None)
 
 
 def _save(path: Path, tensors: Mapping[str, Tensor], fields: Mapping[str, Any] | None) -> None:
+    """Write tensors and, unless `fields` is None, a header with a digest."""
     check_tensors(tensors)
     try:
         # copies, since safetensors refuses tensors that share memory, as tied weights do
         owned = {name: _owned(tensor) for name, tensor in tensors.items()}
         metadata = {}
-        if fields is not None:  # one entry: the order of several is random
+        if fields is not None:  # a single entry, because safetensors writes several in random order
             signed = {**fields, "digest": digest({"header": fields, "tensors": owned})}
             metadata[HEADER] = json.dumps(signed)
         save_tensors(path, owned, metadata)
@@ -75,10 +76,11 @@ def _save(path: Path, tensors: Mapping[str, Tensor], fields: Mapping[str, Any] |
 
 
 def check_tensors(tensors: Mapping[str, Tensor]) -> None:
-    """Refuse what no safetensors file can hold.
+    """Refuse tensors that no safetensors file can hold.
 
     Raises:
-        TensorTrainError: a tensor that is sparse, quantised, nested or on the meta device, or no tensor; with its name.
+        TensorTrainError: a value is not a tensor, or a tensor is sparse, quantised, nested or on the meta device. The
+            message gives its name.
     """
     for name, tensor in tensors.items():
         if not isinstance(tensor, Tensor):
@@ -90,16 +92,17 @@ def check_tensors(tensors: Mapping[str, Tensor]) -> None:
 
 
 def _owned(tensor: Tensor) -> Tensor:
+    """Return a contiguous copy of a tensor on the CPU."""
     plain = tensor.detach().resolve_conj().resolve_neg().cpu()
     return plain.clone(memory_format=torch.contiguous_format)
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """`safetensors.torch.save_file`, except that errors of the operating system are OSErrors, as of other writers.
+    """Call `safetensors.torch.save_file`, but raise `OSError` for errors of the operating system, as other writers do.
 
     Raises:
-        OSError: such as a disk that is full.
-        SafetensorError: tensors that the format cannot hold.
+        OSError: an error of the operating system, such as a full disk.
+        SafetensorError: the format cannot hold one of the tensors.
     """
     try:
         save_file(dict(tensors), path, dict(metadata))
@@ -110,31 +113,31 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
 
 
 def read(path: str | PathLike[str]) -> tuple[dict[str, Tensor], Header | None]:
-    """Tensors of a safetensors file and its header, None if another program wrote the file.
+    """Return the tensors of a safetensors file and its header, which is None if another program wrote the file.
 
     Raises:
-        TensorTrainError: a file that is missing, truncated, damaged, no safetensors, or of a newer version.
+        TensorTrainError: the file is missing, truncated, damaged, not a safetensors file, or of a newer version.
     """
     with _opened(path) as file:
         try:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         except (RuntimeError, ValueError, TypeError, AttributeError, KeyError) as error:
             reason = str(error).partition("\n")[0]
-            raise TensorTrainError(f"cannot read {path}: torch has no such tensors ({reason})") from None
+            raise TensorTrainError(f"cannot read {path}: torch does not support its tensors ({reason})") from None
         fields = _header(path, file.metadata() or {})
     if fields is None:
         return tensors, None
     written = fields.pop("digest", None)
     if written is not None and written != digest({"header": fields, "tensors": tensors}):
-        raise TensorTrainError(f"cannot read {path}: damaged, its digest is that of another content; use another copy")
+        raise TensorTrainError(f"cannot read {path}: damaged, its digest does not match its content; use another copy")
     return tensors, fields
 
 
 def names(path: str | PathLike[str]) -> list[str]:
-    """The names of the tensors in a safetensors file.
+    """Return the names of the tensors in a safetensors file.
 
     Raises:
-        TensorTrainError: as of `read`.
+        TensorTrainError: in the same cases as `read`.
     """
     with _opened(path) as file:
         return list(file.keys())
@@ -142,6 +145,7 @@ def names(path: str | PathLike[str]) -> list[str]:
 
 @contextmanager
 def _opened(path: str | PathLike[str]) -> Iterator[Any]:
+    """Open a safetensors file and turn all errors into `TensorTrainError`."""
     inputs.regular(path)
     try:
         with safe_open(path, framework="pt") as file:
@@ -149,10 +153,11 @@ def _opened(path: str | PathLike[str]) -> Iterator[Any]:
     except OSError as error:
         raise TensorTrainError(f"cannot read {path}: {error.strerror or 'no such file'}") from None
     except SafetensorError as error:
-        raise TensorTrainError(f"cannot read {path}: truncated or no safetensors file ({error})") from None
+        raise TensorTrainError(f"cannot read {path}: truncated or not a safetensors file ({error})") from None
 
 
 def _header(path: str | PathLike[str], metadata: Mapping[str, str]) -> Header | None:
+    """Return the header in the metadata of a safetensors file, or None if it has none."""
     from tensortrain.schemas import parse_header
 
     if any(len(key) == len(HEADER) and sum(map(str.__ne__, key, HEADER)) == 1 for key in metadata):
@@ -166,10 +171,10 @@ def _header(path: str | PathLike[str], metadata: Mapping[str, str]) -> Header | 
 
 
 def is_safetensors(path: str | PathLike[str]) -> bool:
-    """Whether a file begins like safetensors: eight bytes of length, then JSON.
+    """Return whether a file begins like a safetensors file, with eight bytes of length and then JSON.
 
     Raises:
-        TensorTrainError: a file that cannot be read.
+        TensorTrainError: the file cannot be read.
     """
     inputs.regular(path)
     try:
@@ -180,10 +185,12 @@ def is_safetensors(path: str | PathLike[str]) -> bool:
 
 
 def read_header(path: str | PathLike[str]) -> Header | None:
-    """The header of a file this library wrote, None for all others; its tensors are not read, nor its digest checked.
+    """Return the header of a file that this library wrote, or None for other files.
+
+    The tensors are not read, and the digest is not checked.
 
     Raises:
-        TensorTrainError: as of `read`.
+        TensorTrainError: in the same cases as `read`.
     """
     if not is_safetensors(path):
         return None
@@ -195,27 +202,27 @@ def expect(path: str | PathLike[str], header: Header | None, kind: str) -> Heade
     """Return `header` if it belongs to a file of this kind.
 
     Raises:
-        TensorTrainError: otherwise; the message says what the file is.
+        TensorTrainError: the file is of another kind, which the message names.
     """
     if header is None or header["kind"] != kind:
         actual = "a plain safetensors file" if header is None else f"of kind {header['kind']!r}"
-        raise TensorTrainError(f"{path} is {actual}; one of kind {kind!r} that this library wrote is needed")
+        raise TensorTrainError(f"{path} is {actual}; a file of kind {kind!r} that this library wrote is needed")
     return header
 
 
 def save_cores(path: str | PathLike[str], kind: str, cores: Sequence[Tensor], fields: Mapping[str, Any]) -> None:
-    """Write the cores of a train, and what else describes it.
+    """Write the cores of a train to a file, with the other values that describe the train.
 
     Complex cores are stored as pairs of real numbers, since safetensors has no complex128.
 
     Args:
-        path: the file; an old one is replaced.
-        kind: of the train, for the header.
-        cores: of any shapes, all real or all complex.
-        fields: for the header, plain values that JSON can hold.
+        path: the file to write; an old file is replaced.
+        kind: the kind of the train, which the header records.
+        cores: the cores, of any shapes, all real or all complex.
+        fields: further fields of the header; their values must be plain values that JSON can hold.
 
     Raises:
-        TensorTrainError: a path that cannot be written, or a dtype that safetensors does not have.
+        TensorTrainError: the path cannot be written, or safetensors does not support the dtype of the cores.
     """
     is_complex = cores[0].is_complex()
     stored = [torch.view_as_real(core.detach().resolve_conj()) if is_complex else core for core in cores]
@@ -224,17 +231,17 @@ def save_cores(path: str | PathLike[str], kind: str, cores: Sequence[Tensor], fi
 
 
 def load_cores(path: str | PathLike[str], kind: str) -> tuple[list[Tensor], dict[str, Any]]:
-    """Read what `save_cores` wrote, on the CPU.
+    """Read a file that `save_cores` wrote, onto the CPU.
 
     Args:
-        path: the file.
-        kind: that it must have.
+        path: the file to read.
+        kind: the kind that the file must have.
 
     Returns:
-        The cores in order, and the fields by name; lists have become tuples.
+        The cores in order, and a dict of the fields, in which lists have become tuples.
 
     Raises:
-        TensorTrainError: a file that cannot be read, is of another kind, or lacks a core or a field.
+        TensorTrainError: the file cannot be read, is of another kind, or lacks a core or a field.
     """
     tensors, header = read(path)
     fields = dict(expect(path, header, kind))
@@ -247,5 +254,5 @@ def load_cores(path: str | PathLike[str], kind: str) -> tuple[list[Tensor], dict
     if not fields.pop("complex", False):
         return cores, fields
     if any(core.shape[-1:] != (2,) or core.dtype not in _REAL for core in cores):
-        raise TensorTrainError(f"{path} has cores that are no pairs of real numbers; the file is damaged")
+        raise TensorTrainError(f"{path} has complex cores that are not pairs of real numbers; the file is damaged")
     return [torch.view_as_complex(core) for core in cores], fields

@@ -1,7 +1,7 @@
 """Tables that fit every terminal without cutting a number or a name, and that can be written to files.
 
-A table that is too wide for the screen is printed in several parts below each other, each with the names of its rows;
-texts are wrapped between words. In a pipe the width is that of the variable COLUMNS, or 80.
+A table that is too wide for the screen is printed in several parts below each other, each with the names of its rows.
+Texts are wrapped between words. In a pipe, the width is the value of the variable COLUMNS, or 80.
 """
 
 import csv
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.table import Table as RichTable
 
-_GAP = 2  # blanks between two columns
-_LEAST_TEXT = 24  # characters of a line of wrapped text, at least
+_GAP = 2  # number of blanks between two columns
+_LEAST_TEXT = 24  # smallest width of wrapped text, in characters
 _LATEX = {char: f"\\{char}" for char in "&%$#_{}"} | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}"}
 _LATEX |= {"^": r"\textasciicircum{}", "×": r"$\times$", "→": r"$\to$", "±": r"$\pm$", "↑": r"$\uparrow$"}
 _LATEX |= {"↓": r"$\downarrow$", "≈": r"$\approx$", "≤": r"$\le$", "|": "$|$"}
@@ -36,9 +36,9 @@ class Column:
     """A column of a table.
 
     Args:
-        heading: what stands above it; it may have several lines.
-        words: whether it holds names or texts, which are aligned to the left, rather than numbers.
-        wraps: whether its texts may be wrapped between words; names that somebody types never are.
+        heading: the text above the column; it may have several lines.
+        words: whether the column holds names or texts, which are aligned to the left, rather than numbers.
+        wraps: whether the texts may be wrapped between words. Names that a user types are never wrapped.
     """
 
     heading: str
@@ -48,18 +48,18 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with plain text in its cells. `rich` prints it: `Console().print(table)`.
+    """A table with plain text in its cells. The library `rich` prints it: `Console().print(table)`.
 
     Args:
-        columns: of which the first one names the rows.
-        rows: a text for each column.
-        title: printed above it; empty for none.
-        notes: sentences that are printed once below it.
-        best: the cells, as (row, column), that are marked as the best of their column.
-        faint: rows that are not the reader's own, such as baselines.
+        columns: the columns; the first one holds the names of the rows.
+        rows: the rows, each with one text for each column.
+        title: text that is printed above the table; empty for none.
+        notes: sentences that are printed below the table.
+        best: the cells, as pairs (row, column), that are marked as the best of their column.
+        faint: numbers of the rows that are printed in grey because they are not the reader's own, such as baselines.
 
     Raises:
-        TensorTrainError: a row that has not a cell for each column.
+        TensorTrainError: the number of cells in a row differs from the number of columns.
 
     >>> table = Table((Column("layer", words=True), Column("error")), [("conv1", "0.1234")], notes=("One layer.",))
     >>> print(table.text(40))
@@ -86,7 +86,7 @@ class Table:
                 raise TensorTrainError(f"a row has {len(row)} cells, and the table {len(self.columns)} columns: {row}")
 
     def text(self, width: int | None = None) -> str:
-        """The table as plain text in lines of at most `width` characters; by default as wide as the terminal."""
+        """Return the table as plain text in lines of at most `width` characters, by default as wide as the terminal."""
         from rich.console import Console
 
         width = shutil.get_terminal_size().columns if width is None else width
@@ -99,7 +99,7 @@ class Table:
         return self.text()
 
     def _repr_html_(self) -> str:
-        """For notebooks."""
+        """Return the table for a notebook."""
         return self.to_html()
 
     def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "Iterator[RenderableType]":
@@ -122,7 +122,7 @@ class Table:
             yield Text("\n".join(wrapped(note, width)), overflow="fold")
 
     def to_csv(self) -> str:
-        """Comma-separated values: the headings, then the rows. Title and notes are left out."""
+        """Return comma-separated values: the headings, then the rows. Title and notes are left out."""
         file = io.StringIO()
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([_joined(column.heading) for column in self.columns])
@@ -130,9 +130,10 @@ class Table:
         return file.getvalue()
 
     def to_markdown(self) -> str:
-        """A Markdown table, with the title above it and the notes below it."""
+        """Return a Markdown table with the title above it and the notes below it."""
 
         def line(cells: Sequence[str]) -> str:
+            """Return one line of the table."""
             return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", "<br>") for cell in cells) + " |"
 
         lines = [line([_joined(column.heading) for column in self.columns])]
@@ -141,7 +142,7 @@ class Table:
         return "\n\n".join(filter(None, (self.title, "\n".join(lines), *self.notes))) + "\n"
 
     def to_latex(self) -> str:
-        r"""A LaTeX `tabular` with the rules of the package booktabs, and the notes below it."""
+        """Return a LaTeX `tabular` with the rules of the package booktabs and with the notes below it."""
         cells = [[_latex(cell) for cell in row] for row in self.rows]
         for row, column in self.best:
             cells[row][column] = f"\\textbf{{{cells[row][column]}}}"
@@ -155,7 +156,7 @@ class Table:
         return "\n".join([*([f"% {self.title}"] if self.title else []), text, *map(_latex, self.notes)]).rstrip() + "\n"
 
     def to_html(self) -> str:
-        """An HTML `table`; everything is escaped."""
+        """Return an HTML `table`, in which all texts are escaped."""
         heads = "".join(
             f"<th{'' if column.words else _RIGHT}>{html.escape(column.heading).replace(chr(10), '<br>')}</th>"
             for column in self.columns
@@ -175,10 +176,10 @@ class Table:
         return f"<table>{caption}<thead><tr>{heads}</tr></thead><tbody>\n{body}\n</tbody></table>\n{notes}"
 
     def as_text(self, path: str | PathLike[str]) -> str:
-        """The content of a file that the table is to be written to, by its ending: .csv, .md, .tex or .html.
+        """Return the content of a file for the table, in the format of the file's ending: .csv, .md, .tex or .html.
 
         Raises:
-            TensorTrainError: another ending.
+            TensorTrainError: the file name has another ending.
         """
         ending = Path(path).suffix.lower()
         if ending not in _WRITERS:
@@ -186,24 +187,24 @@ class Table:
         return _WRITERS[ending](self)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the table to a file, see `as_text`.
+        """Write the table to a file in the format of the file's ending; see `as_text`.
 
         Raises:
-            TensorTrainError: another ending, or a file that cannot be written.
+            TensorTrainError: the file name has another ending, or the file cannot be written.
         """
         content = self.as_text(path)
         with aside(path) as temporary:
             temporary.write_text(content, encoding="utf-8")
 
     def _marked(self, mark: Callable[[str], str]) -> list[list[str]]:
-        """The rows, with the best cells marked."""
+        """Return the rows with the best cells marked."""
         return [
             [mark(cell) if (number, i) in self.best else cell for i, cell in enumerate(row)]
             for number, row in enumerate(self.rows)
         ]
 
     def _widths(self, column: int) -> tuple[int, int]:
-        """The least and the natural width of a column."""
+        """Return the smallest and the natural width of a column."""
         from rich.cells import cell_len
 
         texts = [self.columns[column].heading, *(row[column] for row in self.rows)]
@@ -214,12 +215,13 @@ class Table:
         return min(natural, max(longest, _LEAST_TEXT)), natural
 
     def _least(self, part: Sequence[int]) -> int:
+        """Return the smallest width of several columns and the gaps between them."""
         return sum(self._widths(column)[0] for column in part) + _GAP * (len(part) - 1)
 
     def _parts(self, width: int) -> list[list[int]]:
-        """The columns in as few parts as fit the width, each with the first column.
+        """Return the columns in as few parts as fit the width, each with the first column.
 
-        There are none where a name leaves no room, or where texts would be torn from each other.
+        Return no parts if a name leaves no room for other columns, or if texts of one row would be separated.
         """
         texts = any(column.wraps for column in self.columns)
         parts = [[0]]
@@ -230,6 +232,7 @@ class Table:
         return parts if all(self._least(part) <= width for part in parts) else []
 
     def _rich(self, part: Sequence[int], width: int) -> "RichTable":
+        """Return one part of the table as a table of `rich`."""
         from rich.table import Table as RichTable
         from rich.text import Text
 
@@ -254,7 +257,7 @@ class Table:
         return table
 
     def _blocks(self, width: int) -> "RenderableType":
-        """The name of each row on a line, and what is said of it below."""
+        """Return each row as a block: its name on the first line, and the other cells with their headings below."""
         from rich.text import Text
 
         lines = []
@@ -275,17 +278,17 @@ _WRITERS: dict[str, Callable[[Table], str]] = {
     ".tex": Table.to_latex,
     ".html": Table.to_html,
 }
-ENDINGS = tuple(_WRITERS)  # of a table's file
+ENDINGS = tuple(_WRITERS)  # legal endings of a table's file
 
 
 def show(table: Table) -> None:
-    """Print a table as wide as the terminal; in a pipe as wide as the variable COLUMNS says, or 80."""
+    """Print a table as wide as the terminal, or in a pipe as wide as the variable COLUMNS says, by default 80."""
     from rich.console import Console
 
     console = Console(highlight=False)
     if console.is_terminal:
         console.print(table)
-    else:  # without blanks at the ends of lines
+    else:  # without trailing blanks
         print(table.text(console.width))
 
 
@@ -295,7 +298,7 @@ def say(text: str) -> None:
 
 
 def wrapped(text: str, width: int) -> list[str]:
-    """Lines of at most `width` characters, broken between words; a longer word, such as a path, stays whole.
+    """Return lines of at most `width` characters, broken between words. A longer word, such as a path, stays whole.
 
     >>> wrapped("the file runs/conv-lstm is new", 16)
     ['the file', 'runs/conv-lstm', 'is new']
@@ -308,9 +311,11 @@ def wrapped(text: str, width: int) -> list[str]:
 
 
 def _joined(heading: str) -> str:
+    """Return a heading on one line."""
     return heading.replace("\n", " ")
 
 
 def _latex(text: str) -> str:
+    """Return a text with LaTeX commands in place of special characters."""
     plain = "".join(_LATEX.get(char, char) for char in text.replace("\n", " "))
     return re.sub("[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+", lambda raised: f"$^{{{raised[0].translate(_RAISED)}}}$", plain)

@@ -1,6 +1,6 @@
-"""What a command owes the terminal: no traceback for Ctrl-C, a closed pipe, a full disk or a screen without glyphs.
+"""Correct behaviour of commands in a terminal: no traceback for Ctrl-C, closed pipes, full disks or missing glyphs.
 
-`__main__` of each package calls `run`, which prepares the process before it imports the command, which takes seconds.
+The `__main__` module of each package calls `run`, which prepares the process before the slow import of the command.
 """
 
 import atexit
@@ -19,27 +19,28 @@ from typing import Any, NoReturn, TextIO
 
 BAD_INPUT = 2
 INTERRUPTED = 130
-PIPE_CLOSED = 141  # what shells report of a program that SIGPIPE has ended
+PIPE_CLOSED = 141  # the status that shells report for a program that SIGPIPE has ended
 
-_WAIT = 0.02  # seconds, until Python is asked again whether an import has ended
+_WAIT = 0.02  # seconds between two checks whether an import has ended
 _ALIKE = "tensortrain.alike"  # name of the error handler for characters that cannot be encoded
 _GLYPHS = str.maketrans("×·∘–−…→↑↓↗≈│─", "x*o--.>^v/~|-")
 
 
 def run(name: str, load: Callable[[], Callable[[], None]]) -> NoReturn:
-    """Run a program as the only task of this process; ends with `SystemExit`.
+    """Run a program as the only task of this process, which ends with `SystemExit`.
 
-    - A standard stream that is closed becomes one that leads nowhere.
+    - A standard stream that is closed is replaced by the null device.
     - A character that standard output or error cannot encode is replaced by one that looks alike, or by `?`.
-    - If nobody reads standard output any more, the program ends without a word, with status 141; if it cannot be
-      written for another reason, with a message and status 2. Errors of standard error are ignored.
-    - Ctrl-C raises KeyboardInterrupt, and the program ends with status 130; while it is loaded, and the second time, it
-      ends at once.
-    - A warning is a line on standard error, without the place in the code that gave it.
+    - If the reader of standard output has closed it, the program ends without a message and with status 141. If
+      standard output cannot be written for another reason, the program ends with a message and status 2. Errors of
+      standard error are ignored.
+    - Ctrl-C raises KeyboardInterrupt, and the program ends with status 130. While the program is being loaded, and at
+      the second Ctrl-C, it ends at once.
+    - A warning is printed as one line on standard error, without its place in the code.
 
     Args:
         name: name of the program, for messages.
-        load: imports the program and returns its main function.
+        load: function that imports the program and returns its main function.
     """
     _open_closed_streams()
     codecs.register_error(_ALIKE, _replace)
@@ -61,11 +62,11 @@ def run(name: str, load: Callable[[], Callable[[], None]]) -> NoReturn:
 
 @contextmanager
 def reported(name: str, *errors: type[Exception]) -> Iterator[None]:
-    """Turn errors of the body's input, and KeyboardInterrupt, into a line on standard error and `SystemExit`.
+    """Print errors about bad input, and KeyboardInterrupt, as one line on standard error and raise `SystemExit`.
 
     Args:
-        name: of the program.
-        errors: the exceptions that stand for bad input.
+        name: name of the program, for messages.
+        errors: the exception types that mean bad input.
     """
     try:
         yield
@@ -78,21 +79,21 @@ def reported(name: str, *errors: type[Exception]) -> Iterator[None]:
 
 
 def watched() -> bool:
-    """Whether a person sees what is shown while a computation runs: in a terminal, or in a notebook."""
+    """Return whether a person sees the progress of a computation, in a terminal or in a notebook."""
     from rich.console import Console
 
     return sys.stderr.isatty() or Console(stderr=True).is_jupyter
 
 
 class _Interrupts:
-    """Handles Ctrl-C, unless the process was started with it ignored, as shells do in the background.
+    """Handles Ctrl-C, unless it was ignored when the process started, as it is for background jobs of a shell.
 
     KeyboardInterrupt must not be raised while a module is imported: extension modules turn it into other errors, and
-    some packages take it for a missing dependency. A program that is loaded may have files to remove; it gets the
-    KeyboardInterrupt when the import has ended.
+    some packages mistake it for a missing dependency. A program that runs already may have files to remove, so it gets
+    the KeyboardInterrupt as soon as the import has ended.
 
     Attributes:
-        loaded: whether the program itself runs.
+        loaded: whether the program is loaded and runs.
     """
 
     def __init__(self, name: str) -> None:
@@ -104,21 +105,23 @@ class _Interrupts:
         if self._heard:
             signal.signal(signal.SIGINT, self._first)
             sys.unraisablehook = self._unraisable
-            # registered first, so called last: then Python puts handlers away, and the signal would kill it there
+            # registered first, so called last: then Python removes its handlers, and a signal would kill the process
             atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
 
     def leave_at_once(self) -> None:
-        """From now on, end the process without raising anything."""
+        """End the process at the next Ctrl-C without raising anything."""
         if self._heard:
             signal.signal(signal.SIGINT, self._leave)
             signal.signal(signal.SIGALRM, self._leave)
 
     def _first(self, number: int, frame: FrameType | None) -> None:
+        """Handle the first Ctrl-C by a KeyboardInterrupt; the second ends the process at once."""
         signal.signal(signal.SIGINT, self._leave)
         signal.signal(signal.SIGALRM, self._raise)
         self._raise(number, frame)
 
     def _raise(self, _: int, frame: FrameType | None) -> None:
+        """Raise KeyboardInterrupt, now or as soon as the current import has ended."""
         while frame is not None:
             if frame.f_code.co_filename.startswith("<frozen importlib"):
                 if not self.loaded:
@@ -129,30 +132,32 @@ class _Interrupts:
         raise KeyboardInterrupt
 
     def _leave(self, *_: Any) -> None:
-        if os.getpid() == self._process:  # not in a worker, which has inherited the handler
+        """Print a message and end the process at once."""
+        if os.getpid() == self._process:  # workers inherit the handler, but must not print
             with suppress(OSError):
                 os.write(2, f"{self._name}: interrupted\n".encode())
         os._exit(INTERRUPTED)
 
     def _unraisable(self, problem: "sys.UnraisableHookArgs") -> None:
-        """A KeyboardInterrupt raised where Python can only print it, such as in `__del__`, would be lost."""
+        """End the process for a KeyboardInterrupt where Python could only print it, such as in `__del__`."""
         if issubclass(problem.exc_type, KeyboardInterrupt):
             self._leave()
         self._hook(problem)
 
 
 class _Guarded(io.RawIOBase):
-    """Bytes to standard output or error. Once they cannot be written, `failed` is called, and all others are dropped.
+    """A raw stream to standard output or error that calls `failed` at the first error and then drops all further bytes.
 
-    Errors of other files are OSErrors as well. Only here are they known to be of this stream.
+    OSErrors of other files look the same, so only this class can tell that an error belongs to this stream.
     """
 
     def __init__(self, stream: io.TextIOWrapper, failed: Callable[[OSError], None]) -> None:
-        self._stream = stream  # which closes its raw stream when nobody refers to it any more
-        self._raw: Any = getattr(stream.buffer, "raw", stream.buffer)  # the same if Python runs unbuffered
+        self._stream = stream  # kept, because its raw stream is closed when it is deleted
+        self._raw: Any = getattr(stream.buffer, "raw", stream.buffer)  # an unbuffered stream has no `raw`
         self._failed = failed
 
     def write(self, data: Any) -> int | None:
+        """Write bytes, or report the error and redirect the stream to the null device."""
         try:
             written: int | None = self._raw.write(data)
         except OSError as error:
@@ -164,19 +169,25 @@ class _Guarded(io.RawIOBase):
         return written
 
     def writable(self) -> bool:
+        """Return that the stream can be written."""
         return True
 
     def fileno(self) -> int:
+        """Return the descriptor of the stream."""
         number: int = self._raw.fileno()
         return number
 
     def isatty(self) -> bool:
+        """Return whether the stream is a terminal."""
         return bool(self._raw.isatty())
 
 
 def _open_closed_streams() -> None:
-    """Open descriptors 0 to 2, if they are closed; otherwise the next files opened would be standard output and error,
-    and whatever libraries print would be written into them."""
+    """Open the null device in place of each closed descriptor from 0 to 2.
+
+    Otherwise the next files that are opened would become standard output and error, and libraries would print into
+    them.
+    """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
@@ -185,7 +196,7 @@ def _open_closed_streams() -> None:
 
 
 def _guarded(stream: TextIO | None, failed: Callable[[OSError], None]) -> TextIO:
-    """A stream that writes where `stream` does, but reports errors to `failed`; None stands for one that is closed."""
+    """Return a stream that writes where `stream` does but reports errors to `failed`; None means a closed stream."""
     if not isinstance(stream, io.TextIOWrapper):
         return open(os.devnull, "w", encoding="utf-8")
     guarded = _Guarded(stream, failed)
@@ -199,7 +210,10 @@ def _guarded(stream: TextIO | None, failed: Callable[[OSError], None]) -> TextIO
 
 
 def _output_failed(name: str) -> Callable[[OSError], None]:
+    """Return the function that ends the program after an error of standard output."""
+
     def failed(error: OSError) -> None:
+        """End the program, silently if the reader of standard output has closed it."""
         if error.errno == errno.EPIPE:
             sys.exit(PIPE_CLOSED)
         print(f"{name}: standard output cannot be written: {error.strerror}; send it elsewhere", file=sys.stderr)
@@ -209,9 +223,10 @@ def _output_failed(name: str) -> Callable[[OSError], None]:
 
 
 def _replace(error: UnicodeError) -> tuple[str, int]:
-    """Characters that cannot be encoded as ones that can, each as wide as before, so that tables stay aligned.
+    """Replace characters that cannot be encoded by others of the same width, so that tables stay aligned.
 
-    Letters lose their accents. What nothing looks like becomes `?`, so that `10²` does not become 102.
+    Letters lose their accents. A character without a similar ASCII character becomes `?`, so that `10²` does not become
+    102.
     """
     if not isinstance(error, UnicodeEncodeError):
         raise error
@@ -219,7 +234,8 @@ def _replace(error: UnicodeError) -> tuple[str, int]:
 
 
 def _plain(character: str) -> str:
-    """
+    """Return an ASCII text that looks like `character` and is equally wide.
+
     >>> [_plain(character) for character in "×é²≠字"]
     ['x', 'e', '?', '?', '??']
     """

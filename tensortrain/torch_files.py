@@ -1,4 +1,4 @@
-"""Files of `torch.save`, read without running anything in them, within bounds, and with their checksums compared."""
+"""Read files of `torch.save` without running code in them, within limits on memory, and with checksums compared."""
 
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ from tensortrain.errors import TensorTrainError
 from tensortrain.pickle_bounds import Scan
 
 CHUNK = 2**20
-MAGIC_NUMBER = 0x1950A86A20F9469CFC6C  # with which files begin that torch wrote before it wrote zip archives
+MAGIC_NUMBER = 0x1950A86A20F9469CFC6C  # the first number in files of the format that torch used before zip archives
 
 
 @dataclass(frozen=True)
 class TorchFile:
-    """What a file of `torch.save` holds.
+    """The content of a file of `torch.save`.
 
     Attributes:
-        content: the object that was saved, its tensors on the CPU.
-        checksummed: whether the file has a checksum of everything in it. Each one that it has agreed with the content.
+        content: the object that was saved; its tensors are on the CPU.
+        checksummed: whether checksums cover everything in the file. All checksums that the file has were compared.
     """
 
     content: object
@@ -33,16 +33,16 @@ class TorchFile:
 def read_torch(path: str | PathLike[str]) -> TorchFile:
     """Read a file that `torch.save` wrote.
 
-    Nothing in the file is run (`weights_only=True`; of other classes `argparse.Namespace` alone is read, a bag of
-    options). Before torch sees the file, its zip archive is compared with the checksums in it, and what it describes is
-    held against its size, so that a small file cannot ask for much memory or time.
+    No code in the file is run: it is loaded with `weights_only=True`, and `argparse.Namespace` is the only further
+    class that is accepted. Before torch reads the file, the checksums of its zip archive are compared. The memory that
+    its content would need is compared with its size, so that a small file cannot demand much memory or time.
 
     Args:
-        path: a regular file, in the zip format or in the older one, which has no checksums.
+        path: a regular file, in the zip format or in the older format, which has no checksums.
 
     Raises:
-        TensorTrainError: a file that is missing, truncated, damaged or of another format, that holds more than
-            tensors and plain values, or that would take far more memory than its size explains.
+        TensorTrainError: the file is missing, truncated, damaged or of another format, it holds more than tensors and
+            plain values, or it would need far more memory than its size justifies.
 
     >>> import tempfile
     >>> path = tempfile.mkdtemp() + "/net.pt"
@@ -73,18 +73,19 @@ def read_torch(path: str | PathLike[str]) -> TorchFile:
 
 
 def _load(file: IO[bytes]) -> object:
+    """Load the file with `torch.load`, without running code in it."""
     from argparse import Namespace
 
     try:
         with torch.serialization.safe_globals([Namespace]):
             return torch.load(file, map_location="cpu", weights_only=True, mmap=False)
-    except Exception as error:  # torch names no type for damaged files: EOFError, RuntimeError, struct.error, …
+    except Exception as error:  # torch raises many types for damaged files: EOFError, RuntimeError, struct.error, …
         reason = str(error).partition(". ")[0].partition("\n")[0]
         raise TensorTrainError(f"truncated or damaged ({reason})") from None
 
 
 def _check_pickles(file: IO[bytes], size: int) -> None:
-    """Refuse a file of the old format, four pickles and then the storages, that torch should not load."""
+    """Refuse a file of the old format (four pickles, then the storages) that torch should not load."""
     scan = Scan(file, size, None)
     if scan.read() != MAGIC_NUMBER:
         raise TensorTrainError("it is a pickle that torch.save did not write; use torch.save(model.state_dict(), …)")
@@ -93,7 +94,7 @@ def _check_pickles(file: IO[bytes], size: int) -> None:
 
 
 def _check_archive(file: IO[bytes], size: int) -> bool:
-    """Compare all checksums of a zip archive, refuse one that torch should not load, and say whether all have one."""
+    """Refuse a zip archive that torch should not load, and return whether checksums cover all of it."""
     try:
         with ZipFile(file) as archive:
             entries = archive.infolist()
@@ -107,12 +108,12 @@ def _check_archive(file: IO[bytes], size: int) -> bool:
             return not unchecked
     except (TensorTrainError, OSError):
         raise
-    except Exception as error:  # zipfile names no type either: BadZipFile, RuntimeError, OverflowError, …
+    except Exception as error:  # zipfile raises many types as well: BadZipFile, RuntimeError, OverflowError, …
         raise TensorTrainError(f"truncated or damaged ({error})") from None
 
 
 def _check_program(names: Container[str]) -> None:
-    """Refuse an archive that something else than `torch.save` wrote, by the names in it."""
+    """Refuse an archive that `torch.save` did not write, recognised by the names in it."""
     if "constants.pkl" in names:
         raise TensorTrainError(
             "it is a TorchScript program; save its tensors alone: torch.save(torch.jit.load(path).state_dict(), …)"
@@ -123,23 +124,23 @@ def _check_program(names: Container[str]) -> None:
             " torch.save(torch.export.load(path).state_dict, …)"
         )
     if "data.pkl" not in names:
-        raise TensorTrainError("it is a zip archive, but none that torch.save wrote: it has no data.pkl")
+        raise TensorTrainError("it is a zip archive that torch.save did not write: it has no data.pkl")
 
 
 def _check_entries(entries: Sequence[ZipInfo], size: int) -> None:
-    """Refuse an archive whose entries are compressed, overlap, or cannot be told apart."""
+    """Refuse an archive whose entries are compressed, overlap, or have the same name."""
     compressed = [entry.filename for entry in entries if entry.compress_type != ZIP_STORED]
     if compressed:
         raise TensorTrainError(f"its entry {compressed[0]!r} is compressed, which torch.save never does: save it again")
     if sum(entry.file_size for entry in entries) > size:
         raise TensorTrainError("truncated or damaged: its entries are larger than the file")
-    names = {entry.filename.lower() for entry in entries}  # torch takes no account of the case
+    names = {entry.filename.lower() for entry in entries}  # torch ignores upper and lower case
     if len(names) < len(entries):
-        raise TensorTrainError("damaged: two of its entries have one name")
+        raise TensorTrainError("damaged: two of its entries have the same name")
 
 
 def _check_entry(archive: ZipFile, entry: ZipInfo) -> bool:
-    """Compare the checksum of an entry with its content; whether it has one, which is 0 if it was never computed."""
+    """Compare an entry with its checksum, and return whether it has one; 0 means that none was computed."""
     if entry.CRC == 0:
         entry.CRC = None  # type: ignore[assignment]  # zipfile compares no checksum then
         return entry.file_size == 0
@@ -148,5 +149,5 @@ def _check_entry(archive: ZipFile, entry: ZipInfo) -> bool:
             while content.read(CHUNK):
                 pass
     except BadZipFile:
-        raise TensorTrainError(f"damaged: its entry {entry.filename!r} does not agree with its checksum") from None
+        raise TensorTrainError(f"damaged: its entry {entry.filename!r} does not match its checksum") from None
     return True

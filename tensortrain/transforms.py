@@ -1,4 +1,4 @@
-"""What PyTorch's function transforms (`torch.func`, `torch.vmap`, forward-mode AD) are doing to a tensor."""
+"""Find out which of PyTorch's function transforms (`torch.func`, `torch.vmap`, forward-mode AD) act on a tensor."""
 
 import functools
 from collections.abc import Callable
@@ -10,24 +10,24 @@ from torch.autograd import forward_ad
 
 
 def differentiated(*tensors: Tensor | None) -> bool:
-    """Whether a derivative of what is computed from `tensors` may be asked for, in reverse or in forward mode."""
+    """Return whether somebody may ask for a derivative of a result of `tensors`, in reverse or in forward mode."""
     if torch._C._are_functorch_transforms_active():
         return True
     present = [tensor for tensor in tensors if tensor is not None]
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in present):
         return True
-    inside = forward_ad._current_level >= 0  # of a `dual_level`
+    inside = forward_ad._current_level >= 0  # whether a `dual_level` is active
     return inside and any(unpack(tensor)[1] is not None for tensor in present)
 
 
 def unpack(tensor: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Primal and tangent of a tensor in forward-mode AD; torch leaves its own function untyped."""
+    """Return the primal and the tangent of a tensor in forward-mode AD. PyTorch's own function has no types."""
     primal, tangent = forward_ad.unpack_dual(tensor)  # type: ignore[no-untyped-call]
     return primal, tangent
 
 
 def batched(tensor: Tensor) -> bool:
-    """Whether `torch.vmap` runs over `tensor`, so that no single number can be read from it.
+    """Return whether `torch.vmap` runs over `tensor`; if so, no single number can be read from it.
 
     >>> seen = []
     >>> _ = torch.vmap(lambda x: seen.append(batched(x)) or x)(torch.ones(2))
@@ -42,14 +42,14 @@ def batched(tensor: Tensor) -> bool:
 
 
 def physical(tensor: Tensor) -> Tensor:
-    """The numbers behind `tensor` without any transform: all samples of a batch, tangents left out."""
+    """Return the stored numbers of `tensor` without any transform: all samples of a batch, and no tangents."""
     while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
         tensor = torch._C._functorch.get_unwrapped(tensor)
     return tensor.detach()
 
 
 def samples(tensor: Tensor) -> Tensor:
-    """The same with the axes of all batches of `torch.vmap` in front."""
+    """Return the same numbers as `physical`, with the axes of all `torch.vmap` batches in front."""
     while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
         axis = torch._C._functorch.maybe_get_bdim(tensor)
         tensor = torch._C._functorch.get_unwrapped(tensor)
@@ -58,15 +58,16 @@ def samples(tensor: Tensor) -> Tensor:
 
 
 def nestable(jvp: Callable[..., Any]) -> Callable[..., Any]:
-    """A `jvp` of an `autograd.Function` through which outer forward-mode derivatives pass as well.
+    """Wrap the `jvp` of an `autograd.Function` so that outer forward-mode derivatives pass through it as well.
 
-    PyTorch switches forward mode off while it calls a `jvp`, also for the levels around it, so that
-    `torch.func.jvp` of `torch.func.jvp` would silently be zero. With it switched on, a `jvp` has to take the
-    tangents of its own level off its saved tensors.
+    PyTorch switches forward mode off while it calls a `jvp`, also for the outer levels. `torch.func.jvp` of
+    `torch.func.jvp` would then silently be zero. This wrapper switches forward mode on again, so the `jvp` itself has
+    to remove the tangents of its own level from its saved tensors.
     """
 
     @functools.wraps(jvp)
     def nested(*args: Any) -> Any:
+        """Call `jvp` with forward mode switched on."""
         with forward_ad._set_fwd_grad_enabled(True):
             return jvp(*args)
 

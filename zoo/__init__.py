@@ -1,8 +1,8 @@
-"""Models that predict video and series, built on tensor trains: make them, train them, measure them, look at them.
+"""Models that predict video and series, built on tensor trains: create, train, evaluate and compare them.
 
 >>> import torch, zoo
 >>> model = zoo.create_model("conv-tt-lstm-sw", hidden=(4,), layers=(1,), kernel=3)
->>> model(torch.rand(1, 10, 1, 16, 16), horizon=10).shape  # all of the 19 next frames
+>>> model(torch.rand(1, 10, 1, 16, 16), horizon=10).shape  # predictions of frames 2 to 20: 9 observed, 10 new
 torch.Size([1, 19, 1, 16, 16])
 """
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     __version__: str
 
-# Loaded when it is first used: much of it imports torch, and perhaps Lightning and the like; and the command can handle
-# Ctrl-C only after the import of this module.
+# Each name is loaded when it is first used. Most of these modules import torch, some import Lightning, and the command
+# can handle Ctrl-C only after this module was imported.
 _LATER = {
     "KTH": "zoo.data",
     "Lorenz": "zoo.data",

@@ -7,7 +7,7 @@ from tensortrain import terminal
 
 
 def main() -> NoReturn:
-    """Run the command; ends with `SystemExit`."""
+    """Run the command `zoo`. It always ends with `SystemExit`."""
     terminal.run("zoo", _load)
 
 

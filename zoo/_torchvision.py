@@ -1,8 +1,8 @@
-"""Make torchvision importable where its compiled operators do not fit the installed torch.
+"""Make torchvision importable if its compiled operators do not fit the installed torch.
 
-PyPI's torchvision is built for a CUDA torch: beside a CPU-only one its library does not load, and then `import
-torchvision`, hence lightning, torchmetrics and lpips, stops at an operator that nobody defined. Nothing here needs
-those operators, so their schemas are enough.
+The torchvision of PyPI is built for a CUDA torch. Beside a CPU-only torch its library does not load, and `import
+torchvision` fails because an operator is not defined. So do lightning, torchmetrics and lpips, which import it. The
+zoo calls none of these operators: it is enough to define their schemas.
 """
 
 from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, FileFinder
@@ -14,7 +14,7 @@ _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 
 def mend() -> None:
-    """Define what torchvision misses; nothing where its operators load, or where it is not installed."""
+    """Define the operators that torchvision lacks. Does nothing if they load or if torchvision is not installed."""
     package = find_spec("torchvision")
     if package is None or not package.submodule_search_locations:
         return

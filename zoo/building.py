@@ -1,4 +1,4 @@
-"""Models from recipes and weights that come from files: nothing is built that the file could not fill."""
+"""Build models from recipes, and fill them with weights from files. A model larger than its file is refused."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,20 +16,21 @@ from zoo.schema import shortened
 from zoo.settings import OwnData, Recipe
 from zoo.video_model import VideoModel
 
-MOST_TENSORS, MOST_ELEMENTS = 5_000, 2**32  # of a model that is yet to be trained
+MOST_TENSORS, MOST_ELEMENTS = 5_000, 2**32  # limits of a model that has no weights yet
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def build_model(recipe: Recipe, where: str = "", weights: Mapping[str, Tensor] | None = None) -> Predictor:
-    """The recipe's model, its weights drawn from the recipe's seed; the global generator is left as it was.
+    """Build the model of a recipe. Its initial weights follow from the recipe's seed; the global random state is kept.
 
     Args:
-        recipe: checked already.
-        where: the file that it is from, for error messages.
-        weights: those that the model is to have. One that would be far larger is refused before it takes any memory.
+        recipe: a recipe that `check_recipe` has returned.
+        where: the file that the recipe was read from, for error messages.
+        weights: the tensors that will be loaded into the model. A model that is far larger than these is refused before
+            any memory is allocated.
 
     Raises:
-        ZooError: an option that the model refuses, or a model of too many or too large layers.
+        ZooError: if the model refuses an option, or has too many or too large layers.
     """
     entry, prefix = find_model(recipe.model), f"{where}: " if where else ""
     try:
@@ -43,32 +44,39 @@ def build_model(recipe: Recipe, where: str = "", weights: Mapping[str, Tensor] |
         return model
     except ZooError as error:
         raise ZooError(f"{prefix}{error}") from error
-    except Exception as error:  # whatever the code of any model may raise
+    except Exception as error:  # the code of a user's model may raise anything
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ZooError(f"{prefix}no {recipe.model} has options = {shortened(recipe.options)} ({reason})") from error
+        raise ZooError(
+            f"{prefix}{recipe.model} cannot be built with options = {shortened(recipe.options)} ({reason})"
+        ) from error
 
 
 def fill(model: Predictor, weights: Mapping[str, Tensor], where: str) -> None:
-    """Give a model the weights of a file; they take the precision that the model has.
+    """Load the weights of a file into a model. They are converted to the model's precision.
+
+    Args:
+        model: the model, which is changed in place.
+        weights: the tensors by name, as in `model.state_dict()`.
+        where: the name of the file, for error messages.
 
     Raises:
-        ZooError: a tensor is missing or unknown, or of another shape or kind than the model's.
+        ZooError: if a tensor is missing, unknown, or differs from the model's in shape or kind.
     """
     check_tensors(weights, model.state_dict(), f"{where} holds the weights of another model")
     model.load_state_dict(dict(weights))
 
 
 def check_tensors(given: Mapping[str, Any], own: Mapping[str, Tensor], complaint: str, *, exact: bool = False) -> None:
-    """Compare tensors that were read with those whose place they are to take.
+    """Check that tensors read from a file can replace those of a model or optimizer.
 
     Args:
-        given: what was read.
-        own: what is there.
-        complaint: what to say before the details.
-        exact: numbers must have the very precision; else any floating-point one stands for another.
+        given: the tensors that were read, by name.
+        own: the tensors to be replaced, by name.
+        complaint: the beginning of the error message.
+        exact: require the same dtype. Otherwise any floating-point dtype can replace any other.
 
     Raises:
-        ZooError: one is missing or unknown, no tensor, or of another shape, layout or kind.
+        ZooError: if an entry is missing, unknown, not a tensor, or of another shape, layout or dtype.
     """
     for name in own:
         if name not in given:
@@ -77,20 +85,20 @@ def check_tensors(given: Mapping[str, Any], own: Mapping[str, Tensor], complaint
         if name not in own:
             raise ZooError(f"{complaint}: it has no {shortened(name)}; {nearest(str(name), own)}")
         if not isinstance(tensor, Tensor):
-            raise ZooError(f"{complaint}: {name} = {shortened(tensor)} is no tensor")
+            raise ZooError(f"{complaint}: {name} = {shortened(tensor)} is not a tensor")
         if tensor.layout != torch.strided or tensor.shape != own[name].shape:
             kind = f"{tuple(tensor.shape)} {str(tensor.layout).removeprefix('torch.')}"
-            raise ZooError(f"{complaint}: {name} is {kind}, and {tuple(own[name].shape)} strided is needed")
+            raise ZooError(f"{complaint}: {name} is {kind}, but must be {tuple(own[name].shape)} strided")
         legal = FLOATS if own[name].dtype in FLOATS and not exact else (own[name].dtype,)
         if tensor.dtype not in legal:
             names = " or ".join(str(dtype).removeprefix("torch.") for dtype in legal)
-            raise ZooError(f"{complaint}: {name} is {str(tensor.dtype).removeprefix('torch.')}, and {names} is needed")
+            raise ZooError(f"{complaint}: {name} is {str(tensor.dtype).removeprefix('torch.')}, but must be {names}")
 
 
 def _measure(recipe: Recipe, weights: Mapping[str, Tensor] | None) -> None:
-    """Raise a ZooError if the recipe's model needs far more tensors or elements than it may have."""
+    """Raise a ZooError if the recipe's model would have far more tensors or elements than are allowed."""
     tensors, elements = MOST_TENSORS, MOST_ELEMENTS
-    if weights is not None:  # with room for buffers, and for what a constructor needs in between
+    if weights is not None:  # leave room for buffers and for temporary tensors of a constructor
         tensors = 2 * len(weights) + 1000
         elements = 4 * sum(tensor.numel() for tensor in weights.values()) + 1_000_000
     try:
@@ -99,18 +107,18 @@ def _measure(recipe: Recipe, weights: Mapping[str, Tensor] | None) -> None:
     except _OverBudget as error:
         filled = "the weights can fill" if weights is not None else "a model can have"
         raise ZooError(
-            f"options = {shortened(recipe.options)} make a {recipe.model} of more than {error}, more than {filled}"
+            f"options = {shortened(recipe.options)} make a {recipe.model} with more than {error}, more than {filled}"
         ) from None
-    except Exception:  # a model that cannot be built without memory, or not at all: building it tells
+    except Exception:  # the model cannot be built on the meta device, or not at all; building it will report that
         return
 
 
 class _OverBudget(Exception):
-    """More was asked for than may be."""
+    """A model allocates more than is allowed."""
 
 
 class _Budget(TorchDispatchMode):
-    """Counts the tensors that are made in its block, and ends it when they are too many or too large."""
+    """Counts the tensors that are created in its block, and stops it if they are too many or too large."""
 
     def __init__(self, tensors: int, elements: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The card of a model: what it is and how well it predicts, for people and, as `model-index`, for programs."""
+"""The card of a model: what it is and how well it predicts, as text for people and as `model-index` for programs."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,14 +15,14 @@ TAGS = ("tensortrain", "zoo", "model_hub_mixin")
 
 
 def model_card(recipe: Recipe, parameters: int, scores: "Sequence[Scores]" = ()) -> str:
-    """Markdown with metadata in front, which `huggingface_hub.ModelCard.load` reads.
+    """The model card in Markdown, with metadata that `huggingface_hub.ModelCard.load` reads.
 
     Args:
-        recipe: of the model.
-        parameters: how many it has.
-        scores: measured values; every one of them becomes an entry of `data.eval_results`: for each metric the average
-            over the predicted steps, whose `metric_config` is "average", and the value at each step, "step 1" and on,
-            without the scale of tables: a squared error of 0.025, not of 25.
+        recipe: the settings that the model was trained by.
+        parameters: the model's number of parameters.
+        scores: the results of `zoo.evaluate`. Each value becomes an entry of `data.eval_results`. There is one entry
+            for the average over the predicted steps (`metric_config` is "average") and one for each step ("step 1",
+            "step 2", …). The values are not scaled as in tables: a squared error is 0.025 and not 25.
     """
     metadata: dict[str, Any] = {"library_name": "tensortrain", "tags": [*TAGS, recipe.model]}
     if scores:
@@ -36,15 +36,15 @@ def model_card(recipe: Recipe, parameters: int, scores: "Sequence[Scores]" = ())
         "",
         entry.summary,
         "",
-        f"{parameters:,} parameters. Published in: {entry.citation}. For clips of {clips}.",
+        f"{parameters:,} parameters. Published in: {entry.citation}. Trained for clips of {clips}.",
         "",
         "```python",
         "import zoo",
         "",
-        'model = zoo.VideoModel.from_pretrained("NAME")  # of this repository, or this folder',
+        'model = zoo.VideoModel.from_pretrained("NAME")  # the name of this repository, or the path of this folder',
         "```",
         "",
-        "All settings, those of training among them, are in `config.json`.",
+        "`config.json` holds all settings of the model and its training.",
     ]
     for one in scores:
         lines += ["", f"## {one.observed} → {one.horizon} steps", "", *_table(one), "", one.footnotes()]

@@ -1,6 +1,6 @@
-"""Validate a recipe: the types of its settings, their ranges, and what must fit together. No data are needed.
+"""Validate a recipe: the type and range of each setting, and whether the settings fit together. No data are needed.
 
-The upper limits are far beyond every use; without them a recipe from elsewhere could ask for work that never ends.
+The upper limits are far above any sensible value. They keep a recipe of unknown origin from asking for endless work.
 """
 
 import dataclasses
@@ -36,16 +36,23 @@ from zoo.settings import (
     to_plain,
 )
 
-MOST_OPTION = 1_000_000  # layers, channels, steps and the like of a model
-MOST_ITEMS = 4_096  # of a list, or letters of a text
+MOST_OPTION = 1_000_000  # the largest whole number in a model's options, such as layers, channels or steps
+MOST_ITEMS = 4_096  # the largest number of items in a list and of characters in a text
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "bf16-true", "16-mixed")
 
 
 def check_recipe(recipe: Recipe) -> Recipe:
-    """Validate a recipe; returns it as it would be read back from a file, with lists for tuples.
+    """Validate a recipe, and return it as if it had been read from a file: with lists in place of tuples.
+
+    Args:
+        recipe: any recipe, such as one that was made with `dataclasses.replace`.
 
     Raises:
-        ZooError: a setting of the wrong type or outside its range, or settings that do not fit together.
+        ZooError: if a setting has a wrong type or is out of range, or if settings do not fit together.
+
+    >>> import zoo
+    >>> check_recipe(zoo.recipe("conv-lstm", "demo")).training.steps
+    600
     """
     try:
         plain = to_plain(recipe)
@@ -65,9 +72,11 @@ def check_recipe(recipe: Recipe) -> Recipe:
     _within(1, 100_000, "data", data, "observed", "length")
     _within(1, 100_000_000, "data", data, "clips_per_epoch")
     if data.length <= data.observed:
-        raise ZooError(f"data.length = {data.length} must exceed data.observed = {data.observed}: nothing to predict")
+        raise ZooError(
+            f"data.length = {data.length} must exceed data.observed = {data.observed}, or no frame is left to predict"
+        )
     if recipe.origin.weights and recipe.origin.run:
-        raise ZooError("origin.weights and origin.run are both given; start from one of them")
+        raise ZooError("origin.weights and origin.run are both set; a training can start from only one of them")
     _check_sampling(recipe)
     _check_learning_rate(recipe.learning_rate)
     _check_optimizer(recipe.optimizer)
@@ -80,10 +89,10 @@ def check_recipe(recipe: Recipe) -> Recipe:
     _at_least(0, "training", training, *LOSS_TERMS)
     for name in FRAME_LOSSES:
         if data.content == "series" and training.loss_weights[name]:
-            raise ZooError(f"training.{name} is a loss of frames, and {data.name} has none; leave it at 0")
+            raise ZooError(f"training.{name} is a loss of frames, but {data.name} has no frames; leave it at 0")
     if not any(training.loss_weights.values()):
         names = " = ".join(f"training.{name}" for name in LOSS_TERMS)
-        raise ZooError(f"{names} = 0 leaves no loss; make one of them positive")
+        raise ZooError(f"{names} = 0 leaves no loss to minimise; set one of them above 0")
     if not 0 <= training.seed < 2**64:
         raise ZooError(f"training.seed = {training.seed} must be at least 0 and below 2^64")
     if training.precision not in PRECISIONS:
@@ -91,22 +100,22 @@ def check_recipe(recipe: Recipe) -> Recipe:
     processes = training.devices * training.nodes
     if training.batch_size % processes:
         raise ZooError(
-            f"training.batch_size = {training.batch_size} cannot be shared out among {processes} processes; take a "
+            f"training.batch_size = {training.batch_size} cannot be divided among {processes} processes; choose a "
             f"multiple of {processes}"
         )
     return recipe
 
 
 def check_content(entry: Entry, dataset: str) -> None:
-    """Raise a ZooError unless a model reads what a data set holds: video or series."""
+    """Raise a ZooError if the model reads another kind of clips (video or series) than the data set holds."""
     content = data_class(dataset).content
     if entry.reads != content:
         fitting = [name for name in DATA_SETS if data_class(name).content == entry.reads]
-        raise ZooError(f"{entry.name} reads {entry.reads}, and {dataset} is {content}; choose {', '.join(fitting)}")
+        raise ZooError(f"{entry.name} reads {entry.reads}, but {dataset} is {content}; choose {', '.join(fitting)}")
 
 
 def _check_sizes(value: Any, location: tuple[str | int, ...]) -> None:
-    """Raise a ZooError if a whole number, a text or a list in plain settings is larger than any can be meant."""
+    """Raise a ZooError if a whole number, text or list in plain settings is absurdly large."""
     if isinstance(value, dict | list | str) and len(value) > MOST_ITEMS:
         raise ZooError(f"{entry_name(location)} = {shortened(value)} must have at most {MOST_ITEMS:,} items")
     if isinstance(value, dict | list):
@@ -119,7 +128,7 @@ def _check_sizes(value: Any, location: tuple[str | int, ...]) -> None:
 
 
 def _check_options(recipe: Recipe) -> None:
-    """Raise a ZooError if an option of the model is not of the type that the model's signature says."""
+    """Raise a ZooError if an option does not have the type that is annotated in the model's signature."""
     from pydantic import ConfigDict, PydanticUserError, TypeAdapter
 
     if not recipe.options:
@@ -134,7 +143,7 @@ def _check_options(recipe: Recipe) -> None:
         try:
             schema: TypeAdapter[Any] = TypeAdapter(options, config=config)
         except PydanticUserError:
-            continue  # a type that no file can hold: the model says itself what it takes
+            continue  # a type that no file can hold; the model checks such an option itself
         validate(schema, json.dumps({name: value}), f"options of {recipe.model}")
 
 
@@ -144,8 +153,8 @@ def check_own(data: OwnData) -> None:
     least = 0 if data.kind == "arrays" and data.size == 0 else 1
     if len(sizes) != 2 or not all(least <= side <= 16_384 for side in sizes):
         raise ZooError(
-            f"data.size = {data.size} must be at least {least} and at most 16,384: one number for both sides, or "
-            "height and width in a list"
+            f"data.size = {data.size} must be at least {least} and at most 16,384: give one number for both sides, or "
+            "a list of height and width"
         )
     _within(1, 4_096, "data", data, "channels")
     if isinstance(data, VideosData) and data.channels not in (1, 3):
@@ -161,8 +170,8 @@ def check_own(data: OwnData) -> None:
         _within(1, 10_000, "data", data, "stride")
         if bool(data.val) != bool(data.test):
             raise ZooError(
-                f"data.val = {data.val} and data.test = {data.test}: list clips for both, or for neither, so that a "
-                "tenth each is held out"
+                f"data.val = {data.val} and data.test = {data.test}: list clips for both or for neither; with neither, "
+                "a tenth of the clips is held out for each"
             )
 
 
@@ -172,8 +181,8 @@ def _check_sampling(recipe: Recipe) -> None:
         return
     if not find_model(recipe.model).feeds_back(recipe.options):
         raise ZooError(
-            f"sampling.schedule = {sampling.schedule!r}: {recipe.model} reads no frames while it predicts, so there is "
-            "nothing to sample; leave sampling out"
+            f"sampling.schedule = {sampling.schedule!r}: {recipe.model} reads no frames while it predicts, so "
+            "scheduled sampling does not apply; leave sampling out"
         )
     if isinstance(sampling, PlateauSampling):
         _at_least(0, "sampling", sampling, "patience", "decay")
@@ -217,5 +226,5 @@ def _within(least: int, most: int, group: str, settings: object, *names: str) ->
 def _at_least(least: int, group: str, settings: object, *names: str) -> None:
     for name in names:
         value = getattr(settings, name)
-        if not least <= value < float("inf"):  # so that nan is refused too
+        if not least <= value < float("inf"):  # this form also refuses nan
             raise ZooError(f"{group}.{name} = {value} must be a finite number, at least {least}")

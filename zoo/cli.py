@@ -1,7 +1,7 @@
-"""The command `zoo`: train, measure and compare video-prediction models.
+"""The command `zoo`: train, evaluate and compare models that predict video and series.
 
-Exit status: 0 for success, 2 for bad input or output that cannot be written, 130 if interrupted (a training resumes
-when its command is repeated), 141 if nobody reads the output any more.
+Exit status: 0 for success; 2 for bad input or output that cannot be written; 130 if the command was interrupted (the
+same command then resumes a training); 141 if the program that reads the output has ended.
 """
 
 import argparse
@@ -35,17 +35,17 @@ from zoo.commands.options import PARSER_MODE, load_argument, write_out_numbers
 from zoo.errors import ZooError
 from zoo.importing import OPTION, import_named
 
-_IMPORTING = f"{OPTION} FILE, with any command, first runs a Python file that registers models of your own."
+_IMPORTING = f"Every command also takes {OPTION} FILE: it first runs a Python file that registers your own models."
 
 
 class Command(Protocol):
     """A module of `zoo.commands`."""
 
     def add_arguments(self, parser: ArgumentParser, words: Sequence[str]) -> None:
-        """Tell the parser what the command takes; `words` is the whole command line, on which that may depend."""
+        """Add the options to the parser; they may depend on `words`, the whole command line."""
 
     def run(self, arguments: Namespace) -> None:
-        """Do it. The first line of the docstring is the command's help."""
+        """Run the command. The first line of this docstring is the command's help text."""
 
 
 COMMANDS: dict[str, Command] = {
@@ -67,11 +67,16 @@ COMMANDS: dict[str, Command] = {
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Run the command that the words of the command line ask for.
+    """Run the command that the words of the command line name.
 
-    Ends with `SystemExit` if the command failed."""
+    Args:
+        words: the command line without the name of the program; by default that of this process.
+
+    Raises:
+        SystemExit: if the command failed.
+    """
     words = write_out_numbers(sys.argv[1:] if words is None else words)
-    # a configuration names values, never anything to import
+    # a configuration may hold values only; it may not name anything to import
     set_parsing_settings(add_print_completion_argument=True, import_path_denylist=["*"])
     with terminal.reported("zoo", ZooError, TensorTrainError):
         words = import_named(words)
@@ -80,10 +85,10 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def parse(words: Sequence[str]) -> Namespace:
-    """The arguments of the command line, and of the configuration files that it names.
+    """Parse the command line and the configuration files that it names.
 
     Raises:
-        ZooError: an unknown command, option or value, or one that is missing.
+        ZooError: if a command, option or value is unknown or missing.
     """
     try:
         arguments: Namespace = make_parser(words).parse_args(list(words))
@@ -93,7 +98,7 @@ def parse(words: Sequence[str]) -> Namespace:
 
 
 def make_parser(words: Sequence[str]) -> ArgumentParser:
-    """The parser of all commands. What `zoo train` takes depends on the model, data set and preset that it names."""
+    """The parser of all commands. The options of `zoo train` depend on the model, data set and preset in `words`."""
     set_loader(PARSER_MODE, load_argument, (yaml.YAMLError,))
     parser = ArgumentParser(
         prog="zoo",

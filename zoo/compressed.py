@@ -1,7 +1,7 @@
-"""Trained models that `tensortrain.compress` has made smaller: how they are compressed, written and read.
+"""Compress trained models with `tensortrain.compress`, and write and read the results.
 
-Their files are those of compressed networks, which hold the recipe of the original model beside the layers. So
-`tensortrain info` and `tensortrain verify` read them, too.
+The files have the format of compressed networks, with the recipe of the original model added. So `tensortrain info`
+and `tensortrain verify` read them too.
 """
 
 from copy import deepcopy
@@ -26,31 +26,34 @@ if TYPE_CHECKING:
     from tensortrain.compression.result import Compressed
     from zoo.predictor import Predictor
 
-ABOUT = "recipe"  # the key of the recipe in what a file says of the network
+ABOUT = "recipe"  # the key of the recipe in the file's description of the network
 
 
 def compress_model(model: "Predictor", recipe: Recipe, clips: Tensor, **options: Any) -> "Compressed":
-    """Compress a trained model on clips like those it was trained on, in free-running rollouts.
+    """Compress a trained model. The error is measured on free-running rollouts of clips like the training clips.
 
     Args:
-        model: in evaluation mode; it is not changed.
-        recipe: by which it was trained: how many frames it observes.
-        clips: `(N, T, …)`; the frames after the observed ones are not looked at, the model predicts as many.
-        options: of `tensortrain.compress`, a budget among them.
+        model: a model in evaluation mode; it is not changed.
+        recipe: the settings that it was trained by, which say how many frames are observed.
+        clips: `(N, T, …)`. The steps after the observed ones are not read; the model predicts as many.
+        options: arguments of `tensortrain.compress`, such as `budget`.
+
+    Returns:
+        The result of `tensortrain.compress`.
 
     Raises:
-        ZooError: clips that are too short.
-        TensorTrainError: as `tensortrain.compress`.
+        ZooError: if the clips are too short.
+        TensorTrainError: in the same cases as `tensortrain.compress`.
     """
     observed = recipe.data.observed
     if clips.dim() < 3 or clips.shape[1] <= observed:
-        raise ZooError(f"clips have shape {tuple(clips.shape)}; (N, T > {observed}, …) is needed")
+        raise ZooError(f"clips have shape {tuple(clips.shape)}, but must be (N, T > {observed}, …)")
     rollout = {"x": clips[:, :observed], "horizon": clips.shape[1] - observed}
     return compress(with_plain_convs(model), [rollout], samples=len(clips), **options)
 
 
 def with_plain_convs(model: nn.Module) -> nn.Module:
-    """A copy of a model whose convolutions are torch's own, which compute the same and which others can replace."""
+    """A copy of a model with plain `torch.nn.Conv2d` layers. It computes the same, and its layers can be replaced."""
     model = duplicate(model)
     return swap(model, {n: _plain(m) for n, m in model.named_modules() if isinstance(m, SameConv2d)})
 
@@ -64,19 +67,24 @@ def _plain(conv: SameConv2d) -> nn.Conv2d:
 
 
 def save_compressed(result: "Compressed", path: str | Path, recipe: Recipe) -> None:
-    """Write a compressed model with the recipe of the original.
+    """Write a compressed model together with the recipe of the original.
+
+    Args:
+        result: what `compress_model` returned.
+        path: the file to write.
+        recipe: the settings of the original model.
 
     Raises:
-        TensorTrainError: no layer was replaced, or a path that cannot be written.
+        TensorTrainError: if no layer was replaced, or the file cannot be written.
     """
     result.save(path, about={ABOUT: to_plain(recipe)})
 
 
 def load_compressed(path: str | Path) -> "tuple[Predictor, Recipe]":
-    """Read what `save_compressed` wrote; the model is in evaluation mode and on the CPU.
+    """Read a file of `save_compressed`. The model is in evaluation mode and on the CPU.
 
     Raises:
-        ZooError: damaged, of another kind, or without a recipe; or layers that do not fit the recipe's model.
+        ZooError: if the file is damaged, of another kind or without a recipe, or if its layers do not fit the model.
     """
     try:
         about = read_changes(path).about or {}
@@ -92,5 +100,5 @@ def load_compressed(path: str | Path) -> "tuple[Predictor, Recipe]":
 
 
 def is_compressed(model: nn.Module) -> bool:
-    """Whether a model holds layers that only the file of a compressed model can describe."""
+    """Whether a model holds layers that only the file format of compressed models can describe."""
     return any(isinstance(layer, FACTORISED) for layer in model.modules())

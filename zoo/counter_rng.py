@@ -1,4 +1,4 @@
-"""Random numbers as pure functions of (seed, stream, counter): every worker, rank and resumed run draws the same.
+"""Random numbers as pure functions of (seed, stream, counter): all workers, ranks and resumed runs draw the same.
 
 Philox-4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", SC 2011), vectorised.
 """
@@ -14,11 +14,11 @@ _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 
 def philox(key: tuple[int, int], counter: Sequence[NDArray[np.uint64]]) -> tuple[NDArray[np.uint64], ...]:
-    """Philox-4x32-10: the four 32-bit words of output for each counter.
+    """Philox-4x32-10: four 32-bit words of random output for each counter.
 
     Args:
-        key: two 32-bit words.
-        counter: the four 32-bit words of the counters, as arrays of one shape.
+        key: the two 32-bit words of the key.
+        counter: the four 32-bit words of the counters, as four arrays of one shape.
 
     Returns:
         Four arrays of that shape.
@@ -33,11 +33,11 @@ def philox(key: tuple[int, int], counter: Sequence[NDArray[np.uint64]]) -> tuple
 
 
 def uniforms(seed: int, stream: int, counters: ArrayLike, draws: int) -> NDArray[np.float64]:
-    """`draws` numbers in [0, 1) with 53 random bits for each counter: shape `(*counters.shape, draws)`.
+    """Draw numbers in [0, 1) with 53 random bits, as an array of shape `(*counters.shape, draws)`.
 
     Args:
-        seed: of the run or split, 0 ≤ seed < 2⁶⁴.
-        stream: what the numbers are for, 0 ≤ stream < 2³²; each use has its own number, so that no two correlate.
+        seed: the seed of the run or split, 0 ≤ seed < 2⁶⁴.
+        stream: the number of the purpose, 0 ≤ stream < 2³². Each purpose has its own, so that no two are correlated.
         counters: integers in [0, 2⁶³), such as clip indices or step numbers.
         draws: how many numbers to draw for each counter.
 
@@ -54,12 +54,12 @@ def uniforms(seed: int, stream: int, counters: ArrayLike, draws: int) -> NDArray
 
 
 def permutation(seed: int, stream: int, counter: int, count: int) -> NDArray[np.int64]:
-    """A random order of the numbers 0 … count - 1, such as that of an epoch, in O(count · log count).
+    """A random order of the numbers 0 … count - 1, for instance of the clips of an epoch. O(count · log count).
 
     Args:
-        seed: see `uniforms`.
-        stream: see `uniforms`.
-        counter: such as the number of the epoch.
+        seed: the seed of the run or split; see `uniforms`.
+        stream: the number of the purpose; see `uniforms`.
+        counter: which order to draw, such as the number of the epoch.
         count: how many items to order.
 
     >>> sorted(permutation(0, 1, 5, 4).tolist())

@@ -1,7 +1,8 @@
-"""`make demo`: train a small Conv-TT-LSTM from scratch, measure it on held-out clips, and draw its predictions.
+"""`make demo`: train a small Conv-TT-LSTM from scratch, evaluate it on held-out clips, and draw its predictions.
 
-Run as `python -m zoo.demo [DIR]`; pictures are written to DIR, by default `out`. The digits are MNIST's if the data
-root has them, else those that scikit-learn ships. Exit status 1 if the model does not beat both trivial baselines.
+Run it as `python -m zoo.demo [DIR]`. It writes its pictures to DIR, by default `out`. The digits are those of MNIST if
+they are in the data root, otherwise those of scikit-learn. The exit status is 1 if the model is not better than both
+trivial baselines.
 """
 
 import shutil
@@ -21,7 +22,7 @@ MODEL = "conv-tt-lstm-sw"
 
 
 def main(output: Path = Path("out")) -> None:
-    """Train, measure and draw. Ends with `SystemExit` 1 if a baseline is better."""
+    """Train, evaluate and draw. Ends with `SystemExit` 1 if a baseline is as good or better."""
     began = time.monotonic()
     folder = output / "zoo-demo"
     shutil.rmtree(folder, ignore_errors=True)  # start from scratch
@@ -39,12 +40,12 @@ def main(output: Path = Path("out")) -> None:
     prediction.save(output / "zoo-demo.png")
     save_figure(curves([scores]), output / "zoo-demo-curves.png")
     print(
-        f"pictures: {output}/zoo-demo.gif, zoo-demo.png, zoo-demo-curves.png; {time.monotonic() - began:.0f} s in all"
+        f"pictures: {output}/zoo-demo.gif, zoo-demo.png, zoo-demo-curves.png; {time.monotonic() - began:.0f} s in total"
     )
 
     best = min(averages(values)["mse"] for values in scores.baselines.values())
     if scores.average["mse"] >= best:
-        sys.exit("the model does not beat the baselines")
+        sys.exit("demo: the model is not better than both baselines (copy last frame, blank frames)")
 
 
 def _report() -> None:

@@ -1,15 +1,15 @@
-"""The exception type of the package, and a phrase that many of its messages end with."""
+"""The exception type of the package, and a phrase that ends many of its messages."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class ZooError(ValueError):
-    """Bad input. The message says what, which value, what is legal and how to mend it."""
+    """Bad input. The message says what is wrong, the value, what is legal, and how to repair it."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A phrase that says what to write instead of an unknown name: the closest known one, then all.
+    """A phrase that suggests what to write instead of an unknown name: the closest known name, then all of them.
 
     >>> nearest("conv-lstn", ["conv-lstm", "predrnn"])
     "did you mean 'conv-lstm'? known: conv-lstm, predrnn"

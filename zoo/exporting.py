@@ -1,4 +1,4 @@
-"""Networks for other programs: ONNX, and PyTorch's own format of exported programs."""
+"""Write networks for other programs: as ONNX, or in PyTorch's own format of exported programs."""
 
 import io
 import logging
@@ -24,11 +24,11 @@ SUFFIXES = (".onnx", ".pt2")
 
 
 class Rollout(nn.Module):
-    """The frames of a fixed horizon after observed ones, and nothing else.
+    """A network that maps observed frames to the frames of a fixed horizon, and returns nothing else.
 
     Args:
-        model: in evaluation mode.
-        horizon: frames to predict.
+        model: a model in evaluation mode.
+        horizon: the number of frames to predict.
     """
 
     def __init__(self, model: Predictor, horizon: int) -> None:
@@ -36,18 +36,18 @@ class Rollout(nn.Module):
         self.model, self.horizon = model, horizon
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(B, T_in, C, H, W)` to `(B, horizon, C, H, W)`."""
+        """Map `(B, T_in, C, H, W)` to `(B, horizon, C, H, W)`."""
         predictions: Tensor = self.model(x, self.horizon)
         return predictions[:, -self.horizon :]
 
 
 class Step(nn.Module):
-    """One frame read: a prediction of the next, and the state to read that with. A loop over it gives every horizon.
+    """A network that reads one frame and returns the next frame and the new state. A loop over it gives any horizon.
 
     Args:
-        model: in evaluation mode.
-        recipe: that it was trained by, whose normalisation is a part of the step.
-        size: H and W.
+        model: a model in evaluation mode.
+        recipe: the settings that it was trained by. Their normalisation becomes part of the step.
+        size: height and width of the frames.
     """
 
     def __init__(self, model: RecurrentPredictor, recipe: Recipe, size: tuple[int, int]) -> None:
@@ -67,29 +67,31 @@ class Step(nn.Module):
         return self.model.initial_state(batch, (height, width), torch.device("cpu"), torch.float32)
 
     def forward(self, frame: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        """A frame `(B, C, H, W)` and the tensors of the state to the predicted frame and those of the new state."""
+        """Map a frame `(B, C, H, W)` and the state tensors to the next frame and the tensors of the new state."""
         shift, scale = self.get_buffer("shift"), self.get_buffer("scale")
         patched = patchify((frame - shift) / scale, self.model.patch)[None]
         following, after = self.model.predict(patched, pytree.tree_unflatten(list(state), self.form))
-        kept = [leaf.clone() for leaf in pytree.tree_leaves(after)]  # an output may not be an input
+        kept = [leaf.clone() for leaf in pytree.tree_leaves(after)]  # an exported output may not be an input
         return unpatchify(following[0], self.model.patch) * scale + shift, *kept
 
 
 def export_rollout(path: str | Path, model: Predictor, recipe: Recipe, horizon: int) -> str:
-    """Write a network that predicts a fixed horizon, from clips of any number; and of any size that its patches divide,
-    where the exporter can follow that.
+    """Write a network that predicts a fixed horizon.
+
+    It takes any number of clips. If the exporter can trace it, it also takes any frame size that the model's patches
+    divide.
 
     Args:
-        path: `.onnx` or `.pt2`.
-        model: to export.
-        recipe: that it was trained by; it says how many frames are observed.
-        horizon: frames to predict.
+        path: the file to write, `.onnx` or `.pt2`.
+        model: the model to export.
+        recipe: the settings that it was trained by, which say how many frames are observed.
+        horizon: the number of frames to predict.
 
     Returns:
-        A line that says what the network takes and gives.
+        A line that names the shapes of the network's input and output.
 
     Raises:
-        ZooError: another suffix, a horizon below 1, or a model that cannot be exported.
+        ZooError: if the suffix is unknown, the horizon is below 1, or the model cannot be exported.
     """
     if horizon < 1:
         raise ZooError(f"horizon = {horizon} must be at least 1")
@@ -105,7 +107,7 @@ def export_rollout(path: str | Path, model: Predictor, recipe: Recipe, horizon: 
     try:
         _write(path, Rollout(model.eval(), horizon), (x,), (free,), ["x"], ["predictions"])
         sides = f"H, W, multiples of {multiple}"
-    except ZooError:  # a network that is made for one size
+    except ZooError:  # a network that reads only one size of frames
         _write(path, Rollout(model.eval(), horizon), (x,), ({0: batch},), ["x"], ["predictions"])
         sides = f"{height}, {width}"
     shape = f"{data.channels}, {sides}"
@@ -113,22 +115,23 @@ def export_rollout(path: str | Path, model: Predictor, recipe: Recipe, horizon: 
 
 
 def export_step(path: str | Path, model: Predictor, recipe: Recipe) -> str:
-    """Write a network that reads one frame, with its state as inputs and outputs, and beside it an `.npz` file with the
-    state of one clip before its first frame, as `state0`, `state1` and so on.
+    """Write a network that reads one frame and its state, and returns the next frame and the new state.
+
+    Beside it, an `.npz` file holds the initial state of one clip, as `state0`, `state1` and so on.
 
     Args:
-        path: `.onnx` or `.pt2`.
-        model: to export; it must read frame after frame.
-        recipe: that it was trained by.
+        path: the file to write, `.onnx` or `.pt2`.
+        model: the model to export; it must read frame after frame.
+        recipe: the settings that it was trained by.
 
     Returns:
-        A line that says what the network takes and gives.
+        A line that names the network's inputs and outputs.
 
     Raises:
-        ZooError: another suffix, or a model that has no such step, or cannot be exported.
+        ZooError: if the suffix is unknown, the model does not read frame after frame, or it cannot be exported.
     """
     if not isinstance(model, RecurrentPredictor) or not isinstance(recipe.data, Video):
-        raise ZooError(f"{recipe.model} does not read frame after frame, so it has no step; leave out --step")
+        raise ZooError(f"{recipe.model} does not read frame after frame, so it has no single step; leave out --step")
     size = recipe.data.frame
     step = Step(model.eval(), recipe, size)
     states, longer = (
@@ -147,11 +150,11 @@ def export_step(path: str | Path, model: Predictor, recipe: Recipe) -> str:
     beside = Path(path).with_suffix(".npz")
     with aside(beside) as temporary, temporary.open("wb") as file:
         np.savez(file, **first)
-    return f"frame and {len(names)} tensors of state to the next frame and state; the first state is in {beside}"
+    return f"a frame and {len(names)} state tensors to the next frame and state; {beside} holds the initial state"
 
 
 def _batch_axis(two: Tensor, three: Tensor) -> int:
-    """The axis of a state that counts clips: the one that differs between two and three of them."""
+    """The axis of a state tensor that counts clips: the only one that differs between batches of two and three."""
     return next(axis for axis in range(two.dim()) if two.shape[axis] != three.shape[axis])
 
 
@@ -162,7 +165,7 @@ def _write(
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
         with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the exporters, about themselves
+            warnings.simplefilter("ignore")  # the exporters warn about their own internals
             program = torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
             with aside(path) as temporary:
                 if Path(path).suffix == ".pt2":
@@ -177,6 +180,6 @@ def _write(
                     written.save(str(temporary), external_data=False)
     except ZooError:
         raise
-    except Exception as error:  # whatever an exporter may raise
+    except Exception as error:  # an exporter may raise anything
         reason = " ".join(str(error).split())[:200]
         raise ZooError(f"the network cannot be written to {path} ({type(error).__name__}: {reason})") from error

@@ -1,4 +1,4 @@
-"""Write files whole or not at all; `tensortrain.files` with the errors of this package."""
+"""Write files completely or not at all. This is `tensortrain.files` with the errors of this package."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -11,15 +11,15 @@ from zoo.errors import ZooError
 
 
 def destination(path: str | Path, inputs: Iterable[str | Path] = ()) -> Path:
-    """The file that is made or replaced if `path` is written: `path` itself or, if it is a link, what it leads to.
+    """The file that writing to `path` creates or replaces: `path` itself, or the target if `path` is a link.
 
     Args:
         path: where to write.
-        inputs: files that are read, and so must not be replaced under whatever name.
+        inputs: files that are read; they may not be replaced, not even through a link.
 
     Raises:
-        ZooError: a folder that does not exist or cannot be written; a folder, device, pipe or socket; one of the
-            inputs, itself or by a link; a name that no file can have.
+        ZooError: if the folder does not exist or is not writable; if `path` is a folder, device, pipe or socket, one of
+            the inputs, or not a legal file name.
     """
     try:
         return files.destination(path, inputs)
@@ -28,10 +28,10 @@ def destination(path: str | Path, inputs: Iterable[str | Path] = ()) -> Path:
 
 
 def folder_name(path: str | Path) -> Path:
-    """The path, if there can be a folder of that name.
+    """The path, if it is a legal name of a folder. The folder need not exist.
 
     Raises:
-        ZooError: a name that is too long, holds a NUL, or cannot be looked up; or no name at all.
+        ZooError: if the name is empty or too long, holds a NUL, or cannot be looked up.
     """
     try:
         with suppress(FileNotFoundError, NotADirectoryError):
@@ -45,13 +45,13 @@ def folder_name(path: str | Path) -> Path:
 
 @contextmanager
 def aside(path: str | Path) -> Iterator[Path]:
-    """Context manager: a temporary file beside `path`, renamed to `path` at the end, removed after an exception.
+    """Context manager: yields a temporary file, which is renamed to `path` at the end or removed after an exception.
 
     Args:
-        path: the file to write or to replace; if it is a link, what it leads to is replaced.
+        path: the file to create or replace. If it is a link, its target is replaced.
 
     Raises:
-        ZooError: what `destination` refuses, or the disk is full.
+        ZooError: in the cases of `destination`, or if the disk is full.
     """
     try:
         with files.aside(path) as temporary:
@@ -61,10 +61,10 @@ def aside(path: str | Path) -> Iterator[Path]:
 
 
 def new_folder(path: str | Path) -> Path:
-    """`path`, if a folder can be made there.
+    """The path, if a folder can be created there.
 
     Raises:
-        ZooError: there is something already, or what `destination` refuses.
+        ZooError: if something exists there already, or in the cases of `destination`.
     """
     try:
         return files.new_folder(path)
@@ -74,10 +74,10 @@ def new_folder(path: str | Path) -> Path:
 
 @contextmanager
 def folder_aside(path: str | Path) -> Iterator[Path]:
-    """Context manager: a temporary folder beside `path`, renamed to `path` at the end, removed after an exception.
+    """Context manager: yields a temporary folder, which is renamed to `path` at the end or removed after an exception.
 
     Raises:
-        ZooError: what `new_folder` refuses, or the disk is full.
+        ZooError: in the cases of `new_folder`, or if the disk is full.
     """
     try:
         with files.folder_aside(path) as temporary:

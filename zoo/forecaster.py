@@ -1,4 +1,4 @@
-"""Every encoder–forecaster of video: observed frames in, the frames of the horizon out, and nothing else."""
+"""The base class of encoder–forecasters: they read the observed frames and return the frames of the horizon only."""
 
 from abc import ABC, abstractmethod
 
@@ -10,23 +10,24 @@ from zoo.video_model import VideoModel
 
 
 class Forecaster(VideoModel, ABC):
-    """A model that first reads all observed frames and then predicts, with other weights, those of the horizon.
+    """A model that first reads all observed frames, and then predicts the frames of the horizon with other weights.
 
-    A subclass says how it reads (`encode`) and how it predicts the next frame (`forecast`). Unlike
-    a `zoo.RecurrentPredictor` it predicts no observed frame, so loss and metrics cover the horizon alone.
+    A subclass says how it reads (`encode`) and how it predicts the next frame (`forecast`). Unlike a
+    `zoo.RecurrentPredictor` it does not predict observed frames, so its loss and metrics cover the horizon only.
 
     Args:
         channels: C of the frames.
-        patch: side of the pixel blocks that become channels before the first layer.
-        multiple: see `VideoModel`.
-        feeds_back: each predicted frame, or the true one under scheduled sampling, is read before the next is
-            predicted. A model that reads no frame while it predicts has nothing to sample.
+        patch: side of the blocks of pixels that become channels before the first layer.
+        multiple: height and width must be multiples of this number; see `VideoModel`.
+        feeds_back: whether the model reads each predicted frame (or the true frame under scheduled sampling) before it
+            predicts the next. If it reads no frame while it predicts, scheduled sampling does not apply.
 
     Attributes:
-        recompute: keep only the state between predictions for the backward pass, and where its maps are large, as in
-            TrajGRU, that between observed frames; see `zoo.RecurrentPredictor`.
+        recompute: save memory in training: keep only the state between predictions, and compute the rest again in the
+            backward pass. A model with large maps, such as TrajGRU, does so between observed frames too. See
+            `zoo.RecurrentPredictor`.
 
-    A model that predicts the mean of what it has read:
+    A model that predicts the mean of the frames it has read:
 
     >>> import torch
     >>> class Mean(Forecaster):
@@ -47,19 +48,19 @@ class Forecaster(VideoModel, ABC):
 
     @abstractmethod
     def encode(self, frames: Tensor) -> State:
-        """Read the observed, patched frames `(T_in, B, c, h, w)`: the state from which the prediction begins."""
+        """Read the observed, patched frames `(T_in, B, c, h, w)`; return the state that the prediction starts from."""
 
     @abstractmethod
     def forecast(self, state: State, frame: Tensor | None) -> tuple[Tensor, State]:
         """Predict the next frame.
 
         Args:
-            state: of the rollout so far.
-            frame: the frame before the predicted one, patched, `(B, c, h, w)`. None for the first prediction, and
-                always None for a model that does not feed frames back.
+            state: the state that `encode` or the previous call returned.
+            frame: the patched frame before the predicted one, `(B, c, h, w)`. It is None for the first prediction, and
+                always None if the model does not feed frames back.
 
         Returns:
-            The predicted patched frame, `(B, c, h, w)`, and the new state.
+            The predicted patched frame `(B, c, h, w)`, and the new state.
         """
 
     def forward(self, x: Tensor, horizon: int, truth: Tensor | None = None, use_truth: Tensor | None = None) -> Tensor:
@@ -69,21 +70,22 @@ class Forecaster(VideoModel, ABC):
             x: observed frames `(B, T_in, C, H, W)`.
             horizon: frames to predict, at least 1.
             truth: the true frames beyond x, `(B, ≥ horizon - 1, C, H, W)`; needed with `use_truth`.
-            use_truth: as of `VideoModel.forward`; ignored by a model that feeds no frames back. The observed frames
-                are always true: of a mask for reverse scheduled sampling only the part beyond them counts.
+            use_truth: the mask of scheduled sampling, as in `VideoModel.forward`. A model that feeds no frames back
+                ignores it. All observed frames are read as they are: of a mask for reverse scheduled sampling, only the
+                part after them has an effect.
 
         Returns:
-            `(B, horizon, C, H, W)`.
+            The predicted frames `(B, horizon, C, H, W)`.
 
         Raises:
-            ZooError: shapes that do not fit, a horizon below 1.
+            ZooError: if shapes do not fit, or the horizon is below 1.
         """
         self.check(x, horizon, truth, use_truth)
         state = self.encode(patchify(x.transpose(0, 1), self.patch))
         return self.roll_out(state, horizon, truth, use_truth)
 
     def roll_out(self, state: State, horizon: int, truth: Tensor | None, use_truth: Tensor | None) -> Tensor:
-        """Predict `horizon` frames from a state, `(B, horizon, C, H, W)`."""
+        """Predict `horizon` frames from a state. The result is `(B, horizon, C, H, W)`."""
         known = None
         if self.feeds_back and truth is not None and use_truth is not None:
             known = patchify(truth.transpose(0, 1), self.patch), use_truth

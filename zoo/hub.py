@@ -1,4 +1,4 @@
-"""Models on the Hugging Face Hub and in folders like those there, by huggingface-hub's mixin, which is optional."""
+"""Save and load models in the layout of the Hugging Face Hub, by the mixin of huggingface-hub, which is optional."""
 
 import json
 import shutil
@@ -28,17 +28,17 @@ def save_pretrained(
 ) -> None:
     """Write a model's weights (`model.safetensors`), settings (`config.json`) and card (`README.md`) to a folder.
 
-    A card that is there already stays as it is, as huggingface-hub has it. The files appear whole or not at all.
+    The files appear completely or not at all. A card that is in the folder already is kept, as by huggingface-hub.
 
     Args:
-        model: made by `zoo.create_model`, or read from a file or a run.
-        folder: made if it is missing.
-        recipe: by which it was trained; by default what the model itself knows of that.
-        scores: measured values for the card, see `zoo.evaluate`.
+        model: a model that was made by `zoo.create_model`, or read from a file or a run.
+        folder: where to write; it is created if it does not exist.
+        recipe: the settings that the model was trained by; by default `model.recipe`.
+        scores: results of `zoo.evaluate` for the card.
 
     Raises:
-        ZooError: huggingface-hub is not installed, a model that nobody knows a recipe of, a compressed one, or a folder
-            that cannot be written.
+        ZooError: if huggingface-hub is not installed, the model has no recipe and none is passed, the model is a
+            compressed one, or the folder cannot be written.
     """
     hub = _hub(model, recipe, scores)
     folder = folder_name(folder)
@@ -47,7 +47,7 @@ def save_pretrained(
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ZooError(f"{folder} cannot be made ({error.strerror}); choose another folder") from None
+            raise ZooError(f"{folder} cannot be created ({error.strerror}); choose another folder") from None
         for file in sorted(Path(temporary).iterdir()):
             if file.name != "README.md" or not (folder / file.name).exists():
                 with aside(folder / file.name) as place:
@@ -63,19 +63,22 @@ def push_to_hub(
     token: str | None = None,
     branch: str | None = None,
 ) -> str:
-    """Upload what `save_pretrained` writes; returns the address of the commit.
+    """Upload to the Hugging Face Hub the files that `save_pretrained` writes.
 
     Args:
-        model: see `save_pretrained`.
-        repo_id: such as "name/my-model"; made if it is missing.
-        recipe: see `save_pretrained`.
-        scores: see `save_pretrained`.
+        model: the model to upload; see `save_pretrained`.
+        repo_id: the repository, such as "name/my-model"; it is created if it does not exist.
+        recipe: the settings that the model was trained by; see `save_pretrained`.
+        scores: results of `zoo.evaluate` for the card.
         private: whether a new repository is private.
-        token: by default that of `hf auth login`.
-        branch: "main" by default.
+        token: the access token; by default that of `hf auth login`.
+        branch: the branch to push to; by default "main".
+
+    Returns:
+        The web address of the commit.
 
     Raises:
-        ZooError: as `save_pretrained`; or the hub refuses, or cannot be reached.
+        ZooError: in the cases of `save_pretrained`, or if the hub cannot be reached or refuses.
     """
     hub = _hub(model, recipe, scores)
     place = f"{repo_id} cannot be pushed to"
@@ -83,29 +86,30 @@ def push_to_hub(
 
 
 def from_pretrained(kind: type[Kind], name: str | Path, **options: Any) -> Kind:
-    """A model in evaluation mode, from a repository of the hub or a folder that `save_pretrained` wrote.
+    """Read a model from a repository of the hub, or from a folder of `save_pretrained`. It is in evaluation mode.
 
     Args:
-        kind: the class that it must be of.
-        name: a folder, or such as "name/my-model".
-        options: `revision`, `token`, `cache_dir`, `force_download`, `local_files_only`: those of huggingface-hub.
+        kind: the class that the model must belong to.
+        name: a folder, or a repository such as "name/my-model".
+        options: options of huggingface-hub: `revision`, `token`, `cache_dir`, `force_download`, `local_files_only`.
 
     Raises:
-        ZooError: huggingface-hub is not installed, the hub refuses or cannot be reached, no such folder, a damaged
-            file, or a model of another class.
+        ZooError: if huggingface-hub is not installed, the hub cannot be reached or refuses, the folder does not exist,
+            a file is damaged, or the model belongs to another class.
     """
     hub = _asking(f"{name} cannot be read", lambda: _hub_class().from_pretrained(name, **options))
     if not isinstance(hub.model, kind):
-        raise ZooError(f"{name} holds a {type(hub.model).__name__}, which is no {kind.__name__}; use its own class")
+        raise ZooError(f"{name} holds a {type(hub.model).__name__}, which is not a {kind.__name__}; use its own class")
     return hub.model
 
 
 def _hub(model: Predictor, recipe: Recipe | None, scores: "Sequence[Scores]") -> Any:
-    """The mixin's view of a model."""
+    """The model wrapped in a class with the mixin of huggingface-hub."""
     recipe = model.recipe if recipe is None else recipe
     if recipe is None:
         raise ZooError(
-            f"nobody knows how this {type(model).__name__} was made; make it by zoo.create_model, or pass recipe"
+            f"this {type(model).__name__} has no recipe, as the zoo did not make it; make it by zoo.create_model, or "
+            "pass recipe"
         )
     hub = _hub_class()()
     hub.model, hub.recipe, hub.scores = model, check_recipe(recipe), scores
@@ -113,15 +117,17 @@ def _hub(model: Predictor, recipe: Recipe | None, scores: "Sequence[Scores]") ->
 
 
 def _hub_class() -> Any:
-    """A class with huggingface-hub's mixin, which writes and reads the files of this package.
+    """A class with the mixin of huggingface-hub that writes and reads the files of this package.
 
     Raises:
-        ZooError: huggingface-hub is not installed.
+        ZooError: if huggingface-hub is not installed.
     """
     try:
         from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download
     except ImportError:
-        raise ZooError("this needs huggingface-hub, which is not installed; pip install 'tensortrain[hub]'") from None
+        raise ZooError(
+            "this needs huggingface-hub, which is not installed; install it with: pip install 'tensortrain[hub]'"
+        ) from None
 
     class Hub(ModelHubMixin):
         model: Predictor
@@ -150,11 +156,11 @@ def _hub_class() -> Any:
 
 
 def _asking(complaint: str, ask: Callable[[], Result]) -> Result:
-    """What huggingface-hub answers; whatever it raises becomes an error of this package."""
+    """Call huggingface-hub. Whatever it raises becomes an error of this package."""
     try:
         return ask()
     except ZooError:
         raise
-    except Exception as error:  # of the network, the hub or the disk
+    except Exception as error:  # errors of the network, the hub or the disk
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise ZooError(f"{complaint} ({reason}); check the name and the connection") from error

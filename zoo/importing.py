@@ -1,6 +1,6 @@
-"""Python files that the user names on the command line, with models and variants of their own.
+"""Run Python files that the user names on the command line; they register models and variants.
 
-Such a file is run, so only the command line may name one: no configuration, run or file of weights can.
+Such a file is executed. So only the command line may name one; configurations, runs and files of weights cannot.
 """
 
 import importlib.util
@@ -15,10 +15,10 @@ OPTION = "--import"
 
 
 def import_named(words: Sequence[str]) -> list[str]:
-    """Import the files that `--import FILE` names anywhere in a command line; returns the other words.
+    """Import the files that `--import FILE` names anywhere in a command line, and return the other words.
 
     Raises:
-        ZooError: `--import` without a file, or a file that cannot be imported.
+        ZooError: if `--import` has no file, or the file cannot be imported.
     """
     others: list[str] = []
     remaining = iter(words)
@@ -29,24 +29,24 @@ def import_named(words: Sequence[str]) -> list[str]:
             continue
         name = name if joined else next(remaining, "")
         if not name:
-            raise ZooError(f"{OPTION} needs a Python file; write {OPTION} my_models.py")
+            raise ZooError(f"{OPTION} needs the name of a Python file; write {OPTION} my_models.py")
         import_file(Path(name))
     return others
 
 
 def import_file(path: Path) -> None:
-    """Run a Python file as a module, once in a process; the folder that it is in is searched for what it imports.
+    """Run a Python file as a module, at most once in a process. Its folder is searched for the modules it imports.
 
     Raises:
-        ZooError: no such file, no Python, or whatever it raises.
+        ZooError: if the file does not exist, is not Python, or raises an exception.
     """
     place = path.expanduser().resolve()
     if place.suffix != ".py" or not place.is_file():
-        raise ZooError(f"{path} is no Python file; name one that registers models, such as my_models.py")
+        raise ZooError(f"{path} is not a Python file; name one that registers models, such as my_models.py")
     name = f"zoo_user_{re.sub('[^A-Za-z0-9_]', '_', str(place.with_suffix('')))}"
     if name in sys.modules:
         return
-    import zoo.models  # noqa: F401 - so that names of the package are taken
+    import zoo.models  # noqa: F401 - registers the package's models first, so that their names cannot be reused
 
     spec = importlib.util.spec_from_file_location(name, place)
     assert spec is not None
@@ -56,7 +56,7 @@ def import_file(path: Path) -> None:
     sys.path.insert(0, str(place.parent))
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever a user's code may raise
+    except Exception as error:  # a user's code may raise anything
         del sys.modules[name]
         line = _line(error, place)
         raise ZooError(f"{path} cannot be imported ({type(error).__name__}: {error}{line}); repair it") from error
@@ -65,7 +65,7 @@ def import_file(path: Path) -> None:
 
 
 def _line(error: BaseException, place: Path) -> str:
-    """Where in the file an error arose; empty if it does not say."""
+    """The line of the file where an error arose, as text for a message; empty if it arose elsewhere."""
     trace, number = error.__traceback__, 0
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == str(place):

@@ -1,4 +1,4 @@
-"""The losses of the papers: errors of frames and values, cross-entropy of grey values, and how sharp edges are."""
+"""The losses of the papers: errors of frames and values, cross-entropy of grey values, and gradient difference."""
 
 import torch
 import torch.nn.functional as F
@@ -13,15 +13,18 @@ def frame_loss(
     cross_entropy: float = 0.0,
     gradient: float = 0.0,
 ) -> Tensor:
-    """A weighted sum of errors, each a mean over all pixels, computed in 32 bits or more.
+    """A weighted sum of errors. Each is a mean over all pixels, computed in 32-bit precision or higher.
 
     Args:
-        predictions: `(B, T, C, H, W)`.
-        frames: the true ones, of the same shape.
+        predictions: the predicted frames `(B, T, C, H, W)`.
+        frames: the true frames, of the same shape.
         l1: weight of the mean absolute error.
         l2: weight of the mean squared error.
-        cross_entropy: weight of the cross-entropy in nats, see `grey_cross_entropy`.
-        gradient: weight of the gradient difference, see `gradient_difference`.
+        cross_entropy: weight of the cross-entropy in nats; see `grey_cross_entropy`.
+        gradient: weight of the gradient difference; see `gradient_difference`.
+
+    Returns:
+        The loss, a scalar.
 
     >>> frame_loss(torch.zeros(2, 3, 1, 4, 4), torch.full((2, 3, 1, 4, 4), 0.5)).item()
     0.75
@@ -36,11 +39,11 @@ def frame_loss(
 
 
 def mean_error(predictions: Tensor, true: Tensor, l1: float, l2: float) -> Tensor:
-    """A weighted sum of the mean absolute and the mean squared error, computed in 32 bits or more.
+    """A weighted sum of the mean absolute and the mean squared error, computed in 32-bit precision or higher.
 
     Args:
-        predictions: of any shape.
-        true: of the same shape.
+        predictions: predicted values, of any shape.
+        true: the true values, of the same shape.
         l1: weight of the mean absolute error.
         l2: weight of the mean squared error.
 
@@ -52,9 +55,10 @@ def mean_error(predictions: Tensor, true: Tensor, l1: float, l2: float) -> Tenso
 
 
 def grey_cross_entropy(predictions: Tensor, frames: Tensor) -> Tensor:
-    """The mean cross-entropy of pixels in nats, with both grey values taken as probabilities of white.
+    """The mean cross-entropy of pixels in nats. Predicted and true grey values are read as probabilities of white.
 
-    Predictions outside [0, 1] count as 0 and 1, and logarithms are at least -100, as in PyTorch's own.
+    Predictions outside [0, 1] count as 0 or 1, and logarithms are at least -100, as in
+    `torch.nn.functional.binary_cross_entropy`.
 
     >>> grey_cross_entropy(torch.tensor([0.5, 1.0]), torch.tensor([1.0, 1.0])).item()
     0.3465735912322998
@@ -64,13 +68,13 @@ def grey_cross_entropy(predictions: Tensor, frames: Tensor) -> Tensor:
 
 
 def _log(probabilities: Tensor) -> Tensor:
-    """The logarithm, at least -100. Its slope at 0 is 0: that of a clamped logarithm would be 0 · ∞, no number."""
+    """The logarithm, at least -100, with slope 0 at 0. The slope of a clamped logarithm there would be 0 · ∞ = nan."""
     zero = probabilities == 0
     return probabilities.masked_fill(zero, 1).log().clamp(min=-100).masked_fill(zero, -100)
 
 
 def gradient_difference(predictions: Tensor, frames: Tensor) -> Tensor:
-    """How much the steps between neighbouring pixels differ: mean | |∂y| − |∂ŷ| |, rows and columns added.
+    """How much the differences of neighbouring pixels differ: mean | |∂y| − |∂ŷ| |, summed over both directions.
 
     Mathieu, Couprie and LeCun, "Deep multi-scale video prediction beyond mean square error", ICLR 2016, eq. (6).
 
@@ -89,6 +93,6 @@ def gradient_difference(predictions: Tensor, frames: Tensor) -> Tensor:
 
 
 def _precise(predictions: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in the precision of the predictions, but in 32 bits at least."""
+    """Both tensors in the precision of the predictions, but at least in 32 bits."""
     predictions = predictions.to(torch.promote_types(predictions.dtype, torch.float32))
     return predictions, true.to(predictions.dtype)

@@ -1,5 +1,5 @@
-"""Names that the command line takes, known before torch is imported: that takes seconds, and a slip of the pen is to
-be noticed at once. What the names stand for is defined where they are used."""
+"""The names that the command line takes. They are checked before torch is imported, which takes seconds, so that a
+typing error is reported at once. What the names stand for is defined where they are used."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -37,14 +37,14 @@ VARIANTS = [  # `zoo.benchmark.VARIANTS`, to which `zoo.benchmark.register` adds
     "bf16-free-graph",
     "bf16-compiled-graph",
 ]
-LOGGERS = ("csv", "tensorboard", "wandb", "mlflow")  # where rows of metrics go; to the first one always
-FOREIGN = ("openstl", "predrnn-pytorch", "conv-tt-lstm", "predrnn-pp")  # code bases whose checkpoints are read
-PREDICTIONS = (".png", ".gif", ".mp4", ".npz", "")  # suffixes of a `zoo.evaluation.Prediction`; "" is a folder
+LOGGERS = ("csv", "tensorboard", "wandb", "mlflow")  # where metrics are logged; the first is always used
+FOREIGN = ("openstl", "predrnn-pytorch", "conv-tt-lstm", "predrnn-pp")  # other code bases whose checkpoints can be read
+PREDICTIONS = (".png", ".gif", ".mp4", ".npz", "")  # suffixes of a `zoo.evaluation.Prediction`; "" means a folder
 CURVES = (".png", ".npz")  # suffixes of a `zoo.evaluation.SeriesPrediction`
 
 
 def check_name(kind: str, name: str, known: Collection[str]) -> None:
-    """Raise a ZooError if a name is unknown; it says which one is meant perhaps.
+    """Raise a ZooError if a name is unknown. The message suggests the closest known name.
 
     >>> check_name("job", "trainig", JOBS)
     Traceback (most recent call last):
@@ -55,7 +55,7 @@ def check_name(kind: str, name: str, known: Collection[str]) -> None:
 
 
 def check_suffix(path: str | Path, legal: Collection[str]) -> None:
-    """Raise a ZooError unless a file's suffix says in one of these forms what to write."""
+    """Raise a ZooError unless the suffix of a file is one of the legal ones, which say what to write."""
     if Path(path).suffix.lower() not in legal:
         verb = "is" if len(legal) == 1 else "are"
         named = ", ".join(suffix or "no suffix for a folder of frames" for suffix in legal)
@@ -63,7 +63,7 @@ def check_suffix(path: str | Path, legal: Collection[str]) -> None:
 
 
 def check_picture(path: str | Path) -> None:
-    """Raise a ZooError unless a figure can be written there: the suffix is `.png`, and the folder exists."""
+    """Raise a ZooError unless a picture can be written there: the suffix must be `.png`, and the folder must exist."""
     check_suffix(path, (".png",))
     if not Path(path).parent.is_dir():
-        raise ZooError(f"{Path(path).parent} is not a folder; name a file in one that is")
+        raise ZooError(f"{Path(path).parent} is not a folder; name a file in an existing folder")

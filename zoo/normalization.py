@@ -1,6 +1,6 @@
-"""Normalisation as a part of a model: it reads normalised frames, and what it predicts is turned back at once.
+"""Normalisation as part of a model: it reads normalised frames, and its predictions are converted back at once.
 
-So losses, metrics, pictures and exported networks see frames in [0, 1], and nobody else needs to know.
+So losses, metrics, pictures and exported networks work with frames in [0, 1], and no other code handles normalisation.
 """
 
 from collections.abc import Sequence
@@ -14,15 +14,15 @@ from zoo.video_model import VideoModel
 
 
 def normalize(model: VideoModel, mean: Sequence[float], std: Sequence[float]) -> None:
-    """Let a model read `(frame - mean) / std`, and return `prediction · std + mean`. Its weights keep their names.
+    """Let a model read `(frame - mean) / std` and return `prediction · std + mean`. Its weights keep their names.
 
     Args:
-        model: changed in place.
-        mean: of each channel; empty for 0.
-        std: of each channel; empty for 1.
+        model: the model, which is changed in place.
+        mean: the mean of each channel; an empty list stands for 0.
+        std: the standard deviation of each channel; an empty list stands for 1.
 
     Raises:
-        ZooError: another number of values than the model has channels.
+        ZooError: if the number of values differs from the model's number of channels.
 
     >>> from zoo.evaluation import CopyLast
     >>> model, x = CopyLast(), torch.rand(1, 3, 1, 8, 8)
@@ -51,8 +51,8 @@ def normalize(model: VideoModel, mean: Sequence[float], std: Sequence[float]) ->
     def after(module: Any, args: Any, kwargs: Any, predictions: Any) -> Tensor:
         if not isinstance(predictions, Tensor) or predictions.dim() != 5 or predictions.shape[2] != len(shift):
             raise ZooError(
-                f"{type(model).__name__} predicts no frames while it trains, so they cannot be normalised; leave out "
-                "data.mean and data.std"
+                f"{type(model).__name__} does not return frames in training, so its output cannot be normalised; leave "
+                "out data.mean and data.std"
             )
         return predictions * scale.to(predictions) + shift.to(predictions)
 

@@ -1,4 +1,4 @@
-"""What every model of the zoo promises, whether it predicts the frames of a video or the values of a series."""
+"""The base class of all models of the zoo, whether they predict the frames of a video or the values of a series."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -14,18 +14,18 @@ from zoo.settings import Recipe
 
 
 class Predictor(nn.Module, ABC):
-    """Predicts the steps that follow the observed ones of a clip.
+    """Predicts the steps that follow the observed steps of a clip.
 
-    A clip has T steps, one after the other in time. What a step is, two classes say, and every model derives from one
-    of them: `zoo.VideoModel`, whose steps are frames `(C, H, W)`, and `zoo.SeriesModel`, whose steps are the values
-    `(d,)` of a series.
+    A clip is a sequence of T steps in time. Every model derives from one of two subclasses, which say what a step is:
+    a frame `(C, H, W)` in `zoo.VideoModel`, or the values `(d,)` of a series in `zoo.SeriesModel`.
 
     Attributes:
-        recompute: for the backward pass, keep only the state between steps and read each step again: much less memory,
-            about a third more time. None of a model that has no such state.
-        unrepeatable: the operator whose backward pass adds up in no fixed order on a GPU, so that training there does
-            not give the same bits twice; empty if there is none.
-        recipe: how the model was made and, if it was read from a file or a run, trained; None if its class was called.
+        recompute: save memory in training: keep only the state between steps, and compute each step again in the
+            backward pass. This takes about a third more time. None for a model that has no such state.
+        unrepeatable: the operator whose backward pass sums in no fixed order on a GPU, so that two trainings there
+            differ in their last bits; empty if there is none.
+        recipe: how the model was made and, if it was read from a file or a run, trained. None if its class was called
+            directly.
     """
 
     recompute: bool | None = None
@@ -38,13 +38,14 @@ class Predictor(nn.Module, ABC):
 
         Args:
             x: observed steps `(B, T_in, …)`.
-            horizon: steps to predict beyond them, at least 1.
-            truth: the true steps beyond x, `(B, ≥ horizon - 1, …)`, in training.
-            use_truth: for scheduled sampling, whether the model reads the true step or its own prediction, bool
-                `(B, horizon - 1)` for the steps beyond x, or `(B, T_in + horizon - 2)` for all steps but the first.
+            horizon: the number of steps to predict after x, at least 1.
+            truth: in training, the true steps after x, `(B, ≥ horizon - 1, …)`.
+            use_truth: the mask of scheduled sampling: True where the model reads the true step, False where it reads
+                its own prediction. Its shape is `(B, horizon - 1)` for the steps after x, or `(B, T_in + horizon - 2)`
+                for all steps but the first.
 
         Returns:
-            In evaluation mode predicted steps `(B, T ≥ horizon, …)`, whose last `horizon` follow x.
+            In evaluation mode, predicted steps `(B, T ≥ horizon, …)`; the last `horizon` of them follow x.
         """
 
     @abstractmethod
@@ -57,11 +58,11 @@ class Predictor(nn.Module, ABC):
         cross_entropy: float = 0.0,
         gradient: float = 0.0,
     ) -> Tensor:
-        """What training minimises and validation reports: a scalar.
+        """The loss that training minimises and validation reports, a scalar.
 
         Args:
-            predictions: what `forward` returned for the first steps of the clips, in the mode that the model is in.
-            clips: the true steps, the observed ones included, `(B, T_in + horizon, …)`.
+            predictions: what `forward` returned for the first steps of the clips, in the model's current mode.
+            clips: all true steps, the observed ones included, `(B, T_in + horizon, …)`.
             l1: weight of the mean absolute error, the setting `training.l1`.
             l2: weight of the mean squared error, the setting `training.l2`.
             cross_entropy: weight of the cross-entropy, the setting `training.cross_entropy`.
@@ -70,10 +71,10 @@ class Predictor(nn.Module, ABC):
 
     @abstractmethod
     def check(self, x: Tensor, horizon: int, truth: Tensor | None = None, use_truth: Tensor | None = None) -> None:
-        """Raise a ZooError unless these are arguments that `forward` can take."""
+        """Raise a ZooError unless `forward` can take these arguments."""
 
     def _repr_html_(self) -> str:
-        """For notebooks: what the model is, its parts and their parameters."""
+        """For notebooks: the model's name, its parts and their numbers of parameters."""
         parts = {name or "itself": _count(child) for name, child in self.named_children()}
         rows = {"parameters": _count(self)} | parts
         name = type(self).__name__ if self.recipe is None else f"{self.recipe.model} ({type(self).__name__})"
@@ -90,22 +91,22 @@ class Predictor(nn.Module, ABC):
         force_download: bool = False,
         local_files_only: bool = False,
     ) -> Self:
-        """A model from the Hugging Face Hub or from a folder that `save_pretrained` wrote, in evaluation mode.
+        """Read a model from the Hugging Face Hub, or from a folder of `save_pretrained`. It is in evaluation mode.
 
-        It is of the class that is registered under the name that the file says: `zoo.VideoModel.from_pretrained` reads
-        every model of video.
+        The file names the registered model, which decides the class of the result. So
+        `zoo.VideoModel.from_pretrained` reads every video model.
 
         Args:
             name: a folder, or a repository of the hub such as "name/my-model".
-            revision: a branch, tag or commit there.
-            token: by default that of `hf auth login`.
-            cache_dir: folder for what is downloaded.
-            force_download: download anew what is in the cache.
-            local_files_only: read the cache alone.
+            revision: a branch, tag or commit of the repository.
+            token: the access token; by default that of `hf auth login`.
+            cache_dir: the folder where downloads are stored.
+            force_download: download again what is in the cache.
+            local_files_only: read from the cache only, without a connection.
 
         Raises:
-            ZooError: huggingface-hub is not installed, the hub refuses or cannot be reached, a damaged file, or a model
-                of another class.
+            ZooError: if huggingface-hub is not installed, the hub cannot be reached or refuses, a file is damaged, or
+                the model belongs to another class.
         """
         from zoo.hub import from_pretrained
 
@@ -120,11 +121,15 @@ class Predictor(nn.Module, ABC):
         )
 
     def save_pretrained(self, folder: str | Path, recipe: Recipe | None = None, scores: Sequence[Any] = ()) -> None:
-        """Write weights, settings and a card to a folder; see `zoo.hub.save_pretrained`. `scores` are those of
-        `zoo.evaluate`.
+        """Write weights, settings and a card to a folder; see `zoo.hub.save_pretrained`.
+
+        Args:
+            folder: where to write; it is created if it does not exist.
+            recipe: the settings that the model was trained by; by default `model.recipe`.
+            scores: results of `zoo.evaluate` for the card.
 
         Raises:
-            ZooError: huggingface-hub is not installed, nobody knows a recipe, or the folder cannot be written.
+            ZooError: if huggingface-hub is not installed, there is no recipe, or the folder cannot be written.
         """
         from zoo.hub import save_pretrained
 
@@ -139,13 +144,21 @@ class Predictor(nn.Module, ABC):
         token: str | None = None,
         branch: str | None = None,
     ) -> str:
-        """Upload what `save_pretrained` writes to the Hugging Face Hub; see `zoo.hub.push_to_hub`.
+        """Upload the files of `save_pretrained` to the Hugging Face Hub; see `zoo.hub.push_to_hub`.
+
+        Args:
+            repo_id: the repository, such as "name/my-model"; it is created if it does not exist.
+            recipe: the settings that the model was trained by; by default `model.recipe`.
+            scores: results of `zoo.evaluate` for the card.
+            private: whether a new repository is private.
+            token: the access token; by default that of `hf auth login`.
+            branch: the branch to push to; by default "main".
 
         Returns:
-            The address of the commit.
+            The web address of the commit.
 
         Raises:
-            ZooError: as `save_pretrained`; or the hub refuses, or cannot be reached.
+            ZooError: in the cases of `save_pretrained`, or if the hub cannot be reached or refuses.
         """
         from zoo.hub import push_to_hub
 
@@ -161,16 +174,16 @@ def check_rollout(x: Tensor, horizon: int, truth: Tensor | None, use_truth: Tens
         if truth.dim() != x.dim() or (truth.shape[0], *truth.shape[2:]) != step or truth.shape[1] < horizon - 1:
             raise ZooError(
                 f"truth has shape {tuple(truth.shape)}; ({x.shape[0]}, ≥ {horizon - 1}, "
-                f"{', '.join(map(str, x.shape[2:]))}) is needed beside x {tuple(x.shape)}"
+                f"{', '.join(map(str, x.shape[2:]))}) is needed for x of shape {tuple(x.shape)}"
             )
     if use_truth is not None:
         if truth is None:
-            raise ZooError("use_truth is given without truth; give the true steps too")
+            raise ZooError("use_truth is passed without truth; pass the true steps too")
         legal = [(x.shape[0], horizon - 1), (x.shape[0], x.shape[1] + horizon - 2)]
         if tuple(use_truth.shape) not in legal or use_truth.dtype != torch.bool:
             raise ZooError(
-                f"use_truth has shape {tuple(use_truth.shape)} and {use_truth.dtype}; bool of shape "
-                f"{legal[0]} (plain) or {legal[1]} (reverse scheduled sampling) is needed"
+                f"use_truth has shape {tuple(use_truth.shape)} and {use_truth.dtype}, but must be bool of shape "
+                f"{legal[0]} (scheduled sampling) or {legal[1]} (reverse scheduled sampling)"
             )
 
 

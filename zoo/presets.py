@@ -1,4 +1,4 @@
-"""Recipes by name: `paper` as published, `small` for one CPU, `brief` to compare models, `demo` for a few minutes."""
+"""Recipes by name: `paper` as published, `small` for one CPU, `brief` to compare models, `demo` for a first try."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
@@ -30,16 +30,16 @@ from zoo.settings import (
 
 
 def _paper(entry: Entry, options: dict[str, Any], dataset: str) -> Recipe:
-    """As published, by the settings of the entry's paper."""
+    """The published recipe: the settings of the model's paper."""
     if entry.setting is None:
-        raise ZooError(f"nobody has published a setting for {entry.name}; choose the preset small or demo")
+        raise ZooError(f"no settings are published for {entry.name}; choose the preset small or demo")
     if kind_of(dataset) not in entry.setting.settings:
-        raise ZooError(f"nobody has published a setting for {dataset}; choose the preset small or demo")
+        raise ZooError(f"no settings are published for {dataset}; choose the preset small or demo")
     return entry.setting.settings[kind_of(dataset)].recipe(entry.name, _filmed(entry, dataset) | options)
 
 
-# Table 3 of the Conv-TT-LSTM paper. Of its four layers it says no more than their number: one of each block is our
-# reading, with the channels and the skip connections of the twelve.
+# Table 3 of the Conv-TT-LSTM paper. It says that a network has four layers and no more. We read this as one layer of
+# each block, with the channels and skip connections of the network of twelve layers.
 _ABLATIONS: dict[str, Callable[[Recipe], Recipe]] = {
     "paper-four-layers": lambda start: replace(start, options={"layers": [1, 1, 1, 1]} | start.options),
     "paper-l1-alone": lambda start: replace(start, training=replace(start.training, l1=1.0, l2=0.0)),
@@ -48,14 +48,17 @@ _ABLATIONS: dict[str, Callable[[Recipe], Recipe]] = {
 
 
 def _ablated(name: str, entry: Entry, options: dict[str, Any], dataset: str) -> Recipe:
-    """As published, but for what the ablation of that name changes."""
+    """The published recipe with the change of one ablation."""
     if entry.paper is not CONV_TT_LSTM:
-        raise ZooError(f"the preset {name} is an ablation of the Conv-TT-LSTM paper, and {entry.name} is not from it")
+        raise ZooError(
+            f"the preset {name} is an ablation of the Conv-TT-LSTM paper, which does not describe {entry.name}; choose "
+            "another preset"
+        )
     return _ABLATIONS[name](_paper(entry, options, dataset))
 
 
 class _Scale(NamedTuple):
-    """How much of a data set a short run sees: steps, clips in a step, clips of a validation, side of its frames."""
+    """The size of a short run: steps, clips per batch, clips per validation, height and width of its frames."""
 
     steps: int
     batch_size: int
@@ -79,22 +82,23 @@ _DEMO = {
 
 
 def _small(entry: Entry, options: dict[str, Any], dataset: str) -> Recipe:
-    """Fresh clips, free-running from half-way on; of video four layers on patches of 4×4 pixels.
+    """Newly generated clips; from half-way on, the model reads only its own predictions.
 
-    An hour or so on one core; with KTH's large frames fewer steps, twenty minutes or so; with series a minute.
+    A video model has four layers on patches of 4×4 pixels and takes about an hour on one core. With KTH's large frames
+    there are fewer steps, about twenty minutes. A series model takes about a minute.
     """
     network = {**entry.presets.small, **options}
     start = _short(entry, network, dataset, _SMALL[kind_of(dataset)], validations=8)
-    if start.data.content == "series":  # small products, of which many multiply: fewer digits would cost accuracy
+    if start.data.content == "series":  # its many small products multiply: bf16-mixed would cost accuracy
         return replace(start, learning_rate=CosineRate(base=1e-2, warmup=50))
     training = replace(start.training, precision="bf16-mixed")
     return replace(start, learning_rate=CosineRate(base=1e-3, warmup=50), training=training)
 
 
 def _brief(entry: Entry, options: dict[str, Any], dataset: str) -> Recipe:
-    """A quarter of an hour to an hour on one core: 1,200 steps of 8 fresh clips with two digits, squared error.
+    """1,200 steps of 8 new clips with two digits, squared error: a quarter of an hour to an hour on one core.
 
-    All settings are written out here, and never change: the table that compares all models is made by this preset.
+    All settings are written out here and never change, because the table that compares all models uses this preset.
     """
     if kind_of(dataset) != "moving-mnist":
         raise ZooError(f"the preset brief is for moving-mnist, not {dataset}; choose small or demo")
@@ -120,7 +124,7 @@ def _brief(entry: Entry, options: dict[str, Any], dataset: str) -> Recipe:
 
 
 def _demo(entry: Entry, options: dict[str, Any], dataset: str) -> Recipe:
-    """Two layers, and as Moving-MNIST one digit on a canvas of 40×40 pixels: a minute or two on two cores."""
+    """Two layers; one digit on a canvas of 40×40 pixels for Moving-MNIST: one or two minutes on two cores."""
     start = _short(entry, {**entry.presets.demo, **options}, dataset, _DEMO[kind_of(dataset)], validations=6)
     if isinstance(start.data, MovingMNISTData):
         start = replace(start, data=replace(start.data, digits=1))
@@ -128,7 +132,7 @@ def _demo(entry: Entry, options: dict[str, Any], dataset: str) -> Recipe:
 
 
 def _short(entry: Entry, options: dict[str, Any], dataset: str, scale: _Scale, validations: int) -> Recipe:
-    """A run on fresh clips by the squared error alone, free-running from half-way on."""
+    """A run on new clips with the squared error only. From half-way on, the model reads only its own predictions."""
     return Recipe(
         entry.name,
         _filmed(entry, dataset) | options,
@@ -145,13 +149,13 @@ def _short(entry: Entry, options: dict[str, Any], dataset: str, scale: _Scale, v
 
 
 def _filmed(entry: Entry, dataset: str) -> dict[str, Any]:
-    """The options that the model declares for videos of the world, if the data set is one."""
+    """The options that the model declares for filmed videos, or none if the data set is Moving-MNIST."""
     return {} if kind_of(dataset) == "moving-mnist" else dict(entry.presets.filmed)
 
 
 def _data(dataset: str, size: int, channels: Any) -> Data:
-    """Fresh clips of a data set, in the channels of the model where these can be chosen. An array keeps its size; a
-    program's clips are as many as it says."""
+    """New clips of a data set, with the model's number of channels where the data allow it. The clips of an array keep
+    their size. The clips of a Python program are not endless."""
     settings = data_class(dataset)
     if not issubclass(settings, Video):
         return settings(dataset, endless=True)
@@ -162,7 +166,7 @@ def _data(dataset: str, size: int, channels: Any) -> Data:
     return settings(dataset, size=size, endless=kind_of(dataset) != "python", channels=channels)
 
 
-DEFAULTS: dict[Content, str] = {"video": "moving-mnist", "series": "lorenz"}  # data sets
+DEFAULTS: dict[Content, str] = {"video": "moving-mnist", "series": "lorenz"}  # the default data set
 PRESETS: dict[str, Callable[[Entry, dict[str, Any], str], Recipe]] = {
     "paper": _paper,
     "small": _small,
@@ -180,29 +184,30 @@ def recipe(
     protocol: str | None = None,
     **changes: Mapping[str, Any],
 ) -> Recipe:
-    """The recipe of a preset, with changes.
+    """Make the recipe of a preset, with changes. A recipe holds all settings of a training.
 
-    The preset's options of the network are those that the model declares (`zoo.PresetOptions`). A model that is made
-    for one size of frames is made for that of the data. A model that reads no frames while it predicts is trained
-    without scheduled sampling, whatever the preset or the protocol says.
+    The preset sets the options that the model declares in its `zoo.PresetOptions`. A model for one fixed frame size
+    gets the size of the data. A model that reads no frames while it predicts is trained without scheduled sampling,
+    whatever the preset or protocol says.
 
     Args:
-        model: a registered name.
+        model: the registered name of a model.
         preset: "paper", "small", "brief", "demo", or an ablation of the Conv-TT-LSTM paper: "paper-four-layers",
             "paper-l1-alone" or "paper-teacher-forcing".
-        options: of the model, over the preset's.
+        options: options of the model that replace those of the preset.
         dataset: "moving-mnist", "kth", "lorenz", "videos:DIR" for the videos in the folder DIR, "images:DIR" for
-            folders of images, "arrays:FILE", or "python" for clips that a program passes to `zoo.fit`. By default
-            "moving-mnist" for models of video and "lorenz" for models of series.
-        protocol: the key of a paper in `zoo.papers.PAPERS`: train by its settings instead of those of the model's own.
-            For the preset "paper" only.
-        changes: by part of the recipe: `data`, `sampling`, `learning_rate`, `optimizer`, `training`, each a mapping. A
-            mapping that names another `schedule` or `method` brings the settings of that one.
+            folders of images, "arrays:FILE" for an array file, or "python" for clips that a program passes to
+            `zoo.fit`. The default is "moving-mnist" for video models and "lorenz" for series models.
+        protocol: the key of a paper in `zoo.papers.PAPERS`, whose settings replace those of the model's own paper. It
+            is legal with the preset "paper" only.
+        changes: changed settings by part of the recipe: `data`, `sampling`, `learning_rate`, `optimizer` or
+            `training`. Each is a mapping. If it names another `schedule` or `method`, the other settings of this part
+            are those of the new one.
 
     Raises:
-        ZooError: unknown model, preset, data set, part or setting; the preset "paper" of a model, or for a data set,
-            for which nobody has published settings; scheduled sampling for a model that has nothing to sample; a value
-            of the wrong type or outside its range.
+        ZooError: if a model, preset, data set, part or setting is unknown; if the preset is "paper" and no settings are
+            published; if scheduled sampling is asked for and the model reads no frames while it predicts; or if a value
+            has a wrong type or is out of range.
 
     >>> recipe("conv-lstm").training.steps
     4000
@@ -216,7 +221,7 @@ def recipe(
         raise ZooError(f"no preset {preset!r}; {nearest(preset, PRESETS)}")
     if protocol is not None:
         if preset != "paper":
-            raise ZooError(f"protocol = {protocol!r} is for the preset paper, not {preset}; leave one of them out")
+            raise ZooError(f"protocol = {protocol!r} needs the preset paper, not {preset}; leave one of them out")
         entry = replace(entry, setting=find_settings(entry.name, protocol))
     dataset = DEFAULTS[entry.reads] if dataset is None else dataset
     check_content(entry, dataset)
@@ -231,13 +236,13 @@ def recipe(
 
 
 def change(part: str, settings: Any, changes: Mapping[str, Any]) -> Any:
-    """A part of a recipe with some settings replaced.
+    """A part of a recipe with some of its settings replaced.
 
     Raises:
-        ZooError: no such part or setting.
+        ZooError: if the part or a setting is unknown.
     """
     if not is_dataclass(settings):
-        raise ZooError(f"no part {part!r} of a recipe; known: data, {', '.join(CHOICES)}, training")
+        raise ZooError(f"a recipe has no part {part!r}; known: data, {', '.join(CHOICES)}, training")
     if part in CHOICES:
         entry = CHOICES[part][0]
         if changes.get(entry, getattr(settings, entry)) != getattr(settings, entry):

@@ -1,4 +1,4 @@
-"""`create_model`, and weights: one safetensors file with the recipe they were trained by, some of which ship."""
+"""`create_model`, and files of weights: safetensors files that also hold the recipe. Some ship with the package."""
 
 import fnmatch
 import json
@@ -27,26 +27,26 @@ from zoo.settings import (
 if TYPE_CHECKING:
     from zoo.predictor import Predictor
 
-_ODD_TENSORS = (RuntimeError, ValueError, TypeError, AttributeError, KeyError)  # of types that torch lacks
-HEADER = "zoo"  # the entry of the metadata: the recipe, and the digest of it and of all tensors, as JSON
+_ODD_TENSORS = (RuntimeError, ValueError, TypeError, AttributeError, KeyError)  # raised for dtypes that torch lacks
+HEADER = "zoo"  # key of the metadata, whose value is JSON: the recipe, and the digest of recipe and tensors
 FOLDER = Path(__file__).parent / "weights"
-PREFERRED = ("moving-mnist-small", "moving-mnist-brief", "kth-small")  # the first that ships is a model's default
+PREFERRED = ("moving-mnist-small", "moving-mnist-brief", "kth-small")  # the first that a model has is its default
 
 
 def create_model(name: str, pretrained: str | bool | None = None, **options: Any) -> "Predictor":
-    """Make a model.
+    """Make a model by its name, untrained or with weights that ship with the package.
 
     Args:
-        name: as registered; `zoo models` lists them.
-        pretrained: weights that ship with the package, such as "moving-mnist-small", which bring their own options and
-            put the model in evaluation mode. True for the model's default weights: the first that ship of
+        name: the registered name; `zoo.list_models()` and `zoo models` list all.
+        pretrained: the name of a set of weights, such as "moving-mnist-small". The weights bring their own options, and
+            the model is put in evaluation mode. True stands for the model's default weights: the first that it has of
             "moving-mnist-small", "moving-mnist-brief" and "kth-small".
-        options: the model's keyword arguments, over its published settings.
+        options: options of the model, which replace its published settings.
 
     Raises:
-        ZooError: an unknown model, option or set of weights, or options beside `pretrained`.
+        ZooError: if a model, option or set of weights is unknown, or options are passed together with `pretrained`.
 
-    With a model's defaults, with other options, and with weights:
+    A model with its default options, one with other options, and one with weights:
 
     >>> import torch
     >>> create_model("conv-tt-lstm-sw").channels
@@ -63,12 +63,15 @@ def create_model(name: str, pretrained: str | bool | None = None, **options: Any
         model.recipe = _untrained(entry, options, model)
         return model
     if options:
-        raise ZooError(f"options {sorted(options)} are given beside pretrained = {pretrained!r}, which has its own")
+        raise ZooError(
+            f"options {sorted(options)} are passed with pretrained = {pretrained!r}, whose options are fixed; leave "
+            "out one of the two"
+        )
     return load_pretrained(name, _default_weights(name) if pretrained is True else pretrained)[0]
 
 
 def _untrained(entry: Entry, options: dict[str, Any], model: "Predictor") -> Recipe:
-    """The recipe of a model that is made by its options alone, for frames as it reads them."""
+    """The recipe of a model that was made from options only, with data of the frames that it reads."""
     sampling: Sampling = PlateauSampling() if entry.feeds_back(options) else NoSampling()
     if entry.reads == "series":
         return Recipe(entry.name, options, LorenzData(), sampling)
@@ -80,14 +83,15 @@ def _untrained(entry: Entry, options: dict[str, Any], model: "Predictor") -> Rec
 
 
 def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
-    """The names of all models, sorted.
+    """The names of all models, in alphabetical order.
 
     Args:
-        pattern: only those that match it, such as "conv-tt*".
-        pretrained: in place of the models the sets of weights that ship, `MODEL:WEIGHTS` as the commands take them.
+        pattern: list only names that match it, such as "conv-tt*".
+        pretrained: list the sets of weights that ship with the package, as `MODEL:WEIGHTS`. The commands take such
+            names in place of a run.
 
     Raises:
-        ZooError: an installed package cannot be imported that says it has models.
+        ZooError: if an installed package that declares models cannot be imported.
 
     >>> list_models("conv-tt*")
     ['conv-tt-lstm-fw', 'conv-tt-lstm-sw']
@@ -101,7 +105,7 @@ def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
 
 
 def pretrained_names(model: str) -> list[str]:
-    """The sets of weights that ship for a model.
+    """The names of the sets of weights that ship with the package for a model.
 
     >>> pretrained_names("predrnn-pp")
     ['kth-small', 'moving-mnist-brief']
@@ -110,10 +114,10 @@ def pretrained_names(model: str) -> list[str]:
 
 
 def load_pretrained(model: str, name: str) -> "tuple[Predictor, Recipe]":
-    """A model with weights that ship with the package, in evaluation mode, and their recipe.
+    """A model with weights that ship with the package, in evaluation mode, and its recipe.
 
     Raises:
-        ZooError: no such weights.
+        ZooError: if there are no such weights.
     """
     path = FOLDER / f"{model}.{name}.safetensors"
     if path not in _shipped(model):
@@ -123,10 +127,15 @@ def load_pretrained(model: str, name: str) -> "tuple[Predictor, Recipe]":
 
 
 def save_weights(path: str | Path, model: "Predictor", recipe: Recipe) -> None:
-    """Write a model's weights and its recipe; tensors are written contiguous, in the precision that they have.
+    """Write a model's weights and its recipe to a safetensors file, in the precision that the tensors have.
+
+    Args:
+        path: the file to write.
+        model: any model of the zoo that is not compressed.
+        recipe: the settings that the model was trained by, from which it can be built again.
 
     Raises:
-        ZooError: the file cannot be written, or the model is a compressed one, whose layers a recipe cannot build.
+        ZooError: if the file cannot be written, or the model is compressed (a recipe cannot build its layers).
     """
     from tensortrain.digest import digest
     from tensortrain.storage import save_tensors
@@ -134,21 +143,22 @@ def save_weights(path: str | Path, model: "Predictor", recipe: Recipe) -> None:
     from zoo.files import aside
 
     if is_compressed(model):
-        raise ZooError("the model is compressed; copy the file that `zoo compress` wrote")
+        raise ZooError("the model is compressed; copy the file that `zoo compress` wrote instead")
 
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     content = {"recipe": to_plain(recipe), "digest": digest({"recipe": to_plain(recipe), "weights": weights})}
     with aside(path) as temporary:
-        save_tensors(temporary, weights, {HEADER: json.dumps(content)})  # one entry: several have a random order
+        save_tensors(temporary, weights, {HEADER: json.dumps(content)})  # several entries would have a random order
 
 
 def load_weights(path: str | Path) -> "tuple[Predictor, Recipe]":
-    """Read what `save_weights` or `zoo compress` wrote: a model in single precision, in evaluation mode, on the CPU.
+    """Read a file of `save_weights` or `zoo compress`. The model is in 32 bits, evaluation mode and on the CPU.
 
-    The weights that ship are written in half precision; they too become 32-bit numbers.
+    The weights that ship with the package are stored in 16 bits; they become 32-bit numbers too.
 
     Raises:
-        ZooError: no such file, not safetensors, no recipe in it, damaged, or weights of another model.
+        ZooError: if the file does not exist, is damaged, is not safetensors, has no recipe, or holds the weights of
+            another model.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -171,7 +181,7 @@ def load_weights(path: str | Path) -> "tuple[Predictor, Recipe]":
         raise ZooError(f"{path} holds no recipe; give a file that `zoo export` wrote")
     header = _read_header(metadata[HEADER], path)
     if header["digest"] != digest({"recipe": header["recipe"], "weights": weights}):
-        raise ZooError(f"{path} is damaged: it does not hold what was written (by its digest); export it again")
+        raise ZooError(f"{path} is damaged: its content does not match its digest; export it again")
     try:
         recipe = check_recipe(from_plain(header["recipe"], "its recipe"))
     except ZooError as error:
@@ -182,10 +192,10 @@ def load_weights(path: str | Path) -> "tuple[Predictor, Recipe]":
 
 
 def _read_header(text: str, path: str | Path) -> dict[str, Any]:
-    """The recipe and the digest in a file's metadata.
+    """Read the recipe and the digest from a file's metadata.
 
     Raises:
-        ZooError: they are damaged.
+        ZooError: if they are damaged.
     """
     from pydantic import ConfigDict, TypeAdapter, create_model
 
@@ -195,10 +205,10 @@ def _read_header(text: str, path: str | Path) -> dict[str, Any]:
 
 
 def _default_weights(model: str) -> str:
-    """The name of the weights that `pretrained=True` means.
+    """The name of the weights that `pretrained=True` stands for.
 
     Raises:
-        ZooError: none ship for this model.
+        ZooError: if the model has no weights.
     """
     known = pretrained_names(model)
     if not known:
@@ -207,10 +217,10 @@ def _default_weights(model: str) -> str:
 
 
 def _models_with_weights() -> str:
-    """What to write in an error about a model without weights."""
+    """The end of an error message about a model without weights."""
     sets = {name: pretrained_names(name) for name in model_names()}
     listed = "; ".join(f"{model}: {', '.join(names)}" for model, names in sets.items() if names)
-    return f"it ships with none. There are {listed}"
+    return f"models with weights are {listed}"
 
 
 def _shipped(model: str) -> list[Path]:

@@ -1,4 +1,4 @@
-"""One rollout for every recurrent model: observed frames in, all predictions out."""
+"""One rollout for all recurrent models: it takes observed frames and returns all predictions."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -10,40 +10,47 @@ from torch import Tensor
 from zoo.rollout import recomputed
 from zoo.video_model import VideoModel
 
-State = Any  # a NamedTuple, or a tuple, of tensors and such tuples
-TOGETHER = 2**13  # positions (B · T · H · W, patched) of known frames read at once: more leave a CPU's caches
+State = Any  # a NamedTuple or tuple of tensors, or of further such tuples
+TOGETHER = 2**13  # patched pixels (B · T · H · W) of known frames to read in one call; more exceed a CPU's caches
 
 
 def patchify(frames: Tensor, patch: int) -> Tensor:
-    """`(…, C, H, W)` to `(…, C · patch², H / patch, W / patch)`: blocks of pixels become channels."""
+    """Turn blocks of pixels into channels: `(…, C, H, W)` to `(…, C · patch², H / patch, W / patch)`.
+
+    >>> patchify(torch.rand(2, 1, 8, 8), 4).shape
+    torch.Size([2, 16, 2, 2])
+    """
     return F.pixel_unshuffle(frames, patch)
 
 
 def unpatchify(frames: Tensor, patch: int) -> Tensor:
-    """Undo `patchify`."""
+    """Undo `patchify`: `(…, C · patch², H, W)` to `(…, C, H · patch, W · patch)`."""
     return F.pixel_shuffle(frames, patch)
 
 
 class RecurrentPredictor(VideoModel, ABC):
-    """A model that reads frame after frame, and beyond the observed ones its own predictions.
+    """A model that reads one frame after the other: first the observed frames, then its own predictions.
 
-    A subclass says how its state begins (`initial_state`) and how it reads frames (`read`); the rollout is here. It
-    predicts what follows each frame it reads, so it also predicts every observed frame but the first.
+    A subclass defines its first state (`initial_state`) and how it reads frames (`read`); this class has the rollout.
+    The model predicts the frame after each frame it reads. So it also predicts all observed frames but the first.
 
     Args:
         channels: C of the frames.
-        patch: side of the pixel blocks that become channels before the first layer.
+        patch: side of the blocks of pixels that become channels before the first layer.
         sigmoid: apply a sigmoid to the predictions, so that they lie in (0, 1).
-        multiple: see `VideoModel`.
+        multiple: height and width must be multiples of this number; see `VideoModel`.
 
     Attributes:
-        recompute: keep only the state between frames for the backward pass, which reads each frame again: much less
-            memory, about a third more time.
-        look_ahead: let the rollout look at a sampling mask that is on the CPU, for further frames that the whole batch
-            reads true, and read these together with the first ones. Training switches it off on a GPU, where a step
-            must consist of the same operators whatever the mask is.
+        recompute: save memory in training: keep only the state between frames, and read each frame again in the
+            backward pass. This takes about a third more time.
+        look_ahead: if the sampling mask is on the CPU, let the rollout find the leading steps where all clips of the
+            batch read the true frame. It then reads these frames together with the observed ones, which is faster.
+            Training switches it off on a GPU, where each step must run the same operators for every mask.
 
-    A model without state, which predicts that a frame stays as it is:
+    Raises:
+        ZooError: if an argument is below 1.
+
+    A model without state, which predicts that each frame is repeated:
 
     >>> class Still(RecurrentPredictor):
     ...     def initial_state(self, batch, size, device, dtype):
@@ -62,14 +69,14 @@ class RecurrentPredictor(VideoModel, ABC):
 
     @abstractmethod
     def initial_state(self, batch: int, size: tuple[int, int], device: torch.device, dtype: torch.dtype) -> State:
-        """The state before the first frame; `size` is (H, W) of the patched frames."""
+        """The state before the first frame. `size` is the height and width of the patched frames."""
 
     @abstractmethod
     def read(self, frames: Tensor, state: State) -> tuple[Tensor, State]:
         """Read patched frames `(T, B, c, h, w)` in order.
 
         Returns:
-            A prediction of what follows each frame, of the same shape, and the state after the last.
+            A prediction of the frame after each frame, of the same shape, and the state after the last frame.
         """
 
     def forward(self, x: Tensor, horizon: int, truth: Tensor | None = None, use_truth: Tensor | None = None) -> Tensor:
@@ -77,18 +84,19 @@ class RecurrentPredictor(VideoModel, ABC):
 
         Args:
             x: observed frames `(B, T_in, C, H, W)`.
-            horizon: frames to predict beyond them, at least 1.
-            truth: the true frames beyond x, `(B, ≥ horizon - 1, C, H, W)`; needed with `use_truth`.
-            use_truth: whether a step reads the true frame or the model's own prediction (scheduled sampling), bool.
-                `(B, horizon - 1)` decides for the frames beyond x; `(B, T_in + horizon - 2)` for all but the first
-                one (reverse scheduled sampling). It may be on the CPU or where x is; see `look_ahead`.
+            horizon: the number of frames to predict after x, at least 1.
+            truth: the true frames after x, `(B, ≥ horizon - 1, C, H, W)`; required with `use_truth`.
+            use_truth: the mask of scheduled sampling, bool: True where the model reads the true frame, False where it
+                reads its own prediction. Shape `(B, horizon - 1)` decides for the frames after x, and shape
+                `(B, T_in + horizon - 2)` for all frames but the first (reverse scheduled sampling). It may be on the
+                CPU or on the device of x; see `look_ahead`.
 
         Returns:
-            `(B, T_in - 1 + horizon, C, H, W)`. The first T_in - 1 predict observed frames, each from the frames before
-            it; the last `horizon` follow x.
+            Predictions `(B, T_in - 1 + horizon, C, H, W)`. The first T_in - 1 predict observed frames, each from the
+            frames before it. The last `horizon` follow x.
 
         Raises:
-            ZooError: shapes that do not fit, a horizon below 1.
+            ZooError: if shapes do not fit, or the horizon is below 1.
         """
         self.check(x, horizon, truth, use_truth)
         batch, observed = x.shape[:2]
@@ -97,7 +105,7 @@ class RecurrentPredictor(VideoModel, ABC):
         frames = patchify(frames.transpose(0, 1), self.patch)
         together, sampled = observed, 0
         if use_truth is not None:
-            sampled = steps - use_truth.shape[1]  # frames before this one are always true
+            sampled = steps - use_truth.shape[1]  # earlier frames are always true
             together = sampled
             if self.look_ahead and use_truth.device.type == "cpu":
                 together += int(use_truth.all(0).long().cumprod(0).sum())
@@ -117,7 +125,7 @@ class RecurrentPredictor(VideoModel, ABC):
         return unpatchify(torch.cat(predictions), self.patch).transpose(0, 1)
 
     def predict(self, frames: Tensor, state: State) -> tuple[Tensor, State]:
-        """`read`, with the sigmoid if the model has one: what a rollout feeds back."""
+        """Call `read`, and apply the sigmoid if the model has one. The rollout reads the result as the next frame."""
         if self.recompute and torch.is_grad_enabled():
             following, state = recomputed(self.read, frames, state)
         else:
@@ -125,7 +133,7 @@ class RecurrentPredictor(VideoModel, ABC):
         return (torch.sigmoid(following) if self.sigmoid else following), state
 
     def at_once(self, frame: Tensor) -> int:
-        """How many known frames like `(B, c, h, w)` are read in one call."""
+        """How many known frames of the size of `frame`, `(B, c, h, w)`, are read in one call."""
         if self.recompute or not torch.is_grad_enabled():
-            return 1  # several at once take memory, which only a backward pass takes anyway
+            return 1  # reading several at once takes memory that only a backward pass needs anyway
         return max(1, TOGETHER // (frame.shape[0] * frame.shape[2] * frame.shape[3]))

@@ -1,4 +1,4 @@
-"""Models by name: what makes each, its options, its paper, and what the presets set. Read without importing torch."""
+"""The registry of models: their makers, options, papers and preset options. It can be read without importing torch."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -14,18 +14,21 @@ if TYPE_CHECKING:
 
 Maker = TypeVar("Maker", bound="Callable[..., Predictor]")
 
-GROUP = "zoo.models"  # of entry points
+GROUP = "zoo.models"  # the group of entry points where installed packages name their models
 
 
 @dataclass(frozen=True)
 class PresetOptions:
-    """Options of a model that presets set. A model that declares none is made with its own defaults by every preset.
+    """The options of a model that each preset sets. Without them, all presets use the model's default options.
 
     Args:
-        small: by the preset "small".
-        brief: by the preset "brief". Once its results are in a table these never change.
-        demo: by the preset "demo".
-        filmed: besides, by every preset on videos of the world (KTH, `videos:DIR`), which have no black ground.
+        small: options in the preset "small".
+        brief: options in the preset "brief". Once its results are in a table, these never change.
+        demo: options in the preset "demo".
+        filmed: further options, in every preset, for filmed videos (KTH, `videos:DIR`), which have no black background.
+
+    >>> PresetOptions(small={"hidden": [64, 64]}, demo={"hidden": [16]}).demo
+    {'hidden': [16]}
     """
 
     small: Mapping[str, Any] = field(default_factory=dict)
@@ -39,17 +42,17 @@ class Entry:
     """A registered model.
 
     Args:
-        name: to create it by.
+        name: the name to create it by.
         make: a function or class that makes it from keyword arguments.
-        paper: where it was published, or a text that says so.
-        setting: the paper by whose settings the preset "paper" trains it; None if nobody has published any.
-        summary: one line on what it is.
-        parameters: how many it has with its default options, if that is known beforehand.
-        fixed: arguments of `make` that are no options of this model.
+        paper: the paper that published it, or a text to print instead.
+        setting: the paper whose settings the preset "paper" uses; None if no settings are published.
+        summary: one line that says what it is.
+        parameters: its number of parameters with default options, if known beforehand.
+        fixed: arguments of `make` that users of this model cannot set.
         defaults: options whose defaults differ from those of `make`.
-        presets: what the presets set.
-        feedback: whether the model reads its own predictions, or the name of the option that says so; see `feeds_back`.
-        reads: what clips it predicts: "video" or "series".
+        presets: the options that each preset sets.
+        feedback: whether the model reads its own predictions, or the name of the option that decides; see `feeds_back`.
+        reads: the kind of clips it predicts: "video" or "series".
     """
 
     name: str
@@ -66,7 +69,7 @@ class Entry:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The model's options and their defaults; `inspect.Parameter.empty` where there is none.
+        """The model's options and their defaults. An option without a default has `inspect.Parameter.empty`.
 
         >>> import zoo.models  # registers them
         >>> find_model("conv-tt-lstm-fw").options["order"]
@@ -79,13 +82,13 @@ class Entry:
 
     @property
     def citation(self) -> str:
-        """The paper as tables print it."""
+        """The paper as it is printed in tables."""
         return self.paper.citation if isinstance(self.paper, Paper) else self.paper
 
     def feeds_back(self, options: Mapping[str, Any]) -> bool:
-        """Whether the model, made with these options, reads its own predictions or the true frames in their place.
+        """Whether the model, made with these options, reads frames while it predicts: its own predictions or true ones.
 
-        Scheduled sampling decides between the two; for a model that reads neither there is nothing to sample.
+        Scheduled sampling chooses between the two. It does not apply to a model that reads neither.
 
         >>> find_model("fc-lstm").feeds_back({}), find_model("fc-lstm").feeds_back({"conditioned": True})
         (False, True)
@@ -98,19 +101,19 @@ class Entry:
         """Make the model.
 
         Raises:
-            ZooError: an option that it does not have, or a value that it refuses.
+            ZooError: if the model has no such option, or refuses a value.
         """
         known = self.options
         for option in options:
             if option not in known:
                 frames = self.reads == "series" and option in ("canvas", "channels", "patch")
-                why = "that is an option of models of video, and it reads series; leave it out"
+                why = "it is an option of video models, and this model reads series; leave it out"
                 raise ZooError(f"{self.name} has no option {option!r}; {why if frames else nearest(option, known)}")
         return self.make(**{**self.fixed, **self.defaults, **options})
 
 
 _MODELS: dict[str, Entry] = {}
-_LOADED: set[str] = set()  # entry points
+_LOADED: set[str] = set()  # entry points that were imported already
 
 
 def register(
@@ -126,26 +129,27 @@ def register(
     feeds_back: bool | str = True,
     reads: Content = "video",
 ) -> Callable[[Maker], Maker]:
-    """Decorator: make a function or class known to `create_model` by a name; its keywords are the model's options.
+    """Decorator: register a function or class as a model that `create_model` makes by name. Its keywords are options.
 
-    Applied several times, with other `fixed` arguments or `defaults`, it registers variants of one model.
+    Apply it several times, with other `fixed` arguments or `defaults`, to register variants of one model.
 
     Args:
-        name: to create it by.
-        paper: where it was published, or any text to print instead.
-        setting: the paper, or its key in `zoo.papers.PAPERS`, by whose settings the preset "paper" trains the model. By
-            default `paper`, if that prints settings; without settings there is no preset "paper".
-        presets: options that presets set.
-        summary: one line on it; the first of its docstring by default.
-        parameters: how many it has with its default options.
-        fixed: arguments that are no options, and their values.
-        defaults: options with other defaults than in its signature.
-        feeds_back: whether it reads its own predictions while it predicts, or the name of the option that says so.
-        reads: what clips it predicts: "video" if it is a `zoo.VideoModel`, "series" if it is a `zoo.SeriesModel`.
+        name: the name to create the model by.
+        paper: the paper that published it, or any text to print instead.
+        setting: the paper, or its key in `zoo.papers.PAPERS`, whose settings the preset "paper" uses. The default is
+            `paper`, if that has settings. Without settings, the model has no preset "paper".
+        presets: the options that each preset sets.
+        summary: one line that says what the model is; by default the first line of its docstring.
+        parameters: its number of parameters with default options.
+        fixed: arguments, with their values, that users of this model cannot set.
+        defaults: options whose defaults differ from those in the signature.
+        feeds_back: whether the model reads its own predictions while it predicts, or the name of the option that
+            decides.
+        reads: the kind of clips it predicts: "video" for a `zoo.VideoModel`, "series" for a `zoo.SeriesModel`.
 
     Raises:
-        ZooError: a name that is taken, an unknown setting or one without settings, or an argument in `fixed`,
-            `defaults` or `presets` that the function does not have.
+        ZooError: if the name is taken, `setting` is unknown or has no settings, or the function does not have an
+            argument that is named in `fixed`, `defaults` or `presets`.
 
     >>> @register("no-motion", paper="an example")
     ... def no_motion(channels: int = 1):
@@ -175,24 +179,24 @@ def register(
 
 
 def find_model(name: str) -> Entry:
-    """The entry of a model.
+    """Look up a registered model.
 
     Raises:
-        ZooError: no such model; the message names the nearest one. Or an installed package cannot be imported that
-            says it has models.
+        ZooError: if there is no such model (the message suggests the closest name), or an installed package that
+            declares models cannot be imported.
     """
     if name not in _MODELS:
         _load_entry_points()
     if name not in _MODELS:
-        raise ZooError(f"no model {name!r}; {nearest(name, _MODELS)}; one of your own needs --import FILE")
+        raise ZooError(f"no model {name!r}; {nearest(name, _MODELS)}; a model of your own needs --import FILE")
     return _MODELS[name]
 
 
 def model_names() -> list[str]:
-    """Every registered name, sorted.
+    """All registered names, in alphabetical order.
 
     Raises:
-        ZooError: an installed package cannot be imported that says it has models.
+        ZooError: if an installed package that declares models cannot be imported.
 
     >>> import zoo.models  # registers them
     >>> [name for name in model_names() if name.startswith("conv-tt")]
@@ -203,30 +207,36 @@ def model_names() -> list[str]:
 
 
 def _find_setting(name: str, paper: Paper | str, setting: Paper | str | None) -> Paper | None:
-    """The paper by whose settings a model is trained."""
+    """The paper whose settings the preset "paper" uses for a model."""
     if setting is None:
         return paper if isinstance(paper, Paper) and paper.settings else None
     return find_settings(name, setting)
 
 
 def find_settings(name: str, setting: Paper | str) -> Paper:
-    """The paper with settings that `setting` is, or is the key of, for the model `name`.
+    """The paper with settings that `setting` is or names.
+
+    Args:
+        name: the model's name, for error messages.
+        setting: a paper, or the key of one in `zoo.papers.PAPERS`.
 
     Raises:
-        ZooError: no such paper, or one that prints no settings.
+        ZooError: if there is no such paper, or it has no settings.
     """
     if isinstance(setting, str):
         if setting not in PAPERS:
-            raise ZooError(f"setting = {setting!r} of the model {name!r} is no paper; {nearest(setting, PAPERS)}")
+            raise ZooError(f"setting = {setting!r} of the model {name!r} is not a paper; {nearest(setting, PAPERS)}")
         setting = PAPERS[setting]
     if not setting.settings:
         known = [paper.key for paper in PAPERS.values() if paper.settings]
-        raise ZooError(f"setting = {setting.key!r} of the model {name!r} prints no settings; {', '.join(known)} do")
+        raise ZooError(
+            f"setting = {setting.key!r} of the model {name!r} has no settings; these papers do: {', '.join(known)}"
+        )
     return setting
 
 
 def _check_arguments(entry: Entry) -> None:
-    """Raise a ZooError if what was registered of a model's arguments does not fit its signature."""
+    """Raise a ZooError if `fixed`, `defaults` or `presets` name an argument that the model does not have."""
     known = inspect.signature(entry.make).parameters
     options = entry.options
     declared = entry.presets
@@ -242,15 +252,15 @@ def _check_arguments(entry: Entry) -> None:
 
 
 def _load_entry_points() -> None:
-    """Import what installed packages name in their entry-point group `zoo.models`; importing it registers models."""
-    from importlib.metadata import entry_points  # takes longer to import than all else that lists the models
+    """Import the modules that installed packages name in the entry-point group `zoo.models`. This registers models."""
+    from importlib.metadata import entry_points  # slow to import, so only when it is needed
 
     for point in entry_points(group=GROUP):
         if point.value in _LOADED:
             continue
         try:
             point.load()
-        except Exception as error:  # whatever a package's code may raise
+        except Exception as error:  # a package's code may raise anything
             package = point.dist.name if point.dist is not None else "an installed package"
             raise ZooError(
                 f"the models {point.name!r} of {package} cannot be imported from {point.value} "

@@ -1,4 +1,4 @@
-"""The loop of every model that predicts step after step from the state that an encoder has left."""
+"""The prediction loop of models that start from a state, such as that of an encoder, and predict step after step."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-State = Any  # a NamedTuple, or a tuple, of tensors and such tuples
+State = Any  # a NamedTuple or tuple of tensors, or of further such tuples
 Forecast = Callable[[State, Tensor | None], tuple[Tensor, State]]
 
 
@@ -23,17 +23,17 @@ def roll_out(
     """Predict `horizon` steps, one after the other.
 
     Args:
-        forecast: makes the next step `(B, …)` and the new state, from the state and the step before. Of the first
-            prediction, and of all of them if nothing is fed back, the step before is None.
-        state: to begin with.
-        horizon: steps to predict.
-        feeds_back: each predicted step, or the true one in its place, is read before the next is predicted.
-        known: the true steps `(≥ horizon - 1, B, …)`, and whether each is read in the place of the predicted one, bool
-            `(B, ≥ horizon - 1)`, of which the last horizon - 1 count.
-        recompute: keep only the state between predictions for the backward pass, which predicts each step again.
+        forecast: a function of the state and the previous step that returns the next step `(B, …)` and the new state.
+            The previous step is None for the first prediction, and always None if `feeds_back` is False.
+        state: the first state.
+        horizon: the number of steps to predict.
+        feeds_back: whether each predicted step, or the true one in its place, is read before the next is predicted.
+        known: the true steps `(≥ horizon - 1, B, …)` and the sampling mask `(B, ≥ horizon - 1)`, bool: True where the
+            true step is read in place of the predicted one. The last horizon - 1 columns of the mask are used.
+        recompute: save memory: keep only the state between predictions, and compute each again in the backward pass.
 
     Returns:
-        `(horizon, B, …)`.
+        The predicted steps `(horizon, B, …)`.
 
     >>> def forecast(growth, before):
     ...     return (growth if before is None else growth * before), growth
@@ -61,7 +61,7 @@ def roll_out(
 
 
 def recomputed(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What the function returns; the backward pass keeps its arguments alone, and calls it again.
+    """Call the function, but keep only its arguments for the backward pass, which then calls it again.
 
     >>> x = torch.ones(3, requires_grad=True)
     >>> recomputed(torch.exp, x).sum().backward()

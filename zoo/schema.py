@@ -1,4 +1,4 @@
-"""Check what a file holds against a schema, and say in one sentence which entry is wrong, and what is legal there."""
+"""Check the content of a file against a schema. Errors name the first wrong entry and what is legal there."""
 
 import re
 import reprlib
@@ -10,10 +10,10 @@ from zoo.errors import ZooError, nearest
 if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
 
-Location = tuple[str | int, ...]  # of an entry: names in mappings, positions in lists, and "<names>" of alternatives
+Location = tuple[str | int, ...]  # path of an entry: names in mappings, positions in lists, "<names>" of alternatives
 
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
-# what pydantic, and `one_of`, call one of several types
+# how pydantic and `one_of` name one of several types
 _ALTERNATIVE = re.compile(r"<.*>|[\w-]+\[.*\]|(constrained-)?(int|float|str)|bool|none")
 _NAMES = {"string": "str", "model": "dict", "dataclass": "dict"}
 
@@ -26,17 +26,17 @@ def validate(
     noun: str = "entry",
     known: Callable[[Location], Iterable[str]] | None = None,
 ) -> Any:
-    """What a schema makes of plain data.
+    """Validate plain data against a schema, and return the value that the schema makes of it.
 
     Args:
-        schema: of the whole value.
-        value: JSON as text or bytes; or, of a file that is no JSON, what was read from it.
-        where: the file's name.
-        noun: what the entries of such a file are called.
-        known: the names that are legal where an unknown one was met; from its location.
+        schema: the schema of the whole value.
+        value: JSON as text or bytes, or data that were read from a file of another format.
+        where: the name of the file, for error messages.
+        noun: the word for an entry of such a file.
+        known: a function from the location of an unknown name to the names that are legal there.
 
     Raises:
-        ZooError: the value does not fit; it names the first entry that does not.
+        ZooError: if the value does not fit the schema; the message names the first entry that does not.
 
     >>> from pydantic import ConfigDict, TypeAdapter
     >>> schema = TypeAdapter(dict[str, list[int]], config=ConfigDict(strict=True))
@@ -53,36 +53,36 @@ def validate(
 
 
 def one_of(entry: str, classes: Mapping[str, type], key: Callable[[str], str] = str) -> Any:
-    """The type of an entry that is one of several classes: the entry inside it that is called `entry` says which.
+    """The type of an entry that may be any of several classes. Its sub-entry called `entry` says which.
 
     Args:
-        entry: its name.
-        classes: by what `key` makes of its value.
-        key: of the value.
+        entry: the name of the sub-entry that decides.
+        classes: the classes, by the value of that sub-entry, after `key` is applied.
+        key: a function of the sub-entry's value.
     """
     from pydantic import Discriminator, Tag
 
     def choose(value: Any) -> str | None:
         return f"<{key(str(value[entry]))}>" if isinstance(value, dict) and entry in value else None
 
-    choose.__name__ = entry  # by which pydantic's errors call it
+    choose.__name__ = entry  # pydantic's errors show this name
     tagged: Any = tuple(Annotated[one, Tag(f"<{name}>")] for name, one in classes.items())
     return Annotated[Union[tagged], Discriminator(choose)]  # noqa: UP007 - of a tuple
 
 
 def shortened(value: Any) -> str:
-    """A value for an error message, however large it is."""
+    """A value as text for an error message, cut if it is long."""
     short = reprlib.Repr()
     short.maxstring = short.maxother = 120
     short.maxlist = short.maxtuple = short.maxdict = 20
     try:
-        return " ".join(short.repr(value).split())  # tensors print several lines
-    except ValueError:  # Python does not write numbers of more than 4,300 digits
+        return " ".join(short.repr(value).split())  # tensors are printed on several lines
+    except ValueError:  # Python refuses to print integers of more than 4,300 digits
         return "a number with thousands of digits"
 
 
 def _describe(error: "ValidationError", noun: str, known: Callable[[Location], Iterable[str]] | None) -> str:
-    """One sentence on the first thing that is wrong."""
+    """One sentence about the first error."""
     errors = error.errors(include_url=False)
     first = errors[0]
     kind, location, value, context = first["type"], first["loc"], first["input"], first.get("ctx", {})
@@ -105,14 +105,14 @@ def _describe(error: "ValidationError", noun: str, known: Callable[[Location], I
     if kind in _UNKNOWN:
         remedy = nearest(str(name), known(location)) if known else "remove it"
         return f"{inside}no {noun} {name!r}; {remedy}"
-    # several where any of several types is legal
+    # an entry that may have any of several types has several errors
     same = [each for each in errors if entry_name(each["loc"]) == entry_name(location)]
     legal = dict.fromkeys(_legal(each["type"], each["msg"], each.get("ctx", {})) for each in same)
     return f"{entry_name(location)} = {shortened(value)} {' or '.join(legal)}"
 
 
 def _legal(kind: str, message: str, context: dict[str, Any]) -> str:
-    """What is legal instead of a value."""
+    """The part of a message that says what is legal."""
     if kind == "literal_error":
         return f"must be one of {context['expected'].replace(' or ', ', ')}"
     if kind.endswith("_type"):
@@ -122,7 +122,7 @@ def _legal(kind: str, message: str, context: dict[str, Any]) -> str:
 
 
 def entry_name(location: Sequence[str | int]) -> str:
-    """The location of an entry as Python writes it.
+    """The path of an entry in Python's notation.
 
     >>> entry_name(("training", "steps")), entry_name(("hidden", 0))
     ('training.steps', 'hidden[0]')

@@ -1,8 +1,8 @@
 """Search the hyper-parameters of Conv-TT-LSTM with Optuna, as in Table 1 of its paper.
 
-A study lives in an SQLite file. Any number of processes may work on it at once, and one that is killed loses nothing:
-its trial goes on from its last checkpoint, once another process has seen for two minutes that nobody works on it. One
-that is interrupted by Ctrl-C goes on at once.
+A study is stored in an SQLite file. Any number of processes may work on it at once. If a process is killed, nothing is
+lost: after two minutes without a sign of life, another process resumes its trial from the last checkpoint. A trial
+that was interrupted by Ctrl-C can be resumed at once.
 """
 
 import csv
@@ -22,22 +22,25 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial, Trial
 
-CONTINUES = "continues"  # attribute of a trial that goes on with an interrupted one: its number
+CONTINUES = "continues"  # attribute of a trial that resumes an interrupted one: the number of that trial
 COLUMNS = ("trial", "state", "order", "steps", "rank", "kernel", "validation_loss", "validated_until")
 
 
 @dataclass(frozen=True)
 class Space:
-    """What is searched.
+    """The range of each hyper-parameter to search.
 
     Args:
-        order: the least and the greatest m.
-        steps: the least and the greatest n; no trial has n < m.
-        rank: values of R.
-        kernel: sides of the kernels.
+        order: the smallest and the largest order m.
+        steps: the smallest and the largest number of steps n; no trial has n < m.
+        rank: the ranks R to try.
+        kernel: the kernel sizes to try.
 
     Raises:
-        ZooError: an empty or impossible range.
+        ZooError: if a range is empty or impossible.
+
+    >>> Space(order=(2, 3), rank=(8,)).rank
+    (8,)
     """
 
     order: tuple[int, int] = (1, 3)
@@ -49,16 +52,18 @@ class Space:
         for name in ("order", "steps"):
             values = getattr(self, name)
             if len(values) != 2 or not 1 <= values[0] <= values[1]:
-                raise ZooError(f"{name} = {list(values)} must be a least and a greatest value, at least 1")
+                raise ZooError(f"{name} = {list(values)} must be a smallest and a largest value, both at least 1")
         if self.steps[1] < self.order[1]:
-            raise ZooError(f"steps = {list(self.steps)} must reach {self.order[1]}, the greatest order: steps ≥ order")
+            raise ZooError(
+                f"steps = {list(self.steps)} must include {self.order[1]}, the largest order, as steps ≥ order"
+            )
         for name in ("rank", "kernel"):
             values = getattr(self, name)
             if not values or min(values) < 1 or len(set(values)) != len(values):
-                raise ZooError(f"{name} = {list(values)} must be different values, at least 1")
+                raise ZooError(f"{name} = {list(values)} must be different whole numbers, each at least 1")
 
     def suggest(self, trial: "Trial") -> dict[str, int]:
-        """The options of a trial."""
+        """Let Optuna choose the options of a trial."""
         order = trial.suggest_int("order", *self.order)
         return {
             "order": order,
@@ -69,18 +74,18 @@ class Space:
 
 
 def open_study(storage: Path, start: Recipe, space: Space, seed: int = 0) -> "Study":
-    """The study in an SQLite file, made if there is none.
+    """Open the study in an SQLite file, or create it.
 
-    A trial is pruned when its validation loss is above the median of the earlier trials at the same step.
+    A trial is pruned (stopped early) if its validation loss is above the median of earlier trials at the same step.
 
     Args:
-        storage: the file.
-        start: the recipe that every trial begins with.
-        space: what is searched.
-        seed: of the sampler; several processes should have different ones.
+        storage: the SQLite file.
+        start: the recipe that all trials share.
+        space: the ranges to search.
+        seed: the seed of the sampler; processes that work at once should have different ones.
 
     Raises:
-        ZooError: Optuna is missing, the file holds another search, or it cannot be written or read.
+        ZooError: if Optuna is not installed, or the file holds another search or cannot be read or written.
     """
     try:
         import optuna
@@ -89,14 +94,14 @@ def open_study(storage: Path, start: Recipe, space: Space, seed: int = 0) -> "St
     from filelock import FileLock
     from sqlalchemy.exc import SQLAlchemyError
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # not the traceback of each interrupted trial
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # otherwise it prints a traceback for each interrupted trial
     if not storage.parent.is_dir():
         raise ZooError(f"{storage} cannot be used as the storage of a search: there is no folder {storage.parent}")
     said = {"recipe": to_plain(start), "space": asdict(space)}
     try:
-        # one process at a time makes the tables: SQLAlchemy asks whether there are any, and then makes them
+        # one process at a time: SQLAlchemy first asks whether the tables exist, and then creates them
         with FileLock(storage.with_name(storage.name + ".lock")), warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of the heartbeat
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # the heartbeat is experimental
             database = optuna.storages.RDBStorage(
                 f"sqlite:///{storage}",
                 engine_kwargs={"connect_args": {"timeout": 60}},
@@ -124,18 +129,18 @@ def open_study(storage: Path, start: Recipe, space: Space, seed: int = 0) -> "St
 def search(
     study: "Study", start: Recipe, space: Space, folder: Path, trials: int, root: str | Path | None = None
 ) -> None:
-    """Run trials until the study has so many that are finished or pruned. Each trains in a folder of its own.
+    """Run trials until the study has the wanted number. Finished and pruned trials count.
 
     Args:
-        study: from `open_study`.
-        start: the recipe that every trial begins with.
-        space: what is searched.
-        folder: of the runs, `trial-N`.
-        trials: in all, over all processes. Several at once may finish a few more.
-        root: data root.
+        study: a study of `open_study`.
+        start: the recipe that all trials share.
+        space: the ranges to search.
+        folder: the folder for the runs; trial N is trained in `trial-N`.
+        trials: the total number of trials of all processes. Processes that work at once may run a few more.
+        root: the data root.
 
     Raises:
-        ZooError: the data are missing, or a setting does not work on this machine.
+        ZooError: if the data are missing, or a setting does not work on this machine.
     """
     import optuna
     from optuna.study import MaxTrialsCallback
@@ -153,16 +158,16 @@ def search(
 
 
 def enqueue_again(study: "Study", trial: "Trial | FrozenTrial") -> None:
-    """Let a later trial go on with one that was cut short, in the same folder."""
+    """Queue a trial that resumes an interrupted one in the same folder."""
     number = trial.user_attrs.get(CONTINUES, trial.number)
     study.enqueue_trial(trial.params, user_attrs={CONTINUES: number})
 
 
 def train(trial: "Trial", run: Recipe, folder: Path, root: str | Path | None) -> float:
-    """Train one trial, or go on with it; returns its lowest validation loss.
+    """Train one trial or resume it, and return its lowest validation loss.
 
     Raises:
-        TrialPruned: it promises nothing.
+        TrialPruned: if its validation loss is too high to continue.
     """
     import optuna
 
@@ -189,13 +194,13 @@ def train(trial: "Trial", run: Recipe, folder: Path, root: str | Path | None) ->
 
 
 def lowest(run: Path) -> float:
-    """The lowest validation loss in a run's metrics."""
+    """The lowest validation loss in the metrics of a run."""
     with (run / "metrics.csv").open(newline="") as file:
         return min(float(row["validation_loss"]) for row in csv.DictReader(file) if row["validation_loss"])
 
 
 def rows(study: "Study") -> list[dict[str, Any]]:
-    """A row for each trial with a validation loss, the best first."""
+    """One row for each trial that has a validation loss, the lowest loss first."""
 
     def row(trial: "FrozenTrial") -> dict[str, Any]:
         reported = trial.intermediate_values
@@ -216,10 +221,10 @@ def table(lines: Sequence[dict[str, Any]]) -> Table:
 
 
 def write(study: "Study", picture: Path) -> None:
-    """Write Optuna's picture of the losses over each hyper-parameter, and the rows to a CSV file beside it.
+    """Write Optuna's picture of the loss against each hyper-parameter, and the rows to a CSV file beside it.
 
     Raises:
-        ZooError: a file cannot be written.
+        ZooError: if a file cannot be written.
     """
     import matplotlib
 

@@ -1,4 +1,4 @@
-"""What every model of series promises: values in, predicted values out, and the loss that it is trained by."""
+"""The base class of models of series: they take observed values and return predicted values, and define a loss."""
 
 from torch import Tensor
 
@@ -10,14 +10,14 @@ from zoo.predictor import Predictor, check_rollout
 class SeriesModel(Predictor):
     """Predicts the values that follow the observed ones of a series.
 
-    A subclass defines `forward`, which takes and returns `(B, T, d)`. The values of each column lie in [0, 1] or
-    thereabouts: the data sets scale them.
+    A subclass defines `forward`, which takes and returns tensors `(B, T, d)`. The data sets scale each column to
+    roughly [0, 1].
 
     Args:
-        columns: d, the values of a step.
+        columns: d, the number of values in a step.
 
     Raises:
-        ZooError: no columns.
+        ZooError: if `columns` is below 1.
 
     A model that predicts that nothing changes:
 
@@ -45,18 +45,18 @@ class SeriesModel(Predictor):
         cross_entropy: float = 0.0,
         gradient: float = 0.0,
     ) -> Tensor:
-        """The error of all values that were predicted, compared with as many steps at the end of the clips.
+        """The error of all predicted values, compared with the last steps of the clips. See `Predictor.loss`.
 
         Raises:
-            ZooError: a weight for a loss that is defined for frames alone.
+            ZooError: if a loss that is defined only for frames has a weight other than 0.
         """
         for name, weight in (("cross_entropy", cross_entropy), ("gradient", gradient)):
             if weight:
-                raise ZooError(f"{name} = {weight}: this loss is one of frames, and these are series; leave it at 0")
+                raise ZooError(f"{name} = {weight}: this loss is defined for frames, not for series; leave it at 0")
         return mean_error(predictions, clips[:, -predictions.shape[1] :], l1, l2)
 
     def check(self, x: Tensor, horizon: int, truth: Tensor | None = None, use_truth: Tensor | None = None) -> None:
-        """Raise a ZooError unless these are arguments that `forward` can take."""
+        """Raise a ZooError unless `forward` can take these arguments."""
         if x.dim() != 3 or x.shape[1] < 1 or x.shape[2] != self.columns:
-            raise ZooError(f"x has shape {tuple(x.shape)}; (B, T_in ≥ 1, {self.columns}) is needed")
+            raise ZooError(f"x has shape {tuple(x.shape)}, but must be (B, T_in ≥ 1, {self.columns})")
         check_rollout(x, horizon, truth, use_truth)

@@ -1,4 +1,4 @@
-"""What every model must do, as one call for a model of your own."""
+"""One call that tests whether a model of your own does what the zoo expects of every model."""
 
 from collections.abc import Callable
 
@@ -8,32 +8,36 @@ from torch import Tensor
 from zoo.errors import ZooError
 from zoo.video_model import VideoModel
 
-_NEAR = 1e-4  # between numbers that are computed in another order
+_NEAR = 1e-4  # tolerance for numbers that are computed in another order
 
 
 def check_model(
     make: Callable[[], VideoModel], size: tuple[int, int] = (16, 16), observed: int = 3, horizon: int = 3
 ) -> None:
-    """Raise an error that says which promise of `zoo.VideoModel` a model breaks; return if it keeps them all.
+    """Test whether a model does all that `zoo.VideoModel` requires. Returns if so, otherwise raises an error.
 
-    It must predict frames of the right shape that are finite and the same each time, for each clip by itself, whatever
-    the horizon; leave its inputs alone; refuse frames of other channels; have a loss from which every parameter gets a
-    gradient; and predict the same after its weights were read back.
+    The requirements are:
+
+    - Predictions have the right shape, are finite, and are the same in each call.
+    - The prediction of a clip depends neither on the other clips of the batch nor on the horizon.
+    - The model does not change its inputs, and refuses frames with another number of channels.
+    - Each parameter gets a gradient from the model's loss.
+    - After its weights are loaded into a new model, that model makes the same predictions.
 
     Args:
-        make: makes the model, as small as it may be.
-        size: height and width of the frames to try it on.
-        observed: T_in of these clips.
-        horizon: frames to predict.
+        make: a function without arguments that makes the model, preferably a small one.
+        size: height and width of the frames to test with.
+        observed: the number of observed frames, T_in.
+        horizon: the number of frames to predict.
 
     Raises:
-        ZooError: a promise that is broken.
+        ZooError: if the model does not meet a requirement; the message says which.
 
     >>> import zoo
     >>> check_model(lambda: zoo.create_model("conv-lstm", hidden=(2,), layers=(1,), kernel=3))
     """
     model = make()
-    _promise(isinstance(model, VideoModel), f"is a {type(model).__name__}, and no zoo.VideoModel")
+    _promise(isinstance(model, VideoModel), f"is a {type(model).__name__}, but must be a zoo.VideoModel")
     generator = torch.Generator().manual_seed(0)
     clips = torch.rand(2, observed + horizon, model.channels, *size, generator=generator)
     _check_predictions(model.eval(), clips[:, :observed].clone(), horizon)
@@ -51,13 +55,13 @@ def _check_predictions(model: VideoModel, x: Tensor, horizon: int) -> None:
     shape = tuple(predictions.shape)
     fits = len(shape) == 5 and shape[1] in counts and (shape[0], *shape[2:]) == frame
     needed = f"({x.shape[0]}, T from {horizon} to {counts[-1]}, {', '.join(map(str, x.shape[2:]))})"
-    _promise(fits, f"predicts frames of shape {shape}, and {needed} is needed for horizon {horizon}")
+    _promise(fits, f"predicts frames of shape {shape}, but horizon {horizon} needs {needed}")
     _promise(bool(predictions.isfinite().all()), "predicts frames that are not finite")
     _promise(torch.equal(x, before), "changes the frames that it reads")
-    _promise(torch.equal(predictions, again), "predicts other frames when asked again: it keeps a state, or draws")
-    _promise(_near(alone, predictions[:1]), "predicts other frames for a clip when others are in the batch")
+    _promise(torch.equal(predictions, again), "predicts other frames in a second call: it keeps state, or is random")
+    _promise(_near(alone, predictions[:1]), "predicts other frames for a clip if the batch holds other clips")
     ahead = longer[:, -(horizon + 2) : -2]
-    _promise(_near(predictions[:, -horizon:], ahead), "predicts other frames when the horizon is longer")
+    _promise(_near(predictions[:, -horizon:], ahead), "predicts other frames if the horizon is longer")
     wrong = x.repeat(1, 1, 2, 1, 1)
     try:
         model(wrong, horizon)
@@ -68,7 +72,9 @@ def _check_predictions(model: VideoModel, x: Tensor, horizon: int) -> None:
             f"the model raises {type(error).__name__} for frames of {wrong.shape[2]} channels; call self.check in "
             "forward, which raises a ZooError"
         ) from error
-    raise ZooError(f"the model reads frames of {wrong.shape[2]} channels; call self.check in forward")
+    raise ZooError(
+        f"the model reads frames of {wrong.shape[2]} channels, which it must refuse; call self.check in forward"
+    )
 
 
 def _check_training(model: VideoModel, clips: Tensor, observed: int) -> None:
@@ -76,11 +82,11 @@ def _check_training(model: VideoModel, clips: Tensor, observed: int) -> None:
     use_truth = torch.zeros(len(clips), horizon - 1, dtype=torch.bool)
     use_truth[0] = True
     loss = model.loss(model(clips[:, :observed], horizon, clips[:, observed:], use_truth), clips)
-    _promise(loss.dim() == 0 and bool(loss.isfinite()), f"has the loss {loss}, and a finite number is needed")
+    _promise(loss.dim() == 0 and bool(loss.isfinite()), f"has the loss {loss}, but must have a finite number")
     model.zero_grad()
     loss.backward()
     dead = [name for name, parameter in model.named_parameters() if parameter.requires_grad and parameter.grad is None]
-    _promise(not dead, f"has parameters that its loss gives no gradient: {', '.join(dead)}")
+    _promise(not dead, f"has parameters without a gradient of its loss: {', '.join(dead)}")
 
 
 def _check_weights(make: Callable[[], VideoModel], x: Tensor, horizon: int) -> None:
@@ -90,10 +96,12 @@ def _check_weights(make: Callable[[], VideoModel], x: Tensor, horizon: int) -> N
         second.load_state_dict(weights)
     except RuntimeError as error:
         reason = " ".join(str(error).split())
-        raise ZooError(f"the model has other weights each time that it is made: {reason}") from None
+        raise ZooError(f"the model has other weights each time it is made: {reason}") from None
     with torch.no_grad():
         same = torch.equal(first(x, horizon), second(x, horizon))
-    _promise(same, "predicts other frames after its weights were read back: not all of them are parameters or buffers")
+    _promise(
+        same, "predicts other frames after its weights were loaded; some of its tensors are not parameters or buffers"
+    )
 
 
 def _near(one: Tensor, other: Tensor) -> bool:

@@ -1,4 +1,4 @@
-"""What every model of video promises: frames in, predicted frames out, and the loss that it is trained by."""
+"""The base class of video models: they take observed frames and return predicted frames, and define a loss."""
 
 from abc import abstractmethod
 
@@ -12,19 +12,19 @@ from zoo.predictor import Predictor, check_rollout
 class VideoModel(Predictor):
     """Predicts the frames that follow the observed ones of a clip.
 
-    A subclass defines `forward`. It overrides `loss` if it is trained by anything but the error of its frames.
-    A recurrent model derives from `zoo.RecurrentPredictor` instead, which has the rollout.
+    A subclass defines `forward`. It also overrides `loss` if it is trained by anything but the error of its frames.
+    A recurrent model should derive from `zoo.RecurrentPredictor`, which provides the rollout.
 
     Args:
-        channels: C of the frames it reads, 1 for grey and 3 for RGB.
-        patch: side of the pixel blocks that become channels before its first layer.
-        multiple: its frames' height and width must be multiples of this; by default `patch`. A network that halves its
-            maps needs more.
+        channels: C of the frames: 1 for grey, 3 for RGB.
+        patch: side of the blocks of pixels that become channels before the first layer.
+        multiple: height and width must be multiples of this number; by default `patch`. A network that halves the
+            size of its maps needs a larger one.
 
     Raises:
-        ZooError: an argument below 1.
+        ZooError: if an argument is below 1.
 
-    A model that predicts nothing but the horizon, here that nothing moves:
+    A model that predicts only the frames of the horizon, here as copies of the last frame:
 
     >>> import torch
     >>> class Still(VideoModel):
@@ -53,19 +53,19 @@ class VideoModel(Predictor):
         """Predict the `horizon` frames that follow x.
 
         Args:
-            x: observed frames `(B, T_in, C, H, W)` in [0, 1].
-            horizon: frames to predict beyond them, at least 1.
-            truth: the true frames beyond x, `(B, ≥ horizon - 1, C, H, W)`, in training.
-            use_truth: for scheduled sampling, whether a step reads the true frame or the model's own prediction, bool
-                `(B, horizon - 1)` for the frames beyond x, or `(B, T_in + horizon - 2)` for all frames but the first
-                (reverse scheduled sampling). A model that does not read its own predictions ignores both.
+            x: observed frames `(B, T_in, C, H, W)` with values in [0, 1].
+            horizon: the number of frames to predict after x, at least 1.
+            truth: in training, the true frames after x, `(B, ≥ horizon - 1, C, H, W)`.
+            use_truth: the mask of scheduled sampling, bool: True where the model reads the true frame, False where it
+                reads its own prediction. Its shape is `(B, horizon - 1)` for the frames after x, or
+                `(B, T_in + horizon - 2)` for all frames but the first (reverse scheduled sampling). A model that does
+                not read its own predictions ignores `truth` and `use_truth`.
 
         Returns:
-            In evaluation mode predicted frames `(B, T, C, H, W)`, T ≥ horizon. The last `horizon` of them are the
-            frames after x. Any before those are predictions of observed frames: a recurrent model predicts each of
-            these but the first from the frames before it; a model that predicts none returns T = horizon and does not
-            fill them in. In training mode it may return whatever its `loss` takes, such as a distribution over pixel
-            values.
+            In evaluation mode, predicted frames `(B, T, C, H, W)` with T ≥ horizon. The last `horizon` frames follow x.
+            Frames before these are predictions of observed frames: a recurrent model predicts every observed frame but
+            the first. A model that predicts no observed frame returns T = horizon.
+            In training mode, the model may return whatever its `loss` takes, such as a distribution of pixel values.
         """
 
     def loss(
@@ -77,33 +77,33 @@ class VideoModel(Predictor):
         cross_entropy: float = 0.0,
         gradient: float = 0.0,
     ) -> Tensor:
-        """What training minimises and validation reports: by default the error of all frames that were predicted.
+        """The loss that training minimises and validation reports. By default it is the error of all predicted frames.
 
         Args:
-            predictions: what `forward` returned for the first frames of the clips, in the mode that the model is in.
-            clips: the true frames, the observed ones included, `(B, T_in + horizon, C, H, W)`. The default compares
-                predictions with as many frames at their end.
+            predictions: what `forward` returned for the first frames of the clips, in the model's current mode.
+            clips: all true frames, the observed ones included, `(B, T_in + horizon, C, H, W)`. The default loss
+                compares the predictions with the last frames of the clips.
             l1: weight of the mean absolute error, the setting `training.l1`.
             l2: weight of the mean squared error, the setting `training.l2`.
             cross_entropy: weight of the cross-entropy, the setting `training.cross_entropy`.
             gradient: weight of the gradient difference, the setting `training.gradient`.
 
         Returns:
-            A scalar. A model with a loss of its own may add further terms to it, or ignore the weights.
+            A scalar. A model with its own loss may add terms to it, or ignore the weights.
         """
         return frame_loss(predictions, clips[:, -predictions.shape[1] :], l1, l2, cross_entropy, gradient)
 
     def check(self, x: Tensor, horizon: int, truth: Tensor | None = None, use_truth: Tensor | None = None) -> None:
-        """Raise a ZooError unless these are arguments that `forward` can take."""
+        """Raise a ZooError unless `forward` can take these arguments."""
         if x.dim() != 5 or x.shape[1] < 1 or x.shape[2] != self.channels:
-            raise ZooError(f"x has shape {tuple(x.shape)}; (B, T_in ≥ 1, {self.channels}, H, W) is needed")
+            raise ZooError(f"x has shape {tuple(x.shape)}, but must be (B, T_in ≥ 1, {self.channels}, H, W)")
         self.check_size(x.shape[3], x.shape[4])
         check_rollout(x, horizon, truth, use_truth)
 
     def check_size(self, height: int, width: int) -> None:
-        """Raise a ZooError unless the model reads frames of this size."""
+        """Raise a ZooError unless the model can read frames of this size."""
         if height % self.multiple or width % self.multiple:
             raise ZooError(
-                f"frames of {height}×{width} pixels do not divide into blocks of {self.multiple}×{self.multiple}; "
+                f"frames of {height}×{width} pixels cannot be divided into blocks of {self.multiple}×{self.multiple}; "
                 "choose another size, or another patch if the model has that option"
             )

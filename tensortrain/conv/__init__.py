@@ -1,1 +1,1 @@
-"""Convolutional tensor trains (CTTD): a convolution kernel as a chain of smaller ones."""
+"""Convolutional tensor trains (CTTD), which represent a convolution kernel as a chain of smaller kernels."""

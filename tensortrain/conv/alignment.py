@@ -1,21 +1,21 @@
-"""The alignment rule: where each step of a convolutional chain reads and writes.
+"""The alignment rule, which says what part of its input each step of a convolutional chain reads and writes.
 
-On each axis W(l) has length K_l, so with dilation d it reaches `E_l = d (K_l - 1)` pixels, `E_0 = 0`.
-Dense "same" pads `lead_l = E_l // 2` zeros before and `tail_l = E_l - lead_l` after. Step l of the chain
-takes the difference to step l-1, so chains of even cores do not drift.
+On each axis W(l) has length K_l. With dilation d its reach is `E_l = d (K_l - 1)` pixels, and `E_0 = 0`. Dense "same"
+padding adds `lead_l = E_l // 2` zeros before and `tail_l = E_l - lead_l` zeros after. Step l of the chain pads the
+difference to step l-1, so chains of even cores are not shifted.
 
-Every map V(l) is described by its *margins*: by how many pixels it extends past the common frame of
-the inputs U(l), before and after, on each axis (negative: cropped). Margins do not depend on the image
-size, so nothing here breaks under `torch.export` with a dynamic size. One axis of three cores of 3 taps under
-"same", U(3) on a frame of 8 pixels, `·` for pixels past the frame and `+` for the zeros that T(3) pads:
+Every map V(l) is described by its *margins*: the numbers of pixels by which it extends past the common frame of the
+inputs U(l), before and after, on each axis. Negative margins mean cropping. Margins do not depend on the image size, so
+`torch.export` with a dynamic size works. The following example shows one axis of three cores of length 3 under "same",
+with U(3) on a frame of 8 pixels. `·` marks pixels past the frame and `+` the zeros that T(3) pads:
 
     U(3)     + + x x x x x x x x + +      W(3) reaches E_3 = 6: 3 before, 3 after
-    V(2)       · x x x x x x x x ·        (1, 1): T(2) and T(1) could use (2, 2), but all beyond 1 is zero
-    V(1)       · x x x x x x x x ·        (1, 1): what T(1) reads
+    V(2)       · x x x x x x x x ·        (1, 1): T(2) and T(1) could use (2, 2), but all pixels beyond 1 are zero
+    V(1)       · x x x x x x x x ·        (1, 1): the region that T(1) reads
     V(0)         x x x x x x x x          (0, 0): the result
 
-"same_per_step" crops every map to the frame: it loses the `·` of V(2) and V(1), and with them exactness near the
-border. "full" keeps all that can be non-zero, so V(0) has the margin (3, 3); "valid" reads no zeros, so V(0) has
+"same_per_step" crops every map to the frame. It loses the `·` of V(2) and V(1), so the result is not exact near the
+border. "full" keeps all pixels that can be non-zero, so V(0) has the margin (3, 3). "valid" reads no zeros, so V(0) has
 the margin (-3, -3).
 """
 
@@ -31,7 +31,7 @@ PADDINGS = ("same", "same_per_step", "valid", "full", "circular")
 
 
 def whole_size(kernel_sizes: Sequence[Axes]) -> Axes:
-    """Length of the composed kernel on each axis, `Σ_l (k_l - 1) + 1`.
+    """Return the length of the whole kernel on each axis, `Σ_l (k_l - 1) + 1`.
 
     >>> whole_size([(3, 2), (3, 1)])
     (5, 2)
@@ -40,7 +40,7 @@ def whole_size(kernel_sizes: Sequence[Axes]) -> Axes:
 
 
 def reaches(kernel_sizes: Sequence[Axes], dilation: Axes) -> list[Axes]:
-    """`E_0 … E_m`, each per axis: how far W(l) reaches."""
+    """Return the reaches `E_0 … E_m` of W(0) … W(m), each for every axis."""
     reach = [(0,) * len(dilation)]
     for size in kernel_sizes:
         reach.append(tuple(e + d * (k - 1) for e, d, k in zip(reach[-1], dilation, size, strict=True)))
@@ -48,7 +48,7 @@ def reaches(kernel_sizes: Sequence[Axes], dilation: Axes) -> list[Axes]:
 
 
 def step_padding(kernel_sizes: Sequence[Axes], dilation: Axes) -> list[Margin]:
-    """Padding (before, after) per axis that each step, l = 1 … m, takes under "same" and "circular".
+    """Return the padding (before, after) per axis of each step l = 1 … m under "same" and "circular".
 
     >>> step_padding([(2,), (2,)], (1,))
     [((0, 1),), ((1, 0),)]
@@ -62,9 +62,9 @@ def step_padding(kernel_sizes: Sequence[Axes], dilation: Axes) -> list[Margin]:
 
 
 def border(kernel_sizes: Sequence[Axes], dilation: Axes) -> Margin:
-    """Width (before, after) per axis of the border in which "same_per_step" differs from the dense form.
+    """Return the width (before, after) per axis of the border in which "same_per_step" differs from the dense result.
 
-    For odd cores both are `d Σ_{l<m} (k_l - 1)/2`: the zero padding crops every map but U(m).
+    For odd cores both widths are `d Σ_{l<m} (k_l - 1)/2`, because every map except U(m) is cropped to the frame.
 
     >>> border([(3, 3), (3, 3), (3, 3)], (1, 1))
     ((2, 2), (2, 2))
@@ -81,16 +81,16 @@ def margins(
     stop: int = 0,
     biased: Sequence[bool] | None = None,
 ) -> list[Margin]:
-    """Margins of V(0) … V(m) (only `stop … top` are used) in one padding mode.
+    """Return the margins of V(0) … V(m), of which only `stop … top` are used, in one padding mode.
 
     Args:
-        kernel_sizes: per core, output side first, the length on each axis.
-        dilation: per axis.
+        kernel_sizes: for each core, output side first, its length on each axis.
+        dilation: the dilation for each axis.
         padding: one of `PADDINGS`.
-        top: largest l whose input U(l) is present.
-        stop: the map V(stop) that the chain ends with.
-        biased: whether the core at l (0-based) has a bias. Under the exact "same" a map that no bias has
-            touched is zero outside its support, so it is computed only where it is both needed and non-zero.
+        top: the largest l for which there is an input U(l).
+        stop: the index of the last map V(stop) of the chain.
+        biased: for each core whether it has a bias. Under "same", a map without the contribution of any bias is zero
+            outside its support, so only its needed and non-zero part is computed.
     """
     reach = reaches(kernel_sizes, dilation)
     order = len(kernel_sizes)
@@ -99,10 +99,14 @@ def margins(
         touched[l] = touched[l + 1] or bool(biased and biased[l])
 
     def margin(l: int, axis: int) -> tuple[int, int]:
+        """Return the margin of V(l) on one axis."""
+
         def lead(i: int) -> int:
+            """Return the padding before the frame for W(i)."""
             return reach[i][axis] // 2
 
         def tail(i: int) -> int:
+            """Return the padding after the frame for W(i)."""
             return reach[i][axis] - lead(i)
 
         if padding == "full":
@@ -121,10 +125,10 @@ def margins(
 
 
 def stride_steps(kernel_sizes: Sequence[Axes], stride: Axes, present: Sequence[bool]) -> list[int]:
-    """For each axis the step l that takes the stride: the outermost core longer than 1 there.
+    """Return for each axis the step l with the stride: that of the outermost core longer than 1 on the axis.
 
-    An input that joins the chain outside that core still has its full size, so then T(1) takes it.
-    `present[l - 1]` says whether there is an input U(l).
+    If an input joins the chain outside that core, it still has its full size; then T(1) has the stride.
+    `present[l - 1]` is true if there is an input U(l).
 
     >>> stride_steps([(1, 1), (3, 1), (1, 3), (1, 1)], (2, 2), [False, False, False, True])
     [2, 3]
@@ -139,7 +143,7 @@ def stride_steps(kernel_sizes: Sequence[Axes], stride: Axes, present: Sequence[b
 def step_sizes(
     kernel_sizes: Sequence[Axes], size: Axes, padding: str, stride: Axes, dilation: Axes, present: Sequence[bool]
 ) -> list[Axes]:
-    """Sizes of V(0) … V(m-1), the outputs of the steps l = 1 … m, for inputs of `size`.
+    """Return the sizes of V(0) … V(m-1), the outputs of the steps l = 1 … m, for inputs of `size`.
 
     >>> step_sizes([(3,), (3,)], (8,), "full", (1,), (1,), [False, True])
     [(12,), (10,)]
@@ -162,12 +166,12 @@ def output_sizes(
     dilation: int | Sequence[int],
     transposed: bool = False,
 ) -> list[Axes]:
-    """Output sizes of the steps l = 1 … m of a chain whose only input is U(m), for images of `size`.
+    """Return the output sizes of the steps l = 1 … m of a chain whose only input is U(m), for images of `size`.
 
-    A transposed chain spreads its input out by the stride first and then takes steps of stride 1.
+    A transposed chain first inserts zeros into its input according to the stride, and then takes steps of stride 1.
 
     Raises:
-        TensorTrainError: an argument out of range, or an image that is smaller than the kernel under "valid".
+        TensorTrainError: an argument is out of range, or the image is smaller than the kernel under "valid".
 
     >>> output_sizes([(3,), (3,)], 8, "valid", 1, 1)
     [(4,), (6,)]

@@ -1,4 +1,4 @@
-"""What a chain of convolution cores is, without evaluating it: its sizes, counts and costs, and how it is shown."""
+"""The sizes, counts and costs of a chain of convolution cores, and its printed form."""
 
 import math
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from tensortrain import checks
 from tensortrain.conv import alignment
 from tensortrain.notebooks import chain_drawing, facts
 
-_MOST_DRAWN = 12  # cores
+_MOST_DRAWN = 12  # the most cores that a drawing shows
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
 class ChainShape:
-    """The cores of a chain with their groups, and all that follows from their shapes; see `ConvTensorTrain`."""
+    """The cores and groups of a chain, and all properties that follow from their shapes; see `ConvTensorTrain`."""
 
     cores: tuple[Tensor, ...]
     groups: tuple[int, ...]
@@ -29,12 +29,12 @@ class ChainShape:
 
     @property
     def order(self) -> int:
-        """Number of cores m."""
+        """Return the number of cores m."""
         return len(self.cores)
 
     @property
     def ranks(self) -> tuple[int, ...]:
-        """`(R_0, …, R_m)`: output channels, interior ranks, input channels."""
+        """Return the ranks `(R_0, …, R_m)`: output channels, inner ranks, input channels."""
         last = self.cores[-1].shape[0] if self.transposed else self.cores[-1].shape[1] * self.groups[-1]
         heads = (
             c.shape[1] * g if self.transposed else c.shape[0] for c, g in zip(self.cores, self.groups, strict=True)
@@ -43,51 +43,51 @@ class ChainShape:
 
     @property
     def out_channels(self) -> int:
-        """R_0."""
+        """Return the number of output channels, R_0."""
         return self.ranks[0]
 
     @property
     def in_channels(self) -> int:
-        """R_m."""
+        """Return the number of input channels, R_m."""
         return self.ranks[-1]
 
     @property
     def conv_groups(self) -> int:
-        """Groups of the composed convolution: the factor that the groups of all cores share."""
+        """Return the groups of the whole convolution, the greatest common divisor of the groups of all cores."""
         return math.gcd(*self.groups)
 
     @property
     def kernel_sizes(self) -> tuple[tuple[int, ...], ...]:
-        """Length of each core on each axis."""
+        """Return the length of each core on each axis."""
         return tuple(tuple(core.shape[2:]) for core in self.cores)
 
     @property
     def kernel_size(self) -> tuple[int, ...]:
-        """Length of the composed kernel on each axis."""
+        """Return the length of the whole kernel on each axis."""
         return alignment.whole_size(self.kernel_sizes)
 
     @property
     def dtype(self) -> torch.dtype:
-        """Data type of the cores."""
+        """Return the data type of the cores."""
         return self.cores[0].dtype
 
     @property
     def device(self) -> torch.device:
-        """Device of the cores."""
+        """Return the device of the cores."""
         return self.cores[0].device
 
     @property
     def n_parameters(self) -> int:
-        """Stored entries, `Σ_l k_l^d R_{l-1} R_l / g_l`."""
+        """Return the number of stored entries, `Σ_l k_l^d R_{l-1} R_l / g_l`."""
         return sum(core.numel() for core in self.cores)
 
     @property
     def dense_parameters(self) -> int:
-        """Entries of the composed kernel, `K^d R_0 R_m / G`."""
+        """Return the number of entries of the whole kernel, `K^d R_0 R_m / G`."""
         return math.prod(self.kernel_size) * self.out_channels * self.in_channels // self.conv_groups
 
     def border(self, dilation: int | Sequence[int] = 1) -> alignment.Margin:
-        """Width (before, after) per axis of the border in which "same_per_step" differs from "same"."""
+        """Return the width (before, after) per axis of the border in which "same_per_step" differs from "same"."""
         return alignment.border(self.kernel_sizes, checks.per_axis("dilation", dilation, len(self.kernel_size)))
 
     def macs(
@@ -98,9 +98,9 @@ class ChainShape:
         stride: int | Sequence[int] = 1,
         dilation: int | Sequence[int] = 1,
     ) -> int:
-        """Multiply-accumulates of `evaluate` for one image of `size`: `Σ_l |core l| · |output of step l|`.
+        """Return the multiply-accumulates of `evaluate` for one image of `size`: `Σ_l |core l| · |output of step l|`.
 
-        Of a transposed chain with the inputs spread out first, as `evaluate` does it.
+        For a transposed chain, the zeros that the stride inserts into the input are included, as in `evaluate`.
 
         >>> from tensortrain import ConvTensorTrain
         >>> ConvTensorTrain([torch.ones(4, 2, 3, 3), torch.ones(2, 8, 3, 3)]).macs(16, "same_per_step")
@@ -117,7 +117,7 @@ class ChainShape:
         stride: int | Sequence[int] = 1,
         dilation: int | Sequence[int] = 1,
     ) -> int:
-        """Multiply-accumulates of the composed convolution for one image of `size`."""
+        """Return the multiply-accumulates of the dense convolution for one image of `size`."""
         (out,) = alignment.output_sizes([self.kernel_size], size, padding, stride, dilation, self.transposed)
         return self.dense_parameters * math.prod(out)
 
@@ -147,7 +147,7 @@ class ChainShape:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        """For notebooks: a drawing of the chain from its input to its output, and the lines of `print`."""
+        """Return for notebooks a drawing of the chain from input to output, and the printed lines."""
         cores = [_describe(size, groups) for size, groups in zip(self.kernel_sizes, self.groups, strict=True)]
         title, *lines = str(self).splitlines()
         drawing = chain_drawing(self.ranks[::-1], cores[::-1]) if len(cores) <= _MOST_DRAWN else ""
@@ -155,7 +155,7 @@ class ChainShape:
 
 
 def bounds_text(lower: float, upper: float) -> str:
-    """Both bounds of an error in words where they say nothing: an error of 0 or of 1 is always possible.
+    """Return both bounds of an error as text; an error of 0 or 1 is always possible, so these bounds are left out.
 
     >>> bounds_text(0.25, 0.5), bounds_text(0.25, 1.0), bounds_text(0.0, 1.0)
     ('0.25 ≤ error ≤ 0.5', '0.25 ≤ error, none known from above', 'none known, from below or above')
@@ -170,5 +170,6 @@ def bounds_text(lower: float, upper: float) -> str:
 
 
 def _describe(size: Sequence[int], groups: int) -> str:
+    """Return the text of a core: its size, and its groups if there are several."""
     text = "×".join(map(str, size))
     return text if groups == 1 else f"{text} g{groups}"

@@ -1,4 +1,4 @@
-"""Checks of a convolutional tensor train: cores that form a chain, inputs that fit them, bounds that keep to theirs."""
+"""Checks of convolutional tensor trains: cores form a chain, inputs fit them, and errors respect their bounds."""
 
 from collections.abc import Sequence
 
@@ -7,14 +7,14 @@ from torch import Tensor
 from tensortrain import checks
 from tensortrain.errors import TensorTrainError
 
-SLACK = 1e-6  # relative error by which a bound may miss: the root of what float64 rounds away in squares is near 1e-8
+SLACK = 1e-6  # allowed relative violation of a bound; rounding errors of squares in float64 have roots near 1e-8
 
 
 def check_cores(cores: tuple[Tensor, ...], groups: Sequence[int] | None, transposed: bool) -> tuple[int, ...]:
-    """Check that the cores form a chain; returns the groups of each core.
+    """Check that the cores form a chain, and return the groups of each core.
 
     Raises:
-        TensorTrainError: shapes, dtypes, devices, ranks or groups that do not fit each other.
+        TensorTrainError: the shapes, dtypes, devices, ranks or groups do not fit each other.
     """
     if not cores:
         raise TensorTrainError("cores is empty; at least one core is needed")
@@ -49,20 +49,21 @@ def check_cores(cores: tuple[Tensor, ...], groups: Sequence[int] | None, transpo
 
 
 def _check_groups(l: int, count: int, per_group: int, total: int | None, other: int) -> int:
-    """`count` groups of `per_group` channels must make `total` and divide the `other` side."""
+    """Return `count` if so many groups of `per_group` channels give `total` and divide the `other` side."""
     count = checks.integer(f"groups[{l}]", count, minimum=0)
     if count == 0 or (total is not None and count * per_group != total) or other % count:
         raise TensorTrainError(
-            f"cores[{l}] in {count} groups of {per_group} channels meets {total} channels and has {other} on its"
-            f" other side; groups · {per_group} must equal its neighbour's rank, and divide {other}"
+            f"cores[{l}] has {count} groups of {per_group} channels, its neighbour has {total} channels, and its"
+            f" other side has {other}; the number of groups times {per_group} must equal the rank of the neighbour,"
+            f" and the number of groups must divide {other}"
         )
     return count
 
 
 def check_inputs(inputs: object, channels: Sequence[int | None], core: Tensor) -> list[Tensor | None]:
-    """U(1) … U(m) as a list, if they have the given channels (None: any number), share batch and size, and fit `core`.
+    """Return U(1) … U(m) as a list if they have the given channels, the same batch and size, and fit `core`.
 
-    NaN and infinite entries are let through, as every layer of PyTorch does.
+    None in `channels` allows any number. NaN and infinite entries are accepted, as in every layer of PyTorch.
     """
     order, axes = len(channels), core.dim() - 2
     if not isinstance(inputs, Sequence):
@@ -96,7 +97,7 @@ def check_inputs(inputs: object, channels: Sequence[int | None], core: Tensor) -
 def check_chain(
     cores: Sequence[Tensor], inputs: Sequence[Tensor | None], biases: Sequence[Tensor | None] | None, stop: int
 ) -> tuple[int, Tensor]:
-    """Shapes of a `conv_tt` call; returns the number of spatial axes and one present input."""
+    """Check the arguments of a `conv_tt` call, and return the number of spatial axes and one present input."""
     order = len(cores)
     if order == 0:
         raise TensorTrainError("cores is empty; at least one core is needed")
@@ -113,7 +114,7 @@ def check_chain(
     maps = check_inputs(inputs, [*(core.shape[0] for core in cores[1:]), None], cores[0])
     checks.integer("stop", stop, minimum=0)
     if stop >= order:
-        raise TensorTrainError(f"stop = {stop} leaves no step of {order}; legal: 0 … {order - 1}")
+        raise TensorTrainError(f"stop = {stop} leaves none of the {order} steps; legal: 0 … {order - 1}")
     frame = next((u for u in maps[stop:] if u is not None), None)
     if frame is None:
         raise TensorTrainError(f"inputs[{stop}:] are all None; at least one tensor is needed to know the size")
@@ -123,18 +124,19 @@ def check_chain(
         groups = channels // core.shape[1]
         if groups == 0 or channels != groups * core.shape[1] or core.shape[0] % groups:
             raise TensorTrainError(
-                f"cores[{l}] of shape {tuple(core.shape)} takes {core.shape[1]} channels a group and meets"
-                f" {channels}; the groups must divide both {channels} and {core.shape[0]}"
+                f"cores[{l}] of shape {tuple(core.shape)} has {core.shape[1]} input channels per group, but its input"
+                f" has {channels} channels; the number of groups must divide both {channels} and {core.shape[0]}"
             )
     _check_biases(cores, biases)
     return axes, frame
 
 
 def _check_biases(cores: Sequence[Tensor], biases: Sequence[Tensor | None] | None) -> None:
+    """Refuse biases that do not fit the cores."""
     if biases is None:
         return
     if len(biases) != len(cores):
-        raise TensorTrainError(f"{len(biases)} biases for {len(cores)} cores; one for each is needed, None for none")
+        raise TensorTrainError(f"{len(biases)} biases for {len(cores)} cores; one for each is needed, None for no bias")
     for l, (bias, core) in enumerate(zip(biases, cores, strict=True)):
         if bias is None:
             continue
@@ -146,7 +148,7 @@ def _check_biases(cores: Sequence[Tensor], biases: Sequence[Tensor | None] | Non
 
 
 def contradictions(lower: float, error: float, upper: float) -> list[str]:
-    """What does not hold of `lower ≤ error ≤ upper` by more than `SLACK`, in words.
+    """Return, in words, the parts of `lower ≤ error ≤ upper` that are violated by more than `SLACK`.
 
     >>> contradictions(0.1, 0.2, 0.3), contradictions(0.1, 0.2, 0.2 - 1e-8)
     ([], [])

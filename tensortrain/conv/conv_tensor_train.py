@@ -1,4 +1,4 @@
-"""`ConvTensorTrain`: a convolution kernel as a chain of smaller kernels (CTTD, eq. 4 of the Conv-TT-LSTM paper)."""
+"""`ConvTensorTrain` represents a convolution kernel as a chain of smaller kernels (CTTD, eq. 4 of the paper)."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -24,33 +24,34 @@ if TYPE_CHECKING:
     from tensortrain.conv.fit.progress import Follower
 
 _ERRORS = ("error", "upper_bound", "lower_bound", "data_error", "data_lower_bound")
-_STORED = ("groups", "transposed", *_ERRORS)  # besides the cores
+_STORED = ("groups", "transposed", *_ERRORS)  # fields of a file, in addition to the cores
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
 class ConvTensorTrain(ChainShape):
     """An immutable chain of convolution cores with `W = T(1) * T(2) * … * T(m)`.
 
-    `cores[l - 1]` is T(l), a conv weight `(R_{l-1}, R_l / g_l, *k_l)`: R_0 output channels, R_m input
-    channels, `g_l` groups, one length `k_l` for each of 1, 2 or 3 spatial axes. The composed kernel has
-    `K = Σ_l (k_l - 1) + 1` on each axis. With `transposed=True` the cores are weights of transposed
-    convolutions, `(R_l, R_{l-1} / g_l, *k_l)`. It is a pytree whose leaves are the cores.
+    `cores[l - 1]` is T(l), a convolution weight `(R_{l-1}, R_l / g_l, *k_l)`, where R_0 is the number of output
+    channels, R_m the number of input channels, `g_l` the number of groups, and `k_l` the length on each of 1, 2 or 3
+    spatial axes. The whole kernel W has the length `K = Σ_l (k_l - 1) + 1` on each axis. With `transposed=True` the
+    cores are weights of transposed convolutions, `(R_l, R_{l-1} / g_l, *k_l)`. A `ConvTensorTrain` is a pytree whose
+    leaves are the cores.
 
     Args:
         cores: the cores, output side first.
-        groups: groups of each core; by default what its neighbour's rank implies, 1 for the last, or the first if
-            transposed.
+        groups: the number of groups of each core. By default it follows from the rank of the neighbouring core; the
+            last core, or the first core of a transposed chain, has one group.
         transposed: whether W is the kernel of a transposed convolution.
 
     Attributes:
-        error: relative Frobenius error against the kernel that was decomposed; None if built from cores.
-        upper_bound: an error that the first, closed-form fit certainly reaches (sweep bound); None likewise.
-        lower_bound: an error that no chain of these ranks can go below (Fourier bound); None likewise.
-        data_error: relative error in the metric of the data, if it was fitted in that.
-        data_lower_bound: what no chain of these ranks can go below in that metric; equal to it if the chain is optimal.
+        error: relative Frobenius error of the decomposition; None if the chain was built from cores.
+        upper_bound: an error that the first, closed-form fit certainly reaches (sweep bound); None as for `error`.
+        lower_bound: no chain with these ranks has a smaller error (Fourier bound); None as for `error`.
+        data_error: relative error of the outputs on the data, if the chain was fitted to data; otherwise None.
+        data_lower_bound: no chain with these ranks has a smaller `data_error`. If both are equal, the chain is optimal.
 
     Raises:
-        TensorTrainError: shapes, ranks or groups that do not fit each other.
+        TensorTrainError: the shapes, ranks or groups do not fit each other.
 
     >>> chain = ConvTensorTrain([torch.ones(4, 2, 3, 3), torch.ones(2, 8, 3, 3)])
     >>> chain.ranks, chain.kernel_size, chain.n_parameters, chain.reconstruct().shape
@@ -94,68 +95,74 @@ class ConvTensorTrain(ChainShape):
         size: int | Sequence[int] | None = None,
         progress: "bool | Follower | None" = None,
     ) -> "ConvTensorTrain":
-        """Decompose any convolution kernel.
+        """Decompose any convolution kernel into a chain of smaller kernels.
 
-        At least one of `ranks`, `rtol`, `max_parameters` and `budget` must be given, and all that are given hold
-        together. With `rtol`, the smallest ranks on a path of growing ones are used that reach it; without, the ranks
-        grow until another limit stops them. The result carries its error and two bounds on it.
+        At least one of `ranks`, `rtol`, `max_parameters` and `budget` is needed, and the result satisfies all of them.
+        With `rtol`, the ranks grow step by step until the tolerance is reached. Without it, they grow until another
+        limit stops them. The result contains its error and two bounds of the error.
 
         Args:
-            weight: `(out, in / groups, *K)`, or `(in, out / groups, *K)` if `transposed`; real, any dtype.
-            kernel_sizes: core sizes, output side first, each an int or one for each axis, with
-                `Σ_l (k_l - 1) + 1 = K`; the name of a format such as `"tucker2"` (see `tt.formats`), or a
-                `tt.formats.Format` of your own; or `"auto"`, which chooses sizes, groups and ranks.
-            ranks: caps on the m - 1 interior ranks, totals over all groups; one int is a cap on each.
+            weight: the kernel, `(out, in / groups, *K)`, or `(in, out / groups, *K)` if `transposed`; real, of any
+                dtype.
+            kernel_sizes: one of four things. (1) The sizes of the cores, first the core nearest to the output, each an
+                int or one int for each axis, with `Σ_l (k_l - 1) + 1 = K`; for example `(3, 3)` for a 5×5 kernel. (2)
+                The name of a format such as `"tucker2"`; see `tt.formats`. (3) A `tt.formats.Format`. (4) `"auto"`,
+                which chooses sizes, groups and ranks.
+            ranks: upper limits of the m - 1 inner ranks, or one int for all of them. For grouped convolutions they are
+                totals over all groups.
             rtol: relative Frobenius tolerance in [0, 1).
-            max_parameters: cap on stored entries.
-            budget: the same cap as a fraction of the entries of the kernel.
-            groups: groups of the convolution that `weight` belongs to.
-            transposed: whether that is a transposed convolution.
-            inputs: what the convolution reads, for a fit of what it computes instead of its weights: the error
-                `‖(W - Ŵ) Σ^½‖ / ‖W Σ^½‖` is that of the outputs. Σ = E[x xᵀ] of the patches, `(G, d, d)` or, without
-                groups, `(d, d)`, d = in / G · Π K, ordered as `weight.flatten(1)`: see `tt.second_moment`, which knows
-                strides, paddings and dilations. Or samples `(N, in, *size)`, for Σ over all their patches without
-                padding; of a transposed convolution Σ belongs to the convolution that it amounts to. `rtol` is then a
-                tolerance in this metric, `data_error` the error in it, `error` still that of the weights.
-            seed: random seed of the starts; equal seeds give equal results.
-            effort: factor on the work that a fit may take. Work is counted in steps and multiplications, not in
-                seconds, so that results do not depend on the machine or its load. 0.1 gives a first impression; 5 to
-                20 pay for kernels of a million entries and more, whose fits end before they have converged.
-            seconds: a limit on the time as well. Solvers begin no further step after it, and with "auto" no further
-                format; the best chain so far is the result, which therefore depends on the machine.
-            objective: by what "auto" chooses among formats at equal parameters: "error", the least error; "speed", the
-                fastest on this machine; "both", the least error among those that are faster than the dense kernel, or
-                else the fastest. Chains are timed in alternation before they are fitted; the result then depends on
-                the machine.
-            size: of the images that they are timed on, per axis; by default 32, or the kernel's own where it is longer.
-            progress: True shows a progress bar, False nothing. By default a bar appears on a terminal if it takes
-                long; elsewhere a decomposition of more than 15 s says on the standard error how long it will take.
-                Or a `Follower`, which several decompositions may share.
+            max_parameters: upper limit on the number of stored entries.
+            budget: the same limit as a fraction of the entries of the kernel.
+            groups: the number of groups of the convolution that `weight` belongs to.
+            transposed: whether `weight` belongs to a transposed convolution.
+            inputs: data that the convolution reads. With data, the decomposition minimises the error of the outputs,
+                `‖(W - Ŵ) Σ^½‖ / ‖W Σ^½‖`, instead of the error of the weights. `inputs` is either the second moment Σ =
+                E[x xᵀ] of the patches, `(G, d, d)` or, without groups, `(d, d)`, with d = in / G · Π K in the order of
+                `weight.flatten(1)`; see `tt.second_moment`, which handles strides, paddings and dilations. Or it is a
+                batch of samples `(N, in, *size)`, and Σ is computed from all their patches without padding. For a
+                transposed convolution, Σ belongs to the equivalent ordinary convolution. `rtol` then limits
+                `data_error`, the error of the outputs; `error` is still the error of the weights.
+            seed: seed of the random starting points; equal seeds give equal results.
+            effort: factor on the amount of work of a fit. Work is counted in steps and multiplications, not in seconds,
+                so that results do not depend on the machine or its load. 0.1 gives a quick first result. 5 to 20
+                improve the fits of kernels with a million entries and more, which otherwise end before they have
+                converged.
+            seconds: an additional limit on the time. After it, solvers begin no further step, and `"auto"` begins no
+                further format. The result is the best chain so far and therefore depends on the machine.
+            objective: how `"auto"` chooses among formats with equally many parameters: `"error"`, the smallest error;
+                `"speed"`, the shortest time on this machine; `"both"`, the smallest error among the formats that are
+                faster than the dense kernel, or the fastest format if none is. The times are measured in alternation
+                before the chains are fitted, so the result depends on the machine unless it is `"error"`.
+            size: size of the images for these time measurements, per axis; by default 32, or the size of the kernel if
+                that is larger.
+            progress: True shows a progress bar, and False shows nothing. By default a bar appears in a terminal if the
+                decomposition takes long; elsewhere, a decomposition of more than 15 s prints its expected duration to
+                standard error. A `Follower` can be shared by several decompositions.
 
         Raises:
-            TensorTrainError: an argument out of range, caps below the smallest chain, or a tolerance that
-                the caps do not allow (the message says what was achieved).
+            TensorTrainError: an argument is out of range, the smallest chain exceeds a limit, or the limits prevent the
+                tolerance (the message states the error that was reached).
 
-        Two cores of 3×3 for a 5×5 kernel; at rank 24 = 4·min(8, 6) they reproduce every kernel exactly:
+        Two cores of size 3×3 form a 5×5 kernel. With rank 24 = 4·min(8, 6) they reproduce every kernel exactly:
 
         >>> weight = torch.randn(8, 6, 5, 5, generator=torch.Generator().manual_seed(0))
         >>> chain = ConvTensorTrain.decompose(weight, (3, 3), ranks=24)
         >>> chain.ranks, chain.error
         ((8, 24, 6), 0.0)
 
-        A format by its name, with the smallest ranks that keep the error within 60 %:
+        A format can be chosen by name. Here its ranks grow until the error is at most 60 %:
 
         >>> chain = ConvTensorTrain.decompose(weight, "tucker2", rtol=0.6)
         >>> chain.kernel_sizes, chain.error <= 0.6
         (((1, 1), (5, 5), (1, 1)), True)
 
-        At most 40 % of the parameters, in whichever format has the smallest error:
+        With `"auto"` and at most 40 % of the parameters, the format with the smallest error is used:
 
         >>> chain = ConvTensorTrain.decompose(weight, budget=0.4)
         >>> chain.n_parameters <= 0.4 * weight.numel(), chain.lower_bound <= chain.error <= chain.upper_bound
         (True, True)
 
-        A format with sizes of your own, here groups of 1 → 2 channels, for a convolution in two groups:
+        A format can have other sizes, here groups of 1 → 2 channels, for a convolution with two groups:
 
         >>> weight = torch.randn(8, 3, 5, 5, generator=torch.Generator().manual_seed(0))
         >>> block_term = formats.block_term((5, 5), outputs=2, inputs=1)
@@ -190,9 +197,13 @@ class ConvTensorTrain(ChainShape):
         )
 
     def kernels(self) -> tuple[Tensor, ...]:
-        """Every `W(l) = T(1) * … * T(l)` of eq. (5), l = 1 … m, as dense conv weights `(R_0, R_l, *K_l)`.
+        """Return all kernels `W(l) = T(1) * … * T(l)` of eq. (5), l = 1 … m, as dense weights `(R_0, R_l, *K_l)`.
 
-        For a transposed chain as weights of transposed convolutions, `(R_l, R_0, *K_l)`.
+        For a transposed chain they are weights of transposed convolutions, `(R_l, R_0, *K_l)`.
+
+        >>> chain = ConvTensorTrain([torch.ones(4, 2, 3, 3), torch.ones(2, 8, 3, 3)])
+        >>> [tuple(kernel.shape) for kernel in chain.kernels()]
+        [(4, 2, 3, 3), (4, 8, 5, 5)]
         """
         chain = self.as_conv()
         kernels = [functional.ungroup(chain.cores[0], chain.groups[0])]
@@ -201,7 +212,9 @@ class ConvTensorTrain(ChainShape):
         return tuple(functional.transpose_weight(k, 1) if self.transposed else k for k in kernels)
 
     def reconstruct(self) -> Tensor:
-        """The composed kernel W: `(R_0, R_m / G, *K)`, or `(R_m, R_0 / G, *K)` if transposed, G = `conv_groups`.
+        """Return the whole kernel W, `(R_0, R_m / G, *K)`, or `(R_m, R_0 / G, *K)` if transposed.
+
+        G is the number of groups `conv_groups`.
 
         >>> ConvTensorTrain([torch.ones(1, 1, 2), torch.ones(1, 1, 2)]).reconstruct()
         tensor([[[1., 2., 1.]]])
@@ -209,9 +222,10 @@ class ConvTensorTrain(ChainShape):
         return functional.reconstruct(self.cores, self.groups, self.transposed)
 
     def as_conv(self) -> "ConvTensorTrain":
-        """This chain for an ordinary convolution: a transposed one turned over, flipped in space.
+        """Return the chain of the equivalent ordinary convolution: a transposed chain is flipped in space.
 
-        A transposed convolution is a full convolution of the input, spread out by the stride, with it.
+        A transposed convolution equals a "full" convolution with the returned chain, after zeros have been inserted
+        into the input according to the stride.
         """
         if not self.transposed:
             return self
@@ -226,43 +240,46 @@ class ConvTensorTrain(ChainShape):
         stride: int | Sequence[int] = 1,
         dilation: int | Sequence[int] = 1,
     ) -> Tensor:
-        """Eq. (6): `V = Σ_l W(l) * U(l)`, core by core, without building any W(l).
+        """Compute `V = Σ_l W(l) * U(l)` core by core (eq. 6), without forming any W(l).
 
         Args:
-            inputs: U(1) … U(m), `(B, R_l, *size)`, None for zero; one tensor means U(m) alone, the input of
-                a single convolution layer.
+            inputs: the inputs U(1) … U(m), each `(B, R_l, *size)` or None for zero. A single tensor is U(m), the input
+                of a convolution layer.
             padding: `"same"`, `"same_per_step"`, `"valid"`, `"full"` or `"circular"`; see `tt.functional.conv_tt`. A
-                transposed chain with "full" is `F.conv_transpose2d` without padding.
-            stride: per axis; of a transposed chain, by how much the inputs are spread out first.
-            dilation: dilation of every core, per axis.
+                transposed chain with `"full"` equals `F.conv_transpose2d` without padding.
+            stride: the stride for each axis. For a transposed chain, it determines the zeros that are first inserted
+                into the inputs.
+            dilation: the dilation of every core, for each axis.
 
         Returns:
-            V, `(B, R_0, *output_size)`.
+            The result V, `(B, R_0, *output_size)`.
 
         Raises:
-            TensorTrainError: inputs that do not fit.
+            TensorTrainError: the inputs do not fit the chain, or an argument is out of range.
 
-        Two cores of two taps, together the kernel `[1, 2, 1]`:
+        Complexity: `macs(size)` multiplications for each image of the batch.
+
+        Two cores of length 2 together form the kernel `[1, 2, 1]`:
 
         >>> chain = ConvTensorTrain([torch.ones(1, 1, 2), torch.ones(1, 1, 2)])
         >>> chain.evaluate(torch.ones(1, 1, 4), padding="full")
         tensor([[[1., 3., 4., 4., 3., 1.]]])
 
-        A layer in two dimensions; by default the image keeps its size, as with `nn.Conv2d(…, padding="same")`:
+        In a two-dimensional layer, the image keeps its size by default, as with `nn.Conv2d(…, padding="same")`:
 
         >>> chain = ConvTensorTrain([torch.ones(4, 2, 3, 3), torch.ones(2, 8, 3, 3)])
         >>> x = torch.ones(1, 8, 16, 16)
         >>> chain.evaluate(x).shape, chain.evaluate(x, "valid", stride=2).shape
         (torch.Size([1, 4, 16, 16]), torch.Size([1, 4, 6, 6]))
 
-        It computes what the dense kernel computes, at less cost:
+        The result is that of the dense kernel, at a lower cost:
 
         >>> torch.equal(chain.evaluate(x), torch.nn.functional.conv2d(x, chain.reconstruct(), padding=2))
         True
         >>> chain.macs(16) / chain.dense_macs(16) < 0.35
         True
 
-        An input for every core, as in Conv-TT-LSTM: `W(1) * U(1) + W(2) * U(2)`:
+        Every core can have its own input, as in Conv-TT-LSTM. The result is `W(1) * U(1) + W(2) * U(2)`:
 
         >>> chain.evaluate([torch.ones(1, 2, 16, 16), x]).shape
         torch.Size([1, 4, 16, 16])
@@ -278,10 +295,10 @@ class ConvTensorTrain(ChainShape):
         stride: int | Sequence[int] = 1,
         dilation: int | Sequence[int] = 1,
     ) -> Tensor:
-        """Eq. (5): the same with every W(l) built and applied as one convolution, for comparison.
+        """Compute the result of `evaluate` with a dense convolution for each W(l) (eq. 5), for comparison.
 
         Raises:
-            TensorTrainError: inputs that do not fit; "same_per_step", which has no dense form.
+            TensorTrainError: the inputs do not fit, or the padding is "same_per_step", which has no dense form.
         """
         _check_dense(padding)
         inputs, stride = self._prepare(inputs, stride)
@@ -293,7 +310,7 @@ class ConvTensorTrain(ChainShape):
     def _prepare(
         self, inputs: Tensor | Sequence[Tensor | None], stride: int | Sequence[int]
     ) -> tuple[list[Tensor | None], int | Sequence[int]]:
-        """Inputs as a list of m, and the stride that is left once a transposed chain has spread them out."""
+        """Return the inputs as a list of m entries, and the remaining stride; a transposed chain spreads its inputs."""
         alone = [None] * (self.order - 1) + [inputs] if isinstance(inputs, Tensor) else inputs
         maps = check_inputs(alone, self.ranks[1:], self.cores[0])
         if not self.transposed:
@@ -310,19 +327,22 @@ class ConvTensorTrain(ChainShape):
         stride: int | Sequence[int] = 1,
         dilation: int | Sequence[int] = 1,
     ) -> Plan:
-        """Time both forms, core by core and dense, on a random batch of images of `size`, and choose the faster.
+        """Measure whether the core-by-core or the dense evaluation is faster, on a random batch of images of `size`.
 
-        The device, the dtype and the number of threads are those of the chain and of the moment. The dense kernel is
-        built once and not counted.
+        The device and the dtype are those of the chain, and the number of threads is the current one. The dense kernel
+        is computed once, and this time is not counted.
 
         Args:
-            size: image size, per axis.
-            batch_size: images in the batch.
-            padding: as in `evaluate`, but not "same_per_step", which no dense kernel equals.
-            stride, dilation: as of `evaluate`.
+            size: the size of the images, per axis.
+            batch_size: number of images in the batch.
+            padding: as in `evaluate`, except "same_per_step", which no dense kernel equals.
+            stride, dilation: as in `evaluate`.
+
+        Returns:
+            A `Plan` with the faster form, the multiply-accumulates and the seconds of both.
 
         Raises:
-            TensorTrainError: arguments out of range; "same_per_step", which has no dense form.
+            TensorTrainError: an argument is out of range, or the padding is "same_per_step", which has no dense form.
         """
         _check_dense(padding)
         image = checks.per_axis("size", size, len(self.kernel_size))
@@ -341,28 +361,33 @@ class ConvTensorTrain(ChainShape):
         )
 
     def certificate(self, weight: Tensor, inputs: Tensor | None = None) -> "Certificate":
-        """Certify how far this chain is from the `weight` that it was made from, so that anybody can check it.
+        """Certify the distance of this chain from the kernel `weight`, in a form that anybody can check.
 
-        With `inputs`, U(m), also how far "same" evaluation of them is from eq. (5). See `Certificate`, whose `save`
-        writes what `python -m tensortrain_check` checks in exact arithmetic, without this library.
+        `Certificate.save` writes files that `python -m tensortrain_check` checks in exact arithmetic, without this
+        library.
+
+        Args:
+            weight: the kernel that was decomposed.
+            inputs: inputs U(m), `(B, R_m, *size)`. If they are passed, the certificate also states the difference
+                between their computed evaluation with padding "same" and the exact value of eq. (5).
 
         Raises:
-            TensorTrainError: a weight of another shape, or zero; inputs that do not fit, or whose convolutions on this
-                machine do not sum plain products, so that nothing bounds their rounding.
+            TensorTrainError: the weight has another shape or is zero, the inputs do not fit, or the convolutions on
+                this machine do not sum plain products, so that their rounding errors have no bound.
         """
         from tensortrain.conv.certify.certificate import Certificate
 
         return Certificate.of(self, weight, inputs)
 
     def plot(self, weight: Tensor | None = None) -> "Figure":
-        """Draw the cores with their ranks, and where in the kernel the error sits.
+        """Draw the cores with their ranks, and the error at each position of the kernel.
 
         Args:
-            weight: the kernel that was decomposed, with as many groups as all cores share, or fewer; without it only
+            weight: the kernel that was decomposed, with as many groups as all cores share, or fewer. Without it only
                 the cores are drawn.
 
         Raises:
-            TensorTrainError: a weight of another shape; Matplotlib is not installed.
+            TensorTrainError: the weight has another shape, or Matplotlib is not installed.
 
         >>> chain = ConvTensorTrain.decompose(torch.randn(8, 4, 5, 5), (3, 3), ranks=4)
         >>> len(chain.plot().axes)
@@ -376,7 +401,7 @@ class ConvTensorTrain(ChainShape):
             kernel = functional.ungroup(kernel, self.conv_groups, math.gcd(self.conv_groups, groups))
         if weight.shape != kernel.shape:
             raise TensorTrainError(
-                f"weight {tuple(weight.shape)} is not the kernel of this chain, {tuple(kernel.shape)}"
+                f"weight has shape {tuple(weight.shape)}; the kernel of this chain has {tuple(kernel.shape)}"
             )
         difference = (kernel - weight.detach()).transpose(0, 1) if self.transposed else kernel - weight.detach()
         return plots.plot_chain(
@@ -384,7 +409,7 @@ class ConvTensorTrain(ChainShape):
         )
 
     def to(self, *args: Any, **kwargs: Any) -> "ConvTensorTrain":
-        """The chain on another device or in another dtype, as `Tensor.to`; error and bounds stay."""
+        """Return the chain on another device or in another dtype, as `Tensor.to` does; error and bounds are kept."""
         return ConvTensorTrain(
             [core.to(*args, **kwargs) for core in self.cores],
             groups=self.groups,
@@ -393,7 +418,11 @@ class ConvTensorTrain(ChainShape):
         )
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the chain to a safetensors file, aside first and then renamed."""
+        """Write the chain to a safetensors file, which appears only when it is complete.
+
+        Raises:
+            TensorTrainError: the file cannot be written.
+        """
         storage.save_cores(path, "chain", self.cores, {name: getattr(self, name) for name in _STORED})
 
     @classmethod
@@ -401,18 +430,20 @@ class ConvTensorTrain(ChainShape):
         """Read a chain that `save` wrote.
 
         Raises:
-            TensorTrainError: a file that cannot be read or holds something else.
+            TensorTrainError: the file cannot be read or is of another kind.
         """
         cores, fields = storage.load_cores(path, "chain")
         return cls(cores, **fields)
 
 
 def _check_dense(padding: str) -> None:
+    """Refuse the padding "same_per_step", which has no dense form."""
     if padding == "same_per_step":
         raise TensorTrainError('padding = "same_per_step" has no dense form; compare with padding="same"')
 
 
 def _set(chain: ConvTensorTrain, **values: object) -> None:
+    """Set attributes of an immutable chain."""
     for name, value in values.items():
         object.__setattr__(chain, name, value)
 
@@ -430,7 +461,7 @@ pytree.register_pytree_node(
 
 
 def _unflatten(cores: Iterable[Any], context: Any) -> ConvTensorTrain:
-    """Leaves may be anything while a transformation runs, so the shapes are not checked again."""
+    """Return a chain without checking the shapes, because leaves may be any objects during a transformation."""
     chain = ConvTensorTrain.__new__(ConvTensorTrain)
     groups, transposed = context
     _set(chain, cores=tuple(cores), groups=groups, transposed=transposed)

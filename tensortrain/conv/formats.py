@@ -1,6 +1,6 @@
-r"""Formats: which core sizes and which groups a convolutional tensor train has, before its ranks are chosen.
+r"""Formats define the core sizes and groups of a convolutional tensor train; its ranks are chosen later.
 
-One format with sizes and groups for each core holds every factorisation of kernels in common use:
+All common factorisations of kernels are formats with particular sizes and groups:
 
 | format | cores, output side first |
 |---|---|
@@ -26,13 +26,13 @@ Axes = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Format:
-    """Core sizes and group shapes of a chain, output side first.
+    """The core sizes and the group shapes of a chain, output side first.
 
     Attributes:
         kernel_sizes: for each core its length on each spatial axis.
-        blocks: for each core `(outputs, inputs)` of one group, or None for a single group; a depthwise
-            core is `(1, 1)`.
-        name: what reports call it.
+        blocks: for each core the pair `(outputs, inputs)` of one group, or None for a single group; a depthwise core
+            has `(1, 1)`.
+        name: the name in reports.
 
     >>> cp((5, 5)).groups((64, 12, 12, 12, 32))   # two depthwise cores of 12 channels
     (1, 12, 12, 1)
@@ -58,24 +58,25 @@ class Format:
 
     @property
     def order(self) -> int:
-        """Number of cores m."""
+        """Return the number of cores m."""
         return len(self.kernel_sizes)
 
     @property
     def kernel_size(self) -> Axes:
-        """Size of W on each axis, `Σ_l (k_l - 1) + 1`."""
+        """Return the size of the whole kernel on each axis, `Σ_l (k_l - 1) + 1`."""
         return whole_size(self.kernel_sizes)
 
     @property
     def dense(self) -> bool:
-        """True if no core is grouped."""
+        """Return whether no core is grouped."""
         return all(block is None for block in self.blocks)
 
     def groups(self, ranks: Sequence[int]) -> tuple[int, ...]:
-        """Groups of each core at the given ranks (both ends included).
+        """Return the groups of each core for the given ranks, which include both ends.
 
         Raises:
-            TensorTrainError: ranks that the blocks do not divide, or do not tie together.
+            TensorTrainError: the blocks do not divide the ranks, or the ranks on both sides of a core have different
+                numbers of blocks.
         """
         counts = []
         for l, block in enumerate(self.blocks):
@@ -86,24 +87,24 @@ class Format:
             count = ranks[l] // outputs
             if count * outputs != ranks[l] or count * inputs != ranks[l + 1]:
                 raise TensorTrainError(
-                    f"core {l} in groups of {inputs} → {outputs} channels does not fit ranks {ranks[l]} and"
+                    f"core {l} with groups of {inputs} → {outputs} channels does not fit ranks {ranks[l]} and"
                     f" {ranks[l + 1]}; they must be n·{outputs} and n·{inputs} with the same n"
                 )
             counts.append(count)
         return tuple(counts)
 
     def bonds(self, out_channels: int, in_channels: int) -> list[tuple[dict[int, int], int | None]]:
-        """Ranks that must grow together.
+        """Return the sets of ranks that must grow together.
 
         A grouped core of blocks a × b forces `R_{l-1} = n·a` and `R_l = n·b` with the same n; neighbouring grouped
         cores share it, and a grouped core at an end of the chain fixes it.
 
         Returns:
-            For each such n the interior bonds l with their factors, `{l: R_l / n}`, and n itself where an end fixes
-            it, else None. A bond between two ungrouped cores has an n of its own and the factor 1.
+            For each such n, a pair: the inner bonds l with their factors, `{l: R_l / n}`, and n itself if an end fixes
+            it, otherwise None. A bond between two ungrouped cores has its own n and the factor 1.
 
         Raises:
-            TensorTrainError: channels that the groups of an end core do not divide.
+            TensorTrainError: the groups of the first or last core do not divide the channels.
 
         >>> block_term((3, 3), 2, 1).bonds(8, 6)   # R_1 = 2n and R_2 = n, for any n
         [({1: 2, 2: 1}, None)]
@@ -122,7 +123,7 @@ class Format:
             outputs, inputs = block
             scale = outputs // math.gcd(outputs, multipliers[l])
             if count is not None and count % scale:
-                raise TensorTrainError(f"{count} channels are not divisible into the groups of core {l}")
+                raise TensorTrainError(f"{count} channels cannot be divided into the groups of core {l}")
             multipliers = {bond: factor * scale for bond, factor in multipliers.items()}
             multipliers[l + 1] = multipliers[l] // outputs * inputs
             open_class = (multipliers, None if count is None else count // scale)
@@ -138,16 +139,19 @@ class Format:
         ]
 
     def n_parameters(self, ranks: Sequence[int]) -> int:
-        """Stored entries `Σ_l k_l^d R_{l-1} R_l / g_l` at the given ranks (both ends included)."""
+        """Return the number of stored entries, `Σ_l k_l^d R_{l-1} R_l / g_l`, for ranks that include both ends."""
         groups = self.groups(ranks)
         return sum(math.prod(size) * ranks[l] * (ranks[l + 1] // groups[l]) for l, size in enumerate(self.kernel_sizes))
 
 
 def chain(kernel_sizes: Sequence[int | Sequence[int]], kernel_size: Axes, name: str = "chain") -> Format:
-    """An ungrouped chain with the given core sizes, which must add up to `kernel_size`.
+    """Return a format without groups and with the given core sizes, which must add up to `kernel_size`.
 
     Raises:
-        TensorTrainError: sizes that are not positive integers or do not add up.
+        TensorTrainError: the sizes are not positive integers or do not add up.
+
+    >>> chain([3, (3, 1)], (5, 3)).kernel_sizes
+    ((3, 3), (3, 1))
     """
     if isinstance(kernel_sizes, (str, int)) or not isinstance(kernel_sizes, Sequence) or not kernel_sizes:
         raise TensorTrainError(
@@ -158,19 +162,22 @@ def chain(kernel_sizes: Sequence[int | Sequence[int]], kernel_size: Axes, name: 
     chain_format = Format(sizes, (None,) * len(sizes), name)
     if chain_format.kernel_size != kernel_size:
         raise TensorTrainError(
-            f"kernel_sizes = {tuple(kernel_sizes)} make a kernel of {chain_format.kernel_size}, the weight has"
+            f"kernel_sizes = {tuple(kernel_sizes)} form a kernel of {chain_format.kernel_size}, but the weight has"
             f" {kernel_size}; Σ(k_l - 1) + 1 must equal its size on each axis"
         )
     return chain_format
 
 
 def cttd(kernel_size: Axes, core: int | None = None) -> Format:
-    """The paper's chain of equal cores (eq. 4); a shorter last core takes up what the core length does not divide.
+    """Return the paper's chain of equal cores (eq. 4); the last core is shorter if the length requires it.
 
     Args:
-        kernel_size: of the composed kernel.
-        core: length of the cores, at least 2. By default 3, or 2 where the kernel is nowhere longer than 3, so that a
+        kernel_size: size of the whole kernel on each axis.
+        core: length of the cores, at least 2. By default 3, or 2 if no axis of the kernel is longer than 3, so that a
             3×3 kernel becomes a chain of two cores. A `core` as long as the kernel gives one core: the kernel itself.
+
+    Raises:
+        TensorTrainError: `core` is not an integer of at least 2.
 
     >>> [cttd(size).kernel_sizes for size in [(5, 5), (3, 3)]]
     [((3, 3), (3, 3)), ((2, 2), (2, 2))]
@@ -190,44 +197,46 @@ def cttd(kernel_size: Axes, core: int | None = None) -> Format:
 
 
 def _along(kernel_size: Axes, axis: int) -> Axes:
+    """Return the core size that has the length of the kernel on one axis and 1 on the others."""
     return tuple(k if i == axis else 1 for i, k in enumerate(kernel_size))
 
 
 def _ones(kernel_size: Axes) -> Axes:
+    """Return the core size of a single position."""
     return (1,) * len(kernel_size)
 
 
 def tucker2(kernel_size: Axes) -> Format:
-    """`1×1 | K×K | 1×1`: Tucker over the channels."""
+    """Return `1×1 | K×K | 1×1`, the Tucker decomposition over the channels."""
     return Format((_ones(kernel_size), kernel_size, _ones(kernel_size)), (None,) * 3, "tucker2")
 
 
 def separable(kernel_size: Axes) -> Format:
-    """`K×1 | 1×K`: one core for each spatial axis."""
+    """Return `K×1 | 1×K`, one core for each spatial axis."""
     sizes = tuple(_along(kernel_size, axis) for axis in range(len(kernel_size)))
     return Format(sizes, (None,) * len(sizes), "separable")
 
 
 def tt4(kernel_size: Axes) -> Format:
-    """`1×1 | K×1 | 1×K | 1×1`: the standard TT of the weight as a four-way tensor, in 2-D."""
+    """Return `1×1 | K×1 | 1×K | 1×1`, which in 2-D is the tensor train of the weight as a four-way tensor."""
     ones = _ones(kernel_size)
     sizes = (ones, *separable(kernel_size).kernel_sizes, ones)
     return Format(sizes, (None,) * len(sizes), "tt4")
 
 
 def cp(kernel_size: Axes) -> Format:
-    """`1×1 | K×1 depthwise | 1×K depthwise | 1×1`: canonical polyadic (CP, PARAFAC)."""
+    """Return `1×1 | K×1 depthwise | 1×K depthwise | 1×1`, the canonical polyadic decomposition (CP, PARAFAC)."""
     sizes = tt4(kernel_size).kernel_sizes
     return Format(sizes, (None, *[(1, 1)] * (len(sizes) - 2), None), "cp")
 
 
 def depthwise(kernel_size: Axes) -> Format:
-    """`1×1 | K×K depthwise | 1×1`: depthwise-separable with channel mixing on both sides."""
+    """Return `1×1 | K×K depthwise | 1×1`, a depthwise convolution with channel mixing on both sides."""
     return block_term(kernel_size, 1, 1, name="depthwise")
 
 
 def block_term(kernel_size: Axes, outputs: int = 2, inputs: int = 2, name: str | None = None) -> Format:
-    """`1×1 | K×K in groups of inputs → outputs channels | 1×1`: block-term decomposition."""
+    """Return `1×1 | K×K in groups of inputs → outputs channels | 1×1`, the block-term decomposition."""
     block = (checks.integer("outputs", outputs), checks.integer("inputs", inputs))
     sizes = (_ones(kernel_size), kernel_size, _ones(kernel_size))
     return Format(sizes, (None, block, None), name or f"block_term({outputs}, {inputs})")

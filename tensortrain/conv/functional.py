@@ -1,13 +1,13 @@
-"""The convolutional recursions of the paper as functions of plain tensors; `tensortrain.tt.functional` has the others.
+"""The evaluation of convolutional tensor trains as functions of plain tensors.
 
-The interface, which `tensortrain.functional` exports, is `conv_tt`, `conv_sum`, `compose` and `compose_all`; the other
-functions serve the rest of the package.
+`conv_tt`, `conv_sum`, `compose` and `compose_all` are public and exported by `tensortrain.functional`. The other
+functions are used by the rest of the package. `tensortrain.tt.functional` contains the functions of standard trains.
 
 | paper | here |
 |---|---|
-| T(l), l = 1 … m | `cores[l - 1]`, a PyTorch conv weight `(R_{l-1}, R_l / g_l, *k_l)` |
+| T(l), l = 1 … m | `cores[l - 1]`, a PyTorch convolution weight `(R_{l-1}, R_l / g_l, *k_l)` |
 | U(l), l = 1 … m | `inputs[l - 1]`, `(B, R_l, *size)` |
-| V(l) | the running value of `conv_tt`, returned at `l = stop` |
+| V(l) | the intermediate value of `conv_tt`, returned at `l = stop` |
 | W(l) = T(1) * … * T(l) | `compose_all(cores[:l])` |
 """
 
@@ -29,25 +29,25 @@ _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
 def conv(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequence[int], dilation: Sequence[int]) -> Tensor:
-    """One unpadded convolution in 1, 2 or 3 spatial dimensions; the groups follow from the shapes."""
+    """Return one unpadded convolution in 1, 2 or 3 spatial dimensions; the groups follow from the shapes."""
     groups = x.shape[1] // weight.shape[1]
     return _CONV[weight.dim() - 2](x, weight, bias, stride=tuple(stride), dilation=tuple(dilation), groups=groups)
 
 
 def _flat(margin: Iterable[tuple[int, int]]) -> list[int]:
-    """Margins as `F.pad` takes them: last axis first."""
+    """Return margins in the order of `F.pad`: last axis first."""
     return [side for pair in reversed(tuple(margin)) for side in pair]
 
 
 def _grow(x: Tensor, old: Margin, new: Margin) -> Tensor:
-    """`x` with margins `old` zero-padded or cropped to margins `new`."""
+    """Return `x`, whose margins are `old`, padded with zeros or cropped to the margins `new`."""
     if old == new:
         return x
     return F.pad(x, _flat((b2 - b1, a2 - a1) for (b1, a1), (b2, a2) in zip(old, new, strict=True)))
 
 
 def _wrap(x: Tensor, pads: Margin) -> Tensor:
-    """Periodic padding, by more than one period where a kernel is longer than the image."""
+    """Return `x` with periodic padding, by more than one period if a kernel is longer than the image."""
     for axis, (before, after) in enumerate(pads, start=2):
         if before or after:
             size = x.shape[axis]
@@ -66,35 +66,37 @@ def conv_tt(
     stride: int | Sequence[int] = 1,
     dilation: int | Sequence[int] = 1,
 ) -> Tensor:
-    """Evaluate a convolutional tensor train sequentially; no W(l) is ever built.
+    """Evaluate a convolutional tensor train core by core, without forming any W(l).
 
-    Eq. (6) of the Conv-TT-LSTM paper: `V(m) = 0`, `V(l-1) = T(l) * (V(l) + U(l)) + b(l)` for
-    l = m … stop + 1; the result V(stop) equals `Σ_l W(l) * U(l)` of eq. (5) when no biases are given.
+    Eq. (6) of the Conv-TT-LSTM paper: `V(m) = 0` and `V(l-1) = T(l) * (V(l) + U(l)) + b(l)` for l = m … stop + 1. The
+    result is V(stop). Without biases, V(0) equals `Σ_l W(l) * U(l)` of eq. (5).
 
     Args:
-        cores: `cores[l - 1]` is T(l), a conv weight `(R_{l-1}, R_l / g_l, *k_l)`; the groups `g_l` follow
-            from the channels it meets.
-        inputs: `inputs[l - 1]` is U(l), `(B, R_l, *size)`, all of one size; None means zero.
+        cores: `cores[l - 1]` is T(l), a convolution weight `(R_{l-1}, R_l / g_l, *k_l)`. The groups `g_l` follow from
+            the number of channels of its input.
+        inputs: `inputs[l - 1]` is U(l), `(B, R_l, *size)`; all inputs have the same size, and None means zero.
         biases: `biases[l - 1]` is b(l), `(R_{l-1},)`, or None.
         padding: how U(l) is continued beyond its frame.
-            `"same"`: zeros; equal everywhere to the dense zero-padded convolutions, output `*size`.
-            `"same_per_step"`: every step zero-pads what it gets, as the published network does; differs from
-            `"same"` within `alignment.border(...)` pixels of the border.
-            `"valid"`: no continuation, output cropped by the reach of W(m).
-            `"full"`: zeros, output extended by the reach of W(m).
-            `"circular"`: periodic, output `*size`.
-        stop: end with V(stop), 0 ≤ stop < m. Under `"same"` V(stop) is given on the frame `*size` alone.
-        stride: stride of the whole chain, per axis; taken at the last step that is longer than 1 there.
-        dilation: dilation of every core, per axis.
+            `"same"`: with zeros. The result equals the dense convolutions with zero padding everywhere and has the
+            size `*size`.
+            `"same_per_step"`: every step pads its input with zeros, as the published network does. The result differs
+            from `"same"` within `alignment.border(...)` pixels of the border.
+            `"valid"`: no continuation. The result is smaller by the reach of W(m).
+            `"full"`: with zeros. The result is larger by the reach of W(m).
+            `"circular"`: periodically. The result has the size `*size`.
+        stop: index of the last map, 0 ≤ stop < m; the result is V(stop). Under `"same"`, V(stop) is returned on the
+            frame `*size`.
+        stride: stride of the whole chain, for each axis. It is applied in the last step whose core is longer than 1 on
+            that axis.
+        dilation: dilation of every core, for each axis.
 
     Returns:
-        V(stop), `(B, R_stop, *output_size)`.
+        The map V(stop), `(B, R_stop, *output_size)`.
 
     Raises:
-        TensorTrainError: shapes, dtypes or devices that do not fit, no input at all, an unknown padding.
+        TensorTrainError: the shapes, dtypes or devices do not fit, all inputs are None, or the padding is unknown.
 
-    Cost: `Σ_l k_l^d R_{l-1} R_l / g_l` multiplications for each pixel, against
-    `Σ_l K_l^d R_0 R_l` for the dense form.
+    Complexity: `Σ_l k_l^d R_{l-1} R_l / g_l` multiplications for each pixel. The dense form needs `Σ_l K_l^d R_0 R_l`.
 
     >>> cores = [torch.ones(1, 2, 3), torch.ones(2, 1, 3)]
     >>> conv_tt(cores, [None, torch.ones(1, 1, 6)])
@@ -114,14 +116,14 @@ def conv_tt(
 
 
 class _Step(NamedTuple):
-    """How step l, `V(l-1) = T(l) * (V(l) + U(l)) + b(l)`, places its maps; see `tensortrain.conv.alignment`.
+    """The placement of the maps in step l, `V(l-1) = T(l) * (V(l) + U(l)) + b(l)`; see `tensortrain.conv.alignment`.
 
     Attributes:
-        margin: of V(l), by which U(l) is extended or cropped before it joins.
-        padding: pixels (before, after) per axis that T(l) reads beyond its result.
+        margin: margin of V(l); U(l) is extended or cropped to it before the addition.
+        padding: numbers of pixels (before, after) per axis that T(l) reads beyond its result.
         result: margin of V(l-1).
-        stride: stride of T(l), per axis.
-        periodic: whether maps are continued periodically, in place of with zeros.
+        stride: stride of T(l), for each axis.
+        periodic: whether maps are continued periodically instead of with zeros.
     """
 
     margin: Margin
@@ -131,20 +133,20 @@ class _Step(NamedTuple):
     periodic: bool
 
     def extend(self, x: Tensor) -> Tensor:
-        """`V(l) + U(l)`, padded or cropped to the region that T(l) reads."""
+        """Return `V(l) + U(l)`, padded or cropped to the region that T(l) reads."""
         if self.periodic:
             return _wrap(x, self.padding)
         pairs = zip(self.result, self.padding, strict=True)
         return _grow(x, self.margin, tuple([(m[0] + p[0], m[1] + p[1]) for m, p in pairs]))
 
     def constant(self, bias: Tensor, frame: Tensor) -> Tensor:
-        """V(l-1) where V(l) and U(l) are zero: b(l) at every pixel, for the batch and image size of `frame`."""
+        """Return V(l-1) if V(l) and U(l) are zero: b(l) at every pixel, for the batch and image size of `frame`."""
         size = [n + before + after for n, (before, after) in zip(frame.shape[2:], self.result, strict=True)]
         return bias.reshape(1, -1, *[1] * len(size)).expand(frame.shape[0], -1, *size)
 
 
 def _sum(value: Tensor | None, u: Tensor | None, margin: Margin) -> Tensor | None:
-    """`V(l) + U(l)` with U(l) brought to the margin of V(l); None is zero."""
+    """Return `V(l) + U(l)`, with U(l) brought to the margin of V(l); None means zero."""
     if u is None:
         return value
     u = _grow(u, ((0, 0),) * len(margin), margin)
@@ -160,13 +162,15 @@ def _prepare(
     stride: int | Sequence[int],
     dilation: int | Sequence[int],
 ) -> tuple[Tensor, list[_Step], tuple[int, ...]]:
-    """Check the arguments of `conv_tt`; returns one present input, the steps l = 1 … m and the dilation per axis."""
+    """Check the arguments of `conv_tt`, and return one present input, the steps l = 1 … m and the dilations."""
     axes, frame = check_chain(cores, inputs, biases, stop)
     checks.choice("padding", padding, PADDINGS)
     strides = checks.per_axis("stride", stride, axes)
     dilations = checks.per_axis("dilation", dilation, axes)
     if stop and max(strides) > 1:
-        raise TensorTrainError(f"stride = {strides} with stop = {stop}: the stride belongs to T(1); use stop=0")
+        raise TensorTrainError(
+            f"stride = {strides} cannot be combined with stop = {stop}, because the stride belongs to T(1); use stop=0"
+        )
     sizes = [tuple(core.shape[2:]) for core in cores]
     present = [u is not None for u in inputs]
     biased = [biases is not None and biases[l] is not None for l in range(len(cores))]
@@ -193,17 +197,20 @@ def conv_sum(
     stride: int | Sequence[int] = 1,
     dilation: int | Sequence[int] = 1,
 ) -> Tensor:
-    """Eq. (5): `Σ_l W(l) * U(l)` with one dense convolution for each l, under the same alignment rule.
+    """Compute `Σ_l W(l) * U(l)` (eq. 5) with one dense convolution for each l, under the same alignment rule.
 
     Args:
         kernels: `kernels[l - 1]` is W(l), `(R_0, R_l, *K_l)`.
-        inputs: as for `conv_tt`; padding, stride and dilation too.
+        inputs: the inputs, as in `conv_tt`; the same holds for `padding`, `stride` and `dilation`.
 
     Returns:
-        `(B, R_0, *output_size)`.
+        The sum, `(B, R_0, *output_size)`.
 
     Raises:
-        TensorTrainError: inputs that do not fit, no input at all.
+        TensorTrainError: the inputs do not fit, or all of them are None.
+
+    >>> conv_sum([torch.ones(1, 1, 3)], [torch.ones(1, 1, 4)])
+    tensor([[[2., 3., 3., 2.]]])
     """
     if not kernels:
         raise TensorTrainError("kernels is empty; at least one kernel is needed")
@@ -218,7 +225,7 @@ def conv_sum(
     for kernel, u in zip(kernels, inputs, strict=True):
         if u is None:
             continue
-        # W(l) reaches less than W(m): the rest is a margin that "full" fills with zeros and "valid" crops
+        # the reach of W(l) is smaller than that of W(m); "full" fills the difference with zeros, and "valid" crops it
         size = tuple(kernel.shape[2:])
         rest = margins([size, tuple(k - s + 1 for k, s in zip(whole, size, strict=True))], dilations, padding, top=2)
         u = _grow(u, ((0, 0),) * axes, rest[1]) if padding in ("full", "valid") else u
@@ -230,9 +237,13 @@ def conv_sum(
 
 
 def compose(outer: Tensor, inner: Tensor) -> Tensor:
-    """The weight of `inner` followed by `outer`: `(O, R / g, *a)` and `(R, I, *b)` give `(O, I, *(a + b - 1))`.
+    """Return the weight of the convolution `inner` followed by `outer`.
 
-    `outer` may be grouped; `inner` is taken as it is, dense or of a grouped convolution whose groups `outer` shares.
+    Weights `(O, R / g, *a)` and `(R, I, *b)` give `(O, I, *(a + b - 1))`. `outer` may be grouped. `inner` may be dense
+    or the weight of a grouped convolution whose groups `outer` shares.
+
+    Raises:
+        TensorTrainError: torch cannot calculate with a weight, for example because it is sparse.
 
     >>> compose(torch.tensor([[[1.0, 2.0]]]), torch.tensor([[[3.0, 4.0]]]))
     tensor([[[ 3., 10.,  8.]]])
@@ -244,7 +255,7 @@ def compose(outer: Tensor, inner: Tensor) -> Tensor:
     rows = outer.reshape(groups, -1, outer.shape[1], math.prod(outer.shape[2:])).unbind(-1)
     shape = (outer.shape[0], *inner.shape[1:])
     out: Tensor | None = None
-    # one matrix product for each tap: in float64 several times faster than a convolution
+    # one matrix product for each position, which in float64 is several times faster than a convolution
     for row, tap in zip(rows, itertools.product(*map(range, outer.shape[2:])), strict=True):
         margin = [(t, k - 1 - t) for t, k in zip(tap, outer.shape[2:], strict=True)]
         part = F.pad((row @ columns).reshape(shape), _flat(margin))
@@ -254,9 +265,9 @@ def compose(outer: Tensor, inner: Tensor) -> Tensor:
 
 
 def ungroup(core: Tensor, groups: int, left: int = 1) -> Tensor:
-    """A grouped conv weight `(O, I / g, *k)` as the dense one `(O, I, *k)`, or as one of fewer groups `left`.
+    """Return a grouped weight `(O, I / g, *k)` as the dense weight `(O, I, *k)`, or as a weight of `left` groups.
 
-    It is block-diagonal, within each of the groups that are left.
+    The result is block-diagonal within each of the remaining groups.
     """
     if groups == left:
         return core
@@ -266,7 +277,18 @@ def ungroup(core: Tensor, groups: int, left: int = 1) -> Tensor:
 
 
 def compose_all(cores: Sequence[Tensor], groups: Sequence[int]) -> Tensor:
-    """The weight `(R_0, R_m / G, *K)` of a whole chain, where G is the factor that all `groups` share."""
+    """Return the weight `(R_0, R_m / G, *K)` of a whole chain, where G is the greatest divisor that all `groups` share.
+
+    Args:
+        cores: the cores, `(R_{l-1}, R_l / g_l, *k_l)`, output side first.
+        groups: the number of groups of each core.
+
+    Raises:
+        TensorTrainError: torch cannot calculate with a core, for example because it is sparse.
+
+    >>> compose_all([torch.ones(4, 2, 3), torch.ones(2, 8, 3)], (1, 1)).shape
+    torch.Size([4, 8, 5])
+    """
     checks.ordinary(f"cores[{len(cores) - 1}]", cores[-1])  # `compose` checks the others
     shared = math.gcd(*groups)
     # inside out: a grouped core meets a weight that is dense within each of its groups
@@ -277,7 +299,7 @@ def compose_all(cores: Sequence[Tensor], groups: Sequence[int]) -> Tensor:
 
 
 def reconstruct(cores: Sequence[Tensor], groups: Sequence[int], transposed: bool) -> Tensor:
-    """`compose_all` for chains of both kinds; a transposed one gives `(R_m, R_0 / G, *K)`."""
+    """Return the weight of a whole chain of either kind; a transposed chain gives `(R_m, R_0 / G, *K)`."""
     if not transposed:
         return compose_all(cores, groups)
     turned = [transpose_weight(core, g) for core, g in zip(cores, groups, strict=True)]
@@ -285,17 +307,17 @@ def reconstruct(cores: Sequence[Tensor], groups: Sequence[int], transposed: bool
 
 
 def transpose_weight(weight: Tensor, groups: int) -> Tensor:
-    """Turn a conv weight into that of the adjoint, transposed convolution, or back.
+    """Return the weight of the adjoint, transposed convolution for the weight of a convolution, or vice versa.
 
-    `(O, I / g, *k)` and `(I, O / g, *k)`, flipped in space: a transposed convolution with one is a full
-    convolution with the other.
+    The weights have the shapes `(O, I / g, *k)` and `(I, O / g, *k)` and are flipped in space. A transposed convolution
+    with one of them equals a "full" convolution with the other.
     """
     blocks = weight.reshape(groups, -1, *weight.shape[1:]).transpose(1, 2).flatten(0, 1)
     return blocks.flip(tuple(range(2, weight.dim())))
 
 
 def spread(x: Tensor, factors: Sequence[int]) -> Tensor:
-    """`x` with `factor - 1` zeros between neighbours on each spatial axis, `(n - 1) · factor + 1` long.
+    """Return `x` with `factor - 1` zeros between neighbours on each axis, which are then `(n - 1) · factor + 1` long.
 
     >>> spread(torch.tensor([[[1.0, 2.0]]]), (3,))
     tensor([[[1., 0., 0., 2.]]])

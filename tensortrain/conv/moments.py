@@ -1,4 +1,4 @@
-"""The second moment of what a convolution reads, in whose metric a kernel can be decomposed."""
+"""The second moment of the patches that a convolution reads; it defines the error of the outputs."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from tensortrain import checks
 from tensortrain.errors import TensorTrainError
 
-CHUNK = 2**22  # values of patches that are in memory at once
+CHUNK = 2**22  # number of entries of patches in memory at the same time
 
 
 def second_moment(
@@ -21,23 +21,25 @@ def second_moment(
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
 ) -> Tensor:
-    """Σ = E[x xᵀ] over the patches x that a convolution reads: the mean over all positions of all samples.
+    """Return Σ = E[x xᵀ] over the patches x that a convolution reads, the mean over all positions of all samples.
 
-    The outputs of two convolutions with the kernels W and Ŵ on these samples differ by a mean square of
-    `tr((W - Ŵ) Σ (W - Ŵ)ᵀ)` for each position, W as a matrix of one row for each output channel.
+    For two convolutions with the kernels W and Ŵ on these samples, the mean squared difference of the outputs at a
+    position is `tr((W - Ŵ) Σ (W - Ŵ)ᵀ)`, where W is a matrix with one row for each output channel.
 
     Args:
-        samples: `(N, C, *size)`, real, at least one patch large.
-        kernel_size: of the convolution, one int or one for each axis, likewise its `stride`, `padding` and `dilation`.
-        groups: G, of the convolution.
+        samples: the samples, `(N, C, *size)`, real and at least as large as one patch.
+        kernel_size: kernel size of the convolution, one int or one for each axis. The same holds for `stride`,
+            `padding` and `dilation`.
+        groups: number of groups G of the convolution.
 
     Returns:
-        Σ in float64, `(G, d, d)`, d = C / G · Π kernel_size; a patch is ordered as `weight.flatten(1)` is.
+        Σ in float64, `(G, d, d)` with d = C / G · Π kernel_size. The entries of a patch have the order of
+        `weight.flatten(1)`.
 
     Raises:
-        TensorTrainError: arguments that do not fit each other.
+        TensorTrainError: the arguments do not fit each other.
 
-    Cost: `d²` multiplications for each position and group.
+    Complexity: `d²` multiplications for each position and group.
 
     >>> second_moment(torch.tensor([[[1.0, 2.0, 3.0]]]), 2)   # patches (1, 2) and (2, 3)
     tensor([[[2.5000, 4.0000],
@@ -47,8 +49,8 @@ def second_moment(
     axes = samples.dim() - 2
     if axes > 3 or samples.is_complex():
         raise TensorTrainError(
-            f"samples have shape {tuple(samples.shape)} and dtype {samples.dtype}; real ones of 1 to 3 spatial axes are"
-            " needed"
+            f"samples have shape {tuple(samples.shape)} and dtype {samples.dtype}; real samples with 1 to 3 spatial"
+            " axes are needed"
         )
     sizes = checks.per_axis("kernel_size", kernel_size, axes)
     strides, dilations = checks.per_axis("stride", stride, axes), checks.per_axis("dilation", dilation, axes)

@@ -1,7 +1,7 @@
-"""Which form of a convolutional tensor train is faster on the machine at hand: core by core, or one dense kernel.
+"""Measure which evaluation of a convolutional tensor train is faster on this machine: core by core or dense.
 
-Operation counts alone do not tell: depthwise and thin cores run at a fraction of the machine's peak. So both forms
-are timed, as convolution libraries choose their own algorithms.
+Operation counts alone cannot answer this, because depthwise cores and cores with few channels run at a fraction of the
+machine's peak speed. Therefore both forms are timed, as convolution libraries do to choose their own algorithms.
 """
 
 import time
@@ -14,15 +14,15 @@ import torch
 from torch import Tensor
 
 OBJECTIVES = ("error", "speed", "both")
-IMAGE = 32  # positions on each axis of the images that chains are timed on, where nobody says how many
-FASTER = 0.95  # of the dense time, up to which a chain counts as faster
+IMAGE = 32  # default size, on each axis, of the images with which chains are timed
+FASTER = 0.95  # a chain counts as faster if its time is at most this fraction of the dense time
 
 
 def admitted(ratios: Sequence[float], objective: str) -> list[int]:
-    """Which of several chains an objective admits, by their times relative to the dense kernel.
+    """Return which chains an objective admits, from their times relative to the dense kernel.
 
-    "error" admits all, "speed" the fastest alone, "both" those that are faster than the dense kernel, or else the
-    fastest.
+    "error" admits all chains and "speed" only the fastest. "both" admits the chains that are faster than the dense
+    kernel, or the fastest chain if there are none.
 
     >>> admitted([0.9, 0.7, 1.2], "both"), admitted([1.4, 1.2], "both"), admitted([0.9, 0.7], "speed")
     ([0, 1], [1], [1])
@@ -35,14 +35,14 @@ def admitted(ratios: Sequence[float], objective: str) -> list[int]:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a chain costs for one batch, in both forms.
+    """The cost of a chain for one batch, in both forms.
 
     Attributes:
         choice: the faster form.
         sequential_macs: multiply-accumulates for each image, core by core.
-        dense_macs: the same for the composed kernel (built once, not counted).
-        sequential_seconds: measured median for the whole batch.
-        dense_seconds: likewise.
+        dense_macs: multiply-accumulates for each image with the dense kernel, without the cost of building it.
+        sequential_seconds: measured median time for the whole batch, core by core.
+        dense_seconds: measured median time for the whole batch with the dense kernel.
     """
 
     choice: Literal["sequential", "dense"]
@@ -59,16 +59,16 @@ def plan(
     dense_macs: int,
     device: torch.device,
 ) -> Plan:
-    """Time both forms of a chain in inference mode, in alternation, and choose the faster.
+    """Measure both forms of a chain in inference mode, in alternation, and choose the faster.
 
     Args:
-        sequential: evaluates a batch core by core.
-        dense: evaluates the same batch with one dense kernel.
+        sequential: a function that evaluates a batch core by core.
+        dense: a function that evaluates the same batch with one dense kernel.
         macs: multiply-accumulates of `sequential` for each image.
-        dense_macs: likewise of `dense`.
-        device: where both run; on a GPU every run is waited for.
+        dense_macs: multiply-accumulates of `dense` for each image.
+        device: the device on which both run; on a GPU, the end of every run is awaited.
 
-    Cost: a handful of runs of each form, at least 20 ms in all.
+    Complexity: at least five runs of each form; short runs are repeated for 20 ms.
     """
     with torch.inference_mode():
         sequential_seconds, dense_seconds = _race(sequential, dense, device)
@@ -82,9 +82,10 @@ def plan(
 
 
 def _race(first: Callable[[], Tensor], second: Callable[[], Tensor], device: torch.device) -> tuple[float, float]:
-    """Median seconds of two functions run in turn, so that a drift of the machine meets both alike."""
+    """Return the median seconds of two functions that are run in turn, so that a drift of the machine affects both."""
 
     def seconds(run: Callable[[], Tensor]) -> float:
+        """Return the seconds of one run."""
         start = time.perf_counter()
         run()
         if device.type == "cuda":

@@ -1,6 +1,6 @@
-"""Layers: drop-in replacements for plain convs and linear layers. `decompose`, `save` and `load` do it for a model.
+"""Layers that replace plain convolutions, linear layers and embeddings. `decompose`, `save` and `load` handle models.
 
-The layers know nothing of whole models: these three functions are those of `tensortrain.compression.model`, which is
+The layers do not depend on whole models. These three functions belong to `tensortrain.compression.model`, which is
 imported when one of them is first used.
 """
 

@@ -1,8 +1,8 @@
-"""Attention modules that call their projections as layers, equal to those of torch and torchvision that do not.
+"""Attention modules that call their projections as layers and compute the same as those of torch and torchvision.
 
-`nn.MultiheadAttention` and torchvision's `ShiftedWindowAttention` hand the weights of their projections to functions.
-Whatever layer is put in the place of a projection would never be called. These modules compute the same and call
-`q_proj`, `k_proj`, `v_proj` and `out_proj`, or `qkv` and `proj`, so that each can be any layer.
+`nn.MultiheadAttention` and torchvision's `ShiftedWindowAttention` pass the weights of their projections to functions. A
+layer that replaces a projection would therefore never be called. The modules here compute the same result but call
+`q_proj`, `k_proj`, `v_proj` and `out_proj`, or `qkv` and `proj`, so that each of these can be any layer.
 """
 
 import copy
@@ -22,7 +22,7 @@ class MultiheadAttention(nn.Module):
     """`nn.MultiheadAttention` with a layer for each projection: `q_proj`, `k_proj`, `v_proj` and `out_proj`.
 
     Args:
-        attention: the module to be like; its parameters are copied.
+        attention: the module to imitate; its parameters are copied.
 
     >>> plain = nn.MultiheadAttention(8, 2, batch_first=True).eval()
     >>> x = torch.randn(3, 5, 8)
@@ -30,7 +30,7 @@ class MultiheadAttention(nn.Module):
     True
     """
 
-    _qkv_same_embed_dim = False  # these three tell `nn.TransformerEncoder` to call the module
+    _qkv_same_embed_dim = False  # these three attributes make `nn.TransformerEncoder` call the module
     in_proj_weight: None = None
     in_proj_bias: None = None
 
@@ -60,10 +60,10 @@ class MultiheadAttention(nn.Module):
 
     @classmethod
     def like(cls, attention: nn.MultiheadAttention) -> Self:
-        """The module that computes what `attention` does, in the same mode.
+        """Return a module that computes the same as `attention`, in the same mode.
 
         Raises:
-            TensorTrainError: another type of module, or a subclass of it with a forward of its own.
+            TensorTrainError: the module has another type, or a subclass defines its own `forward`.
         """
         if (
             not isinstance(attention, nn.MultiheadAttention)
@@ -83,9 +83,10 @@ class MultiheadAttention(nn.Module):
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """As `nn.MultiheadAttention`: the attended values, and the attention weights if they are wanted.
+        """Return the attended values, and the attention weights if they are needed, as `nn.MultiheadAttention` does.
 
-        `is_causal` is a hint to `attn_mask` there, and not needed here.
+        The arguments are those of `nn.MultiheadAttention.forward`. `is_causal` is ignored, because it is only a hint
+        about `attn_mask`.
         """
         batched = query.dim() == 3
         if not batched:
@@ -110,20 +111,21 @@ class MultiheadAttention(nn.Module):
         return output if self.batch_first else output.transpose(0, 1), weights
 
     def _mask(self, q: Tensor, k: Tensor, padding: Tensor | None, attention: Tensor | None) -> Tensor | None:
-        """Both masks as one to add to the scores, `(B or 1, heads or 1, queries or 1, keys)`."""
+        """Return both masks as one mask that is added to the scores, `(B or 1, heads or 1, queries or 1, keys)`."""
         masks = []
         if padding is not None:  # (B, keys)
             masks.append(_additive(padding, q.dtype)[:, None, None])
         if attention is not None:  # (queries, keys) or (B·heads, queries, keys)
             mask = _additive(attention, q.dtype)
             masks.append(mask[None, None] if mask.dim() == 2 else mask.reshape(-1, self.num_heads, *mask.shape[1:]))
-        # whatever was appended to the keys is not masked
+        # entries that were appended to the keys are not masked
         masks = [F.pad(mask, (0, k.shape[2] - mask.shape[-1])) for mask in masks]
         return sum(masks[1:], masks[0]) if masks else None
 
     def _attend(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, need_weights: bool
     ) -> tuple[Tensor, Tensor | None]:
+        """Return the attended values, and the attention weights or None."""
         dropout = self.dropout if self.training else 0.0
         if not need_weights:
             return F.scaled_dot_product_attention(q, k, v, mask, dropout), None
@@ -133,10 +135,10 @@ class MultiheadAttention(nn.Module):
 
 
 class WindowAttention(nn.Module):
-    """torchvision's `ShiftedWindowAttention`, of Swin Transformers of both versions, which calls `qkv` and `proj`.
+    """torchvision's `ShiftedWindowAttention` for both versions of Swin Transformers, which calls `qkv` and `proj`.
 
     Args:
-        attention: the module to be like. It is recognised by its attributes, since torchvision need not be installed.
+        attention: the module to imitate. It is recognised by its attributes, because torchvision may not be installed.
             All its parameters, buffers, submodules and settings are copied under their names.
     """
 
@@ -154,28 +156,28 @@ class WindowAttention(nn.Module):
         self._position_bias: Callable[[nn.Module], Tensor] = type(attention).get_relative_position_bias  # type: ignore[attr-defined]
         bias = getattr(attention.qkv, "bias", None)
         if getattr(self, "logit_scale", None) is not None and bias is not None:
-            with torch.no_grad():  # the second version adds no bias to the keys, whatever the parameter says
+            with torch.no_grad():  # the second version ignores the bias of the keys
                 self.qkv.bias.chunk(3)[1].zero_()  # type: ignore[operator]
 
     @classmethod
     def recognises(cls, module: nn.Module) -> bool:
-        """Whether a module has all that the class needs, and reads its weights itself."""
+        """Return whether a module has all attributes that the class needs and reads its weights itself."""
         named = type(module).__name__ in ("ShiftedWindowAttention", "ShiftedWindowAttentionV2")
         return named and all(hasattr(module, name) for name in (*cls.__annotations__, "get_relative_position_bias"))
 
     @classmethod
     def like(cls, attention: nn.Module) -> Self:
-        """The module that computes what `attention` does, in the same mode.
+        """Return a module that computes the same as `attention`, in the same mode.
 
         Raises:
-            TensorTrainError: another type of module.
+            TensorTrainError: the module has another type.
         """
         if not cls.recognises(attention):
             raise TensorTrainError(f"attention is a {type(attention).__name__}; a ShiftedWindowAttention is needed")
         return cls(attention)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(B, H, W, C)` to the same shape."""
+        """Apply windowed attention to `(B, H, W, C)`; the result has the same shape."""
         height, width = x.shape[1:3]
         rows, columns = self.window_size
         x = F.pad(x, (0, 0, 0, -width % columns, 0, -height % rows))
@@ -195,13 +197,14 @@ class WindowAttention(nn.Module):
         return output.reshape(len(x), *size, -1).roll(shift, (1, 2))[:, :height, :width].contiguous()
 
     def _scores(self, q: Tensor, k: Tensor) -> Tensor:
+        """Return the attention scores without position bias: scaled products, or cosines in the second version."""
         scale: Tensor | None = getattr(self, "logit_scale", None)
         if scale is None:
             return torch.matmul(q * q.shape[-1] ** -0.5, k.mT)
         return torch.matmul(F.normalize(q, dim=-1), F.normalize(k, dim=-1).mT) * scale.clamp(max=math.log(100.0)).exp()
 
     def _mask(self, size: Sequence[int], shift: Sequence[int], like: Tensor) -> Tensor:
-        """`(windows, pixels, pixels)`: −100 between pixels of one window that the shift brought together."""
+        """Return `(windows, pixels, pixels)`: −100 for pixels that only the shift has moved into the same window."""
         regions = like.new_zeros(1, *size, 1)
         for axis, (w, s) in enumerate(zip(self.window_size, shift, strict=True), start=1):
             places = torch.arange(size[axis - 1], device=like.device)
@@ -213,14 +216,14 @@ class WindowAttention(nn.Module):
 
 
 def _windows(x: Tensor, rows: int, columns: int) -> Tensor:
-    """`(B, H, W, C)` to `(B, windows, rows, columns, C)`."""
+    """Split `(B, H, W, C)` into windows, `(B, windows, rows, columns, C)`."""
     batch, height, width = x.shape[:3]
     grid = x.reshape(batch, height // rows, rows, width // columns, columns, -1)
     return grid.transpose(2, 3).reshape(batch, -1, rows, columns, grid.shape[-1])
 
 
 def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """A mask to add to scores: −∞ where a boolean one is true."""
+    """Return a mask that is added to scores, with −∞ where a boolean mask is true."""
     if mask.dtype != torch.bool:
         return mask
     return torch.zeros_like(mask, dtype=dtype).masked_fill_(mask, -math.inf)

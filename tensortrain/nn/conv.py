@@ -1,9 +1,9 @@
-"""Convolution layers whose kernel is a convolutional tensor train: drop-in for `nn.Conv*d` and `nn.ConvTranspose*d`.
+"""Convolution layers with a convolutional tensor train as kernel, which replace `nn.Conv*d` and `nn.ConvTranspose*d`.
 
-A layer is a list of plain convs, output side first. Its forward pass runs these convs from the last to the first and
-nothing else. The stride, padding, dilation and groups of the dense conv are distributed among them when the layer is
-built, so that the result equals that of the dense conv everywhere, at the border too, and no step computes pixels
-that no later step reads.
+A layer is a list of plain convolutions; the first one is nearest to the output. The forward pass only runs these
+convolutions from the last to the first. When the layer is built, the stride, padding, dilation and groups of the dense
+convolution are distributed among them. The result then equals that of the dense convolution everywhere, also at the
+border, and no step computes pixels that no later step reads.
 """
 
 import math
@@ -29,7 +29,7 @@ PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 def _plain(
     conv_type: type[Any], channels: tuple[int, int], weight: Tensor, bias: Tensor | None, **settings: Any
 ) -> Any:
-    """A plain conv with copies of the parameters; built on the meta device, so that no random number is drawn."""
+    """Return a plain convolution with copies of the parameters, built on the meta device without random numbers."""
     module = conv_type(*channels, tuple(weight.shape[2:]), bias=bias is not None, device="meta", **settings)
     for name, value in (("weight", weight), ("bias", bias)):
         if value is not None:
@@ -38,18 +38,18 @@ def _plain(
 
 
 class _ConvTT(FromCores):
-    """Base of all six layers.
+    """Base class of the six layers.
 
-    `weight` and `bias` are those of the dense conv, for code that reads them. `weight`, `(out, in / G, *K)` or, if
-    transposed, `(in, out / G, *K)`, is rebuilt from the cores by each reading, in `Σ_l R_{l-1} R_l R_m k_l K_l`
-    multiplications, l < m, k_l being the taps of core l and K_l those of the kernel that the further cores make;
-    groups divide that.
+    `weight` and `bias` are those of the dense convolution, for code that reads them. `weight` is `(out, in / G, *K)`,
+    or `(in, out / G, *K)` if transposed. Each access computes it from the cores, with `Σ_l R_{l-1} R_l R_m k_l K_l`
+    multiplications over l < m. Here k_l is the number of positions in core l, and K_l the number in the kernel of all
+    later cores. Groups divide the number of multiplications.
 
     Attributes:
-        cores: the plain convs, output side first; the layer's bias is on `cores[0]`.
-        groups: groups of the composed convolution.
-        error: relative error of the decomposition that made the layer, None if there was none; training
-            does not update it.
+        cores: the plain convolutions, output side first; the bias of the layer is that of `cores[0]`.
+        groups: number of groups of the whole convolution.
+        error: relative error of the decomposition from which the layer was built; None if there was none. Training does
+            not update it.
     """
 
     plain: ClassVar[type[_ConvNd]]
@@ -63,7 +63,7 @@ class _ConvTT(FromCores):
     dilation: Axes
 
     def _build(self, chain: ConvTensorTrain, bias: Tensor | None, padding: Axes, **settings: Sequence[Any]) -> None:
-        """Set the cores, and the attributes that all layers have; `settings` hold further arguments for each core."""
+        """Create the cores and the attributes of all layers; `settings` hold further arguments for each core."""
         self.in_channels, self.out_channels = chain.in_channels, chain.out_channels
         self.kernel_size, self.ranks = chain.kernel_size, chain.ranks
         self.groups = chain.conv_groups
@@ -86,6 +86,7 @@ class _ConvTT(FromCores):
         )
 
     def _check_chain(self, chain: ConvTensorTrain) -> None:
+        """Refuse a chain of another type, number of axes, direction or dtype."""
         if not isinstance(chain, ConvTensorTrain):
             raise TensorTrainError(
                 f"chain is a {type(chain).__name__}; a ConvTensorTrain is needed: ConvTensorTrain.decompose(weight, …),"
@@ -94,10 +95,10 @@ class _ConvTT(FromCores):
         if len(chain.kernel_size) != self.axes or chain.transposed != self.transposed:
             raise TensorTrainError(
                 f"chain has a {'transposed ' if chain.transposed else ''}kernel of {len(chain.kernel_size)} axes;"
-                f" {type(self).__name__} needs a {'transposed ' if self.transposed else ''}one of {self.axes}"
+                f" {type(self).__name__} needs a {'transposed ' if self.transposed else ''}kernel of {self.axes}"
             )
         if not chain.dtype.is_floating_point:
-            raise TensorTrainError(f"chain has dtype {chain.dtype}; layers take real floating weights only")
+            raise TensorTrainError(f"chain has dtype {chain.dtype}; layers need real floating weights")
 
     @classmethod
     def from_conv(
@@ -112,17 +113,17 @@ class _ConvTT(FromCores):
         seed: int = 0,
         progress: bool | None = None,
     ) -> Self:
-        """The layer that replaces `conv`, its kernel decomposed as by `ConvTensorTrain.decompose`.
+        """Return the layer that replaces `conv`, with its kernel decomposed by `ConvTensorTrain.decompose`.
 
-        Stride, padding (strings and modes too), dilation, groups, output padding, bias, dtype, device,
-        `requires_grad` and training mode are those of `conv`.
+        The layer has the stride, padding (also as a string or with a mode), dilation, groups, output padding, bias,
+        dtype, device, `requires_grad` and training mode of `conv`.
 
         Args:
-            conv: the plain module.
-            kernel_sizes, ranks, rtol, max_parameters, budget, seed, progress: see `ConvTensorTrain.decompose`.
+            conv: the plain convolution.
+            kernel_sizes, ranks, rtol, max_parameters, budget, seed, progress: arguments of `ConvTensorTrain.decompose`.
 
         Raises:
-            TensorTrainError: a module that is not a plain conv of this kind, or what `decompose` refuses.
+            TensorTrainError: the module is not a plain convolution of this kind, or `ConvTensorTrain.decompose` fails.
 
         >>> conv = nn.Conv2d(4, 3, 5, stride=2, padding=2)
         >>> layer = ConvTT2d.from_conv(conv, (3, 3), ranks=12)   # 4·min(3, 4): exact
@@ -147,10 +148,11 @@ class _ConvTT(FromCores):
 
     @classmethod
     def like(cls, conv: _ConvNd, chain: ConvTensorTrain) -> Self:
-        """The layer with all attributes of `conv` and the kernel `chain`.
+        """Return the layer with the kernel `chain` and all other attributes of `conv`.
 
         Raises:
-            TensorTrainError: a module that is not a plain conv of this kind, or a chain of other channels or size.
+            TensorTrainError: the module is not a plain convolution of this kind, or the chain has other channels or
+                another kernel size.
         """
         cls.check(conv)
         sizes = (chain.out_channels, chain.in_channels, chain.kernel_size)
@@ -173,39 +175,39 @@ class _ConvTT(FromCores):
         """Refuse a module that the layer could not replace exactly.
 
         Raises:
-            TensorTrainError: another type of module, one with a forward, hooks or parametrizations of its own,
-                or without a floating weight.
+            TensorTrainError: the module has another type, its own `forward`, hooks or parametrizations, or no floating
+                weight.
         """
         name = type(conv).__name__
         if not isinstance(conv, cls.plain):
             raise TensorTrainError(f"conv is a {name}; {cls.__name__} replaces nn.{cls.plain.__name__} only")
         if nn.parameter.is_lazy(conv.weight):
-            raise TensorTrainError(f"conv is a {name} without a weight yet; run it once on an input first")
+            raise TensorTrainError(f"conv is a {name} without a weight; run it once on an input first")
         if parametrize.is_parametrized(conv):
             raise TensorTrainError(
-                "conv is parametrized and the layer would lose that; apply"
-                ' torch.nn.utils.parametrize.remove_parametrizations(conv, "weight") first'
+                "conv is parametrized, and the layer would lose that; first apply"
+                ' torch.nn.utils.parametrize.remove_parametrizations(conv, "weight")'
             )
         if type(conv).forward is not cls.plain.forward or type(conv)._conv_forward is not cls.plain._conv_forward:
             raise TensorTrainError(
-                f"conv is a {name} with a forward of its own; decompose its weight with ConvTensorTrain.decompose"
+                f"conv is a {name} with its own forward; decompose its weight with ConvTensorTrain.decompose"
                 f" and build {cls.__name__}(chain, bias, …) from the result"
             )
         if conv._forward_hooks or conv._forward_pre_hooks or conv._backward_hooks or conv._backward_pre_hooks:
             raise TensorTrainError(
-                "conv has hooks (weight_norm, pruning?) and the layer would lose them; remove them first"
+                "conv has hooks, perhaps of weight_norm or pruning, and the layer would lose them; remove them first"
             )
         if not conv.weight.is_floating_point():
-            raise TensorTrainError(f"conv.weight has dtype {conv.weight.dtype}; layers take real floating weights only")
+            raise TensorTrainError(f"conv.weight has dtype {conv.weight.dtype}; layers need real floating weights")
 
     @staticmethod
     def _settings(conv: Any) -> dict[str, Any]:
-        """Keywords for the constructor of a layer or of a plain conv that is to do what `conv` does."""
+        """Return keyword arguments for the constructor of a layer or convolution that behaves like `conv`."""
         raise NotImplementedError
 
     @property
     def chain(self) -> ConvTensorTrain:
-        """The current kernel; its cores are the parameters themselves, not copies."""
+        """Return the current kernel; its cores are the parameters themselves, not copies."""
         return ConvTensorTrain(
             [core.weight for core in self.cores],
             groups=[core.groups for core in self.cores],
@@ -213,25 +215,26 @@ class _ConvTT(FromCores):
         )
 
     def _rebuild(self) -> Tensor:
+        """Return the dense weight in the layout of the plain convolution."""
         groups = [core.groups for core in self.cores]
         kernel = functional.reconstruct([core.weight for core in self.cores], groups, self.transposed)
         return functional.ungroup(kernel, math.gcd(*groups), self.groups)
 
     @property
     def bias(self) -> nn.Parameter | None:
-        """The bias `(out_channels,)`, the parameter `cores.0.bias` itself, or None."""
+        """Return the bias `(out_channels,)`, which is the parameter `cores.0.bias`, or None."""
         bias: nn.Parameter | None = self.cores[0].bias
         return bias
 
     @property
     def weight_shape(self) -> Axes:
-        """Shape of the dense weight: `(out, in / groups, *K)`, or `(in, out / groups, *K)` if transposed."""
+        """Return the shape of the dense weight: `(out, in / groups, *K)`, or `(in, out / groups, *K)` if transposed."""
         channels = (self.out_channels, self.in_channels)
         first, second = channels[::-1] if self.transposed else channels
         return first, second // self.groups, *self.kernel_size
 
     def merge(self) -> Any:
-        """One plain conv with the composed kernel and every attribute of the layer.
+        """Return one plain convolution with the kernel of the whole chain and all attributes of the layer.
 
         >>> ConvTT1d(ConvTensorTrain([torch.ones(2, 4, 3), torch.ones(4, 2, 3)]), padding="same").merge()
         Conv1d(2, 2, kernel_size=(5,), stride=(1,), padding=same, bias=False)
@@ -247,7 +250,7 @@ class _ConvTT(FromCores):
         return conv.train(self.training)
 
     def extra_repr(self) -> str:
-        """Shape and ranks of the chain, the settings of the conv that it replaces, its parameters and its error."""
+        """Return the shape and ranks of the chain, the settings of the convolution, the parameters and the error."""
         settings = "".join(f", {name}={value!r}" for name, value in self._settings(self).items())
         return (
             f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size},"
@@ -256,13 +259,13 @@ class _ConvTT(FromCores):
 
 
 class _ForwardConvTT(_ConvTT):
-    """Convolutions: `padding` may be a string and has a mode."""
+    """A convolution; `padding` may be a string and has a mode."""
 
     transposed = False
 
     @property
     def output_padding(self) -> Axes:
-        """Zero on each axis, as of plain convs."""
+        """Return zero for each axis, as for plain convolutions."""
         return (0,) * self.axes
 
     def __init__(
@@ -286,9 +289,9 @@ class _ForwardConvTT(_ConvTT):
         )
         self.padding_mode = checks.choice("padding_mode", padding_mode, PADDING_MODES)
         if padding == "same" and max(self.stride) > 1:
-            raise TensorTrainError(f'padding = "same" with stride = {self.stride}; give the padding as integers')
+            raise TensorTrainError(f'padding = "same" needs stride 1, not {self.stride}; give the padding as integers')
         before, after = self._total_padding(chain.kernel_size)
-        # zeros that are the same on both sides are distributed among the cores; all other padding is done once, first
+        # zeros that are the same on both sides are distributed among the cores; all other padding is added before them
         shared = before if padding_mode == "zeros" else (0,) * self.axes
         first = [side for b, a, s in zip(before, after, shared, strict=True) for side in (a - s, b - s)]
         self._first_padding = first[::-1] if any(first) else None
@@ -296,7 +299,7 @@ class _ForwardConvTT(_ConvTT):
         self._build(chain, bias, shared)
 
     def _total_padding(self, kernel_size: Axes) -> tuple[Axes, Axes]:
-        """Padding before and after each axis."""
+        """Return the padding before and after each axis."""
         if self.padding == "valid":
             return (0,) * self.axes, (0,) * self.axes
         if isinstance(self.padding, tuple):
@@ -306,10 +309,11 @@ class _ForwardConvTT(_ConvTT):
 
     @staticmethod
     def _settings(conv: Any) -> dict[str, Any]:
+        """Return the keyword arguments that make a layer or plain convolution behave like `conv`."""
         return {name: getattr(conv, name) for name in ("stride", "padding", "dilation", "padding_mode")}
 
     def forward(self, input: Tensor) -> Tensor:
-        """`(B, in_channels, *size)` to `(B, out_channels, *output_size)`, as the dense conv; without B too."""
+        """Convolve `(B, in_channels, *size)`, or the same without B, to `(B, out_channels, *output_size)`."""
         if self._first_padding is not None:
             input = F.pad(input, self._first_padding, self._first_mode)
         for core in reversed(self.cores._modules.values()):
@@ -318,7 +322,7 @@ class _ForwardConvTT(_ConvTT):
 
 
 class _TransposedConvTT(_ConvTT):
-    """Transposed convolutions: `padding` crops, `output_padding` extends."""
+    """A transposed convolution; `padding` crops the result and `output_padding` extends it."""
 
     transposed = True
     padding_mode = "zeros"
@@ -342,9 +346,10 @@ class _TransposedConvTT(_ConvTT):
         for axis, (extra, s, d) in enumerate(zip(self.output_padding, self.stride, self.dilation, strict=True)):
             if extra >= max(s, d):
                 raise TensorTrainError(
-                    f"output_padding[{axis}] = {extra}; less than stride or dilation, {max(s, d)}, is needed"
+                    f"output_padding[{axis}] = {extra}; it must be less than {max(s, d)}, the larger of stride and"
+                    " dilation"
                 )
-        # the step that takes the stride appends `output_padding`; in every later step these zeros stay zeros
+        # the step with the stride appends `output_padding`; in every later step these zeros stay zeros
         self._stride_cores = stride_cores(chain, self.stride)
         extras = [
             tuple(e if at == l else 0 for e, at in zip(self.output_padding, self._stride_cores, strict=True))
@@ -354,12 +359,13 @@ class _TransposedConvTT(_ConvTT):
 
     @staticmethod
     def _settings(conv: Any) -> dict[str, Any]:
+        """Return the keyword arguments that make a layer or plain convolution behave like `conv`."""
         return {name: getattr(conv, name) for name in ("stride", "padding", "output_padding", "dilation")}
 
     def forward(self, input: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
-        """`(B, in_channels, *size)` to `(B, out_channels, *output_size)`, as the dense conv; without B too.
+        """Convolve `(B, in_channels, *size)`, or the same without B, to `(B, out_channels, *output_size)`.
 
-        `output_size` chooses among the sizes that the stride leaves open and replaces `output_padding`.
+        A stride allows several output sizes. `output_size` selects one of them and replaces `output_padding`.
         """
         if output_size is not None:
             for core, size in zip(reversed(self.cores), self._step_sizes(input, output_size), strict=True):
@@ -370,9 +376,9 @@ class _TransposedConvTT(_ConvTT):
         return input
 
     def _step_sizes(self, input: Tensor, output_size: Sequence[int]) -> list[list[int]]:
-        """Output size of each step, first to last, so that the last one is `output_size`.
+        """Return the output size of each step, from the first to the last, whose size is `output_size`.
 
-        They are counted back from the last step to the one that takes the stride.
+        The sizes are computed backwards from the last step to the step with the stride.
         """
         size, wanted = input.shape[-self.axes :], list(output_size[-self.axes :])
         sizes = []
@@ -384,24 +390,24 @@ class _TransposedConvTT(_ConvTT):
 
 
 class ConvTT1d(_ForwardConvTT):
-    """`nn.Conv1d` with a chain for a kernel; see `ConvTT2d`."""
+    """`nn.Conv1d` with a convolutional tensor train as kernel; see `ConvTT2d`."""
 
     plain, axes = nn.Conv1d, 1
 
 
 class ConvTT2d(_ForwardConvTT):
-    """`nn.Conv2d` with a chain for a kernel.
+    """`nn.Conv2d` with a convolutional tensor train as kernel.
 
-    `from_conv` makes one from a conv. The state dict holds `cores.{l}.weight`, l = 0 at the output side, and
-    `cores.0.bias`.
+    `ConvTT2d.from_conv` builds a layer from a plain convolution. The state dict contains `cores.{l}.weight`, where l =
+    0 is nearest to the output, and `cores.0.bias`.
 
     Args:
         chain: the kernel, not transposed; its cores are copied.
-        bias: `(out_channels,)` or None.
-        stride, padding, dilation, padding_mode: as of `nn.Conv2d`, strings included.
+        bias: the bias, `(out_channels,)`, or None.
+        stride, padding, dilation, padding_mode: arguments of `nn.Conv2d`, also as strings.
 
     Raises:
-        TensorTrainError: a chain of another kind, or an argument that `nn.Conv2d` would not take.
+        TensorTrainError: the chain is of another kind, or `nn.Conv2d` would not accept an argument.
 
     >>> chain = ConvTensorTrain([torch.ones(8, 4, 3, 3), torch.ones(4, 3, 3, 3)])
     >>> layer = ConvTT2d(chain, stride=2, padding=2)
@@ -413,27 +419,27 @@ class ConvTT2d(_ForwardConvTT):
 
 
 class ConvTT3d(_ForwardConvTT):
-    """`nn.Conv3d` with a chain for a kernel; see `ConvTT2d`."""
+    """`nn.Conv3d` with a convolutional tensor train as kernel; see `ConvTT2d`."""
 
     plain, axes = nn.Conv3d, 3
 
 
 class ConvTransposeTT1d(_TransposedConvTT):
-    """`nn.ConvTranspose1d` with a chain for a kernel; see `ConvTransposeTT2d`."""
+    """`nn.ConvTranspose1d` with a convolutional tensor train as kernel; see `ConvTransposeTT2d`."""
 
     plain, axes = nn.ConvTranspose1d, 1
 
 
 class ConvTransposeTT2d(_TransposedConvTT):
-    """`nn.ConvTranspose2d` with a chain for a kernel.
+    """`nn.ConvTranspose2d` with a convolutional tensor train as kernel.
 
     Args:
         chain: the kernel, transposed; its cores are copied.
-        bias: `(out_channels,)` or None.
-        stride, padding, output_padding, dilation: as of `nn.ConvTranspose2d`.
+        bias: the bias, `(out_channels,)`, or None.
+        stride, padding, output_padding, dilation: arguments of `nn.ConvTranspose2d`.
 
     Raises:
-        TensorTrainError: a chain of another kind, or an argument that `nn.ConvTranspose2d` would not take.
+        TensorTrainError: the chain is of another kind, or `nn.ConvTranspose2d` would not accept an argument.
 
     >>> chain = ConvTensorTrain([torch.ones(4, 8, 3, 3), torch.ones(3, 4, 3, 3)], transposed=True)
     >>> layer = ConvTransposeTT2d(chain, stride=2, padding=2, output_padding=1)
@@ -445,6 +451,6 @@ class ConvTransposeTT2d(_TransposedConvTT):
 
 
 class ConvTransposeTT3d(_TransposedConvTT):
-    """`nn.ConvTranspose3d` with a chain for a kernel; see `ConvTransposeTT2d`."""
+    """`nn.ConvTranspose3d` with a convolutional tensor train as kernel; see `ConvTransposeTT2d`."""
 
     plain, axes = nn.ConvTranspose3d, 3

@@ -1,4 +1,4 @@
-"""Embeddings whose table is a TT-matrix (Hrinchuk et al. 2020, "Tensorized embedding layers")."""
+"""Embeddings with a TT-matrix as table (Hrinchuk et al. 2020, "Tensorized embedding layers")."""
 
 import itertools
 import math
@@ -19,27 +19,27 @@ from tensortrain.tt.matrix import TensorTrainMatrix
 
 
 class TTEmbedding(FromMatrix):
-    """`nn.Embedding` with a TT-matrix for a table, of which only the rows that are looked up are computed.
+    """`nn.Embedding` with a TT-matrix as table; only the rows that are looked up are computed.
 
-    The number of a row is written with digits `n_1 … n_m`, the last one the fastest, and the row is the product of the
-    slices of the cores that they select. Each core `(R_{l-1}, N_l, D_l, R_l)` is stored as a plain embedding of N_l
-    rows, so that compilers, autocast and export see only embeddings and products. The row at `padding_idx` is stored as
-    it is: it stays what it was, and gets no gradient.
+    The index of a row is written with digits `n_1 … n_m`; the last digit is the fastest. Each digit selects a slice of
+    a core, and the row is the product of these slices. Each core `(R_{l-1}, N_l, D_l, R_l)` is stored as a plain
+    embedding of N_l rows, so that compilers, autocast and export only see embeddings and products. The row at
+    `padding_idx` is stored separately; it never changes and gets no gradient.
 
     Args:
-        table: `(N_1 ⋯ N_m, D_1 ⋯ D_m)`; its cores are copied.
-        num_embeddings: how many rows there are, if the last ones of the table only fill up the product.
-        padding_idx: the row of padding, or None.
-        padding_row: its numbers, `(embedding_dim,)`; zeros by default.
+        table: the table, `(N_1 ⋯ N_m, D_1 ⋯ D_m)`; its cores are copied.
+        num_embeddings: number of rows, if the table has additional rows at its end; by default all rows of the table.
+        padding_idx: index of the padding row, or None.
+        padding_row: entries of the padding row, `(embedding_dim,)`; zeros by default.
 
     Attributes:
-        error: relative error of the decomposition that made the layer, None if there was none; training does not
-            update it.
+        error: relative error of the decomposition from which the layer was built; None if there was none. Training does
+            not update it.
 
     Raises:
-        TensorTrainError: a table that is no TT-matrix of a real floating dtype, or numbers that do not fit it.
+        TensorTrainError: the table is not a TT-matrix of a real floating dtype, or another argument does not fit it.
 
-    Cost: `Σ_l (D_1 ⋯ D_l) R_{l-1} R_l` multiplications for each row.
+    Complexity: `Σ_l (D_1 ⋯ D_l) R_{l-1} R_l` multiplications for each row.
 
     >>> table = TensorTrainMatrix.random((10, 20), (4, 8), 3)
     >>> TTEmbedding(table)(torch.tensor([[0, 199], [7, 7]])).shape
@@ -83,21 +83,21 @@ class TTEmbedding(FromMatrix):
         budget: float | None = None,
         seed: int = 0,
     ) -> Self:
-        """The layer that replaces `embedding`, its table decomposed as by `TensorTrainMatrix.decompose`.
+        """Return the layer that replaces `embedding`, with its table decomposed by `TensorTrainMatrix.decompose`.
 
         Padding, dtype, device, `requires_grad` and training mode are those of `embedding`. A table in half precision is
-        decomposed in single precision; `error` leaves out what rounding the cores back costs.
+        decomposed in single precision; `error` does not include the rounding of the cores to half precision.
 
         Args:
             embedding: the plain module.
-            shape: N_1 … N_m, whose product is at least `num_embeddings`: rows of zeros fill it up. By default as many
-                factors as `dim_shape` has, or two, as equal as they can be.
-            dim_shape: `D_1 … D_m` with product `embedding_dim`; likewise.
-            ranks, rtol, max_parameters, budget, seed: see `TensorTrainMatrix.decompose`.
+            shape: N_1 … N_m, whose product is at least `num_embeddings`; additional rows are zero. By default the
+                number of factors is that of `dim_shape`, or two, and the factors are as equal as possible.
+            dim_shape: `D_1 … D_m` with product `embedding_dim`; the default is analogous to that of `shape`.
+            ranks, rtol, max_parameters, budget, seed: arguments of `TensorTrainMatrix.decompose`.
 
         Raises:
-            TensorTrainError: a module that is no plain embedding, one with `max_norm`, `scale_grad_by_freq` or
-                `sparse`, or what `decompose` refuses.
+            TensorTrainError: the module is not a plain embedding, it uses `max_norm`, `scale_grad_by_freq` or
+                `sparse`, or `TensorTrainMatrix.decompose` fails.
 
         >>> embedding = nn.Embedding(1000, 32, padding_idx=0)
         >>> layer = TTEmbedding.from_embedding(embedding, (10, 10, 10), (4, 4, 2), ranks=8)
@@ -117,7 +117,7 @@ class TTEmbedding(FromMatrix):
         rows, columns = factors(shape, dim_shape, weight.shape)
         capacity = math.prod(check_sizes("shape", rows))
         if capacity < weight.shape[0]:
-            raise TensorTrainError(f"shape = {rows} numbers {capacity} rows; the embedding has {weight.shape[0]}")
+            raise TensorTrainError(f"shape = {rows} gives {capacity} rows; the embedding has {weight.shape[0]}")
         limits = {"ranks": ranks, "rtol": rtol, "max_parameters": max_parameters, "budget": budget, "seed": seed}
         table = decomposed(F.pad(weight, (0, 0, 0, capacity - weight.shape[0])), rows, columns, **limits)
         padding: Any = embedding.padding_idx
@@ -128,22 +128,22 @@ class TTEmbedding(FromMatrix):
 
     @classmethod
     def _plain_class(cls) -> type[nn.Embedding] | type[nn.EmbeddingBag]:
-        """The module that this layer stands for."""
+        """Return the plain class that this layer replaces."""
         return nn.Embedding
 
     @classmethod
     def _options_of(cls, embedding: nn.Module) -> dict[str, Any]:
-        """What else than table and padding the layer has of `embedding`."""
+        """Return the constructor arguments, besides table and padding, that are copied from `embedding`."""
         return {}
 
     @classmethod
     def _weight_of(cls, embedding: nn.Module) -> Tensor:
-        """The table of a module that the layer can replace."""
+        """Return the table of a module that the layer can replace."""
         check_plain("embedding", embedding, cls._plain_class())
         for name in ("max_norm", "scale_grad_by_freq", "sparse"):
             if getattr(embedding, name):
                 raise TensorTrainError(
-                    f"embedding has {name} = {getattr(embedding, name)}, which is about single rows; rows of a layer "
+                    f"embedding has {name} = {getattr(embedding, name)}, which affects single rows; rows of a layer "
                     "share their cores, so build the embedding without it"
                 )
         weight: Any = embedding.weight
@@ -152,10 +152,11 @@ class TTEmbedding(FromMatrix):
 
     @property
     def table(self) -> TensorTrainMatrix:
-        """The current table, without the padding row; its cores are views of the parameters, not copies."""
+        """Return the current table without the padding row; its cores are views of the parameters, not copies."""
         return TensorTrainMatrix(self._matrix_cores())
 
     def _rebuild(self) -> Tensor:
+        """Return the dense table with the padding row."""
         weight = super()._rebuild()[: self.num_embeddings]
         if self.padding_row is None or self.padding_idx is None:
             return weight
@@ -163,7 +164,7 @@ class TTEmbedding(FromMatrix):
         return torch.cat([weight[:at], self.padding_row[None], weight[at + 1 :]])
 
     def merge(self) -> nn.Module:
-        """A plain `nn.Embedding` with the reconstructed table."""
+        """Return a plain `nn.Embedding` with the dense table."""
         with torch.no_grad():
             plain: nn.Embedding = nn.Embedding.from_pretrained(  # type: ignore[no-untyped-call]
                 self.weight.contiguous(), freeze=not self.cores[0].weight.requires_grad, padding_idx=self.padding_idx
@@ -171,10 +172,10 @@ class TTEmbedding(FromMatrix):
         return plain.train(self.training)
 
     def rows(self, input: Tensor) -> Tensor:
-        """`(…)` numbers of rows to the rows, `(…, embedding_dim)`; negative ones are not counted from the end.
+        """Return the rows, `(…, embedding_dim)`, for indices `(…)`; negative indices are not allowed.
 
         Raises:
-            TensorTrainError: numbers that are no integers, or no rows of the table.
+            TensorTrainError: the indices are not integers, or one of them is out of range.
         """
         numbers = self._checked(input).reshape(-1)
         value: Tensor = self.cores[0].weight.new_ones(numbers.shape[0], 1, 1)
@@ -190,10 +191,12 @@ class TTEmbedding(FromMatrix):
         return torch.where(self._is_padding(input)[..., None], self.padding_row.to(looked_up.dtype), looked_up)
 
     def _is_padding(self, input: Tensor) -> Tensor:
+        """Return where the indices are that of the padding row."""
         assert self.padding_idx is not None
         return torch.eq(input, self.padding_idx)
 
     def _checked(self, input: Tensor) -> Tensor:
+        """Return the indices if they are integers in range."""
         if not isinstance(input, Tensor) or input.dtype not in (torch.int32, torch.int64):
             actual = f"of dtype {input.dtype}" if isinstance(input, Tensor) else f"a {type(input).__name__}"
             raise TensorTrainError(f"input is {actual}; a tensor of int64 or int32 is needed")
@@ -205,11 +208,11 @@ class TTEmbedding(FromMatrix):
         return input
 
     def forward(self, input: Tensor) -> Tensor:
-        """`(…)` numbers of rows to the rows, `(…, embedding_dim)`."""
+        """Return the rows, `(…, embedding_dim)`, for indices `(…)`."""
         return self.rows(input)
 
     def extra_repr(self) -> str:
-        """Rows and columns as products, ranks, padding, parameters and error."""
+        """Return the factors of rows and columns, the ranks, the padding, the parameters and the error."""
         padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
         shapes = ("·".join(map(str, sizes)) for sizes in (self.shape, self.dim_shape))
         summed = summary(self, self.num_embeddings * self.embedding_dim)
@@ -217,15 +220,15 @@ class TTEmbedding(FromMatrix):
 
 
 class TTEmbeddingBag(TTEmbedding):
-    """`nn.EmbeddingBag` with a TT-matrix for a table: sums, means or maxima of the rows of each bag.
+    """`nn.EmbeddingBag` with a TT-matrix as table: sums, means or maxima of the rows of each bag.
 
     Args:
-        table, num_embeddings, padding_idx, padding_row: as of `TTEmbedding`; bags leave padding out.
+        table, num_embeddings, padding_idx, padding_row: arguments of `TTEmbedding`; bags ignore padding rows.
         mode: `"mean"`, `"sum"` or `"max"`.
-        include_last_offset: as in `nn.EmbeddingBag`.
+        include_last_offset: argument of `nn.EmbeddingBag`.
 
     Raises:
-        TensorTrainError: another mode, and as of `TTEmbedding`.
+        TensorTrainError: the mode is unknown, or `TTEmbedding` refuses an argument.
 
     >>> bag = TTEmbeddingBag(TensorTrainMatrix.random((10, 20), (4, 8), 3), mode="sum")
     >>> bag(torch.tensor([[0, 199, 5], [7, 7, 7]])).shape
@@ -247,14 +250,16 @@ class TTEmbeddingBag(TTEmbedding):
 
     @classmethod
     def _plain_class(cls) -> type[nn.Embedding] | type[nn.EmbeddingBag]:
+        """Return the plain class that this layer replaces."""
         return nn.EmbeddingBag
 
     @classmethod
     def _options_of(cls, embedding: nn.Module) -> dict[str, Any]:
+        """Return the constructor arguments, besides table and padding, that are copied from `embedding`."""
         return {"mode": embedding.mode, "include_last_offset": embedding.include_last_offset}
 
     def merge(self) -> nn.Module:
-        """A plain `nn.EmbeddingBag` with the reconstructed table."""
+        """Return a plain `nn.EmbeddingBag` with the dense table."""
         with torch.no_grad():
             plain = nn.EmbeddingBag.from_pretrained(
                 self.weight.contiguous(),
@@ -266,20 +271,20 @@ class TTEmbeddingBag(TTEmbedding):
         return plain.train(self.training)
 
     def forward(self, input: Tensor, offsets: Tensor | None = None, per_sample_weights: Tensor | None = None) -> Tensor:
-        """Bags of row numbers to their sums, means or maxima, `(bags, embedding_dim)`; as of `nn.EmbeddingBag`.
+        """Return the sums, means or maxima of the rows of each bag, `(bags, embedding_dim)`, as `nn.EmbeddingBag` does.
 
         Args:
-            input: `(bags, length)`, or `(numbers,)` with offsets.
-            offsets: `(bags,)`, where each bag begins.
-            per_sample_weights: factors of the rows, of the shape of `input`, for sums.
+            input: indices, `(bags, length)`, or `(indices,)` with offsets.
+            offsets: position of the first index of each bag, `(bags,)`.
+            per_sample_weights: factors of the rows, with the shape of `input`, only for sums.
 
         Raises:
-            TensorTrainError: numbers that are no rows, or arguments that `nn.EmbeddingBag` refuses.
+            TensorTrainError: an index is out of range, or `nn.EmbeddingBag` refuses the arguments.
         """
         rows = self.rows(input).reshape(-1, self.embedding_dim)
         places = torch.arange(len(rows), dtype=input.dtype, device=input.device).reshape(input.shape)
         padding = None
-        if self.padding_row is not None:  # all of it is the row behind the others
+        if self.padding_row is not None:  # all padding indices refer to one additional row at the end
             padding = len(rows)
             places = places.masked_fill(self._is_padding(input), padding)
             rows = torch.cat([rows, self.padding_row.to(rows.dtype)[None]])
@@ -298,22 +303,22 @@ class TTEmbeddingBag(TTEmbedding):
             raise TensorTrainError(f"torch refuses these bags: {reason}") from None
 
     def extra_repr(self) -> str:
-        """Rows and columns as products, ranks, padding and mode."""
+        """Return the text of `TTEmbedding`, and the mode."""
         return f"{super().extra_repr()}, mode={self.mode!r}"
 
 
 def _padding(value: object, rows: int) -> int | None:
-    """The row of padding, counted from the end if it is negative, as in PyTorch."""
+    """Return the index of the padding row; negative indices count from the end, as in PyTorch."""
     if value is None:
         return None
     row = checks.integer("padding_idx", value, minimum=-rows)
     if row >= rows:
-        raise TensorTrainError(f"padding_idx = {row} is no row of {rows}")
+        raise TensorTrainError(f"padding_idx = {row} is not one of the {rows} rows; legal: {-rows} … {rows - 1}")
     return row % rows
 
 
 def _plain(weight: Tensor) -> nn.Embedding:
-    """A plain embedding with a copy of `weight`; built on the meta device, so that no random number is drawn."""
+    """Return a plain embedding with a copy of `weight`; it is built on the meta device without random numbers."""
     embedding = nn.Embedding(weight.shape[0], weight.shape[1], device="meta")
     embedding.weight = nn.Parameter(weight.detach().clone(memory_format=torch.contiguous_format))
     return embedding

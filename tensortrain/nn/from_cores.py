@@ -12,32 +12,32 @@ from tensortrain.errors import TensorTrainError
 
 
 class FromCores(nn.Module):
-    """Base of all layers.
+    """Base class of all layers.
 
-    Code around a plain layer reads its `weight`: dtype and device before a cast, the shape for counting, or the values
-    for a product of its own. So the layers have one too.
+    Other code reads the `weight` of a plain layer: its dtype and device before a cast, its shape to count parameters,
+    or its values for a product. Therefore these layers have a `weight` as well.
     """
 
     cores: Any  # an nn.ModuleList
     derived: ClassVar[tuple[str, ...]] = ("weight",)
-    """Names of tensors of a plain layer that this one has no parameter for."""
+    """Names of tensors of the plain layer that are not parameters of this layer."""
 
     @abstractmethod
     def _rebuild(self) -> Tensor:
-        """The dense weight."""
+        """Return the dense weight."""
 
     @property
     def weight(self) -> Tensor:
-        """The weight of the plain layer that this one stands for, in shape, dtype and device too.
+        """Return the weight of the plain layer that this layer replaces, with its shape, dtype and device.
 
-        It is neither a parameter nor in the state dict: each reading rebuilds it from the cores, at the cost of
-        `merge`, so a loop should read it once. Gradients flow through it to the cores. It cannot be set, and a change
-        of the tensor in place does not reach the layer.
+        The weight is neither a parameter nor part of the state dict. Each access computes it from the cores at the cost
+        of `merge`, so read it once before a loop. Gradients flow through it to the cores. It cannot be set, and
+        changing the returned tensor in place does not change the layer.
         """
         if any(isinstance(core.weight, MethodType) for core in self.cores):
             raise AttributeError(f"the cores of this {type(self).__name__} are quantised and have no plain weights")
         kind = self.cores[0].weight.device.type
-        # as it is stored: autocast is for products with inputs
+        # in the stored dtype: autocast is meant for products with inputs
         plain = torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
         with plain:
             return self._rebuild()
@@ -47,28 +47,29 @@ class FromCores(nn.Module):
         super().__setattr__(name, value)
 
     def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
-        """As of every module.
+        """Register a parameter, as every module does.
 
         Raises:
-            TensorTrainError: the name of a tensor that the layer makes of its cores.
+            TensorTrainError: the name belongs to a tensor that the layer computes from its cores.
         """
         self._check_name(name)
         super().register_parameter(name, param)
 
     def _check_name(self, name: str) -> None:
+        """Refuse the name of a tensor that the layer computes from its cores."""
         if name in self.derived:
             raise TensorTrainError(
-                f"{name} of a {type(self).__name__} cannot be set, since it is made of the cores; set those of its "
-                f"`cores`, or replace the layer by `merge()`, a plain one"
+                f"{name} of a {type(self).__name__} cannot be set, because it is computed from the cores; set the "
+                f"parameters of its `cores`, or replace the layer by the plain layer `merge()`"
             )
 
 
 def summary(layer: Any, dense: int) -> str:
-    """What `print` shows of a layer of cores: their parameters beside the plain layer's, and the error that was made.
+    """Return the end of a layer's text: its parameters, those of the plain layer, and the error of the decomposition.
 
     Args:
-        layer: of cores, which may be quantised; with the attribute `error`.
-        dense: parameters of the plain layer's weight.
+        layer: a layer with cores, which may be quantised, and with the attribute `error`.
+        dense: number of entries of the plain layer's weight.
     """
     weights = (core.weight for core in layer.cores)
     count = sum((weight() if isinstance(weight, MethodType) else weight).numel() for weight in weights)

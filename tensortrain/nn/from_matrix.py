@@ -1,4 +1,4 @@
-"""What layers whose weight is a TT-matrix have in common: how they are made of plain ones, and their cores."""
+"""The common base class of layers whose weight is a TT-matrix, and functions that build them from plain layers."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,22 +13,22 @@ from tensortrain.tt.matrix import TensorTrainMatrix
 
 
 class FromMatrix(FromCores):
-    """Base of the layers that store the cores `(R_{l-1}, O_l, I_l, R_l)` of a TT-matrix in plain layers.
+    """Base class of the layers that store the cores `(R_{l-1}, O_l, I_l, R_l)` of a TT-matrix in plain layers.
 
-    The weight of a plain layer is a core with its axes in the order `(O_l, R_{l-1}, I_l, R_l)`, taken as a matrix.
+    The weight of a plain layer is a core with the axes `(O_l, R_{l-1}, I_l, R_l)`, reshaped to a matrix.
 
     Args:
-        name: what messages call the TT-matrix.
-        matrix: of a real floating dtype; its cores are copied.
-        plain: from a core `(O_l, R_{l-1}, I_l, R_l)` to the plain layer that stores it.
+        name: name of the TT-matrix in messages.
+        matrix: a TT-matrix of a real floating dtype; its cores are copied.
+        plain: a function from a core `(O_l, R_{l-1}, I_l, R_l)` to the plain layer that stores it.
 
     Attributes:
-        ranks: `(R_0, …, R_m)`.
-        error: relative error of the decomposition that made the layer, None if there was none; training does not
-            update it.
+        ranks: the ranks `(R_0, …, R_m)`.
+        error: relative error of the decomposition from which the layer was built; None if there was none. Training does
+            not update it.
 
     Raises:
-        TensorTrainError: no TT-matrix, or one that is not of a real floating dtype.
+        TensorTrainError: the argument is not a TT-matrix of a real floating dtype.
     """
 
     def __init__(self, name: str, matrix: TensorTrainMatrix, plain: Callable[[Tensor], nn.Module]) -> None:
@@ -42,27 +42,28 @@ class FromMatrix(FromCores):
         self.cores = nn.ModuleList(plain(core.transpose(0, 1)) for core in matrix.cores)
 
     def _matrix_cores(self) -> list[Tensor]:
-        """The cores `(R_{l-1}, O_l, I_l, R_l)`, views of the parameters."""
+        """Return the cores `(R_{l-1}, O_l, I_l, R_l)`, which are views of the parameters."""
         quintuples = zip(self.cores, self.ranks[:-1], *self._shapes, self.ranks[1:], strict=True)
         return [core.weight.reshape(o, left, i, right).transpose(0, 1) for core, left, o, i, right in quintuples]
 
     def _rebuild(self) -> Tensor:
+        """Return the dense weight."""
         return TensorTrainMatrix._of(self._matrix_cores()).reconstruct()
 
 
 def check_plain(name: str, module: Any, kind: type[nn.Module]) -> None:
-    """Refuse a module that a layer could not replace: another one than `kind`, or one with additions to it."""
+    """Refuse a module that a layer cannot replace: of another class than `kind`, or with hooks or parametrizations."""
     if not isinstance(module, kind) or type(module).forward is not kind.forward:
         raise TensorTrainError(f"{name} is a {type(module).__name__}; a plain nn.{kind.__name__} is needed")
     if parametrize.is_parametrized(module) or module._forward_hooks or module._forward_pre_hooks:
         raise TensorTrainError(f"{name} has hooks or parametrizations that the layer would lose; remove them first")
     weight: Any = module.weight
     if nn.parameter.is_lazy(weight):
-        raise TensorTrainError(f"{name} has no weight yet; run it once on an input first")
+        raise TensorTrainError(f"{name} has no weight; run it once on an input first")
 
 
 def decomposed(weight: Tensor, rows: Sequence[int], columns: Sequence[int], **limits: Any) -> TensorTrainMatrix:
-    """`TensorTrainMatrix.decompose` in the dtype of the weight; one in half precision is decomposed in single."""
+    """Return `TensorTrainMatrix.decompose` in the dtype of the weight; half precision is decomposed in single."""
     wide = weight.float() if weight.dtype in (torch.float16, torch.bfloat16) else weight
     return TensorTrainMatrix.decompose(wide, rows, columns, **limits).to(weight.dtype)
 
@@ -70,7 +71,7 @@ def decomposed(weight: Tensor, rows: Sequence[int], columns: Sequence[int], **li
 def factors(
     rows: Sequence[int] | None, columns: Sequence[int] | None, size: Sequence[int]
 ) -> tuple[Sequence[int], Sequence[int]]:
-    """Axes of the rows and columns of a weight of this size: those that are given, and equal factors for the others.
+    """Return the axes of the rows and columns of a weight of this size; unknown axes become equal factors.
 
     >>> factors(None, (4, 4, 2), (1000, 32))
     ((10, 10, 10), (4, 4, 2))
@@ -84,7 +85,7 @@ def factors(
 
 
 def equal_factors(number: int, count: int) -> tuple[int, ...]:
-    """Factors of a number in rising order; each is the divisor nearest to what equal factors would be.
+    """Return factors of a number in rising order, each the largest divisor up to the value of equal factors.
 
     >>> equal_factors(320, 2), equal_factors(64, 3), equal_factors(7, 2)
     ((16, 20), (4, 4, 4), (1, 7))

@@ -1,4 +1,4 @@
-"""A linear layer whose weight is a TT-matrix (Novikov et al. 2015, "Tensorizing neural networks")."""
+"""A linear layer with a TT-matrix as weight (Novikov et al. 2015, "Tensorizing neural networks")."""
 
 from collections.abc import Sequence
 from typing import Any, Self
@@ -14,25 +14,25 @@ from tensortrain.tt.matrix import TensorTrainMatrix
 
 
 class TTLinear(FromMatrix):
-    """`nn.Linear` with a TT-matrix for a weight.
+    """`nn.Linear` with a TT-matrix as weight.
 
-    `weight`, `(out_features, in_features)`, is there for code that reads it, and rebuilt from the cores by each
-    reading, in at most `out_features · in_features · R m` multiplications, R being the largest rank.
+    `weight`, `(out_features, in_features)`, exists for code that reads it. Each access computes it from the cores, with
+    at most `out_features · in_features · R m` multiplications, where R is the largest rank.
 
     Each core `(R_{l-1}, O_l, I_l, R_l)` is stored as a plain linear layer from `I_l R_l` to `O_l R_{l-1}` features, so
     that compilers, autocast and quantisation tools see only linear layers. The bias, one number for each of the
-    `O_1 ⋯ O_m` outputs, belongs to no single core.
+    `O_1 ⋯ O_m` outputs, is a parameter of the layer itself.
 
     Args:
         matrix: the weight, `(out_features, in_features)`; its cores are copied.
-        bias: `(out_features,)` or None.
+        bias: the bias, `(out_features,)`, or None.
 
     Attributes:
-        error: relative error of the decomposition that made the layer, None if there was none; training
-            does not update it.
+        error: relative error of the decomposition from which the layer was built; None if there was none. Training does
+            not update it.
 
     Raises:
-        TensorTrainError: a matrix that is not a TT-matrix of a real floating dtype, or a bias that does not fit.
+        TensorTrainError: the matrix is not a TT-matrix of a real floating dtype, or the bias does not fit.
 
     >>> matrix = TensorTrainMatrix([torch.ones(1, 2, 3, 4), torch.ones(4, 5, 2, 1)])
     >>> TTLinear(matrix)(torch.ones(7, 6)).shape
@@ -62,20 +62,20 @@ class TTLinear(FromMatrix):
         budget: float | None = None,
         seed: int = 0,
     ) -> Self:
-        """The layer that replaces `linear`, its weight decomposed as by `TensorTrainMatrix.decompose`.
+        """Return the layer that replaces `linear`, with its weight decomposed by `TensorTrainMatrix.decompose`.
 
         Bias, dtype, device, `requires_grad` and training mode are those of `linear`. A weight in half precision is
-        decomposed in single precision; `error` leaves out what rounding the cores back costs.
+        decomposed in single precision; `error` does not include the rounding of the cores to half precision.
 
         Args:
             linear: the plain module.
-            out_shape: `O_1 … O_m` with product `out_features`; by default as many factors as `in_shape` has, or two,
-                as equal as they can be.
-            in_shape: `I_1 … I_m` with product `in_features`; likewise.
-            ranks, rtol, max_parameters, budget, seed: see `TensorTrainMatrix.decompose`.
+            out_shape: `O_1 … O_m` with product `out_features`. By default the number of factors is that of `in_shape`,
+                or two, and the factors are as equal as possible.
+            in_shape: `I_1 … I_m` with product `in_features`; the default is analogous to that of `out_shape`.
+            ranks, rtol, max_parameters, budget, seed: arguments of `TensorTrainMatrix.decompose`.
 
         Raises:
-            TensorTrainError: a module that is not a plain linear layer, or what `decompose` refuses.
+            TensorTrainError: the module is not a plain linear layer, or `TensorTrainMatrix.decompose` fails.
 
         >>> TTLinear.from_linear(nn.Linear(320, 50), budget=0.3)
         TTLinear(
@@ -102,11 +102,11 @@ class TTLinear(FromMatrix):
 
     @property
     def matrix(self) -> TensorTrainMatrix:
-        """The current weight; its cores are views of the parameters, not copies."""
+        """Return the current weight; its cores are views of the parameters, not copies."""
         return TensorTrainMatrix(self._matrix_cores())
 
     def merge(self) -> nn.Linear:
-        """One plain linear layer with the reconstructed weight."""
+        """Return one plain linear layer with the dense weight."""
         with torch.no_grad():
             linear = plain_linear(self.weight)
         linear.weight.requires_grad_(self.cores[0].weight.requires_grad)
@@ -115,7 +115,7 @@ class TTLinear(FromMatrix):
         return linear.train(self.training)
 
     def forward(self, input: Tensor) -> Tensor:
-        """`(…, in_features)` to `(…, out_features)`, core by core from the last to the first."""
+        """Map `(…, in_features)` to `(…, out_features)`, core by core from the last to the first."""
         # before step l the value is (batch, O_{l+1} ⋯ O_m, I_1 ⋯ I_{l-1}, (I_l, R_l))
         done, left = 1, self.in_features
         value = input.reshape(-1, 1, 1, self.in_features)
@@ -127,10 +127,11 @@ class TTLinear(FromMatrix):
             value = value.unflatten(-1, (out, -1)).permute(0, 3, 1, 2, 4)
             done *= out
         output = value.reshape(*input.shape[:-1], self.out_features)
-        return output if self.bias is None else output + self.bias.to(output.dtype)  # autocast leaves the bias wide
+        # under autocast the bias has another dtype than the output
+        return output if self.bias is None else output + self.bias.to(output.dtype)
 
     def extra_repr(self) -> str:
-        """Features as products, ranks, bias, parameters and error."""
+        """Return the factors of the features, the ranks, the bias, the parameters and the error."""
         return (
             f"{'·'.join(map(str, self.in_shape))}, {'·'.join(map(str, self.out_shape))}, ranks={self.ranks},"
             f" bias={self.bias is not None}{summary(self, self.in_features * self.out_features)}"

@@ -1,4 +1,4 @@
-"""A linear layer whose weight is a product of two thin matrices."""
+"""A linear layer whose weight is a product of two narrow matrices."""
 
 from typing import Any, Self
 
@@ -12,22 +12,23 @@ from tensortrain.nn.from_cores import FromCores, summary
 
 
 class LowRankLinear(FromCores):
-    """`nn.Linear` whose weight is `outer @ inner`, of rank R: a chain of two plain linear layers, output side first.
+    """`nn.Linear` with the weight `outer @ inner` of rank R: a chain of two plain linear layers, output side first.
 
-    It holds and names its tensors as the conv layers do: `cores.0.weight`, `cores.0.bias` and `cores.1.weight`.
-    `weight`, `(out_features, in_features)`, is there for code that reads it, and multiplied together by each reading.
+    Its parameters are named like those of the convolution layers: `cores.0.weight`, `cores.0.bias` and
+    `cores.1.weight`. `weight`, `(out_features, in_features)`, exists for code that reads it; each access computes the
+    product.
 
     Args:
-        outer: `(out_features, R)`; copied.
-        inner: `(R, in_features)`; copied.
-        bias: `(out_features,)` or None.
+        outer: the left factor, `(out_features, R)`; it is copied.
+        inner: the right factor, `(R, in_features)`; it is copied.
+        bias: the bias, `(out_features,)`, or None.
 
     Attributes:
-        error: relative Frobenius error against the weight that was approximated, None if there was none; training
-            does not update it.
+        error: relative Frobenius error of the approximation from which the layer was built; None if there was none.
+            Training does not update it.
 
     Raises:
-        TensorTrainError: factors that are not real floating matrices of one rank, or a bias that does not fit.
+        TensorTrainError: the factors are not real floating matrices with the same rank, or the bias does not fit.
 
     >>> layer = LowRankLinear(torch.ones(5, 2), torch.ones(2, 3))
     >>> layer(torch.ones(4, 3)).shape, layer.weight.shape, layer.rank
@@ -47,8 +48,8 @@ class LowRankLinear(FromCores):
                 )
         if outer.shape[1] != inner.shape[0]:
             raise TensorTrainError(
-                f"outer is {tuple(outer.shape)}, inner {tuple(inner.shape)}; the columns of outer must be as many as"
-                " the rows of inner"
+                f"outer is {tuple(outer.shape)}, inner {tuple(inner.shape)}; outer must have as many columns as inner"
+                " has rows"
             )
         checks.agrees("inner", inner, outer)
         checks.bias(bias, outer.shape[0], outer)
@@ -58,17 +59,17 @@ class LowRankLinear(FromCores):
 
     @classmethod
     def like(cls, linear: nn.Linear, outer: Tensor, inner: Tensor, *, error: float | None = None) -> Self:
-        """The layer with the weight `outer @ inner` and everything else from `linear`.
+        """Return the layer with the weight `outer @ inner` and all other attributes of `linear`.
 
         Bias, dtype, device, `requires_grad` and training mode are those of `linear`.
 
         Raises:
-            TensorTrainError: a module that is not a plain linear layer, or factors of another size.
+            TensorTrainError: the module is not a plain linear layer, or the factors have another size.
         """
         cls.check(linear)
         if (outer.shape[0], inner.shape[1]) != tuple(linear.weight.shape):
             raise TensorTrainError(
-                f"outer {tuple(outer.shape)} @ inner {tuple(inner.shape)} is no {tuple(linear.weight.shape)} weight"
+                f"outer {tuple(outer.shape)} @ inner {tuple(inner.shape)} is not a {tuple(linear.weight.shape)} weight"
             )
         layer = cls(outer.to(linear.weight), inner.to(linear.weight), linear.bias, error=error)
         for core in layer.cores:
@@ -82,38 +83,39 @@ class LowRankLinear(FromCores):
         """Refuse a module that the layer could not replace exactly.
 
         Raises:
-            TensorTrainError: another type of module, one with a forward, hooks or parametrizations of its own, or
-                without a floating weight.
+            TensorTrainError: the module has another type, its own `forward`, hooks or parametrizations, or no floating
+                weight.
         """
         name = type(linear).__name__
         if not isinstance(linear, nn.Linear) or type(linear).forward is not nn.Linear.forward:
             raise TensorTrainError(f"linear is a {name}; a plain nn.Linear is needed")
         if nn.parameter.is_lazy(linear.weight):
-            raise TensorTrainError(f"linear is a {name} without a weight yet; run it once on an input first")
+            raise TensorTrainError(f"linear is a {name} without a weight; run it once on an input first")
         if parametrize.is_parametrized(linear):
             raise TensorTrainError(
-                "linear is parametrized and the layer would lose that; apply"
-                ' torch.nn.utils.parametrize.remove_parametrizations(linear, "weight") first'
+                "linear is parametrized, and the layer would lose that; first apply"
+                ' torch.nn.utils.parametrize.remove_parametrizations(linear, "weight")'
             )
         if linear._forward_hooks or linear._forward_pre_hooks or linear._backward_hooks or linear._backward_pre_hooks:
             raise TensorTrainError(
-                "linear has hooks (weight_norm, pruning?) and the layer would lose them; remove them first"
+                "linear has hooks, perhaps of weight_norm or pruning, and the layer would lose them; remove them first"
             )
         if not linear.weight.is_floating_point():
-            raise TensorTrainError(f"linear.weight has dtype {linear.weight.dtype}; a real floating one is needed")
+            raise TensorTrainError(f"linear.weight has dtype {linear.weight.dtype}; a real floating dtype is needed")
 
     def _rebuild(self) -> Tensor:
+        """Return the dense weight."""
         product: Tensor = self.cores[0].weight @ self.cores[1].weight
         return product
 
     @property
     def bias(self) -> nn.Parameter | None:
-        """The bias `(out_features,)`, the parameter `cores.0.bias` itself, or None."""
+        """Return the bias `(out_features,)`, which is the parameter `cores.0.bias`, or None."""
         bias: nn.Parameter | None = self.cores[0].bias
         return bias
 
     def merge(self) -> nn.Linear:
-        """One plain linear layer with the composed weight."""
+        """Return one plain linear layer with the product of both factors."""
         outer = self.cores[0]
         with torch.no_grad():
             linear = plain_linear(self.weight, outer.bias)
@@ -123,19 +125,19 @@ class LowRankLinear(FromCores):
         return linear.train(self.training)
 
     def forward(self, input: Tensor) -> Tensor:
-        """`(…, in_features)` to `(…, out_features)`."""
+        """Map `(…, in_features)` to `(…, out_features)`."""
         for core in reversed(self.cores._modules.values()):
             input = core(input)
         return input
 
     def extra_repr(self) -> str:
-        """Features, rank, bias, parameters and error."""
+        """Return the features, the rank, the bias, the parameters and the error."""
         sizes = f"{self.in_features}, {self.out_features}, rank={self.rank}"
         return f"{sizes}, bias={self.bias is not None}{summary(self, self.in_features * self.out_features)}"
 
 
 def plain_linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
-    """A plain linear layer with copies of the parameters, built on the meta device: no random number is drawn."""
+    """Return a plain linear layer with copies of the parameters, built on the meta device without random numbers."""
     linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
     for name, value in (("weight", weight), ("bias", bias)):
         if value is not None:

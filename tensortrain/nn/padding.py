@@ -1,4 +1,4 @@
-"""How a conv layer distributes stride and zero padding among its cores."""
+"""Distribute the stride and the zero padding of a convolution layer among its cores."""
 
 from tensortrain.conv import alignment
 from tensortrain.conv.conv_tensor_train import ConvTensorTrain
@@ -7,10 +7,10 @@ Axes = tuple[int, ...]
 
 
 def stride_cores(chain: ConvTensorTrain, stride: Axes) -> Axes:
-    """For each axis the core that takes the stride: the outermost longer than 1 there, the innermost if transposed.
+    """Return for each axis the core with the stride: the outermost core longer than 1, or innermost if transposed.
 
-    Where all cores are 1 long, the one that runs first takes it, so that the others see fewer pixels; in a transposed
-    convolution, whose stride adds pixels, the one that runs last.
+    If all cores are 1 long, the core that runs first gets the stride, so that the others see fewer pixels. In a
+    transposed convolution, where the stride adds pixels, the core that runs last gets it.
 
     >>> import torch
     >>> chain = ConvTensorTrain([torch.ones(1, 1, 1, 1), torch.ones(1, 1, 3, 1), torch.ones(1, 1, 1, 1)])
@@ -26,28 +26,29 @@ def stride_cores(chain: ConvTensorTrain, stride: Axes) -> Axes:
 def strides_and_paddings(
     chain: ConvTensorTrain, stride: Axes, padding: Axes, dilation: Axes
 ) -> tuple[list[Axes], list[Axes]]:
-    """Stride and zero padding of each core, so that together they act as those of the composed kernel.
+    """Return the stride and zero padding of each core such that together they act like those of the whole kernel.
 
-    Cores of 3 + 3 pixels make a kernel of 5. With padding 2 the inner conv, which runs first, pads 2 and the outer
-    conv 0. With padding 3 the inner conv still pads 2, since a third zero on each side would only add pixels that are
-    zero to its output. The outer conv pads these pixels instead:
+    For example, two cores of size 3 form a kernel of size 5. With padding 2 the inner convolution, which runs first,
+    pads 2 and the outer convolution 0. With padding 3 the inner convolution still pads 2, because a third zero on each
+    side would only add zeros to its output. The outer convolution pads these zeros instead:
 
-        image, padding 3        0 0 0 x x x x 0 0 0     the dense conv reads this and returns 6 pixels
+        image, padding 3        0 0 0 x x x x 0 0 0     the dense convolution returns 6 pixels
         the inner conv reads      0 0 x x x x 0 0       padding 2
         and returns                 y y y y y y
         the outer conv reads      0 y y y y y y 0       padding 1
         and returns                 z z z z z z         the same 6 pixels
 
-    Padding 6 exceeds the reach of both cores together, which is 4, by 2. The inner conv pads 2 and the outer
-    2 + 2: what is left over goes to the core that takes the stride.
+    Padding 6 exceeds the reach of both cores together, which is 4, by 2. The inner convolution pads 2 and the outer one
+    2 + 2, because the excess is padded by the core with the stride.
 
-    The rule, on each axis: after the cores that reach S pixels together, the sum of `d (k - 1)`, min(P, S) of a
-    padding by P have been used. So each core pads by what it adds to min(P, S), and the core that takes the stride
-    also by what P exceeds the reach of the whole chain. In a transposed convolution, the adjoint, padding crops and
-    the first step takes the stride; the same holds with the cores in the opposite order.
+    The rule for each axis is as follows. Let S be the reach of the cores that have run, which is the sum of `d (k -
+    1)`. These cores pad min(P, S) of a padding P. Each core therefore pads the amount by which it increases min(P, S).
+    The core with the stride also pads the amount by which P exceeds the reach of the whole chain. In a transposed
+    convolution, which is the adjoint, padding crops and the first step has the stride; the rule holds with the cores in
+    the opposite order.
 
     Returns:
-        Strides and paddings, each for every core, output side first.
+        The strides and the paddings of all cores, output side first.
 
     >>> import torch
     >>> chain = ConvTensorTrain([torch.ones(1, 1, 3), torch.ones(1, 1, 3)])
@@ -55,7 +56,7 @@ def strides_and_paddings(
     [[(0,), (2,)], [(1,), (2,)], [(4,), (2,)]]
     """
     at_core = stride_cores(chain, stride)
-    # S at each bond, from the side where the convolution begins; of a transposed chain from the other one
+    # S at each bond, from the side where the convolution begins, or from the other side if transposed
     sizes = chain.kernel_sizes
     reach = alignment.reaches(sizes, dilation) if chain.transposed else alignment.reaches(sizes[::-1], dilation)[::-1]
     excess = [max(0, p - max(ends)) for p, *ends in zip(padding, reach[0], reach[-1], strict=True)]

@@ -1,4 +1,4 @@
-"""Pages: one HTML file with tables, charts, pictures and animations that loads nothing from anywhere."""
+"""Self-contained HTML pages with tables, charts, pictures and animations, which load nothing from the network."""
 
 from tensortrain.pages.charts import Bars, Chart, Lines
 from tensortrain.pages.page import Details, Page, Part, Picture, Player, Prose, Section, Tile

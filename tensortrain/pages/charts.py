@@ -1,4 +1,4 @@
-"""Charts that a page shows: interactive by altair where that is installed, else drawn by matplotlib."""
+"""Charts of a page: interactive charts by altair if it is installed, otherwise pictures by matplotlib."""
 
 import io
 from abc import ABC, abstractmethod
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 COLOURS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377")  # Paul Tol's, as in figures.mplstyle
 FAINT = "#888888"
 HEIGHT = 240  # pixels
-_LONG = 20  # characters of a name beside which there is room for another one, on a phone
+_LONG = 20  # longest name, in characters, of which two fit side by side on a phone
 
 
 @dataclass(frozen=True)
 class Chart(ABC):
-    """A chart with a title.
+    """A chart with a title and two axes.
 
     Args:
-        title: above it.
+        title: the title above the chart.
         x: title of the horizontal axis.
         y: title of the vertical axis, with its unit.
-        caption: a sentence below it.
+        caption: a sentence below the chart.
     """
 
     title: str
@@ -37,22 +37,22 @@ class Chart(ABC):
 
     @abstractmethod
     def specification(self) -> dict[str, Any]:
-        """The chart in the language of Vega-Lite, made by altair."""
+        """Return the chart as a Vega-Lite specification, created by altair."""
 
     @abstractmethod
     def figure(self) -> "Figure":
-        """The chart as a figure of matplotlib."""
+        """Return the chart as a matplotlib figure."""
 
 
 @dataclass(frozen=True)
 class Lines(Chart):
-    """Lines over a common axis.
+    """Lines over a common horizontal axis.
 
     Args:
-        lines: for each name the points (x, y), in order.
-        faint: names of lines that are drawn grey and dashed, such as baselines.
-        pairs: lines that are dashed in the colour of another one, by name.
-        logarithmic: whether the vertical axis is.
+        lines: for each name the points (x, y) of a line, in order.
+        faint: names of the lines that are grey and dashed, such as baselines.
+        pairs: for the name of a dashed line, the name of the line whose colour it shares.
+        logarithmic: whether the vertical axis is logarithmic.
 
     >>> Lines("Loss", "step", "loss", lines={"run": [(1, 0.5), (2, 0.25)]}).lines["run"][-1]
     (2, 0.25)
@@ -64,18 +64,18 @@ class Lines(Chart):
     logarithmic: bool = False
 
     def colours(self) -> dict[str, str]:
-        """The colour of each line."""
+        """Return the colour of each line."""
         strong = [name for name in self.lines if name not in self.faint and name not in self.pairs]
         colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(strong)}
         return {name: colours.get(self.pairs.get(name, name), FAINT) for name in self.lines}
 
     def dashes(self) -> dict[str, list[int]]:
-        """How each line is broken: lengths of strokes and gaps."""
+        """Return the dash pattern of each line: the lengths of strokes and gaps."""
         faint = {name: [5, 4] if i % 2 == 0 else [2, 3] for i, name in enumerate(self.faint)}
         return {name: [4, 3] if name in self.pairs else faint.get(name, [1, 0]) for name in self.lines}
 
     def specification(self) -> dict[str, Any]:
-        """See `Chart`. Lines show their values under the pointer; a click on a name singles it out."""
+        """Return the Vega-Lite specification. The pointer shows values, and a click on a name highlights its line."""
         import altair
 
         rows = [{"name": name, "x": x, "y": y} for name, points in self.lines.items() for x, y in points]
@@ -84,7 +84,7 @@ class Lines(Chart):
         names = list(self.lines)
         selection = altair.selection_point(fields=["name"], bind="legend")
         scale = altair.Scale(type="log") if self.logarithmic else altair.Scale(zero=False, nice=True)
-        # a label is as long as a name may be
+        # labels may be as long as names
         columns = 2 if max(map(len, names)) <= _LONG else 1
         legend = altair.Legend(title=None, orient="bottom", columns=columns, labelLimit=320, symbolType="stroke")
         base = altair.Chart(altair.InlineData(rows)).encode(
@@ -110,7 +110,7 @@ class Lines(Chart):
 
     @styled
     def figure(self) -> "Figure":
-        """See `Chart`."""
+        """Return the matplotlib figure."""
         figure, axes = _axes(7, 3.4)
         for name, points in self.lines.items():
             on, off = self.dashes()[name]
@@ -123,18 +123,18 @@ class Lines(Chart):
 
 @dataclass(frozen=True)
 class Bars(Chart):
-    """Horizontal bars, a group for each row; `x` is the title of the values' axis, `y` that of the rows.
+    """Horizontal bars in groups, one group for each row; `x` is the title of the values, `y` that of the rows.
 
     Args:
-        rows: their names.
-        bars: for each kind of bar a value for each row; None where there is none.
+        rows: the names of the rows.
+        bars: for each kind of bar one value for each row; None where there is no value.
     """
 
     rows: Sequence[str] = ()
     bars: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
 
     def specification(self) -> dict[str, Any]:
-        """See `Chart`."""
+        """Return the Vega-Lite specification."""
         import altair
 
         rows = [
@@ -161,7 +161,7 @@ class Bars(Chart):
 
     @styled
     def figure(self) -> "Figure":
-        """See `Chart`."""
+        """Return the matplotlib figure."""
         figure, axes = _axes(7, 1.2 + 0.3 * len(self.rows))
         height = 0.8 / max(len(self.bars), 1)
         for i, (kind, values) in enumerate(self.bars.items()):
@@ -177,7 +177,7 @@ class Bars(Chart):
 
 
 def interactive() -> bool:
-    """Whether charts can be interactive: altair and vl-convert-python, the extra `report`, are installed."""
+    """Return whether charts can be interactive: altair and vl-convert-python (the extra `report`) are installed."""
     from importlib.util import find_spec
 
     return all(find_spec(name) is not None for name in ("altair", "vl_convert"))
@@ -185,7 +185,7 @@ def interactive() -> bool:
 
 @lru_cache(1)
 def javascript() -> str:
-    """The JavaScript that draws the charts, `vegaEmbed`: about a megabyte, for each page once."""
+    """Return the JavaScript that draws the charts, `vegaEmbed`; it has about one megabyte."""
     import vl_convert
 
     bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
@@ -193,7 +193,7 @@ def javascript() -> str:
 
 
 def png(chart: Chart) -> bytes:
-    """The chart as a picture.
+    """Return the chart as the content of a PNG file.
 
     Raises:
         TensorTrainError: matplotlib is not installed.
@@ -204,6 +204,7 @@ def png(chart: Chart) -> bytes:
 
 
 def _axes(width: float, height: float) -> tuple["Figure", Any]:
+    """Return a new figure and its axes."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -215,7 +216,7 @@ def _axes(width: float, height: float) -> tuple["Figure", Any]:
 
 
 def _plain(chart: Any) -> dict[str, Any]:
-    """The specification as plain data; colours of text and lines are left to the page, which may be dark."""
+    """Return the specification as plain data without colours of text and lines, which the page sets for dark mode."""
     specification: dict[str, Any] = chart.to_dict()
     specification.pop("config", None)
     specification.pop("$schema", None)

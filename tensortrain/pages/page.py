@@ -1,4 +1,4 @@
-"""The frame of all pages: sections of text, tables, charts, pictures and players, in one self-contained HTML file."""
+"""The structure of all pages: sections of text, tables, charts, pictures and players in a self-contained HTML file."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -29,12 +29,12 @@ class Prose:
 
 @dataclass(frozen=True)
 class Details:
-    """Text that is folded away below a title, in the letters of a terminal: settings, commands.
+    """Text in a fixed-width font that the reader can unfold below a title, such as settings or commands.
 
     Args:
-        title: what is folded away.
-        text: of several lines.
-        open: whether it is shown at first.
+        title: the title, which is always visible.
+        text: the text, of any number of lines.
+        open: whether the text is visible at first.
     """
 
     title: str
@@ -45,12 +45,12 @@ class Details:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture.
+    """A picture with a title.
 
     Args:
-        title: above it.
-        png: the file's content.
-        alternative: what it shows, in words, for those who cannot see it.
+        title: the title above the picture.
+        png: the content of a PNG file.
+        alternative: a description of the picture for readers who cannot see it.
     """
 
     title: str
@@ -60,21 +60,21 @@ class Picture:
 
     @property
     def source(self) -> str:
-        """The picture as an address that holds it."""
+        """Return the picture as a data URL."""
         return _address(self.png)
 
 
 @dataclass(frozen=True)
 class Player:
-    """Films side by side that play together, with a button and a slider.
+    """Films side by side that play together, controlled by a button and a slider.
 
     Args:
-        title: above them.
-        sprite: a PNG file with a frame of every film and moment: films below each other, time from left to right.
-        films: their names.
-        stages: what each moment is called, such as "frame 3, predicted".
+        title: the title above the films.
+        sprite: the content of a PNG file with every frame: films below each other, time from left to right.
+        films: the names of the films.
+        stages: the name of each moment, such as "frame 3, predicted".
         size: (height, width) of a frame in the sprite.
-        first: the moment that is shown before it plays.
+        first: number of the moment that is shown before the films play.
     """
 
     title: str
@@ -87,7 +87,7 @@ class Player:
 
     @property
     def source(self) -> str:
-        """The sprite as an address that holds it."""
+        """Return the sprite as a data URL."""
         return _address(self.sprite)
 
 
@@ -100,7 +100,7 @@ class Section:
 
     Args:
         title: the heading.
-        parts: in order; neighbouring charts stand side by side where there is room.
+        parts: the parts in order; neighbouring charts stand side by side if there is room.
         intro: a paragraph below the heading.
     """
 
@@ -111,12 +111,12 @@ class Section:
 
 @dataclass(frozen=True)
 class Tile:
-    """A number that everybody looks for first.
+    """One of the most important numbers, shown large at the top of a page.
 
     Args:
         value: the number with its unit.
-        label: what it is.
-        note: what it is beside others.
+        label: the name of the number.
+        note: a comparison with other numbers.
     """
 
     value: str
@@ -126,14 +126,14 @@ class Tile:
 
 @dataclass(frozen=True)
 class Page:
-    """A page.
+    """A page with a title, the most important numbers, and sections.
 
     Args:
-        title: of the page, also in the browser's tab.
-        lead: sentences below it that say it all.
+        title: the title of the page, which the browser's tab shows as well.
+        lead: sentences below the title that summarise the page.
         tiles: the most important numbers.
-        sections: the rest.
-        foot: the last line.
+        sections: the sections of the page.
+        foot: the last line of the page.
     """
 
     title: str
@@ -143,10 +143,10 @@ class Page:
     foot: str = ""
 
     def to_html(self) -> str:
-        """The file's content. All texts are escaped; nothing is loaded from anywhere.
+        """Return the content of the HTML file. All texts are escaped, and nothing is loaded from the network.
 
         Raises:
-            TensorTrainError: there are charts, and neither altair nor matplotlib is installed.
+            TensorTrainError: the page has charts, and neither altair nor matplotlib is installed.
         """
         charts = [part for section in self.sections for part in section.parts if isinstance(part, Chart)]
         live = bool(charts) and interactive()
@@ -157,10 +157,10 @@ class Page:
         )
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the page; nothing half-written is left.
+        """Write the page to a file, which appears only when it is complete.
 
         Raises:
-            TensorTrainError: the file cannot be written, or as in `to_html`.
+            TensorTrainError: the file cannot be written, or `to_html` fails.
         """
         content = self.to_html()
         with aside(path) as temporary:
@@ -168,7 +168,7 @@ class Page:
 
 
 def _grouped(section: Section, live: bool) -> dict[str, Any]:
-    """A section as the template reads it: neighbouring charts are one group."""
+    """Return a section in the form that the template reads, with neighbouring charts in one group."""
     groups: list[dict[str, Any]] = []
     for part in section.parts:
         if isinstance(part, Chart):
@@ -183,6 +183,7 @@ def _grouped(section: Section, live: bool) -> dict[str, Any]:
 
 
 def _chart(chart: Chart, live: bool) -> Mapping[str, Any]:
+    """Return a chart in the form that the template reads: a specification, or a picture."""
     shown: dict[str, Any] = {"title": chart.title, "caption": chart.caption}
     if live:
         return shown | {"specification": chart.specification()}
@@ -190,11 +191,13 @@ def _chart(chart: Chart, live: bool) -> Mapping[str, Any]:
 
 
 def _address(data: bytes) -> str:
+    """Return a PNG file as a data URL."""
     return f"data:image/png;base64,{base64.b64encode(data).decode()}"
 
 
 @lru_cache(1)
 def _template() -> "Template":
+    """Return the template of all pages."""
     try:
         from jinja2 import Environment, StrictUndefined
     except ImportError:

@@ -1,1 +1,1 @@
-"""What a computation costs on this machine: seconds, multiply-accumulates, memory, and its convolutions alone."""
+"""Measure the cost of a computation on this machine: time, multiply-accumulates, memory and isolated convolutions."""

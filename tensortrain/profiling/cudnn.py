@@ -1,4 +1,4 @@
-"""How cuDNN chooses its convolution algorithms, as a setting for a block of code."""
+"""Set how cuDNN chooses its convolution algorithms within a block of code."""
 
 import contextlib
 from collections.abc import Iterator
@@ -10,11 +10,13 @@ import torch
 
 @dataclass(frozen=True)
 class Convolutions:
-    """How cuDNN chooses its convolution algorithms. The defaults repeat bit for bit, in full 32 bits. Ignored on a CPU.
+    """The rules by which cuDNN chooses its convolution algorithms; they are ignored on a CPU.
+
+    With the defaults, results are computed in full 32 bits and repeat bit for bit.
 
     Args:
-        deterministic: only algorithms that give the same bits every time.
-        benchmark: time the algorithms on each new shape and keep the fastest.
+        deterministic: whether only algorithms are used that give the same bits every time.
+        benchmark: whether the algorithms are timed for each new shape and the fastest is used.
         precision: "ieee" or "tf32" for convolutions of 32-bit tensors.
     """
 
@@ -24,7 +26,7 @@ class Convolutions:
 
     @classmethod
     def now(cls) -> "Convolutions":
-        """The present setting."""
+        """Return the current setting."""
         cudnn: Any = torch.backends.cudnn
         return cls(cudnn.deterministic, cudnn.benchmark, cudnn.conv.fp32_precision)
 
@@ -39,6 +41,7 @@ class Convolutions:
             before._set()
 
     def _set(self) -> None:
+        """Apply the setting."""
         cudnn: Any = torch.backends.cudnn
         cudnn.deterministic, cudnn.benchmark = self.deterministic, self.benchmark
         cudnn.conv.fp32_precision = self.precision

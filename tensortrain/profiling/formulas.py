@@ -1,7 +1,7 @@
-"""Floating-point operations of operators for which `torch.utils.flop_counter` has no formula.
+"""Count floating-point operations of operators for which `torch.utils.flop_counter` has no formula.
 
-Without one they would count as nothing: attention and recurrent layers that a CPU computes in one operator, attention
-layers in inference, and products with vectors.
+Without a formula an operator counts as zero. This concerns attention and recurrent layers that a CPU computes in one
+operator, attention layers in inference, and products with vectors.
 """
 
 import math
@@ -16,51 +16,57 @@ aten = torch.ops.aten
 
 
 def _attention(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> int:
+    """Return the operations of scaled dot-product attention."""
     return int(sdpa_flop_count(query.shape, key.shape, value.shape))
 
 
 def _attention_backward(gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> int:
+    """Return the operations of the backward pass of scaled dot-product attention."""
     return int(sdpa_backward_flop_count(gradient.shape, query.shape, key.shape, value.shape))
 
 
 def _attention_layer(query: Tensor, key: Tensor, value: Tensor, width: int, *_: Any, **__: Any) -> int:
-    """Four projections, and for each query a product with all keys and one with all values."""
+    """Return the operations of four projections and, for each query, of products with all keys and all values."""
     queries, keys = _lengths(query), _lengths(key)
     projections = 2 * width * (sum(queries) + sum(keys))
     return 2 * width * (projections + 2 * sum(q * k for q, k in zip(queries, keys, strict=True)))
 
 
 def _encoder_layer(x: Tensor, width: int, *arguments: Any, **_: Any) -> int:
-    """An attention layer, and two linear layers at each position."""
+    """Return the operations of an attention layer and of two linear layers at each position."""
     weights: int = arguments[12].numel() + arguments[14].numel()
     return _attention_layer(x, x, x, width) + 2 * sum(_lengths(x)) * weights
 
 
 def _lengths(sequences: Tensor) -> list[int]:
-    """How long each sequence `(T, width)` of a batch is; those of a nested tensor differ."""
+    """Return the length of each sequence `(T, width)` of a batch; in a nested tensor the lengths differ."""
     if sequences.is_nested:
         return [len(one) for one in sequences.unbind()]
     return [sequences.shape[1]] * len(sequences)
 
 
 def _recurrent_layer(x: Tensor, from_x: Tensor, from_h: Tensor, *_: Any, **__: Any) -> int:
+    """Return the operations of a recurrent layer."""
     return 2 * math.prod(x.shape[:2]) * (from_x.numel() + from_h.numel())
 
 
 def _recurrent_layer_backward(x: Tensor, from_x: Tensor, from_h: Tensor, *_: Any, **__: Any) -> int:
+    """Return the operations of the backward pass of a recurrent layer."""
     return 2 * _recurrent_layer(x, from_x, from_h)
 
 
 def _matrix_vector(matrix: Tensor, *_: Any, **__: Any) -> int:
+    """Return the operations of a product of a matrix and a vector."""
     return 2 * matrix.numel()
 
 
 def _added_matrix_vector(added: Tensor, matrix: Tensor, *_: Any, **__: Any) -> int:
+    """Return the operations of a product of a matrix and a vector that is added to another vector."""
     return 2 * matrix.numel()
 
 
 def _trilinear(*arguments: Any, **_: Any) -> int:
-    """A sum over products of three tensors, each of which is first given axes of length 1."""
+    """Return the operations of a sum over products of three tensors, to which axes of length 1 are added first."""
     shapes: list[torch.Size] = []
     for tensor, axes in zip(arguments[:3], arguments[3:6], strict=True):
         for axis in sorted(axes):
@@ -82,4 +88,4 @@ FORMULAS: dict[Any, Callable[..., int]] = {
     aten.addmv: _added_matrix_vector,
     aten._trilinear: _trilinear,
 }
-"""By operator: from the arguments of a call to twice its multiply-accumulates."""
+"""For each operator a function from the arguments of a call to its floating-point operations, two for each MAC."""

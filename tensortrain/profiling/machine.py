@@ -1,4 +1,4 @@
-"""The machine that times are measured on."""
+"""Set the number of threads, and describe the machine on which times are measured."""
 
 import contextlib
 import platform
@@ -12,7 +12,7 @@ from tensortrain.profiling.clock import Clock
 
 @contextlib.contextmanager
 def using_threads(count: int | None) -> Iterator[int]:
-    """Let torch use `count` threads of the CPU within the block, and yield their number; None changes nothing."""
+    """Let torch use `count` CPU threads within the block, and yield their number; None changes nothing."""
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
     try:
@@ -22,12 +22,13 @@ def using_threads(count: int | None) -> Iterator[int]:
 
 
 def describe_machine(device: torch.device, threads: int, clock: Clock) -> dict[str, str]:
-    """What measured times depend on beside the program: processor, threads, version of torch, and the clock."""
+    """Return the properties that measured times depend on: processor, threads, version of torch, and the clock."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {"device": name, "threads": str(threads), "torch": torch.__version__, "clock": clock.name}
 
 
 def _processor() -> str:
+    """Return the name of the processor."""
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.partition(": ")[2] for line in lines if line.startswith("model name"))

@@ -16,7 +16,7 @@ from tensortrain.profiling.formulas import FORMULAS
 
 
 class Spec(NamedTuple):
-    """A tensor without its numbers."""
+    """The shape, stride and dtype of a tensor, without its numbers."""
 
     shape: tuple[int, ...]
     stride: tuple[int, ...]
@@ -24,12 +24,12 @@ class Spec(NamedTuple):
 
     @property
     def reach(self) -> int:
-        """The span of the tensor in memory, in elements: from its first element to its last."""
+        """Return the span of the tensor in memory, in elements, from its first element to its last."""
         return 1 + sum((size - 1) * stride for size, stride in zip(self.shape, self.stride, strict=True))
 
     @property
     def layout(self) -> str:
-        """The memory layout of a tensor `(N, C, H, W)`: "channels last" or "contiguous"."""
+        """Return the memory layout of a tensor `(N, C, H, W)`: "channels last" or "contiguous"."""
         last = torch.empty_strided(self.shape, self.stride, device="meta").is_contiguous(
             memory_format=torch.channels_last
         )
@@ -45,21 +45,21 @@ class Call(NamedTuple):
 
     @property
     def first(self) -> Spec:
-        """The input, or the gradient of the output."""
+        """Return the specification of the input, or of the gradient of the output."""
         spec: Spec = next(arg for arg in self.args if isinstance(arg, Spec))
         return spec
 
 
 @dataclass
 class Count:
-    """What a computation consists of.
+    """The operations and the memory traffic of a computation.
 
     Args:
-        macs: multiply-accumulates of all convolutions, matrix products and attention, forward and backward, taps on the
-            padding included.
-        operators: dispatched operators, views included.
-        traffic: bytes that all the other operators read and write.
-        calls: how often each convolution or matrix product is called.
+        macs: multiply-accumulates of all convolutions, matrix products and attention, forward and backward, including
+            kernel positions on the padding.
+        operators: number of dispatched operators, including views.
+        traffic: bytes that all other operators read and write.
+        calls: number of calls of each convolution or matrix product.
         call_macs: multiply-accumulates of one such call.
     """
 
@@ -70,7 +70,7 @@ class Count:
     call_macs: dict[Call, int] = field(default_factory=dict)
 
     def prevailing(self, of: Any) -> Any:
-        """The value of `of(call)` that accounts for most multiply-accumulates, such as the prevailing precision."""
+        """Return the value of `of(call)` that accounts for most multiply-accumulates, such as the main precision."""
         weights: Counter[Any] = Counter()
         for call, times in self.calls.items():
             weights[of(call)] += times * self.call_macs[call]
@@ -78,7 +78,7 @@ class Count:
 
 
 class Recorder(TorchDispatchMode):
-    """Counts what runs within its block, backward passes included.
+    """Counts the operators that run within its block, including backward passes.
 
     >>> from torch.nn.functional import conv2d
     >>> x, weight = torch.ones(2, 3, 8, 8), torch.ones(4, 3, 5, 5)
@@ -96,7 +96,7 @@ class Recorder(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func.overloadpacket not in self._formulas:
-            with self:  # in inference mode composite operators come whole
+            with self:  # in inference mode composite operators are not split into others
                 result = func.decompose(*args, **kwargs)
             if result is not NotImplemented:
                 return result
@@ -114,6 +114,7 @@ class Recorder(TorchDispatchMode):
         return result
 
     def _macs(self, func: Any, args: Any, kwargs: Any, result: Any) -> int:
+        """Return the multiply-accumulates of one call."""
         if func is torch.ops.aten.convolution_backward.default:  # torch's formula ignores groups
             (gradient, x, weight), transposed, (to_x, to_weight, _) = args[:3], args[7], args[10]
             pixels = (x if transposed else gradient).shape
@@ -122,14 +123,14 @@ class Recorder(TorchDispatchMode):
 
 
 def specs(value: Any) -> Any:
-    """Arguments with each tensor replaced by its `Spec` and each list by a tuple, so that they can be looked up."""
+    """Return the arguments with a `Spec` for each tensor and a tuple for each list, so that they can be dict keys."""
     if isinstance(value, Tensor):
         return Spec(tuple(value.shape), value.stride(), value.dtype)
     return tuple(map(specs, value)) if isinstance(value, list | tuple) else value
 
 
 def _precision(args: Sequence[Any]) -> str:
-    """The precision of the products: "fp32", "tf32", "bf16" and so on."""
+    """Return the precision of the products: "fp32", "tf32", "bf16" and so on."""
     x = next(arg for arg in args if isinstance(arg, Tensor))
     if x.is_cuda and x.dtype == torch.float32 and Convolutions.now().precision == "tf32":
         return "tf32"
@@ -137,7 +138,7 @@ def _precision(args: Sequence[Any]) -> str:
 
 
 def _bytes(value: Any) -> int:
-    """Bytes of the tensors in an argument. An expanded axis counts once."""
+    """Return the bytes of the tensors in an argument. An expanded axis counts once."""
     if isinstance(value, Tensor):
         real = (size for size, stride in zip(value.shape, value.stride(), strict=True) if stride)
         return math.prod(real) * value.element_size() if value.numel() else 0

@@ -1,4 +1,4 @@
-"""The memory that a computation takes, and how often it launches work on a GPU."""
+"""Measure the memory that a computation needs, and how often it launches work on a GPU."""
 
 import contextlib
 import gc
@@ -14,8 +14,8 @@ from torch.profiler import ProfilerActivity, profile
 
 
 def peak_bytes(run: Callable[[], Any], device: torch.device) -> int:
-    """Bytes of the tensors alive at the worst moment of a run, beyond those that existed before it."""
-    gc.collect()  # so that nothing older is freed during the run
+    """Return the largest number of bytes that tensors occupy during a run, beyond those that existed before it."""
+    gc.collect()  # so that no older tensor is freed during the run
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
@@ -32,13 +32,13 @@ def peak_bytes(run: Callable[[], Any], device: torch.device) -> int:
 
 
 def kernel_launches(run: Callable[[], Any]) -> int:
-    """How often a run launches something on the GPU: a kernel, or a whole graph."""
+    """Return how often a run launches work on the GPU: a kernel, or a whole graph."""
     events = _trace(run, [ProfilerActivity.CPU, ProfilerActivity.CUDA], memory=False)
     return sum(event.get("cat") in ("cuda_runtime", "cuda_driver") and "Launch" in event["name"] for event in events)
 
 
 def _trace(run: Callable[[], Any], activities: list[ProfilerActivity], memory: bool) -> list[dict[str, Any]]:
-    """The events that torch's profiler recorded, in order of time."""
+    """Return the events that torch's profiler recorded, in order of time."""
     with _quiet(), profile(activities=activities, profile_memory=memory) as profiler:
         run()
     with tempfile.TemporaryDirectory() as folder:
@@ -50,7 +50,7 @@ def _trace(run: Callable[[], Any], activities: list[ProfilerActivity], memory: b
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the profiler, which writes its messages past Python's `sys.stderr`."""
+    """Silence the profiler, which bypasses Python's `sys.stderr` for its messages."""
     kept = os.dup(2)
     with Path(os.devnull).open("w") as nothing:
         os.dup2(nothing.fileno(), 2)

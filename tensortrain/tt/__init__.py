@@ -1,1 +1,1 @@
-"""Standard tensor trains (TTD): of tensors and of matrices."""
+"""Standard tensor trains (TTD) of tensors and of matrices."""

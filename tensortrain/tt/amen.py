@@ -1,10 +1,11 @@
-"""One core after the other: sweeps that solve a problem projected on all but one core, and widen the bonds.
+"""Sweeps that solve a linear system or eigenproblem for one core after the other and widen the bonds (AMEn, DMRG).
 
-x is a train whose cores are orthonormal but for one, its center. The problem, `A x = b` or `A x = λ x`, is projected
-on the basis that the other cores span, solved for the center, and the center moves on. Its bond is widened by what
-the residual would add to the basis: AMEn (Dolgov and Savostyanov 2014, algorithm 5) for systems, and single-site
-DMRG with subspace expansion (Hubig, McCulloch, Schollwöck and Wolf 2015) for eigenvalues. The residual is not
-approximated by a train of its own: its sketch by a random train, as in randomised rounding, spans what is needed.
+x is a train whose cores are orthonormal except for one core, its center. The problem, `A x = b` or `A x = λ x`, is
+projected on the basis that the other cores span and solved for the center; then the next core becomes the center. The
+bond between both is widened by the directions that the residual adds to the basis. Linear systems are solved by AMEn
+(Dolgov and Savostyanov 2014, algorithm 5), eigenproblems by single-site DMRG with subspace expansion (Hubig,
+McCulloch, Schollwöck and Wolf 2015). The residual is not approximated by a train of its own. Instead its product with
+a random train, as in randomised rounding, gives the directions that are needed.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,18 +19,18 @@ from tensortrain.tt.sketch import Chain, Product, Train, random_train, sketch
 
 Apply = Callable[[Tensor], Tensor]
 
-_WIDER = 4  # columns that the residual adds to a bond at each visit
-DENSE = 400  # unknowns of a projected problem up to which its matrix is formed
+_WIDER = 4  # number of columns that the residual adds to a bond at each visit
+DENSE = 400  # largest number of unknowns for which the matrix of a projected problem is formed
 
 
 class Local(NamedTuple):
-    """The problem projected on one core.
+    """The linear system or eigenproblem, projected on one core.
 
     Attributes:
-        left: `(R, A, R)`, A between what is left of the core.
-        core: `(A, O, I, A')`, of the matrix.
-        right: `(R', A', R')`, A between what is right of it.
-        load: `(R, I, R')`, b projected; None for an eigenproblem.
+        left: `(R, A, R)`, A projected on the cores to the left of the core.
+        core: `(A, O, I, A')`, the core of the matrix.
+        right: `(R', A', R')`, A projected on the cores to the right of the core.
+        load: `(R, I, R')`, the projection of b; None for an eigenproblem.
     """
 
     left: Tensor
@@ -38,61 +39,61 @@ class Local(NamedTuple):
     load: Tensor | None
 
     def halfway(self, x: Tensor) -> Tensor:
-        """A times the core x, with its bonds to the right left open: `(R, O, A', R')`."""
+        """Return A times the core x, with the bonds to the right not contracted: `(R, O, A', R')`."""
         value = torch.tensordot(self.left, x, 1)  # a p i e
         product: Tensor = torch.tensordot(value, self.core, ([1, 2], [0, 2]))  # a e o q
         return product.permute(0, 2, 3, 1)
 
     def apply(self, x: Tensor) -> Tensor:
-        """The projected matrix times the core x, `(R, I, R')`."""
+        """Return the projected matrix times the core x, `(R, I, R')`."""
         product: Tensor = torch.tensordot(self.halfway(x), self.right, ([2, 3], [1, 2]))
         return product
 
     def matrix(self) -> Tensor:
-        """The projected matrix itself."""
+        """Return the projected matrix as a dense matrix."""
         dense = torch.einsum("apc,poiq,dqe->aodcie", self.left, self.core, self.right)
         return dense.reshape(dense.shape[:3].numel(), -1)
 
 
 class Solver(Protocol):
-    """How a projected problem is solved."""
+    """A method that solves projected problems."""
 
     @property
     def allowed(self) -> float:
-        """A misfit that does not matter."""
+        """Return the largest residual that is negligible."""
 
     def solve(self, local: Local, x: Tensor) -> Tensor:
-        """The new core, from the old one."""
+        """Return the new core, computed from the old core."""
 
     def misfit(self, local: Local, x: Tensor) -> float:
-        """How far a core is from a solution."""
+        """Return the norm of the residual of a core."""
 
 
 class Problem(NamedTuple):
-    """`A x = b`, or `A x = λ x` if b is None: cores of A, `(A_{l-1}, I_l, I_l, A_l)`, and of b."""
+    """The problem `A x = b`, or `A x = λ x` if b is None: cores of A, `(A_{l-1}, I_l, I_l, A_l)`, and of b."""
 
     matrix: list[Tensor]
     load: list[Tensor] | None
 
     def mirrored(self) -> "Problem":
-        """The same with its axes in reverse order."""
+        """Return the same problem with the axes in reverse order."""
         matrix = [core.permute(3, 1, 2, 0) for core in reversed(self.matrix)]
         return Problem(matrix, None if self.load is None else mirrored(self.load))
 
 
 def half_sweep(problem: Problem, x: Sequence[Tensor], solver: Solver, generator: torch.Generator) -> list[Tensor]:
-    """Solve for one core after the other, from the first to the last.
+    """Solve for one core after the other, from the first to the last, and return the new train.
 
     Args:
-        problem: what is solved.
-        x: the train so far, all cores but the first right-orthogonal.
-        solver: of the projected problems.
-        generator: of the random trains.
+        problem: the linear system or eigenproblem.
+        x: the current train; all cores except the first are right-orthogonal.
+        solver: the method that solves the projected problems.
+        generator: the random generator for the random trains.
 
     Returns:
-        The new train, all cores but the last left-orthogonal.
+        The new train; all cores except the last are left-orthogonal.
 
-    Cost: `Σ_l (R³ I A + R² I² A²)` for each product that the solver needs.
+    Complexity: `Σ_l (R³ I A + R² I² A²)` for each product that the solver needs.
     """
     x = list(x)
     rights = _right_interfaces(problem, x)
@@ -121,7 +122,7 @@ def half_sweep(problem: Problem, x: Sequence[Tensor], solver: Solver, generator:
 
 
 def _right_interfaces(problem: Problem, x: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
-    """For each core what A and b are on the basis right of it: `(R, A, R)` and `(R, B)`."""
+    """Return for each core the projections of A and b on the cores to its right: `(R, A, R)` and `(R, B)`."""
     value = torch.ones(1, 1, 1, dtype=x[0].dtype, device=x[0].device)
     load = value[0]
     interfaces = [(value, load)]
@@ -137,7 +138,7 @@ def _right_interfaces(problem: Problem, x: Sequence[Tensor]) -> list[tuple[Tenso
 
 
 class _Widening:
-    """The sketch of the residual `b − A x` at each bond: what a wider basis should contain."""
+    """The products of the residual `b − A x` with a random train, from which each bond gets additional columns."""
 
     def __init__(self, problem: Problem, x: Sequence[Tensor], generator: torch.Generator) -> None:
         chains: list[Chain] = [Product(problem.matrix, [core[:, :, None] for core in x])]
@@ -147,7 +148,7 @@ class _Widening:
         self._parts = sketch(chains, random_train(shape, (1, 1), [_WIDER] * (len(x) - 1), x[0], generator)).parts
 
     def columns(self, l: int, product: Tensor, load: Tensor | None) -> Tensor:
-        """`(R I, k)`, from `product`, `(R, I, A, R')`, and b up to there, `(R, I, B)`."""
+        """Return `(R I, k)` additional columns, from `product`, `(R, I, A, R')`, and b up to this core, `(R, I, B)`."""
         columns = product.flatten(2).flatten(0, 1) @ self._parts[l][0]
         if load is None:
             return columns
@@ -155,7 +156,7 @@ class _Widening:
 
 
 def _shortened(local: Local, x: Tensor, solver: Solver) -> Tensor:
-    """A basis `(R I, k)` for the core x, the smallest with which the misfit stays allowed or hardly grows."""
+    """Return the smallest basis `(R I, k)` for the core x whose residual stays allowed or hardly grows."""
     vectors, values, right = torch.linalg.svd(x.flatten(0, 1), full_matrices=False)
     allowed = max(solver.allowed, 1.5 * solver.misfit(local, x))
     low, high = 1, len(values)
@@ -171,14 +172,17 @@ def _shortened(local: Local, x: Tensor, solver: Solver) -> Tensor:
 
 
 class Krylov(NamedTuple):
-    """`A Vᵀ = V₊ᵀ H`, the orthonormal rows of V, `(k, n)`, and of V₊ with one more, and H, `(k + 1, k)`."""
+    """The Arnoldi relation `A Vᵀ = V₊ᵀ H`: orthonormal rows V₊, `(k + 1, n)`, the first k of which are V, and H."""
 
     rows: Tensor
     image: Tensor
 
 
 def krylov(apply: Apply, start: Tensor, steps: int) -> Krylov:
-    """Arnoldi's basis of `start, A start, …`, each new row orthogonalised twice; it ends where nothing is new."""
+    """Return Arnoldi's basis of `start, A start, …`. It ends where a product adds no new direction.
+
+    Each new row is orthogonalised twice.
+    """
     n = start.numel()
     steps = min(steps, n)
     rows = start.new_zeros(steps + 1, n)

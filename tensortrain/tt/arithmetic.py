@@ -1,4 +1,4 @@
-"""Arithmetic of trains on their cores; boundary axes R_0 and R_m are axes of the tensor like the others."""
+"""Arithmetic of trains, as functions of their cores. Boundary axes R_0 and R_m are treated like other axes."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from tensortrain.tt.svd import compressed
 
 
 def add(a: Sequence[Tensor], b: Sequence[Tensor]) -> list[Tensor]:
-    """Cores of the sum: block-diagonal, so the interior ranks add up."""
+    """Return the cores of the sum. They are block-diagonal, so the inner ranks are added."""
     if len(a) == 1:
         return [a[0] + b[0]]
     first = torch.cat([a[0], b[0]], 2)
@@ -25,13 +25,14 @@ def add(a: Sequence[Tensor], b: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _blocks(a: Tensor, b: Tensor) -> Tensor:
+    """Return the block-diagonal core of two cores."""
     upper = torch.cat([a, a.new_zeros(a.shape[0], a.shape[1], b.shape[2])], 2)
     lower = torch.cat([b.new_zeros(b.shape[0], b.shape[1], a.shape[2]), b], 2)
     return torch.cat([upper, lower], 0)
 
 
 def constant(cores: Sequence[Tensor], value: complex | Tensor) -> list[Tensor]:
-    """Cores of rank 1 of the tensor of the same shape and ends all of whose entries are `value`."""
+    """Return cores of rank 1 of a constant tensor with the same shape and boundary ranks."""
     dtype = torch.result_type(cores[0], value)
     ranks = [cores[0].shape[0], *(1 for _ in cores[1:]), cores[-1].shape[2]]
     triples = zip(ranks[:-1], cores, ranks[1:], strict=True)
@@ -40,7 +41,7 @@ def constant(cores: Sequence[Tensor], value: complex | Tensor) -> list[Tensor]:
 
 
 def power(cores: Sequence[Tensor], exponent: int) -> Sequence[Tensor]:
-    """Cores of an elementwise power, `exponent` at least 1, by repeated squaring."""
+    """Return the cores of an elementwise power by repeated squaring; `exponent` is at least 1."""
     if exponent == 1:
         return cores
     half = power(cores, exponent // 2)
@@ -49,10 +50,10 @@ def power(cores: Sequence[Tensor], exponent: int) -> Sequence[Tensor]:
 
 
 def hadamard(a: Sequence[Tensor], b: Sequence[Tensor]) -> list[Tensor]:
-    """Cores of the elementwise product: Kronecker products of the slices, so the interior ranks multiply."""
+    """Return the cores of the elementwise product: Kronecker products of the slices, so the inner ranks multiply."""
     cores = []
     for l, (x, y) in enumerate(zip(a, b, strict=True), start=1):
-        # bonds of a are p and s, those of b are q and t; at a boundary they are one axis
+        # the bonds of a are p and s, those of b are q and t; at a boundary both trains share one axis
         q, pq = ("p", "p") if l == 1 else ("q", "pq")
         t, st = ("s", "s") if l == len(a) else ("t", "st")
         product = torch.einsum(f"pis,{q}i{t}->{pq}i{st}", x, y)
@@ -61,7 +62,7 @@ def hadamard(a: Sequence[Tensor], b: Sequence[Tensor]) -> list[Tensor]:
 
 
 def inner(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
-    """`Σ conj(A) B` over all entries, bond by bond."""
+    """Return `Σ conj(A) B` over all entries, computed bond by bond."""
     value, channels = _start(a), []
     for x, y in zip(a, b, strict=True):
         value = torch.tensordot(x.conj(), torch.tensordot(value, y, 1), ([0, 1], [0, 1]))
@@ -69,25 +70,26 @@ def inner(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
     value = value.diagonal().sum()
     if value.is_meta or (0 < peak(value) < math.inf and not _vanishing(channels, a)):
         return value
-    if peak(value) < math.inf and a[0].dtype in PRECISIONS:  # perhaps only on the way
+    if peak(value) < math.inf and a[0].dtype in PRECISIONS:  # perhaps only an intermediate result underflowed
         (a, left), (b, right) = scaled_bonds(a), scaled_bonds(b)
         return shifted(_inner_scaled(a, b), left + right)
     if peak(value) == 0:
         return _inner_scaled(a, b)
     if a[0].dtype not in PRECISIONS or not all(math.isfinite(peak(core)) for core in (*a, *b)):
         return value
-    (a, left), (b, right) = compressed(a), compressed(b)  # on the way, or in directions that later cores ignore
+    # an intermediate result overflowed, or directions did that later cores ignore
+    (a, left), (b, right) = compressed(a), compressed(b)
     return shifted(_inner_scaled(a, b), left + right)
 
 
 def _vanishing(channels: Sequence[Tensor], cores: Sequence[Tensor]) -> bool:
-    """Whether some channel of a bond has come so near the lower end of the range that it may have lost digits.
+    """Return whether some channel of a bond came so near the smallest numbers that it may have lost digits.
 
-    One that is exactly zero counts as well, unless nothing of the cores leads to it.
+    A channel that is exactly zero counts as well, unless all entries of the cores that lead to it are zero.
 
     Args:
-        channels: the largest absolute value in each channel, `(R_l,)` of each bond from the first core's on.
-        cores: those that the channels belong to.
+        channels: the largest absolute value in each channel, `(R_l,)` for each bond, beginning after the first core.
+        cores: the cores that the channels belong to.
     """
     sizes = torch.cat([samples(channel).flatten() for channel in channels])
     smallest = 2.0 ** -range_of(sizes.dtype)
@@ -105,10 +107,12 @@ def _vanishing(channels: Sequence[Tensor], cores: Sequence[Tensor]) -> bool:
 
 
 def _start(cores: Sequence[Tensor]) -> Tensor:
+    """Return the identity matrix on the first boundary axis."""
     return torch.eye(cores[0].shape[0], dtype=cores[0].dtype, device=cores[0].device)
 
 
 def _inner_scaled(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+    """Return `Σ conj(A) B`, where every intermediate result is scaled by a power of two."""
     value, k = _start(a), 0
     for x, y in zip(a, b, strict=True):
         (x, left), (y, right) = unit(x), unit(y)
@@ -118,13 +122,13 @@ def _inner_scaled(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
 
 
 def orthogonalize(cores: Sequence[Tensor], center: int) -> list[Tensor]:
-    """The same tensor with all cores left of `center` left-orthogonal and all right of it right-orthogonal.
+    """Return the same tensor with left-orthogonal cores before `center` and right-orthogonal cores after it.
 
     Raises:
-        TensorTrainError: a norm that does not fit the dtype, and so no single core.
+        TensorTrainError: the norm of the train does not fit the dtype, so that no single core can hold it.
     """
     done, k = _orthogonalize(cores, center)
-    if k != 0:  # what left the range may lie in directions that the tensor does not have
+    if k != 0:  # the numbers out of range may belong to directions that the tensor does not have
         cores, before = compressed(cores)
         done, after = _orthogonalize(cores, center)
         k = before + after
@@ -132,20 +136,20 @@ def orthogonalize(cores: Sequence[Tensor], center: int) -> list[Tensor]:
     if k != 0 and (not math.isfinite(peak(held)) or (peak(held) == 0) > (peak(done[center]) == 0)):
         raise TensorTrainError(
             f"the norm of the train, about 2**{k}, does not fit {held.dtype}, and the core at"
-            f" center = {center} would have to hold it; round() spreads it over all cores"
+            f" center = {center} would have to hold it; use round(), which spreads it over all cores"
         )
     return [*done[:center], held, *done[center + 1 :]]
 
 
 def _orthogonalize(cores: Sequence[Tensor], center: int) -> tuple[list[Tensor], int]:
-    """The cores, and k: the one at `center` is to be multiplied by `2**k`."""
+    """Return the cores and a number k: the core at `center` must be multiplied by `2**k`."""
     halfway, left = _left_orthogonal(cores, center, 1, 1)
     mirror, right = _left_orthogonal(mirrored(halfway), len(cores) - 1 - center, len(cores) - 1, -1)
     return [core.contiguous() for core in mirrored(mirror)], left + right
 
 
 def _left_orthogonal(cores: Sequence[Tensor], steps: int, bond: int, direction: int) -> tuple[list[Tensor], int]:
-    """Cores with the first `steps` left-orthogonal, and k: the result is to be multiplied by `2**k`."""
+    """Return cores of which the first `steps` are left-orthogonal, and k: the result must be multiplied by `2**k`."""
     done = list(cores)
     k = 0
     for l in range(steps):

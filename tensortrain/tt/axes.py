@@ -1,4 +1,4 @@
-"""Axes of trains brought into another order, split, merged and joined: numbers are moved, and none is rounded."""
+"""Permute, split, merge and join axes of trains. Nothing is rounded beyond rounding error."""
 
 import itertools
 import math
@@ -14,7 +14,7 @@ from tensortrain.tt.pieces import Pieces, split
 
 
 def permute(cores: Sequence[Tensor], order: Sequence[int]) -> list[Tensor]:
-    """Cores with axis `order[l]` at place l, by exchanges of neighbours."""
+    """Return cores with axis `order[l]` at place l, by exchanging neighbours."""
     places = list(range(len(cores)))
     reverse = [places[-1] - axis for axis in order]
     if cores[0].shape[0] == cores[-1].shape[2] == 1 and _exchanges(reverse) < _exchanges(order):
@@ -29,21 +29,21 @@ def permute(cores: Sequence[Tensor], order: Sequence[int]) -> list[Tensor]:
 
 
 def _exchanges(order: Sequence[int]) -> int:
-    """How many exchanges of neighbours sort `order`."""
+    """Return the number of exchanges of neighbours that sort `order`."""
     return sum(a > b for a, b in itertools.combinations(order, 2))
 
 
 def _exchanged(first: Tensor, second: Tensor) -> list[Tensor]:
-    """Two cores with their axes in the other order."""
+    """Return two cores with their axes in the other order."""
     both = torch.tensordot(first, second, 1).transpose(1, 2)
     return split(both.flatten(1, 2), both.shape[1:3])
 
 
 def reshape(cores: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
-    """Cores of the reshaped tensor, the last axis being the fastest.
+    """Return the cores of the reshaped tensor; the last axis is the fastest.
 
     Raises:
-        TensorTrainError: axes of another number of entries, or ones that overlap old axes.
+        TensorTrainError: the number of entries differs, or a new axis contains parts of several old axes.
     """
     shape = tuple(core.shape[1] for core in cores)
     if math.prod(sizes) != math.prod(shape):
@@ -52,20 +52,20 @@ def reshape(cores: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
     cuts = sorted(set(ends[0]) | set(ends[1]))
     if any(after % before for before, after in itertools.pairwise(cuts)):
         raise TensorTrainError(
-            f"shape {tuple(sizes)} overlaps axes of {shape}: an axis can be split into several, and neighbours can be "
-            "merged, but not parts of one axis with parts of the next"
+            f"shape {tuple(sizes)} overlaps axes of {shape}: an axis can be split into several and neighbours can be "
+            "merged, but a part of one axis cannot be merged with a part of the next"
         )
     fine = [b // a for a, b in itertools.pairwise([1, *cuts])]
     return _merged(_split_at(cores, fine), sizes)
 
 
 def _cuts(sizes: Sequence[int]) -> list[int]:
-    """The products of the first sizes: where an axis ends, in numbers of entries."""
+    """Return the products of the first sizes, which are the positions where the axes end, counted in entries."""
     return list(itertools.accumulate(sizes, operator.mul))
 
 
 def _split_at(cores: Sequence[Tensor], fine: Sequence[int]) -> list[Tensor]:
-    """Cores of axes `fine`, all longer than 1, into which those of the train can be split."""
+    """Return cores for the axes `fine`, all longer than 1, into which the axes of the train can be split."""
     pieces, waiting = Pieces(), [size for size in fine if size > 1]
     for core in cores:
         if core.shape[1] == 1:
@@ -81,7 +81,7 @@ def _split_at(cores: Sequence[Tensor], fine: Sequence[int]) -> list[Tensor]:
 
 
 def _merged(cores: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
-    """Cores of axes `sizes`, of which each is a product of axes of the train, or 1."""
+    """Return cores for the axes `sizes`, each of which is a product of axes of the train, or 1."""
     waiting, merged = list(cores), []
     rank = cores[0].shape[0]
     if math.prod(sizes) == 1:
@@ -97,19 +97,19 @@ def _merged(cores: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
 
 
 def kron(a: Sequence[Tensor], b: Sequence[Tensor]) -> list[Tensor]:
-    """Cores of the Kronecker product of trains of the same order: all axes and ranks multiply."""
+    """Return the cores of the Kronecker product of trains of the same order; all axes and ranks multiply."""
     pairs = zip(a, b, strict=True)
     return [torch.einsum("pis,qjt->pqijst", x, y).flatten(4, 5).flatten(2, 3).flatten(0, 1) for x, y in pairs]
 
 
 def placed(cores: Sequence[Tensor], axis: int, before: int, after: int) -> list[Tensor]:
-    """Cores with zeros before and after the entries of one axis."""
+    """Return cores with zeros before and after the entries of one axis."""
     padded = torch.nn.functional.pad(cores[axis], (0, 0, before, after))
     return [*cores[:axis], padded, *cores[axis + 1 :]]
 
 
 def tensordot(a: Sequence[Tensor], b: Sequence[Tensor], axes: int) -> list[Tensor] | Tensor:
-    """The last `axes` axes of a summed with the first of b, in order; the ends where they meet are 1."""
+    """Return the sum over the last `axes` axes of a and the first of b, in order; ranks where they meet must be 1."""
     kept, summed = a[: len(a) - axes], a[len(a) - axes :]
     value = torch.eye(len(summed[0]), dtype=a[0].dtype, device=a[0].device)[..., None]
     for x, y in zip(summed, b, strict=False):

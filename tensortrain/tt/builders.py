@@ -1,4 +1,4 @@
-"""Trains that are written down without a decomposition: random, constant, along one axis."""
+"""Build trains without a decomposition: random trains, constants, and functions of one index."""
 
 import cmath
 import math
@@ -30,15 +30,18 @@ class Builders(Cores):
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> Self:
-        """Cores of normal numbers, scaled so that the entries of the tensor have variance 1.
+        """Return a train of normally distributed cores, scaled so that the entries of the tensor have variance 1.
 
         Args:
-            shape: I_1 … I_m.
-            ranks: one int or the interior ranks, used as they are, even where they are larger than useful;
-                R_0 and R_m, which are 1, may be included.
-            seed: equal seeds give equal trains.
-            dtype: by default torch's default dtype.
-            device: by default the CPU; the numbers do not depend on it.
+            shape: the shape I_1 … I_m.
+            ranks: one int or the inner ranks, which are not lowered, even if they are larger than useful. The boundary
+                ranks R_0 and R_m, which are 1, may be included.
+            seed: seed of the random generator; equal seeds give equal trains.
+            dtype: data type; by default torch's default dtype.
+            device: device; by default the CPU. The numbers do not depend on it.
+
+        Raises:
+            TensorTrainError: an argument is out of range.
 
         >>> import tensortrain as tt
         >>> tt.TensorTrain.random((4, 5, 6), 2).ranks
@@ -61,7 +64,7 @@ class Builders(Cores):
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> Self:
-        """The zero tensor; arguments as of `random`.
+        """Return the zero tensor. The arguments are those of `random`.
 
         >>> import tensortrain as tt
         >>> tt.TensorTrain.zeros((4, 5, 6)).n_parameters
@@ -80,16 +83,17 @@ class Builders(Cores):
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> Self:
-        """The tensor all of whose entries are `value`, of rank 1; other arguments as of `random`.
+        """Return a tensor of rank 1 all of whose entries are `value`.
 
         Args:
-            shape: I_1 … I_m.
-            value: a finite number; a complex one makes a complex train.
-            dtype: by default torch's default dtype, or the complex one of that precision.
-            device: by default the CPU.
+            shape: the shape I_1 … I_m.
+            value: a finite number; a complex number gives a complex train.
+            dtype: data type; by default torch's default dtype, or for a complex value the complex dtype of the same
+                precision.
+            device: device; by default the CPU.
 
         Raises:
-            TensorTrainError: a value that is no finite number of the dtype.
+            TensorTrainError: the value is not finite or does not fit the dtype.
 
         >>> import tensortrain as tt
         >>> tt.TensorTrain.full((2, 3), 0.5).reconstruct()
@@ -98,7 +102,7 @@ class Builders(Cores):
         """
         shape, _ = tt_checks.check_new(shape, 1, dtype)
         if isinstance(value, bool) or not isinstance(value, numbers.Complex) or not cmath.isfinite(complex(value)):
-            raise TensorTrainError(f"value = {value!r} is no finite number")
+            raise TensorTrainError(f"value = {value!r} is not a finite number")
         is_complex = not isinstance(value, numbers.Real)
         if dtype is None:
             dtype = torch.result_type(torch.ones(1), 1j) if is_complex else torch.get_default_dtype()
@@ -115,7 +119,7 @@ class Builders(Cores):
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> Self:
-        """The tensor of ones, of rank 1; arguments as of `random`.
+        """Return the tensor of ones, of rank 1. The arguments are those of `random`.
 
         >>> import tensortrain as tt
         >>> tt.TensorTrain.ones((2,) * 100).sum().log2()
@@ -125,17 +129,17 @@ class Builders(Cores):
 
     @classmethod
     def along(cls, values: Tensor, shape: Sequence[int], dim: int) -> Self:
-        """The tensor that depends on one of its indices alone, `T[i_1, …, i_m] = values[i_l]`, of rank 1.
+        """Return a tensor of rank 1 that depends on one index only, `T[i_1, …, i_m] = values[i_l]`.
 
-        With sums and products of such trains one writes down functions of the coordinates.
+        Functions of the coordinates can be written as sums and products of such trains.
 
         Args:
-            values: `(I_l,)`, finite.
-            shape: I_1 … I_m.
-            dim: the axis l, from 0.
+            values: the values, `(I_l,)`, finite.
+            shape: the shape I_1 … I_m.
+            dim: the axis l, counted from 0.
 
         Raises:
-            TensorTrainError: no such axis, or values that do not fit it.
+            TensorTrainError: the axis does not exist, or the values do not fit it.
 
         >>> import torch, tensortrain as tt
         >>> x, y = (tt.TensorTrain.along(torch.arange(3.0), (3, 3), axis) for axis in (0, 1))
@@ -161,13 +165,13 @@ class Builders(Cores):
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> Self:
-        """The points of a regular grid from `start` to `end`, both included, numbered with the last axis fastest.
+        """Return the points of a regular grid from `start` to `end`, both included; the last axis is the fastest.
 
-        `T[i_1, …, i_m] = start + (end − start) n / (N − 1)` with n the position of the entry and `N = I_1 ⋯ I_m`, of
-        rank 2. With `(2,) * m` it is a quantised grid of `2**m` points.
+        The entries are `T[i_1, …, i_m] = start + (end − start) n / (N − 1)`, where n is the position of the entry and
+        `N = I_1 ⋯ I_m`. The train has rank 2. The shape `(2,) * m` gives a quantised grid of `2**m` points.
 
         Raises:
-            TensorTrainError: fewer than two points, or ends that are no finite numbers.
+            TensorTrainError: the shape has fewer than two entries, or `start` or `end` is not finite.
 
         >>> import tensortrain as tt
         >>> tt.TensorTrain.linspace(0, 7, (2, 2, 2)).reconstruct().flatten()
@@ -176,7 +180,7 @@ class Builders(Cores):
         sizes, _ = tt_checks.check_new(shape, 1, dtype)
         for name, value in (("start", start), ("end", end)):
             if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
-                raise TensorTrainError(f"{name} = {value!r} is no finite number")
+                raise TensorTrainError(f"{name} = {value!r} is not a finite number")
         points = math.prod(sizes)
         if points < 2:
             raise TensorTrainError(f"shape = {sizes} has one point; at least two are needed")
@@ -207,13 +211,14 @@ class Builders(Cores):
         seed: int = 0,
         device: torch.device | str | None = None,
     ) -> Self:
-        """The train of a function of indices `(B, m)` by cross interpolation, from some of its values.
+        """Return the train of a function of indices `(B, m)` by cross interpolation, from some of its values.
 
-        `tensortrain.interpolate`, which describes the arguments, returns a statement of what is known of the error as
-        well; here only warnings tell of it. The `error` of the result is None: no Frobenius error is known.
+        The arguments are described in `tensortrain.interpolate`, which also returns an estimate of the error; this
+        method only warns if the tolerance was not reached. The `error` of the result is None, because no Frobenius
+        error is known.
 
         Raises:
-            TensorTrainError: as `tensortrain.interpolate`.
+            TensorTrainError: in the same cases as `tensortrain.interpolate`.
 
         >>> import tensortrain as tt
         >>> train = tt.TensorTrain.from_function(lambda i: 1 / (1.0 + i.sum(1).double()), (8,) * 6, rtol=1e-8)

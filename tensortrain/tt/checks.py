@@ -1,4 +1,4 @@
-"""Checks and counts of the standard format: cores, shapes, ranks and limits."""
+"""Checks of the cores, shapes, ranks and limits of standard tensor trains, and their parameter counts."""
 
 import math
 import numbers
@@ -16,7 +16,7 @@ PRECISIONS = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 
 
 def check_cores(cores: Iterable[Tensor]) -> tuple[Tensor, ...]:
-    """The cores as a tuple, if they are those of a train: `(R_{l-1}, I_l, R_l)`, neighbours sharing their rank."""
+    """Return the cores as a tuple if they form a train: shapes `(R_{l-1}, I_l, R_l)` with matching ranks."""
     checked = tuple(
         checks.tensor(f"cores[{l}]", core, min_dim=3) for l, core in enumerate(checks.listed("cores", cores))
     )
@@ -39,9 +39,9 @@ def check_cores(cores: Iterable[Tensor]) -> tuple[Tensor, ...]:
 
 
 def check_sizes(name: str, sizes: Iterable[int]) -> tuple[int, ...]:
-    """The axis lengths as a tuple of positive ints, at least one."""
+    """Return the axis lengths as a non-empty tuple of positive ints."""
     if not checks.iterates(sizes):
-        raise TensorTrainError(f"{name} = {sizes!r} is no sequence of axis lengths")
+        raise TensorTrainError(f"{name} = {sizes!r} is not a sequence of axis lengths")
     checked = tuple(checks.integer(f"{name}[{l}]", size, maximum=2**63 - 1) for l, size in enumerate(sizes))
     if not checked:
         raise TensorTrainError(f"{name} is empty; at least one axis is needed")
@@ -51,7 +51,7 @@ def check_sizes(name: str, sizes: Iterable[int]) -> tuple[int, ...]:
 def check_new(
     shape: Iterable[int], ranks: int | Sequence[int], dtype: torch.dtype | None
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Check the shape and the ranks of a new train; returns both, the ranks with the boundary ranks of 1."""
+    """Check the shape and the ranks of a new train, and return both; the ranks include the boundary ranks of 1."""
     sizes = check_sizes("shape", shape)
     if dtype is not None and not (dtype.is_floating_point or dtype.is_complex):
         raise TensorTrainError(f"dtype = {dtype} is neither floating nor complex")
@@ -59,31 +59,31 @@ def check_new(
 
 
 def interior(ranks: Any, bonds: int, ends: tuple[int, int]) -> Any:
-    """`ranks` without the boundary ranks R_0 and R_m, if they are given as well.
+    """Return `ranks` without the boundary ranks R_0 and R_m, if `ranks` includes them.
 
     Raises:
-        TensorTrainError: boundary ranks other than `ends`.
+        TensorTrainError: the boundary ranks in `ranks` differ from `ends`.
     """
     if not isinstance(ranks, Sequence) or len(ranks) != bonds + 2:
         return ranks
     if (ranks[0], ranks[-1]) != ends:
         raise TensorTrainError(
             f"ranks = {tuple(ranks)} begins and ends with {(ranks[0], ranks[-1])}; the boundary ranks R_0 and R_m are"
-            f" {ends} here, and need not be given"
+            f" {ends} here; you can leave them out"
         )
     return tuple(ranks[1:-1])
 
 
 def check_axis(name: str, value: object, order: int) -> int:
-    """An axis of a train, counted from 0, or from the end if it is negative."""
+    """Return an axis of a train, counted from 0; negative numbers count from the end."""
     axis = checks.integer(name, value, minimum=-order)
     if axis >= order:
-        raise TensorTrainError(f"{name} = {axis} is no axis of {order}; legal: {-order} … {order - 1}")
+        raise TensorTrainError(f"{name} = {axis} is not one of the {order} axes; legal: {-order} … {order - 1}")
     return axis % order
 
 
 def check_axes(name: str, value: object, order: int) -> tuple[int, ...]:
-    """Different axes of a train: one, several, or all of them for None."""
+    """Return different axes of a train as a tuple: one axis, several axes, or all of them for None."""
     if value is None:
         return tuple(range(order))
     values = tuple(value) if checks.iterates(value) else (value,)
@@ -94,27 +94,27 @@ def check_axes(name: str, value: object, order: int) -> tuple[int, ...]:
 
 
 def digits(name: str, size: int, base: int) -> int:
-    """k with `size = base**k`, the length of an axis of what is called `name`."""
+    """Return k with `size = base**k`, where `size` is the length of an axis of the argument `name`."""
     count, rest = 0, size
     while rest % base == 0 and rest > 1:
         count, rest = count + 1, rest // base
     if rest != 1:
-        raise TensorTrainError(f"{name} has an axis of length {size}, which is no power of base = {base}")
+        raise TensorTrainError(f"{name} has an axis of length {size}, which is not a power of base = {base}")
     return count
 
 
 def check_numbers(name: str, tensor: Tensor) -> None:
-    """Refuse a tensor or core whose matrices torch cannot factorise: of another precision, or without numbers."""
+    """Refuse a tensor or core whose matrices torch cannot factorise: of another precision, or on the meta device."""
     if tensor.dtype not in PRECISIONS:
         raise TensorTrainError(
             f"{name} has dtype {tensor.dtype}; single or double precision is needed: .to(torch.float32)"
         )
     if tensor.is_meta:
-        raise TensorTrainError(f"{name} is on the device meta and has no numbers, from which the result would follow")
+        raise TensorTrainError(f"{name} is on the meta device and has no entries to calculate with; load it first")
 
 
 def count(shape: Sequence[int], ranks: Sequence[int]) -> int:
-    """Entries of the cores, `Σ_l R_{l-1} I_l R_l`.
+    """Return the number of entries of all cores, `Σ_l R_{l-1} I_l R_l`.
 
     >>> count((2, 4), (1, 3, 1))
     18
@@ -123,7 +123,7 @@ def count(shape: Sequence[int], ranks: Sequence[int]) -> int:
 
 
 def useful_ranks(shape: Sequence[int], ends: tuple[int, int] = (1, 1)) -> tuple[int, ...]:
-    """The largest useful rank of each bond: `min(R_0 I_1 ⋯ I_l, I_{l+1} ⋯ I_m R_m)`, l = 1 … m - 1.
+    """Return the largest useful rank of each bond, `min(R_0 I_1 ⋯ I_l, I_{l+1} ⋯ I_m R_m)` for l = 1 … m - 1.
 
     >>> useful_ranks((4, 10, 10, 4))
     (4, 40, 4)
@@ -140,14 +140,15 @@ def check_limits(
     max_parameters: int | None,
     budget: float | None,
 ) -> Limits:
-    """The limits of a train of this shape, `ranks` filled in for every bond.
+    """Return the checked limits of a train of this shape, with an upper limit of the rank for every bond.
 
-    One int is a cap for all bonds, clipped to what each can use. A tuple stays as it is, but for the
-    boundary ranks, which it may include.
+    One int is the upper limit for all bonds, and each bond lowers it to its largest useful rank. A tuple is used
+    unchanged, without its boundary ranks if it includes them.
 
     Raises:
-        TensorTrainError: an argument out of range, an entry of `ranks` above what the other entries leave
-            useful, other boundary ranks than `ends`, or fewer parameters than ranks of 1 need.
+        TensorTrainError: an argument is out of range, an entry of `ranks` exceeds the largest rank that the other
+            entries leave useful, the boundary ranks differ from `ends`, or ranks of 1 need more parameters than
+            allowed.
     """
     useful = useful_ranks(shape, ends)
     ranks = interior(ranks, len(useful), ends)
@@ -180,7 +181,7 @@ def check_limits(
 
 
 def supported_ranks(shape: Sequence[int], ends: tuple[int, int], caps: Sequence[int]) -> list[int]:
-    """For each bond the largest rank that the caps on the bonds to its left and right leave useful."""
+    """Return the largest useful rank of each bond when the ranks of the other bonds are at most `caps`."""
     left, right = [ends[0]], [ends[1]]
     for size, cap in zip(shape, caps, strict=False):
         left.append(min(cap, left[-1] * size))

@@ -1,4 +1,4 @@
-"""Trains from some of their entries, by alternating least squares."""
+"""Fit trains to some of their entries, by alternating least squares."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from tensortrain.tt.pieces import grouped
 
 
 def check_observations(indices: object, values: object, shape: Any) -> tuple[Tensor, Tensor]:
-    """Indices `(N, m)` as int64, and values `(N,)`, finite and of a precision with which torch can solve equations."""
+    """Return indices `(N, m)` as int64 and values `(N,)` that are finite and in single or double precision."""
     values = checks.entries("values", values)
     if not isinstance(indices, Tensor) or indices.is_floating_point() or indices.is_complex():
         kind = indices.dtype if isinstance(indices, Tensor) else type(indices).__name__
@@ -27,7 +27,7 @@ def check_observations(indices: object, values: object, shape: Any) -> tuple[Ten
             " are needed"
         )
     if int(indices.min()) < 0:
-        raise TensorTrainError(f"indices holds {int(indices.min())}; they are counted from 0")
+        raise TensorTrainError(f"indices holds {int(indices.min())}; indices are counted from 0")
     if shape is not None:
         sizes, largest = check_sizes("shape", shape), indices.amax(0).tolist()
         if len(sizes) != len(largest) or any(n >= size for n, size in zip(largest, sizes, strict=True)):
@@ -38,21 +38,24 @@ def check_observations(indices: object, values: object, shape: Any) -> tuple[Ten
 def alternate(
     cores: Sequence[Tensor], indices: Tensor, values: Tensor, rtol: float, sweeps: int
 ) -> tuple[list[Tensor], float]:
-    """Improve one core after the other, from the first to the last and back; returns the cores and the residual.
+    """Improve one core after the other, from the first to the last and back, and return the cores and the residual.
 
-    Each step minimises `‖T[indices] − values‖² + λ ‖T‖²` over one core, all others being orthogonal. λ is the share of
-    the entries that are observed times the square of the relative residual. So few entries do not make a wild train
-    (Grasedyck and Krämer 2019, "Stable ALS approximation in the TT-format for rank-adaptive tensor completion"), and
-    where a train fits them, λ vanishes with the residual.
+    Each step minimises `‖T[indices] − values‖² + λ ‖T‖²` over one core, while all others are orthogonal. λ is the
+    fraction of the entries that are observed, times the square of the relative residual. The damping keeps the other
+    entries bounded if few are observed (Grasedyck and Krämer 2019, "Stable ALS approximation in the TT-format for
+    rank-adaptive tensor completion"). If a train fits the observed entries, λ goes to zero with the residual.
 
     Args:
-        cores: of the train to start with, double precision, boundary ranks 1.
-        indices: `(N, m)`.
-        values: `(N,)`, not all of them zero.
-        rtol: stop at this relative residual.
-        sweeps: at most so many, there and back being one.
+        cores: the cores of the initial train, in double precision, with boundary ranks 1.
+        indices: the indices of the observed entries, `(N, m)`.
+        values: the observed entries, `(N,)`, not all of them zero.
+        rtol: relative residual at which the fit stops.
+        sweeps: largest number of sweeps; each goes from the first core to the last and back.
 
-    Cost: `Σ_l N (R_{l-1} R_l)²` for each sweep.
+    Returns:
+        The cores, and the relative residual.
+
+    Complexity: `Σ_l N (R_{l-1} R_l)²` for each sweep.
     """
     norm = float(torch.linalg.vector_norm(values))
     share = len(values) / math.prod(core.shape[1] for core in cores)
@@ -76,7 +79,7 @@ def _half_sweep(
     ridge: float,
     direction: int,
 ) -> float:
-    """Solve for every core once, in place, from one end to the other; returns the norm of the residual."""
+    """Solve for every core once, in place, from one end to the other, and return the norm of the residual."""
     order = len(cores)
     path = range(order) if direction == 1 else range(order - 1, -1, -1)
     ahead = _ahead(cores, indices, direction)
@@ -93,7 +96,7 @@ def _half_sweep(
 
 
 def _ahead(cores: Sequence[Tensor], indices: Tensor, direction: int) -> list[Tensor]:
-    """For each core the products of all cores ahead of it at the observed entries, `(N, R)`."""
+    """Return for each core the products of all cores ahead of it at the observed entries, `(N, R)`."""
     order = len(cores)
     products = [cores[0].new_ones(len(indices), 1)] * order
     for l in range(order - 2, -1, -1) if direction == 1 else range(1, order):
@@ -103,12 +106,12 @@ def _ahead(cores: Sequence[Tensor], indices: Tensor, direction: int) -> list[Ten
 
 
 def _next(product: Tensor, slices: Tensor, direction: int) -> Tensor:
-    """A product `(N, R)` with the slices `(R, N, R')` of one more core: `(N, R')`, or back from `(N, R')`."""
+    """Return a product `(N, R)` times the slices `(R, N, R')` of another core, `(N, R')`; or back from `(N, R')`."""
     return torch.einsum("nr,rns->ns" if direction == 1 else "ns,rns->nr", product, slices)
 
 
 def _solve(left: Tensor, right: Tensor, values: Tensor, places: Sequence[Tensor], ridge: float) -> tuple[Tensor, float]:
-    """The core with the smallest squared residual plus `ridge` times its squared norm, and the norm of the residual."""
+    """Return the core that minimises the squared residual plus `ridge` times its squared norm, and the residual."""
     shape = left.shape[1], right.shape[1]
     damping = ridge * torch.eye(math.prod(shape), dtype=values.dtype, device=values.device)
     slices, squares = [], 0.0
@@ -121,7 +124,7 @@ def _solve(left: Tensor, right: Tensor, values: Tensor, places: Sequence[Tensor]
 
 
 def _move(cores: list[Tensor], l: int, direction: int) -> None:
-    """Make core l orthogonal and give the rest to its neighbour in the direction of the sweep."""
+    """Make core l orthogonal and multiply the other factor into its neighbour in the direction of the sweep."""
     core, following = cores[l], cores[l + direction]
     if direction == 1:
         q, r = torch.linalg.qr(core.flatten(0, 1))

@@ -1,4 +1,4 @@
-"""What trains of tensors and of matrices have in common: immutable cores, moved, copied and stored as one."""
+"""The common base class of tensor trains and TT-matrices: immutable cores that are moved, copied and saved together."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,24 +14,24 @@ from tensortrain.errors import TensorTrainError
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
 class Cores:
-    """An immutable sequence of cores; neighbours share the rank that is the last axis of one and the first of the next.
+    """An immutable sequence of cores. The last axis of a core and the first axis of the next have the same rank.
 
     Args:
-        cores: the cores, finite, of one dtype and on one device.
-        error: what to report as `error`.
+        cores: the cores. All entries must be finite, and all cores must have the same dtype and device.
+        error: the value of the attribute `error`.
 
     Attributes:
-        error: relative Frobenius error against what was decomposed or rounded; None if built from cores or under
-            `torch.vmap`.
+        error: relative Frobenius error of the decomposition or rounding that computed the cores. None if the object was
+            built from cores or under `torch.vmap`.
 
     Raises:
-        TensorTrainError: cores that do not fit together.
+        TensorTrainError: the cores do not fit together.
     """
 
     cores: tuple[Tensor, ...]
     error: float | None
     kind: ClassVar[str]
-    """What the header of its files says."""
+    """The kind that the header of its files records."""
 
     def __init__(self, cores: Iterable[Tensor], *, error: float | None = None) -> None:
         object.__setattr__(self, "cores", self._checked(cores))
@@ -39,12 +39,12 @@ class Cores:
 
     @staticmethod
     def _checked(cores: Iterable[Tensor]) -> tuple[Tensor, ...]:
-        """The cores as a tuple, if they fit together."""
+        """Return the cores as a tuple if they fit together."""
         raise NotImplementedError
 
     @classmethod
     def _of(cls, cores: Iterable[Tensor], error: float | None = None) -> Self:
-        """An instance of cores that are known to fit: they are not checked again."""
+        """Return an instance with cores that are known to fit, without checking them again."""
         instance = cls.__new__(cls)
         object.__setattr__(instance, "cores", tuple(cores))
         object.__setattr__(instance, "error", error)
@@ -52,52 +52,52 @@ class Cores:
 
     @property
     def order(self) -> int:
-        """Number of cores m."""
+        """Return the number of cores m."""
         return len(self.cores)
 
     @property
     def ranks(self) -> tuple[int, ...]:
-        """`(R_0, …, R_m)`."""
+        """Return the ranks `(R_0, …, R_m)`, with both boundary ranks."""
         return (*(core.shape[0] for core in self.cores), self.cores[-1].shape[-1])
 
     @property
     def dtype(self) -> torch.dtype:
-        """Data type of the cores."""
+        """Return the data type of the cores."""
         return self.cores[0].dtype
 
     @property
     def device(self) -> torch.device:
-        """Device of the cores."""
+        """Return the device of the cores."""
         return self.cores[0].device
 
     @property
     def n_parameters(self) -> int:
-        """Stored entries, those of all cores together."""
+        """Return the number of stored entries of all cores."""
         return sum(core.numel() for core in self.cores)
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
-        """The same on another device or in another dtype, as `Tensor.to`; the error stays.
+        """Return a copy on another device or in another dtype, with the arguments of `Tensor.to`. The error is kept.
 
         Raises:
-            TensorTrainError: no such device, or a dtype that is neither floating nor complex, or that the entries
-                overflow.
+            TensorTrainError: the device does not exist, or the dtype is neither floating nor complex or is too small
+                for the entries.
         """
         return type(self)(self._moved("cannot convert the train", "to", *args, **kwargs), error=self.error)
 
     def cpu(self) -> Self:
-        """The same on the CPU."""
+        """Return a copy on the CPU."""
         return self.to("cpu")
 
     def cuda(self, device: int | torch.device | None = None) -> Self:
-        """The same on a GPU, by default the current one.
+        """Return a copy on a GPU, by default the current GPU.
 
         Raises:
-            TensorTrainError: no such GPU.
+            TensorTrainError: the GPU does not exist.
         """
         return self._of(self._moved(f"cannot move to the GPU {device}", "cuda", device), self.error)
 
     def _moved(self, failure: str, method: str, *args: Any, **kwargs: Any) -> list[Tensor]:
-        """What a method of tensors that moves or converts them makes of the cores."""
+        """Return the results of a tensor method that moves or converts the cores."""
         try:
             return [getattr(core, method)(*args, **kwargs) for core in self.cores]
         except (RuntimeError, AssertionError, TypeError, ValueError) as error:
@@ -105,35 +105,35 @@ class Cores:
             raise TensorTrainError(f"{failure}: {reason}") from None
 
     def double(self) -> Self:
-        """The same in double precision: `torch.float64`, or `torch.complex128` for complex cores."""
+        """Return a copy in double precision: `torch.float64`, or `torch.complex128` for complex cores."""
         return self.to(torch.complex128 if self.dtype.is_complex else torch.float64)
 
     def conj(self) -> Self:
-        """The complex conjugate; the same for real cores."""
+        """Return the complex conjugate; real cores stay the same."""
         return self._of([core.conj() for core in self.cores], self.error)
 
     def clone(self) -> Self:
-        """A copy that shares no memory; gradients flow through it, as through `Tensor.clone`."""
+        """Return a copy that shares no memory. Gradients flow through it, as through `Tensor.clone`."""
         return self._of([core.clone() for core in self.cores], self.error)
 
     def detach(self) -> Self:
-        """The same numbers, in the same memory, without a gradient."""
+        """Return the same cores, in the same memory, without a gradient."""
         return self._of([core.detach() for core in self.cores], self.error)
 
     @property
     def requires_grad(self) -> bool:
-        """Whether a gradient with respect to any core is recorded."""
+        """Return whether a gradient with respect to any core is recorded."""
         return any(core.requires_grad for core in self.cores)
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Set `requires_grad` of the cores themselves, and return `self`.
+        """Set `requires_grad` of the cores, and return `self`.
 
-        Trains that were calculated from others may share cores with them: `train.clone().detach().requires_grad_()`
-        has cores of its own.
+        A train that was calculated from another may share cores with it. `train.clone().detach().requires_grad_()`
+        gives a train with cores of its own.
 
         Raises:
-            TensorTrainError: cores that were calculated from others with a gradient, whose gradient cannot be
-                switched off: `detach()` them first.
+            TensorTrainError: the argument is not a bool, or is False for cores that were calculated with a gradient;
+                call `detach()` first.
         """
         if not isinstance(requires_grad, bool):
             raise TensorTrainError(f"requires_grad = {requires_grad!r} is neither True nor False")
@@ -144,28 +144,37 @@ class Cores:
         return self
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the cores and the error to a safetensors file, aside first and then renamed."""
+        """Write the cores and the error to a safetensors file, which appears only when it is complete.
+
+        Raises:
+            TensorTrainError: the file cannot be written.
+        """
         storage.save_cores(path, self.kind, self.cores, {"error": self.error})
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Self:
-        """Read what `save` wrote, on the CPU.
+        """Read a file that `save` wrote, onto the CPU.
 
         Raises:
-            TensorTrainError: a file that cannot be read or holds something else.
+            TensorTrainError: the file cannot be read or is of another kind.
         """
         cores, fields = storage.load_cores(path, cls.kind)
         return cls(cores, **fields)
 
 
+def _factor(value: float) -> str:
+    """A factor with one decimal; from a million on with three digits and a power of ten."""
+    return f"{value:.1f}" if value < 1e6 else f"{value:.3g}"
+
+
 def describe(head: str, train: Any) -> str:
-    """The text of a train or TT-matrix: `head`, then ranks, counts and error."""
+    """Return the text of a train or TT-matrix: `head`, then the ranks, counts and error."""
     share = train.n_parameters / train.dense_parameters
     lines = [
         f"{head}, {str(train.dtype).removeprefix('torch.')}",
         f"  ranks       {train.ranks}",
         f"  parameters  {train.n_parameters:,} of {train.dense_parameters:,} "
-        f"({share:.1%}, compression {1 / share:.1f}×)",
+        f"({share:.1%}, compression {_factor(1 / share)}×)",
         f"  MACs        {train.macs():,} sequential, {train.dense_macs():,} dense",
     ]
     if train.error is not None:

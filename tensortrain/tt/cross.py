@@ -1,15 +1,16 @@
-"""Cross interpolation: the cores of a train from entries of a tensor that is never formed.
+"""Cross interpolation: compute the cores of a train from some entries of a tensor that is never formed.
 
-The pivots of bond l are index sets I_l, `(R_l, l)`, of the axes before it and J_l, `(R_l, m - l)`, of those after
-it. A sweep visits the bonds in order. At each it eliminates the matrix of the entries at rows `I_{l-1} × {1 … I_l}` and
-some columns `{1 … I_{l+1}} × J_{l+1}` with complete pivoting, which settles the rank and both new sets of pivots at
-once. The core is then `T P⁻¹` with T the entries at all rows and the chosen columns, and P those at the pivots.
+The pivots of bond l are index sets I_l, `(R_l, l)`, of the axes before the bond and J_l, `(R_l, m - l)`, of the axes
+after it. A sweep visits the bonds in order. At each bond it takes the matrix of the entries at rows `I_{l-1} × {1 …
+I_l}` and some columns `{1 … I_{l+1}} × J_{l+1}`, and eliminates it with complete pivoting. This gives the rank and both
+new sets of pivots at once. The core is then `T P⁻¹`, where T holds the entries at all rows and the chosen columns, and
+P those at the pivots.
 
-This is the tensor cross interpolation of Núñez Fernández et al. 2025 (TCI2, algorithm 3), with alternating rows and
-columns (rook pivoting) in place of the whole matrix. It was preferred to DMRG-cross with maxvol (Savostyanov and
-Oseledets 2011) because the last pivot is an error in the norm that matters here, that of the largest entry; because
-ranks follow from it without a singular value decomposition; and because a pivot found anywhere, by a search over the
-whole tensor or by the caller, joins as one more column.
+The algorithm is the tensor cross interpolation of Núñez Fernández et al. 2025 (TCI2, algorithm 3). It searches rows and
+columns alternately (rook pivoting) instead of the whole matrix. It has three advantages over DMRG-cross with maxvol
+(Savostyanov and Oseledets 2011). The last pivot is an error in the maximum norm, which matters here. The ranks follow
+from the pivots without a singular value decomposition. And a pivot that comes from elsewhere, from a search over the
+whole tensor or from the caller, is simply added as one more column.
 """
 
 import contextlib
@@ -29,29 +30,29 @@ from tensortrain.tt.pieces import select
 
 Function = Callable[[Tensor], Tensor]
 
-_STARTS = 200  # random points among which the first pivot is looked for, and each search starts
-_BEST = 5  # of them, whose neighbours a search looks at
-_SWEEPS = 60  # more of them have never helped where these did not
+_STARTS = 200  # number of random points from which the first pivot and each search start
+_BEST = 5  # number of the largest points whose neighbours a search evaluates
+_SWEEPS = 60  # in experiments, more sweeps never helped where these did not suffice
 
 
 class Exhausted(Exception):
-    """The next entries would exceed the number of evaluations allowed."""
+    """Raised when the next entries would exceed the allowed number of evaluations."""
 
 
 class Entries:
-    """Entries of a tensor by their indices; the function is called with new ones only, all of a batch at once.
+    """Entries of a tensor by their indices. The function is called with new indices only, all of a batch at once.
 
     Args:
-        function: from `(B, m)` indices to `(B,)` values.
-        shape: I_1 … I_m.
-        limit: how many indices it may be called with.
-        device: where it gets its indices.
+        function: a function from indices `(B, m)` to values `(B,)`.
+        shape: the shape I_1 … I_m.
+        limit: largest number of indices with which the function may be called.
+        device: the device of the indices that the function receives.
 
     Attributes:
-        evaluations: number of indices that it was called with.
-        largest: largest absolute value among them.
-        dtype: of the values; None before the first.
-        device: of the values; that of the indices before the first.
+        evaluations: number of indices with which the function was called.
+        largest: largest absolute value among the entries so far.
+        dtype: dtype of the values; None before the first call.
+        device: device of the values; before the first call, that of the indices.
     """
 
     def __init__(self, function: Function, shape: Sequence[int], limit: int, device: torch.device) -> None:
@@ -67,22 +68,22 @@ class Entries:
 
     @property
     def wide(self) -> torch.dtype:
-        """The double precision dtype of what is calculated with the values."""
+        """Return the double precision dtype in which the values are processed."""
         assert self.dtype is not None
         return WIDE.get(self.dtype, self.dtype)
 
     @property
     def eps(self) -> float:
-        """Rounding error of the values."""
+        """Return the rounding error of the values' dtype."""
         assert self.dtype is not None
         return torch.finfo(self.dtype).eps
 
     def __call__(self, indices: Tensor) -> Tensor:
-        """The entries at `indices`, `(B, m)`, in double precision and on the CPU.
+        """Return the entries at `indices`, `(B, m)`, in double precision and on the CPU.
 
         Raises:
-            Exhausted: more new indices than are allowed; the function is not called then.
-            TensorTrainError: values that are no numbers, not finite, or not one for each index.
+            Exhausted: there are more new indices than allowed; the function is not called then.
+            TensorTrainError: the function does not return one finite number for each index.
         """
         rows = np.ascontiguousarray(indices.numpy().astype(self._key))
         packed: Any = rows.view(np.dtype((np.void, rows.shape[1] * rows.itemsize)))
@@ -94,6 +95,7 @@ class Entries:
         return torch.tensor([self._known[key] for key in keys], dtype=self.wide)
 
     def _evaluate(self, indices: Tensor) -> Tensor:
+        """Call the function with new indices and return its checked values on the CPU."""
         if self.evaluations + len(indices) > self.limit:
             raise Exhausted
         self.evaluations += len(indices)
@@ -104,9 +106,10 @@ class Entries:
         return values
 
     def _check(self, values: object, indices: Tensor) -> None:
+        """Refuse values that are not one finite number for each index."""
         if not isinstance(values, Tensor):
             raise TensorTrainError(f"the function returns a {type(values).__name__}; a torch.Tensor is needed")
-        checks.ordinary("what the function returns", values)
+        checks.ordinary("the result of the function", values)
         if values.shape != (len(indices),):
             raise TensorTrainError(
                 f"the function returns shape {tuple(values.shape)} for indices of shape {tuple(indices.shape)};"
@@ -118,7 +121,7 @@ class Entries:
                 " needed: .double()"
             )
         if self.dtype not in (None, values.dtype):
-            raise TensorTrainError(f"the function returns {values.dtype} now and returned {self.dtype} before")
+            raise TensorTrainError(f"the function returned {self.dtype} before and {values.dtype} now; use one dtype")
         self.dtype, self.device = values.dtype, values.device
         bad = (~values.isfinite()).nonzero()
         if len(bad):
@@ -129,9 +132,9 @@ class Entries:
 
 
 def eliminate(matrix: Tensor, allowed: float) -> tuple[list[int], list[int]]:
-    """Rows and columns of the pivots of Gaussian elimination with complete pivoting, the largest first.
+    """Return the rows and columns of the pivots of Gaussian elimination with complete pivoting, the largest first.
 
-    It ends where all that is left is at most `allowed`, but never without a pivot.
+    The elimination ends when all remaining entries are at most `allowed`, but finds at least one pivot.
 
     >>> eliminate(torch.tensor([[1.0, 2.0], [2.0, 4.0], [0.0, 3.0]]), 1e-6)
     ([1, 2], [1, 0])
@@ -155,7 +158,9 @@ def eliminate(matrix: Tensor, allowed: float) -> tuple[list[int], list[int]]:
 
 
 def interpolant(matrix: Tensor, rows: Sequence[int]) -> Tensor:
-    """`M M[rows]⁻¹` for a tall M whose `rows` are independent, from a basis of its columns, so that no digits are lost.
+    """Return `M M[rows]⁻¹` for a tall matrix M whose `rows` are independent.
+
+    It is computed from an orthonormal basis of the columns of M, so that no digits are lost.
 
     >>> interpolant(torch.tensor([[2.0], [4.0], [3.0]]), [1]).round(decimals=4)
     tensor([[0.5000],
@@ -168,7 +173,7 @@ def interpolant(matrix: Tensor, rows: Sequence[int]) -> Tensor:
 
 
 def gathered(cores: Sequence[Tensor], indices: Tensor) -> Tensor:
-    """The entries of a train with boundary ranks of 1 at `indices`, `(B, m)`.
+    """Return the entries at `indices`, `(B, m)`, of a train with boundary ranks of 1.
 
     >>> gathered([torch.ones(1, 2, 3), torch.ones(3, 4, 1)], torch.tensor([[0, 3], [1, 1]]))
     tensor([3., 3.])
@@ -179,7 +184,7 @@ def gathered(cores: Sequence[Tensor], indices: Tensor) -> Tensor:
 
 
 def crossed(left: Tensor, right: Tensor) -> Tensor:
-    """All rows of `left` joined with all rows of `right`, those of `right` fastest.
+    """Return all rows of `left` joined with all rows of `right`; the rows of `right` change fastest.
 
     >>> crossed(torch.tensor([[7], [8]]), torch.tensor([[0], [1]])).tolist()
     [[7, 0], [7, 1], [8, 0], [8, 1]]
@@ -188,21 +193,23 @@ def crossed(left: Tensor, right: Tensor) -> Tensor:
 
 
 def _distinct(*indices: Tensor) -> Tensor:
+    """Return the distinct rows of several index tensors."""
     rows: Any = torch.cat(indices)
     unique: Tensor = rows.unique(dim=0)
     return unique
 
 
 def _axis(size: int) -> Tensor:
+    """Return all indices of an axis as a column."""
     return torch.arange(size)[:, None]
 
 
 class Attempt(NamedTuple):
-    """What `cross` returns.
+    """The result of `cross`.
 
     Attributes:
-        cores: of the train, on the device and in the dtype of the values.
-        converged: whether the ranks have settled and a search found no entry that is off.
+        cores: cores of the train, on the device and in the dtype of the values.
+        converged: whether the ranks no longer changed and a search found no entry with a larger error.
     """
 
     cores: list[Tensor]
@@ -210,16 +217,16 @@ class Attempt(NamedTuple):
 
 
 def cross(entries: Entries, rtol: float, pivots: Tensor, generator: torch.Generator) -> Attempt:
-    """A train that interpolates `entries`, to about `rtol` times the largest of them.
+    """Return a train that interpolates `entries`, with errors of about `rtol` times the largest entry.
 
     Args:
-        entries: the tensor.
-        rtol: pivots below a tenth of this, relative to the largest entry, are noise.
-        pivots: `(P, m)`, indices to start from beside random ones; P may be 0.
-        generator: of the random numbers.
+        entries: the entries of the tensor.
+        rtol: relative tolerance. Pivots below a tenth of it, relative to the largest entry, are treated as noise.
+        pivots: `(P, m)`, indices to start from in addition to random ones; P may be 0.
+        generator: the random generator.
 
     Raises:
-        TensorTrainError: fewer evaluations allowed than the first sweep needs.
+        TensorTrainError: the first sweep needs more evaluations than are allowed.
     """
     latest: Attempt | None = None
     with contextlib.suppress(Exhausted):
@@ -227,13 +234,13 @@ def cross(entries: Entries, rtol: float, pivots: Tensor, generator: torch.Genera
             latest = attempt
     if latest is None:
         raise TensorTrainError(
-            f"max_evaluations: {entries.evaluations} evaluations are done, and the first sweep needs more; raise it"
+            f"max_evaluations is too small: the first sweep needs more than {entries.limit} evaluations; raise it"
         )
     return Attempt([core.to(entries.device, entries.dtype) for core in latest.cores], latest.converged)
 
 
 def _attempts(entries: Entries, rtol: float, pivots: Tensor, generator: torch.Generator) -> Iterator[Attempt]:
-    """The cores after each sweep, first to last and last to first in turn."""
+    """Yield the cores after each sweep; the sweeps alternate between both directions."""
     shape = entries.shape
     points = torch.cat([pivots, search(shape, entries, generator)])
     entries(points)
@@ -258,16 +265,17 @@ def _attempts(entries: Entries, rtol: float, pivots: Tensor, generator: torch.Ge
 
 
 def _without_bonds(entries: Entries) -> list[Tensor]:
-    """The cores where there is nothing to choose: of a vector, and of a tensor that was zero wherever it was read."""
+    """Return the cores of a vector, or of a tensor whose evaluated entries are all zero."""
     if len(entries.shape) == 1:
         return [entries(_axis(entries.shape[0])).reshape(1, -1, 1)]
     return [torch.zeros(1, size, 1, dtype=entries.wide) for size in entries.shape]
 
 
 def _missed(entries: Entries, cores: Sequence[Tensor], rtol: float, generator: torch.Generator) -> Tensor:
-    """Indices that a search has found the train to miss by more than the tolerance; none as a rule."""
+    """Return the indices, usually none, at which a search found an error of the train above the tolerance."""
 
     def off(indices: Tensor) -> Tensor:
+        """Return the errors of the train at `indices`."""
         return entries(indices) - gathered(cores, indices)
 
     points = search(entries.shape, off, generator)
@@ -275,17 +283,17 @@ def _missed(entries: Entries, cores: Sequence[Tensor], rtol: float, generator: t
 
 
 class Pivots(NamedTuple):
-    """I_l and J_l of every bond, l = 1 … m - 1."""
+    """The pivots I_l and J_l of every bond, l = 1 … m - 1."""
 
     left: list[Tensor]
     right: list[Tensor]
 
     def mirrored(self) -> "Pivots":
-        """Those of the tensor with its axes in reverse order."""
+        """Return the pivots of the tensor with its axes in reverse order."""
         return Pivots([r.flip(1) for r in self.right[::-1]], [l.flip(1) for l in self.left[::-1]])
 
     def joined(self, points: Tensor) -> "Pivots":
-        """With `points`, `(P, m)`, as further pivots of every bond."""
+        """Return the pivots with `points`, `(P, m)`, as further pivots of every bond."""
         return Pivots(
             [_distinct(known, points[:, :l]) for l, known in enumerate(self.left, start=1)],
             [_distinct(known, points[:, l:]) for l, known in enumerate(self.right, start=1)],
@@ -295,7 +303,7 @@ class Pivots(NamedTuple):
 def _sweep(
     entries: Entries, bonds: Pivots, rtol: float, generator: torch.Generator, backwards: bool
 ) -> tuple[Pivots, list[Tensor]]:
-    """One sweep from the first bond to the last, of the mirrored tensor if `backwards`."""
+    """Return the pivots and cores after one sweep over all bonds, of the mirrored tensor if `backwards`."""
     shape = entries.shape[::-1] if backwards else entries.shape
     nothing = torch.zeros(1, 0, dtype=torch.int64)
     left = [nothing]
@@ -303,6 +311,7 @@ def _sweep(
     cores: list[Tensor] = []
 
     def block(rows: Tensor, columns: Tensor) -> Tensor:
+        """Return the matrix of the entries at all pairs of `rows` and `columns`."""
         indices = crossed(rows, columns)
         return entries(indices.flip(1) if backwards else indices).reshape(len(rows), len(columns))
 
@@ -325,11 +334,12 @@ def _sweep(
 
 
 def _noise(entries: Entries, rtol: float) -> float:
+    """Return the largest size of a pivot that is treated as noise."""
     return max(0.1 * rtol, 8 * entries.eps) * entries.largest
 
 
 def search(shape: Sequence[int], values: Function, generator: torch.Generator) -> Tensor:
-    """Indices of large entries, `(P, m)`: the best of some random ones, improved in one axis after the other."""
+    """Return indices of large entries, `(P, m)`: the best of some random ones, improved along one axis at a time."""
     points = random_indices(shape, _STARTS, generator)
     best = points[values(points).abs().topk(_BEST).indices]
     for axis, size in enumerate(shape):
@@ -342,5 +352,5 @@ def search(shape: Sequence[int], values: Function, generator: torch.Generator) -
 
 
 def random_indices(shape: Sequence[int], points: int, generator: torch.Generator) -> Tensor:
-    """`(points, m)` indices, each entry of the tensor as likely as any other."""
+    """Return `(points, m)` random indices, uniformly distributed over the entries of the tensor."""
     return torch.stack([torch.randint(size, (points,), generator=generator) for size in shape], 1)

@@ -1,4 +1,4 @@
-"""`lowest_eigenpair`: the lowest eigenvalue of a Hermitian TT-matrix."""
+"""`lowest_eigenpair` computes the lowest eigenvalue of a Hermitian TT-matrix."""
 
 import math
 import warnings
@@ -18,18 +18,18 @@ from tensortrain.tt.sketch import balanced
 from tensortrain.tt.systems import square
 from tensortrain.tt.tensor_train import TensorTrain
 
-_KRYLOV = 20  # steps before a restart
+_KRYLOV = 20  # number of steps before a restart
 _RESTARTS = 3
 
 
 class Eigenpair(NamedTuple):
-    """What `lowest_eigenpair` returns.
+    """The result of `lowest_eigenpair`.
 
     Attributes:
-        value: λ, a real 0-d tensor in double precision.
-        train: x, of norm 1.
-        residual: `‖A x − λ x‖`, measured: A has an eigenvalue at most that far from λ.
-        sweeps: how often every core was solved for.
+        value: the eigenvalue λ, a real 0-d tensor in double precision.
+        train: the eigenvector x, of norm 1.
+        residual: the measured residual `‖A x − λ x‖`; A has an eigenvalue at most that far from λ.
+        sweeps: number of sweeps; each solves for every core once.
     """
 
     value: Tensor
@@ -39,24 +39,26 @@ class Eigenpair(NamedTuple):
 
 
 def lowest_eigenpair(matrix: TensorTrainMatrix, rtol: float, *, max_sweeps: int = 40, seed: int = 0) -> Eigenpair:
-    """The lowest eigenvalue of a Hermitian matrix and its vector as a train, by DMRG (White 1992).
+    """Return the lowest eigenvalue of a Hermitian matrix and its eigenvector as a train, by DMRG (White 1992).
 
-    Single-site with subspace expansion (Hubig, McCulloch, Schollwöck and Wolf 2015): each sweep takes the lowest
-    eigenvector for one core after the other, in the basis of all others, so that λ never rises within a sweep but for
-    what rounding adds, and widens that basis by a sketch of the residual. λ is always at least the lowest eigenvalue.
-    The residual proves that an eigenvalue is near, not that it is the lowest one: another `seed` is a check. A
-    warning tells of a tolerance that was not reached. There are no gradients.
+    The method is single-site DMRG with subspace expansion (Hubig, McCulloch, Schollwöck and Wolf 2015). A sweep
+    replaces one core after the other by the lowest eigenvector in the basis of all other cores, and widens that basis
+    by random combinations of the residual. λ never rises within a sweep, except by rounding error, and it is always at
+    least the lowest eigenvalue. The residual proves that an eigenvalue is near, but not that it is the lowest; to check
+    this, repeat the computation with another `seed`. A warning is issued if the tolerance was not reached. The result
+    has no gradients.
 
     Args:
-        matrix: A, Hermitian to rounding error, with equal axes of rows and columns.
-        rtol: tolerance in [0, 1) for the residual, relative to the largest absolute eigenvalue met on the way.
-        max_sweeps: cap on the sweeps.
-        seed: of the first guess and of the sketches; equal seeds give equal results.
+        matrix: the matrix A, Hermitian up to rounding error, with equal axes of rows and columns.
+        rtol: tolerance in [0, 1) for the residual, relative to the largest absolute eigenvalue of the projected
+            matrices.
+        max_sweeps: largest number of sweeps.
+        seed: seed of the initial train and of the random combinations; equal seeds give equal results.
 
     Raises:
-        TensorTrainError: a matrix that is not square or not Hermitian, or an argument out of range.
+        TensorTrainError: the matrix is not square or not Hermitian, or an argument is out of range.
 
-    Cost: as of `tensortrain.solve`.
+    Complexity: that of `tensortrain.solve`.
 
     >>> x, z = torch.tensor([[0.0, 1.0], [1.0, 0.0]]).double(), torch.tensor([1.0, -1.0]).double().diag()
     >>> one = torch.eye(2).double()
@@ -72,7 +74,7 @@ def lowest_eigenpair(matrix: TensorTrainMatrix, rtol: float, *, max_sweeps: int 
     (a,), power = balanced([[core.detach().to(wide) for core in matrix.cores]])
     start = TensorTrain.random(matrix.in_shape, 2, seed, dtype=wide, device=matrix.device)
     best = _swept(Problem(a, None), [*start.orthogonalize(0).cores], rtol, most, generator)
-    if matrix.dtype != wide:  # as it is after rounding to the dtype of A
+    if matrix.dtype != wide:  # measure the residual after rounding to the dtype of A
         rounded = best.train.to(matrix.dtype)
         best = best._replace(train=rounded, residual=_residual(a, rounded.to(wide))[1])
     value, residual = shifted(best.value, power), float(shifted(best.value.new_tensor(best.residual), power))
@@ -80,17 +82,19 @@ def lowest_eigenpair(matrix: TensorTrainMatrix, rtol: float, *, max_sweeps: int 
 
 
 def _check(matrix: object) -> None:
+    """Refuse a matrix that is not a square, Hermitian TT-matrix."""
     if not isinstance(matrix, TensorTrainMatrix):
         raise TensorTrainError(f"matrix is a {type(matrix).__name__}; a TensorTrainMatrix is needed")
     square(matrix)
     norm, off = float(matrix.train.norm()), float((matrix - matrix.H).train.norm())
     if off > 1e3 * torch.finfo(matrix.dtype).eps * norm:
         raise TensorTrainError(
-            f"matrix is not Hermitian: ‖A − Aᴴ‖ is {off:.2g}, ‖A‖ is {norm:.2g}; take (A + A.H) * 0.5 if it should be"
+            f"matrix is not Hermitian: ‖A − Aᴴ‖ is {off:.2g}, ‖A‖ is {norm:.2g}; use (A + A.H) * 0.5 instead"
         )
 
 
 def _swept(problem: Problem, x: list[Tensor], rtol: float, most: int, generator: torch.Generator) -> Eigenpair:
+    """Return the best eigenpair after at most `most` sweeps, and warn if the tolerance was not reached."""
     solver = _Solver(max(rtol, 4 * torch.finfo(x[0].dtype).eps) / math.sqrt(4 * len(x)))
     a = problem.matrix
     best: Eigenpair | None = None
@@ -107,22 +111,22 @@ def _swept(problem: Problem, x: list[Tensor], rtol: float, most: int, generator:
     assert best is not None
     if best.residual > max(rtol, 64 * torch.finfo(x[0].dtype).eps) * solver.scale:
         warnings.warn(
-            f"lowest_eigenpair has reached a residual of {best.residual / solver.scale:.2g} of the largest eigenvalue"
-            f" in {sweep} sweeps, more than rtol = {rtol:.2g}",
+            f"lowest_eigenpair has reached a residual of {best.residual / solver.scale:.2g} times the largest"
+            f" eigenvalue in {sweep} sweeps, which is more than rtol = {rtol:.2g}",
             stacklevel=3,
         )
     return best._replace(sweeps=sweep)
 
 
 def _residual(a: list[Tensor], x: TensorTrain) -> tuple[Tensor, float]:
-    """The Rayleigh quotient, and `‖A x − λ x‖ / ‖x‖`."""
+    """Return the Rayleigh quotient and `‖A x − λ x‖ / ‖x‖`."""
     product = TensorTrainMatrix._of(a) @ x
     value = (x.inner(product) / x.inner(x)).real
     return value, float((product - x * value).norm() / x.norm())
 
 
 class _Solver:
-    """Projected eigenproblems: dense where they are small, else by the Lanczos method from the old core.
+    """Solves projected eigenproblems: small ones by dense matrices, others by the Lanczos method from the old core.
 
     Attributes:
         scale: largest absolute eigenvalue of the projected matrices so far.
@@ -133,15 +137,15 @@ class _Solver:
 
     @property
     def allowed(self) -> float:
-        """See `Solver`; relative to what the matrix does to a vector."""
+        """Return the largest negligible residual; it is relative to the largest absolute eigenvalue so far."""
         return self._rtol * self.scale
 
     def misfit(self, local: Local, x: Tensor) -> float:
-        """Norm of `A x − λ x`, projected, with the λ of the last solution."""
+        """Return the norm of `A x − λ x` after projection, with the λ of the last solution."""
         return float(torch.linalg.vector_norm(local.apply(x) - self._value * x) / torch.linalg.vector_norm(x))
 
     def solve(self, local: Local, x: Tensor) -> Tensor:
-        """See `Solver`."""
+        """Return the eigenvector of the lowest eigenvalue, computed from the old core."""
         if x.numel() <= DENSE:
             matrix = local.matrix()
             values, vectors = torch.linalg.eigh((matrix + matrix.mH) / 2)
@@ -159,5 +163,6 @@ class _Solver:
         return x
 
     def _note(self, values: Tensor) -> None:
+        """Store the lowest eigenvalue and the largest absolute eigenvalue."""
         self._value = float(values[0])
         self.scale = max(self.scale, float(values.abs().max()))

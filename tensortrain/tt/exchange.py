@@ -1,4 +1,4 @@
-"""Trains of other libraries, as they come and as they go, and dense arrays."""
+"""Convert trains from and to other libraries and dense arrays."""
 
 import importlib
 import itertools
@@ -17,19 +17,20 @@ from tensortrain.tt import functional
 from tensortrain.tt.container import Cores
 
 MOST_BYTES = 2**32
-"""Of an array that is made without being asked for by name."""
+"""Size in bytes of the largest dense array that `numpy` creates."""
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
 class Exchange(Cores):
-    """Conversions of cores `(R_{l-1}, I_l, R_l)` that share their numbers where both sides can."""
+    """Conversions of cores `(R_{l-1}, I_l, R_l)`, which share memory with the result if both libraries allow it."""
 
     def numpy(self) -> "np.ndarray[Any, Any]":
-        """The dense tensor as a NumPy array, `(I_1, …, I_m)`, also by `np.asarray(train)`.
+        """Return the dense tensor as a NumPy array, `(I_1, …, I_m)`; `np.asarray(train)` calls this method.
 
         Raises:
-            TensorTrainError: more than 4 GiB (take entries by indexing), cores that require a gradient (`detach()`
-                first) or are not on the CPU (`cpu()` first), or a dtype that NumPy does not have.
+            TensorTrainError: the array would have more than 4 GiB (read single entries by indexing), the cores require
+                a gradient (call `detach()` first) or are not on the CPU (call `cpu()` first), or NumPy lacks their
+                dtype.
 
         >>> import numpy as np, tensortrain as tt
         >>> np.asarray(tt.TensorTrain.ones((2, 3))).shape
@@ -38,8 +39,8 @@ class Exchange(Cores):
         entries = self.ranks[0] * math.prod(core.shape[1] for core in self.cores) * self.ranks[-1]
         if entries * self.dtype.itemsize > MOST_BYTES:
             raise TensorTrainError(
-                f"the dense array would have {entries:,} entries, more than {MOST_BYTES >> 30} GiB; look up the "
-                "entries that you need, train[i, j, …]"
+                f"the dense array would have {entries:,} entries, more than {MOST_BYTES >> 30} GiB; read only the "
+                "entries that you need: train[i, j, …]"
             )
         if len(self.cores) > 62:
             raise TensorTrainError(f"{len(self.cores)} axes are more than a NumPy array can have; reshape() first")
@@ -48,14 +49,14 @@ class Exchange(Cores):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> "np.ndarray[Any, Any]":
         if copy is False:
-            raise TensorTrainError("a train has no dense array that could be shared; without copy=False one is built")
+            raise TensorTrainError("a train has no dense array to share; leave out copy=False to create one")
         return self.numpy().astype(dtype, copy=False)
 
     def to_arrays(self) -> "list[np.ndarray[Any, Any]]":
-        """The cores as NumPy arrays `(R_{l-1}, I_l, R_l)`, which is what teneva calls a train; they share the memory.
+        """Return the cores as NumPy arrays `(R_{l-1}, I_l, R_l)`, the format of teneva. They share the cores' memory.
 
         Raises:
-            TensorTrainError: cores that require a gradient, are not on the CPU or have a dtype that NumPy lacks.
+            TensorTrainError: the cores require a gradient or are not on the CPU, or NumPy lacks their dtype.
 
         >>> import tensortrain as tt
         >>> [array.shape for array in tt.TensorTrain.ones((2, 3)).to_arrays()]
@@ -65,10 +66,10 @@ class Exchange(Cores):
         return [core.resolve_conj().resolve_neg().numpy() for core in self.cores]
 
     def to_tensorly(self) -> Any:
-        """A `tensorly.tt_tensor.TTTensor` of the same cores; TensorLy needs its PyTorch backend to work on it.
+        """Return a `tensorly.tt_tensor.TTTensor` with the same cores. TensorLy must use its PyTorch backend for it.
 
         Raises:
-            TensorTrainError: boundary ranks above 1, which TensorLy does not have.
+            TensorTrainError: a boundary rank is above 1, which TensorLy does not support.
         """
         self._check_ends("TensorLy")
         import tensorly
@@ -78,19 +79,19 @@ class Exchange(Cores):
             return TTTensor(list(self.cores))
 
     def to_torchtt(self) -> Any:
-        """A `torchtt.TT` of the same cores.
+        """Return a `torchtt.TT` with the same cores.
 
         Raises:
-            TensorTrainError: boundary ranks above 1, or torchTT is not installed.
+            TensorTrainError: a boundary rank is above 1, or torchTT is not installed.
         """
         self._check_ends("torchTT")
         return _library("torchtt", "torchTT").TT(list(self.cores))
 
     def to_quimb(self) -> Any:
-        """A `quimb.tensor.MatrixProductState` of the cores as NumPy arrays, with quimb's own names of indices.
+        """Return a `quimb.tensor.MatrixProductState` with the cores as NumPy arrays and quimb's own index names.
 
         Raises:
-            TensorTrainError: boundary ranks above 1, or quimb is not installed; as of `to_arrays`.
+            TensorTrainError: a boundary rank is above 1, quimb is not installed, or `to_arrays` fails.
         """
         self._check_ends("quimb")
         arrays = self.to_arrays()
@@ -100,33 +101,35 @@ class Exchange(Cores):
 
     @classmethod
     def from_tensorly(cls, factors: Iterable[Any]) -> Self:
-        """A train from a `TTTensor`, or from any sequence of its factors as tensors or NumPy arrays.
+        """Return a train from a `TTTensor`, or from any sequence of its factors as tensors or NumPy arrays.
 
         Raises:
-            TensorTrainError: factors that are no numbers, or not those of a train.
+            TensorTrainError: the factors are not arrays of numbers, or do not form a train.
         """
         try:
             return cls([factor if isinstance(factor, Tensor) else torch.tensor(factor) for factor in factors])
         except (TypeError, RuntimeError) as error:
             reason = str(error).partition("\n")[0]
-            raise TensorTrainError(f"factors are no tensors or arrays of numbers: {reason}") from None
+            raise TensorTrainError(f"factors must be tensors or arrays of numbers: {reason}") from None
 
     @classmethod
     def from_foreign(cls, train: Any) -> Self:
-        """A train from one of another library, known by its attributes, so that no library needs to be installed.
+        """Return a train from a train of another library, which is recognised by its attributes.
 
-        | library | what is taken |
+        The other library itself does not need to be installed.
+
+        | library | data that is read |
         |---|---|
         | torchTT, tntorch | `.cores`, `(R_{l-1}, I_l, R_l)` |
-        | t3f | `.tt_cores`, the same |
-        | quimb | an open matrix product state: its tensors by `.site_ind` and the indices that neighbours share |
+        | t3f | `.tt_cores`, `(R_{l-1}, I_l, R_l)` |
+        | quimb | the tensors of an open matrix product state, by `.site_ind` and the indices that neighbours share |
         | teneva, TensorLy | a sequence of arrays or tensors, `(R_{l-1}, I_l, R_l)` |
 
         Tensors of PyTorch share their memory with the train, and other arrays are copied.
 
         Raises:
-            TensorTrainError: TT-matrices (`TensorTrainMatrix` takes their cores), periodic states, trains with Tucker
-                factors, or anything else that is no train.
+            TensorTrainError: the argument is a TT-matrix (pass its cores to `TensorTrainMatrix`), a periodic state, a
+                train with Tucker factors, or not a train at all.
 
         >>> import numpy as np, tensortrain as tt
         >>> tt.TensorTrain.from_foreign([np.ones((1, 2, 3)), np.ones((3, 4, 1))]).shape
@@ -141,14 +144,16 @@ class Exchange(Cores):
             raise TensorTrainError(f"train is a {type(train).__name__}, which has neither cores nor tensors of sites")
         cores = list(cores)
         if any(getattr(core, "ndim", 3) == 4 for core in cores):
-            raise TensorTrainError("the cores have 4 axes, as those of a TT-matrix; give them to TensorTrainMatrix")
+            raise TensorTrainError("the cores have 4 axes, as those of a TT-matrix; pass them to TensorTrainMatrix")
         return cls.from_tensorly(core if isinstance(core, Tensor) else np.array(core) for core in cores)
 
     def _check_ends(self, library: str) -> None:
+        """Refuse a train with boundary ranks above 1."""
         if self.ranks[0] * self.ranks[-1] != 1:
             raise TensorTrainError(f"ranks = {self.ranks}: {library} needs boundary ranks of 1")
 
     def _check_for_numpy(self) -> None:
+        """Refuse cores that NumPy cannot share: with a gradient, on another device or in bfloat16."""
         if self.requires_grad:
             raise TensorTrainError("a NumPy array has no gradient; call train.detach() first")
         if self.device.type != "cpu":
@@ -158,6 +163,7 @@ class Exchange(Cores):
 
 
 def _library(module: str, name: str) -> Any:
+    """Import and return an optional library."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -165,9 +171,9 @@ def _library(module: str, name: str) -> Any:
 
 
 def _of_sites(state: Any) -> list[Any]:
-    """The arrays `(R_{l-1}, I_l, R_l)` of a matrix product state, whatever the order of their axes is."""
+    """Return the arrays `(R_{l-1}, I_l, R_l)` of a matrix product state, whatever the order of its axes."""
     if getattr(state, "cyclic", False):
-        raise TensorTrainError("the matrix product state is periodic, which a train is not")
+        raise TensorTrainError("the matrix product state is periodic; a train must have open ends")
     tensors = [state[site] for site in state.sites]
     names = [set(tensor.inds) for tensor in tensors]
     bonds = [sorted(left & right) for left, right in itertools.pairwise(names)]

@@ -1,4 +1,4 @@
-"""The largest entry of a train: one that a search meets, and a bound that no entry exceeds."""
+"""Search for the largest entry of a train, and compute an upper bound of all entries."""
 
 import math
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ _EPS = torch.finfo(torch.float64).eps
 
 
 class Extreme(NamedTuple):
-    """The most extreme entry that a search met.
+    """The largest or smallest entry that a search found.
 
     Attributes:
-        position: its index.
-        value: the entry there.
-        bound: that no entry is beyond.
+        position: the index of the entry.
+        value: the value of the entry.
+        bound: a bound of all entries: an upper bound for the largest entry, a lower bound for the smallest.
     """
 
     position: tuple[int, ...]
@@ -27,14 +27,14 @@ class Extreme(NamedTuple):
 
     @property
     def gap(self) -> float:
-        """How far the most extreme of all entries can be from `value`; 0 proves that it is this one."""
+        """Return the largest possible difference between the true extreme entry and `value`; 0 proves equality."""
         return abs(self.bound - self.value)
 
 
 def candidates(cores: Sequence[Tensor], width: int) -> tuple[Tensor, float]:
-    """Indices of large entries, `(≤ 2 width, m)`, and a bound on all entries that have other indices.
+    """Return indices of large entries, `(≤ 2 width, m)`, and an upper bound of all entries with other indices.
 
-    The search is run from both ends, and either bound holds.
+    The search is run from both ends, and the smaller one of both bounds is returned.
     """
     forward, bound = _search(cores, width)
     backward, other = _search(mirrored(cores), width)
@@ -42,14 +42,15 @@ def candidates(cores: Sequence[Tensor], width: int) -> tuple[Tensor, float]:
 
 
 def _search(cores: Sequence[Tensor], width: int) -> tuple[Tensor, float]:
-    """Grow the indices by one axis at a time, and keep `width` beginnings: those with the largest bounds.
+    """Extend the indices by one axis at a time, and keep the `width` prefixes with the largest bounds.
 
-    There are two bounds on the entries of one beginning, by interval arithmetic and by mean and spread, and the smaller
-    one counts. The first one is sharp where the cores hold few signs, the second one whatever they are.
+    The entries of a prefix have two upper bounds, by interval arithmetic and by mean and standard deviation, and the
+    smaller one is used. The first bound is sharp if most entries of the cores have the same sign; the second bound does
+    not depend on the signs.
 
     Args:
-        cores: real, double precision, boundary ranks 1.
-        width: how many beginnings to keep.
+        cores: real cores in double precision with boundary ranks 1.
+        width: number of prefixes to keep.
     """
     right = right_interfaces(cores)
     means, ranges = _means(right.cores), _ranges(right.cores)
@@ -73,7 +74,7 @@ def _search(cores: Sequence[Tensor], width: int) -> tuple[Tensor, float]:
 
 
 def _means(cores: Sequence[Tensor]) -> list[Tensor]:
-    """For each bond, both ends included, `Σ M / √n` over the n indices to its right of what lies there, `(R_l,)`."""
+    """Return for each bond, with both ends, the sum of the right interface over its n indices times 1/√n, `(R_l,)`."""
     means = [cores[-1].new_ones(1)]
     for core in reversed(cores):
         means.append(core.sum(1) @ means[-1] / math.sqrt(core.shape[1]))
@@ -81,7 +82,7 @@ def _means(cores: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _ranges(cores: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
-    """For each bond, both ends included, numbers between which the entries of what lies to its right are, `(R_l,)`."""
+    """Return for each bond, with both ends, lower and upper bounds of the right interface, `(R_l,)` each."""
     low = high = cores[-1].new_ones(1)
     ranges = [(low, high)]
     for core in reversed(cores):
@@ -92,16 +93,17 @@ def _ranges(cores: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
 
 
 def _reach(rows: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """The least and the largest that `rows · x` can be for x between `low` and `high`, rounding errors included."""
+    """Return the smallest and largest value of `rows · x` for x between `low` and `high`, with rounding errors."""
     up, down = rows.clamp(min=0), rows.clamp(max=0)
     uncertain = 8 * len(low) * _EPS * (rows.abs() @ torch.maximum(low.abs(), high.abs()))
     return up @ low + down @ high - uncertain, up @ high + down @ low + uncertain
 
 
 def _bounds(rows: Tensor, right: Interfaces, means: Sequence[Tensor], bond: int, points: int) -> Tensor:
-    """For the beginning of each index a bound on the entries that begin so, `(p,)`, rounding errors included.
+    """Return for each prefix an upper bound of the entries that begin with it, `(p,)`, with rounding errors.
 
-    Of n numbers with mean μ and sum of squares q none is larger than `μ + √((n − 1) / n) √(q − n μ²)` (Samuelson 1968).
+    Among n numbers with mean μ and sum of squares q none is larger than `μ + √((n − 1) / n) √(q − n μ²)` (Samuelson
+    1968).
     """
     if points == 1:
         return rows[:, 0]

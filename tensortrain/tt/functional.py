@@ -1,10 +1,10 @@
-"""The recursions of the standard tensor train as functions of plain tensors.
+"""The evaluation of standard tensor trains as functions of plain tensors.
 
 | paper | here |
 |---|---|
 | T(l), l = 1 … m, of eq. (1) | `cores[l - 1]`, `(R_{l-1}, I_l, R_l)` |
 | u(l), l = 1 … m, of eq. (2) and (3) | `inputs[l - 1]`, `(B, I_l)` |
-| v(l) of eq. (3) | the running value of `tt_evaluate`, `(B, R_0, R_l)` |
+| v(l) of eq. (3) | the intermediate value of `tt_evaluate` after core l, `(B, R_0, R_l)` |
 | T of eq. (1) | `tt_reconstruct(cores)` |
 """
 
@@ -21,25 +21,25 @@ from tensortrain.errors import TensorTrainError
 
 
 def tt_evaluate(cores: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor:
-    """Contract a tensor train with one vector for each axis, core by core; T is never rebuilt.
+    """Contract a tensor train with one vector for each axis, core by core, without forming the dense tensor T.
 
     Eq. (3) of the Conv-TT-LSTM paper: `v(0) = 1`,
-    `v(l)[r_l] = Σ_{i_l} Σ_{r_{l-1}} T(l)[r_{l-1}, i_l, r_l] v(l-1)[r_{l-1}] u(l)[i_l]`, result v(m). With
-    boundary ranks above 1, v(0) is the identity of size R_0.
+    `v(l)[r_l] = Σ_{i_l} Σ_{r_{l-1}} T(l)[r_{l-1}, i_l, r_l] v(l-1)[r_{l-1}] u(l)[i_l]`, and the result is
+    v(m). With boundary ranks above 1, v(0) is the identity of size R_0.
 
     Args:
-        cores: `(R_{l-1}, I_l, R_l)`.
-        inputs: u(l), each `(B, I_l)`, or `(I_l,)` for one that all of the batch share.
+        cores: the cores, `(R_{l-1}, I_l, R_l)`.
+        inputs: the vectors u(l), each `(B, I_l)`, or `(I_l,)` for a vector that all samples of the batch share.
 
     Returns:
-        v(m): `(B, R_0, R_m)`; the boundary axes are dropped if both are 1 long, and the batch axis if no
-        input has one.
+        v(m), `(B, R_0, R_m)`. If both boundary ranks are 1, their axes are dropped. If no input has a batch axis, the
+        result has none.
 
     Raises:
-        TensorTrainError: inputs that do not fit the cores.
+        TensorTrainError: the inputs do not fit the cores.
 
-    Cost: `Σ_l R_{l-1} I_l R_l + R_0 Σ_{l ≥ 2} R_{l-1} R_l` multiplications for each sample, linear in the
-    order, against `Π_l I_l` and more for eq. (2).
+    Complexity: `Σ_l R_{l-1} I_l R_l + R_0 Σ_{l ≥ 2} R_{l-1} R_l` multiplications for each sample, which is linear in
+    the order m. Eq. (2) needs more than `Π_l I_l`.
 
     >>> cores = [torch.ones(1, 2, 3), torch.ones(3, 4, 1)]
     >>> tt_evaluate(cores, [torch.ones(5, 2), torch.ones(5, 4)])
@@ -48,7 +48,7 @@ def tt_evaluate(cores: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor:
     batched = check_inputs(cores, inputs)
     value: Tensor | None = None
     for core, u in zip(cores, inputs, strict=True):
-        step = torch.tensordot(u.to(core.dtype), core, ([-1], [1]))  # they may differ under autocast only
+        step = torch.tensordot(u.to(core.dtype), core, ([-1], [1]))  # the dtypes can differ only under autocast
         value = step if value is None else value @ step
     assert value is not None
     if value.shape[-2:] == (1, 1):
@@ -57,9 +57,15 @@ def tt_evaluate(cores: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor:
 
 
 def tt_evaluate_dense(cores: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor:
-    """Eq. (2), `v = Σ T[i_1, …, i_m] u(1)[i_1] ⋯ u(m)[i_m]` from the dense tensor; arguments as of `tt_evaluate`.
+    """Evaluate eq. (2), `v = Σ T[i_1, …, i_m] u(1)[i_1] ⋯ u(m)[i_m]`, from the dense tensor.
 
-    Cost: beyond the reconstruction `R_0 R_m Σ_l I_1 ⋯ I_l` multiplications for each sample.
+    Arguments, result and errors are those of `tt_evaluate`.
+
+    Complexity: `R_0 R_m Σ_l I_1 ⋯ I_l` multiplications for each sample, in addition to the reconstruction of T.
+
+    >>> cores = [torch.ones(1, 2, 3), torch.ones(3, 4, 1)]
+    >>> tt_evaluate_dense(cores, [torch.ones(2), torch.ones(4)])
+    tensor(24.)
     """
     batched, order = check_inputs(cores, inputs), len(cores)
     batch, left, right, *axes = map(opt_einsum.get_symbol, range(3 + order))
@@ -83,7 +89,7 @@ def check_inputs(cores: Sequence[Tensor], inputs: Sequence[Tensor]) -> bool:
             if isinstance(inputs, Tensor)
             else f"the type {type(inputs).__name__}"
         )
-        raise TensorTrainError(f"inputs has {count} for {len(cores)} cores; a list with one for each core is needed")
+        raise TensorTrainError(f"inputs has {count} for {len(cores)} cores; a list with a vector for each is needed")
     batches = set()
     for l, (core, u) in enumerate(zip(cores, inputs, strict=True)):
         checks.ordinary(f"cores[{l}]", core)
@@ -94,12 +100,12 @@ def check_inputs(cores: Sequence[Tensor], inputs: Sequence[Tensor]) -> bool:
         checks.agrees(f"inputs[{l}]", u, core)
         batches |= {u.shape[0]} if u.dim() == 2 else set()
     if len(batches) > 1:
-        raise TensorTrainError(f"inputs have batch sizes {sorted(batches)}; all that have a batch axis must agree")
+        raise TensorTrainError(f"inputs have batch sizes {sorted(batches)}; all inputs with a batch axis must agree")
     return bool(batches)
 
 
 def evaluate_macs(shape: Sequence[int], ranks: Sequence[int]) -> int:
-    """Multiplications of `tt_evaluate` for one sample; `ranks` are R_0 … R_m.
+    """Return the number of multiplications of `tt_evaluate` for one sample; `ranks` are R_0 … R_m.
 
     >>> evaluate_macs((2, 4), (1, 3, 1))   # 1·2·3 + 3·4·1, then 1·3·1 for v(1) v(2)
     21
@@ -110,9 +116,9 @@ def evaluate_macs(shape: Sequence[int], ranks: Sequence[int]) -> int:
 
 
 def dense_evaluate_macs(shape: Sequence[int], ranks: Sequence[int]) -> int:
-    """Multiplications of eq. (2) for one sample, T contracted with one u(l) after another, the last first.
+    """Return the number of multiplications of eq. (2) for one sample, `R_0 R_m Σ_l Π_{j ≤ l} I_j`.
 
-    `R_0 R_m Σ_l Π_{j ≤ l} I_j`.
+    T is contracted with one vector u(l) after the other, beginning with the last.
 
     >>> dense_evaluate_macs((2, 4), (1, 3, 1))   # 2·4, then 2
     10
@@ -121,9 +127,15 @@ def dense_evaluate_macs(shape: Sequence[int], ranks: Sequence[int]) -> int:
 
 
 def tt_reconstruct(cores: Sequence[Tensor]) -> Tensor:
-    """The dense tensor of eq. (1), `(R_0, I_1, …, I_m, R_m)`, boundary axes dropped if both are 1 long.
+    """Return the dense tensor of eq. (1), `(R_0, I_1, …, I_m, R_m)`, or `(I_1, …, I_m)` if both boundary ranks are 1.
 
-    Two halves are built from the ends and multiplied once, at the bond where that costs least.
+    Two halves are computed from both ends of the train and multiplied at the bond where that is cheapest.
+
+    Args:
+        cores: the cores, `(R_{l-1}, I_l, R_l)`.
+
+    Raises:
+        TensorTrainError: torch cannot calculate with a core, for example because it is sparse.
 
     >>> tt_reconstruct([torch.ones(1, 2, 3), torch.ones(3, 4, 1)]).shape
     torch.Size([2, 4])
@@ -147,7 +159,7 @@ def tt_reconstruct(cores: Sequence[Tensor]) -> Tensor:
 
 
 def _reconstruct_macs(shape: Sequence[int], ranks: Sequence[int], bond: int) -> int:
-    """Multiplications of building the two halves that meet at `bond`, and of their product."""
+    """Return the number of multiplications for computing two halves that meet at `bond`, and their product."""
     total, left = 0, ranks[0] * shape[0]
     for l in range(1, bond):
         left *= shape[l]
@@ -160,18 +172,21 @@ def _reconstruct_macs(shape: Sequence[int], ranks: Sequence[int], bond: int) -> 
 
 
 def tt_matvec(cores: Sequence[Tensor], columns: Tensor) -> Tensor:
-    """Multiply a TT-matrix with the columns of a matrix, core by core; the matrix is never rebuilt.
+    """Multiply a TT-matrix with the columns of a matrix, core by core, without forming the dense matrix.
 
-    Novikov et al. 2015, section 4.
+    The method is described in section 4 of Novikov et al. (2015).
 
     Args:
-        cores: `(R_{l-1}, O_l, I_l, R_l)`, R_0 = R_m = 1.
-        columns: `(I_1 ⋯ I_m, B)`.
+        cores: the cores, `(R_{l-1}, O_l, I_l, R_l)` with R_0 = R_m = 1.
+        columns: the matrix, `(I_1 ⋯ I_m, B)`.
 
     Returns:
-        `(O_1 ⋯ O_m, B)`.
+        The product, `(O_1 ⋯ O_m, B)`.
 
-    Cost: `B Σ_l (O_1 ⋯ O_l) R_{l-1} R_l (I_l ⋯ I_m)` multiplications, against `B Π_l O_l I_l`.
+    Raises:
+        TensorTrainError: torch cannot calculate with a tensor, for example because it is sparse.
+
+    Complexity: `B Σ_l (O_1 ⋯ O_l) R_{l-1} R_l (I_l ⋯ I_m)` multiplications. The dense matrix needs `B Π_l O_l I_l`.
 
     >>> tt_matvec([torch.ones(1, 2, 3, 4), torch.ones(4, 5, 2, 1)], torch.ones(6, 1)).shape
     torch.Size([10, 1])
@@ -179,7 +194,7 @@ def tt_matvec(cores: Sequence[Tensor], columns: Tensor) -> Tensor:
     for l, core in enumerate(cores):
         checks.ordinary(f"cores[{l}]", core)
     checks.ordinary("columns", columns)
-    value = columns  # after step l: the rows are O_1 … O_l, R_l, I_{l+1} … I_m
+    value = columns  # after step l the rows stand for O_1 … O_l, R_l, I_{l+1} … I_m
     done, batch = 1, columns.shape[1]
     for core in cores:
         left, out, size, right = core.shape
@@ -190,7 +205,7 @@ def tt_matvec(cores: Sequence[Tensor], columns: Tensor) -> Tensor:
 
 
 def matvec_macs(out_shape: Sequence[int], in_shape: Sequence[int], ranks: Sequence[int]) -> int:
-    """Multiplications of `tt_matvec` for one column.
+    """Return the number of multiplications of `tt_matvec` for one column.
 
     >>> matvec_macs((2, 5), (3, 2), (1, 4, 1))   # 2·1·4·6 + 10·4·1·2
     128

@@ -1,4 +1,4 @@
-"""`interpolate`: the train of a function of the indices, with a statement of what is known of it."""
+"""`interpolate` computes the train of a function of indices and an estimate of its error."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from tensortrain.tt.tensor_train import TensorTrain
 
 
 class Interpolation(NamedTuple):
-    """A train that interpolates a function, and what is known of it; `print(report)` says it in a sentence."""
+    """A train that interpolates a function, and a report on its error; `print(report)` prints it as a sentence."""
 
     train: TensorTrain
     report: Report
@@ -30,34 +30,40 @@ def interpolate(
     seed: int = 0,
     device: torch.device | str | None = None,
 ) -> Interpolation:
-    """The train of a function of the indices, from some of its values: the tensor is never formed.
+    """Compute the train of a function of indices from some of its values, without forming the tensor.
 
-    Cross interpolation, `T̂ = T(:, J_1) P_1⁻¹ T(I_1, :, J_2) P_2⁻¹ ⋯ T(I_{m-1}, :)` with `P_l = T(I_l, J_l)`, whose
-    pivots I_l and J_l come from elimination with complete pivoting (TCI2: Núñez Fernández et al. 2025, "Learning
-    tensor networks with tensor cross interpolation"); see `tensortrain.tt.cross`. It is exact where T has finite
-    ranks and the pivots reveal them. No number of values can prove that they do: a function may be anything where
-    it was not evaluated. What can be said, for any function, is in the report. There are no gradients.
+    The method is cross interpolation, `T̂ = T(:, J_1) P_1⁻¹ T(I_1, :, J_2) P_2⁻¹ ⋯ T(I_{m-1}, :)` with
+    `P_l = T(I_l, J_l)`. The pivots I_l and J_l come from elimination with complete pivoting (TCI2: Núñez Fernández et
+    al. 2025, "Learning tensor networks with tensor cross interpolation"); see `tensortrain.tt.cross`. The result is
+    exact if T has finite ranks and the pivots reveal them. No number of values can prove that they do, because a
+    function may have any values where it was not evaluated. The report contains a statistical statement that holds for
+    every function. The result has no gradients.
 
-    A warning tells of evaluations that did not suffice, of fresh points at which the train is off by more than the
-    tolerance, and of a function so close to zero at all of them that they do not tell the train from zero.
+    A warning is issued in three cases: the evaluations did not suffice, the error at fresh points exceeds the
+    tolerance, or the function is so close to zero at all fresh points that they cannot distinguish the train from zero.
 
     Args:
-        function: from indices `(B, m)`, int64 and counted from 0, to values `(B,)`, finite and in single or double
-            precision, real or complex. It is called with whole batches, and never twice with the same index.
-        shape: I_1 … I_m.
+        function: a function from indices `(B, m)`, int64 and counted from 0, to values `(B,)`, finite and in single or
+            double precision, real or complex. It is called with whole batches, and never twice with the same index.
+        shape: the shape I_1 … I_m.
         rtol: tolerance in [0, 1) for every entry, relative to the largest absolute value.
-        max_evaluations: cap on the indices at which the function is evaluated, fresh points included.
-        pivots: `(P, m)`, indices to start from, where the function is known not to be small, beside random ones.
-        fresh_points: N, how many random indices the report rests on.
-        confidence: 1 − δ, of the report.
-        seed: of the random indices; equal seeds give equal trains.
-        device: where the indices are handed over, by default on the CPU. The train is where the values are.
+        max_evaluations: largest number of indices at which the function is evaluated, including the fresh points.
+        pivots: `(P, m)`, indices at which the function is not small. The search starts from them and from random
+            indices.
+        fresh_points: the number N of random indices from which the report is computed.
+        confidence: the confidence 1 − δ of the report.
+        seed: seed of the random indices; equal seeds give equal trains.
+        device: device of the indices that the function receives; by default the CPU. The train is on the device of the
+            values.
+
+    Returns:
+        A named tuple of the train and the report.
 
     Raises:
-        TensorTrainError: an argument out of range, values that are no numbers or not finite, or too few evaluations
-            for one sweep.
+        TensorTrainError: an argument is out of range, a value of the function is not a finite number, or
+            `max_evaluations` is too small for one sweep.
 
-    Cost: about `4 Σ_l I_l R²` evaluations for each of some four to eight sweeps, and `Σ_l I_l R³` operations.
+    Complexity: about `4 Σ_l I_l R²` evaluations for each of about four to eight sweeps, and `Σ_l I_l R³` operations.
 
     >>> def sine(i):   # sin(0.1 · (i_1 + … + i_40)), of ranks 2, on 8^40 points
     ...     return torch.sin(0.1 * i.sum(1).double())

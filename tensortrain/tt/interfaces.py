@@ -1,10 +1,11 @@
-"""What lies to the right of each bond of a train, and the norm of the train.
+"""The right interfaces of a train, which are the contractions of all cores to the right of a bond, and its norm.
 
-A bond may be scaled: with a diagonal D, `T(l) → T(l) D` and `T(l+1) → D⁻¹ T(l+1)` leave the train as it is. The terms
-of a sum come with scales of their own: where the norm of one stands in its first core and that of the other in its
-last, their interfaces differ by any factor, though the terms may be alike. So nothing here may be lost beside other
-channels of a bond: each row of an interface counts beside itself alone. Where numbers come near the ends of their
-range, the bonds are scaled by powers of two, which is exact.
+A bond may be scaled: with a diagonal matrix D, `T(l) → T(l) D` and `T(l+1) → D⁻¹ T(l+1)` leave the train unchanged. The
+summands of a sum have different scales. If the norm of one summand is in its first core and that of the other in its
+last core, their interfaces differ by any factor, although the summands themselves may be equally large. No channel of
+a bond may therefore lose digits because another channel is large: the accuracy of each row of an interface is relative
+to that row alone. Where numbers come near the ends of the dtype's range, the bonds are scaled by powers of two, which
+is exact.
 """
 
 import math
@@ -21,22 +22,22 @@ from tensortrain.linalg import frobenius_norm, triangular_factor
 from tensortrain.transforms import batched, differentiated, physical, samples
 from tensortrain.tt.scaling import largest_sample, range_of, shifted, shifted_along, shifted_each
 
-_TOGETHER = 20  # powers of two by which channels may differ and still have one scale
+_TOGETHER = 20  # channels that differ by at most so many powers of two get a common scale
 
 
 class Interfaces(NamedTuple):
-    """A train with what lies to the right of each of its bonds.
+    """A train with the contraction of all cores to the right of each of its bonds.
 
     M_l, `(R_l, …)`, is the contraction of cores l + 1 … m, l = 0 … m - 1.
 
     Attributes:
-        cores: the cores, their bonds scaled so that no row of any M_l leaves the range of the dtype.
-        exponents: R_l numbers for each l; row i of M_l of the original cores is `2**exponents[l][i]` times that of
-            `cores`. Those of M_0 are equal.
-        factors: F_l with `F_l F_lᴴ = M_l M_lᴴ`, from QR, without derivatives; each row is accurate beside itself.
-            Columns that are rounding error in every row are left out, so a train with redundant ranks, such as a sum,
-            has small ones.
-        grams: `M_l M_lᴴ` itself, differentiable but less accurate; None where no derivative is asked for.
+        cores: the cores; their bonds are scaled so that no row of any M_l leaves the range of the dtype.
+        exponents: R_l numbers for each l. Row i of M_l of the original cores is `2**exponents[l][i]` times the row of
+            `cores`. The numbers of M_0 are equal.
+        factors: F_l with `F_l F_lᴴ = M_l M_lᴴ`, from QR, without derivatives; the accuracy of each row is relative to
+            the row. Columns that are rounding error in every row are left out, so that trains with redundant ranks,
+            such as sums, have small factors.
+        grams: the matrices `M_l M_lᴴ`, differentiable but less accurate; None if no derivative is needed.
     """
 
     cores: list[Tensor]
@@ -46,17 +47,17 @@ class Interfaces(NamedTuple):
 
     @property
     def exponent(self) -> int:
-        """k with the train `2**k` times that of `cores`."""
+        """Return k such that the train is `2**k` times the train of `cores`."""
         return self.exponents[0][0]
 
     @property
     def norm(self) -> float | None:
-        """Frobenius norm of the train of `cores`; None under `torch.vmap`."""
+        """Return the Frobenius norm of the train of `cores`, or None under `torch.vmap`."""
         return None if batched(self.factors[0]) else frobenius_norm(self.factors[0])
 
 
 class _Bond(NamedTuple):
-    """A scaled core, and of what begins with it the exponents and the factor, as of `Interfaces`."""
+    """A scaled core, with the exponents and the factor of the interface that begins with it; see `Interfaces`."""
 
     core: Tensor
     exponents: list[int]
@@ -64,15 +65,15 @@ class _Bond(NamedTuple):
 
     @property
     def has_full_rank(self) -> bool:
-        """Whether every direction of the bond is in the factor, as far as that can be seen."""
+        """Return whether the factor spans all directions of the bond, as far as its shape shows."""
         return self.factor.shape[1] == len(self.factor) and not batched(self.factor)
 
 
 def right_interfaces(cores: Sequence[Tensor]) -> Interfaces:
-    """The interfaces of a train of any length and scale.
+    """Return the right interfaces of a train of any length and scale.
 
     Raises:
-        TensorTrainError: derivatives of a train with an interface that leaves the range of the dtype.
+        TensorTrainError: a derivative is needed, and an interface leaves the range of the dtype.
     """
     bonds = _bonds(cores)
     is_scaled = any(any(bond.exponents) for bond in bonds)
@@ -81,19 +82,19 @@ def right_interfaces(cores: Sequence[Tensor]) -> Interfaces:
     if grams is not None and is_scaled and not bool(physical(grams[0]).isfinite().all()):
         raise TensorTrainError(
             f"the cores grow beyond the range of {cores[0].dtype} in directions that the earlier cores do not read, so"
-            " the derivatives do not fit; round() without them first"
+            " the derivatives would overflow; first round() the train without derivatives"
         )
     return Interfaces(scaled, exponents, factors, grams)
 
 
 def scaled_bonds(cores: Sequence[Tensor]) -> tuple[list[Tensor], int]:
-    """`(c, k)` with the train of `cores` that of c times `2**k`: the same numbers, no bond of which is far from 1."""
+    """Return `(c, k)` such that the train of `cores` is `2**k` times that of c, whose bonds all have sizes near 1."""
     bonds = _bonds(cores)
     return [bond.core for bond in bonds], bonds[0].exponents[0]
 
 
 def drifts(cores: Sequence[Tensor], exponents: Sequence[int]) -> bool:
-    """Whether interfaces of the cores times `2**-exponents` may come near the ends of the range, by cheap bounds."""
+    """Return whether interfaces of the cores times `2**-exponents` may come near the ends of the range."""
     sizes = cores[-1].new_zeros(cores[-1].shape[2], dtype=cores[-1].real.dtype)
     bounds = [sizes]
     for core, k in zip(reversed(cores), reversed(exponents), strict=True):
@@ -104,9 +105,10 @@ def drifts(cores: Sequence[Tensor], exponents: Sequence[int]) -> bool:
 
 
 def _bonds(cores: Sequence[Tensor]) -> list[_Bond]:
+    """Return the scaled bonds of a train."""
     bonds = _sweep(cores, [None] * len(cores))
     if len(cores) > 1 and any(any(bond.exponents) for bond in bonds):
-        # what left the range may lie in directions that no earlier core reads
+        # the numbers out of range may belong to directions that no earlier core reads
         earlier = _sweep(mirrored(cores), [None] * len(cores))[:0:-1]
         if not all(bond.has_full_rank for bond in earlier):
             bonds = _sweep(cores, [None, *(None if bond.has_full_rank else bond for bond in earlier)])
@@ -114,14 +116,15 @@ def _bonds(cores: Sequence[Tensor]) -> list[_Bond]:
 
 
 def _sweep(cores: Sequence[Tensor], earlier: Sequence[_Bond | None]) -> list[_Bond]:
-    """The bonds from the first core on; of each only what `earlier`, that of the cores before it, reads."""
+    """Return the bonds from the first core on, each projected on the directions that its `earlier` bond reads."""
     bonds: list[_Bond] = []
     for n, (core, before) in enumerate(zip(reversed(cores), reversed(earlier), strict=True), start=1):
         is_first = n == len(cores)
         after = bonds[-1] if bonds else None
         beyond = [0] if after is None else after.exponents
         own = [beyond[0]] * len(core)
-        is_scaled = before is not None or min(beyond) < max(beyond)  # rows far apart would be projected badly
+        # rows of very different sizes would be projected inaccurately
+        is_scaled = before is not None or min(beyond) < max(beyond)
         if is_scaled:
             core, own = _scaled(core, beyond, is_first)
         triangle = _triangle(core, own, after, before)
@@ -129,8 +132,8 @@ def _sweep(cores: Sequence[Tensor], earlier: Sequence[_Bond | None]) -> list[_Bo
         if not _fits(columns, core.dtype):
             if not bool(physical(core).isfinite().all()):
                 raise TensorTrainError(
-                    f"core {len(cores) - n} holds NaN or infinite numbers, as a product of trains may whose cores are"
-                    " large; round() its factors first"
+                    f"core {len(cores) - n} holds NaN or infinite numbers; if the train is a product of trains with"
+                    " large cores, round() these trains first"
                 )
             if not is_scaled:
                 core, own = _scaled(core, [beyond[0]] * core.shape[2], is_first)
@@ -146,25 +149,26 @@ def _sweep(cores: Sequence[Tensor], earlier: Sequence[_Bond | None]) -> list[_Bo
 
 
 def _fits(columns: Sequence[float], dtype: torch.dtype) -> bool:
-    """Whether neither all rows of an interface are far from 1 nor one of them so small that it could vanish."""
+    """Return whether the largest row of an interface has a size near 1 and no row is so small that it may underflow."""
     smallest = min((size for size in columns if size > 0), default=1.0)
     return 2.0**-20 < math.hypot(*columns) < 2.0**20 and smallest > 2.0 ** (-range_of(dtype) / 2)
 
 
 def _scaled(core: Tensor, beyond: Sequence[int], is_first: bool) -> tuple[Tensor, list[int]]:
-    """`(c, k)` with c the core times `2**beyond` at its last bond and `2**-k` at its first one, its rows near 1.
+    """Return `(c, k)`: the core times `2**beyond` at its last bond and `2**-k` at its first, and the powers k.
 
-    The first bond of a train is an axis of the tensor, and so has one factor for all.
+    The rows of c have sizes near 1. The first bond of a train is an axis of the tensor, so all its rows get one power.
     """
     peaks = np.array(largest_sample(core.detach().abs().amax(1), 2 * range_of(core.dtype)).tolist())
     mantissas, powers = np.frexp(peaks)
-    sizes = np.where(mantissas > 0, powers + np.array(beyond), -math.inf).max(1)  # of rows that may be beyond the range
+    # the rows themselves may be out of range
+    sizes = np.where(mantissas > 0, powers + np.array(beyond), -math.inf).max(1)
     own = _alike([int(size) if math.isfinite(size) else None for size in sizes], is_first)
     return shifted_each(core, np.array(beyond) - np.array(own)[:, None, None]), own
 
 
 def _alike(powers: Sequence[int | None], is_first: bool) -> list[int]:
-    """One power of two for all channels, unless they differ so much that each needs its own; None is of a zero one."""
+    """Return one power of two for all channels, or one for each if they differ too much; None marks a zero channel."""
     known = [power for power in powers if power is not None] or [0]
     if is_first or max(known) - min(known) <= _TOGETHER:
         return [max(known)] * len(powers)
@@ -172,19 +176,20 @@ def _alike(powers: Sequence[int | None], is_first: bool) -> list[int]:
 
 
 def _triangle(core: Tensor, own: Sequence[int], after: _Bond | None, before: _Bond | None) -> Tensor:
-    """The triangular factor of what begins with a core, whose first bond is scaled by `2**-own`."""
+    """Return the triangular factor of the interface that begins with a core whose first bond is scaled by `2**-own`."""
     core = core.detach() if core.requires_grad else core
     rest = (core if after is None else core.flatten(0, 1) @ after.factor).reshape(len(core), -1)
     return triangular_factor((rest if before is None else _read(rest, own, before)).mH)
 
 
 def _read(rest: Tensor, own: Sequence[int], before: _Bond) -> Tensor:
-    """What the cores before a bond read of what lies to its right, each channel weighed by what they make of it."""
+    """Return the part of an interface that the cores before the bond read; channels are weighted by these cores."""
     reads, scale = normalized_columns(before.factor.mT)
     limit, powers = range_of(rest.dtype), [a + b for a, b in zip(own, before.exponents, strict=True)]
     sizes = largest_sample(before.factor.detach().abs().amax(1), 2 * limit).tolist()
     top = max((power for power, size in zip(powers, sizes, strict=True) if size > 0), default=0)
-    weights = [min(max(power - top, -limit), 0) for power in powers]  # above 0 are only channels that are not read
+    # only channels that are not read have powers above `top`
+    weights = [min(max(power - top, -limit), 0) for power in powers]
     reads = shifted_along(reads, [p - top - w for p, w in zip(powers, weights, strict=True)], 1)
     weighted = shifted_along(rest, weights, 0) * scale[..., None]
     weighted = torch.linalg.pinv(reads) @ (reads @ weighted)
@@ -192,8 +197,8 @@ def _read(rest: Tensor, own: Sequence[int], before: _Bond) -> Tensor:
 
 
 def _sizes(triangle: Tensor) -> tuple[list[float], list[float]]:
-    """The largest absolute value of each row, the columns being scaled to 1, and of each column as it is."""
-    entries = triangle.abs()  # and no squares, which might underflow
+    """Return the largest absolute value of each row, after scaling the columns to 1, and of each unscaled column."""
+    entries = triangle.abs()  # squares might underflow
     if batched(triangle):
         return [1.0] * len(triangle), largest_sample(entries.amax(0), 2 * range_of(triangle.dtype)).tolist()
     largest = entries.amax(0)
@@ -203,13 +208,14 @@ def _sizes(triangle: Tensor) -> tuple[list[float], list[float]]:
 
 
 def normalized_columns(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """A matrix with columns whose largest entry is 1, and what they were divided by; zero columns stay."""
-    largest = torch.linalg.vector_norm(matrix, math.inf, dim=0)  # no squares to underflow
+    """Return a matrix with columns whose largest entry is 1, and the divisors; zero columns are not changed."""
+    largest = torch.linalg.vector_norm(matrix, math.inf, dim=0)  # squares might underflow
     scale = torch.where(largest > 0, largest, 1)
     return matrix / scale, scale
 
 
 def _grams(cores: Sequence[Tensor]) -> list[Tensor]:
+    """Return the differentiable matrices `M_l M_lᴴ` of all bonds."""
     last = cores[-1].flatten(1)
     grams = [last @ last.mH]
     for core in reversed(cores[:-1]):
@@ -218,7 +224,7 @@ def _grams(cores: Sequence[Tensor]) -> list[Tensor]:
 
 
 def tt_norm(cores: Sequence[Tensor]) -> Tensor:
-    """Frobenius norm of a train, a real 0-d tensor: infinite only if it is too large for the dtype."""
+    """Return the Frobenius norm of a train as a real 0-d tensor; it is infinite only if the dtype is too small."""
     right = right_interfaces(cores)
     norm: Tensor = torch.linalg.vector_norm(right.factors[0])
     if right.grams is not None:
@@ -227,5 +233,5 @@ def tt_norm(cores: Sequence[Tensor]) -> Tensor:
 
 
 def mirrored(cores: Sequence[Tensor]) -> list[Tensor]:
-    """The cores of the train with its axes in reverse order."""
+    """Return the cores of the train with its axes in reverse order."""
     return [core.transpose(0, 2) for core in reversed(cores)]

@@ -1,4 +1,4 @@
-"""Trains of functions: cross interpolation with its arguments checked, and what is known of the result."""
+"""Compute trains of functions by cross interpolation with checked arguments, and estimate their errors."""
 
 import math
 import warnings
@@ -17,30 +17,31 @@ from tensortrain.tt.cross import Entries, Function, cross, gathered, random_indi
 from tensortrain.tt.interfaces import drifts, scaled_bonds
 from tensortrain.tt.scaling import rescaled
 
-_RTOL = {True: 1e-10, False: 1e-5}  # for double precision, for single precision
+_RTOL = {True: 1e-10, False: 1e-5}  # default tolerances: True for double precision, False for single precision
 FRESH_POINTS, CONFIDENCE, MAX_EVALUATIONS = 1000, 0.99, 10**6
 
 
 @dataclass(frozen=True)
 class Report:
-    """What is known of a train that interpolates a function; nothing is claimed of the Frobenius error.
+    """The estimated error of a train that interpolates a function; it says nothing about the Frobenius error.
 
-    With confidence `confidence` at most a share `share` of all entries is off by more than `epsilon`. That holds
-    for any function: `epsilon` is the largest error at `points` uniformly random indices, drawn when the train was
-    finished. If more than a share p of the entries were off by more than that, the chance of meeting none of
-    them was at most `(1 − p)^points` (Wilks 1941), so `share` is `1 − (1 − confidence)^(1 / points)`.
+    With confidence `confidence`, at most the fraction `share` of all entries has an error above `epsilon`. This holds
+    for every function: `epsilon` is the largest error at `points` uniformly random indices that are drawn after the
+    train is finished. If more than a fraction p of the entries had a larger error, the probability of drawing none of
+    them would be at most `(1 − p)^points` (Wilks 1941). Therefore `share` is `1 − (1 − confidence)^(1 / points)`.
 
     Attributes:
-        epsilon: largest error at the fresh points, absolute.
-        share: p.
-        confidence: 1 − δ.
-        points: number N of fresh points.
-        largest: largest absolute value of the function that was seen.
-        evaluations: indices at which the function was evaluated, fresh points included.
-        converged: whether the ranks settled and a last search found no entry off by more than the tolerance.
+        epsilon: largest absolute error at the fresh points.
+        share: the fraction p of the entries whose error may exceed `epsilon`.
+        confidence: the confidence 1 − δ of the statement.
+        points: the number N of fresh points.
+        largest: largest absolute value of the function that was observed.
+        evaluations: number of indices at which the function was evaluated, including the fresh points.
+        converged: whether the ranks no longer changed and a last search found no entry with an error above the
+            tolerance.
 
     >>> print(Report(1e-12, 0.0046, 0.99, 1000, 2.0, 5400, True))
-    With confidence 99% at most 0.46% of the entries are off by more than 1e-12 (1000 fresh points; ...
+    With confidence 99% at most 0.46% of the entries have an error above 1e-12 (1000 fresh points; ...
     """
 
     epsilon: float
@@ -53,15 +54,15 @@ class Report:
 
     def __str__(self) -> str:
         return (
-            f"With confidence {100 * self.confidence:.6g}% at most {100 * self.share:.2g}% of the entries are off by"
-            f" more than {self.epsilon:.2g} ({self.points} fresh points; the largest entry seen is"
-            f" {self.largest:.2g}). Nothing is known of the others. {self.evaluations} evaluations,"
+            f"With confidence {100 * self.confidence:.6g}% at most {100 * self.share:.2g}% of the entries have an error"
+            f" above {self.epsilon:.2g} ({self.points} fresh points; the largest observed entry is"
+            f" {self.largest:.2g}). The errors of the other entries are unknown. {self.evaluations} evaluations,"
             f" {'converged' if self.converged else 'not converged'}."
         )
 
 
 class Interpolant(NamedTuple):
-    """The cores `(R_{l-1}, I_l, R_l)` of a train, and what is known of it."""
+    """The cores `(R_{l-1}, I_l, R_l)` of a train, and the report on its error."""
 
     cores: list[Tensor]
     report: Report
@@ -79,7 +80,7 @@ def interpolated(
     seed: int = 0,
     device: torch.device | str | None = None,
 ) -> Interpolant:
-    """The train of a function by cross interpolation; arguments and errors as of `tensortrain.interpolate`."""
+    """Return the train of a function by cross interpolation; see `tensortrain.interpolate` for arguments and errors."""
     if not callable(function):
         raise TensorTrainError(f"function is a {type(function).__name__}; a callable of indices (B, m) is needed")
     shape = tt_checks.check_sizes("shape", shape)
@@ -89,7 +90,7 @@ def interpolated(
     limit = checks.integer("max_evaluations", max_evaluations) - points
     if limit <= 0:
         raise TensorTrainError(
-            f"max_evaluations = {max_evaluations} leaves nothing beside the {points} fresh points; raise it"
+            f"max_evaluations = {max_evaluations} leaves no evaluations besides the {points} fresh points; raise it"
         )
     generator = torch.Generator().manual_seed(checks.seed(seed))
     entries = Entries(function, shape, limit, checks.device(device) or torch.device("cpu"))
@@ -121,17 +122,18 @@ def mapped(
     max_evaluations: int,
     seed: int,
 ) -> Interpolant:
-    """The train of `function(a, b, …)`, applied to the entries of trains of one shape.
+    """Return the train of `function(a, b, …)`, applied to the entries of trains of the same shape.
 
     Args:
-        function: from tensors `(B,)`, one for each train, to a tensor `(B,)`.
-        trains: the cores of each.
-        rtol: as of `interpolated`; None for 1e-10 in double and 1e-5 in single precision.
-        max_evaluations: as of `interpolated`.
-        seed: likewise.
+        function: a function from tensors `(B,)`, one for each train, to a tensor `(B,)`.
+        trains: the cores of each train.
+        rtol: tolerance as in `interpolated`; None means 1e-10 in double precision and 1e-5 in single precision.
+        max_evaluations: upper limit as in `interpolated`.
+        seed: seed as in `interpolated`.
 
     Raises:
-        TensorTrainError: boundary ranks above 1, a dtype that is not single or double precision; else as there.
+        TensorTrainError: a boundary rank is above 1, the dtype is neither single nor double precision, or
+            `interpolated` fails.
     """
     if not callable(function):
         raise TensorTrainError(f"function is a {type(function).__name__}; a callable of entries (B,) is needed")
@@ -139,7 +141,7 @@ def mapped(
     tt_checks.check_numbers("the train", first)
     for cores in trains:
         if cores[0].shape[0] * cores[-1].shape[2] != 1:
-            raise TensorTrainError("a function of the entries needs boundary ranks of 1; index the train first")
+            raise TensorTrainError("a function of the entries needs boundary ranks of 1; reduce them to 1 first")
     plain = [_within_range([core.detach() for core in cores]) for cores in trains]
     if rtol is None:
         rtol = _RTOL[WIDE.get(first.dtype) is None]
@@ -154,12 +156,12 @@ def mapped(
 
 
 def _within_range(cores: list[Tensor]) -> list[Tensor]:
-    """The same train, of cores whose products stay in the range on the way to an entry."""
+    """Return the same train with cores whose intermediate products stay in the range of the dtype."""
     return rescaled(*scaled_bonds(cores)) if drifts(cores, [0] * len(cores)) else cores
 
 
 def _starts(pivots: object, shape: tuple[int, ...]) -> Tensor:
-    """The pivots to start from, `(P, m)`."""
+    """Return the initial pivots, `(P, m)`."""
     if pivots is None:
         return torch.zeros(0, len(shape), dtype=torch.int64)
     if not isinstance(pivots, Tensor) or pivots.dim() != 2 or pivots.shape[1] != len(shape):
@@ -176,17 +178,17 @@ def _starts(pivots: object, shape: tuple[int, ...]) -> Tensor:
 
 
 def _warn(report: Report, allowed: float, blind: bool) -> None:
-    """Warn of what a reader of the train alone would not notice; `blind` fresh points are all nearly zero."""
+    """Warn about problems that the train alone does not show; `blind` means that all fresh points are nearly zero."""
     if blind and report.largest == 0:
-        message = "the function is zero wherever it was evaluated, and so is the train; name pivots where it is not"
+        message = "the function is zero wherever it was evaluated, and so is the train; pass pivots where it is not"
     elif not report.converged:
         message = "the interpolation has not converged within max_evaluations; raise it, or rtol"
     elif report.epsilon > allowed:
-        message = f"the train misses the function by {report.epsilon:.2g} at fresh points, more than rtol allows"
+        message = f"the error of the train at fresh points is {report.epsilon:.2g}, more than rtol allows"
     elif blind:
         message = (
-            "the function is nearly zero at all fresh points, so they would not tell the train from zero; where"
-            " it is not small no pivot may have been met: name some in pivots"
+            "the function is nearly zero at all fresh points, so they cannot distinguish the train from zero. The"
+            " search may have missed the entries that are not small; pass their indices as pivots"
         )
     else:
         return

@@ -1,4 +1,4 @@
-"""`TensorTrainMatrix`: a matrix as a train of cores with a row and a column axis each (Novikov et al. 2015)."""
+"""`TensorTrainMatrix` represents a matrix by cores with a row and a column axis each (Novikov et al. 2015)."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -21,20 +21,21 @@ from tensortrain.tt.tensor_train import TensorTrain
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
 class TensorTrainMatrix(Cores):
-    """An immutable train that is a matrix of `O_1 ⋯ O_m` rows and `I_1 ⋯ I_m` columns.
+    """An immutable train that represents a matrix of `O_1 ⋯ O_m` rows and `I_1 ⋯ I_m` columns.
 
-    `cores[l - 1]` is `(R_{l-1}, O_l, I_l, R_l)` with R_0 = R_m = 1. Rows and columns are numbered with the
-    last axis fastest. It is a pytree whose leaves are the cores.
+    `cores[l - 1]` is `(R_{l-1}, O_l, I_l, R_l)` with R_0 = R_m = 1. In the numbers of rows and columns the last axis is
+    the fastest. A `TensorTrainMatrix` is a pytree whose leaves are the cores.
 
     Args:
-        cores: the cores, finite, of one dtype and on one device.
-        error: what to report as `error`.
+        cores: the cores. All entries must be finite, and all cores must have the same dtype and device.
+        error: the value of the attribute `error`.
 
     Attributes:
-        error: relative Frobenius error against what was decomposed or rounded; None if built from cores.
+        error: relative Frobenius error of the decomposition or rounding that computed the cores. None if the matrix was
+            built from cores.
 
     Raises:
-        TensorTrainError: cores that are no TT-matrix.
+        TensorTrainError: the cores do not form a TT-matrix.
 
     >>> matrix = TensorTrainMatrix([torch.ones(1, 2, 3, 4), torch.ones(4, 5, 2, 1)])
     >>> matrix.shape, matrix.ranks, matrix.n_parameters, (matrix @ torch.ones(6)).shape
@@ -45,6 +46,7 @@ class TensorTrainMatrix(Cores):
 
     @staticmethod
     def _checked(cores: Iterable[Tensor]) -> tuple[Tensor, ...]:
+        """Return the cores as a tuple if they form a TT-matrix."""
         checked = tuple(checks.tensor(f"cores[{l}]", core) for l, core in enumerate(checks.listed("cores", cores)))
         for l, core in enumerate(checked):
             if core.dim() != 4:
@@ -56,27 +58,27 @@ class TensorTrainMatrix(Cores):
 
     @property
     def out_shape(self) -> tuple[int, ...]:
-        """`(O_1, …, O_m)`."""
+        """Return the axes of the rows, `(O_1, …, O_m)`."""
         return tuple(core.shape[1] for core in self.cores)
 
     @property
     def in_shape(self) -> tuple[int, ...]:
-        """`(I_1, …, I_m)`."""
+        """Return the axes of the columns, `(I_1, …, I_m)`."""
         return tuple(core.shape[2] for core in self.cores)
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns of the matrix."""
+        """Return the numbers of rows and columns of the matrix."""
         return math.prod(self.out_shape), math.prod(self.in_shape)
 
     @property
     def dense_parameters(self) -> int:
-        """Entries of the matrix."""
+        """Return the number of entries of the matrix."""
         return self.train.dense_parameters
 
     @property
     def train(self) -> TensorTrain:
-        """The train over merged axes `O_l · I_l`, in which a TT-matrix is a tensor of order m."""
+        """Return the matrix as a train of order m with the merged axes `O_l · I_l`."""
         return TensorTrain._of([core.flatten(1, 2) for core in self.cores], self.error)
 
     @classmethod
@@ -92,20 +94,21 @@ class TensorTrainMatrix(Cores):
         budget: float | None = None,
         seed: int = 0,
     ) -> "TensorTrainMatrix":
-        """Decompose a matrix by TT-SVD; limits, guarantee and gradients as of `TensorTrain.decompose`.
+        """Decompose a matrix by TT-SVD; limits, guarantee and gradients are those of `TensorTrain.decompose`.
 
         Args:
-            matrix: `(O_1 ⋯ O_m, I_1 ⋯ I_m)`.
-            out_shape: O_1 … O_m.
-            in_shape: I_1 … I_m.
-            ranks: as of `TensorTrain.decompose`, like the other limits.
-            rtol: likewise.
-            max_parameters: likewise.
-            budget: likewise.
-            seed: likewise.
+            matrix: the matrix, `(O_1 ⋯ O_m, I_1 ⋯ I_m)`.
+            out_shape: the axes of the rows, O_1 … O_m.
+            in_shape: the axes of the columns, I_1 … I_m.
+            ranks: upper limits of the inner ranks, as in `TensorTrain.decompose`.
+            rtol: relative Frobenius tolerance in [0, 1).
+            max_parameters: upper limit on the number of stored entries.
+            budget: the same limit as a fraction of the dense parameters.
+            seed: ignored, because TT-SVD draws no random numbers.
 
         Raises:
-            TensorTrainError: shapes that do not multiply to that of the matrix; else as there.
+            TensorTrainError: the products of the axes differ from the shape of the matrix, or `TensorTrain.decompose`
+                fails.
 
         >>> kron = torch.kron(torch.ones(2, 3), torch.arange(8.0).reshape(4, 2))
         >>> TensorTrainMatrix.decompose(kron, (2, 4), (3, 2), rtol=1e-5).ranks
@@ -116,7 +119,7 @@ class TensorTrainMatrix(Cores):
         if tuple(matrix.shape) != (math.prod(rows), math.prod(columns)):
             raise TensorTrainError(
                 f"matrix has shape {tuple(matrix.shape)}; out_shape = {rows} and in_shape = {columns}"
-                f" make {(math.prod(rows), math.prod(columns))}"
+                f" need {(math.prod(rows), math.prod(columns))}"
             )
         order = len(rows)
         paired = [axis for l in range(order) for axis in (l, order + l)]
@@ -141,7 +144,7 @@ class TensorTrainMatrix(Cores):
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> "TensorTrainMatrix":
-        """A matrix with entries of variance 1; arguments as of `TensorTrain.random`.
+        """Return a random matrix whose entries have variance 1; the arguments are those of `TensorTrain.random`.
 
         >>> TensorTrainMatrix.random((2, 5), (3, 2), 4).shape
         (10, 6)
@@ -154,7 +157,7 @@ class TensorTrainMatrix(Cores):
     def eye(
         cls, shape: Sequence[int], dtype: torch.dtype | None = None, device: torch.device | str | None = None
     ) -> "TensorTrainMatrix":
-        """The identity matrix of `I_1 ⋯ I_m` rows, of ranks 1; arguments as of `TensorTrain.zeros`.
+        """Return the identity matrix of `I_1 ⋯ I_m` rows, of rank 1; the arguments are those of `TensorTrain.zeros`.
 
         >>> TensorTrainMatrix.eye((2, 5)).trace()
         tensor(10.)
@@ -165,28 +168,28 @@ class TensorTrainMatrix(Cores):
 
     @property
     def T(self) -> "TensorTrainMatrix":
-        """The transpose, of `I_1 ⋯ I_m` rows."""
+        """Return the transpose, which has `I_1 ⋯ I_m` rows."""
         return self._of([core.transpose(1, 2) for core in self.cores])
 
     @property
     def H(self) -> "TensorTrainMatrix":
-        """The conjugate transpose."""
+        """Return the conjugate transpose."""
         return self._of([core.transpose(1, 2).conj() for core in self.cores])
 
     def trace(self) -> Tensor:
-        """Sum of the diagonal entries of a square matrix, a 0-d tensor.
+        """Return the sum of the diagonal entries of a square matrix, a 0-d tensor.
 
         Raises:
-            TensorTrainError: an axis with `O_l ≠ I_l`, so that the diagonal is no train.
+            TensorTrainError: an axis has `O_l ≠ I_l`, so that the diagonal is not a train.
         """
         ones = [torch.ones(size, dtype=self.dtype, device=self.device) for size in self.out_shape]
         return self.diagonal().evaluate(ones)
 
     def diagonal(self) -> TensorTrain:
-        """The diagonal as a train of shape `(I_1, …, I_m)`.
+        """Return the diagonal as a train of shape `(I_1, …, I_m)`.
 
         Raises:
-            TensorTrainError: an axis with `O_l ≠ I_l`, so that the diagonal is no train.
+            TensorTrainError: an axis has `O_l ≠ I_l`, so that the diagonal is not a train.
 
         >>> TensorTrainMatrix.eye((2, 3)).diagonal().reconstruct()
         tensor([[1., 1., 1.],
@@ -194,16 +197,16 @@ class TensorTrainMatrix(Cores):
         """
         if self.out_shape != self.in_shape:
             raise TensorTrainError(
-                f"out_shape = {self.out_shape} and in_shape = {self.in_shape} differ; the diagonal of a square matrix"
-                " with equal axes is a train"
+                f"out_shape = {self.out_shape} and in_shape = {self.in_shape} differ; only a square matrix with equal"
+                " axes has a diagonal that is a train"
             )
         return TensorTrain._of([core.diagonal(dim1=1, dim2=2).movedim(-1, 1) for core in self.cores])
 
     def kron(self, other: "TensorTrainMatrix") -> "TensorTrainMatrix":
-        """The Kronecker product, whose cores are those of both.
+        """Return the Kronecker product, which has the cores of both matrices.
 
         Raises:
-            TensorTrainError: no TT-matrix, or one of another dtype or on another device.
+            TensorTrainError: the argument is not a TT-matrix, or has another dtype or device.
 
         >>> TensorTrainMatrix.eye((2, 3)).kron(TensorTrainMatrix.eye((4,))).out_shape
         (2, 3, 4)
@@ -211,10 +214,10 @@ class TensorTrainMatrix(Cores):
         return self._of([*self.cores, *self._compatible(other).cores])
 
     def __add__(self, other: "TensorTrainMatrix") -> "TensorTrainMatrix":
-        """The sum, whose ranks add up.
+        """Return the sum, whose inner ranks are the sums of the ranks.
 
         Raises:
-            TensorTrainError: matrices that differ in their axes, dtype or device.
+            TensorTrainError: the matrices differ in their axes, dtype or device.
         """
         if not isinstance(other, TensorTrainMatrix):
             return NotImplemented
@@ -227,7 +230,7 @@ class TensorTrainMatrix(Cores):
         return self * -1
 
     def __mul__(self, other: "TensorTrainMatrix | complex | Tensor") -> "TensorTrainMatrix":
-        """With a number or 0-d tensor the scalar product, with a TT-matrix the elementwise (Hadamard) product."""
+        """Return the product with a number or 0-d tensor, or the elementwise (Hadamard) product with a TT-matrix."""
         factor = self._alike(other).train if isinstance(other, TensorTrainMatrix) else other
         product = self.train * factor
         return NotImplemented if product is NotImplemented else _split(product, self.out_shape, self.in_shape)
@@ -243,14 +246,15 @@ class TensorTrainMatrix(Cores):
     def __matmul__(
         self, other: "Tensor | TensorTrain | TensorTrainMatrix"
     ) -> "Tensor | TensorTrain | TensorTrainMatrix":
-        """The product with a vector `(I_1 ⋯ I_m,)`, the columns of `(I_1 ⋯ I_m, B)`, a train or a TT-matrix.
+        """Return the product with a vector `(I_1 ⋯ I_m,)`, a matrix `(I_1 ⋯ I_m, B)`, a train or a TT-matrix.
 
-        The TT-matrix is never rebuilt; see `tensortrain.tt.functional.tt_matvec`. For a batch of rows
-        `(B, I_1 ⋯ I_m)` use `(matrix @ batch.mT).mT`. With a train of shape `(I_1, …, I_m)` the product is a train,
-        with a TT-matrix a TT-matrix, both exact and with the products of the ranks; `matmul` rounds on the way.
+        The dense matrix is never formed; see `tensortrain.tt.functional.tt_matvec`. For a batch of rows
+        `(B, I_1 ⋯ I_m)` use `(matrix @ batch.mT).mT`. The product with a train of shape `(I_1, …, I_m)` is a train, and
+        that with a TT-matrix is a TT-matrix. Both are exact, and their ranks are the products of the ranks; `matmul`
+        computes a rounded product instead.
 
         Raises:
-            TensorTrainError: an operand that does not fit.
+            TensorTrainError: the right operand does not fit.
         """
         if isinstance(other, TensorTrain | TensorTrainMatrix):
             a, b = self.cores, _with_columns(self._fitting(other))
@@ -290,15 +294,15 @@ class TensorTrainMatrix(Cores):
         rtol: float | None = None,
         seed: int = 0,
     ) -> "TensorTrain | TensorTrainMatrix":
-        """`self @ other` rounded on the way: the train with the products of the ranks is never formed.
+        """Return the rounded product `self @ other`, without forming the train with the products of the ranks.
 
-        Limits, method and the estimated `error` are those of `tensortrain.round_sum`; gradients flow to both operands.
+        Limits, method and the estimated `error` are those of `tensortrain.round_sum`. Gradients flow to both operands.
 
         Raises:
-            TensorTrainError: an operand that does not fit; else as `tensortrain.round_sum`.
+            TensorTrainError: the right operand does not fit, or `tensortrain.round_sum` fails.
 
-        Cost: with ranks A and B, and K that of the result, `Σ_l (A B K (B J I + A O J) + A B O I K²)`, against
-        `A³ B³` for rounding afterwards.
+        Complexity: `Σ_l (A B K (B J I + A O J) + A B O I K²)` for ranks A and B of the operands and K of the result.
+        Rounding the exact product would need `A³ B³`.
 
         >>> a = TensorTrainMatrix.random((4, 4, 4), (4, 4, 4), 3, dtype=torch.float64)
         >>> a.matmul(a, ranks=5).ranks
@@ -322,7 +326,7 @@ class TensorTrainMatrix(Cores):
         return _as_operand([core.reshape(len(core), o, -1, core.shape[2]) for core, o in triples], other, error)
 
     def _fitting(self, other: "TensorTrain | TensorTrainMatrix") -> "TensorTrain | TensorTrainMatrix":
-        """`other`, if this matrix can be multiplied with it."""
+        """Return `other` if this matrix can be multiplied with it."""
         if not isinstance(other, TensorTrain | TensorTrainMatrix):
             raise TensorTrainError(f"the right operand is a {type(other).__name__}; a train or a TT-matrix is needed")
         rows = other.shape if isinstance(other, TensorTrain) else other.out_shape
@@ -335,14 +339,14 @@ class TensorTrainMatrix(Cores):
         return other
 
     def _compatible(self, other: "TensorTrainMatrix") -> "TensorTrainMatrix":
-        """`other`, if it is a TT-matrix of this dtype and on this device."""
+        """Return `other` if it is a TT-matrix of the same dtype and device."""
         if not isinstance(other, TensorTrainMatrix):
             raise TensorTrainError(f"other is a {type(other).__name__}; a TensorTrainMatrix is needed")
         checks.agrees("other", other.cores[0], self.cores[0])
         return other
 
     def _alike(self, other: "TensorTrainMatrix") -> "TensorTrainMatrix":
-        """`other`, if its rows and columns have the same axes."""
+        """Return `other` if its rows and columns have the same axes."""
         for name, mine, theirs in (
             ("out_shape", self.out_shape, other.out_shape),
             ("in_shape", self.in_shape, other.in_shape),
@@ -352,7 +356,7 @@ class TensorTrainMatrix(Cores):
         return self._compatible(other)
 
     def reconstruct(self) -> Tensor:
-        """The dense matrix `(O_1 ⋯ O_m, I_1 ⋯ I_m)`."""
+        """Return the dense matrix `(O_1 ⋯ O_m, I_1 ⋯ I_m)`."""
         pairs = [size for pair in zip(self.out_shape, self.in_shape, strict=True) for size in pair]
         axes = range(2 * self.order)
         return self.train.reconstruct().reshape(pairs).permute(*axes[::2], *axes[1::2]).reshape(self.shape)
@@ -365,16 +369,16 @@ class TensorTrainMatrix(Cores):
         max_parameters: int | None = None,
         budget: float | None = None,
     ) -> "TensorTrainMatrix":
-        """Lower the ranks, as `TensorTrain.round`."""
+        """Return a matrix with lower ranks; the limits are those of `TensorTrain.round`."""
         rounded = self.train.round(ranks=ranks, rtol=rtol, max_parameters=max_parameters, budget=budget)
         return _split(rounded, self.out_shape, self.in_shape)
 
     def macs(self) -> int:
-        """Multiplications of a product with one vector, `Σ_l (O_1 ⋯ O_l) R_{l-1} R_l (I_l ⋯ I_m)`."""
+        """Return the multiplications of a product with one vector, `Σ_l (O_1 ⋯ O_l) R_{l-1} R_l (I_l ⋯ I_m)`."""
         return tt_functional.matvec_macs(self.out_shape, self.in_shape, self.ranks)
 
     def dense_macs(self) -> int:
-        """Multiplications of the dense product, `Π_l O_l I_l`."""
+        """Return the multiplications of the dense product with one vector, `Π_l O_l I_l`."""
         return self.dense_parameters
 
     def __repr__(self) -> str:
@@ -383,26 +387,27 @@ class TensorTrainMatrix(Cores):
 
 
 def _split(train: TensorTrain, out_shape: Sequence[int], in_shape: Sequence[int]) -> TensorTrainMatrix:
-    """The TT-matrix of a train over merged axes."""
+    """Return the TT-matrix of a train over merged axes."""
     triples = zip(train.cores, out_shape, in_shape, strict=True)
     return TensorTrainMatrix._of([core.reshape(core.shape[0], o, i, -1) for core, o, i in triples], train.error)
 
 
 def _with_columns(operand: "TensorTrain | TensorTrainMatrix") -> list[Tensor]:
-    """The cores `(R_{l-1}, J_l, I_l, R_l)` of what stands right of a matrix, with I_l = 1 for a train."""
+    """Return the cores `(R_{l-1}, J_l, I_l, R_l)` of the right operand of a product, with I_l = 1 for a train."""
     return [core if core.dim() == 4 else core[:, :, None] for core in operand.cores]
 
 
 def _as_operand(
     cores: Sequence[Tensor], operand: "TensorTrain | TensorTrainMatrix", error: float | None = None
 ) -> "TensorTrain | TensorTrainMatrix":
-    """What `operand` is, of cores `(R_{l-1}, O_l, I_l, R_l)`."""
+    """Return a train or a TT-matrix, as `operand` is, with cores `(R_{l-1}, O_l, I_l, R_l)`."""
     if isinstance(operand, TensorTrain):
         return TensorTrain._of([core[:, :, 0] for core in cores], error)
     return TensorTrainMatrix._of(cores, error)
 
 
 def _check_shapes(out_shape: Sequence[int], in_shape: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the checked axes of rows and columns."""
     rows, columns = tt_checks.check_sizes("out_shape", out_shape), tt_checks.check_sizes("in_shape", in_shape)
     if len(rows) != len(columns):
         raise TensorTrainError(

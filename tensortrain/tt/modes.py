@@ -1,4 +1,4 @@
-"""The axes (modes) of trains: indexed, summed, contracted, reordered, split, merged and joined."""
+"""Operations on the axes (modes) of trains: indexing, sums, contraction, permutation, reshaping and joining."""
 
 import math
 import numbers
@@ -19,23 +19,24 @@ from tensortrain.tt.pieces import Index, Pieces, select
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
 class Modes(Operators):
-    """A tensor as cores `(R_{l-1}, I_l, R_l)`, the axes of which are named as those of the dense tensor."""
+    """A tensor as cores `(R_{l-1}, I_l, R_l)`; its axes are numbered like those of the dense tensor."""
 
     def __getitem__(self, index: Index | tuple[Index, ...]) -> Self | Tensor:
-        """`train[i, j, …]`, as of the dense tensor: integers contract their axis, slices and an ellipsis keep it.
+        """Return `train[i, j, …]` as PyTorch would: integers remove their axis, slices and an ellipsis keep theirs.
 
-        Tensors of integers are looked up together, as in PyTorch: they are broadcast, and their common axes take the
-        place of theirs. `None` is a new axis of length 1. Gradients flow to the cores.
+        Several tensors of integers index their axes jointly, as in PyTorch: they are broadcast, and their common axes
+        replace the indexed axes. `None` inserts a new axis of length 1. Gradients flow to the cores.
 
         Returns:
-            A train of the axes that are left. If none of its axes is, a tensor: the entry, 0-d, or all that index
-            tensors of shape `(…)` look up, `(…)`; `(R_0, …, R_m)` unless both ends are 1.
+            A train of the axes that are left. If none of the train's axes is left, a tensor: the entry, 0-d, or the
+            entries `(…)` for index tensors of shape `(…)`; the result is `(R_0, …, R_m)` unless both boundary ranks
+            are 1.
 
         Raises:
-            TensorTrainError: an index outside its axis, or too many; index tensors with an axis between them that is
-                kept.
+            TensorTrainError: an index is out of range, there are too many indices, or an axis between index tensors
+                is kept.
 
-        Cost: `Σ_l R_{l-1} R_l` multiplications for each entry that is looked up.
+        Complexity: `Σ_l R_{l-1} R_l` multiplications for each entry.
 
         >>> import torch, tensortrain as tt
         >>> train = tt.TensorTrain.random((4, 5, 6), 2)
@@ -48,19 +49,19 @@ class Modes(Operators):
         return self._left(select(self.cores, index if isinstance(index, tuple) else (index,)))
 
     def _left(self, pieces: list[Tensor] | Tensor) -> Self | Tensor:
-        """A train, or a tensor without the axes R_0 and R_m if both are 1 long."""
+        """Return a train, or a tensor, whose axes R_0 and R_m are dropped if both are 1 long."""
         if not isinstance(pieces, Tensor):
             return self._of(pieces)
         return pieces[0, ..., 0] if pieces.shape[0] == pieces.shape[-1] == 1 else pieces
 
     def sum(self, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Self | Tensor:
-        """The sum over some axes, or over all of them for None.
+        """Return the sum over some axes; None means all axes.
 
         Returns:
-            A train of the axes that are left, or a tensor as of indexing if none is.
+            A train of the axes that are left, or a tensor as in indexing if no axis is left.
 
         Raises:
-            TensorTrainError: no such axis, or one named twice.
+            TensorTrainError: an axis does not exist or is named twice.
 
         >>> import tensortrain as tt
         >>> train = tt.TensorTrain.ones((4, 5, 6))
@@ -70,16 +71,18 @@ class Modes(Operators):
         return self._reduced(dim, keepdim, torch.sum)
 
     def mean(self, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Self | Tensor:
-        """The mean over some axes, of each core before they are multiplied; arguments and result as of `sum`.
+        """Return the mean over some axes; arguments and result are those of `sum`.
+
+        The mean of each core is computed before the cores are multiplied, so that nothing overflows.
 
         >>> import tensortrain as tt
-        >>> tt.TensorTrain.ones((4,) * 600).mean()   # of more entries than fit any number
+        >>> tt.TensorTrain.ones((4,) * 600).mean()   # the number of entries exceeds every floating-point number
         tensor(1.)
         """
         return self._reduced(dim, keepdim, torch.mean)
 
     def _reduced(self, dim: int | Sequence[int] | None, keepdim: bool, reduce: Callable[..., Tensor]) -> Self | Tensor:
-        """What `reduce` makes of the axes of the cores that are named."""
+        """Return the result of `reduce`, applied to the named axes of the cores."""
         reduced = tt_checks.check_axes("dim", dim, self.order)
         pieces = Pieces()
         for axis, core in enumerate(self.cores):
@@ -90,16 +93,16 @@ class Modes(Operators):
         return self._left(pieces.finish())
 
     def contract(self, vectors: Mapping[int, Tensor]) -> Self | Tensor:
-        """Some axes contracted with a vector each, `Σ_i T[…, i, …] u[i]`, without conjugation.
+        """Contract some axes with a vector each, `Σ_i T[…, i, …] u[i]`, without conjugation.
 
         Args:
-            vectors: u for each axis to contract, `(I_l,)`.
+            vectors: a dict from axes to vectors u, `(I_l,)`.
 
         Returns:
-            As of `sum`. To contract all axes with batches of vectors use `evaluate`.
+            A train or a tensor, as in `sum`. To contract all axes with batches of vectors, use `evaluate`.
 
         Raises:
-            TensorTrainError: no such axis, or a vector that does not fit.
+            TensorTrainError: an axis does not exist or is named twice, or a vector does not fit.
 
         >>> import torch, tensortrain as tt
         >>> tt.TensorTrain.ones((4, 5, 6)).contract({0: torch.ones(4), -1: torch.ones(6)}).shape
@@ -119,14 +122,14 @@ class Modes(Operators):
         return self._left(pieces.finish())
 
     def mode_product(self, matrix: Tensor, dim: int) -> Self:
-        """One axis multiplied by a matrix, `Σ_i M[j, i] T[…, i, …]`; the ranks stay.
+        """Multiply one axis by a matrix, `Σ_i M[j, i] T[…, i, …]`; the ranks do not change.
 
         Args:
-            matrix: M, `(J, I_l)`.
-            dim: the axis l.
+            matrix: the matrix M, `(J, I_l)`.
+            dim: the axis l, counted from 0.
 
         Raises:
-            TensorTrainError: no such axis, or a matrix that does not fit.
+            TensorTrainError: the axis does not exist, or the matrix does not fit.
 
         >>> import torch, tensortrain as tt
         >>> tt.TensorTrain.ones((4, 5, 6)).mode_product(torch.ones(3, 5), 1).shape
@@ -139,13 +142,14 @@ class Modes(Operators):
         return self._of([*self.cores[:axis], product, *self.cores[axis + 1 :]])
 
     def tensordot(self, other: Self, dims: int) -> Self | Tensor:
-        """The last `dims` axes summed with the first `dims` of another train, in order, as `torch.tensordot`.
+        """Sum over the last `dims` axes of this train and the first `dims` axes of another, as `torch.tensordot` does.
 
         Raises:
-            TensorTrainError: axes of other lengths, another dtype or device, or boundary ranks above 1 where they meet.
+            TensorTrainError: the axes differ in length, the dtype or device differs, or a boundary rank between both
+                trains is above 1.
 
-        Cost: `Σ R_b R S (R + I S)` over the axes that are summed, with R and S the ranks of the trains and R_b that
-        before the first of these axes.
+        Complexity: `Σ R_b R S (R + I S)` over the axes that are summed, where R and S are the ranks of the trains and
+        R_b is the rank before the first of these axes.
 
         >>> import tensortrain as tt
         >>> tt.TensorTrain.ones((4, 5)).tensordot(tt.TensorTrain.ones((5, 6)), 1).reconstruct()[0, 0]
@@ -160,13 +164,13 @@ class Modes(Operators):
         return self._left(axes.tensordot(self.cores, other.cores, count))
 
     def permute(self, *dims: int) -> Self:
-        """The axes in another order, as `Tensor.permute`, exactly.
+        """Return the tensor with its axes in another order, as `Tensor.permute` does, exactly.
 
-        Exchanges of neighbours raise the ranks, each at most by the factor of an axis; `round()` lowers them again. All
-        axes in reverse order keep theirs.
+        Neighbouring axes are exchanged one pair after the other. Each exchange raises a rank at most by the factor of
+        the length of an axis; `round()` lowers the ranks again. If all axes are reversed, the ranks do not change.
 
         Raises:
-            TensorTrainError: not every axis once.
+            TensorTrainError: `dims` does not contain every axis exactly once.
 
         >>> import tensortrain as tt
         >>> tt.TensorTrain.random((4, 5, 6), 2).permute(2, 0, 1).shape
@@ -178,14 +182,14 @@ class Modes(Operators):
         return self._of(axes.permute(self.cores, order))
 
     def reshape(self, *shape: int) -> Self:
-        """Axes split, merged with their neighbours, or of length 1 added and removed, exactly.
+        """Split axes, merge neighbouring axes, or add and remove axes of length 1, exactly.
 
-        As of the dense tensor, the last axis is the fastest. One length may be -1. Splitting an axis makes a bond of
-        the largest rank there; `round()` lowers it to what is needed.
+        The last axis is the fastest, as for dense tensors. One length may be -1. Splitting an axis creates a bond with
+        the largest possible rank; `round()` lowers it to the rank that is needed.
 
         Raises:
-            TensorTrainError: another number of entries, or axes that end where no old one can be split, such as
-                (4, 6) to (6, 4): trains cannot do that without building the whole.
+            TensorTrainError: the number of entries differs, or a new axis contains parts of several old axes, as in
+                (4, 6) to (6, 4), which would need the dense tensor.
 
         >>> import tensortrain as tt
         >>> tt.TensorTrain.random((4, 6), 2).reshape(6, -1)
@@ -200,10 +204,10 @@ class Modes(Operators):
         return self._of(axes.reshape(self.cores, tt_checks.check_sizes("shape", sizes)))
 
     def squeeze(self, dim: int | Sequence[int] | None = None) -> Self | Tensor:
-        """Without those of the axes that are 1 long, or of all axes for None; a tensor if no axis is left.
+        """Remove those of the axes that are 1 long; None means all axes. The result is a tensor if no axis is left.
 
         Raises:
-            TensorTrainError: no such axis, or one named twice.
+            TensorTrainError: an axis does not exist or is named twice.
 
         >>> import tensortrain as tt
         >>> tt.TensorTrain.ones((1, 5, 1)).squeeze().shape
@@ -214,10 +218,10 @@ class Modes(Operators):
         return self[index]
 
     def kron(self, other: Self) -> Self:
-        """The Kronecker product, as `torch.kron`: axes I_l and J_l become one of `I_l · J_l`, and ranks multiply.
+        """Return the Kronecker product, as `torch.kron` does; the lengths of the axes and the ranks multiply.
 
         Raises:
-            TensorTrainError: trains of different order, dtype or device, or with boundary ranks above 1.
+            TensorTrainError: the trains differ in order, dtype or device, or have boundary ranks above 1.
 
         >>> import tensortrain as tt
         >>> tt.TensorTrain.ones((2, 3)).kron(tt.TensorTrain.ones((4, 5))).shape
@@ -232,10 +236,10 @@ class Modes(Operators):
         return self._of(axes.kron(self.cores, other.cores))
 
     def outer(self, other: Self) -> Self:
-        """The outer product: the axes of this train, then those of the other; the cores are put behind each other.
+        """Return the outer product, whose axes and cores are those of this train followed by those of the other.
 
         Raises:
-            TensorTrainError: trains of different dtype or device, or with boundary ranks above 1 where they meet.
+            TensorTrainError: the trains differ in dtype or device, or a boundary rank between both trains is above 1.
 
         >>> import tensortrain as tt
         >>> tt.TensorTrain.ones((2, 3)).outer(tt.TensorTrain.ones((4, 5))).shape
@@ -246,10 +250,10 @@ class Modes(Operators):
 
     @classmethod
     def cat(cls, trains: Sequence[Self], dim: int = 0) -> Self:
-        """Trains joined along one axis, as `torch.cat`; their ranks add up.
+        """Join trains along one axis, as `torch.cat` does; the ranks of the result are the sums of the ranks.
 
         Raises:
-            TensorTrainError: no trains, or ones that differ in more than the length of that axis.
+            TensorTrainError: there are no trains, or they differ in more than the length of that axis.
 
         >>> import tensortrain as tt
         >>> tt.TensorTrain.cat([tt.TensorTrain.ones((2, 3)), tt.TensorTrain.zeros((2, 4))], 1).shape
@@ -272,7 +276,7 @@ class Modes(Operators):
         return cls._of(joined)
 
     def _neighbour(self, other: Any) -> None:
-        """Refuse what cannot stand behind this train."""
+        """Refuse an object that cannot follow this train."""
         if not isinstance(other, Modes):
             raise TensorTrainError(f"other is a {type(other).__name__}; a TensorTrain is needed")
         checks.agrees("other", other.cores[0], self.cores[0])
@@ -282,7 +286,7 @@ class Modes(Operators):
             )
 
     def _operand(self, name: str, value: object, shape: tuple[int | None, ...]) -> Tensor:
-        """A tensor of this shape, None standing for any length, in the dtype of the train."""
+        """Return `value` as a tensor of this shape, None standing for any length, in the dtype of the train."""
         tensor = checks.tensor(name, value)
         if tensor.dim() != len(shape) or any(n not in (None, m) for n, m in zip(shape, tensor.shape, strict=True)):
             text = ", ".join("any" if n is None else str(n) for n in shape)

@@ -1,4 +1,4 @@
-"""What one calculates with trains: the operators of Python, inner product and norm."""
+"""Arithmetic with trains: Python's operators, inner product and norm."""
 
 import cmath
 import math
@@ -20,23 +20,23 @@ from tensortrain.tt.interpolation import MAX_EVALUATIONS, mapped
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
 class Operators(Cores):
-    """A tensor as cores `(R_{l-1}, I_l, R_l)`, with which one calculates as with the dense tensor."""
+    """A tensor as cores `(R_{l-1}, I_l, R_l)` that supports the arithmetic of dense tensors."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """`(I_1, …, I_m)`."""
+        """Return the axis lengths `(I_1, …, I_m)`."""
         return tuple(core.shape[1] for core in self.cores)
 
     @property
     def dense_parameters(self) -> int:
-        """Entries of the dense tensor, `R_0 I_1 ⋯ I_m R_m`."""
+        """Return the number of entries of the dense tensor, `R_0 I_1 ⋯ I_m R_m`."""
         return self.ranks[0] * math.prod(self.shape) * self.ranks[-1]
 
     def inner(self, other: Self) -> Tensor:
-        """`Σ conj(self) · other` over all entries, a 0-d tensor.
+        """Return `Σ conj(self) · other` over all entries, a 0-d tensor.
 
         Raises:
-            TensorTrainError: trains of different shape, boundary ranks, dtype or device.
+            TensorTrainError: the trains differ in shape, boundary ranks, dtype or device.
 
         >>> import torch, tensortrain as tt
         >>> ones = tt.TensorTrain([torch.ones(1, 2, 1), torch.ones(1, 3, 1)])
@@ -46,19 +46,25 @@ class Operators(Cores):
         return arithmetic.inner(self.cores, self._matching(other).cores)
 
     def norm(self, squared: bool = False) -> Tensor:
-        """Frobenius norm, or its square, a real 0-d tensor, from orthogonal factors: accurate after cancellation, too.
+        """Return the Frobenius norm, or its square, as a real 0-d tensor.
 
-        Infinite only where the result itself is too large for the dtype.
+        The norm is computed from orthogonal factors, so it is accurate after cancellation as well. It is infinite only
+        if the result itself is too large for the dtype.
+
+        Raises:
+            TensorTrainError: the dtype is neither single nor double precision.
         """
         tt_checks.check_numbers("the train", self.cores[0])
         norm = interfaces.tt_norm(self.cores)
         return norm.square() if squared else norm
 
     def __add__(self, other: Self | complex | Tensor) -> Self:
-        """With a train the sum, whose ranks add up; a number or 0-d tensor is added to every entry, for one rank more.
+        """Return the sum with a train, or with a number or 0-d tensor that is added to every entry.
+
+        The ranks of two trains are added; a number raises the ranks by one.
 
         Raises:
-            TensorTrainError: trains that differ in shape, boundary ranks, dtype or device; a number that is not finite.
+            TensorTrainError: the trains differ in shape, boundary ranks, dtype or device, or the number is not finite.
 
         >>> import tensortrain as tt
         >>> (tt.TensorTrain.ones((2, 2)) + 1).reconstruct()
@@ -84,7 +90,7 @@ class Operators(Cores):
         return self * -1
 
     def __mul__(self, other: Self | complex | Tensor) -> Self:
-        """With a number or 0-d tensor the scalar product, with a train the elementwise (Hadamard) product."""
+        """Return the product with a number or 0-d tensor, or the elementwise (Hadamard) product with a train."""
         if isinstance(other, Operators):
             return self._of(arithmetic.hadamard(self.cores, self._matching(other).cores))
         if not _is_number(other):
@@ -94,10 +100,10 @@ class Operators(Cores):
     __rmul__ = __mul__
 
     def __truediv__(self, other: Self | complex | Tensor) -> Self:
-        """Every entry divided by a number or 0-d tensor, or by that of another train: then by `map`.
+        """Divide every entry by a number or 0-d tensor, or by the same entry of another train; the latter uses `map`.
 
         Raises:
-            TensorTrainError: a divisor that is zero or not finite, or a train that is zero where it is evaluated.
+            TensorTrainError: the divisor is zero or not finite, or the other train is zero at an evaluated entry.
 
         >>> import tensortrain as tt
         >>> ones = tt.TensorTrain.ones((2, 2))
@@ -115,10 +121,10 @@ class Operators(Cores):
         return self._with_first(self.cores[0] / other)
 
     def __rtruediv__(self, other: complex | Tensor) -> Self:
-        """A number or 0-d tensor divided by every entry, by `map`.
+        """Divide a number or 0-d tensor by every entry, with `map`.
 
         Raises:
-            TensorTrainError: a dividend that is not finite, or a train that is zero where it is evaluated.
+            TensorTrainError: the dividend is not finite, or the train is zero at an evaluated entry.
         """
         if not _is_number(other):
             return NotImplemented
@@ -126,10 +132,14 @@ class Operators(Cores):
         return self.map(lambda entries: dividend / entries)
 
     def __pow__(self, exponent: complex) -> Self:
-        """Every entry to a power.
+        """Raise every entry to a power.
 
-        Of an integer of at least 0 it is exact, and rank R becomes at most `R**exponent`. Others are taken by `map`,
-        and must be finite for every entry: 0.5 has no negative ones in a real train, and -1 no zeros.
+        For a non-negative integer the result is exact, and a rank R becomes at most `R**exponent`. Other exponents use
+        `map`, and the power must be finite for every entry. For 0.5 the entries of a real train must not be negative,
+        and for -1 no entry may be zero.
+
+        Raises:
+            TensorTrainError: the ranks of the exact power would be too large, or a power is not finite.
 
         >>> import tensortrain as tt
         >>> (tt.TensorTrain.full((2, 2), 3.0) ** 2).reconstruct()
@@ -145,18 +155,18 @@ class Operators(Cores):
             return self._of(arithmetic.constant(self.cores, 1))
         if exponent * math.log2(max(self.ranks)) > 30:
             raise TensorTrainError(
-                f"the exponent {exponent} makes ranks of up to {max(self.ranks)}**{exponent}; use train.map, or round()"
-                " between smaller powers"
+                f"the exponent {exponent} would give ranks of up to {max(self.ranks)}**{exponent}; use train.map, or"
+                " round() between smaller powers"
             )
         return self._of(arithmetic.power(self.cores, int(exponent)))
 
     def _with_first(self, first: Tensor) -> Self:
-        """The train with another first core, of whose dtype the others become."""
+        """Return the train with another first core and the other cores in the dtype of that core."""
         return self._of([first, *(core.to(first.dtype) for core in self.cores[1:])])
 
-    __iter__ = None  # indexing alone would make trains iterable
+    __iter__ = None  # without it, Python would iterate over trains by indexing
 
-    __array_ufunc__ = None  # so that NumPy leaves `array_scalar * train` to the train
+    __array_ufunc__ = None  # makes NumPy call the train's own operator for `array_scalar * train`
 
     def map(
         self,
@@ -166,22 +176,24 @@ class Operators(Cores):
         max_evaluations: int = MAX_EVALUATIONS,
         seed: int = 0,
     ) -> Self:
-        """`function` of every entry, and of those of `others` at the same place, by cross interpolation.
+        """Apply `function` to every entry, together with the same entries of `others`, by cross interpolation.
 
-        The entries are those of this train, evaluated where the interpolation asks for them, without gradients.
-        What is known of the result, and what is warned of, is as of `tensortrain.interpolate`.
+        Only the entries that the interpolation needs are evaluated, without gradients. Accuracy and warnings are those
+        of `tensortrain.interpolate`.
 
         Args:
-            function: from tensors `(B,)`, one for each train, to one tensor `(B,)`, such as `torch.exp`.
+            function: a function from tensors `(B,)`, one for each train, to a tensor `(B,)`, such as `torch.exp`.
             others: trains of the same shape, dtype and device.
-            rtol: tolerance for every entry, relative to the largest; by default 1e-10, in single precision 1e-5.
-            max_evaluations: cap on the entries that are evaluated.
-            seed: of the random indices.
+            rtol: tolerance for every entry, relative to the largest entry; by default 1e-10, or 1e-5 in single
+                precision.
+            max_evaluations: largest number of entries that are evaluated.
+            seed: seed of the random indices.
 
         Raises:
-            TensorTrainError: trains that differ, boundary ranks above 1, or values that are not finite.
+            TensorTrainError: the trains differ, a boundary rank is above 1, or a value is not finite.
 
-        Cost: about `4 Σ_l I_l R²` entries for each of some four to eight sweeps, with R the ranks of the result.
+        Complexity: about `4 Σ_l I_l R²` entries for each of about four to eight sweeps, where R is the rank of the
+        result.
 
         >>> import torch, tensortrain as tt
         >>> train = tt.TensorTrain([torch.ones(1, 8, 1, dtype=torch.float64)] * 10)
@@ -192,7 +204,7 @@ class Operators(Cores):
         return self._of(mapped(function, trains, rtol=rtol, max_evaluations=max_evaluations, seed=seed).cores)
 
     def _matching(self, other: Self) -> Self:
-        """`other`, if it can be combined with this train."""
+        """Return `other` if it can be combined with this train."""
         if not isinstance(other, Operators):
             raise TensorTrainError(f"other is a {type(other).__name__}; a TensorTrain is needed")
         mine = self.shape, self.ranks[0], self.ranks[-1], self.dtype, self.device
@@ -204,11 +216,13 @@ class Operators(Cores):
 
 
 def _is_number(value: object) -> TypeGuard[complex | Tensor]:
+    """Return whether a value is a number or a 0-d tensor."""
     return value.dim() == 0 if isinstance(value, Tensor) else isinstance(value, numbers.Complex)
 
 
 def _finite(name: str, value: complex | Tensor) -> complex | Tensor:
-    try:  # torch takes no integers beyond 64 bits
+    """Return a finite number or 0-d tensor, or refuse it under the given name."""
+    try:  # torch does not accept integers beyond 64 bits
         value = float(value) if isinstance(value, numbers.Integral) and abs(value) >= 2**63 else value
     except OverflowError:
         value = math.inf
@@ -218,4 +232,5 @@ def _finite(name: str, value: complex | Tensor) -> complex | Tensor:
 
 
 def _all(condition: bool | Tensor) -> bool:
+    """Return whether a condition holds, in every sample of a batch."""
     return bool(physical(condition).all()) if isinstance(condition, Tensor) else bool(condition)

@@ -1,4 +1,4 @@
-"""Trains of which some axes are fixed: by an index, by batches of indices, or by a sum over the axis."""
+"""Trains some of whose axes are fixed by an index, by a batch of indices, or by a sum over the axis."""
 
 import numbers
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ Index = int | slice | EllipsisType | None | Tensor | np.ndarray[Any, Any]
 
 
 class Pieces:
-    """What is left of a train whose axes are kept or fixed one after the other, the first one first.
+    """Builds the rest of a train whose axes are kept or fixed one after the other, from the first to the last.
 
-    What is fixed has no axis any more, `(R, R')`, or the one of a batch, `(R, B, R')`, that all fixed axes share. It is
-    multiplied with its neighbours.
+    A fixed core has no axis, `(R, R')`, or one batch axis, `(R, B, R')`, which all fixed axes share. It is multiplied
+    with its neighbours.
 
     Args:
         batch: shape of the batch; the product of its sizes is B.
@@ -44,19 +44,20 @@ class Pieces:
         self._carry = None
 
     def _place(self, batch: Tensor) -> None:
+        """Append the core of the batch."""
         self._batch_at = len(self.cores)
         self.cores.append(batch)
 
     def fix(self, piece: Tensor) -> None:
-        """Go on with `(R, R')`, or with `(R, B, R')`.
+        """Append a matrix `(R, R')` or a batch of matrices `(R, B, R')`.
 
         Raises:
-            TensorTrainError: a batch after an axis that is kept after a batch.
+            TensorTrainError: there is a kept axis between two batches.
         """
         if piece.dim() == 3 and self._batch_at is not None:
             raise TensorTrainError(
-                "index tensors on both sides of an axis that is kept: the result would be no train of small ranks; "
-                "index the axes between them as well, or bring the axes together with permute() first"
+                "index tensors on both sides of an axis that is kept would give a train of large ranks; "
+                "index the axes between them as well, or make the indexed axes neighbours with permute() first"
             )
         if self._carry is None:
             self._carry = piece
@@ -66,15 +67,15 @@ class Pieces:
             self._carry = torch.tensordot(self._carry, piece, 1)
 
     def look_up(self, core: Tensor, places: Tensor) -> None:
-        """Go on with the slices of a core at the places of a batch, `(B,)`."""
+        """Append the slices of a core at the positions `(B,)` of a batch."""
         if self._carry is not None and self._carry.dim() == 3 and _repeated(core, places):
             self._carry = _by_slices(self._carry, core, places)
         else:
-            slices = core.transpose(0, 1).contiguous()[places]  # from memory where each slice is in one place
+            slices = core.transpose(0, 1).contiguous()[places]  # makes each slice contiguous
             self.fix(slices.transpose(0, 1))
 
     def finish(self) -> list[Tensor] | Tensor:
-        """The cores of what is left, or a tensor `(R_0, …, R_m)` with the axes of the batch if no axis was kept."""
+        """Return the cores of the rest, or a tensor `(R_0, …, R_m)` with the axes of the batch if no axis was kept."""
         if not self.cores:
             assert self._carry is not None
             return self._carry.reshape(len(self._carry), *self.batch, self._carry.shape[-1])
@@ -85,20 +86,20 @@ class Pieces:
         if self._batch_at is None:
             return self.cores
         if 0 in self.batch:
-            raise TensorTrainError(f"an index tensor of shape {self.batch} selects nothing of an axis of a train")
+            raise TensorTrainError(f"an index tensor of shape {self.batch} selects no entry; give at least one index")
         at = self._batch_at
         return [*self.cores[:at], *split(self.cores[at], self.batch), *self.cores[at + 1 :]]
 
 
 def _repeated(core: Tensor, places: Tensor) -> bool:
-    """Whether slices of a core are so large, and wanted so often, that copies of them would fill the cache."""
+    """Return whether slices of a core are so large and so often repeated that copies of them would fill the cache."""
     left, size, right = core.shape
     is_eager = not batched(places) and not torch.compiler.is_compiling()
     return is_eager and places.device.type == "cpu" and left * right > 128 and len(places) > 4 * size
 
 
 def _by_slices(carry: Tensor, core: Tensor, places: Tensor) -> Tensor:
-    """`carry[:, b] · core[:, places[b]]`, `(R_0, B, R')`, slice by slice."""
+    """Return `carry[:, b] · core[:, places[b]]`, `(R_0, B, R')`, computed slice by slice."""
     groups = grouped(places, core.shape[1])
     order = torch.cat(groups)
     parts = [torch.tensordot(carry[:, group], core[:, i], 1) for i, group in enumerate(groups)]
@@ -106,7 +107,7 @@ def _by_slices(carry: Tensor, core: Tensor, places: Tensor) -> Tensor:
 
 
 def grouped(places: Tensor, size: int) -> list[Tensor]:
-    """For each of `size` numbers where it stands in `places`, `(B,)`.
+    """Return for each number below `size` its positions in `places`, `(B,)`.
 
     >>> grouped(torch.tensor([1, 0, 1]), 3)
     [tensor([1]), tensor([0, 2]), tensor([], dtype=torch.int64)]
@@ -116,7 +117,9 @@ def grouped(places: Tensor, size: int) -> list[Tensor]:
 
 
 def split(core: Tensor, sizes: Sequence[int]) -> list[Tensor]:
-    """Cores of a train that is `core`, `(R, I_1 ⋯ I_k, R')`, its axis split: the numbers of `core` and of identities.
+    """Return cores of a train equal to `core`, `(R, I_1 ⋯ I_k, R')`, with its axis split.
+
+    All new cores but one consist of identities, so no number changes.
 
     >>> [tuple(part.shape) for part in split(torch.ones(2, 12, 5), (3, 4))]
     [(2, 3, 6), (6, 4, 5)]
@@ -134,7 +137,7 @@ def split(core: Tensor, sizes: Sequence[int]) -> list[Tensor]:
 
 
 def select(cores: Sequence[Tensor], index: Sequence[Index]) -> list[Tensor] | Tensor:
-    """The train of an index, or a tensor with the axes R_0 and R_m if none of the train's axes is left."""
+    """Return the train of an index, or a tensor with the axes R_0 and R_m if no axis of the train is left."""
     sizes = [core.shape[1] for core in cores]
     items = _expand(index, sizes)
     pieces = Pieces(_batch_shape(items))
@@ -156,6 +159,7 @@ def select(cores: Sequence[Tensor], index: Sequence[Index]) -> list[Tensor] | Te
 
 
 def _batch_shape(items: Sequence[Any]) -> tuple[int, ...]:
+    """Return the common shape of the index tensors after broadcasting."""
     shapes = [item.shape for item in items if isinstance(item, Tensor)]
     try:
         return tuple(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call]
@@ -166,7 +170,7 @@ def _batch_shape(items: Sequence[Any]) -> tuple[int, ...]:
 
 
 def _expand(index: Sequence[Index], sizes: Sequence[int]) -> list[int | slice | Tensor | None]:
-    """One checked item for each axis, an ellipsis and missing ones at the end filled in, and every None."""
+    """Return one checked item for each axis, and every None, with full slices for the ellipsis and missing items."""
     items = list(index) if any(item is ... for item in index) else [*index, ...]
     at = next(i for i, item in enumerate(items) if item is ...)
     missing = len(sizes) - sum(item is not None for item in items) + 1
@@ -181,7 +185,7 @@ def _expand(index: Sequence[Index], sizes: Sequence[int]) -> list[int | slice | 
 
 
 def _checked(item: object, axis: int, size: int) -> int | slice | Tensor:
-    """An index of one axis, if it is inside of it."""
+    """Return an index of one axis if it is legal and in range."""
     if isinstance(item, np.ndarray) and item.dtype.kind in "iu":
         item = torch.from_numpy(item.astype(np.int64))
     if isinstance(item, Tensor):
@@ -191,10 +195,10 @@ def _checked(item: object, axis: int, size: int) -> int | slice | Tensor:
             length = len(range(size)[item])
         except (TypeError, ValueError):
             raise TensorTrainError(
-                f"index[{axis}] = {item} is no slice; integers and a step other than 0 are needed"
+                f"index[{axis}] = {item} is not a valid slice; integers and a step other than 0 are needed"
             ) from None
         if length == 0:
-            raise TensorTrainError(f"index[{axis}] = {item} selects nothing of an axis of length {size}")
+            raise TensorTrainError(f"index[{axis}] = {item} selects no entry of an axis of length {size}")
         return item
     if isinstance(item, bool) or not isinstance(item, numbers.Integral):
         raise TensorTrainError(
@@ -207,8 +211,9 @@ def _checked(item: object, axis: int, size: int) -> int | slice | Tensor:
 
 
 def _checked_tensor(item: Tensor, axis: int, size: int) -> Tensor:
+    """Return an index tensor with non-negative entries if all of them are in range."""
     if item.is_floating_point() or item.is_complex() or item.dtype == torch.bool:
-        hint = "; of a mask take mask.nonzero()" if item.dtype == torch.bool else ""
+        hint = "; for a mask use mask.nonzero()" if item.dtype == torch.bool else ""
         raise TensorTrainError(f"index[{axis}] has dtype {item.dtype}; integers are needed{hint}")
     checks.ordinary(f"index[{axis}]", item)
     plain = physical(item)

@@ -1,4 +1,4 @@
-"""Questions to trains that need no dense tensor: random indices, and the largest and the smallest entry."""
+"""Answer questions about trains without the dense tensor: random indices, and the largest and smallest entry."""
 
 import math
 from dataclasses import dataclass
@@ -19,28 +19,28 @@ from tensortrain.tt.scaling import shifted
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
 class Queries(Modes):
-    """A tensor as cores `(R_{l-1}, I_l, R_l)` that is searched and sampled."""
+    """A tensor as cores `(R_{l-1}, I_l, R_l)` that can be searched and sampled."""
 
     def sample(self, n: int, *, density: str = "square", seed: int = 0) -> Samples:
         """Draw n indices independently, with probability `|T[i]|² / ‖T‖²` or `T[i] / Σ T`.
 
-        The distribution is exact: one axis after the other is drawn given those before it (Ferris and Vidal 2012;
-        Dolgov et al. 2020). No Markov chain is run, and nothing is rejected.
+        The distribution is exact: each axis is drawn from its distribution conditional on the axes before it (Ferris
+        and Vidal 2012; Dolgov et al. 2020). There is no Markov chain and no rejection.
 
         Args:
             n: number of draws.
-            density: `"square"`, as of the amplitudes of a quantum state, or `"value"`, for real trains without negative
-                entries.
-            seed: equal seeds give equal draws.
+            density: `"square"`, as for the amplitudes of a quantum state, or `"value"`, for real trains without
+                negative entries.
+            seed: seed of the random generator; equal seeds give equal draws.
 
         Returns:
-            `indices`, `(n, m)`, and `log_probabilities`, `(n,)`, natural logarithms.
+            A named tuple of `indices`, `(n, m)`, and `log_probabilities`, `(n,)`, which are natural logarithms.
 
         Raises:
-            TensorTrainError: a train that is zero, complex values as a density, or a sum of entries that is negative
-                where some indices are fixed.
+            TensorTrainError: the train is zero or complex (for `"value"`), or the sum of its entries for some fixed
+                indices is negative.
 
-        Cost: `Σ_l I_l R³` once, and `Σ_l I_l R²` for each draw, in double precision.
+        Complexity: `Σ_l I_l R³` once, and `Σ_l I_l R²` for each draw, in double precision.
 
         >>> import torch, tensortrain as tt
         >>> train = tt.TensorTrain.along(torch.tensor([0.0, 3.0, 1.0]), (2, 3), 1)
@@ -57,23 +57,24 @@ class Queries(Modes):
         return sampling.draw(scaled, weights, square, generator, n)
 
     def largest(self, width: int = 500) -> Extreme:
-        """The largest entry that a search meets, where it is, and a bound that no entry exceeds.
+        """Search for the largest entry, and return it with its position and an upper bound of all entries.
 
-        From both ends, beginnings of the index are extended by one axis at a time, and the `width` most promising ones
-        are kept, as by Chertkov et al. 2022. The bound is the largest of those on what was dropped, by interval
-        arithmetic and by mean and spread (Samuelson 1968), so it always holds; where it equals `value`, the entry is
-        proved to be the largest. A larger width costs more and narrows the gap.
+        Prefixes of the index are extended from both ends by one axis at a time, and the `width` most promising prefixes
+        are kept (Chertkov et al. 2022). For each dropped prefix there is an upper bound, by interval arithmetic and by
+        mean and standard deviation (Samuelson 1968). The result's bound is the largest of them and always holds. If it
+        equals `value`, the entry is proved to be the largest. A larger width costs more and narrows the gap.
 
         Args:
-            width: beginnings to keep.
+            width: number of prefixes to keep.
 
         Returns:
-            `position`, `value`, which is the entry there, `bound`, and `gap`, their difference.
+            A named tuple of `position`, `value` (the entry at that position) and `bound`, with a property `gap`, the
+            difference of `bound` and `value`.
 
         Raises:
-            TensorTrainError: a complex train, or boundary ranks above 1.
+            TensorTrainError: the train is complex, or a boundary rank is above 1.
 
-        Cost: `Σ_l width · I_l R²` and a sort of `width · I_l` numbers for each axis, in double precision.
+        Complexity: `Σ_l width · I_l R²`, and a sort of `width · I_l` numbers for each axis, in double precision.
 
         >>> import torch, tensortrain as tt
         >>> x, y = (tt.TensorTrain.along(torch.linspace(-1, 1, 101), (101, 101), axis) for axis in (0, 1))
@@ -83,7 +84,7 @@ class Queries(Modes):
         checks.integer("width", width)
         cores = self._plain("the largest entry", allow_complex=False)
         indices, bound = extremes.candidates(cores, width)
-        scaled, power = scaled_bonds(cores)  # so that no product of the first cores leaves the range
+        scaled, power = scaled_bonds(cores)  # so that no product of the first cores overflows or underflows
         entries = select(scaled, tuple(indices.unbind(1)))
         assert isinstance(entries, torch.Tensor)
         entries = shifted(entries.flatten(), power)
@@ -92,7 +93,7 @@ class Queries(Modes):
         return Extreme(tuple(indices[best].tolist()), value, max(value, bound))
 
     def smallest(self, width: int = 500) -> Extreme:
-        """The smallest entry, as `largest`; here no entry is below the bound.
+        """Search for the smallest entry, like `largest`; no entry is below the bound.
 
         >>> import torch, tensortrain as tt
         >>> tt.TensorTrain.along(torch.tensor([2.0, -3.0]), (2, 2), 0).smallest().value
@@ -102,10 +103,10 @@ class Queries(Modes):
         return Extreme(position, -value, -bound)
 
     def _plain(self, purpose: str, allow_complex: bool) -> list[torch.Tensor]:
-        """The cores in double precision, without a gradient, of a train whose ends are 1."""
+        """Return the cores in double precision without a gradient, if the boundary ranks are 1."""
         tt_checks.check_numbers("the train", self.cores[0])
         if self.dtype.is_complex and not allow_complex:
-            raise TensorTrainError(f"the train is complex, and {purpose} is about real numbers")
+            raise TensorTrainError(f"the train is complex; {purpose} needs real numbers")
         if math.prod((self.ranks[0], self.ranks[-1])) != 1:
             raise TensorTrainError(f"ranks = {self.ranks}: boundary ranks of 1 are needed")
         return [core.detach() for core in self.double().cores]

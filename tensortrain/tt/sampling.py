@@ -1,4 +1,4 @@
-"""Random indices whose probability is an entry of a train, or the square of one."""
+"""Draw random indices whose probability is proportional to an entry of a train or to its square."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -15,8 +15,8 @@ class Samples(NamedTuple):
     """Independent draws of an index.
 
     Attributes:
-        indices: `(N, m)`, int64; `train[samples.indices.unbind(1)]` are their entries.
-        log_probabilities: `(N,)`, natural logarithms of the probabilities with which they were drawn.
+        indices: `(N, m)`, int64; `train[samples.indices.unbind(1)]` returns the entries at these indices.
+        log_probabilities: `(N,)`, natural logarithms of the probabilities of the drawn indices.
     """
 
     indices: Tensor
@@ -26,14 +26,15 @@ class Samples(NamedTuple):
 def draw(
     cores: Sequence[Tensor], weights: Sequence[Tensor], square: bool, generator: torch.Generator, n: int
 ) -> Samples:
-    """Draw one axis after the other from its distribution under those before it.
+    """Draw one axis after the other from its distribution conditional on the axes before it.
 
     Args:
-        cores: of the train, boundary ranks 1.
-        weights: for each core what lies to the right of it, `(R_l, k)`.
-        square: whether the weight of an index is the squared norm of its row, of k entries, else its one entry.
-        generator: of the random numbers, on the CPU.
-        n: number of draws, N.
+        cores: cores of the train, with boundary ranks 1.
+        weights: for each core the weights of everything to its right, `(R_l, k)`.
+        square: whether the weight of an index is the squared norm of its row of k entries; otherwise it is its only
+            entry.
+        generator: the random generator, on the CPU.
+        n: number of draws N.
     """
     rows = cores[0].new_ones(n, 1)
     places, logs = [], rows.new_zeros(n, dtype=rows.real.dtype)
@@ -51,44 +52,44 @@ def draw(
 
 
 def _pick(shares: Tensor, generator: torch.Generator) -> Tensor:
-    """For each row of probabilities one of its places, none of probability 0."""
+    """Return for each row of probabilities a random position whose probability is not 0."""
     uniform = torch.rand(len(shares), 1, generator=generator, dtype=torch.float64).to(shares.device)
     sums = shares.double().cumsum(1)
     return (sums <= uniform * sums[:, -1:]).sum(1).clamp(max=shares.shape[1] - 1)
 
 
 def _nonnegative(masses: Tensor) -> Tensor:
-    """Masses without what rounding made negative.
+    """Return masses in which negative rounding errors are replaced by 0.
 
     Raises:
-        TensorTrainError: one that is negative beyond rounding.
+        TensorTrainError: a mass is negative beyond rounding error.
     """
     allowed = 1e3 * torch.finfo(masses.dtype).eps * masses.abs().sum(1, keepdim=True)
     if bool((masses < -allowed).any()):
         raise TensorTrainError(
-            "the train is no density: the sum of its entries is negative where some indices are fixed; draw with"
-            " density='square', or from a train without negative entries"
+            "the train is not a density: the sum of its entries is negative for some fixed indices; use"
+            " density='square', or a train without negative entries"
         )
     return masses.clamp(min=0)
 
 
 def square_weights(cores: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-    """Scaled cores, and for each of them the factor of the squared norm of what lies to its right.
+    """Return scaled cores, and for each core a factor of the squared norm of everything to its right.
 
     Raises:
-        TensorTrainError: the zero tensor.
+        TensorTrainError: the train is zero.
     """
     right = right_interfaces(cores)
     if not bool(right.factors[0].any()):
-        raise TensorTrainError("the train is zero, and so no density")
+        raise TensorTrainError("the train is zero and cannot be a density")
     return right.cores, [*right.factors[1:], cores[0].new_ones(1, 1)]
 
 
 def value_weights(cores: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-    """Scaled cores, and for each of them the sum of what lies to its right.
+    """Return scaled cores, and for each core the sum of everything to its right.
 
     Raises:
-        TensorTrainError: a sum of all entries that is not positive.
+        TensorTrainError: the sum of all entries is not positive.
     """
     scaled: list[Tensor] = []
     sums = [cores[0].new_ones(1, 1)]
@@ -97,5 +98,5 @@ def value_weights(cores: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         scaled.append(core)
         sums.append(unit(core.sum(1) @ sums[-1])[0])
     if not float(sums[-1]) > 0:
-        raise TensorTrainError(f"the entries of the train sum to {float(sums[-1]):.3g}, so that it is no density")
+        raise TensorTrainError(f"the entries of the train sum to {float(sums[-1]):.3g}; a density needs a positive sum")
     return scaled[::-1], sums[-2::-1]

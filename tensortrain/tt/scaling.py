@@ -1,7 +1,8 @@
-"""Powers of two beside trains: numbers that leave the range of their dtype on the way, though the result fits.
+"""Scale cores by powers of two, so that intermediate numbers stay in the range of the dtype if the result does.
 
-The norm of a train is a product over its cores, and so leaves the range of every dtype for a long train, or
-in between for cores that are large first and small later. Multiplying by a power of two is exact.
+The norm of a train is like a product over its cores. It leaves the range of every dtype for a long train, and
+intermediate products leave it if the first cores are large and later cores are small. Multiplication by a power of two
+is exact.
 """
 
 import functools
@@ -16,12 +17,12 @@ from torch import Tensor
 from tensortrain.errors import TensorTrainError
 from tensortrain.transforms import batched, samples
 
-_ORDINARY = 20  # powers of two around 1 that are left alone, so that common trains are computed as they are
+_ORDINARY = 20  # sizes within so many powers of two around 1 are not scaled, which is the common case
 _LOW, _HIGH = 2.0**-_ORDINARY, 2.0**_ORDINARY
 
 
 def exponent(peak: float, ordinary: int = _ORDINARY) -> int:
-    """k with `peak` about `2**k`, but 0 for a peak that is ordinary, zero or not finite.
+    """Return k such that `peak` is about `2**k`, or 0 for a peak that is ordinary, zero or not finite.
 
     >>> exponent(3.0), exponent(2.0**100), exponent(0.0)
     (0, 101, 0)
@@ -34,25 +35,26 @@ def exponent(peak: float, ordinary: int = _ORDINARY) -> int:
 
 @functools.cache
 def range_of(dtype: torch.dtype) -> int:
-    """The largest power of two that keeps clear of the ends of a dtype's range, with squares of it to spare."""
+    """Return k such that numbers from `2**-k` to `2**k`, and their squares, are well within the range of a dtype."""
     return int(0.45 * math.frexp(torch.finfo(dtype).max)[1])
 
 
 def peak(tensor: Tensor) -> float:
-    """The largest absolute value; under `torch.vmap` that of all samples together.
+    """Return the largest absolute value; under `torch.vmap` the largest of all samples.
 
     Raises:
-        TensorTrainError: samples so different in size that no common power of two suits them.
+        TensorTrainError: the samples differ so much in size that no common power of two suits them.
     """
     largest = tensor.detach().abs().amax()  # for large tensors many times faster than the ∞-norm
     return float(largest_sample(largest, range_of(tensor.dtype)))
 
 
 def largest_sample(sizes: Tensor, apart: int) -> Tensor:
-    """The sizes themselves; under `torch.vmap` the largest of each among the samples.
+    """Return the sizes unchanged, or under `torch.vmap` the largest of each size among the samples.
 
     Raises:
-        TensorTrainError: samples that differ by more than `2**apart`, so that no common power of two suits them.
+        TensorTrainError: the samples differ by more than a factor of `2**apart`, so that no common power of two suits
+            them.
     """
     if not batched(sizes):
         return sizes
@@ -63,13 +65,13 @@ def largest_sample(sizes: Tensor, apart: int) -> Tensor:
     if bool(differ.any()):
         raise TensorTrainError(
             f"under torch.vmap the samples differ too much in size, from {float(smallest[differ][0]):.1e} to"
-            f" {float(largest[differ][0]):.1e}; scale them"
+            f" {float(largest[differ][0]):.1e}; scale them to similar sizes"
         )
     return largest
 
 
 def shifted(tensor: Tensor, k: int) -> Tensor:
-    """`tensor · 2**k`, in steps that are powers of two of the dtype's range."""
+    """Return `tensor · 2**k`, multiplied in steps that fit the range of the dtype."""
     if k == 0:
         return tensor
     step = math.frexp(torch.finfo(tensor.dtype).max)[1] - 2
@@ -81,7 +83,7 @@ def shifted(tensor: Tensor, k: int) -> Tensor:
 
 
 def shifted_each(tensor: Tensor, powers: "np.ndarray[Any, Any]") -> Tensor:
-    """`tensor · 2**powers`, elementwise, of integers that broadcast to its shape; powers beside zeros do not matter."""
+    """Return `tensor · 2**powers`, elementwise, for integers that broadcast to its shape."""
     step = math.frexp(torch.finfo(tensor.dtype).max)[1] - 2
     powers = powers.clip(-3 * step, 3 * step)
     while powers.any():
@@ -92,7 +94,7 @@ def shifted_each(tensor: Tensor, powers: "np.ndarray[Any, Any]") -> Tensor:
 
 
 def shifted_along(tensor: Tensor, powers: Sequence[int], dim: int) -> Tensor:
-    """Each slice along an axis times a power of two of its own, exactly.
+    """Return the tensor with each slice along an axis multiplied by its own power of two, exactly.
 
     >>> shifted_along(torch.ones(2, 2), [0, 3], 1)
     tensor([[1., 8.],
@@ -104,19 +106,19 @@ def shifted_along(tensor: Tensor, powers: Sequence[int], dim: int) -> Tensor:
 
 
 def unit(tensor: Tensor) -> tuple[Tensor, int]:
-    """`(t, k)` with `tensor = t · 2**k`, where t has an ordinary largest entry."""
+    """Return `(t, k)` with `tensor = t · 2**k`, where the largest entry of t is ordinary."""
     k = exponent(peak(tensor))
     return shifted(tensor, -k), k
 
 
 def ordinary(tensor: Tensor) -> bool:
-    """Whether the size is not far from 1; not so if it is zero or not finite."""
+    """Return whether the size of a tensor is not far from 1; zero and infinite tensors are not ordinary."""
     size = peak(tensor) if batched(tensor) else float(torch.linalg.vector_norm(tensor.detach()))
     return _LOW < size < _HIGH
 
 
 def contract(carry: Tensor, core: Tensor) -> tuple[Tensor, int]:
-    """`(p, k)` with `carry · core = p · 2**k`, where p has an ordinary largest entry; k is 0 as a rule."""
+    """Return `(p, k)` with `carry · core = p · 2**k`, where the largest entry of p is ordinary; usually k is 0."""
     product = (carry @ core.flatten(1)).reshape(-1, *core.shape[1:])
     if ordinary(product):
         return product, 0
@@ -126,13 +128,13 @@ def contract(carry: Tensor, core: Tensor) -> tuple[Tensor, int]:
 
 
 def rescaled(cores: Sequence[Tensor], k: int) -> list[Tensor]:
-    """Cores of the train times `2**k`: in the last core, or spread over all where one cannot hold it."""
+    """Return cores of the train times `2**k`: the last core is scaled, or all cores if one cannot hold the factor."""
     if abs(k) <= range_of(cores[0].dtype):
         return [*cores[:-1], shifted(cores[-1], k)]
     return spread(cores, k)
 
 
 def spread(cores: Sequence[Tensor], k: int) -> list[Tensor]:
-    """Cores of the train times `2**k`, an equal share in each."""
+    """Return cores of the train times `2**k`, with an equal share of the factor in each core."""
     share, rest = divmod(k, len(cores))
     return [shifted(core, share + (l < rest)) for l, core in enumerate(cores)]

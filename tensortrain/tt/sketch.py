@@ -1,10 +1,10 @@
-"""Randomised rounding: sums and products of trains in lower ranks, though the trains of large ranks are never formed.
+"""Randomised rounding: sums and products of trains in lower ranks, without forming the trains of large ranks.
 
-A chain is a train that is known by what it does: it takes a carry one core to the right, or a sketch one core to
-the left. `compress` needs no more than that of the trains whose sum it approximates. It is "randomize-then-
-orthogonalize" (Al Daas, Ballard, Cazeaux, Hallman, Międlar, Pasha, Reid and Saibaba 2023, algorithm 3.2): M_l, what
-lies to the right of bond l, is replaced by M_l Ω_l with a random train Ω, and Q_l, a basis of what the cores up to
-there make of that, is the next core.
+A chain is a train that is defined by two operations: it multiplies a carry by its next core from the left, or a sketch
+by its next core from the right. `compress` needs only these operations of the trains whose sum it approximates. The
+method is "randomize-then-orthogonalize" (Al Daas, Ballard, Cazeaux, Hallman, Międlar, Pasha, Reid and Saibaba 2023,
+algorithm 3.2): the right interface M_l of bond l is replaced by M_l Ω_l with a random train Ω. The next core is Q_l, a
+basis of the product of the cores up to bond l with M_l Ω_l.
 """
 
 import math
@@ -19,46 +19,46 @@ from tensortrain.tt.checks import useful_ranks
 from tensortrain.tt.interfaces import drifts, scaled_bonds
 from tensortrain.tt.scaling import exponent, peak, shifted, unit
 
-OVERSAMPLING = 10  # columns of a sketch beyond twice the rank that is asked for
-_CHECKS = 10  # columns of an independent sketch, by which the error is estimated
+OVERSAMPLING = 10  # number of columns of a sketch beyond twice the requested rank
+_CHECKS = 10  # number of columns of an independent sketch that estimates the error
 
 
 class Chain(Protocol):
-    """A train of cores `(R_{l-1}, I_l, R_l)`, l = 0 … m - 1 here."""
+    """A train with cores `(R_{l-1}, I_l, R_l)` that is defined by products with its cores, numbered l = 0 … m - 1."""
 
     ends: tuple[int, int]
 
     def left(self, l: int, carry: Tensor) -> Tensor:
-        """`carry`, `(r, R_{l-1})`, times core l: `(r, I_l, R_l)`."""
+        """Return `carry`, `(r, R_{l-1})`, times core l: `(r, I_l, R_l)`."""
 
     def right(self, l: int, sketch: Tensor) -> Tensor:
-        """Core l times `sketch`, `(R_l, k)`: `(R_{l-1}, I_l, k)`."""
+        """Return core l times `sketch`, `(R_l, k)`: `(R_{l-1}, I_l, k)`."""
 
 
 class Train:
-    """The chain of the cores of a train."""
+    """The chain of a train that is stored as cores."""
 
     def __init__(self, cores: Sequence[Tensor]) -> None:
         self.cores = cores
         self.ends = cores[0].shape[0], cores[-1].shape[2]
 
     def left(self, l: int, carry: Tensor) -> Tensor:
-        """See `Chain`."""
+        """Return `carry` times core l; see `Chain`."""
         product: Tensor = torch.tensordot(carry, self.cores[l], 1)
         return product
 
     def right(self, l: int, sketch: Tensor) -> Tensor:
-        """See `Chain`."""
+        """Return core l times `sketch`; see `Chain`."""
         product: Tensor = torch.tensordot(self.cores[l], sketch, 1)
         return product
 
 
 class Product:
-    """The chain of a TT-matrix times a TT-matrix, with axes `O_l · I_l`, or times a train, where I_l is 1.
+    """The chain of a TT-matrix times a TT-matrix, with axes `O_l · I_l`, or times a train, for which I_l is 1.
 
     Args:
-        first: `(A_{l-1}, O_l, J_l, A_l)`.
-        second: `(B_{l-1}, J_l, I_l, B_l)`. Bonds of the product are `A_l · B_l`.
+        first: the cores of the left operand, `(A_{l-1}, O_l, J_l, A_l)`.
+        second: the cores of the right operand, `(B_{l-1}, J_l, I_l, B_l)`. The ranks of the product are `A_l · B_l`.
     """
 
     ends = (1, 1)
@@ -67,14 +67,14 @@ class Product:
         self.first, self.second = first, second
 
     def left(self, l: int, carry: Tensor) -> Tensor:
-        """See `Chain`."""
+        """Return `carry` times core l; see `Chain`."""
         a, b = self.first[l], self.second[l]
         value = torch.tensordot(carry.reshape(-1, a.shape[0], b.shape[0]), b, 1)  # r a j i q
         product: Tensor = torch.tensordot(value, a, ([1, 2], [0, 2]))  # r i q o s
         return product.permute(0, 3, 1, 4, 2).reshape(len(carry), a.shape[1] * b.shape[2], -1)
 
     def right(self, l: int, sketch: Tensor) -> Tensor:
-        """See `Chain`."""
+        """Return core l times `sketch`; see `Chain`."""
         a, b = self.first[l], self.second[l]
         value = torch.tensordot(b, sketch.reshape(a.shape[3], b.shape[3], -1), ([3], [1]))  # p j i s k
         product: Tensor = torch.tensordot(a, value, ([2, 3], [1, 3]))  # a o p i k
@@ -82,12 +82,12 @@ class Product:
 
 
 class Compression(NamedTuple):
-    """The train `2**exponent` times that of `cores`, all but the last of which are left-orthogonal.
+    """A train that is `2**exponent` times that of `cores`; all cores except the last are left-orthogonal.
 
     Attributes:
-        cores: `(R_{l-1}, I_l, R_l)`.
-        exponent: k.
-        error: estimate of the relative Frobenius error; its square is right on average.
+        cores: the cores, `(R_{l-1}, I_l, R_l)`.
+        exponent: the exponent k.
+        error: estimate of the relative Frobenius error; the expected value of its square is correct.
     """
 
     cores: list[Tensor]
@@ -96,7 +96,7 @@ class Compression(NamedTuple):
 
 
 class Sketches(NamedTuple):
-    """`M_l Ω_l` of each chain, `(R_l, k_l)`, at each bond l = 1 … m - 1, divided by `2**exponents`."""
+    """The products `M_l Ω_l` of each chain, `(R_l, k_l)`, at each bond l = 1 … m - 1, divided by `2**exponents`."""
 
     parts: list[list[Tensor]]
     exponents: list[int]
@@ -105,7 +105,7 @@ class Sketches(NamedTuple):
 def random_train(
     shape: Sequence[int], ends: tuple[int, int], ranks: Sequence[int], like: Tensor, generator: torch.Generator
 ) -> list[Tensor]:
-    """Cores of a random train whose columns at each bond are, on average, orthonormal; none for the first axis."""
+    """Return a random train whose columns at each bond are orthonormal on average; the first axis has no core."""
     sides = [*ranks, ends[1]]
     cores: list[Tensor] = []
     for left, size, right in zip(sides[:-1], shape[1:], sides[1:], strict=True):
@@ -116,7 +116,7 @@ def random_train(
 
 
 def sketch(chains: Sequence[Chain], random: Sequence[Tensor]) -> Sketches:
-    """What all chains make of a random train, from the last core to the first bond."""
+    """Return the products of all chains with a random train, from the last core to the first bond."""
     if not random:  # a train of one core has no bonds
         return Sketches([], [])
     last = torch.eye(random[-1].shape[2], dtype=random[-1].dtype, device=random[-1].device)
@@ -135,16 +135,16 @@ def sketch(chains: Sequence[Chain], random: Sequence[Tensor]) -> Sketches:
 
 
 def common_unit(tensors: Sequence[Tensor]) -> tuple[list[Tensor], int]:
-    """`(t, k)` with each tensor `2**k` times the one in t, the largest of which is ordinary."""
+    """Return `(t, k)` such that each tensor is `2**k` times the one in t, the largest of which is ordinary."""
     k = exponent(max(peak(tensor) for tensor in tensors))
     return [shifted(tensor, -k) for tensor in tensors], k
 
 
 def balanced(trains: Sequence[Sequence[Tensor]]) -> tuple[list[list[Tensor]], int]:
-    """`(t, k)`, the trains as `2**k` times those in t, whose cores have ordinary sizes: only their last ones differ.
+    """Return `(t, k)`: the trains are `2**k` times those in t, whose cores except the last have ordinary sizes.
 
     Args:
-        trains: cores `(R_{l-1}, …, R_l)`, with any number of axes between the ranks.
+        trains: the cores of each train, `(R_{l-1}, …, R_l)`, with any number of axes between the ranks.
     """
     scaled, exponents = [], []
     for cores in trains:
@@ -162,17 +162,17 @@ def balanced(trains: Sequence[Sequence[Tensor]]) -> tuple[list[list[Tensor]], in
 def compress(
     chains: Sequence[Chain], shape: Sequence[int], ranks: Sequence[int], like: Tensor, generator: torch.Generator
 ) -> Compression:
-    """The sum of the chains as a train of at most `ranks`, about as good as the best one of some fewer.
+    """Return the sum of the chains as a train of at most `ranks`, about as good as the best train of lower ranks.
 
     Args:
-        chains: of one shape and with the same ends.
-        shape: I_1 … I_m.
-        ranks: one for each bond; see `sketch_ranks`.
-        like: of the dtype and on the device of the cores.
-        generator: of the random train, on the CPU.
+        chains: chains of the same shape and with the same boundary ranks.
+        shape: the shape I_1 … I_m.
+        ranks: one rank for each bond; see `sketch_ranks`.
+        like: a tensor with the dtype and the device of the cores.
+        generator: the random generator of the random train, on the CPU.
 
-    Cost: for each chain m steps of `right` and of `left` with carries and sketches as wide as `ranks`, and
-    `Σ_l I_l R³`.
+    Complexity: for each chain, m steps of `right` and of `left` with carries and sketches as wide as `ranks`, and in
+    addition `Σ_l I_l R³`.
     """
     ends = chains[0].ends
     sketches = sketch(chains, random_train(shape, ends, ranks, like, generator))
@@ -199,17 +199,19 @@ def compress(
 
 
 def _applied(steps: Sequence[Tensor], parts: Sequence[Tensor]) -> Tensor:
+    """Return the sum of the products of steps and sketches."""
     return torch.cat(list(steps), 1) @ torch.cat(list(parts), 0)
 
 
 def sum_of(tensors: Sequence[Tensor]) -> Tensor:
-    """The sum of tensors of one shape."""
+    """Return the sum of tensors of the same shape."""
     return tensors[0] if len(tensors) == 1 else torch.stack(list(tensors)).sum(0)
 
 
 def sketch_ranks(shape: Sequence[int], ends: tuple[int, int], ranks: Sequence[int]) -> list[int]:
-    """Twice `ranks` and `OVERSAMPLING`, as far as that is useful.
+    """Return twice `ranks` plus `OVERSAMPLING`, limited to the largest useful ranks.
 
-    So the rounding that follows is nearly as good as that of the train itself, where singular values fall slowly, too.
+    With such ranks the rounding that follows is nearly as good as rounding the train itself, even if its singular
+    values fall slowly.
     """
     return [min(2 * rank + OVERSAMPLING, most) for rank, most in zip(ranks, useful_ranks(shape, ends), strict=True)]

@@ -1,4 +1,4 @@
-"""`round_sum`: the sum of many trains in lower ranks, and what it shares with products that are rounded on the way."""
+"""`round_sum` computes the sum of many trains in lower ranks; `rounded` is shared with products of TT-matrices."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -22,29 +22,29 @@ def round_sum(
     rtol: float | None = None,
     seed: int = 0,
 ) -> TensorTrain:
-    """The sum of many trains, rounded while it is formed: the train of their added ranks never exists.
+    """Return the rounded sum of many trains, without forming the train whose ranks are the sums of the ranks.
 
-    "Randomize-then-orthogonalize" (Al Daas et al. 2023): each summand is contracted with one random train, so the
-    work grows with the number of summands, and not with its cube as that of `sum(trains).round(…)`. Then the result,
-    a little too large, is rounded as by `TensorTrain.round`. With ranks of 10 and 50 summands it is tens of times
-    faster at nearly equal error. Gradients flow from the result to the summands.
+    The method is "randomize-then-orthogonalize" (Al Daas et al. 2023). Each summand is contracted with the same random
+    train, so the work grows linearly with the number of summands; that of `sum(trains).round(…)` grows with its cube.
+    The result has slightly too large ranks and is rounded by `TensorTrain.round`. With ranks of 10 and 50 summands the
+    method is tens of times faster at nearly the same error. Gradients flow from the result to the summands.
 
     Args:
-        trains: at least one; of the same shape, boundary ranks, dtype and device.
-        ranks: cap on the interior ranks, as of `TensorTrain.round`.
-        rtol: relative Frobenius tolerance in [0, 1). It is met by the estimate that is the `error` of the result,
-            from projections on random trains; the square of the estimate is right on average, and no bound.
-        seed: of the random trains; equal seeds give equal results.
+        trains: at least one train; all must have the same shape, boundary ranks, dtype and device.
+        ranks: upper limits of the inner ranks, as in `TensorTrain.round`.
+        rtol: relative Frobenius tolerance in [0, 1). It limits the estimated `error` of the result, which comes from
+            projections on random trains. The expected value of its square is correct, but it is not an upper bound.
+        seed: seed of the random trains; equal seeds give equal results.
 
     Returns:
-        The sum, with an `error` estimated as above, relative to the sum.
+        The sum; its `error` is estimated and relative to the sum.
 
     Raises:
-        TensorTrainError: no train, trains that differ, no limit or one out of range, or ranks that do not allow the
-            tolerance.
+        TensorTrainError: there are no trains, they differ, there is no limit, a limit is out of range, or the ranks are
+            too small for the tolerance.
 
-    Cost: `J Σ_l I_l (R² K + R K²) + Σ_l I_l K³` for J summands of rank R and K, the rank of the result and 10 more;
-    with a tolerance up to twice that, as K is doubled until it suffices.
+    Complexity: `J Σ_l I_l (R² K + R K²) + Σ_l I_l K³` for J summands of rank R, where K is about twice the rank of the
+    result plus 10. With a tolerance the work can be larger, because K is doubled until it suffices.
 
     >>> summands = [TensorTrain.random((4, 5, 6), 2, seed=n % 3, dtype=torch.float64) for n in range(30)]
     >>> total = round_sum(summands, rtol=1e-10)
@@ -66,6 +66,7 @@ def round_sum(
 
 
 def _checked(trains: Iterable[TensorTrain]) -> list[TensorTrain]:
+    """Return the trains as a list if they can be added."""
     summands = list(checks.listed("trains", trains))
     if not summands:
         raise TensorTrainError("trains is empty; at least one train is needed")
@@ -87,10 +88,10 @@ def rounded(
     rtol: float | None,
     seed: int,
 ) -> tuple[list[Tensor], int, float]:
-    """`(cores, k, error)`: the sum of the chains is about `2**k` times the train of `cores`, which is in the limits.
+    """Return `(cores, k, error)`: the sum of the chains is about `2**k` times the train of `cores`.
 
-    With a tolerance the sketch starts a little wider than `first_rank`, and is doubled until the estimate of the
-    error allows the ranks that the tolerance needs.
+    The cores satisfy the limits. With a tolerance, the sketch is at first slightly wider than `first_rank`, and its
+    width is doubled until the estimated error is at most half of the tolerance.
     """
     ends = chains[0].ends
     caps: dict[str, Any] = {"ranks": ranks, "rtol": rtol, "max_parameters": None, "budget": None}
@@ -110,11 +111,11 @@ def rounded(
         if compression.error <= tolerance / 2 or wanted == list(useful):
             break
         width *= 2
-    left = math.sqrt(max(tolerance**2 - compression.error**2, 0.0))  # the sketch is not larger than the sum
+    left = math.sqrt(max(tolerance**2 - compression.error**2, 0.0))  # the norm of the sketch is at most that of the sum
     result = TensorTrain._of(compression.cores).round(ranks=limits.ranks, rtol=left)
     return list(result.cores), compression.exponent, _total(compression.error, result.error)
 
 
 def _total(sketched: float, cut: float | None) -> float:
-    """The relative error after both steps, each an orthogonal projection; `cut` is relative to the sketch."""
+    """Return the relative error after two orthogonal projections; `cut` is relative to the result of the first one."""
     return math.hypot(sketched, math.sqrt(1 - min(sketched, 1.0) ** 2) * (cut or 0.0))

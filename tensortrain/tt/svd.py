@@ -1,7 +1,7 @@
 """TT-SVD, TT rounding, and the choice of ranks under several limits at once.
 
-Both sweeps only ever cut by orthogonal projections, so the squared error of a train is the sum of what
-its cuts discarded, and at most m - 1 times that of the best train of the same ranks.
+Both algorithms truncate by orthogonal projections only. The squared error of a train is therefore the sum of the
+squared errors of its truncations, and at most m - 1 times that of the best train of the same ranks.
 """
 
 import itertools
@@ -23,23 +23,23 @@ from tensortrain.tt.scaling import exponent, ordinary, peak, range_of, shifted, 
 
 
 class Sweep(NamedTuple):
-    """What a sweep returns: the cores, and the squared norm of what it cut off."""
+    """The result of a sweep: the cores, and the squared norm of everything that was discarded."""
 
     cores: list[Tensor]
     discarded: float
 
 
 def tt_svd(tensor: Tensor, caps: Sequence[int], allowed: float | None) -> Sweep:
-    """TT-SVD (Oseledets 2011, algorithm 1) from both ends: the next cut is always the one with the shorter side.
+    """Run TT-SVD (Oseledets 2011, algorithm 1) from both ends; the next cut is the one with the shorter side.
 
-    So every unfolding is wide, and only its short side needs a basis. The norm ends up in the core where
-    the two sweeps meet; the cores before it are left-orthogonal, those after it right-orthogonal.
+    In this way every unfolding is wide, and only its short side needs a basis. The core where both sweeps meet contains
+    the norm. The cores before it are left-orthogonal, and those after it are right-orthogonal.
 
     Args:
-        tensor: `(I_1, …, I_m)`.
-        caps: largest rank for each bond.
-        allowed: squared norm that all cuts together may discard. Each cut may use an equal share of what is left,
-            so what one does not use is there for the next. None cuts at the caps.
+        tensor: the tensor, `(I_1, …, I_m)`.
+        caps: the largest rank of each bond.
+        allowed: squared norm that all cuts together may discard. Each cut may use an equal share of the remainder, so
+            that later cuts can use what earlier ones left. With None the ranks are `caps`.
     """
     shape = tensor.shape
     first, last = 0, len(shape) - 1
@@ -68,9 +68,9 @@ def tt_svd(tensor: Tensor, caps: Sequence[int], allowed: float | None) -> Sweep:
 
 
 def normalized(tensor: Tensor) -> tuple[Tensor, float | None, int]:
-    """`(t, n, k)` with `tensor = t · 2**k` and `n = ‖t‖`, where squares of t neither overflow nor vanish.
+    """Return `(t, n, k)` with `tensor = t · 2**k` and `n = ‖t‖`, where squares of t neither overflow nor underflow.
 
-    k is 0 for all tensors but very large and very small ones; n is None under `torch.vmap`.
+    k is 0 except for tensors with very large or very small entries. n is None under `torch.vmap`.
     """
     limit = range_of(tensor.dtype)
     if batched(tensor):
@@ -87,12 +87,12 @@ def normalized(tensor: Tensor) -> tuple[Tensor, float | None, int]:
 def tt_round(right: Interfaces, caps: Sequence[int], allowed: float | None) -> Sweep:
     """Lower the ranks of a train (Oseledets 2011, algorithm 2), from its first core to its last.
 
-    The cores to the right of a cut are never made orthogonal: their triangular factor alone weighs it.
+    The cores to the right of a cut are never made orthogonal; the cut is weighted by their triangular factor.
 
     Args:
-        right: interfaces of the train; it is the train of `right.cores` that is rounded.
-        caps: as in `tt_svd`.
-        allowed: as in `tt_svd`.
+        right: interfaces of the train; the train of `right.cores` is rounded.
+        caps: the largest rank of each bond.
+        allowed: squared norm that all cuts together may discard, as in `tt_svd`.
     """
     cores = right.cores
     rounded: list[Tensor] = []
@@ -100,7 +100,7 @@ def tt_round(right: Interfaces, caps: Sequence[int], allowed: float | None) -> S
     for bond in range(1, len(cores)):
         share = None if allowed is None else math.ldexp(max(allowed - spent, 0.0) / (len(cores) - bond), -2 * carried)
         flat = rest.flatten(0, 1)
-        # in this layout its long side needs no copy to be factorised
+        # in this memory layout the long side can be factorised without a copy
         weighted = (right.factors[bond].mT @ (flat.detach() if right.grams else flat).mT).mT
         origin = Product(flat, right.grams[bond] if right.grams else None)
         basis, discarded = truncate(weighted, caps[bond - 1], share, origin=origin, bond=bond)
@@ -115,28 +115,29 @@ def tt_round(right: Interfaces, caps: Sequence[int], allowed: float | None) -> S
 
 
 def _reduced(carry: Tensor, right: Interfaces, bond: int) -> tuple[Tensor, int]:
-    """`(c, k)` with `carry M = c M · 2**k` for the interface M at `bond`, where c is not needlessly large.
+    """Return `(c, k)` with `carry M = c M · 2**k` for the interface M at `bond`, where c is not needlessly large.
 
-    In directions that no later core reads a carry may grow without bounds, until the others are rounded away.
-    Derivatives do read them, so there it must stay as it is.
+    In directions that no later core reads, a carry could grow until rounding error destroys the other directions.
+    Derivatives read these directions as well, so a carry must not change if derivatives are needed.
 
     Raises:
-        TensorTrainError: derivatives with a carry that leaves the range of its dtype.
+        TensorTrainError: a derivative is needed, and the carry leaves the range of its dtype.
     """
     if right.grams is None:
         factor = right.factors[bond]
-        directions, scale = normalized_columns(factor.mT)  # so that small interfaces are read, too
+        directions, scale = normalized_columns(factor.mT)  # so that small interfaces count as well
         return unit((carry @ factor) @ torch.linalg.pinv(directions.mT) / scale)
     if not peak(carry) < 2.0 ** (1.5 * range_of(carry.dtype)):
         raise TensorTrainError(
-            f"{bond_name(bond)}: the cores up to there have entries that grow beyond the range of {carry.dtype} in"
-            " directions that the later cores do not read, so the derivatives do not fit; round() without them first"
+            f"{bond_name(bond)}: the product of the cores before it grows beyond the range of {carry.dtype} in"
+            " directions that the later cores do not read, so the derivatives would overflow; first round() the train"
+            " without derivatives"
         )
     return carry, 0
 
 
 def compressed(cores: Sequence[Tensor]) -> tuple[list[Tensor], int]:
-    """`(c, k)` with the train of `cores` that of c times `2**k`, where c has no directions that later cores ignore."""
+    """Return `(c, k)` such that the train of `cores` is `2**k` times that of c, without unread directions."""
     right = right_interfaces(cores)
     return tt_round(right, [core.shape[2] for core in cores[:-1]], None).cores, right.exponent
 
@@ -150,42 +151,45 @@ def within_limits(
     sweep: Callable[[Sequence[int], float | None], Sweep],
     spectra: Callable[[], list[list[float]]],
 ) -> tuple[list[Tensor], float | None]:
-    """The cores that `sweep` gives within `limits`, and their relative error.
+    """Return the cores that `sweep` gives within `limits`, and their relative error.
 
-    With a tolerance a sweep that spends it comes first. Where its ranks break a cap, or without a
-    tolerance under a parameter cap, the ranks are chosen from the singular values of all bonds together.
+    With a tolerance, a sweep first uses up the tolerance. If its ranks exceed a limit, or if there is a limit on the
+    parameters but no tolerance, the ranks are chosen from the singular values of all bonds together.
 
     Args:
-        limits: as `check_limits` returns them.
-        shape: I_1 … I_m.
-        ends: R_0 and R_m.
-        norm: Frobenius norm of what is decomposed; None under `torch.vmap`, where there is no error either.
-        eps: rounding error of its dtype; smaller tolerances than `16 eps` count as that.
-        sweep: `tt_svd` or `tt_round` under caps and with a tolerance.
-        spectra: singular values at each bond, largest first.
+        limits: the limits that `check_limits` returned.
+        shape: the shape I_1 … I_m.
+        ends: the boundary ranks R_0 and R_m.
+        norm: Frobenius norm of the tensor; None under `torch.vmap`, where no error is computed.
+        eps: rounding error of the dtype; tolerances below `16 eps` are raised to it.
+        sweep: the function `tt_svd` or `tt_round`, as a function of the largest ranks and the allowed squared error.
+        spectra: a function that returns the singular values at each bond, largest first.
 
     Raises:
-        TensorTrainError: a tolerance that cannot be reached, with what was achieved; limits other than ranks
-            under `torch.vmap`.
+        TensorTrainError: the tolerance cannot be reached (the message states the error that was reached), or there are
+            limits other than ranks under `torch.vmap`.
     """
     caps = limits.ranks
     assert caps is not None
     if norm is None:
         if limits.rtol is not None or limits.parameters is not None:
             raise TensorTrainError(
-                "rtol, max_parameters and budget choose ranks from the numbers, so that samples under torch.vmap"
-                " would get different ones; give ranks"
+                "rtol, max_parameters and budget choose ranks from the entries, so samples under torch.vmap"
+                " would get different ranks; give ranks instead"
             )
         return sweep(caps, None).cores, None
     floor = 16 * eps
 
     def error(attempt: Sweep) -> float:
+        """Return the relative error of a sweep."""
         return math.sqrt(attempt.discarded) / norm if norm > 0 else 0.0
 
     def size(attempt: Sweep) -> int:
+        """Return the number of parameters of a sweep."""
         return sum(core.numel() for core in attempt.cores)
 
     def reached(attempt: Sweep) -> bool:
+        """Return whether a sweep satisfies the tolerance."""
         return limits.rtol is None or error(attempt) <= limits.rtol + floor
 
     allowed = None if limits.rtol is None else (max(limits.rtol, floor) * norm) ** 2
@@ -197,8 +201,8 @@ def within_limits(
     attempt = sweep(ranks, None)
     if not reached(attempt):
         raise TensorTrainError(
-            f"rtol = {limits.rtol} is not reached under these caps: ranks {ranks} with {size(attempt)} parameters"
-            f" achieve a relative error of {error(attempt):.4g}; raise ranks, max_parameters or budget, or rtol"
+            f"rtol = {limits.rtol} is not reached under these limits: ranks {ranks} with {size(attempt)} parameters"
+            f" reach a relative error of {error(attempt):.4g}; raise ranks, max_parameters, budget or rtol"
         )
     return attempt.cores, error(attempt)
 
@@ -211,36 +215,36 @@ def allocate(
     parameters: int | None,
     allowed: float,
 ) -> tuple[int, ...]:
-    """Ranks under `caps` and a cap on parameters, chosen for the bound `Σ_l Σ_{i > R_l} σ_{l,i}²` on the error.
+    """Choose ranks within limits so that the bound `Σ_l Σ_{i > R_l} σ_{l,i}²` of the squared error is small.
 
-    From ranks 1 on, the bond with the largest singular value still cut off goes up by one, until the bound
-    is at most `allowed` or nothing fits any more: a bond that can use no more leaves its share to the
-    others. Then one rank is taken from a bond and its parameters spent elsewhere, as long as that lowers
-    the bound. Against all feasible ranks of small tensors the root of the bound came out 0.05 % above the
-    best on average.
+    Starting from ranks of 1, the rank of the bond with the largest discarded singular value is raised by one. This is
+    repeated until the bound is at most `allowed` or no rank can be raised within the limits. Then one rank is lowered
+    and its parameters are used for other bonds, as long as that lowers the bound. For small tensors, compared with all
+    feasible ranks, the root of the bound was on average 0.05 % above the optimum.
 
     >>> allocate([[1.0, 0.1], [1.0, 0.5, 0.4, 0.3]], (2, 4, 4), (1, 1), (2, 4), 30, 0.0)
     (1, 3)
     """
     energies = [[s * s for s in values] for values in spectra]
-    # summed from the smallest up, so that a tail is as accurate as its largest term
+    # summed from the smallest term up, so that a tail is as accurate as its largest term
     tails = [list(itertools.accumulate(reversed(values), initial=0.0))[::-1] for values in energies]
     bonds = range(len(caps))
 
     def bound(ranks: Sequence[int]) -> float:
+        """Return the bound of the squared error for some ranks."""
         return sum(tail[rank] for tail, rank in zip(tails, ranks, strict=True))
 
     def gain(ranks: Sequence[int], bond: int) -> float:
-        """Energy of the next singular value of a bond, 0 if the bond cannot take it."""
+        """Return the energy of the next singular value of a bond, or 0 if its rank cannot be raised."""
         rank, sides = ranks[bond], (ends[0], *ranks, ends[1])
         rows, columns = sides[bond] * shape[bond], shape[bond + 1] * sides[bond + 2]
         fits = parameters is None or count(shape, sides) + rows + columns <= parameters
-        # of the bonds beside an axis of length 1 the left one goes first, and the right one follows
+        # beside an axis of length 1, the rank of the left bond is raised first and that of the right bond follows
         useful = rank < rows and (rank < columns or shape[bond + 1] == 1)
         return energies[bond][rank] if fits and useful and rank < min(caps[bond], len(energies[bond])) else 0.0
 
     def fill(ranks: list[int], locked: int | None = None) -> list[int]:
-        """Raise bonds, other than `locked`, as long as one can be raised and `allowed` is not met."""
+        """Raise the ranks of bonds other than `locked` as long as one can be raised and `allowed` is not reached."""
         while bound(ranks) > allowed:
             gains = [0.0 if bond == locked else gain(ranks, bond) for bond in bonds]
             if max(gains) == 0.0:
@@ -249,6 +253,7 @@ def allocate(
         return ranks
 
     def exchanged(ranks: list[int], bond: int) -> list[int]:
+        """Return the ranks after lowering one rank and using its parameters elsewhere."""
         lowered = [rank - (b == bond) for b, rank in enumerate(ranks)]
         lowered = [min(pair) for pair in zip(lowered, supported_ranks(shape, ends, lowered), strict=True)]
         return fill(fill(lowered, locked=bond))
@@ -264,13 +269,13 @@ def allocate(
 
 
 def dense_spectra(tensor: Tensor) -> list[list[float]]:
-    """Singular values of every unfolding of `tensor`."""
+    """Return the singular values of every unfolding of `tensor`."""
     heads = [math.prod(tensor.shape[:l]) for l in range(1, tensor.dim())]
     return [singular_values(tensor.reshape(rows, -1)).tolist() for rows in heads]
 
 
 def train_spectra(right: Interfaces) -> list[list[float]]:
-    """Singular values at every bond of the train of `right.cores`."""
+    """Return the singular values at every bond of the train of `right.cores`."""
     left = right_interfaces(mirrored(right.cores))
     spectra = []
     for f, powers, g in zip(left.factors[:0:-1], left.exponents[:0:-1], right.factors[1:], strict=True):

@@ -1,4 +1,4 @@
-"""`solve`: linear systems of TT-matrices."""
+"""`solve` solves linear systems of TT-matrices."""
 
 import math
 import warnings
@@ -18,17 +18,17 @@ from tensortrain.tt.scaling import exponent, peak, shifted, spread
 from tensortrain.tt.sketch import balanced
 from tensortrain.tt.tensor_train import TensorTrain
 
-_KRYLOV = 40  # steps before a restart
+_KRYLOV = 40  # number of steps before a restart
 _RESTARTS = 5
 
 
 class Solution(NamedTuple):
-    """What `solve` returns.
+    """The result of `solve`.
 
     Attributes:
-        train: x.
-        residual: `‖A x − b‖ / ‖b‖`, measured.
-        sweeps: how often every core was solved for.
+        train: the solution x.
+        residual: the measured relative residual `‖A x − b‖ / ‖b‖`.
+        sweeps: number of sweeps; each solves for every core once.
     """
 
     train: TensorTrain
@@ -39,26 +39,26 @@ class Solution(NamedTuple):
 def solve(
     matrix: TensorTrainMatrix, load: TensorTrain, rtol: float, *, max_sweeps: int = 40, seed: int = 0
 ) -> Solution:
-    """Solve `A x = b` by alternating minimal energy (AMEn, Dolgov and Savostyanov 2014); the ranks follow from `rtol`.
+    """Solve `A x = b` by alternating minimal energy (AMEn, Dolgov and Savostyanov 2014); `rtol` determines the ranks.
 
-    Each sweep solves for one core of x after the other, in the basis of all others, and widens that basis by a sketch
-    of the residual. For Hermitian positive definite A the energy norm of the error falls in each step. For others the
-    projected systems need not be regular; it converges as a rule, and what is reported is measured in any case:
-    `residual` is the norm of the train `A x − b`. A warning tells of a tolerance that was not reached. There are no
-    gradients.
+    A sweep solves for one core of x after the other, in the basis of all other cores, and widens that basis by random
+    combinations of the residual. For Hermitian positive definite A the energy norm of the error falls in each step. For
+    other matrices a projected system may be singular, but the method usually converges. The reported `residual` is
+    always measured: it is the norm of the train `A x − b` relative to that of b. A warning is issued if the tolerance
+    was not reached. The result has no gradients.
 
     Args:
-        matrix: A, square, with equal axes of rows and columns.
-        load: b.
+        matrix: the square matrix A, with equal axes of rows and columns.
+        load: the right-hand side b.
         rtol: tolerance in [0, 1) for the relative residual.
-        max_sweeps: cap on the sweeps.
-        seed: of the first guess and of the sketches; equal seeds give equal solutions.
+        max_sweeps: largest number of sweeps.
+        seed: seed of the initial train and of the random combinations; equal seeds give equal solutions.
 
     Raises:
-        TensorTrainError: a matrix that is not square, a train that does not fit, or an argument out of range.
+        TensorTrainError: the matrix is not square, the train does not fit, or an argument is out of range.
 
-    Cost: for each sweep about `Σ_l (R³ I A + R² I² A²)` for each of some ten to hundred products with a projected
-    matrix, with R the ranks of x and A those of the matrix.
+    Complexity: each sweep needs about ten to a hundred products with projected matrices. A product costs
+    `Σ_l (R³ I A + R² I² A²)`, where R is the rank of x and A the rank of the matrix.
 
     >>> second = 2 * torch.eye(8, dtype=torch.float64) - torch.ones(7, dtype=torch.float64).diag(1)
     >>> one = TensorTrainMatrix.eye((8,), dtype=torch.float64)
@@ -86,7 +86,7 @@ def solve(
     cores = spread([shifted(core, -k) for core, k in zip(best.train.cores, sizes, strict=True)], sum(sizes) + shift)
     train = TensorTrain._of([core.to(load.dtype) for core in cores])
     residual = best.residual
-    if load.dtype != wide:  # as it is after rounding to the dtype of b
+    if load.dtype != wide:  # measure the residual after rounding to the dtype of b
         residual = _residual(problem, spread([core.to(wide) for core in train.cores], -shift), norm)
     if residual > max(rtol, 64 * torch.finfo(load.dtype).eps):
         warnings.warn(
@@ -97,6 +97,7 @@ def solve(
 
 
 def _checked(matrix: object, load: object, rtol: float) -> float:
+    """Return the checked tolerance, if matrix and right-hand side fit."""
     if not isinstance(matrix, TensorTrainMatrix):
         raise TensorTrainError(f"matrix is a {type(matrix).__name__}; a TensorTrainMatrix is needed")
     if not isinstance(load, TensorTrain):
@@ -107,7 +108,7 @@ def _checked(matrix: object, load: object, rtol: float) -> float:
 
 
 def square(matrix: TensorTrainMatrix) -> None:
-    """Refuse a matrix without equal axes of rows and columns, or one that is not of single or double precision."""
+    """Refuse a matrix whose rows and columns have different axes, or that is not in single or double precision."""
     if matrix.out_shape != matrix.in_shape:
         raise TensorTrainError(
             f"out_shape = {matrix.out_shape} and in_shape = {matrix.in_shape} differ; a square matrix with equal axes"
@@ -119,6 +120,7 @@ def square(matrix: TensorTrainMatrix) -> None:
 def _solved(
     problem: Problem, x: list[Tensor], norm: float, rtol: float, sweeps: int, generator: torch.Generator
 ) -> Solution:
+    """Return the best solution after at most `sweeps` sweeps."""
     solver = _Solver(norm, max(rtol, 4 * torch.finfo(x[0].dtype).eps) / math.sqrt(4 * len(x)))
     best = Solution(TensorTrain._of(x), math.inf, 0)
     for sweep in range(1, sweeps + 1):
@@ -134,24 +136,25 @@ def _solved(
 
 
 def _residual(problem: Problem, x: list[Tensor], norm: float) -> float:
+    """Return the norm of `A x − b`, relative to `norm`."""
     assert problem.load is not None
     product = TensorTrainMatrix._of(problem.matrix) @ TensorTrain._of(x)
     return float((product - TensorTrain._of(problem.load)).norm()) / norm
 
 
 class _Solver:
-    """Projected systems: dense where they are small, else by GMRES (Saad and Schultz 1986) from the old core."""
+    """Solves projected systems: small ones by dense matrices, others by GMRES (Saad and Schultz 1986)."""
 
     def __init__(self, norm: float, allowed: float) -> None:
         self.allowed, self._norm = allowed, norm
 
     def misfit(self, local: Local, x: Tensor) -> float:
-        """Norm of the residual, relative to that of b."""
+        """Return the norm of the residual, relative to that of b."""
         assert local.load is not None
         return float(torch.linalg.vector_norm(local.load - local.apply(x))) / self._norm
 
     def solve(self, local: Local, x: Tensor) -> Tensor:
-        """See `Solver`."""
+        """Return the solution of a projected system, computed from the old core."""
         assert local.load is not None
         if x.numel() <= DENSE:
             solution, singular = torch.linalg.solve_ex(local.matrix(), local.load.flatten())

@@ -1,14 +1,14 @@
-"""Optimisation over the trains of fixed ranks: gradients in the tangent space, projections and steps.
+"""Riemannian optimisation over trains of fixed ranks: gradients in the tangent space, projections and steps.
 
-The trains of shape I and ranks R are a manifold. Its tangent space at X, whose cores are left-orthogonal (U) or
-right-orthogonal (V) as one likes, holds the sums
+The trains of shape I and ranks R form a manifold. Let U be left-orthogonal and V right-orthogonal cores of a train X.
+The tangent space at X contains the sums
 
     Σ_l U_1 ⋯ U_{l−1} D_l V_{l+1} ⋯ V_m     with `U_lᴴ D_l = 0` for l < m,
 
-trains of ranks 2R (Holtz, Rohwedder and Schneider 2012). The gradient of a function in that space is found by
-differentiating it by D (Novikov, Rakhuba and Oseledets 2022, "Automatic differentiation for Riemannian optimization on
-low-rank matrix and tensor-train manifolds"), so that any function of a train will do, and its dense gradient is never
-built.
+which are trains of ranks 2R (Holtz, Rohwedder and Schneider 2012). The gradient of a function in that space is computed
+by differentiating the function with respect to D (Novikov, Rakhuba and Oseledets 2022, "Automatic differentiation for
+Riemannian optimization on low-rank matrix and tensor-train manifolds"). Therefore any differentiable function of a
+train can be used, and its dense gradient is never formed.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,15 +25,15 @@ from tensortrain.tt.tensor_train import TensorTrain
 
 Function = Callable[[TensorTrain], Tensor]
 
-_SUFFICIENT = 1e-4  # of the decrease that the slope promises (Armijo 1966)
+_SUFFICIENT = 1e-4  # fraction of the decrease predicted by the slope that a step must reach (Armijo 1966)
 _HALVINGS = 30
 
 
 class Gradient(NamedTuple):
-    """A function at a train, and its gradient in the tangent space there.
+    """The value of a function at a train, and its gradient in the tangent space there.
 
     Attributes:
-        value: of the function.
+        value: the value of the function.
         train: the gradient, a train of at most twice the ranks.
     """
 
@@ -42,12 +42,12 @@ class Gradient(NamedTuple):
 
 
 class Step(NamedTuple):
-    """Where a step led.
+    """The result of a step.
 
     Attributes:
-        train: the new train, of the same ranks.
-        value: of the function there.
-        rate: the step size that was used; 0 if no smaller value was found, and the train is the old one.
+        train: the new train, with the same ranks.
+        value: the value of the function at the new train.
+        rate: the step size that was used. It is 0 if no smaller value was found; the train is then the old one.
     """
 
     train: TensorTrain
@@ -56,22 +56,24 @@ class Step(NamedTuple):
 
 
 class _Frames(NamedTuple):
-    """A train with left-orthogonal cores before its last one, and with right-orthogonal cores after its first one."""
+    """A train in two forms: with left-orthogonal cores before the last, and right-orthogonal cores after the first."""
 
     left: list[Tensor]
     right: list[Tensor]
 
     @classmethod
     def of(cls, train: TensorTrain) -> "_Frames":
+        """Return both forms of a train."""
         if not isinstance(train, TensorTrain):
             raise TensorTrainError(f"train is a {type(train).__name__}; a TensorTrain is needed")
         check_numbers("the train", train.cores[0])
         last = train.order - 1
-        left = orthogonalize(orthogonalize(train.detach().cores, 0), last)  # ranks that are useful from both sides
+        # both directions, which lowers ranks that are larger than useful from either side
+        left = orthogonalize(orthogonalize(train.detach().cores, 0), last)
         return cls(left, orthogonalize(left, 0))
 
     def element(self, changes: Sequence[Tensor]) -> TensorTrain:
-        """The sum of all trains with one core of `changes`, those before it of `left` and those after it of `right`."""
+        """Return the sum over l of trains with core l of `changes`, cores of `left` before it and of `right` behind."""
         if len(changes) == 1:
             return TensorTrain._of(changes)
         first = torch.cat([changes[0], self.left[0]], 2)
@@ -84,20 +86,21 @@ class _Frames(NamedTuple):
 
 
 def gradient(function: Function, train: TensorTrain) -> Gradient:
-    """The gradient of a function in the tangent space at a train: of all its directions that of steepest ascent.
+    """Return the gradient of a function in the tangent space at a train, the direction of steepest ascent there.
 
     Args:
-        function: of a TensorTrain, to a real 0-d tensor, by operations through which gradients flow; it is called once,
+        function: a function from a TensorTrain to a real 0-d tensor, through which gradients flow. It is called once,
             with a train of twice the ranks.
-        train: single or double precision, real or complex, its ranks not above its true ones.
+        train: a train in single or double precision, real or complex, whose ranks are not above its true ranks.
 
     Returns:
-        The value, and the gradient P(∇f), where ∇f is the dense gradient and P the projection on the tangent space.
+        A named tuple of the value and the gradient P(∇f), where ∇f is the dense gradient and P the projection on the
+        tangent space.
 
     Raises:
-        TensorTrainError: a function whose value is no real finite number, or does not depend on the train.
+        TensorTrainError: the value of the function is not a real finite number, or does not depend on the train.
 
-    Cost: that of the function and its gradient at twice the ranks, and `Σ_l I_l R³`.
+    Complexity: that of the function and its gradient at twice the ranks, and `Σ_l I_l R³`.
 
     >>> train = TensorTrain.random((4, 5, 6), 2, dtype=torch.float64)
     >>> value, slope = gradient(lambda t: t.norm(squared=True) / 2, train)
@@ -109,13 +112,13 @@ def gradient(function: Function, train: TensorTrain) -> Gradient:
 
 
 def _gradient(function: Function, frames: _Frames) -> tuple[Gradient, list[Tensor]]:
-    """The gradient, and its changes D."""
+    """Return the gradient, and its changes D."""
     start = [torch.zeros_like(core) for core in frames.left[:-1]]
     changes = [core.clone().requires_grad_() for core in (*start, frames.left[-1])]
     with torch.enable_grad():
         value = _value(function, frames.element(changes))
         if not value.requires_grad:
-            raise TensorTrainError("the value of function does not depend on the train by operations with a gradient")
+            raise TensorTrainError("the value of the function does not depend differentiably on the train")
         slopes = torch.autograd.grad(value, changes, allow_unused=True, materialize_grads=True)
     gauged = []
     for u, slope in zip(frames.left[:-1], slopes[:-1], strict=True):
@@ -126,26 +129,31 @@ def _gradient(function: Function, frames: _Frames) -> tuple[Gradient, list[Tenso
 
 
 def _value(function: Function, train: TensorTrain) -> Tensor:
+    """Return the value of a function at a train as a checked 0-d tensor."""
     if not callable(function):
         raise TensorTrainError(f"function is a {type(function).__name__}; a callable of a TensorTrain is needed")
     value = function(train)
     if not isinstance(value, Tensor) or value.numel() != 1 or value.is_complex():
         actual = f"of shape {tuple(value.shape)}, {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
-        raise TensorTrainError(f"the value of function is {actual}; a real 0-d tensor is needed")
+        raise TensorTrainError(f"the value of the function is {actual}; a real 0-d tensor is needed")
     if not bool(value.isfinite()):
-        raise TensorTrainError(f"the value of function is {float(value.detach())}; a finite number is needed")
+        raise TensorTrainError(f"the value of the function is {float(value.detach())}; a finite number is needed")
     return value.reshape(())
 
 
 def project(train: TensorTrain, other: TensorTrain) -> TensorTrain:
-    """The orthogonal projection of another train on the tangent space at `train`: what of it is nearest there.
+    """Return the orthogonal projection of another train on the tangent space at `train`.
 
-    Lubich, Oseledets and Vandereycken 2015, theorem 3.1.
+    The projection is described in theorem 3.1 of Lubich, Oseledets and Vandereycken (2015).
+
+    Args:
+        train: the train whose tangent space is used.
+        other: the train that is projected.
 
     Raises:
-        TensorTrainError: trains that differ in shape, boundary ranks, dtype or device.
+        TensorTrainError: the trains differ in shape, boundary ranks, dtype or device.
 
-    Cost: `Σ_l I_l R S (R + S)`, S being the ranks of the other train.
+    Complexity: `Σ_l I_l R S (R + S)`, where R and S are the ranks of `train` and `other`.
 
     >>> a, b = (TensorTrain.random((4, 5, 6), 2, seed, dtype=torch.float64) for seed in (0, 1))
     >>> once = project(a, b)
@@ -158,20 +166,21 @@ def project(train: TensorTrain, other: TensorTrain) -> TensorTrain:
 
 
 def step(function: Function, train: TensorTrain, rate: float = 1.0) -> Step:
-    """One step of Riemannian gradient descent: along the gradient in the tangent space, then rounded to the old ranks.
+    """Take one step of Riemannian gradient descent along the tangent space, then round to the old ranks.
 
-    The rate is halved until the function falls by a share of what its slope promises, so the value never rises.
-    A loop may begin each step with twice the rate of the last one, and ends where that is 0.
+    The rate is halved until the function falls by a fixed fraction of the decrease that its slope predicts, so the
+    value never rises. A loop can begin each step with twice the previous rate, and stop when the rate is 0.
 
     Args:
-        function: as of `gradient`.
-        train: likewise.
-        rate: the step size to begin with.
+        function: the function to minimise, as in `gradient`.
+        train: the current train, as in `gradient`.
+        rate: the first step size that is tried.
 
     Raises:
-        TensorTrainError: a rate that is no positive number, and as of `gradient`.
+        TensorTrainError: the rate is not a positive number, or `gradient` fails.
 
-    Cost: that of `gradient`, and for each rate that is tried a rounding from twice the ranks and one value.
+    Complexity: that of `gradient`, and for each tried rate one rounding from twice the ranks and one value of the
+    function.
 
     >>> target = TensorTrain.random((4, 5, 6), 2, dtype=torch.float64)
     >>> train = TensorTrain.random((4, 5, 6), 2, seed=1, dtype=torch.float64)

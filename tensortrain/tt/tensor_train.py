@@ -1,4 +1,4 @@
-"""`TensorTrain`: a tensor as a train of cores (TTD, eq. 1 of the Conv-TT-LSTM paper).
+"""`TensorTrain` represents a tensor by a train of cores (TTD, eq. 1 of the Conv-TT-LSTM paper).
 
 | paper | here |
 |---|---|
@@ -40,19 +40,19 @@ if TYPE_CHECKING:
 class TensorTrain(Queries, Builders, Exchange):
     """An immutable train of cores with `T[i_1, …, i_m] = T(1)[:, i_1, :] T(2)[:, i_2, :] ⋯ T(m)[:, i_m, :]`.
 
-    `cores[l - 1]` is T(l), `(R_{l-1}, I_l, R_l)`. Boundary ranks R_0 and R_m above 1 make every entry a
-    matrix: the dense tensor is then `(R_0, I_1, …, I_m, R_m)`. It is a pytree whose leaves are the cores.
+    `cores[l - 1]` is T(l), `(R_{l-1}, I_l, R_l)`. If a boundary rank R_0 or R_m is above 1, every entry is a matrix,
+    and the dense tensor is `(R_0, I_1, …, I_m, R_m)`. A `TensorTrain` is a pytree whose leaves are the cores.
 
     Args:
-        cores: the cores, finite, of one dtype and on one device.
-        error: what to report as `error`.
+        cores: the cores. All entries must be finite, and all cores must have the same dtype and device.
+        error: the value of the attribute `error`.
 
     Attributes:
-        error: relative Frobenius error against what was decomposed or rounded; None if built from cores or under
-            `torch.vmap`.
+        error: relative Frobenius error of the decomposition or rounding that computed the cores. None if the train was
+            built from cores or under `torch.vmap`.
 
     Raises:
-        TensorTrainError: cores that are no train.
+        TensorTrainError: the cores do not form a train.
 
     >>> train = TensorTrain([torch.ones(1, 4, 2), torch.ones(2, 5, 3), torch.ones(3, 6, 1)])
     >>> train.shape, train.ranks, train.n_parameters, train.reconstruct().shape
@@ -63,6 +63,7 @@ class TensorTrain(Queries, Builders, Exchange):
 
     @staticmethod
     def _checked(cores: Iterable[Tensor]) -> tuple[Tensor, ...]:
+        """Return the cores as a tuple if they form a train."""
         return tt_checks.check_cores(cores)
 
     @classmethod
@@ -76,35 +77,38 @@ class TensorTrain(Queries, Builders, Exchange):
         budget: float | None = None,
         seed: int = 0,
     ) -> "TensorTrain":
-        """Decompose any tensor by TT-SVD (Oseledets 2011, algorithm 1), swept from both ends.
+        """Decompose any tensor by TT-SVD (Oseledets 2011, algorithm 1), sweeping from both ends.
 
-        Without a tolerance the caps are used up, as far as that lowers the error; with one, the ranks that
-        the tolerance needs are used and `‖T − T̂‖ ≤ (rtol + c ε) ‖T‖` holds with ε of the dtype. The error is at
-        most `√(m − 1)` times that of the best train of the same ranks. Gradients flow from the cores to
-        `tensor`; what depends on the train alone, such as `reconstruct()`, has the exact gradient wherever
-        each bond has a gap between kept and discarded singular values, and a finite one everywhere. Second
-        and forward-mode derivatives (`torch.func.hessian`, `jvp`) are exact where there is a gap, and an error
-        elsewhere. `torch.vmap` needs fixed ranks, and leaves `error` None.
+        `ranks`, `max_parameters` and `budget` are upper limits. With `rtol`, the smallest ranks that reach it are used,
+        and `‖T − T̂‖ ≤ (rtol + c ε) ‖T‖` holds, where ε is the rounding error of the dtype. Without `rtol`, the ranks
+        are made as large as the limits allow and as far as that lowers the error. The error is at most `√(m − 1)` times
+        the error of the best train with the same ranks.
+
+        Gradients flow from the cores to `tensor`. A result that depends only on the tensor that the train represents,
+        such as `reconstruct()`, has the exact gradient wherever each bond has a gap between the kept and the discarded
+        singular values, and a finite gradient everywhere. Second and forward-mode derivatives (`torch.func.hessian`,
+        `jvp`) are exact where there is a gap and raise an error elsewhere. `torch.vmap` needs fixed ranks, and `error`
+        is then None.
 
         Args:
-            tensor: `(I_1, …, I_m)`, single or double precision, real or complex.
-            ranks: cap on the interior ranks. One int is clipped at each bond to what is useful there; of
-                m - 1 entries none may be larger than useful. R_0 and R_m may be included.
+            tensor: the tensor, `(I_1, …, I_m)`, in single or double precision, real or complex.
+            ranks: upper limits of the inner ranks. One int applies to every bond, which lowers it to its largest useful
+                rank. A sequence has m - 1 entries, none larger than useful, or m + 1 entries with R_0 and R_m.
             rtol: relative Frobenius tolerance in [0, 1).
-            max_parameters: cap on stored entries.
-            budget: the same as a fraction of the dense parameters.
-            seed: accepted as by every `decompose`; TT-SVD draws no random numbers.
+            max_parameters: upper limit on the number of stored entries.
+            budget: the same limit as a fraction of the dense parameters.
+            seed: ignored, because TT-SVD draws no random numbers; every `decompose` accepts it.
 
         Raises:
-            TensorTrainError: an argument out of range, an entry of `ranks` above the largest useful one, caps
-                below ranks of 1, or a tolerance that the caps do not allow (the message tells what was achieved).
-                A second or forward-mode derivative at equal kept and discarded singular values; limits other than
-                ranks under `torch.vmap`.
+            TensorTrainError: an argument is out of range, an entry of `ranks` exceeds the largest useful rank, ranks of
+                1 exceed a limit, or the limits prevent the tolerance (the message states the error that was reached).
+                Also raised for a second or forward-mode derivative where a kept and a discarded singular value are
+                equal, and for limits other than ranks under `torch.vmap`.
 
-        Cost: at most `min(p, q)² max(p, q)` for the p × q matrix at each bond, with what comes before
-        already truncated.
+        Complexity: at most `min(p, q)² max(p, q)` for the p × q matrix at each bond, after the bonds before it have
+        been truncated.
 
-        The ranks that a tolerance needs:
+        The ranks that reach a tolerance:
 
         >>> i = torch.arange(1.0, 9.0, dtype=torch.float64)
         >>> hilbert = 1 / (i[:, None, None] + i[:, None] + i)   # 8 × 8 × 8
@@ -112,22 +116,23 @@ class TensorTrain(Queries, Builders, Exchange):
         >>> train.ranks, train.error < 1e-3
         ((1, 3, 3, 1), True)
 
-        The best accuracy at given ranks, one for all bonds or one for each:
+        The smallest error for fixed ranks, one rank for all bonds or one for each:
 
         >>> TensorTrain.decompose(hilbert, ranks=2).ranks, TensorTrain.decompose(hilbert, ranks=(2, 4)).ranks
         ((1, 2, 2, 1), (1, 2, 4, 1))
 
-        Good accuracy at a fifth of the 512 entries, each bond with a rank of its own:
+        A small error with at most a fifth of the 512 entries; each bond has its own rank:
 
         >>> train = TensorTrain.decompose(hilbert, budget=0.2)
         >>> train.ranks, train.n_parameters
         ((1, 3, 2, 1), 88)
 
-        Limits combine: the smallest train that reaches the tolerance, or an error if the caps forbid that.
+        Limits can be combined. The result is the smallest train that reaches the tolerance, or an error if the other
+        limits prevent that:
 
         >>> TensorTrain.decompose(hilbert, rtol=1e-3, max_parameters=50)
         Traceback (most recent call last):
-        tensortrain.errors.TensorTrainError: rtol = 0.001 is not reached under these caps: ...
+        tensortrain.errors.TensorTrainError: rtol = 0.001 is not reached under these limits: ...
         """
         checks.seed(seed)
         tensor = checks.entries("tensor", tensor)
@@ -157,20 +162,21 @@ class TensorTrain(Queries, Builders, Exchange):
         max_parameters: int | None = None,
         budget: float | None = None,
     ) -> "TensorTrain":
-        """A train over the digits of the indices, all its axes `base` long (Oseledets 2010; Khoromskij 2011).
+        """Return a train over the digits of the indices (QTT; Oseledets 2010, Khoromskij 2011), all axes `base` long.
 
-        An axis of `base**k` becomes k axes, the first digit being the one that counts most. Smooth functions on grids,
-        exponentials, sines and polynomials have small ranks so, and storage grows with the logarithm of the grid.
-        `reshape(x.shape)` is the way back.
+        An axis of length `base**k` becomes k axes, the most significant digit first. In this form exponentials, sines,
+        polynomials and other smooth functions on grids have small ranks, and the number of parameters grows with the
+        logarithm of the grid size. `reshape(x.shape)` restores the original axes.
 
         Args:
-            x: a dense tensor or a train, the length of each axis a power of `base`.
-            base: at least 2.
-            ranks, rtol, max_parameters, budget: as of `decompose`; without any of them nothing but rounding errors is
-                left out.
+            x: a dense tensor or a train; the length of each axis must be a power of `base`.
+            base: base of the digits, at least 2.
+            ranks, rtol, max_parameters, budget: limits as in `decompose`. Without any limit the train is exact up to
+                rounding error.
 
         Raises:
-            TensorTrainError: an axis of another length, for which zeros may fill x up; else as `decompose` or `round`.
+            TensorTrainError: the length of an axis is not a power of `base` (x can be padded with zeros), or
+                `decompose` or `round` fails.
 
         >>> x = torch.linspace(0, 1, 2**12, dtype=torch.float64)
         >>> train = TensorTrain.quantize((20 * x).sin() * (-x).exp())
@@ -205,30 +211,31 @@ class TensorTrain(Queries, Builders, Exchange):
         sweeps: int = 100,
         seed: int = 0,
     ) -> "TensorTrain":
-        """A train through some of its entries, `T[indices[n]] ≈ values[n]`, by alternating least squares.
+        """Fit a train to some entries of a tensor, `T[indices[n]] ≈ values[n]`, by alternating least squares.
 
-        Grasedyck, Kluge and Krämer 2015, with the damping of Grasedyck and Krämer 2019: one core after the other
-        minimises `‖T[indices] − values‖² + λ ‖T‖²`, where λ vanishes with the residual. It is a local search: a small
-        `error` proves a good fit to the entries that are there, and none to the others, for which some should be kept
-        aside. Entries that are there twice count twice; slices of which no entry is there become zero. Random trains of
-        order 3 to 5 are mostly recovered from 5 times as many entries as they have parameters.
+        The method is that of Grasedyck, Kluge and Krämer (2015) with the damping of Grasedyck and Krämer (2019): one
+        core after the other minimises `‖T[indices] − values‖² + λ ‖T‖²`, where λ goes to zero with the residual. It is
+        a local search. A small `error` proves a good fit to the observed entries but says nothing about the others, so
+        hold some entries out to test the result. An entry that is listed twice counts twice. Slices without any
+        observed entry become zero. Random trains of order 3 to 5 are mostly recovered from 5 times as many entries as
+        they have parameters.
 
         Args:
-            indices: `(N, m)`, integers from 0.
-            values: `(N,)`, single or double precision, real or complex.
-            ranks: as of `decompose`; not lowered.
-            shape: I_1 … I_m; by default the smallest that holds all indices.
-            rtol: residual at which to stop.
-            sweeps: at most so many; each goes through the cores and back.
-            seed: of the random train to start with.
+            indices: the indices of the observed entries, `(N, m)`, integers counted from 0.
+            values: the observed entries, `(N,)`, in single or double precision, real or complex.
+            ranks: the ranks of the result, as in `decompose`; they are not lowered.
+            shape: I_1 … I_m; by default the smallest shape that contains all indices.
+            rtol: relative residual at which the fit stops.
+            sweeps: largest number of sweeps; each goes through all cores and back.
+            seed: seed of the random initial train.
 
         Returns:
-            A train without a gradient, whose `error` is `‖T[indices] − values‖ / ‖values‖`.
+            A train without a gradient. Its `error` is `‖T[indices] − values‖ / ‖values‖`.
 
         Raises:
-            TensorTrainError: indices and values that do not fit each other or the shape.
+            TensorTrainError: the indices and values do not fit each other or the shape, or an argument is out of range.
 
-        Cost: `Σ_l N (R_{l-1} R_l)²` for each sweep, in double precision.
+        Complexity: `Σ_l N (R_{l-1} R_l)²` for each sweep, in double precision.
 
         >>> truth = TensorTrain.random((6, 6, 6), 2, dtype=torch.float64)
         >>> indices = torch.randint(0, 6, (180, 3), generator=torch.Generator().manual_seed(0))
@@ -250,23 +257,28 @@ class TensorTrain(Queries, Builders, Exchange):
         return TensorTrain([core.to(values.dtype) for core in scaling.rescaled(cores, k)], error=error)
 
     def reconstruct(self) -> Tensor:
-        """The dense tensor of eq. (1), `(I_1, …, I_m)`; `(R_0, I_1, …, I_m, R_m)` unless both ends are 1.
+        """Return the dense tensor of eq. (1), `(I_1, …, I_m)`, or `(R_0, I_1, …, I_m, R_m)` unless both ends are 1.
 
-        Cost: at least `R_l I_1 ⋯ I_m` multiplications with R_l the smallest of the ranks near the middle.
+        Complexity: at least `R_l I_1 ⋯ I_m` multiplications, where R_l is the smallest rank near the middle.
+
+        >>> TensorTrain.ones((2, 3)).reconstruct().shape
+        torch.Size([2, 3])
         """
         return tt_functional.tt_reconstruct(self.cores)
 
     def evaluate(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Eq. (3): contract every axis with a vector, core by core; see `tensortrain.tt.functional.tt_evaluate`.
+        """Contract every axis with a vector, core by core (eq. 3); see `tensortrain.tt.functional.tt_evaluate`.
 
         Args:
-            inputs: u(1) … u(m), each `(B, I_l)`, or `(I_l,)` for one that all of the batch share.
+            inputs: the vectors u(1) … u(m), each `(B, I_l)`, or `(I_l,)` for a vector that all samples of the batch
+                share.
 
         Returns:
-            `(B,)`, or `(B, R_0, R_m)` unless both ends are 1; without B if no input has it.
+            A tensor `(B,)`, or `(B, R_0, R_m)` unless both boundary ranks are 1; without B if no input has a batch
+            axis.
 
         Raises:
-            TensorTrainError: inputs that do not fit.
+            TensorTrainError: the inputs do not fit the cores.
 
         >>> TensorTrain.random((4, 5), 2).evaluate([torch.ones(3, 4), torch.ones(5)]).shape
         torch.Size([3])
@@ -274,19 +286,22 @@ class TensorTrain(Queries, Builders, Exchange):
         return tt_functional.tt_evaluate(self.cores, inputs)
 
     def evaluate_dense(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Eq. (2): the same from the reconstructed tensor, one axis after another, for comparison.
+        """Compute the result of `evaluate` from the reconstructed tensor (eq. 2), for comparison.
 
         Raises:
-            TensorTrainError: inputs that do not fit.
+            TensorTrainError: the inputs do not fit the cores.
         """
         return tt_functional.tt_evaluate_dense(self.cores, inputs)
 
     def macs(self) -> int:
-        """Multiplications of `evaluate` for one sample, `Σ_l R_{l-1} I_l R_l + R_0 Σ_{l ≥ 2} R_{l-1} R_l`."""
+        """Return the multiplications of `evaluate` per sample, `Σ_l R_{l-1} I_l R_l + R_0 Σ_{l ≥ 2} R_{l-1} R_l`."""
         return tt_functional.evaluate_macs(self.shape, self.ranks)
 
     def dense_macs(self) -> int:
-        """Multiplications of `evaluate_dense` for one sample, without the reconstruction, `R_0 R_m Σ_l I_1 ⋯ I_l`."""
+        """Return the multiplications of `evaluate_dense` for one sample, `R_0 R_m Σ_l I_1 ⋯ I_l`.
+
+        The reconstruction of the dense tensor is not counted.
+        """
         return tt_functional.dense_evaluate_macs(self.shape, self.ranks)
 
     def round(
@@ -297,14 +312,14 @@ class TensorTrain(Queries, Builders, Exchange):
         max_parameters: int | None = None,
         budget: float | None = None,
     ) -> "TensorTrain":
-        """Lower the ranks (Oseledets 2011, algorithm 2); limits, guarantee and gradients as of `decompose`.
+        """Return a train with lower ranks (Oseledets 2011, algorithm 2); limits and gradients are those of `decompose`.
 
-        The `error` of the result is relative to this train.
+        The `error` of the result is relative to this train, and `rtol` guarantees the same bound as in `decompose`.
 
         Raises:
-            TensorTrainError: as `decompose`.
+            TensorTrainError: in the same cases as `decompose`.
 
-        Cost: `Σ_l I_l R³`.
+        Complexity: `Σ_l I_l R³`, where R is the largest rank of this train.
 
         >>> train = TensorTrain.random((4, 5, 6), 2, dtype=torch.float64)
         >>> (train + train).round(rtol=1e-10).ranks
@@ -327,23 +342,27 @@ class TensorTrain(Queries, Builders, Exchange):
         return TensorTrain._of(scaling.rescaled(cores, right.exponent), error)
 
     def orthogonalize(self, center: int) -> "TensorTrain":
-        """The same tensor, its cores before `center` left-orthogonal, those after it right-orthogonal.
+        """Return the same tensor with left-orthogonal cores before `center` and right-orthogonal cores after it.
 
-        Ranks above what the shape can use are lowered to that.
+        Ranks that are larger than useful are lowered.
 
         Args:
-            center: 0 … m - 1.
+            center: number of the core that is not orthogonal, 0 … m - 1.
 
         Raises:
-            TensorTrainError: a center outside that, or a norm too large for the dtype.
+            TensorTrainError: `center` is out of range, or the norm is too large for the dtype.
+
+        >>> core = TensorTrain.random((4, 5, 6), 2).orthogonalize(2).cores[0].flatten(0, 1)
+        >>> torch.allclose(core.T @ core, torch.eye(2), atol=1e-6)
+        True
         """
         tt_checks.check_numbers("the train", self.cores[0])
         if checks.integer("center", center, minimum=0) >= self.order:
-            raise TensorTrainError(f"center = {center} is no core of {self.order}; legal: 0 … {self.order - 1}")
+            raise TensorTrainError(f"center = {center} is not one of {self.order} cores; legal: 0 … {self.order - 1}")
         return TensorTrain._of(tt_arithmetic.orthogonalize(self.cores, center), self.error)
 
     def plot(self) -> "Figure":
-        """Draw the cores with their ranks, and the singular values at each bond: what rounding could leave out.
+        """Draw the cores with their ranks, and the singular values at each bond, which show how far rounding could go.
 
         Raises:
             TensorTrainError: Matplotlib is not installed.

@@ -133,7 +133,7 @@ def test_inputs_of_other_channels_are_refused(name: str, inputs: object, fragmen
     (lambda: conv_tt([CORES[0], ones(2, 3, 3)], [None, U2]), ("cores[1]", "(2, 3, 3)", "2 spatial axes")),
     (lambda: conv_tt([ones(4, 0, 3, 3)], [U2]), ("cores[0]", "(4, 0, 3, 3)")),
     (lambda: conv_tt([ones(4, 3, 0, 3)], [U2]), ("cores[0]", "(4, 3, 0, 3)")),
-    (lambda: conv_tt([ones(4, 2, 3, 3)], [U2]), ("(4, 2, 3, 3)", "2 channels a group", "3")),
+    (lambda: conv_tt([ones(4, 2, 3, 3)], [U2]), ("(4, 2, 3, 3)", "2 input channels per group", "3")),
     (lambda: conv_tt([ones(4, 1, 3, 3)], [U2]), ("(4, 1, 3, 3)", "divide both 3 and 4")),
     (lambda: conv_tt([ones(4, 2, 3, 3), ones(3, 3, 3, 3)], [None, U2]), ("cores[0]", "(4, 2, 3, 3)", "3")),
     (lambda: conv_tt(CORES, [None, U2], [None]), ("1 biases", "2 cores")),

@@ -214,7 +214,7 @@ def test_every_layer_is_certified(network, capsys):
 def test_some_layers_are_certified(network, capsys, monkeypatch):
     monkeypatch.setattr(claims, "PER_ENTRY", 1.0)
     assert verify(network, "net.safetensors", "--layers", "sec*") == 0
-    assert "the exact check of second takes about 4 minutes; --layers certifies others" in capsys.readouterr().out
+    assert "the exact check of second takes about 4 minutes; use --layers to" in capsys.readouterr().out
     assert [layer["weight"] for layer in json.loads((network / "out.json").read_text())["layers"]] == [
         "module.second.weight"
     ]
@@ -292,3 +292,12 @@ def test_a_certificate_does_not_overwrite_what_it_is_about(network, capsys):
     assert verify(network, "net.safetensors", certificate="net.safetensors") == 2
     assert verify(network, "net.safetensors", certificate="absent/out.json") == 2
     assert "absent" in capsys.readouterr().err
+
+
+def test_a_certificate_prints_its_claims_and_no_tensor():
+    weight = oracles.floats(0, 8, 6, 3, 3)
+    chain = ConvTensorTrain.decompose(weight, "separable", ranks=4)
+    printed = repr(chain.certificate(weight, oracles.floats(1, 1, 6, 5, 5)))
+    for claim in (f"{chain.error:.6g}", f"is below {chain.lower_bound:.5g}", "evaluation"):
+        assert claim in printed
+    assert "tensor" not in printed

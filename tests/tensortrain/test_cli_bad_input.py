@@ -34,8 +34,8 @@ def plain(tmp_path_factory):
         ("net.safetensors", [], "nothing limits the decomposition"),
         ("net.safetensors", ["--budget", "-0.5"], "budget = -0.5"),
         ("net.safetensors", ["--budget", "nan"], "budget = nan"),
-        ("net.safetensors", ["--budget", "0.5", "--effort", "0"], "effort = 0.0 is no positive number"),
-        ("net.safetensors", ["--budget", "0.5", "--seconds", "-1"], "seconds = -1.0 is no positive number"),
+        ("net.safetensors", ["--budget", "0.5", "--effort", "0"], "effort = 0.0 is not a positive number"),
+        ("net.safetensors", ["--budget", "0.5", "--seconds", "-1"], "seconds = -1.0 is not a positive number"),
         ("net.safetensors", ["--budget", "0.5", "--objective", "quick"], "objective = 'quick' is unknown"),
         ("net.safetensors", ["--budget", "0.5", "--size", "3x"], "size"),
         ("net.safetensors", ["--budget", "0.01"], "no kernel can be decomposed"),
@@ -52,7 +52,7 @@ def plain(tmp_path_factory):
         ("net.safetensors", ["--budget", "conv9=0.5"], "budget = 'conv9' names no conv kernel; there are: conv"),
         ("net.safetensors", ["--budget", "conv=-1"], "budget['conv']: budget = -1.0"),
         ("net.safetensors", ["--budget", "conv=half"], "budget: 'half' is not a number"),
-        ("net.safetensors", ["--budget", "0.5", "--budget", "0.2"], "budget = '0.5'; one value, or LAYER=VALUE"),
+        ("net.safetensors", ["--budget", "0.5", "--budget", "0.2"], "budget = '0.5' has no layer"),
         ("net.safetensors", ["--budget", "conv=0.5", "--budget", "0.2"], "such as '*=0.2' for all layers"),
         ("net.safetensors", ["--budget", "=0.5"], "such as '*=0.5' for all layers"),
         ("net.safetensors", ["--budget", "*=0.5", "--budget", "*=0.2"], "budget has two values for '*'"),
@@ -84,10 +84,10 @@ def test_bad_input_is_one_line_and_status_2(plain, tmp_path, capsys, monkeypatch
 @pytest.mark.parametrize(
     ("output", "message"),
     [
-        ("net.safetensors", "it is net.safetensors, which is read"),
-        ("./net.safetensors", "which is read"),
-        ("link.st", "which is read"),
-        ("hard.st", "which is read"),
+        ("net.safetensors", "it is net.safetensors, which is an input"),
+        ("./net.safetensors", "which is an input"),
+        ("link.st", "which is an input"),
+        ("hard.st", "which is an input"),
         ("pipe", "it is a pipe"),
         ("/dev/null", "it is a device"),
         (".", "it is a folder"),
@@ -127,7 +127,7 @@ def test_no_shard_of_the_input_is_replaced(tmp_path, capsys, monkeypatch, source
     (tmp_path / "link.st").symlink_to("net-00001-of-00002.safetensors")
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     assert run("decompose", source, "--budget", "0.5", "-o", name) == 2
-    assert "which is read; name another file" in capsys.readouterr().err
+    assert "which is an input; name another file" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 

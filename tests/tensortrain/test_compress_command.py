@@ -75,7 +75,7 @@ def test_as_a_user_types_it(folder, capsys):
     assert sum(p.numel() for p in small.parameters()) <= 0.5 * sum(p.numel() for p in network.parameters())
     verify = ("verify", folder / "small.safetensors", "--against", folder / "my_module.pt")
     assert run(*verify) == 0
-    assert "not checked: errors of the layers' outputs" in capsys.readouterr().out
+    assert "the errors of the layers' outputs were not checked" in capsys.readouterr().out
     network = ("--network", f"{folder}/my_module.py:build")
     assert run(*verify, *network, "--data", f"{folder}/my_module.py:batches") == 0
     assert "verified: errors of the outputs of" in capsys.readouterr().out
@@ -109,7 +109,7 @@ def test_without_data_and_with_other_budgets(folder, capsys):
     base = ("compress", f"{folder}/my_module.py:build", folder / "my_module.pt", "-o", folder / "s.safetensors")
     assert run(*base, "--parameters", "1000", "--exclude", "5") == 0
     text = capsys.readouterr().out
-    assert "no inputs: errors are those of the weights" in text
+    assert "no inputs: errors are relative Frobenius errors of the weights" in text
     assert "parameters ≤ 1,000 of" in text
     data = ("--data", f"{folder}/my_module.py:batches")
     assert run(*base, *data, "--macs", "0.5", "--multiple", "2", "--at-most", "0=0.5", "--at-least", "2=0.2") == 0

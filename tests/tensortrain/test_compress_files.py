@@ -94,7 +94,7 @@ def test_the_command_verifies_the_file(compressed, tmp_path, capsys):
     assert run("verify", path, "--against", tmp_path / "net.pt") == 0
     text = capsys.readouterr().out
     assert "changed as the file says" in text
-    assert "not checked: errors of the layers' outputs" in text
+    assert "the errors of the layers' outputs were not checked" in text
     assert run("info", path) == 0
     assert "parameters" in capsys.readouterr().out
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import tensortrain as tt
-from tensortrain.compression.analysis import network
+from tensortrain.compression.analysis import network as network_analysis
 from tensortrain.compression.analysis.timing import LayerTimer, Race
 from tensortrain.compression.budget import fitted
 from tests.support.networks import images
@@ -100,7 +100,7 @@ class Rolled(nn.Module):
 
 def test_formats_of_a_recurrent_network_compete_by_weighed_errors(monkeypatch):
     weights = {"inner": 20.0, "outer": 0.05}
-    monkeypatch.setattr(analysis, "weigh", lambda *arguments: weights)
+    monkeypatch.setattr(network_analysis, "weigh", lambda *arguments: weights)
     net, x = Rolled().eval(), images(40, size=6).repeat(1, 3, 1, 1)[:, :8]
     before = tt.compress(net, x, parameters=0.5).report
     result = tt.compress(net, x, parameters=0.5, formats=["tucker2", "cttd"], effort=0.02)
@@ -185,8 +185,8 @@ def test_multiples_are_of_total_ranks():
         ({"formats": []}, "formats is empty"),
         ({"formats": ["svd"]}, "formats = 'svd' is unknown; legal: 'all', 'cttd'"),
         ({"objective": "fast"}, "objective = 'fast' is unknown; legal: 'error', 'speed', 'both'"),
-        ({"effort": 0}, "effort = 0 is no positive number"),
-        ({"seconds": math.nan}, "seconds = nan is no positive number"),
+        ({"effort": 0}, "effort = 0 is not a positive number"),
+        ({"seconds": math.nan}, "seconds = nan is not a positive number"),
         ({"objective": "speed"}, "how long a layer takes depends on its inputs"),
     ],
 )

@@ -78,4 +78,4 @@ def test_what_layers_do_one_by_one_is_set_beside_what_was_measured():
     replaced = [layer.name for layer in report.layers if layer.state in ("factorised", "refitted")]
     assert {name for name, value in values.items() if value is not None} == set(replaced)
     assert max(values[name] for name in replaced) > 0
-    assert "expected from the layers one by one" in str(report)
+    assert "sum over the layers, each replaced alone" in str(report)

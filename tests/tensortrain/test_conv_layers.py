@@ -237,7 +237,7 @@ def test_building_a_layer_draws_no_random_number():
         (lambda c: nn.ConvTranspose2d(3, 4, 3), "replaces nn.Conv2d only"),
         (lambda c: c.to(torch.complex64), "complex64"),
         (lazily, "run it once"),
-        (own_forward, "forward of its own"),
+        (own_forward, "its own forward"),
         (hooked, "hooks"),
         (parametrized, "remove_parametrizations"),
     ],

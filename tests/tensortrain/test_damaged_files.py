@@ -56,7 +56,7 @@ def test_info_refuses_a_file_with_a_flipped_bit(tmp_path, capsys):
     whole[-3] ^= 4
     (tmp_path / "net.st").write_bytes(whole)
     assert run("info", tmp_path / "net.st") == 2
-    assert "damaged, its digest is that of another content; use another copy" in capsys.readouterr().err
+    assert "damaged, its digest does not match its content; use another copy" in capsys.readouterr().err
 
 
 def rewrite(path, change):
@@ -102,7 +102,7 @@ def test_a_digest_is_demanded_where_the_file_must_have_one(tmp_path, change):
         ({"shape": [4, 6, 3, 0]}, r"layers\[0\]\.shape\[3\]"),
         ({"shape": [4, 6, 3, 2**63]}, r"layers\[0\]\.shape\[3\]"),
         ({"shape": None}, r"layers\[0\]\.shape"),
-        ({"dtype": "nn"}, "dtype = 'nn' is none of torch"),
+        ({"dtype": "nn"}, "dtype = 'nn' is not a dtype of torch"),
         ({"groups": 0}, r"layers\[0\]\.groups"),
         ({"groups": True}, r"layers\[0\]\.groups"),
         ({"groups": 1.0}, r"layers\[0\]\.groups"),
@@ -133,7 +133,7 @@ def test_a_header_with_an_odd_field_is_refused(tmp_path, capsys, changes, messag
 )
 def test_a_header_without_layers_is_refused(tmp_path, layers):
     storage.write(tmp_path / "net.st", {"x": torch.ones(1)}, {"kind": "network", "layers": layers})
-    with pytest.raises(TensorTrainError, match=r"its header is damaged: layers|two layers have one weight"):
+    with pytest.raises(TensorTrainError, match=r"its header is damaged: layers|two layers have the same weight"):
         read_network(tmp_path / "net.st")
 
 
@@ -166,7 +166,7 @@ def test_a_record_that_does_not_fit_its_cores_is_refused(tmp_path, shape, groups
 def test_pairs_of_numbers_that_make_no_complex_ones_are_refused(tmp_path, dtype):
     tensors = {"cores.0": torch.ones(1, 2, 1, 2).to(dtype)}
     storage.write(tmp_path / "train.st", tensors, {"kind": "train", "complex": True, "error": None})
-    with pytest.raises(TensorTrainError, match="no pairs of real numbers"):
+    with pytest.raises(TensorTrainError, match="not pairs of real numbers"):
         TensorTrain.load(tmp_path / "train.st")
 
 
@@ -184,5 +184,5 @@ def test_a_header_of_many_wrong_items_costs_little(tmp_path):
 def test_a_header_that_is_too_long_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("tensortrain.schemas.MOST_CHARACTERS", 200)
     write_network(tmp_path / "net.st")
-    with pytest.raises(TensorTrainError, match=r"its header has .* characters; 200 are the most"):
+    with pytest.raises(TensorTrainError, match=r"its header has .* characters; at most 200 are allowed"):
         read_network(tmp_path / "net.st")

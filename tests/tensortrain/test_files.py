@@ -84,7 +84,7 @@ def linked_pipe(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (device, "it is a device; name a plain file"),
+        (device, "it is a device; name a regular file"),
         (os.mkfifo, "it is a pipe"),
         (linked_pipe, "it is a pipe"),
         (unix_socket, "it is a socket"),
@@ -146,7 +146,7 @@ def test_an_input_is_refused_under_every_name(tmp_path, link):
         out = tmp_path / "out"
         link(read, out)
     for inputs in ([read], [tmp_path / "missing", "a\0b", other, tmp_path / "." / "in"]):
-        with pytest.raises(TensorTrainError, match="which is read; name another file"):
+        with pytest.raises(TensorTrainError, match="which is an input; name another file"):
             destination(out, inputs)
     assert destination(out, [other]) == (out if link is os.link else read)
     assert destination(tmp_path / "new", [tmp_path / "new"]) == tmp_path / "new"

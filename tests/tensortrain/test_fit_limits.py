@@ -211,7 +211,7 @@ def test_a_time_limit_ends_every_fit_with_what_there_is(kernel_sizes: str | tupl
 @pytest.mark.parametrize("option", ["effort", "seconds"])
 @pytest.mark.parametrize("value", [0, -1.0, math.nan, math.inf, True, "much"])
 def test_effort_and_seconds_are_positive_numbers(option: str, value: object) -> None:
-    with pytest.raises(TensorTrainError, match=f"{option} = .* is no positive number"):
+    with pytest.raises(TensorTrainError, match=f"{option} = .* is not a positive number"):
         ConvTensorTrain.decompose(oracles.floats(0, 2, 2, 3), budget=0.5, **{option: value})
 
 

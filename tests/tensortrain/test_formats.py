@@ -32,8 +32,8 @@ def test_bonds(blocks, ends, bonds):
 @pytest.mark.parametrize(
     ("blocks", "ends", "message"),
     [
-        (((2, 2), None), (9, 6), "9 channels are not divisible into the groups of core 0"),
-        (((2, 2), (4, 1), None), (10, 6), "5 channels are not divisible into the groups of core 1"),
+        (((2, 2), None), (9, 6), "9 channels cannot be divided into the groups of core 0"),
+        (((2, 2), (4, 1), None), (10, 6), "5 channels cannot be divided into the groups of core 1"),
         ((None, (1, 4)), (8, 6), "in_channels = 6 does not fit the groups of the last core"),
         (((1, 2),), (3, 5), "in_channels = 5 does not fit the groups of the last core"),
         (((1, 2),), (3, 8), "in_channels = 8 does not fit the groups of the last core"),

@@ -84,11 +84,11 @@ def test_the_command_copies_what_is_in_doubt_and_names_it(tmp_path, capsys):
     assert run("decompose", tmp_path / "net.pt", *options) == 0
     output = capsys.readouterr().out
     for name in ("bil.weight", "pos_embed.weight", "experts.weight"):
-        assert f"{name} may be no conv kernel" in output
+        assert f"{name} may not be a convolution kernel" in output
         assert torch.equal(load_file(small)[name], state[name])
     assert "conv.weight may" not in output
     assert run("info", tmp_path / "net.pt") == 0
-    assert "bil.weight may be no conv kernel" in capsys.readouterr().out
+    assert "bil.weight may not be a convolution kernel" in capsys.readouterr().out
 
 
 # ---- what a checkpoint does not say --------------------------------------------------------------------------

@@ -120,5 +120,5 @@ def test_a_budget_alone_is_enough():
     assert layer.matrix.n_parameters <= 0.3 * 24 * 12
     with pytest.raises(TensorTrainError, match=r"budget = 0\.01 allows 0 parameters"):
         tt.nn.TTLinear.from_linear(torch.nn.Linear(7, 13), budget=0.01)
-    with pytest.raises(TensorTrainError, match="in_shape = 24 is no sequence"):
+    with pytest.raises(TensorTrainError, match="in_shape = 24 is not a sequence"):
         tt.nn.TTLinear.from_linear(torch.nn.Linear(24, 12), in_shape=24, budget=0.3)

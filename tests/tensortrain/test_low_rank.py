@@ -45,16 +45,16 @@ class OwnForward(nn.Linear):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: tt.nn.LowRankLinear(normal(0, 5, 2), normal(1, 3, 4)), "columns of outer"),
+        (lambda: tt.nn.LowRankLinear(normal(0, 5, 2), normal(1, 3, 4)), "as many columns as inner"),
         (lambda: tt.nn.LowRankLinear(normal(0, 5), normal(1, 3, 4)), "floating matrix"),
         (lambda: tt.nn.LowRankLinear(normal(0, 5, 2), normal(1, 2, 4), normal(2, 4)), "bias has shape"),
         (lambda: tt.nn.LowRankLinear(normal(0, 5, 2), normal(1, 2, 4).double()), "inner is torch.float64"),
-        (lambda: tt.nn.LowRankLinear.like(nn.Linear(4, 4), normal(0, 5, 2), normal(1, 2, 4)), "is no .4, 4. weight"),
+        (lambda: tt.nn.LowRankLinear.like(nn.Linear(4, 4), normal(0, 5, 2), normal(1, 2, 4)), "is not a .4, 4. weight"),
         (lambda: tt.nn.LowRankLinear.check(OwnForward(2, 2)), "a plain nn.Linear is needed"),
-        (lambda: tt.nn.LowRankLinear.check(nn.LazyLinear(2)), "without a weight yet"),
+        (lambda: tt.nn.LowRankLinear.check(nn.LazyLinear(2)), "without a weight"),
         (lambda: tt.nn.LowRankLinear.check(parametrized(nn.Linear(2, 2))), "parametrized"),
         (lambda: tt.nn.LowRankLinear.check(hooked(nn.Linear(2, 2))), "has hooks"),
-        (lambda: tt.nn.LowRankLinear.check(nn.Linear(2, 2, dtype=torch.complex64)), "a real floating one"),
+        (lambda: tt.nn.LowRankLinear.check(nn.Linear(2, 2, dtype=torch.complex64)), "a real floating dtype"),
     ],
 )
 def test_bad_input(make, message):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import tensortrain as tt
-from tensortrain.compression.state_dicts import pool
+from tensortrain.compression.state_dicts import decomposition, pool
 from tensortrain.compression.state_dicts.decomposition import decompose_kernels
 from tensortrain.compression.state_dicts.effort import Allowance
 from tensortrain.compression.state_dicts.kernels import ConvKernel
@@ -30,13 +30,13 @@ def threads():
 
 def test_side_by_side_gives_what_one_after_the_other_gives(threads, monkeypatch):
     names = set()
-    decompose = layers._decompose
+    decompose = decomposition._decompose
 
     def noted(kernel, arguments):
         names.add(threading.current_thread().name)
         return decompose(kernel, arguments)
 
-    monkeypatch.setattr(layers, "_decompose", noted)
+    monkeypatch.setattr(decomposition, "_decompose", noted)
     results = []
     for count in (1, 2):
         threads(count)
@@ -84,7 +84,7 @@ def test_an_error_in_one_fit_ends_the_others(threads):
 def test_an_interrupted_decomposition_goes_on(tmp_path, monkeypatch):
     net, file = network(), tmp_path / "progress"
     whole = tt.nn.decompose(net, budget=0.5, effort=0.02)
-    decompose, tried = layers._decompose, []
+    decompose, tried = decomposition._decompose, []
 
     def interrupted(kernel, arguments):
         tried.append(kernel.layer)
@@ -92,7 +92,7 @@ def test_an_interrupted_decomposition_goes_on(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return decompose(kernel, arguments)
 
-    monkeypatch.setattr(layers, "_decompose", interrupted)
+    monkeypatch.setattr(decomposition, "_decompose", interrupted)
     with pytest.raises(KeyboardInterrupt):
         tt.nn.decompose(net, budget=0.5, effort=0.02, resume=file)
     with pytest.raises(tt.TensorTrainError, match="begun for other weights, or with other arguments"):

@@ -42,7 +42,7 @@ def test_kernels_of_one_and_three_axes(size: tuple[int, ...]) -> None:
 def test_another_weight_is_refused() -> None:
     chain = tt.ConvTensorTrain([torch.ones(4, 2, 3, 3)])
     with pytest.raises(
-        tt.TensorTrainError, match=r"weight \(4, 2, 5, 5\) is not the kernel of this chain, \(4, 2, 3, 3\)"
+        tt.TensorTrainError, match=r"weight has shape \(4, 2, 5, 5\); the kernel of this chain has \(4, 2, 3, 3\)"
     ):
         chain.plot(torch.ones(4, 2, 5, 5))
 

@@ -92,7 +92,7 @@ def test_complex_chains_survive_a_round_trip(tmp_path, dtype):
 def test_complex_cores_that_are_no_pairs_are_refused(tmp_path):
     header = '{"version": 1, "kind": "train", "complex": true, "error": null}'
     save_file({"cores.0": torch.ones(1, 3, 1)}, tmp_path / "train.st", {"tensortrain": header})
-    with pytest.raises(TensorTrainError, match="no pairs of real numbers; the file is damaged"):
+    with pytest.raises(TensorTrainError, match="not pairs of real numbers; the file is damaged"):
         TensorTrain.load(tmp_path / "train.st")
 
 

@@ -69,7 +69,7 @@ def test_a_flipped_bit_in_any_entry_is_refused_by_its_name(tmp_path):
             changed = bytearray(whole)
             changed[start + position] ^= 1 << position % 8
             path.write_bytes(changed)
-            with pytest.raises(TensorTrainError, match=f"its entry '{entry.filename}' does not agree"):
+            with pytest.raises(TensorTrainError, match=f"its entry '{entry.filename}' does not match"):
                 read_torch(path)
 
 
@@ -139,10 +139,10 @@ def rebuilt(size, stride, offset=0, entries=100):
         (rebuilt((10,), (1,), offset=95), "reads entry 104"),
         (rebuilt((10,), (-1,), offset=95), "negative shape, stride or offset"),
         (rebuilt((-1,), (1,)), "negative shape"),
-        (Call(torch.FloatTensor, 2**36), "more than tensors, torch.FloatTensor"),
+        (Call(torch.FloatTensor, 2**36), "more than tensors: torch.FloatTensor"),
         (Call(torch.UntypedStorage, 2**36), "damaged"),
         (Call(torch.Tensor, 2**36), "damaged"),
-        (Call(bytearray, 2**36), "makes a bytearray in a way"),
+        (Call(bytearray, 2**36), "creates a bytearray in a way"),
         (Call(__import__("_codecs").encode, "00", "hex"), "encodes a text as 'hex'"),
     ],
 )
@@ -212,7 +212,7 @@ def test_two_entries_of_one_name_are_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "net.pt", "w") as file:
         for name in ("data.pkl", "DATA.PKL"):
             file.writestr(f"archive/{name}", b"\x80\x02N.")
-    with pytest.raises(TensorTrainError, match="have one name"):
+    with pytest.raises(TensorTrainError, match="have the same name"):
         read_torch(tmp_path / "net.pt")
 
 

@@ -145,7 +145,7 @@ def test_the_report_is_true_as_often_as_it_says(monkeypatch: pytest.MonkeyPatch)
         (lambda i: torch.zeros(len(i)), {}, "zero wherever it was evaluated"),
         (lambda i: torch.exp(-5 * (i.double() - 3).square().sum(1)), {}, "nearly zero at all fresh points"),
         (lambda i: 1 / (1.0 + i.sum(1).double()), {"max_evaluations": 4000}, "not converged within max_evaluations"),
-        (lambda i: 1.0 + (len(i) > 900) * i[:, 3].double(), {}, "misses the function by 7 at fresh points"),
+        (lambda i: 1.0 + (len(i) > 900) * i[:, 3].double(), {}, "error of the train at fresh points is 7,"),
     ],
 )
 def test_what_a_train_alone_would_not_show_is_a_warning(function: Any, options: Any, message: str) -> None:
@@ -200,14 +200,14 @@ def one(indices: Tensor) -> Tensor:
         ({"function": 3}, "function is a int; a callable"),
         ({"shape": ()}, "shape is empty"),
         ({"shape": (3, 0)}, r"shape\[1\] = 0"),
-        ({"shape": 4}, "shape = 4 is no sequence"),
+        ({"shape": 4}, "shape = 4 is not a sequence"),
         ({"rtol": 1}, r"rtol = 1 is outside \[0, 1\)"),
         ({"rtol": math.nan}, "rtol = nan"),
         ({"confidence": 0}, r"confidence = 0 is outside \(0, 1\)"),
         ({"confidence": 1.0}, r"confidence = 1.0 is outside"),
         ({"fresh_points": 0}, "fresh_points = 0"),
-        ({"max_evaluations": 1000}, "max_evaluations = 1000 leaves nothing beside the 1000 fresh points"),
-        ({"max_evaluations": 1100}, "max_evaluations: 0 evaluations are done, and the first sweep needs more"),
+        ({"max_evaluations": 1000}, "max_evaluations = 1000 leaves no evaluations besides the 1000 fresh points"),
+        ({"max_evaluations": 1100}, "the first sweep needs more than 100 evaluations"),
         ({"seed": -1}, "seed = -1"),
         ({"pivots": torch.zeros(2)}, r"pivots is \(2,\); a tensor \(points, 3\)"),
         ({"pivots": [[0, 0]]}, "pivots is list"),
@@ -220,7 +220,7 @@ def one(indices: Tensor) -> Tensor:
         ({"function": lambda i: one(i).to("meta")}, "on meta"),
         ({"function": lambda i: one(i).to_sparse()}, "layout"),
         ({"function": lambda i: 1 / i.sum(1).double()}, r"the function is inf at index \(0, 0, 0\)"),
-        ({"function": lambda i: one(i).to(F64 if len(i) > 20 else torch.float32)}, "now and returned torch.float"),
+        ({"function": lambda i: one(i).to(F64 if len(i) > 20 else torch.float32)}, "use one dtype"),
     ],
 )
 def test_bad_input_is_refused(arguments: dict[str, Any], named: str) -> None:

@@ -132,7 +132,7 @@ LARGE = TensorTrain.ones((2,) * 100)
     (lambda: TRAIN / math.inf, ("the divisor inf is not finite",)),
     (lambda: TRAIN / torch.tensor(0.0), ("is zero",)),
     (lambda: np.asarray(LARGE), ("entries, more than 4 GiB",)),
-    (LARGE.numpy, ("look up the entries that you need",)),
+    (LARGE.numpy, ("read only the entries that you need",)),
     (lambda: np.asarray(TRAIN.clone().requires_grad_()), ("call train.detach() first",)),
     (lambda: np.asarray(TRAIN.to(torch.bfloat16)), ("bfloat16",)),
     (lambda: np.array(TRAIN, copy=False), ("copy=False",)),

@@ -144,7 +144,7 @@ MATRIX = TensorTrainMatrix.random((2, 3), (2, 2), 2)
         (lambda: TensorTrainMatrix.decompose(ONES, (6,), (2, 2), ranks=1), "must have the same length"),
         (lambda: TensorTrainMatrix.decompose(ONES, (), (), ranks=1), "out_shape is empty"),
         (lambda: TensorTrainMatrix.decompose(ONES, (2, 3.0), (2, 2), ranks=1), r"out_shape\[1\] = 3.0"),
-        (lambda: TensorTrainMatrix.decompose(ONES, 6, 4, ranks=1), "out_shape = 6 is no sequence"),
+        (lambda: TensorTrainMatrix.decompose(ONES, 6, 4, ranks=1), "out_shape = 6 is not a sequence"),
         (lambda: TensorTrainMatrix.decompose(ONES, (2, 3), (2, 2)), "give ranks"),
         (lambda: TensorTrainMatrix.decompose(ONES, (2, 3), (2, 2), ranks=[5]), r"ranks\[0\] = 5 exceeds 4"),
         (lambda: TensorTrainMatrix.decompose(ONES * math.nan, (2, 3), (2, 2), ranks=1), "matrix holds 24 NaN"),

@@ -151,7 +151,7 @@ B = TensorTrainMatrix.random((3, 2), (2, 2), 2)
         (lambda: A.kron(torch.eye(2)), "other is a Tensor"),
         (lambda: A.kron(B.to(F64)), "torch.float64"),
         (lambda: A.trace(), r"out_shape = \(2, 3\) and in_shape = \(3, 2\) differ"),
-        (lambda: A.diagonal(), "differ; the diagonal"),
+        (lambda: A.diagonal(), "differ; only a square matrix"),
         (lambda: TensorTrainMatrix.eye(()), "shape is empty"),
         (lambda: TensorTrainMatrix.eye((2, 0)), r"shape\[1\] = 0"),
         (lambda: TensorTrainMatrix.eye((2,), torch.int64), "dtype = torch.int64"),

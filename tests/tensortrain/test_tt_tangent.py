@@ -108,18 +108,18 @@ def test_steps_never_rise_and_complete_a_train() -> None:
 
 
 @table(
-    (lambda: tt.tangent.gradient(lambda t: 1.0, TRAIN), ("the value of function is float",)),
+    (lambda: tt.tangent.gradient(lambda t: 1.0, TRAIN), ("the value of the function is float",)),
     (lambda: tt.tangent.gradient(lambda t: t.cores[0], TRAIN), ("of shape (1, 3, 4)",)),
     (lambda: tt.tangent.gradient(lambda t: t.sum() * 1j, TRAIN), ("torch.complex128", "a real 0-d tensor")),
-    (lambda: tt.tangent.gradient(lambda t: t.sum() * math.nan, TRAIN), ("the value of function is nan",)),
-    (lambda: tt.tangent.gradient(lambda t: torch.tensor(1.0), TRAIN), ("does not depend on the train",)),
+    (lambda: tt.tangent.gradient(lambda t: t.sum() * math.nan, TRAIN), ("the value of the function is nan",)),
+    (lambda: tt.tangent.gradient(lambda t: torch.tensor(1.0), TRAIN), ("does not depend differentiably on the train",)),
     (lambda: tt.tangent.gradient(lambda t: t.sum(), None), ("train is a NoneType",)),
     (lambda: tt.tangent.project(TRAIN, TRAIN[0]), ("differ in shape",)),
     (lambda: tt.tangent.project(TRAIN, 3), ("other is a int",)),
-    (lambda: tt.tangent.step(lambda t: t.sum(), TRAIN, 0), ("rate = 0 is no positive number",)),
+    (lambda: tt.tangent.step(lambda t: t.sum(), TRAIN, 0), ("rate = 0 is not a positive number",)),
     (lambda: tt.tangent.step(lambda t: t.sum(), TRAIN, "1"), ("rate = '1'",)),
     (lambda: tt.tangent.step(lambda t: t.sum(), TRAIN.to(torch.float16)), ("float16",)),
-    (lambda: TensorTrain.quantize(torch.ones(6)), ("x has an axis of length 6", "no power of base = 2")),
+    (lambda: TensorTrain.quantize(torch.ones(6)), ("x has an axis of length 6", "not a power of base = 2")),
     (lambda: TensorTrain.quantize(torch.ones(8), 1), ("base = 1",)),
     (lambda: TensorTrain.quantize(torch.ones(1, 1)), ("one entry",)),
     (lambda: TensorTrain.quantize(3), ("x is a int",)),

@@ -87,7 +87,7 @@ def test_gradients_reach_two_memories_and_a_highway(clips: MovingMNIST) -> None:
 def test_every_model_has_gradients_of_all_its_state(clips: MovingMNIST, name: str) -> None:
     model = build(name, **({"canvas": [32, 32]} if "canvas" in find_model(name).options else {}))
     if isinstance(model, Forecaster):  # it has no state that goes on from observed to predicted frames
-        with pytest.raises(ZooError, match=f"{name} has no state from frame to frame"):
+        with pytest.raises(ZooError, match=f"{name} has no state that passes from frame to frame"):
             gradient_norms({name: model}, clips, 2, observed=2, count=1)
         return
     values = gradient_norms({name: model}, clips, 2, observed=2, count=1).values

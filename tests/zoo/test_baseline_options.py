@@ -158,7 +158,7 @@ def test_what_does_not_repeat_on_a_gpu_is_refused_by_name() -> None:
         fastest = replace(recipe, training=replace(recipe.training, deterministic=False))
         check_repeatable(fastest, model, torch.device("cuda"))
         if name in operators:
-            with pytest.raises(ZooError, match=f"{name} does not give the same bits twice.*{operators[name]}"):
+            with pytest.raises(ZooError, match=f"{name} does not compute the same bits every time.*{operators[name]}"):
                 check_repeatable(recipe, model, torch.device("cuda"))
         else:
             check_repeatable(recipe, model, torch.device("cuda"))

@@ -151,7 +151,7 @@ def test_published_counts_of_tensor_train_cells(hidden: int, lags: int, ranks: l
         ("fc-lstm", {"canvas": [64]}, "canvas"),
         ("fc-lstm", {"first": "last"}, "first = 'last'"),
         ("conv-lstm-2015", {"hidden": []}, r"hidden = \[\]"),
-        ("traj-gru", {"hidden": [0]}, "at least one channel"),
+        ("traj-gru", {"hidden": [0]}, "each must be at least 1"),
         ("cdna", {"canvas": [60, 64]}, "multiples of 8"),
         ("cdna", {"kernels": 0}, "kernels = 0"),
         ("cdna", {"form": "mended"}, "form = 'mended'"),

@@ -62,7 +62,7 @@ def test_a_flipped_bit_is_noticed_wherever_it_is(tmp_path: Path, whole: Path) ->
     largest = max(zipfile.ZipFile(whole / "checkpoints" / "last.ckpt").infolist(), key=lambda entry: entry.file_size)
     place = largest.header_offset + 2000
     path.write_bytes(content[:place] + bytes([content[place] ^ 64]) + content[place + 1 :])
-    with pytest.raises(ZooError, match=r"flipped\.ckpt cannot be read .*does not agree with its checksum.*use another"):
+    with pytest.raises(ZooError, match=r"flipped\.ckpt cannot be read .*does not match its checksum.*use another"):
         open_run(whole, path)
 
 
@@ -101,13 +101,13 @@ ODD = [
     (("weights",), [1], "weights = [1] must be dict"),
     (("weights", "mix.bias"), ..., "mix.bias is missing"),
     (("weights", "mix.bias"), "x", "weights.mix.bias = 'x' must be an instance of Tensor"),
-    (("weights", "mix.bias"), torch.zeros(2), "mix.bias is (2,) strided, and (3,) strided is needed"),
-    (("weights", "mix.bias"), torch.zeros(3, dtype=torch.complex64), "mix.bias is complex64, and float32 is needed"),
+    (("weights", "mix.bias"), torch.zeros(2), "mix.bias is (2,) strided, but must be (3,) strided"),
+    (("weights", "mix.bias"), torch.zeros(3, dtype=torch.complex64), "mix.bias is complex64, but must be float32"),
     (("weights", "mix.bais"), torch.zeros(3), "it has no 'mix.bais'; did you mean 'mix.bias'"),
     (("optimizer", "mix.bais"), {}, "optimizer: the model has no 'mix.bais'; did you mean 'mix.bias'"),
     (("optimizer", "mix.bias", "exp_avg"), torch.zeros(1), "optimizer: mix.bias: exp_avg is (1,) strided"),
     (("optimizer", "mix.bias", "step"), ..., "optimizer: mix.bias: step is missing"),
-    (("meter", "loss"), torch.zeros(2), "meter: loss is (2,) strided, and () strided is needed"),
+    (("meter", "loss"), torch.zeros(2), "meter: loss is (2,) strided, but must be () strided"),
     (("sampling", "fall"), ..., "sampling = {'best': "),
     (("learning_rate", "decay"), 0.5, "learning_rate = {'best': "),
     (("precision",), {"scale": 1.0}, "precision = {'scale': 1.0} must be like {}"),
@@ -191,7 +191,7 @@ def test_other_data_are_refused(stopped: Path, monkeypatch: pytest.MonkeyPatch, 
     with monkeypatch.context() as patch:
         patch.setattr(moving_mnist, "load_digits", inverted)
         error = refused(stopped)
-    assert f"the {split} clips are not those that {stopped} was trained on" in error
+    assert f"the {split} clips differ from those that {stopped} was trained on" in error
     assert "data root" in error
     assert before == {path: path.read_bytes() for path in stopped.rglob("*") if path.is_file()}
     fit(RECIPE, stopped, progress=False)

@@ -78,7 +78,7 @@ def test_ctrl_c_ends_with_a_friendly_sentence(
     finally:
         signal.signal(signal.SIGINT, before)
     said = " ".join("".join(capsys.readouterr()).split())
-    assert re.search("Stopped after step [12] of 9, as asked. Everything is saved: repeat the command", said)
+    assert re.search("Stopped after step [12] of 9, as requested. Everything is saved: repeat the command", said)
     assert "interrupted" not in said
     assert "Traceback" not in said
 
@@ -277,7 +277,7 @@ BAD = [
     ("train conv-lstm moving-mnist --data.size 20", "size = 20"),
     ("train conv-lstm moving-mnist --max-time soon", "max-time"),
     ("train conv-lstm moving-mnist --config missing.yaml", "missing.yaml"),
-    ("evaluate nowhere", "nowhere is no folder of a run"),
+    ("evaluate nowhere", "nowhere is not a trained model"),
     ("evaluate conv-lstm:moving-minst", "no weights 'moving-minst'"),
     ("evaluate {run} --horizon 0", "horizon = 0"),
     ("evaluate {run} --convention mine", "mine"),
@@ -286,7 +286,7 @@ BAD = [
     ("evaluate {text}.safetensors", "safetensors"),
     ("evaluate {run} --curves curves.pdf", ".png"),
     ("evaluate {run} --curves nowhere/curves.png", "nowhere is not a folder"),
-    ("evaluate {run} --digits 2 --published {text}", "--digits 2 beside --published"),
+    ("evaluate {run} --digits 2 --published {text}", "--digits 2 has no effect with --published"),
     ("compare {run} --digits 2 3 --curves curves.pdf", ".png"),
     ("compare {run} -o table.pdf", ".csv, .md, .tex, .html"),
     ("compare {run} -o nowhere/table.csv", "nowhere"),
@@ -305,13 +305,13 @@ BAD = [
     ("predict {run} conv-lstm:moving-mnist-small -o {run}/x.png", "was trained with data.size = 64"),
     ("entanglement -o {run}/x.pdf", ".png"),
     ("export {run} -o pipe.safetensors", "cannot write pipe.safetensors: it is a pipe"),
-    ("export mine.safetensors -o mine.safetensors", "it is mine.safetensors, which is read"),
+    ("export mine.safetensors -o mine.safetensors", "it is mine.safetensors, which is an input"),
     ("predict {run} -o null.png", "it is a device"),
-    ("predict {run} -o best.gif", "checkpoints/best.ckpt, which is read"),
-    ("predict {run} --video clip.gif -o clip.gif", "it is clip.gif, which is read"),
+    ("predict {run} -o best.gif", "checkpoints/best.ckpt, which is an input"),
+    ("predict {run} --video clip.gif -o clip.gif", "it is clip.gif, which is an input"),
     ("evaluate {run} --curves {run}/metrics.png", "cannot write {run}/metrics.csv: it is {run}/metrics.csv, which"),
-    ("evaluate {run} --published clips.csv --curves clips.png", "clips.csv, which is read"),
-    ("compare {run} --curves hard.png", "config.yaml, which is read"),
+    ("evaluate {run} --published clips.csv --curves clips.png", "clips.csv, which is an input"),
+    ("compare {run} --curves hard.png", "config.yaml, which is an input"),
     ("gradients {run} -o pipe.png", "it is a pipe"),
     ("entanglement -o table.png", "cannot write table.csv: it is a pipe"),
     ("benchmark conv-lstm --output folder", "cannot write folder/loading.csv: it is a device"),

@@ -80,7 +80,7 @@ def test_the_best_is_marked_and_so_is_what_may_be_chance():
     assert cells["alike"].startswith("≈ 4100.00 ± ")
     assert cells["worse"].startswith("5000.00 ± ")  # every single clip is worse by one
     assert table.best == {(2, 2)}
-    assert any("no more than chance" in note for note in table.notes)
+    assert any("may be chance" in note for note in table.notes)
     assert compare([best]).best == frozenset()
 
 
@@ -115,6 +115,19 @@ def test_the_layout_follows_the_data():
     assert number(row_of(table, "ours", "measured")["PSNR ↑\ndB"]) == f"{kth.average['psnr']:.2f}"
 
 
+def test_a_printed_row_whose_numbers_are_not_known_has_dashes_and_the_reason():
+    ours = score("ours", horizon=10, observed=10)
+    for layout, rows in (("conv-tt-lstm", 1), ("conv-tt-lstm-ablations", 6), ("kth", 1), ("predrnn-pp", 0)):
+        table = compare([ours], layout)
+        dashed = [row for row in table.rows if "–" in row]
+        assert len(dashed) == rows
+        assert all(set(row[2:-1]) == {"–"} and "Conv-TT-LSTM, Table" in row[-1] for row in dashed)
+        assert any("missing from the copy" in note for note in table.notes) == bool(rows)
+    names = [row[0] for row in compare([ours], "conv-tt-lstm-ablations").rows if "–" in row]
+    assert names[:2] == ["ConvLSTM, 4 layers", "Conv-TT-LSTM, 4 layers"]
+    assert "Conv-TT-LSTM-FW" not in {row[0] for row in compare([ours]).rows}
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout_prints(layout):
     table = compare([score("ours", horizon=10, observed=10)], layout)
@@ -137,6 +150,17 @@ def test_published_numbers_are_those_of_the_papers():
     assert highway == [46.5, 48.1, 52.0]
     kth = {row.model: row.values for row in LAYOUTS["kth"].rows}["Conv-TT-LSTM, optimised code"]
     assert kth["kth", 10, 40] == pytest.approx({"psnr": 26.49, "ssim": 0.883, "lpips": 0.2118})
+
+
+def test_long_names_of_data_stand_below_the_table_and_other_data_are_called_that():
+    long = "moving-mnist-1, 40×40, 300 embedded digits"
+    other = replace(score("theirs", comparable_with=long), name="theirs")
+    table = compare([score("ours"), other])
+    assert "data set 2 4→3\nMSE ↓\n×10⁻³" in [column.heading for column in table.columns]
+    assert any("data set 2 4→3: " in note for note in table.notes)
+    assert "The models were measured on different data, so their numbers cannot be compared." in table.notes
+    both = compare([score("ours"), score("ours", horizon=2), score("theirs")])
+    assert not any("cannot be compared" in note for note in both.notes)
 
 
 def test_what_cannot_be_compared_is_refused():

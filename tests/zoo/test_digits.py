@@ -247,7 +247,7 @@ def test_python_is_told_once_that_mnist_is_missing(tmp_path, numbered):
     first, second = done.stderr.split("now another root")
     for text, root in ((first, "."), (second, "elsewhere")):
         assert text.count("Warning") == 1, done.stderr
-        assert f"no complete MNIST in {root}, so the digits are the 1,797 that scikit-learn ships" in text
+        assert f"no complete MNIST in {root}, so the digits are the 1,797 of scikit-learn" in text
         assert "zoo data mnist --download" in text
         assert 'source to "embedded"' in text
     put(tmp_path / "mnist", numbered)

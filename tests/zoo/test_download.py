@@ -110,7 +110,7 @@ def test_the_environment_names_a_mirror(tmp_path, mirror, monkeypatch):
 @pytest.mark.parametrize("ranges", [True, False])
 def test_a_broken_download_resumes_where_it_stopped(tmp_path, mirror, ranges):
     mirror.rules = {"break_at": 150_000}
-    with pytest.raises(ZooError, match=r"first.gz cannot be fetched .*150,000 of 200,000.*run it again"):
+    with pytest.raises(ZooError, match=r"first.gz cannot be downloaded .*150,000 of 200,000.*run the command again"):
         fetch(tmp_path, mirror)
     assert content(tmp_path / "mnist") == {"first.gz.part": BODIES["first.gz"][:150_000]}
     mirror.rules = {"ranges": ranges}
@@ -159,7 +159,7 @@ def test_a_server_that_never_ends_is_left(tmp_path, mirror):
 @pytest.mark.parametrize("status", [404, 416, 500])
 def test_a_server_that_refuses_is_named(tmp_path, mirror, status):
     mirror.rules = {"status": status}
-    with pytest.raises(ZooError, match=f"first.gz cannot be fetched .*{status}.*ZOO_MNIST_MIRROR") as caught:
+    with pytest.raises(ZooError, match=f"first.gz cannot be downloaded .*{status}.*ZOO_MNIST_MIRROR") as caught:
         fetch(tmp_path, mirror)
     assert "\n" not in str(caught.value)
     assert content(tmp_path / "mnist") == {}
@@ -170,7 +170,7 @@ def test_a_missing_server_is_named(tmp_path, monkeypatch):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
-        with pytest.raises(ZooError, match="cannot be fetched"):
+        with pytest.raises(ZooError, match="cannot be downloaded"):
             download_mnist(tmp_path, url, progress=False)
 
 
@@ -180,20 +180,20 @@ def test_a_server_that_falls_silent_is_named(tmp_path, monkeypatch):
     with socket.socket() as mute:
         mute.bind(("127.0.0.1", 0))
         mute.listen()
-        with pytest.raises(ZooError, match=r"cannot be fetched \(timed out\)"):
+        with pytest.raises(ZooError, match=r"cannot be downloaded \(timed out\)"):
             download_mnist(tmp_path, f"http://127.0.0.1:{mute.getsockname()[1]}", progress=False)
 
 
 @pytest.mark.parametrize("url", ["mnist", "file:///etc", "ftp://a.b/c"])
 def test_only_web_addresses_are_mirrors(tmp_path, url):
-    with pytest.raises(ZooError, match=r"mirror = .* must begin with http"):
+    with pytest.raises(ZooError, match=r"mirror = .* must start with http"):
         download_mnist(tmp_path, url)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("url", ["http://", "http://[", "http://a b"])
 def test_a_mirror_that_is_no_address_is_refused(tmp_path, url):
-    with pytest.raises(ZooError, match="cannot be fetched"):
+    with pytest.raises(ZooError, match="cannot be downloaded"):
         download_mnist(tmp_path, url, progress=False)
 
 

@@ -148,7 +148,7 @@ def test_a_model_in_double_precision_is_measured():
         ({"count": 0}, "count = 0 must be from 1 to 7"),
         ({"convention": "opnstl"}, "no convention 'opnstl'; did you mean 'openstl'"),
         ({"metrics": ["msee"]}, "no metric 'msee'; did you mean 'mse'"),
-        ({"name": "blank frames"}, "is that of a baseline"),
+        ({"name": "blank frames"}, "is the name of a baseline"),
     ],
 )
 def test_bad_arguments_are_refused(options, message):

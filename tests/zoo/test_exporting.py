@@ -109,9 +109,9 @@ def test_normalisation_is_a_part_of_the_network(tmp_path: Path) -> None:
     [
         ("conv-lstm:moving-mnist-brief -o x.onn", "legal are .safetensors, .onnx, .pt2"),
         ("conv-lstm:moving-mnist-brief -o x.safetensors --step", "--step and --horizon are for .onnx and .pt2"),
-        ("conv-lstm:moving-mnist-brief -o x.onnx --step --horizon 3", "leave one of them out"),
+        ("conv-lstm:moving-mnist-brief -o x.onnx --step --horizon 3", "leave one out"),
         ("conv-lstm:moving-mnist-brief -o x.onnx --horizon 0", "horizon = 0"),
-        ("conv-lstm-2015:moving-mnist-brief -o x.onnx --step", "has no step"),
+        ("conv-lstm-2015:moving-mnist-brief -o x.onnx --step", "has no single step"),
     ],
 )
 def test_bad_input_is_refused_and_nothing_is_written(

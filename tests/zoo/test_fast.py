@@ -194,11 +194,11 @@ def test_algorithms_repeat_or_are_the_fastest(
 
 
 def test_nothing_to_compile(tmp_path: Path) -> None:
-    with pytest.raises(ZooError, match="no cell of this model has a step"):
+    with pytest.raises(ZooError, match="this model has no cell with a step"):
         fit(replace(RECIPE, training=replace(RECIPE.training, compile=True)), tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
     for name in UNCOMPILED:
-        with pytest.raises(ZooError, match="no cell of this model has a step"):
+        with pytest.raises(ZooError, match="this model has no cell with a step"):
             compile_cells(build(name))
 
 

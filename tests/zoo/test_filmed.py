@@ -201,9 +201,9 @@ def test_the_published_size_takes_its_place_in_the_table(root: Path, tmp_path: P
         assert any(note.startswith("Measured 10→20:") for note in table.notes)
         assert len(table.columns) == 2 + first + 2 * (layout == "kth") + 1
         assert table.rows[0][2] == f"{scores[0].average['psnr']:.2f}"
-        assert "measured in another way" in " ".join(table.notes)
+        assert "was measured in a different way" in " ".join(table.notes)
     alike = [zoo.evaluate(model, test, 20, convention="predrnn-pp", metrics=["psnr"], count=1)]
-    assert "measured in another way" not in " ".join(zoo.evaluation.compare(alike, "kth-predrnn-pp").notes)
+    assert "was measured in a different way" not in " ".join(zoo.evaluation.compare(alike, "kth-predrnn-pp").notes)
 
 
 BAD = [
@@ -221,9 +221,9 @@ BAD = [
     ("data videos:films --check", "--source and --check are options of kth"),
     ("data videos:films --download", "--download is an option of mnist and kth"),
     ("data kth --channels 3", "--channels is an option of videos, images and arrays"),
-    ("data mnist --size 32", "--size is an option of kth and videos"),
-    ("train conv-lstm videos:films --preset paper", "nobody has published a setting for videos:films"),
-    ("train conv-lstm kth --data.name moving-mnist", "data.name = 'moving-mnist' beside the data set 'kth'"),
+    ("data mnist --size 32", "--size is an option of kth, videos and images"),
+    ("train conv-lstm videos:films --preset paper", "no settings are published for videos:films"),
+    ("train conv-lstm kth --data.name moving-mnist", "data.name = 'moving-mnist' differs from the data set 'kth'"),
     ("train conv-lstm kth", "prepare it with: zoo data kth --size 128"),
     ("train conv-lstm kth --data.size 18", "data.size = 18: frames of 18×18 pixels do not divide into blocks of 4×4"),
     ("train conv-lstm kth --data.channels 3", "--data.channels"),  # only videos may have colours

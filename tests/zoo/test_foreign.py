@@ -254,13 +254,13 @@ OTHERS = {
 @pytest.mark.parametrize("method", OTHERS)
 def test_another_method_is_named(method: str, tmp_path: Path) -> None:
     file = save(tmp_path / "x.ckpt", {"state_dict": {f"model.{OTHERS[method]}": torch.ones(2, 2)}})
-    with pytest.raises(ZooError, match=f"is of {method}.*what can be imported is PredRNN, PredRNN\\+\\+, ConvLSTM"):
+    with pytest.raises(ZooError, match=f"is of {method}.*these can be imported: PredRNN, PredRNN\\+\\+, ConvLSTM"):
         import_weights("openstl", file)
 
 
 def test_an_unknown_method_is_named_by_the_file_itself(tmp_path: Path) -> None:
     content = {"state_dict": {"model.net.weight": torch.ones(2, 2)}, "hyper_parameters": {"method": "crevnet"}}
-    with pytest.raises(ZooError, match=r"net.weight, of no method known here \(its settings say 'crevnet'\)"):
+    with pytest.raises(ZooError, match=r"net.weight, of no known method \(its settings say 'crevnet'\)"):
         import_weights("openstl", save(tmp_path / "x.ckpt", content))
 
 
@@ -281,19 +281,27 @@ def bad(name: str, tmp_path: Path) -> tuple[str, Path, str]:
         return (
             "openstl",
             save(tmp_path / "x.pt", weights | {first: weights[first][:, :3]}),
-            r"\(12, 3, 3, 3\); a PredRNN",
+            r"\(12, 3, 3, 3\), but a PredRNN",
         )
     if name == "rank":
         return "openstl", save(tmp_path / "x.pt", weights | {"conv_last.weight": torch.ones(4)}), "has 4 dimensions"
     if name == "nan":
-        return "openstl", save(tmp_path / "x.pt", weights | {first: weights[first] / 0}), "other than finite numbers"
+        return (
+            "openstl",
+            save(tmp_path / "x.pt", weights | {first: weights[first] / 0}),
+            "has values that are not finite",
+        )
     if name == "no folding":
         wide = weights | {"conv_last.weight": torch.ones(5, 4, 1, 1).double()}
         return "openstl", save(tmp_path / "x.pt", wide), "5 folded channels"
     if name == "another source":
-        return "conv-tt-lstm", save(tmp_path / "x.pt", weights), "is of PredRNN; what can be imported is the Conv-TT"
+        return "conv-tt-lstm", save(tmp_path / "x.pt", weights), "is of PredRNN; these can be imported: the Conv-TT"
     if name == "other code":
-        return "predrnn-pytorch", save(tmp_path / "x.pt", read("predrnn_pp")[1]), r"is of PredRNN\+\+; .* is PredRNN$"
+        return (
+            "predrnn-pytorch",
+            save(tmp_path / "x.pt", read("predrnn_pp")[1]),
+            r"is of PredRNN\+\+; .* imported: PredRNN$",
+        )
     if name == "object":
         return "openstl", save(tmp_path / "x.pt", {"net": torch.nn.Linear(2, 2)}), "If it holds more than tensors"
     if name == "missing file":
@@ -304,7 +312,7 @@ def bad(name: str, tmp_path: Path) -> tuple[str, Path, str]:
     if name == "tensorflow's data":
         return "predrnn-pp", tmp_path / "model.ckpt-80000.data-00000-of-00001", "is a TensorFlow checkpoint"
     if name == "no npz":
-        return "predrnn-pp", save(tmp_path / "x.pt", weights), "is no .npz file of PredRNN"
+        return "predrnn-pp", save(tmp_path / "x.pt", weights), "is not an .npz file of PredRNN"
     if name == "damaged npz":
         (tmp_path / "x.npz").write_bytes(b"PK\x03\x04none")
         return "predrnn-pp", tmp_path / "x.npz", "cannot be read"
@@ -354,7 +362,7 @@ def test_bad_files(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"dataset": "lorenz"}, "lorenz is no video"),
+        ({"dataset": "lorenz"}, "lorenz is not a video data set"),
         ({"channels": 4}, "moving-mnist is grey"),
         ({"size": 63}, "63×63"),
         ({"sigmoid": True}, "ends with a sigmoid"),

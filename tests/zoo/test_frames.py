@@ -96,7 +96,7 @@ def test_frames_of_different_shapes_are_refused(measure, kind):
 @pytest.mark.parametrize("true", [GOOD - 0.1, GOOD + 0.1, 2 * GOOD - 1, 12 * GOOD], ids=["below", "above", "±1", "12"])
 def test_true_frames_never_leave_their_range(true):
     for measure in MEASURES:
-        with pytest.raises(ZooError, match=r"true frames have pixels from .*, where \[0, 1\] is expected"):
+        with pytest.raises(ZooError, match=r"true frames have pixels from .*, but must be in \[0, 1\]"):
             measure.between(GOOD, true)
 
 

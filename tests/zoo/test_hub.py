@@ -172,7 +172,8 @@ def test_without_huggingface_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         lambda: zoo.VideoModel.from_pretrained("me/x"),
     ):
         with pytest.raises(
-            ZooError, match=r"huggingface-hub, which is not installed; pip install 'tensortrain\[hub\]'"
+            ZooError,
+            match=r"huggingface-hub, which is not installed; install it with: pip install 'tensortrain\[hub\]'",
         ):
             ask()
     assert list(tmp_path.iterdir()) == []

@@ -104,15 +104,15 @@ def test_a_logger_that_fails_never_stops_a_run(
         service.fails = when
         fit(SHORT, tmp_path / when, loggers=["csv", "mlflow"])
         said = " ".join(capsys.readouterr().out.split())
-        assert f"the logger mlflow failed (ConnectionError: nobody answers when you {when} and so on)" in said
-        assert said.count("the logger mlflow failed") == 1
+        assert f"The logger mlflow failed (ConnectionError: nobody answers when you {when} and so on)" in said
+        assert said.count("The logger mlflow failed") == 1
         assert len(rows(tmp_path / when)) == len(rows(tmp_path / "log"))
         assert not (tmp_path / when / "tensorboard").exists()
 
 
 def test_a_logger_that_cannot_begin_is_named_before_training(tmp_path: Path, service: type[Service]) -> None:
     service.fails, before = "begin", signal.getsignal(signal.SIGINT)
-    with pytest.raises(ZooError, match=r"the logger mlflow cannot begin \(ConnectionError: nobody answers") as raised:
+    with pytest.raises(ZooError, match=r"the logger mlflow cannot start \(ConnectionError: nobody answers") as raised:
         fit(SHORT, tmp_path / "run", progress=False, loggers=["mlflow"])
     assert "\n" not in str(raised.value)
     assert signal.getsignal(signal.SIGINT) is before  # Ctrl-C works as ever
@@ -124,7 +124,9 @@ def test_a_logger_that_cannot_begin_is_named_before_training(tmp_path: Path, ser
 @pytest.mark.parametrize("kind", ["tensorboard", "wandb", "mlflow"])
 def test_a_logger_that_is_not_installed(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(loggers.PACKAGES, kind, "no_such_package")
-    with pytest.raises(ZooError, match=f"the logger {kind} is not installed: pip install no_such_package, or leave"):
+    with pytest.raises(
+        ZooError, match=f"the logger {kind} is not installed; install it with: pip install no_such_package, or leave"
+    ):
         fit(SHORT, tmp_path / "run", progress=False, loggers=["csv", kind])
     assert not (tmp_path / "run").exists()
 

@@ -291,7 +291,7 @@ def test_lpips_refuses_files_without_weights(content, no_cache):
 @pytest.mark.parametrize("shape", [(1, 1, 2, 64, 64), (1, 1, 1, 64, 31)])
 def test_lpips_refuses_frames_that_do_not_suit(shape, random_backbone, no_cache):
     torch.save(random_backbone, no_cache / "root" / "lpips" / "squeeze.backbone.pth")
-    with pytest.raises(ZooError, match="do not suit LPIPS"):
+    with pytest.raises(ZooError, match="cannot be measured by LPIPS"):
         Lpips().between(*frames(0, *shape), no_cache / "root")
 
 

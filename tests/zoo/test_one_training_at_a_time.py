@@ -47,7 +47,9 @@ def test_a_second_training_is_told_who_is_first(tmp_path: Path, unbroken: Path) 
     with pytest.raises(ZooError) as raised:
         fit(SHORT, folder, progress=False)
     who = rf"process {process.pid} on {re.escape(socket.gethostname())}, since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d"
-    assert re.search(rf"run is in use: {who} trains in it; wait for it, stop it, or choose another", str(raised.value))
+    assert re.search(
+        rf"run is in use: {who} is training in it; wait for it, stop it, or choose another", str(raised.value)
+    )
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
     assert open_run(folder, "last").step == 1
     assert process.pid is not None

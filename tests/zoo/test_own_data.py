@@ -119,8 +119,8 @@ NAN = np.full((3, 4, 2, 2), np.nan, np.float32)
         (numbered(2, 4, 2, 2), {}, "2 clips are too few"),
         (numbered(3, 2, 2, 2), {}, "no window of 4 frames"),
         (NAN, {}, "NaN"),
-        (np.full((3, 4, 2, 2), 7.0, np.float32), {}, "lie outside the range"),
-        (np.full((3, 4, 2, 2), "a"), {}, "numbers are needed"),
+        (np.full((3, 4, 2, 2), 7.0, np.float32), {}, "are outside the range"),
+        (np.full((3, 4, 2, 2), "a"), {}, "must hold integers or floating-point numbers"),
         (np.full((3, 4, 2, 2), None), {}, "cannot be read as an array"),
         (np.zeros((3, 0, 2, 2)), {}, "without values"),
     ],
@@ -180,7 +180,7 @@ def test_clips_of_images_that_cannot_be_used_are_named(tmp_path: Path, capsys: p
     assert run_command("data", f"images:{folder}", "--data.length", "4", "--data-root", tmp_path) == 0
     out = capsys.readouterr().out
     assert "left out: mixed has frames of different sizes: frame0.png has 12×20 pixels and frame3.png 9×9" in out
-    assert "left out: broken cannot be read: its frame frame4.png is no whole PNG or JPEG" in out
+    assert "left out: broken cannot be read: its frame frame4.png is not a complete PNG or JPEG file" in out
     assert "left out: deep cannot be read: frame0.png has more than 8 bits a pixel" in out
     assert "too short: short has 2 frames, fewer than the 4 of a clip" in out
     assert "no folders of images by their names: 1 .txt" in out
@@ -266,7 +266,7 @@ def test_a_model_trains_on_an_array_with_normalised_frames(tmp_path: Path, capsy
     capsys.readouterr()
     save(tmp_path / "other.npy", numbered(3, 1, 8, 16))
     assert run_command(*line.split(), tmp_path / "other.npy") == 2
-    assert "other.npy has 1 channels (axes TCHW), and data.channels = 2" in capsys.readouterr().err
+    assert "other.npy has 1 channels (axes TCHW), but data.channels = 2" in capsys.readouterr().err
 
 
 def test_normalisation_is_undone_before_anyone_sees_the_frames(tmp_path: Path) -> None:

@@ -113,19 +113,19 @@ class Unsaved(Own):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (WrongShape, r"shape \(2, 5, 1, 16, 15\), and \(2, T from 3 to 5, 1, 16, 16\) is needed"),
+        (WrongShape, r"shape \(2, 5, 1, 16, 15\), but horizon 3 needs \(2, T from 3 to 5, 1, 16, 16\)"),
         (TooFew, "predicts frames of shape"),
         (NotFinite, "not finite"),
-        (KeepsState, "keeps a state"),
+        (KeepsState, "keeps state"),
         (ChangesInput, "changes the frames that it reads"),
-        (MixesClips, "when others are in the batch"),
-        (HorizonMatters, "when the horizon is longer"),
+        (MixesClips, "if the batch holds other clips"),
+        (HorizonMatters, "if the horizon is longer"),
         (AnyChannels, "reads frames of 2 channels"),
         (Unchecked, "raises RuntimeError for frames of 2 channels; call self.check"),
-        (Dead, "no gradient: unused"),
-        (TwoLosses, "a finite number is needed"),
-        (Unsaved, "after its weights were read back"),
-        (lambda: nn.Conv2d(1, 1, 1), "is a Conv2d, and no zoo.VideoModel"),
+        (Dead, "without a gradient of its loss: unused"),
+        (TwoLosses, "must have a finite number"),
+        (Unsaved, "after its weights were loaded"),
+        (lambda: nn.Conv2d(1, 1, 1), "is a Conv2d, but must be a zoo.VideoModel"),
     ],
 )
 def test_a_broken_promise_is_named(make: Callable[[], VideoModel], words: str) -> None:
@@ -139,8 +139,8 @@ def test_a_broken_promise_is_named(make: Callable[[], VideoModel], words: str) -
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        ("missing.py", None, "is no Python file"),
-        ("models.txt", "", "is no Python file"),
+        ("missing.py", None, "is not a Python file"),
+        ("models.txt", "", "is not a Python file"),
         ("syntax.py", "def", "SyntaxError"),
         ("raises.py", "import zoo\n\nraise KeyError('x')", r"KeyError: 'x', line 3"),
         ("taken.py", "import zoo\nzoo.register('conv-lstm', '')(print)", "registered already"),
@@ -154,7 +154,7 @@ def test_files_that_cannot_be_imported_are_refused(name: str, text: str | None, 
 
 
 def test_import_needs_a_file() -> None:
-    with pytest.raises(ZooError, match="--import needs a Python file"):
+    with pytest.raises(ZooError, match="--import needs the name of a Python file"):
         import_named(["models", "--import"])
 
 

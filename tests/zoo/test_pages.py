@@ -38,4 +38,4 @@ def test_the_commands_of_the_page_on_models_run(tmp_path: Path, capsys: pytest.C
     assert "One recurrent convolution." in outputs[2]
     assert "mine" in outputs[1]
     assert run_command("evaluate", tmp_path / "runs" / "mine") == 2
-    assert "one of your own needs --import FILE" in capsys.readouterr().err
+    assert "a model of your own needs --import FILE" in capsys.readouterr().err

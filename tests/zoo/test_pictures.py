@@ -331,7 +331,7 @@ def make_bad(tmp_path, kind):
         ("cut", "is cut short: its parts take"),
         ("no frames", "has no frames"),
         ("sound", "has no video stream, so no frames"),
-        ("array of integers", "uint8 or float, is needed"),
+        ("array of integers", "it must hold uint8 or float frames"),
         ("array of channels", "with 1 or 3 channels"),
         ("array of one axis", r"\(T, H, W\)"),
         ("array of objects", "cannot be read as an array"),

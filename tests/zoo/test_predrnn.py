@@ -190,7 +190,7 @@ def test_only_st_lstm_has_a_forget_bias_in_the_papers_form() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"hidden": []}, "hidden = \\[\\]: give the channels of at least one layer"),
+        ({"hidden": []}, "hidden = \\[\\] must list the channels of at least one layer"),
         ({"hidden": [2, 0]}, "hidden = \\[2, 0\\]: .* each at least 1"),
         ({"kernel": 0}, "kernel = 0"),
         ({"highway": 2}, "highway = 2 is no slot between 2 layer"),
@@ -199,7 +199,7 @@ def test_only_st_lstm_has_a_forget_bias_in_the_papers_form() -> None:
         ({"form": "release"}, "did you mean 'released'"),
         ({"highway": True}, "highway = True is no slot"),
         ({"highway": 1.5}, "highway = 1.5 is no slot"),
-        ({"overrides": ["bias"]}, "overrides = \\['bias'\\] must name options"),
+        ({"overrides": ["bias"]}, "overrides = \\['bias'\\] must map options"),
         ({"overrides": {"uniform": -1.0}}, "uniform = -1.0 of a form must be finite, at least 0"),
         ({"overrides": {"forget_bias": float("nan")}}, "forget_bias = nan of a form must be finite"),
         ({"overrides": {"layernorm": True}}, "no option 'layernorm'; did you mean 'layer_norm'"),

@@ -117,9 +117,9 @@ def test_models_are_made_for_the_canvas_of_the_data() -> None:
 
 
 def test_a_protocol_is_that_of_a_paper() -> None:
-    with pytest.raises(ZooError, match="is for the preset paper"):
+    with pytest.raises(ZooError, match="needs the preset paper"):
         zoo.recipe("dfn", protocol="predrnn-pp")
-    with pytest.raises(ZooError, match="prints no settings"):
+    with pytest.raises(ZooError, match="has no settings"):
         zoo.recipe("dfn", "paper", protocol="predrnn")
 
 
@@ -172,7 +172,7 @@ def test_small(dataset: str, steps: int) -> None:
 def test_every_preset_makes_every_model(model: str, preset: str, dataset: str) -> None:
     setting = find_model(model).setting
     if preset == "paper" and setting is not None and dataset not in setting.settings:
-        with pytest.raises(ZooError, match=f"nobody has published a setting for {dataset}"):
+        with pytest.raises(ZooError, match=f"no settings are published for {dataset}"):
             zoo.recipe(model, preset, dataset=dataset)
         return
     recipe = zoo.recipe(model, preset, dataset=dataset)
@@ -199,7 +199,7 @@ def test_changes() -> None:
         ({"training": {"seeds": 1}}, "did you mean 'seed'"),
         ({"dataset": "kths"}, "did you mean 'kth'"),
         ({"dataset": "videos:"}, "no data set 'videos:'"),
-        ({"dataset": "videos:films", "preset": "paper"}, "nobody has published a setting for videos:films"),
+        ({"dataset": "videos:films", "preset": "paper"}, "no settings are published for videos:films"),
         ({"data": {"name": "kths"}}, "did you mean 'kth'"),
     ],
 )

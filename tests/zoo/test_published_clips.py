@@ -180,7 +180,7 @@ def test_either_order_is_recognised(tmp_path, clips, frames, frames_first):
 def test_an_order_that_the_length_and_the_digits_contradict_is_refused(tmp_path):
     for array in (moving(20, 30), moving(20, 30).swapaxes(0, 1)):  # 20 clips, and not of 20 frames
         np.save(tmp_path / "clips.npy", array)
-        with pytest.raises(ZooError, match="neither axis 0 nor axis 1 is clearly that of the frames"):
+        with pytest.raises(ZooError, match="unclear whether axis 0 or axis 1 counts frames"):
             PublishedMovingMNIST(tmp_path / "clips.npy")
 
 

@@ -147,7 +147,7 @@ def test_a_model_without_published_settings_has_no_preset_paper() -> None:
     register("x", paper="p")(mine)
     register("y", paper=OPENSTL)(mine)
     for name in ("x", "y"):
-        with pytest.raises(ZooError, match=f"nobody has published a setting for {name}; choose the preset small"):
+        with pytest.raises(ZooError, match=f"no settings are published for {name}; choose the preset small"):
             zoo.recipe(name, "paper")
     register("z", paper="p", setting="predrnn-pp")(mine)
     assert zoo.recipe("z", "paper").training.steps == 80_000
@@ -156,7 +156,10 @@ def test_a_model_without_published_settings_has_no_preset_paper() -> None:
 
 @pytest.mark.parametrize(
     ("setting", "words"),
-    [("predrnn_pp", "is no paper; did you mean 'predrnn-pp'"), ("openstl", "prints no settings; conv-tt-lstm")],
+    [
+        ("predrnn_pp", "is not a paper; did you mean 'predrnn-pp'"),
+        ("openstl", "has no settings; these papers do: conv-tt-lstm"),
+    ],
 )
 def test_an_unknown_setting_is_refused(setting: str, words: str) -> None:
     with pytest.raises(ZooError, match=f"setting = '{setting}' of the model 'x' {words}"):

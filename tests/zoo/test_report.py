@@ -75,7 +75,7 @@ def test_the_page_of_two_runs(runs: Path) -> None:
         "Gradient norm",
         "Sampling ratio",
         "clips/s",
-        "The loss may rise while the validation falls",
+        "The loss may rise while the validation loss falls",
         "Settings that differ",
         "All settings of conv-lstm",
     ):
@@ -132,7 +132,7 @@ def test_what_cannot_be_measured_is_said_in_the_page(runs: Path) -> None:
     [
         ("{run} -o page.pdf", ".html"),
         ("{run} -o nowhere/page.html", "nowhere"),
-        ("no-run -o page.html", "no-run is no folder of a run"),
+        ("no-run -o page.html", "no-run is not a trained model"),
         ("{run} {run} -o page.html", "two models are called"),
         ("{run} -o {run}/config.yaml", ".html"),
         ("{run}", "output"),

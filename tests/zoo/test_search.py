@@ -126,9 +126,9 @@ def test_processes_that_start_together_share_one_study(tmp_path: Path) -> None:
     [
         ({"order": (2, 1)}, r"order = \[2, 1\]"),
         ({"order": (0, 1)}, "at least 1"),
-        ({"order": (1, 4), "steps": (1, 3)}, "must reach 4"),
+        ({"order": (1, 4), "steps": (1, 3)}, "must include 4"),
         ({"rank": ()}, r"rank = \[\]"),
-        ({"kernel": (3, 3)}, "different values"),
+        ({"kernel": (3, 3)}, "different whole numbers"),
     ],
 )
 def test_impossible_spaces(values: dict[str, Any], words: str) -> None:

@@ -124,12 +124,12 @@ def test_a_resumed_run_has_the_bits_of_an_unbroken_one(trained: Path, tmp_path: 
         ("compare tt-lstm lstm --layout predrnn-pp", "layout = 'predrnn-pp' is a table of video"),
         ("compare tt-lstm conv-lstm --count 1 --horizon 2", "measured on series and 'conv-lstm' on video"),
         ("predict tt-lstm -o out.gif", ".gif has no suffix that says what to write; legal are .png, .npz"),
-        ("predict tt-lstm -o out.png --video film.gif", "--video is for models of video"),
+        ("predict tt-lstm -o out.png --video film.gif", "--video is for video models"),
         ("predict tt-lstm -o out.png --clip 1000", "index 1000 is outside 0 … 999"),
-        ("predict tt-lstm conv-lstm -o out.png", "run the command for each alone"),
-        ("gradients tt-lstm -o out.png", "the clips are series; name models of video"),
+        ("predict tt-lstm conv-lstm -o out.png", "run the command for each separately"),
+        ("gradients tt-lstm -o out.png", "the clips are series; name video models"),
         ("benchmark tt-lstm", "tt-lstm reads series, and what is timed are models of video"),
-        ("compress tt-lstm -o small.safetensors --parameters 0.5", "what is compressed are models of video"),
+        ("compress tt-lstm -o small.safetensors --parameters 0.5", "only video models can be compressed"),
         ("data lorenz", "there is nothing to prepare"),
     ],
 )
@@ -200,7 +200,7 @@ def test_the_table_says_where_half_of_the_spread_is_passed() -> None:
         ({"metrics": ["ssim"]}, "convention 'series' has no metric 'ssim'"),
         ({"convention": "openstl"}, "'openstl' measures video"),
         ({"horizon": 30}, "clips of 12 steps are too short"),
-        ({"name": "mean of the data"}, "is that of a baseline"),
+        ({"name": "mean of the data"}, "is the name of a baseline"),
     ],
 )
 def test_evaluate_refuses(options: dict[str, object], words: str) -> None:
@@ -216,7 +216,7 @@ def test_models_that_diverge_or_have_other_columns_are_named() -> None:
     test = Lorenz("test", length=12)
     with pytest.raises(ZooError, match="predicted series have values that are not finite"):
         zoo.evaluate(Wild(3), test, 5, observed=6, count=2)
-    with pytest.raises(ZooError, match=r"\(B, T_in ≥ 1, 2\) is needed"):
+    with pytest.raises(ZooError, match=r"but must be \(B, T_in ≥ 1, 2\)"):
         zoo.evaluate(zoo.create_model("lstm", columns=2), test, 5, observed=6, count=2)
 
 

@@ -256,9 +256,9 @@ def test_bad_options(name: str, options: dict[str, Any], words: str) -> None:
 @pytest.mark.parametrize(
     ("x", "horizon", "words"),
     [
-        (torch.rand(2, 3, 1, 8, 8), 2, r"\(B, T_in ≥ 1, 2\) is needed"),
-        (torch.rand(2, 3, 3), 2, r"\(B, T_in ≥ 1, 2\) is needed"),
-        (torch.rand(2, 0, 2), 2, r"\(B, T_in ≥ 1, 2\) is needed"),
+        (torch.rand(2, 3, 1, 8, 8), 2, r"but must be \(B, T_in ≥ 1, 2\)"),
+        (torch.rand(2, 3, 3), 2, r"but must be \(B, T_in ≥ 1, 2\)"),
+        (torch.rand(2, 0, 2), 2, r"but must be \(B, T_in ≥ 1, 2\)"),
         (torch.rand(2, 3, 2), 0, "horizon = 0"),
     ],
 )
@@ -285,7 +285,7 @@ def test_the_loss_is_one_of_values() -> None:
         ({"model": "lstm", "data": {"size": 32}}, "no setting 'size' in data"),
         ({"model": "lstm", "training": {"gradient": 1.0}}, "training.gradient is a loss of frames"),
         ({"model": "lstm", "training": {"cross_entropy": 1.0}}, "training.cross_entropy is a loss of frames"),
-        ({"model": "lstm", "preset": "paper", "protocol": "predrnn-pp"}, "nobody has published a setting for lorenz"),
+        ({"model": "lstm", "preset": "paper", "protocol": "predrnn-pp"}, "no settings are published for lorenz"),
     ],
 )
 def test_recipes_of_series(arguments: dict[str, Any], words: str) -> None:

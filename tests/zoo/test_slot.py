@@ -40,7 +40,7 @@ ROOT = Path(__file__).parents[2]
         (float("nan"), ["tests"], "--minutes = nan"),
         (float("inf"), ["tests"], "--minutes = inf"),
         (9, ["test"], "no part 'test'; did you mean 'tests'"),
-        (9, [], "names none"),
+        (9, [], "names no part"),
     ],
 )
 def test_a_plan_that_cannot_be(minutes: float, shares: list[str], message: str) -> None:
@@ -182,7 +182,7 @@ def test_outcomes_of_tests_are_written_one_by_one(tmp_path: Path, monkeypatch: p
 
 def test_without_a_checkout_there_are_no_tests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(testing, "TESTS", tmp_path / "none")
-    with pytest.raises(ZooError, match=r"no tests at .*none; run this program in a checkout"):
+    with pytest.raises(ZooError, match=r"there are no tests in .*none; run this program in a checkout"):
         testing.run_tests(tmp_path, time.monotonic())
 
 
@@ -249,7 +249,7 @@ def test_the_schedules_end_with_the_time(speed: tuple[str, float] | None, steps:
     [
         (["--minutes", "0.1"], "leaves no time"),
         (["--parts", "tests,sped"], "did you mean 'speed'"),
-        (["--parts", ","], "names none"),
+        (["--parts", ","], "names no part"),
         (["--later", "-1"], "--later = -1 must be a number of minutes"),
         (["--resume", "none.zip"], "none.zip cannot be read"),
         (["--resume", "README.md"], "README.md cannot be read"),
@@ -295,7 +295,7 @@ def test_without_a_gpu_there_is_only_the_rehearsal(tmp_path: Path, capsys: pytes
             main(["-o", str(tmp_path / "out")])
     finally:
         signal.signal(signal.SIGTERM, handler)
-    assert "torch sees no GPU here; --rehearse" in capsys.readouterr().err
+    assert "torch finds no GPU; --rehearse" in capsys.readouterr().err
 
 
 # ---- what travels -----------------------------------------------------------------------------------------
@@ -337,17 +337,19 @@ def test_wheels_are_those_of_pydantic_and_what_it_needs() -> None:
 
 def test_too_much_does_not_travel(checkout: Path) -> None:
     (checkout / "huge.bin").write_bytes(b"x" * 55_000_000)
-    with pytest.raises(ZooError, match=r"61.0 MB would travel, and 60 may; the largest files are huge.bin \(55.0 MB\)"):
+    with pytest.raises(
+        ZooError, match=r"the files have 61.0 MB, but at most 60 MB are legal; the largest are huge.bin \(55.0 MB\)"
+    ):
         pack(checkout, checkout.parent / "data", None)
 
 
 def test_what_cannot_be_packed_is_named(checkout: Path) -> None:
     above = checkout.parent
     pack(checkout, above / "data", above / "wheels")
-    with pytest.raises(ZooError, match=r"lies in .*slot, which is emptied first"):
+    with pytest.raises(ZooError, match=r"is inside .*slot, which is emptied first"):
         pack(checkout, above / "data", checkout / "slot" / "wheels")
     (checkout / ".git").rename(above / "git")
-    with pytest.raises(ZooError, match="is no checkout: fatal: not a git repository"):
+    with pytest.raises(ZooError, match="is not a checkout: fatal: not a git repository"):
         pack(checkout, above / "data", None)
     (above / "data" / "mnist" / MNIST[0]).unlink()
     with pytest.raises(ZooError, match=rf"{MNIST[0]} cannot be copied"):

@@ -120,14 +120,14 @@ def test_other_data_and_another_optimiser(runs: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("--continue {runs}/x", "has taken 4 steps, and training.steps = 4 counts them too"),
-        ("--continue {runs}/none --training.steps 9", "is no folder of a run"),
-        ("predrnn --continue {runs}/x --training.steps 9", "is a run of conv-lstm, and predrnn cannot go on from it"),
-        ("--continue {runs}/x --options.hidden [3,3] --training.steps 9", "is of another model: options.hidden"),
-        ("--continue {runs}/x --training.steps 9 --init {runs}/x", "are both given"),
-        ("conv-lstm moving-mnist --lr 0.1", "--lr is no option; write --learning_rate.base"),
-        ("conv-lstm moving-mnist --epochs=3", "write --training.steps. An epoch of this run has 1,250 steps"),
-        ("conv-lstm moving-mnist --batch-size 3", "write --training.batch_size"),
+        ("--continue {runs}/x", "has taken 4 steps, and training.steps = 4 includes them"),
+        ("--continue {runs}/none --training.steps 9", "is not a run; name a folder"),
+        ("predrnn --continue {runs}/x --training.steps 9", "is a run of conv-lstm, which predrnn cannot continue"),
+        ("--continue {runs}/x --options.hidden [3,3] --training.steps 9", "belongs to another model: options.hidden"),
+        ("--continue {runs}/x --training.steps 9 --init {runs}/x", "are both set"),
+        ("conv-lstm moving-mnist --lr 0.1", "--lr is not an option; use --learning_rate.base"),
+        ("conv-lstm moving-mnist --epochs=3", "use --training.steps. An epoch of this run has 1,250 steps"),
+        ("conv-lstm moving-mnist --batch-size 3", "use --training.batch_size"),
     ],
 )
 def test_what_makes_no_sense_is_refused(line: str, words: str, runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -148,9 +148,11 @@ def test_weights_that_fit_are_taken_and_the_rest_is_listed(runs: Path, capsys: p
     there, here = zoo.open_run(runs / "x").model.state_dict(), last(runs / "tuned")["weights"]
     fitting = [name for name in here if name in there and here[name].shape == there[name].shape]
     assert 0 < len(fitting) < len(here)
-    assert f"{len(fitting)} of {len(here)} weights are those of {runs}/x" in said
+    assert f"{len(fitting)} of {len(here)} weights are copied from {runs}/x" in said
     for name in here:
-        assert (f"{name} begins anew: {tuple(here[name].shape)} here" in said) == (name not in fitting)
+        assert (f"{name} starts at random: its shape is {tuple(here[name].shape)} here" in said) == (
+            name not in fitting
+        )
         if name in fitting:
             assert torch.equal(here[name], there[name])
     assert read_recipe(runs / "tuned" / "config.yaml").origin.weights == str(runs / "x")
@@ -164,7 +166,7 @@ def test_weights_may_be_in_a_file(kind: str, runs: Path) -> None:
     run = zoo.open_run(runs / "x")
     model = zoo.create_model("conv-lstm", **run.recipe.options)
     assert initialize(model, str(name)) == [
-        f"{len(model.state_dict())} of {len(model.state_dict())} weights are those of {name}"
+        f"{len(model.state_dict())} of {len(model.state_dict())} weights are copied from {name}"
     ]
     for key, weight in run.model.state_dict().items():
         assert torch.equal(model.state_dict()[key], weight)

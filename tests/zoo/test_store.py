@@ -120,7 +120,7 @@ def test_a_store_made_in_another_way_is_made_again(tmp_path, original, monkeypat
     before = store.digest()
     monkeypatch.setattr(storing, "METHOD", "another")
     monkeypatch.setattr(store_files, "METHOD", "another")
-    with pytest.raises(ZooError, match="no finished store"):
+    with pytest.raises(ZooError, match="not hold a finished store"):
         Store(store.folder)
     decoded = []
     monkeypatch.setattr(
@@ -140,7 +140,7 @@ def test_nothing_opens_while_a_store_is_made_again(tmp_path, original, monkeypat
     monkeypatch.setattr(storing, "_write_header", interrupted)
     with pytest.raises(KeyboardInterrupt):
         prepare_kth(tmp_path, original, size=8, progress=False)
-    with pytest.raises(ZooError, match="no finished store"):
+    with pytest.raises(ZooError, match="not hold a finished store"):
         Store(store.folder)
 
 

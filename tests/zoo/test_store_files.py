@@ -59,10 +59,10 @@ def test_a_manifest_of_another_form_is_refused(tmp_path, original, change):
 def test_ranges_beyond_a_clip_are_refused(tmp_path, original):
     path = prepare_kth(tmp_path, original, size=8, progress=False).folder / MANIFEST
     resealed(path, lambda manifest: manifest["clips"][NAME].update(ranges=[[1, 41]]))
-    with pytest.raises(ZooError, match="is no store of KTH"):
+    with pytest.raises(ZooError, match="is not a store of KTH"):
         KTH(root=tmp_path, size=8)
     resealed(path, lambda manifest: manifest["clips"][NAME].pop("ranges"))
-    with pytest.raises(ZooError, match="is no store of KTH"):
+    with pytest.raises(ZooError, match="is not a store of KTH"):
         KTH(root=tmp_path, size=8)
 
 
@@ -86,7 +86,7 @@ def test_a_flipped_bit_in_a_file_of_the_store_is_noticed(tmp_path, original, nam
 def test_what_is_no_manifest_is_refused(tmp_path, original, content):
     path = prepare_kth(tmp_path, original, size=8, progress=False).folder / MANIFEST
     path.write_bytes(content)
-    with pytest.raises(ZooError, match=r"cannot be read|no finished store"):
+    with pytest.raises(ZooError, match=r"cannot be read|not hold a finished store"):
         Store(path.parent)
 
 

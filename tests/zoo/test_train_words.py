@@ -133,7 +133,10 @@ OPTIONS = {"conv-lstm": ("hidden", "layers", "kernel", "channels", "patch", "sig
             "sampling.schedule is both 'plateau' and 'reverse'; name one",
         ),
         ("conv-lstm moving-mnist --sampling.schedule", "sampling.schedule"),
-        ("conv-lstm moving-mnist --config other.yaml", "model = 'predrnn' in a configuration beside 'conv-lstm'"),
+        (
+            "conv-lstm moving-mnist --config other.yaml",
+            "a configuration says model = 'predrnn', but the command line says 'conv-lstm'",
+        ),
         ("conv-lstm moving-mnist extra", "extra"),
         ("--preset paper", "model"),
     ],

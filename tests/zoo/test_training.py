@@ -161,7 +161,7 @@ def test_what_a_user_sees(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> 
     text = " ".join(out.split())
     assert text.startswith("training on Moving-MNIST train")
     assert "embedded scikit-learn" in text
-    assert "the loss may rise while the ratio falls" in text
+    assert "the loss may rise although the model gets better" in text
     assert lines[-2].split() == ["step", "loss", "ratio", "rate", "clips/s", "validation", "MSE"]
     assert lines[-1].split()[0] == "3"
     assert len(lines[-1]) == len(lines[-2]) <= 60
@@ -339,15 +339,15 @@ def test_folders_that_hold_something_else(tmp_path: Path, finished: Path) -> Non
     with pytest.raises(ZooError, match="holds a run already"):
         fit(RECIPE, finished, resume=False, progress=False)
     (tmp_path / "thesis.txt").write_text("my only copy")
-    with pytest.raises(ZooError, match="is no run and not an empty folder"):
+    with pytest.raises(ZooError, match="is neither a run nor an empty folder"):
         fit(RECIPE, tmp_path, progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
-    with pytest.raises(ZooError, match="cannot be made"):
+    with pytest.raises(ZooError, match="cannot be created"):
         fit(RECIPE, tmp_path / "thesis.txt" / "run", progress=False)
     for name in ("a\0b", "x" * 256, "d/" * 2100):
         with pytest.raises(ZooError, match=r"cannot be a folder \((embedded null|File name too long).*choose another"):
             fit(RECIPE, name, progress=False)
-    with pytest.raises(ZooError, match="is no run and not an empty folder"):
+    with pytest.raises(ZooError, match="is neither a run nor an empty folder"):
         fit(RECIPE, tmp_path / "thesis.txt", progress=False)
 
 
@@ -364,9 +364,9 @@ def test_checkpoints_that_are_not_ours(tmp_path: Path, finished: Path) -> None:
     torch.save(Tiny(), path)  # would run code when read
     with pytest.raises(ZooError, match="cannot be read as a checkpoint"):
         open_run(finished, path)
-    with pytest.raises(ZooError, match=r"no checkpoint at .*step-7"):
+    with pytest.raises(ZooError, match=r"there is no checkpoint .*step-7"):
         open_run(finished, "step-7")
-    with pytest.raises(ZooError, match=r"holds no run \(no config.yaml\)"):
+    with pytest.raises(ZooError, match=r"is not a run \(it has no config.yaml\)"):
         open_run(tmp_path)
 
 

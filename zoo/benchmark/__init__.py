@@ -1,8 +1,8 @@
-"""How fast the models run, and how near to what the machine can do: `zoo benchmark`.
+"""`zoo benchmark`: measure how fast the models run, compared with what the machine can do.
 
-`setup` sets up one model for one job, `variants` are the ways to run it, `measurement` compares them with one another,
-`loading` times the data, `cases` goes through all models, presets and jobs, and `report` writes tables, values and a
-picture. What counts, times and traces a computation is in `tensortrain.profiling`.
+`setup` prepares one model for one job, `variants` are the ways to run it, `measurement` compares them, `loading` times
+the data, `cases` goes through all models, presets and jobs, and `report` writes tables, values and a picture. The tools
+that count, time and trace a computation are in `tensortrain.profiling`.
 """
 
 from tensortrain.profiling.clock import Clock

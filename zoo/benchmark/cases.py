@@ -1,4 +1,4 @@
-"""Measure every model, preset and job, one case after the other."""
+"""Measure all models, presets and jobs, one case after the other."""
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
@@ -26,22 +26,22 @@ def run_cases(
     root: str | Path | None = None,
     say: Callable[[str], None] = print,
 ) -> Iterator[tuple[list[Row], list[Loading]]]:
-    """Measure the cases one by one; yields the rows of each, and after a training case how fast its data load.
+    """Measure the cases one by one. Yields the rows of each case and, after a training case, the speed of its data.
 
     Args:
-        recipes: settings from `benchmark_recipe`, by name of the preset.
-        jobs: "training", "inference".
-        variants: from `find_variants`; those that are for other devices or jobs are left out.
-        device: where to run.
+        recipes: pairs of a preset's name and the recipe from `benchmark_recipe`.
+        jobs: the jobs to time: "training", "inference".
+        variants: variants from `find_variants`. Those for other devices or jobs are skipped.
+        device: the device to run on.
         rounds: how often each variant is timed.
-        clock: takes the times.
-        ratio: share of the frames beyond the observed ones that training reads true.
-        root: data root.
-        say: called with a line for each variant or data set that is left out.
+        clock: the clock that takes the times.
+        ratio: the fraction of true frames that training reads after the observed ones.
+        root: the data root.
+        say: a function that is called with a line for each variant or data set that is skipped.
     """
     here = [variant for variant in variants if device.type in variant.devices]
     if absent := [variant.name for variant in variants if variant not in here]:
-        say(f"left out, not for a {device.type} device: {', '.join(absent)}")
+        say(f"skipped on a {device.type} device: {', '.join(absent)}")
     said: set[str] = set()
     for preset, recipe in recipes:
         datasets, missing = find_datasets(recipe.data, root)
@@ -56,7 +56,7 @@ def run_cases(
                 rows = measure(case, competing, rounds, clock)
             except ZooError:
                 raise
-            except Exception as error:  # such as too little memory: the other cases are still measured
+            except Exception as error:  # such as too little memory; the other cases are still measured
                 rows = unmeasured(case, competing, error)
             gc.collect()
             if device.type == "cuda":
@@ -73,7 +73,7 @@ def find_device(name: str | None) -> torch.device:
     """The device to measure on; by default a GPU if there is one.
 
     Raises:
-        ZooError: no such device, or none here.
+        ZooError: if there is no such device.
     """
     kinds = ("cpu", "cuda")
     if name is None:
@@ -81,5 +81,5 @@ def find_device(name: str | None) -> torch.device:
     if name not in kinds:
         raise ZooError(f"no device {name!r}; {nearest(name, kinds)}")
     if name == "cuda" and not torch.cuda.is_available():
-        raise ZooError("--device = 'cuda', but torch sees no GPU here; leave it out to measure the CPU")
+        raise ZooError("--device = 'cuda', but torch finds no GPU; leave it out to measure the CPU")
     return torch.device(name)

@@ -1,4 +1,4 @@
-"""Whether the data load fast enough: the seconds of a batch beside those of a training step."""
+"""Measure whether data load fast enough: the time of a batch compared with the time of a training step."""
 
 import statistics
 from dataclasses import dataclass
@@ -13,24 +13,24 @@ from zoo.data import ClipDataset, make_dataset
 from zoo.errors import ZooError
 from zoo.settings import Data, KTHData, Video
 
-KTH_SIDE = 128  # pixels, as published
+KTH_SIDE = 128  # height and width in pixels, as published
 
 
 @dataclass(frozen=True)
 class Loading:
-    """A batch of clips beside the fastest training step of a model that would take it.
+    """The time to load a batch of clips, and the time of the model's fastest training step with such a batch.
 
     Args:
-        model: registered name of the model.
-        preset: preset of its recipe.
-        data: name of the data set.
-        batch: clips.
-        frames: number of frames of a clip.
-        size: pixels on a side.
-        fetch_seconds: to fetch the batch on the CPU, in the training process.
-        render_seconds: to send the batch to the device and render it there.
-        step_seconds: time of a step of the fastest variant, on clips of Moving-MNIST.
-        share: fetching and rendering as a share of that step, if neither overlaps with it.
+        model: the registered name of the model.
+        preset: the preset of its recipe.
+        data: the name of the data set.
+        batch: the number of clips.
+        frames: the number of frames in a clip.
+        size: height and width of a frame in pixels.
+        fetch_seconds: the time to fetch the batch on the CPU, in the training process.
+        render_seconds: the time to send the batch to the device and render it there.
+        step_seconds: the time of a step of the fastest variant, on clips of Moving-MNIST.
+        share: the time to fetch and render as a fraction of that step, if neither overlaps with it.
     """
 
     model: str
@@ -46,7 +46,7 @@ class Loading:
 
     @classmethod
     def beside(cls, case: Case, data: str, clips: ClipDataset, seconds: tuple[float, float], step: float) -> "Loading":
-        """From `measure_loading`'s seconds and those of the fastest step of a case."""
+        """Make it from the seconds of `measure_loading` and the seconds of the fastest step of a case."""
         settings = case.recipe.data
         side = settings.frame[0] if data == "moving-mnist" and isinstance(settings, Video) else KTH_SIDE
         size = case.recipe.training.batch_size, clips.length, side
@@ -54,7 +54,7 @@ class Loading:
 
 
 def find_datasets(data: Data, root: str | Path | None) -> tuple[dict[str, ClipDataset], list[str]]:
-    """Moving-MNIST, and KTH if its clips are here; and for what is missing a line that says so."""
+    """Moving-MNIST, and KTH if its clips are present. The second result has a line for each missing data set."""
     datasets, missing = {"moving-mnist": make_dataset(data, "train", root)}, []
     try:
         datasets["kth"] = make_dataset(
@@ -68,11 +68,11 @@ def find_datasets(data: Data, root: str | Path | None) -> tuple[dict[str, ClipDa
 def measure_loading(
     clips: ClipDataset, batch: int, device: torch.device, rounds: int, clock: Clock
 ) -> tuple[float, float]:
-    """Median seconds to fetch a batch of clips not seen before, and to send it to the device and render it there."""
+    """Median seconds to fetch a batch of new clips, and to send it to the device and render it there."""
     numbers = count()
 
     def indices() -> list[int]:
-        return [next(numbers) * 7919 % len(clips) for _ in range(batch)]  # scattered, as training takes them
+        return [next(numbers) * 7919 % len(clips) for _ in range(batch)]  # scattered, as in training
 
     fetched = clips.fetch(indices())
 

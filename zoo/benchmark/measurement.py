@@ -1,4 +1,4 @@
-"""Compare the variants of a case: set them up, count, check them against the plain loop, and time them in turn."""
+"""Compare the variants of a case: count their operators, check their results, and time them alternately."""
 
 import math
 import statistics
@@ -21,20 +21,20 @@ from zoo.errors import ZooError
 from zoo.settings import Recipe
 
 _COPY = "a copy"
-TOLERANCE = 1e-3  # relative, of gradients in 32 bits after a whole clip
+TOLERANCE = 1e-3  # relative difference of gradients in 32 bits after a whole clip
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured.
+    """One case to measure.
 
     Args:
-        recipe: settings from `benchmark_recipe`.
-        preset: its name.
+        recipe: the recipe from `benchmark_recipe`.
+        preset: the name of its preset.
         job: "training" or "inference".
-        ratio: share of the frames beyond the observed ones that training reads true.
-        clips: training clips.
-        device: where to run.
+        ratio: the fraction of true frames that training reads after the observed ones.
+        clips: the training clips.
+        device: the device to run on.
     """
 
     recipe: Recipe
@@ -45,7 +45,7 @@ class Case:
     device: torch.device
 
     def trial(self, switches: Sequence[Switch]) -> Trial:
-        """A trial, altered by switches."""
+        """A trial of this case, altered by switches."""
         trial = make_trial(self.recipe, self.job, self.clips, self.device, self.ratio)
         for switch in switches:
             switch(trial)
@@ -54,36 +54,36 @@ class Case:
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured of one variant; a value that was not measured is None.
+    """The results of one variant. A value that was not measured is None.
 
     Args:
-        model: registered name of the model.
-        preset: preset of its recipe.
-        job: "training", a whole step, or "inference", a free-running rollout.
-        variant: the way to run it.
-        parameters: number of parameters of the model.
-        batch: clips.
-        frames: number of frames of a clip; one fewer is read.
-        ratio: share of the frames beyond the observed ones that training reads true.
-        precision: precision of most multiply-accumulates.
-        layout: layout of the tensors in most of them.
-        seconds: time for the batch, the median over the rounds.
-        speedup: the plain loop's seconds over these, the median over the rounds.
+        model: the registered name of the model.
+        preset: the preset of its recipe.
+        job: "training" for a whole step, or "inference" for a free-running rollout.
+        variant: the name of the variant.
+        parameters: the number of parameters of the model.
+        batch: the number of clips.
+        frames: the number of frames in a clip; one fewer is read.
+        ratio: the fraction of true frames that training reads after the observed ones.
+        precision: the precision of most multiply-accumulates.
+        layout: the layout of the tensors in most of them.
+        seconds: the time for the batch, the median over the rounds.
+        speedup: the plain loop's time divided by this time, the median over the rounds.
         clips_per_second: `batch / seconds`.
-        gmac: 10⁹ multiply-accumulates that the plain loop does for the batch.
+        gmac: 10⁹ multiply-accumulates of the plain loop for the batch.
         gmac_per_second: `gmac / seconds`.
-        floor_seconds: time of the variant's convolutions, each timed in isolation, forward and backward.
+        floor_seconds: the time of the variant's convolutions, forward and backward, each timed in isolation.
         floor_share: `floor_seconds / seconds`, the median over the rounds.
-        best_gmac_per_second: of the fastest convolution in isolation, of those that any variant runs in this precision.
+        best_gmac_per_second: the rate of the fastest isolated convolution of any variant in this precision.
         best_share: `gmac_per_second / best_gmac_per_second`.
         traffic_gb: 10⁹ bytes that all other operators read and write.
-        copy_gb_per_second: bytes read and written by a plain copy.
+        copy_gb_per_second: 10⁹ bytes that a plain copy reads and writes in a second.
         predicted_seconds: `floor_seconds + traffic_gb / copy_gb_per_second`.
-        peak_mb: 10⁶ bytes of tensors at the worst moment, beyond those that exist between runs.
-        operators: dispatched by torch.
-        launches: on a GPU.
-        difference: relative distance of the gradients or predictions from the plain loop's, in the Euclidean norm.
-        note: why values are missing.
+        peak_mb: the largest amount of tensors in 10⁶ bytes, without those that exist between runs.
+        operators: the number of operators that torch dispatches.
+        launches: the number of kernel launches on a GPU.
+        difference: the relative difference of gradients or predictions from the plain loop's, in the Euclidean norm.
+        note: the reason why values are missing.
     """
 
     model: str
@@ -117,7 +117,7 @@ class Row:
 
 @dataclass
 class Prepared:
-    """A variant that is set up, and what is known of it before it is timed."""
+    """A variant that is ready to be timed, and what was measured of it before."""
 
     variant: Variant
     trial: Trial
@@ -127,7 +127,7 @@ class Prepared:
 
 
 def measure(case: Case, variants: Sequence[Variant], rounds: int, clock: Clock) -> list[Row]:
-    """Measure a case: a row for each variant, of which `PLAIN` is one. The row of one that fails says why."""
+    """Measure a case, with a row for each variant. `PLAIN` must be one of them. If one fails, its row says why."""
     if any(variant.execution for variant in variants):
         torch.compiler.reset()
     plain = _prepare(case, PLAIN)
@@ -137,7 +137,7 @@ def measure(case: Case, variants: Sequence[Variant], rounds: int, clock: Clock) 
         try:
             prepared = plain if variant is PLAIN else _prepare(case, variant)
             apart = difference(prepared.results, plain.results)
-        except Exception as error:  # whatever it is, the others are still measured
+        except Exception as error:  # any error; the other variants are still measured
             values[variant.name] = {"note": failure(error)}
             continue
         if variant.exact and not apart <= TOLERANCE:
@@ -157,14 +157,14 @@ def unmeasured(case: Case, variants: Sequence[Variant], error: Exception) -> lis
 
 
 def failure(error: Exception) -> str:
-    """An error in one line, without its type if it is one of the package's own."""
+    """An error as one line of text, without its type if it is an error of this package."""
     if isinstance(error, ZooError):
         return str(error)
     return f"failed: {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
 def _prepare(case: Case, variant: Variant) -> Prepared:
-    """Set up a variant and run it: operators are counted without its `execution`, all else is measured with it."""
+    """Set up a variant and run it. Operators are counted without its `execution`; the rest is measured with it."""
     values: dict[str, Any] = {}
     trial = case.trial(variant.changes)
     with Recorder() as recorder:
@@ -176,21 +176,21 @@ def _prepare(case: Case, variant: Variant) -> Prepared:
         values["operators"] = None
     results, values["peak_mb"] = _run_and_watch(
         trial, case.device
-    )  # the second run: gradients and workspaces are there
+    )  # the second run: gradients and workspaces exist already
     if case.device.type == "cuda":
         values["launches"] = kernel_launches(trial.run)
     return Prepared(variant, trial, recorder.count, results, values)
 
 
 def _run_and_watch(trial: Trial, device: torch.device) -> tuple[list[Tensor], float]:
-    """The results of a run, and 10⁶ bytes at its peak."""
+    """The results of a run, and its peak memory in 10⁶ bytes."""
     results: list[Tensor] = []
     peak = peak_bytes(lambda: results.extend(trial.run()), device)
     return results, peak / 1e6
 
 
 def difference(results: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
-    """The relative difference of two lists of tensors, in the Euclidean norm over all of them."""
+    """The relative difference between two lists of tensors, in the Euclidean norm over all of them."""
     pairs = [(a.double(), b.double()) for a, b in zip(results, expected, strict=True)]
     apart, size = (
         math.sqrt(sum(float(part) for part in parts))
@@ -202,7 +202,7 @@ def difference(results: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
 def _time(
     case: Case, gmac: float, competing: dict[str, Prepared], rounds: int, clock: Clock
 ) -> dict[str, dict[str, Any]]:
-    """Time the variants, their convolutions and a copy in turn; the values of each variant's row."""
+    """Time the variants, their convolutions and a copy alternately. Returns the values of each variant's row."""
     macs = {call: n for prepared in competing.values() for call, n in prepared.count.call_macs.items()}
     runs: dict[Any, Callable[[], float]] = {
         name: lambda trial=prepared.trial: clock.seconds(trial.run)  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Write the results as tables, files of values and a picture."""
+"""Write the results as tables, CSV files and a picture."""
 
 import csv
 import dataclasses
@@ -21,7 +21,7 @@ _BAR, _LOST, _FLOOR = "#4477aa", "#bbbbbb", "#cc3311"
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """A table of the rows of one case."""
+    """The table of the rows of one case."""
     first = rows[0]
     read = "" if first.ratio is None else f", {first.ratio:.0%} of later frames true"
     launched = "operators" if first.launches is None else "launches"
@@ -51,21 +51,21 @@ def table(rows: Sequence[Row]) -> Table:
         lines,
         title=f"{first.model}, {first.preset}: {first.job}, batch {first.batch}, {first.frames} frames{read}",
         notes=(
-            "floor: share of the time that its convolutions take when each is timed in isolation; peak: GMAC/s over "
-            "that of the fastest of them; predicted: the floor, and all other operators' bytes at a copy's speed",
+            "floor: fraction of the time that the convolutions take when each is timed in isolation; peak: GMAC/s as a "
+            "fraction of the fastest of them; predicted: the floor, plus all other operators' bytes at a copy's speed",
         ),
     )
 
 
 def loading_table(loadings: Sequence[Loading]) -> Table:
-    """A table of how fast the data load."""
+    """The table of how fast the data load."""
     lines = []
     for one in loadings:
         times = (f"{value:.4g}" for value in (one.fetch_seconds, one.render_seconds, one.step_seconds))
         lines.append([one.model, one.preset, one.data, f"{one.size}×{one.size}", *times, f"{one.share:.2%}"])
     words = [Column(name, words=True) for name in ("model", "preset", "data")]
     numbers = map(Column, ("pixels", "fetch, s", "render, s", "step, s", "share"))
-    return Table((*words, *numbers), lines, title="A batch of clips beside the fastest training step")
+    return Table((*words, *numbers), lines, title="Loading a batch of clips, and the fastest training step")
 
 
 def _text(value: Any, form: str) -> str:
@@ -73,10 +73,10 @@ def _text(value: Any, form: str) -> str:
 
 
 def write(rows: Sequence[Row], loadings: Sequence[Loading], machine: Mapping[str, str], folder: Path) -> None:
-    """`benchmark.csv` and `benchmark.png` of the rows, and `loading.csv`.
+    """Write `benchmark.csv` and `benchmark.png` of the rows, and `loading.csv`.
 
     Raises:
-        ZooError: the folder cannot be written.
+        ZooError: if the folder cannot be written.
     """
     _write_csv(rows, machine, folder / "benchmark.csv")
     if loadings:
@@ -86,7 +86,7 @@ def write(rows: Sequence[Row], loadings: Sequence[Loading], machine: Mapping[str
 
 
 def _write_csv(rows: Sequence[Row] | Sequence[Loading], machine: Mapping[str, str], path: Path) -> None:
-    """One line for each row, with the machine it was measured on; what was not measured is empty."""
+    """Write a line for each row, with the machine it was measured on. Values that were not measured are empty."""
     lines = [{**dataclasses.asdict(row), **machine} for row in rows]
     with aside(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
@@ -96,7 +96,7 @@ def _write_csv(rows: Sequence[Row] | Sequence[Loading], machine: Mapping[str, st
 
 @styled
 def figure(rows: Sequence[Row], machine: Mapping[str, str]) -> "Figure":
-    """Milliseconds for a clip: a panel for each model, preset and job, a bar for each variant, its floor marked."""
+    """Draw milliseconds per clip: a panel for each model, preset and job, a bar for each variant, its floor in red."""
     from matplotlib.figure import Figure
 
     panels = [list(group) for _, group in itertools.groupby(rows, key=lambda row: (row.model, row.preset, row.job))]
@@ -122,8 +122,8 @@ def _draw(axes: "Axes", rows: Sequence[Row]) -> None:
         axes.plot([floor, floor], [y - 0.42, y + 0.42], color=_FLOOR, linewidth=2)
         axes.text(length, y, f" ×{row.speedup:.2f}, floor {row.floor_share:.0%}", va="center", fontsize=7)
     axes.set_yticks(range(len(rows)), [row.variant for row in rows], fontsize=8)
-    axes.set_ylim(len(rows) - 0.4, -0.6)  # rows without a time too
-    axes.set_xlabel("ms for a clip; red: its convolutions in isolation", fontsize=8)
+    axes.set_ylim(len(rows) - 0.4, -0.6)  # include rows without a time
+    axes.set_xlabel("milliseconds per clip; red: convolutions in isolation", fontsize=8)
     axes.tick_params(axis="x", labelsize=7)
     axes.margins(x=0.32)
     axes.set_xlim(left=0)

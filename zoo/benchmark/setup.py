@@ -1,4 +1,4 @@
-"""One model set up for one job, as variants alter it and rounds repeat it."""
+"""One model set up for one job, ready to be altered by variants and to be timed."""
 
 import contextlib
 from collections.abc import Callable
@@ -22,20 +22,20 @@ from zoo.training.devices import make_fabric, quiet_lightning
 from zoo.training.step import StepInputs, TrainState, train_step
 from zoo.training.subnormals import subnormals_as_zero
 
-_FALL = 10_000  # steps of a linear fall of the sampling ratio, of which one is taken
+_FALL = 10_000  # length of a linear fall of the sampling ratio, of which one step is used
 
 
 @dataclass
 class Trial:
-    """A model in training, and the job to be timed. Variants alter it before it runs for the first time.
+    """A model and the job to time. Variants alter it before its first run.
 
     Args:
-        state: of the training. Its step is never counted and its learning rate is zero, so that every run computes
-            the same.
+        state: the state of the training. Its step is never increased and its learning rate is zero, so that every run
+            computes the same.
         inputs: the batch that every step reads.
-        step: does the job once and returns its results: gradients, or predictions.
-        subnormals: compute with numbers below 1.2e-38, too; `zoo train` does not.
-        convolutions: how cuDNN chooses its algorithms meanwhile.
+        step: the function that does the job once and returns its results: gradients or predictions.
+        subnormals: whether to compute with numbers below 1.2e-38, which `zoo train` flushes to zero.
+        convolutions: how cuDNN chooses its algorithms during the job.
     """
 
     state: TrainState
@@ -46,23 +46,23 @@ class Trial:
 
     @property
     def model(self) -> Predictor:
-        """The model."""
+        """The model of the trial."""
         return self.state.network
 
     def run(self) -> list[Tensor]:
-        """Do the job once."""
+        """Do the job once, and return its results."""
         with self.convolutions.in_force(), contextlib.nullcontext() if self.subnormals else subnormals_as_zero():
             return self.step(self.inputs)
 
 
 def train(state: TrainState, inputs: StepInputs) -> list[Tensor]:
-    """Take a training step, as `zoo train` does; returns the clipped gradients."""
+    """Take a training step as `zoo train` does, and return the clipped gradients."""
     train_step(state, inputs)
     return [p.grad for p in state.network.parameters() if p.grad is not None]
 
 
 def infer(state: TrainState, inputs: StepInputs) -> list[Tensor]:
-    """Roll the model out over clips of the same length, without true frames; returns the predictions."""
+    """Roll the model out over clips of the same length without true frames, and return the predictions."""
     data = state.recipe.data
     with torch.inference_mode():
         clips = state.clips.render(inputs.batch).to(state.dtype)
@@ -73,15 +73,15 @@ JOBS: dict[str, Callable[[TrainState, StepInputs], list[Tensor]]] = {"training":
 
 
 def benchmark_recipe(model: str, preset: str, batch: int | None, frames: int, ratio: float) -> Recipe:
-    """The recipe of a preset for clips of `frames` frames, half of them observed, at a constant sampling ratio.
+    """The recipe of a preset for clips of `frames` frames, half of them observed, with a constant sampling ratio.
 
     Raises:
-        ZooError: no such model or preset, or a value outside its range.
+        ZooError: if the model or preset is unknown, or a value is out of range.
     """
     if find_model(model).reads != "video":
-        raise ZooError(f"{model} reads {find_model(model).reads}, and what is timed are models of video; leave it out")
+        raise ZooError(f"{model} reads {find_model(model).reads}, but only video models can be timed; leave it out")
     if frames < 2:
-        raise ZooError(f"--frames = {frames} must be at least 2: one to observe, one to predict")
+        raise ZooError(f"--frames = {frames} must be at least 2: one to observe and one to predict")
     if batch is not None and batch < 1:
         raise ZooError(f"--batch = {batch} must be at least 1")
     if not 0 <= ratio <= 1:
@@ -95,21 +95,21 @@ def benchmark_recipe(model: str, preset: str, batch: int | None, frames: int, ra
     }
     if entry.feeds_back({}):
         changes["sampling"] = {"schedule": "linear", "start": 0, "stop": _FALL}
-    # a model that was published on other data is timed by the settings of the table that compares all of them
+    # a model that was published on other data is timed with the settings of the table that compares all models
     protocol = PREDRNN_PP.key if preset == "paper" and not published else None
     result = recipe(model, preset, protocol=protocol, **changes)
     return result if batch is None else replace(result, training=replace(result.training, batch_size=batch))
 
 
 def make_trial(recipe: Recipe, job: str, clips: ClipDataset, device: torch.device, ratio: float = 0.0) -> Trial:
-    """A trial with weights and batch that follow from the recipe alone.
+    """Make a trial. Its weights and batch depend only on the recipe.
 
     Args:
-        recipe: settings from `benchmark_recipe`.
+        recipe: the recipe from `benchmark_recipe`.
         job: "training" or "inference".
-        clips: training clips.
-        device: where to run.
-        ratio: share of the frames beyond the observed ones that training reads true.
+        clips: the training clips.
+        device: the device to run on.
+        ratio: the fraction of true frames that training reads after the observed ones.
     """
     training = replace(recipe.training, accelerator="cpu" if device.type == "cpu" else "gpu", devices=1, nodes=1)
     with quiet_lightning():

@@ -1,6 +1,6 @@
-"""Ways to run one model, by name: the plain loop, what the package does, and each fast path switched on or off.
+"""Variants, the named ways to run a model: the plain loop, what the package does, and its fast paths one by one.
 
-A switch alters a `Trial` before it first runs. `register` adds a variant of your own to `zoo benchmark`.
+A switch alters a `Trial` before its first run. `register` adds your own variant to `zoo benchmark`.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,14 +26,14 @@ DEVICES = ("cpu", "cuda")
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to run a model.
+    """A way to run a model.
 
     Args:
-        name: on the command line and in tables.
+        name: its name on the command line and in tables.
         changes: switches that change which operators run.
-        execution: switches that change how those operators are run; operators are counted without these.
-        exact: gives the plain loop's numbers, apart from rounding in 32 bits.
-        jobs: those to which it makes a difference.
+        execution: switches that change how these operators are run. Operators are counted without them.
+        exact: whether the results equal those of the plain loop, except for rounding in 32 bits.
+        jobs: the jobs to which it makes a difference.
         devices: the types of device that it is for.
     """
 
@@ -46,46 +46,46 @@ class Variant:
 
 
 def plain_loop(trial: Trial) -> None:
-    """Read frame by frame, as if no convolution could be batched over time.
+    """Read one frame at a time, as if no convolution could be batched over time.
 
-    An encoder–forecaster is left as it is: it knows one way to read what it observes."""
+    An encoder–forecaster is not changed: it has only one way to read the observed frames."""
     if isinstance(trial.model, RecurrentPredictor):
         trial.model.at_once = lambda frame: 1  # type: ignore[method-assign]
 
 
 def all_known_together(trial: Trial) -> None:
-    """Read all known frames together, however large they are.
+    """Read all known frames in one call, however large they are.
 
     Raises:
-        ZooError: the model does so anyway, or reads no frames one after the other.
+        ZooError: if the model always does so, or does not read frame after frame.
     """
     if not isinstance(trial.model, RecurrentPredictor):
-        raise ZooError("only a recurrent model that predicts at every step can read fewer frames at once")
+        raise ZooError("only a recurrent model that predicts at every step can read frames in several calls")
     trial.model.at_once = lambda frame: trial.state.recipe.data.length  # type: ignore[method-assign]
 
 
 def windows_apart(trial: Trial) -> None:
-    """Map every window of a Conv-TT-LSTM anew at each step, from the hidden states that it sees.
+    """Compute every window of a Conv-TT-LSTM at each step from the hidden states that it reads.
 
     Raises:
-        ZooError: the model has no such cell.
+        ZooError: if the model has no such cell.
     """
     cells = [module for module in trial.model.modules() if isinstance(module, ConvTTLSTMCell)]
     if not cells:
-        raise ZooError("only Conv-TT-LSTM has windows to map")
+        raise ZooError("only Conv-TT-LSTM has windows to compute")
     for cell in cells:
         apart = _WindowsApart(cell)
         cell.initial_state, cell.step = apart.initial_state, apart.step  # type: ignore[method-assign,assignment]
 
 
 class _WindowsApart:
-    """A cell that keeps the last hidden states, `(h(t - 1), h(t - 2), …)` beside c, as eqs. (9)–(11) are written."""
+    """A cell that keeps the last hidden states `(h(t - 1), h(t - 2), …)` besides c, as eqs. (9)–(11) are written."""
 
     def __init__(self, cell: ConvTTLSTMCell) -> None:
         self._cell = cell
 
     def initial_state(self, *args: Any, **kwargs: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Zero states."""
+        """States of zeros."""
         zeros = type(self._cell).initial_state(self._cell, *args, **kwargs).c
         return zeros, (zeros,) * self._cell.steps
 
@@ -127,12 +127,12 @@ def tf32(trial: Trial) -> None:
 
 
 def free_algorithms(trial: Trial) -> None:
-    """Let cuDNN take the fastest algorithm for each shape, whether its bits repeat or not."""
+    """Let cuDNN use the fastest algorithm for each shape, even if its results are not deterministic."""
     trial.convolutions = replace(trial.convolutions, deterministic=False, benchmark=True)
 
 
 def keep_subnormals(trial: Trial) -> None:
-    """Compute with numbers below 1.2e-38, too, as torch does by default."""
+    """Compute with numbers below 1.2e-38 too, as torch does by default."""
     trial.subnormals = True
 
 
@@ -142,7 +142,7 @@ def fused_adam(trial: Trial) -> None:
 
 
 def unfused_adam(trial: Trial) -> None:
-    """Run Adam as torch does by default: an operator for each kind of arithmetic, over lists of parameters."""
+    """Run Adam as torch does by default: as one operator for each kind of arithmetic, over lists of parameters."""
     _set_adam(trial, fused=None)
 
 
@@ -162,10 +162,10 @@ def recomputed(trial: Trial) -> None:
     """Keep only the state between frames for the backward pass, as `training.recompute` does.
 
     Raises:
-        ZooError: the model has no such state.
+        ZooError: if the model has no such state.
     """
     if trial.model.recompute is None:
-        raise ZooError("this model has no state from frame to frame to recompute from")
+        raise ZooError("this model has no state between frames to recompute from")
     trial.model.recompute = True
 
 
@@ -178,7 +178,7 @@ def _set_adam(trial: Trial, **settings: bool | None) -> None:
     """Change how Adam is run.
 
     Raises:
-        ZooError: the recipe names another optimiser.
+        ZooError: if the recipe has another optimiser.
     """
     method = trial.state.recipe.optimizer.method
     if method != "adam":
@@ -218,7 +218,7 @@ def register(variant: Variant) -> Variant:
     """Make a variant known to `zoo benchmark`.
 
     Raises:
-        ZooError: there is a variant of that name.
+        ZooError: if there is a variant of this name.
     """
     if variant.name in VARIANTS:
         raise ZooError(f"a variant {variant.name!r} is registered already; choose another name")
@@ -228,10 +228,10 @@ def register(variant: Variant) -> Variant:
 
 
 def find_variants(names: Sequence[str] | None) -> list[Variant]:
-    """The variants of these names, or all; the plain loop, which the others are compared with, comes first.
+    """The variants of these names, or all. The plain loop, to which the others are compared, comes first.
 
     Raises:
-        ZooError: no such variant.
+        ZooError: if there is no such variant.
     """
     for name in names or ():
         known.check_name("variant", name, VARIANTS)

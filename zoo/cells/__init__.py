@@ -1,4 +1,4 @@
-"""Recurrent cells as functions of state: `h, state = cell(x, state)`, `h, m, state = cell(x, m, state)`."""
+"""Recurrent cells as functions of their state: `h, state = cell(x, state)` or `h, m, state = cell(x, m, state)`."""
 
 from zoo.cells.causal_lstm import CausalLSTMCell, SpatialToTemporalCell
 from zoo.cells.cell import Cell

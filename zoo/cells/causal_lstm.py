@@ -20,16 +20,16 @@ from zoo.cells.form import PAPER, Form, pointwise
 
 
 class Cascade(DualMemoryCell, ABC):
-    """Two memories updated one after the other; the subclasses differ in which of them comes first.
+    """Updates two memories, one after the other. The subclasses differ in which memory comes first.
 
     Args:
         inputs: channels of x.
-        hidden: channels C of h and of both memories as they leave.
-        memory: channels of m as it comes in.
+        hidden: channels C of h and of both updated memories.
+        memory: channels of the incoming m.
         kernel: side k of the square kernels.
-        form: the paper's equations, or what its authors' code does.
-        first: channels of the first memory as it comes in.
-        second: channels of the second memory as it comes in.
+        form: the paper's equations, or those of the authors' code.
+        first: channels of the incoming first memory.
+        second: channels of the incoming second memory.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Cascade(DualMemoryCell, ABC):
     ) -> None:
         super().__init__(inputs, hidden, memory, kernel, form)
         self.second_gates = 3 if form.modulation_reads_m else 2
-        # each convolution has as output the gates that its input reaches, in the order i f g, i' f' g', o
+        # the outputs of each convolution are the gates that its input affects, in the order i f g, i' f' g', o
         self.from_x = self.conv(inputs, 7)
         self.from_h = self.conv(hidden, 4 if form.output_reads_h else 3)
         self.from_first = self.conv(first, 3)
@@ -48,7 +48,7 @@ class Cascade(DualMemoryCell, ABC):
         self.reshape = None if form.wide_w3 else pointwise(second, hidden, form)
 
     def cascade(self, projected: Tensor, h: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """h, the first and the second memory of this step, each `(B, C, H, W)`."""
+        """Return h and the first and second memory of this step, each `(B, C, H, W)`."""
         width, forget_bias = self.hidden, self.form.forget_bias
         x_first, x_second, out = projected.split((3 * width, 3 * width, width), 1)
         h_first, *h_out = self.from_h(h).split(3 * width, 1)
@@ -65,12 +65,14 @@ class Cascade(DualMemoryCell, ABC):
 
 
 class CausalLSTMCell(Cascade):
-    """The temporal memory first, then the spatial one from it.
+    """Updates the temporal memory first, and then the spatial memory from it.
 
         c' = f ∘ c + i ∘ g                    g, i, f from W1 * [x, h, c]
         m' = f' ∘ tanh(W3 * m) + i' ∘ g'      g', i', f' from W2 * [x, c', m]
         o  = tanh(W4 * [x, c', m'])
         h' = o ∘ tanh(W5 * [c', m'])
+
+    See `DualMemoryCell` for the arguments and shapes.
 
     >>> cell = CausalLSTMCell(inputs=1, hidden=4, memory=2, kernel=3)
     >>> h, m, state = cell(torch.zeros(2, 1, 8, 8), torch.zeros(2, 2, 8, 8), cell.initial_state(2, (8, 8)))
@@ -88,15 +90,16 @@ class CausalLSTMCell(Cascade):
 
 
 class SpatialToTemporalCell(Cascade):
-    """The spatial memory first, then the temporal one from it: C and M of eq. (1) exchanged.
+    """Updates the spatial memory first, and then the temporal memory from it: eq. (1) with C and M exchanged.
 
         m' = f ∘ m + i ∘ g                    g, i, f from W1 * [x, h, m]
         c' = f' ∘ tanh(W3 * c) + i' ∘ g'      g', i', f' from W2 * [x, m', c]
         o  = tanh(W4 * [x, m', c'])
         h' = o ∘ tanh(W5 * [m', c'])
 
-    The paper describes this variant in words (section 4.1). Where m comes in with other than C channels, f acts on m
-    mapped to C channels by a 1×1 convolution. `modulation_reads_m` is about c here.
+    The paper describes this variant in words (section 4.1). If the incoming m does not have C channels, a 1×1
+    convolution maps it to C channels before f is applied. The option `modulation_reads_m` of the form refers to c here.
+    See `DualMemoryCell` for the arguments and shapes.
 
     >>> cell = SpatialToTemporalCell(inputs=1, hidden=4, memory=2, kernel=3)
     >>> h, m, state = cell(torch.zeros(2, 1, 8, 8), torch.zeros(2, 2, 8, 8), cell.initial_state(2, (8, 8)))

@@ -1,4 +1,4 @@
-"""The base class of the cells with one hidden state, and the gates of an LSTM."""
+"""The base class of cells with one hidden state, and the gates of an LSTM."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -10,15 +10,18 @@ from zoo.errors import ZooError
 
 
 class Cell(nn.Module, ABC):
-    """A recurrent layer whose input enters through a convolution that does not depend on the state.
+    """A recurrent layer whose input passes through a convolution that does not depend on the state.
 
-    `project` is that convolution and `step` does the rest. So inputs that are known beforehand are projected for all
-    time steps at once, and only what depends on the state stays in the loop.
+    `project` is that convolution, and `step` computes the rest. So all inputs that are known beforehand are projected
+    in one call, and the loop over time contains only what depends on the state.
 
     Args:
         inputs: channels of x.
         hidden: channels C of h.
-        kernel: side k of the square kernels; see `SameConv2d` for an even one.
+        kernel: side k of the square kernels; for even k see `SameConv2d`.
+
+    Raises:
+        ZooError: if an argument is below 1.
     """
 
     def __init__(self, inputs: int, hidden: int, kernel: int) -> None:
@@ -34,22 +37,23 @@ class Cell(nn.Module, ABC):
 
     @abstractmethod
     def project(self, x: Tensor) -> Tensor:
-        """The input's part of the gates, `(N, gates, H, W)`, from x `(N, inputs, H, W)`.
+        """The input's share of the gates: x `(N, inputs, H, W)` to `(N, gates, H, W)`.
 
-        N is batch size × time steps: nothing here depends on the state, so all known frames are projected at once.
+        N is batch size × time steps. The result does not depend on the state, so all known frames are projected at
+        once.
         """
 
     @abstractmethod
     def step(self, projected: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """One time step from a projected input `(B, gates, H, W)`: h `(B, hidden, H, W)` and the new state."""
+        """One time step: a projected input `(B, gates, H, W)` to h `(B, hidden, H, W)` and the new state."""
 
     def forward(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         """One time step: x `(B, inputs, H, W)` to h `(B, hidden, H, W)` and the new state."""
         return self.step(self.project(x), state)
 
     def run(self, xs: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """All time steps of `(T, B, inputs, H, W)` in order: every h, `(T, B, hidden, H, W)`, and the last state."""
-        if len(xs) == 1:  # saves taking the steps apart and stacking them again
+        """All time steps in order: `(T, B, inputs, H, W)` to all h `(T, B, hidden, H, W)` and the last state."""
+        if len(xs) == 1:  # avoids splitting and stacking the steps
             h, state = self(xs.flatten(0, 1), state)
             return h.unflatten(0, xs.shape[:2]), state
         hs = []
@@ -60,10 +64,12 @@ class Cell(nn.Module, ABC):
 
 
 def lstm_gates(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """The new h and c, from the gates i, f, o, g before their nonlinearities `(B, 4C, H, W)` and c `(B, C, H, W)`.
+    """Compute the new h and c of an LSTM.
 
-    c keeps its own precision if the gates come in a lower one.
+    Args:
+        gates: i, f, o and g before their nonlinearities, `(B, 4C, H, W)`.
+        c: the old cell state `(B, C, H, W)`. It keeps its precision if the gates have a lower one.
     """
-    i, f, o, g = gates.chunk(4, 1)  # sliced before the nonlinearities, so that a compiler fuses all into one pass
+    i, f, o, g = gates.chunk(4, 1)  # split before the nonlinearities, so that a compiler can fuse all of it
     c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
     return torch.sigmoid(o) * torch.tanh(c), c

@@ -7,23 +7,23 @@ from torch import Tensor, nn
 from zoo.cells.conv import SameConv2d
 from zoo.rollout import recomputed
 
-SLOPE = 0.2  # of every leaky ReLU in that paper
+SLOPE = 0.2  # of every leaky ReLU in that paper's networks
 FLOW_CHANNELS = 32
 
 
 class ConvGRUCell(nn.Module):
-    """A GRU whose matrix products are convolutions.
+    """A GRU (gated recurrent unit) with convolutions in place of matrix products.
 
         r = σ(xr + hr)    z = σ(xz + hz)    n = leaky(xn + r ∘ hn)    h' = z ∘ h + (1 − z) ∘ n
 
-    The x parts come from a 3×3 convolution of the input, the h parts from a k×k one of h. A cell without input has
-    only the latter. (Shi et al., 2017, eq. (1).)
+    A 3×3 convolution of the input gives xr, xz and xn. A k×k convolution of h gives hr, hz and hn. A cell without
+    input has only the second one. (Shi et al., 2017, eq. (1).)
 
     Args:
         inputs: channels of x; 0 for a cell without input.
         hidden: channels C of h.
         kernel: side k of the kernels over h.
-        copies: how many maps like h that convolution reads; 1 for h itself.
+        copies: number of maps of C channels that the convolution over h reads; 1 for h itself.
 
     >>> cell = ConvGRUCell(inputs=1, hidden=4, kernel=3)
     >>> cell(torch.zeros(2, 1, 8, 8), cell.initial_state(2, (8, 8))).shape
@@ -43,22 +43,22 @@ class ConvGRUCell(nn.Module):
         device: torch.device | None = None,
         dtype: torch.dtype | None = None,
     ) -> Tensor:
-        """Zeros: the state is h alone, `(B, C, H, W)`."""
+        """Zeros. The state is h alone, `(B, C, H, W)`."""
         return torch.zeros(batch, self.hidden, *size, device=device, dtype=dtype)
 
     def project(self, x: Tensor) -> Tensor:
-        """What the input contributes, `(N, 3C, H, W)`; for all known inputs at once."""
-        assert self.from_x is not None, "a cell without input projects nothing"
+        """The input's share of the gates, `(N, 3C, H, W)`, for all known inputs at once."""
+        assert self.from_x is not None, "a cell without input has nothing to project"
         projected: Tensor = self.from_x(x)
         return projected
 
     def step(self, projected: Tensor | None, h: Tensor) -> Tensor:
-        """One time step from a projected input, None for a step without input: the new h."""
+        """One time step: a projected input (None for a step without input) and h to the new h."""
         from_h: Tensor = self.from_h(h)
         return self.update(projected, from_h, h)
 
     def update(self, from_x: Tensor | None, from_h: Tensor, h: Tensor) -> Tensor:
-        """The gates, from the parts of x and h `(B, 3C, H, W)`."""
+        """Compute the gates and the new h from the shares of x and h, each `(B, 3C, H, W)`."""
         r, z, n = from_h.chunk(3, 1)
         if from_x is None:
             n = torch.sigmoid(r) * n
@@ -70,16 +70,16 @@ class ConvGRUCell(nn.Module):
         return z * h + (1 - z) * F.leaky_relu(n, SLOPE)
 
     def forward(self, x: Tensor | None, h: Tensor) -> Tensor:
-        """One time step: x `(B, inputs, H, W)`, or None for a step without input, to the new h."""
+        """One time step: x `(B, inputs, H, W)` (None for a step without input) and h to the new h."""
         return self.step(None if x is None else self.project(x), h)
 
     def run(self, xs: Tensor, h: Tensor, recompute: bool = False) -> Tensor:
-        """All time steps of `(T, B, inputs, H, W)` in order: every h, `(T, B, C, H, W)`.
+        """All time steps in order: `(T, B, inputs, H, W)` to all h `(T, B, C, H, W)`.
 
         Args:
-            xs: the inputs.
-            h: before the first of them, `(B, C, H, W)`.
-            recompute: keep only x and h of each step for the backward pass, which computes the step again.
+            xs: the inputs of all steps.
+            h: the state before the first step, `(B, C, H, W)`.
+            recompute: save memory: keep only x and h of each step, and compute the step again in the backward pass.
         """
         hs = []
         if recompute:
@@ -94,16 +94,20 @@ class ConvGRUCell(nn.Module):
 
 
 class TrajGRUCell(ConvGRUCell):
-    """A GRU that looks for its past where things have moved from.
+    """A GRU that reads its past state at the places where things have moved from.
 
-    Two convolutions of x and h, and one more, draw `links` flow fields. h is sampled along each of them, and a 1×1
-    convolution of these copies takes the place of the k×k one of h. The last convolution of the flow begins at zero:
-    at first all links look straight back. (Shi et al., 2017, eq. (3) and (4).)
+    Two convolutions, of x and of h, and a third one of their sum compute `links` flow fields. h is sampled along each
+    of these. A 1×1 convolution of the samples replaces the k×k convolution of h. The weights of the third convolution
+    are zero at first, so every link initially samples h at the pixel itself. (Shi et al., 2017, eq. (3) and (4).)
 
     Args:
         inputs: channels of x; 0 for a cell without input.
         hidden: channels C of h.
-        links: L, flow fields.
+        links: L, the number of flow fields.
+
+    >>> cell = TrajGRUCell(inputs=1, hidden=4, links=2)
+    >>> cell(torch.zeros(2, 1, 8, 8), cell.initial_state(2, (8, 8))).shape
+    torch.Size([2, 4, 8, 8])
     """
 
     def __init__(self, inputs: int, hidden: int, links: int) -> None:
@@ -114,12 +118,12 @@ class TrajGRUCell(ConvGRUCell):
         self.flow = SameConv2d(FLOW_CHANNELS, 2 * links, 5, bound=0.0)
 
     def project(self, x: Tensor) -> Tensor:
-        """What the input contributes to the gates and to the flow, `(N, 3C + 32, H, W)`."""
-        assert self.flow_from_x is not None, "a cell without input projects nothing"
+        """The input's share of the gates and of the flow, `(N, 3C + 32, H, W)`."""
+        assert self.flow_from_x is not None, "a cell without input has nothing to project"
         return torch.cat([super().project(x), self.flow_from_x(x)], 1)
 
     def step(self, projected: Tensor | None, h: Tensor) -> Tensor:
-        """One time step from a projected input, None for a step without input: the new h."""
+        """One time step: a projected input (None for a step without input) and h to the new h."""
         from_x, motion = None, self.flow_from_h(h)
         if projected is not None:
             from_x, flow_from_x = projected.split([3 * self.hidden, FLOW_CHANNELS], 1)
@@ -130,20 +134,20 @@ class TrajGRUCell(ConvGRUCell):
 
 
 def warp(maps: Tensor, flow: Tensor) -> Tensor:
-    """Sample maps along flow fields, bilinearly, with zeros outside.
+    """Sample maps along flow fields by bilinear interpolation, with zeros outside the maps.
 
-    The copy of link l at (y, x) is `maps` at (y + v_l, x + u_l). The positions are computed in single precision at
-    least, since half precision cannot tell neighbouring pixels of a large map apart. On a GPU the backward pass adds up
-    in no fixed order, so that it does not give the same bits twice.
+    The copy of link l at (y, x) is `maps` at (y + v_l, x + u_l). Positions are computed in 32 bits or more, because
+    16 bits cannot tell neighbouring pixels of a large map apart. On a GPU the backward pass sums in no fixed order, so
+    its last bits differ from call to call.
 
     Args:
         maps: `(B, C, H, W)`.
-        flow: `(B, L, 2, H, W)`, u and then v of each link, in pixels.
+        flow: `(B, L, 2, H, W)`: for each link the displacements u (columns) and v (rows) in pixels.
 
     Returns:
-        `(B, L · C, H, W)`, the copies of the first link first.
+        `(B, L · C, H, W)`: the copies of the first link, then those of the second, and so on.
 
-    One link that looks one pixel to the right:
+    One link that points one pixel to the right:
 
     >>> flow = torch.tensor([1.0, 0.0]).view(1, 1, 2, 1, 1).expand(1, 1, 2, 1, 3)
     >>> warp(torch.tensor([[[[1.0, 2.0, 3.0]]]]), flow)
@@ -153,7 +157,7 @@ def warp(maps: Tensor, flow: Tensor) -> Tensor:
     flow = flow.to(torch.promote_types(flow.dtype, torch.float32))
     columns = torch.arange(width, device=flow.device, dtype=flow.dtype) + flow[:, :, 0]
     rows = torch.arange(height, device=flow.device, dtype=flow.dtype)[:, None] + flow[:, :, 1]
-    # `grid_sample` counts from -1 to 1 between the outer edges of the first and the last pixel
+    # the coordinates of `grid_sample` run from -1 to 1 between the outer edges of the first and the last pixel
     grid = torch.stack([(2 * columns + 1) / width - 1, (2 * rows + 1) / height - 1], -1)
     copies = maps.to(grid.dtype)[:, None].expand(-1, links, -1, -1, -1).flatten(0, 1)
     sampled = F.grid_sample(copies, grid.flatten(0, 1), mode="bilinear", padding_mode="zeros", align_corners=False)

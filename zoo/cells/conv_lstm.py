@@ -10,23 +10,23 @@ from zoo.cells.conv import SameConv2d, glorot_bound
 
 
 class ConvLSTMState(NamedTuple):
-    """h and c, each `(B, C, H, W)`."""
+    """The state of a ConvLSTM: h and c, each `(B, C, H, W)`."""
 
     h: Tensor
     c: Tensor
 
 
 class ConvLSTMCell(Cell):
-    """Gates i, f, o, g from one convolution over x and h; no peepholes.
+    """An LSTM whose gates i, f, o, g come from one convolution over x and h. It has no peepholes.
 
-    That convolution is held as its two parts, `from_x` and `from_h`, so that the one over x can run for many time
-    steps at once. Their first weights are Glorot's for the whole.
+    The convolution is held as two, `from_x` and `from_h`, so that the part over x can run for many time steps at once.
+    Their initial weights have the Glorot bound of the whole convolution.
 
     Args:
         inputs: channels of x.
         hidden: channels C of h.
         kernel: side k of the square kernels.
-        forget_bias: at which the bias of the forget gate begins; the others begin at zero.
+        forget_bias: the initial bias of the forget gate; the other biases are initialised with zero.
 
     >>> cell = ConvLSTMCell(inputs=1, hidden=4, kernel=3)
     >>> h, state = cell(torch.zeros(2, 1, 8, 8), cell.initial_state(2, (8, 8)))
@@ -55,11 +55,11 @@ class ConvLSTMCell(Cell):
         return ConvLSTMState(zeros, zeros)
 
     def project(self, x: Tensor) -> Tensor:
-        """The input's part of the gates, `(N, 4C, H, W)`."""
+        """The input's share of the gates, `(N, 4C, H, W)`."""
         projected: Tensor = self.from_x(x)
         return projected
 
     def step(self, projected: Tensor, state: ConvLSTMState) -> tuple[Tensor, ConvLSTMState]:
-        """One time step."""
+        """One time step: a projected input `(B, 4C, H, W)` to h `(B, C, H, W)` and the new state."""
         h, c = lstm_gates(projected + self.from_h(state.h), state.c)
         return h, ConvLSTMState(h, c)

@@ -3,10 +3,10 @@
 | paper | here |
 |---|---|
 | order m, steps n, ranks R | `order`, `steps`, `rank` |
-| window of states that H̃(t, o) sees | `ages[o - 1]`: how many steps back, the newest first |
-| H̃(t, o), o = 1 … m, o = 1 at the gates | `pending[o - 1][0]` before the step at t |
-| the maps from states to H̃(t, o) | `windows`, all of them one convolution, and `window_biases` |
-| T(1) and W, the input convolution | `gate_core`, `from_x`: the parts of one convolution over cat[x, ·] |
+| window of states that H̃(t, o) reads | `ages[o - 1]`: how many steps back each state is, the newest first |
+| H̃(t, o), o = 1 … m, o = 1 next to the gates | `pending[o - 1][0]` before the step at t |
+| the maps from states to H̃(t, o) | `windows` (all of them in one convolution) and `window_biases` |
+| T(1) and W, the input convolution | `gate_core` and `from_x`: the parts of one convolution over cat[x, ·] |
 | T(2) … T(m) | `cores` |
 """
 
@@ -23,25 +23,25 @@ from zoo.errors import ZooError
 
 
 class ConvTTLSTMState(NamedTuple):
-    """The cell state, and what past hidden states have already added to the windows of the steps to come.
+    """The cell state, and what past hidden states have already added to the windows of future steps.
 
-    A window is linear in the hidden states that it sees. So each h is mapped once, for all windows, when it appears,
-    and the hidden states themselves need not be kept. For a sliding window with m = 2 and n = 3, before the step
-    at t:
+    A window is a linear function of the hidden states that it reads. So each h is mapped once, for all windows, in the
+    step that computes it. The hidden states themselves need not be kept. For a sliding window with m = 2 and n = 3,
+    before the step at t:
 
-        pending[0] = (H̃(t, 1), H̃(t+1, 1))               1: sees h(t-1), h(t-2)
-        pending[1] = (H̃(t, 2), H̃(t+1, 2), H̃(t+2, 2))     2: sees h(t-2), h(t-3)
+        pending[0] = (H̃(t, 1), H̃(t+1, 1))               window 1 reads h(t-1), h(t-2)
+        pending[1] = (H̃(t, 2), H̃(t+1, 2), H̃(t+2, 2))     window 2 reads h(t-2), h(t-3)
 
-    Only the first of each queue is complete. The step uses it and drops it, appends a new one that holds nothing but
-    the bias, and adds its own h to the windows that will see it:
+    Only the first entry of each queue is complete. The step uses it and removes it. Then it appends an entry that holds
+    only the bias, and adds its own h to all windows that read it:
 
                     t+1      t+2      t+3
         queue 1   [ + h  ,   + h  ]
         queue 2   [  ·   ,   + h  ,   + h  ]
 
     Args:
-        c: `(B, C, H, W)`.
-        pending: `pending[o - 1][s]` is the part of H̃(t + s, o) that is known so far, `(B, R, H, W)`.
+        c: the cell state, `(B, C, H, W)`.
+        pending: `pending[o - 1][s]` is the known part of H̃(t + s, o), `(B, R, H, W)`.
     """
 
     c: Tensor
@@ -49,26 +49,27 @@ class ConvTTLSTMState(NamedTuple):
 
 
 class ConvTTLSTMCell(Cell):
-    """Gates i, f, o, g from x and, through a convolutional tensor train, from the last `steps` hidden states.
+    """An LSTM whose gates read x and, through a convolutional tensor train, the last `steps` hidden states.
 
         H̃(t, o) = window map o of the hidden states in window o            eq. (11)
         V(m) = 0,  V(l-1) = T(l) * (V(l) + H̃(t, l)),  l = m … 1            eq. (10)
         i, f, o, g = W * x + V(0),  c' = σ(f) ∘ c + σ(i) ∘ tanh(g),  h = σ(o) ∘ tanh(c')      eq. (9)
 
-    `written_out` is that text as code. The cell computes the same with fewer convolutions, see `ConvTTLSTMState`.
+    The function `written_out` is these equations as code. The cell computes the same with fewer convolutions; see
+    `ConvTTLSTMState`.
 
     Args:
         inputs: channels of x.
-        hidden: channels C.
-        kernel: k of every convolution.
-        order: m, the number of cores.
-        steps: n ≥ order, the number of hidden states the cell sees.
-        rank: R, all ranks of the train.
-        window: "sliding", eq. (11b): core o sees n - m + 1 consecutive states, the newest ones at the gates;
-            "fixed", eq. (11a): every core sees all n.
+        hidden: channels C of h and c.
+        kernel: side k of all kernels.
+        order: m, the number of cores of the train.
+        steps: n ≥ order, the number of past hidden states that the gates read.
+        rank: R, which is used for all ranks of the train.
+        window: "sliding" (eq. (11b)): core o reads n - m + 1 consecutive states, and core 1, next to the gates, reads
+            the newest ones. "fixed" (eq. (11a)): every core reads all n states.
 
     Raises:
-        ZooError: order > steps, or a size below 1.
+        ZooError: if order > steps, a size is below 1, or `window` is unknown.
 
     >>> cell = ConvTTLSTMCell(inputs=1, hidden=4, kernel=3)
     >>> h, state = cell(torch.zeros(2, 1, 8, 8), cell.initial_state(2, (8, 8)))
@@ -91,9 +92,9 @@ class ConvTTLSTMCell(Cell):
             if value < 1:
                 raise ZooError(f"{name} = {value} must be at least 1")
         if order > steps:
-            raise ZooError(f"order = {order} exceeds steps = {steps}: every window needs a state; raise steps")
+            raise ZooError(f"order = {order} exceeds steps = {steps}, but each window needs a state; raise steps")
         if window not in ("sliding", "fixed"):
-            raise ZooError(f'window = {window!r}; "sliding" or "fixed" is legal')
+            raise ZooError(f'window = {window!r} must be "sliding" or "fixed"')
         self.order, self.steps, self.rank, self.window = order, steps, rank, window
         lags = steps - order + 1 if window == "sliding" else steps
         starts = range(1, order + 1) if window == "sliding" else [1] * order
@@ -103,10 +104,10 @@ class ConvTTLSTMCell(Cell):
         self.from_x = SameConv2d(inputs, 4 * hidden, kernel, bound=bound)
         self.gate_core = SameConv2d(rank, 4 * hidden, kernel, bias=False, bound=bound)
         self.cores = nn.ModuleList(SameConv2d(rank, rank, kernel) for _ in range(order - 1))
-        # from h to its part in every window that will see it: output channels (order, lags, rank)
+        # maps h to its share of every window that will read it: output channels (order, lags, rank)
         bound = glorot_bound(lags * hidden, rank, kernel)
         self.windows = SameConv2d(hidden, order * lags * rank, kernel, bias=False, bound=bound)
-        self.window_biases = nn.Parameter(torch.zeros(order, rank))  # added once for each window, not for each h
+        self.window_biases = nn.Parameter(torch.zeros(order, rank))  # added once for each window, not once for each h
 
     def initial_state(
         self,
@@ -115,24 +116,24 @@ class ConvTTLSTMCell(Cell):
         device: torch.device | None = None,
         dtype: torch.dtype | None = None,
     ) -> ConvTTLSTMState:
-        """The state after hidden states that are zero: every window is its bias alone."""
+        """The state if all earlier hidden states are zero: every window is its bias."""
         zeros = torch.zeros(batch, self.hidden, *size, device=device, dtype=dtype)
         empty = [bias.to(zeros)[:, None, None].expand(batch, -1, *size) for bias in self.window_biases]
         return ConvTTLSTMState(zeros, tuple((value,) * ages[-1] for value, ages in zip(empty, self.ages, strict=True)))
 
     def project(self, x: Tensor) -> Tensor:
-        """The input's part of the gates, `(N, 4C, H, W)`."""
+        """The input's share of the gates, `(N, 4C, H, W)`."""
         projected: Tensor = self.from_x(x)
         return projected
 
     def step(self, projected: Tensor, state: ConvTTLSTMState) -> tuple[Tensor, ConvTTLSTMState]:
-        """One time step."""
+        """One time step: a projected input `(B, 4C, H, W)` to h `(B, C, H, W)` and the new state."""
         windows = [queue[0] for queue in state.pending]
         h, c = lstm_gates(projected + self.gate_core(self.chain(windows)), state.c)
         return h, ConvTTLSTMState(c, self._advance(state.pending, h))
 
     def chain(self, windows: Sequence[Tensor]) -> Tensor:
-        """V(1) + H̃(t, 1), which the gate core reads, from the windows H̃(t, o), each `(B, R, H, W)`.
+        """Compute V(1) + H̃(t, 1), the input of the gate core, from the windows H̃(t, o), each `(B, R, H, W)`.
 
         It equals `tensortrain.conv.functional.conv_tt` with padding "same_per_step" and stop 1.
         """
@@ -142,7 +143,7 @@ class ConvTTLSTMCell(Cell):
         return value
 
     def _core(self, l: int, value: Tensor) -> Tensor:
-        """T(l) * value. Even kernels put their extra zero after and before the value in turn, so as not to drift."""
+        """T(l) * value. Even kernels pad their extra zero alternately after and before the value, to avoid a drift."""
         core = cast(SameConv2d, self.cores[l - 2])
         if self.kernel % 2 or l % 2:
             padded: Tensor = core(value)
@@ -151,7 +152,7 @@ class ConvTTLSTMCell(Cell):
         return shifted[..., :-1, :-1]
 
     def _advance(self, pending: tuple[tuple[Tensor, ...], ...], h: Tensor) -> tuple[tuple[Tensor, ...], ...]:
-        """The queues one step later, with h added to every window that will see it."""
+        """The queues one step later, with h added to every window that will read it."""
         maps = self.windows(h).unflatten(1, (self.order, -1, self.rank))
         queues = []
         for queue, ages, parts, bias in zip(pending, self.ages, maps.unbind(1), self.window_biases, strict=True):
@@ -163,16 +164,16 @@ class ConvTTLSTMCell(Cell):
 
 
 def written_out(cell: ConvTTLSTMCell, projected: Tensor, hs: Sequence[Tensor], c: Tensor) -> tuple[Tensor, Tensor]:
-    """A step of a cell as eqs. (9)–(11) are printed: every window is mapped anew from the hidden states it sees.
+    """One step of a cell, computed as eqs. (9)–(11) are printed: each window from the hidden states that it reads.
 
     Args:
-        cell: the cell whose weights and window are used.
-        projected: the input's part of the gates, `(B, 4C, H, W)`.
+        cell: the cell whose weights and windows are used.
+        projected: the input's share of the gates, `(B, 4C, H, W)`.
         hs: the last `cell.steps` hidden states, `(h(t-1), h(t-2), …)`, each `(B, C, H, W)`.
-        c: the last cell state, `(B, C, H, W)`.
+        c: the old cell state, `(B, C, H, W)`.
 
     Returns:
-        h and c of this step.
+        The new h and c, each `(B, C, H, W)`.
 
     >>> cell = ConvTTLSTMCell(inputs=1, hidden=4, kernel=3, order=2, steps=3)
     >>> xs, zeros = torch.randn(5, 2, 1, 8, 8), torch.zeros(2, 4, 8, 8)

@@ -10,11 +10,11 @@ from zoo.cells.conv import glorot_bound
 from zoo.errors import ZooError
 
 E3DForm = Literal["paper", "released"]
-WINDOW, SIDE = 2, 5  # kernel of every convolution: frames, and pixels each way
+WINDOW, SIDE = 2, 5  # kernel size of every convolution: in frames, and in pixels along both axes
 
 
 class SameConv3d(nn.Conv3d):
-    """A zero-padded 3-D convolution that keeps the size of its input; in time zeros are padded at the end only."""
+    """A zero-padded 3-D convolution that keeps the size of its input. In time, zeros are padded at the end only."""
 
     def __init__(self, inputs: int, outputs: int, kernel: tuple[int, int, int], bias: bool) -> None:
         self.bound = glorot_bound(inputs, outputs, 1) / (kernel[0] * kernel[1] * kernel[2]) ** 0.5
@@ -22,34 +22,37 @@ class SameConv3d(nn.Conv3d):
         self.behind = kernel[0] - 1
 
     def reset_parameters(self) -> None:
-        """Draw the weights anew, and set the bias to zero."""
+        """Initialise the weights at random and the bias with zero."""
         nn.init.uniform_(self.weight, -self.bound, self.bound)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(N, inputs, T, H, W)` to `(N, outputs, T, H, W)`."""
+        """Map `(N, inputs, T, H, W)` to `(N, outputs, T, H, W)`."""
         return super().forward(F.pad(x, (0, 0, 0, 0, 0, self.behind)))
 
 
 class E3DLSTMCell(nn.Module):
-    """One step over maps of two frames `(B, C, 2, H, W)`, with a memory c of the layer and a memory m that climbs.
+    """A cell over maps of two frames, `(B, C, 2, H, W)`. Each layer has a memory c; m passes from layer to layer.
 
         c' = i ∘ g + norm(c + recall(r, past))          m' = i' ∘ g' + σ(f' + 1) ∘ m
         o  = σ(Wx x + Wh h + Wco c' + Wmo m')           h' = o ∘ tanh(W₁ [c', m'])
 
-    There is no forget gate on c: the *recall* takes its place, in which every position of the gate r attends to all
-    positions of all earlier c of the layer. (Wang et al., 2019, eq. (2)–(4).)
+    c has no forget gate. The *recall* replaces it: every position of the gate r attends to all positions of all
+    earlier c of the layer. (Wang et al., 2019, eq. (2)–(4).)
 
-    The form "released" is what the authors' code computes: a bias in every convolution, layer norms on the parts of
-    x, h and m, tanh of another part of m in the place of m in m', and o = σ(tanh(…)). It also hands the old m on
-    instead of m', so that m stays zero and its kernel is dead.
+    The form "released" is what the authors' code computes. It has a bias in every convolution and layer norms on the
+    shares of x, h and m. In m', it replaces m by the tanh of another share of m, and it has o = σ(tanh(…)). It also
+    passes on the old m instead of m', so that m stays zero and its kernel has no effect.
 
     Args:
         inputs: channels of x.
         hidden: channels N of h, c and m.
         form: "paper" or "released".
         eps: number added to the variance in layer norms; 1e-12 in the authors' code.
+
+    Raises:
+        ZooError: if `form` is unknown.
     """
 
     def __init__(self, inputs: int, hidden: int, form: E3DForm = "paper", eps: float = 1e-5) -> None:
@@ -75,14 +78,14 @@ class E3DLSTMCell(nn.Module):
         """One time step.
 
         Args:
-            x: `(B, inputs, 2, H, W)`.
-            h: `(B, N, 2, H, W)`.
-            c: likewise, the newest in `past`.
-            m: likewise.
-            past: every c of this layer so far, oldest first, `(B, N, 2τ, H, W)`.
+            x: the input `(B, inputs, 2, H, W)`.
+            h: the hidden state `(B, N, 2, H, W)`.
+            c: the layer's memory `(B, N, 2, H, W)`, the newest in `past`.
+            m: the memory from the layer below, `(B, N, 2, H, W)`.
+            past: all earlier c of this layer, the oldest first, `(B, N, 2τ, H, W)`.
 
         Returns:
-            The new h, the new c, and the m to hand on.
+            The new h, the new c, and the m for the next layer.
         """
         norm_x, norm_h, norm_m = self.norms
         i, g, r, o, i2, g2, f2 = norm_x(self.from_x(x)).chunk(7, 1)
@@ -95,7 +98,7 @@ class E3DLSTMCell(nn.Module):
         o = o + ho + self.from_new_c(new_c) + self.from_new_m(new_m)
         o = torch.sigmoid(torch.tanh(o) if self.released else o)
         new_h = o * torch.tanh(self.mix(torch.cat([new_c, new_m], 1)))
-        return new_h, new_c, m if self.released else new_m  # the authors' code hands the old one on
+        return new_h, new_c, m if self.released else new_m  # the authors' code passes on the old m
 
 
 def recall(query: Tensor, past: Tensor) -> Tensor:
@@ -103,10 +106,10 @@ def recall(query: Tensor, past: Tensor) -> Tensor:
 
     Args:
         query: `(B, N, T, H, W)`.
-        past: `(B, N, τT, H, W)`, keys and values alike.
+        past: both keys and values, `(B, N, τT, H, W)`.
 
     Returns:
-        As `query`. The matrix of weights, `T·H·W × τT·H·W`, is never stored.
+        A tensor of the shape of `query`. The matrix of attention weights, `T·H·W × τT·H·W`, is never stored.
 
     >>> recall(torch.zeros(1, 1, 1, 1, 1), torch.tensor([1.0, 3.0]).view(1, 1, 2, 1, 1)).item()
     2.0

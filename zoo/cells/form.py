@@ -1,4 +1,4 @@
-"""Where the PredRNN++ paper and its authors' code differ, as named options of the cells."""
+"""The differences between the PredRNN++ paper and its authors' code, as named options of the cells."""
 
 import math
 from collections.abc import Mapping
@@ -13,11 +13,11 @@ from zoo.errors import ZooError, nearest
 
 @dataclass(frozen=True)
 class Form:
-    """One way to write the cells of PredRNN++ (Wang et al., ICML 2018) and of PredRNN.
+    """A variant of the cells of PredRNN++ (Wang et al., ICML 2018) and of PredRNN.
 
-    The defaults are the paper's equations (1)–(2); `RELEASED` is https://github.com/Yunbo426/predrnn-pp. The paper
-    convolves concatenated tensors, the code convolves each tensor by itself and adds the results. Without `bias` and
-    `layer_norm` these are the same.
+    The defaults are the paper's equations (1)–(2). `RELEASED` is the code at https://github.com/Yunbo426/predrnn-pp.
+    The paper convolves concatenated tensors. The code convolves each tensor by itself and adds the results. Without
+    `bias` and `layer_norm` the two are equal.
 
     | option | paper | released code |
     |---|---|---|
@@ -30,14 +30,21 @@ class Form:
     | `uniform` | not stated: Glorot | 0.001, Glorot where 1×1 |
 
     Args:
-        wide_w3: causal LSTM's W3 is as wide as the other convolutions instead of 1×1.
-        output_reads_h: causal LSTM's output gate reads H(t-1) too; ST-LSTM's always does.
-        modulation_reads_m: causal LSTM's g' reads M, like its other gates; ST-LSTM's always does.
-        forget_bias: added inside the sigmoid of both forget gates.
-        bias: each convolution has its own bias; else only ST-LSTM's input convolution has (our choice).
-        layer_norm: the output of each k×k convolution is normalised over (C, H, W) of a clip, then scaled and shifted
-            by channel (epsilon 1e-5, biased variance). 1×1 convolutions are not normalised.
-        uniform: k×k weights begin uniformly within ± this; 0 for Glorot's initialiser.
+        wide_w3: give W3 of the causal LSTM the kernel size of the other convolutions instead of 1×1.
+        output_reads_h: let the output gate of the causal LSTM read H(t-1) too. That of ST-LSTM always does.
+        modulation_reads_m: let g' of the causal LSTM read M, as its other gates do. That of ST-LSTM always does.
+        forget_bias: number added inside the sigmoid of both forget gates.
+        bias: give each convolution its own bias. Without it, only the input convolution of ST-LSTM has one (our
+            choice).
+        layer_norm: normalise the output of each k×k convolution over (C, H, W) of each clip, then scale and shift each
+            channel (epsilon 1e-5, biased variance). 1×1 convolutions are not normalised.
+        uniform: initialise k×k weights uniformly in [-uniform, uniform]; 0 stands for Glorot's initialiser.
+
+    Raises:
+        ZooError: if a value has the wrong type or is not finite.
+
+    >>> Form(layer_norm=True).forget_bias
+    0.0
     """
 
     wide_w3: bool = False
@@ -57,11 +64,11 @@ class Form:
         if not math.isfinite(self.forget_bias):
             raise ZooError(f"forget_bias = {self.forget_bias} of a form must be finite")
         if not 0 <= self.uniform < math.inf:
-            raise ZooError(f"uniform = {self.uniform} of a form must be finite, at least 0")
+            raise ZooError(f"uniform = {self.uniform} of a form must be finite and at least 0")
 
 
 PAPER = Form()
-PREDRNN = Form(forget_bias=1.0)  # ST-LSTM's own equations have it
+PREDRNN = Form(forget_bias=1.0)  # part of ST-LSTM's own equations
 RELEASED = Form(
     wide_w3=True,
     output_reads_h=True,
@@ -75,15 +82,15 @@ FORMS = {"paper": PAPER, "released": RELEASED}
 
 
 def find_form(name: str, overrides: Mapping[str, Any] | None = None, base: Mapping[str, Any] | None = None) -> Form:
-    """The form of that name, with single options replaced.
+    """The form of a name, with some of its options replaced.
 
     Args:
         name: "paper" or "released".
-        overrides: options and their values.
-        base: what a cell replaces in every form, unless `overrides` say otherwise.
+        overrides: replaced options and their values.
+        base: options that a cell replaces in every form, unless `overrides` sets them.
 
     Raises:
-        ZooError: no such form or option, or a value of the wrong type.
+        ZooError: if the form or an option is unknown, or a value has the wrong type.
 
     >>> find_form("released", {"layer_norm": False}).forget_bias
     1.0
@@ -91,7 +98,7 @@ def find_form(name: str, overrides: Mapping[str, Any] | None = None, base: Mappi
     if name not in FORMS:
         raise ZooError(f"no form {name!r}; {nearest(name, FORMS)}")
     if not isinstance(overrides, Mapping | None):
-        raise ZooError(f"overrides = {overrides!r} must name options and their values, such as {{'layer_norm': True}}")
+        raise ZooError(f"overrides = {overrides!r} must map options to values, such as {{'layer_norm': True}}")
     known = [field.name for field in fields(Form)]
     for option in overrides or {}:
         if option not in known:
@@ -100,19 +107,19 @@ def find_form(name: str, overrides: Mapping[str, Any] | None = None, base: Mappi
 
 
 class FormConv(nn.Module):
-    """A k×k convolution with the bias, the layer norm and the first weights that a form asks for."""
+    """A k×k convolution with the bias, layer norm and initial weights of a form."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, form: Form) -> None:
         super().__init__()
         self.conv = SameConv2d(inputs, outputs, kernel, form.bias, bound=form.uniform or None)
-        self.norm = nn.GroupNorm(1, outputs, eps=1e-5) if form.layer_norm else None  # one group: over C, H and W
+        self.norm = nn.GroupNorm(1, outputs, eps=1e-5) if form.layer_norm else None  # one group spans C, H and W
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(N, inputs, H, W)` to `(N, outputs, H, W)`."""
+        """Map `(N, inputs, H, W)` to `(N, outputs, H, W)`."""
         y: Tensor = self.conv(x)
         return y if self.norm is None else self.norm(y)
 
 
 def pointwise(inputs: int, outputs: int, form: Form) -> SameConv2d:
-    """A 1×1 convolution: no form normalises it, and in every form its first weights are Glorot's."""
+    """A 1×1 convolution. In every form it is without a norm and has Glorot's initial weights."""
     return SameConv2d(inputs, outputs, 1, form.bias)

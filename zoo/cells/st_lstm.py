@@ -1,4 +1,4 @@
-"""ST-LSTM (Wang et al., "PredRNN", NeurIPS 2017), the cell that PredRNN++ compares with."""
+"""ST-LSTM (Wang et al., "PredRNN", NeurIPS 2017), the cell that PredRNN++ is compared with."""
 
 from dataclasses import replace
 
@@ -10,15 +10,16 @@ from zoo.cells.form import PREDRNN, Form, FormConv
 
 
 class STLSTMCell(DualMemoryCell):
-    """The two memories side by side: c from x and h, m from x and m; h from both.
+    """Updates its two memories independently: c from x and h, m from x and m. h comes from both.
 
         c' = f ∘ c + i ∘ g            i, f, g from (x, h)
         m' = f' ∘ m + i' ∘ g'         i', f', g' from (x, m)
         o  = σ(Wx * x + Wh * h + Wo * [c', m'])
         h' = o ∘ tanh(W1×1 * [c', m'])
 
-    All i, f and o are sigmoids, and 1 is added inside both forget gates. PredRNN has equally wide layers. Where they
-    differ, f' acts on m mapped to C channels by a 1×1 convolution, as W3 does in a causal LSTM.
+    All i, f and o are sigmoids, and 1 is added inside both forget gates. All layers of PredRNN have the same number of
+    channels. If they differ, a 1×1 convolution maps m to C channels before f' is applied, as W3 does in a causal LSTM.
+    See `DualMemoryCell` for the arguments and shapes.
 
     >>> cell = STLSTMCell(inputs=1, hidden=4, memory=2, kernel=3)
     >>> h, m, state = cell(torch.zeros(2, 1, 8, 8), torch.zeros(2, 2, 8, 8), cell.initial_state(2, (8, 8)))
@@ -35,7 +36,7 @@ class STLSTMCell(DualMemoryCell):
         self.carry = carry(memory, hidden, form)
 
     def step(self, projected: Tensor, m: Tensor, state: DualState) -> tuple[Tensor, Tensor, DualState]:
-        """One time step."""
+        """One time step: a projected input and m to h and m, each `(B, C, H, W)`, and the new state."""
         x_temporal, x_spatial, x_out = projected.split((3 * self.hidden, 3 * self.hidden, self.hidden), 1)
         h_temporal, h_out = self.from_h(state.h).split((3 * self.hidden, self.hidden), 1)
         c = update(state.c, x_temporal + h_temporal, self.form.forget_bias)

@@ -14,11 +14,11 @@ from zoo.errors import ZooError
 
 
 class TTState(NamedTuple):
-    """The state of a cell.
+    """The state of a tensor-train cell.
 
     Attributes:
-        past: the last L hidden states, newest first, `(B, L, H)`.
-        c: the memory of an LSTM, `(B, H)`; an RNN keeps it zero.
+        past: the last L hidden states, the newest first, `(B, L, H)`.
+        c: the memory of an LSTM, `(B, H)`; zero in an RNN.
     """
 
     past: Tensor
@@ -28,24 +28,27 @@ class TTState(NamedTuple):
 class TTRecurrentCell(VectorCell):
     """A recurrent cell of higher order: its gates are a polynomial of the last L hidden states.
 
-    With s = [h_{t-1}; …; h_{t-L}; 1], of N = H·L + 1 entries, the gates are
+    Let s = [h_{t-1}; …; h_{t-L}; 1], a vector of N = H·L + 1 entries. The gates are
 
-        z = U x + b + W · (s ⊗ s ⊗ … ⊗ s)      (P times s)
+        z = U x + b + W · (s ⊗ s ⊗ … ⊗ s)      (P factors s)
 
-    and the tensor W is a train over its P axes, whose last rank are the gates. It is evaluated core by core by
-    `tensortrain.functional.tt_evaluate`, with s in every axis; neither W nor the outer product is ever formed. The
-    constant in s makes the polynomial contain all lower orders. (Yu et al., 2017, eq. (5)–(8).)
+    The tensor W is a tensor train over its P axes, and its last rank is the number of gates. It is evaluated core by
+    core by `tensortrain.functional.tt_evaluate`, with s in every axis. Neither W nor the outer product is ever formed.
+    Because of the constant entry of s, the polynomial contains all lower orders. (Yu et al., 2017, eq. (5)–(8).)
 
         RNN:  h' = tanh(z)        LSTM:  c' = σ(f + 1) ∘ c + σ(i) ∘ tanh(g),  h' = σ(o) ∘ tanh(c')
 
     Args:
-        inputs: d, entries of x.
-        hidden: H.
-        lags: L, past states.
-        ranks: the P - 1 ranks inside the train; their number plus one is its order P.
-        lstm: four gates i, g, f, o and a memory, instead of a plain RNN.
+        inputs: d, the number of entries of x.
+        hidden: H, the number of entries of h.
+        lags: L, the number of past states.
+        ranks: the P - 1 inner ranks of the train. Their number plus one is the order P.
+        lstm: True for four gates i, g, f, o and a memory; False for a plain RNN.
 
-    Cost: `Σ_p r_{p-1} N r_p + d · gates` multiplications for a step and sample.
+    Raises:
+        ZooError: if a size, lag or rank is below 1.
+
+    A step costs `Σ_p r_{p-1} N r_p + d · gates` multiplications for each sample.
 
     >>> cell = TTRecurrentCell(inputs=3, hidden=8, lags=2, ranks=[2], lstm=True)
     >>> sum(p.numel() for p in cell.parameters())
@@ -63,7 +66,7 @@ class TTRecurrentCell(VectorCell):
         self.lags, self.lstm = lags, lstm
         entries = hidden * lags + 1
         bonds = [1, *ranks, gates]
-        # each core keeps the size of what it is multiplied by, so that a product of many neither vanishes nor explodes
+        # with these bounds each core keeps the scale of its input, so a product of many neither vanishes nor explodes
         self.cores = nn.ParameterList(
             torch.empty(left, entries, right).uniform_(-1, 1) * math.sqrt(3 / (left * entries))
             for left, right in itertools.pairwise(bonds)
@@ -77,7 +80,7 @@ class TTRecurrentCell(VectorCell):
         return TTState(past, past[:, 0])
 
     def step(self, projected: Tensor, state: TTState) -> tuple[Tensor, TTState]:
-        """One time step from a projected input `(B, gates)`: h and the new state."""
+        """One time step: a projected input `(B, gates)` to h `(B, H)` and the new state."""
         past = state.past.flatten(1)
         s = torch.cat([past, past.new_ones(len(past), 1)], 1)
         z = projected + tt_evaluate(list(self.cores), [s] * len(self.cores)).squeeze(1)

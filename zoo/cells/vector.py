@@ -1,4 +1,4 @@
-"""The base class of the cells over vectors, and the plain LSTM."""
+"""The base class of cells over vectors, and the plain LSTM."""
 
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
@@ -10,13 +10,17 @@ from zoo.errors import ZooError
 
 
 class VectorCell(nn.Module, ABC):
-    """A recurrent layer over vectors whose input enters through a linear map, `from_x`, that does not depend on the
-    state: inputs that are known beforehand go through it for all time steps at once.
+    """A recurrent layer over vectors whose input passes through a linear map that does not depend on the state.
+
+    `project` is that map. All inputs that are known beforehand are projected in one call.
 
     Args:
-        inputs: d, entries of x.
-        hidden: H, entries of h.
-        gates: entries of the projected input.
+        inputs: d, the number of entries of x.
+        hidden: H, the number of entries of h.
+        gates: the number of entries of a projected input.
+
+    Raises:
+        ZooError: if `inputs` or `hidden` is below 1.
     """
 
     def __init__(self, inputs: int, hidden: int, gates: int) -> None:
@@ -33,10 +37,10 @@ class VectorCell(nn.Module, ABC):
 
     @abstractmethod
     def step(self, projected: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """One time step from a projected input `(B, gates)`: h `(B, H)` and the new state."""
+        """One time step: a projected input `(B, gates)` to h `(B, H)` and the new state."""
 
     def project(self, x: Tensor) -> Tensor:
-        """The input's part of the gates, `(…, gates)`, for as many inputs `(…, d)` at once as x has."""
+        """The input's share of the gates: any number of inputs `(…, d)` to `(…, gates)`."""
         projected: Tensor = self.from_x(x)
         return projected
 
@@ -45,7 +49,7 @@ class VectorCell(nn.Module, ABC):
         return self.step(self.project(x), state)
 
     def run(self, xs: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """All time steps of `(T, B, d)` in order: every h, `(T, B, H)`, and the last state."""
+        """All time steps in order: `(T, B, d)` to all h `(T, B, H)` and the last state."""
         hs = []
         for projected in self.project(xs):
             h, state = self.step(projected, state)
@@ -54,23 +58,23 @@ class VectorCell(nn.Module, ABC):
 
 
 class LSTMState(NamedTuple):
-    """h and c, each `(B, H)`."""
+    """The state of an LSTM: h and c, each `(B, H)`."""
 
     h: Tensor
     c: Tensor
 
 
 class LSTMCell(VectorCell):
-    """The LSTM without peepholes, with one bias for each gate: `4 H (d + H + 1)` parameters.
+    """An LSTM without peepholes and with one bias for each gate: `4 H (d + H + 1)` parameters.
 
         [i, g, f, o] = U x + W h + b,    c' = σ(f + 1) ∘ c + σ(i) ∘ tanh(g),    h' = σ(o) ∘ tanh(c')
 
-    It has the forget bias of 1 that the tensor-train LSTM has, which it is compared with. `torch.nn.LSTM` has two
-    biases for each gate, of which only the sum matters.
+    Its forget bias of 1 is that of the tensor-train LSTM, which it is compared with. `torch.nn.LSTM` has two biases for
+    each gate, of which only the sum matters.
 
     Args:
-        inputs: d, entries of x.
-        hidden: H, entries of h.
+        inputs: d, the number of entries of x.
+        hidden: H, the number of entries of h.
 
     >>> cell = LSTMCell(inputs=3, hidden=16)
     >>> sum(p.numel() for p in cell.parameters())
@@ -89,13 +93,13 @@ class LSTMCell(VectorCell):
         return LSTMState(zeros, zeros)
 
     def step(self, projected: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
-        """One time step from a projected input `(B, 4 H)`: h and the new state."""
+        """One time step: a projected input `(B, 4 H)` to h `(B, H)` and the new state."""
         h, c = update_memory(projected + self.from_h(state.h), state.c)
         return h, LSTMState(h, c)
 
 
 def update_memory(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """The new h and c of an LSTM, from the gates i, g, f, o before their nonlinearities `(B, 4 H)` and c `(B, H)`."""
+    """Compute the new h and c of an LSTM: gates i, g, f, o before their nonlinearities `(B, 4 H)`, and c `(B, H)`."""
     i, g, f, o = gates.chunk(4, 1)
     c = torch.sigmoid(f + 1) * c + torch.sigmoid(i) * torch.tanh(g)
     return torch.sigmoid(o) * torch.tanh(c), c

@@ -1,5 +1,5 @@
-"""The commands of `zoo`, a module each: `add_arguments` says what it takes, `run` does it.
+"""The commands of `zoo`, with a module for each: `add_arguments` adds its options, and `run` runs it.
 
-What several of them share is in `options` (arguments), `trained` (models), `measuring` (test clips and scores) and
-`output` (tables and pictures).
+Several commands share `options` (options), `trained` (models), `measuring` (test clips and scores) and `output` (tables
+and pictures).
 """

@@ -16,28 +16,36 @@ from zoo.registry import find_model, model_names
 
 
 def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
-    """Which models, in which ways, on what machine."""
-    parser.add_argument("models", type=str, nargs="*", help="As `zoo models` lists them; default: all of video.")
-    parser.add_argument("--preset", type=str, nargs="+", default=["paper"], help="One or more: paper, small, demo.")
-    parser.add_argument("--jobs", type=str, nargs="+", default=["training", "inference"], help="What to time.")
-    parser.add_argument("--variants", type=str, nargs="+", help="Ways to run beside the plain loop; default: all.")
-    parser.add_argument("--batch", type=int | None, help="Clips in a step; default: the preset's.")
-    parser.add_argument("--frames", type=int, default=20, help="Frames of a clip; half of them are observed.")
+    """The models, the variants, and the machine."""
+    parser.add_argument("models", type=str, nargs="*", help="Names as in `zoo models`; default: all video models.")
+    parser.add_argument("--preset", type=str, nargs="+", default=["paper"], help="One or more presets to time.")
+    parser.add_argument(
+        "--jobs", type=str, nargs="+", default=["training", "inference"], help="What to time: training, inference."
+    )
+    parser.add_argument(
+        "--variants", type=str, nargs="+", help="Variants to compare with the plain loop; default: all."
+    )
+    parser.add_argument("--batch", type=int | None, help="Number of clips in a step; default: the preset's.")
+    parser.add_argument("--frames", type=int, default=20, help="Number of frames in a clip; half of them are observed.")
     parser.add_argument(
         "--ratio",
         type=float,
         default=0.0,
-        help="Share of later frames that training takes from the data.",
+        help="Fraction of true frames that training reads after the observed ones; the others are predictions.",
     )
-    parser.add_argument("--rounds", type=int, default=5, help="How often each variant is timed; variants take turns.")
-    parser.add_argument("--device", type=str | None, help="cpu or cuda; default: a GPU if there is one.")
-    parser.add_argument("--threads", type=int | None, help="Threads of the CPU; default: PyTorch's.")
-    parser.add_argument("--output", "-o", type=str | None, help="Folder for benchmark.csv, loading.csv, benchmark.png.")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="How often each variant is timed; the variants alternate."
+    )
+    parser.add_argument("--device", type=str | None, help="Device, cpu or cuda; default: a GPU if there is one.")
+    parser.add_argument("--threads", type=int | None, help="Number of CPU threads; default: PyTorch's.")
+    parser.add_argument(
+        "--output", "-o", type=str | None, help="Folder to write benchmark.csv, loading.csv and benchmark.png to."
+    )
     parser.add_argument("--data-root", type=str | None, help=ROOT_HELP)
 
 
 def run(arguments: Namespace) -> None:
-    """Time training and inference of models, beside what the machine can do."""
+    """Time training and inference of models, and compare with the limits of the machine."""
     models = _checked_models(arguments)
     from zoo.benchmark import (
         Clock,
@@ -77,17 +85,17 @@ def run(arguments: Namespace) -> None:
             show(report.table(more))
             rows += more
             loadings += beside
-            if folder:  # after each case, so that what was measured outlives an interruption
+            if folder:  # written after each case, so that results are kept after an interruption
                 report.write(rows, loadings, machine, folder)
     if loadings:
         show(report.loading_table(loadings))
 
 
 def _checked_models(arguments: Namespace) -> list[str]:
-    """The models to time.
+    """Check the arguments, and return the names of the models to time.
 
     Raises:
-        ZooError: an argument that needs no measurement to be refused.
+        ZooError: if an argument is illegal, as far as this is known without measuring.
     """
     for kind, names, known in (
         ("job", arguments.jobs, JOBS),

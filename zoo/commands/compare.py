@@ -1,4 +1,4 @@
-"""`zoo compare`: trained models beside each other, and beside published results on the same data."""
+"""`zoo compare`: compare trained models with each other, and with published results on the same data."""
 
 import itertools
 from collections.abc import Sequence
@@ -13,22 +13,29 @@ from zoo.names import LAYOUTS, check_name
 
 
 def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
-    """The models, and how to measure them."""
+    """The models, and how to evaluate them."""
     add_models(parser)
-    parser.add_argument("--horizon", type=int, nargs="+", default=[10], help="Steps to predict; one or more numbers.")
     parser.add_argument(
-        "--digits", type=int, nargs="+", help="Moving digits in a clip; one or more numbers; default: as trained."
+        "--horizon", type=int, nargs="+", default=[10], help="Number of steps to predict; several give several columns."
+    )
+    parser.add_argument(
+        "--digits",
+        type=int,
+        nargs="+",
+        help="Number of moving digits in a clip; several give several columns; default: as in training.",
     )
     add_sources(parser)
     add_measuring(parser)
     parser.add_argument(
-        "--layout", type=str | None, help="All columns and rows of a paper's table; default: rows for the same data."
+        "--layout",
+        type=str | None,
+        help="Name of a paper's table, for all its columns and rows; default: only published rows for the same data.",
     )
-    parser.add_argument("--output", "-o", type=str | None, help="File for the table: .csv, .md, .tex or .html.")
+    parser.add_argument("--output", "-o", type=str | None, help="File to write the table to: .csv, .md, .tex or .html.")
 
 
 def run(arguments: Namespace) -> None:
-    """Compare trained models, and published results on the same data, as a table and as curves."""
+    """Compare trained models with each other and with published results, as a table and as curves."""
     check_measuring(arguments)
     if arguments.layout is not None:
         check_name("layout", arguments.layout, LAYOUTS)

@@ -1,4 +1,4 @@
-"""`zoo compress`: a trained model with fewer parameters."""
+"""`zoo compress`: compress a trained model."""
 
 import sys
 from collections.abc import Sequence
@@ -15,37 +15,51 @@ BUDGETS = ("parameters", "macs", "bytes")
 
 
 def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
-    """Which model, its budget, the clips, and the files to write."""
+    """The model, the budget, the clips, and the files to write."""
     parser.add_argument("model", type=str, help="Folder of a run, .safetensors file, or MODEL:WEIGHTS.")
-    parser.add_argument("--parameters", type=float | None, help="Parameters to keep: a part such as .25, or a number.")
-    parser.add_argument("--macs", type=float | None, help="Multiply-accumulates to keep, likewise.")
-    parser.add_argument("--bytes", type=float | None, help="Bytes to keep, likewise.")
-    parser.add_argument("--milliseconds", type=float | None, help="Time of a rollout of all clips on this machine.")
-    parser.add_argument("--time", type=float | None, help="Part of the model's own time to keep, likewise.")
+    parser.add_argument(
+        "--parameters", type=float | None, help="Budget of parameters: a fraction such as .25, or a number above 1."
+    )
+    parser.add_argument("--macs", type=float | None, help="Budget of multiply-accumulates: a fraction or a number.")
+    parser.add_argument("--bytes", type=float | None, help="Budget of bytes: a fraction or a number.")
+    parser.add_argument(
+        "--milliseconds", type=float | None, help="Budget of time for a rollout of all clips on this machine."
+    )
+    parser.add_argument("--time", type=float | None, help="Budget of time as a fraction of that of the model itself.")
     parser.add_argument("--output", "-o", type=str, required=True, help="The .safetensors file to write.")
-    parser.add_argument("--clips", type=int, default=32, help="Training clips that errors are measured on.")
-    parser.add_argument("--include", type=str, nargs="+", default=[], help="Only layers that match these patterns.")
-    parser.add_argument("--exclude", type=str, nargs="+", default=[], help="No layers that match these patterns.")
-    parser.add_argument("--report", type=str, nargs="+", default=[], help="Reports: .html, .json, .csv or .png.")
-    parser.add_argument("--formats", type=str, nargs="+", default=None, help="Fitted formats that compete, or all.")
-    parser.add_argument("--effort", type=float, default=1.0, help="Factor on the work of each fit.")
-    parser.add_argument("--seconds", type=float | None, help="Limit on the time of all fits together.")
-    parser.add_argument("--objective", default="error", help="Of forms of equal cost: error, speed, or both.")
-    parser.add_argument("--seed", type=int, default=0, help="Of all random choices.")
-    parser.add_argument("--resume", type=str | None, help="File that keeps finished layers, for an interrupted call.")
+    parser.add_argument("--clips", type=int, default=32, help="Number of training clips to measure errors on.")
+    parser.add_argument("--include", type=str, nargs="+", default=[], help="Compress only layers that match a pattern.")
+    parser.add_argument(
+        "--exclude", type=str, nargs="+", default=[], help="Do not compress layers that match a pattern."
+    )
+    parser.add_argument(
+        "--report", type=str, nargs="+", default=[], help="Files to write reports to: .html, .json, .csv or .png."
+    )
+    parser.add_argument(
+        "--formats", type=str, nargs="+", default=None, help="Names of fitted formats to try for each layer, or all."
+    )
+    parser.add_argument("--effort", type=float, default=1.0, help="Factor for the work of each fit.")
+    parser.add_argument("--seconds", type=float | None, help="Time limit for all fits together.")
+    parser.add_argument(
+        "--objective", default="error", help="What decides between forms of equal cost: error, speed, or both."
+    )
+    parser.add_argument("--seed", type=int, default=0, help="Random seed.")
+    parser.add_argument(
+        "--resume", type=str | None, help="File that stores finished layers, to resume after an interruption."
+    )
     parser.add_argument("--checkpoint", default="best", help=CHECKPOINT_HELP)
     parser.add_argument("--data-root", type=str | None, help=ROOT_HELP)
 
 
 def run(arguments: Namespace) -> None:
-    """Compress a trained model to a budget, by what it computes on clips it was trained on; it is not trained."""
+    """Compress a trained model to a budget. Errors are measured on training clips; nothing is trained."""
     from tensortrain.compression.reports.report import ENDINGS
     from zoo.compressed import compress_model, save_compressed
     from zoo.data import make_dataset
 
     output = Path(arguments.output)
     if output.suffix != ".safetensors":
-        raise ZooError(f"--output = {output} has the suffix {output.suffix!r}; only .safetensors can be written")
+        raise ZooError(f"--output = {output} has the suffix {output.suffix!r}, but must end in .safetensors")
     inputs = files_of([arguments.model], arguments.checkpoint)
     for report in map(Path, arguments.report):
         if report.suffix not in ENDINGS:
@@ -53,15 +67,15 @@ def run(arguments: Namespace) -> None:
         destination(report, inputs)
     destination(output, inputs)
     if arguments.clips < 1:
-        raise ZooError(f"--clips = {arguments.clips}; at least one clip is needed")
+        raise ZooError(f"--clips = {arguments.clips} must be at least 1")
     trained = find_trained_model(arguments.model, arguments.checkpoint)
     data = trained.recipe.data
     if data.content != "video":
-        raise ZooError(f"{trained.name} reads {data.content}, and what is compressed are models of video; name another")
+        raise ZooError(f"{trained.name} reads {data.content}, but only video models can be compressed; name another")
     dataset = make_dataset(data, "train", arguments.data_root)
     print(f"{trained.name} on {dataset.describe()}", file=sys.stderr)
     budgets = {name: _amount(getattr(arguments, name)) for name in BUDGETS}
-    with aside(output) as temporary:  # so that what cannot be written is known beforehand
+    with aside(output) as temporary:  # opened now, so that an error in writing shows before the work
         result = compress_model(
             trained.model,
             trained.recipe,
@@ -86,5 +100,5 @@ def run(arguments: Namespace) -> None:
 
 
 def _amount(value: float | None) -> float | int | None:
-    """A part of the whole as it is, more than 1 as a number."""
+    """The value as a number of units if it is above 1, otherwise as a fraction."""
     return int(value) if value is not None and value > 1 else value

@@ -1,4 +1,4 @@
-"""`zoo data`: download and prepare a data set."""
+"""`zoo data`: download, prepare and describe a data set."""
 
 from collections.abc import Sequence
 
@@ -14,42 +14,46 @@ OWN = ("videos", "images", "arrays")
 
 
 def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
-    """Which data set, and where."""
+    """The data set, and where it is."""
     parser.add_argument("name", type=str, help=f"Data set to prepare: {', '.join(NAMES)}.")
     parser.add_argument(
-        "--download", action="store_true", help="Fetch what is missing; an interrupted download is resumed."
+        "--download", action="store_true", help="Download missing files first; an interrupted download is resumed."
     )
-    parser.add_argument("--mirror", type=str | None, help="Address of a folder with the original files.")
+    parser.add_argument("--mirror", type=str | None, help="Web address of a folder with the original files.")
     parser.add_argument("--source", type=str | None, help="Folder with KTH's files; default: kth in the data root.")
-    parser.add_argument("--size", type=int | None, help="Height and width of frames, in pixels; default: 128 for KTH.")
-    parser.add_argument("--channels", type=int | None, help="1 for grey, 3 for RGB. Short for --data.channels.")
-    parser.add_argument("--check", action="store_true", help="Only say what is wrong with KTH's original files.")
+    parser.add_argument(
+        "--size", type=int | None, help="Height and width of frames, in pixels; default: 128 for KTH, 64 for videos."
+    )
+    parser.add_argument(
+        "--channels", type=int | None, help="Number of channels: 1 for grey, 3 for RGB. Short for --data.channels."
+    )
+    parser.add_argument("--check", action="store_true", help="Only list the faults of KTH's original files.")
     parser.add_argument("--data-root", "--root", type=str | None, help=ROOT_HELP)
     own = next((word for word in words[1:] if word.partition(":")[0] in OWN and ":" in word), None)
     if words[:1] == ["data"] and own is not None:
         parser.add_class_arguments(data_class(own), "data")
         parser.set_defaults({"data.name": own})
     else:
-        parser.epilog = "The settings of your own clips: zoo data videos:DIR --help, and so on"
+        parser.epilog = "For the settings of your own clips see: zoo data videos:DIR --help (images:DIR, arrays:FILE)"
 
 
 def run(arguments: Namespace) -> None:
-    """Prepare a data set, download it first if asked to, and print what it holds."""
+    """Prepare a data set, download it first with --download, and describe it."""
     kind, _, folder = arguments.name.partition(":")
     if arguments.name == "lorenz":
-        raise ZooError("the series of lorenz are computed whenever they are needed; there is nothing to prepare")
+        raise ZooError("the series of lorenz are computed when they are needed; there is nothing to prepare")
     if kind not in _PREPARE or bool(folder) != (kind in OWN):
         raise ZooError(f"no data set {arguments.name!r}; {nearest(arguments.name, NAMES)}")
     if arguments.mirror and not arguments.download:
-        raise ZooError("--mirror says where to download from; add --download, or leave it out")
+        raise ZooError("--mirror has no effect without --download; add --download, or leave --mirror out")
     if kind != "kth" and (arguments.source or arguments.check):
         raise ZooError("--source and --check are options of kth; leave them out")
     if kind in OWN and arguments.download:
         raise ZooError("--download is an option of mnist and kth; leave it out")
     if kind not in OWN and arguments.channels is not None:
-        raise ZooError("--channels is an option of videos, images and arrays, and mnist and kth are grey; leave it out")
+        raise ZooError("--channels is an option of videos, images and arrays; mnist and kth are grey; leave it out")
     if kind == "mnist" and arguments.size is not None:
-        raise ZooError("--size is an option of kth and videos, and MNIST's digits have 28 pixels; leave it out")
+        raise ZooError("--size is an option of kth, videos and images; MNIST's digits have 28×28 pixels; leave it out")
     _PREPARE[kind](arguments)
 
 
@@ -69,7 +73,7 @@ def _kth(arguments: Namespace) -> None:
     if arguments.download:
         download_kth(arguments.data_root, mirror=arguments.mirror)
     if arguments.check:
-        print("\n".join(check_kth(arguments.data_root, arguments.source)) or "nothing is wrong")
+        print("\n".join(check_kth(arguments.data_root, arguments.source)) or "no faults")
         return
     store = prepare_kth(arguments.data_root, arguments.source, size=SIZE if arguments.size is None else arguments.size)
     print("\n".join(report(store)))
@@ -77,7 +81,7 @@ def _kth(arguments: Namespace) -> None:
 
 def _own(arguments: Namespace) -> None:
     if arguments.data.name != arguments.name:
-        raise ZooError(f"data.name = {arguments.data.name!r} beside {arguments.name!r}; leave data.name out")
+        raise ZooError(f"data.name = {arguments.data.name!r} differs from {arguments.name!r}; leave data.name out")
     short = {name: arguments[name] for name in ("size", "channels") if arguments[name] is not None}
     data = data_class(arguments.name)(**{**dict(arguments.data), **short})
     assert isinstance(data, StoredData)

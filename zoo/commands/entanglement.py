@@ -12,14 +12,14 @@ from zoo.commands.output import check_png, write_series
 def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
     """The clips, and the picture to write."""
     parser.add_argument("--output", "-o", type=str, required=True, help=PICTURE_HELP)
-    parser.add_argument("--digits", type=int, default=2, help="Moving digits in a clip.")
-    parser.add_argument("--length", type=int, default=20, help="Frames of a clip.")
+    parser.add_argument("--digits", type=int, default=2, help="Number of moving digits in a clip.")
+    parser.add_argument("--length", type=int, default=20, help="Number of frames in a clip.")
     parser.add_argument("--count", type=int | None, help=COUNT_HELP)
     parser.add_argument("--data-root", type=str | None, help=ROOT_HELP)
 
 
 def run(arguments: Namespace) -> None:
-    """Draw how often digits overlap in each frame of Moving-MNIST."""
+    """Draw the fraction of Moving-MNIST clips in which digits overlap, for each frame."""
     check_png(arguments.output)
     from zoo.data import MovingMNIST
     from zoo.evaluation import entanglement

@@ -1,4 +1,4 @@
-"""`zoo evaluate`: measure one trained model."""
+"""`zoo evaluate`: evaluate one trained model."""
 
 from collections.abc import Sequence
 
@@ -12,16 +12,16 @@ from zoo.commands.trained import files_of, find_trained_model
 
 
 def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
-    """The model, and how to measure it."""
+    """The model, and how to evaluate it."""
     parser.add_argument("run", type=str, help="Folder of a run, a .safetensors file, or MODEL:WEIGHTS.")
     add_horizon(parser)
     add_sources(parser)
-    parser.add_argument("--digits", type=int | None, help="Moving digits in a clip; default: as trained.")
+    parser.add_argument("--digits", type=int | None, help="Number of moving digits in a clip; default: as in training.")
     add_measuring(parser)
 
 
 def run(arguments: Namespace) -> None:
-    """Measure a trained model and the trivial baselines on the test split."""
+    """Evaluate a trained model and two trivial baselines on the test split."""
     check_measuring(arguments)
     inputs = files_of([arguments.run], arguments.checkpoint)
     check_png(arguments.curves, [*inputs, arguments.published or ""])

@@ -1,4 +1,4 @@
-"""`zoo export`: write a run's model as one file."""
+"""`zoo export`: write a trained model as one file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,28 +15,33 @@ SUFFIXES = (".safetensors", ".onnx", ".pt2")
 
 
 def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
-    """Which run, and the file to write."""
+    """The model, and the file to write."""
     parser.add_argument("run", type=str, help="Folder of a run, a .safetensors file, or MODEL:WEIGHTS.")
     parser.add_argument(
         "--output",
         "-o",
         type=str,
         required=True,
-        help="The file to write: .safetensors for weights and recipe, .onnx or .pt2 for a network of other programs.",
+        help="The file to write: .safetensors for weights and settings, .onnx or .pt2 for a network that other "
+        "programs can run.",
     )
     parser.add_argument("--checkpoint", default="best", help=CHECKPOINT_HELP)
-    parser.add_argument("--horizon", type=int | None, help="Frames that the network predicts; default: as trained.")
-    parser.add_argument("--step", action="store_true", help="A network that reads one frame, with its state.")
+    parser.add_argument(
+        "--horizon", type=int | None, help="Number of frames that the network predicts; default: as in training."
+    )
+    parser.add_argument(
+        "--step", action="store_true", help="Write a network for a single step: it reads one frame and its state."
+    )
 
 
 def run(arguments: Namespace) -> None:
-    """Write a run's weights and recipe, or its network for other programs, as one file."""
+    """Write a trained model as one file: weights and settings, or a network for other programs."""
     output, step, horizon = Path(arguments.output), arguments.step, arguments.horizon
     check_suffix(output, SUFFIXES)
     if output.suffix == ".safetensors" and (step or horizon is not None):
-        raise ZooError("--step and --horizon are for .onnx and .pt2; weights have neither, leave them out")
+        raise ZooError("--step and --horizon are for .onnx and .pt2 files; leave them out for .safetensors")
     if step and horizon is not None:
-        raise ZooError(f"--horizon {horizon} beside --step, which predicts one frame; leave one of them out")
+        raise ZooError(f"--horizon {horizon} and --step exclude each other: a step predicts one frame; leave one out")
     for written in (output, output.with_suffix(".npz")) if step else (output,):
         destination(written, files_of([arguments.run], arguments.checkpoint))
     model, recipe = find_trained_model(arguments.run, arguments.checkpoint)[1:]

@@ -1,4 +1,4 @@
-"""`zoo gradients`: how far back gradients reach."""
+"""`zoo gradients`: draw gradients with respect to earlier frames."""
 
 import sys
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
     add_sources(parser)
     parser.add_argument("--output", "-o", type=str, required=True, help=PICTURE_HELP)
     parser.add_argument("--count", type=int | None, help=COUNT_HELP)
-    parser.add_argument("--batch", type=int, default=8, help="Clips at a time.")
+    parser.add_argument("--batch", type=int, default=8, help="Number of clips to process at a time.")
     parser.add_argument("--device", type=str | None, help=DEVICE_HELP)
 
 
 def run(arguments: Namespace) -> None:
-    """Draw how far back the gradients of the last frame's error reach."""
+    """Draw the gradients of the last frame's error with respect to earlier frames and states."""
     check_png(arguments.output, files_of(arguments.runs, arguments.checkpoint))
     models = find_trained_models(arguments.runs, arguments.checkpoint)
     from zoo.evaluation import gradient_norms

@@ -1,4 +1,4 @@
-"""`zoo import`: turn a checkpoint of another code base into weights of a model here."""
+"""`zoo import`: convert a checkpoint of another code base to weights of the zoo."""
 
 from collections.abc import Sequence
 
@@ -10,24 +10,26 @@ from zoo.names import FOREIGN, check_name, check_suffix
 
 
 def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
-    """Whose checkpoint, the file, and what it does not say."""
-    parser.add_argument("source", type=str, help=f"The code base that wrote it: {', '.join(FOREIGN)}.")
-    parser.add_argument("file", type=str, help="Its checkpoint; for predrnn-pp an .npz file of named arrays.")
+    """The code base, the file, and settings that are not in the file."""
+    parser.add_argument("source", type=str, help=f"The code base of the checkpoint: {', '.join(FOREIGN)}.")
+    parser.add_argument("file", type=str, help="The checkpoint; for predrnn-pp an .npz file of named arrays.")
     parser.add_argument("--output", "-o", type=str, required=True, help="The .safetensors file to write.")
-    parser.add_argument("--channels", type=int, default=1, help="Of the frames: 1 for grey, 3 for RGB.")
+    parser.add_argument("--channels", type=int, default=1, help="Number of channels: 1 for grey, 3 for RGB.")
     parser.add_argument(
-        "--sigmoid", action="store_true", help="Of conv-tt-lstm: its predictions go through a sigmoid, as for KTH."
+        "--sigmoid", action="store_true", help="For conv-tt-lstm: apply a sigmoid to the predictions, as for KTH."
     )
     parser.add_argument(
-        "--dataset", default="moving-mnist", help="The clips that it is for, as `zoo train` names them."
+        "--dataset", default="moving-mnist", help="The data set of the model, by its name in `zoo train`."
     )
     parser.add_argument(
-        "--size", type=int | list[int] | None, help="One number, or height and width; default: the data set's."
+        "--size",
+        type=int | list[int] | None,
+        help="Size of frames, as one number or height and width; default: that of the data set.",
     )
 
 
 def run(arguments: Namespace) -> None:
-    """Turn a checkpoint of OpenSTL, predrnn-pytorch, conv-tt-lstm or predrnn-pp into weights of a model here."""
+    """Convert a checkpoint of OpenSTL, predrnn-pytorch, conv-tt-lstm or predrnn-pp to weights of the zoo."""
     check_name("source", arguments.source, FOREIGN)
     check_suffix(arguments.output, (".safetensors",))
     destination(arguments.output, [arguments.file])

@@ -1,4 +1,4 @@
-"""What several commands do with a trained model: take its test clips, measure it."""
+"""Read the test clips of a trained model, and evaluate it, for several commands."""
 
 import dataclasses
 import sys
@@ -16,48 +16,48 @@ if TYPE_CHECKING:
 
 
 def held_out_clips(data: Data, horizon: int, arguments: Namespace, digits: int | None = None) -> "ClipDataset":
-    """The test split of the data that a model was trained on, in clips long enough for a horizon.
+    """The test split of a model's training data, with clips that are long enough for a horizon.
 
     Args:
-        data: the settings that the model was trained with.
-        horizon: frames to predict after `data.observed` ones.
-        arguments: with `windows` and `data_root`.
-        digits: moving digits in a clip instead of the settings' own.
+        data: the data settings of the training.
+        horizon: the number of frames to predict after `data.observed` frames.
+        arguments: the command's arguments `windows` and `data_root`.
+        digits: the number of moving digits in a clip; None for that of the settings.
 
     Raises:
-        ZooError: an option of another kind of data set, or what `zoo.data.make_dataset` refuses.
+        ZooError: if an option belongs to another kind of data set, or in the cases of `zoo.data.make_dataset`.
     """
     from zoo.data import make_dataset
 
     options: list[tuple[str, str, Any]] = [("digits", "moving-mnist", digits), ("windows", "kth", arguments.windows)]
     for setting, kind, value in options:
         if value is not None and data.kind != kind:
-            raise ZooError(f"--{setting} is an option of {kind}, and the clips are of {data.name}; leave it out")
+            raise ZooError(f"--{setting} is an option of {kind}, but the clips are of {data.name}; leave it out")
         if value is not None:
             data = dataclasses.replace(data, **{setting: value})
     return make_dataset(data, "test", arguments.data_root, data.observed + horizon)
 
 
 def measure(trained: TrainedModel, horizon: int, digits: int | None, arguments: Namespace) -> "Scores":
-    """Scores of a model on the test split of its data; says on standard error which clips these are.
+    """Evaluate a model on the test split of its data. A line on standard error describes the clips.
 
     Args:
         trained: the model.
-        horizon: frames to predict.
-        digits: moving digits in a clip; None for as many as it was trained with.
-        arguments: those of `zoo.commands.options.add_sources` and `add_measuring`.
+        horizon: the number of frames to predict.
+        digits: the number of moving digits in a clip; None for that of the training.
+        arguments: the command's arguments, those of `zoo.commands.options.add_sources` and `add_measuring`.
 
     Raises:
-        ZooError: options that exclude each other, or what `zoo.evaluate` refuses.
+        ZooError: if options exclude each other, or in the cases of `zoo.evaluate`.
     """
     from zoo.data import PublishedMovingMNIST
     from zoo.evaluation import evaluate
 
     data = trained.recipe.data
     if arguments.published and digits is not None:
-        raise ZooError(f"--digits {digits} beside --published, whose clips are as they are; leave one out")
+        raise ZooError(f"--digits {digits} has no effect with --published, whose clips are fixed; leave one out")
     if arguments.published and data.content != "video":
-        raise ZooError(f"--published holds video, and {trained.name} was trained on {data.name}; leave it out")
+        raise ZooError(f"--published holds video, but {trained.name} was trained on {data.name}; leave it out")
     if arguments.published:
         dataset: ClipDataset = PublishedMovingMNIST(arguments.published)
     else:

@@ -10,11 +10,11 @@ from zoo.registry import find_model
 
 
 def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
-    """None."""
+    """Add nothing: there are no options."""
 
 
 def run(arguments: Namespace) -> None:
-    """List the models, their published sizes and the weights that ship with them."""
+    """List the models with their numbers of parameters, and the weights that ship with the package."""
     from zoo.pretrained import pretrained_names
 
     rows = []
@@ -24,5 +24,5 @@ def run(arguments: Namespace) -> None:
         series = " Reads series." if entry.reads == "series" else ""
         rows.append([name, size, "\n".join(pretrained_names(name)), f"{entry.summary} {entry.citation}.{series}"])
     columns = (Column("model", words=True), Column("parameters"), Column("weights", words=True))
-    notes = ("Weights that ship are named MODEL:WEIGHTS, such as conv-lstm:kth-small.",)
+    notes = ("Weights that ship with the package are named MODEL:WEIGHTS, such as conv-lstm:kth-small.",)
     show(Table((*columns, Column("what it is", words=True, wraps=True)), rows, notes=notes))

@@ -1,4 +1,4 @@
-"""Arguments that several commands take."""
+"""Options that several commands share."""
 
 import re
 from collections.abc import Container, Sequence
@@ -14,7 +14,7 @@ from zoo.settings import Windows
 _EXPONENT = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d*)?[eE]\+?\d{1,2}(?![\w.])")  # a number such as 1e3
 PARSER_MODE = "bounded yaml"  # of all parsers: `load_argument` reads configurations and values
 
-# options whose values are names, even those that look like numbers
+# options whose values are names, even if they look like numbers
 _TEXTS = (
     "--output",
     "--config",
@@ -27,42 +27,49 @@ _TEXTS = (
     "--curves",
 )
 ROOT_HELP = "Folder with data sets and LPIPS weights; default: $ZOO_DATA, else ~/.cache/zoo."
-DEVICE_HELP = "Where to compute, such as cuda."
-CHECKPOINT_HELP = "Of a run: best, last, step-N, or the path of a .ckpt file."
-COUNT_HELP = "How many test clips, the first ones; default: all."
-PICTURE_HELP = "PNG file; the numbers go to a CSV file beside it."
+DEVICE_HELP = "Device to compute on, such as cpu or cuda."
+CHECKPOINT_HELP = "Checkpoint of a run: best, last, step-N, or the path of a .ckpt file."
+COUNT_HELP = "Use only the first so many test clips; default: all."
+PICTURE_HELP = "PNG file to write; the numbers are written to a CSV file beside it."
 
 
 def add_models(parser: ArgumentParser) -> None:
-    """One or more trained models."""
+    """Add the argument for one or more trained models."""
     parser.add_argument("runs", type=str, nargs="+", help="Folders of runs, .safetensors files, or MODEL:WEIGHTS.")
 
 
 def add_horizon(parser: ArgumentParser) -> None:
-    """How many steps to predict."""
-    parser.add_argument("--horizon", type=int, default=10, help="Frames, or steps of a series, to predict.")
+    """Add the option for the number of steps to predict."""
+    parser.add_argument("--horizon", type=int, default=10, help="Number of frames (or steps of a series) to predict.")
 
 
 def add_sources(parser: ArgumentParser) -> None:
-    """Which weights of a run, and where and which its test clips are."""
+    """Add the options for the weights of a run and its test clips."""
     parser.add_argument("--checkpoint", default="best", help=CHECKPOINT_HELP)
-    parser.add_argument("--windows", type=Windows | None, help="Which windows of KTH's clips; default: as trained.")
+    parser.add_argument(
+        "--windows", type=Windows | None, help="Rule by which KTH's test clips are cut; default: as in training."
+    )
     parser.add_argument("--data-root", type=str | None, help=ROOT_HELP)
 
 
 def add_measuring(parser: ArgumentParser) -> None:
-    """How to measure, and on how many clips."""
+    """Add the options for how to measure, and on how many clips."""
     parser.add_argument(
         "--convention",
         type=str | None,
-        help="How to measure frames: standard, or as the code of a publication does; default: standard.",
+        help="How to measure frames: standard, or by the code of a publication: conv-tt-lstm, predrnn-pp, openstl. "
+        "Default: standard.",
     )
-    parser.add_argument("--published", type=str | None, help="Measure on this mnist_test_seq.npy instead.")
+    parser.add_argument(
+        "--published", type=str | None, help="The file mnist_test_seq.npy, to evaluate on its clips instead."
+    )
     parser.add_argument("--count", type=int | None, help=COUNT_HELP)
-    parser.add_argument("--batch", type=int, default=16, help="Clips at a time.")
+    parser.add_argument("--batch", type=int, default=16, help="Number of clips to process at a time.")
     parser.add_argument("--device", type=str | None, help=DEVICE_HELP)
     parser.add_argument(
-        "--curves", type=str | None, help="PNG file for the values at each step; the numbers go to a CSV beside it."
+        "--curves",
+        type=str | None,
+        help="PNG file to draw the values at each step to; the numbers are written to a CSV file beside it.",
     )
 
 
@@ -73,12 +80,12 @@ def check_measuring(arguments: Namespace) -> None:
 
 
 def load_argument(text: str) -> Any:
-    """Read a configuration, or a value of the command line, as jsonargparse does, but within the bounds of settings.
+    """Read a configuration or a value of the command line as jsonargparse does, but with the limits of `load_yaml`.
 
-    A number in the form 1e3 that is whole is an int, so that it is legal where a whole number is wanted.
+    A whole number in the form 1e3 becomes an int, so that it is legal where a whole number is required.
 
     Raises:
-        yaml.YAMLError: see `zoo.reading.load_yaml`.
+        yaml.YAMLError: in the cases of `zoo.reading.load_yaml`.
 
     >>> load_argument("[1e3, 1e-3, 2.5e1, 1.0]")
     [1000, 0.001, 25, 1.0]
@@ -93,7 +100,7 @@ def load_argument(text: str) -> Any:
 
 
 def _with_whole_numbers(value: Any, numbers: Container[float]) -> Any:
-    """The same plain data, with those floats of `numbers` that are whole as ints."""
+    """The same plain data, in which those floats of `numbers` that are whole have become ints."""
     if isinstance(value, dict):
         return {name: _with_whole_numbers(item, numbers) for name, item in value.items()}
     if isinstance(value, list):
@@ -103,9 +110,9 @@ def _with_whole_numbers(value: Any, numbers: Container[float]) -> Any:
 
 
 def write_out_numbers(words: Sequence[str]) -> list[str]:
-    """The words of a command line with whole numbers such as 1e3 written out, where they are the values of options.
+    """Replace whole numbers such as 1e3 in a command line by plain digits, where they are values of options.
 
-    jsonargparse reads such a word as 1000.0 before it asks `load_argument`. Files and folders keep their names.
+    jsonargparse would read such a word as 1000.0 before it calls `load_argument`. Names of files and folders are kept.
 
     >>> write_out_numbers(["train", "1e3", "--training.steps", "1e3", "--count=2.5e1", "-o", "1e3"])
     ['train', '1e3', '--training.steps', '1000', '--count=25', '-o', '1e3']

@@ -1,4 +1,4 @@
-"""How commands print tables and write pictures."""
+"""Print the tables and write the pictures of commands."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ def show_table(table: "Table", output: str | None) -> None:
     """Print a table, and write it to a file if one is named.
 
     Raises:
-        ZooError: the file cannot be written.
+        ZooError: if the file cannot be written.
     """
     show(table)
     if output is not None:
@@ -27,10 +27,10 @@ def show_table(table: "Table", output: str | None) -> None:
 
 
 def check_table(path: str | None, inputs: Iterable[str | Path] = ()) -> None:
-    """Refuse, before anything is computed, a path that no table can be written to.
+    """Check, before anything is computed, that a table can be written to a path.
 
     Raises:
-        ZooError: the suffix is not of a table, or what `zoo.files.destination` refuses.
+        ZooError: if the suffix is not one of a table, or in the cases of `zoo.files.destination`.
     """
     if path is not None:
         check_suffix(path, ENDINGS)
@@ -38,15 +38,15 @@ def check_table(path: str | None, inputs: Iterable[str | Path] = ()) -> None:
 
 
 def check_png(path: str | None, inputs: Iterable[str | Path] = ()) -> None:
-    """Refuse, before anything is computed, a path that no figure can be written to, or no numbers beside it.
+    """Check, before anything is computed, that a picture and the CSV file beside it can be written.
 
     Args:
-        path: of the figure; None if there is to be none.
+        path: the path of the picture; None if there is none.
         inputs: files that the command reads.
 
     Raises:
-        ZooError: the suffix is not `.png`, the folder does not exist, or `zoo.files.destination` refuses the picture or
-            the CSV file beside it.
+        ZooError: if the suffix is not `.png`, the folder does not exist, or `zoo.files.destination` refuses the picture
+            or the CSV file.
     """
     if path is not None:
         check_picture(path)
@@ -58,7 +58,7 @@ def write_series(series: "Series", output: str) -> None:
     """Write the picture of a series, and its numbers to a CSV file beside it.
 
     Raises:
-        ZooError: a file cannot be written.
+        ZooError: if a file cannot be written.
     """
     from zoo.evaluation import save_figure
 
@@ -69,10 +69,10 @@ def write_series(series: "Series", output: str) -> None:
 
 
 def write_curves(scores: "Sequence[Scores]", path: str | None) -> None:
-    """Write the values at each frame as a picture, if asked for, and the numbers to a CSV file beside it.
+    """Write the curves of the values at each frame if a path is given, and the numbers to a CSV file beside it.
 
     Raises:
-        ZooError: a file cannot be written.
+        ZooError: if a file cannot be written.
     """
     from zoo import evaluation
 

@@ -1,4 +1,4 @@
-"""`zoo predict`: draw what trained models predict, or write it as numbers or frames."""
+"""`zoo predict`: predict the continuation of a clip, and write it as a picture, numbers or frames."""
 
 import dataclasses
 import sys
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
-    """The models, the clip, and the picture to write."""
+    """The models, the clip, and the file to write."""
     add_models(parser)
     add_horizon(parser)
     add_sources(parser)
@@ -31,21 +31,21 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
         "-o",
         type=str,
         required=True,
-        help="What to write: .png is a strip or, of series, curves; .gif, .mp4 move; .npz has the numbers; a name "
-        "without a suffix is a new folder, with a PNG file for each frame.",
+        help="What to write: .png for a strip of frames (or curves of a series), .gif or .mp4 for an animation, .npz "
+        "for numbers, or a new folder (a name without a suffix) for a PNG file of each frame.",
     )
-    parser.add_argument("--observed", type=int | None, help="Frames that the models see; default: as trained.")
+    parser.add_argument("--observed", type=int | None, help="Number of observed frames; default: as in training.")
     parser.add_argument(
         "--video",
         type=str | None,
-        help="Video, GIF or .npy file to continue, or for a model of arrays a file like that it was trained on; "
-        "default: a test clip.",
+        help="Video, GIF or .npy file to continue (for a model of arrays: a file of the same kind as its training "
+        "data); default: a test clip.",
     )
-    parser.add_argument("--clip", type=int, default=0, help="Which test clip.")
+    parser.add_argument("--clip", type=int, default=0, help="Number of the test clip, counted from 0.")
 
 
 def run(arguments: Namespace) -> None:
-    """Draw what models predict beside the truth, or write it as numbers or frames."""
+    """Predict how a clip continues, and write it next to the truth as a picture, animation, numbers or frames."""
     check_suffix(arguments.output, PREDICTIONS)
     if arguments.observed is not None and arguments.observed < 1:
         raise ZooError(f"--observed {arguments.observed} must be at least 1")
@@ -66,7 +66,7 @@ def run(arguments: Namespace) -> None:
 
 
 def _of_video(models: "dict[str, Predictor]", data: VideoData, arguments: Namespace) -> "Prediction":
-    """Frames, beside the last observed one, which is what a model has to be better than."""
+    """Predict frames, together with the baseline that copies the last frame."""
     from zoo.evaluation import CopyLast, predict, read_video
 
     count = data.observed + arguments.horizon
@@ -75,7 +75,7 @@ def _of_video(models: "dict[str, Predictor]", data: VideoData, arguments: Namesp
 
         clip = own_clip(data, arguments.video, count, arguments.data_root)
     elif arguments.video:
-        resize = data.resize if isinstance(data, StoredData) else "stretch"  # as its training clips were
+        resize = data.resize if isinstance(data, StoredData) else "stretch"  # the same as for the training clips
         clip = read_video(arguments.video, data.frame, data.channels == 1, count, resize)
     else:
         dataset = held_out_clips(data, arguments.horizon, arguments)
@@ -86,12 +86,12 @@ def _of_video(models: "dict[str, Predictor]", data: VideoData, arguments: Namesp
 
 
 def _of_series(models: "dict[str, Predictor]", data: LorenzData, arguments: Namespace) -> "SeriesPrediction":
-    """Curves."""
+    """Predict a series."""
     from zoo.data import SeriesDataset
     from zoo.evaluation import predict_series
 
     if arguments.video:
-        raise ZooError(f"--video is for models of video, and these were trained on {data.name}; leave it out")
+        raise ZooError(f"--video is for video models, but these were trained on {data.name}; leave it out")
     check_suffix(arguments.output, CURVES)
     dataset = held_out_clips(data, arguments.horizon, arguments)
     assert isinstance(dataset, SeriesDataset)

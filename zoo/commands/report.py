@@ -1,4 +1,4 @@
-"""`zoo report`: a page about runs."""
+"""`zoo report`: write an HTML page about trained models."""
 
 import shlex
 import sys
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
-    """The models, and how to measure them."""
+    """The models, and how to evaluate them."""
     add_models(parser)
     parser.add_argument("--output", "-o", type=str, required=True, help="HTML file to write.")
     add_horizon(parser)
@@ -31,7 +31,7 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
 
 
 def run(arguments: Namespace) -> None:
-    """Write a page about runs: scores, predictions that play, training, speed, settings, versions."""
+    """Write an HTML page about trained models: scores, predictions, training curves, speed, settings, versions."""
     check_measuring(arguments)
     check_suffix(arguments.output, (".html",))
     destination(arguments.output, files_of(arguments.runs, arguments.checkpoint))
@@ -46,7 +46,7 @@ def run(arguments: Namespace) -> None:
         try:
             scores.append(measure(trained, arguments.horizon, None, arguments))
         except ZooError as error:
-            notes.append(f"{trained.name} could not be measured: {error}.")
+            notes.append(f"{trained.name} could not be evaluated: {error}.")
     examples = _examples(models, scores, arguments)
     page = run_page(sources, scores, examples, notes, shlex.join(["zoo", *sys.argv[1:]]))
     with aside(arguments.output) as temporary:
@@ -55,7 +55,7 @@ def run(arguments: Namespace) -> None:
 
 
 def _examples(models: Sequence[TrainedModel], scores: "Sequence[Scores]", arguments: Namespace) -> "list[Part]":
-    """The best, the middle and the worst clip of all that were measured, for models of the same data together."""
+    """The best, the middle and the worst of the evaluated clips. Models of the same data share them."""
     import numpy as np
 
     from zoo.data import SeriesDataset
@@ -74,7 +74,7 @@ def _examples(models: Sequence[TrainedModel], scores: "Sequence[Scores]", argume
         by_name = {each.name: each.model for each in trained}
         key = group[0].convention.measures[0].key
         order = np.sum([one.per_clip[one.name][key] for one in group], 0).argsort()
-        places: dict[int, str] = {}  # of few clips one may be in several places
+        places: dict[int, str] = {}  # if there are few clips, one may be in several places
         for place, index in (("middle", order[len(order) // 2]), ("best", order[0]), ("worst", order[-1])):
             places.setdefault(int(index), place)
         for i, (index, place) in enumerate(places.items()):

@@ -17,25 +17,35 @@ SEARCHED = ("order", "steps", "rank", "kernel")
 
 
 def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
-    """What to search, where the study is kept, and how long each trial trains."""
-    parser.add_argument("model", type=str, help="conv-tt-lstm-sw or conv-tt-lstm-fw.")
-    parser.add_argument("dataset", type=str, help="As for `zoo train`.")
-    parser.add_argument("--preset", type=str, default="demo", help="Settings of every trial, as for `zoo train`.")
-    parser.add_argument("--storage", type=str, required=True, help="SQLite file of the study; processes may share it.")
-    parser.add_argument("--trials", type=int, default=20, help="Trials in all, over all processes and calls.")
-    parser.add_argument("--order", type=int, nargs=2, default=[1, 3], help="Least and greatest m.")
-    parser.add_argument("--steps", type=int, nargs=2, default=[1, 5], help="Least and greatest n, never below m.")
-    parser.add_argument("--rank", type=int, nargs="+", default=[4, 8, 16], help="Values of R.")
-    parser.add_argument("--kernel", type=int, nargs="+", default=[3, 5], help="Sides of the kernels.")
-    parser.add_argument("--training-steps", type=int | None, help="Of every trial; default: the preset's.")
-    parser.add_argument("--seed", type=int, default=0, help="Of the choices; a different one for each process.")
-    parser.add_argument("--folder", type=str, default="runs/search", help="For the runs of the trials.")
-    parser.add_argument("--output", "-o", type=str, default="search.png", help="PNG file; a CSV file is put beside it.")
+    """The ranges to search, the file of the study, and the length of each trial."""
+    parser.add_argument("model", type=str, help="The model: conv-tt-lstm-sw or conv-tt-lstm-fw.")
+    parser.add_argument("dataset", type=str, help="The data set, by its name in `zoo train`.")
+    parser.add_argument("--preset", type=str, default="demo", help="Preset of all trials, as in `zoo train`.")
+    parser.add_argument(
+        "--storage", type=str, required=True, help="SQLite file of the study; several processes may share it."
+    )
+    parser.add_argument("--trials", type=int, default=20, help="Total number of trials, over all processes and calls.")
+    parser.add_argument("--order", type=int, nargs=2, default=[1, 3], help="Smallest and largest order m.")
+    parser.add_argument(
+        "--steps", type=int, nargs=2, default=[1, 5], help="Smallest and largest number of steps n; n is at least m."
+    )
+    parser.add_argument("--rank", type=int, nargs="+", default=[4, 8, 16], help="Ranks R to try.")
+    parser.add_argument("--kernel", type=int, nargs="+", default=[3, 5], help="Kernel sizes to try.")
+    parser.add_argument(
+        "--training-steps", type=int | None, help="Number of training steps of each trial; default: the preset's."
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="Random seed of the search; use a different one for each process."
+    )
+    parser.add_argument("--folder", type=str, default="runs/search", help="Folder for the runs of the trials.")
+    parser.add_argument(
+        "--output", "-o", type=str, default="search.png", help="PNG file to write, with a CSV file beside it."
+    )
     parser.add_argument("--data-root", type=str | None, help=ROOT_HELP)
 
 
 def run(arguments: Namespace) -> None:
-    """Search order, steps, rank and kernel of Conv-TT-LSTM: trials that promise nothing are pruned."""
+    """Search order, steps, rank and kernel size of Conv-TT-LSTM. Trials with a high loss are stopped early."""
     from zoo import search
 
     known = find_model(arguments.model).options
@@ -49,7 +59,7 @@ def run(arguments: Namespace) -> None:
     if arguments.training_steps is not None:
         steps = arguments.training_steps
         if steps < 8:
-            raise ZooError(f"--training-steps = {steps} must be at least 8: one validation in each eighth")
+            raise ZooError(f"--training-steps = {steps} must be at least 8, as there are eight validations")
         start = replace(start, training=replace(start.training, steps=steps, validate_every=steps // 8))
     study = search.open_study(Path(arguments.storage), start, space, arguments.seed)
     search.search(study, start, space, Path(arguments.folder), arguments.trials, arguments.data_root)

@@ -1,6 +1,6 @@
-"""What a `zoo train` command starts from: a preset, the file of a whole run, or a run that it continues.
+"""Find what a `zoo train` command starts from: a preset, a file with all settings, or an earlier run.
 
-It is read from the words before there is a parser, for it decides which settings exist.
+This is read from the words before there is a parser, because it decides which settings exist.
 """
 
 import argparse
@@ -38,8 +38,8 @@ class Start(NamedTuple):
     """What a run starts from.
 
     Args:
-        recipe: with what the words name of schedules and optimisers.
-        folder: a new one beside the run or the file that it is launched from; empty for a preset's.
+        recipe: the settings to start from, with the schedules and optimiser that the words name.
+        folder: a new folder beside the run or file that the run starts from; empty if it starts from a preset.
     """
 
     recipe: Recipe
@@ -47,13 +47,13 @@ class Start(NamedTuple):
 
 
 def find_start(words: Sequence[str]) -> Start | None:
-    """What a `zoo train` command starts from.
+    """Find what a `zoo train` command starts from.
 
-    None if the words are not those of `zoo train`, or name no model, as in `zoo train --help`.
+    The result is None if the words are not those of `zoo train`, or name no model, as in `zoo train --help`.
 
     Raises:
-        ZooError: an unknown model, data set, preset, protocol, schedule or optimiser, a file that names others than the
-            command, or one that cannot be a file of settings.
+        ZooError: if a model, data set, preset, protocol, schedule or optimiser is unknown, if a file and the command
+            name different ones, or if a file cannot be one of settings.
     """
     if words[:1] != ["train"]:
         return None
@@ -72,22 +72,22 @@ def find_start(words: Sequence[str]) -> Start | None:
         return None
     _check_names(first, model)
     presets = [str(settings["preset"]) for settings in first.sources if "preset" in settings]
-    # of several presets the last one holds, as with every other option
+    # if several presets are named, the last one counts, as with every other option
     start = recipe(model, [PRESET, *presets][-1], dataset=first.dataset, protocol=first.protocol, **choices)
     _check_hints(words, start)
     return Start(start)
 
 
 def _whole_recipe(first: argparse.Namespace) -> tuple[Path, Recipe] | None:
-    """The run that is continued, or the configuration of a whole run where the words name no model."""
+    """The recipe of the run to continue; or of a file with all settings, if the words name no model."""
     if first.continued is not None:
         folder = Path(first.continued)
         config = folder / "config.yaml"
         if not config.is_file():
-            raise ZooError(f"--continue {folder} is no folder of a run; name one that `zoo train` wrote")
+            raise ZooError(f"--continue {folder} is not a run; name a folder that `zoo train` has made")
         start = _read_whole(config)
         if first.model not in (None, start.model):
-            raise ZooError(f"{folder} is a run of {start.model}, and {first.model} cannot go on from it; use --init")
+            raise ZooError(f"{folder} is a run of {start.model}, which {first.model} cannot continue; use --init")
         if first.dataset not in (None, start.data.name):
             other = recipe(start.model, PRESET, start.options, first.dataset).data
             shared = {name: getattr(start.data, name) for name in ("observed", "length")}
@@ -103,7 +103,7 @@ def _whole_recipe(first: argparse.Namespace) -> tuple[Path, Recipe] | None:
 
 
 def _read_whole(config: Path) -> Recipe:
-    """The recipe in the configuration of a run, or in what `--print_config` printed."""
+    """Read the recipe in the configuration of a run, or in the output of `--print_config`."""
     settings = _read_settings(str(config))
     known = {each.name for each in fields(Recipe)}
     start = from_plain({name: value for name, value in settings.items() if name in known}, str(config))
@@ -114,14 +114,14 @@ def _read_whole(config: Path) -> Recipe:
 
 
 def _beside(config: Path) -> str:
-    """A folder that does not exist yet, called after that of a run or after a file."""
+    """A folder that does not exist yet, named after the folder of a run or after a file."""
     start = config.parent if config.name == "config.yaml" else config.with_suffix("")
     start = start.resolve() if start == Path() else start
     return str(next(each for i in count(2) if not (each := start.with_name(f"{start.name}-{i}")).exists()))
 
 
 def _check_names(first: argparse.Namespace, model: str) -> None:
-    """Raise a ZooError if a configuration is for another model or data set than the words."""
+    """Raise a ZooError if a configuration names another model or data set than the words do."""
     for settings in first.sources:
         if (theirs := settings.get("model", model)) != model:
             known = find_model(model).options
@@ -129,48 +129,49 @@ def _check_names(first: argparse.Namespace, model: str) -> None:
             foreign = [name for name in options if name not in known] if isinstance(options, dict) else []
             extra = f"; its options {', '.join(map(str, foreign))} do not apply to {model}" if foreign else ""
             raise ZooError(
-                f"model = {theirs!r} in a configuration beside {model!r} on the command line{extra}; leave it out of "
+                f"a configuration says model = {theirs!r}, but the command line says {model!r}{extra}; leave it out of "
                 "the configuration"
             )
         dataset = settings.get("dataset", first.dataset)
         if first.dataset is not None and dataset != first.dataset:
             raise ZooError(
-                f"dataset = {dataset!r} in a configuration beside {first.dataset!r} on the command line; leave it out "
-                "of the configuration"
+                f"a configuration says dataset = {dataset!r}, but the command line says {first.dataset!r}; leave it "
+                "out of the configuration"
             )
 
 
 def _check_hints(words: Sequence[str], start: Recipe) -> None:
-    """Raise a ZooError that says the right name of a setting that others call differently."""
+    """Raise a ZooError that names the right option if a word is an option of other programs, such as --lr."""
     for word in words:
         option = word.partition("=")[0]
         if option == "--epochs":
             steps = -(-start.data.clips_per_epoch // start.training.batch_size)
-            raise ZooError(f"--epochs is no option; write --training.steps. An epoch of this run has {steps:,} steps")
+            raise ZooError(f"--epochs is not an option; use --training.steps. An epoch of this run has {steps:,} steps")
         if option in HINTS:
-            raise ZooError(f"{option} is no option; write {HINTS[option]}")
+            raise ZooError(f"{option} is not an option; use {HINTS[option]}")
 
 
 def _choice(part: str, sources: Sequence[dict[str, Any]]) -> str:
-    """The schedule or the optimiser that the sources name for a part of the recipe; empty if none does.
+    """The schedule or optimiser that the sources name for a part of the recipe; empty if none does.
 
     Raises:
-        ZooError: they name several. The settings of one mean nothing to another, so the last cannot simply hold.
+        ZooError: if they name several. Each has its own settings, so the last one cannot simply count.
     """
     settings = [source[part] for source in sources if isinstance(source.get(part), dict)]
     entry = CHOICES[part][0]
     names = list(dict.fromkeys(str(named[entry]) for named in settings if entry in named))
     if len(names) > 1:
-        raise ZooError(f"{part}.{entry} is both {names[0]!r} and {names[1]!r}; name one")
+        raise ZooError(f"{part}.{entry} is both {names[0]!r} and {names[1]!r}; name only one")
     return "".join(names)
 
 
 def _parse_first(words: Sequence[str]) -> argparse.Namespace:
-    """What decides which settings exist, read before there can be a parser of these settings.
+    """Read the words that decide which settings exist, before there can be a parser of these settings.
 
     Returns:
-        `model` and `dataset`, None where missing; `continued`, a run; `files`, the configurations; `sources`, in the
-        order of the words: a mapping of settings for each word or file that names a preset, a schedule or an optimiser.
+        A namespace. `model` and `dataset` are None if missing. `continued` is the run to continue. `files` are the
+        configurations. `sources` has a mapping of settings for each word or file that names a preset, a schedule or an
+        optimiser, in the order of the words.
     """
     parser = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
     sources: dict[str, Callable[[str], Any]] = {"--config": _read_settings, "--preset": lambda name: {"preset": name}}
@@ -183,7 +184,7 @@ def _parse_first(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--freeze", nargs="+")
     for option in ("--init", "--data-root", "--protocol", "--devices", "--nodes", "--max-time", "--logger"):
         parser.add_argument(option)
-    # the other settings, such as `--training.steps 5` or `--data FILE`, are unknown here and keep their values
+    # other settings, such as `--training.steps 5` or `--data FILE`, are unknown here and keep their values
     joined: list[str] = []
     for word in words:
         if joined and re.fullmatch(rf"--(\w+\.[\w.]+\+?|options|{'|'.join(PARTS)})", joined[-1]):
@@ -207,7 +208,7 @@ def _name(part: str, entry: str, choice: str) -> dict[str, Any]:
 
 
 def _read_settings(text: str) -> dict[str, Any]:
-    """The settings in a YAML file, or in a YAML text. None where there are none: jsonargparse reads it too and says
+    """The settings in a YAML file or text. Empty if it has none or is damaged: jsonargparse reads it too, and reports
     what is wrong."""
     try:
         settings = load_yaml(read_text(Path(text), MOST_BYTES) if os.path.isfile(text) else text)
@@ -217,11 +218,11 @@ def _read_settings(text: str) -> dict[str, Any]:
 
 
 def _check_files(words: Sequence[str]) -> None:
-    """Raise a ZooError if a word names a file of settings that is no regular file, such as a pipe, or far too large.
+    """Raise a ZooError if a file of settings is not a regular file, such as a pipe, or is far too large.
 
-    jsonargparse, which reads these files, would wait for the pipe."""
+    jsonargparse, which reads these files, would wait for a pipe."""
     named = [word.partition("=")[::2] for word in words] + list(pairwise(words))
     for option, value in named:
-        meant = len(option) > 2 and any(full.startswith(option) for full in FILES)  # it may be abbreviated
+        meant = len(option) > 2 and any(full.startswith(option) for full in FILES)  # options may be abbreviated
         if meant and os.path.exists(value) and not os.path.isdir(value):
             read_text(Path(value), MOST_BYTES)

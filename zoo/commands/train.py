@@ -21,50 +21,58 @@ from zoo.registry import find_model
 from zoo.settings import CHOICES, DATA_SETS, Origin, Recipe, Training, data_class, settings_class
 
 CONFIG_HELP = (
-    "YAML file with settings that replace the preset's; without MODEL and DATASET, that of a whole run, such as "
-    "runs/NAME/config.yaml, which begins anew in a folder of its own."
+    "YAML file with settings that replace those of the preset. Without MODEL and DATASET, it must hold all settings of "
+    "a run, such as runs/NAME/config.yaml; a new run in a new folder then starts from step 0."
 )
 
 
 def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
-    """The model, the data set, the preset, and every setting that replaces one of the preset's.
+    """The model, the data set, the preset, and all settings that can replace those of the preset.
 
-    Which settings exist depends on what `words` name: model, data set, preset, schedules and optimiser.
+    Which settings exist depends on `words`, that is, on the model, data set, preset, schedules and optimiser.
     """
     beginning = find_start(words)
-    # two positional words that may be missing could not stand apart on the command line
+    # argparse cannot tell apart two optional positional words that are separated on the command line
     count: dict[str, Any] = {"nargs": "?"} if beginning is not None and beginning.folder else {}
-    parser.add_argument("model", type=str, help="As `zoo models` lists them.", **count)
-    parser.add_argument("dataset", type=str, help=f"One of: {', '.join(DATA_SETS)}.", **count)
+    parser.add_argument("model", type=str, help="Name of the model, as in `zoo models`.", **count)
+    parser.add_argument("dataset", type=str, help=f"Data set, one of: {', '.join(DATA_SETS)}.", **count)
     parser.add_argument("--preset", default=PRESET, help=f"Settings to start from: {', '.join(PRESETS)}.")
     parser.add_argument(
         "--protocol",
         type=str | None,
-        help="With --preset paper: train by the settings of another paper, such as predrnn-pp.",
+        help="With --preset paper: use the settings of another paper, such as predrnn-pp.",
     )
     parser.add_argument("--config", action="config", help=CONFIG_HELP)
     parser.add_argument(
         "--output", "-o", type=str | None, help="Folder of the run; default: runs/MODEL-DATASET-PRESET."
     )
     parser.add_argument("--data-root", type=str | None, help=ROOT_HELP)
-    parser.add_argument("--init", type=str | None, help="Short for --origin.weights: start from these weights.")
-    parser.add_argument("--continue", type=str | None, help="Folder of a run to go on from, with other settings.")
-    parser.add_argument("--freeze", type=str, nargs="+", help="Short for --origin.freeze: parameters to leave alone.")
+    parser.add_argument("--init", type=str | None, help="Short for --origin.weights: weights to start from.")
+    parser.add_argument(
+        "--continue", type=str | None, help="Folder of a run to continue in a new folder, with other settings."
+    )
+    parser.add_argument(
+        "--freeze", type=str, nargs="+", help="Short for --origin.freeze: parameters that are not trained."
+    )
     for short in ("devices", "nodes"):
         parser.add_argument(f"--{short}", type=int | None, help=f"Short for --training.{short}.")
-    parser.add_argument("--max-time", type=str | None, help="Stop after a time such as 25m or 2h; the run can resume.")
+    parser.add_argument(
+        "--max-time", type=str | None, help="Stop after a time such as 25m or 2h; the run can be resumed."
+    )
     parser.add_argument(
         "--logger",
         type=str | None,
-        help=f"Where metrics go besides metrics.csv, such as csv,wandb: {', '.join(LOGGERS)}. Default: tensorboard if "
-        "it is installed, and for a run that is resumed where they went before.",
+        help=f"Loggers to use besides metrics.csv, separated by commas: {', '.join(LOGGERS)}. Default: tensorboard if "
+        "it is installed; a resumed run keeps its loggers.",
     )
-    parser.add_argument("--fresh", action="store_true", help="Refuse to resume a run that the folder holds.")
+    parser.add_argument("--fresh", action="store_true", help="Stop with an error if the folder already holds a run.")
 
     defaults: dict[str, Any] = {}
     start = recipe("conv-tt-lstm-sw") if beginning is None else beginning.recipe
-    if beginning is None:  # the help alone
-        parser.epilog = "The settings of a run, with its preset's values: zoo train MODEL DATASET --preset NAME --help"
+    if beginning is None:  # for `zoo train --help`
+        parser.epilog = (
+            "For the settings of a model with a preset's values see: zoo train MODEL DATASET --preset NAME --help"
+        )
     else:
         entry = find_model(start.model)
         parser.add_function_arguments(entry.make, "options", skip=set(entry.fixed))
@@ -79,7 +87,7 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
 
 
 def run(arguments: Namespace) -> None:
-    """Train a model, or resume a run that was stopped."""
+    """Train a model, or resume a training that was stopped."""
     name = f"{arguments.model}-{re.sub('[^A-Za-z0-9_.]+', '-', arguments.dataset)}-{arguments.preset}"
     folder = arguments.output or f"runs/{name}"
     loggers = None if arguments.logger is None else [kind.strip() for kind in arguments.logger.split(",")]
@@ -91,22 +99,22 @@ def run(arguments: Namespace) -> None:
 
     try:
         finished = zoo.fit(wanted, folder, root=arguments.data_root, resume=not arguments.fresh, loggers=loggers)
-    except CleanStop:  # which has been told in a sentence
+    except CleanStop:  # a line about it was printed already
         sys.exit(INTERRUPTED)
-    say(f"{finished.folder}: the best weights are those of step {finished.step}. Next:")
+    say(f"{finished.folder} holds the best weights, those of step {finished.step}. Next:")
     say(f"  zoo evaluate {finished.folder}")
     say(f"  zoo predict {finished.folder} -o {Path(folder).name}.gif")
 
 
 def _recipe(arguments: Namespace) -> Recipe:
-    """The recipe that the arguments amount to.
+    """The recipe that the arguments describe.
 
     Raises:
-        ZooError: `data.name` is not the data set that the command names, or a time that is none.
+        ZooError: if `data.name` is not the data set of the command, or a time is illegal.
     """
     if arguments.data.name != arguments.dataset:
         raise ZooError(
-            f"data.name = {arguments.data.name!r} beside the data set {arguments.dataset!r}; leave data.name out"
+            f"data.name = {arguments.data.name!r} differs from the data set {arguments.dataset!r}; leave data.name out"
         )
     training = dict(arguments.training)
     for short in ("devices", "nodes"):
@@ -130,8 +138,8 @@ def _recipe(arguments: Namespace) -> Recipe:
 
 
 def _options(arguments: Namespace) -> dict[str, Any]:
-    """The options of the model. One that the run which is launched or continued leaves at its default stays unsaid, so
-    that its settings are the same."""
+    """The options of the model. Options that the launched or continued run left at their defaults are omitted, so that
+    its settings are the same."""
     options = dict(arguments.options)
     run, files = arguments["continue"], arguments.config or []
     words = ["--continue", run] if run else ["--config", str(files[-1])] if files else []
@@ -143,12 +151,12 @@ def _options(arguments: Namespace) -> dict[str, Any]:
 
 
 def _absolute(reference: str) -> str:
-    """A file or folder as it is called from everywhere; other references, to weights that ship, stay as they are."""
+    """An absolute path, if such a file or folder exists. Other references, to weights that ship, are unchanged."""
     return str(Path(reference).resolve()) if Path(reference).exists() else reference
 
 
 def minutes(text: str) -> float:
-    """A time such as "90s", "25m", "2h" or "25" (minutes), in minutes.
+    """Convert a time such as "90s", "25m", "2h" or "25" (minutes) to minutes.
 
     >>> minutes("2h")
     120.0
@@ -160,5 +168,5 @@ def minutes(text: str) -> float:
     except ValueError:
         time = 0.0
     if not 0 < time < float("inf"):
-        raise ZooError(f"--max-time = {text!r} is no time above zero; write 90s, 25m or 2h")
+        raise ZooError(f"--max-time = {text!r} must be a time above zero, such as 90s, 25m or 2h")
     return time

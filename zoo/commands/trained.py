@@ -1,4 +1,4 @@
-"""The trained models that commands measure, draw and export."""
+"""Find the trained models that commands evaluate, draw and export."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class TrainedModel(NamedTuple):
-    """A model with its weights, the recipe it was trained by, and the name that tables and pictures call it by."""
+    """A model with its weights, the recipe that it was trained by, and its name in tables and pictures."""
 
     name: str
     model: "Predictor"
@@ -23,14 +23,15 @@ class TrainedModel(NamedTuple):
 
 
 def find_trained_model(reference: str, checkpoint: str = "best") -> TrainedModel:
-    """The model that a word of the command line stands for.
+    """Read the model that a word of the command line refers to.
 
     Args:
-        reference: the folder of a run, a `.safetensors` file, or `MODEL:WEIGHTS` for weights that ship.
-        checkpoint: which weights of a run, see `zoo.open_run`.
+        reference: the folder of a run, a `.safetensors` file, or `MODEL:WEIGHTS` for weights that ship with the
+            package.
+        checkpoint: the checkpoint of a run; see `zoo.open_run`.
 
     Raises:
-        ZooError: it is none of these, or cannot be read.
+        ZooError: if it is none of these, or cannot be read.
     """
     path = Path(reference)
     if path.is_dir():
@@ -43,31 +44,31 @@ def find_trained_model(reference: str, checkpoint: str = "best") -> TrainedModel
         find_model(name)
         return TrainedModel(reference, *load_pretrained(name, weights))
     raise ZooError(
-        f"{reference} is no folder of a run; name one that `zoo train` wrote, a .safetensors file that `zoo export` "
-        "wrote, or MODEL:WEIGHTS as `zoo models` lists them"
+        f"{reference} is not a trained model; name a folder that `zoo train` has made, a .safetensors file of "
+        "`zoo export`, or MODEL:WEIGHTS as `zoo models` lists them"
     )
 
 
 def find_trained_models(references: Sequence[str], checkpoint: str) -> list[TrainedModel]:
-    """Several models, which tables and pictures tell apart by name.
+    """Read several models, which must differ in name, because tables and pictures use the names.
 
     Raises:
-        ZooError: see `find_trained_model`; or two models have one name.
+        ZooError: in the cases of `find_trained_model`, or if two models have the same name.
     """
     models = [find_trained_model(reference, checkpoint) for reference in references]
     names = [trained.name for trained in models]
     for name in names:
         if names.count(name) > 1:
-            raise ZooError(f"two models are called {name!r}; name each once, or rename a folder")
+            raise ZooError(f"two models are called {name!r}; name each only once, or rename a folder")
     return models
 
 
 def files_of(references: Sequence[str], checkpoint: str = "best") -> list[Path]:
-    """The files that such words stand for, which no command may replace.
+    """The files that such references use, which no command may replace.
 
     Args:
-        references: see `find_trained_model`.
-        checkpoint: see `find_trained_model`.
+        references: words as in `find_trained_model`.
+        checkpoint: the checkpoint of a run; see `find_trained_model`.
     """
     files = [Path(checkpoint)]
     for reference in references:
@@ -79,18 +80,18 @@ def files_of(references: Sequence[str], checkpoint: str = "best") -> list[Path]:
 
 
 def shared_data(models: Sequence[TrainedModel]) -> Data:
-    """The data settings of models that are to be shown the same clips.
+    """The data settings of models that shall read the same clips.
 
     Raises:
-        ZooError: the models were trained on clips of different kinds.
+        ZooError: if the models were trained on different kinds of clips.
     """
     first = models[0]
     for other in models[1:]:
-        for setting in ("name", "size", "channels", "observed", "digits"):  # the last of Moving-MNIST alone
+        for setting in ("name", "size", "channels", "observed", "digits"):  # digits is for Moving-MNIST only
             theirs, ours = (getattr(trained.recipe.data, setting, None) for trained in (other, first))
             if theirs != ours:
                 raise ZooError(
-                    f"{other.name} was trained with data.{setting} = {theirs!r} and {first.name} with {ours!r}; "
-                    "run the command for each alone"
+                    f"{other.name} was trained with data.{setting} = {theirs!r}, but {first.name} with {ours!r}; "
+                    "run the command for each separately"
                 )
     return first.recipe.data

@@ -1,4 +1,4 @@
-"""Clips to train and evaluate on: Moving-MNIST, KTH, the user's own videos, images and arrays, and Lorenz series."""
+"""Clips to train and evaluate on: Moving-MNIST, KTH, your own videos, images and arrays, and Lorenz series."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -61,16 +61,16 @@ __all__ = [
 
 
 def make_dataset(data: Data, split: Split, root: str | Path | None = None, length: int | None = None) -> ClipDataset:
-    """The data set that a recipe's settings describe.
+    """Make the data set that the settings of a recipe describe.
 
     Args:
         data: the settings.
         split: "train", "val" or "test".
-        root: the data root, see `data_root`.
-        length: T, steps of a clip; by default those of the settings.
+        root: the data root; see `data_root`.
+        length: T, the number of steps in a clip; by default that of the settings.
 
     Raises:
-        ZooError: the data are missing or do not suit the settings.
+        ZooError: if the data are missing or do not fit the settings.
 
     >>> data = MovingMNISTData(digits=3, size=32, source="embedded")
     >>> make_dataset(data, "test", length=30).clips([0, 1]).shape
@@ -84,24 +84,29 @@ def make_dataset(data: Data, split: Split, root: str | Path | None = None, lengt
     if isinstance(data, ArraysData):
         return _arrays(data, split, root, length)
     if isinstance(data, PythonData):
-        raise ZooError("data.name = 'python' stands for clips that a program passes to zoo.fit or zoo.evaluate; do so")
+        raise ZooError(
+            "data.name = 'python' stands for clips that a program passes to zoo.fit or zoo.evaluate; pass such clips"
+        )
     if isinstance(data, LorenzData):
         return _lorenz(data, split, length)
     return _videos(data, split, root, length)
 
 
 def pin_data(data: Data, root: str | Path | None = None) -> Data:
-    """The settings with everything filled in that depends on this machine, so that a resumed run reads the same data.
+    """Fill in all settings that depend on this machine, so that a resumed run reads the same data.
 
-    Moving-MNIST: the digits that source "auto" stands for here. Videos, images and arrays: the absolute path. These and
-    KTH: a digest of the clips. Arrays: the size of their frames, and their axes. Series of the Lorenz system: nothing.
+    - Moving-MNIST: the source that "auto" stands for here.
+    - Videos, images and arrays: the absolute path.
+    - Videos, images, arrays and KTH: a digest of the clips.
+    - Arrays: the size of their frames, their axes and their range.
+    - Lorenz series: nothing.
 
     Args:
         data: the settings.
-        root: the data root, see `data_root`.
+        root: the data root; see `data_root`.
 
     Raises:
-        ZooError: the data are missing or do not suit the settings.
+        ZooError: if the data are missing or do not fit the settings.
 
     >>> pin_data(MovingMNISTData(), root="no/such/folder").source
     'embedded'
@@ -121,36 +126,36 @@ def pin_data(data: Data, root: str | Path | None = None) -> Data:
 
 
 def place_of(data: StoredData) -> Path:
-    """The folder or file that the settings name."""
+    """The folder or file in the name of the data set."""
     return Path(data.name.partition(":")[2]).expanduser()
 
 
 def array_frames(data: ArraysData, root: str | Path | None = None) -> ArrayFrames:
-    """The array that the settings describe.
+    """Open the array that the settings describe.
 
     Raises:
-        ZooError: see `zoo.data.array_clips.open_frames`; or it has another number of channels.
+        ZooError: in the cases of `zoo.data.array_clips.open_frames`, or if it has another number of channels.
     """
     frames = open_frames(place_of(data), root, data.key, data.axes, data.range, data.frame, data.resize)
     if frames.shape[0] != data.channels:
         raise ZooError(
-            f"{place_of(data)} has {frames.shape[0]} channels (axes {frames.axes}), and data.channels = "
+            f"{place_of(data)} has {frames.shape[0]} channels (axes {frames.axes}), but data.channels = "
             f"{data.channels}; set data.channels and the model's channels to {frames.shape[0]}, or name other axes"
         )
     return frames
 
 
 def own_clip(data: ArraysData, path: str | Path, count: int, root: str | Path | None = None) -> Tensor:
-    """The first clip of a file like that which a model was trained on, `(T, C, H, W)` in [0, 1] with T ≤ count.
+    """The first clip of another file like that of the training data, `(T, C, H, W)` in [0, 1] with T ≤ count.
 
     Args:
-        data: what the model was trained on, whose axes, range and size hold here too; the axis N may be missing.
+        data: the settings of the training data, whose axes, range and size are used. The axis N may be missing.
         path: the file.
-        count: steps to read at most.
-        root: the data root, see `data_root`.
+        count: the largest number of steps to read.
+        root: the data root; see `data_root`.
 
     Raises:
-        ZooError: see `array_frames`; or a value outside the range.
+        ZooError: in the cases of `array_frames`, or if a value is out of range.
     """
     rank = len(array_files.open_array_file(path, data.key, root).shape)
     axes = data.axes.replace("N", "") if rank == len(data.axes) - 1 else data.axes
@@ -159,11 +164,10 @@ def own_clip(data: ArraysData, path: str | Path, count: int, root: str | Path | 
 
 
 def describe_own(data: StoredData, root: str | Path | None = None) -> Iterator[str]:
-    """Prepare and check clips of the user's own; what they are, what cannot be used and why, and how they are split, a
-    line each.
+    """Prepare and check your own clips. Yields lines of text: the clips, unusable files with reasons, and the splits.
 
     Raises:
-        ZooError: see `make_dataset`.
+        ZooError: in the cases of `make_dataset`.
     """
     splits = Splits(data.val, data.test)
     if isinstance(data, ArraysData):

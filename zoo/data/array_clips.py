@@ -1,4 +1,4 @@
-"""An array in a file as a data set."""
+"""Data sets of clips in array files."""
 
 import hashlib
 import json
@@ -21,23 +21,23 @@ from zoo.settings import Resize
 
 _AXES = {3: "THW", 4: "NTHW", 5: "NTCHW"}
 _STREAM = 0x41520001
-_METHOD = 1  # of making frames from values; part of the digest
+_METHOD = 1  # version of the conversion from values to frames; part of the digest
 
 
 class ArrayFrames:
-    """The clips in an array, as frames in [0, 1]; see `zoo.data.stored_clips.FrameSource`.
+    """The clips in an array, as frames in [0, 1]. It is a `zoo.data.stored_clips.FrameSource`.
 
     Args:
         file: the array.
-        axes: of the array, in their order: N clips, T steps in time, C channels, H rows, W columns. T, H and W are
-            needed. By default THW, NTHW or NTCHW, by their number.
-        value_range: lowest and highest value, which become 0 and 1; by default 0 and 255 for uint8, 0 and 1 for floats
-            and bool.
-        size: height and width of the frames; 0 for those of the array.
-        resize: how frames of another shape get this size.
+        axes: letters that name the axes of the array in order: N clips, T steps in time, C channels, H rows, W columns.
+            T, H and W are required. The default is THW, NTHW or NTCHW, by the number of axes.
+        value_range: the lowest and highest value, which become 0 and 1. The default is 0 and 255 for uint8, and 0 and 1
+            for floats and bool.
+        size: height and width of the frames in pixels; 0 keeps those of the array.
+        resize: how frames of another shape are brought to this size; see `zoo.data.resizing.resized`.
 
     Raises:
-        ZooError: axes that do not fit the array, or a range that must be stated.
+        ZooError: if the axes do not fit the array, or the dtype needs an explicit range.
     """
 
     def __init__(
@@ -58,10 +58,15 @@ class ArrayFrames:
         self._resize: Resize = resize
 
     def read(self, name: str, start: int, length: int) -> NDArray[Any]:
-        """Frames of a clip, whose name is its number: bytes where the array has them in this size, else float32.
+        """Read frames of a clip: uint8 if the array holds them in this size, otherwise float32.
+
+        Args:
+            name: the number of the clip, as text.
+            start: the first frame, counted from 0.
+            length: the number of frames.
 
         Raises:
-            ZooError: a value that is NaN or outside the range.
+            ZooError: if a value is NaN or out of range.
         """
         values = self.values(name, start, length)
         exact = values.dtype == np.uint8 and self.range == (0.0, 255.0)
@@ -75,7 +80,7 @@ class ArrayFrames:
         return small
 
     def values(self, name: str, start: int, length: int) -> NDArray[Any]:
-        """What the array holds of a clip, `(T, C, H, W)`."""
+        """The values of a clip as they are in the array, `(T, C, H, W)`."""
         places: dict[str, int | slice] = {"N": int(name), "T": slice(start, start + length)}
         values = self.file.read(tuple(places.get(axis, slice(None)) for axis in self.axes))
         axes = self.axes.replace("N", "")
@@ -84,10 +89,10 @@ class ArrayFrames:
         return np.ascontiguousarray(values.transpose([axes.index(axis) for axis in "TCHW"]))
 
     def check(self, names: Sequence[str]) -> None:
-        """Nothing: an array is read where the user keeps it, so there is no copy that could differ."""
+        """Do nothing: an array is read from the user's own file, so there is no copy that could differ."""
 
     def digest(self) -> str:
-        """See `ClipDataset`: of the file's content, and of how frames are made from it."""
+        """A hash of the file's content and of how frames are made from it; see `ClipDataset.digest`."""
         how = json.dumps([_METHOD, self.axes, self.range, self.shape, self._resize])
         return hashlib.sha256(f"{self.file.digest()} {how}".encode()).hexdigest()
 
@@ -95,21 +100,29 @@ class ArrayFrames:
 class Arrays(StoredClips):
     """Clips of an array in a file.
 
-    "train": `count` clips at random positions, every position equally likely. "val", "test": windows of `length`
-    steps, one after the other. An array with an axis N is split by clips, any other by time.
+    The split "train" has `count` clips at random positions, all equally likely. The splits "val" and "test" have
+    consecutive windows of `length` steps. An array with an axis N is split by clips, any other array by time.
 
     Args:
         frames: the array.
         split: "train", "val" or "test".
-        length: T, frames of a clip.
-        count: training clips in an epoch.
-        endless: draw other training clips in each epoch.
-        seed: of the training clips.
-        stride: a clip takes every so many steps.
-        splits: ranges that are held out; by default the last tenth for the test, and that before for validation.
+        length: T, the number of frames in a clip.
+        count: number of training clips in an epoch.
+        endless: whether to draw new training clips in each epoch.
+        seed: random seed of the training clips.
+        stride: a clip consists of every stride-th step.
+        splits: the ranges that are held out. By default the last tenth is for testing, and the tenth before it for
+            validation.
 
     Raises:
-        ZooError: too few clips or steps, or an argument outside its range.
+        ZooError: if there are too few clips or steps, or an argument is out of range.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.save(f"{folder}/clips.npy", np.zeros((10, 30, 16, 16), np.uint8))
+    ...     test = Arrays(open_frames(f"{folder}/clips.npy", folder), "test", length=20)
+    ...     test.clips([0]).shape
+    torch.Size([1, 20, 1, 16, 16])
     """
 
     def __init__(
@@ -145,10 +158,10 @@ class Arrays(StoredClips):
 
 
 def pieces(frames: ArrayFrames, splits: Splits) -> dict[str, list[tuple[str, range]]]:
-    """The parts of an array that are in each split: the number of a clip, and its steps.
+    """The parts of an array in each split, as pairs of a clip's number and its steps.
 
     Raises:
-        ZooError: see `zoo.data.splits.split_range`.
+        ZooError: in the cases of `zoo.data.splits.split_range`.
     """
     try:
         if "N" not in frames.axes:
@@ -162,11 +175,12 @@ def pieces(frames: ArrayFrames, splits: Splits) -> dict[str, list[tuple[str, ran
 
 
 def report(frames: ArrayFrames, length: int, stride: int, splits: Splits) -> Iterator[str]:
-    """What an array holds, how its values are distributed, which clips cannot be used and why, and how many clips of
-    `length` frames the splits have, a line each. All of it is read.
+    """Describe an array in lines of text: its content, the distribution of its values, unusable clips and the splits.
+
+    The whole array is read.
 
     Raises:
-        ZooError: there are too few clips for three splits.
+        ZooError: if there are too few clips for three splits.
     """
     file = frames.file
     sides = ", ".join(f"{axis} {side}" for axis, side in zip(frames.axes, file.shape, strict=True))
@@ -189,7 +203,7 @@ def report(frames: ArrayFrames, length: int, stride: int, splits: Splits) -> Ite
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 0))
     yield (
-        f"values from {lowest:g} to {highest:g} of a range from {frames.range[0]:g} to {frames.range[1]:g}; as frames "
+        f"values from {lowest:g} to {highest:g}, in a range from {frames.range[0]:g} to {frames.range[1]:g}; as frames "
         f"in [0, 1] they have mean {[round(float(each), 4) for each in mean]} and standard deviation "
         f"{[round(float(each), 4) for each in std]}"
     )
@@ -208,15 +222,15 @@ def open_frames(
     size: tuple[int, int] = (0, 0),
     resize: Resize = "crop",
 ) -> ArrayFrames:
-    """The clips in a file of arrays; see `ArrayFrames` and `zoo.data.array_files.open_array_file`."""
+    """Open the clips in an array file; see `ArrayFrames` and `zoo.data.array_files.open_array_file`."""
     return ArrayFrames(open_array_file(path, key, root), axes, value_range, size, resize)
 
 
 def read_clip(frames: ArrayFrames, count: int) -> Tensor:
-    """The first `count` steps of the first clip, or as many as there are: `(T, C, H, W)` in [0, 1].
+    """The first `count` steps of the first clip, or all if it has fewer: `(T, C, H, W)` in [0, 1].
 
     Raises:
-        ZooError: a value that is NaN or outside the range.
+        ZooError: if a value is NaN or out of range.
     """
     steps = frames.read("0", 0, min(count, frames.steps))
     return torch.from_numpy(steps) / 255 if steps.dtype == np.uint8 else torch.from_numpy(steps)
@@ -230,13 +244,15 @@ def _checked_axes(file: ArrayFile, axes: str) -> str:
     rank = len(file.shape)
     shape = "×".join(map(str, file.shape))
     if not axes and rank not in _AXES:
-        raise ZooError(f"{file.path} has an array of {rank} axes ({shape}); 3 to 5 are needed, out of N, T, C, H, W")
+        raise ZooError(
+            f"{file.path} has an array of {rank} axes ({shape}), but 3 to 5 of the axes N, T, C, H, W are needed"
+        )
     axes = axes.upper() or _AXES[rank]
     if len(set(axes)) != len(axes) or not set("THW") <= set(axes) <= set("NTCHW"):
-        raise ZooError(f"data.axes = {axes!r} must have T, H and W, and may have N and C, each once")
+        raise ZooError(f"data.axes = {axes!r} must have T, H and W, and may also have N and C, each only once")
     if len(axes) != rank:
         raise ZooError(
-            f"data.axes = {axes!r} names {len(axes)} axes, and the array in {file.path} has {rank} ({shape})"
+            f"data.axes = {axes!r} names {len(axes)} axes, but the array in {file.path} has {rank} ({shape})"
         )
     if 0 in file.shape:
         raise ZooError(f"{file.path} has an array without values ({shape}); name another file")
@@ -253,19 +269,19 @@ def _checked_range(file: ArrayFile, value_range: Sequence[float]) -> tuple[float
         return 0.0, 255.0
     if file.dtype.kind in "fb":
         return 0.0, 1.0
-    raise ZooError(f"{file.path} holds {file.dtype}; say with data.range which values are black and white")
+    raise ZooError(f"{file.path} holds {file.dtype}; set data.range to the values of black and white")
 
 
 def _check_values(values: NDArray[Any], legal: tuple[float, float], where: str) -> None:
-    """Raise a ZooError if a value is NaN or infinite, or outside the range."""
+    """Raise a ZooError if a value is NaN, infinite or out of range."""
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         bad = int(np.argmin(np.isfinite(values).all((1, 2, 3))))
         raise ZooError(
-            f"{where}: NaN or an infinite value in the step {bad} of these; replace it, or leave that clip out"
+            f"{where}: step {bad} of these has a NaN or infinite value; replace the value, or leave out this clip"
         )
     low, high = float(values.min()), float(values.max())
     if low < legal[0] or high > legal[1]:
         raise ZooError(
-            f"{where}: values from {low:g} to {high:g} lie outside the range from {legal[0]:g} to {legal[1]:g}; state "
-            "the range with data.range"
+            f"{where}: values from {low:g} to {high:g} are outside the range from {legal[0]:g} to {legal[1]:g}; set "
+            "data.range to the true range"
         )

@@ -1,4 +1,4 @@
-"""Arrays in files, read part by part: `.npy`, `.npz`, HDF5 and zarr."""
+"""Arrays in `.npy`, `.npz`, HDF5 and zarr files, of which only the parts that are needed are read."""
 
 import hashlib
 import os
@@ -27,11 +27,11 @@ class ArrayFile:
     """An array in a file.
 
     Args:
-        path: the file; of zarr a folder.
-        key: the array's name in it; empty in a `.npy` file.
-        shape: of the array.
-        dtype: of its values: bool, integer or floating-point.
-        read: a part of it, in memory.
+        path: the file, or the folder of a zarr array.
+        key: the name of the array in the file; empty for a `.npy` file.
+        shape: the shape of the array.
+        dtype: the dtype of its values: bool, integer or floating-point.
+        read: a function that reads the part at an index into memory.
     """
 
     path: Path
@@ -41,7 +41,7 @@ class ArrayFile:
     read: Callable[[Index], NDArray[Any]]
 
     def digest(self) -> str:
-        """SHA-256 of the file's content and the key, in hexadecimal."""
+        """SHA-256 of the file's content and the key, as hexadecimal digits."""
         total = hashlib.sha256(f"{self.key}\n".encode())
         files = [self.path]
         if self.path.is_dir():
@@ -54,37 +54,38 @@ class ArrayFile:
 
 
 def open_array_file(path: str | Path, key: str = "", root: str | Path | None = None) -> ArrayFile:
-    """Open an array; nothing of it is read yet. The one that is meant in a `.npz` file is unpacked once into
-    `<data root>/arrays`, and mapped into memory as a `.npy` file is.
+    """Open an array without reading its values.
+
+    An array of a `.npz` file is unpacked once into `<data root>/arrays`, and then memory-mapped like a `.npy` file.
 
     Args:
         path: a `.npy`, `.npz`, `.h5`, `.hdf5` or `.zarr` file.
-        key: the array's name in a file that holds several.
-        root: the data root, see `zoo.data.data_root`.
+        key: the name of the array, if the file holds several.
+        root: the data root; see `zoo.data.data_root`.
 
     Raises:
-        ZooError: no such file or array, a damaged file, values that are no numbers, or a package that is not installed.
+        ZooError: if the file or array does not exist, is damaged or not numeric, or a package is not installed.
     """
     path = Path(path).expanduser()
     suffix = path.suffix.lower()
     if suffix not in _OPEN:
-        raise ZooError(f"{path} has no suffix of a file of arrays; legal are {', '.join(_OPEN)}")
+        raise ZooError(f"{path} does not have the suffix of an array file; legal are {', '.join(_OPEN)}")
     if not path.exists():
-        raise ZooError(f"{path} does not exist; name a file with an array, as in arrays:FILE")
+        raise ZooError(f"{path} does not exist; name an array file, as in arrays:FILE")
     with _reported(path):
         opened = _OPEN[suffix](path, key, root)
     if opened.dtype.kind not in "buif":
-        raise ZooError(f"{path} holds values of type {opened.dtype}; integers or floating-point numbers are needed")
+        raise ZooError(f"{path} holds values of type {opened.dtype}, but must hold integers or floating-point numbers")
     return opened
 
 
 def _open_npy(path: Path, key: str, root: str | Path | None) -> ArrayFile:
     if key:
-        raise ZooError(f"{path} holds one array, without a name; leave out data.key = {key!r}")
+        raise ZooError(f"{path} holds one array without a name; leave out data.key = {key!r}")
     array = open_array(path)
 
     def read(index: Index) -> NDArray[Any]:
-        return np.array(open_array(path)[index])  # mapped only while it is copied
+        return np.array(open_array(path)[index])  # the file is mapped only during this copy
 
     return ArrayFile(path, "", array.shape, array.dtype, read)
 
@@ -112,7 +113,9 @@ def _open_hdf5(path: Path, key: str, root: str | Path | None) -> ArrayFile:
     try:
         import h5py
     except ImportError:
-        raise ZooError(f"{path} is read by h5py, which is not installed; pip install 'tensortrain[arrays]'") from None
+        raise ZooError(
+            f"{path} needs h5py, which is not installed; install it with: pip install 'tensortrain[arrays]'"
+        ) from None
     with h5py.File(path, "r") as file:
         names: list[str] = []
         file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
@@ -120,7 +123,7 @@ def _open_hdf5(path: Path, key: str, root: str | Path | None) -> ArrayFile:
         shape, dtype = tuple(file[key].shape), file[key].dtype
 
     def read(index: Index) -> NDArray[Any]:
-        with _reported(path), h5py.File(path, "r") as file:  # each time, as processes cannot share an open file
+        with _reported(path), h5py.File(path, "r") as file:  # opened each time: processes cannot share an open file
             return np.asarray(file[key][index])
 
     return ArrayFile(path, key, shape, dtype, read)
@@ -130,13 +133,15 @@ def _open_zarr(path: Path, key: str, root: str | Path | None) -> ArrayFile:
     try:
         import zarr
     except ImportError:
-        raise ZooError(f"{path} is read by zarr, which is not installed; pip install 'tensortrain[arrays]'") from None
+        raise ZooError(
+            f"{path} needs zarr, which is not installed; install it with: pip install 'tensortrain[arrays]'"
+        ) from None
     opened: Any = zarr.open(str(path), mode="r")
     if isinstance(opened, zarr.Group):
         key = _chosen(path, key, [name for name, _ in opened.arrays()])
         opened = opened[key]
     elif key:
-        raise ZooError(f"{path} holds one array, without a name; leave out data.key = {key!r}")
+        raise ZooError(f"{path} holds one array without a name; leave out data.key = {key!r}")
 
     def read(index: Index) -> NDArray[Any]:
         with _reported(path):
@@ -146,26 +151,26 @@ def _open_zarr(path: Path, key: str, root: str | Path | None) -> ArrayFile:
 
 
 def _chosen(path: Path, key: str, names: list[str]) -> str:
-    """The array of that name, or the only one."""
+    """The key, or the name of the only array if there is no key."""
     if key in names:
         return key
     if not key and len(names) == 1:
         return names[0]
     listed = ", ".join(names[:20]) or "none"
     asked = f"has no array {key!r}" if key else f"holds {len(names)} arrays"
-    raise ZooError(f"{path} {asked}; name one with data.key, known: {listed}")
+    raise ZooError(f"{path} {asked}; set data.key to one of: {listed}")
 
 
 @contextmanager
 def _reported(path: Path) -> Iterator[None]:
-    """Turn whatever a library raises about a file into a ZooError."""
+    """Turn any exception that a library raises about a file into a ZooError."""
     try:
         yield
     except ZooError:
         raise
     except BadArray as error:
         raise ZooError(f"{path} {error}; name another file") from None
-    except Exception as error:  # three libraries, which raise many kinds
+    except Exception as error:  # the three libraries raise many types
         reason = str(error).partition("\n")[0][:150]
         raise ZooError(f"{path} cannot be read ({type(error).__name__}: {reason}); name another file") from None
 

@@ -1,9 +1,9 @@
-"""Whether a video file is whole, by the byte structure of its container.
+"""Detect truncated or damaged video files by the byte structure of their containers.
 
-How many frames a video has and how long it lasts, a header may say wrongly and the video still be whole: edit lists
-hide frames, dropped frames are counted, the last frame may be held. But each part of a container says how many bytes it
-has, so where the file ends within a part, or without the mark that ends the format, something is missing. Some parts
-have checksums too.
+The number of frames and the duration in a header may be wrong although the video is complete: edit lists hide frames,
+dropped frames are counted, or the last frame is held. But every part of a container states its number of bytes. So if
+the file ends within a part, or without the end mark of its format, something is missing. Some parts also have
+checksums.
 """
 
 import struct
@@ -11,26 +11,31 @@ import zlib
 from collections.abc import Callable
 from typing import IO
 
-_FARTHEST = 1 << 40  # bytes into a file; file systems refuse to go much farther
-_SPARE = 8  # bytes; some programs count an AVI's own eight-byte heading among its content
+_FARTHEST = 1 << 40  # largest position in bytes to seek to; file systems refuse much larger ones
+_SPARE = 8  # bytes; some programs count the eight bytes of an AVI's heading as part of its content
 _BOXES = frozenset(b"ftyp moov mdat free skip wide pnot PICT udta uuid meta moof mfra sidx ssix styp emsg prft".split())
 _ASF_HEADER, _ASF_DATA = (bytes.fromhex(f"{first}26b2758e66cf11a6d900aa0062ce6c") for first in ("30", "36"))
 _MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _EBML, _SEGMENT = 0x1A45DFA3, 0x18538067
-_PICTURES = frozenset([0x1654AE6B, 0x1F43B675])  # how they are packed, and clusters of them
-# what else a segment holds, such as indices, tags and padding
+_PICTURES = frozenset([0x1654AE6B, 0x1F43B675])  # the elements that describe tracks, and clusters of pictures
+# other elements of a segment, such as indices, tags and padding
 _ELEMENTS = _PICTURES | {_EBML, _SEGMENT, 0x114D9B74, 0x1549A966, 0x1C53BB6B, 0x1941A469, 0x1043A770, 0x1254C367, 0xEC}
 
 
 def fault(file: IO[bytes]) -> str:
-    """What is wrong with a video, as the rest of a sentence; empty if nothing is, or if its format does not say.
+    """Describe what is wrong with a video; empty if nothing is wrong, or if its format has no way to tell.
 
-    AVI, MP4, QuickTime, Matroska, WebM, ASF: a part that goes on after the end of the file. GIF, Ogg: also a missing
-    end mark. Matroska, WebM, Ogg: also a wrong checksum. MPEG streams, and recordings whose parts say no size, have
-    nothing that could be missed, except where FFmpeg meets a packet that ends early.
+    The text continues a sentence that starts with the name of the file. These faults are detected:
+
+    - AVI, MP4, QuickTime, Matroska, WebM, ASF: a part that continues after the end of the file.
+    - GIF, Ogg: the same, and a missing end mark.
+    - Matroska, WebM, Ogg: a wrong checksum.
+
+    MPEG streams, and recordings whose parts state no size, have no mark that could be missing. There, FFmpeg may detect
+    a packet that ends early.
 
     Args:
-        file: a video; it is read from its beginning, and left there.
+        file: the video, open for reading. Its position is set to 0.
     """
     file.seek(0, 2)
     size = file.tell()
@@ -48,11 +53,11 @@ def fault(file: IO[bytes]) -> str:
 
 
 def _ends_after(end: int, size: int) -> str:
-    return f"is cut short: its parts take {end:,} bytes, and it has {size:,}" if end > size else ""
+    return f"is cut short: its parts take {end:,} bytes, but it has {size:,}" if end > size else ""
 
 
 def _riff(file: IO[bytes], size: int) -> str:
-    """AVI: one part, or several where it is larger than a gigabyte. Recordings that were never finished say 0 or -1."""
+    """AVI: one part, or several if it exceeds a gigabyte. An unfinished recording states the size 0 or -1."""
     position = 0
     while position < size:
         name, length = struct.unpack("<4sI", _at(file, position, 8))
@@ -66,32 +71,32 @@ def _riff(file: IO[bytes], size: int) -> str:
 
 
 def _boxes(file: IO[bytes], size: int) -> str:
-    """MP4 and QuickTime: boxes one after the other; the last may say 0, for all the rest of the file."""
+    """MP4 and QuickTime: a sequence of boxes. The last one may state the size 0, for the rest of the file."""
     position = 0
     while position < size:
         length, name, large = struct.unpack(">I4sQ", _at(file, position, 16))
         length = large if length == 1 else length
         if name not in _BOXES or length < 8:
-            return ""  # the last box, or something that was appended
+            return ""  # the last box, or appended data
         position += length
     return _ends_after(position, size)
 
 
 def _matroska(file: IO[bytes], size: int) -> str:
-    """Matroska and WebM: a segment of clusters. One that was sent while it was recorded says no size."""
+    """Matroska and WebM: a segment of clusters. A segment that was streamed live states no size."""
     position = end = 0
     while position < size:
         element, length, content = _element(file, position)
         if element not in _ELEMENTS:
-            break  # something that was appended
+            break  # appended data
         end = max(end, content + (length or 0))
         if element == _SEGMENT:
             position = content
         elif length is None:
-            break  # a cluster of unsaid size
+            break  # a cluster that states no size
         else:
             position = content + length
-            mark = _at(file, content, 6)  # a checksum of the rest of the element may come first
+            mark = _at(file, content, 6)  # the element may start with a checksum of the rest
             if element in _PICTURES and mark[:2] == b"\xbf\x84" and position <= size:
                 checksum = zlib.crc32(_at(file, content + 6, length - 6)) if length >= 6 else -1
                 if checksum != int.from_bytes(mark[2:], "little"):
@@ -100,7 +105,7 @@ def _matroska(file: IO[bytes], size: int) -> str:
 
 
 def _element(file: IO[bytes], position: int) -> tuple[int, int | None, int]:
-    """The name, the length (None if it is not said) and the beginning of the content of an EBML element."""
+    """The name of an EBML element, its length (None if not stated), and the start of its content."""
     data = _at(file, position, 12)
     name_bytes = 9 - data[0].bit_length()
     if name_bytes > 4:
@@ -115,22 +120,22 @@ def _element(file: IO[bytes], position: int) -> tuple[int, int | None, int]:
 
 
 def _asf(file: IO[bytes], size: int) -> str:
-    """ASF, such as WMV: a header and the data, then indices, which may be missing."""
+    """ASF, such as WMV: a header, the data, and indices, which may be missing."""
     (header,) = struct.unpack("<Q", _at(file, 16, 8))
     name, data = struct.unpack("<16sQ", _at(file, header, 24))
     if header <= size - 24 and (name != _ASF_DATA or data < 24):
-        return ""  # sent while it was recorded
+        return ""  # streamed live
     return _ends_after(header + max(data, 24), size)
 
 
 def _ogg(file: IO[bytes], size: int) -> str:
-    """Ogg: pages, of which the last one of each stream is marked."""
+    """Ogg: a sequence of pages; the last page of each stream is marked."""
     position = 0
     running: set[bytes] = set()
     while position < size:
         head = _at(file, position, 27 + 255)
         if head[:4] != b"OggS":
-            break  # something that was appended
+            break  # appended data
         begin, position = position, position + 27 + head[26] + sum(head[27 : 27 + head[26]])
         if position > size:
             return _ends_after(position, size)
@@ -143,19 +148,19 @@ def _ogg(file: IO[bytes], size: int) -> str:
 
 
 def _ogg_checksum(page: bytes) -> int:
-    """Ogg's CRC has the polynomial of zlib's, but takes the bits the other way round and inverts nothing."""
+    """Ogg's CRC. It has the polynomial of zlib's, but reverses the order of bits and inverts nothing."""
     mirrored = zlib.crc32(page.translate(_MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return int(f"{mirrored:032b}"[::-1], 2)
 
 
 def _gif(file: IO[bytes], size: int) -> str:
-    """GIF: blocks of sub-blocks, and a last byte."""
+    """GIF: blocks of sub-blocks, and a final byte."""
     position = 13 + _colours(_at(file, 10, 1)[0])
     while position < size:
         kind = _at(file, position, 10)
         if kind[0] == 0x3B:
             return ""
-        # an image has a heading of 10 bytes, perhaps colours, and a byte; an extension has 2 bytes
+        # an image has a heading of 10 bytes, an optional table of colours, and a byte; an extension has 2 bytes
         position += 11 + _colours(kind[9]) if kind[0] == 0x2C else 2
         while position < size and (length := _at(file, position, 1)[0]):
             position += 1 + length
@@ -164,12 +169,12 @@ def _gif(file: IO[bytes], size: int) -> str:
 
 
 def _colours(flags: int) -> int:
-    """Bytes of the table of colours that flags announce."""
+    """The size in bytes of the table of colours that the flags announce."""
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
 def _at(file: IO[bytes], position: int, count: int) -> bytes:
-    """Bytes at a position; zeros after the end of the file."""
+    """The bytes at a position, filled up with zeros after the end of the file."""
     file.seek(min(position, _FARTHEST))
     return file.read(count).ljust(count, b"\0")
 

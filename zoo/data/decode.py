@@ -1,4 +1,4 @@
-"""Decode videos into frames, with PyAV."""
+"""Decode videos into frames with PyAV."""
 
 import math
 from collections.abc import Iterator
@@ -20,32 +20,32 @@ METHOD = (
     "8-bit, Rec. 601 luma if grey; turned and mirrored as the video says; bilinear with antialiasing "
     "(torch.nn.functional.interpolate), rounded"
 )
-LARGEST = 1 << 25  # pixels of a frame; 8K has 33,177,600
-_FRAMES, _PIXELS = 32, 1 << 21  # at most, decoded and resized at a time
-_STRAIGHT = 0.02  # of a display matrix, below which it neither turns nor shears; about one degree
+LARGEST = 1 << 25  # largest number of pixels in a frame; 8K has 33,177,600
+_FRAMES, _PIXELS = 32, 1 << 21  # largest numbers to decode and resize at a time
+_STRAIGHT = 0.02  # a display matrix with relative entries below this neither turns nor shears; about one degree
 
 
 class BadVideo(Exception):
-    """A video that cannot be used. The message is the rest of a sentence that begins with the video's name."""
+    """A video that cannot be used. The message continues a sentence that starts with the name of the video."""
 
 
 def decode(
     file: IO[bytes], size: tuple[int, int] | None, grey: bool, resize: Resize = "stretch"
 ) -> Iterator[NDArray[np.uint8]]:
-    """The frames that a player shows, in parts `(T, C, H, W)` of a few at a time; `METHOD` says how they are converted.
+    """Decode the frames that a player shows, a few at a time, as arrays `(T, C, H, W)`. `METHOD` names the conversion.
 
-    Edit lists are obeyed, and frames are turned and mirrored as the display matrix says. A frame counts once, however
-    long it is shown.
+    Edit lists are obeyed, and frames are turned and mirrored as the display matrix says. A frame that is shown for
+    longer still counts once.
 
     Args:
-        file: in any format that FFmpeg reads; it must be seekable.
-        size: height and width to resize to; None for frames as they are.
-        grey: one channel if True, else three.
-        resize: how frames of another shape get this size, see `zoo.data.resizing.resized`.
+        file: a seekable file in any format that FFmpeg reads.
+        size: height and width of the result in pixels; None keeps the size of the frames.
+        grey: True for one channel, False for three.
+        resize: how frames of another shape are brought to this size; see `zoo.data.resizing.resized`.
 
     Raises:
-        BadVideo: not a video, damaged or cut short (see `zoo.data.containers.fault`), without frames, with frames of
-            more than 2²⁵ pixels, or with frames that are to be shown at an angle.
+        BadVideo: if it is not a video; is damaged or truncated (see `zoo.data.containers.fault`); has no frames, or
+            frames of more than 2²⁵ pixels; or is to be shown at an angle.
     """
     import av
 
@@ -64,24 +64,24 @@ def decode(
             if not frames:
                 raise BadVideo("has no frames")
             yield to_bytes(frames, size, resize)
-    except av.ArgumentError as error:  # among other things, FFmpeg's word for too many pixels
-        limit = f"frames of more than {LARGEST:,} pixels are not read"
+    except av.ArgumentError as error:  # FFmpeg reports too many pixels in this way, among other faults
+        limit = f"frames may have at most {LARGEST:,} pixels"
         raise BadVideo(f"cannot be read as a video ({error.strerror}; {limit})") from None
     except (av.FFmpegError, OSError) as error:
         raise BadVideo(f"cannot be read as a video ({error.strerror})") from None
 
 
 class _Quiet:
-    """A file for FFmpeg, which may seek to places that damaged files name: a refusal is a number to it, no exception.
+    """A file for FFmpeg. Damaged files make FFmpeg seek to impossible places; this class then returns -1.
 
-    PyAV would print the exception and go on.
+    Without it, PyAV would print an exception and continue.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
         self.read, self.tell, self._file = file.read, file.tell, file
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """The new position, or -1 if there is none."""
+        """Set the position and return it, or -1 if it is impossible."""
         try:
             return self._file.seek(offset, whence)
         except (OSError, ValueError, OverflowError):
@@ -89,7 +89,7 @@ class _Quiet:
 
 
 def _pictures(container: "InputContainer") -> "VideoStream":
-    """The stream with the moving pictures; the cover of a song is none."""
+    """The stream of moving pictures. The cover image of an audio file does not count."""
     from av.stream import Disposition
 
     streams = [each for each in container.streams.video if not each.disposition & Disposition.attached_pic]
@@ -98,13 +98,13 @@ def _pictures(container: "InputContainer") -> "VideoStream":
     best = container.streams.best("video")
     stream = best if best in streams else streams[0]
     if stream.codec_context is None:
-        raise BadVideo("is packed in a way that FFmpeg does not know")
-    stream.codec_context.options = {"max_pixels": str(LARGEST)}  # for frames larger than the header says
+        raise BadVideo("has a codec that FFmpeg does not know")
+    stream.codec_context.options = {"max_pixels": str(LARGEST)}  # some frames are larger than the header says
     return stream
 
 
 def _images(container: "InputContainer", stream: "VideoStream", form: str) -> Iterator[NDArray[np.uint8]]:
-    """Frames `(H, W)` or `(H, W, 3)`, as they are shown."""
+    """The frames `(H, W)` or `(H, W, 3)` as a player shows them."""
     count = 0
     for packet in container.demux(stream):
         decoded = packet.decode()
@@ -116,16 +116,16 @@ def _images(container: "InputContainer", stream: "VideoStream", form: str) -> It
 
 
 def _display_matrix(frame: "VideoFrame") -> NDArray[np.float64]:
-    """`(2, 2)`: the row vector of a pixel's column and row, times this, is where a player shows it."""
+    """A matrix `(2, 2)`: multiplied by it, the row vector (column, row) of a pixel gives its place in a player."""
     side_data: Any = frame.side_data
     if (stated := side_data.get("DISPLAYMATRIX")) is None:
         return np.eye(2)
     matrix: NDArray[np.float64] = np.frombuffer(bytes(stated), np.int32).reshape(3, 3)[:2, :2] / 65536
-    return matrix if np.linalg.det(matrix) else np.eye(2)  # players ignore one that leaves nothing of the image
+    return matrix if np.linalg.det(matrix) else np.eye(2)  # players ignore a singular matrix
 
 
 def _shown(image: NDArray[np.uint8], matrix: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Turn and mirror an image `(H, W, …)`; how large a player would show it does not matter here."""
+    """Turn and mirror an image `(H, W, …)`. The scale of the matrix is ignored."""
     ((a, b), (c, d)), small = matrix, _STRAIGHT * np.abs(matrix).max()
     if max(abs(b), abs(c)) > small:
         if max(abs(a), abs(d)) > small:
@@ -138,11 +138,11 @@ def _shown(image: NDArray[np.uint8], matrix: NDArray[np.float64]) -> NDArray[np.
 def to_bytes(
     frames: list[NDArray[np.uint8]], size: tuple[int, int] | None, resize: Resize = "stretch"
 ) -> NDArray[np.uint8]:
-    """Images `(H, W)` or `(H, W, 3)`, all of one size, as `(T, C, *size)`."""
+    """Stack images `(H, W)` or `(H, W, 3)` of one size, and resize them to `(T, C, *size)`."""
     images = torch.from_numpy(np.stack(frames) if len(frames) > 1 else frames[0][None])
     images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
     if size is not None and images.shape[2:] != size:
-        # one channel at a time if they are large: floats take four times the memory
+        # large images are resized one channel at a time, because floats take four times the memory
         parts = images.split(1, 1) if images.numel() > _PIXELS else [images]
         floats = [resized(part.float(), size, resize) for part in parts]
         images = torch.cat(floats, 1).round().clamp(0, 255).byte()

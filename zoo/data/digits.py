@@ -1,4 +1,4 @@
-"""Handwritten digits, 28×28: MNIST's if the data root has them, else the 1,797 that scikit-learn ships."""
+"""Handwritten digits of 28×28 pixels: MNIST if it is in the data root, else the 1,797 digits of scikit-learn."""
 
 import hashlib
 import warnings
@@ -34,9 +34,9 @@ class Digits(NamedTuple):
     """Handwritten digits.
 
     Args:
-        images: `(N, 28, 28)`, uint8.
-        name: a phrase that says which they are.
-        published: whether they are MNIST's own, so that what is measured on them compares with publications.
+        images: the digits, `(N, 28, 28)`, uint8.
+        name: a phrase that says which digits they are.
+        published: whether they are the original MNIST digits, so that results can be compared with publications.
     """
 
     images: Tensor
@@ -45,19 +45,19 @@ class Digits(NamedTuple):
 
 
 def load_digits(split: Split, root: str | Path | None = None, source: Source = "auto") -> Digits:
-    """The digits of a split; no digit is in two splits.
+    """Load the digits of a split. No digit is in two splits.
 
-    MNIST: "train" has the first 50,000 of its training set, "val" the last 10,000, "test" its test set.
+    With MNIST, "train" has the first 50,000 digits of its training set, "val" the last 10,000, and "test" its test set.
 
     Args:
         split: "train", "val" or "test".
-        root: the data root, see `zoo.data.data_root`; `zoo.data.mnist_files.find_images` says where in it MNIST's
-            files may be, and under which names.
-        source: "mnist", "embedded" (scikit-learn's), or "auto": MNIST if the root has it, else the embedded digits
-            and a warning.
+        root: the data root; see `zoo.data.data_root`. `zoo.data.mnist_files.find_images` lists the places and names of
+            MNIST's files there.
+        source: "mnist", "embedded" for the digits of scikit-learn, or "auto" for MNIST if it is in the data root and
+            the embedded digits (with a warning) otherwise.
 
     Raises:
-        ZooError: no such split or source; MNIST is asked for and missing, cut short or not readable.
+        ZooError: if the split or source is unknown, or MNIST is required but missing, truncated or not readable.
 
     >>> digits = load_digits("test", source="embedded")
     >>> digits.images.shape, digits.name
@@ -76,30 +76,30 @@ def load_digits(split: Split, root: str | Path | None = None, source: Source = "
 
 
 def check_split(split: str) -> None:
-    """Raise a ZooError unless there is such a split."""
+    """Raise a ZooError if there is no such split."""
     if split not in _MNIST:
         raise ZooError(f"split = {split!r} must be one of {', '.join(_MNIST)}")
 
 
 def has_mnist(root: Path) -> bool:
-    """Whether the root has both image files of MNIST, so that every split comes from it."""
+    """Whether both image files of MNIST are in the data root, so that all splits can be read."""
     return all(find_images(root, part) for part in ("train", "t10k"))
 
 
 def auto_source(root: Path) -> Source:
-    """The source that "auto" stands for with this data root; if it is not MNIST, a warning says so once."""
+    """The source that "auto" stands for with this data root. If it is not MNIST, there is one warning."""
     if has_mnist(root):
         return "mnist"
     _warn(root)
     return "embedded"
 
 
-@cache  # once, even if the filters of warnings change in between, as they do when large packages are imported
+@cache  # warns once, even if the warning filters change in between, as they do when large packages are imported
 def _warn(root: Path) -> None:
     warnings.warn(
-        f"no complete MNIST in {root}, so the digits are the 1,797 that scikit-learn ships, and scores on them cannot "
-        "be compared with published ones; fetch MNIST with `zoo data mnist --download` or zoo.data.download_mnist(), "
-        'or set source to "embedded" if these digits are meant',
+        f"there is no complete MNIST in {root}, so the digits are the 1,797 of scikit-learn, and scores cannot be "
+        "compared with published ones; fetch MNIST with `zoo data mnist --download` or zoo.data.download_mnist(), "
+        'or set source to "embedded" to use these digits without a warning',
         stacklevel=1,
     )
 
@@ -120,7 +120,7 @@ def _mnist(split: Split, root: Path) -> Digits:
 
 
 def _embedded(split: Split) -> Digits:
-    """scikit-learn's digits, 8×8 with values 0 … 16, resized (bicubic)."""
+    """The digits of scikit-learn, 8×8 pixels with values 0 … 16, resized by bicubic interpolation."""
     from sklearn import datasets
 
     small = torch.from_numpy(datasets.load_digits().images[_EMBEDDED[split]])  # float64

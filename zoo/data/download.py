@@ -1,4 +1,4 @@
-"""Download data sets; an interrupted download is resumed."""
+"""Download data sets. An interrupted download is resumed by the next call."""
 
 import hashlib
 import http.client
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"
-FILES = {  # size in bytes, MD5
+FILES = {  # size in bytes, and MD5
     "train-images-idx3-ubyte.gz": (9_912_422, "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
     "train-labels-idx1-ubyte.gz": (28_881, "d53e105ee54ea40749a09fcbcd1e9432"),
     "t10k-images-idx3-ubyte.gz": (1_648_877, "9fb629c4189551a2d022fa330f9573f3"),
@@ -30,24 +30,24 @@ FILES = {  # size in bytes, MD5
 }
 KTH_MIRROR = "https://www.csc.kth.se/cvap/actions/"
 _CHUNK = 1 << 16
-_TIMEOUT = 30.0  # seconds without a byte
+_TIMEOUT = 30.0  # seconds to wait for the next byte
 
 
 def download_mnist(root: str | Path | None = None, mirror: str | None = None, progress: bool = True) -> Path:
-    """Fetch MNIST's four files (11 MB) into `<data root>/mnist`, except those that are there and have the right MD5.
+    """Download the four files of MNIST (11 MB) into `<data root>/mnist`. Files with the right MD5 are kept.
 
     An interrupted download is resumed by the next call.
 
     Args:
-        root: the data root, see `zoo.data.data_root`.
-        mirror: address of the folder with the files; else `$ZOO_MNIST_MIRROR`, else a public one.
-        progress: show a progress bar.
+        root: the data root; see `zoo.data.data_root`.
+        mirror: web address of the folder with the files; by default `$ZOO_MNIST_MIRROR`, or a public mirror.
+        progress: whether to show a progress bar.
 
     Returns:
-        The folder.
+        The folder with the files.
 
     Raises:
-        ZooError: the folder cannot be written, the mirror does not answer or breaks off, a checksum is wrong.
+        ZooError: if the folder cannot be written, the mirror does not answer or breaks off, or a checksum is wrong.
     """
     mirror = _mirror(mirror, "ZOO_MNIST_MIRROR", MIRROR)
     folder = data_root(root) / "mnist"
@@ -65,22 +65,22 @@ def download_mnist(root: str | Path | None = None, mirror: str | None = None, pr
 
 
 def download_kth(root: str | Path | None = None, mirror: str | None = None, progress: bool = True) -> Path:
-    """Fetch KTH's six archives and its annotation file (1.1 GB) into `<data root>/kth`, except what is there already.
+    """Download KTH's six archives and its annotation file (1.1 GB) into `<data root>/kth`. Existing files are kept.
 
-    The authors publish no checksums: an archive is kept if its own list of contents is whole; the checksum of each
-    clip in it is compared when it is decoded. An interrupted download is resumed by the next call.
+    The authors publish no checksums. An archive is accepted if its table of contents is complete; the checksum of each
+    clip is compared when the clip is decoded. An interrupted download is resumed by the next call.
 
     Args:
-        root: the data root, see `zoo.data.data_root`.
-        mirror: address of the folder with the files; else `$ZOO_KTH_MIRROR`, else the authors' own.
-        progress: show a progress bar.
+        root: the data root; see `zoo.data.data_root`.
+        mirror: web address of the folder with the files; by default `$ZOO_KTH_MIRROR`, or the authors' server.
+        progress: whether to show a progress bar.
 
     Returns:
-        The folder.
+        The folder with the files.
 
     Raises:
-        ZooError: the folder cannot be written, the mirror does not answer or breaks off, a file is not what it
-            should be.
+        ZooError: if the folder cannot be written, the mirror does not answer or breaks off, or a file is not of the
+            expected kind.
     """
     mirror = _mirror(mirror, "ZOO_KTH_MIRROR", KTH_MIRROR)
     folder = data_root(root) / "kth"
@@ -100,7 +100,7 @@ def download_kth(root: str | Path | None = None, mirror: str | None = None, prog
 def _mirror(argument: str | None, variable: str, default: str) -> str:
     mirror = argument or os.environ.get(variable) or default
     if not mirror.startswith(("http://", "https://")):
-        raise ZooError(f"mirror = {mirror!r} must begin with http:// or https://")
+        raise ZooError(f"mirror = {mirror!r} must start with http:// or https://")
     return mirror.rstrip("/")
 
 
@@ -119,31 +119,31 @@ def _download(
     report: Callable[[int], None],
     variable: str,
 ) -> None:
-    """Fetch what is missing into a file beside `target`, check that it is right, then rename it."""
+    """Download the missing part into a file beside `target`, check it, and rename it to `target`."""
     if os.path.lexists(target):
         target = destination(target)
     part = target.with_name(target.name + ".part")
     if os.path.lexists(part) and destination(part) != part:
-        raise ZooError(f"{part} is a link, and a download would write where it leads; remove it")
+        raise ZooError(f"{part} is a link, and the download would overwrite its target; remove the link")
     try:
         _receive(url, part, size, report)
     except PermissionError as error:
         raise _forbidden(part.parent, error) from error
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise ZooError(
-            f"{url} cannot be fetched ({error}); run it again to resume where it stopped, "
+            f"{url} cannot be downloaded ({error}); run the command again to resume, "
             f"or set {variable} to another mirror"
         ) from error
     if not right(part):
         part.unlink()
-        raise ZooError(f"{url} has a wrong checksum and was dropped; set {variable} to another mirror")
+        raise ZooError(f"{url} has a wrong checksum and was deleted; set {variable} to another mirror")
     os.replace(part, target)
 
 
 def _receive(url: str, part: Path, size: int | None, report: Callable[[int], None]) -> None:
-    """Append what the file `part` lacks. A server that does not support ranges sends all of it again.
+    """Append what is missing to the file `part`. A server without support for ranges sends the whole file again.
 
-    `size` is None where it is not known in advance."""
+    `size` is None if it is not known in advance."""
     have = part.stat().st_size if part.exists() else 0
     if size is not None and have >= size:
         return

@@ -1,8 +1,8 @@
 """A store of decoded videos: each video is decoded once, and its frames are memory-mapped from then on.
 
-A store is a folder with a `.npy` array `(T, C, H, W)` of bytes for each video, a `.json` record beside it of what it
-was decoded from, and a manifest. The manifest is written last: a store without it is unfinished and does not open.
-Decoding in another way changes `zoo.data.decode.METHOD`, so that no older store opens.
+A store is a folder. For each video it has a `.npy` array of bytes, `(T, C, H, W)`, and beside it a `.json` record of
+the source. A manifest lists all of them. It is written last, so a store without a manifest is unfinished and cannot be
+opened. A change of the conversion changes `zoo.data.decode.METHOD`, so that older stores are decoded again.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ from zoo.settings import Resize
 MANIFEST, CHECKED = "manifest.json", ".checked.json"
 Count = Callable[[int], None]
 Result = TypeVar("Result")
-_SETTLED = 10**9  # nanoseconds after which another change of a file would show in its time
+_SETTLED = 10**9  # nanoseconds after which a further change of a file must change its time stamp
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,12 @@ class VideoFile:
     """A video to decode.
 
     Args:
-        name: of the clip, unique in the store; its files are called so.
+        name: the name of the clip, unique in the store. The store names its files after it.
         path: the video, or a zip archive that contains it.
-        member: its name in the archive; empty for a video that is a file of its own.
-        needed: the least number of frames it must have.
+        member: the name of the video in the archive; empty if it is not in an archive.
+        needed: the smallest number of frames that the video must have.
         notes: plain data to keep in the clip's record, such as its ranges.
-        resize: how frames of another shape get the store's size, see `zoo.data.resizing.resized`.
+        resize: how frames of another shape are brought to the store's size; see `zoo.data.resizing.resized`.
     """
 
     name: str
@@ -60,39 +60,45 @@ class VideoFile:
     resize: Resize = "stretch"
 
     def open(self) -> IO[bytes]:
-        """The bytes of the video. Those of an archive are compared with the archive's checksum."""
+        """Open the bytes of the video. Those in an archive are compared with the archive's checksum."""
         if not self.member:
             return open_regular(self.path)
         with zipfile.ZipFile(self.path) as archive:
             return io.BytesIO(archive.read(self.member))
 
     def frames(self, size: tuple[int, int] | None, grey: bool) -> Iterator[NDArray[np.uint8]]:
-        """The frames in parts `(T, C, H, W)`, see `zoo.data.decode.decode`.
+        """Decode the frames, as arrays `(T, C, H, W)`; see `zoo.data.decode.decode`.
 
         Raises:
-            BadVideo: the video cannot be used.
+            BadVideo: if the video cannot be used.
         """
         try:
             file = self.open()
-        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError) as error:  # the last: encrypted
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            lzma.LZMAError,
+            EOFError,
+            RuntimeError,
+        ) as error:  # RuntimeError: encrypted
             raise BadVideo(f"is damaged in its archive ({str(error)[:100]})") from None
-        except (OSError, KeyError) as error:  # the second: no longer in the archive
+        except (OSError, KeyError) as error:  # KeyError: no longer in the archive
             raise BadVideo(f"cannot be read ({getattr(error, 'strerror', error)})") from None
         with file:
             yield from decode(file, size, grey, self.resize)
 
     def digest(self) -> str:
-        """SHA-256 of the content, in hexadecimal."""
+        """SHA-256 of the content, as hexadecimal digits."""
         with self.open() as file:
             return hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
 
     def stamp(self) -> str:
-        """A text that changes when the content of the file does."""
+        """A text that changes if the content of the file changes."""
         stat = self._stat()
         return f"{stat.st_size}-{stat.st_mtime_ns}" if stat else ""
 
     def state(self) -> int:
-        """A number that changes when anything about the file does, such as who may read it."""
+        """A number that changes if anything about the file changes, such as its access rights."""
         stat = self._stat()
         return stat.st_ctime_ns if stat else 0
 
@@ -104,32 +110,32 @@ class VideoFile:
 
 
 class VideoSummary(NamedTuple):
-    """A video that was decoded: its number of frames, and the SHA-256 of its file."""
+    """The number of frames of a decoded video, and the SHA-256 of its file."""
 
     frames: int
     source_sha256: str
 
 
 class Store:
-    """A finished store, opened to read.
+    """A finished store, opened for reading.
 
     Attributes:
         shape: (C, H, W) of its frames.
         clips: the record of each clip, by name.
-        skipped: why a video could not be used, by name.
+        skipped: the reason why a video could not be used, by name.
 
     Args:
-        folder: of the store.
+        folder: the folder of the store.
 
     Raises:
-        ZooError: it is unfinished or damaged, or a file is missing or has another size than the manifest says.
+        ZooError: if the store is unfinished or damaged, or a file is missing or has another size than in the manifest.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         manifest = read_json(self.folder / MANIFEST, "manifest")
         if not manifest:
-            raise ZooError(f"{self.folder} holds no finished store of frames; prepare it")
+            raise ZooError(f"{self.folder} does not hold a finished store of frames; prepare it")
         self.shape: tuple[int, int, int] = tuple(manifest["shape"])
         self.clips: dict[str, dict[str, Any]] = manifest["clips"]
         self.skipped: dict[str, str] = manifest["skipped"]
@@ -139,19 +145,20 @@ class Store:
                 raise ZooError(f"{path} is missing or cut short; prepare the store again")
 
     def read(self, name: str, start: int, length: int) -> NDArray[np.uint8]:
-        """Frames of a clip, copied. The file is mapped only while they are copied, so that its pages do not count as
-        memory of this process for longer.
+        """Read frames of a clip, as a copy.
+
+        The file is mapped only during the copy, so that its pages do not count as memory of this process afterwards.
 
         Args:
-            name: of the clip.
+            name: the name of the clip.
             start: the first frame, counted from 0.
-            length: how many frames.
+            length: the number of frames.
 
         Returns:
-            `(length, C, H, W)`, or less where the clip ends before.
+            Frames `(length, C, H, W)`, or fewer if the clip ends before.
 
         Raises:
-            ZooError: the file has changed since the store was opened.
+            ZooError: if the file has changed since the store was opened.
         """
         path, frames = self._path(name), self.clips[name]["frames"]
         try:
@@ -163,10 +170,10 @@ class Store:
         return np.array(mapped[start : start + length])
 
     def digest(self) -> str:
-        """SHA-256, in hexadecimal, of the videos' content and of how they were decoded, not of where they are.
+        """SHA-256, as hexadecimal digits, of the videos' content and of how they were decoded, wherever they are.
 
         Raises:
-            ZooError: stored frames have changed since they were written.
+            ZooError: if stored frames have changed since they were written.
         """
         self.check(list(self.clips))
         local = ("source", "stamp", "bytes", "sha256")
@@ -174,16 +181,15 @@ class Store:
         return hashlib.sha256(json.dumps([METHOD, self.shape, clips], sort_keys=True).encode()).hexdigest()
 
     def check(self, names: Sequence[str]) -> None:
-        """Compare stored frames with their checksums, except those of files that were compared before and have not been
-        touched since.
+        """Compare stored frames with their checksums. Files that were compared before and not changed are skipped.
 
         Raises:
-            ZooError: some have changed since they were written.
+            ZooError: if some have changed since they were written.
         """
         path, now = self.folder / CHECKED, time.time_ns()
         try:
             before = read_json(path, "checked").get("stamps", {})
-        except ZooError:  # it only saves time
+        except ZooError:  # the file only saves time, so do without it
             before = {}
         stats = {name: self._path(name).stat() for name in names}
         stamps = {
@@ -198,11 +204,11 @@ class Store:
             )
         settled = {name: stamp for name, stamp in stamps.items() if stats[name].st_ctime_ns < now - _SETTLED}
         if not settled.items() <= before.items():
-            with suppress(ZooError):  # of a store that this user may only read
+            with suppress(ZooError):  # this user may not write in the store
                 write_json(path, {"stamps": before | settled})
 
     def verify(self, names: Sequence[str] | None = None) -> list[str]:
-        """Names of the clips, by default of all, whose stored bytes have changed since they were written."""
+        """The names of clips (by default among all) whose stored bytes have changed since they were written."""
         names = list(self.clips) if names is None else names
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             digests = pool.map(_digest_file, map(self._path, names))
@@ -215,19 +221,19 @@ class Store:
 def build(
     folder: Path, videos: Sequence[VideoFile], *, size: tuple[int, int], grey: bool = True, progress: bool = True
 ) -> Store:
-    """Decode the videos that the store does not have yet, several at a time, and finish the store.
+    """Decode the videos that are not in the store yet, several at a time, and finish the store.
 
-    A video that cannot be used is listed in `Store.skipped`. After an interruption, the next call resumes.
+    Videos that cannot be used are listed in `Store.skipped`. After an interruption, the next call resumes.
 
     Args:
-        folder: of the store.
-        videos: all that the store is to hold; others that it held are dropped from its manifest.
-        size: height and width to resize to.
-        grey: one channel if True, else three.
-        progress: show a progress bar.
+        folder: the folder of the store.
+        videos: all videos that the store shall hold. Other videos are removed from its manifest.
+        size: height and width of the frames in pixels.
+        grey: True for one channel, False for three.
+        progress: whether to show a progress bar.
 
     Raises:
-        ZooError: the folder cannot be written, the disk is full, or no video can be used.
+        ZooError: if the folder cannot be written, the disk is full, or no video can be used.
     """
     shape = (1 if grey else 3, *size)
     if not _finished(folder, videos, shape):
@@ -237,7 +243,7 @@ def build(
 
 
 def _finished(folder: Path, videos: Sequence[VideoFile], shape: tuple[int, int, int]) -> bool:
-    """Whether the store holds exactly these videos, unchanged, so that nothing need be written."""
+    """Whether the store holds exactly these videos, unchanged, so that nothing has to be written."""
     records = {video.name: _stored_record(folder, video, shape) for video in videos}
     return all(records.values()) and read_json(folder / MANIFEST, "manifest") == _manifest(records, shape)
 
@@ -256,7 +262,7 @@ def _finish(folder: Path, videos: Sequence[VideoFile], shape: tuple[int, int, in
     if not manifest["clips"]:
         reasons = "; ".join(f"{name} {reason}" for name, reason in manifest["skipped"].items())
         raise ZooError(f"no video can be used for {folder} ({reasons}); name a folder with videos")
-    write_json(folder / CHECKED, {"stamps": {}})  # so that reading the store adds no file to it
+    write_json(folder / CHECKED, {"stamps": {}})  # created here, so that reading the store adds no file
     write_json(folder / MANIFEST, manifest)
 
 
@@ -268,7 +274,7 @@ def _manifest(records: dict[str, dict[str, Any]], shape: tuple[int, int, int]) -
 
 @contextmanager
 def _locked(folder: Path, progress: bool) -> Iterator[None]:
-    """Create the folder and lock it, so that one process at a time writes in it; waits for another that does."""
+    """Create and lock the folder, so that only one process writes in it. Waits while another process does."""
     from filelock import FileLock, Timeout
 
     _make_folder(folder)
@@ -277,7 +283,7 @@ def _locked(folder: Path, progress: bool) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         if progress:
-            print(f"waiting for another process that writes in {folder}", file=sys.stderr)
+            print(f"waiting for another process that is writing in {folder}", file=sys.stderr)
         lock.acquire()
     except OSError as error:
         raise ZooError(f"cannot write in {folder} ({error.strerror}); name another folder") from None
@@ -290,11 +296,15 @@ def _locked(folder: Path, progress: bool) -> Iterator[None]:
 def in_parallel(
     items: Sequence[VideoFile], work: Callable[[VideoFile, Count], Result], title: str, progress: bool
 ) -> Iterator[tuple[VideoFile, Result]]:
-    """Each item with `work(item, count)`, as they finish, from several threads: decoding releases the interpreter's
-    lock.
+    """Call `work(item, count)` for each item in several threads, and yield (item, result) as they finish.
 
-    The first exception ends it. `title` names the progress bar, beside which stand the frames that were passed to
-    `count`.
+    Threads are enough, because decoding releases Python's global interpreter lock. The first exception ends the loop.
+
+    Args:
+        items: the items.
+        work: the function; it calls `count` with numbers of decoded frames, whose sum is shown at the progress bar.
+        title: the title of the progress bar.
+        progress: whether to show the progress bar.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -321,10 +331,10 @@ def in_parallel(
 
 
 def inspect(video: VideoFile, count: Count) -> VideoSummary:
-    """Decode a video without storing it; `count` is called with the number of frames of each part.
+    """Decode a video without storing it. `count` is called with the number of frames of each part.
 
     Raises:
-        BadVideo: it cannot be used.
+        BadVideo: if it cannot be used.
     """
     frames = 0
     for part in video.frames(None, grey=True):
@@ -334,7 +344,7 @@ def inspect(video: VideoFile, count: Count) -> VideoSummary:
 
 
 def _store(folder: Path, video: VideoFile, shape: tuple[int, int, int], count: Count) -> dict[str, Any]:
-    """Decode a video into a temporary file, rename it, then write its record; `count` is called as by `inspect`."""
+    """Decode a video into a temporary file, rename it, and write its record. `count` is called as by `inspect`."""
     target, digest = folder / f"{video.name}.npy", hashlib.sha256()
     _make_folder(target.parent)
     clip: dict[str, Any]
@@ -362,7 +372,7 @@ def _store(folder: Path, video: VideoFile, shape: tuple[int, int, int], count: C
 
 
 def _stored_record(folder: Path, video: VideoFile, shape: tuple[int, int, int]) -> dict[str, Any]:
-    """The record that an earlier call wrote of this video; empty if there is none, or the video has changed since."""
+    """The record of this video from an earlier call; empty if there is none, or if the video has changed since."""
     record, path = read_json(folder / f"{video.name}.json", "record"), folder / f"{video.name}.npy"
     if any(record.get(key) != value for key, value in _provenance(video, shape).items()):
         return {}
@@ -372,16 +382,16 @@ def _stored_record(folder: Path, video: VideoFile, shape: tuple[int, int, int]) 
 
 
 def _provenance(video: VideoFile, shape: tuple[int, int, int]) -> dict[str, Any]:
-    """What a clip is decoded from, and to which shape."""
+    """The source of a clip and the shape it is decoded to."""
     where = f"{video.path.name}/{video.member}" if video.member else video.path.name
-    # stores that were written before there was a choice stretched
+    # stores that were written before there was a choice used "stretch"
     resize = {} if video.resize == "stretch" else {"resize": video.resize}
     return {"source": where, "stamp": video.stamp(), "shape": list(shape), **resize, **video.notes}
 
 
 def _summary(video: VideoFile, count: int) -> VideoSummary:
     if count < video.needed:
-        raise BadVideo(f"has {count} frames, fewer than the {video.needed} that are needed")
+        raise BadVideo(f"has {count} frames, but at least {video.needed} are needed")
     return VideoSummary(count, video.digest())
 
 
@@ -393,8 +403,8 @@ def _make_folder(folder: Path) -> None:
 
 
 def _write_header(file: IO[bytes], shape: tuple[int, ...]) -> None:
-    """Write the header of a `.npy` file; of the same size for any number of frames, since NumPy leaves room for the
-    first axis to grow."""
+    """Write the header of a `.npy` file. Its size is the same for any number of frames, because NumPy leaves room for
+    the first axis to grow."""
     file.seek(0)
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
 

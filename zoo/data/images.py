@@ -1,4 +1,4 @@
-"""Folders of images as a data set: a folder is a clip, an image a frame."""
+"""Folders of images as a data set: each folder is a clip, and each image is a frame."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from zoo.data.regular import open_regular
 from zoo.data.videos import IMAGES, Videos, files_below
 from zoo.errors import ZooError
 
-_AT_ONCE = 32  # frames
+_AT_ONCE = 32  # frames to read at a time
 
 
 @dataclass(frozen=True)
@@ -24,16 +24,18 @@ class FrameFolder(VideoFile):
     """A folder whose images are the frames of a clip.
 
     Args:
-        images: the images, in their order in time.
+        images: the image files, in the order of time.
     """
 
     images: Sequence[Path] = field(default=())
 
     def frames(self, size: tuple[int, int] | None, grey: bool) -> Iterator[NDArray[np.uint8]]:
-        """See `VideoFile`: 8-bit images, turned as their camera says; what is transparent keeps its colour.
+        """Read the frames; see `VideoFile.frames`. They are 8-bit images, turned as their EXIF data say.
+
+        Transparency is ignored.
 
         Raises:
-            BadVideo: an image that cannot be read, of more than 8 bits, or of another size than the first.
+            BadVideo: if an image cannot be read, has more than 8 bits, or another size than the first.
         """
         part: list[NDArray[np.uint8]] = []
         first: tuple[int, ...] = ()
@@ -53,7 +55,7 @@ class FrameFolder(VideoFile):
             yield to_bytes(part, size, self.resize)
 
     def digest(self) -> str:
-        """SHA-256 of the images' content, in their order."""
+        """SHA-256 of the content of the images, in the order of time."""
         total = hashlib.sha256()
         for path in self.images:
             with open_regular(path) as file:
@@ -61,19 +63,19 @@ class FrameFolder(VideoFile):
         return total.hexdigest()
 
     def stamp(self) -> str:
-        """A text that changes when an image does, or when one is added or removed."""
+        """A text that changes if an image changes, or if one is added or removed."""
         stats = [(path.name, stat.st_size, stat.st_mtime_ns) for path in self.images if (stat := _stat(path))]
         return hashlib.sha256(repr(stats).encode(errors="surrogateescape")).hexdigest()
 
     def state(self) -> int:
-        """A number that changes when anything about the images does."""
+        """A number that changes if anything about the images changes."""
         return max((stat.st_ctime_ns for path in self.images if (stat := _stat(path))), default=0)
 
 
 class Images(Videos):
-    """Clips of the folders of PNG or JPEG images in a folder, each folder a clip; see `Videos`.
+    """Clips from folders of PNG or JPEG images. Each folder below the given one is a clip; for the rest see `Videos`.
 
-    The frames of a clip are in the natural order of their names, frame9 before frame10, and have one size.
+    The frames of a clip are in the natural order of their names (frame9 before frame10), and have one size.
     """
 
     kind = "images"
@@ -82,10 +84,10 @@ class Images(Videos):
 
     @classmethod
     def find(cls, folder: Path) -> list[VideoFile]:
-        """The folders below a folder, itself included, that hold images.
+        """Find the folders of images in a folder, the folder itself included.
 
         Raises:
-            ZooError: no such folder, one that may not be read, or no image in it.
+            ZooError: if the folder does not exist, may not be read, or has no images.
         """
         clips: dict[Path, list[Path]] = {}
         for file in files_below(folder, cls.kind):
@@ -93,7 +95,7 @@ class Images(Videos):
                 clips.setdefault(file.parent, []).append(file)
         if not clips:
             legal = ", ".join(sorted(IMAGES))
-            raise ZooError(f"{folder} holds no folders of images ({legal}); name another folder, or videos:DIR")
+            raise ZooError(f"{folder} has no folders of images ({legal}); name another folder, or use videos:DIR")
         names = {each: each.relative_to(folder).as_posix() if each != folder else each.resolve().name for each in clips}
         return [
             FrameFolder(names[each], each, images=sorted(clips[each], key=lambda image: natural(image.name)))
@@ -102,10 +104,10 @@ class Images(Videos):
 
 
 def _read(path: Path, grey: bool) -> NDArray[np.uint8]:
-    """An image `(H, W)` or `(H, W, 3)`.
+    """Read an image `(H, W)` or `(H, W, 3)`.
 
     Raises:
-        BadVideo: it cannot be read, or has more than 8 bits.
+        BadVideo: if it cannot be read, or has more than 8 bits.
     """
     from PIL import Image, ImageOps
 
@@ -115,13 +117,13 @@ def _read(path: Path, grey: bool) -> NDArray[np.uint8]:
                 raise BadVideo(f"cannot be read: {path.name} has more than {LARGEST:,} pixels")
             if opened.mode.startswith(("I", "F")):
                 raise BadVideo(
-                    f"cannot be read: {path.name} has more than 8 bits a pixel; use arrays:FILE for such data"
+                    f"cannot be read: {path.name} has more than 8 bits per pixel; use arrays:FILE for such data"
                 )
             image: Any = ImageOps.exif_transpose(opened).convert("L" if grey else "RGB")
             return np.asarray(image, np.uint8)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # what Pillow may raise
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # all of these come from Pillow
         reason = str(getattr(error, "strerror", None) or error).partition("\n")[0][:100]
-        raise BadVideo(f"cannot be read: its frame {path.name} is no whole PNG or JPEG ({reason})") from None
+        raise BadVideo(f"cannot be read: its frame {path.name} is not a complete PNG or JPEG file ({reason})") from None
 
 
 def _stat(path: Path) -> Any:

@@ -1,4 +1,4 @@
-"""KTH human actions (Schuldt, Laptev, Caputo, ICPR 2004): 25 persons, 6 actions, 4 scenarios, 160×120, 25 fps."""
+"""KTH human actions (Schuldt, Laptev and Caputo, ICPR 2004): 25 persons, 6 actions, 4 scenarios, 160×120, 25 fps."""
 
 import math
 import zipfile
@@ -24,31 +24,36 @@ OBSERVED = 10
 EPOCH = 10_000
 _STREAM = 0x4B540001
 _SUFFIX = "_uncomp.avi"
-_FEW = 5  # clips with the same fault, which are listed one by one
-_LARGEST = 1 << 28  # bytes of one clip in an archive; the published ones have some megabytes
+_FEW = 5  # up to this many clips with the same fault are listed one by one
+_LARGEST = 1 << 28  # largest size in bytes of a clip in an archive; the published ones have a few megabytes
 
 
 class KTH(StoredClips):
-    """Clips from a prepared store, see `prepare_kth`.
+    """Clips of the KTH data set, from a store that `prepare_kth` has made.
 
-    "train": `count` clips at random positions within a range, every position of every range equally likely.
-    "val" and "test": all windows, cut in one of the published ways, see `zoo.data.kth_windows`.
+    The split "train" has `count` clips at random positions within the annotated ranges, all equally likely. The splits
+    "val" and "test" have all windows that a published rule cuts; see `zoo.data.kth_windows`.
 
     Args:
-        split: "train" and "val" divide persons 1–16 between them, "test" has persons 17–25.
-        root: the data root, see `zoo.data.data_root`.
-        length: T; 20 to train, 30 to test 10→20, 50 to test 10→40.
-        windows: the way of cutting windows: "predrnn", "mcnet" or "conv-tt-lstm".
-        count: training clips in an epoch; 10,000 by default.
-        endless: draw other training clips in each epoch: clip i of epoch e has index e·count + i.
-        seed: of the training clips.
-        size: side of a frame in pixels, or (height, width); there must be a store of this size.
-        validation_persons: persons out of 1–16 who are held out of training. The papers hold out none and choose
-            their weights by the test persons.
-        observed: frames that a model sees; the step of the windows "mcnet" depends on it.
+        split: "train" and "val" divide persons 1–16 between them; "test" has persons 17–25.
+        root: the data root; see `zoo.data.data_root`.
+        length: T, the number of frames in a clip: 20 for training, 30 for testing 10→20, 50 for testing 10→40.
+        windows: the rule by which windows are cut: "predrnn", "mcnet" or "conv-tt-lstm".
+        count: number of training clips in an epoch.
+        endless: whether to draw new training clips in each epoch. Clip i of epoch e then has index e·count + i.
+        seed: random seed of the training clips.
+        size: height and width of a frame in pixels, as one number or (height, width). There must be a store of this
+            size.
+        validation_persons: persons of 1–16 who are held out of training. The papers hold out none, and choose their
+            best weights on the test persons.
+        observed: number of frames that a model observes. The distance of "mcnet" windows depends on it.
 
     Raises:
-        ZooError: no such store, a person in two splits, or an argument outside its range.
+        ZooError: if there is no such store, a person is in two splits, or an argument is out of range.
+
+    >>> test = KTH("test", length=30, windows="predrnn")  # doctest: +SKIP
+    >>> test.clips([0]).shape  # doctest: +SKIP
+    torch.Size([1, 30, 1, 128, 128])
     """
 
     def __init__(
@@ -77,7 +82,7 @@ class KTH(StoredClips):
             stored = sorted({parsed.person for name in ranges if (parsed := parse_name(name))})
             raise ZooError(
                 f"{store.folder} has no clips of persons {_spans(persons)} ({split}), only of {_spans(stored)}; "
-                "prepare more, or name other persons to validate on (data.validation_persons)"
+                "prepare more clips, or set data.validation_persons to other persons"
             )
         train = split == "train"
         super().__init__(
@@ -102,38 +107,42 @@ def prepare_kth(
     size: int | tuple[int, int] = SIZE,
     progress: bool = True,
 ) -> Store:
-    """Decode the clips into `<data root>/kth/store-HxW`: grey, resized (bilinear with antialiasing), a byte a pixel.
+    """Decode the clips of KTH into the store `<data root>/kth/store-HxW`.
 
-    Clips that cannot be used are listed in the store's `skipped`; `check_kth` also lists those that are missing.
+    Frames are grey, resized by bilinear interpolation with antialiasing, and stored as one byte per pixel. Clips that
+    cannot be used are listed in the store's `skipped`. `check_kth` also lists missing clips.
 
     Args:
-        root: the data root, see `zoo.data.data_root`.
-        source: folder with the original AVI files (also in subfolders) or zip archives, and `00sequences.txt`; by
-            default `<data root>/kth`.
-        size: side of a frame in pixels, or (height, width).
-        progress: show a progress bar.
+        root: the data root; see `zoo.data.data_root`.
+        source: the folder with `00sequences.txt` and either the original AVI files (also in subfolders) or the zip
+            archives; by default `<data root>/kth`.
+        size: height and width of a frame in pixels, as one number or (height, width).
+        progress: whether to show a progress bar.
+
+    Returns:
+        The finished store.
 
     Raises:
-        ZooError: no clips, an unsafe archive, a damaged `00sequences.txt`, a full disk.
+        ZooError: if there are no clips, an archive is unsafe, `00sequences.txt` is damaged, or the disk is full.
     """
     clips = find_clips(_source_folder(root, source))
     return build(store_folder(root, size), clips, size=_sides(size), progress=progress)
 
 
 def check_kth(root: str | Path | None = None, source: str | Path | None = None, progress: bool = True) -> list[str]:
-    """Everything that is wrong with the original files and the prepared stores: a line each, or a line that counts them
-    where the same is wrong with more than five clips.
+    """List all faults of the original files and the prepared stores, one line each.
 
-    Original clips may be missing, cut short, unreadable, or have other numbers of frames than `00sequences.txt` says;
-    clips in stores may have changed since they were written.
+    If more than five clips have the same fault, one line counts them. An original clip may be missing, truncated,
+    unreadable, or may have another number of frames than `00sequences.txt` says. A clip in a store may have changed
+    since it was written.
 
     Args:
-        root: the data root, see `zoo.data.data_root`.
-        source: folder with the original files, see `prepare_kth`.
-        progress: show a progress bar.
+        root: the data root; see `zoo.data.data_root`.
+        source: the folder with the original files; see `prepare_kth`.
+        progress: whether to show a progress bar.
 
     Raises:
-        ZooError: see `prepare_kth`.
+        ZooError: in the cases of `prepare_kth`.
     """
     folder = _source_folder(root, source)
     ranges = read_sequences(folder / SEQUENCES)
@@ -171,7 +180,7 @@ def check_kth(root: str | Path | None = None, source: str | Path | None = None, 
 
 
 def _listed(lines: Sequence[tuple[str, str]], what: str, total: int) -> list[str]:
-    """The lines on clips, with whose names they come; if they are many, one line that counts them."""
+    """The lines about clips, given with the clips' names. If they are many, a single line that counts them."""
     if len(lines) <= _FEW:
         return [line for _, line in lines]
     names = sorted(name for name, _ in lines)
@@ -179,25 +188,25 @@ def _listed(lines: Sequence[tuple[str, str]], what: str, total: int) -> list[str
 
 
 def _fault(clip: VideoFile, count: Count) -> tuple[str, str]:
-    """What is wrong with an original clip, in words for many clips and for this one; empty if nothing is."""
+    """The fault of an original clip: a phrase for many clips, and one for this clip. Both are empty without a fault."""
     try:
         frames = inspect(clip, count).frames
     except BadVideo as error:
         return "cannot be used", str(error)
     if frames != clip.needed:
-        return "end elsewhere than their ranges", f"has {frames} frames, and its ranges end at {clip.needed}"
+        return "do not end with their ranges", f"has {frames} frames, but its ranges end at {clip.needed}"
     return "", ""
 
 
 def find_clips(folder: Path, archives: Sequence[Path] | None = None) -> list[VideoFile]:
-    """The clips in a folder's AVI files and archives, sorted by name. A clip that is in both is taken from its file.
+    """Find the clips in the AVI files and archives of a folder, sorted by name. A file is preferred to an archive.
 
     Args:
-        folder: with `00sequences.txt`, and AVI files, also in subfolders.
-        archives: to search too; by default all of KTH's that the folder has.
+        folder: the folder with `00sequences.txt` and AVI files, also in subfolders.
+        archives: archives to search too; by default all archives of KTH in the folder.
 
     Raises:
-        ZooError: no clips, an archive that is damaged or unsafe, or one clip in two files.
+        ZooError: if there are no clips, an archive is damaged or unsafe, or a clip is in two files.
     """
     ranges = read_sequences(folder / SEQUENCES)
     clips: dict[str, VideoFile] = {}
@@ -213,7 +222,7 @@ def find_clips(folder: Path, archives: Sequence[Path] | None = None) -> list[Vid
             raise ZooError(f"{name} is both in {clips[name].path} and in {path}; keep one of them")
         expected = ranges.get(name, ())
         if not expected:
-            raise ZooError(f"{path} has {name}, of which {folder / SEQUENCES} lists no ranges; fetch both again")
+            raise ZooError(f"{path} has {name}, but {folder / SEQUENCES} lists no ranges of it; fetch both again")
         notes = {"ranges": [list(each) for each in expected]}
         clips.setdefault(name, VideoFile(name, path, member, max(each.last for each in expected), notes))
     if not clips:
@@ -222,10 +231,10 @@ def find_clips(folder: Path, archives: Sequence[Path] | None = None) -> list[Vid
 
 
 def members(path: Path) -> list[str]:
-    """Names of the clips in an archive, which is never unpacked to disk.
+    """The names of the clips in an archive. It is never unpacked to disk.
 
     Raises:
-        ZooError: not a zip archive, or a member with an absolute path, a path upwards, or an absurd size.
+        ZooError: if it is not a zip archive, or a member has an absolute path, a path upwards, or an absurd size.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -235,20 +244,24 @@ def members(path: Path) -> list[str]:
     for info in infos:
         parts = PurePosixPath(info.filename.replace("\\", "/"))
         if parts.is_absolute() or ".." in parts.parts or ":" in info.filename:
-            raise ZooError(f"{path} holds {info.filename!r}, which leads out of the folder; fetch it from elsewhere")
+            raise ZooError(
+                f"{path} holds {info.filename!r}, which points out of the folder; download it from another place"
+            )
         if info.file_size > _LARGEST:
-            raise ZooError(f"{path}: {info.filename!r} would have {info.file_size:,} bytes; fetch it from elsewhere")
+            raise ZooError(
+                f"{path}: {info.filename!r} would have {info.file_size:,} bytes; download it from another place"
+            )
     return [info.filename for info in infos if info.filename.endswith(_SUFFIX)]
 
 
 def split_persons(validation_persons: Sequence[int] = VALIDATION_PERSONS) -> dict[str, list[int]]:
-    """The persons of each split; none is in two.
+    """The persons of each split. No person is in two splits.
 
     Args:
-        validation_persons: some persons out of 1–16, to hold out of training.
+        validation_persons: some of the persons 1–16, who are held out of training.
 
     Raises:
-        ZooError: none or all of the persons 1–16, one twice, or others.
+        ZooError: if it names none or all of the persons 1–16, a person twice, or another person.
 
     >>> split_persons([3])["val"], len(split_persons([3])["train"])
     ([3], 15)
@@ -256,7 +269,7 @@ def split_persons(validation_persons: Sequence[int] = VALIDATION_PERSONS) -> dic
     held_out = set(validation_persons)
     if not held_out < set(TRAIN_PERSONS) or len(held_out) != len(validation_persons) or not held_out:
         raise ZooError(
-            f"validation_persons = {validation_persons!r} must name some persons out of 1 … 16, each once, and not all"
+            f"validation_persons = {validation_persons!r} must name some of the persons 1 … 16, each once, but not all"
         )
     return {
         "train": [person for person in TRAIN_PERSONS if person not in held_out],
@@ -266,13 +279,13 @@ def split_persons(validation_persons: Sequence[int] = VALIDATION_PERSONS) -> dic
 
 
 def count_windows(ranges: Mapping[str, Sequence[Range]], persons: Iterable[int], length: int, windows: Windows) -> str:
-    """How many test sequences a way of cutting yields, of which actions, and how many ranges are too short for any.
+    """Count the test sequences that a rule cuts, in one line: all, by action, and the ranges that are too short.
 
     Args:
-        ranges: of each clip, by its name.
-        persons: whose clips to count.
-        length: frames of a sequence, 10 of them observed.
-        windows: the way of cutting, see `zoo.data.kth_windows`.
+        ranges: the ranges of each clip, by name.
+        persons: the persons whose clips are counted.
+        length: number of frames in a sequence, of which 10 are observed.
+        windows: the rule by which windows are cut; see `zoo.data.kth_windows`.
     """
     clips = _of_persons(ranges, persons)
     actions = [window.name.split("_")[1] for window in _cut(clips, length, OBSERVED, windows)]
@@ -286,7 +299,7 @@ def count_windows(ranges: Mapping[str, Sequence[Range]], persons: Iterable[int],
 
 
 def report(store: Store) -> list[str]:
-    """What a store holds, and how many test sequences each way of cutting windows yields, a line each."""
+    """Describe a store in lines of text: its content, and how many test sequences each rule cuts from it."""
     ranges = ranges_of(store)
     lines = [f"{store.folder}: {len(store.clips)} clips, {store.digest()}"]
     lines += [f"left out: {name} {reason}" for name, reason in store.skipped.items()]
@@ -307,10 +320,10 @@ def ranges_of(store: Store) -> dict[str, list[Range]]:
     """The ranges of the clips in a store of KTH, by name.
 
     Raises:
-        ZooError: it is a store of something else.
+        ZooError: if it is a store of other data.
     """
     if any(last > clip["frames"] for clip in store.clips.values() for _, last in clip.get("ranges", [(0, math.inf)])):
-        raise ZooError(f"{store.folder} is no store of KTH; prepare it again with zoo data kth")
+        raise ZooError(f"{store.folder} is not a store of KTH; prepare it again with zoo data kth")
     return {name: [Range(*each) for each in clip["ranges"]] for name, clip in store.clips.items()}
 
 
@@ -338,7 +351,7 @@ def _source_folder(root: str | Path | None, source: str | Path | None) -> Path:
     folder = data_root(root) / "kth" if source is None else Path(source).expanduser()
     try:
         exists = (folder / SEQUENCES).is_file()
-    except OSError:  # a folder that may not be entered
+    except OSError:  # the folder may not be entered
         exists = False
     if not exists:
         raise ZooError(
@@ -348,7 +361,7 @@ def _source_folder(root: str | Path | None, source: str | Path | None) -> Path:
 
 
 def _of_persons(ranges: Mapping[str, Sequence[Range]], persons: Iterable[int]) -> dict[str, Sequence[Range]]:
-    """The clips of these persons that have ranges."""
+    """The clips of these persons that have annotated ranges."""
     wanted, clips = set(persons), {}
     for name, of_clip in ranges.items():
         parsed = parse_name(name)
@@ -358,7 +371,7 @@ def _of_persons(ranges: Mapping[str, Sequence[Range]], persons: Iterable[int]) -
 
 
 def _all_positions(clips: Mapping[str, Sequence[Range]], length: int) -> Iterator[Window]:
-    """For each range that is long enough, every position of a clip in it."""
+    """Every position of a clip in every range that is long enough."""
     for name, ranges in clips.items():
         for each in ranges:
             if each.length >= length:
@@ -366,7 +379,7 @@ def _all_positions(clips: Mapping[str, Sequence[Range]], length: int) -> Iterato
 
 
 def _cut(clips: Mapping[str, Sequence[Range]], length: int, observed: int, windows: Windows) -> Iterator[Window]:
-    """The windows of the clips, cut in this way."""
+    """The windows that a rule cuts from the clips."""
     for name, ranges in clips.items():
         parsed = parse_name(name)
         assert parsed is not None
@@ -375,12 +388,12 @@ def _cut(clips: Mapping[str, Sequence[Range]], length: int, observed: int, windo
 
 
 def _completeness(clips: Mapping[str, Sequence[Range]], persons: Sequence[int]) -> str:
-    """How many of these persons' published clips there are."""
+    """How many of these persons' published clips are present, such as "95 of 96 clips"."""
     published = len(persons) * len(ACTIONS) * SCENARIOS - (MISSING.person in persons)
     return f"{len(clips)} of {published} clips"
 
 
 def _spans(persons: Sequence[int]) -> str:
-    """The persons in few words, such as 1–14, 16."""
+    """A list of persons as short text, such as 1–14, 16."""
     spans = runs([Range(person, person) for person in persons])
     return ", ".join(str(span.first) if span.length == 1 else f"{span.first}–{span.last}" for span in spans)

@@ -1,4 +1,4 @@
-"""KTH's annotation file, `00sequences.txt`: in which frames of each clip somebody acts."""
+"""KTH's annotation file `00sequences.txt`: the frames of each clip in which the person acts."""
 
 import re
 from pathlib import Path
@@ -12,11 +12,11 @@ PERSONS = range(1, 26)
 SCENARIOS = 4
 _NAME = re.compile(rf"person(\d\d)_({'|'.join(ACTIONS)})_d([1-4])")
 _RANGE = re.compile(r"(\d{1,6})-(\d{1,6})")
-_LARGEST = 1 << 20  # bytes; the published file has 37,485
-_MOST_RANGES = 100  # of a clip; a published one has 7 at most
+_LARGEST = 1 << 20  # largest size in bytes; the published file has 37,485
+_MOST_RANGES = 100  # largest number of ranges of a clip; a published one has at most 7
 
 # The published file holds these pairs of overlapping ranges. They are kept as published, and `zoo data kth --check`
-# lists them; any other overlap means a damaged file.
+# lists them. Any other overlap means that the file is damaged.
 _PUBLISHED_OVERLAPS = {
     "person03_walking_d4": ((232, 338), (338, 432)),
     "person12_handclapping_d4": ((134, 238), (237, 344)),
@@ -36,7 +36,7 @@ class Range(NamedTuple):
 
     @property
     def length(self) -> int:
-        """How many frames."""
+        """The number of frames."""
         return self.last - self.first + 1
 
 
@@ -65,14 +65,14 @@ def parse_name(name: str) -> ClipName | None:
 
 
 def read_sequences(path: str | Path) -> dict[str, tuple[Range, ...]]:
-    """The ranges of each clip, by name, in the order of the file; empty for the one clip that was never published.
+    """Read the ranges of each clip, by name, in the order of the file. The clip that was never published has none.
 
     Args:
-        path: of `00sequences.txt`.
+        path: the file `00sequences.txt`.
 
     Raises:
-        ZooError: not readable or far too large, or a line that has another format, names a clip again, or holds a
-            range that is reversed, begins before 1, or overlaps another.
+        ZooError: if the file cannot be read or is far too large; or if a line has another format, repeats a clip, or
+            has a range that is reversed, starts before 1, or overlaps another.
     """
     try:
         with open_regular(Path(path)) as file:
@@ -81,17 +81,17 @@ def read_sequences(path: str | Path) -> dict[str, tuple[Range, ...]]:
     except (OSError, UnicodeDecodeError) as error:
         raise ZooError(f"{path} cannot be read ({error}); fetch 00sequences.txt again") from None
     if len(content) > _LARGEST:
-        raise ZooError(f"{path} has more than {_LARGEST:,} bytes; it should be 00sequences.txt of KTH")
+        raise ZooError(f"{path} has more than {_LARGEST:,} bytes, so it is not 00sequences.txt of KTH; fetch it again")
     by_name: dict[str, tuple[Range, ...]] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip() or not (by_name or line.startswith("person")):
-            continue  # prose may stand before the first clip, nowhere else
+            continue  # there may be text before the first clip, but nowhere else
         name, ranges = _parse_line(line, f"{path}, line {number}")
         if name in by_name:
             raise ZooError(f"{path}, line {number}: {name} is listed twice; fetch the file again")
         by_name[name] = ranges
     if not by_name:
-        raise ZooError(f"{path} names no clip; it should be 00sequences.txt of KTH")
+        raise ZooError(f"{path} names no clip, so it is not 00sequences.txt of KTH; fetch it again")
     return by_name
 
 
@@ -99,7 +99,7 @@ def _parse_line(line: str, where: str) -> tuple[str, tuple[Range, ...]]:
     name, *rest = line.split()
     words = " ".join(rest)
     if parse_name(name) is None:
-        raise ZooError(f"{where}: {name[:80]!r} is no clip of KTH; fetch the file again")
+        raise ZooError(f"{where}: {name[:80]!r} is not a clip of KTH; fetch the file again")
     if words == "*missing*":
         return name, ()
     ranges = []
@@ -112,7 +112,10 @@ def _parse_line(line: str, where: str) -> tuple[str, tuple[Range, ...]]:
         raise ZooError(f"{where}: {name} has {len(ranges):,} ranges, more than {_MOST_RANGES}; fetch the file again")
     for each in ranges:
         if not 1 <= each.first <= each.last:
-            raise ZooError(f"{where}: the range {each.first}-{each.last} of {name} is reversed or begins before 1")
+            raise ZooError(
+                f"{where}: the range {each.first}-{each.last} of {name} is reversed or starts before 1; fetch the file "
+                "again"
+            )
     for one, two in overlaps(ranges):
         if _PUBLISHED_OVERLAPS.get(name) != (tuple(one), tuple(two)):
             raise ZooError(

@@ -1,16 +1,16 @@
-"""Which windows of consecutive frames are test sequences. Publications cut them in different ways, named here:
+"""Rules that cut test sequences (windows of consecutive frames) from the clips. Publications use different rules:
 
-"predrnn": backwards from the last frame of each run, where a run is a longest series of consecutive frames that are in
-    any range (where one range begins right after another, a window may span both). The next window ends a full window
-    earlier; in clips of jogging and running, 3 frames earlier. (PredRNN, E3D-LSTM and their successors.)
-"mcnet": forwards from the first frame of each range, in steps of the number of predicted frames; in clips of jogging
-    and running, of 3 frames. Its code reads the annotation's frame numbers, which count from 1, as if they counted
-    from 0. So does this: every window begins one frame late, and the last two possible windows of a range are left
-    out. (Villegas et al., 2017, whose set-up PredRNN++ adopts.)
-"conv-tt-lstm": forwards from the first frame of each range, in steps of a full window. (Conv-TT-LSTM's code.)
+"predrnn": backwards from the last frame of each run. A run is a longest series of consecutive frames that are in any
+    range; so if a range starts directly after another, a window may span both. The next window ends one window length
+    earlier, or 3 frames earlier in clips of jogging and running. (PredRNN, E3D-LSTM and their successors.)
+"mcnet": forwards from the first frame of each range, in steps of the number of predicted frames, or of 3 frames in
+    clips of jogging and running. The frame numbers of the annotation count from 1, but its code reads them as if they
+    counted from 0. This rule does the same: every window starts one frame late, and the last two possible windows of a
+    range are omitted. (Villegas et al., 2017, whose set-up PredRNN++ adopts.)
+"conv-tt-lstm": forwards from the first frame of each range, in steps of one window length. (Conv-TT-LSTM's code.)
 
-All of KTH has 5,045, 5,335 and 2,380 such test sequences for 10→20, and 2,496, 2,278 and 1,251 for 10→40. The
-PredRNN++ paper prints 4,086 (and 108,717 to train on); we know of no way of cutting that gives these.
+From all of KTH, these rules cut 5,045, 5,335 and 2,380 test sequences for 10→20, and 2,496, 2,278 and 1,251 for 10→40.
+The PredRNN++ paper prints 4,086 (and 108,717 for training). We know of no rule that gives these numbers.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,26 +20,26 @@ from zoo.errors import ZooError, nearest
 from zoo.settings import Windows
 
 HOW: dict[Windows, str] = {
-    "predrnn": "backwards from the end of each run of ranges, by a full window; jogging and running by 3 frames",
-    "mcnet": "from the start of each range, by the predicted frames; jogging and running by 3; without the last two",
-    "conv-tt-lstm": "from the start of each range, by a full window",
+    "predrnn": "backwards from the end of each run, in steps of a window length (jogging and running: 3 frames)",
+    "mcnet": "from the start of each range, in steps of the horizon (jogging and running: 3), without the last two",
+    "conv-tt-lstm": "from the start of each range, in steps of a window length",
 }
 FAST = ("jogging", "running")
 _FAST_STEP = 3
 
 
 def window_starts(ranges: Sequence[Range], action: str, length: int, observed: int, windows: Windows) -> list[int]:
-    """First frames, counted from 0, of the windows of `length` frames in one clip.
+    """The first frames, counted from 0, of the windows of `length` frames in one clip.
 
     Args:
-        ranges: of the clip, in which somebody acts.
-        action: of the clip; jogging and running have another step.
-        length: frames of a window.
-        observed: how many of them the model sees; only "mcnet" depends on it.
-        windows: the way of cutting, see the module.
+        ranges: the ranges of the clip in which the person acts.
+        action: the action of the clip; jogging and running have another step.
+        length: number of frames in a window.
+        observed: number of these frames that the model observes; only "mcnet" depends on it.
+        windows: the name of the rule; see this module.
 
     Raises:
-        ZooError: no such way, or "mcnet" with no frame to predict.
+        ZooError: if there is no such rule, or "mcnet" has no frame to predict.
 
     >>> window_starts([Range(1, 50), Range(51, 95)], "boxing", 30, 10, "predrnn")
     [5, 35, 65]
@@ -51,13 +51,13 @@ def window_starts(ranges: Sequence[Range], action: str, length: int, observed: i
 
 
 def check_windows(windows: str) -> None:
-    """Raise a ZooError unless this is the name of a way of cutting windows."""
+    """Raise a ZooError if there is no rule of this name."""
     if windows not in HOW:
-        raise ZooError(f"no windows {windows!r}; {nearest(windows, HOW)}")
+        raise ZooError(f"no rule for windows {windows!r}; {nearest(windows, HOW)}")
 
 
 def runs(ranges: Sequence[Range]) -> list[Range]:
-    """The same frames in as few ranges as possible, in order.
+    """Merge ranges that touch or overlap, and sort them.
 
     >>> runs([Range(5, 9), Range(1, 4), Range(20, 30)])
     [Range(first=1, last=9), Range(first=20, last=30)]
@@ -78,7 +78,7 @@ def _predrnn(ranges: Sequence[Range], fast: bool, length: int, horizon: int) -> 
 
 def _mcnet(ranges: Sequence[Range], fast: bool, length: int, horizon: int) -> list[int]:
     if horizon < 1:
-        raise ZooError(f"mcnet's windows are as many frames apart as are predicted, here {horizon}; predict at least 1")
+        raise ZooError(f"the step of mcnet's windows is the horizon, here {horizon}; predict at least 1 frame")
     step = _FAST_STEP if fast else horizon
     return [start for each in ranges for start in range(each.first, each.last - length - 1, step)]
 

@@ -16,14 +16,14 @@ from zoo.data.digits import Split, check_split
 from zoo.errors import ZooError
 
 COUNTS = {"train": 10_000, "val": 1_000, "test": 1_000}
-TRAJECTORIES = 128  # of each split
-STARTS = 500  # steps of a trajectory at which a clip may begin
+TRAJECTORIES = 128  # number of trajectories in each split
+STARTS = 500  # number of steps of a trajectory at which a clip may start
 SIGMA, RHO, BETA = 10.0, 28.0, 8 / 3
-STEP, EVERY, TRANSIENT = 0.01, 5, 1_000  # of the integration: time units; steps between values; steps to discard
-LOW, HIGH = np.array([-20.0, -28.0, 0.0]), np.array([20.0, 28.0, 50.0])  # of x, y and z, scaled to 0 and 1
-_RULE = 1  # to be raised by whatever makes other clips of the same settings
+STEP, EVERY, TRANSIENT = 0.01, 5, 1_000  # integration: units of time, steps between two values, steps to discard
+LOW, HIGH = np.array([-20.0, -28.0, 0.0]), np.array([20.0, 28.0, 50.0])  # of x, y and z; scaled to 0 and 1
+_RULE = 1  # a change that makes other clips of the same settings must increase it
 _STREAMS = {"train": 0x4C5A0001, "val": 0x4C5A0002, "test": 0x4C5A0003}
-_CLIPS = 0x100  # added to a stream for the places of the clips
+_CLIPS = 0x100  # added to a stream to draw the positions of the clips
 
 
 class Windows(NamedTuple):
@@ -33,28 +33,30 @@ class Windows(NamedTuple):
 
 
 class Lorenz(SeriesDataset, Dataset[Tensor]):
-    """Clips of trajectories of the Lorenz system, each a pure function of (seed, split, index).
+    """Clips of trajectories of the Lorenz system, generated on request. Each is a function of (seed, split, index).
 
         x' = 10 (y - x),    y' = x (28 - z) - y,    z' = x y - (8/3) z
 
-    A trajectory begins at a random point, uniform in the box that holds the attractor. It is integrated by the
-    classical Runge–Kutta method with steps of 0.01 in double precision, the first 1,000 of which are discarded, and
-    sampled every 0.05. Each split has 128 trajectories of its own, so that no clip of one is near a clip of another. A
-    clip begins at a random one of 500 steps of a random trajectory of its split; it begins with the same values,
-    however long it is. x is scaled from [-20, 20], y from [-28, 28] and z from [0, 50] to [0, 1].
+    A trajectory starts at a random point, uniform in a box around the attractor. The classical Runge–Kutta method
+    integrates it in double precision with steps of 0.01. The first 1,000 steps are discarded, and then every fifth step
+    is kept (every 0.05 units of time). Each split has its own 128 trajectories, so that no clip of a split is near a
+    clip of another.
 
-    Small differences grow by e in about 1.1 time units, that is 22 steps (the largest Lyapunov exponent is 0.906), so
-    that beyond a few such times nothing is known but the attractor.
+    A clip starts at a random one of 500 positions on a random trajectory of its split. Its first values do not depend
+    on its length. x is scaled from [-20, 20], y from [-28, 28] and z from [0, 50] to [0, 1].
+
+    Small differences grow by a factor of e in about 1.1 units of time, which is 22 steps, because the largest Lyapunov
+    exponent is 0.906. So beyond a few multiples of 22 steps, nothing can be predicted but the attractor.
 
     Args:
         split: "train", "val" or "test".
-        length: T, steps of a clip.
-        count: clips; by default 10,000, 1,000 and 1,000 in the three splits.
-        endless: accept every index below 2⁶³, not only those below `count`.
-        seed: of the trajectories and the clips, 0 ≤ seed < 2⁶⁴.
+        length: T, the number of steps in a clip.
+        count: the number of clips; by default 10,000 in "train" and 1,000 in "val" and "test".
+        endless: whether to accept every index below 2⁶³, and not only those below `count`.
+        seed: random seed of the trajectories and clips, 0 ≤ seed < 2⁶⁴.
 
     Raises:
-        ZooError: an argument outside its range.
+        ZooError: if an argument is out of range.
 
     >>> test = Lorenz("test", length=30)
     >>> test.clips([3, 4]).shape, test[3].shape
@@ -93,10 +95,10 @@ class Lorenz(SeriesDataset, Dataset[Tensor]):
         return self.count
 
     def fetch(self, indices: Sequence[int]) -> Windows:
-        """The values of the clips.
+        """Return the values of the clips, `(B, T, 3)`.
 
         Raises:
-            ZooError: an index outside the data set.
+            ZooError: if an index is out of range.
         """
         clips = check_indices(indices, 2**63 if self.endless else self.count)
         place = uniforms(self.seed, _STREAMS[self.split] + _CLIPS, clips, 2) * (TRAJECTORIES, STARTS)
@@ -104,11 +106,11 @@ class Lorenz(SeriesDataset, Dataset[Tensor]):
         return Windows(self._windows[trajectory, start])
 
     def render(self, batch: Windows) -> Tensor:
-        """The clips `(B, T, 3)`."""
+        """Return the clips `(B, T, 3)`."""
         return batch.values
 
     def describe(self) -> str:
-        """One line: split and sizes."""
+        """Describe the data in one line: split and sizes."""
         clips = "endless clips" if self.endless else f"{self.count:,} clips"
         return (
             f"Lorenz series {self.split}: {clips} of {self.length} steps of {self.interval:g} time units, from "
@@ -116,22 +118,22 @@ class Lorenz(SeriesDataset, Dataset[Tensor]):
         )
 
     def digest(self) -> str:
-        """See `ClipDataset`: of the rule by which the clips are made, and of what this machine makes of it."""
+        """A hash of the rule that generates clips and of this machine's arithmetic; see `ClipDataset.digest`."""
         content = hashlib.sha256(f"Lorenz series, rule {_RULE}".encode())
         content.update(integrate(np.ones((1, 3)), 1).tobytes())
         return content.hexdigest()
 
 
 def integrate(start: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    """Trajectories of the Lorenz system, sampled after the transient.
+    """Integrate trajectories of the Lorenz system, and sample them after the transient.
 
     Args:
-        start: points `(N, 3)`.
-        count: values of each trajectory.
+        start: the first points, `(N, 3)`.
+        count: number of values of each trajectory.
 
     Returns:
-        `(N, count, 3)`. Only additions and multiplications are done, one after the other, so that every machine
-        computes the same bits.
+        The values `(N, count, 3)`. The method uses only additions and multiplications in a fixed order, so that every
+        machine computes the same bits.
 
     >>> still = np.sqrt(BETA * (RHO - 1))  # one of the two points where nothing moves
     >>> np.abs(integrate(np.array([[still, still, RHO - 1]]), 3) - [still, still, RHO - 1]).max() < 1e-9
@@ -149,7 +151,7 @@ def integrate(start: NDArray[np.float64], count: int) -> NDArray[np.float64]:
 
 
 def _runge_kutta(point: NDArray[np.float64]) -> NDArray[np.float64]:
-    """One step of the classical method for points `(3, N)`."""
+    """One step of the classical Runge–Kutta method for points `(3, N)`."""
     a = _velocity(point)
     b = _velocity(point + STEP / 2 * a)
     c = _velocity(point + STEP / 2 * b)

@@ -1,4 +1,4 @@
-"""MNIST's image files, under the names and in the folders that people have them."""
+"""Find and read the image files of MNIST, under the names and in the folders in which they are usually kept."""
 
 import gzip
 import math
@@ -15,24 +15,25 @@ from zoo.data.arrays import BadArray, read_header
 from zoo.data.regular import open_regular
 from zoo.errors import ZooError
 
-# the first is where `download_mnist` puts them, the second and third are torchvision's; case does not matter
+# the first is used by `download_mnist`, the second and third by torchvision; upper and lower case do not matter
 FOLDERS = ("mnist", "mnist/raw", "mnist/mnist/raw", "raw", "mnist_data", ".")
 KERAS = "mnist.npz"
 _MEMBERS = {"train": "x_train.npy", "t10k": "x_test.npy"}
 
 
 def find_images(root: Path, part: str) -> Path | None:
-    """The first file that may hold the images of a part; None if there is none.
+    """The first file that may hold the images of a part of MNIST; None if there is none.
 
-    The folders are searched in the order of `FOLDERS`, and in each of them: `train-images-idx3-ubyte`, the same with
-    `.gz`, both with a dot before `idx3`, each also in a folder that has its name; then Keras's `mnist.npz`.
+    The folders are searched in the order of `FOLDERS`. In each, the names are tried in this order:
+    `train-images-idx3-ubyte`, the same with `.gz`, both with a dot instead of a dash before `idx3`, and Keras's
+    `mnist.npz`. Each file but the last may also be in a folder that has its name.
 
     Args:
         root: the data root.
         part: "train" or "t10k".
 
     Raises:
-        ZooError: a folder that may not be read.
+        ZooError: if a folder may not be read.
     """
     names = [f"{part}-images{dot}idx3-ubyte{end}" for dot in "-." for end in ("", ".gz")]
     for folder in _folders(root):
@@ -47,10 +48,10 @@ def find_images(root: Path, part: str) -> Path | None:
 
 
 def read_images(path: Path, part: str, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """The images `(N, H, W)` in a file that `find_images` returned.
+    """Read the images `(N, H, W)` in a file that `find_images` returned.
 
     Raises:
-        ZooError: not readable, of another format or shape, cut short or too long.
+        ZooError: if the file is not readable, truncated, too long, or of another format or shape.
     """
     if path.suffix.lower() == ".npz":
         return _read_member(path, _MEMBERS[part], shape)
@@ -58,14 +59,14 @@ def read_images(path: Path, part: str, shape: tuple[int, int, int]) -> NDArray[n
 
 
 def read_idx(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Read an IDX file of bytes, which may be gzipped, whatever its name ends in.
+    """Read an IDX file of bytes, gzipped or not, whatever its suffix is.
 
     Args:
         path: the file.
-        shape: of the array that the file must hold; nothing beyond it is ever unpacked.
+        shape: the shape that the array must have. Data beyond it are never unpacked.
 
     Raises:
-        ZooError: not readable, not IDX, of another shape, cut short or too long.
+        ZooError: if the file is not readable, not IDX, truncated, too long, or of another shape.
     """
     header = bytes((0, 0, 8, len(shape))) + np.array(shape, ">u4").tobytes()
     try:
@@ -82,14 +83,18 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
 
 def _check_idx_header(path: Path, start: bytes, header: bytes, shape: tuple[int, ...]) -> None:
     if start[:4] != header[:4]:
-        raise ZooError(f"{path} is not an IDX file of bytes with {len(shape)} axes; replace it with MNIST's own")
+        raise ZooError(
+            f"{path} is not an IDX file of bytes with {len(shape)} axes; replace it by the original of MNIST"
+        )
     if len(start) == len(header) and start != header:
         stated = "×".join(map(str, np.frombuffer(start[4:], ">u4")))
-        raise ZooError(f"{path} holds {stated} bytes, not {'×'.join(map(str, shape))}; replace it with MNIST's own")
+        raise ZooError(
+            f"{path} holds {stated} bytes, not {'×'.join(map(str, shape))}; replace it by the original of MNIST"
+        )
 
 
 def _read_member(path: Path, member: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Read one array of an `.npz` archive."""
+    """Read one array of a `.npz` archive."""
     try:
         with open_regular(path) as raw, zipfile.ZipFile(raw) as archive, archive.open(member) as file:
             header = read_header(file)
@@ -100,7 +105,7 @@ def _read_member(path: Path, member: str, shape: tuple[int, ...]) -> NDArray[np.
                 )
             data = file.read(header.bytes + 1)
     except BadArray as error:
-        raise ZooError(f"{path} {error}; replace it with Keras's own") from None
+        raise ZooError(f"{path} {error}; replace it by the original of Keras") from None
     except Exception as error:  # zipfile fails in many ways
         raise ZooError(f"{path} cannot be read ({str(error)[:100]}); fetch it again or change its rights") from error
     return _array(path, data, shape)
@@ -122,7 +127,7 @@ def _folders(root: Path) -> Iterator[Path]:
 
 
 def _entries(folder: Path, name: str) -> list[Path]:
-    """What of a folder has this name, in whatever case; first what has it exactly."""
+    """The entries of a folder with this name in any case; an entry with the exact name comes first."""
     try:
         names = [each for each in os.listdir(folder) if each.lower() == name.lower()]
     except (FileNotFoundError, NotADirectoryError):

@@ -1,4 +1,4 @@
-"""Moving-MNIST: digits that drift over a black canvas and bounce off its edges (Srivastava et al., ICML 2015)."""
+"""Moving-MNIST: digits that move over a black canvas and are reflected at its edges (Srivastava et al., ICML 2015)."""
 
 import hashlib
 from collections.abc import Sequence
@@ -23,18 +23,19 @@ from zoo.data.root import data_root
 from zoo.errors import ZooError
 
 COUNTS = {"train": 10_000, "val": 3_000, "test": 5_000}
-PUBLISHED_LENGTH = 20  # frames
-SPEED = 0.1  # of the free side, in each frame
-_RULE = 1  # to be raised by whatever makes other clips of the same digits and settings
-_ALIKE = 0.85
+PUBLISHED_LENGTH = 20  # frames in a published clip
+SPEED = 0.1  # distance in each frame, as a fraction of the free range (canvas minus digit)
+_RULE = 1  # a change that makes other clips of the same digits and settings must increase it
+_ALIKE = 0.85  # see `_smoother_axis`
 _STREAMS = {"train": 0x4D4D0001, "val": 0x4D4D0002, "test": 0x4D4D0003}
 
 
 class MovingDigits(NamedTuple):
-    """What a batch of clips is rendered from.
+    """What `render` needs to draw a batch of clips.
 
-    `images` `(B, N, 28, 28)` uint8 are the digits; `corners` `(B, T, N, 2)` int64 are the row and column of the top
-    left corner of each digit in each frame.
+    Args:
+        images: the digits, `(B, N, 28, 28)` uint8.
+        corners: row and column of the top left corner of each digit in each frame, `(B, T, N, 2)` int64.
     """
 
     images: Tensor
@@ -42,28 +43,30 @@ class MovingDigits(NamedTuple):
 
 
 class MovingMNIST(ClipDataset, Dataset[Tensor]):
-    """Clips of moving digits, each a pure function of (seed, split, index): nothing is stored.
+    """Clips of moving digits, generated on request. Each is a function of (seed, split, index).
 
-    A digit starts uniformly in the free square (canvas minus digit), in a direction uniform in [0, 2π), and moves by
-    0.1 of the free side in each frame. Positions are truncated to whole pixels. At a wall the position is clamped and
-    that component of the velocity flips. Where digits overlap, the brighter pixel is seen. A clip begins with the
-    same frames, however long it is.
+    A digit starts at a uniformly random position, in a direction uniform in [0, 2π). The free range of its corner is
+    the canvas minus the digit, 36 pixels on a canvas of 64. In each frame the digit moves by 0.1 of the free range,
+    here 3.6 pixels. Positions are truncated to whole pixels. At an edge the position is clamped, and that component of
+    the velocity changes its sign. Where digits overlap, the brighter pixel is shown. The first frames of a clip do not
+    depend on its length.
 
     Args:
-        split: "train", "val" or "test"; their digits are disjoint.
-        root: the data root, see `zoo.data.data_root`.
-        digits: N, moving digits in a clip, at least 1.
-        size: side of a frame in pixels, or (height, width); at least 28. The free side is that of each axis.
-        length: T, frames of a clip.
-        count: clips; by default 10,000, 3,000 and 5,000 in the three splits.
-        endless: accept every index below 2⁶³, not only those below `count`.
-        source: "mnist", "embedded" (scikit-learn's digits), or "auto": MNIST if the root has it, else the embedded
-            ones and a warning.
-        seed: of the clips, 0 ≤ seed < 2⁶⁴.
-        download: fetch MNIST first if the root lacks it.
+        split: "train", "val" or "test". No digit is in two splits.
+        root: the data root; see `zoo.data.data_root`.
+        digits: N, the number of moving digits in a clip, at least 1.
+        size: height and width of a frame in pixels, as one number or (height, width); at least 28. The free range is
+            computed for each axis.
+        length: T, the number of frames in a clip.
+        count: the number of clips; by default 10,000 in "train", 3,000 in "val" and 5,000 in "test".
+        endless: whether to accept every index below 2⁶³, and not only those below `count`.
+        source: "mnist", "embedded" for the digits of scikit-learn, or "auto" for MNIST if it is in the data root and
+            the embedded digits (with a warning) otherwise.
+        seed: random seed of the clips, 0 ≤ seed < 2⁶⁴.
+        download: whether to download MNIST first if it is not in the data root.
 
     Raises:
-        ZooError: an argument outside its range, or digits that are missing or damaged.
+        ZooError: if an argument is out of range, or digits are missing or damaged.
 
     >>> test = MovingMNIST("test", source="embedded", length=5)
     >>> test.clips([3, 4]).shape, test[3].shape
@@ -103,17 +106,17 @@ class MovingMNIST(ClipDataset, Dataset[Tensor]):
         handwritten = load_digits(split, root, source)
         self._images, self._source = handwritten.images, handwritten.name
         self.comparable_with = f"moving-mnist-{digits}"
-        if self.size != (64, 64) or not handwritten.published:  # nobody has published results on these
+        if self.size != (64, 64) or not handwritten.published:  # there are no published results for such clips
             self.comparable_with += f", {self.size[0]}×{self.size[1]}, {self._source}"
 
     def __len__(self) -> int:
         return self.count
 
     def fetch(self, indices: Sequence[int]) -> MovingDigits:
-        """Draw the digits and trajectories of the clips.
+        """Choose the digits and trajectories of the clips.
 
         Raises:
-            ZooError: an index outside the data set.
+            ZooError: if an index is out of range.
         """
         clips = check_indices(indices, 2**63 if self.endless else self.count)
         draws = uniforms(self.seed, _STREAMS[self.split], clips, 4 * self.digits).reshape(-1, self.digits, 4)
@@ -127,11 +130,11 @@ class MovingMNIST(ClipDataset, Dataset[Tensor]):
         return self.layers(batch).amax(2)[:, :, None].to(torch.float32) / 255
 
     def layers(self, batch: MovingDigits) -> Tensor:
-        """Draw each digit into frames of its own: `(B, T, N, H, W)` uint8."""
+        """Draw each digit into its own frames, `(B, T, N, H, W)` uint8."""
         (height, width), (clips, count) = self.size, batch.images.shape[:2]
         down, right = height - SIZE, width - SIZE
-        # every place of a digit is a window on the digit with black around it: a view, of which indexing copies one
-        # for each frame
+        # each position of a digit is a window into the digit with a black border; the windows are a view, of which
+        # indexing copies one for each frame
         padded = F.pad(batch.images, (right, right, down, down))
         windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # (B, N, down + 1, right + 1, H, W)
         clip = torch.arange(clips, device=padded.device)[:, None, None]
@@ -140,7 +143,7 @@ class MovingMNIST(ClipDataset, Dataset[Tensor]):
         return windows[clip, digit, down - row, right - column]
 
     def describe(self) -> str:
-        """One line: split, sizes, and which digits."""
+        """Describe the data in one line: split, sizes, and source of the digits."""
         clips = "endless clips" if self.endless else f"{self.count:,} clips"
         return (
             f"Moving-MNIST {self.split}: {clips} of {self.length} frames {self.size[0]}×{self.size[1]}, "
@@ -148,22 +151,22 @@ class MovingMNIST(ClipDataset, Dataset[Tensor]):
         )
 
     def digest(self) -> str:
-        """See `ClipDataset`: of the split's digits, and of the rule by which they move."""
+        """A hash of the split's digits and of the rule by which they move; see `ClipDataset.digest`."""
         content = hashlib.sha256(f"moving digits, rule {_RULE}".encode())
         content.update(self._images.numpy().data)
         return content.hexdigest()
 
 
 def trajectories(start: NDArray[np.float64], angle: NDArray[np.float64], length: int) -> NDArray[np.float64]:
-    """Positions in the unit square of points that move by `SPEED` in each frame and bounce off its edges.
+    """Positions in the unit square of points that move by `SPEED` in each frame and are reflected at its edges.
 
     Args:
-        start: rows and columns `(B, N, 2)` in the first frame, in [0, 1].
-        angle: directions `(B, N)`, from the column axis, in radians.
-        length: T.
+        start: rows and columns in the first frame, `(B, N, 2)`, in [0, 1].
+        angle: directions in radians from the column axis, `(B, N)`.
+        length: T, the number of frames.
 
     Returns:
-        `(B, T, N, 2)`.
+        The positions `(B, T, N, 2)`.
     """
     position = np.empty((length, *start.shape))
     position[0] = start
@@ -176,9 +179,9 @@ def trajectories(start: NDArray[np.float64], angle: NDArray[np.float64], length:
 
 
 def _smoother_axis(array: NDArray[np.uint8]) -> set[int]:
-    """Which of the first two axes has neighbours that are clearly more alike; empty if neither has.
+    """The axis, 0 or 1, along which neighbours are clearly more alike; empty if neither is.
 
-    Two moving digits differ from one frame to the next by 0.53 to 0.77 of what they differ from clip to clip.
+    From frame to frame, two moving digits differ by 0.53 to 0.77 of the difference from clip to clip.
     """
     most = max(2, min(16, (1 << 20) // (array.shape[2] * array.shape[3])))
     sample = array[:most, :most]
@@ -201,19 +204,25 @@ class GreyFrames(NamedTuple):
 
 
 class PublishedMovingMNIST(ClipDataset, Dataset[Tensor]):
-    """The published 10,000 test clips, `mnist_test_seq.npy`: `(20, 10000, 64, 64)` uint8, the frames first.
+    """The 10,000 published test clips, from the file `mnist_test_seq.npy`: `(20, 10000, 64, 64)` uint8, frames first.
 
-    Files saved with the clips first are read too. Which of the first two axes counts frames, two things say: clips have
-    20 frames, if only one of the axes has that length; and neighbouring frames of a clip resemble each other more than
-    the same frames of neighbouring clips do. A file of which neither says it, or both say different things, is refused.
+    Files with the clips first can be read too. Two tests tell which of the first two axes counts frames. First, clips
+    have 20 frames, if only one of the axes has this length. Second, neighbouring frames of a clip are more alike than
+    the same frame of neighbouring clips. If neither test decides, or they disagree, the file is refused.
 
-    The file is memory-mapped, so that only the clips asked for are read.
+    The file is memory-mapped, so that only the requested clips are read.
 
     Args:
         path: the file, `(frames, clips, height, width)` or `(clips, frames, height, width)`, uint8.
 
     Raises:
-        ZooError: no such file, or it does not hold such an array, or its order cannot be told.
+        ZooError: if the file does not exist, does not hold such an array, or its order of axes is unclear.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.save(f"{folder}/clips.npy", np.zeros((20, 3, 64, 64), np.uint8))
+    ...     PublishedMovingMNIST(f"{folder}/clips.npy")[2].shape
+    torch.Size([20, 1, 64, 64])
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -224,7 +233,7 @@ class PublishedMovingMNIST(ClipDataset, Dataset[Tensor]):
         self.length, self.count = int(array.shape[self._frame_axis]), int(array.shape[1 - self._frame_axis])
 
     def _open(self) -> NDArray[np.uint8]:
-        """Map the file anew: what is pickled for a worker is the path alone."""
+        """Map the file. It is mapped for each access, so that workers receive only the path."""
         try:
             array: NDArray[np.uint8] = open_array(self.path)
         except BadArray as error:
@@ -241,7 +250,7 @@ class PublishedMovingMNIST(ClipDataset, Dataset[Tensor]):
         axes: set[int] = by_length | _smoother_axis(array)
         if len(axes) != 1:
             raise ZooError(
-                f"{self.path} holds {array.shape}, of which neither axis 0 nor axis 1 is clearly that of the frames; "
+                f"{self.path} holds an array {array.shape}, and it is unclear whether axis 0 or axis 1 counts frames; "
                 f"save it as (frames, clips, height, width), with clips of {PUBLISHED_LENGTH} frames that move"
             )
         return axes.pop()
@@ -253,7 +262,7 @@ class PublishedMovingMNIST(ClipDataset, Dataset[Tensor]):
         """Read the clips.
 
         Raises:
-            ZooError: an index outside the file.
+            ZooError: if an index is out of range.
         """
         which = check_indices(indices, self.count)
         array = self._open()
@@ -261,20 +270,20 @@ class PublishedMovingMNIST(ClipDataset, Dataset[Tensor]):
         return GreyFrames(torch.from_numpy(np.ascontiguousarray(clips)))
 
     def render(self, batch: GreyFrames) -> Tensor:
-        """The frames `(B, T, 1, H, W)`, float32 in [0, 1]."""
+        """Return the frames `(B, T, 1, H, W)`, float32 in [0, 1]."""
         return batch.frames[:, :, None] / 255
 
     def describe(self) -> str:
-        """One line: the file and its size."""
+        """Describe the data in one line: the file and its size."""
         return (
             f"published Moving-MNIST test: {self.count:,} clips of {self.length} frames, MNIST digits, from {self.path}"
         )
 
     def digest(self) -> str:
-        """See `ClipDataset`: of the bytes of the file, which are all read.
+        """SHA-256 of the whole file; see `ClipDataset.digest`.
 
         Raises:
-            ZooError: the file cannot be read.
+            ZooError: if the file cannot be read.
         """
         try:
             with open_regular(self.path) as file:

@@ -1,10 +1,10 @@
-"""The natural order of names: numbers in them count as numbers."""
+"""The natural order of names, in which numbers are compared by value."""
 
 import re
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:
-    """A key to sort names by.
+    """A sort key for the natural order of names.
 
     >>> sorted(["frame10.png", "frame9.png", "Frame1.png"], key=natural)
     ['Frame1.png', 'frame9.png', 'frame10.png']

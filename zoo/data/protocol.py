@@ -1,4 +1,4 @@
-"""Data sets of the user's own, in Python: what they must have, and how they become a `ClipDataset`."""
+"""Data sets in Python that users write themselves: what they must define, and how they become a `ClipDataset`."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from zoo.errors import ZooError
 
 
 class ClipSource(Protocol):
-    """What `zoo.fit` and `zoo.evaluate` need of a data set.
+    """What `zoo.fit` and `zoo.evaluate` require of your own data set: a length, clips by index, and a digest.
 
     >>> class Ramps:
     ...     length = 6  # frames of a clip
@@ -27,18 +27,18 @@ class ClipSource(Protocol):
     """
 
     length: int
-    """T, the frames of a clip."""
+    """T, the number of frames in a clip."""
 
     def __len__(self) -> int:
         """The number of clips."""
         ...
 
     def __getitem__(self, index: int) -> Any:
-        """A clip, `(T, C, H, W)`, floating-point in [0, 1]: a tensor or an array; the same whenever it is asked for."""
+        """A clip `(T, C, H, W)`, floating-point in [0, 1], as a tensor or array. Every call must return the same."""
         ...
 
     def digest(self) -> str:
-        """A text that changes when the clips do, so that a run is resumed with the same ones."""
+        """A text that changes if the clips change, so that a run is only resumed with the same clips."""
         ...
 
 
@@ -49,22 +49,22 @@ class OwnFrames(NamedTuple):
 
 
 class OwnClips(ClipDataset):
-    """A `ClipSource` as a `ClipDataset`.
+    """Wraps a `ClipSource` as a `ClipDataset`.
 
     Args:
         source: the user's data set.
 
     Raises:
-        ZooError: the data set lacks something, or holds no clips.
+        ZooError: if the data set lacks an attribute, or holds no clips.
     """
 
     def __init__(self, source: ClipSource) -> None:
         kind = type(source).__name__
         for name in ("length", "__len__", "__getitem__", "digest"):
             if not hasattr(source, name):
-                raise ZooError(f"the data set {kind} has no {name}; see zoo.data.ClipSource for what is needed")
+                raise ZooError(f"the data set {kind} has no {name}; zoo.data.ClipSource lists what is needed")
         if len(source) < 1:
-            raise ZooError(f"the data set {kind} holds no clips; give it some")
+            raise ZooError(f"the data set {kind} holds no clips, but needs at least one")
         self.source, self.length, self.comparable_with = source, source.length, f"clips of {kind}"
 
     def __len__(self) -> int:
@@ -74,11 +74,11 @@ class OwnClips(ClipDataset):
         """Ask the user's data set for the clips.
 
         Raises:
-            ZooError: an index outside the data set, or a clip that is none.
+            ZooError: if an index is out of range, or a clip has a wrong type, shape or range.
         """
         clips = [self._clip(int(index)) for index in check_indices(indices, len(self))]
         if len({clip.shape for clip in clips}) > 1:
-            raise ZooError(f"{self.describe()}: clips of different shapes; make them all of one")
+            raise ZooError(f"{self.describe()}: its clips have different shapes; give all of them the same shape")
         return OwnFrames(torch.stack(clips))
 
     def _clip(self, index: int) -> Tensor:
@@ -86,7 +86,7 @@ class OwnClips(ClipDataset):
         if clip.dim() != 4 or len(clip) != self.length or not clip.is_floating_point():
             raise ZooError(
                 f"{self.describe()}: clip {index} is {str(clip.dtype).removeprefix('torch.')} of shape "
-                f"{tuple(clip.shape)}; floating-point numbers of shape ({self.length}, C, H, W) are needed"
+                f"{tuple(clip.shape)}, but must be floating-point of shape ({self.length}, C, H, W)"
             )
         low, high = (float(each) for each in torch.aminmax(clip))
         if not (low >= 0 and high <= 1):  # NaN too
@@ -94,24 +94,23 @@ class OwnClips(ClipDataset):
         return clip.float()
 
     def render(self, batch: OwnFrames) -> Tensor:
-        """The same frames."""
+        """Return the same frames."""
         return batch.frames
 
     def describe(self) -> str:
-        """One line: the user's class, and how many clips."""
+        """Describe the data in one line: the user's class, and the number of clips."""
         return f"{type(self.source).__name__}, {len(self):,} clips of {self.length} frames"
 
     def digest(self) -> str:
-        """See `ClipDataset`: a hash of what the user's data set says."""
-
+        """A hash of the digest of the user's data set; see `ClipDataset.digest`."""
         return hashlib.sha256(str(self.source.digest()).encode()).hexdigest()
 
 
 def adapted(dataset: ClipDataset | ClipSource) -> ClipDataset:
-    """A data set as everything inside the package reads it; those of the package are returned as they are.
+    """Wrap a user's data set as a `ClipDataset`. Data sets of the package are returned unchanged.
 
     Raises:
-        ZooError: see `OwnClips`.
+        ZooError: in the cases of `OwnClips`.
     """
     if hasattr(dataset, "fetch") and hasattr(dataset, "render"):
         return cast(ClipDataset, dataset)

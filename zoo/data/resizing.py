@@ -1,4 +1,4 @@
-"""Give frames another size: cut out of the middle, or squashed if that is asked for."""
+"""Resize frames, either by cutting out their centre or by stretching them."""
 
 import math
 
@@ -9,13 +9,13 @@ from zoo.settings import Resize
 
 
 def resized(frames: Tensor, size: tuple[int, int], how: Resize) -> Tensor:
-    """Frames `(T, C, h, w)` in the size (H, W), bilinear with antialiasing.
+    """Resize frames `(T, C, h, w)` to `(T, C, H, W)`, by bilinear interpolation with antialiasing.
 
     Args:
-        frames: floating-point.
+        frames: floating-point frames.
         size: H and W.
-        how: "stretch" squashes frames of another shape; "crop" scales them until they cover the size, and cuts out
-            the centre.
+        how: "crop" scales frames until they cover the size and cuts out the centre; "stretch" scales height and width
+            independently.
 
     >>> import torch
     >>> wide = torch.arange(8.0).expand(1, 1, 4, 8)
@@ -32,7 +32,7 @@ def resized(frames: Tensor, size: tuple[int, int], how: Resize) -> Tensor:
 
 
 def _cropped(frames: Tensor, size: tuple[int, int]) -> Tensor:
-    """The largest centred part of the frames that has the shape of the size, as nearly as whole pixels allow."""
+    """The largest centred part of the frames with the aspect ratio of the size, as closely as whole pixels allow."""
     height, width = frames.shape[2:]
     scale = min(height / size[0], width / size[1])
     cut = [max(1, math.floor(side * scale + 0.5)) for side in size]

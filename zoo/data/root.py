@@ -1,4 +1,4 @@
-"""The folder that data sets are kept in."""
+"""The folder that holds the data sets."""
 
 import os
 from pathlib import Path
@@ -7,12 +7,12 @@ from zoo.errors import ZooError
 
 
 def data_root(root: str | Path | None = None) -> Path:
-    """The folder with the subfolders `mnist`, `kth` and `lpips`: `root`, else `$ZOO_DATA`, else `~/.cache/zoo`.
+    """The data root: the folder with the subfolders `mnist`, `kth` and `lpips`.
 
-    The folder need not exist: a download creates it.
+    It is `root` if given, or else `$ZOO_DATA`, or else `~/.cache/zoo`. It need not exist; a download creates it.
 
     Raises:
-        ZooError: it is a file, or this user may not read it.
+        ZooError: if it is a file, or may not be read.
 
     >>> str(data_root("some/where"))
     'some/where'

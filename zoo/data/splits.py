@@ -1,4 +1,4 @@
-"""Which clips are for training, for validation and for the test: by their content, or as the user lists them."""
+"""Assign clips to training, validation and testing: by their content, or as the user lists them."""
 
 import re
 from bisect import bisect
@@ -8,27 +8,27 @@ from typing import NamedTuple, TypeVar
 
 from zoo.errors import ZooError, nearest
 
-HELD_OUT = 0.1  # of the clips for "val", and as many for "test"
+HELD_OUT = 0.1  # fraction of the clips for "val", and the same for "test"
 Item = TypeVar("Item", str, int)
 _RANGE = re.compile(r"(-?\d*):(-?\d*)")
 
 
 class Splits(NamedTuple):
-    """What a user holds out of training: names, in which * stands for anything, or ranges such as "80:90"."""
+    """The clips held out of training: names, in which * stands for any text, or ranges such as "80:90"."""
 
     val: Sequence[str] = ()
     test: Sequence[str] = ()
 
 
 def split_clips(digests: Mapping[str, str], wanted: Splits) -> dict[str, list[str]]:
-    """The clips of each split.
+    """Assign named clips to the splits.
 
     Args:
-        digests: SHA-256 of each clip's file, in hexadecimal digits, by name, in the order that ranges count.
-        wanted: what is held out; with nothing, `split_files` decides.
+        digests: SHA-256 of each clip's file as hexadecimal digits, by name, in the order in which ranges count.
+        wanted: the clips that are held out. If it is empty, `split_files` decides.
 
     Raises:
-        ZooError: an entry that fits no clip, a clip in two splits, or an empty split.
+        ZooError: if an entry matches no clip, a clip is in two splits, or a split is empty.
 
     >>> split_clips({"a1": "", "a2": "", "b": "", "c": ""}, Splits(["a*"], ["3:"]))
     {'train': ['b'], 'val': ['a1', 'a2'], 'test': ['c']}
@@ -41,15 +41,16 @@ def split_clips(digests: Mapping[str, str], wanted: Splits) -> dict[str, list[st
 
 
 def split_range(count: int, wanted: Splits, what: str) -> dict[str, list[range]]:
-    """Which of `count` clips, or steps in time, are in each split, as consecutive ranges.
+    """Assign `count` clips, or steps in time, to the splits, as consecutive ranges.
 
     Args:
-        count: how many there are.
-        wanted: ranges that are held out; with nothing, the last tenth is for the test, and that before for validation.
-        what: "clips" or "steps in time".
+        count: the number of clips or steps.
+        wanted: the ranges that are held out. If it is empty, the last tenth is for testing and the tenth before it for
+            validation.
+        what: "clips" or "steps in time", for error messages.
 
     Raises:
-        ZooError: an entry that is no range, one that holds nothing, overlaps, or an empty split.
+        ZooError: if an entry is not a range or holds nothing, ranges overlap, or a split is empty.
 
     >>> split_range(20, Splits(), "clips")
     {'train': [range(0, 16)], 'val': [range(16, 18)], 'test': [range(18, 20)]}
@@ -57,7 +58,7 @@ def split_range(count: int, wanted: Splits, what: str) -> dict[str, list[range]]
     [range(0, 4), range(6, 8)]
     """
     if count < 3:
-        raise ZooError(f"{count} {what} are too few for three splits; give more")
+        raise ZooError(f"{count} {what} are too few for three splits; at least 3 are needed")
     if not wanted.val and not wanted.test:
         tenth = max(1, round(count * HELD_OUT))
         wanted = Splits([f"{count - 2 * tenth}:{count - tenth}"], [f"{count - tenth}:{count}"])
@@ -65,7 +66,7 @@ def split_range(count: int, wanted: Splits, what: str) -> dict[str, list[range]]
     for kind, entries in wanted._asdict().items():
         for entry in entries:
             if not _RANGE.fullmatch(entry):
-                raise ZooError(f"data.{kind}: {entry!r} is no range of {what}; write one such as '80:90'")
+                raise ZooError(f"data.{kind}: {entry!r} is not a range of {what}; write a range such as '80:90'")
     val, test = (
         [i for entry in entries for i in _slice(numbers, entry, f"data.{kind}")]
         for kind, entries in wanted._asdict().items()
@@ -74,16 +75,16 @@ def split_range(count: int, wanted: Splits, what: str) -> dict[str, list[range]]
 
 
 def split_files(digests: Mapping[str, str]) -> dict[str, list[str]]:
-    """Assign each file to one split: about a tenth each to "val" and "test", at least one, and the rest to "train".
+    """Assign each file to one split: about a tenth (at least one) to "val", the same to "test", the rest to "train".
 
-    The content of a file decides. So copies are in one split, whatever they are called, and a clip stays in its split
-    when others are added or removed, unless a split would be empty.
+    The content of a file decides. So copies are in the same split, whatever their names are, and a file stays in its
+    split if others are added or removed, unless a split would be empty.
 
     Args:
-        digests: SHA-256 of each file, in hexadecimal digits, by name.
+        digests: SHA-256 of each file as hexadecimal digits, by name.
 
     Raises:
-        ZooError: fewer than three different files.
+        ZooError: if there are fewer than three different files.
 
     >>> import hashlib
     >>> files = {f"{i}.avi": hashlib.sha256(bytes([i])).hexdigest() for i in range(50)}
@@ -93,8 +94,8 @@ def split_files(digests: Mapping[str, str]) -> dict[str, list[str]]:
     contents = sorted(set(digests.values()))
     if len(contents) < 3:
         raise ZooError(
-            f"{len(contents)} usable clips, without copies, are too few for three splits; add some, or list those to "
-            "hold out (data.val, data.test)"
+            f"{len(contents)} different usable clips are too few for three splits; add clips, or list those to hold "
+            "out in data.val and data.test"
         )
     places = [int(content[:12], 16) / 16**12 for content in contents]
     val = min(max(1, bisect(places, HELD_OUT)), len(contents) - 2)
@@ -117,14 +118,14 @@ def _matching(names: list[str], entries: Sequence[str], where: str) -> list[str]
 def _slice(items: list[Item], entry: str, where: str) -> list[Item]:
     begin, end = (int(number) if number else None for number in entry.split(":"))
     if not (part := items[begin:end]):
-        raise ZooError(f"{where}: the range {entry!r} holds none of {len(items)}; ranges count from 0")
+        raise ZooError(f"{where}: the range {entry!r} holds none of {len(items)} clips; ranges count from 0")
     return part
 
 
 def _disjoint(items: list[Item], val: list[Item], test: list[Item], what: str) -> dict[str, list[Item]]:
     both = set(val) & set(test)
     if both:
-        raise ZooError(f"{min(both)} is in data.val and in data.test; name it in one of them")
+        raise ZooError(f"{min(both)} is both in data.val and in data.test; name it in only one of them")
     train = [item for item in items if item not in {*val, *test}]
     splits = {"train": train, "val": val, "test": test}
     for split, part in splits.items():

@@ -1,4 +1,4 @@
-"""The JSON files of a store of frames: sealed with a checksum when they are written, checked when they are read."""
+"""The JSON files of a store of frames. They are sealed with a checksum, which is compared when they are read."""
 
 import hashlib
 import json
@@ -19,14 +19,14 @@ Kind = Literal["manifest", "record", "checked"]
 
 
 def read_json(path: Path, kind: Kind) -> dict[str, Any]:
-    """What `write_json` wrote; empty if there is no such file, or one that another version wrote.
+    """Read what `write_json` wrote; empty if there is no such file, or if another version wrote it.
 
     Args:
         path: the file.
-        kind: which of the formats in `zoo.data.store_schema` it must have.
+        kind: the format that it must have, one of those in `zoo.data.store_schema`.
 
     Raises:
-        ZooError: it cannot be read, or has changed since it was written.
+        ZooError: if it cannot be read, or has changed since it was written.
     """
     try:
         with open_regular(path) as file:
@@ -50,10 +50,10 @@ def read_json(path: Path, kind: Kind) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a file whole or not at all.
+    """Write a file completely or not at all.
 
     Raises:
-        ZooError: it cannot be written.
+        ZooError: if it cannot be written.
     """
     sealed = {"version": VERSION, "method": METHOD, "seal": _seal(content), **content}
     with aside(path) as temporary:

@@ -1,4 +1,4 @@
-"""What the JSON files of a store hold. This module imports pydantic, so it is imported where a file is read."""
+"""The content of a store's JSON files. This module imports pydantic, so it is imported only when a file is read."""
 
 from typing import Annotated, Literal, NotRequired
 
@@ -7,7 +7,7 @@ from typing_extensions import TypedDict
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
-Text = InstanceOf[str]  # names of files need not be Unicode
+Text = InstanceOf[str]  # file names need not be valid Unicode
 Count = Annotated[int, Field(ge=1, lt=2**63)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Shape = Annotated[list[Count], Field(min_length=3, max_length=3)]
@@ -16,7 +16,7 @@ FirstLast = Annotated[list[Count], Field(min_length=2, max_length=2)]
 
 @with_config(_STRICT)
 class Origin(TypedDict):
-    """What a clip was decoded from, and to which size `(C, H, W)`, and how; `ranges` are KTH's."""
+    """The source of a clip, the shape `(C, H, W)` it was decoded to, and how. `ranges` are those of KTH."""
 
     source: Text
     stamp: Text
@@ -27,7 +27,7 @@ class Origin(TypedDict):
 
 @with_config(_STRICT)
 class Clip(Origin):
-    """A decoded clip: its number of frames, the SHA-256 of the video and of the stored file, and the latter's size."""
+    """A decoded clip: its number of frames, the SHA-256 of video and stored file, and the size of the stored file."""
 
     frames: Count
     source_sha256: Sha256
@@ -37,7 +37,7 @@ class Clip(Origin):
 
 @with_config(_STRICT)
 class Skipped(Origin):
-    """A video that cannot be used: why, and the state of its file at that time."""
+    """A video that cannot be used: the reason, and the state of its file at that time."""
 
     skipped: Text
     state: int
@@ -45,7 +45,7 @@ class Skipped(Origin):
 
 @with_config(_STRICT)
 class Manifest(TypedDict):
-    """A finished store: the clips that it holds, and why others could not be used."""
+    """A finished store: its clips, and the reasons why other videos could not be used."""
 
     shape: Shape
     clips: dict[Text, Clip]
@@ -54,6 +54,6 @@ class Manifest(TypedDict):
 
 @with_config(_STRICT)
 class Checked(TypedDict):
-    """For each clip whose bytes were compared with their checksum, what its file looked like then."""
+    """The state of each clip's file when its bytes were last compared with their checksum."""
 
     stamps: dict[Text, str]

@@ -1,4 +1,4 @@
-"""Clips cut from a store of decoded videos."""
+"""Data sets of clips that are cut from a store of decoded videos, or from an array."""
 
 import hashlib
 from collections.abc import Sequence
@@ -26,16 +26,16 @@ class FrameSource(Protocol):
 
     @property
     def folder(self) -> Path:
-        """Where they are."""
+        """The folder of the store, or the file of the array."""
         ...
 
     @property
     def skipped(self) -> dict[str, str]:
-        """Why a clip could not be used, by name."""
+        """The reason why a clip could not be used, by name."""
         ...
 
     def read(self, name: str, start: int, length: int) -> NDArray[Any]:
-        """`length` frames `(length, C, H, W)` of a clip from the frame `start` on: bytes, or float32 in [0, 1]."""
+        """Frames `start` to `start + length - 1` of a clip, `(length, C, H, W)`: uint8, or float32 in [0, 1]."""
         ...
 
     def check(self, names: Sequence[str]) -> None:
@@ -51,7 +51,7 @@ _COLOURS = {1: "grey", 3: "RGB"}
 
 
 class Window(NamedTuple):
-    """Where clips of a video may begin: at any of `starts` consecutive frames from `start` on, counted from 0."""
+    """Where clips of a video may start: at any of `starts` consecutive frames from `start` on, counted from 0."""
 
     name: str
     start: int
@@ -65,25 +65,25 @@ class StoredFrames(NamedTuple):
 
 
 class StoredClips(ClipDataset, Dataset[Tensor]):
-    """Clips of `length` frames: either every window once, or `count` clips drawn uniformly from all positions.
+    """Clips of `length` frames: either each window once, or `count` clips drawn uniformly from all positions.
 
-    A drawn clip is a pure function of (seed, index). Windows are in a pseudo-random order, each by a hash of its own,
-    so that the first few are a fair sample of all.
+    A drawn clip is a function of (seed, index). Windows are in a pseudo-random order by a hash of each, so that the
+    first few windows are a fair sample.
 
     Args:
-        store: the decoded videos.
-        windows: where clips may begin.
-        length: T.
-        comparable_with: see `ClipDataset`.
-        title: what `describe` begins with.
-        count: drawn clips in an epoch; None for every window once.
-        endless: accept every index below 2⁶³, so that each epoch draws other clips.
-        seed: of the draws, 0 ≤ seed < 2⁶⁴.
-        stream: another number for each kind of data set, so that their draws are independent.
-        stride: a clip takes every so many frames of the store.
+        store: the decoded videos, or the array.
+        windows: where clips may start.
+        length: T, the number of frames in a clip.
+        comparable_with: data sets with equal values are comparable; see `ClipDataset`.
+        title: the first words of `describe`.
+        count: number of drawn clips in an epoch; None for each window once.
+        endless: whether to accept every index below 2⁶³, so that each epoch draws new clips.
+        seed: random seed of drawn clips, 0 ≤ seed < 2⁶⁴.
+        stream: a number that differs for each kind of data set, so that their draws are independent.
+        stride: a clip consists of every stride-th frame of the store.
 
     Raises:
-        ZooError: an argument outside its range, no window, or stored frames that have changed since they were written.
+        ZooError: if an argument is out of range, there is no window, or stored frames have changed.
     """
 
     def __init__(
@@ -105,8 +105,8 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
         if not isinstance(seed, int) or not 0 <= seed < 2**64:
             raise ZooError(f"seed = {seed!r} must be a whole number, at least 0 and below 2^64")
         if not windows:
-            every = f", one of {stride}, so of {span(length, stride)} in a row" if stride > 1 else ""
-            raise ZooError(f"{title}: no window of {length} frames{every}; take shorter clips, or prepare more")
+            every = f" with stride {stride}, which span {span(length, stride)} frames" if stride > 1 else ""
+            raise ZooError(f"{title}: no clip has {length} frames{every}; use a smaller length, or add longer clips")
         store.check(sorted({window.name for window in windows}))
         self.store, self.length, self.comparable_with = store, length, comparable_with
         self.endless, self.seed = endless, seed
@@ -119,10 +119,10 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
         return self.count
 
     def places(self, indices: Sequence[int]) -> list[tuple[str, int]]:
-        """The video and first frame, counted from 0, of each clip.
+        """The video and the first frame (counted from 0) of each clip.
 
         Raises:
-            ZooError: an index outside the data set.
+            ZooError: if an index is out of range.
         """
         clips = check_indices(indices, 2**63 if self.endless else self.count)
         if not self.drawn:
@@ -139,7 +139,7 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
         """Read the clips.
 
         Raises:
-            ZooError: an index outside the data set.
+            ZooError: if an index is out of range.
         """
         reach = span(self.length, self._stride)
         clips = [self.store.read(*place, reach)[:: self._stride] for place in self.places(indices)]
@@ -147,12 +147,12 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
         return StoredFrames(torch.from_numpy(stacked))
 
     def render(self, batch: StoredFrames) -> Tensor:
-        """The frames `(B, T, C, H, W)`, float32 in [0, 1]."""
+        """Return the frames `(B, T, C, H, W)`, float32 in [0, 1]."""
         frames = batch.frames.to(torch.float32)
         return frames / 255 if batch.frames.dtype == torch.uint8 else frames
 
     def describe(self) -> str:
-        """One line: split, counts, sizes, and the folder of the store."""
+        """Describe the data in one line: split, counts, sizes, and the folder of the store."""
         videos = len({window.name for window in self.windows})
         channels, height, width = self.store.shape
         clips = "endless" if self.endless else f"{self.count:,}"
@@ -164,28 +164,28 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
         )
 
     def left_out(self) -> list[str]:
-        """See `ClipDataset`: videos that cannot be used."""
+        """The videos that cannot be used; see `ClipDataset.left_out`."""
         return [f"{name} {reason}" for name, reason in self.store.skipped.items()]
 
     def digest(self) -> str:
-        """See `ClipDataset`: that of the store."""
+        """The digest of the store; see `ClipDataset.digest`."""
         return self.store.digest()
 
 
 def span(length: int, stride: int) -> int:
-    """The frames from the first to the last of a clip of `length` frames, `stride` apart."""
+    """The number of frames from the first to the last of a clip of `length` frames with this stride."""
     return (length - 1) * stride + 1
 
 
 def windows_of(name: str, frames: range, length: int, stride: int, every: bool) -> list[Window]:
-    """Where clips may begin in some frames of a video.
+    """Where clips may start in some frames of a video.
 
     Args:
-        name: of the video.
-        frames: those to cut clips from.
-        length: T.
-        stride: between the frames of a clip.
-        every: at every frame; else one clip after the other, from the first frame on.
+        name: the name of the video.
+        frames: the frames from which clips are cut.
+        length: T, the number of frames in a clip.
+        stride: the distance between two frames of a clip.
+        every: True for every possible start; False for consecutive clips from the first frame on.
     """
     reach = span(length, stride)
     starts = len(frames) - reach + 1

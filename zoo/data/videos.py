@@ -18,38 +18,44 @@ from zoo.errors import ZooError
 from zoo.settings import Resize
 
 _ENDINGS = "3gp asf avi flv gif m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogv ts vob webm wmv y4m"
-SUFFIXES = frozenset(f".{ending}" for ending in _ENDINGS.split())  # of the containers that PyAV reads
+SUFFIXES = frozenset(f".{ending}" for ending in _ENDINGS.split())  # suffixes of containers that PyAV reads
 IMAGES = frozenset([".jpeg", ".jpg", ".png"])
-SIZE = 64  # pixels on a side
+SIZE = 64  # default height and width in pixels
 
 
 class Videos(StoredClips):
     """Clips of the videos in a folder and its subfolders. Videos may have any size and frame rate.
 
-    The first use decodes them into `<data root>/videos`; later ones decode what is new or has changed. Videos that
-    cannot be used, or are shorter than a clip, are left out, see `left_out`. No file is in two splits, see
+    The first use decodes the videos into `<data root>/videos`. Later uses decode only new or changed videos. Videos
+    that cannot be used, or are shorter than a clip, are omitted; see `left_out`. No file is in two splits; see
     `zoo.data.splits`.
 
-    "train": `count` clips at random positions, every position of every video equally likely. "val", "test": windows of
-    `length` frames, one after the other from the first frame on.
+    The split "train" has `count` clips at random positions, all positions of all videos equally likely. The splits
+    "val" and "test" have consecutive windows of `length` frames from the first frame on.
 
     Args:
-        folder: with the videos.
+        folder: the folder with the videos.
         split: "train", "val" or "test".
-        root: the data root, see `zoo.data.data_root`.
-        size: side of a frame in pixels, or (height, width).
-        grey: one channel if True, else three.
-        length: T, frames of a clip.
-        count: training clips in an epoch.
-        endless: draw other training clips in each epoch.
-        seed: of the training clips.
-        progress: show a progress bar while decoding.
-        resize: how frames of another shape get this size: "crop" cuts them out of the middle, "stretch" squashes them.
-        stride: a clip takes every so many frames.
-        splits: what is held out; by default a tenth each for "val" and "test", by the content of the files.
+        root: the data root; see `zoo.data.data_root`.
+        size: height and width of a frame in pixels, as one number or (height, width).
+        grey: True for one channel, False for three.
+        length: T, the number of frames in a clip.
+        count: number of training clips in an epoch.
+        endless: whether to draw new training clips in each epoch.
+        seed: random seed of the training clips.
+        progress: whether to show a progress bar while videos are decoded.
+        resize: how frames of another shape are brought to this size: "crop" cuts out the centre, "stretch" scales
+            height and width independently.
+        stride: a clip consists of every stride-th frame.
+        splits: the clips that are held out; by default a tenth for "val" and a tenth for "test", chosen by the content
+            of the files.
 
     Raises:
-        ZooError: fewer than three usable videos, or none of them long enough; an argument outside its range.
+        ZooError: if there are fewer than three usable videos, none is long enough, or an argument is out of range.
+
+    >>> train = Videos("my-films", "train", size=64, length=20)  # doctest: +SKIP
+    >>> train.clips([0, 1]).shape  # doctest: +SKIP
+    torch.Size([2, 20, 1, 64, 64])
     """
 
     kind: ClassVar[str] = "videos"
@@ -106,12 +112,12 @@ class Videos(StoredClips):
 
     @classmethod
     def find(cls, folder: Path) -> list[VideoFile]:
-        """The clips in a folder and its subfolders: here the videos, recognised by the suffixes of their names.
+        """Find the clips in a folder and its subfolders, here the videos, which are recognised by their suffixes.
 
-        Whatever has such a name is one, so that a pipe or a broken link is reported, not overlooked.
+        Anything with such a suffix is listed, so that a pipe or a broken link is reported and not overlooked.
 
         Raises:
-            ZooError: no such folder, one that may not be read, or none in it.
+            ZooError: if the folder does not exist, may not be read, or has no videos.
         """
         files = sorted(file for file in files_below(folder, cls.kind) if file.suffix.lower() in SUFFIXES)
         if not files:
@@ -129,39 +135,38 @@ class Videos(StoredClips):
         progress: bool = True,
         resize: Resize = "crop",
     ) -> Store:
-        """Decode the clips in a folder that are new or have changed into `<data root>/<kind>`; the arguments are those
-        of the class.
+        """Decode the new or changed clips of a folder into `<data root>/<kind>`. The arguments are those of the class.
 
         Raises:
-            ZooError: no such folder, no usable clip in it, a size below 1, a full disk.
+            ZooError: if the folder does not exist or has no usable clip, the size is below 1, or the disk is full.
         """
         folder = Path(folder).expanduser()
         clips = [replace(clip, resize=resize) for clip in cls.find(folder)]
         height, width = (size, size) if isinstance(size, int) else size
         if min(height, width) < 1:
             raise ZooError(f"size = {size!r} must be at least 1")
-        # other folders of the same name have stores of their own
+        # the key gives folders of the same name different stores
         key = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:12]
         name = f"{folder.name}-{key}-{height}x{width}-{'grey' if grey else 'rgb'}"
         place = data_root(root) / cls.kind / (name if resize == "crop" else f"{name}-{resize}")
         return build(place, clips, size=(height, width), grey=grey, progress=progress)
 
     def describe(self) -> str:
-        """One line: split, counts, sizes, and how many videos are too short for a clip."""
+        """Describe the data in one line: split, counts, sizes, and the number of videos that are too short."""
         return super().describe() + (f"; {len(self.short)} shorter than a clip" if self.short else "")
 
     def left_out(self) -> list[str]:
-        """See `ClipDataset`: videos that cannot be used, and those of this split that are shorter than a clip."""
+        """Videos that cannot be used, and videos of this split shorter than a clip; see `ClipDataset.left_out`."""
         return super().left_out() + [too_short(name, self._frames[name]["frames"], self._needed) for name in self.short]
 
 
 def too_short(name: str, frames: int, needed: int) -> str:
-    """A line on a video that is shorter than a clip."""
-    return f"{name} has {frames} frames, fewer than the {needed} of a clip"
+    """A line about a video that is shorter than a clip."""
+    return f"{name} has {frames} frames, but a clip needs {needed}"
 
 
 def names_of(store: Store, splits: Splits = Splits()) -> dict[str, list[str]]:  # noqa: B008 - immutable
-    """The clips of each split, see `zoo.data.splits`; ranges count them in their natural order."""
+    """The names of the clips in each split; see `zoo.data.splits`. Ranges count them in their natural order."""
     names = sorted(store.clips, key=natural)
     return split_clips({name: store.clips[name]["source_sha256"] for name in names}, splits)
 
@@ -174,11 +179,10 @@ def report(
     stride: int = 1,
     splits: Splits = Splits(),  # noqa: B008 - immutable
 ) -> Iterator[str]:
-    """What a store of the videos in a folder holds, what was left out and why, and how many clips of `length` frames
-    the splits have, a line each.
+    """Describe a store of videos in lines of text: its content, omitted videos with reasons, and the splits.
 
     Raises:
-        ZooError: there are too few videos for three splits.
+        ZooError: if there are too few videos for three splits.
     """
     frames = {name: clip["frames"] for name, clip in store.clips.items()}
     needed = span(length, stride)
@@ -189,7 +193,7 @@ def report(
             yield f"too short: {too_short(name, count, needed)}"
     if others := Counter(otherfiles_below(folder)):
         kinds = ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in others.items())
-        yield f"no {noun} by their names: {kinds}"
+        yield f"not {noun} by their names: {kinds}"
     for split, names in names_of(store, splits).items():
         positions = sum(max(0, frames[name] - needed + 1) for name in names)
         yield f"{split}: {len(names)} {noun}, {positions:,} positions of {length} frames"
@@ -199,7 +203,7 @@ def otherfiles_below(folder: str | Path) -> list[str]:
     """The suffixes of the files in a folder and its subfolders that are neither videos nor images.
 
     Raises:
-        ZooError: no such folder, or one that may not be read.
+        ZooError: if the folder does not exist or may not be read.
     """
     return sorted(
         suffix
@@ -209,10 +213,10 @@ def otherfiles_below(folder: str | Path) -> list[str]:
 
 
 def files_below(folder: Path, kind: str) -> Iterator[Path]:
-    """The files in a folder and its subfolders; `kind` is that of the data set, such as "videos".
+    """The files in a folder and its subfolders. `kind` is the kind of the data set, such as "videos".
 
     Raises:
-        ZooError: no such folder, or one that may not be read.
+        ZooError: if the folder does not exist or may not be read.
     """
     if not folder.is_dir():
         raise ZooError(f"{folder} is not a folder; name one with {kind}, as in {kind}:DIR")

@@ -1,4 +1,4 @@
-"""Measure predictions, compare them with published results, and draw them."""
+"""Evaluate predictions, compare them with published results, and draw them."""
 
 from zoo import _torchvision  # noqa: F401 - before torchvision is imported
 from zoo.evaluation.analysis import Series, entanglement, gradient_norms

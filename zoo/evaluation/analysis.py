@@ -1,4 +1,4 @@
-"""The analyses of the PredRNN++ paper: how far back gradients reach, and when digits overlap."""
+"""The analyses of the PredRNN++ paper: gradients with respect to earlier frames, and overlapping digits."""
 
 import csv
 import itertools
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
-INK = 127  # of 255: a pixel brighter than this belongs to a digit
+INK = 127  # of 255; a brighter pixel belongs to a digit
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class Series:
     """Values at each frame, averaged over clips.
 
     Args:
-        values: for each panel and each of its lines `(frames,)`.
-        unit: of the values.
-        note: how they were measured.
-        maps: the panels that are drawn as a map of line × frame, since they have many lines.
+        values: for each panel and each of its lines, the values `(frames,)`.
+        unit: the unit of the values.
+        note: how the values were measured.
+        maps: the panels with many lines, which are drawn as a heat map of line × frame.
     """
 
     values: Mapping[str, Mapping[str, NDArray[np.float64]]]
@@ -50,10 +50,10 @@ class Series:
     maps: Collection[str] = ()
 
     def to_csv(self, path: str | Path) -> None:
-        """Write a line for each panel, line and frame.
+        """Write a CSV file with a row for each panel, line and frame.
 
         Raises:
-            ZooError: the file cannot be written.
+            ZooError: if the file cannot be written.
         """
         with aside(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
@@ -64,8 +64,8 @@ class Series:
 
     @styled
     def figure(self) -> "Figure":
-        """A figure with the panels in one column, or more than three in two; all maps have the same colours for the
-        same values."""
+        """Draw the panels, in one column or, if there are more than three, in two. All heat maps share one scale of
+        colours."""
         from matplotlib.figure import Figure
         from matplotlib.ticker import MaxNLocator
 
@@ -76,7 +76,7 @@ class Series:
         grid = figure.add_gridspec(1, len(columns))
         for at, column in enumerate(columns):
             ratios = [heights[panel] for panel in column]
-            empty = max(tallest - sum(ratios), 1e-6)  # below the shorter column
+            empty = max(tallest - sum(ratios), 1e-6)  # space below the shorter column
             rows = grid[0, at].subgridspec(len(column) + 1, 1, height_ratios=[*ratios, empty])
             images = {}
             for row, panel in enumerate(column):
@@ -87,7 +87,7 @@ class Series:
                     self._draw_lines(axes, self.values[panel])
                 axes.set(title=panel, xlabel="frame")
                 axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if images:  # of the last column
+        if images:  # the colour bar stands beside the last column
             figure.colorbar(next(iter(images.values())), ax=list(images), label=self.unit, aspect=40)
         note = textwrap.fill(self.note, int(figure.get_figwidth() * 15))
         figure.supxlabel(note, fontsize=7, color="0.4", x=0.01, ha="left")
@@ -105,7 +105,7 @@ class Series:
 
         everything = np.concatenate([each for panel in self.maps for each in self.values[panel].values()])
         largest = float(everything.max()) or 1.0
-        norm = LogNorm(largest * 1e-4, largest, clip=True)  # four decades; what is smaller looks like nothing
+        norm = LogNorm(largest * 1e-4, largest, clip=True)  # four decades; smaller values look like zero
         values = np.stack(list(lines.values()))
         image = axes.imshow(
             values, norm=norm, aspect="auto", extent=(0.5, values.shape[1] + 0.5, len(lines) - 0.5, -0.5)
@@ -116,7 +116,7 @@ class Series:
 
 
 def _columns(heights: Mapping[str, float]) -> list[list[str]]:
-    """The panels in one column, or more than three in two of about the same height, in their order."""
+    """Arrange the panels in order in one column or, if there are more than three, in two of about the same height."""
     if len(heights) <= 3:
         return [list(heights)]
     columns: list[list[str]] = [[], []]
@@ -140,35 +140,38 @@ def gradient_norms(
 ) -> Series:
     """Norms of the gradients of the last frame's squared error, `‖∇ L_T‖`, with respect to earlier frames and states.
 
-    One panel compares the models by their gradients with respect to each observed frame (Figure 7a); one for each
-    model has those with respect to every part of its state after each observed frame (Figure 6). Norms are taken clip
-    by clip and averaged; memory does not grow with the number of clips. The gradient with respect to a state includes
-    the ways through other states of the same step that depend on it, as h does on c.
+    One panel compares the models by the gradient with respect to each observed frame (Figure 7a of the PredRNN++
+    paper). One more panel for each model shows the gradients with respect to every part of its state after each
+    observed frame (Figure 6). Norms are computed for each clip and averaged. The memory does not grow with the number
+    of clips. The gradient with respect to a state includes the paths through other states of the same step that depend
+    on it, as h depends on c.
 
     Args:
-        models: by the names that the picture shows.
+        models: the models, by the names that the picture shows.
         dataset: clips of at least `observed + horizon` frames.
-        horizon: predicted frames, at least 1; the error is that of the last.
-        observed: T_in, at least 1.
-        count: measure only the first `count` clips; all by default.
-        batch: clips at a time.
+        horizon: the number of predicted frames, at least 1. The error is that of the last one.
+        observed: the number of observed frames T_in, at least 1.
+        count: use only the first `count` clips; all by default.
+        batch: the number of clips to process at a time.
         device: where to compute; by default where each model is.
-        progress: show a progress bar.
+        progress: whether to show a progress bar.
 
     Raises:
-        ZooError: no models, one that is not recurrent, clips of series, an argument outside its range, clips that are
-            too short or of which a model cannot read the frames.
+        ZooError: if there are no models, or one is not recurrent; if the clips are series or too short, or a model
+            cannot read their frames; or if an argument is out of range.
     """
     if not models:
         raise ZooError("no models to analyse; name one or more")
     if isinstance(dataset, SeriesDataset):
-        raise ZooError("gradients are those of a frame's error, and the clips are series; name models of video")
+        raise ZooError("gradients are taken of a frame's error, but the clips are series; name video models")
     clips = check_clips(dataset, horizon, observed, count, batch)
     frames: dict[str, NDArray[np.float64]] = {}
     states: dict[str, Mapping[str, NDArray[np.float64]]] = {}
     for name, model in models.items():
         if not isinstance(model, RecurrentPredictor):
-            raise ZooError(f"{name} has no state from frame to frame; only recurrent models can be analysed")
+            raise ZooError(
+                f"{name} has no state that passes from frame to frame; only recurrent models can be analysed"
+            )
         weight = next(model.parameters(), torch.empty(0))
         place = torch.device(device or weight.device)
         sums: dict[str, NDArray[np.float64]] = {}
@@ -196,7 +199,7 @@ _PARTS = {
 
 
 def in_words(path: str) -> str:
-    """What a part of a state is called in pictures and tables.
+    """The name of a part of a state in pictures and tables.
 
     >>> in_words("[1][0].c"), in_words(".layers[2].h"), in_words(".m")
     ('block 2, layer 1: cell state c', 'layer 3: hidden state h', 'spatial memory m')
@@ -219,7 +222,7 @@ def in_words(path: str) -> str:
 
 @contextmanager
 def _hidden_states(model: RecurrentPredictor) -> Iterator[dict[str, Tensor]]:
-    """The hidden states that cells compute in this block and do not keep, as those of Conv-TT-LSTM, by their names."""
+    """Context manager: collect hidden states that cells, such as Conv-TT-LSTM, compute but do not keep, by name."""
     hidden: dict[str, Tensor] = {}
     cells = [(name, module) for name, module in model.named_modules() if isinstance(module, ConvTTLSTMCell)]
 
@@ -238,13 +241,13 @@ def _hidden_states(model: RecurrentPredictor) -> Iterator[dict[str, Tensor]]:
 
 
 def _norms(model: RecurrentPredictor, clips: Tensor, observed: int) -> dict[str, NDArray[np.float64]]:
-    """Norms at each observed frame, summed over clips `(B, T, C, H, W)`, by what the gradient is with respect to."""
+    """Norms at each observed frame, summed over clips `(B, T, C, H, W)`, by the variable of differentiation."""
     model.check(clips[:, :observed], clips.shape[1] - observed)
     frames = patchify(clips.transpose(0, 1), model.patch)
     size = (frames.shape[-2], frames.shape[-1])
     inputs = [frame.requires_grad_() for frame in frames[:observed].clone().unbind()]
     state = model.initial_state(len(clips), size, frames.device, frames.dtype)
-    variables: list[list[tuple[str, Tensor]]] = []  # with respect to which to differentiate, at each observed frame
+    variables: list[list[tuple[str, Tensor]]] = []  # the variables of differentiation at each observed frame
     predicted = frames[:0]
     for t in range(len(frames) - 1):
         with _hidden_states(model) as hidden:
@@ -272,29 +275,31 @@ def entanglement(
     batch: int = 64,
     progress: bool = False,
 ) -> Series:
-    """The share of clips in which digits overlap, at each frame (Figure 7b): some pixel is bright in two digits.
+    """The fraction of clips in which digits overlap, at each frame (Figure 7b of the PredRNN++ paper).
+
+    Digits overlap if some pixel is bright in two of them.
 
     Args:
         dataset: clips of two or more digits.
-        frames: measure only the first `frames` frames; all by default.
-        count: measure only the first `count` clips; all by default.
-        batch: clips at a time.
-        progress: show a progress bar.
+        frames: use only the first `frames` frames of a clip; all by default.
+        count: use only the first `count` clips; all by default.
+        batch: the number of clips to process at a time.
+        progress: whether to show a progress bar.
 
     Raises:
-        ZooError: an argument outside its range.
+        ZooError: if an argument is out of range.
 
-    >>> clips = MovingMNIST("test", source="embedded", size=28, length=3)  # no room to move
+    >>> clips = MovingMNIST("test", source="embedded", size=28, length=3)  # no space to move
     >>> entanglement(clips, count=8).values["entangled digits"]["frequency"]
     array([1., 1., 1.])
     """
     frames = dataset.length if frames is None else frames
     if not 1 <= frames <= dataset.length:
-        raise ZooError(f"frames = {frames} must be from 1 to {dataset.length}, the frames of a clip")
+        raise ZooError(f"frames = {frames} must be from 1 to {dataset.length}, the number of frames of a clip")
     clips = check_count(dataset, count, batch)
     sums = np.zeros(frames)
     for indices in in_batches(clips, batch, progress):
         bright = dataset.layers(dataset.fetch(indices))[:, :frames] > INK
         sums += (bright.sum(2) > 1).flatten(2).any(2).sum(0).numpy()
     note = f"A pixel brighter than {INK} of 255 in two digits; {clips:,} clips of {dataset.describe()}"
-    return Series({"entangled digits": {"frequency": sums / clips}}, "share of clips", note)
+    return Series({"entangled digits": {"frequency": sums / clips}}, "fraction of clips", note)

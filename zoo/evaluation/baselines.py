@@ -1,4 +1,4 @@
-"""Trivial predictors that any model must beat."""
+"""Trivial predictors that every model should beat."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from zoo.recurrent import RecurrentPredictor
 
 
 class CopyLast(RecurrentPredictor):
-    """Predicts that nothing moves: every frame is the last observed one.
+    """Predicts that nothing moves: every predicted frame is a copy of the last observed one.
 
     >>> x = torch.rand(1, 3, 1, 8, 8)
     >>> bool((CopyLast()(x, horizon=2)[:, -2:] == x[:, -1:]).all())
@@ -21,11 +21,11 @@ class CopyLast(RecurrentPredictor):
         super().__init__(channels)
 
     def initial_state(self, batch: int, size: tuple[int, int], device: torch.device, dtype: torch.dtype) -> tuple[()]:
-        """An empty state: there is nothing to remember."""
+        """An empty state."""
         return ()
 
     def read(self, frames: Tensor, state: tuple[()]) -> tuple[Tensor, tuple[()]]:
-        """Predict after each frame that frame again."""
+        """Predict that each frame is repeated."""
         return frames, state
 
 
@@ -37,14 +37,15 @@ class Blank(CopyLast):
     """
 
     def read(self, frames: Tensor, state: tuple[()]) -> tuple[Tensor, tuple[()]]:
-        """Predict after each frame a black one."""
+        """Predict a black frame after each frame."""
         return torch.zeros_like(frames), state
 
 
 def trivial_predictions(dataset: ClipDataset) -> dict[str, Callable[[Tensor], Tensor]]:
-    """The trivial predictions for clips of a data set, by the names that tables and pictures show.
+    """The trivial predictors for a data set, by the names that tables and pictures show.
 
-    Each function maps observed steps `(B, T_in, …)` to one step `(B, 1, …)` that stands for all predicted ones.
+    Each is a function from observed steps `(B, T_in, …)` to one step `(B, 1, …)`, which is the same for the whole
+    horizon.
     """
     if isinstance(dataset, SeriesDataset):
         mean = dataset.mean

@@ -1,8 +1,8 @@
-"""Tables and curves that compare several models, with published results beside measured ones."""
+"""Tables and curves that compare several models, with published results next to measured ones."""
 
 import math
 import textwrap
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
@@ -26,42 +26,58 @@ if TYPE_CHECKING:
 
 
 def compare(scores: Sequence[Scores], layout: str | None = None) -> Table:
-    """A table of the measured rows, and below them, where a paper has numbers for the same data, its published rows.
+    """Make a table of measured rows. If a paper has numbers for the same data, its published rows follow below.
 
-    Scores of one model at several horizons, or on several data sets, are in one row. The best of the models is marked
-    by `>`, and those whose difference from it may be chance by `≈`, see `zoo.evaluation.spread`. Published errors are
-    converted to the unit of the measured convention; a star marks a published number that was measured in another way,
-    which no conversion can undo. Scores of series have a table of their own, `zoo.evaluation.scores.by_horizon`.
+    The scores of a model at several horizons, or on several data sets, share one row. `>` marks the best model of a
+    column, and `≈` a model whose difference from it may be chance; see `zoo.evaluation.spread`. Published errors are
+    converted to the unit of the measured convention. A star marks a published number that was measured in a different
+    way, which no conversion can correct. Some papers have rows whose numbers are not known here. Such a row has dashes,
+    and is shown only in that paper's layout. Scores of series have their own table, `zoo.evaluation.scores.by_horizon`.
 
     Args:
-        scores: measured by one convention.
-        layout: one of `zoo.evaluation.LAYOUTS`: all columns and rows of that paper's table. By default only the columns
-            that were measured, and the published rows that have a number for one of them.
+        scores: results of `evaluate`, all with the same convention.
+        layout: one of `zoo.evaluation.LAYOUTS`, for all columns and rows of that paper's table. By default there are
+            only the measured columns, and the published rows that have a number in one of them.
 
     Raises:
-        ZooError: no scores, several conventions, two scores for the same cell, no such layout, or one for series.
+        ZooError: if there are no scores, several conventions, or two scores for the same cell; or if the layout is
+            unknown, or the scores are of series.
+
+    >>> import zoo
+    >>> from zoo.evaluation import Blank, CopyLast
+    >>> test = zoo.MovingMNIST("test", source="embedded", size=32, length=6)
+    >>> models = {"copy": CopyLast(), "black": Blank()}
+    >>> scores = [
+    ...     zoo.evaluate(model, test, horizon=4, observed=2, metrics=["mse"], count=3, name=name)
+    ...     for name, model in models.items()
+    ... ]
+    >>> [row[0] for row in compare(scores).rows]
+    ['copy', 'black', 'copy last frame', 'blank frames']
     """
     convention = _shared_convention(scores)
     if convention.content == "series":
         if layout is not None:
-            raise ZooError(f"layout = {layout!r} is a table of video, and the scores are of series; leave it out")
+            raise ZooError(f"layout = {layout!r} is a table for video, but the scores are of series; leave it out")
         return by_horizon(scores)
     paper = _find_layout(scores, layout)
     return _table(scores, convention, paper, whole=layout is not None)
 
 
 def measured(scores: Sequence[Scores]) -> Table:
-    """The table of `compare` with the measured rows alone.
+    """Make the table of `compare` with the measured rows only.
 
     Raises:
-        ZooError: no scores, several conventions, or two scores for the same cell.
+        ZooError: if there are no scores, several conventions, or two scores for the same cell.
     """
     convention = _shared_convention(scores)
     return by_horizon(scores) if convention.content == "series" else _table(scores, convention, None, whole=False)
 
 
+_UNKNOWN = "–"  # a number that is printed in a paper, but not known here
+
+
 def _table(scores: Sequence[Scores], convention: Convention, paper: Layout | None, whole: bool) -> Table:
-    """The measured rows, then those of the paper that have a number; `whole`: all its columns and rows."""
+    """The measured rows, and the rows of the paper that have a number; with `whole`, all its columns and rows."""
     columns: dict[Task, tuple[str, ...]] = dict(paper.columns) if paper and whole else {}
     for one in scores:
         columns.setdefault(_task(one), tuple(measure.key for measure in convention.measures))
@@ -75,37 +91,44 @@ def _table(scores: Sequence[Scores], convention: Convention, paper: Layout | Non
     rows = ours
     sources: list[str] = []
     for row in paper.rows if paper else ():
-        numbers = [_published_cell(row, task, measure) for task, measure in cells]
+        numbers = [_published_cell(row, task, measure) for task, measure in cells] if row.values else []
         if whole or any(numbers):
             faint.add(len(rows))
-            rows = [*rows, [row.model, f"{row.parameters:.2f} M" if row.parameters else "", *numbers]]
+            printed = numbers or [_UNKNOWN] * len(cells)
+            rows = [*rows, [row.model, f"{row.parameters:.2f} M" if row.parameters else "", *printed]]
             sources.append(f"published: {row.source}")
     heads = [Column("Model", words=True), Column("Parameters")]
     several = len(columns) > 1
-    heads += [Column(f"{_task_text(task, columns)}\n{m.heading}" if several else m.heading) for task, m in cells]
+    names = _data_names(columns)
+    heads += [Column(f"{_task_text(task, names)}\n{m.heading}" if several else m.heading) for task, m in cells]
     if sources:
         heads.append(Column("Source", words=True))
         rows = [[*row, source] for row, source in zip(rows, ["measured"] * len(ours) + sources, strict=True)]
     title = paper.title if paper and whole else "" if several else _single_title(scores[0])
-    notes = _notes(scores, paper if sources else None, convention, best)
+    notes = _notes(scores, paper if sources else None, convention, best, names)
+    if any(_UNKNOWN in row for row in rows):
+        notes.append(f"{_UNKNOWN}: the number stands in the paper, and is missing from the copy that was used here.")
     return Table(heads, rows, title, notes, frozenset(best), frozenset(faint))
 
 
-_FAR = 4  # a baseline that exceeds the models' largest value by this factor is not drawn
+_LONGEST = 24  # largest number of characters of a data set's name above a column; longer names are numbered
+_FAR = 4  # a baseline is not drawn if it exceeds the models' largest value by this factor
 
 
 @styled
 def curves(scores: Sequence[Scores], metrics: Sequence[str] | None = None) -> "Figure":
-    """Values at each predicted step, a panel for each metric, as in Figure 2 of the Conv-TT-LSTM paper.
+    """Draw values at each predicted step, with a panel for each metric, as in Figure 2 of the Conv-TT-LSTM paper.
 
-    A baseline whose values are so large that the models' lines could not be told apart is named in the panel instead.
+    If the values of a baseline are so large that the models' lines could not be distinguished, a note in the panel
+    replaces its line.
 
     Args:
-        scores: measured by one convention; horizons may differ. The baselines are those of the longest one.
-        metrics: a panel for each; by default all that were measured.
+        scores: results of `evaluate`, all with the same convention; horizons may differ. The baselines are those of the
+            longest horizon.
+        metrics: the metrics to draw; by default all that were measured.
 
     Raises:
-        ZooError: no scores, several conventions, a metric that nobody measured.
+        ZooError: if there are no scores, several conventions, or a metric that was not measured.
     """
     from matplotlib.figure import Figure
 
@@ -140,7 +163,7 @@ def curves(scores: Sequence[Scores], metrics: Sequence[str] | None = None) -> "F
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.margins(x=0)  # there is no step 0
         axes.grid(alpha=0.3)
-    inches = 0.7 + 0.08 * max(len(name) for name, _ in lines)  # of a name in small print, with its line
+    inches = 0.7 + 0.08 * max(len(name) for name, _ in lines)  # width of a legend entry in small print
     beside = max(1, int(figure.get_figwidth() / inches))
     handles = panels[0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside upper center", ncols=beside, frameon=False, fontsize="small")
@@ -150,10 +173,10 @@ def curves(scores: Sequence[Scores], metrics: Sequence[str] | None = None) -> "F
 
 
 def save_figure(figure: "Figure", path: str | Path) -> None:
-    """Write a figure as `.png`. Nothing half-written is left.
+    """Write a figure to a `.png` file, completely or not at all.
 
     Raises:
-        ZooError: another suffix, or a folder that cannot be written.
+        ZooError: if the suffix is another one, or the folder cannot be written.
     """
     check_picture(path)
     with aside(path) as temporary:
@@ -165,27 +188,27 @@ def _task(scores: Scores) -> Task:
 
 
 def _shared_convention(scores: Sequence[Scores]) -> Convention:
-    """The convention by which all scores were measured, with every metric that any of them has."""
+    """The convention of all scores, with every metric that any of them has."""
     if not scores:
         raise ZooError("no scores to compare; evaluate a run first")
     measures: dict[str, Measure] = {}
     for one in scores:
         if one.content != scores[0].content:
             raise ZooError(
-                f"{scores[0].name!r} was measured on {scores[0].content} and {one.name!r} on {one.content}; compare "
-                "each kind alone"
+                f"{scores[0].name!r} was measured on {scores[0].content}, but {one.name!r} on {one.content}; compare "
+                "each kind separately"
             )
         for measure in one.convention.measures:
             if measures.setdefault(measure.key, measure) != measure:
                 raise ZooError(
-                    f"{scores[0].name!r} was measured by convention {scores[0].convention.name!r} and {one.name!r} by "
-                    f"{one.convention.name!r}, which differ in {measure.key.upper()}; evaluate both by the same one"
+                    f"{scores[0].name!r} was measured by convention {scores[0].convention.name!r}, but {one.name!r} by "
+                    f"{one.convention.name!r}, which differs in {measure.key.upper()}; evaluate both by one convention"
                 )
     return replace(scores[0].convention, measures=tuple(measures.values()))
 
 
 def _find_layout(scores: Sequence[Scores], name: str | None) -> Layout | None:
-    """The layout of that name; without one the first with a column for some of the scores, if there is any."""
+    """The layout of this name; without a name, the first layout with a column for some of the scores, if any."""
     if name is None:
         tasks = {_task(one) for one in scores}
         return next((paper for paper in LAYOUTS.values() if tasks & paper.columns.keys()), None)
@@ -197,22 +220,29 @@ def _single_title(scores: Scores) -> str:
     return f"{scores.observed} observed → {scores.horizon} predicted frames"
 
 
-def _task_text(task: Task, columns: Columns) -> str:
-    """What stands above the columns of a task: its horizon, and its data if there are several."""
+def _data_names(columns: Columns) -> dict[str, str]:
+    """A short name for each data set of the columns. If there is only one data set, its name is empty."""
+    data = list(dict.fromkeys(each for each, *_ in columns))
+    if len(data) == 1:
+        return {data[0]: ""}
+    return {each: each if len(each) <= _LONGEST else f"data set {number}" for number, each in enumerate(data, 1)}
+
+
+def _task_text(task: Task, names: Mapping[str, str]) -> str:
+    """The heading of a task's columns: its horizon, and its data set if there are several."""
     data, observed, horizon = task
-    several = len({each for each, *_ in columns}) > 1
-    return f"{data} {observed}→{horizon}" if several else f"{observed}→{horizon}"
+    return f"{names[data]} {observed}→{horizon}".lstrip()
 
 
 def _published_measure(layout: Layout | None, task: Task, key: str) -> Measure:
-    """How the first row that has a number for this task and metric measured it; as defined if no row has one."""
+    """The measure of the first row that has a number for this task and metric, or else the standard measure."""
     rows = layout.rows if layout else ()
     published = (row.convention[key] for row in rows if key in row.values.get(task, {}))
     return next(published, CONVENTIONS["standard"][key])
 
 
 def _published_cell(row: Published, task: Task, measure: Measure) -> str:
-    """A published number in the unit of the measured ones, with a star if it was measured in another way."""
+    """A published number in the unit of the measured ones, with a star if it was measured in a different way."""
     value = row.values.get(task, {}).get(measure.key)
     if value is None:
         return ""
@@ -226,7 +256,7 @@ def _published_cell(row: Published, task: Task, measure: Measure) -> str:
 def _measured_rows(
     scores: Sequence[Scores], cells: Sequence[tuple[Task, Measure]]
 ) -> tuple[list[list[str]], set[tuple[int, int]]]:
-    """The rows of the models, then of the baselines; and which cells are the best of their column."""
+    """The rows of models and then of baselines, and the positions of the best cells of the columns."""
     models: dict[str, dict[Task, Scores]] = {}
     for one in scores:
         if _task(one) in models.setdefault(one.name, {}):
@@ -257,7 +287,7 @@ def _measured_rows(
 
 
 def _mark(one: Scores, first: Scores, key: str) -> str:
-    """The mark of a model in a column whose best is `first`; none where they were measured on different clips."""
+    """The mark of a model in a column whose best model is `first`; empty if they were measured on different clips."""
     if one is first:
         return "> "
     values, others = (scores.clip_values(scores.name, key) for scores in (one, first))
@@ -271,24 +301,31 @@ def _millions(parameters: int) -> str:
 
 
 def _notes(
-    scores: Sequence[Scores], paper: Layout | None, convention: Convention, best: Collection[tuple[int, int]]
+    scores: Sequence[Scores],
+    paper: Layout | None,
+    convention: Convention,
+    best: Collection[tuple[int, int]],
+    names: Mapping[str, str],
 ) -> list[str]:
-    """What is said once of all rows: the data, how was measured, how to read the marks."""
+    """The notes below the table: the data, the convention, and how to read the marks."""
     by_data: dict[str, list[str]] = {}
     for one in scores:
-        by_data.setdefault(one.measured_on(), []).append(f"{one.observed}→{one.horizon}")
+        by_data.setdefault(one.measured_on(), []).append(_task_text(_task(one), names))
     notes = [f"Measured {', '.join(dict.fromkeys(tasks))}: {data}." for data, tasks in by_data.items()]
+    pairs = {(one.comparable_with, one.name) for one in scores}
+    if len({data for data, _ in pairs}) > 1 and len({name for _, name in pairs}) == len(pairs):
+        notes.append("The models were measured on different data, so their numbers cannot be compared.")
     notes += [convention.text(), *dict.fromkeys(note for one in scores for note in one.notes), *interval_note(scores)]
     if best:
-        notes.append("> is the best model of its column; ≈ differs from it by no more than chance may, clip by clip.")
+        notes.append("> marks the best model of a column; ≈ marks models whose difference from it may be chance.")
     notes += beaten(scores) if len({_task(one) for one in scores}) == 1 else []
     if paper is None:
         return notes
-    notes.append("Published rows were measured by others on clips of their own; errors are converted to this unit.")
+    notes.append("Published rows were measured by others on their own clips; errors are converted to this unit.")
     keys = {key for metrics in paper.columns.values() for key in metrics}
     others = {row.convention.name: row.convention for row in paper.rows if row.convention.name != convention.name}
     if others:
-        notes.append("* measured in another way than the measured rows, so not comparable with them:")
+        notes.append("* was measured in a different way from the measured rows, so the two cannot be compared:")
     return notes + [
         theirs.choose([m.key for m in theirs.measures if m.key in keys]).text() for theirs in others.values()
     ]

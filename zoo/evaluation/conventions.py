@@ -1,6 +1,6 @@
-"""Conventions: the ways in which published numbers were measured, and the standard one, by name.
+"""Conventions: named ways of measuring, among them those of publications and a standard one.
 
-Publications measure in different ways, so a published number can only be compared with one that was measured by the
+Publications measure in different ways. So a published number can only be compared with one that was measured by the
 same convention.
 """
 
@@ -20,9 +20,9 @@ class Convention:
     """A named set of measures.
 
     Args:
-        name: by which tables and `find_convention` know it.
-        source: where it comes from.
-        measures: in the order of a table's columns; a metric that the source does not compute is left out.
+        name: the name in tables and for `find_convention`.
+        source: where the convention comes from.
+        measures: the measures in the order of a table's columns. Metrics that the source does not compute are missing.
 
     >>> find_convention("standard")["ssim"].text()
     '11-pixel Gaussian window σ 1.5 inside the frame, range 1'
@@ -38,7 +38,7 @@ class Convention:
         """The measure of a metric.
 
         Raises:
-            ZooError: a metric that the convention does not have.
+            ZooError: if the convention does not have this metric.
         """
         return self.choose([key]).measures[0]
 
@@ -46,10 +46,10 @@ class Convention:
         return any(measure.key == key for measure in self.measures)
 
     def choose(self, keys: list[str] | tuple[str, ...]) -> "Convention":
-        """The same convention with these metrics only, in this order.
+        """The same convention with only these metrics, in this order.
 
         Raises:
-            ZooError: a metric that the convention does not have.
+            ZooError: if the convention does not have a metric.
         """
         known = {measure.key: measure for measure in self.measures}
         for key in keys:
@@ -58,7 +58,7 @@ class Convention:
         return Convention(self.name, self.source, tuple(known[key] for key in keys))
 
     def text(self) -> str:
-        """The name, the source, and how each metric is computed, as one sentence for the foot of a table."""
+        """The name, the source, and how each metric is computed, as one sentence to print below a table."""
         shared = len({measure.preparation for measure in self.measures}) == 1
         head = f"Convention {self.name} ({self.source})" + (_listed(self.measures[0].preparation) if shared else "")
         parts = [f"{m.key.upper()} {m.text()}" + ("" if shared else _listed(m.preparation)) for m in self.measures]
@@ -66,16 +66,16 @@ class Convention:
 
     @property
     def content(self) -> Content:
-        """Of the clips that it measures: "video" or "series"."""
+        """The kind of clips that it measures: "video" or "series"."""
         return self.measures[0].content
 
     def to_dict(self) -> dict[str, Any]:
-        """The convention as plain data, which `from_dict` reads."""
+        """The convention as plain data. `from_dict` is the inverse."""
         return {"name": self.name, "source": self.source, "measures": [m.to_dict() for m in self.measures]}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Convention":
-        """The convention that `to_dict` wrote."""
+        """Make a convention from the data of `to_dict`."""
         return cls(data["name"], data["source"], tuple(measure_from_dict(m) for m in data["measures"]))
 
 
@@ -120,14 +120,14 @@ DEFAULTS: dict[Content, Convention] = {
 
 
 def find_convention(name: str | Convention | None, content: Content = "video") -> Convention:
-    """A convention by its name.
+    """Look up a convention by its name.
 
     Args:
-        name: one of `CONVENTIONS`, which are all of frames; None for the default. A `Convention` is returned as it is.
-        content: of the clips to be measured.
+        name: one of `CONVENTIONS`, which are for frames; None for the default. A `Convention` is returned unchanged.
+        content: the kind of clips to measure: "video" or "series".
 
     Raises:
-        ZooError: no such convention, or one for other clips.
+        ZooError: if there is no such convention, or it is for another kind of clips.
     """
     if name is None:
         return DEFAULTS[content]
@@ -136,7 +136,7 @@ def find_convention(name: str | Convention | None, content: Content = "video") -
     convention = CONVENTIONS[name] if isinstance(name, str) else name
     if convention.content != content:
         raise ZooError(
-            f"convention {convention.name!r} measures {convention.content}, and the clips are {content}; leave it out"
+            f"convention {convention.name!r} measures {convention.content}, but the clips are {content}; leave it out"
         )
     return convention
 

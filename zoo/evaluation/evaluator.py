@@ -1,4 +1,4 @@
-"""Measure a model's predictions on a data set, batch by batch."""
+"""Evaluate a model's predictions on a data set, batch by batch."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from zoo.evaluation.measure import Comparison
 from zoo.evaluation.scores import Scores
 from zoo.predictor import Predictor
 
-_STEPS = 64  # number that is measured at a time
+_STEPS = 64  # largest number of steps to measure at a time
 
 
 def evaluate(
@@ -33,30 +33,34 @@ def evaluate(
     root: str | Path | None = None,
     progress: bool = False,
 ) -> Scores:
-    """Predict `horizon` steps after `observed` ones of every clip and compare them with the true steps.
+    """Evaluate a model: predict `horizon` steps after `observed` steps of every clip, and compare them with the truth.
 
-    Two baselines are measured in the same pass: the last observed step repeated; and black frames, or of series the
-    mean of the data. Of each clip only its values are kept, not its frames. The model is left in the mode and on the
-    device that it was in.
+    Two trivial baselines are evaluated in the same pass: the last observed step repeated, and black frames (for series:
+    the mean of the data). Only the values of each clip are kept, not its frames. The mode and device of the model are
+    the same afterwards.
 
     Args:
-        model: the model.
-        dataset: clips of at least `observed + horizon` steps; further steps are ignored. Any object that has what
-            `zoo.data.ClipSource` says will do.
-        horizon: steps to predict, at least 1.
-        observed: T_in, at least 1.
-        convention: how to measure frames, by default "standard"; see `zoo.evaluation.CONVENTIONS`. Series have one
+        model: the model to evaluate.
+        dataset: clips of at least `observed + horizon` steps; further steps are ignored. It may be any object with the
+            methods of `zoo.data.ClipSource`.
+        horizon: the number of steps to predict, at least 1.
+        observed: the number of observed steps T_in, at least 1.
+        convention: how to measure frames; by default "standard"; see `zoo.evaluation.CONVENTIONS`. Series have one
             measure, the root of the mean squared error.
-        metrics: which of the convention's metrics; all by default.
-        count: measure only the first `count` clips; all by default.
-        batch: clips at a time.
-        name: of the model in tables; by default that of its class.
+        metrics: the names of the convention's metrics to compute; all by default.
+        count: evaluate only the first `count` clips; all by default.
+        batch: the number of clips to process at a time.
+        name: the name of the model in tables; by default that of its class.
         device: where to compute; by default where the model is.
-        root: the data root, in which weights for LPIPS are searched. Without any, LPIPS stays empty, with a note.
-        progress: show a progress bar.
+        root: the data root with the weights of LPIPS. Without these weights, LPIPS is empty, and a note says so.
+        progress: whether to show a progress bar.
+
+    Returns:
+        The scores: `print` shows them as a table, `average` holds the averages, and `per_frame` the values at each
+        step.
 
     Raises:
-        ZooError: an argument outside its range, clips that are too short, steps that the model cannot read.
+        ZooError: if an argument is out of range, the clips are too short, or the model cannot read their steps.
 
     >>> from zoo.data import MovingMNIST
     >>> from zoo.evaluation import CopyLast
@@ -76,10 +80,10 @@ def evaluate(
         first = dataset.clips([0], place)
         for measure in convention.measures:
             measure.check(first)
-        predictors = trivial_predictions(dataset)  # one step of a baseline stands for all: measures broadcast over time
+        predictors = trivial_predictions(dataset)  # a baseline predicts one step, which is broadcast over the horizon
         name = name or type(model).__name__
         if name in predictors:
-            raise ZooError(f"name = {name!r} is that of a baseline; choose another")
+            raise ZooError(f"name = {name!r} is the name of a baseline; choose another name")
         predictors[name] = lambda x: _last(model(x, horizon), horizon)
         comparisons, notes = _comparisons(convention, first[:, :1], root, place)
         sums = {
@@ -123,14 +127,14 @@ def evaluate(
 
 
 def _last(predictions: Tensor, horizon: int) -> Tensor:
-    """The last `horizon` steps, of which there must be so many: one alone would stand for all."""
+    """The last `horizon` steps. Fewer steps are refused, because a single step would be broadcast."""
     if predictions.shape[1] < horizon:
         raise ZooError(f"the model predicted {predictions.shape[1]} steps, fewer than horizon = {horizon}")
     return predictions[:, -horizon:]
 
 
 def _interval(dataset: ClipDataset) -> list[str]:
-    """How much time a step takes, if it is known."""
+    """A note about the time between two steps, if it is known."""
     return [f"A step is {dataset.interval:g} {dataset.unit}."] if isinstance(dataset, SeriesDataset) else []
 
 
@@ -138,14 +142,14 @@ def check_clips(dataset: ClipDataset, horizon: int, observed: int, count: int | 
     """The number of clips to evaluate: `count`, or all.
 
     Raises:
-        ZooError: a number outside its range, or clips of fewer than `observed + horizon` steps.
+        ZooError: if a number is out of range, or clips have fewer than `observed + horizon` steps.
     """
     for argument, value in (("horizon", horizon), ("observed", observed)):
         if value < 1:
             raise ZooError(f"{argument} = {value} must be at least 1")
     if dataset.length < observed + horizon:
         raise ZooError(
-            f"clips of {dataset.length} steps are too short for {observed} observed and {horizon} predicted ones; "
+            f"clips of {dataset.length} steps are too short for {observed} observed and {horizon} predicted steps; "
             f"make the data set with length={observed + horizon}"
         )
     return check_count(dataset, count, batch)
@@ -155,20 +159,20 @@ def check_count(dataset: ClipDataset, count: int | None, batch: int) -> int:
     """The number of clips to evaluate: `count`, or all.
 
     Raises:
-        ZooError: `batch` below 1, or `count` outside 1 … the number of clips.
+        ZooError: if `batch` is below 1, or `count` is not from 1 to the number of clips.
     """
     if batch < 1:
         raise ZooError(f"batch = {batch} must be at least 1")
     count = len(dataset) if count is None else count
     if not 1 <= count <= len(dataset):
-        raise ZooError(f"count = {count} must be from 1 to {len(dataset)}, the clips of the data set")
+        raise ZooError(f"count = {count} must be from 1 to {len(dataset)}, the number of clips in the data set")
     return count
 
 
 def _comparisons(
     convention: Convention, step: Tensor, root: str | Path | None, device: torch.device
 ) -> tuple[dict[str, Comparison], tuple[str, ...]]:
-    """The comparison of each metric for steps like `(1, 1, …)`, and a note for each metric that must stay empty."""
+    """The comparison of each metric for steps of the shape of `step`, and a note for each metric that stays empty."""
     comparisons, notes = {}, []
     for measure in convention.measures:
         try:
@@ -182,9 +186,9 @@ def _comparisons(
 
 @contextmanager
 def evaluating(model: nn.Module, device: torch.device | None = None, inference: bool = True) -> Iterator[None]:
-    """Put a model into evaluation mode, and on `device` unless that is None; restore its modes and device at the end.
+    """Context manager: put a model into evaluation mode and on a device, and restore both at the end.
 
-    Nothing inside can be differentiated, unless `inference` is False.
+    Gradients are off inside, unless `inference` is False. If `device` is None, the model stays where it is.
     """
     home = next(model.parameters(), torch.empty(0)).device
     modes = [(module, module.training) for module in model.modules()]
@@ -199,7 +203,7 @@ def evaluating(model: nn.Module, device: torch.device | None = None, inference: 
 
 
 def in_batches(count: int, batch: int, progress: bool) -> Iterator[Sequence[int]]:
-    """The indices 0 … count - 1 in batches, with a progress bar on standard error if `progress`."""
+    """The indices 0 … count - 1 in batches. With `progress`, a progress bar is shown on standard error."""
     from rich.console import Console
     from rich.progress import track
 
@@ -208,6 +212,6 @@ def in_batches(count: int, batch: int, progress: bool) -> Iterator[Sequence[int]
 
 
 def _parts(clips: int, horizon: int) -> Iterator[slice]:
-    """Slices of a batch with few enough steps that features take little memory whatever its size."""
+    """Slices of a batch with few steps each, so that their features take little memory."""
     step = max(1, _STEPS // horizon)
     return (slice(start, start + step) for start in range(0, clips, step))

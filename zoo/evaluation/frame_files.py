@@ -1,4 +1,4 @@
-"""Predictions as numbers and as frames: an `.npz` file, or a folder of PNG files."""
+"""Write predictions as numbers to an `.npz` file, or as frames to a folder of PNG files."""
 
 import re
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from zoo.files import aside, folder_aside
 
 
 def write_arrays(path: str | Path, **arrays: Tensor | Mapping[str, Tensor] | list[str]) -> None:
-    """Write an `.npz` file. A mapping becomes one array with its values, and another, `models`, with its names."""
+    """Write an `.npz` file. A mapping becomes an array of its values, and an array `models` of its names."""
     entries = {}
     for name, value in arrays.items():
         if isinstance(value, Mapping):
@@ -22,29 +22,29 @@ def write_arrays(path: str | Path, **arrays: Tensor | Mapping[str, Tensor] | lis
         else:
             entries[name] = value.float().numpy() if isinstance(value, Tensor) else np.array(value)
     with aside(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **entries)  # type: ignore[arg-type]  # its signature takes the names for other arguments
+        np.savez(file, **entries)  # type: ignore[arg-type]  # its signature has other named arguments
 
 
 def write_frames(path: str | Path, observed: Tensor, truth: Tensor, predictions: Mapping[str, Tensor]) -> None:
-    """Write a folder with a PNG file for each frame, pixel for pixel, named by its number in the clip.
+    """Write a folder with a PNG file for each frame, without resizing. The names are the numbers in the clip.
 
-    It has the folders `observed`, `truth` if any is known, and `predictions/NAME` for each model; every one of them is
-    a clip of the data set `images:FOLDER`.
+    It has the folders `observed`, `truth` (if some true frames are known), and `predictions/NAME` for each model. Each
+    of them can be read as a clip of the data set `images:FOLDER`.
 
     Raises:
-        ZooError: the folder exists already or cannot be made, or frames with other than one or three channels.
+        ZooError: if the folder exists already or cannot be created, or frames do not have one or three channels.
     """
     from PIL import Image
 
     channels = observed.shape[1]
     if channels not in (1, 3):
-        raise ZooError(f"frames with {channels} channels are no PNG images; write an .npz file instead")
+        raise ZooError(f"frames with {channels} channels cannot be PNG images; write an .npz file instead")
     seen = len(observed)
     folders = {"observed": (observed, 1), "truth": (truth, seen + 1)}
     for name, frames in predictions.items():
         place = f"predictions/{re.sub('[^A-Za-z0-9._-]', '-', name)}"
         if place in folders:
-            raise ZooError(f"two models would write to {place}; rename one")
+            raise ZooError(f"two models would write to {place}; rename one of them")
         folders[place] = (frames, seen + 1)
     with folder_aside(path) as temporary:
         for place, (frames, first) in folders.items():

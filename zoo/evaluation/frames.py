@@ -1,6 +1,7 @@
-"""Whether tensors are frames that can be measured: their shape, their type, and the range of their pixels.
+"""Check that tensors are frames that can be measured: their shape, their dtype, and the range of their pixels.
 
-Without these checks frames in 0…255 would be clamped to white, and frames of other sizes would broadcast, in silence.
+Without these checks, frames in 0…255 would be clamped to white and frames of other sizes would be broadcast, without
+an error.
 """
 
 import math
@@ -12,19 +13,19 @@ from torch import Tensor
 from zoo.errors import ZooError
 
 _DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
-_ROUNDING = 1e-2  # by which true pixels may leave [0, 1]; bfloat16 keeps eight bits
-_FAR = 10.0  # beyond which predicted pixels that are hardly ever negative must be in 0…255
-_HARDLY = 0.1  # of the brightest pixel
+_ROUNDING = 1e-2  # tolerance for true pixels outside [0, 1]; bfloat16 has a precision of eight bits
+_FAR = 10.0  # predicted pixels above this are taken to be in 0…255, if none is clearly negative
+_HARDLY = 0.1  # a pixel is clearly negative if it is below minus this fraction of the brightest one
 
 
 class Features(NamedTuple):
-    """What a measure computes of frames, and what it must know of them to compare.
+    """What a measure computes of frames, and what is needed to check whether two of these can be compared.
 
     Args:
-        shape: (B, T, C, H, W) of the frames.
-        low: their darkest pixel.
-        high: their brightest pixel.
-        content: tensors that broadcast over T.
+        shape: the shape (B, T, C, H, W) of the frames.
+        low: the darkest pixel.
+        high: the brightest pixel.
+        content: the measure's own tensors, which broadcast over T.
     """
 
     shape: tuple[int, ...]
@@ -34,10 +35,10 @@ class Features(NamedTuple):
 
 
 def extremes(frames: Tensor) -> tuple[Tensor, Tensor]:
-    """The darkest and the brightest pixel; NaN if any pixel is.
+    """The darkest and the brightest pixel; both are NaN if any pixel is.
 
     Raises:
-        ZooError: not frames `(B, T, C, H, W)` of floating-point pixels.
+        ZooError: if these are not frames `(B, T, C, H, W)` of floating-point pixels.
     """
     if not isinstance(frames, Tensor) or frames.ndim != 5 or not frames.numel():
         what = f"shape {tuple(frames.shape)}" if isinstance(frames, Tensor) else f"type {type(frames).__name__}"
@@ -52,25 +53,25 @@ def extremes(frames: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def check_pair(predicted: Features, true: Features) -> None:
-    """Raise a ZooError unless predicted frames can be compared with true ones; one predicted frame may stand for all.
+    """Raise a ZooError unless predicted frames can be compared with true ones. One predicted frame may be broadcast.
 
-    True frames are in [0, 1]. Nothing bounds what a network predicts, and one that diverges does so to both sides; but
-    pixels that go far above 1 and hardly below 0 are in 0…255.
+    True frames must be in [0, 1]. Predictions have no bounds, and a diverging network exceeds them on both sides. But
+    pixels that go far above 1 and hardly below 0 must be in 0…255.
     """
     (clips, steps, *frame), (true_clips, true_steps, *true_frame) = predicted.shape, true.shape
     if (clips, frame) != (true_clips, true_frame) or steps not in (1, true_steps):
         raise ZooError(
-            f"predicted frames {predicted.shape} and true frames {true.shape} differ in shape; give both as (batch, "
+            f"predicted frames {predicted.shape} and true frames {true.shape} differ in shape; pass both as (batch, "
             "time, channels, height, width), of equal size"
         )
     if predicted.low.device != true.low.device:
         raise ZooError(
-            f"predicted frames are on {predicted.low.device}, true ones on {true.low.device}; move one of them"
+            f"predicted frames are on {predicted.low.device}, true frames on {true.low.device}; move one of them"
         )
     low, high, true_low, true_high = torch.stack(
         [each.double() for each in (predicted.low, predicted.high, true.low, true.high)]
     ).tolist()
-    if not (true_low >= -_ROUNDING and true_high <= 1 + _ROUNDING):  # NaN too
+    if not (true_low >= -_ROUNDING and true_high <= 1 + _ROUNDING):  # this form also refuses NaN
         raise _out_of_range("true", true_low, true_high)
     if not (math.isfinite(low) and math.isfinite(high)) or (high > _FAR and low > -_HARDLY * high):
         raise _out_of_range("predicted", low, high)
@@ -78,6 +79,6 @@ def check_pair(predicted: Features, true: Features) -> None:
 
 def _out_of_range(which: str, low: float, high: float) -> ZooError:
     return ZooError(
-        f"{which} frames have pixels from {low:.4g} to {high:.4g}, where [0, 1] is expected; divide bytes by 255, map "
+        f"{which} frames have pixels from {low:.4g} to {high:.4g}, but must be in [0, 1]; divide bytes by 255, map "
         "[-1, 1] to [0, 1], and look for the cause of NaN or inf"
     )

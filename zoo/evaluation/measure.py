@@ -1,4 +1,4 @@
-"""What a measure is: one number for each predicted step, and how it is computed."""
+"""The interface of measures: one number for each predicted step, and how it is computed."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -15,15 +15,15 @@ from zoo.settings import Content
 
 
 class Comparison(NamedTuple):
-    """A metric split into `features(steps)` and `value(predicted, true)`.
+    """A metric, split into `features(steps)` and `value(predicted, true)`.
 
-    So the features of the true steps are computed once for all models. Both raise a ZooError about steps that are none,
-    or that cannot be compared, see `zoo.evaluation.frames`.
+    Because of the split, the features of the true steps are computed only once for all models. Both functions raise a
+    ZooError if steps are invalid or cannot be compared; see `zoo.evaluation.frames`.
 
     Args:
-        features: maps steps `(B, T, …)`, in floating point, to their features.
-        value: maps predicted and true features to values `(B, T)` in float64. The predicted ones may be of one step
-            that stands for all.
+        features: a function from floating-point steps `(B, T, …)` to their features.
+        value: a function from predicted and true features to values `(B, T)` in float64. The predicted features may be
+            those of one step, which is broadcast.
     """
 
     features: Callable[[Tensor], Features]
@@ -31,7 +31,7 @@ class Comparison(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """What a measure does with steps that are checked, as in `Comparison`."""
+    """The functions of a measure without checks; see `Comparison`."""
 
     features: Callable[[Tensor], Any]
     value: Callable[[Any, Any], Tensor]
@@ -39,42 +39,42 @@ class Parts(NamedTuple):
 
 @dataclass(frozen=True)
 class Measure(ABC):
-    """One number for each predicted step, and how it is computed."""
+    """A measure: it gives one number for each predicted step, and says how that number is computed."""
 
-    content: ClassVar[Content]  # of the clips that it measures
+    content: ClassVar[Content]  # the kind of clips that it measures
     key: ClassVar[str]
     higher_is_better: ClassVar[bool]
-    digits: ClassVar[int]  # printed after the decimal point
+    digits: ClassVar[int]  # number of printed digits after the decimal point
 
     @abstractmethod
     def parts(self, root: Path | str | None, device: torch.device) -> Parts:
-        """The functions that measure, see `comparison`."""
+        """The functions that measure, without checks; see `comparison`."""
 
     @abstractmethod
     def check(self, steps: Tensor) -> tuple[Tensor, Tensor]:
-        """The lowest and the highest value.
+        """Check steps, and return their lowest and highest value.
 
         Raises:
-            ZooError: these are no steps of the kind that is measured.
+            ZooError: if these are not steps of the kind that is measured.
         """
 
     @abstractmethod
     def check_pair(self, predicted: Features, true: Features) -> None:
-        """Raise a ZooError unless predicted steps can be compared with true ones; one of them may stand for all."""
+        """Raise a ZooError unless predicted and true steps can be compared. One predicted step may be broadcast."""
 
     @abstractmethod
     def text(self) -> str:
-        """How the number is computed from prepared steps, for the foot of a table."""
+        """How the number is computed from prepared steps, to print below a table."""
 
     def comparison(self, root: Path | str | None, device: torch.device) -> Comparison:
-        """The functions that check steps and measure them.
+        """The functions that check and measure steps.
 
         Args:
-            root: the data root, which may have weights that the measure needs.
-            device: of the steps to measure.
+            root: the data root with weights that the measure may need.
+            device: the device of the steps.
 
         Raises:
-            ZooError: weights are missing.
+            ZooError: if weights are missing.
         """
         parts = self.parts(root, device)
 
@@ -90,56 +90,56 @@ class Measure(ABC):
 
     @property
     def unit(self) -> str:
-        """The unit, which a table's heading shows below the name; empty if there is none."""
+        """The unit, which is shown below the name in a table's heading; empty if there is none."""
         return ""
 
     @property
     def scale(self) -> float:
-        """The factor by which a table multiplies values."""
+        """The factor by which tables multiply the values."""
         return 1.0
 
     @property
     def heading(self) -> str:
-        """The heading of a table's column: the name, an arrow in the direction of better values, and the unit."""
+        """The heading of a table's column: the name, an arrow that points to better values, and the unit."""
         return f"{self.key.upper()} {'↑' if self.higher_is_better else '↓'}\n{self.unit}".strip()
 
     @property
     def preparation(self) -> str:
-        """How steps are prepared, for the foot of a table."""
+        """How steps are prepared, to print below a table."""
         return ""
 
     def of_mean(self, mean: Tensor) -> Tensor:
-        """What is reported, from the mean over clips of each step's values `(T,)`: that mean itself."""
+        """The reported value, from the mean over clips of each step's values `(T,)`: by default the mean itself."""
         return mean
 
     def shown(self, value: float) -> str:
-        """A value as a table prints it."""
+        """A value as it is printed in tables."""
         return f"{value * self.scale:.{self.digits}f}"
 
     def between(self, predicted: Tensor, true: Tensor, root: Path | str | None = None) -> Tensor:
-        """Measure predicted steps, clip by clip, against the true ones.
+        """Measure predicted steps against the true ones, for each clip.
 
         Args:
-            predicted: `(B, T, …)`, in floating point.
-            true: of the same shape.
-            root: the data root, which may have weights that the measure needs.
+            predicted: the predicted steps, floating-point `(B, T, …)`.
+            true: the true steps, of the same shape.
+            root: the data root with weights that the measure may need.
 
         Returns:
-            `(B, T)` in float64, without the scale of tables.
+            The values `(B, T)` in float64, without the factor of tables.
 
         Raises:
-            ZooError: weights are missing; or steps are of different shapes, outside their range, or NaN.
+            ZooError: if weights are missing; or if the steps differ in shape, are out of range, or are NaN.
         """
         for steps in (predicted, true):
             self.check(steps)
         if predicted.shape != true.shape:
             raise ZooError(
-                f"predicted steps {tuple(predicted.shape)} and true ones {tuple(true.shape)} differ in shape; give as "
-                "many of both"
+                f"predicted steps {tuple(predicted.shape)} and true steps {tuple(true.shape)} differ in shape; pass "
+                "tensors of equal shape"
             )
         features, value = self.comparison(root, true.device)
         return value(features(predicted), features(true))
 
     def to_dict(self) -> dict[str, Any]:
-        """The measure as plain data, which `measure_from_dict` reads."""
+        """The measure as plain data. `measure_from_dict` is the inverse."""
         return {"measure": self.key, **asdict(self)}

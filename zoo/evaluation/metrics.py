@@ -1,8 +1,8 @@
 """Measures of predicted frames: MSE, MAE, PSNR, SSIM and LPIPS.
 
 A `Measure` is plain data that says exactly how a number is computed: from which pixels, with which window and range. A
-convention (`zoo.evaluation.conventions`) is a set of measures. All arithmetic is in float64, because the variances in
-SSIM are small differences of large numbers; only the network of LPIPS runs in float32.
+convention (`zoo.evaluation.conventions`) is a set of measures. Everything is computed in float64, because the variances
+in SSIM are small differences of large numbers. Only the network of LPIPS runs in float32.
 """
 
 from abc import abstractmethod
@@ -22,7 +22,7 @@ from zoo.evaluation.series_metrics import Rmse
 
 Pixels = Literal["raw", "clamped", "uint8"]
 
-_HIGHEST_PSNR = 100.0  # dB; a perfect frame would be infinite and carry every average with it
+_HIGHEST_PSNR = 100.0  # dB; a perfect frame would be infinite, and so would every average with it
 
 
 def _raw(frames: Tensor) -> Tensor:
@@ -46,11 +46,11 @@ _PREPARE: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
 
 @dataclass(frozen=True)
 class FrameMeasure(Measure):
-    """A measure of frames `(B, T, C, H, W)`, with true pixels in [0, 1] and predicted ones meant for that.
+    """A measure of frames `(B, T, C, H, W)`. True pixels are in [0, 1], and predicted pixels should be.
 
     Args:
-        pixels: "raw" takes predictions as they are, "clamped" clamps them to [0, 1], "uint8" also multiplies by 255
-            and truncates to whole numbers.
+        pixels: "raw" uses predictions as they are; "clamped" clamps them to [0, 1]; "uint8" clamps both frames,
+            multiplies them by 255 and truncates them to whole numbers.
 
     >>> half, black = torch.full((1, 2, 1, 16, 16), 0.5), torch.zeros(1, 2, 1, 16, 16)
     >>> Mse().between(half, black)
@@ -62,26 +62,26 @@ class FrameMeasure(Measure):
     pixels: Pixels = "clamped"
 
     def check(self, steps: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Measure`."""
+        """Check frames; see `Measure.check`."""
         return extremes(steps)
 
     def check_pair(self, predicted: Features, true: Features) -> None:
-        """See `Measure`."""
+        """Check that frames can be compared; see `Measure.check_pair`."""
         check_pair(predicted, true)
 
     @property
     def preparation(self) -> str:
-        """See `Measure`."""
+        """How frames are prepared, to print below a table."""
         return _PREPARE[self.pixels][1]
 
     def prepare(self, frames: Tensor) -> Tensor:
-        """Frames with pixels as `pixels` says, in float64."""
+        """Prepare frames as `pixels` says, in float64."""
         return _PREPARE[self.pixels][0](frames)
 
 
 @dataclass(frozen=True)
 class _Error(FrameMeasure):
-    """A pixelwise error.
+    """An error of each pixel, averaged or summed over a frame.
 
     Args:
         per: "pixel" averages over channels, height and width; "frame" sums over them.
@@ -97,47 +97,47 @@ class _Error(FrameMeasure):
 
     @property
     def unit(self) -> str:
-        """See `Measure`."""
+        """The unit in tables."""
         return "×10⁻³" if self.per == "pixel" else "per frame"
 
     @property
     def scale(self) -> float:
-        """Means are small: a table shows thousandths."""
+        """The factor in tables. Means are small, so they are shown in thousandths."""
         return 1e3 if self.per == "pixel" else 1.0
 
     def parts(self, root: Path | str | None, device: torch.device) -> Parts:
-        """See `Measure`."""
+        """The functions that measure; see `Measure.parts`."""
         reduce = torch.mean if self.per == "pixel" else torch.sum
         return Parts(self.prepare, lambda predicted, true: reduce(self.error(predicted - true), (-3, -2, -1)))
 
     def text(self) -> str:
-        """See `Measure`."""
+        """How the number is computed, to print below a table."""
         return "mean per pixel" if self.per == "pixel" else "sum over the pixels of a frame"
 
 
 class Mse(_Error):
-    """Squared error."""
+    """The squared error (MSE)."""
 
     key = "mse"
 
     def error(self, difference: Tensor) -> Tensor:
-        """The error of each pixel."""
+        """The squared error of each pixel."""
         return difference.square()
 
 
 class Mae(_Error):
-    """Absolute error."""
+    """The absolute error (MAE)."""
 
     key = "mae"
 
     def error(self, difference: Tensor) -> Tensor:
-        """The error of each pixel."""
+        """The absolute error of each pixel."""
         return difference.abs()
 
 
 @dataclass(frozen=True)
 class Psnr(FrameMeasure):
-    """Peak signal-to-noise ratio of each frame, in dB, at most 100: that is what a frame without error has."""
+    """The peak signal-to-noise ratio of each frame in dB, at most 100, which is the value of a frame without error."""
 
     key = "psnr"
     higher_is_better = True
@@ -145,16 +145,16 @@ class Psnr(FrameMeasure):
 
     @property
     def peak(self) -> float:
-        """The range of prepared pixels."""
+        """The largest value of prepared pixels."""
         return 255.0 if self.pixels == "uint8" else 1.0
 
     @property
     def unit(self) -> str:
-        """See `Measure`."""
+        """The unit in tables."""
         return "dB"
 
     def parts(self, root: Path | str | None, device: torch.device) -> Parts:
-        """See `Measure`."""
+        """The functions that measure; see `Measure.parts`."""
 
         def psnr(predicted: Tensor, true: Tensor) -> Tensor:
             error = ((predicted - true) / self.peak).square().mean((-3, -2, -1))
@@ -163,7 +163,7 @@ class Psnr(FrameMeasure):
         return Parts(self.prepare, psnr)
 
     def text(self) -> str:
-        """See `Measure`."""
+        """How the number is computed, to print below a table."""
         return f"of each frame, averaged, range {self.peak:g}, at most {_HIGHEST_PSNR:g} dB"
 
 
@@ -175,13 +175,13 @@ class _Moments(NamedTuple):
 
 @dataclass(frozen=True)
 class Ssim(FrameMeasure):
-    """Structural similarity (Wang, Bovik, Sheikh and Simoncelli, 2004), the mean over channels and window positions.
+    """Structural similarity (Wang, Bovik, Sheikh and Simoncelli, 2004), averaged over channels and window positions.
 
-    Only windows that lie wholly inside the frame count, as in scikit-image: frames are not padded.
+    Only windows that lie entirely inside the frame count, as in scikit-image. Frames are not padded.
 
     Args:
-        window: "gaussian-11" is 11 pixels wide with σ = 1.5 and weighted (co)variances, "uniform-7" 7 pixels wide
-            with the unbiased sample (co)variances that scikit-image takes by default.
+        window: "gaussian-11" is 11 pixels wide with σ = 1.5 and weighted variances and covariances. "uniform-7" is 7
+            pixels wide with unbiased sample variances and covariances, the default of scikit-image.
         data_range: L in the constants (0.01 L)² and (0.03 L)².
     """
 
@@ -192,7 +192,7 @@ class Ssim(FrameMeasure):
     digits = 3
 
     def _weights(self) -> tuple[Tensor, float]:
-        """The window's weights along one axis, and the factor that makes (co)variances unbiased."""
+        """The window's weights along one axis, and the factor that makes variances and covariances unbiased."""
         if self.window == "gaussian-11":
             offset = torch.arange(-5, 6, dtype=torch.float64)
             weights = torch.exp(-(offset**2) / (2 * 1.5**2))
@@ -200,7 +200,7 @@ class Ssim(FrameMeasure):
         return torch.full((7,), 1 / 7, dtype=torch.float64), 49 / 48
 
     def parts(self, root: Path | str | None, device: torch.device) -> Parts:
-        """See `Measure`."""
+        """The functions that measure; see `Measure.parts`."""
         weights, factor = self._weights()
         weights = weights.to(device)
         c1, c2 = (0.01 * self.data_range) ** 2, (0.03 * self.data_range) ** 2
@@ -223,19 +223,19 @@ class Ssim(FrameMeasure):
         return Parts(moments, ssim)
 
     def text(self) -> str:
-        """See `Measure`."""
+        """How the number is computed, to print below a table."""
         windows = {"gaussian-11": "11-pixel Gaussian window σ 1.5", "uniform-7": "7-pixel uniform window"}
         return f"{windows[self.window]} inside the frame, range {self.data_range:g}"
 
 
 def _sliding_window(weights: Tensor, size: int) -> Tensor:
-    """The matrix `(size - window + 1, size)` whose rows are the window at each position.
+    """A matrix `(size - window + 1, size)` whose rows are the window at each position.
 
-    Multiplying by it is 13 times as fast as a float64 convolution on a CPU.
+    On a CPU, multiplying by it is 13 times as fast as a convolution in float64.
     """
     window = len(weights)
     if size < window:
-        raise ZooError(f"frames of {size} pixels are smaller than SSIM's window of {window}; leave it out")
+        raise ZooError(f"frames of {size} pixels are smaller than SSIM's window of {window} pixels; leave SSIM out")
     matrix = weights.new_zeros(size - window + 1, size)
     for offset in range(window):
         matrix.diagonal(offset)[: len(matrix)] = weights[offset]
@@ -244,13 +244,13 @@ def _sliding_window(weights: Tensor, size: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Lpips(FrameMeasure):
-    """Learned perceptual distance (Zhang et al., 2018), version 0.1 of package `lpips`.
+    """Learned perceptual distance (Zhang et al., 2018), version 0.1 of the package `lpips`.
 
     A grey frame is read as three equal channels.
 
     Args:
-        net: the backbone: "squeeze", "alex" or "vgg".
-        signed: map pixels from [0, 1] to [-1, 1], the range that the network was trained with.
+        net: the network that computes features: "squeeze", "alex" or "vgg".
+        signed: whether to map pixels from [0, 1] to [-1, 1], the range that the network was trained with.
     """
 
     net: Net = "squeeze"
@@ -261,16 +261,16 @@ class Lpips(FrameMeasure):
 
     @property
     def unit(self) -> str:
-        """See `Measure`."""
+        """The unit in tables."""
         return "×10⁻³"
 
     @property
     def scale(self) -> float:
-        """See `Measure`."""
+        """The factor in tables."""
         return 1e3
 
     def parts(self, root: Path | str | None, device: torch.device) -> Parts:
-        """See `Measure`."""
+        """The functions that measure; see `Measure.parts`."""
         network = load_lpips(self.net, root, device)
 
         def features(frames: Tensor) -> list[Tensor]:
@@ -281,7 +281,7 @@ class Lpips(FrameMeasure):
         return Parts(features, network.distance)
 
     def text(self) -> str:
-        """See `Measure`."""
+        """How the number is computed, to print below a table."""
         return f"{self.net} v0.1, input in [{-1 if self.signed else 0}, 1]"
 
 
@@ -289,7 +289,7 @@ MEASURES: dict[str, type[Measure]] = {measure.key: measure for measure in (Mse, 
 
 
 def measure_from_dict(data: dict[str, Any]) -> Measure:
-    """The measure that `Measure.to_dict` wrote.
+    """Make a measure from the data of `Measure.to_dict`.
 
     >>> measure_from_dict(Psnr(pixels="uint8").to_dict())
     Psnr(pixels='uint8')

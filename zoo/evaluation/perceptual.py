@@ -1,4 +1,4 @@
-"""The LPIPS network of package `lpips`. Weights of its backbone are read from disk, never downloaded."""
+"""The LPIPS network of the package `lpips`. The weights of its backbone are read from disk and never downloaded."""
 
 import warnings
 from collections.abc import Sequence
@@ -12,15 +12,15 @@ from zoo.data.root import data_root
 from zoo.errors import ZooError
 
 Net = Literal["squeeze", "alex", "vgg"]
-_SMALLEST = 32  # pixels; the pooling of the backbones would leave nothing of a smaller image
+_SMALLEST = 32  # pixels; the backbones would pool a smaller image to nothing
 _WEIGHTS = {"squeeze": "SqueezeNet1_1_Weights", "alex": "AlexNet_Weights", "vgg": "VGG16_Weights"}
 
 
 class Perceptual(nn.Module):
-    """The network of package `lpips`, split in two, so that the features of an image can be compared several times.
+    """The network of the package `lpips`, split in two, so that the features of an image can be compared several times.
 
     Args:
-        network: an `lpips.LPIPS`.
+        network: an `lpips.LPIPS` network.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -30,24 +30,24 @@ class Perceptual(nn.Module):
         self._heads = nn.ParameterList(next(head.parameters()).flatten() for head in heads)  # 1×1 convs to one channel
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Features of images `(N, C, H, W)`, C 1 or 3, normalised to length 1 over channels, for each layer.
+        """Compute the features of each layer for images `(N, C, H, W)`, normalised to length 1 over channels.
 
-        A grey image is read as three equal channels.
+        C is 1 or 3; a grey image is read as three equal channels.
 
         Raises:
-            ZooError: another number of channels, or images below 32 pixels.
+            ZooError: if images have another number of channels, or a side below 32 pixels.
         """
         channels, *size = images.shape[1:]
         if channels not in (1, 3) or min(size) < _SMALLEST:
             raise ZooError(
-                f"frames of {channels} channels and {size[0]}×{size[1]} pixels do not suit LPIPS, which needs 1 or 3 "
-                f"channels and at least {_SMALLEST} pixels; leave it out"
+                f"frames of {channels} channels and {size[0]}×{size[1]} pixels cannot be measured by LPIPS, which "
+                f"needs 1 or 3 channels and at least {_SMALLEST} pixels; leave LPIPS out"
             )
         layers: Sequence[Tensor] = self._backbone(self._scaling(images.expand(-1, 3, -1, -1)))
         return [layer / (layer.square().sum(-3, keepdim=True).sqrt() + 1e-10) for layer in layers]
 
     def distance(self, predicted: Sequence[Tensor], true: Sequence[Tensor]) -> Tensor:
-        """The distance `(…)` of features `(…, C, H, W)` of each layer, which broadcast against each other.
+        """Compute the distance `(…)` from features `(…, C, H, W)` of each layer, which broadcast against each other.
 
         It is the sum over layers of the weighted squared difference, averaged over the image.
         """
@@ -56,26 +56,26 @@ class Perceptual(nn.Module):
 
 
 def load_lpips(net: Net, root: Path | str | None = None, device: torch.device | str = "cpu") -> Perceptual:
-    """The network of Zhang et al. (2018), version 0.1.
+    """Load the network of Zhang et al. (2018), version 0.1.
 
-    Weights of the backbone come from `<data root>/lpips/<net>.backbone.pth`, else from the cache of `torch.hub`;
-    nothing is downloaded. The linear heads ship with package `lpips`.
+    The weights of the backbone are read from `<data root>/lpips/<net>.backbone.pth` or the cache of `torch.hub`.
+    Nothing is downloaded. The linear heads ship with the package `lpips`.
 
     Args:
-        net: the backbone.
-        root: data root; see `zoo.data.data_root`.
-        device: where to put it.
+        net: the backbone: "squeeze", "alex" or "vgg".
+        root: the data root; see `zoo.data.data_root`.
+        device: the device of the network.
 
     Raises:
-        ZooError: no such backbone, no weights for it, or a file that does not hold them.
+        ZooError: if there is no such backbone, its weights are missing, or a file does not hold them.
     """
     if net not in _WEIGHTS:
         raise ZooError(f"LPIPS has no net {net!r}; known: {', '.join(_WEIGHTS)}")
     path = _find_backbone(net, root)
     import lpips
 
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):  # it draws weights, which are replaced below
-        warnings.simplefilter("ignore")  # lpips uses names that torchvision has deprecated
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):  # it draws random weights, replaced below
+        warnings.simplefilter("ignore")  # lpips uses names that are deprecated in torchvision
         network = lpips.LPIPS(net=net, pretrained=True, pnet_rand=True, verbose=False)
         _fill(network.net, path)
     return Perceptual(network).eval().requires_grad_(False).to(device)
@@ -90,11 +90,11 @@ def _find_backbone(net: Net, root: Path | str | None) -> Path:
     for path in (own, cached):
         if path.is_file():
             return path
-    raise ZooError(f"weights of the {net} backbone are missing; save {url} as {cached}, or its features as {own}")
+    raise ZooError(f"the weights of the {net} backbone are missing; save {url} as {cached}, or its features as {own}")
 
 
 def _fill(backbone: nn.Module, path: Path) -> None:
-    """Load torchvision's `features.<layer>.…`, or `<layer>.…`, into the slices `slice<n>.<layer>.…` of `lpips`."""
+    """Load the weights `features.<layer>.…` or `<layer>.…` into the slices `slice<n>.<layer>.…` of `lpips`."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         weights: dict[str, Tensor] = {name.removeprefix("features."): value for name, value in state.items()}

@@ -1,4 +1,4 @@
-"""Predictions: strips of frames, GIFs and videos, and the files that they are written to."""
+"""Predictions of video, and how they are drawn: as strips of frames, GIFs and videos."""
 
 import base64
 import functools
@@ -23,9 +23,9 @@ from zoo.predictor import Predictor
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_SIDE = 96  # pixels that a frame is enlarged to, at least
-_GAP, _MARGIN, _TEXT = 4, 12, 18  # pixels
-_COLUMNS = 10  # of a strip, about
+_SIDE = 96  # a frame is enlarged to at least this side, in pixels
+_GAP, _MARGIN, _TEXT = 4, 12, 18  # in pixels
+_COLUMNS = 10  # approximate number of columns of a strip
 _NOTEBOOK_FPS = 5
 _DIFFERENCE = "difference"
 _INK, _FAINT, _PAPER = (20, 20, 20), (110, 110, 110), (255, 255, 255)
@@ -33,12 +33,12 @@ _INK, _FAINT, _PAPER = (20, 20, 20), (110, 110, 110), (255, 255, 255)
 
 @dataclass(frozen=True)
 class Prediction:
-    """The observed, the predicted and the true frames of one clip.
+    """The observed, predicted and true frames of one clip.
 
     Args:
-        observed: frames that the models saw, `(T_in, C, H, W)` with pixels in [0, 1], C 1 or 3.
-        predictions: the frames that each model predicts next, `(horizon, C, H, W)`, by the model's name.
-        truth: the true next frames, as many as are known, at most `horizon`.
+        observed: the frames that the models observed, `(T_in, C, H, W)` with pixels in [0, 1]; C is 1 or 3.
+        predictions: the frames `(horizon, C, H, W)` that each model predicts next, by the model's name.
+        truth: the true next frames `(≤ horizon, C, H, W)`, as many as are known.
     """
 
     observed: Tensor
@@ -51,17 +51,17 @@ class Prediction:
         return len(next(iter(self.predictions.values())))
 
     def strip(self, every: int | None = None) -> "Image":
-        """Rows of observed, true and predicted frames, as in Figure 3 of the Conv-TT-LSTM paper.
+        """Draw rows of observed, true and predicted frames, as in Figure 3 of the Conv-TT-LSTM paper.
 
-        A line separates the observed frames from the others. Below each prediction, as far as the truth is known, is
-        its absolute difference from the truth: white where there is none, black where it is 1.
+        A line separates the observed frames from the others. If the truth is known, a row below each prediction shows
+        its absolute difference from the truth: white for 0, black for 1.
 
         Args:
-            every: show only every `every`-th frame, the first predicted one among them; by default such that about ten
+            every: show only every `every`-th frame, starting from the first predicted one. By default about ten frames
                 are shown.
 
         Raises:
-            ZooError: `every` is below 1.
+            ZooError: if `every` is below 1.
         """
         every = math.ceil(self.horizon / _COLUMNS) if every is None else every
         if every < 1:
@@ -103,9 +103,10 @@ class Prediction:
         return page
 
     def animation(self) -> list["Image"]:
-        """A picture for every frame, with a panel for the truth and for each model.
+        """Draw an image for every frame, with a panel for the truth and for each model.
 
-        While frames are observed, all panels show them. Widths and heights are even, as video formats require.
+        While frames are observed, all panels show the observed frame. Widths and heights are even, as video formats
+        require.
         """
         factor = self._factor()
         height, width = (factor * side for side in self.observed.shape[-2:])
@@ -127,18 +128,21 @@ class Prediction:
         return pages
 
     def save(self, path: str | Path, fps: int = 8) -> None:
-        """Write the strip (`.png`), the animation (`.gif`, `.mp4`), all numbers (`.npz`), or a folder with every frame
-        (no suffix). After an error, nothing incomplete is left.
+        """Write the prediction to a file or folder. The suffix decides on the format.
 
-        An `.npz` file holds `observed` and `truth`, `predictions` `(models, horizon, C, H, W)`, and the names `models`.
-        For the folder see `zoo.evaluation.frame_files.write_frames`.
+        - `.png`: the strip.
+        - `.gif`, `.mp4`: the animation.
+        - `.npz`: all numbers: `observed`, `truth`, `predictions` `(models, horizon, C, H, W)`, and the names `models`.
+        - No suffix: a folder with every frame; see `zoo.evaluation.frame_files.write_frames`.
+
+        After an error, nothing incomplete is left.
 
         Args:
-            path: the file, or a new folder; its suffix decides.
-            fps: frames per second of an animation.
+            path: the file, or a new folder.
+            fps: the frames per second of an animation.
 
         Raises:
-            ZooError: another suffix, a folder that cannot be written, fps below 1.
+            ZooError: if the suffix is another one, the folder cannot be written, or fps is below 1.
         """
         check_suffix(path, PREDICTIONS)
         if fps < 1:
@@ -153,7 +157,7 @@ class Prediction:
                 _WRITERS[suffix](self, temporary, fps)
 
     def _inverted_difference(self, frames: Tensor) -> Tensor:
-        """One minus the absolute difference from the truth, for the frames of which it is known."""
+        """One minus the absolute difference from the truth, for the frames whose truth is known."""
         return 1 - (frames[: len(self.truth)].clamp(0, 1) - self.truth).abs()
 
     def _repr_html_(self) -> str:
@@ -168,16 +172,19 @@ class Prediction:
 
 
 def predict(models: Mapping[str, Predictor], clip: Tensor, horizon: int = 10, observed: int = 10) -> Prediction:
-    """Let models predict how a clip of video continues; `predict_series` is for series.
+    """Let models predict how a clip of video continues. For series there is `predict_series`.
 
     Args:
-        models: by the names that pictures show.
-        clip: `(T, C, H, W)` in [0, 1]; the frames after the first `observed` are the truth, as far as they go.
-        horizon: frames to predict, at least 1.
-        observed: T_in, at least 1.
+        models: the models, by the names that pictures show.
+        clip: frames `(T, C, H, W)` in [0, 1]. The frames after the first `observed` are the truth, as far as they go.
+        horizon: the number of frames to predict, at least 1.
+        observed: the number of observed frames T_in, at least 1.
+
+    Returns:
+        The prediction, with `save`, `strip` and `animation`.
 
     Raises:
-        ZooError: no models, a clip with fewer frames than `observed`, frames that a model cannot read.
+        ZooError: if there are no models, the clip has fewer frames than `observed`, or a model cannot read its frames.
 
     >>> from zoo.evaluation import CopyLast
     >>> prediction = predict({"copy": CopyLast()}, torch.rand(5, 1, 16, 16), horizon=4, observed=3)
@@ -188,18 +195,18 @@ def predict(models: Mapping[str, Predictor], clip: Tensor, horizon: int = 10, ob
         raise ZooError("no models to predict with; name one or more")
     if clip.dim() != 4 or not 1 <= observed <= len(clip):
         raise ZooError(
-            f"a clip of shape {tuple(clip.shape)} has not {observed} frames to observe; (T ≥ {observed}, C, H, W) and "
-            "observed ≥ 1 are needed"
+            f"a clip of shape {tuple(clip.shape)} does not have {observed} frames to observe; it must be "
+            f"(T ≥ {observed}, C, H, W) with observed ≥ 1"
         )
     predictions = continuations(models, clip, horizon, observed)
     return Prediction(clip[:observed].cpu(), predictions, clip[observed : observed + horizon].cpu())
 
 
 def continuations(models: Mapping[str, Predictor], clip: Tensor, horizon: int, observed: int) -> dict[str, Tensor]:
-    """The `horizon` steps that each model predicts after the first `observed` ones of a clip `(T, …)`, by its name.
+    """The `horizon` steps that each model predicts after the first `observed` steps of a clip `(T, …)`, by its name.
 
     Raises:
-        ZooError: steps that a model cannot read.
+        ZooError: if a model cannot read the steps.
     """
     predictions = {}
     for name, model in models.items():
@@ -218,7 +225,7 @@ def _page(width: float, height: float) -> "Image":
 
 @functools.cache
 def _font() -> Any:
-    """The font of the project's figures; Pillow's own joins the r and n of `predrnn`."""
+    """The font of the project's figures. In Pillow's own font, the r and n of `predrnn` touch."""
     import matplotlib
     from PIL import ImageFont
 
@@ -243,8 +250,8 @@ def _line(page: "Image", left: float, y: float, right: float) -> None:
 
 
 def _paste(page: "Image", frame: Tensor, corner: tuple[int, int], factor: int) -> None:
-    """Draw a frame `(C, H, W)`, each pixel as a square, so that nothing is smoothed away; grey, if it has
-    neither one channel nor three."""
+    """Draw a frame `(C, H, W)` with each pixel as a square, so that nothing is smoothed. If it has neither one channel
+    nor three, it is drawn in grey."""
     from PIL import Image
 
     if len(frame) not in (1, 3):

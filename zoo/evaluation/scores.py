@@ -1,4 +1,4 @@
-"""The result of an evaluation: numbers for each predicted step, and how they were measured."""
+"""The result of an evaluation: values at each predicted step, and how they were measured."""
 
 import csv
 import json
@@ -17,11 +17,11 @@ from zoo.evaluation.spread import half_interval
 from zoo.files import aside
 from zoo.settings import Content
 
-PerFrame = Mapping[str, NDArray[np.float64]]  # metric -> (horizon,)
+PerFrame = Mapping[str, NDArray[np.float64]]  # values (horizon,) by metric
 
 
 class Averages(dict[str, float]):
-    """Numbers by the metrics' names, which `print` shows with four digits.
+    """Numbers by the names of metrics. They are printed with four digits.
 
     >>> Averages(mse=0.0280412345678, ssim=0.6512345)
     mse 0.02804, ssim 0.6512
@@ -33,23 +33,23 @@ class Averages(dict[str, float]):
 
 @dataclass(frozen=True, repr=False)
 class Scores:
-    """Values of one model and of the trivial baselines on the same clips.
+    """The values of one model and of the trivial baselines on the same clips.
 
     Args:
-        name: of the model, as tables print it.
-        parameters: how many it has.
-        data: the data set in one line.
+        name: the name of the model in tables.
+        parameters: its number of parameters.
+        data: a description of the data set in one line.
         comparable_with: scores with equal values are comparable, such as "moving-mnist-2"; see `zoo.data.ClipDataset`.
-        clips: number of clips that were evaluated.
-        observed: number of steps that the model saw, T_in.
-        horizon: number of steps that it predicted.
-        frame: (C, H, W) of a frame, or (d,) of the values of a series.
+        clips: the number of clips that were evaluated.
+        observed: the number of observed steps T_in.
+        horizon: the number of predicted steps.
+        frame: the shape (C, H, W) of a frame, or (d,) of the values of a series.
         convention: how the values were measured.
-        per_frame: for each metric `(horizon,)`, the averages over clips at each predicted step. The units are those of
-            the convention; no table's scale is applied.
+        per_frame: for each metric, the values `(horizon,)` at each predicted step, averaged over clips. They have the
+            units of the convention, without the factor of tables.
         baselines: the same for each baseline, by name.
-        notes: what a reader must know besides, such as why a metric is missing.
-        per_clip: for each row and metric `(clips,)`, the values of the clips, averaged over steps; see
+        notes: further notes for readers, such as why a metric is missing.
+        per_clip: for each row and metric, the values `(clips,)` of the clips, averaged over steps; see
             `zoo.evaluation.spread`.
     """
 
@@ -69,12 +69,12 @@ class Scores:
 
     @property
     def rows(self) -> dict[str, PerFrame]:
-        """Values per step of the baselines and of the model, by name."""
+        """The values at each step of the baselines and of the model, by name."""
         return {**self.baselines, self.name: self.per_frame}
 
     @property
     def average(self) -> "Averages":
-        """The model's values averaged over the predicted steps."""
+        """The model's values, averaged over the predicted steps."""
         return Averages(averages(self.per_frame))
 
     @property
@@ -84,20 +84,20 @@ class Scores:
 
     @property
     def step(self) -> str:
-        """What a step is called."""
+        """The word for a step: "frame" or "step"."""
         return "frame" if self.content == "video" else "step"
 
     def clip_values(self, row: str, key: str) -> NDArray[np.float64] | None:
-        """The values of a row, clip by clip; None of fewer than two clips, from which nothing can be concluded."""
+        """The values of a row for each clip; None if there are fewer than two clips, which do not allow statistics."""
         values = self.per_clip.get(row, {}).get(key)
         return None if values is None or len(values) < 2 else values
 
     def measured_on(self) -> str:
-        """The number of clips, and the data they are of."""
+        """The number of clips and the data set, as a phrase."""
         return f"{self.clips:,} clips of {self.data}"
 
     def table(self) -> Table:
-        """A table of the averages, the model's first, with what was measured below it; of series `by_horizon`."""
+        """A table of the averages, the model first, with notes on what was measured. For series it is `by_horizon`."""
         if self.content == "series":
             return by_horizon([self])
         measures = self.convention.measures
@@ -121,14 +121,14 @@ class Scores:
         return self.table().to_html()
 
     def footnotes(self) -> str:
-        """Data, convention and notes, a line each."""
+        """Data, convention and notes, one line each."""
         return "\n".join([f"{self.measured_on()}.", self.convention.text(), *self.notes])
 
     def save(self, path: str | Path) -> None:
-        """Write everything to a JSON file, which `load` reads.
+        """Write everything to a JSON file. `load` is the inverse.
 
         Raises:
-            ZooError: the file cannot be written.
+            ZooError: if the file cannot be written.
         """
         plain = {
             **vars(self),
@@ -142,10 +142,10 @@ class Scores:
 
     @classmethod
     def load(cls, path: str | Path) -> "Scores":
-        """Read what `save` wrote.
+        """Read a file of `save`.
 
         Raises:
-            ZooError: the file does not exist or does not hold scores.
+            ZooError: if the file does not exist or does not hold scores.
         """
         try:
             plain = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -159,10 +159,10 @@ class Scores:
 
 
 def save_values(scores: Sequence[Scores], path: str | Path) -> None:
-    """Write a CSV file with a line for each model and baseline, metric and predicted step, counted from 1.
+    """Write a CSV file with a row for each model or baseline, metric and predicted step (counted from 1).
 
     Raises:
-        ZooError: the file cannot be written.
+        ZooError: if the file cannot be written.
     """
     rows = {
         (one.comparable_with, one.observed, one.horizon, name): per_frame
@@ -178,28 +178,27 @@ def save_values(scores: Sequence[Scores], path: str | Path) -> None:
                 writer.writerows((*place, metric, t, value) for t, value in enumerate(values.tolist(), 1))
 
 
-_SHOWN = (1, 2, 5, 10, 20, 50, 100, 200, 500)  # steps, beside the last one
+_SHOWN = (1, 2, 5, 10, 20, 50, 100, 200, 500)  # the columns of steps, in addition to the last step
 
 
 def by_horizon(scores: Sequence[Scores]) -> Table:
-    """A table of the errors of series: a row for each baseline and model, columns for some of the predicted steps.
+    """A table of the errors of series, with a row for each model and baseline, and columns for some predicted steps.
 
-    The last column has the first step at which the error exceeds half of the data's spread, which is the error of the
-    baseline that predicts their mean. Of a model that was measured at several horizons the longest is shown, which has
-    the steps of the others.
+    The last column is the first step at which the error exceeds half of the spread. The spread is the error of the
+    baseline that predicts the mean of the data. If a model was measured at several horizons, the longest is shown.
 
     Args:
-        scores: of series, measured on the same data after as many observed steps.
+        scores: scores of series, measured on the same data after as many observed steps.
 
     Raises:
-        ZooError: scores of other data, or of two models with one name.
+        ZooError: if scores are of different data, or two models have the same name.
     """
     longest: dict[str, Scores] = {}
     for one in scores:
         if (one.comparable_with, one.observed) != (scores[0].comparable_with, scores[0].observed):
             raise ZooError(
-                f"{one.name!r} was measured on {one.comparable_with} after {one.observed} steps, and "
-                f"{scores[0].name!r} on {scores[0].comparable_with} after {scores[0].observed}; compare each alone"
+                f"{one.name!r} was measured on {one.comparable_with} after {one.observed} steps, but "
+                f"{scores[0].name!r} on {scores[0].comparable_with} after {scores[0].observed}; compare each separately"
             )
         if one.name in longest and longest[one.name].horizon == one.horizon:
             raise ZooError(f"two scores are named {one.name!r} at horizon {one.horizon}; give them different names")
@@ -228,20 +227,20 @@ def by_horizon(scores: Sequence[Scores]) -> Table:
 
 
 def _passed(errors: NDArray[np.float64], limit: float) -> str:
-    """The first step at which an error exceeds a limit."""
+    """The first step at which an error exceeds a limit, as text."""
     beyond = np.flatnonzero(errors > limit)
     return f"{beyond[0] + 1}" if len(beyond) else f"> {len(errors)}"
 
 
 def shown(scores: Scores, row: str, measure: Measure) -> str:
-    """A row's average as tables print it, with half of its interval if that is known."""
+    """A row's average as it is printed in tables, with half of its confidence interval if that is known."""
     mean = measure.shown(averages(scores.rows[row])[measure.key])
     values = scores.clip_values(row, measure.key)
     return mean if values is None else f"{mean} ± {measure.shown(half_interval(values, measure))}"
 
 
 def interval_note(scores: Sequence[Scores]) -> list[str]:
-    """What the numbers after ± say, if there are any."""
+    """A note that explains the numbers after ±, if there are any."""
     if all(one.clip_values(one.name, measure.key) is None for one in scores for measure in one.convention.measures):
         return []
     return ["± is the 95 % confidence interval over the test clips; another training may differ by more."]
@@ -263,7 +262,7 @@ def beaten(scores: Sequence[Scores]) -> list[str]:
 
 
 def averages(per_frame: PerFrame) -> dict[str, float]:
-    """Values averaged over the predicted steps."""
+    """The values, averaged over the predicted steps."""
     return {metric: float(values.mean()) for metric, values in per_frame.items()}
 
 

@@ -11,9 +11,10 @@ from zoo.evaluation.measure import Measure, Parts
 
 
 class Rmse(Measure):
-    """Root of the mean squared error, of all clips and columns at each step.
+    """The root of the mean squared error over all clips and columns, at each step.
 
-    The mean over clips is taken before the root, so `Comparison.value` gives squares, and `of_mean` takes the root.
+    The mean over clips is taken before the root. So `Comparison.value` gives squared errors, and `of_mean` takes the
+    root.
 
     >>> true = torch.zeros(2, 3, 4)
     >>> Rmse().of_mean(Rmse().between(true + 0.5, true).mean(0))
@@ -26,23 +27,23 @@ class Rmse(Measure):
     digits = 4
 
     def parts(self, root: Path | str | None, device: torch.device) -> Parts:
-        """See `Measure`."""
+        """The functions that measure; see `Measure.parts`."""
         return Parts(Tensor.double, lambda predicted, true: (predicted - true).square().mean(-1))
 
     def check(self, steps: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Measure`."""
+        """Check steps; see `Measure.check`."""
         if not isinstance(steps, Tensor) or steps.ndim != 3 or not steps.numel() or not steps.is_floating_point():
             what = f"{steps.dtype} {tuple(steps.shape)}" if isinstance(steps, Tensor) else type(steps).__name__
-            raise ZooError(f"{what} cannot be measured as series; give floating-point (batch, time, columns)")
+            raise ZooError(f"{what} cannot be measured as series; pass floating-point (batch, time, columns)")
         low, high = torch.aminmax(steps.detach())
         return low, high
 
     def check_pair(self, predicted: Features, true: Features) -> None:
-        """See `Measure`."""
+        """Check that steps can be compared; see `Measure.check_pair`."""
         (clips, steps, *columns), (true_clips, true_steps, *true_columns) = predicted.shape, true.shape
         if (clips, columns) != (true_clips, true_columns) or steps not in (1, true_steps):
             raise ZooError(
-                f"predicted series {predicted.shape} and true series {true.shape} differ in shape; give both as "
+                f"predicted series {predicted.shape} and true series {true.shape} differ in shape; pass both as "
                 "(batch, time, columns), of equal size"
             )
         for which, extremes in (("predicted", predicted), ("true", true)):
@@ -50,9 +51,9 @@ class Rmse(Measure):
                 raise ZooError(f"{which} series have values that are not finite; look for the cause of NaN or inf")
 
     def of_mean(self, mean: Tensor) -> Tensor:
-        """The root."""
+        """The square root of the mean."""
         return mean.sqrt()
 
     def text(self) -> str:
-        """See `Measure`."""
+        """How the number is computed, to print below a table."""
         return "over all clips and columns, each scaled to [0, 1]"

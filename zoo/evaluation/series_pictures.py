@@ -1,4 +1,4 @@
-"""Pictures of predicted series: curves over time."""
+"""Predictions of series, and how they are drawn: as curves over time."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SeriesPrediction:
-    """The observed, the predicted and the true values of one series.
+    """The observed, predicted and true values of one series.
 
     Args:
-        observed: values that the models saw, `(T_in, d)`.
-        predictions: the values that each model predicts next, `(horizon, d)`, by the model's name.
-        truth: the true next values, as many as are known, at most `horizon`.
+        observed: the values that the models observed, `(T_in, d)`.
+        predictions: the values `(horizon, d)` that each model predicts next, by the model's name.
+        truth: the true next values `(≤ horizon, d)`, as many as are known.
         columns: the names of the d columns.
     """
 
@@ -38,7 +38,7 @@ class SeriesPrediction:
 
     @styled
     def figure(self) -> "Figure":
-        """A panel for each column: the observed and the true values as one line, each prediction as another."""
+        """Draw a panel for each column: observed and true values as one line, and each prediction as a line."""
         from matplotlib.figure import Figure
 
         seen = len(self.observed)
@@ -52,7 +52,7 @@ class SeriesPrediction:
             axes.axvline(seen + 0.5, color="0.6", linestyle="--", linewidth=1)
             axes.set_ylabel(column)
             axes.grid(alpha=0.3)
-        panels[-1].set_xlabel(f"step; the models saw {seen}")
+        panels[-1].set_xlabel(f"step; the models observe the first {seen}")
         panels[-1].xaxis.get_major_locator().set_params(integer=True)
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
         return figure
@@ -64,11 +64,13 @@ class SeriesPrediction:
         return data.getvalue()
 
     def save(self, path: str | Path) -> None:
-        """Write the figure (`.png`), or all numbers (`.npz`): `observed`, `truth`, `predictions` of the shape
-        `(models, horizon, d)`, and the names `models` and `columns`. After an error, no incomplete file is left.
+        """Write the figure (`.png`) or all numbers (`.npz`). After an error, nothing incomplete is left.
+
+        An `.npz` file holds `observed`, `truth`, `predictions` `(models, horizon, d)`, and the names `models` and
+        `columns`.
 
         Raises:
-            ZooError: another suffix, or a folder that cannot be written.
+            ZooError: if the suffix is another one, or the folder cannot be written.
         """
         check_suffix(path, CURVES)
         if Path(path).suffix.lower() == ".png":
@@ -88,15 +90,18 @@ def predict_series(
     """Let models predict how a series continues.
 
     Args:
-        models: by the names that pictures show.
-        series: `(T, d)`; the values after the first `observed` are the truth, as far as they go.
-        horizon: steps to predict, at least 1.
-        observed: T_in, at least 1.
-        columns: names of the d columns; numbers by default.
+        models: the models, by the names that pictures show.
+        series: values `(T, d)`. The values after the first `observed` steps are the truth, as far as they go.
+        horizon: the number of steps to predict, at least 1.
+        observed: the number of observed steps T_in, at least 1.
+        columns: the names of the d columns; by default their numbers.
+
+    Returns:
+        The prediction, with `save` and `figure`.
 
     Raises:
-        ZooError: no models, a series with fewer steps than `observed`, another number of names than of columns, or
-            values that a model cannot read.
+        ZooError: if there are no models, the series has fewer steps than `observed`, there is not one name for each
+            column, or a model cannot read the values.
 
     >>> import torch, zoo
     >>> models = {"lstm": zoo.create_model("lstm")}
@@ -108,11 +113,11 @@ def predict_series(
         raise ZooError("no models to predict with; name one or more")
     if series.dim() != 2 or not 1 <= observed <= len(series):
         raise ZooError(
-            f"a series of shape {tuple(series.shape)} has not {observed} steps to observe; (T ≥ {observed}, d) and "
-            "observed ≥ 1 are needed"
+            f"a series of shape {tuple(series.shape)} does not have {observed} steps to observe; it must be "
+            f"(T ≥ {observed}, d) with observed ≥ 1"
         )
     names = [f"{at + 1}" for at in range(series.shape[1])] if columns is None else list(columns)
     if len(names) != series.shape[1]:
-        raise ZooError(f"columns = {names} are {len(names)} names for {series.shape[1]} columns; give one for each")
+        raise ZooError(f"columns = {names} has {len(names)} names for {series.shape[1]} columns; pass one for each")
     predictions = continuations(models, series, horizon, observed)
     return SeriesPrediction(series[:observed].cpu(), predictions, series[observed : observed + horizon].cpu(), names)

@@ -1,7 +1,7 @@
-"""How much a number depends on the clips that it was measured on: intervals, and differences that may be chance.
+"""Statistics over clips: confidence intervals of averages, and whether a difference may be chance.
 
-Scores of the same clips are compared clip by clip, which is far sharper than a comparison of two intervals. Neither
-says how much another training, with another seed, would have changed.
+Scores on the same clips are compared clip by clip, which is much more precise than comparing two intervals. Neither
+method says how much a new training with another seed would change.
 """
 
 import math
@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from zoo.evaluation.measure import Measure
 
-NORMAL = 1.96  # standard errors on either side of a mean, for 95 %
+NORMAL = 1.96  # number of standard errors on each side of a mean for 95 %
 
 
 def half_interval(values: NDArray[np.float64], measure: Measure) -> float:
-    """Half of the 95 % confidence interval of an average.
+    """Half of the width of the 95 % confidence interval of an average.
 
     Args:
-        values: of at least two clips.
-        measure: what was measured.
+        values: the values of at least two clips.
+        measure: the measure of these values.
     """
     mean, half = float(values.mean()), NORMAL * standard_error(values)
     low, high = (float(measure.of_mean(torch.tensor(max(value, 0.0)))) for value in (mean - half, mean + half))
@@ -28,11 +28,11 @@ def half_interval(values: NDArray[np.float64], measure: Measure) -> float:
 
 
 def may_be_chance(values: NDArray[np.float64], others: NDArray[np.float64]) -> bool:
-    """Whether the 95 % interval of the difference between two models, clip by clip, contains zero.
+    """Whether the 95 % confidence interval of the mean difference between two models contains zero.
 
     Args:
-        values: of the one on at least two clips.
-        others: of the other on the same clips.
+        values: the values of one model on at least two clips.
+        others: the values of the other model on the same clips.
 
     >>> noise = np.array([0.0, 1.0, 2.0, 3.0])
     >>> may_be_chance(noise, noise[::-1]), may_be_chance(noise, noise + 0.1)
@@ -43,7 +43,7 @@ def may_be_chance(values: NDArray[np.float64], others: NDArray[np.float64]) -> b
 
 
 def standard_error(values: NDArray[np.float64]) -> float:
-    """The standard error of the mean of values.
+    """The standard error of the mean of some values.
 
     >>> round(standard_error(np.array([1.0, 2.0, 3.0])), 4)
     0.5774

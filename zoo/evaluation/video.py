@@ -1,4 +1,4 @@
-"""Read a video as a tensor."""
+"""Read a video file as a tensor."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -25,20 +25,29 @@ def read_video(
 ) -> Tensor:
     """Read a video, a GIF, or a `.npy` array of frames.
 
-    An array is `(T, H, W)`, `(T, H, W, C)` or `(T, C, H, W)` with 1 or 3 channels, of bytes or of floats in [0, 1].
+    An array has the shape `(T, H, W)`, `(T, H, W, C)` or `(T, C, H, W)` with 1 or 3 channels, and holds bytes or floats
+    in [0, 1].
 
     Args:
         path: the file.
-        size: (height, width), or both, to resize to; bilinear with antialiasing.
-        grey: one channel (luma by Rec. 601) if True, else three.
+        size: height and width to resize to in pixels, as one number or (height, width), by bilinear interpolation with
+            antialiasing; None keeps the size.
+        grey: True for one channel (luma by Rec. 601), False for three.
         count: read only the first `count` frames; all by default.
-        resize: how frames of another shape get this size: "stretch" squashes them, "crop" cuts out the middle.
+        resize: how frames of another shape are brought to this size: "stretch" scales height and width independently,
+            "crop" cuts out the centre.
 
     Returns:
-        `(T, C, H, W)`, float32 in [0, 1].
+        The frames `(T, C, H, W)`, float32 in [0, 1].
 
     Raises:
-        ZooError: the file does not exist, is not a video, or has no frames; an argument below 1.
+        ZooError: if the file does not exist, is not a video, or has no frames, or if an argument is below 1.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.save(f"{folder}/clip.npy", np.zeros((5, 16, 16), np.uint8))
+    ...     read_video(f"{folder}/clip.npy", count=3).shape
+    torch.Size([3, 1, 16, 16])
     """
     if count is not None and count < 1:
         raise ZooError(f"count = {count} must be at least 1")
@@ -56,7 +65,7 @@ def read_video(
 
 
 def _video_frames(path: Path, size: tuple[int, int] | None, grey: bool, resize: Resize) -> Iterator[Tensor]:
-    """Frames `(C, H, W)` one by one, decoded as the data sets decode them."""
+    """Read frames `(C, H, W)` one by one, decoded as the data sets decode them."""
     try:
         with path.open("rb") as file:
             for part in decode(file, size, grey, resize):
@@ -66,7 +75,7 @@ def _video_frames(path: Path, size: tuple[int, int] | None, grey: bool, resize: 
 
 
 def _array_frames(path: Path, size: tuple[int, int] | None, grey: bool, resize: Resize) -> Iterator[Tensor]:
-    """Frames `(C, H, W)` one by one, each resized before the next is read."""
+    """Read frames `(C, H, W)` one by one. Each is resized before the next is read."""
     for image in _images(path):
         frame = torch.from_numpy(image).permute(2, 0, 1).float() / (255 if image.dtype == np.uint8 else 1)
         frame = _to_grey(frame) if grey else frame.expand(3, -1, -1)
@@ -80,7 +89,7 @@ def _to_grey(frame: Tensor) -> Tensor:
 
 
 def _images(path: Path) -> Iterator[NDArray[np.uint8] | NDArray[np.float32]]:
-    """Frames `(H, W, C)` one by one; the file is memory-mapped."""
+    """Read frames `(H, W, C)` one by one. The file is memory-mapped."""
     try:
         array = open_array(path)
     except BadArray as error:
@@ -93,10 +102,10 @@ def _images(path: Path) -> Iterator[NDArray[np.uint8] | NDArray[np.float32]]:
     whole = array.dtype == np.uint8
     if array.ndim != 4 or array.shape[-1] not in (1, 3) or not (whole or array.dtype.kind == "f"):
         raise ZooError(
-            f"{path} holds {array.dtype} of shape {shape}; (T, H, W), (T, H, W, C) or (T, C, H, W) with 1 or 3 "
-            "channels, uint8 or float, is needed"
+            f"{path} holds {array.dtype} of shape {shape}; it must hold uint8 or float frames (T, H, W), (T, H, W, C) "
+            "or (T, C, H, W) with 1 or 3 channels"
         )
     for image in array:
         if not whole and not (image.min() >= 0 and image.max() <= 1):
-            raise ZooError(f"{path} holds floats outside [0, 1]; divide them by their range first")
+            raise ZooError(f"{path} holds floats outside [0, 1]; scale them to this range first")
         yield np.array(image if whole else image.astype(np.float32))

@@ -1,4 +1,4 @@
-"""The tensors of somebody else's checkpoint: each is used, or left out for a reason, or named in an error."""
+"""An account of the tensors of a foreign checkpoint: each must be used, or be ignored for a reason, or is an error."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,17 +10,17 @@ from torch import Tensor
 from zoo.errors import ZooError
 
 Weights = dict[str, Tensor]
-_MOST_NAMES = 5  # in an error; the rest is counted
+_MOST_NAMES = 5  # largest number of names in an error; the others are counted
 
 
 class Foreign(NamedTuple):
-    """What a foreign checkpoint amounts to.
+    """The content of a foreign checkpoint, converted.
 
     Args:
-        model: the name of ours.
-        options: to make it with.
+        model: the name of the model of this package.
+        options: the options to make it with.
         weights: its `state_dict`.
-        remarks: what was done besides, in words.
+        remarks: what else was done, in sentences.
     """
 
     model: str
@@ -30,12 +30,12 @@ class Foreign(NamedTuple):
 
 
 class Ledger:
-    """Tensors by name, and which of them have been used.
+    """The tensors of a checkpoint by name, and which of them have been used.
 
     Args:
-        tensors: what the file holds.
+        tensors: the tensors in the file.
         where: the file, for error messages.
-        kind: what it is taken for, such as "PredRNN of OpenSTL".
+        kind: the assumed content of the file, such as "PredRNN of OpenSTL".
     """
 
     def __init__(self, tensors: Mapping[str, Tensor], where: str, kind: str) -> None:
@@ -47,60 +47,62 @@ class Ledger:
 
     @property
     def names(self) -> list[str]:
-        """All of them."""
+        """The names of all tensors."""
         return list(self._tensors)
 
     def look(self, name: str, *dimensions: int) -> Tensor:
-        """A tensor, which is not used by this alone.
+        """Return a tensor without marking it as used.
 
         Raises:
-            ZooError: it is missing, has another number of dimensions, or holds other than finite numbers.
+            ZooError: if it is missing, has another number of dimensions, or has values that are not finite.
         """
         if name not in self._tensors:
-            raise ZooError(f"{self.where} lacks {name}, which a {self.kind} has; give a whole checkpoint of one")
+            raise ZooError(f"{self.where} lacks {name}, which a {self.kind} has; use a complete checkpoint of one")
         tensor = self._tensors[name]
         if tensor.dim() not in dimensions or 0 in tensor.shape:
             legal = " or ".join(map(str, dimensions))
             raise ZooError(
-                f"{self.where}: {name} has shape {tuple(tensor.shape)}; a {self.kind} has {legal} dimensions"
+                f"{self.where}: {name} has shape {tuple(tensor.shape)}, but a {self.kind} has {legal} dimensions here"
             )
         if not tensor.dtype.is_floating_point or not bool(tensor.isfinite().all()):
-            raise ZooError(f"{self.where}: {name} holds other than finite numbers; give a checkpoint from before that")
+            raise ZooError(f"{self.where}: {name} has values that are not finite; use an earlier checkpoint")
         return tensor
 
     def take(self, name: str, *shape: int) -> Tensor:
-        """A tensor of this shape, which is used by this.
+        """Return a tensor of this shape, and mark it as used.
 
         Raises:
-            ZooError: it is missing, or has another shape.
+            ZooError: if it is missing, or has another shape.
         """
         tensor = self.look(name, len(shape))
         if tuple(tensor.shape) != shape:
-            raise ZooError(f"{self.where}: {name} has shape {tuple(tensor.shape)}; a {self.kind} has {shape} here")
+            raise ZooError(f"{self.where}: {name} has shape {tuple(tensor.shape)}, but a {self.kind} has {shape} here")
         self._left.discard(name)
         return tensor
 
     def leave(self, names: Sequence[str], reason: str) -> None:
-        """Leave out those tensors of these names that are there."""
+        """Ignore those tensors of these names that exist."""
         present = [name for name in names if name in self._left]
         self._left.difference_update(present)
         if present:
-            self.remarks.append(f"left out: {_listed(present)}: {reason}")
+            self.remarks.append(f"ignored: {_listed(present)}: {reason}")
 
     def finish(self) -> None:
-        """Raise a ZooError if a tensor was neither used nor left out for a reason."""
+        """Raise a ZooError if a tensor was neither used nor ignored for a reason."""
         if self._left:
-            raise ZooError(f"{self.where} holds {_listed(sorted(self._left))}, which no {self.kind} has; it is another")
+            raise ZooError(
+                f"{self.where} holds {_listed(sorted(self._left))}, which no {self.kind} has; it is of another network"
+            )
 
 
 def check_odd(ledger: Ledger, kernel: int) -> None:
-    """Raise a ZooError for kernels with which their networks would change the size of frames."""
+    """Raise a ZooError for even kernels, with which their networks would change the size of frames."""
     if kernel % 2 == 0:
-        raise ZooError(f"{ledger.where}: kernels of side {kernel}; a {ledger.kind} has odd ones")
+        raise ZooError(f"{ledger.where} has kernels of side {kernel}, but a {ledger.kind} has odd ones")
 
 
 def reorder(tensor: Tensor, theirs: Sequence[str], ours: Sequence[str]) -> Tensor:
-    """Parts of equal size along the first axis, brought from one order into another.
+    """Reorder parts of equal size along the first axis.
 
     >>> reorder(torch.arange(6), "igf", "ifg")
     tensor([0, 1, 4, 5, 2, 3])
@@ -110,12 +112,12 @@ def reorder(tensor: Tensor, theirs: Sequence[str], ours: Sequence[str]) -> Tenso
 
 
 def unfolded(pixels: int, channels: int, where: str) -> tuple[int, list[int]]:
-    """The side of the blocks of pixels that were folded into channels, and where each folded channel of ours is there.
+    """The side of the pixel blocks that became channels, and the position of each of our channels in theirs.
 
-    Those code bases fold a frame so that its colours come last, this package so that they come first.
+    Those code bases put the colours of a block last, and this package puts them first.
 
     Raises:
-        ZooError: frames of so many channels cannot have been folded into `pixels`.
+        ZooError: if frames of so many channels cannot have been folded into `pixels` channels.
 
     >>> unfolded(8, channels=2, where="x.pt")
     (2, [0, 2, 4, 6, 1, 3, 5, 7])
@@ -123,8 +125,8 @@ def unfolded(pixels: int, channels: int, where: str) -> tuple[int, list[int]]:
     side = math.isqrt(pixels // channels)
     if side**2 * channels != pixels:
         raise ZooError(
-            f"{where} reads {pixels} folded channels, which are no square times --channels {channels}; give the "
-            "channels of its frames"
+            f"{where} reads {pixels} folded channels, which are not a square times --channels {channels}; set "
+            "--channels to the number of channels of its frames"
         )
     return side, [position * channels + c for c in range(channels) for position in range(side**2)]
 

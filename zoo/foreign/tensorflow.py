@@ -1,8 +1,9 @@
-"""PredRNN++ in the names of its authors' TensorFlow code, read from an `.npz` file of named arrays.
+"""PredRNN++ by the names of its authors' TensorFlow code, read from an `.npz` file of named arrays.
 
-A checkpoint of TensorFlow itself is not read. Its names are `predrnn_pp/lstm_1/temporal_state_transition/kernel` and
-the like, its kernels have the axes H, W, inputs, outputs. Gates along the outputs: of h i g f o, of c i g f, of m i f
-and W3's map, of x i g f o i' g' f', of c' i g f o. Each layer norm has a shift, …b, and a gain, …s.
+A checkpoint of TensorFlow itself cannot be read. Names are such as
+`predrnn_pp/lstm_1/temporal_state_transition/kernel`, and kernels have the axes H, W, inputs, outputs. The order of
+gates in the outputs is: i g f o for h, i g f for c, i f and W3's map for m, i g f o i' g' f' for x, and i g f o for c'.
+Each layer norm has a shift (…b) and a gain (…s).
 """
 
 import re
@@ -18,9 +19,9 @@ from tensortrain.errors import TensorTrainError
 from zoo.errors import ZooError
 from zoo.foreign.ledger import Foreign, Ledger, Weights, reorder, unfolded
 
-_OPTIMIZER = ("Adam", "Adam_1", "beta1_power", "beta2_power")  # last parts of the names of its state
-_MOST_TIMES, _FREE = 64, 1 << 25  # of what its bytes explain, a compressed file may unpack to so much, and so much more
-# our convolution: theirs, its layer norm, gates there, gates here; those of the spatial memory are I F G
+_OPTIMIZER = ("Adam", "Adam_1", "beta1_power", "beta2_power")  # last parts of the names of the optimiser's state
+_MOST_TIMES, _FREE = 64, 1 << 25  # a compressed file may unpack to this many times its size, plus this many bytes
+# for each of our convolutions: theirs, its layer norm, their gates, our gates; those of the spatial memory are I F G
 _PARTS = {
     "from_x": ("input_to_state", "x2c", "igfoIGF", "ifgIFGo"),
     "from_h": ("temporal_state_transition", "h2c", "igfo", "ifgo"),
@@ -32,24 +33,26 @@ _PARTS = {
 
 
 def read_arrays(path: Path) -> tuple[dict[str, Tensor], list[str]]:
-    """The arrays of an `.npz` file by their names without scopes around the network, and the names of those that are
-    an optimiser's state.
+    """Read the arrays of an `.npz` file, and the names of those that are an optimiser's state.
+
+    Scopes around the network are removed from the names.
 
     Raises:
-        ZooError: no such file, one that is damaged or holds more than its size explains, or two arrays of one name.
+        ZooError: if the file does not exist, is damaged, unpacks to far more than its size, or has two arrays of one
+            name.
     """
     try:
         size = inputs.regular(path)
         with zipfile.ZipFile(path) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > _MOST_TIMES * size + _FREE:
-                raise ZooError(f"{path} would take far more memory than its {size:,} bytes; write it with numpy.savez")
+                raise ZooError(f"{path} would need far more memory than its {size:,} bytes; write it with numpy.savez")
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except TensorTrainError as error:
         raise ZooError(str(error)) from None
     except ZooError:
         raise
-    except Exception as error:  # zipfile and NumPy name no type for damaged files
+    except Exception as error:  # zipfile and NumPy raise many types for damaged files
         raise ZooError(f"{path} cannot be read ({error}); write it with numpy.savez, by the variables' names") from None
     tensors: dict[str, Tensor] = {}
     state: list[str] = []
@@ -61,22 +64,24 @@ def read_arrays(path: Path) -> tuple[dict[str, Tensor], list[str]]:
         match = re.search(r"(?:^|/)((?:lstm_\d+|highway|back_to_pixel)/.+)$", plain)
         plain = match[1] if match else plain
         if plain in tensors:
-            raise ZooError(f"{path} holds two arrays {plain}; write one network to it")
+            raise ZooError(f"{path} holds two arrays {plain}; write only one network to it")
         if array.dtype.kind != "f":
-            raise ZooError(f"{path}: {name} holds {array.dtype}; floating-point numbers are needed")
+            raise ZooError(f"{path}: {name} holds {array.dtype}, but must hold floating-point numbers")
         tensors[plain] = torch.from_numpy(np.ascontiguousarray(array))
     return tensors, state
 
 
 def read_predrnn_pp(ledger: Ledger, channels: int) -> Foreign:
-    """PredRNN++ in the form "released"; widths may differ between layers."""
+    """Read PredRNN++ in the form "released". Layers may have different numbers of channels."""
     pixels = ledger.look("back_to_pixel/kernel", 4).shape[3]
     patch, order = unfolded(pixels, channels, ledger.where)
     hidden, weights = list[int](), Weights()
     while (name := f"lstm_{len(hidden) + 1}/temporal_state_transition/kernel") in ledger:
         hidden.append(ledger.look(name, 4).shape[2])
     if len(hidden) < 2:
-        raise ZooError(f"{ledger.where} has {len(hidden)} layers lstm_1, lstm_2, …; a {ledger.kind} has two and more")
+        raise ZooError(
+            f"{ledger.where} has {len(hidden)} layers lstm_1, lstm_2, …, but a {ledger.kind} has at least two"
+        )
     kernel = ledger.look("lstm_1/temporal_state_transition/kernel", 4).shape[0]
     below = [pixels, *hidden[:-1]]
     memories = [hidden[-1], *hidden[:-1]]
@@ -103,7 +108,7 @@ def read_predrnn_pp(ledger: Ledger, channels: int) -> Foreign:
 
 
 def _conv(ledger: Ledger, scope: str, name: str, norm: str, sizes: tuple[int, int, int]) -> Weights:
-    """A convolution with its bias, and its layer norm if the file has one."""
+    """A convolution with its bias, and with its layer norm if the file has one."""
     kernel, entering, leaving = sizes
     weights = {
         "conv.weight": _kernel(ledger.take(f"{scope}/{name}/kernel", kernel, kernel, entering, leaving)),
@@ -116,5 +121,5 @@ def _conv(ledger: Ledger, scope: str, name: str, norm: str, sizes: tuple[int, in
 
 
 def _kernel(tensor: Tensor) -> Tensor:
-    """`(H, W, inputs, outputs)` to `(outputs, inputs, H, W)`."""
+    """Reorder a kernel from `(H, W, inputs, outputs)` to `(outputs, inputs, H, W)`."""
     return tensor.permute(3, 2, 0, 1)

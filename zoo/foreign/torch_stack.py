@@ -1,4 +1,4 @@
-"""The ConvLSTM and Conv-TT-LSTM networks in the names of OpenSTL and of the Conv-TT-LSTM paper's code."""
+"""ConvLSTM and Conv-TT-LSTM networks by the names of OpenSTL and of the Conv-TT-LSTM paper's code."""
 
 import re
 from itertools import groupby
@@ -12,14 +12,14 @@ from zoo.foreign.ledger import Foreign, Ledger, Weights, check_odd, reorder, unf
 
 
 def read_conv_lstm(ledger: Ledger, channels: int) -> Foreign:
-    """OpenSTL's ConvLSTM: layers without skip connections or biases, gates i f g o.
+    """Read OpenSTL's ConvLSTM: layers without skip connections or biases, with gates i f g o.
 
     Raises:
-        ZooError: layer norms, or layers of three widths and more, between which ours has skip connections.
+        ZooError: if it has layer norms, or layers of three different widths, where our network has skip connections.
     """
     norms = [name for name in ("cell_list.0.conv_x.1.weight", "cell_list.0.conv_h.1.weight") if name in ledger]
     if norms:
-        raise ZooError(f"{ledger.where} has layer norms ({norms[0]}), and no ConvLSTM of this package has")
+        raise ZooError(f"{ledger.where} has layer norms ({norms[0]}), but no ConvLSTM of this package has")
     pixels = ledger.look("conv_last.weight", 4).shape[0]
     patch, order = unfolded(pixels, channels, ledger.where)
     kernel = ledger.look("cell_list.0.conv_h.0.weight", 4).shape[2]
@@ -41,7 +41,7 @@ def read_conv_lstm(ledger: Ledger, channels: int) -> Foreign:
     if len(blocks) > 2:
         raise ZooError(
             f"{ledger.where} has layers of {widths} channels; from the third width on, this package's network has skip "
-            "connections, which theirs has not"
+            "connections, which theirs does not have"
         )
     maps[0]["from_x.weight"] = maps[0]["from_x.weight"][:, order]
     places = [f"blocks.{b}.{layer}" for b, (_, depth) in enumerate(blocks) for layer in range(depth)]
@@ -57,15 +57,15 @@ def read_conv_lstm(ledger: Ledger, channels: int) -> Foreign:
 
 
 def read_conv_tt_lstm(ledger: Ledger, sigmoid: bool) -> Foreign:
-    """The networks of the Conv-TT-LSTM paper's code, with ConvLSTM or Conv-TT-LSTM layers; a sliding window.
+    """Read the networks of the Conv-TT-LSTM paper's code, with ConvLSTM or (sliding-window) Conv-TT-LSTM layers.
 
-    The last of the m `layers` reads the input first and then the value of the train. Windows and the other cores are
-    counted from the oldest states there and from the gates here, and the states in a window from the oldest there and
-    from the newest here. A window is a 3-D convolution, or in their optimised code a 2-D one over joined channels.
+    The last of the m `layers` reads first the input and then the value of the train. They count windows and the other
+    cores from the oldest states, and we from the gates. They order the states in a window from the oldest, and we from
+    the newest. A window is a 3-D convolution or, in their optimised code, a 2-D one over joined channels.
 
     Args:
-        ledger: of the file.
-        sigmoid: whether the predictions go through one, which the file does not say.
+        ledger: the account of the file.
+        sigmoid: whether the network applies a sigmoid to its predictions, which the file does not say.
     """
     blocks = _blocks(ledger)
     train = "layers.b0l0.layers.0.weight" in ledger
@@ -87,17 +87,17 @@ def read_conv_tt_lstm(ledger: Ledger, sigmoid: bool) -> Foreign:
 
 
 def _blocks(ledger: Ledger) -> list[int]:
-    """Layers of each block, from names such as `b0l0`."""
+    """The number of layers of each block, from names such as `b0l0`."""
     pattern = re.compile(r"layers\.b(\d{1,3})l(\d{1,3})\.")
     places = {(int(match[1]), int(match[2])) for name in ledger.names if (match := pattern.match(name))}
     blocks = [sum(block == b for block, _ in places) for b in range(len({block for block, _ in places}))]
     if not blocks or places != {(b, layer) for b, depth in enumerate(blocks) for layer in range(depth)}:
-        raise ZooError(f"{ledger.where} has no layers b0l0, b0l1, …; a {ledger.kind} has them in one row")
+        raise ZooError(f"{ledger.where} does not have all layers b0l0, b0l1, …, as a {ledger.kind} does")
     return blocks
 
 
 def _conv_lstm_layer(ledger: Ledger, there: str, inputs: int) -> tuple[Weights, dict[str, Any]]:
-    """A ConvLSTM layer: one convolution over input and h, gates i f o g as here."""
+    """A ConvLSTM layer: one convolution over input and h, with gates i f o g as in this package."""
     outputs, _, kernel, _ = ledger.look(f"{there}.conv.weight", 4).shape
     check_odd(ledger, kernel)
     joint = ledger.take(f"{there}.conv.weight", outputs, inputs + outputs // 4, kernel, kernel)
@@ -127,7 +127,8 @@ def _conv_tt_lstm_layer(ledger: Ledger, there: str, inputs: int) -> tuple[Weight
     windows = [_window(ledger, f"{there}.layers_.{q}.weight", rank, count, kernel) for q in newest_first]
     if len({len(window) for window in windows}) > 1:
         raise ZooError(
-            f"{ledger.where}: the windows of {there} see different numbers of states; a {ledger.kind} has equal ones"
+            f"{ledger.where}: the windows of {there} read different numbers of states, but those of a {ledger.kind} "
+            "read the same number"
         )
     cell["windows.weight"] = torch.cat(windows)
     cell["window_biases"] = torch.stack([ledger.take(f"{there}.layers_.{q}.bias", rank) for q in newest_first])
@@ -136,7 +137,7 @@ def _conv_tt_lstm_layer(ledger: Ledger, there: str, inputs: int) -> tuple[Weight
 
 
 def _window(ledger: Ledger, name: str, rank: int, count: int, kernel: int) -> Tensor:
-    """The map from h to its parts of a window, `(lags · R, C, k, k)`, for the newest state first."""
+    """The map from h to its share of a window, `(lags · R, C, k, k)`, with the newest state first."""
     shape = ledger.look(name, 4, 5).shape
     if len(shape) == 5:
         oldest_first = ledger.take(name, rank, count, kernel, kernel, shape[4]).permute(4, 0, 1, 2, 3)

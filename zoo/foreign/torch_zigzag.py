@@ -1,7 +1,8 @@
-"""PredRNN and PredRNN++ in the names of OpenSTL and of predrnn-pytorch, which are the same.
+"""PredRNN and PredRNN++ by the names of OpenSTL and of predrnn-pytorch, which are the same.
 
-Gates along the output channels: `conv_x` i f g i' f' g' o, `conv_h` i f g o, `conv_c` i f g, `conv_m` i f g in PredRNN,
-i f and W3's map in PredRNN++, `conv_c2m` i g f o. This package has i f g o there, and the same elsewhere.
+The order of gates in the output channels is: i f g i' f' g' o in `conv_x`, i f g o in `conv_h`, i f g in `conv_c`, i f
+g in `conv_m` of PredRNN, i f and W3's map in `conv_m` of PredRNN++, and i g f o in `conv_c2m`. This package has i f g o
+in place of the last, and the same order elsewhere.
 """
 
 from typing import Any
@@ -14,7 +15,7 @@ from zoo.foreign.ledger import Foreign, Ledger, Weights, check_odd, reorder, unf
 
 
 def read_predrnn(ledger: Ledger, channels: int) -> Foreign:
-    """PredRNN; also PredRNN-v2, which predicts alike and differs in its loss."""
+    """Read PredRNN, or PredRNN-v2, which predicts in the same way and differs in its loss."""
     parts = {"from_h": ("conv_h", 1, 4), "from_m": ("conv_m", 1, 3), "from_memories": ("conv_o", 2, 1)}
     weights, options = _layers(ledger, channels, parts)
     for place in range(len(options["hidden"])):  # ST-LSTM's input convolution always has a bias here
@@ -26,7 +27,7 @@ def read_predrnn(ledger: Ledger, channels: int) -> Foreign:
 
 
 def read_predrnn_pp(ledger: Ledger, channels: int) -> Foreign:
-    """PredRNN++, whose code is the form "released"."""
+    """Read PredRNN++, whose code corresponds to the form "released"."""
     parts = {
         "from_h": ("conv_h", 1, 4),
         "from_first": ("conv_c", 1, 3),
@@ -50,12 +51,13 @@ def read_predrnn_pp(ledger: Ledger, channels: int) -> Foreign:
 
 
 def _layers(ledger: Ledger, channels: int, parts: dict[str, tuple[str, int, int]]) -> tuple[Weights, dict[str, Any]]:
-    """The layers and the output convolution, and the options that their shapes say.
+    """Read the layers and the output convolution, and derive the options from their shapes.
 
     Args:
-        ledger: of the file.
+        ledger: the account of the file.
         channels: C of the frames.
-        parts: by our name of a convolution over states: theirs, its inputs and its outputs in multiples of C.
+        parts: for each of our convolutions over states: the name of theirs, and its numbers of inputs and outputs in
+            multiples of C.
     """
     pixels = ledger.look("conv_last.weight", 4).shape[0]
     patch, order = unfolded(pixels, channels, ledger.where)
@@ -75,7 +77,7 @@ def _layers(ledger: Ledger, channels: int, parts: dict[str, tuple[str, int, int]
         hidden.append(count)
         below = count
     if len(set(hidden)) > 1:
-        raise ZooError(f"{ledger.where} has layers of {hidden} channels; a {ledger.kind} has equally wide ones")
+        raise ZooError(f"{ledger.where} has layers of {hidden} channels, but those of a {ledger.kind} are equally wide")
     weights["output.weight"] = ledger.take("conv_last.weight", pixels, below, 1, 1)[order]
     weights["output.bias"] = weights["output.weight"].new_zeros(pixels)
     first = "layers.0.from_x.conv.weight"
@@ -89,7 +91,7 @@ def _layers(ledger: Ledger, channels: int, parts: dict[str, tuple[str, int, int]
 
 
 def _conv(ledger: Ledger, there: str, here: str, inputs: int, outputs: int, kernel: int) -> Weights:
-    """A convolution, with the bias and the layer norm that the file has of it."""
+    """A convolution, with its bias and layer norm if the file has them."""
     weights = {f"{here}.conv.weight": ledger.take(f"{there}.0.weight", outputs, inputs, kernel, kernel)}
     if f"{there}.0.bias" in ledger:
         weights[f"{here}.conv.bias"] = ledger.take(f"{there}.0.bias", outputs)
@@ -100,16 +102,16 @@ def _conv(ledger: Ledger, there: str, here: str, inputs: int, outputs: int, kern
 
 
 def _by_channel(ledger: Ledger, name: str, outputs: int) -> Tensor:
-    """The gain or shift of a layer norm, `(outputs, H, W)` there and `(outputs,)` here.
+    """The gain or shift of a layer norm, `(outputs, H, W)` in the file and `(outputs,)` here.
 
     Raises:
-        ZooError: it differs from position to position, which no model of this package has.
+        ZooError: if it differs between positions, which no model of this package supports.
     """
     whole = ledger.take(name, outputs, *ledger.look(name, 3).shape[1:])
     first = whole[:, 0, 0]
     if not torch.equal(whole, first[:, None, None].expand_as(whole)):
         raise ZooError(
-            f"{ledger.where}: {name} differs from pixel to pixel; the layer norms of this package have one value for "
-            "each channel, so these weights, trained with --layer_norm 1, cannot be taken over"
+            f"{ledger.where}: {name} differs from pixel to pixel, but the layer norms of this package have one value "
+            "for each channel; so weights that were trained with --layer_norm 1 cannot be imported"
         )
     return first

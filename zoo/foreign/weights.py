@@ -1,4 +1,4 @@
-"""Find out what a foreign checkpoint is of, and make our model of it."""
+"""Recognise the network of a foreign checkpoint, and make the corresponding model of this package."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -22,7 +22,7 @@ from zoo.predictor import Predictor
 from zoo.settings import OwnData, Recipe, Video, data_class
 from zoo.video_model import VideoModel
 
-_METHODS = {  # by a name that a checkpoint of each has; the first that fits
+_METHODS = {  # methods by a pattern of their tensors' names; the first that matches counts
     r"cell_list\.\d+\.conv_a\b": "an action-conditioned PredRNN",
     r"cell_list\.\d+\.conv_x\.0\.conv3d\.": "E3D-LSTM, whose recall there attends otherwise than in its paper",
     r"cell_list\.\d+\.conv_t\b": "MAU",
@@ -47,13 +47,13 @@ TENSORFLOW = (
 
 
 class Imported(NamedTuple):
-    """A foreign checkpoint as a model of this package.
+    """A foreign checkpoint, converted to a model of this package.
 
     Args:
-        model: ours, with its weights, in evaluation mode.
-        recipe: how it is made, and on what clips it is measured. Its other settings are the defaults: the file does
-            not say how it was trained.
-        remarks: which tensors were left out and why.
+        model: the model with its weights, in evaluation mode.
+        recipe: the options of the model, and the clips to evaluate it on. Its other settings are defaults, because the
+            file does not say how the model was trained.
+        remarks: which tensors were ignored, and why.
     """
 
     model: Predictor
@@ -69,19 +69,22 @@ def import_weights(
     dataset: str = "moving-mnist",
     size: int | list[int] | None = None,
 ) -> Imported:
-    """Read a checkpoint of another code base; nothing in it is run.
+    """Convert a checkpoint of another code base. No code in it is run.
 
     Args:
         source: "openstl", "predrnn-pytorch", "conv-tt-lstm", or "predrnn-pp" for an `.npz` file of its variables.
         path: the file.
-        channels: C of the frames, which a file of folded frames does not say.
-        sigmoid: of "conv-tt-lstm": whether it was trained with one on its predictions, as for KTH.
-        dataset: the clips that it is for, see `zoo.recipe`.
-        size: height and width of the frames, or one number for both; by default those of the data set.
+        channels: C of the frames, which cannot be read from a file if frames were folded.
+        sigmoid: for "conv-tt-lstm", whether the model was trained with a sigmoid on its predictions, as for KTH.
+        dataset: the data set of the model; see `zoo.recipe`.
+        size: height and width of the frames, as one number or a list; by default those of the data set.
 
     Raises:
-        ZooError: no such source, a file that cannot be read, a method that is not here, a tensor that is missing, left
-            over, of another shape or not finite, or settings that do not fit it.
+        ZooError: if the source is unknown; if the file cannot be read or is of a method that this package lacks; if a
+            tensor is missing, superfluous, of another shape or not finite; or if the settings do not fit.
+
+    >>> import_weights("openstl", "checkpoints/latest.pth").recipe.model  # doctest: +SKIP
+    'predrnn'
     """
     check_name("source", source, FOREIGN)
     path = Path(path)
@@ -92,31 +95,33 @@ def import_weights(
         names = _tensors(path, ["the Conv-TT-LSTM paper's network"])
         foreign = read_conv_tt_lstm(Ledger(names, str(path), "network of the Conv-TT-LSTM paper"), sigmoid)
         if foreign.options["channels"] != channels:
-            raise ZooError(f"{path} is of frames with {foreign.options['channels']} channels; pass --channels")
+            raise ZooError(
+                f"{path} is for frames with {foreign.options['channels']} channels; set --channels to this number"
+            )
     else:
         tensors = _tensors(path, _READ[source])
         method = _method(tensors)
         foreign = _READ[source][method](Ledger(tensors, str(path), f"{method} of {source}"), channels)
     if sigmoid and source != "conv-tt-lstm":
-        raise ZooError(f"no model of {source} ends with a sigmoid; leave it out")
+        raise ZooError(f"no model of {source} ends with a sigmoid; leave --sigmoid out")
     return _build(foreign, str(path), channels, dataset, size)
 
 
 def _read_predrnn_pp(path: Path, channels: int) -> Foreign:
     if path.suffix.lower() != ".npz":
-        raise ZooError(f"{path} is no .npz file of PredRNN++'s variables; {TENSORFLOW}")
+        raise ZooError(f"{path} is not an .npz file of PredRNN++'s variables; {TENSORFLOW}")
     arrays, state = tensorflow.read_arrays(path)
     foreign = tensorflow.read_predrnn_pp(Ledger(arrays, str(path), "PredRNN++ in TensorFlow"), channels)
     if state:
-        foreign.remarks.append(f"left out: {len(state)} arrays such as {state[0]}: the optimiser's state")
+        foreign.remarks.append(f"ignored: {len(state)} arrays such as {state[0]}: the optimiser's state")
     return foreign
 
 
 def _tensors(path: Path, known: Collection[str]) -> Mapping[str, Tensor]:
-    """The tensors of a torch or safetensors file, if it is of a method that is known.
+    """The tensors of a torch or safetensors file, if it is of a known method.
 
     Raises:
-        ZooError: it cannot be read, or is of another method.
+        ZooError: if it cannot be read, or is of another method.
     """
     try:
         tensors = read_checkpoint(path).tensors
@@ -125,14 +130,14 @@ def _tensors(path: Path, known: Collection[str]) -> Mapping[str, Tensor]:
         raise ZooError(f"{error}{advice}") from None
     method = _method(tensors)
     if method not in known:
-        said = f"is of {method}" if method else f"holds tensors such as {next(iter(tensors))}, of no method known here"
+        said = f"is of {method}" if method else f"holds tensors such as {next(iter(tensors))}, of no known method"
         setting = _setting(path)
-        raise ZooError(f"{path} {said}{setting}; what can be imported is {', '.join(known)}")
+        raise ZooError(f"{path} {said}{setting}; these can be imported: {', '.join(known)}")
     return tensors
 
 
 def _method(tensors: Mapping[str, Any]) -> str:
-    """What network the names are of; empty if that is not known."""
+    """The method whose network has such names; empty if it is not known."""
     for pattern, method in _METHODS.items():
         if any(re.match(pattern, name) for name in tensors):
             return method
@@ -140,10 +145,10 @@ def _method(tensors: Mapping[str, Any]) -> str:
 
 
 def _setting(path: Path) -> str:
-    """What the file itself says of its method, as those that Lightning wrote do."""
+    """The method that the file itself names, as files of Lightning do; empty if there is none."""
     try:
         content = read_torch(path).content
-    except TensorTrainError:  # such as a file of safetensors
+    except TensorTrainError:  # for example a safetensors file
         return ""
     settings = content.get("hyper_parameters") if isinstance(content, Mapping) else None
     method = settings.get("method") if isinstance(settings, Mapping) else None
@@ -151,21 +156,21 @@ def _setting(path: Path) -> str:
 
 
 def _refuse_tensorflow(path: Path) -> None:
-    """Raise a ZooError that says what to do with a checkpoint of TensorFlow."""
+    """Raise a ZooError for a checkpoint of TensorFlow, which says how to convert it."""
     beside = path.with_name(path.name + ".index")
     if re.search(r"\.(index|meta|pb|data-\d+-of-\d+)$", path.name) or (not path.exists() and beside.exists()):
-        raise ZooError(f"{path} is a TensorFlow checkpoint, which is not read here; {TENSORFLOW}")
+        raise ZooError(f"{path} is a TensorFlow checkpoint, which cannot be read; {TENSORFLOW}")
 
 
 def _build(foreign: Foreign, where: str, channels: int, dataset: str, size: int | list[int] | None) -> Imported:
     kind = data_class(dataset)
     if not issubclass(kind, Video):
-        raise ZooError(f"{dataset} is no video; choose a data set of frames")
+        raise ZooError(f"{dataset} is not a video data set; choose one")
     settings: dict[str, Any] = {"name": dataset}
     if issubclass(kind, OwnData):
         settings["channels"] = channels
     elif channels != 1:
-        raise ZooError(f"{dataset} is grey, and the frames have {channels} channels; choose --dataset python")
+        raise ZooError(f"{dataset} is grey, but the frames have {channels} channels; choose --dataset python")
     if size is not None:
         settings["size"] = size
     recipe = check_recipe(Recipe(foreign.model, foreign.options, kind(**settings)))

@@ -1,4 +1,4 @@
-"""The models, one file for each family; importing this package registers them, without importing torch."""
+"""The models, one file for each family. Importing this package registers them, without importing torch."""
 
 from zoo.models.forecasters import make_conv_gru, make_conv_lstm_2015, make_fc_lstm, make_mcnet, make_traj_gru
 from zoo.models.per_step import make_cdna, make_dfn, make_e3d_lstm, make_vpn_baseline

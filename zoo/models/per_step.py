@@ -1,4 +1,4 @@
-"""Systems of the papers' tables that predict at every step: by filtering the last frame, or by drawing a new one."""
+"""Models that read a frame and predict the next at every step, by filtering the last frame or generating a new one."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
@@ -31,19 +31,20 @@ def make_cdna(
     form: Literal["paper", "released"] = "paper",
     motion: Literal["cdna", "dna", "stp"] = "cdna",
 ) -> "MotionKernelNetwork":
-    """CDNA without actions, or one of its siblings.
+    """CDNA without actions, or one of its variants STP and DNA.
 
-    It has a mask for each of its kernels, so that none is dead. The linear map that draws the kernels ties it to one
-    size of frames, and is a quarter of its parameters.
+    Each of its kernels has a mask, so all of them have an effect. The linear map that computes the kernels depends on
+    the size of the frames, and holds a quarter of the parameters.
 
     Args:
-        widths: channels of the ConvLSTMs at a half, a quarter and an eighth of the resolution.
-        kernels: J, transformations in each step; without effect in DNA.
+        widths: channels of the ConvLSTMs at 1/2, 1/4 and 1/8 of the resolution.
+        kernels: J, the number of transformations in each step; DNA ignores it.
         canvas: height and width of the frames.
         channels: C of the frames.
-        form: "released" computes what the authors' code does: the padding of TensorFlow, layer norms with an epsilon
-            of 1e-12, a ReLU on the painted frame and on the masks, and no mask for the last kernel, which is dead.
-        motion: "cdna" moves pixels by J kernels, "stp" by J affine maps, "dna" each by a kernel of its own.
+        form: "paper" or "released". "released" computes what the authors' code does: the padding of TensorFlow, layer
+            norms with an epsilon of 1e-12, a ReLU on the painted frame and on the masks, and no mask for the last
+            kernel, which then has no effect.
+        motion: "cdna" moves pixels by J kernels, "stp" by J affine maps, and "dna" each pixel by its own kernel.
     """
     from zoo.networks.motion_kernels import MotionKernelNetwork
 
@@ -59,21 +60,21 @@ def make_cdna(
 @register(
     "dfn",
     DFN,
-    presets=PresetOptions(small={"widths": [20, 40, 80]}, brief={"widths": [20, 40, 80]}, demo={"widths": [8, 16, 32]}),
-    summary="Dynamic filter network: every pixel is a mean of pixels around it, by a filter of its own.",
+    presets=PresetOptions(small={"widths": [20, 40, 80]}, brief={"widths": [12, 24, 48]}, demo={"widths": [8, 16, 32]}),
+    summary="Dynamic filter network: computes a filter for each pixel of the last frame.",
     parameters=637_361,
 )
 def make_dfn(
     widths: Sequence[int] = (32, 64, 128), filter_size: int = 9, dynamic_bias: bool = False, channels: int = 1
 ) -> "DynamicFilterNetwork":
-    """A dynamic filter network.
+    """A dynamic filter network: each pixel of the next frame is a weighted mean of nearby pixels of the last frame.
 
-    It has no refinement after the filter: it can neither brighten a pixel nor bring back one that has left the frame.
+    Nothing follows the filter. So the network can neither brighten a pixel nor restore one that has left the frame.
 
     Args:
-        widths: channels of the convolutions at full, half and lowest level.
-        filter_size: odd side of the filters.
-        dynamic_bias: draw one more map, which is added to the frame before it is filtered.
+        widths: channels of the convolutions at full resolution, half resolution, and at the deepest level.
+        filter_size: side k of the filters, an odd number.
+        dynamic_bias: whether to compute one more map, which is added to the frame before it is filtered.
         channels: C of the frames.
     """
     from zoo.networks.dynamic_filter import DynamicFilterNetwork
@@ -89,7 +90,7 @@ def make_dfn(
         brief={"width": 32, "dilations": [1] * 4, "decoder_blocks": 6, "patch": 4},
         demo={"width": 16, "dilations": [1] * 2, "decoder_blocks": 2, "patch": 4},
     ),
-    summary="The baseline of the video pixel networks: all pixels of a frame at once.",
+    summary="Baseline of the video pixel networks: predicts all pixels of a frame at once.",
     parameters=29_652_225,
 )
 def make_vpn_baseline(
@@ -99,17 +100,17 @@ def make_vpn_baseline(
     channels: int = 1,
     patch: int = 1,
 ) -> "VideoPixelBaseline":
-    """Residual multiplicative blocks around one ConvLSTM.
+    """The VPN baseline: residual multiplicative blocks, with one ConvLSTM between them.
 
-    The decoder sees whole frames: the masked one of the full video pixel network is not here.
+    The decoder reads whole frames. The masked decoder of the full video pixel network is not included.
 
     Args:
-        width: c of the multiplicative units; blocks and ConvLSTM have 2c channels.
-        dilations: dilation of each encoder block.
-        decoder_blocks: how many.
+        width: c, the width of the multiplicative units. Blocks and ConvLSTM have 2c channels.
+        dilations: the dilation of each encoder block.
+        decoder_blocks: number of decoder blocks.
         channels: C of the frames.
-        patch: side of the pixel blocks folded into channels. Above 1, which is the paper's, the network no longer
-            works at full resolution.
+        patch: side of the blocks of pixels that become channels; 1 in the paper. Above 1, the network no longer works
+            at full resolution.
     """
     from zoo.networks.video_pixel import VideoPixelBaseline
 
@@ -124,7 +125,7 @@ def make_vpn_baseline(
         brief={"hidden": 22, "layers": 3, "patch": 8},
         demo={"hidden": 12, "layers": 2, "patch": 8},
     ),
-    summary="E3D-LSTM: 3-D convolutions, and attention to all past memories.",
+    summary="E3D-LSTM: 3-D convolutions, and attention to all past memory states.",
     parameters=12_069_136,
 )
 def make_e3d_lstm(
@@ -134,17 +135,18 @@ def make_e3d_lstm(
     patch: int = 4,
     form: Literal["paper", "released"] = "paper",
 ) -> "E3DNetwork":
-    """E3D-LSTM.
+    """E3D-LSTM: recurrent layers with 3-D convolutions over pairs of frames, and attention to their past memories.
 
-    In the paper's form the memory m is handed on, and nothing is normalised but c. On a GPU its bits do not repeat.
+    In the form "paper", the memory m is passed on, and only c is normalised. On a GPU, two equal trainings differ in
+    their last bits.
 
     Args:
         hidden: channels of every layer.
-        layers: how many.
+        layers: number of layers.
         channels: C of the frames.
-        patch: side of the pixel blocks folded into channels; 4 for Moving-MNIST and 8 for KTH in the authors' code.
-        form: "released" computes what the authors' code does, see `zoo.cells.E3DLSTMCell`; its layer norms have an
-            epsilon of 1e-12.
+        patch: side of the blocks of pixels that become channels; 4 for Moving-MNIST and 8 for KTH in the authors' code.
+        form: "paper" or "released". "released" computes what the authors' code does, with an epsilon of 1e-12 in layer
+            norms; see `zoo.cells.e3d_lstm.E3DLSTMCell`.
     """
     from zoo.networks.e3d import E3DNetwork
 

@@ -20,24 +20,26 @@ def make_tensor_train(
     shared: bool = False,
     columns: int = 3,
 ) -> "SequenceToSequence":
-    """Recurrent layers whose gates are a polynomial of the last hidden states, with a tensor train for coefficients.
+    """A tensor-train RNN or LSTM: the gates are a polynomial of the last hidden states with tensor-train coefficients.
 
-    An encoder of such layers reads the observed values; a decoder takes over all of their past states and reads its own
-    predictions. The train is evaluated core by core. The authors' code forms the outer product of the states, and two
-    more things differ there: encoder and decoder in effect share their weights, and the decoder begins with zeros
-    (`shared=True, first="zero"`). With its defaults a layer of the LSTM that reads three columns has 4,546 parameters,
-    and a clip of 10 observed and 30 predicted steps takes 0.39 million multiplications; 0.10 million for the RNN.
+    An encoder of such layers reads the observed values. A decoder starts from all of its states and reads its own
+    predictions. The train is evaluated core by core, whereas the authors' code forms the outer product of the states.
+    Two more things differ there: encoder and decoder share their weights in effect, and the decoder first reads zeros
+    (`shared=True, first="zero"`).
+
+    With default options, an LSTM layer that reads three columns has 4,546 parameters. A clip of 10 observed and 30
+    predicted steps takes 0.39 million multiplications with the LSTM, and 0.10 million with the RNN.
 
     Args:
-        lstm: gates and a memory, instead of a plain RNN.
-        hidden: H, hidden units of each layer.
-        lags: L, past hidden states that a layer sees.
-        ranks: ranks inside each layer's train; its order P, the degree of the polynomial, is one more than there
-            are.
-        layers: number of layers of the encoder, and as many of the decoder.
-        first: what the decoder reads before its first prediction: the last observed values, or zeros.
-        shared: one set of layers reads and continues the series.
-        columns: d, the values of a step.
+        lstm: True for an LSTM with four gates and a memory, False for a plain RNN.
+        hidden: H, the number of hidden units of each layer.
+        lags: L, the number of past hidden states that a layer reads.
+        ranks: the inner ranks of each layer's train. Its order P, the degree of the polynomial, is their number plus
+            one.
+        layers: number of layers of the encoder, and of the decoder.
+        first: what the decoder reads before its first prediction: "last" for the last observed values, or "zero".
+        shared: whether the encoder's layers are also the decoder's.
+        columns: d, the number of values in a step.
     """
     from zoo.cells.tt_recurrent import TTRecurrentCell
     from zoo.networks.sequence import SequenceToSequence
@@ -48,8 +50,8 @@ def make_tensor_train(
 
 
 for _name, _lstm, _parameters, _summary in (
-    ("tt-rnn", False, 5_211, "Tensor-train RNN: a transition of higher order in the last hidden states."),
-    ("tt-lstm", True, 19_899, "Tensor-train LSTM: gates of higher order in the last hidden states."),
+    ("tt-rnn", False, 5_211, "Tensor-train RNN: its step is a polynomial of the last hidden states."),
+    ("tt-lstm", True, 19_899, "Tensor-train LSTM: its gates are a polynomial of the last hidden states."),
 ):
     register(_name, TT_RNN, reads="series", summary=_summary, parameters=_parameters, fixed={"lstm": _lstm})(
         make_tensor_train
@@ -60,7 +62,7 @@ for _name, _lstm, _parameters, _summary in (
     "lstm",
     TT_RNN,
     reads="series",
-    summary="LSTM from sequence to sequence: that paper's baseline, as large as `tt-lstm` in all.",
+    summary="LSTM encoder and decoder: the baseline of TT-RNN, as large as `tt-lstm`.",
     parameters=20_023,
 )
 def make_lstm(
@@ -72,16 +74,16 @@ def make_lstm(
 ) -> "SequenceToSequence":
     """The network of `tt-rnn` and `tt-lstm` with plain LSTM layers.
 
-    A clip of 10 observed and 30 predicted steps takes 0.39 million multiplications, as with `tt-lstm`. The default of
-    28 hidden units makes the whole model as large as `tt-lstm` with its defaults (20,023 parameters for 19,899); 14 of
-    them make it as large as `tt-rnn` (5,309 for 5,211).
+    A clip of 10 observed and 30 predicted steps takes 0.39 million multiplications, as with `tt-lstm`. With the default
+    of 28 hidden units the whole model is as large as `tt-lstm` with its defaults (20,023 and 19,899 parameters). With
+    14 hidden units it is as large as `tt-rnn` (5,309 and 5,211).
 
     Args:
-        hidden: H, hidden units of each layer.
-        layers: number of layers of the encoder, and as many of the decoder.
-        first: what the decoder reads before its first prediction: the last observed values, or zeros.
-        shared: one set of layers reads and continues the series.
-        columns: d, the values of a step.
+        hidden: H, the number of hidden units of each layer.
+        layers: number of layers of the encoder, and of the decoder.
+        first: what the decoder reads before its first prediction: "last" for the last observed values, or "zero".
+        shared: whether the encoder's layers are also the decoder's.
+        columns: d, the number of values in a step.
     """
     from zoo.cells.vector import LSTMCell
     from zoo.networks.sequence import SequenceToSequence

@@ -1,4 +1,4 @@
-"""The models of the Conv-TT-LSTM paper: one network, with ConvLSTM or Conv-TT-LSTM cells."""
+"""The models of the Conv-TT-LSTM paper: one network with either ConvLSTM or Conv-TT-LSTM cells."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,25 +23,25 @@ def make_stack(
     patch: int = 1,
     sigmoid: bool = False,
 ) -> "RecurrentStack":
-    """A stack of ConvLSTMs or Conv-TT-LSTMs, as published: 12 layers with two skip connections.
+    """A stack of ConvLSTM or Conv-TT-LSTM layers, as published: 12 layers with two skip connections.
 
-    `layers=(1, 1, 1, 1)` is our reading of the paper's ablation with 4 layers, of which it gives the number alone: with
-    the channels and the skip connections of the blocks. With a fixed window the cells see all `steps` past states; in
-    the authors' code the reported model (order 1, steps 3, rank 8) saw the last one only, as its ring of past states
-    turns on the order.
+    The paper's ablation with 4 layers does not say more than their number. We read it as `layers=(1, 1, 1, 1)`, with
+    the channels and skip connections of the blocks. With a fixed window, the cells read all `steps` past states. In the
+    authors' code, the reported model (order 1, steps 3, rank 8) read only the last one, because its ring buffer of past
+    states wraps at the order instead of at the number of steps.
 
     Args:
-        cell: kind of the layers.
-        window: which hidden states a core sees, see `zoo.cells.ConvTTLSTMCell`.
-        order: m, cores in each layer's train.
-        steps: n ≥ order, past hidden states that a layer sees.
-        rank: R of the train.
-        hidden: channels of each block.
-        layers: layers of each block.
-        kernel: k of every convolution, 5 or 3 in the paper.
+        cell: the kind of the layers.
+        window: which hidden states each core reads; see `zoo.cells.ConvTTLSTMCell`.
+        order: m, the number of cores in each layer's train.
+        steps: n ≥ order, the number of past hidden states that a layer reads.
+        rank: R, the rank of the train.
+        hidden: number of channels of each block.
+        layers: number of layers of each block.
+        kernel: side k of all kernels; 5 or 3 in the paper.
         channels: C of the frames.
-        patch: side of the pixel blocks that become channels; 1 in the paper.
-        sigmoid: apply a sigmoid to the predictions; on for KTH in the paper.
+        patch: side of the blocks of pixels that become channels; 1 in the paper.
+        sigmoid: apply a sigmoid to the predictions, as the paper does for KTH.
     """
     from zoo.cells import ConvLSTMCell, ConvTTLSTMCell
     from zoo.networks.stack import RecurrentStack
@@ -57,14 +57,14 @@ def make_stack(
 _BRIEF = {"hidden": [64] * 4, "layers": [1] * 4, "kernel": 3, "patch": 4}
 _SMALL = {"hidden": [64] * 4, "layers": [1] * 4, "kernel": 3, "patch": 4}
 _DEMO = {"hidden": [32, 32], "layers": [1, 1], "kernel": 3, "patch": 4}
-_RANK = {"rank": 16}  # a quarter of the channels, as the paper's 8 of 32
+_RANK = {"rank": 16}  # a quarter of the channels, like the paper's 8 of 32
 _SIGMOID = {"sigmoid": True}
 
 # name, summary, parameters, fixed arguments, other defaults, options of the presets "small" and "brief"
 _VARIANTS: list[tuple[str, str, int, dict[str, Any], dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     (
         "conv-lstm",
-        "ConvLSTM network, the paper's baseline: 12 layers with two skip connections.",
+        "ConvLSTM network, the baseline of the Conv-TT-LSTM paper: 12 layers with two skip connections.",
         3_973_201,
         {"cell": "conv-lstm", "window": "sliding", "order": 1, "steps": 1, "rank": 1},
         {},
@@ -73,7 +73,7 @@ _VARIANTS: list[tuple[str, str, int, dict[str, Any], dict[str, Any], dict[str, A
     ),
     (
         "conv-tt-lstm-sw",
-        "Conv-TT-LSTM with a sliding window: the paper's model.",
+        "Conv-TT-LSTM with a sliding window, the model of the Conv-TT-LSTM paper.",
         2_687_281,
         {"cell": "conv-tt-lstm", "window": "sliding"},
         {},
@@ -82,7 +82,7 @@ _VARIANTS: list[tuple[str, str, int, dict[str, Any], dict[str, Any], dict[str, A
     ),
     (
         "conv-tt-lstm-fw",
-        "Conv-TT-LSTM with a fixed window: every core sees all steps.",
+        "Conv-TT-LSTM with a fixed window: every core reads all past states.",
         2_648_497,
         {"cell": "conv-tt-lstm", "window": "fixed"},
         {"order": 1},

@@ -1,4 +1,4 @@
-"""PredRNN, PredRNN++ and what lies between them: one network, with three cells and with or without a highway."""
+"""PredRNN, PredRNN++ and models between them: one network with three kinds of cells, with or without a highway."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -22,31 +22,31 @@ def make_zigzag(
     patch: int = 4,
     sigmoid: bool = False,
 ) -> "Zigzag":
-    """A network of layers with two memories, with the channels that the PredRNN++ paper gives all its models.
+    """A network of layers with two memories. Its default channels are those of all models in the PredRNN++ paper.
 
     Args:
-        cell: kind of the layers.
-        highway: where the gradient highway is: "bottom" as in PredRNN++'s final model, "middle", "top" (Table 2), or k
-            for between layers k and k + 1. It has as many channels as the layer below it.
-        hidden: channels of each layer, any number of layers; at least two for a highway.
-        kernel: k of the square kernels.
-        form: "paper" or "released": the equations of the paper, or what its authors' code computes.
-        overrides: options of `zoo.cells.Form` to replace in that form, such as `{"layer_norm": True}`.
+        cell: the kind of the layers.
+        highway: the place of the gradient highway: "bottom" as in the final PredRNN++ model, "middle" or "top" (Table
+            2), or a number k for between layers k and k + 1. It has as many channels as the layer below it.
+        hidden: channels of each layer, for any number of layers; a highway needs at least two.
+        kernel: side k of the square kernels.
+        form: "paper" for the equations of the paper, or "released" for what its authors' code computes.
+        overrides: options of `zoo.cells.Form` that are replaced in that form, such as `{"layer_norm": True}`.
         channels: C of the frames.
-        patch: side of the pixel blocks that become channels.
-        sigmoid: apply a sigmoid to the predictions.
+        patch: side of the blocks of pixels that become channels.
+        sigmoid: apply a sigmoid to the predictions, so that they lie in (0, 1).
     """
     from zoo.cells import CausalLSTMCell, SpatialToTemporalCell, STLSTMCell, find_form
     from zoo.networks.zigzag import Zigzag
 
     cells = {"st-lstm": STLSTMCell, "causal-lstm": CausalLSTMCell, "spatial-to-temporal": SpatialToTemporalCell}
-    base = {"forget_bias": 1.0} if cell == "st-lstm" else {}  # in ST-LSTM's own equations
+    base = {"forget_bias": 1.0} if cell == "st-lstm" else {}  # as in ST-LSTM's own equations
     settings = find_form(form, overrides, base)
     return Zigzag(cells[cell], hidden, kernel, settings, channels, patch, sigmoid, highway)
 
 
 class _Variant(NamedTuple):
-    """A model of the family: the paper it is from, its cell, and where its highway is, if it has one."""
+    """A model of the family: its summary, paper, size and cell, and the place of its highway if it has one."""
 
     summary: str
     paper: Paper
@@ -59,37 +59,37 @@ _VARIANTS = {
     "predrnn": _Variant("PredRNN: a stack of ST-LSTMs.", PREDRNN, 9_446_608, "st-lstm"),
     "predrnn-ghu": _Variant("PredRNN with a gradient highway.", PREDRNN_PP, 11_085_008, "st-lstm", "bottom"),
     "causal-lstm": _Variant(
-        "Causal LSTM network: PredRNN++ without its highway.",
+        "Causal LSTM network: PredRNN++ without its gradient highway.",
         PREDRNN_PP,
         13_036_560,
         "causal-lstm",
     ),
     "causal-lstm-s2t": _Variant(
-        "Causal LSTM network, spatial-to-temporal: the spatial memory first.",
+        "Causal LSTM network that updates the spatial memory before the temporal one.",
         PREDRNN_PP,
         13_057_040,
         "spatial-to-temporal",
     ),
     "predrnn-pp": _Variant(
-        "PredRNN++: causal LSTMs with a gradient highway above the lowest one.",
+        "PredRNN++: causal LSTMs with a gradient highway above the lowest layer.",
         PREDRNN_PP,
         14_674_960,
         "causal-lstm",
         "bottom",
     ),
 }
-# two memories and seven gates make as many parameters, about a million, of fewer channels than the stacks have
+# layers with two memories and seven gates have more parameters for each channel; both stacks have about a million
 _BRIEF = {"hidden": [40] * 4, "kernel": 3, "patch": 4}
 _SMALL = {"hidden": [40] * 4, "kernel": 3, "patch": 4}
 _DEMO = {"hidden": [32, 32], "kernel": 3, "patch": 4}
-_SIGMOID = {"sigmoid": True}  # the papers do not mention one, but Conv-TT-LSTM's has one for KTH
+_SIGMOID = {"sigmoid": True}  # not mentioned in the papers, but Conv-TT-LSTM has a sigmoid for KTH
 
 for _name, _variant in _VARIANTS.items():
     _highway = {"highway": _variant.highway}
     register(
         _name,
         _variant.paper,
-        PREDRNN_PP,  # this paper also says how it trains PredRNN, whose own settings were not at hand
+        PREDRNN_PP,  # this paper also says how it trains PredRNN; PredRNN's own settings were not available
         presets=PresetOptions(_SMALL, _BRIEF, _DEMO, _SIGMOID),
         summary=_variant.summary,
         parameters=_variant.parameters,

@@ -1,5 +1,5 @@
-"""Networks of recurrent cells, which models of `zoo.models` are made of."""
+"""Networks of recurrent cells, from which the models of `zoo.models` are built."""
 
 from typing import Literal
 
-Slot = Literal["bottom", "middle", "top"] | int  # where a gradient highway is; see `zoo.networks.zigzag`
+Slot = Literal["bottom", "middle", "top"] | int  # the place of a gradient highway; see `zoo.networks.zigzag`

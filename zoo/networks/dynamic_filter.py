@@ -1,4 +1,4 @@
-"""Dynamic filter network: every pixel of the next frame is a weighted mean of pixels around it in the last one."""
+"""Dynamic filter network: each pixel of the next frame is a weighted mean of nearby pixels of the last frame."""
 
 from collections.abc import Sequence
 
@@ -10,14 +10,15 @@ from zoo.cells.conv import SameConv2d
 from zoo.errors import ZooError
 from zoo.recurrent import RecurrentPredictor
 
-SLOPE = 0.01  # of the leaky ReLU after every convolution but the last
+SLOPE = 0.01  # of the leaky ReLU after every convolution except the last
 
 
 class DynamicFilterNetwork(RecurrentPredictor):
-    """A small recurrent network draws a k×k filter for each pixel, with which the frame is filtered.
+    """A small recurrent network computes a k×k filter for each pixel, and the last frame is filtered with these.
 
-    The filter's taps are a softmax, so a prediction mixes the pixels that are there: it creates no ink and brightens
-    none. The hidden state is the sum of what is read and of two convolutions of the state before, without any gate.
+    The weights of a filter are a softmax, so each predicted pixel is a mean of existing pixels: no pixel gets brighter
+    than the brightest one near it. The hidden state is the sum of what is read from the frame and of two convolutions
+    of the previous state, without any gate.
 
         frame → 5 convs ─→ + ─→ 5 convs, 2× → filters ─→ softmax ─→ filtered frame
                            ↑↓                                          ↑
@@ -26,10 +27,14 @@ class DynamicFilterNetwork(RecurrentPredictor):
     De Brabandere et al., "Dynamic filter networks", NeurIPS 2016, section 4.2.
 
     Args:
-        widths: channels of the convolutions at full, half and lowest level; (32, 64, 128) in the paper.
-        filter_size: odd side k of the filters, 9 in the paper.
-        dynamic_bias: draw one more map, which is added to the frame before it is filtered.
-        channels: C of the frames; all colours are filtered alike.
+        widths: channels of the convolutions at full resolution, half resolution, and at the deepest level; (32, 64,
+            128) in the paper.
+        filter_size: side k of the filters, an odd number; 9 in the paper.
+        dynamic_bias: whether to compute one more map, which is added to the frame before it is filtered.
+        channels: C of the frames; all channels are filtered with the same filters.
+
+    Raises:
+        ZooError: if `widths` or `filter_size` is not as above.
     """
 
     def __init__(self, widths: Sequence[int], filter_size: int, dynamic_bias: bool, channels: int) -> None:
@@ -37,7 +42,7 @@ class DynamicFilterNetwork(RecurrentPredictor):
         if len(widths) != 3 or min(widths) < 1:
             raise ZooError(f"widths = {list(widths)} must be three numbers of channels, each at least 1")
         if filter_size < 1 or filter_size % 2 == 0:
-            raise ZooError(f"filter_size = {filter_size} must be odd, so that a filter has a centre")
+            raise ZooError(f"filter_size = {filter_size} must be odd and at least 1, so that a filter has a centre")
         fine, coarse, deep = widths
         self.filter_size, self.hidden = filter_size, deep
         self.read_frame = nn.ModuleList(
@@ -61,7 +66,7 @@ class DynamicFilterNetwork(RecurrentPredictor):
         return torch.zeros(batch, self.hidden, size[0] // 2, size[1] // 2, device=device, dtype=dtype)
 
     def read(self, frames: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Step by step over frames `(T, B, C, H, W)`; what does not depend on the state, for all frames at once."""
+        """Read frames `(T, B, C, H, W)`. All that does not depend on the state is computed for all frames at once."""
         seen = _through(self.read_frame, frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
         states = []
         for at_once in seen:
@@ -74,16 +79,20 @@ class DynamicFilterNetwork(RecurrentPredictor):
 
 
 def filter_frames(frames: Tensor, drawn: Tensor, size: int) -> Tensor:
-    """Filter each pixel of frames by a softmax of its own.
+    """Filter frames with a different filter at each pixel, whose weights are a softmax.
 
         X'[y, x] = Σ_ab softmax(F[:, y, x])[a, b] · X[y + a − k // 2, x + b − k // 2],  zeros outside
 
     Args:
-        frames: `(N, C, H, W)`.
-        drawn: `(N, k², H, W)`, the logits of the taps, row by row; one more channel is added to the frame beforehand.
-        size: k.
+        frames: the frames to filter, `(N, C, H, W)`.
+        drawn: the logits of the filters, row by row, `(N, k², H, W)`. If there is one more channel, it is added to the
+            frame before filtering.
+        size: side k of the filters.
 
-    A filter whose centre has all the weight changes nothing:
+    Returns:
+        The filtered frames, `(N, C, H, W)`.
+
+    A filter whose weight is all in its centre changes nothing:
 
     >>> drawn = torch.zeros(1, 9, 4, 4)
     >>> drawn[:, 4] = 1e4
@@ -101,7 +110,7 @@ def filter_frames(frames: Tensor, drawn: Tensor, size: int) -> Tensor:
 
 
 def doubled(maps: Tensor) -> Tensor:
-    """Each pixel four times, twice each way. The backward pass is a plain sum, the same bits every time on a GPU too.
+    """Double height and width by repeating each pixel. The backward pass sums in a fixed order, also on a GPU.
 
     >>> doubled(torch.tensor([[[[1.0, 2.0]]]]))
     tensor([[[[1., 1., 2., 2.],
@@ -113,7 +122,7 @@ def doubled(maps: Tensor) -> Tensor:
 
 
 def _through(convs: nn.ModuleList, x: Tensor) -> Tensor:
-    """The convolutions one after the other, each followed by a leaky ReLU."""
+    """Apply the convolutions one after the other, each followed by a leaky ReLU."""
     for conv in convs:
         x = F.leaky_relu(conv(x), SLOPE)
     return x

@@ -1,4 +1,4 @@
-"""The network of the E3D-LSTM paper: layers over pairs of frames, with a memory that climbs through them."""
+"""The network of the E3D-LSTM paper: layers over pairs of frames, and a memory that passes from layer to layer."""
 
 from typing import NamedTuple
 
@@ -14,9 +14,9 @@ class E3DState(NamedTuple):
     """The state of the network.
 
     Attributes:
-        layers: h of every layer, `(B, N, 2, h, w)`.
-        past: every c of each layer so far, oldest first, `(B, N, 2τ, h, w)`. It grows with each frame.
-        m: the memory that the lowest layer reads next.
+        layers: h of each layer, `(B, N, 2, h, w)`.
+        past: all earlier c of each layer, the oldest first, `(B, N, 2τ, h, w)`. It grows with each frame.
+        m: the memory that the lowest layer reads next, `(B, N, 2, h, w)`.
         frame: the last frame, patched, `(B, c, h, w)`.
     """
 
@@ -27,18 +27,21 @@ class E3DState(NamedTuple):
 
 
 class E3DNetwork(RecurrentPredictor):
-    """E3D-LSTM layers that read the last two frames; a convolution over both time steps draws the next one.
+    """E3D-LSTM layers that read the last two frames. A convolution over both time steps computes the next frame.
 
-    The memory m enters the lowest layer, climbs through all of them, and enters the lowest one again with the next
-    frame, as in PredRNN. (Wang et al., "Eidetic 3D LSTM", ICLR 2019, figure 3.)
+    The memory m enters the lowest layer and passes through all layers. With the next frame, it enters the lowest layer
+    again, as in PredRNN. (Wang et al., "Eidetic 3D LSTM", ICLR 2019, figure 3.)
 
     Args:
         hidden: channels N of every layer.
-        layers: how many.
-        form: "paper" or "released", see `zoo.cells.E3DLSTMCell`.
+        layers: number of layers.
+        form: "paper" or "released"; see `zoo.cells.e3d_lstm.E3DLSTMCell`.
         eps: number added to the variance in layer norms.
         channels: C of the frames.
-        patch: side of the pixel blocks folded into channels.
+        patch: side of the blocks of pixels that become channels.
+
+    Raises:
+        ZooError: if a size is below 1.
     """
 
     def __init__(self, hidden: int, layers: int, form: E3DForm, eps: float, channels: int, patch: int) -> None:
@@ -54,14 +57,14 @@ class E3DNetwork(RecurrentPredictor):
         self.output = nn.Conv3d(hidden, pixels, (WINDOW, 1, 1))
 
     def initial_state(self, batch: int, size: tuple[int, int], device: torch.device, dtype: torch.dtype) -> E3DState:
-        """Zeros; the first c is part of the past."""
+        """Zeros. The first c counts as part of the past."""
         zeros = torch.zeros(batch, self.hidden, WINDOW, *size, device=device, dtype=dtype)
         every = (zeros,) * len(self.layers)
         frame = torch.zeros(batch, self.output.out_channels, *size, device=device, dtype=dtype)
         return E3DState(every, every, zeros, frame)
 
     def read(self, frames: Tensor, state: E3DState) -> tuple[Tensor, E3DState]:
-        """Frame by frame over `(T, B, c, h, w)`."""
+        """Read frames `(T, B, c, h, w)`, one after the other."""
         tops = []
         for frame in frames:
             top, state = self._step(frame, state)
@@ -70,7 +73,7 @@ class E3DNetwork(RecurrentPredictor):
         return predictions.unflatten(0, frames.shape[:2]), state
 
     def _step(self, frame: Tensor, state: E3DState) -> tuple[Tensor, E3DState]:
-        """The top layer's h after one frame `(B, c, h, w)`, and the new state."""
+        """Read one frame `(B, c, h, w)`; return the top layer's h and the new state."""
         x, m = torch.stack([state.frame, frame], 2), state.m
         hs, pasts = [], []
         for layer, h, past in zip(self.layers, state.layers, state.past, strict=True):

@@ -1,4 +1,4 @@
-"""The network of the first ConvLSTM paper: an encoder of recurrent layers and a forecaster that mirrors it."""
+"""The network of the first ConvLSTM paper: an encoder of recurrent layers, and a forecaster that mirrors it."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -15,10 +15,10 @@ Layers = tuple[PeepholeState, ...]
 
 
 class EncoderForecaster(Forecaster):
-    """ConvLSTM layers that read, and as many that predict: each forecaster layer starts from its twin's state.
+    """An encoder of ConvLSTM layers and a forecaster of as many, each of which starts from its twin's last state.
 
-    The forecaster stands on its head: the twin of the top layer runs first and has no input, each layer below reads
-    the one above, and a 1×1 convolution sees the hidden maps of all of them.
+    The forecaster runs in the opposite order. The twin of the encoder's top layer runs first and has no input; each
+    layer below reads the layer above. A 1×1 convolution reads the hidden states of all of them.
 
         frames → layer 1 → layer 2 → layer 3 ══ state ══ layer 3' → layer 2' → layer 1'
                                                               └─────────┴────────┴─→ 1×1 → σ → frame
@@ -26,16 +26,19 @@ class EncoderForecaster(Forecaster):
     Shi et al., "Convolutional LSTM network", NeurIPS 2015, figure 3.
 
     Args:
-        hidden: channels of each layer, from the frames up.
-        kernel: side k of every recurrent layer's kernels.
+        hidden: channels of each layer, starting next to the frames.
+        kernel: side k of all kernels of the recurrent layers.
         channels: C of the frames.
-        patch: side of the pixel blocks folded into channels.
+        patch: side of the blocks of pixels that become channels.
+
+    Raises:
+        ZooError: if there is no layer, or a size is below 1.
     """
 
     def __init__(self, hidden: Sequence[int], kernel: int, channels: int, patch: int) -> None:
         super().__init__(channels, patch)
         if not hidden or min(hidden) < 1:
-            raise ZooError(f"hidden = {list(hidden)}: give the channels of at least one layer, each at least 1")
+            raise ZooError(f"hidden = {list(hidden)} must list the channels of at least one layer, each at least 1")
         if kernel < 1:
             raise ZooError(f"kernel = {kernel} must be at least 1")
         pixels = channels * patch**2
@@ -50,7 +53,7 @@ class EncoderForecaster(Forecaster):
         self.output = SameConv2d(sum(hidden), pixels, 1)
 
     def encode(self, frames: Tensor) -> Layers:
-        """Layer by layer, each over all frames `(T, B, c, h, w)`: the last state of every layer."""
+        """Read all frames `(T, B, c, h, w)`, layer by layer; return the last state of every layer."""
         size = (frames.shape[-2], frames.shape[-1])
         states = []
         xs = frames
@@ -60,7 +63,7 @@ class EncoderForecaster(Forecaster):
         return tuple(states)
 
     def forecast(self, state: Layers, frame: Tensor | None) -> tuple[Tensor, Layers]:
-        """From the top layer down; no frame is read."""
+        """Predict the next frame `(B, c, h, w)`, from the top layer down. `frame` is not read."""
         h = None
         after: list[PeepholeState] = []
         for cell, before in zip(reversed(self.forecaster), reversed(state), strict=True):

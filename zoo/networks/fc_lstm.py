@@ -1,4 +1,4 @@
-"""FC-LSTM: recurrent layers over whole frames as vectors, an encoder and one or two decoders."""
+"""FC-LSTM: recurrent layers that read whole frames as vectors, with one encoder and one or two decoders."""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, cast
@@ -14,7 +14,7 @@ Layers = tuple[PeepholeState, ...]
 
 
 class Decoder(nn.Module):
-    """Layers that go on from the encoder's states, and the linear map from the top one to a frame."""
+    """Layers that start from the encoder's states, and a linear map from the top layer to a frame."""
 
     def __init__(self, pixels: int, units: Sequence[int], conditioned: bool) -> None:
         super().__init__()
@@ -22,7 +22,7 @@ class Decoder(nn.Module):
         self.output = nn.Linear(units[-1], pixels)
 
     def step(self, states: Layers, frame: Tensor | None) -> Layers:
-        """One step of every layer, the lowest of which reads a frame `(B, pixels)`, or nothing."""
+        """One step of all layers. The lowest layer reads a frame `(B, pixels)`, or nothing if it is None."""
         x, after = frame, []
         for layer, before in zip(self.layers, states, strict=True):
             x, state = layer(x, before)
@@ -30,34 +30,37 @@ class Decoder(nn.Module):
         return tuple(after)
 
     def read_out(self, states: Layers) -> Tensor:
-        """The frame `(B, pixels)` that the top layer's h stands for."""
+        """The frame `(B, pixels)` that is decoded from the top layer's h."""
         frame: Tensor = torch.sigmoid(self.output(states[-1].h))
         return frame
 
 
 class Rollout(NamedTuple):
-    """The decoder's states, and whether a frame has been predicted from them."""
+    """The decoder's states, and whether a frame was already predicted from them."""
 
     layers: Layers
     started: bool
 
 
 class FCLSTM(Forecaster):
-    """An LSTM that reads frames as vectors, and another one that predicts from its states.
+    """An LSTM that reads frames as vectors, and a second LSTM that predicts from its states.
 
-    The *composite* model has a second decoder, which reconstructs the observed frames, the last one first; its error
-    is added to the loss in training and nothing of it is seen in a prediction.
+    The *composite* model has a further decoder, which reconstructs the observed frames, the last one first. In training
+    its error is added to the loss; predictions do not contain it.
 
     Srivastava, Mansimov and Salakhutdinov, "Unsupervised learning of video representations using LSTMs", ICML 2015.
 
     Args:
-        units: number of units of each layer, from the frames up.
-        canvas: height and width of the frames; the number of parameters depends on it.
-        conditioned: the decoder of the future reads the frame before the one that it predicts.
-        composite: reconstruct the observed frames too.
-        first: "step" makes an LSTM step before the first prediction; "state" reads the first prediction straight off
-            the encoder's last state, the other choice of the authors' code.
+        units: number of units of each layer, starting next to the frames.
+        canvas: height and width of the frames. The number of parameters depends on them.
+        conditioned: whether the decoder of the future reads the frame before the one that it predicts.
+        composite: whether to reconstruct the observed frames too.
+        first: "step" makes an LSTM step before the first prediction. "state" decodes the first prediction from the
+            encoder's last state, the other choice in the authors' code.
         channels: C of the frames.
+
+    Raises:
+        ZooError: if `units` or `canvas` is not as above, or `first` is unknown.
     """
 
     def __init__(
@@ -71,7 +74,7 @@ class FCLSTM(Forecaster):
     ) -> None:
         super().__init__(channels, feeds_back=conditioned)
         if not units or min(units) < 1:
-            raise ZooError(f"units = {list(units)}: give the units of at least one layer, each at least 1")
+            raise ZooError(f"units = {list(units)} must list the units of at least one layer, each at least 1")
         if len(canvas) != 2 or min(canvas) < 1:
             raise ZooError(f"canvas = {list(canvas)} must be the height and the width of the frames")
         if first not in ("step", "state"):
@@ -83,7 +86,7 @@ class FCLSTM(Forecaster):
         self.reconstruction = Decoder(pixels, units, conditioned) if composite else None
 
     def check_size(self, height: int, width: int) -> None:
-        """The frames must have the size of the canvas."""
+        """Raise a ZooError unless the frames have the size of the canvas."""
         if (height, width) != self.canvas:
             raise ZooError(
                 f"frames of {height}×{width} pixels do not fit a model made for {self.canvas[0]}×{self.canvas[1]}; "
@@ -91,8 +94,11 @@ class FCLSTM(Forecaster):
             )
 
     def forward(self, x: Tensor, horizon: int, truth: Tensor | None = None, use_truth: Tensor | None = None) -> Tensor:
-        """As of every forecaster. In training mode a composite model returns `(B, T_in + horizon, C, H, W)`: the
-        reconstructed frames in the order of time, then the predicted ones, so that the loss covers both alike."""
+        """Predict the frames after x, as in `zoo.forecaster.Forecaster.forward`.
+
+        In training mode, a composite model returns `(B, T_in + horizon, C, H, W)`: the reconstructed frames in the
+        order of time, followed by the predicted ones, so that the loss covers both.
+        """
         self.check(x, horizon, truth, use_truth)
         state = self.encode(x.transpose(0, 1))
         future = self.roll_out(state, horizon, truth, use_truth)
@@ -101,7 +107,7 @@ class FCLSTM(Forecaster):
         return torch.cat([self._reconstruct(self.reconstruction, state, x), future], 1)
 
     def encode(self, frames: Tensor) -> Rollout:
-        """Layer by layer, each over all frames `(T, B, C, H, W)`."""
+        """Read all frames `(T, B, C, H, W)`, layer by layer."""
         states = []
         xs = frames.flatten(2)
         for layer in cast("list[PeepholeLSTMCell]", list(self.encoder)):
@@ -110,14 +116,14 @@ class FCLSTM(Forecaster):
         return Rollout(tuple(states), False)
 
     def forecast(self, state: Rollout, frame: Tensor | None) -> tuple[Tensor, Rollout]:
-        """One step of the future's decoder, except before the first frame if that is read off the state."""
+        """Predict the next frame by one step of the decoder. With `first="state"`, the first frame needs no step."""
         prediction, layers = self._decode(self.future, state, None if frame is None else frame.flatten(1))
         return prediction.unflatten(1, (self.channels, *self.canvas)), Rollout(layers, True)
 
     def _reconstruct(self, decoder: Decoder, state: Rollout, x: Tensor) -> Tensor:
         """The observed frames `(B, T_in, C, H, W)`, decoded from the last one to the first.
 
-        A conditioned decoder reads the true frame that was reconstructed before.
+        A conditioned decoder reads the true frame that it reconstructed before.
         """
         frames: list[Tensor] = []
         for t in range(x.shape[1] - 1, -1, -1):
@@ -135,5 +141,5 @@ class FCLSTM(Forecaster):
 
 
 def _layers(inputs: Sequence[int], units: Sequence[int]) -> nn.ModuleList:
-    """A stack of layers over vectors, from the frames up."""
+    """A stack of layers over vectors, starting next to the frames."""
     return nn.ModuleList(PeepholeLSTMCell(below, count, None) for below, count in zip(inputs, units, strict=True))

@@ -1,4 +1,4 @@
-"""The network of the TrajGRU paper: recurrent layers at three resolutions, read upwards and predicted downwards."""
+"""The network of the TrajGRU paper: recurrent layers at three resolutions, encoded upwards and predicted downwards."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -13,11 +13,11 @@ from zoo.cells.conv_gru import SLOPE, ConvGRUCell, TrajGRUCell
 from zoo.errors import ZooError
 from zoo.forecaster import Forecaster
 
-MakeCell = Callable[[int, int], ConvGRUCell]  # from input and hidden channels
+MakeCell = Callable[[int, int], ConvGRUCell]  # makes a cell from its numbers of input and hidden channels
 
 
 class GRUPyramid(Forecaster):
-    """Each level halves the maps of the one below; the forecaster goes the same way back.
+    """Each level halves the resolution of the one below it. The forecaster goes through the levels in reverse.
 
         frames → conv → GRU 1 → ½ conv → GRU 2 → ½ conv → GRU 3
                           ║                ║                ║ state
@@ -28,16 +28,21 @@ class GRUPyramid(Forecaster):
     Shi et al., "Deep learning for precipitation nowcasting", NeurIPS 2017, figure 1 and appendix.
 
     Args:
-        cell: makes a layer from its input channels (0 for none) and its hidden channels.
-        first: channels of the convolution below the first level, and of the one above the last prediction.
-        hidden: channels of each level, from the frames up.
+        cell: makes a layer from its numbers of input channels (0 for no input) and hidden channels.
+        first: channels of the convolution before the first level, and of the one before the output.
+        hidden: channels of each level, starting next to the frames.
         channels: C of the frames.
-        patch: side of the pixel blocks folded into channels; 1 in the paper.
+        patch: side of the blocks of pixels that become channels; 1 in the paper.
+
+    Raises:
+        ZooError: if there is no level, or a number of channels is below 1.
     """
 
     def __init__(self, cell: MakeCell, first: int, hidden: Sequence[int], channels: int, patch: int = 1) -> None:
         if not hidden or min(hidden) < 1 or first < 1:
-            raise ZooError(f"first = {first}, hidden = {list(hidden)}: each level needs at least one channel")
+            raise ZooError(
+                f"first = {first}, hidden = {list(hidden)}: each must be at least 1, with at least one level"
+            )
         super().__init__(channels, patch, multiple=patch * 2 ** (len(hidden) - 1))
         pixels = channels * patch**2
         below = [first, *hidden[1:]]
@@ -49,7 +54,7 @@ class GRUPyramid(Forecaster):
             self.unrepeatable = "grid_sample"
         above = [*hidden[1:], 0]
         self.forecaster = nn.ModuleList(cell(inputs, count) for inputs, count in zip(above, hidden, strict=True))
-        # index k enlarges the output of level k for the level below; level 0 ends at the frames' own resolution
+        # enlarge[k] enlarges the output of level k for the level below it; enlarge[0] keeps the frames' resolution
         self.enlarge = nn.ModuleList([nn.ConvTranspose2d(hidden[0], first, 3, padding=1)])
         for count in hidden[1:]:
             self.enlarge.append(nn.ConvTranspose2d(count, count, 4, stride=2, padding=1))
@@ -57,7 +62,7 @@ class GRUPyramid(Forecaster):
         self.output = SameConv2d(first, pixels, 1)
 
     def encode(self, frames: Tensor) -> tuple[Tensor, ...]:
-        """Level by level, each over all frames `(T, B, C, H, W)`: the last h of every level."""
+        """Read all frames `(T, B, C, H, W)`, level by level; return the last h of every level."""
         states = []
         xs = frames
         for reduce, layer in zip(self.reduce, cast("list[ConvGRUCell]", list(self.encoder)), strict=True):
@@ -69,7 +74,7 @@ class GRUPyramid(Forecaster):
         return tuple(states)
 
     def forecast(self, state: tuple[Tensor, ...], frame: Tensor | None) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """From the top level down; no frame is read."""
+        """Predict the next frame `(B, c, h, w)`, from the top level down. `frame` is not read."""
         x = None
         after: list[Tensor] = []
         for enlarge, layer, before in zip(

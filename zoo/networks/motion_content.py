@@ -1,4 +1,4 @@
-"""MCnet: one encoder for what moves, one for what is there, and a decoder that joins them."""
+"""MCnet: one encoder for motion, one for content, and a decoder that combines both."""
 
 import itertools
 from collections.abc import Sequence
@@ -14,16 +14,16 @@ from zoo.errors import ZooError
 from zoo.forecaster import Forecaster
 from zoo.networks.adversary import Adversary
 
-Maps = tuple[Tensor, ...]  # one for each of the three scales, the finest first
+Maps = tuple[Tensor, ...]  # one map for each of the three scales, the finest first
 
 
 class MotionState(NamedTuple):
     """The rollout's state.
 
     Attributes:
-        memory: state of the ConvLSTM over motion features.
-        motion: features of the last difference at each scale.
-        frame: the last frame, in [0, 1].
+        memory: the state of the ConvLSTM over motion features.
+        motion: features of the last frame difference at each scale.
+        frame: the last frame `(B, C, H, W)`, in [0, 1].
     """
 
     memory: ConvLSTMState
@@ -32,7 +32,7 @@ class MotionState(NamedTuple):
 
 
 class MotionEncoder(nn.Module):
-    """Features of differences of frames at three scales: 5×5, 5×5 and 7×7 kernels, each with ReLU and pooling."""
+    """Features of frame differences at three scales, by 5×5, 5×5 and 7×7 kernels with ReLU and pooling."""
 
     def __init__(self, channels: int, base: int) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class MotionEncoder(nn.Module):
         )
 
     def forward(self, differences: Tensor) -> tuple[Tensor, Maps]:
-        """`(N, C, H, W)` to the pooled features `(N, 4·base, H / 8, W / 8)`, and those before pooling at each scale."""
+        """Map `(N, C, H, W)` to pooled features `(N, 4·base, H / 8, W / 8)` and the unpooled features of each scale."""
         scales = []
         x = differences
         for conv in self.convs:
@@ -54,7 +54,7 @@ class MotionEncoder(nn.Module):
 
 
 class ContentEncoder(nn.Module):
-    """Features of one frame at three scales, of two, two and three 3×3 convolutions."""
+    """Features of one frame at three scales, by two, two and three 3×3 convolutions."""
 
     def __init__(self, channels: int, base: int) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class ContentEncoder(nn.Module):
         )
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Maps]:
-        """As of `MotionEncoder`."""
+        """Map frames to pooled features and the unpooled features of each scale, as in `MotionEncoder`."""
         scales = []
         x = frames
         for stage in self.stages:
@@ -80,8 +80,9 @@ class ContentEncoder(nn.Module):
 class MotionContentNetwork(Forecaster):
     """The generator of MCnet.
 
-    Motion is read from the differences of all frames, content from the last frame alone. After each prediction the
-    motion encoder reads its difference from the frame before, and the content encoder the prediction itself.
+    Motion is read from the differences of all observed frames, and content from the last frame alone. After each
+    prediction, the motion encoder reads the difference to the previous frame, and the content encoder reads the
+    prediction itself.
 
         differences → motion convs → ConvLSTM ──→ combine → decoder ──→ frame
                            └─ skips ─────────────────↗   ↗ at each scale
@@ -90,10 +91,13 @@ class MotionContentNetwork(Forecaster):
     Villegas et al., "Decomposing motion and content for natural video sequence prediction", ICLR 2017, section 3.
 
     Args:
-        base: channels of the first scale, 64 in the paper; the others have twice and four times as many.
+        base: channels of the first scale, 64 in the paper. The other scales have twice and four times as many.
         channels: C of the frames.
-        adversarial: β, the weight of the loss by an `Adversary`; 0 for no such network.
-        clip: frames, height and width of the clips that it judges.
+        adversarial: β, the weight of the loss of an `Adversary`; 0 for a network without one.
+        clip: number of frames, height and width of the clips that the `Adversary` judges.
+
+    Raises:
+        ZooError: if `base` is below 1, or `adversarial` is negative or not finite.
     """
 
     def __init__(
@@ -103,7 +107,7 @@ class MotionContentNetwork(Forecaster):
         if base < 1:
             raise ZooError(f"base = {base} must be at least 1")
         if not 0 <= adversarial < float("inf"):
-            raise ZooError(f"adversarial = {adversarial} must be finite, at least 0")
+            raise ZooError(f"adversarial = {adversarial} must be finite and at least 0")
         deep = 4 * base
         self.motion = MotionEncoder(channels, base)
         self.memory = ConvLSTMCell(deep, deep, 3, forget_bias=1.0)
@@ -113,7 +117,7 @@ class MotionContentNetwork(Forecaster):
         self.skips = nn.ModuleList(
             nn.Sequential(SameConv2d(2 * width, width, 3), nn.ReLU(), SameConv2d(width, width, 3)) for width in widths
         )
-        # the last convolution of each stage has the channels of the next finer scale, that of the finest a frame's
+        # the last convolution of a stage has the channels of the next finer scale; in the finest stage, of a frame
         ends = (channels, base, 2 * base)
         depths = (1, 1, 2)
         self.decoder = nn.ModuleList(
@@ -126,7 +130,7 @@ class MotionContentNetwork(Forecaster):
         self.adversary = Adversary(clip, base, channels) if adversarial else None
 
     def loss(self, predictions: Tensor, clips: Tensor, *weights: float, **named: float) -> Tensor:
-        """As of every model; in training the adversarial part is added, if the model has one."""
+        """The loss as in `VideoModel.loss`. In training, the adversarial loss is added if the model has one."""
         error = super().loss(predictions, clips, *weights, **named)
         if self.adversary is None or not self.training:
             return error
@@ -134,13 +138,13 @@ class MotionContentNetwork(Forecaster):
         return error + self.adversary.loss(predicted, clips, self.adversarial)
 
     def check(self, x: Tensor, horizon: int, truth: Tensor | None = None, use_truth: Tensor | None = None) -> None:
-        """As of every model; two frames are needed to see a motion."""
+        """Raise a ZooError unless `forward` can take these arguments; at least two frames must be observed."""
         super().check(x, horizon, truth, use_truth)
         if x.shape[1] < 2:
-            raise ZooError("x has one frame; this model reads differences of frames, so at least 2 are needed")
+            raise ZooError("x has one frame, but this model reads differences of frames; pass at least 2 frames")
 
     def encode(self, frames: Tensor) -> MotionState:
-        """Read the differences of all frames `(T, B, C, H, W)`, at once but for the ConvLSTM."""
+        """Read the differences of all frames `(T, B, C, H, W)`. Only the ConvLSTM runs step by step."""
         differences = frames[1:] - frames[:-1]
         pooled, scales = self.motion(differences.flatten(0, 1))
         pooled = pooled.unflatten(0, differences.shape[:2])
@@ -151,7 +155,7 @@ class MotionContentNetwork(Forecaster):
         return MotionState(memory, last, frames[-1])
 
     def forecast(self, state: MotionState, frame: Tensor | None) -> tuple[Tensor, MotionState]:
-        """Predict from the motion up to the last frame and the content of that frame, `(B, C, H, W)`."""
+        """Predict the next frame `(B, C, H, W)` from the motion so far and the content of the last frame."""
         if frame is not None:
             pooled, scales = self.motion(frame - state.frame)
             _, memory = self.memory(pooled, state.memory)
@@ -170,7 +174,7 @@ class MotionContentNetwork(Forecaster):
 
 
 def unpool(maps: Tensor) -> Tensor:
-    """Double height and width: each value goes to the upper left of four pixels, the others are zero.
+    """Double height and width: each value becomes the upper left of four pixels, and the other three are zero.
 
     >>> unpool(torch.tensor([[[[1.0], [2.0]]]]))
     tensor([[[[1., 0.],
@@ -184,7 +188,7 @@ def unpool(maps: Tensor) -> Tensor:
 
 
 def _convs(widths: list[int]) -> nn.Sequential:
-    """3×3 convolutions through these widths, each followed by a ReLU."""
+    """3×3 convolutions with these numbers of channels, each followed by a ReLU."""
     layers: list[nn.Module] = []
     for inputs, outputs in itertools.pairwise(widths):
         layers += [SameConv2d(inputs, outputs, 3), nn.ReLU()]

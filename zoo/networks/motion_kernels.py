@@ -1,4 +1,4 @@
-"""CDNA: a recurrent network that predicts how pixels move, as a few kernels that are shared by all of them."""
+"""CDNA: a recurrent network that predicts motion as a few kernels, each of which is applied to all pixels."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, cast
@@ -14,12 +14,12 @@ from zoo.recurrent import RecurrentPredictor
 
 Padding = Literal["centred", "tensorflow"]
 Motion = Literal["cdna", "dna", "stp"]
-SIDE = 5  # of every kernel
-LEAST = 1e-12  # by which a kernel's taps are kept above zero before they are divided by their sum
+SIDE = 5  # height and width of every kernel
+LEAST = 1e-12  # lower bound of a kernel's entries before they are divided by their sum
 
 
 class HalvingConv2d(nn.Conv2d):
-    """A convolution of stride 2 that halves the maps, padded evenly or, as TensorFlow's "SAME", by less before."""
+    """A convolution of stride 2 that halves height and width, padded symmetrically or as TensorFlow's "SAME"."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, padding: Padding, bias: bool = True) -> None:
         centred = padding == "centred"
@@ -27,12 +27,12 @@ class HalvingConv2d(nn.Conv2d):
         self.before_and_after = (0, 0) if centred else ((kernel - 2) // 2, (kernel - 1) // 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(N, inputs, H, W)` to `(N, outputs, H / 2, W / 2)`."""
+        """Map `(N, inputs, H, W)` to `(N, outputs, H / 2, W / 2)`."""
         return super().forward(F.pad(x, 2 * self.before_and_after))
 
 
 class DoublingConv2d(nn.ConvTranspose2d):
-    """The transposed 3×3 convolution of stride 2 that doubles the maps; the paddings are those of `HalvingConv2d`."""
+    """A transposed 3×3 convolution of stride 2 that doubles height and width, padded as in `HalvingConv2d`."""
 
     def __init__(self, inputs: int, outputs: int, padding: Padding, bias: bool = True) -> None:
         self.centred = padding == "centred"
@@ -40,13 +40,13 @@ class DoublingConv2d(nn.ConvTranspose2d):
         super().__init__(inputs, outputs, 3, stride=2, padding=inside, output_padding=inside, bias=bias)
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """`(N, inputs, H, W)` to `(N, outputs, 2H, 2W)`."""
+        """Map `(N, inputs, H, W)` to `(N, outputs, 2H, 2W)`."""
         y: Tensor = super().forward(x, output_size)
         return y if self.centred else y[..., :-1, :-1]
 
 
 class NormedLSTM(nn.Module):
-    """A ConvLSTM with forget bias 1, whose h is normalised over channels and pixels on its way up, not in the state."""
+    """A ConvLSTM with forget bias 1. Its output h is normalised over channels and pixels; its state is not."""
 
     def __init__(self, inputs: int, hidden: int, eps: float) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class NormedLSTM(nn.Module):
         self.norm = nn.GroupNorm(1, hidden, eps)
 
     def run(self, xs: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """All time steps of `(T, B, inputs, H, W)`: the normalised h of each, and the last state."""
+        """All time steps in order: `(T, B, inputs, H, W)` to the normalised h of each step and the last state."""
         hs, state = self.cell.run(xs, state)
         return self.norm(hs.flatten(0, 1)).unflatten(0, hs.shape[:2]), state
 
@@ -62,28 +62,32 @@ class NormedLSTM(nn.Module):
 class MotionKernelNetwork(RecurrentPredictor):
     """Moves the pixels of the last frame by kernels, and paints what no kernel can move.
 
-    A network of seven ConvLSTMs at three resolutions draws, for each step, J kernels, a new frame G, and masks. Each
-    kernel is non-negative and sums to 1. The prediction is their mixture, so it stays within [0, 1]:
+    For each step, a network of seven ConvLSTMs at three resolutions computes J kernels K_j, a painted frame G, and
+    masks m. Each kernel is non-negative and sums to 1. The prediction is a mixture, so it stays in [0, 1]:
 
         X' = m₀ ∘ X + m₁ ∘ G + Σ_j m_{j+1} ∘ (K_j * X),    Σ m = 1 at every pixel
 
-    The kernels come from a linear map of the whole lowest map, so a network is made for one size of frames. Its two
-    siblings move pixels in other ways: STP by J affine maps in the place of the kernels, which come from the lowest map
-    too, and DNA by one kernel for each pixel, drawn at full resolution, without a painted frame.
+    The kernels are a linear map of all pixels at the lowest resolution, so a network reads only one size of frames. It
+    has two variants, which move pixels in other ways. STP has J affine maps instead of kernels, also computed from the
+    lowest resolution. DNA has one kernel for each pixel, computed at full resolution, and no painted frame.
 
     Finn, Goodfellow and Levine, "Unsupervised learning for physical interaction through video prediction", NeurIPS
     2016, section 3; without actions.
 
     Args:
-        widths: channels of the ConvLSTMs at a half, a quarter and an eighth of the resolution; (32, 64, 128).
-        kernels: J; without effect in DNA.
+        widths: channels of the ConvLSTMs at 1/2, 1/4 and 1/8 of the resolution; (32, 64, 128) in the paper.
+        kernels: J, the number of kernels or affine maps; DNA ignores it.
         canvas: height and width of the frames, multiples of 8.
-        channels: C of the frames; all colours are moved alike.
+        channels: C of the frames; all channels are moved alike.
         padding: how convolutions of stride 2 are padded. The authors' code uses "tensorflow"; the paper does not say.
         eps: number added to the variance in layer norms; 1e-12 in the authors' code.
-        all_masks: False leaves out the last mask, as the authors' code does: its last kernel is then never used.
-        rectified: apply a ReLU to G and to the masks before their own nonlinearities, as the authors' code does.
-        motion: "cdna", "dna" or "stp".
+        all_masks: False omits the last mask, as in the authors' code. The last kernel then has no effect.
+        rectified: whether to apply a ReLU to G and to the masks before their own nonlinearities, as in the authors'
+            code.
+        motion: the kind of motion: "cdna", "dna" or "stp".
+
+    Raises:
+        ZooError: if an argument is not as above.
     """
 
     def __init__(
@@ -130,13 +134,13 @@ class MotionKernelNetwork(RecurrentPredictor):
         self.masks = SameConv2d(2 * fine, 2 if per_pixel else kernels + 1 + int(all_masks), 1)
         lowest = deep * (self.canvas[0] // 8) * (self.canvas[1] // 8)
         self.draw: nn.Module
-        if motion == "stp":  # with as many units in between as the authors' code has
+        if motion == "stp":  # 100 hidden units, as in the authors' code
             self.draw = nn.Sequential(nn.Linear(lowest, 100), nn.ReLU(), nn.Linear(100, 6 * kernels))
         else:
             self.draw = SameConv2d(2 * fine, SIDE**2, 1) if per_pixel else nn.Linear(lowest, SIDE**2 * kernels)
 
     def check_size(self, height: int, width: int) -> None:
-        """The frames must have the size of the canvas."""
+        """Raise a ZooError unless the frames have the size of the canvas."""
         if (height, width) != self.canvas:
             raise ZooError(
                 f"frames of {height}×{width} pixels do not fit a model made for {self.canvas[0]}×{self.canvas[1]}; "
@@ -144,7 +148,7 @@ class MotionKernelNetwork(RecurrentPredictor):
             )
 
     def initial_state(self, batch: int, size: tuple[int, int], device: torch.device, dtype: torch.dtype) -> Any:
-        """The state of each ConvLSTM: zeros."""
+        """The state of each ConvLSTM, which is zero."""
         scales = (2, 2, 4, 4, 8, 4, 2)
         return tuple(
             lstm.cell.initial_state(batch, (size[0] // scale, size[1] // scale), device, dtype)
@@ -157,12 +161,12 @@ class MotionKernelNetwork(RecurrentPredictor):
         return list(cast("list[NormedLSTM]", self.lstms))
 
     def read(self, frames: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Layer by layer, each over all frames `(T, B, C, H, W)`."""
+        """Read all frames `(T, B, C, H, W)`, layer by layer."""
         steps = frames.shape[:2]
         after = []
 
         def recur(x: Tensor, *layers: int) -> Tensor:
-            """ConvLSTMs one after the other, over maps `(T · B, c, h, w)`."""
+            """Apply ConvLSTMs one after the other to maps `(T · B, c, h, w)`."""
             xs = x.unflatten(0, steps)
             for layer in layers:
                 xs, end = self.layers[layer].run(xs, state[layer])
@@ -190,7 +194,7 @@ class MotionKernelNetwork(RecurrentPredictor):
         return predictions.unflatten(0, steps), tuple(after)
 
     def _moved(self, frames: Tensor, up: Tensor, lowest: Tensor) -> Tensor:
-        """The frames `(N, C, H, W)` as each transformation moves them, `(N, J, C, H, W)`."""
+        """The frames `(N, C, H, W)` after each of the J motions, `(N, J, C, H, W)`."""
         if self.motion == "dna":
             return move_each_pixel(frames, normalised(self.draw(up).movedim(1, -1).unflatten(-1, (SIDE, SIDE))))
         drawn = self.draw(lowest.flatten(1)).unflatten(1, (self.kernels, -1))
@@ -200,7 +204,7 @@ class MotionKernelNetwork(RecurrentPredictor):
 
 
 def normalised(kernels: Tensor) -> Tensor:
-    """Kernels `(…, k, k)` made non-negative, each with sum 1.
+    """Make kernels `(…, k, k)` non-negative, and scale each to sum 1.
 
     >>> normalised(torch.tensor([[[[1.0, 3.0], [-2.0, 0.0]]]])).round(decimals=6)
     tensor([[[[0.2500, 0.7500],
@@ -211,32 +215,32 @@ def normalised(kernels: Tensor) -> Tensor:
 
 
 def move(frames: Tensor, kernels: Tensor) -> Tensor:
-    """Filter each frame by its own kernels, with zeros outside.
+    """Filter each frame with its own kernels, with zeros outside the frame.
 
     Args:
         frames: `(N, C, H, W)`.
-        kernels: `(N, J, k, k)`, k odd.
+        kernels: `(N, J, k, k)` with odd k.
 
     Returns:
-        `(N, J, C, H, W)`: every colour filtered by every kernel.
+        `(N, J, C, H, W)`: every channel, filtered with each of the J kernels.
     """
     count, channels = frames.shape[:2]
     each = kernels[:, None].expand(-1, channels, -1, -1, -1).flatten(0, 2)[:, None]
-    # one convolution whose groups are the colours of all frames
+    # one grouped convolution, with a group for each channel of each frame
     flat = frames.reshape(1, count * channels, *frames.shape[2:]).to(each.dtype)
     filtered = F.conv2d(flat, each, padding=kernels.shape[-1] // 2, groups=count * channels)
     return filtered.view(count, channels, kernels.shape[1], *frames.shape[2:]).transpose(1, 2)
 
 
 def move_each_pixel(frames: Tensor, kernels: Tensor) -> Tensor:
-    """Filter each pixel by a kernel of its own, with zeros outside.
+    """Filter each pixel with its own kernel, with zeros outside the frame.
 
     Args:
         frames: `(N, C, H, W)`.
-        kernels: `(N, H, W, k, k)`, k odd.
+        kernels: `(N, H, W, k, k)` with odd k.
 
     Returns:
-        `(N, 1, C, H, W)`: every colour filtered alike.
+        `(N, 1, C, H, W)`: all channels, filtered alike.
 
     >>> look_left = torch.zeros(1, 1, 3, 3, 3)
     >>> look_left[..., 1, 0] = 1
@@ -251,20 +255,19 @@ def move_each_pixel(frames: Tensor, kernels: Tensor) -> Tensor:
 
 
 def move_affinely(frames: Tensor, changes: Tensor) -> Tensor:
-    """Sample each frame along affine maps, bilinearly, with zeros outside.
+    """Sample each frame along affine maps by bilinear interpolation, with zeros outside the frame.
 
-    On a GPU the backward pass adds up in no fixed order, so that it does not give the same bits twice.
+    On a GPU the backward pass sums in no fixed order, so its last bits differ from call to call.
 
     Args:
         frames: `(N, C, H, W)`.
-        changes: `(N, J, 2, 3)`, what is added to the identity; coordinates (x, y, 1) count from -1 to 1 between the
-            outer edges of a frame.
+        changes: the affine maps minus the identity, `(N, J, 2, 3)`. They act on coordinates (x, y, 1), where x and y
+            run from -1 to 1 between the outer edges of a frame.
 
     Returns:
         `(N, J, C, H, W)`.
 
-    Without a change nothing moves; a shift by a third of the width looks at the next of three pixels, by two thirds of
-    the coordinate:
+    The first map is the identity. The second one shifts by one of three pixels, which is 2/3 in these coordinates:
 
     >>> shift = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 2 / 3], [0.0, 0.0, 0.0]]).view(1, 2, 2, 3)
     >>> move_affinely(torch.tensor([[[[1.0, 2.0, 3.0]]]]), shift).flatten(1, 3).round(decimals=4)

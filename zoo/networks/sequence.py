@@ -1,4 +1,4 @@
-"""From sequence to sequence: recurrent layers that read a series, and as many that continue it."""
+"""Sequence-to-sequence models: an encoder of recurrent layers reads a series, and a decoder continues it."""
 
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, cast
@@ -13,35 +13,35 @@ from zoo.series_model import SeriesModel
 
 
 class Decoding(NamedTuple):
-    """The state of every layer, and the values `(B, d)` to read before the first prediction."""
+    """The state of each layer, and the values `(B, d)` to read before the first prediction."""
 
     layers: tuple[Any, ...]
     first: Tensor
 
 
 class SequenceToSequence(SeriesModel):
-    """An encoder reads the observed values; a decoder begins with its states and reads its own predictions.
+    """An encoder reads the observed values. A decoder starts from its states and reads its own predictions.
 
-    Each layer of the decoder takes over the whole state of the encoder's layer of the same height: of a tensor-train
-    cell all of its past hidden states. A prediction is `σ(W h + b)` of the top layer's h, so it lies in (0, 1), as the
-    scaled series do. No observed value is predicted: loss and metrics cover the horizon alone.
+    Each layer of the decoder starts from the last state of the encoder's layer at the same height. The state of a
+    tensor-train cell includes its past hidden states. A prediction is `σ(W h + b)` of the top layer's h, so it lies in
+    (0, 1), as the scaled series do. Observed values are not predicted: loss and metrics cover the horizon only.
 
     Yu, Zheng, Anandkumar and Yue, "Long-term forecasting using tensor-train RNNs", 2017, section 3.
 
     Args:
         make_cell: makes a layer from the number of its inputs.
-        layers: number of layers of the encoder, and as many of the decoder.
-        columns: d, the values of a step.
-        first: what the decoder reads before its first prediction: "last" for the last observed values, "zero" for
+        layers: number of layers of the encoder, and of the decoder.
+        columns: d, the number of values in a step.
+        first: what the decoder reads before its first prediction: "last" for the last observed values, or "zero" for
             zeros, as in the authors' code.
-        shared: one set of layers reads and continues, which the authors' code amounts to; in the paper each has
-            weights of its own.
+        shared: whether encoder and decoder are the same layers, which is the effect of the authors' code. In the paper
+            each has its own weights.
 
     Attributes:
-        recompute: keep only the state between predictions for the backward pass; see `zoo.RecurrentPredictor`.
+        recompute: save memory in training: keep only the state between predictions; see `zoo.RecurrentPredictor`.
 
     Raises:
-        ZooError: no layers, or a value of `first` that means nothing.
+        ZooError: if `layers` is below 1, or `first` is unknown.
 
     >>> from zoo.cells.vector import LSTMCell
     >>> network = SequenceToSequence(lambda inputs: LSTMCell(inputs, 8), 2, 3, "last", shared=False)
@@ -72,17 +72,17 @@ class SequenceToSequence(SeriesModel):
 
         Args:
             x: observed values `(B, T_in, d)`.
-            horizon: steps to predict, at least 1.
-            truth: the true values beyond x, `(B, ≥ horizon - 1, d)`; needed with `use_truth`.
-            use_truth: whether a step reads the true values or the model's own prediction (scheduled sampling), bool
-                `(B, horizon - 1)`. The observed values are always true: of a mask for reverse scheduled sampling only
-                the part beyond them counts.
+            horizon: the number of steps to predict, at least 1.
+            truth: the true values after x, `(B, ≥ horizon - 1, d)`; required with `use_truth`.
+            use_truth: the mask of scheduled sampling, bool `(B, horizon - 1)`: True where the model reads the true
+                values, False where it reads its own prediction. All observed values are read as they are: of a mask for
+                reverse scheduled sampling, only the part after them has an effect.
 
         Returns:
-            `(B, horizon, d)`.
+            The predicted values `(B, horizon, d)`.
 
         Raises:
-            ZooError: shapes that do not fit, a horizon below 1.
+            ZooError: if shapes do not fit, or the horizon is below 1.
         """
         self.check(x, horizon, truth, use_truth)
         known = None if truth is None or use_truth is None else (truth.transpose(0, 1), use_truth)
@@ -91,7 +91,7 @@ class SequenceToSequence(SeriesModel):
         return steps.transpose(0, 1)
 
     def encode(self, xs: Tensor) -> Decoding:
-        """Layer by layer, each over all observed values `(T_in, B, d)`."""
+        """Read all observed values `(T_in, B, d)`, layer by layer."""
         states = []
         hs = xs
         for layer in cast("list[VectorCell]", list(self.encoder)):
@@ -100,7 +100,7 @@ class SequenceToSequence(SeriesModel):
         return Decoding(tuple(states), xs[-1] if self.first == "last" else torch.zeros_like(xs[-1]))
 
     def forecast(self, state: Decoding, before: Tensor | None) -> tuple[Tensor, Decoding]:
-        """The next values `(B, d)` and the new state, from the values before; None before the first prediction."""
+        """Predict the next values `(B, d)` from the previous ones, which are None before the first prediction."""
         h = state.first if before is None else before
         states = []
         for layer, old in zip(self.encoder if self.decoder is None else self.decoder, state.layers, strict=True):
@@ -110,7 +110,7 @@ class SequenceToSequence(SeriesModel):
 
 
 def _layers(make_cell: Callable[[int], VectorCell], count: int, columns: int) -> nn.ModuleList:
-    """A stack of layers, the first of which reads the series."""
+    """A stack of layers; the first one reads the series."""
     layers = [make_cell(columns)]
     for _ in range(count - 1):
         layers.append(make_cell(layers[-1].hidden))

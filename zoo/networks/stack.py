@@ -1,4 +1,4 @@
-"""The network of the Conv-TT-LSTM paper: blocks of recurrent layers with two skip connections."""
+"""The network of the Conv-TT-LSTM paper: blocks of recurrent layers, with two skip connections."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -12,24 +12,27 @@ from zoo.recurrent import RecurrentPredictor
 
 
 class RecurrentStack(RecurrentPredictor):
-    """Blocks of layers; from the third on, a block's output joins that of the block two before it (U-shaped skips).
+    """Blocks of recurrent layers. From the third block on, skip connections add the output of two blocks earlier.
 
-    With four blocks of three layers, `cat(layer 9, layer 3)` is the input of layer 10, and `cat(layer 12, layer 6)`
-    that of the 1×1 output convolution:
+    With four blocks of three layers, `cat(layer 9, layer 3)` is the input of layer 10, and `cat(layer 12, layer 6)` is
+    the input of the 1×1 output convolution:
 
         frames → block 1 ─→ block 2 ─→ block 3 ─→ cat → block 4 ─→ cat → output → predictions
                         └────────────────────────↗            ↗
                                    └─────────────────────────┘
 
-    Each layer reads all frames that are known before the next layer begins.
+    Each layer reads all frames that are known before the next layer starts.
 
     Args:
-        cell: makes a layer from its input and hidden channels.
-        hidden: channels of each block.
-        layers: layers of each block.
+        cell: makes a layer from its numbers of input and hidden channels.
+        hidden: number of channels of each block.
+        layers: number of layers of each block.
         channels: C of the frames.
-        patch: side of the pixel blocks folded into channels.
-        sigmoid: squash the predictions into (0, 1).
+        patch: side of the blocks of pixels that become channels.
+        sigmoid: apply a sigmoid to the predictions, so that they lie in (0, 1).
+
+    Raises:
+        ZooError: if `hidden` and `layers` differ in length, are empty, or `layers` has a number below 1.
     """
 
     def __init__(
@@ -44,7 +47,8 @@ class RecurrentStack(RecurrentPredictor):
         super().__init__(channels, patch, sigmoid)
         if not hidden or len(hidden) != len(layers) or min(layers) < 1:
             raise ZooError(
-                f"hidden = {list(hidden)}, layers = {list(layers)}: each block needs channels and at least one layer"
+                f"hidden = {list(hidden)}, layers = {list(layers)} must be lists of the same length with one entry for "
+                "each block, and each block needs at least one layer"
             )
         pixels = channels * patch**2
         self.blocks = nn.ModuleList()
@@ -56,7 +60,7 @@ class RecurrentStack(RecurrentPredictor):
         self.output = SameConv2d(width, pixels, 1)
 
     def initial_state(self, batch: int, size: tuple[int, int], device: torch.device, dtype: torch.dtype) -> Any:
-        """The initial state of every layer, by block."""
+        """The initial states of all layers, by block."""
         return tuple(tuple(cell.initial_state(batch, size, device, dtype) for cell in block) for block in self.cells)
 
     @property
@@ -65,7 +69,7 @@ class RecurrentStack(RecurrentPredictor):
         return [list(cast("list[Cell]", block)) for block in self.blocks]
 
     def read(self, frames: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Layer by layer, each over all frames `(T, B, c, h, w)`."""
+        """Read all frames `(T, B, c, h, w)`, layer by layer."""
         outputs: list[Tensor] = []
         after = []
         xs = frames

@@ -1,4 +1,4 @@
-"""The VPN baseline: residual multiplicative blocks at full resolution around one ConvLSTM."""
+"""The VPN baseline: residual multiplicative blocks at full resolution, with one ConvLSTM between them."""
 
 from collections.abc import Sequence
 
@@ -12,11 +12,11 @@ from zoo.recurrent import RecurrentPredictor
 
 
 class MultiplicativeUnit(nn.Module):
-    """A convolution with gates, as in an LSTM but without a state.
+    """A convolution with gates like those of an LSTM, but without a state.
 
         g1, g2, g3 = σ(W1 * h), σ(W2 * h), σ(W3 * h)        MU(h) = g1 ∘ tanh(g2 ∘ h + g3 ∘ tanh(W4 * h))
 
-    The four convolutions are one. (Kalchbrenner et al., "Video pixel networks", ICML 2017, section 4.1.)
+    One convolution computes all four. (Kalchbrenner et al., "Video pixel networks", ICML 2017, section 4.1.)
     """
 
     def __init__(self, channels: int, dilation: int) -> None:
@@ -24,13 +24,13 @@ class MultiplicativeUnit(nn.Module):
         self.gates = SameConv2d(channels, 4 * channels, 3, dilation=dilation)
 
     def forward(self, h: Tensor) -> Tensor:
-        """`(N, C, H, W)` to the same shape."""
+        """Map `(N, C, H, W)` to the same shape."""
         g1, g2, g3, u = self.gates(h).chunk(4, 1)
         return torch.sigmoid(g1) * torch.tanh(torch.sigmoid(g2) * h + torch.sigmoid(g3) * torch.tanh(u))
 
 
 class ResidualMultiplicativeBlock(nn.Module):
-    """Two multiplicative units at half of the width, between 1×1 convolutions, added to what goes in."""
+    """Two multiplicative units at half of the width, between 1×1 convolutions, with a residual connection."""
 
     def __init__(self, channels: int, dilation: int = 1) -> None:
         super().__init__()
@@ -39,27 +39,30 @@ class ResidualMultiplicativeBlock(nn.Module):
         self.widen = SameConv2d(channels, 2 * channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(N, 2C, H, W)` to the same shape."""
+        """Map `(N, 2C, H, W)` to the same shape."""
         added: Tensor = self.widen(self.units(self.narrow(x)))
         return x + added
 
 
 class VideoPixelBaseline(RecurrentPredictor):
-    """All pixels of the next frame at once, independent of each other given the past.
+    """Predicts all pixels of the next frame at once; they are independent of each other, given the past.
 
-    The full video pixel network draws one pixel after the other; this is the baseline of its tables, which replaces
-    that decoder by blocks without masks. Nothing is pooled.
+    The full video pixel network generates one pixel after the other. This is the baseline in its paper's tables, which
+    replaces the decoder by blocks without masks. There is no pooling.
 
         frame → 1×1 → encoder blocks → ConvLSTM → decoder blocks → 1×1 → σ
 
     Kalchbrenner et al., "Video pixel networks", ICML 2017, sections 4 and 5.
 
     Args:
-        width: c, the width of the multiplicative units; the blocks have 2c channels.
-        dilations: dilation of each encoder block.
-        decoder_blocks: how many.
+        width: c, the width of the multiplicative units. The blocks have 2c channels.
+        dilations: the dilation of each encoder block.
+        decoder_blocks: number of decoder blocks.
         channels: C of the frames.
-        patch: side of the pixel blocks folded into channels; above 1 the network is no longer at full resolution.
+        patch: side of the blocks of pixels that become channels; above 1, the network is not at full resolution.
+
+    Raises:
+        ZooError: if there is no encoder block, or a number is below 1.
     """
 
     def __init__(self, width: int, dilations: Sequence[int], decoder_blocks: int, channels: int, patch: int) -> None:
@@ -67,7 +70,7 @@ class VideoPixelBaseline(RecurrentPredictor):
         if width < 1 or not dilations or min(dilations) < 1 or decoder_blocks < 1:
             raise ZooError(
                 f"width = {width}, dilations = {list(dilations)}, decoder_blocks = {decoder_blocks}: each must be at "
-                "least 1, with at least one encoder block"
+                "least 1, and there must be at least one encoder block"
             )
         pixels = channels * patch**2
         self.input = SameConv2d(pixels, 2 * width, 1)
@@ -83,7 +86,7 @@ class VideoPixelBaseline(RecurrentPredictor):
         return self.memory.initial_state(batch, size, device, dtype)
 
     def read(self, frames: Tensor, state: ConvLSTMState) -> tuple[Tensor, ConvLSTMState]:
-        """Encoder and decoder over all frames `(T, B, c, h, w)` at once, the ConvLSTM in between step by step."""
+        """Read frames `(T, B, c, h, w)`: encoder and decoder for all frames at once, the ConvLSTM step by step."""
         encoded = self.encoder(self.input(frames.flatten(0, 1))).unflatten(0, frames.shape[:2])
         hs, state = self.memory.run(encoded, state)
         predictions = self.output(self.decoder(hs.flatten(0, 1)))

@@ -1,8 +1,8 @@
-"""The network of PredRNN and PredRNN++: a spatial memory that runs through all layers of all steps in one line.
+"""The network of PredRNN and PredRNN++: a spatial memory passes through all layers of all steps in one line.
 
-Each layer keeps its own h and c from step to step. The spatial memory m climbs through the layers of a step together
-with h, and from the top layer enters the lowest layer of the next step: a zigzag. Here are three layers, with a
-gradient highway z between the lowest two:
+Each layer keeps its own h and c from step to step. The spatial memory m passes upwards through the layers of a step
+together with h. From the top layer it enters the lowest layer of the next step, so that its path is a zigzag. The
+drawing shows three layers, with a gradient highway z between the lowest two:
 
                   step t                        step t + 1
 
@@ -37,8 +37,8 @@ class ZigzagState(NamedTuple):
 
     Args:
         layers: h and c of each layer.
-        m: the top layer's spatial memory, which the lowest layer reads next, `(B, C, h, w)`.
-        highway: z of the gradient highway, if there is one.
+        m: the top layer's spatial memory `(B, C, h, w)`, which the lowest layer reads next.
+        highway: z of the gradient highway; None if there is none.
     """
 
     layers: tuple[DualState, ...]
@@ -47,30 +47,33 @@ class ZigzagState(NamedTuple):
 
 
 class MakeCell(Protocol):
-    """A class of cells, or a function that makes one."""
+    """A class of cells, or a function that makes a cell."""
 
     def __call__(self, inputs: int, hidden: int, memory: int, kernel: int, form: Form) -> DualMemoryCell:
-        """Make a layer; the arguments are those of `DualMemoryCell`."""
+        """Make a layer. The arguments are those of `DualMemoryCell`."""
         ...
 
 
 class Zigzag(RecurrentPredictor):
-    """A stack of layers with two memories each, and an optional gradient highway between two of the layers.
+    """A stack of layers with two memories each, and optionally a gradient highway between two of the layers.
 
     It computes step by step and, within a step, layer by layer. m enters layer k with the channels of layer k - 1, and
-    layer 1 with those of the top layer.
+    layer 1 with the channels of the top layer.
 
     Args:
-        cell: makes a layer, such as `CausalLSTMCell`.
-        hidden: channels of each layer.
-        kernel: k of the square kernels.
-        form: the paper's equations, or what its authors' code does.
+        cell: makes a layer, such as the class `CausalLSTMCell`.
+        hidden: channels of each layer, starting next to the frames.
+        kernel: side k of the square kernels.
+        form: the paper's equations, or those of the authors' code.
         channels: C of the frames.
-        patch: side of the pixel blocks folded into channels.
-        sigmoid: squash the predictions into (0, 1).
-        highway: where the gradient highway is: k for between layers k and k + 1, or one of the names in Table 2 of the
-            PredRNN++ paper, "bottom" (k = 1), "middle" (half of the layers below it) or "top" (all but one below it).
-            It has as many channels as layer k. None for a network without one.
+        patch: side of the blocks of pixels that become channels.
+        sigmoid: apply a sigmoid to the predictions, so that they lie in (0, 1).
+        highway: the place of the gradient highway. A number k puts it between layers k and k + 1. Table 2 of the
+            PredRNN++ paper has names for three places: "bottom" (k = 1), "middle" (half of the layers are below it) and
+            "top" (all layers but one are below it). It has as many channels as layer k. None omits it.
+
+    Raises:
+        ZooError: if there is no layer, a size is below 1, or there is no such place.
     """
 
     def __init__(
@@ -86,7 +89,7 @@ class Zigzag(RecurrentPredictor):
     ) -> None:
         super().__init__(channels, patch, sigmoid)
         if not hidden or min(hidden) < 1:
-            raise ZooError(f"hidden = {list(hidden)}: give the channels of at least one layer, each at least 1")
+            raise ZooError(f"hidden = {list(hidden)} must list the channels of at least one layer, each at least 1")
         pixels = channels * patch**2
         below = [pixels, *hidden[:-1]]
         memories = [hidden[-1], *hidden[:-1]]
@@ -103,7 +106,7 @@ class Zigzag(RecurrentPredictor):
 
     @property
     def cells(self) -> list[DualMemoryCell]:
-        """The layers from the frames up."""
+        """The layers, starting next to the frames."""
         return list(cast("list[DualMemoryCell]", self.layers))
 
     def initial_state(self, batch: int, size: tuple[int, int], device: torch.device, dtype: torch.dtype) -> ZigzagState:
@@ -116,7 +119,7 @@ class Zigzag(RecurrentPredictor):
         )
 
     def read(self, frames: Tensor, state: ZigzagState) -> tuple[Tensor, ZigzagState]:
-        """Step by step over frames `(T, B, c, h, w)`; the lowest layer projects them all at once."""
+        """Read frames `(T, B, c, h, w)` step by step. The lowest layer projects all of them at once."""
         tops = []
         for projected in self.cells[0].project(frames.flatten(0, 1)).unflatten(0, frames.shape[:2]):
             top, state = self._step(projected, state)
@@ -125,7 +128,7 @@ class Zigzag(RecurrentPredictor):
         return predictions, state
 
     def _step(self, projected: Tensor, state: ZigzagState) -> tuple[Tensor, ZigzagState]:
-        """One step from the lowest layer's projected input `(B, gates, h, w)`: the top layer's h and the new state."""
+        """One step, from the lowest layer's projected input `(B, gates, h, w)`; returns the top h and the new state."""
         h, m, highway = projected, state.m, state.highway
         after: list[DualState] = []
         for k, (cell, before) in enumerate(zip(self.cells, state.layers, strict=True), 1):
@@ -137,10 +140,10 @@ class Zigzag(RecurrentPredictor):
 
 
 def find_slot(highway: Slot, layers: int) -> int:
-    """The layer k whose output the highway reads.
+    """The number k of the layer whose output the highway reads.
 
     Raises:
-        ZooError: the highway would not be between two of the layers.
+        ZooError: if there is no such place between two layers.
 
     >>> [find_slot(name, 4) for name in ("bottom", "middle", "top")]
     [1, 2, 3]
@@ -149,7 +152,7 @@ def find_slot(highway: Slot, layers: int) -> int:
     slot = highway if type(highway) is int else named.get(str(highway), 0)
     if not 0 < slot < layers:
         raise ZooError(
-            f'highway = {highway!r} is no slot between {layers} layer(s); "bottom", "middle", "top" '
-            f"or k = 1 … layers - 1, for between layers k and k + 1, with at least two layers"
+            f'highway = {highway!r} is not a place between two of {layers} layer(s); legal are "bottom", "middle", '
+            f'"top" and numbers k = 1 … layers - 1, for between layers k and k + 1'
         )
     return slot

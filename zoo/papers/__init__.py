@@ -1,7 +1,7 @@
-"""The papers: what they are, how they train on each data set, and the results they print.
+"""Papers: their citations, the settings by which they train on each data set, and the results that they print.
 
-All of it is plain data, read without importing torch; each paper has a module. `PAPERS` has the papers by key.
-Presets, tables of results and `zoo.register` refer to a paper by it.
+All of this is plain data, which is read without importing torch. Each paper has a module. `PAPERS` maps keys to papers;
+presets, tables of results and `zoo.register` use these keys.
 """
 
 from zoo.papers.baselines import (

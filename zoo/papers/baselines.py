@@ -1,4 +1,4 @@
-"""The systems that both papers compare with, one after the other as they were published."""
+"""The models that both papers compare with, in the order of publication."""
 
 from dataclasses import replace
 
@@ -18,8 +18,8 @@ from zoo.settings import (
     Training,
 )
 
-# Section 4: momentum 0.9, a step of 1e-4 that decays by 0.9 every 10,000 updates, weight decay, cross-entropy. The
-# paper gives neither the batch nor the number of updates: those of the ConvLSTM paper's comparison are taken.
+# Section 4: momentum 0.9, a learning rate of 1e-4 that decays by 0.9 every 10,000 updates, weight decay, cross-entropy.
+# The paper gives neither the batch size nor the number of updates; these are from the comparison in the ConvLSTM paper.
 _FC_LSTM_MNIST = PublishedSettings(
     data=MovingMNISTData(),
     sampling=NoSampling(),
@@ -37,7 +37,7 @@ FC_LSTM = Paper(
     settings={"moving-mnist": _FC_LSTM_MNIST},
 )
 # Section 4.1: RMSProp at 1e-3 with decay 0.9, batches of 16, 10,000 training clips, cross-entropy, early stopping. The
-# paper gives no patience; 20 epochs are taken.
+# paper gives no patience; we use 20 epochs.
 _CONV_LSTM_2015_MNIST = PublishedSettings(
     data=MovingMNISTData(),
     sampling=NoSampling(),
@@ -54,8 +54,8 @@ CONV_LSTM_2015 = Paper(
     url="https://arxiv.org/abs/1506.04214",
     settings={"moving-mnist": _CONV_LSTM_2015_MNIST},
 )
-# Section 5: squared error of the frames after the observed ones, Adam at 1e-3, batches of 32, 100,000 steps, and
-# scheduled sampling with k = 900. There two frames are observed; here ten, as in the tables that compare the model.
+# Section 5: squared error of the predicted frames, Adam at 1e-3, batches of 32, 100,000 steps, and scheduled sampling
+# with k = 900. The paper observes two frames; we observe ten, as in the tables that compare this model.
 _CDNA_MNIST = PublishedSettings(
     data=MovingMNISTData(),
     sampling=SigmoidSampling(k=900.0),
@@ -71,9 +71,9 @@ CDNA = Paper(
     url="https://arxiv.org/abs/1605.07157",
     settings={"moving-mnist": _CDNA_MNIST},
 )
-# Section 4.2 and the authors' code: cross-entropy, Adam at 1e-3, 100 epochs of 200 batches of 16, own predictions after
-# the observed frames from the first step on. The rate decays after epoch 20, by a factor that is not given; a half in
-# every 20 epochs is taken.
+# Section 4.2 and the authors' code: cross-entropy, Adam at 1e-3, 100 epochs of 200 batches of 16; after the observed
+# frames the model always reads its own predictions. The rate decays after epoch 20 by a factor that is not given; we
+# halve it every 20 epochs.
 _DFN_MNIST = PublishedSettings(
     data=MovingMNISTData(endless=True, clips_per_epoch=3200),
     sampling=LinearSampling(start=0, stop=0),
@@ -107,7 +107,7 @@ TRAJ_GRU = Paper(
     url="https://arxiv.org/abs/1706.03458",
     settings={"moving-mnist": _TRAJ_GRU_MNIST},
 )
-# Section 5.1: cross-entropy, RMSProp at 3e-4, true frames throughout. Batch and number of steps are those of PredRNN++.
+# Section 5.1: cross-entropy, RMSProp at 3e-4, true frames only. Batch size and number of steps are those of PredRNN++.
 _VPN_MNIST = PublishedSettings(
     data=MovingMNISTData(endless=True),
     sampling=NoSampling(),
@@ -125,7 +125,7 @@ VPN = Paper(
     settings={"moving-mnist": _VPN_MNIST},
 )
 # Section 4 and the authors' code: squared error and gradient difference, Adam at 1e-4 with β1 = 0.5, batches of 8,
-# 100,000 steps, own predictions from the first step on; KTH at 128×128 pixels, cut in the way that bears its name.
+# 100,000 steps, always its own predictions; KTH at 128×128 pixels, with the windows "mcnet".
 _MCNET_KTH = PublishedSettings(
     data=KTHData(size=128, windows="mcnet", endless=True),
     sampling=LinearSampling(start=0, stop=0),
@@ -143,8 +143,8 @@ MCNET = Paper(
     settings={"kth": _MCNET_KTH},
 )
 # The authors' example: two layers, squared error, RMSProp at 1e-2, batches of 50, 5,000 steps, gradients clipped at 10,
-# own predictions from the first step on. The rate falls by 0.8; how often is not known here: every 500 steps are taken.
-# The paper takes its Lorenz series from one long trajectory; here each split has trajectories of its own.
+# always its own predictions. The rate falls by 0.8, we do not know how often; we chose every 500 steps. The paper cuts
+# its Lorenz series from one long trajectory; here each split has its own trajectories.
 _TT_RNN_LORENZ = PublishedSettings(
     data=LorenzData(endless=True),
     sampling=LinearSampling(start=0, stop=0),
@@ -161,8 +161,8 @@ TT_RNN = Paper(
     url="https://arxiv.org/abs/1711.00073",
     settings={"lorenz": _TT_RNN_LORENZ},
 )
-# The authors' code: L1 + L2, Adam at 1e-3, batches of 4 (KTH 2), the sampling ratio to zero over 50,000 steps (KTH
-# 100,000). The number of steps is that of PredRNN++.
+# The authors' code: L1 + L2, Adam at 1e-3, batches of 4 (KTH 2), and a sampling ratio that falls to zero over 50,000
+# steps (KTH 100,000). The number of steps is that of PredRNN++.
 _E3D_LSTM_MNIST = PublishedSettings(
     data=MovingMNISTData(),
     sampling=LinearSampling(start=0, stop=50_000),

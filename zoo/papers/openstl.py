@@ -9,7 +9,7 @@ OPENSTL = Paper(
     authors="Tan et al.",
     year=2023,
     url="https://arxiv.org/abs/2306.11249",
-    tables=(  # 200 epochs, clips of its own
+    tables=(  # 200 epochs, on clips of its own
         results_table(
             "OpenSTL",
             "openstl",

@@ -1,4 +1,4 @@
-"""What a paper is: its citation, how it trains on each data set, and the results that it prints."""
+"""A paper as plain data: its citation, the settings by which it trains on each data set, and its printed results."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -8,7 +8,7 @@ from zoo.errors import ZooError
 from zoo.settings import AdamOptimizer, Data, LearningRate, Optimizer, Recipe, Sampling, Training
 
 Task = tuple[str, int, int]  # `ClipDataset.comparable_with`, observed frames, horizon
-Columns = Mapping[Task, tuple[str, ...]]  # the metrics of each task, in order
+Columns = Mapping[Task, tuple[str, ...]]  # the metrics of each task, in the order of the columns
 
 MNIST_10, MNIST_30, MNIST_3 = ("moving-mnist-2", 10, 10), ("moving-mnist-2", 10, 30), ("moving-mnist-3", 10, 10)
 KTH_20, KTH_40 = ("kth", 10, 20), ("kth", 10, 40)
@@ -16,15 +16,15 @@ KTH_20, KTH_40 = ("kth", 10, 20), ("kth", 10, 40)
 
 @dataclass(frozen=True)
 class PublishedSettings:
-    """How a paper trains on one data set.
+    """The settings by which a paper trains on one data set.
 
     Args:
         data: the clips.
-        sampling: scheduled sampling.
-        learning_rate: its schedule.
-        training: steps, batches and the like.
+        sampling: the schedule of scheduled sampling.
+        learning_rate: the schedule of the learning rate.
+        training: steps, batch size and other settings of training.
         optimizer: the optimiser.
-        base_by_kernel: other base learning rates, by the side of a network's kernels.
+        base_by_kernel: base learning rates that differ from that of `learning_rate`, by the kernel size of a network.
     """
 
     data: Data
@@ -35,7 +35,7 @@ class PublishedSettings:
     base_by_kernel: Mapping[int, float] = field(default_factory=dict)
 
     def recipe(self, model: str, options: dict[str, Any]) -> Recipe:
-        """The recipe of a model with these options."""
+        """The recipe that trains a model with these options."""
         rate = self.learning_rate
         base = self.base_by_kernel.get(options.get("kernel", 0))
         if base is not None:
@@ -48,9 +48,9 @@ class Result:
     """One row of a printed table.
 
     Args:
-        model: as its authors call it.
-        millions: of parameters; 0 where the table does not say.
-        values: task to metric to the number as it is printed.
+        model: the name of the model in the paper.
+        millions: its number of parameters in millions; 0 if the table does not say.
+        values: the printed numbers, by task and metric. Empty if the numbers of a row are not known here.
     """
 
     model: str
@@ -60,13 +60,13 @@ class Result:
 
 @dataclass(frozen=True)
 class ResultsTable:
-    """A table of results as it is printed.
+    """A printed table of results.
 
     Args:
         source: where it is printed.
-        convention: how it was measured, one of `zoo.evaluation.CONVENTIONS`.
+        convention: how the results were measured, one of `zoo.evaluation.CONVENTIONS`.
         columns: the metrics of each task.
-        rows: one for each model.
+        rows: one row for each model.
     """
 
     source: str
@@ -80,14 +80,14 @@ class Paper:
     """A publication.
 
     Args:
-        key: by which everything else refers to it.
-        name: of its model or benchmark.
-        title: in full.
-        authors: the first one, "et al." if there are more.
-        year: of publication.
-        url: of a page about it.
-        settings: how it trains, by kind of data set; the preset `paper` of a model comes from here.
-        tables: the results it prints.
+        key: the name by which other code refers to it.
+        name: the name of its model or benchmark.
+        title: the complete title.
+        authors: the first author, with "et al." if there are more.
+        year: the year of publication.
+        url: the address of a page about it.
+        settings: how it trains, by kind of data set. The preset "paper" of a model uses these settings.
+        tables: the results that it prints.
 
     >>> from zoo.papers import CONV_TT_LSTM
     >>> CONV_TT_LSTM.citation
@@ -107,21 +107,26 @@ class Paper:
 
     @property
     def citation(self) -> str:
-        """Name, authors and year."""
+        """Name, authors and year, such as "Conv-TT-LSTM (Su et al., 2020)"."""
         return f"{self.name} ({self.authors}, {self.year})"
 
 
 def results_table(
-    source: str, convention: str, columns: Columns, *rows: tuple[str, float, tuple[float, ...]]
+    source: str, convention: str, columns: Columns, *rows: tuple[str, float, tuple[float, ...] | None]
 ) -> ResultsTable:
-    """A table from its rows: model, millions of parameters, and the numbers in the order of the columns.
+    """Make a table from its rows: the model, its millions of parameters, and its numbers in the order of the columns.
+
+    A row has None instead of numbers if the paper has such a row, but no available source gives its numbers.
 
     Raises:
-        ZooError: a row with more or fewer numbers than there are columns.
+        ZooError: if a row does not have one number for each column.
     """
     keys = [(task, metric) for task, metrics in columns.items() for metric in metrics]
     results = []
     for model, millions, numbers in rows:
+        if numbers is None:
+            results.append(Result(model, millions, {}))
+            continue
         if len(numbers) != len(keys):
             raise ZooError(f"{source}: {model} has {len(numbers)} numbers for {len(keys)} columns")
         values: dict[Task, dict[str, float]] = {task: {} for task in columns}

@@ -5,24 +5,24 @@ from dataclasses import replace
 from zoo.papers.paper import KTH_20, MNIST_3, MNIST_10, MNIST_30, Paper, PublishedSettings, results_table
 from zoo.settings import ConstantRate, KTHData, LinearSampling, MovingMNISTData, Training
 
-# Section 5.1: Adam at 1e-3, batches of 8, L1 + L2, 80,000 iterations, sampling to zero over 50,000
+# Section 5.1: Adam at 1e-3, batches of 8, L1 + L2, 80,000 iterations, sampling ratio to zero over 50,000
 _PREDRNN_PP_MNIST = PublishedSettings(
     data=MovingMNISTData(),
     sampling=LinearSampling(start=0, stop=50_000),
     learning_rate=ConstantRate(base=1e-3),
     training=Training(steps=80_000, batch_size=8, clip_norm=0.0),
 )
-# Section 5.2: 128×128 pixels, 200,000 iterations, test windows as in the set-up that it adopts. The paper does not give
-# an epoch a length: we take the other paper's 10,000 clips. It trains on all of persons 1–16, without validation: here
-# `validation_persons` are kept out of them.
+# Section 5.2: 128×128 pixels, 200,000 iterations, and the test windows of the set-up that it adopts. The paper does not
+# say how long an epoch is; we use the 10,000 clips of the Conv-TT-LSTM paper. It trains on all persons 1–16 without
+# validation; here the `validation_persons` are held out.
 _PREDRNN_PP_KTH = replace(
     _PREDRNN_PP_MNIST,
     data=KTHData(size=128, windows="mcnet", endless=True),
     training=replace(_PREDRNN_PP_MNIST.training, steps=200_000),
 )
 
-# The authors' code: squared error alone, and every batch played backwards too, as an update of its own, so that its
-# 80,000 (KTH 200,000) iterations are twice as many steps. The ratio falls by 2e-5 in an iteration.
+# The authors' code: squared error only. It also plays every batch backwards, as a second update, so its 80,000 (KTH
+# 200,000) iterations are twice as many steps. The sampling ratio falls by 2e-5 in each iteration.
 _RELEASED_MNIST = replace(
     _PREDRNN_PP_MNIST,
     sampling=LinearSampling(start=0, stop=100_000),

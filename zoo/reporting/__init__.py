@@ -1,4 +1,4 @@
-"""The page about runs: what was trained on what, how it went, what came of it."""
+"""Write an HTML page about trained models: their settings, their training, and their predictions."""
 
 from zoo.reporting.page import run_page
 from zoo.reporting.source import Source, read_source

@@ -1,4 +1,4 @@
-"""Predictions as films and strips for a page, small enough that the page stays small."""
+"""Predictions as players and strips for an HTML page, in a compact form."""
 
 import io
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from torch import Tensor
 from tensortrain.pages import Picture, Player
 from zoo.evaluation import Prediction, SeriesPrediction
 
-MOST_BYTES = 300_000  # of a packed picture
-_SHRUNK = 0.8  # sides of a picture that is larger, until it is not
+MOST_BYTES = 300_000  # largest size of a packed picture
+_SHRUNK = 0.8  # factor by which a larger picture is scaled down, repeatedly
 
 
 def film(title: str, prediction: Prediction) -> Player:
-    """A player with the truth and every model's prediction; while frames are observed, all show these."""
+    """A player with the truth and every model's prediction. While frames are observed, all of them show these."""
     seen, horizon = len(prediction.observed), prediction.horizon
     films = {"truth": prediction.truth, **prediction.predictions}
     channels, height, width = prediction.observed.shape[1:]
@@ -33,7 +33,7 @@ def film(title: str, prediction: Prediction) -> Player:
 
 
 def strip(title: str, prediction: Prediction) -> Picture:
-    """The strip of some frames, in few colours."""
+    """The strip of some frames, reduced to few colours."""
     image = prediction.strip()
     while len(data := png(image.quantize(128))) > MOST_BYTES:
         image = image.resize((int(image.width * _SHRUNK), int(image.height * _SHRUNK)))
@@ -42,7 +42,7 @@ def strip(title: str, prediction: Prediction) -> Picture:
 
 
 def series_picture(title: str, prediction: SeriesPrediction) -> Picture:
-    """Curves of a predicted series."""
+    """The curves of a predicted series."""
     data = io.BytesIO()
     prediction.figure().savefig(data, format="png", dpi=100)
     return Picture(
@@ -51,14 +51,14 @@ def series_picture(title: str, prediction: SeriesPrediction) -> Picture:
 
 
 def png(image: Image.Image) -> bytes:
-    """The bytes of a picture file."""
+    """The content of a PNG file with this image."""
     data = io.BytesIO()
     image.save(data, format="PNG", optimize=True)
     return data.getvalue()
 
 
 def _sprite(clips: Sequence[Tensor], size: tuple[int, int]) -> Image.Image:
-    """Clips `(T, C, H, W)` below each other, time from left to right; grey but for three channels."""
+    """Clips `(T, C, H, W)` below each other, with time from left to right. Without three channels, they are grey."""
     rows = []
     for frames in clips:
         shown = frames if frames.shape[1] == 3 else frames.mean(1, keepdim=True)

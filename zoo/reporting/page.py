@@ -1,4 +1,4 @@
-"""The page about runs."""
+"""The content of the page about trained models."""
 
 from collections.abc import Sequence
 
@@ -18,22 +18,22 @@ from zoo.settings import to_plain
 
 VERSIONS = ("python", "tensortrain", "torch", "lightning", "numpy", "machine", "device", "processes", "threads")
 WHY = (
-    "The loss may rise while the validation falls: as the sampling ratio falls, the model reads more of its own "
-    "predictions in place of true frames, which is harder, and just what it is tested on."
+    "The loss may rise while the validation loss falls. As the sampling ratio falls, the model reads more of its own "
+    "predictions instead of true frames. This is harder, but it is what the model is tested on."
 )
 
 
 def run_page(
     sources: Sequence[Source], scores: Sequence[Scores], examples: Sequence[Part], notes: Sequence[str], words: str
 ) -> Page:
-    """The page.
+    """Make the page.
 
     Args:
         sources: the trained models.
-        scores: of those that could be measured.
-        examples: their predictions of some clips, as pictures and players.
+        scores: the scores of the models that could be evaluated.
+        examples: predictions of some clips, as pictures and players.
         notes: what could not be shown, and why.
-        words: the command that makes the page again.
+        words: the command that makes the page.
     """
     sections = []
     if notes:
@@ -43,21 +43,21 @@ def run_page(
         sections.append(Section("Scores", [measured(group) for group in groups]))
         sections += [_step_by_step(group, len(groups) > 1) for group in groups]
     if examples:
-        sections.append(Section("Predictions", examples, "Best, middle and worst of the measured clips."))
+        sections.append(Section("Predictions", examples, "The best, the middle and the worst of the evaluated clips."))
     runs = [source for source in sources if source.rows]
     if runs:
         sections += [Section("Training", _training(runs), WHY), Section("Speed", _speed(runs))]
     sections.append(_settings(sources))
     if any(source.sessions for source in sources):
         sections.append(Section("Versions and machine", [_versions(sources)]))
-    sections.append(Section("Again", [Details("Command", words, open=True)]))
+    sections.append(Section("How to make this page again", [Details("Command", words, open=True)]))
     title = sources[0].name if len(sources) == 1 else f"{len(sources)} models compared"
-    foot = f"Written by zoo {zoo.__version__}. This page loads nothing from anywhere."
+    foot = f"Written by zoo {zoo.__version__}. This page loads nothing from other places."
     return Page(title, [_sentence(source) for source in sources], _tiles(sources, scores), sections, foot)
 
 
 def _sentence(source: Source) -> str:
-    """What was trained on what."""
+    """A sentence about the model, its data and its training."""
     recipe = source.recipe
     text = f"{source.name}: {recipe.model} ({find_model(recipe.model).citation}), {source.parameters:,} parameters"
     if not source.rows:
@@ -97,7 +97,7 @@ def _tiles(sources: Sequence[Source], scores: Sequence[Scores]) -> list[Tile]:
 
 
 def _by_task(scores: Sequence[Scores]) -> list[list[Scores]]:
-    """Scores of the same data, observed steps and horizon together."""
+    """Group scores of the same data, number of observed steps and horizon."""
     groups: dict[tuple[str, int, int], list[Scores]] = {}
     for one in scores:
         groups.setdefault((one.comparable_with, one.observed, one.horizon), []).append(one)
@@ -105,7 +105,7 @@ def _by_task(scores: Sequence[Scores]) -> list[list[Scores]]:
 
 
 def _step_by_step(scores: Sequence[Scores], named: bool) -> Section:
-    """A chart for each metric, over the predicted steps; `named`: with the models in the heading."""
+    """A chart for each metric over the predicted steps. With `named`, the heading lists the models."""
     longest = max(scores, key=lambda one: one.horizon)
     charts: list[Part] = []
     for measure in longest.convention.measures:
@@ -119,7 +119,7 @@ def _step_by_step(scores: Sequence[Scores], named: bool) -> Section:
             charts.append(Lines(title, f"predicted {longest.step}", title, lines=lines, faint=faint))
     title = "Frame by frame" if longest.content == "video" else "Step by step"
     title += f": {', '.join(one.name for one in scores)}" if named else ""
-    intro = f"After {longest.observed} observed {longest.step}s; the arrow points to better values."
+    intro = f"After {longest.observed} observed {longest.step}s. The arrow points to better values."
     return Section(title, charts, intro)
 
 
@@ -142,10 +142,10 @@ def _training(runs: Sequence[Source]) -> list[Part]:
             "Sampling ratio",
             "sampling_ratio",
             "ratio",
-            "The share of true frames that the model reads after the observed ones.",
+            "The fraction of true frames that the model reads after the observed ones; the others are predictions.",
         ),
         ("Learning rate", "learning_rate", "rate", ""),
-        ("Gradient norm", "gradient_norm", "norm", "The largest since the row before, before it is clipped."),
+        ("Gradient norm", "gradient_norm", "norm", "The largest since the previous row, before clipping."),
         ("Error on validation clips", "validation_mse", "squared error of a frame", "Summed over a frame's pixels."),
     ):
         lines = {run.name: curve for run in runs if (curve := run.curve(column))}
@@ -180,7 +180,7 @@ def _speed(runs: Sequence[Source]) -> list[Part]:
 
 
 def _settings(sources: Sequence[Source]) -> Section:
-    """What differs between the runs, or from the nearest preset; all settings below."""
+    """The settings in which the runs differ, or one run and its nearest preset; all settings below."""
     recipes = {source.name: source.recipe for source in sources}
     title = "Settings that differ"
     if len(recipes) == 1 and (preset := nearest_preset(sources[0].recipe)) is not None:
@@ -197,7 +197,7 @@ def _settings(sources: Sequence[Source]) -> Section:
 
 
 def _versions(sources: Sequence[Source]) -> Table:
-    """A row for each session."""
+    """A table with a row for each session."""
     rows = []
     for source in sources:
         for session in source.sessions:
@@ -216,7 +216,7 @@ def _versions(sources: Sequence[Source]) -> Table:
 
 
 def duration(seconds: float) -> str:
-    """A time for people.
+    """A time as text, in a suitable unit.
 
     >>> duration(42), duration(150), duration(9000)
     ('42 s', '2.5 min', '2.5 h')

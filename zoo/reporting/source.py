@@ -1,4 +1,4 @@
-"""What a page reads of a trained model: its recipe, and of a run its metrics and sessions."""
+"""Read what the page shows of a trained model: its recipe and, for a run, its metrics and sessions."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -17,14 +17,14 @@ Row = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Source:
-    """A trained model with what is known of its training.
+    """A trained model, and what is known of its training.
 
     Args:
-        name: that the page calls it.
-        model: with its weights.
-        recipe: it was trained by.
-        rows: of `metrics.csv`; a value that a row lacks is missing. None for weights without a run.
-        sessions: of `versions.json`.
+        name: its name on the page.
+        model: the model with its weights.
+        recipe: the settings that it was trained by.
+        rows: the rows of `metrics.csv`, without empty cells. Empty for weights without a run.
+        sessions: the sessions of `versions.json`.
     """
 
     name: str
@@ -35,25 +35,25 @@ class Source:
 
     @property
     def parameters(self) -> int:
-        """How many the model has."""
+        """The model's number of parameters."""
         return sum(parameter.numel() for parameter in self.model.parameters())
 
     @property
     def steps(self) -> int:
-        """Steps until the last row."""
+        """The number of steps up to the last row."""
         return int(self.rows[-1]["step"]) if self.rows else 0
 
     @property
     def seconds(self) -> float:
-        """That training took, validations included."""
+        """The seconds of training, including validations."""
         return self.rows[-1].get("seconds", 0.0) if self.rows else 0.0
 
     def curve(self, column: str) -> list[tuple[float, float]]:
-        """A column of the metrics over the steps."""
+        """A column of the metrics, as pairs of step and value."""
         return [(row["step"], row[column]) for row in self.rows if column in row]
 
     def speed(self) -> list[tuple[float, float]]:
-        """Clips trained on per second over the steps, validations included."""
+        """Training clips per second including validations, as pairs of step and value."""
         pairs = zip(self.rows, self.rows[1:], strict=False)
         batch = self.recipe.training.batch_size
         return [
@@ -64,10 +64,10 @@ class Source:
 
 
 def read_source(name: str, model: Predictor, of: Recipe, folder: Path | None) -> Source:
-    """Read what the folder of a run says; None for weights that have none.
+    """Read the metrics and sessions of a run. `folder` is None for weights without a run.
 
     Raises:
-        ZooError: a file that is damaged.
+        ZooError: if a file is damaged.
     """
     if folder is None:
         return Source(name, model, of)
@@ -75,10 +75,10 @@ def read_source(name: str, model: Predictor, of: Recipe, folder: Path | None) ->
 
 
 def read_metrics(path: Path) -> list[Row]:
-    """The rows of a `metrics.csv`; empty cells are left out. None if there is no such file.
+    """Read the rows of a `metrics.csv` without empty cells. There are none if the file does not exist.
 
     Raises:
-        ZooError: the file is damaged.
+        ZooError: if the file is damaged.
     """
     if not path.exists():
         return []
@@ -88,14 +88,14 @@ def read_metrics(path: Path) -> list[Row]:
                 {name: float(text) for name, text in row.items() if text} for row in csv.DictReader(file)
             ]
     except (OSError, ValueError, TypeError) as error:
-        raise ZooError(f"{path} cannot be read as metrics ({error}); resume the run, which writes it anew") from None
+        raise ZooError(f"{path} cannot be read as metrics ({error}); resume the run, which writes it again") from None
     if any("step" not in row for row in rows):
-        raise ZooError(f"{path} has a row without a step; resume the run, which writes it anew")
+        raise ZooError(f"{path} has a row without a step; resume the run, which writes it again")
     return rows
 
 
 def settings_apart(recipes: Mapping[str, Recipe]) -> list[list[str]]:
-    """The settings in which recipes differ: a row with the name, then each recipe's value; empty where it has none."""
+    """The settings in which recipes differ. Each row has the name and each recipe's value, empty if it has none."""
     flat = [_flat(to_plain(each)) for each in recipes.values()]
     names = dict.fromkeys(name for one in flat for name in one)
     rows = [[name, *(one.get(name, "") for one in flat)] for name in names]
@@ -103,7 +103,7 @@ def settings_apart(recipes: Mapping[str, Recipe]) -> list[list[str]]:
 
 
 def nearest_preset(one: Recipe) -> tuple[str, Recipe] | None:
-    """The preset from which a recipe differs in the fewest settings; None if none trains such a model on such data."""
+    """The preset from which a recipe differs in the fewest settings; None if no preset fits the model and data."""
     nearest: tuple[int, str, Recipe] | None = None
     for preset in PRESETS:
         try:

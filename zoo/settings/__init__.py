@@ -1,8 +1,8 @@
 """The settings of a training run as dataclasses, and their conversion to and from plain data.
 
-A `Recipe` holds all of them. It is read from YAML or the command line and written beside every run. Steps are optimiser
-steps; an epoch is `clips_per_epoch` training clips. Each kind of data set, each schedule and each optimiser has a class
-of its own, so that a recipe has only settings that mean something in its run.
+A `Recipe` holds all settings of a run. It is read from YAML or the command line, and a copy is written to the folder of
+the run. A step is one update of the weights, and an epoch is `clips_per_epoch` training clips. Each kind of data set,
+schedule and optimiser has its own class, so a recipe holds only settings that have a meaning in its run.
 
 >>> recipe = Recipe("conv-lstm", data=KTHData(size=64), sampling=LinearSampling(stop=1000))
 >>> from_plain(to_plain(recipe), "here") == recipe

@@ -1,4 +1,4 @@
-"""What all settings classes have in common."""
+"""The base class of all settings."""
 
 from typing import TYPE_CHECKING, ClassVar
 
@@ -7,6 +7,6 @@ if TYPE_CHECKING:
 
 
 class Settings:
-    """The base of all settings classes: values must have exactly the declared types, and unknown names are refused."""
+    """The base class of all settings. Values must have exactly the declared types, and unknown names are refused."""
 
     __pydantic_config__: ClassVar["ConfigDict"] = {"strict": True, "extra": "forbid"}

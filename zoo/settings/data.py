@@ -1,4 +1,4 @@
-"""The settings of the clips: a class for each kind of data set."""
+"""The settings of the clips, with a class for each kind of data set."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
@@ -7,29 +7,29 @@ from zoo.errors import ZooError, nearest
 from zoo.settings.base import Settings
 
 DATA_SETS = ("moving-mnist", "kth", "lorenz", "videos:DIR", "images:DIR", "arrays:FILE", "python")
-_PLACED = ("videos", "images", "arrays")  # kinds whose names say after a colon where the clips are
-VALIDATION_PERSONS = (15, 16)  # of KTH
+_PLACED = ("videos", "images", "arrays")  # kinds of data whose names have a colon and a path
+VALIDATION_PERSONS = (15, 16)  # persons of KTH
 Windows = Literal["predrnn", "mcnet", "conv-tt-lstm"]
 Resize = Literal["crop", "stretch"]
-Content = Literal["video", "series"]  # of clips: steps that are frames, or steps that are values
+Content = Literal["video", "series"]  # what the steps of a clip are: frames, or values
 
 
 @dataclass(frozen=True)
 class Clips(Settings):
-    """Settings of every data set; each kind has a class that adds its own.
+    """The settings that all data sets share. Each kind of data set has a subclass with further settings.
 
-    A clip has steps in time: the frames of a video, or the values of a series.
+    A clip is a sequence of steps in time: the frames of a video, or the values of a series.
 
     Args:
         name: one of `DATA_SETS`, with the path of your data in place of DIR or FILE.
-        observed: steps that the model sees, T_in.
-        length: steps of a training clip, observed ones included.
-        clips_per_epoch: training clips in an epoch.
-        endless: draw new clips in every epoch instead of the same ones again.
+        observed: number of steps at the start of a clip that the model observes (T_in).
+        length: number of steps in a training clip, observed and predicted ones together.
+        clips_per_epoch: number of training clips in an epoch.
+        endless: train on new clips in every epoch, instead of repeating the same clips.
         seed: random seed of the training clips.
 
     Raises:
-        ZooError: no such data set, or one that belongs to another settings class.
+        ZooError: if there is no such data set, or it needs another settings class.
     """
 
     content: ClassVar[Content]
@@ -48,27 +48,27 @@ class Clips(Settings):
 
     @property
     def kind(self) -> str:
-        """The kind of data set, such as "moving-mnist" or "videos"."""
+        """The kind of data set, such as "moving-mnist", or "videos" for "videos:DIR"."""
         return kind_of(self.name)
 
 
 @dataclass(frozen=True)
 class Video(Clips):
-    """Settings of every data set of video."""
+    """The base class of the settings of all video data sets."""
 
     content = "video"
 
 
 @dataclass(frozen=True)
 class MovingMNISTData(Video):
-    """Moving-MNIST: grey clips of drifting digits.
+    """Data: Moving-MNIST, grey clips of digits that move about a square and are reflected at its border.
 
     Args:
         name: "moving-mnist".
         size: height and width of a frame, in pixels.
         digits: number of moving digits in a clip.
-        source: where the handwritten digits come from: "mnist"; "embedded" for those that scikit-learn ships; or
-            "auto" for MNIST if the data root has it, else the embedded ones.
+        source: the handwritten digits: "mnist", "embedded" for the digits of scikit-learn, or "auto" for MNIST if it
+            is in the data root and the embedded digits otherwise.
     """
 
     name: str = "moving-mnist"
@@ -78,25 +78,26 @@ class MovingMNISTData(Video):
 
     @property
     def channels(self) -> int:
-        """1: the frames are grey."""
+        """Number of channels of a frame: 1, because frames are grey."""
         return 1
 
     @property
     def frame(self) -> tuple[int, int]:
-        """Height and width."""
+        """Height and width of a frame, in pixels."""
         return self.size, self.size
 
 
 @dataclass(frozen=True)
 class KTHData(Video):
-    """KTH actions: grey clips of people.
+    """Data: KTH actions, grey clips of people who walk, run, box and the like.
 
     Args:
         name: "kth".
         size: height and width of a frame, in pixels.
-        windows: the published way in which validation and test clips are cut, see `zoo.data.kth_windows`.
-        validation_persons: persons out of 1–16 to validate on; they are held out of training.
-        store: digest of the decoded videos. Set by `fit`; a resumed run refuses different data.
+        windows: how validation and test clips are cut from the videos, by the name of a published rule; see
+            `zoo.data.kth_windows`.
+        validation_persons: persons of 1–16 whose videos are for validation and not for training.
+        store: digest of the decoded videos. `fit` sets it, so that a run can only be resumed with the same data.
     """
 
     name: str = "kth"
@@ -107,26 +108,27 @@ class KTHData(Video):
 
     @property
     def channels(self) -> int:
-        """1: the frames are grey."""
+        """Number of channels of a frame: 1, because frames are grey."""
         return 1
 
     @property
     def frame(self) -> tuple[int, int]:
-        """Height and width."""
+        """Height and width of a frame, in pixels."""
         return self.size, self.size
 
 
 @dataclass(frozen=True)
 class OwnData(Video):
-    """The user's own clips, wherever they come from.
+    """The base class of the settings of your own clips.
 
     Args:
         name: name of the data set.
-        size: height and width of a frame, in pixels, such as [48, 64]; or one number for both.
-        channels: channels of a frame; must equal those of the model.
-        mean: subtracted from each channel of a frame in [0, 1] before the model reads it, and added to what it
-            predicts, so that metrics and pictures see frames in [0, 1]; one number for each channel. Empty for 0.
-        std: what each channel is divided by after that, and multiplied by before. Empty for 1.
+        size: height and width of a frame in pixels, such as [48, 64]; or one number for both.
+        channels: number of channels of a frame; it must equal that of the model.
+        mean: mean of each channel, a list. It is subtracted from a frame in [0, 1] before the model reads it, and added
+            to the predictions, so that metrics and pictures use frames in [0, 1]. An empty list stands for 0.
+        std: standard deviation of each channel, a list. Frames are divided by it after the mean is subtracted, and
+            predictions are multiplied by it. An empty list stands for 1.
     """
 
     size: int | list[int] = 64
@@ -136,7 +138,7 @@ class OwnData(Video):
 
     @property
     def frame(self) -> tuple[int, int]:
-        """Height and width; zeros for those of an array."""
+        """Height and width of a frame in pixels; both are 0 if an array keeps its own size."""
         if isinstance(self.size, int):
             return self.size, self.size
         return self.size[0], self.size[1]
@@ -144,18 +146,18 @@ class OwnData(Video):
 
 @dataclass(frozen=True)
 class StoredData(OwnData):
-    """The user's own clips, in files.
+    """Your own clips, in files.
 
     Args:
-        name: "videos:DIR" for the videos in the folder DIR and its subfolders; "images:DIR" for folders of frames in
-            DIR, a clip each.
-        resize: how frames of another shape get their size: "crop" scales them until they cover it and cuts out the
-            centre, "stretch" squashes them.
-        stride: take only every stride-th frame of a file.
-        val: clips to validate on: names, in which * stands for anything, or ranges of the sorted clips such as
-            "80:90". Empty, with an empty `test`, for a tenth that the content of the files decides.
-        test: clips to test on; those that are in neither are for training.
-        store: digest of the clips. Set by `fit`; a resumed run refuses different data.
+        name: "videos:DIR" for the videos in the folder DIR and its subfolders, or "images:DIR" for folders of frames in
+            DIR, each of which is a clip.
+        resize: how frames are brought to `size`: "crop" scales them until they cover it and cuts out the centre,
+            "stretch" scales height and width independently.
+        stride: read only every stride-th frame of a file.
+        val: clips for validation: names, in which * stands for any text, or ranges of the sorted clips such as "80:90".
+            If both `val` and `test` are empty, a tenth of the clips is held out for each, chosen by their content.
+        test: clips for testing, given in the same way. Clips in neither list are for training.
+        store: digest of the clips. `fit` sets it, so that a run can only be resumed with the same data.
     """
 
     resize: Resize = "crop"
@@ -167,10 +169,10 @@ class StoredData(OwnData):
 
 @dataclass(frozen=True)
 class VideosData(StoredData):
-    """A folder of videos; or of folders of images, as `ImagesData`.
+    """Data: a folder of videos.
 
     Args:
-        channels: 1 for grey, 3 for RGB; must equal those of the model.
+        channels: 1 for grey or 3 for RGB; it must equal that of the model.
     """
 
     channels: Literal[1, 3] = 1
@@ -178,23 +180,23 @@ class VideosData(StoredData):
 
 @dataclass(frozen=True)
 class ImagesData(VideosData):
-    """Folders of PNG or JPEG frames, a clip each; the natural order of their names is that in time."""
+    """Data: folders of PNG or JPEG frames. Each folder is a clip, in the natural order of names."""
 
 
 @dataclass(frozen=True)
 class ArraysData(StoredData):
-    """An array of clips in a `.npy`, `.npz`, HDF5 or zarr file.
+    """Data: an array of clips in a `.npy`, `.npz`, HDF5 or zarr file.
 
     Args:
         name: "arrays:FILE" for the array in FILE.
-        size: height and width of a frame, in pixels, such as [48, 64]; 0 for those of the array.
-        val: ranges of the clips to validate on, such as "80:90"; of the steps in time if the array has no axis N.
-            Empty, with an empty `test`, for the last tenth but one.
-        test: ranges to test on; with an empty `val` the last tenth.
-        key: name of the array in a file that holds several.
+        size: height and width of a frame in pixels, such as [48, 64]; 0 keeps those of the array.
+        val: ranges of clips for validation, such as "80:90"; ranges of steps in time if the array has no axis N. If
+            both `val` and `test` are empty, the last tenth is for testing and the tenth before it for validation.
+        test: ranges for testing, given in the same way. What is in neither list is for training.
+        key: name of the array, if the file holds several.
         axes: letters that name the axes of the array, such as NTHWC: N clips, T steps in time, C channels, H rows and
-            W columns. By default THW, NTHW or NTCHW, by their number.
-        range: the values that become 0 and 1. By default 0 and 255 for bytes, and 0 and 1 for floats.
+            W columns. The default is THW, NTHW or NTCHW, by the number of axes.
+        range: the two values that become 0 and 1. The default is 0 and 255 for bytes, and 0 and 1 for floats.
     """
 
     size: int | list[int] = 0
@@ -205,7 +207,7 @@ class ArraysData(StoredData):
 
 @dataclass(frozen=True)
 class PythonData(OwnData):
-    """Clips that a program passes to `zoo.fit`, see `zoo.data.ClipSource`.
+    """Data: clips that a Python program passes to `zoo.fit`; see `zoo.data.ClipSource`.
 
     Args:
         name: "python".
@@ -216,12 +218,12 @@ class PythonData(OwnData):
 
 @dataclass(frozen=True)
 class LorenzData(Clips):
-    """Series of the Lorenz system, sampled every 0.05 time units.
+    """Data: series of the Lorenz system, sampled every 0.05 units of time.
 
     Args:
         name: "lorenz".
-        observed: steps that the model sees, T_in.
-        length: steps of a training clip, observed ones included.
+        observed: number of steps at the start of a clip that the model observes (T_in).
+        length: number of steps in a training clip, observed and predicted ones together.
     """
 
     content = "series"
@@ -232,7 +234,7 @@ class LorenzData(Clips):
 
     @property
     def columns(self) -> int:
-        """3: the coordinates of the system."""
+        """Number of values in a step: the 3 coordinates of the system."""
         return 3
 
 
@@ -253,7 +255,7 @@ def kind_of(name: str) -> str:
     """The kind of a data set, such as "moving-mnist", or "videos" for "videos:DIR".
 
     Raises:
-        ZooError: no such data set.
+        ZooError: if there is no such data set.
 
     >>> kind_of("videos:films")
     'videos'
@@ -268,7 +270,7 @@ def data_class(name: str) -> type[Data]:
     """The settings class of a data set.
 
     Raises:
-        ZooError: no such data set.
+        ZooError: if there is no such data set.
 
     >>> data_class("videos:films").__name__
     'VideosData'

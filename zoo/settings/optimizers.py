@@ -1,4 +1,4 @@
-"""The settings of the optimisers, a class for each; the learning rate is a part of its own."""
+"""The settings of the optimisers, with a class for each. The learning rate is a separate part of the recipe."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,12 +8,12 @@ from zoo.settings.base import Settings
 
 @dataclass(frozen=True)
 class AdamOptimizer(Settings):
-    """Adam (Kingma and Ba, 2015).
+    """Optimiser: Adam (Kingma and Ba, 2015).
 
     Args:
-        method: "adam". The others, with settings of their own, are "rmsprop" and "sgd".
-        beta1: decay of the running mean of the gradients.
-        beta2: decay of the running mean of their squares.
+        method: "adam". The other methods, "rmsprop" and "sgd", have their own settings.
+        beta1: decay factor of the running mean of the gradients.
+        beta2: decay factor of the running mean of the squared gradients.
     """
 
     method: Literal["adam"] = "adam"
@@ -23,11 +23,11 @@ class AdamOptimizer(Settings):
 
 @dataclass(frozen=True)
 class RMSPropOptimizer(Settings):
-    """RMSProp (Tieleman and Hinton, 2012).
+    """Optimiser: RMSProp (Tieleman and Hinton, 2012).
 
     Args:
-        method: "rmsprop". The others, with settings of their own, are "adam" and "sgd".
-        decay: decay of the running mean of the squared gradients.
+        method: "rmsprop". The other methods, "adam" and "sgd", have their own settings.
+        decay: decay factor of the running mean of the squared gradients.
     """
 
     method: Literal["rmsprop"] = "rmsprop"
@@ -36,12 +36,12 @@ class RMSPropOptimizer(Settings):
 
 @dataclass(frozen=True)
 class SGDOptimizer(Settings):
-    """Stochastic gradient descent with momentum.
+    """Optimiser: stochastic gradient descent with momentum.
 
     Args:
-        method: "sgd". The others, with settings of their own, are "adam" and "rmsprop".
-        momentum: share of the running sum of gradients that is kept in each step.
-        weight_decay: this times the weight is added to its gradient (L2 penalty).
+        method: "sgd". The other methods, "adam" and "rmsprop", have their own settings.
+        momentum: fraction of the running sum of gradients that is kept in each step.
+        weight_decay: L2 penalty: the gradient of each weight is increased by weight_decay times the weight.
     """
 
     method: Literal["sgd"] = "sgd"

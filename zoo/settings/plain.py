@@ -1,4 +1,4 @@
-"""Recipes to and from plain data, which YAML and JSON keep."""
+"""Convert recipes to and from plain data, which YAML and JSON can hold."""
 
 import dataclasses
 import functools
@@ -16,7 +16,7 @@ from zoo.settings.schedules import LearningRate, Sampling
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-# the parts of a recipe that are one of several classes: the entry that says which, and the classes by its values
+# parts of a recipe that may have any of several classes: the name of the setting that decides, and the classes
 CHOICES: dict[str, tuple[str, dict[str, Any]]] = {
     "sampling": ("schedule", {one.schedule: one for one in get_args(Sampling)}),
     "learning_rate": ("schedule", {one.schedule: one for one in get_args(LearningRate)}),
@@ -25,24 +25,24 @@ CHOICES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def to_plain(recipe: Recipe) -> dict[str, Any]:
-    """A recipe as mappings, lists, strings and numbers, which YAML and JSON keep and `from_plain` reads.
+    """Convert a recipe to mappings, lists, strings and numbers. `from_plain` is the inverse.
 
     Raises:
-        TypeError: an option that is no plain value.
+        TypeError: if an option is not a plain value.
     """
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(recipe)))
     return plain
 
 
 def from_plain(value: Any, where: str) -> Recipe:
-    """The recipe that plain data describe.
+    """Convert plain data to a recipe.
 
     Args:
-        value: what was read from YAML or JSON.
-        where: the file's name, for error messages.
+        value: data that were read from YAML or JSON.
+        where: the name of the file, for error messages.
 
     Raises:
-        ZooError: an unknown or missing setting, or a value of the wrong type.
+        ZooError: if a setting is unknown, missing or of the wrong type.
     """
     try:
         text = json.dumps(value)
@@ -53,14 +53,14 @@ def from_plain(value: Any, where: str) -> Recipe:
 
 
 def settings_class(part: str, choice: str) -> Any:
-    """The settings class that a part of a recipe has for a choice.
+    """The settings class of a part of a recipe, for a choice of schedule or method.
 
     Args:
         part: "sampling", "learning_rate" or "optimizer".
-        choice: the name of the schedule or of the method.
+        choice: the name of the schedule or method.
 
     Raises:
-        ZooError: no such choice.
+        ZooError: if there is no such choice.
 
     >>> settings_class("sampling", "linear")().stop
     50000
@@ -73,7 +73,7 @@ def settings_class(part: str, choice: str) -> Any:
 
 @functools.cache
 def _schema() -> "TypeAdapter[Any]":
-    """The schema of a recipe: its classes, with the setting that says which of several classes another one is."""
+    """The schema of a recipe, in which some parts may have any of several classes."""
     from pydantic import ConfigDict, TypeAdapter, create_model
 
     types = get_type_hints(Recipe) | {
@@ -85,9 +85,9 @@ def _schema() -> "TypeAdapter[Any]":
 
 
 def _known(location: Sequence[Any]) -> list[str]:
-    """The settings beside one that does not exist."""
+    """The legal settings at the location of an unknown one."""
     part, *inside = location
-    if len(inside) == 2:  # in one of several classes
+    if len(inside) == 2:  # inside one of several classes
         choice = inside[0].strip("<>")
         owner = DATA_CLASSES[choice] if part == "data" else settings_class(part, choice)
     else:

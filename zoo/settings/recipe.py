@@ -1,4 +1,4 @@
-"""A recipe: all settings of a run."""
+"""The recipe of a run: all of its settings."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -9,46 +9,47 @@ from zoo.settings.data import Data, MovingMNISTData
 from zoo.settings.optimizers import AdamOptimizer, Optimizer
 from zoo.settings.schedules import LearningRate, PlateauRate, PlateauSampling, Sampling
 
-FRAME_LOSSES = ("cross_entropy", "gradient")  # which series have none of
+FRAME_LOSSES = ("cross_entropy", "gradient")  # losses that are defined for frames but not for series
 LOSS_TERMS = ("l1", "l2", *FRAME_LOSSES)
 
 
 @dataclass(frozen=True)
 class Training(Settings):
-    """How the weights are trained, and on what machine.
+    """Training: steps, loss, validation, and the machine.
 
     Args:
-        steps: optimiser steps of the whole run.
-        batch_size: clips in a step, over all processes; divisible by their number.
-        seed: random seed of the first weights, the order of the clips and the draws of scheduled sampling.
+        steps: total number of steps, that is, updates of the weights.
+        batch_size: number of clips in a step, over all processes; a multiple of the number of processes.
+        seed: random seed of the initial weights, the order of the clips, and scheduled sampling.
         l1: weight of the mean absolute error in the loss.
         l2: weight of the mean squared error in the loss.
-        cross_entropy: weight of the cross-entropy in the loss, with grey values as probabilities; for models whose
-            predictions lie in [0, 1].
-        gradient: weight of the gradient difference in the loss: how much the steps between neighbouring pixels differ.
-        backwards: train on every batch twice, the second time played backwards, each time in a step of its own, as the
-            released code of PredRNN and PredRNN++ does. Both steps read the same frames true, at the first one's ratio.
-        clip_norm: largest global norm of the gradient; larger ones are scaled down to it. 0 for no limit.
-        validate_every: steps between validations; 0 for once an epoch.
-        validation_clips: clips of the validation split to measure each time; 0 for all.
-        save_every: steps between checkpoints that are kept beside the best and the last one; 0 for none.
-        log_every: steps between rows of metrics.csv. Each also synchronises the device and raises an error if a loss
-            was NaN or infinite.
-        early_stop: validations without improvement after which training ends; 0 for never.
-        max_time: minutes after which training stops and can be resumed; 0 for no limit.
+        cross_entropy: weight of the cross-entropy in the loss, with grey values as probabilities. It needs a model
+            whose predictions lie in [0, 1].
+        gradient: weight of the gradient difference in the loss: how much the differences between neighbouring pixels
+            differ.
+        backwards: train on every batch twice, in two steps: first as it is, then played backwards. The released code
+            of PredRNN and PredRNN++ does so. Both steps have the same mask and probability of scheduled sampling.
+        clip_norm: largest global norm of the gradient; a larger gradient is scaled down to it. 0 for no limit.
+        validate_every: number of steps between validations; 0 for one validation in each epoch.
+        validation_clips: number of clips in each validation; 0 for the whole validation split.
+        save_every: number of steps between extra checkpoints, kept beside the best and the last one; 0 for none.
+        log_every: number of steps between rows of metrics.csv. At each row, the device is synchronised, and training
+            stops with an error if a loss was NaN or infinite.
+        early_stop: stop after this number of validations without improvement; 0 for never.
+        max_time: stop after this number of minutes; the run can be resumed. 0 for no limit.
         precision: numerical precision by Lightning's names, such as "32-true", "bf16-mixed" or "64-true".
-        graph: record a whole step as a CUDA graph, after the first few, and replay it: the same numbers, without the
-            time that thousands of launches take. This works on one GPU, though not in 16-mixed; elsewhere the setting
-            has no effect.
-        deterministic: let cuDNN use only algorithms that give the same bits every time: without them a resumed run
-            ends with other weights than an unbroken one. False lets it take the fastest; the speed page compares the
-            two (variant free-algorithms). No effect on a CPU.
-        compile: compile each cell's step by `torch.compile`, for faster steps after a slow first one.
-        recompute: compute activations again in the backward pass, for much less memory and about a third more time.
-        accelerator: where to train: "auto" takes a GPU if there is one, else "cpu" or "gpu".
-        devices: number of processes, or GPUs, on each machine.
+        graph: after a few steps, record a whole step as a CUDA graph and replay it. This gives the same numbers, and
+            saves the time of thousands of kernel launches. It works on one GPU, except with 16-mixed; elsewhere the
+            setting is ignored.
+        deterministic: let cuDNN use only algorithms that give the same bits every time. Without them, a resumed run
+            ends with other weights than an uninterrupted run. False allows the fastest algorithms; the speed page of
+            the documentation compares the two (variant free-algorithms). Ignored on a CPU.
+        compile: compile each cell's step by `torch.compile`. The first step is slow, and later steps are faster.
+        recompute: compute activations again in the backward pass: much less memory, about a third more time.
+        accelerator: where to train: "cpu", "gpu", or "auto" for a GPU if there is one.
+        devices: number of processes (or GPUs) on each machine.
         nodes: number of machines.
-        num_workers: processes that prepare batches; 0 for the training process itself.
+        num_workers: number of processes that prepare batches; 0 prepares them in the training process.
     """
 
     steps: int = 250_000
@@ -78,20 +79,20 @@ class Training(Settings):
 
     @property
     def loss_weights(self) -> dict[str, float]:
-        """The weights of the loss, as `Predictor.loss` takes them."""
+        """The weights of the loss terms, as keyword arguments of `Predictor.loss`."""
         return {name: getattr(self, name) for name in LOSS_TERMS}
 
 
 @dataclass(frozen=True)
 class Origin(Settings):
-    """What a run starts from, if not from random weights.
+    """Start: the weights or the run to start from, if not from random weights.
 
     Args:
-        weights: a run, a `.safetensors` or `.ckpt` file, or MODEL:WEIGHTS: those of its weights that have the model's
-            names and shapes are taken. Empty for none.
-        run: the folder of a run of this model to go on from, with its weights, its optimiser's state and its number of
-            steps. Empty for none.
-        freeze: parameters to leave as they are: their names, in which * stands for anything.
+        weights: a run, a `.safetensors` or `.ckpt` file, or MODEL:WEIGHTS. Its weights are copied wherever their names
+            and shapes equal those of the model. Empty to start from random weights.
+        run: the folder of an earlier run of this model to continue, with its weights, the state of its optimiser, and
+            its number of steps. Empty to start from step 0.
+        freeze: names of parameters that are not trained; * stands for any text.
     """
 
     weights: str = ""
@@ -101,18 +102,21 @@ class Origin(Settings):
 
 @dataclass(frozen=True)
 class Recipe:
-    """A whole run.
+    """All settings of a run.
 
     Args:
         model: name of the model; `zoo models` lists all.
-        options: the model's keyword arguments, as for `zoo.create_model(model, **options)`.
-        data: the clips; the class says which kind of data set.
-        sampling: scheduled sampling, that is, how often training reads true frames instead of the model's own
-            predictions; the class says which schedule.
-        learning_rate: schedule of the learning rate; its class says which.
-        optimizer: the optimiser; its class says which.
+        options: options of the model, as for `zoo.create_model(model, **options)`.
+        data: the clips. The class of this part is the kind of data set.
+        sampling: scheduled sampling: how often training reads true frames instead of the model's own predictions. The
+            class of this part is the schedule.
+        learning_rate: the learning rate. The class of this part is the schedule.
+        optimizer: the optimiser. The class of this part is the method.
         training: all other settings of training, and the machine.
-        origin: the weights or the run that it starts from.
+        origin: the weights or the run to start from.
+
+    >>> Recipe("conv-lstm", training=Training(steps=100)).data.name
+    'moving-mnist'
     """
 
     model: str
@@ -125,7 +129,7 @@ class Recipe:
     origin: Origin = field(default_factory=Origin)
 
     def _repr_html_(self) -> str:
-        """For notebooks: the parts, a line each."""
+        """For notebooks: each part of the recipe on a line."""
         parts = {name: value for name, value in vars(self).items() if name != "model"}
         return facts(f"Recipe of {self.model}", {name: _line(part) for name, part in parts.items()})
 

@@ -1,4 +1,4 @@
-"""The settings of the schedules: of scheduled sampling and of the learning rate, a class for each."""
+"""The settings of scheduled sampling and of the learning rate, with a class for each schedule."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,12 +8,14 @@ from zoo.settings.base import Settings
 
 @dataclass(frozen=True)
 class PlateauSampling(Settings):
-    """Training reads true frames until the validation loss stops improving, then ever fewer of them (Conv-TT-LSTM).
+    """Scheduled sampling: true frames until the validation loss stops improving, then fewer and fewer.
+
+    This is the schedule of Conv-TT-LSTM (Su et al., 2020).
 
     Args:
-        schedule: "plateau". The others, with settings of their own, are "none", "linear", "sigmoid" and "reverse".
-        patience: epochs without improvement before the probability of the true frame begins to fall.
-        decay: how much it falls in each epoch. The paper prints 2e-4 for Moving-MNIST, with which the fall would take
+        schedule: "plateau". The other schedules, "none", "linear", "sigmoid" and "reverse", have their own settings.
+        patience: number of epochs without improvement before the probability of true frames starts to fall.
+        decay: how much this probability falls in each epoch. The paper prints 2e-4 for Moving-MNIST, which would take
             5000 epochs; its authors' code uses 2e-3 to 4e-3.
     """
 
@@ -24,12 +26,14 @@ class PlateauSampling(Settings):
 
 @dataclass(frozen=True)
 class LinearSampling(Settings):
-    """The probability that training reads the true frame falls from 1 to 0 along a straight line (PredRNN++).
+    """Scheduled sampling: the probability that training reads the true frame falls linearly from 1 to 0.
+
+    This is the schedule of PredRNN++ (Wang et al., 2018).
 
     Args:
-        schedule: "linear". The others, with settings of their own, are "none", "plateau", "sigmoid" and "reverse".
-        start: the step at which it begins to fall.
-        stop: the step from which on it is 0.
+        schedule: "linear". The other schedules, "none", "plateau", "sigmoid" and "reverse", have their own settings.
+        start: the step at which the probability starts to fall.
+        stop: the step from which the probability is 0.
     """
 
     schedule: Literal["linear"] = "linear"
@@ -39,12 +43,14 @@ class LinearSampling(Settings):
 
 @dataclass(frozen=True)
 class ReverseSampling(Settings):
-    """Observed frames are hidden too, half of them at first and none from `stop` on (PredRNN, 2022).
+    """Reverse scheduled sampling: half of the observed frames are replaced by predictions at first, and none at last.
+
+    This is a schedule of PredRNN (Wang et al., TPAMI 2022).
 
     Args:
-        schedule: "reverse". The others, with settings of their own, are "none", "plateau", "linear" and "sigmoid".
-        start: the step at which the probabilities begin to move from one half.
-        stop: the step from which all observed frames are true and all others are the model's own.
+        schedule: "reverse". The other schedules, "none", "plateau", "linear" and "sigmoid", have their own settings.
+        start: the step at which the probabilities start to move away from one half.
+        stop: the step from which all observed frames are true, and all later frames are the model's own predictions.
     """
 
     schedule: Literal["reverse"] = "reverse"
@@ -54,11 +60,13 @@ class ReverseSampling(Settings):
 
 @dataclass(frozen=True)
 class SigmoidSampling(Settings):
-    """The probability that training reads the true frame is `k / (k + exp(step / k))` (Bengio et al., 2015; CDNA).
+    """Scheduled sampling: the probability that training reads the true frame is `k / (k + exp(step / k))`.
+
+    Bengio et al., 2015, and CDNA (Finn et al., 2016).
 
     Args:
-        schedule: "sigmoid". The others, with settings of their own, are "none", "plateau", "linear" and "reverse".
-        k: how long it stays near 1; it is one half after `k · log(k)` steps.
+        schedule: "sigmoid". The other schedules, "none", "plateau", "linear" and "reverse", have their own settings.
+        k: a larger k keeps the probability near 1 for longer; it is one half after `k · log(k)` steps.
     """
 
     schedule: Literal["sigmoid"] = "sigmoid"
@@ -67,10 +75,10 @@ class SigmoidSampling(Settings):
 
 @dataclass(frozen=True)
 class NoSampling(Settings):
-    """Training always reads the true frame (teacher forcing), or the model reads none while it predicts.
+    """No scheduled sampling: training reads only true frames (teacher forcing), or none while the model predicts.
 
     Args:
-        schedule: "none". The others, with settings of their own, are "plateau", "linear", "sigmoid" and "reverse".
+        schedule: "none". The other schedules, "plateau", "linear", "sigmoid" and "reverse", have their own settings.
     """
 
     schedule: Literal["none"] = "none"
@@ -81,14 +89,15 @@ Sampling = NoSampling | PlateauSampling | LinearSampling | SigmoidSampling | Rev
 
 @dataclass(frozen=True)
 class PlateauRate(Settings):
-    """The learning rate is constant, and decays once the validation loss has stopped improving twice (Conv-TT-LSTM).
+    """Learning rate: constant until the validation loss has stopped improving twice, then it decays.
 
-    The first time scheduled sampling begins to fall; only then does the wait for the second time begin.
+    This is the schedule of Conv-TT-LSTM (Su et al., 2020). After the first time, scheduled sampling starts to reduce
+    the true frames. Only then does the second wait start.
 
     Args:
-        schedule: "plateau". The others, with settings of their own, are "constant", "step" and "cosine".
-        base: the learning rate to begin with.
-        patience: epochs without improvement in that second wait.
+        schedule: "plateau". The other schedules, "constant", "step" and "cosine", have their own settings.
+        base: the initial learning rate.
+        patience: number of epochs without improvement in the second wait.
         factor: number by which each decay multiplies the learning rate.
         every: number of epochs between decays.
     """
@@ -102,10 +111,10 @@ class PlateauRate(Settings):
 
 @dataclass(frozen=True)
 class ConstantRate(Settings):
-    """The learning rate is the same throughout.
+    """Learning rate: constant.
 
     Args:
-        schedule: "constant". The others, with settings of their own, are "plateau", "step" and "cosine".
+        schedule: "constant". The other schedules, "plateau", "step" and "cosine", have their own settings.
         base: the learning rate.
     """
 
@@ -115,12 +124,12 @@ class ConstantRate(Settings):
 
 @dataclass(frozen=True)
 class CosineRate(Settings):
-    """The learning rate rises linearly, then falls to zero at the last step along half a cosine.
+    """Learning rate: a linear rise, and then a fall along half a cosine to zero at the last step.
 
     Args:
-        schedule: "cosine". The others, with settings of their own, are "plateau", "constant" and "step".
+        schedule: "cosine". The other schedules, "plateau", "constant" and "step", have their own settings.
         base: the highest learning rate.
-        warmup: number of steps in which it rises.
+        warmup: number of steps in which the learning rate rises.
     """
 
     schedule: Literal["cosine"] = "cosine"
@@ -130,11 +139,11 @@ class CosineRate(Settings):
 
 @dataclass(frozen=True)
 class StepRate(Settings):
-    """The learning rate is multiplied by a factor every so many steps.
+    """Learning rate: multiplied by a factor at regular intervals.
 
     Args:
-        schedule: "step". The others, with settings of their own, are "plateau", "constant" and "cosine".
-        base: the learning rate to begin with.
+        schedule: "step". The other schedules, "plateau", "constant" and "cosine", have their own settings.
+        base: the initial learning rate.
         factor: number by which each decay multiplies the learning rate.
         every: number of steps between decays.
     """

@@ -1,4 +1,4 @@
-"""Training: from settings to a run folder and back."""
+"""Train models: from a recipe to the folder of a run, and back to a model."""
 
 from zoo import _torchvision  # noqa: F401 - before anything that imports torchvision
 from zoo.training.loop import fit

@@ -1,4 +1,4 @@
-"""Choose the clips of each training step."""
+"""Choose the clips of each step."""
 
 from collections.abc import Iterator
 
@@ -13,23 +13,23 @@ _STREAM = 0x5A4D0002
 
 
 class StepSampler(Sampler[list[int]]):
-    """The clips of steps `start` … `steps` - 1. Each is a pure function of (seed, step), so any step can be the first.
+    """The clips of steps `start` to `steps` - 1. Each is a function of (seed, step), so training can start at any step.
 
-    Every epoch visits its clips in an order of its own. A batch may hold the end of one epoch and the beginning of the
-    next. Each rank takes its share of the global batch.
+    Each epoch visits its clips in a different order. A batch may hold the end of one epoch and the start of the next.
+    Each rank takes its share of the global batch.
 
     Args:
         seed: random seed of the run.
-        clips: training clips in an epoch.
-        batch: clips in a step over all ranks.
-        steps: the step to end before.
-        endless: new clips in every epoch, numbered on without end, instead of the same ones.
-        start: first step.
-        rank: number of this process, from 0.
+        clips: number of training clips in an epoch.
+        batch: number of clips in a step, over all ranks.
+        steps: the last step plus one.
+        endless: whether each epoch has new clips with increasing indices, instead of the same clips again.
+        start: the first step.
+        rank: number of this process, counted from 0.
         ranks: number of processes.
 
     Raises:
-        ZooError: `batch` is not a positive multiple of `ranks`.
+        ZooError: if `batch` is not a positive multiple of `ranks`.
 
     >>> list(StepSampler(0, clips=100, batch=2, steps=3, endless=True, start=1))
     [[2, 3], [4, 5]]
@@ -69,12 +69,12 @@ class StepSampler(Sampler[list[int]]):
 
 
 def share(batch: int, rank: int, ranks: int) -> range:
-    """The positions in the global batch that a rank takes.
+    """The positions of a rank's clips in the global batch.
 
     Raises:
-        ZooError: `batch` is not a positive multiple of `ranks`.
+        ZooError: if `batch` is not a positive multiple of `ranks`.
     """
     if batch < 1 or batch % ranks:
-        raise ZooError(f"batch = {batch} cannot be shared out among {ranks} processes; take a multiple of {ranks}")
+        raise ZooError(f"batch = {batch} cannot be divided among {ranks} processes; choose a multiple of {ranks}")
     each = batch // ranks
     return range(rank * each, (rank + 1) * each)

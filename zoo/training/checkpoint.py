@@ -1,15 +1,15 @@
-"""Checkpoints: tensors and plain values, written aside and then renamed, and read without running code.
+"""Checkpoints: tensors and plain values. They are written completely or not at all, and reading them runs no code.
 
-| entry | what it holds |
+| entry | content |
 |---|---|
-| `format`, `digest` | the version of this table, and the digest of all the other entries |
-| `model`, `options`, `step` | which model, after how many steps |
+| `format`, `digest` | the version of this table, and a digest of all other entries |
+| `model`, `options`, `step` | the model, its options and the number of steps |
 | `weights`, `optimizer` | tensors by parameter |
-| `precision`, `sampling`, `learning_rate`, `meter` | the state of what their names say |
-| `progress` | how far the run has come, see `RunProgress` |
+| `precision`, `sampling`, `learning_rate`, `meter` | the states of these parts |
+| `progress` | how far the run has come; see `RunProgress` |
 | `metrics` | the text of `metrics.csv` |
 | `data` | the digests of the training and the validation clips |
-| `environment` | what computes and on what, see `zoo.training.environment` |
+| `environment` | the software and the machine; see `zoo.training.environment` |
 """
 
 import os
@@ -41,14 +41,14 @@ _EXACT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
 @dataclass
 class RunProgress:
-    """How far a run has come, beside its weights.
+    """How far a run has come, besides its weights.
 
     Args:
         best: the lowest validation loss.
-        stale: validations since then.
+        stale: the number of validations since then.
         validated: the step of the last validation.
         row: the step of the last row of metrics.
-        seconds: time of training, over all sessions.
+        seconds: the time of training in all sessions.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _EXACT
@@ -60,7 +60,7 @@ class RunProgress:
     seconds: Number
 
     def stalled(self, patience: int) -> bool:
-        """Whether the validation loss has not improved for `patience` validations; never if that is 0."""
+        """Whether the last `patience` validations brought no improvement; never if `patience` is 0."""
         return 0 < patience <= self.stale
 
 
@@ -98,20 +98,20 @@ class _Checkpoint(BaseModel):
 
     @model_validator(mode="after")
     def agree(self) -> Self:
-        """Refuse parts that cannot be of one moment."""
+        """Refuse parts that cannot belong to the same moment."""
         for name, step in (("row", self.progress.row), ("validated", self.progress.validated)):
             if step > self.step:
-                raise ValueError(f"progress.{name} = {step} lies after step = {self.step}")
+                raise ValueError(f"progress.{name} = {step} is later than step = {self.step}")
         if not self.metrics.startswith(HEADER):
-            raise ValueError(f"metrics = {shortened(self.metrics)} must begin with the names of the columns")
+            raise ValueError(f"metrics = {shortened(self.metrics)} must start with the names of the columns")
         return self
 
 
 def save_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint so that `path` is whole or not there at all, even after a power cut.
+    """Write a checkpoint so that `path` is complete or does not exist, even after a power failure.
 
     Raises:
-        ZooError: the file cannot be written.
+        ZooError: if the file cannot be written.
     """
     content = {"format": FORMAT, "digest": digest(checkpoint), **checkpoint}
     with aside(path) as temporary, temporary.open("wb") as file:
@@ -121,25 +121,25 @@ def save_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint that `save_checkpoint` wrote; its tensors are on the CPU.
+    """Read a checkpoint of `save_checkpoint`. Its tensors are on the CPU.
 
     Raises:
-        ZooError: no such file, a file that was cut short or damaged, or one that is not a checkpoint of the zoo.
+        ZooError: if the file does not exist, is truncated or damaged, or is not a checkpoint of the zoo.
     """
     if not path.exists():
-        raise ZooError(f"no checkpoint at {path}; train first, or name one of {path.parent}")
+        raise ZooError(f"there is no checkpoint {path}; train first, or name another one in {path.parent}")
     try:
         content = read_torch(path).content
     except TensorTrainError as error:
-        raise ZooError(f"{path} cannot be read as a checkpoint ({error}); use another") from error
+        raise ZooError(f"{path} cannot be read as a checkpoint ({error}); use another one") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ZooError(f"{path} is not a checkpoint of the zoo (format {FORMAT}); give one that `zoo train` wrote")
+        raise ZooError(f"{path} is not a checkpoint of the zoo (format {FORMAT}); name one that `zoo train` wrote")
     checkpoint = {name: value for name, value in content.items() if name not in ("format", "digest")}
-    validate(TypeAdapter(_Checkpoint), checkpoint, f"{path} is no whole checkpoint, use another")
+    validate(TypeAdapter(_Checkpoint), checkpoint, f"{path} is not a complete checkpoint, use another one")
     try:
         intact = content.get("digest") == digest(checkpoint)
     except TensorTrainError as error:
         raise ZooError(f"{path} is damaged: {error}; use another checkpoint") from error
     if not intact:
-        raise ZooError(f"{path} is damaged: it does not hold what was written (by its digest); use another checkpoint")
+        raise ZooError(f"{path} is damaged: its content does not match its digest; use another checkpoint")
     return checkpoint

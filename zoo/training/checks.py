@@ -1,4 +1,4 @@
-"""Check, before any data are prepared, that a model can be trained as a recipe says."""
+"""Check that a model can be trained by a recipe, before any data are prepared."""
 
 import torch
 
@@ -10,15 +10,15 @@ from zoo.video_model import VideoModel
 
 
 def check_steps(recipe: Recipe, model: Predictor) -> None:
-    """Raise a ZooError unless the model can read the steps of the recipe's clips: frames, or values of a series."""
+    """Raise a ZooError unless the model can read the steps of the recipe's clips, which are frames or values."""
     data = recipe.data
     if isinstance(data, Video) and isinstance(model, VideoModel):
         if model.channels != data.channels:
             raise ZooError(
-                f"data.channels = {data.channels}, but {recipe.model} reads {model.channels}; give both the same "
-                "number, 1 for grey and 3 for RGB (--data.channels, --options.channels)"
+                f"data.channels = {data.channels}, but {recipe.model} reads {model.channels} channels; give both the "
+                "same number, 1 for grey or 3 for RGB (--data.channels, --options.channels)"
             )
-        if not all(data.frame):  # those of an array, which are known once it is opened
+        if not all(data.frame):  # an array keeps its own size, which is known once it is opened
             return
         try:
             model.check_size(*data.frame)
@@ -32,16 +32,16 @@ def check_steps(recipe: Recipe, model: Predictor) -> None:
             )
     else:
         raise ZooError(
-            f"{recipe.model} is registered as a model of {data.content}, but made a {type(model).__name__}; register "
-            "it with what it reads"
+            f"{recipe.model} is registered as a model of {data.content}, but it makes a {type(model).__name__}; "
+            "register it with the right `reads`"
         )
 
 
 def check_repeatable(recipe: Recipe, model: Predictor, device: torch.device) -> None:
-    """Raise a ZooError if a run is to give the same bits every time, and the model cannot do so on the device."""
+    """Raise a ZooError if the run must be deterministic, but the model cannot be on this device."""
     if recipe.training.deterministic and device.type == "cuda" and model.unrepeatable:
         raise ZooError(
-            f"training.deterministic = true: on a GPU {recipe.model} does not give the same bits twice, since the "
-            f"backward pass of {model.unrepeatable} adds up in no fixed order, so a resumed run would end with other "
-            "weights than an unbroken one; set it to false to train all the same"
+            f"training.deterministic = true, but on a GPU {recipe.model} does not compute the same bits every time: "
+            f"the backward pass of {model.unrepeatable} sums in no fixed order, so a resumed run would end with other "
+            "weights than an uninterrupted run; set it to false to accept this"
         )

@@ -11,32 +11,33 @@ from zoo.predictor import Predictor
 
 
 def compile_cells(model: Predictor) -> None:
-    """Compile the step of each cell, rather than the unrolled loop over the frames. Run the model within `compiling()`.
+    """Compile the step of each cell, and not the unrolled loop over frames. Run the model inside `compiling()`.
 
     Raises:
-        ZooError: the model has no cells.
+        ZooError: if the model has no cells.
     """
     cells: list[Any] = [module for module in model.modules() if callable(getattr(module, "step", None))]
     if not cells:
-        raise ZooError("no cell of this model has a step to compile; leave training.compile off")
+        raise ZooError("this model has no cell with a step to compile; leave training.compile off")
     for cell in cells:
         cell.step = torch.compile(cell.step, dynamic=False)
 
 
 @contextlib.contextmanager
 def compiling() -> Iterator[None]:
-    """Run compiled cells within this block: it lets them compile a graph for the shapes of every layer.
+    """Context manager in which to run compiled cells. It allows as many compiled graphs as the layers have shapes.
 
-    They launch their kernels one by one: `zoo.training.graph` records these, and cannot record a recording.
+    Triton's own CUDA graphs are switched off: `zoo.training.graph` records the kernels, and a recording cannot be
+    recorded again.
 
     Raises:
-        ZooError: `torch.compile` does not work on this machine.
+        ZooError: if `torch.compile` does not work on this machine.
     """
     import torch._dynamo as dynamo
     import torch._inductor.config as inductor
 
     try:
-        # beyond its limit dynamo would silently run the cells uncompiled
+        # beyond its limit, dynamo would run the cells uncompiled without a word
         limits = dynamo.config.patch(recompile_limit=64, fail_on_recompile_limit_hit=True)
         with limits, inductor.patch({"triton.cudagraphs": False}):
             yield

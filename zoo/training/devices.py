@@ -1,4 +1,4 @@
-"""Where and how precisely training computes: Lightning Fabric, set up from the settings."""
+"""The device and precision of training: Lightning Fabric, set up from the settings."""
 
 import contextlib
 import logging
@@ -21,13 +21,13 @@ from zoo.settings import Training
 
 
 def make_fabric(training: Training, loggers: Sequence[Logger] = ()) -> Fabric:
-    """Fabric for the devices, processes and precision of the settings, with loggers.
+    """Make the Fabric for the devices, processes and precision of the settings, with loggers.
 
-    Processes that `torchrun` or Slurm has started are used as they are; otherwise Fabric starts them.
+    If `torchrun` or Slurm has started the processes, these are used. Otherwise Fabric starts them.
 
     Raises:
-        ZooError: no such accelerator or devices here, far more processes than cores, a launcher with another number of
-            processes, or a precision that the device does not have.
+        ZooError: if this machine lacks the accelerator or devices, there are far more processes than cores, a launcher
+            has another number of processes, or the device does not support the precision.
     """
     _check_processes(training)
     launchers = [kind() for kind in (TorchElasticEnvironment, SLURMEnvironment) if kind.detect()]
@@ -53,7 +53,7 @@ def make_fabric(training: Training, loggers: Sequence[Logger] = ()) -> Fabric:
 
 
 def _check_processes(training: Training) -> None:
-    """Raise a ZooError if so many processes are asked for that starting them could bring the machine down."""
+    """Raise a ZooError if starting so many processes could bring the machine down."""
     cores = os.cpu_count() or 1
     most = 4 * cores + 16
     for name, count in (("devices", training.devices), ("num_workers", training.num_workers)):
@@ -62,38 +62,39 @@ def _check_processes(training: Training) -> None:
 
 
 class _Mixed(MixedPrecision):
-    """Autocast that leaves the frames in 32 bits, which the loss needs, and keeps no 16-bit copies of the weights.
+    """Autocast that leaves the frames in 32 bits, as the loss needs them, and keeps no 16-bit copies of the weights.
 
-    A weight is used once for each frame. With one shared copy, its gradients of all frames would be summed in 16 bits.
+    Each weight is used once for each frame. With one shared copy, the gradients of all frames would be summed in 16
+    bits.
     """
 
     def convert_input(self, data: Any) -> Any:
-        """The same data."""
+        """Return the data unchanged."""
         return data
 
     def forward_context(self) -> torch.autocast:
-        """Autocast without a cache."""
+        """Autocast without its cache of weights."""
         return torch.autocast(self.device, dtype=self._desired_input_dtype, cache_enabled=False)
 
 
 class _Half(HalfPrecision):
-    """bfloat16 for weights and frames, but not for the loss, which Fabric would round to it in several processes."""
+    """bfloat16 for weights and frames, but not for the loss, which Fabric would round with several processes."""
 
     def convert_output(self, data: Any) -> Any:
-        """The same data."""
+        """Return the data unchanged."""
         return data
 
 
 class _Double(DoublePrecision):
-    """64 bits for the predictions too, which Fabric would round to 32."""
+    """64 bits for the predictions too. Fabric would round them to 32 bits."""
 
     def convert_output(self, data: Any) -> Any:
-        """The same data."""
+        """Return the data unchanged."""
         return data
 
 
 def make_precision(training: Training) -> Precision:
-    """Fabric's plugin for `training.precision`."""
+    """The plugin of Fabric for `training.precision`."""
     if training.precision in ("16-mixed", "bf16-mixed"):
         accelerator = None
         if training.accelerator != "cpu":
@@ -106,8 +107,8 @@ def make_precision(training: Training) -> Precision:
 
 @contextlib.contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Silence Lightning's tips and warnings, which do not concern the user of a finished training program."""
-    # importing `lightning` makes even Fabric log under the other name
+    """Silence Lightning's tips and warnings, which are for programmers and not for users of `zoo train`."""
+    # after `import lightning`, even Fabric logs under the name lightning.pytorch
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
@@ -122,9 +123,9 @@ def quiet_lightning() -> Iterator[None]:
 
 
 def keep_channels_last(model: nn.Module) -> None:
-    """Give the weights of a model's 2-d convolutions the layout that they compute with, in place.
+    """Convert the weights of a model's 2-d convolutions to the channels-last layout that they compute with, in place.
 
-    Else a recurrent model would reorder each of them for every frame.
+    Otherwise a recurrent model would convert each of them for every frame.
 
     >>> conv = nn.Conv2d(2, 4, kernel_size=3)
     >>> keep_channels_last(conv)
@@ -138,11 +139,11 @@ def keep_channels_last(model: nn.Module) -> None:
 
 @contextlib.contextmanager
 def convolution_algorithms(deterministic: bool) -> Iterator[None]:
-    """How cuDNN chooses the algorithms of convolutions, which makes no difference on a CPU.
+    """Context manager: how cuDNN chooses the algorithms of convolutions. It has no effect on a CPU.
 
     Args:
-        deterministic: only those that give the same bits every time; else a resumed run would drift away. Otherwise it
-            times all of them for each shape and keeps the fastest.
+        deterministic: True allows only algorithms that give the same bits every time, so that a resumed run equals an
+            uninterrupted one. False times all algorithms for each shape and uses the fastest.
     """
     cudnn = torch.backends.cudnn
     before = cudnn.deterministic, cudnn.benchmark

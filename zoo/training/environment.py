@@ -1,4 +1,4 @@
-"""What a run computes with. Only where all of it stays the same does a resumed run end with the very same bits."""
+"""What a run computes with: software, machine, processes. Only if all are equal, a resumed run has the same bits."""
 
 import platform
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ PACKAGES = ("tensortrain", "torch", "lightning", "numpy")
 
 
 def describe_environment(fabric: Fabric) -> Environment:
-    """The versions, the machine, and the numbers of processes and threads."""
+    """The versions of the software, the machine, and the numbers of processes and threads."""
     device = fabric.device
     return {
         "python": platform.python_version(),
@@ -28,7 +28,7 @@ def describe_environment(fabric: Fabric) -> Environment:
 
 
 def changes(before: Environment, now: Environment) -> str:
-    """What is not as it was, in words; empty if all is.
+    """Describe in words what has changed; empty if nothing has.
 
     >>> changes({"threads": 1, "torch": "2.11"}, {"threads": 2, "torch": "2.11"})
     'threads was 1 and is 2'
@@ -39,7 +39,7 @@ def changes(before: Environment, now: Environment) -> str:
 
 
 def _version(package: str) -> str:
-    """The version of an installed package; a checkout need not be installed to train."""
+    """The version of an installed package. A source checkout can train without being installed."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -1,8 +1,8 @@
 """Record a training step as a CUDA graph: forward, loss, backward, clipping and optimiser of all frames in one launch.
 
-A step of twelve layers over twenty frames launches some ten thousand kernels, most of them shorter than the time that
-Python takes to launch one. A replayed graph launches them all at once. It repeats the very same operators on the very
-same memory, so whatever changes from step to step is copied into tensors that stay where they are.
+A step of twelve layers over twenty frames launches about ten thousand kernels, most of which take less time than Python
+needs to launch one. A replayed graph launches all of them at once. It repeats the same operators on the same memory. So
+everything that changes from step to step is copied into tensors at fixed addresses.
 """
 
 from collections.abc import Callable
@@ -17,19 +17,19 @@ from zoo.errors import ZooError
 from zoo.training.step import StepInputs, TrainState, train_step
 
 Results = TypeVar("Results")
-WARM_UP = 3  # steps
+WARM_UP = 3  # ordinary steps before the recording
 
 
 class Graphed(Generic[Results]):
-    """A function of tensors that is called as usual a few times, then recorded, and replayed from then on.
+    """A function of tensors. The first calls run it as usual; then it is recorded, and later calls replay it.
 
-    Every call computes the function once. If a call comes with tensors of other shapes, the function is recorded anew.
+    Every call computes the function once. If the shapes of the inputs change, the function is recorded again.
 
     Args:
-        run: takes nested tensors and returns tensors, or nothing. All else that it reads and changes must be tensors
-            that stay where they are.
-        warm_up: ordinary calls before the recording, on a stream of their own: libraries set themselves up in them,
-            kernels are compiled, gradients and the optimiser's moments get their memory.
+        run: a function of nested tensors that returns tensors or nothing. Everything else that it reads or changes must
+            be tensors at fixed addresses.
+        warm_up: number of ordinary calls before the recording, on a separate stream. In these calls libraries
+            initialise, kernels are compiled, and memory for gradients and the optimiser's moments is allocated.
     """
 
     def __init__(self, run: Callable[[Any], Results], warm_up: int = WARM_UP) -> None:
@@ -37,10 +37,10 @@ class Graphed(Generic[Results]):
         self._specs: Any = None
 
     def __call__(self, inputs: Any) -> Results:
-        """The results; the next call overwrites them.
+        """Return the results. The next call overwrites them.
 
         Raises:
-            ZooError: the function does what cannot be recorded, such as reading a number from the device.
+            ZooError: if the function does something that cannot be recorded, such as reading a number from the device.
         """
         specs = pytree.tree_map(lambda x: (x.shape, x.dtype, x.device), inputs)
         if specs != self._specs:
@@ -58,7 +58,7 @@ class Graphed(Generic[Results]):
         return self._results
 
     def _aside(self) -> Results:
-        """Call the function on a stream of its own."""
+        """Call the function on a separate stream."""
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -69,7 +69,7 @@ class Graphed(Generic[Results]):
     def _record(self) -> tuple[torch.cuda.CUDAGraph, Results]:
         graph = torch.cuda.CUDAGraph()
         try:
-            # other threads, such as one that pins memory for the loader, may do what a recording may not
+            # other threads may call CUDA meanwhile, for instance the one that pins memory for the loader
             with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 return graph, self._run(self._inputs)
         except RuntimeError as error:
@@ -80,7 +80,7 @@ class Graphed(Generic[Results]):
 
 
 def fastest_step(state: TrainState) -> Callable[[StepInputs], None]:
-    """`train_step` of a state: recorded as a graph if the settings ask for it and it works here, else as it is."""
+    """`train_step` for a state, recorded as a graph if the settings ask for it and it is possible, or else plain."""
     step = partial(train_step, state)
     if state.recipe.training.graph and state.recordable and state.fabric.world_size == 1:
         return Graphed(step)

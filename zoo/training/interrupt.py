@@ -7,14 +7,14 @@ from typing import Any
 
 
 class CleanStop(KeyboardInterrupt):
-    """Ctrl-C that was heeded between two steps, with everything saved."""
+    """A stop by Ctrl-C between two steps, after everything was saved."""
 
 
 class Interrupt:
-    """Notes SIGINT and SIGTERM while its block runs; a second signal of the same kind has its ordinary effect.
+    """Notes SIGINT and SIGTERM while its block runs. A second signal of the same kind has its ordinary effect.
 
     Attributes:
-        signal: the number of the signal noted last, 0 if there was none.
+        signal: the number of the last signal, 0 if there was none.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Interrupt:
             signal.signal(number, handler)
 
     def take_effect(self) -> None:
-        """Raise what a noted signal would have raised: KeyboardInterrupt for SIGINT, SystemExit for SIGTERM."""
+        """Raise what the noted signal would have raised: KeyboardInterrupt for SIGINT, SystemExit for SIGTERM."""
         if self.signal == signal.SIGINT:
             raise CleanStop
         if self.signal:

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: the classes that carry out the settings `ConstantRate`, `StepRate`, `CosineRate` and
+"""Learning-rate schedules: the classes that implement the settings `ConstantRate`, `StepRate`, `CosineRate` and
 `PlateauRate`."""
 
 import math
@@ -9,36 +9,36 @@ from zoo import settings
 
 
 class RateScheduler(ABC):
-    """The learning rate of each step. What validations have taught it is its state; most learn nothing from them."""
+    """The learning rate of each step. Its state is what it has learnt from validations; most schedules ignore them."""
 
     @abstractmethod
     def rate(self, step: int) -> float:
         """The learning rate of a step."""
 
     def observe(self, step: int, loss: float, fall: int | None) -> None:  # noqa: B027
-        """Take note of a validation loss after `step` steps, and of when the sampling ratio began to fall."""
+        """Read a validation loss after `step` steps, and the step at which the sampling ratio started to fall."""
 
     def state_dict(self) -> dict[str, Any]:
-        """The state, as plain values."""
+        """The state as plain values."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027
-        """Return to a state."""
+        """Restore a state."""
 
 
 class ConstantRateScheduler(RateScheduler):
-    """Always `base`."""
+    """The constant rate `base`."""
 
     def __init__(self, base: float) -> None:
         self._base = base
 
     def rate(self, step: int) -> float:
-        """`base`."""
+        """Return `base`."""
         return self._base
 
 
 class CosineRateScheduler(RateScheduler):
-    """A linear rise to `base` over `warmup` steps, then half a cosine down to 0 at step `steps`.
+    """A linear rise to `base` over `warmup` steps, and then half a cosine down to 0 at step `steps`.
 
     >>> schedule = CosineRateScheduler(base=1.0, warmup=2, steps=6)
     >>> [round(schedule.rate(step), 3) for step in range(7)]
@@ -49,7 +49,7 @@ class CosineRateScheduler(RateScheduler):
         self._base, self._warmup, self._steps = base, warmup, steps
 
     def rate(self, step: int) -> float:
-        """The rate on the rise, or on the cosine."""
+        """The rate at a step, on the linear rise or on the cosine."""
         if step < self._warmup:
             return self._base * (step + 1) / self._warmup
         done = (step - self._warmup) / max(1, self._steps - self._warmup)
@@ -57,7 +57,7 @@ class CosineRateScheduler(RateScheduler):
 
 
 class StepRateScheduler(RateScheduler):
-    """`base`, multiplied by `factor` every `every` steps.
+    """The rate `base`, multiplied by `factor` after each interval of `every` steps.
 
     >>> schedule = StepRateScheduler(base=1.0, factor=0.5, every=10)
     >>> [schedule.rate(step) for step in (0, 9, 10, 25)]
@@ -68,24 +68,24 @@ class StepRateScheduler(RateScheduler):
         self._base, self._factor, self._every = base, factor, every
 
     def rate(self, step: int) -> float:
-        """The rate after the decays so far."""
+        """The rate after the decays up to a step."""
         return self._base * self._factor ** (step // self._every)
 
 
 class PlateauRateScheduler(RateScheduler):
-    """Hold the rate, then multiply it by `factor` every `every` epochs.
+    """A constant rate that is later multiplied by `factor` after each interval of `every` epochs.
 
-    The decay begins when the validation loss has not improved for `patience` epochs, counted from the step at which the
-    sampling ratio began to fall.
+    The decay starts when the validation loss has not improved for `patience` epochs after the sampling ratio started to
+    fall.
 
     Conv-TT-LSTM (Su et al., NeurIPS 2020), section 5.
 
     Args:
-        base: the rate at the beginning.
-        patience: epochs without improvement before the decay.
-        factor: what each decay multiplies the rate by.
-        every: epochs between decays.
-        epoch: optimiser steps in an epoch.
+        base: the initial rate.
+        patience: number of epochs without improvement before the decay starts.
+        factor: number by which each decay multiplies the rate.
+        every: number of epochs between decays.
+        epoch: number of steps in an epoch.
 
     >>> schedule = PlateauRateScheduler(1.0, patience=1, factor=0.5, every=2, epoch=10)
     >>> schedule.observe(10, 1.0, fall=None)
@@ -101,31 +101,34 @@ class PlateauRateScheduler(RateScheduler):
         self._best, self._best_step, self._decay = float("inf"), 0, -1
 
     def rate(self, step: int) -> float:
-        """The rate after the decays so far."""
+        """The rate after the decays up to a step."""
         if self._decay < 0:
             return self._base
         return self._base * self._factor ** (max(0, step - self._decay) // self._every)
 
     def observe(self, step: int, loss: float, fall: int | None) -> None:
-        """Wait from the last improvement, or from the fall of the ratio if that came later."""
+        """Count epochs from the last improvement, or from the fall of the ratio if that came later."""
         if loss < self._best:
             self._best, self._best_step = loss, step
         elif self._decay < 0 and fall is not None and step - max(self._best_step, fall) >= self._wait:
             self._decay = step
 
     def state_dict(self) -> dict[str, Any]:
-        """The best loss, its step, and the step of the decay's beginning."""
+        """The best loss, its step, and the step at which the decay started."""
         return {"best": self._best, "best_step": self._best_step, "decay": self._decay}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Return to a state."""
+        """Restore a state."""
         self._best, self._best_step, self._decay = state["best"], state["best_step"], state["decay"]
 
 
 def make_rate(rate: settings.LearningRate, epoch: int, steps: int) -> RateScheduler:
-    """The schedule that a recipe's settings describe.
+    """Make the schedule that a recipe's settings describe.
 
-    `epoch` and `steps` are the optimiser steps of an epoch and of the whole run.
+    Args:
+        rate: the settings.
+        epoch: number of steps in an epoch.
+        steps: number of steps in the whole run.
     """
     if isinstance(rate, settings.PlateauRate):
         return PlateauRateScheduler(rate.base, rate.patience, rate.factor, rate.every, epoch)

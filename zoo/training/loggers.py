@@ -1,7 +1,7 @@
-"""Where the rows of metrics go besides `metrics.csv`: Lightning's loggers, which Fabric calls.
+"""Loggers that receive the rows of metrics besides `metrics.csv`: those of Lightning, which Fabric calls.
 
-None of them can stop a training that runs. A training that resumes joins the same run there: `loggers.json` says which
-run that is, and up to which step it has been told.
+A failing logger never stops a training. A resumed training continues the same run of the service. The file
+`loggers.json` holds the name of that run and the last step that was logged.
 """
 
 import json
@@ -30,11 +30,11 @@ PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
 
 
 class Joined(BaseModel):
-    """A run at a service.
+    """The run of a logging service that belongs to a training.
 
     Attributes:
-        run: its name there; empty if it has none yet.
-        step: the last one that it was told of.
+        run: the name of the run at the service; empty if there is none yet.
+        step: the last step that was logged.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid")
@@ -51,9 +51,9 @@ class RunLogger(Logger):
 
     Args:
         kind: "tensorboard", "wandb" or "mlflow".
-        folder: of the run.
-        recipe: of the run, which a new run there is described by.
-        recorded: whether its kind is to be remembered for the next session.
+        folder: the folder of the run.
+        recipe: the recipe of the run, which is logged as its description.
+        recorded: whether to note this kind in `loggers.json` for the next session.
     """
 
     def __init__(self, kind: str, folder: Path, recipe: Recipe, recorded: bool) -> None:
@@ -65,23 +65,23 @@ class RunLogger(Logger):
 
     @property
     def name(self) -> str:
-        """Its kind."""
+        """The kind of the logger."""
         return self.kind
 
     @property
     def version(self) -> str:
-        """The run at the service."""
+        """The name of the run at the service."""
         return self._joined.run
 
     def start(self, row: int, say: Callable[[str], None]) -> None:
-        """Open it, and join the run that an earlier session began.
+        """Open the logger, and continue the run of an earlier session.
 
         Args:
-            row: the step of the last row before.
-            say: prints a line.
+            row: the step of the last row of earlier sessions.
+            say: a function that prints a line.
 
         Raises:
-            ZooError: it cannot be opened.
+            ZooError: if the logger cannot be opened.
         """
         self._say = say
         self._joined = read_record(self._folder).get(self.kind, Joined())
@@ -94,39 +94,39 @@ class RunLogger(Logger):
                 self.log_hyperparams(to_plain(self._recipe))
         except ZooError:
             raise
-        except Exception as error:  # of a service, a network or a disk
+        except Exception as error:  # errors of a service, a network or a disk
             raise ZooError(
-                f"the logger {self.kind} cannot begin ({_reason(error)}); leave it out (--logger csv), or mend that"
-                + ("" if new else f"; without {self._folder / RECORD} it begins a new run there")
+                f"the logger {self.kind} cannot start ({_reason(error)}); leave it out (--logger csv), or repair it"
+                + ("" if new else f"; after {self._folder / RECORD} is removed, it starts a new run there")
             ) from error
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log a row, unless the service has been told of its step; after a failure, nothing any more."""
+        """Log a row, unless its step was logged before. After a failure, nothing more is logged."""
         if self._logger is None or step is None or step <= self._joined.step:
             return
         try:
-            if self._recorded and self.kind != "tensorboard":  # first, for no step may be there twice
+            if self._recorded and self.kind != "tensorboard":  # recorded first, so that no step is ever logged twice
                 self._joined.step = step
                 self._record()
             self._logger.log_metrics(dict(metrics), step)
             self._logger.save()
-        except Exception as error:  # of a service, a network or a disk
+        except Exception as error:  # errors of a service, a network or a disk
             self._give_up(error)
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Describe the run."""
+        """Log the settings of the run."""
         assert self._logger is not None, "started first"
         self._logger.log_hyperparams(params)
 
     def finalize(self, status: str) -> None:
-        """Close it."""
+        """Close the logger."""
         if self._logger is None:
             return
         try:
             self._logger.finalize(status)
-            if self.kind == "wandb":  # else the next run of this process would join this one
+            if self.kind == "wandb":  # otherwise the next run of this process would continue this one
                 self._logger.experiment.finish()  # type: ignore[attr-defined]
-        except Exception as error:  # of a service, a network or a disk
+        except Exception as error:  # errors of a service, a network or a disk
             self._give_up(error)
         self._logger = None
 
@@ -138,20 +138,22 @@ class RunLogger(Logger):
 
     def _give_up(self, error: Exception) -> None:
         self._logger = None
-        self._say(f"the logger {self.kind} failed ({_reason(error)}) and gets no more rows; metrics.csv has them all")
+        self._say(
+            f"The logger {self.kind} failed ({_reason(error)}) and gets no more rows; metrics.csv has all of them."
+        )
 
 
 def make_loggers(kinds: Sequence[str] | None, folder: Path, recipe: Recipe) -> list[RunLogger]:
-    """The loggers of a run besides its `metrics.csv`.
+    """Make the loggers of a run besides `metrics.csv`.
 
     Args:
-        kinds: of `zoo.names.LOGGERS`. None for those that the run has had, or for a new run TensorBoard, if that is
-            installed.
-        folder: of the run.
-        recipe: of the run.
+        kinds: names in `zoo.names.LOGGERS`. None stands for the loggers that the run had before; for a new run, it
+            stands for TensorBoard if that is installed.
+        folder: the folder of the run.
+        recipe: the recipe of the run.
 
     Raises:
-        ZooError: no such logger, or one that is not installed.
+        ZooError: if a logger is unknown or not installed.
     """
     recorded = kinds is not None or (folder / RECORD).exists()
     if kinds is None:
@@ -160,15 +162,17 @@ def make_loggers(kinds: Sequence[str] | None, folder: Path, recipe: Recipe) -> l
         if kind not in LOGGERS:
             raise ZooError(f"no logger {kind!r}; {nearest(kind, LOGGERS)}")
         if not _installed(kind):
-            raise ZooError(f"the logger {kind} is not installed: pip install {PACKAGES[kind]}, or leave it out")
+            raise ZooError(
+                f"the logger {kind} is not installed; install it with: pip install {PACKAGES[kind]}, or leave it out"
+            )
     return [RunLogger(kind, folder, recipe, recorded) for kind in dict.fromkeys(kinds) if kind != "csv"]
 
 
 def read_record(folder: Path) -> dict[str, Joined]:
-    """What a run's `loggers.json` says; nothing if there is none.
+    """Read the `loggers.json` of a run; empty if there is none.
 
     Raises:
-        ZooError: it is damaged.
+        ZooError: if it is damaged.
     """
     path = folder / RECORD
     if not path.exists():
@@ -178,7 +182,7 @@ def read_record(folder: Path) -> dict[str, Joined]:
 
 
 def _before(folder: Path) -> list[str]:
-    """TensorBoard for a new run, if it is installed, and for one that has had it."""
+    """TensorBoard, if it is installed and the run is new or has used it before."""
     wanted = not (folder / "metrics.csv").exists() or (folder / "tensorboard").is_dir()
     return ["tensorboard"] if wanted and _installed("tensorboard") else []
 
@@ -188,7 +192,7 @@ def _installed(kind: str) -> bool:
 
 
 def _tensorboard(folder: Path, joined: Joined, row: int) -> Logger:
-    """TensorBoard drops what earlier sessions have said of later steps."""
+    """Open TensorBoard. It discards what earlier sessions logged for later steps."""
     logger = TensorBoardLogger(folder, "tensorboard", "", purge_step=row + 1)
     logger.experiment.flush()
     return logger
@@ -200,7 +204,7 @@ def _wandb(folder: Path, joined: Joined, row: int) -> Logger:
     joined.run = joined.run or uuid.uuid4().hex
     project = os.environ.get("WANDB_PROJECT", PROJECT)
     logger = WandbLogger(name=folder.name, project=project, save_dir=folder, id=joined.run)
-    assert logger.experiment is not None  # asks the service
+    assert logger.experiment is not None  # this access contacts the service
     return logger
 
 

@@ -1,8 +1,8 @@
-"""Train a model: from settings to a run folder.
+"""Train a model: from a recipe to the folder of a run.
 
-`fit` sets everything up, `train` is the loop, and `train_step` (in `zoo.training.step`) is what it repeats; on a GPU
-that is recorded as a graph (`zoo.training.graph`). Everything in the loop but when to stop depends on the number of
-the step alone, so that a resumed run does the same at the same steps as an unbroken one.
+`fit` sets everything up, `train` is the loop, and `train_step` (in `zoo.training.step`) is one step of it, which is
+recorded as a graph on a GPU (`zoo.training.graph`). Everything in the loop depends only on the number of the step,
+except when to stop. So a resumed run computes the same at each step as an uninterrupted run.
 """
 
 import time
@@ -60,34 +60,44 @@ def fit(
     watch: Callable[[int, float], bool] | None = None,
     loggers: Sequence[str] | None = None,
 ) -> Run:
-    """Train a model, or resume a training that was stopped, and return the best model so far.
+    """Train a model, or resume a training that was stopped. Returns the run with its best model so far.
 
-    The folder gets `config.yaml`, `versions.json`, `metrics.csv`, `checkpoints/` and what loggers write. A run that
-    was stopped, by Ctrl-C, `max_time` or a kill, is resumed by the same call, and ends with the same weights and
-    metrics as if it had never stopped: bit for bit, if the machine, the versions and the numbers of processes and
-    threads are the same; else there is one warning, and a line in `versions.json`. While it trains, the CPU takes
-    numbers below 1.2e-38 as zero.
+    The folder gets `config.yaml`, `versions.json`, `metrics.csv`, `checkpoints/` and the files of loggers. If the run
+    is stopped by Ctrl-C, `max_time` or a kill, the same call resumes it. It then ends with the same weights and metrics
+    as an uninterrupted run, bit for bit, if the machine, the versions and the numbers of processes and threads are the
+    same. If they are not, there is a warning and a line in `versions.json`. While it trains on a CPU, numbers below
+    1.2e-38 are flushed to zero, which is faster.
 
     Args:
-        recipe: all settings.
-        folder: folder of the run: a new one, an empty one, or one that holds this very run, which is resumed.
-        root: data root, see `zoo.data.data_root`.
-        resume: resume a run that the folder holds, instead of refusing.
-        progress: show the progress.
-        train_clips: clips of the caller's own, for a recipe whose data are "python"; see `zoo.data.ClipSource`.
-        val_clips: those to validate on.
-        watch: called after each validation with the number of steps and the loss; if it returns true, training stops
-            there, and can be resumed. For a training in one process.
-        loggers: where rows of metrics go besides `metrics.csv`: "csv" (nowhere else), "tensorboard", "wandb", "mlflow".
-            By default where they went before or, for a new run, to TensorBoard if it is installed. A resumed run joins
-            its old one there; see `zoo.training.loggers`.
+        recipe: all settings of the run, from `zoo.recipe`.
+        folder: the folder of the run. If it is new or empty, a new run starts. If it holds this run, it is resumed.
+        root: the data root; see `zoo.data.data_root`.
+        resume: if False, raise an error when the folder already holds a run.
+        progress: whether to show the progress.
+        train_clips: your own training clips, if the data of the recipe are "python"; see `zoo.data.ClipSource`.
+        val_clips: your own validation clips.
+        watch: a function of the number of steps and the loss, called after each validation. If it returns True,
+            training stops, and can be resumed. For training in one process.
+        loggers: where to log metrics besides `metrics.csv`: a list of "tensorboard", "wandb" and "mlflow", or
+            ["csv"] for nowhere else. By default a resumed run keeps its loggers, and a new run uses TensorBoard if it
+            is installed. See `zoo.training.loggers`.
+
+    Returns:
+        The run: its folder, recipe, model (in evaluation mode, with the best weights) and the step of these weights.
 
     Raises:
-        ZooError: settings that do not fit together, a folder with another run or that another process trains in, data
-            that are missing or not those that the run began with, a logger that is not installed or cannot begin,
-            another process of this training that died, a full disk; or a loss that was not finite, with its step and
-            the layer where it began.
+        ZooError: if settings do not fit together; if the folder holds another run, or another process trains in it; if
+            data are missing, or differ from those that the run started with; if a logger is not installed or cannot
+            start; if another process of this training died; if the disk is full; or if a loss is not finite (the
+            message names its step and the layer where it arose).
         KeyboardInterrupt: after Ctrl-C, once a checkpoint is written.
+
+    >>> import tempfile, zoo
+    >>> short = {"steps": 2, "validation_clips": 2}
+    >>> recipe = zoo.recipe("conv-lstm", "demo", {"hidden": [2], "layers": [1]}, training=short)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     print(zoo.fit(recipe, folder, progress=False).step)
+    2
     """
     began, folder = time.monotonic(), folder_name(folder)
     recipe = check_recipe(recipe)
@@ -102,12 +112,12 @@ def fit(
         recipe, clips, val = own_clips(recipe, train_clips, val_clips)
     else:
         recipe = replace(recipe, data=pin_data(recipe.data, root))
-        check_steps(recipe, model)  # of a size that only the data say
+        check_steps(recipe, model)  # again, as only the data themselves may say their size
         clips, val = make_dataset(recipe.data, "train", root), make_dataset(recipe.data, "val", root)
     if model.recompute is not None:
         model.recompute = recipe.training.recompute
     elif recipe.training.recompute:
-        raise ZooError(f"{recipe.model} is not recurrent, so nothing can be recomputed; leave training.recompute off")
+        raise ZooError(f"{recipe.model} is not recurrent, so it cannot recompute steps; leave training.recompute off")
     if recipe.training.compile:
         compile_cells(model)
     compiled = compiling() if recipe.training.compile else nullcontext()
@@ -125,7 +135,7 @@ def fit(
                     session = describe_session(checkpoint, identity["environment"], [clips.describe(), val.describe()])
                     begin_session(recipe, folder, session)
 
-                def run_session(fabric: Fabric) -> None:  # in every process
+                def run_session(fabric: Fabric) -> None:  # runs in every process
                     state = TrainState(fabric, recipe, model, clips, val)
                     with Session(state, folder, checkpoint, identity, progress, began, notes, watch) as session:
                         train(session)
@@ -135,20 +145,22 @@ def fit(
                     fabric.launch(run_session)
             elif first and checkpoint:
                 restore(folder / "metrics.csv", checkpoint["metrics"])
-                remove_leftovers(folder / "checkpoints")  # of a kill after the last step
+                remove_leftovers(folder / "checkpoints")  # which a kill after the last step may have left
     return open_run(folder, "best" if (folder / "checkpoints" / "best.ckpt").exists() else "last")
 
 
 def own_clips(
     recipe: Recipe, train_clips: ClipSource | None, val_clips: ClipSource | None
 ) -> tuple[Recipe, ClipDataset, ClipDataset]:
-    """The caller's clips to train and to validate on, and the recipe with their number.
+    """Prepare the caller's own training and validation clips, and set their number in the recipe.
 
     Raises:
-        ZooError: one of them is missing, the recipe is for other data, or the clips are not those that it describes.
+        ZooError: if one of them is missing, the recipe is for other data, or the clips do not fit it.
     """
     if not isinstance(recipe.data, PythonData):
-        raise ZooError(f"train_clips beside data.name = {recipe.data.name!r}; make the recipe with dataset='python'")
+        raise ZooError(
+            f"train_clips are passed, but data.name = {recipe.data.name!r}; make the recipe with dataset='python'"
+        )
     if train_clips is None or val_clips is None:
         raise ZooError("data.name = 'python' needs train_clips and val_clips; pass both, see zoo.data.ClipSource")
     clips, val = adapted(train_clips), adapted(val_clips)
@@ -157,8 +169,8 @@ def own_clips(
         if each.length != expected[0] or (shape := tuple(each[0].shape)) != expected:
             shape = (each.length,) if each.length != expected[0] else shape
             raise ZooError(
-                f"the clips of {name} have shape {shape}, and {expected} is what data.length, channels and size say; "
-                "change these settings"
+                f"the clips of {name} have shape {shape}, but data.length, channels and size say {expected}; change "
+                "these settings"
             )
     return replace(recipe, data=replace(recipe.data, clips_per_epoch=len(clips), endless=False)), clips, val
 
@@ -167,7 +179,7 @@ def last_checkpoint(recipe: Recipe, folder: Path, data: dict[str, str]) -> dict[
     """The checkpoint that the run of this recipe resumes from; None for a new run.
 
     Raises:
-        ZooError: a damaged checkpoint, one of another model, or one that was trained on clips with other digests.
+        ZooError: if the checkpoint is damaged, of another model, or was trained on clips with other digests.
     """
     path = folder / "checkpoints" / "last.ckpt"
     if not path.exists():
@@ -179,7 +191,7 @@ def last_checkpoint(recipe: Recipe, folder: Path, data: dict[str, str]) -> dict[
 
 
 def finished(recipe: Recipe, checkpoint: dict[str, Any] | None) -> bool:
-    """Whether a run has taken all its steps, or has stopped early."""
+    """Whether a run has taken all its steps or has stopped early."""
     if checkpoint is None:
         return False
     stalled = RunProgress(**checkpoint["progress"]).stalled(recipe.training.early_stop)
@@ -187,13 +199,13 @@ def finished(recipe: Recipe, checkpoint: dict[str, Any] | None) -> bool:
 
 
 def train(session: Session) -> None:
-    """The training loop: step after step, and after some of them a row of metrics, a validation, a checkpoint.
+    """The training loop: it takes steps, and after some of them writes metrics, validates and saves.
 
-    Every process runs it, on its share of each batch.
+    Every process runs it on its share of each batch.
     """
     state = session.state
-    missed = session.validation_due() and session.progress.validated < state.step  # by the session before
-    # a time limit must not abandon it again and again
+    missed = session.validation_due() and session.progress.validated < state.step  # the last session did not finish it
+    # only a signal may abandon this validation; a time limit might do so in every session
     if missed and finish_interval(session, stop=False, abandon=session.signalled):
         return
     take_step = fastest_step(state)
@@ -215,10 +227,10 @@ def train(session: Session) -> None:
 
 
 def synchronise(session: Session, asked: bool) -> bool:
-    """Synchronise all processes and the device; returns whether any process was asked to stop.
+    """Synchronise all processes and the device, and return whether any process was asked to stop.
 
     Raises:
-        ZooError: a step since the last call gave values that are not finite; all processes raise it.
+        ZooError: if a step since the last call gave values that are not finite. All processes raise it.
     """
     state, fabric = session.state, session.state.fabric
     fabric.all_reduce(state.meter.loss, reduce_op="mean")  # in place
@@ -230,15 +242,15 @@ def synchronise(session: Session, asked: bool) -> bool:
 
 
 def finish_interval(session: Session, stop: bool, abandon: Callable[[], bool]) -> bool:
-    """Finish a logging interval: validate if due, append a row of metrics, save; returns whether training must stop.
+    """Finish a logging interval: validate if due, append a row of metrics, save. Returns whether training must stop.
 
-    If training must stop before a validation that is due has finished, nothing is logged; the resumed run validates
-    first. After the last step, the validation is always finished.
+    If training must stop before a due validation has finished, nothing is logged, and the resumed run validates first.
+    After the last step, the validation is always finished.
 
     Args:
-        session: at the end of an interval.
+        session: the session, at the end of an interval.
         stop: whether some process was asked to stop.
-        abandon: whether to abandon a validation that has begun.
+        abandon: a function that says whether to abandon a validation that has started.
     """
     state, training = session.state, session.training
     last, validating, improved = state.step == training.steps, session.validation_due(), False

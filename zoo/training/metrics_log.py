@@ -1,4 +1,4 @@
-"""The metrics of a run: running sums on the device, and a file with a row for each interval of steps."""
+"""The metrics of a run: running sums on the device, and a CSV file with a row for each interval of steps."""
 
 import csv
 import io
@@ -29,17 +29,17 @@ HEADER = ",".join(COLUMNS) + "\n"
 
 
 class Meter:
-    """Sums since the last row, kept on the device so that a step need not wait for it.
+    """Sums since the last row. They stay on the device, so that a step need not wait for it.
 
     Args:
-        device: device of the losses.
-        dtype: type of the losses.
+        device: the device of the losses.
+        dtype: the dtype of the losses.
 
     Attributes:
-        steps: since the last row.
-        loss: sum of the losses.
-        norm: the largest norm of the gradients.
-        bad: the first step of the run that gave values that are not finite; `NEVER` if none has.
+        steps: the number of steps since the last row.
+        loss: the sum of the losses since the last row.
+        norm: the largest norm of the gradients since the last row.
+        bad: the first step of the run with values that are not finite; `NEVER` if there is none.
     """
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
@@ -49,41 +49,41 @@ class Meter:
         self.bad = torch.full((), NEVER, device=device, dtype=torch.int64)
 
     def update(self, step: Tensor, loss: Tensor, norm: Tensor, finite: Tensor) -> None:
-        """Add a step. All changes are made in place, where a CUDA graph expects the tensors."""
+        """Add a step. The tensors are changed in place, as a CUDA graph requires."""
         self.steps += 1
         self.loss += loss
         torch.maximum(self.norm, norm, out=self.norm)
         self.bad.copy_(torch.where(finite, self.bad, self.bad.clamp(max=step)))
 
     def reset(self) -> None:
-        """Begin the next row."""
+        """Start the next row."""
         self.steps.zero_()
         self.loss.zero_()
         self.norm.zero_()
 
     def state_dict(self) -> dict[str, Any]:
-        """The sums of an unfinished row."""
+        """The sums of the unfinished row."""
         return {"steps": int(self.steps), "loss": self.loss.clone(), "norm": self.norm.clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Return to such sums."""
+        """Restore the sums of an unfinished row."""
         self.steps.fill_(state["steps"])
         self.loss.copy_(state["loss"])
         self.norm.copy_(state["norm"])
 
 
 class MetricsLog:
-    """`metrics.csv`.
+    """The file `metrics.csv`.
 
-    Rows are appended and flushed at once. Every checkpoint keeps the text of the file, and a resumed run begins with
-    that: so in the end no row is missing and none is there twice, whatever became of the file in between.
+    Each row is written to disk at once. Every checkpoint holds the text of the file, and a resumed run starts from that
+    text. So in the end each row is there exactly once, whatever happened to the file in between.
 
     Args:
-        folder: folder of the run.
-        text: content of the file at that checkpoint; empty for a new run.
+        folder: the folder of the run.
+        text: the content of the file at the checkpoint; empty for a new run.
 
     Raises:
-        ZooError: the file cannot be written; `write` raises it, too.
+        ZooError: if the file cannot be written. `write` raises it too.
     """
 
     def __init__(self, folder: Path, text: str = "") -> None:
@@ -92,11 +92,11 @@ class MetricsLog:
 
     @property
     def text(self) -> str:
-        """What the file holds."""
+        """The content of the file."""
         return "".join(self._lines)
 
     def write(self, row: dict[str, float]) -> None:
-        """Append a row; columns it lacks stay empty."""
+        """Append a row. Columns that are not in it stay empty."""
         line = io.StringIO()
         csv.DictWriter(line, COLUMNS, lineterminator="\n").writerow(row)
         self._lines.append(line.getvalue())
@@ -107,10 +107,10 @@ class MetricsLog:
 
 
 def restore(path: Path, text: str) -> None:
-    """Make a metrics file hold the text that a checkpoint keeps of it, if it does not already.
+    """Reset a metrics file to the text that a checkpoint holds, if it differs.
 
     Raises:
-        ZooError: it cannot be written.
+        ZooError: if it cannot be written.
     """
     with naming(path):
         if path.is_file() and path.read_bytes() == text.encode():
@@ -121,11 +121,11 @@ def restore(path: Path, text: str) -> None:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Turn an error of the operating system into one that names the file and says what to do."""
+    """Turn an error of the operating system into a ZooError that names the file and a remedy."""
     try:
         yield
     except OSError as error:
         raise ZooError(
             f"training stopped: cannot write {path} ({error.strerror or error}); free some space or change the rights, "
-            "and the same call or command resumes from the last checkpoint"
+            "and repeat the command or call to resume from the last checkpoint"
         ) from error

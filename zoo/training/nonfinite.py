@@ -1,4 +1,4 @@
-"""After a loss that was not finite: which operation, on which weights, gave the first value that is not."""
+"""Explain a loss that is not finite: find the operation and weights that gave the first NaN or infinite value."""
 
 import math
 from pathlib import Path
@@ -15,12 +15,12 @@ from zoo.training.step import TrainState, train_step
 
 
 def explain(state: TrainState, last: Path, bad: int) -> ZooError:
-    """The error to raise after step `bad` gave values that are not finite: it names their origin and what may help.
+    """Make the error after step `bad` gave values that are not finite. It names their origin and possible remedies.
 
     Args:
-        state: of the run; it is taken back to the checkpoint, and its steps are taken again up to the bad one.
+        state: the state of the run. It is reset to the checkpoint, and trained again up to the bad step.
         last: a checkpoint from before that step.
-        bad: the step.
+        bad: the number of the step.
     """
     checkpoint = load_checkpoint(last)
     state.load_state_dict(checkpoint, str(last))
@@ -31,22 +31,22 @@ def explain(state: TrainState, last: Path, bad: int) -> ZooError:
     if "16" in training.precision:
         remedies.append(f"training.precision 32-true instead of {training.precision}")
     return ZooError(
-        f"training stopped: step {bad} gave values that are not finite, first {cause}; {last} keeps the weights of "
+        f"training stopped: step {bad} gave values that are not finite, first {cause}; {last} has the weights of "
         f"step {checkpoint['step']}. Try {' or '.join(remedies)}"
     )
 
 
 def find_cause(state: TrainState, bad: int) -> str:
-    """Train again up to step `bad` and name what gave its first value that is not finite.
+    """Train again up to step `bad`, and name the operation that gave the first value that is not finite.
 
     Args:
-        state: at a step before that one.
-        bad: the step.
+        state: a state at an earlier step.
+        bad: the number of the step.
     """
     fabric, cause = state.fabric, ""
     for batch in state.batches():
         if state.step == bad:
-            # without the other processes' gradients, so that only the process where it began finds something
+            # without the gradients of other processes, so that only the process with the first bad value reports it
             with fabric.no_backward_sync(state.model), FirstNonFinite(state.network) as watch:
                 train_step(state, state.inputs(batch))
             cause = watch.cause
@@ -61,20 +61,20 @@ def find_cause(state: TrainState, bad: int) -> str:
 
 
 class FirstNonFinite(TorchDispatchMode):
-    """Watches every operation in its block until one gives a value that is not finite.
+    """Checks the results of every operation in its block, until one gives a value that is not finite.
 
     Args:
-        model: its parameters are known by name.
+        model: the model, whose parameters are named.
 
     Attributes:
-        cause: the operation, the parameter used in it or last before it, and the pass; empty until there is one.
+        cause: the operation, the parameter used in it or last before it, and the pass; empty if there is none.
     """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.cause = ""
         self._names = {p.untyped_storage().data_ptr(): name for name, p in model.named_parameters()}
-        self._kept: list[Tensor] = []  # so that no address is used twice
+        self._kept: list[Tensor] = []  # kept alive, so that no memory address is used twice
         self._last = "the input"
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
@@ -87,11 +87,11 @@ class FirstNonFinite(TorchDispatchMode):
         known = [name for name in names if name]
         if known:
             self._last = known[0]
-            if len(known) == len(names):  # a weight in another form: cast, reshaped or joined with others
+            if len(known) == len(names):  # a weight in another form: cast, reshaped, or joined with other weights
                 self._kept += outputs
                 self._names.update((x.untyped_storage().data_ptr(), known[0]) for x in outputs)
         if any(x.is_floating_point() and not bool(x.isfinite().all()) for x in outputs):
             use = "with" if known else "after"
-            passing = "forward" if torch.is_grad_enabled() else "backward"  # which records no gradients of its own
+            passing = "forward" if torch.is_grad_enabled() else "backward"  # the backward pass records no gradients
             self.cause = f"{func.overloadpacket.__name__} {use} {self._last} in the {passing} pass"
         return result

@@ -1,4 +1,4 @@
-"""The optimisers that the settings name, all from PyTorch, and how their moments come from a checkpoint."""
+"""The optimisers of the settings, all from PyTorch, and how their moments are restored from a checkpoint."""
 
 from collections.abc import Iterable, Mapping
 
@@ -11,15 +11,15 @@ from zoo import settings
 def make_optimizer(
     optimizer: settings.Optimizer, parameters: Iterable[nn.Parameter], rate: float, recordable: bool
 ) -> torch.optim.Optimizer:
-    """The optimiser that a recipe's settings describe.
+    """Make the optimiser that a recipe's settings describe.
 
     Args:
-        optimizer: its settings.
-        parameters: to be trained.
-        rate: the learning rate to begin with.
-        recordable: let it read the learning rate and its own number of steps from the device, and use PyTorch's fused
-            kernels where it has them. Not with gradients scaled for 16 bits: they must be unscaled before they are
-            clipped, which the fused kernels do not allow.
+        optimizer: the settings.
+        parameters: the parameters to train.
+        rate: the initial learning rate.
+        recordable: read the learning rate and the number of steps from the device, and use PyTorch's fused kernels if
+            there are any. This is not possible with 16-mixed, whose gradients must be unscaled before they are clipped:
+            the fused kernels do not allow that.
     """
     fused = recordable or None
     if isinstance(optimizer, settings.AdamOptimizer):
@@ -32,7 +32,7 @@ def make_optimizer(
 
 
 def moments_like(optimizer: settings.Optimizer, weight: Tensor) -> dict[str, Tensor]:
-    """What an optimiser keeps of a parameter after its first step, by name: tensors of the same shapes and types."""
+    """The tensors that an optimiser keeps for a parameter after its first step, by name, with shapes and dtypes."""
     steps = torch.zeros(())
     if isinstance(optimizer, settings.AdamOptimizer):
         return {"step": steps, "exp_avg": weight, "exp_avg_sq": weight}
@@ -42,19 +42,19 @@ def moments_like(optimizer: settings.Optimizer, weight: Tensor) -> dict[str, Ten
 
 
 def load_moments(optimizer: torch.optim.Optimizer, moments: Mapping[int, Mapping[str, Tensor]]) -> None:
-    """Return to the moments of a checkpoint, which may come from another kind of device.
+    """Restore the moments of a checkpoint, which may come from another kind of device.
 
-    How they are used, fused or not, stays as it is here. If the optimiser has taken a step, they are loaded in place.
+    Whether kernels are fused stays as it is here. If the optimiser has taken a step, its tensors are changed in place.
 
     Args:
-        optimizer: changed in place.
-        moments: running means of each parameter, by its number.
+        optimizer: the optimiser, which is changed in place.
+        moments: the moments of each parameter, by its number.
     """
     present = {p: dict(of) for p, of in optimizer.state.items()}
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
     for p, of in optimizer.state.items():
         for name, value in of.items():
             kept = present.get(p, {}).get(name)
-            if kept is None:  # laid out in memory like the weight, as the fused form needs it
+            if kept is None:  # has the memory layout of the weight, as the fused kernels need it
                 kept = torch.empty_like(p if value.shape == p.shape else value, dtype=value.dtype, device=value.device)
             of[name] = kept.copy_(value)

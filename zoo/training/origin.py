@@ -1,4 +1,4 @@
-"""What a run starts from: weights of others, or another run that goes on with other settings."""
+"""What a run starts from: weights of another model, or an earlier run that is continued with other settings."""
 
 import math
 from fnmatch import fnmatchcase
@@ -18,10 +18,10 @@ from zoo.training.scheduled_sampling import make_sampling
 
 
 def read_weights(reference: str) -> dict[str, Tensor]:
-    """The weights of a run (its best ones), of a `.safetensors` file, or of those that ship, by `MODEL:WEIGHTS`.
+    """Read weights from a run (its best ones), a `.safetensors` or `.ckpt` file, or the package, by `MODEL:WEIGHTS`.
 
     Raises:
-        ZooError: none of these, or one that cannot be read.
+        ZooError: if it is none of these, or cannot be read.
     """
     path = Path(reference)
     if path.is_dir():
@@ -37,34 +37,36 @@ def read_weights(reference: str) -> dict[str, Tensor]:
 
 
 def initialize(model: Predictor, reference: str) -> list[str]:
-    """Give a model those weights of another that have its names and shapes; the rest stay as they were drawn.
+    """Copy the weights of another model wherever their names and shapes equal this model's. The others stay random.
 
     Returns:
-        Lines that say what fitted and what did not.
+        Lines of text that say which weights were copied and which were not.
 
     Raises:
-        ZooError: none fits, or there are none.
+        ZooError: if no weight can be copied, or there are none.
     """
     weights, own = read_weights(reference), model.state_dict()
     fitting = {name: each for name, each in weights.items() if name in own and each.shape == own[name].shape}
     if not fitting:
-        raise ZooError(f"{reference}: none of its {len(weights)} weights has a name and shape of this model's")
+        raise ZooError(f"{reference}: none of its {len(weights)} weights has a name and shape of this model")
     model.load_state_dict({**own, **fitting})
-    lines = [f"{len(fitting)} of {len(own)} weights are those of {reference}"]
+    lines = [f"{len(fitting)} of {len(own)} weights are copied from {reference}"]
     for name, each in own.items():
         if name in weights and name not in fitting:
-            lines.append(f"{name} begins anew: {tuple(each.shape)} here, {tuple(weights[name].shape)} there")
+            lines.append(
+                f"{name} starts at random: its shape is {tuple(each.shape)} here, {tuple(weights[name].shape)} there"
+            )
         elif name not in weights:
-            lines.append(f"{name} begins anew: not there")
-    lines += [f"{name} is left out: this model has none" for name in weights if name not in own]
+            lines.append(f"{name} starts at random: it is not there")
+    lines += [f"{name} is ignored: this model does not have it" for name in weights if name not in own]
     return lines
 
 
 def freeze(model: Predictor, patterns: list[str]) -> None:
-    """Keep the parameters whose names match a pattern, in which * stands for anything, as they are.
+    """Exclude parameters from training whose names match a pattern, in which * stands for any text.
 
     Raises:
-        ZooError: a pattern that matches none, or patterns that leave nothing to train.
+        ZooError: if a pattern matches no parameter, or nothing is left to train.
     """
     parameters = dict(model.named_parameters())
     for pattern in patterns:
@@ -78,13 +80,13 @@ def freeze(model: Predictor, patterns: list[str]) -> None:
 
 
 def continued(recipe: Recipe) -> dict[str, Any]:
-    """The checkpoint that a run goes on from which continues another: its last, with what other settings begin anew.
+    """The checkpoint from which a run starts that continues another: the last one of the other run, adapted.
 
-    Weights, optimiser, number of steps and rows of metrics are those of the other run. A schedule or optimiser of
-    another kind begins anew, and the best validation loss is looked for anew.
+    Weights, optimiser, number of steps and rows of metrics are those of the other run. If a schedule or the optimiser
+    has changed its kind, its state starts anew. The best validation loss is also reset.
 
     Raises:
-        ZooError: no run there, one of another model, or one that has taken all the steps already.
+        ZooError: if there is no run, it is of another model, or it has taken all steps already.
     """
     folder = Path(recipe.origin.run)
     before, path = read_recipe(folder / "config.yaml"), folder / "checkpoints" / "last.ckpt"
@@ -92,8 +94,8 @@ def continued(recipe: Recipe) -> dict[str, Any]:
     check_same(checkpoint, recipe, path)
     if checkpoint["step"] >= recipe.training.steps:
         raise ZooError(
-            f"{folder} has taken {checkpoint['step']} steps, and training.steps = {recipe.training.steps} counts them "
-            "too; ask for more"
+            f"{folder} has taken {checkpoint['step']} steps, and training.steps = {recipe.training.steps} includes "
+            "them; increase training.steps"
         )
     epoch = max(1, -(-recipe.data.clips_per_epoch // recipe.training.batch_size))
     fresh = {

@@ -1,4 +1,4 @@
-"""The processes of one training: if one of them dies, the others end too, and say which it was."""
+"""The processes of one training. If one of them dies, the others end too, and report which one died."""
 
 import os
 import signal
@@ -14,16 +14,16 @@ from lightning.fabric import Fabric
 from zoo.errors import ZooError
 
 POLL_SECONDS = 0.2
-GRACE_SECONDS = 5.0  # between a death and the end of a process that waits for the dead one without noticing
-AGAIN = "the same call or command resumes from the last checkpoint"
+GRACE_SECONDS = 5.0  # after a death, the time until a process that still waits for the dead one is ended
+AGAIN = "repeat the command or call to resume from the last checkpoint"
 
 
 @contextmanager
 def watching(fabric: Fabric) -> Iterator[None]:
-    """Watch the other processes during the block, in which this one trains together with them.
+    """Context manager: watch the other processes while this one trains together with them.
 
     Raises:
-        ZooError: another process died, or the connection to it was lost.
+        ZooError: if another process dies, or the connection to it is lost.
     """
     if fabric.world_size == 1:
         yield
@@ -33,7 +33,7 @@ def watching(fabric: Fabric) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        watch.kill()  # they would wait for this process in their next step for ever
+        watch.kill()  # otherwise they would wait for this process for ever
         raise
     except RuntimeError as error:
         if death := watch.wait(GRACE_SECONDS):
@@ -41,7 +41,7 @@ def watching(fabric: Fabric) -> Iterator[None]:
         if any(word in str(error) for word in ("gloo", "NCCL", "Connection")):
             reason = " ".join(str(error).split())[:200]
             raise ZooError(
-                f"training stopped: the connection to another process was lost ({reason}), which may have died; {AGAIN}"
+                f"training stopped: the connection to another process was lost ({reason}); it may have died; {AGAIN}"
             ) from error
         raise
     finally:
@@ -49,13 +49,13 @@ def watching(fabric: Fabric) -> Iterator[None]:
 
 
 class _Watch:
-    """Looks again and again whether a process has died: the first one sees those that it started, these see the first.
+    """Checks regularly whether a process has died. The first process watches those it started, and these watch it.
 
-    One that waits for a dead process inside a library may never come back to Python. So after a while the watch itself
-    says what happened, and ends this process.
+    A process that waits for a dead one inside a library may never return to Python. So after a while, the watch itself
+    reports what happened, and ends this process.
 
     Attributes:
-        death: what happened, in words; empty as long as all live.
+        death: what happened, in words; empty as long as all processes live.
         left: set when the block is left.
     """
 
@@ -65,15 +65,15 @@ class _Watch:
         self._launcher = getattr(fabric.strategy, "launcher", None)
         self._expected = getattr(self._launcher, "num_processes", 1) - 1
         self._children: list[subprocess.Popen[bytes]] = []
-        # Fabric starts the others from the first process, with this variable
+        # Fabric starts the other processes from the first one; only torchrun sets this variable
         self._parent = os.getppid() if fabric.local_rank > 0 and "LOCAL_WORLD_SIZE" not in os.environ else 0
 
     def start(self) -> None:
-        """Begin to look, in a thread of its own."""
+        """Start to watch, in a separate thread."""
         threading.Thread(target=self._run, name="watch over the other processes", daemon=True).start()
 
     def wait(self, seconds: float) -> str:
-        """What happened, once it is known; empty if nothing has been noticed within these seconds."""
+        """Wait until a death is known, and describe it; empty if none is noticed within these seconds."""
         end = time.monotonic() + seconds
         while not self.death and time.monotonic() < end:
             time.sleep(POLL_SECONDS / 4)
@@ -85,7 +85,7 @@ class _Watch:
             child.kill()
 
     def _run(self) -> None:
-        """Look until a process has died or the block is left."""
+        """Watch until a process has died or the block is left."""
         while not self.left.wait(POLL_SECONDS):
             self.death = self._look()
             if self.death:
@@ -98,13 +98,13 @@ class _Watch:
             os._exit(2)
 
     def _started(self) -> list[subprocess.Popen[bytes]]:
-        """The processes that Fabric has started from this one, until the watch has taken them over."""
+        """The processes that Fabric has started from this one; empty after the watch has taken them over."""
         return getattr(self._launcher, "procs", [])
 
     def _look(self) -> str:
         started = self._started()
         if len(started) >= self._expected > 0:
-            # Fabric's own watch, which kills this process without a word, ends when it has nobody to watch
+            # Fabric's own watch, which kills this process without a message, ends when it has no process to watch
             self._children = list(started)
             started.clear()
         for rank, child in enumerate(self._children, 1):

@@ -1,4 +1,4 @@
-"""Show how training proceeds: a bar in a terminal or notebook, a line for each validation elsewhere."""
+"""Show the progress of a training: a bar in a terminal or notebook, and a line for each validation."""
 
 import time
 from collections.abc import Sequence
@@ -12,28 +12,28 @@ from tensortrain.tables import wrapped
 from zoo.settings import Training
 
 LEGEND = (
-    "loss: on training clips, since the last line. ratio: share of true frames that the model reads after the observed "
-    "ones; the others are its own predictions. So the loss may rise while the ratio falls, and the model still gets "
-    "better. rate: the learning rate. validation: the loss on clips that are not trained on, from its own predictions "
-    "alone. MSE: their squared error, summed over a predicted frame."
+    "loss: training loss since the previous line. ratio: fraction of true frames that the model reads after the "
+    "observed ones; the other frames are its own predictions. While the ratio falls, the loss may rise although the "
+    "model gets better. rate: learning rate. validation: loss on clips that are not trained on, where the model reads "
+    "only its own predictions. MSE: squared error on these clips, summed over a predicted frame."
 )
 HEADS = ("step", "loss", "ratio", "rate", "clips/s", "validation", "MSE")
-_REPEATED = 25  # lines after which their heads are repeated
+_REPEATED = 25  # number of lines after which the headings are printed again
 
 
 class Reporter:
-    """Shows the steps taken, and the last row of metrics.
+    """Shows the number of steps and the last row of metrics.
 
     Args:
-        training: settings of the run.
-        start: steps taken before.
+        training: the settings of the run.
+        start: the number of steps taken before.
         shown: whether to show anything.
     """
 
     def __init__(self, training: Training, start: int, shown: bool) -> None:
         self._console = Console(quiet=not shown)
         self._bar = Progress(
-            BarColumn(max(2, min(20, self._console.width - 56))),  # beside it the numbers take 55 characters
+            BarColumn(max(2, min(20, self._console.width - 56))),  # the numbers beside it take 55 characters
             MofNCompleteColumn(),
             TextColumn("{task.fields[measured]}"),
             TimeRemainingColumn(),
@@ -52,17 +52,17 @@ class Reporter:
         self._bar.stop()
 
     def say(self, text: str) -> None:
-        """Print a sentence, wrapped between words."""
+        """Print text, wrapped between words."""
         for line in wrapped(text, self._console.width):
             self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def _line(self, cells: Sequence[str]) -> None:
-        widths = (7, 8, 5, 8, 7, 10, 7)  # 58 with the blanks between them
+        widths = (7, 8, 5, 8, 7, 10, 7)  # 58 characters with the blanks between them
         cells = [f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)]
         self._console.print(" ".join(cells), highlight=False, markup=False, soft_wrap=True)
 
     def step(self, done: int) -> None:
-        """Move the bar to `done` steps."""
+        """Set the bar to `done` steps."""
         self._bar.update(self._task, completed=done)
 
     def busy(self, text: str) -> None:
@@ -70,12 +70,12 @@ class Reporter:
         self._bar.update(self._task, measured=text)
 
     def speed(self, done: int) -> float:
-        """Clips trained on per second since the last row, not counting the time of validations."""
+        """Training clips per second since the last row, without the time of validations."""
         time_then, step_then = self._since
         return self._clips * (done - step_then) / max(time.monotonic() - time_then, 1e-9)
 
     def row(self, row: dict[str, float], speed: float) -> None:
-        """Show a row of metrics beside the bar; print it as a line if it has a validation."""
+        """Show a row of metrics beside the bar. If it has a validation, also print it as a line."""
         step = int(row["step"])
         shown = [f"{step}", f"{row['loss']:.5f}", f"{row['sampling_ratio']:.2f}", f"{row['learning_rate']:.2g}"]
         shown.append(f"{speed:.3g}")
@@ -93,5 +93,5 @@ class Reporter:
 
 @rank_zero_only
 def say(text: str) -> None:
-    """Print a line in the first process, and in no other."""
+    """Print a line, but only in the first process."""
     print(text)

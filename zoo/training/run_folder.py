@@ -1,4 +1,4 @@
-"""The folder of a run: its settings, what it ran with, its metrics and its checkpoints."""
+"""The folder of a run: its settings, its software and machine, its metrics and its checkpoints."""
 
 import json
 import platform
@@ -25,13 +25,13 @@ from zoo.training.checkpoint import load_checkpoint
 from zoo.training.environment import Environment, changes
 from zoo.training.run_lock import LOCK, locked
 
-MOST_LOG = 1 << 24  # bytes of versions.json
-# settings that may change when a run is resumed: they say where and how long it computes, but not what
+MOST_LOG = 1 << 24  # largest size of versions.json in bytes
+# settings that may change when a run is resumed: they do not affect the results
 FREE = ("max_time", "graph", "accelerator", "devices", "nodes", "num_workers")
 
 
 class Run(NamedTuple):
-    """A run read from its folder: its model in evaluation mode on the CPU, with the weights after `step` steps."""
+    """A run that was read from its folder. The model is in evaluation mode, on the CPU, with the weights of `step`."""
 
     folder: Path
     recipe: Recipe
@@ -46,7 +46,7 @@ class Run(NamedTuple):
         )
 
     def _repr_html_(self) -> str:
-        """For notebooks."""
+        """For notebooks: the model, its data and its settings."""
         training, data = self.recipe.training, self.recipe.data
         rows = {
             "model": self.recipe.model,
@@ -63,14 +63,20 @@ class Run(NamedTuple):
 
 
 def open_run(folder: Path | str, checkpoint: str | Path = "best") -> Run:
-    """Read the model of a run.
+    """Read a run from its folder, with the model of one of its checkpoints.
 
     Args:
-        folder: folder of the run.
+        folder: the folder of the run.
         checkpoint: "best", "last", "step-N", or the path of a `.ckpt` file of this run.
 
+    Returns:
+        The run: its folder, recipe, model (in evaluation mode, on the CPU) and the step of the model's weights.
+
     Raises:
-        ZooError: no run there, no such checkpoint, one of another model, or a damaged file.
+        ZooError: if there is no such run or checkpoint, the checkpoint is of another model, or a file is damaged.
+
+    >>> run = open_run("runs/mine")  # doctest: +SKIP
+    >>> run.model(clips[:, :10], horizon=10)  # doctest: +SKIP
     """
     folder, path = Path(folder), Path(checkpoint)
     recipe = read_recipe(folder / "config.yaml")
@@ -84,24 +90,24 @@ def open_run(folder: Path | str, checkpoint: str | Path = "best") -> Run:
 
 
 def check_same(checkpoint: dict[str, Any], recipe: Recipe, path: Path) -> None:
-    """Raise a ZooError unless a checkpoint is of the recipe's model."""
+    """Raise a ZooError if a checkpoint belongs to another model than the recipe's."""
     theirs, ours = ({"model": c["model"], "options": c["options"]} for c in (checkpoint, to_plain(recipe)))
     if difference := first_difference(theirs, ours):
-        raise ZooError(f"{path} is of another model: {difference}; take a checkpoint of this run")
+        raise ZooError(f"{path} belongs to another model: {difference}; use a checkpoint of this run")
 
 
 def check_data(checkpoint: dict[str, Any], data: Mapping[str, str], folder: Path) -> None:
-    """Raise a ZooError unless the run in `folder` has been trained on clips with these digests."""
+    """Raise a ZooError if the run in `folder` was trained on clips with other digests."""
     for split, digest in data.items():
         if (before := checkpoint["data"][split]) != digest:
             raise ZooError(
-                f"the {split} clips are not those that {folder} was trained on (digest {digest[:12]}…, which was "
-                f"{before[:12]}…); bring back the data or name their data root, or choose another folder for a new run"
+                f"the {split} clips differ from those that {folder} was trained on (digest {digest[:12]}… instead of "
+                f"{before[:12]}…); restore the data or name their data root, or choose another folder for a new run"
             )
 
 
 def describe_session(checkpoint: dict[str, Any] | None, environment: Environment, data: list[str]) -> dict[str, Any]:
-    """What `versions.json` says of a session; warn if it will not compute the same bits as those before it.
+    """The entry of a session in `versions.json`. Warns if it cannot compute the same bits as the sessions before.
 
     Args:
         checkpoint: the checkpoint that the session resumes from; None for a new run.
@@ -117,49 +123,49 @@ def describe_session(checkpoint: dict[str, Any] | None, environment: Environment
 
 @contextmanager
 def claimed(recipe: Recipe, folder: Path, resume: bool) -> Iterator[None]:
-    """Keep a folder for this training alone during the block, after `check_folder`.
+    """Context manager: check the folder by `check_folder`, and reserve it for this training.
 
     Raises:
-        ZooError: see `check_folder`; or another process trains there.
+        ZooError: in the cases of `check_folder`, or if another process trains there.
     """
     check_folder(recipe, folder, resume)  # before anything is written to it
     with locked(folder):
-        check_folder(recipe, folder, resume)  # another process may have begun a run in between
+        check_folder(recipe, folder, resume)  # again, as another process may have started a run in between
         yield
 
 
 def check_folder(recipe: Recipe, folder: Path, resume: bool) -> None:
-    """Raise a ZooError unless `folder` is free, or holds a run of this recipe that may be resumed."""
+    """Raise a ZooError unless `folder` is new or empty, or holds a run of this recipe that may be resumed."""
     config = folder / "config.yaml"
     if config.exists():
         if not resume:
             raise ZooError(f"{folder} holds a run already; resume it, or choose another folder")
         if difference := first_difference(_lasting(read_recipe(config)), _lasting(recipe)):
-            raise ZooError(f"{folder} holds another run: {difference}; ask for the same, or choose another folder")
+            raise ZooError(f"{folder} holds another run: {difference}; use the same settings, or choose another folder")
     elif folder.exists() and (not folder.is_dir() or set(folder.iterdir()) - {folder / LOCK, *folder.glob(TEMPORARY)}):
-        raise ZooError(f"{folder} is no run and not an empty folder; choose another")
+        raise ZooError(f"{folder} is neither a run nor an empty folder; choose another folder")
 
 
 def begin_session(recipe: Recipe, folder: Path, session: Mapping[str, Any]) -> None:
-    """Write `config.yaml`, then add this session to `versions.json`: its software, its machine and its data.
+    """Write `config.yaml`, and add this session to `versions.json`: its software, its machine and its data.
 
-    The configuration comes first: once it is there the folder is a run, and before that `check_folder` takes what a
-    kill has left for an empty folder. So a run can be started again wherever it was killed.
+    `config.yaml` is written first, because its existence makes the folder a run. Before that, `check_folder` treats
+    what a kill has left as an empty folder. So a run can be started again at whatever point it was killed.
 
     Args:
         recipe: all settings of the run.
-        folder: locked by this process, so that nobody else is writing the files that a kill may have left.
-        session: the description of the session to add.
+        folder: the folder, locked by this process, so that no other process is writing files there.
+        session: the description of the session.
 
     Raises:
-        ZooError: the folder cannot be written, or its `versions.json` is damaged.
+        ZooError: if the folder cannot be written, or its `versions.json` is damaged.
     """
     try:
         with aside(folder / "config.yaml") as file:
             file.write_text(yaml.safe_dump(to_plain(recipe), sort_keys=False))
         (folder / "checkpoints").mkdir(exist_ok=True)
     except OSError as error:
-        raise ZooError(f"{folder} cannot be made ({error.strerror}); choose another folder") from error
+        raise ZooError(f"{folder} cannot be created ({error.strerror}); choose another folder") from error
     versions = folder / "versions.json"
     sessions = [*read_sessions(versions), session]
     with aside(versions) as file:
@@ -167,10 +173,10 @@ def begin_session(recipe: Recipe, folder: Path, session: Mapping[str, Any]) -> N
 
 
 def read_sessions(path: Path) -> list[dict[str, Any]]:
-    """The sessions in a `versions.json`; none if there is no such file.
+    """Read the sessions in a `versions.json`; empty if there is no such file.
 
     Raises:
-        ZooError: the file is damaged.
+        ZooError: if the file is damaged.
     """
     if not path.exists():
         return []
@@ -184,10 +190,10 @@ def read_recipe(path: Path) -> Recipe:
     """Read a `config.yaml`.
 
     Raises:
-        ZooError: no such file, not YAML, an unknown or missing setting, or a value of the wrong type.
+        ZooError: if the file does not exist or is not YAML, or a setting is unknown, missing or of the wrong type.
     """
     if not path.exists():
-        raise ZooError(f"{path.parent} holds no run (no {path.name}); give a folder that `zoo train` made")
+        raise ZooError(f"{path.parent} is not a run (it has no {path.name}); name a folder that `zoo train` has made")
     try:
         plain = load_yaml(read_text(path, MOST_BYTES))
     except yaml.YAMLError as error:
@@ -200,7 +206,7 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def first_difference(there: Any, here: Any, where: str = "") -> str:
-    """The first setting in which two plain recipes, or parts of them, differ, with both values; empty if none does."""
+    """Describe the first setting in which two plain recipes, or parts of them, differ; empty if none does."""
     if isinstance(there, dict) and isinstance(here, dict):
         for name in [*there, *(name for name in here if name not in there)]:
             if text := first_difference(there.get(name), here.get(name), f"{where}.{name}" if where else name):
@@ -210,7 +216,7 @@ def first_difference(there: Any, here: Any, where: str = "") -> str:
 
 
 def _lasting(recipe: Recipe) -> dict[str, Any]:
-    """The settings that must stay the same when a run is resumed."""
+    """The settings that must be the same when a run is resumed."""
     plain = to_plain(recipe)
     for name in FREE:
         del plain["training"][name]

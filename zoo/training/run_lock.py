@@ -1,4 +1,4 @@
-"""One training at a time in the folder of a run."""
+"""Allow only one training at a time in the folder of a run."""
 
 import os
 import socket
@@ -14,10 +14,10 @@ LOCK = ".lock"
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Make the folder and lock it for the length of the block. The lock of a process that was killed holds nobody up.
+    """Context manager: create the folder and lock it. The lock of a process that was killed blocks nobody.
 
     Raises:
-        ZooError: another process trains there, or the folder cannot be written.
+        ZooError: if another process trains there, or the folder cannot be written.
     """
     from filelock import FileLock, Timeout
 
@@ -30,20 +30,20 @@ def locked(folder: Path) -> Iterator[None]:
         path.write_text(f"process {os.getpid()} on {socket.gethostname()}, {since}", "utf-8")
     except Timeout:
         raise ZooError(
-            f"{folder} is in use: {_holder(path)} trains in it; wait for it, stop it, or choose another folder"
+            f"{folder} is in use: {_holder(path)} is training in it; wait for it, stop it, or choose another folder"
         ) from None
     except OSError as error:
         lock.release()
-        raise ZooError(f"{folder} cannot be made ({error.strerror}); choose another folder") from error
+        raise ZooError(f"{folder} cannot be created ({error.strerror}); choose another folder") from error
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)  # held still, so that whoever waits for this very file notices and tries again
+        path.unlink(missing_ok=True)  # before the release, so that a process that waits for this file tries again
         lock.release()
 
 
 def _holder(path: Path) -> str:
-    """Who holds a lock, as far as the file can be read."""
+    """Who holds a lock, as far as its file can be read."""
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
             return file.read(200).strip() or "another process"

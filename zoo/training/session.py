@@ -1,4 +1,4 @@
-"""One call of `fit`, between start and stop: what it writes and shows, its clock, and who asks it to stop."""
+"""One call of `fit`, from start to stop: what it writes and shows, its clock, and requests to stop."""
 
 import math
 import time
@@ -16,21 +16,21 @@ from zoo.training.progress import Reporter
 from zoo.training.step import TrainState
 from zoo.training.validation import Validation
 
-SAVE_SECONDS = 60.0  # the most that a killed run loses, beside the steps since the last row
+SAVE_SECONDS = 60.0  # a killed run loses at most this time, and the steps since the last row
 
 
 class Session:
-    """Everything beside the state of a training. As a block it opens and closes files, bar and signal handlers.
+    """Everything besides the state of a training. As a context manager, it opens and closes files, bar and handlers.
 
     Args:
-        state: state of the training, at its beginning.
-        folder: folder of the run.
+        state: the state of the training at its start.
+        folder: the folder of the run.
         checkpoint: the checkpoint that the run resumes from; None for a new run.
         identity: the entries `data` and `environment` of its checkpoints.
-        progress: show the progress, in the first process.
-        began: `time.monotonic()` at the beginning of the call of `fit`.
-        notes: lines to show at the beginning.
-        watch: see `zoo.fit`.
+        progress: whether to show the progress, in the first process.
+        began: `time.monotonic()` at the start of the call of `fit`.
+        notes: lines to print at the start.
+        watch: a function that can stop the training; see `zoo.fit`.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Session:
             self.reporter.say(f"left out: {line}")
 
     def __enter__(self) -> "Session":
-        with ExitStack() as opening:  # closes what is open, if something cannot be opened
+        with ExitStack() as opening:  # closes what is open already if something cannot be opened
             opening.enter_context(self.interrupt)
             opening.enter_context(self.reporter)
             if self.first:
@@ -83,19 +83,19 @@ class Session:
         with self._open:
             if kind is None:
                 self._say_why_stopped()
-                self.state.fabric.barrier()  # no process leaves before the last checkpoint is written
+                self.state.fabric.barrier()  # no process may leave before the last checkpoint is written
 
     def validation_due(self) -> bool:
-        """Whether to validate after the step just taken."""
+        """Whether to validate after the step that was just taken."""
         every = self.training.validate_every or self.state.epoch
         return self.state.step % every == 0 or self.state.step == self.training.steps
 
     def row_due(self) -> bool:
-        """Whether the step just taken ends a logging interval."""
+        """Whether the step that was just taken ends a logging interval."""
         return self.state.step % self.training.log_every == 0 or self.keep_due() or self.validation_due()
 
     def keep_due(self) -> bool:
-        """Whether to keep a checkpoint of the step just taken."""
+        """Whether to keep a checkpoint of the step that was just taken."""
         return self.training.save_every > 0 and self.state.step % self.training.save_every == 0
 
     def save_due(self) -> bool:
@@ -112,7 +112,7 @@ class Session:
         return self.signalled() or time.monotonic() - self._began > limit
 
     def save(self, name: str) -> None:
-        """Write a checkpoint; only the first process does."""
+        """Write a checkpoint. Only the first process does so."""
         if name == "last":
             self._saved = time.monotonic()
         if self.first:
@@ -121,7 +121,7 @@ class Session:
             save_checkpoint(self.state.state_dict() | run, self.checkpoints / f"{name}.ckpt")
 
     def observe(self, validation: Validation) -> bool:
-        """Let the schedules and the progress learn of a validation; whether its loss is the lowest so far."""
+        """Pass a validation to the schedules and the progress, and return whether its loss is the lowest so far."""
         state, progress, loss = self.state, self.progress, validation.loss
         state.sampling.observe(state.step, loss)
         state.learning_rate.observe(state.step, loss, state.sampling.fall(state.step))
@@ -131,7 +131,7 @@ class Session:
         return improved
 
     def write(self, row: dict[str, float], speed: float) -> None:
-        """Append a row to the metrics, show it, and begin the next interval."""
+        """Append a row to the metrics, show it, and start the next interval."""
         row["seconds"] = self._seconds()
         self.state.meter.reset()
         self.progress.row = self.state.step
@@ -142,7 +142,7 @@ class Session:
         self.reporter.row(row, speed)
 
     def _seconds(self) -> float:
-        """Seconds of training, those of earlier sessions included."""
+        """Seconds of training, including earlier sessions."""
         return self._before + time.monotonic() - self._began
 
     def _say_why_stopped(self) -> None:
@@ -151,6 +151,6 @@ class Session:
             self.reporter.say(f"Stopped at step {step}: the last {patience} validations brought no improvement.")
         elif step < self.training.steps:
             self.reporter.say(
-                f"Stopped after step {step} of {self.training.steps}, as asked. Everything is saved: repeat the "
-                "command or the call, and training goes on from here."
+                f"Stopped after step {step} of {self.training.steps}, as requested. Everything is saved: repeat the "
+                "command or the call to resume."
             )

@@ -1,8 +1,8 @@
 """One training step, and the state that it changes.
 
 The training loop (`zoo.training.loop`), the search for the cause of a loss that is not finite
-(`zoo.training.nonfinite`) and `zoo benchmark` all take this step. On a GPU it is recorded as a CUDA graph
-(`zoo.training.graph`). That is possible because everything that changes from step to step comes in as a tensor: see
+(`zoo.training.nonfinite`) and `zoo benchmark` all use this step. On a GPU it is recorded as a CUDA graph
+(`zoo.training.graph`). This is possible because everything that changes from step to step is passed as a tensor; see
 `StepInputs`.
 """
 
@@ -30,13 +30,13 @@ from zoo.training.scheduled_sampling import draw_truth, make_sampling
 
 
 class StepInputs(NamedTuple):
-    """What a step reads beside the state: all that changes from one step to the next.
+    """What a step reads besides the state: everything that changes from one step to the next.
 
     Args:
         batch: this process's share of the clips, as `ClipDataset.render` takes it.
-        use_truth: which steps the model reads true, see `Predictor.forward`.
-        number: number of the step, int64 `()`.
-        rate: the learning rate: float32 `()` where the step can be recorded, else a plain number.
+        use_truth: the mask of scheduled sampling; see `Predictor.forward`.
+        number: the number of the step, int64 `()`.
+        rate: the learning rate: a float32 tensor `()` if the step can be recorded, otherwise a number.
     """
 
     batch: Any
@@ -46,34 +46,34 @@ class StepInputs(NamedTuple):
 
 
 def recordable(fabric: Fabric, precision: str) -> bool:
-    """Whether a step has the same operators every time and waits for nothing, so that it can be recorded as a graph.
+    """Whether a step has the same operators every time and never waits for the device, so that it can be recorded.
 
-    It is so on a GPU, whether the step is recorded or not: both ways compute the same bits. With 16-mixed the host
-    decides after each step whether the gradients have overflowed.
+    This holds on a GPU, and recorded and unrecorded steps compute the same bits. With 16-mixed it does not hold,
+    because after each step the CPU decides whether the gradients have overflowed.
     """
     return fabric.device.type == "cuda" and precision != "16-mixed"
 
 
 class TrainState:
-    """What training changes: weights, optimiser, schedules, running sums, and the number of steps taken.
+    """What training changes: weights, optimiser, schedules, running sums, and the number of steps.
 
-    Everything in a step follows from this state and the number of the step, so that a run resumed from a checkpoint
-    computes what an unbroken one does.
+    Everything in a step follows from this state and the number of the step. So a run that is resumed from a checkpoint
+    computes the same as an uninterrupted run.
 
     Args:
-        fabric: launched already, if there are several processes.
+        fabric: the Fabric, already launched if there are several processes.
         recipe: all settings of the run.
-        model: to be trained; it is moved to Fabric's device and precision in place.
-        clips: training clips.
-        val: validation clips.
+        model: the model to train. It is moved to Fabric's device and precision in place.
+        clips: the training clips.
+        val: the validation clips.
 
     Attributes:
-        network: the model itself, for all that must not be synchronised between processes.
-        model: the same, set up by Fabric: its `forward` and its `loss` synchronise the gradients.
-        step: optimiser steps taken.
-        epoch: optimiser steps in an epoch.
-        dtype: type of weights and clips.
-        recordable: see the function `recordable`.
+        network: the model itself, for everything that must not be synchronised between processes.
+        model: the model as set up by Fabric: its `forward` and `loss` synchronise the gradients.
+        step: the number of steps taken.
+        epoch: the number of steps in an epoch.
+        dtype: the dtype of weights and clips.
+        recordable: whether a step can be recorded; see the function `recordable`.
     """
 
     def __init__(self, fabric: Fabric, recipe: Recipe, model: Predictor, clips: ClipDataset, val: ClipDataset) -> None:
@@ -96,7 +96,7 @@ class TrainState:
         self.step = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """What `load_state_dict` needs, and which model it is."""
+        """The state that `load_state_dict` restores, with the name of the model."""
         return {
             "model": self.recipe.model,
             "options": self.recipe.options,
@@ -110,14 +110,14 @@ class TrainState:
         }
 
     def load_state_dict(self, state: dict[str, Any], where: str) -> None:
-        """Return to the state of a checkpoint.
+        """Restore the state of a checkpoint.
 
         Args:
             state: the checkpoint, as `load_checkpoint` returns it.
             where: the checkpoint's path, for error messages.
 
         Raises:
-            ZooError: it is not of this model or its schedules; then nothing is changed.
+            ZooError: if it does not fit this model or its schedules; then nothing is changed.
         """
         self._check(state, where)
         self.step = state["step"]
@@ -130,7 +130,7 @@ class TrainState:
         self.meter.load_state_dict(state["meter"])
 
     def _check(self, state: dict[str, Any], where: str) -> None:
-        """Raise a ZooError unless a checkpoint holds what this state does."""
+        """Raise a ZooError unless a checkpoint has the same structure as this state."""
         own = self.state_dict()
         check_tensors(state["weights"], own["weights"], f"{where}: weights of another model", exact=True)
         for name, moments in state["optimizer"].items():
@@ -146,7 +146,7 @@ class TrainState:
                 raise ZooError(f"{where}: {part} = {shortened(state[part])} must be like {own[part]}")
 
     def measured(self) -> dict[str, float]:
-        """The row of metrics of the interval that ends with the step just taken."""
+        """The row of metrics of the interval that ends with the step that was just taken."""
         return {
             "step": self.step,
             "loss": float(self.meter.loss) / max(1, int(self.meter.steps)),
@@ -156,9 +156,9 @@ class TrainState:
         }
 
     def batches(self) -> Iterator[Any]:
-        """This process's share of each batch from step `step` on, as `ClipDataset.render` takes it, on the device."""
+        """This process's share of each batch from step `step` on, on the device, as `ClipDataset.render` takes it."""
         training, data, fabric = self.recipe.training, self.recipe.data, self.fabric
-        times = 2 if training.backwards else 1  # that each batch is taken
+        times = 2 if training.backwards else 1  # number of steps with each batch
         sampler = StepSampler(
             training.seed,
             data.clips_per_epoch,
@@ -175,10 +175,10 @@ class TrainState:
             collate_fn=_as_fetched,
             num_workers=training.num_workers,
             pin_memory=fabric.device.type == "cuda",
-            generator=torch.Generator(),  # or the loader would draw from the global one
+            generator=torch.Generator(),  # otherwise the loader would draw from the global generator
         )
         left = training.steps - self.step
-        skipped = self.step % times  # of the first batch, by the session before
+        skipped = self.step % times  # steps with the first batch that the last session took
         for batch in loader:
             there = fabric.to_device(batch)
             for _ in range(min(times - skipped, left)):
@@ -187,12 +187,12 @@ class TrainState:
             skipped = 0
 
     def inputs(self, batch: Any) -> StepInputs:
-        """What the next step reads, sent to the device; `batch` comes from `batches`."""
+        """The inputs of the next step, on the device. `batch` comes from `batches`."""
         recipe, device = self.recipe, self.fabric.device
         observed, horizon = recipe.data.observed, recipe.data.length - recipe.data.observed
         count = len(batch[0])
         first = self.fabric.global_rank * count
-        drawn = self.step - self.step % 2 if recipe.training.backwards else self.step  # the draws of both directions
+        drawn = self.step - self.step % 2 if recipe.training.backwards else self.step  # both directions share a mask
         use_truth = draw_truth(
             recipe.training.seed,
             drawn,
@@ -209,13 +209,13 @@ class TrainState:
 
 
 def train_step(state: TrainState, inputs: StepInputs) -> None:
-    """Take one optimiser step and note its loss in `state.meter`; `state.step` is left for the caller to count.
+    """Take one step, and add its loss to `state.meter`. The caller increases `state.step`.
 
-    Nothing here waits for the device, and nothing depends on a number that the host knows but the settings.
+    Nothing here waits for the device. Of the numbers on the CPU, only the settings have an effect.
 
     Args:
-        state: changed in place.
-        inputs: the batch, from `state.inputs`.
+        state: the state, which is changed in place.
+        inputs: the inputs of the step, from `state.inputs`.
     """
     recipe, fabric = state.recipe, state.fabric
     observed, horizon = recipe.data.observed, recipe.data.length - recipe.data.observed
@@ -229,21 +229,21 @@ def train_step(state: TrainState, inputs: StepInputs) -> None:
         predictions = state.model(clips[:, :observed], horizon, clips[:, observed:], inputs.use_truth)
         loss = state.model.loss(predictions, clips, **recipe.training.loss_weights)
 
-    state.optimizer.zero_grad(set_to_none=not state.recordable)  # a recorded step finds them where they were
+    state.optimizer.zero_grad(set_to_none=not state.recordable)  # a recorded step needs them at the same addresses
     fabric.backward(loss)
     norm = clip_gradients(state)
     state.optimizer.step()
 
     loss = loss.detach()
     finite = loss.isfinite()
-    if recipe.training.precision != "16-mixed":  # there an overflow only lowers the scale
+    if recipe.training.precision != "16-mixed":  # in 16-mixed an overflow only lowers the scale
         finite = finite & norm.isfinite()
     state.meter.update(inputs.number, loss, norm, finite)
 
 
 def clip_gradients(state: TrainState) -> Tensor:
-    """Scale the gradients down to the global norm `training.clip_norm`; returns their norm before that."""
-    state.fabric.strategy.precision.unscale_gradients(state.optimizer.optimizer)  # does nothing but in 16-mixed
+    """Scale the gradients down to the global norm `training.clip_norm`, and return their norm before."""
+    state.fabric.strategy.precision.unscale_gradients(state.optimizer.optimizer)  # has an effect in 16-mixed only
     parameters = list(state.network.parameters())
     norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     if state.recipe.training.clip_norm > 0:

@@ -1,4 +1,4 @@
-"""The loss and the error of a model on the validation clips."""
+"""Compute the loss and the error of a model on the validation clips."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -10,8 +10,12 @@ from zoo.training.step import TrainState
 
 
 class Validation(NamedTuple):
-    """Averages over the validation clips: the training loss, and the squared error of a predicted step, summed over
-    the pixels of a frame or the values of a series."""
+    """Averages over the validation clips.
+
+    Args:
+        loss: the training loss.
+        mse: the squared error of a predicted step, summed over the pixels of a frame or the values of a series.
+    """
 
     loss: float
     mse: float
@@ -19,17 +23,17 @@ class Validation(NamedTuple):
 
 @torch.no_grad()
 def validate(state: TrainState, abandon: Callable[[], bool]) -> Validation | None:
-    """Predict every validation clip once, without true frames beyond the observed ones.
+    """Predict every validation clip once. After the observed frames, the model reads only its own predictions.
 
-    Each process takes its share of the clips, and the averages are those over all of them.
+    Each process takes its share of the clips. The averages are over all clips.
 
     Args:
-        state: state of the training.
-        abandon: asked before each batch whether to give up.
+        state: the state of the training.
+        abandon: a function that is called before each batch, and says whether to abandon the validation.
 
     Returns:
-        The averages; None if `abandon()` said so. Only a single process may abandon a validation: the others would
-        wait for it.
+        The averages; None if the validation was abandoned. Only a single process may abandon it, because the other
+        processes would wait.
     """
     training, fabric = state.recipe.training, state.fabric
     count = min(training.validation_clips or len(state.val), len(state.val))
@@ -49,7 +53,7 @@ def validate(state: TrainState, abandon: Callable[[], bool]) -> Validation | Non
 
 
 def validate_batch(state: TrainState, indices: Sequence[int]) -> Tensor:
-    """Sums of the loss and of a predicted step's squared error over validation clips, and their number: `(3,)`."""
+    """Sums of the loss and of a predicted step's squared error over these clips, and their number: a tensor `(3,)`."""
     frames = state.val.clips(indices, state.fabric.device).to(state.dtype)  # (B, T, …)
     observed, training = state.recipe.data.observed, state.recipe.training
     future = frames[:, observed:]

@@ -1,4 +1,4 @@
-"""What a compression did, layer by layer and in total."""
+"""The report of a compression: each layer, and the network as a whole."""
 
 import csv
 import dataclasses
@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LEGEND = (
-    "form: sizes of the cores from the output to the input. kept, MACs: parts of the original layer's. ms: before → "
-    "after on this machine. error: of the layer's outputs, relative; predicted: what the allocation counted on; bound: "
-    "what no layer of these ranks can go below; in network: with the errors of the layers before; weights: relative "
-    "Frobenius error; alone: what the network's outputs lose if only this layer is replaced."
+    "form: kernel sizes of the cores, from the output to the input. kept, MACs: shares of the original layer's "
+    "parameters and MACs. ms: milliseconds on this machine, before → after. error: relative error of the layer's "
+    "outputs. predicted: the error expected when the ranks were chosen. bound: no layer with outputs of the same rank "
+    "has a smaller error. in network: the error when the layers before it are replaced too. weights: relative "
+    "Frobenius error of the weight. alone: change of the network's outputs if only this layer is replaced."
 )
 ENDINGS = (".html", ".json", ".csv", ".png")  # of a report's file
 
@@ -40,19 +41,19 @@ class LayerReport:
         name: of the module.
         kind: type and shape, such as `"Conv2d 64→64 3×3"`.
         state: "factorised", "refitted" (dense, with another weight), "unchanged" or "left alone".
-        form: kernel sizes of the factors, output side first; of a dense layer its own.
+        form: kernel sizes of the factors, output side first; for a dense layer, its own kernel size.
         ranks: channels between the factors.
-        parameters: of the weights, before and after.
+        parameters: number of entries of the weights, before and after.
         macs: multiply-accumulates for each sample, before and after; None without inputs.
-        predicted: relative error of the outputs that the allocation counted on.
-        error: the same, measured with the layer as it was built, on the inputs of the dense network.
-        bound: what no layer whose outputs are of as low a rank can go below; None of layers that stay dense.
-        following: relative error of the outputs inside of the compressed network, those of the layers before included.
+        predicted: relative error of the outputs that was expected when the ranks were chosen.
+        error: relative error of the outputs of the new layer, measured on the inputs of the dense network.
+        bound: lower bound of this error for all layers whose outputs have the same rank; None for dense layers.
+        following: relative error of the outputs inside the compressed network, where earlier layers are replaced too.
         frobenius: relative Frobenius error of the weight.
-        milliseconds: of all its calls for the timed batch, before and after, measured in alternation; None of layers
-            that were not factorised.
-        note: why it was left alone, or what else there is to say.
-        alone: divergence of the network's outputs, or their relative error, if only this layer is replaced.
+        milliseconds: time of all calls of the layer for the timed batch, before and after, measured in alternation;
+            None for layers that were not factorised.
+        note: the reason why the layer was left alone, or a remark.
+        alone: KL divergence of the network's outputs, or their relative error, if only this layer is replaced.
     """
 
     name: str
@@ -74,28 +75,29 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class Report:
-    """What a compression did.
+    """The report of a compression.
 
     Attributes:
         layers: all conv and linear layers, in the order of their first call.
-        budget: what was asked for, in words.
-        parameters: of the whole network, before and after.
+        budget: the requested budget, in words.
+        parameters: number of parameters of the whole network, before and after.
         memory: bytes of its parameters and buffers, before and after.
-        macs: multiply-accumulates for each sample, counted while the built networks ran; None without inputs.
-        reached: part of the parameters in layers that were replaced or could have been.
-        error: sum of the layers' squared relative errors that the allocation counted on, weighed if notes say so.
-        bound: what that sum could not go below within the budget.
-        outputs: difference of the networks' outputs on the calibration inputs; None without inputs, or where these
-            differ in their shapes.
-        batch_norm: whether the statistics of batch-norm layers were estimated anew; None if there are none.
-        milliseconds: quartiles of the time of the timed batch, of the original and of the result, in alternation.
+        macs: multiply-accumulates for each sample, counted while the networks ran; None without inputs.
+        reached: share of the parameters that are in layers which can be replaced.
+        error: sum of the layers' squared relative errors that was expected when the ranks were chosen; it is weighted
+            if the notes say so.
+        bound: lower bound of that sum for all choices of ranks within the budget.
+        outputs: difference of the networks' outputs on the calibration inputs; None without inputs, or if the shapes
+            of the outputs differ.
+        batch_norm: whether the statistics of batch-norm layers were estimated again; None if there are none.
+        milliseconds: quartiles of the time of the timed batch, for the original and for the result.
         timed: number of samples of that batch.
-        metric: of the original and of the result; None if there is none.
+        metric: the metric of the original and of the result; None if no metric was given.
         samples: number of calibration inputs.
-        digest: of the calibration inputs.
-        seed: of all random choices.
-        seconds: that each step took.
-        notes: what else there is to say.
+        digest: digest of the calibration inputs.
+        seed: seed of all random choices.
+        seconds: duration of each step.
+        notes: further remarks.
     """
 
     layers: list[LayerReport]
@@ -179,11 +181,11 @@ class Report:
         alone = {layer.name or layer.kind: layer.alone for layer in layers if layer.alone is not None}
         if alone:
             bars = {"alone": list(alone.values())}
-            title = "If only this layer is replaced"
-            charts.append(Bars(title, "loss at the network's outputs", "layer", rows=list(alone), bars=bars))
+            title = "Change of the outputs if only this layer is replaced"
+            charts.append(Bars(title, "KL divergence or relative error", "layer", rows=list(alone), bars=bars))
         sections = [Section("Layers", [*charts, self.table()])]
         if notes := [[layer.name, layer.note] for layer in layers if layer.note]:
-            sections.append(Section("What is said of single layers", [reasons(notes)]))
+            sections.append(Section("Notes on single layers", [reasons(notes)]))
         sections.append(Section("All values", [Details("As JSON", self.to_json())]))
         return Page("Compressed network", self.lines()[:1], self._tiles(), sections, foot())
 
@@ -206,7 +208,7 @@ class Report:
         return tiles
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the report; the name's ending chooses the form: .json, .csv, .png or .html.
+        """Write the report in the format that the name's ending says: .json, .csv, .png or .html.
 
         Raises:
             TensorTrainError: another ending, a chart without matplotlib, or a path that cannot be written.
@@ -223,7 +225,7 @@ class Report:
         return self.table().text()
 
     def table(self) -> Table:
-        """A row for each layer, and the totals with a legend below."""
+        """A row for each layer; below the table the totals and a legend."""
         words = [Column(name, words=True) for name in ("layer", "kind", "form", "ranks")]
         numbers = ("parameters", "kept", "MACs", "ms", "predicted", "error", "bound", "in network", "weights", "alone")
         rows = []
@@ -244,23 +246,23 @@ class Report:
         lines = [f"{self.budget}: {after:,} of {before:,} parameters ({after / before:.1%})"]
         if self.macs is not None:
             lines[0] += f", {self.macs[1]:,.0f} of {self.macs[0]:,.0f} MACs ({self.macs[1] / self.macs[0]:.1%})"
-        lines[0] += f"; {self.reached:.1%} of the parameters within reach"
+        lines[0] += f"; {self.reached:.1%} of the parameters are in layers that can be replaced"
         lines.append(
-            f"squared errors of the layers add up to {self.error:.4g}, no allocation within the budget is below"
+            f"sum of the layers' squared errors: {self.error:.4g}; no choice of ranks within the budget has a sum below"
             f" {self.bound:.4g}"
         )
         if self.outputs is not None:
             lines.append(_output_line(self.outputs, self.samples) + self._expected())
         elif self.samples:
-            lines.append("the outputs have other shapes than the original's, so they are not compared")
+            lines.append("the outputs differ in shape from the original's, so they were not compared")
         else:
-            lines.append("no inputs: errors are those of the weights (Frobenius), and nothing was refitted")
+            lines.append("no inputs: errors are relative Frobenius errors of the weights, no layer was fitted again")
         if self.milliseconds is not None:
             before_ms, after_ms = ("{1:.3g} ms ({0:.3g} to {2:.3g})".format(*values) for values in self.milliseconds)
             slower = sum(layer.milliseconds[1] > layer.milliseconds[0] for layer in self.layers if layer.milliseconds)
             lines.append(
-                f"{self.timed} samples take {after_ms}, the original {before_ms}"
-                + (f"; {slower} layers got slower here" if slower else "")
+                f"time of {self.timed} samples (quartiles): {after_ms}, original {before_ms}"
+                + (f"; layers that became slower here: {slower}" if slower else "")
             )
         if self.metric is not None:
             lines.append(f"metric: {self.metric[0]:.4f} before, {self.metric[1]:.4f} after")
@@ -269,18 +271,18 @@ class Report:
                 lines.append(f"{layer.name}: {layer.note}")
         lines += self.notes
         lines.append(
-            f"{sum(self.seconds.values()):.1f} s: " + ", ".join(f"{k} {v:.1f}" for k, v in self.seconds.items())
+            f"it took {sum(self.seconds.values()):.1f} s: " + ", ".join(f"{k} {v:.1f}" for k, v in self.seconds.items())
         )
         return lines
 
     def _expected(self) -> str:
-        """What the layers do one by one, added up, beside what was measured."""
+        """The effects of the layers, each replaced alone, added up, to be compared with the measured one."""
         values = [layer.alone for layer in self.layers if layer.alone is not None]
         if not values or self.outputs is None:
             return ""
         if self.outputs.kl is None:
-            return f"; expected from the layers one by one: {sum(value**2 for value in values) ** 0.5:.4f}"
-        return f"; expected from the layers one by one: {sum(values):.4g} nats"
+            return f"; sum over the layers, each replaced alone: {sum(value**2 for value in values) ** 0.5:.4f}"
+        return f"; sum over the layers, each replaced alone: {sum(values):.4g} nats"
 
 
 def _part(pair: tuple[float, float] | None) -> str:
@@ -300,7 +302,7 @@ def _times(pair: tuple[float, float] | None) -> str:
 def _output_line(outputs: Difference, samples: int) -> str:
     text = f"outputs on {samples:,} inputs: relative error {outputs.error:.4f}"
     if outputs.kl is not None and outputs.agreement is not None:
-        text += f", KL divergence {outputs.kl:.4g} nats, {outputs.agreement:.2%} agree"
+        text += f", KL divergence {outputs.kl:.4g} nats, same class for {outputs.agreement:.2%}"
     return text
 
 

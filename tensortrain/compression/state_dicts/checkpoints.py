@@ -37,7 +37,7 @@ class Checkpoint:
     parts: dict[str, list[str]] = field(default_factory=dict)
 
     def folded(self) -> "Checkpoint":
-        """The checkpoint with weights in one piece that it has in parts, see `tensortrain.compression.state_dicts.parts`.
+        """The checkpoint with whole weights where it holds them in parts; the module `parts` names the kinds.
 
         The names are then those of a model from which weight norm, spectral norm and pruning have been removed.
         """

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tensortrain import storage
-from tensortrain.conv.certify.claims import Claims
+from tensortrain.conv.certify.claims import NONE, Claims
 from tensortrain.conv.certify.evaluations import Evaluation, certify_evaluation
 from tensortrain.conv.certify.intervals import Interval
 from tensortrain.conv.checks import check_inputs
@@ -50,7 +50,7 @@ class Chain(Protocol):
         """Write the cores as `cores.0`, `cores.1`, … to a safetensors file."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Certificate:
     """What is certified of a chain; `save` writes it with everything that anybody needs to check it.
 
@@ -96,6 +96,21 @@ class Certificate:
     def lower_bound(self) -> float | None:
         """No chain of these sizes and ranks is closer to the weight; None where it is not certified."""
         return None if self.claims.lower_bound is None else self.claims.lower_bound.value
+
+    def __repr__(self) -> str:
+        low, high = self.error
+        bound = (
+            NONE if self.lower_bound is None else f"no chain of these sizes and ranks is below {self.lower_bound:.6g}"
+        )
+        lines = [
+            f"Certificate of a chain with ranks {self.chain.ranks}",
+            f"  error       from {low:.6g} to {high:.6g}, an interval {high - low:.1e} wide",
+            f"  lower bound {bound}",
+        ]
+        if self.evaluation is not None:
+            low, high = self.evaluation.error
+            lines.append(f"  evaluation  relative distance from {low:.3g} to {high:.3g} from the exact result")
+        return "\n".join(lines)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the certificate and, beside it, the files that it is about.

@@ -17,14 +17,14 @@ from zoo.benchmark.slot.speed import TABLE, fastest, measure_speed
 from zoo.benchmark.slot.testing import ROOT, run_tests
 from zoo.errors import ZooError
 
-DATA = ROOT / "slot" / "data"  # where `zoo.benchmark.slot.pack` puts MNIST
+DATA = ROOT / "slot" / "data"  # the folder where `zoo.benchmark.slot.pack` puts MNIST
 
 
 def main(words: Sequence[str] | None = None) -> None:
     """Run the parts that the command line names.
 
     Ends with `SystemExit` if the command failed."""
-    began = time.monotonic() - time.process_time()  # imports took that long at least
+    began = time.monotonic() - time.process_time()  # imports took at least that long
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         run(make_parser().parse_args(words), began)
@@ -41,19 +41,25 @@ def make_parser() -> argparse.ArgumentParser:
         prog="python -m zoo.benchmark.slot",
         description="Use some minutes at a GPU: run the tests that need one, measure speed, train a network.",
     )
-    parser.add_argument("--minutes", type=float, default=9.0, help="the limit; the program ends 30 seconds before it")
-    parser.add_argument("--parts", default=",".join(SHARES), help=f"comma-separated; default: {','.join(SHARES)}")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder for an archive of each part")
-    parser.add_argument("--resume", type=Path, metavar="TRAIN.ZIP", help="go on with the training of an earlier call")
+    parser.add_argument(
+        "--minutes", type=float, default=9.0, help="time limit in minutes; the program ends 30 seconds before it"
+    )
+    parser.add_argument(
+        "--parts", default=",".join(SHARES), help=f"parts to run, separated by commas; default: {','.join(SHARES)}"
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder to write an archive of each part to")
+    parser.add_argument(
+        "--resume", type=Path, metavar="TRAIN.ZIP", help="archive of an earlier call, whose training is resumed"
+    )
     parser.add_argument(
         "--later",
         type=float,
         default=0.0,
         metavar="MINUTES",
-        help="of training that later calls will add with --resume; the schedules leave time for them",
+        help="minutes of training that later calls will add with --resume; the schedules leave time for them",
     )
-    parser.add_argument("--data-root", type=Path, help=f"folder with mnist/; default: {DATA}, if it is there")
-    parser.add_argument("--rehearse", action="store_true", help="tiny sizes on the CPU")
+    parser.add_argument("--data-root", type=Path, help=f"folder with mnist/; default: {DATA}, if it exists")
+    parser.add_argument("--rehearse", action="store_true", help="run everything in tiny sizes on the CPU")
     return parser
 
 
@@ -61,7 +67,7 @@ def run(arguments: argparse.Namespace, began: float) -> None:
     """Run the parts.
 
     Raises:
-        ZooError: an argument outside its range, no GPU, an archive that cannot be read, or a part that failed.
+        ZooError: if an argument is out of range, there is no GPU, an archive cannot be read, or a part failed.
     """
     plan = Plan(arguments.minutes, [part for part in arguments.parts.split(",") if part])
     if not 0 <= arguments.later < float("inf"):
@@ -70,7 +76,7 @@ def run(arguments: argparse.Namespace, began: float) -> None:
         check_archive(arguments.resume, training.RESUMED)
     sizes = REHEARSAL if arguments.rehearse else REAL
     if sizes.device == "cuda" and not sees_gpu():
-        raise ZooError("torch sees no GPU here; --rehearse does the same in tiny on the CPU")
+        raise ZooError("torch finds no GPU; --rehearse does the same in tiny sizes on the CPU")
     root = arguments.data_root or (DATA if DATA.is_dir() else None)
 
     def measure(folder: Path, end: float) -> None:
@@ -86,7 +92,7 @@ def run(arguments: argparse.Namespace, began: float) -> None:
     works: dict[str, Work] = {"tests": run_tests, "speed": measure, "train": train}
     outcomes = run_parts(plan, works, arguments.output, began)
     if failed := [part for part, outcome in outcomes.items() if outcome.state == "failed"]:
-        raise ZooError(f"failed: {', '.join(failed)}; log.txt in the archive says why")
+        raise ZooError(f"failed: {', '.join(failed)}; see log.txt in the archive for the reason")
 
 
 if __name__ == "__main__":

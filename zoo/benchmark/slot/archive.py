@@ -1,4 +1,4 @@
-"""One archive for each part: small enough to travel, whole whenever the program is killed."""
+"""One archive for each part. It is small, and complete at whatever moment the program is killed."""
 
 import os
 import zipfile
@@ -9,14 +9,14 @@ from pathlib import Path
 from zoo.errors import ZooError
 from zoo.files import aside
 
-MOST_BYTES = 15 * 2**20  # of an archive, with room for its directory below 16 MiB
+MOST_BYTES = 15 * 2**20  # largest content of an archive, which leaves room for its directory below 16 MiB
 
 
 def contents(folder: Path) -> list[Path]:
-    """The files that are worth keeping, the smallest first.
+    """The files to keep, the smallest first.
 
-    Of a run that is all but what another kill would leave half-written, TensorBoard's events, which `metrics.csv` holds
-    too, and every checkpoint but the last.
+    These files of a run are not kept: what a kill leaves half-written, TensorBoard's events (`metrics.csv` has the same
+    numbers), and every checkpoint except the last.
     """
     files = [path for path in folder.rglob("*") if path.is_file()]
     return sorted((path for path in files if _kept(path.relative_to(folder))), key=lambda path: path.stat().st_size)
@@ -29,10 +29,10 @@ def _kept(path: Path) -> bool:
 
 
 def pack_folder(folder: Path, archive: Path) -> list[str]:
-    """Write the contents of a folder to an archive below `MOST_BYTES`; returns the names that found no room.
+    """Write the contents of a folder to an archive below `MOST_BYTES`. Returns the names that did not fit.
 
     Raises:
-        ZooError: the archive cannot be written.
+        ZooError: if the archive cannot be written.
     """
     left, size = [], 0
     with aside(archive) as temporary:
@@ -50,18 +50,18 @@ def pack_folder(folder: Path, archive: Path) -> list[str]:
 
 
 def check_archive(archive: Path, needed: Sequence[str]) -> None:
-    """Raise a ZooError unless an archive is whole and holds these names."""
+    """Raise a ZooError unless an archive is complete and holds these names."""
     try:
         with zipfile.ZipFile(archive) as file:
             missing, damaged = set(needed) - set(file.namelist()), file.testzip()
     except (OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise ZooError(f"{archive} cannot be read ({error}); give the train.zip of an earlier call") from error
+        raise ZooError(f"{archive} cannot be read ({error}); name the train.zip of an earlier call") from error
     if missing or damaged:
         fault = f"lacks {min(missing)}" if missing else f"is damaged in {damaged}"
-        raise ZooError(f"{archive} {fault}; give the train.zip of an earlier call")
+        raise ZooError(f"{archive} {fault}; name the train.zip of an earlier call")
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack an archive that `check_archive` accepts."""
+    """Unpack an archive that `check_archive` has accepted."""
     with zipfile.ZipFile(archive) as file:
         file.extractall(folder)

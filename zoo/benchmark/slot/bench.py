@@ -1,4 +1,4 @@
-"""What the rows of the speed table have in common: where they run, and what earlier rows have shown."""
+"""What the rows of the speed table share: the place to run, and the results of earlier rows."""
 
 import statistics
 from collections.abc import Callable
@@ -16,26 +16,26 @@ from zoo.benchmark.slot.sizes import Sizes
 from zoo.data import make_dataset
 from zoo.registry import find_model
 
-TIMES = 3  # that each row is timed
+TIMES = 3  # how often each row is timed
 
 Values = dict[str, Any]
 
 
 @dataclass
 class Bench:
-    """Where rows are measured.
+    """Where rows are measured, and the results so far.
 
     Args:
-        sizes: sizes of the measured networks and kernels.
-        device: where.
-        clock: takes the times.
-        folder: for files beside the table.
-        root: data root.
+        sizes: the sizes of networks and kernels.
+        device: the device to run on.
+        clock: the clock that takes the times.
+        folder: the folder for files beside the table.
+        root: the data root.
 
     Attributes:
-        results: values of the rows measured so far, by name.
+        results: the values of the rows measured so far, by name.
         plain: the plain loop's seconds, GMAC and gradients, by model, preset and batch.
-        floors: seconds that a network's convolutions take on their own, by model.
+        floors: the seconds of a network's convolutions in isolation, by model.
         product: GMAC/s of matrix products in bf16; 0 if not measured.
     """
 
@@ -50,7 +50,7 @@ class Bench:
     product: float = 0.0
 
     def case(self, model: str, preset: str, batch: int) -> Case:
-        """A training step of a network that reads its own predictions after the observed frames."""
+        """A training step of a network that reads only its own predictions after the observed frames."""
         recipe = benchmark_recipe(model, preset, batch, self.sizes.frames, 0.0)
         known = find_model(model).options
         options = {name: value for name, value in self.sizes.options.items() if name in known}
@@ -58,11 +58,11 @@ class Bench:
         return Case(recipe, preset, "training", 0.0, make_dataset(recipe.data, "train", self.root), self.device)
 
     def median(self, run: Callable[[], Any]) -> float:
-        """Median seconds of a few runs."""
+        """The median of the seconds of a few runs."""
         return statistics.median(self.clock.seconds(run) for _ in range(TIMES))
 
     def shares(self, values: Values) -> Values:
-        """What share of a row's seconds its network's convolutions account for, and of the rate of matrix products."""
+        """Two fractions of a row: of its time in convolutions, and of the rate of matrix products that it reaches."""
         shares: Values = {}
         if "bf16" in values.get("variant", ""):
             if values["model"] in self.floors and values["preset"] == "paper":
@@ -77,9 +77,9 @@ class Measure:
     """A row of the table.
 
     Args:
-        name: name of the row.
-        run: measures it.
-        needs: seconds that must be left.
+        name: the name of the row.
+        run: the function that measures it.
+        needs: the number of seconds that must be left to start it.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Rows on the library itself: kernels that are decomposed on the device, and factorised layers beside the dense one."""
+"""Rows about the library itself: decompositions on the device, and factorised layers compared with a dense one."""
 
 import statistics
 from collections.abc import Callable
@@ -14,8 +14,8 @@ from zoo.training.devices import keep_channels_last
 from zoo.training.graph import WARM_UP, Graphed
 
 KERNEL = (3, 3)
-BUDGET = 0.25  # share of the dense kernel's parameters
-# those whose solvers run without TensorLy at this size; `ranks` for a chain whose sweep takes a dense SVD
+BUDGET = 0.25  # fraction of the dense kernel's parameters
+# formats that are fitted without TensorLy at this size; `ranks` is for a chain whose sweep needs a dense SVD
 DECOMPOSED = ("cttd", "separable", "depthwise")
 FACTORISED = {
     "cttd": formats.cttd,
@@ -27,7 +27,7 @@ FACTORISED = {
 
 
 def decomposition(name: str) -> Callable[[Bench], Values]:
-    """A row for the decomposition of a random kernel, and its relative error."""
+    """A row for the decomposition of a random kernel, with its relative error."""
 
     def run(bench: Bench) -> Values:
         channels = bench.sizes.channels
@@ -47,7 +47,7 @@ def dense_layer(bench: Bench) -> Values:
 
 
 def factorised_layer(name: str) -> Callable[[Bench], Values]:
-    """A row for a factorised layer of a quarter of the parameters; `times_plain` compares it with the dense one."""
+    """A row for a factorised layer with a quarter of the parameters. `times_plain` compares it with the dense layer."""
 
     def run(bench: Bench) -> Values:
         dense = _dense(bench)
@@ -66,10 +66,10 @@ def _dense(bench: Bench) -> nn.Conv2d:
 
 
 def _random_chain(form: formats.Format, channels: int) -> tt.ConvTensorTrain:
-    """A chain of equal ranks, the largest within the budget.
+    """A random chain with equal ranks, the largest within the budget.
 
     Raises:
-        ZooError: none is small enough.
+        ZooError: if no rank is small enough.
     """
     dense = channels**2 * KERNEL[0] * KERNEL[1]
 
@@ -90,7 +90,7 @@ def _random_chain(form: formats.Format, channels: int) -> tt.ConvTensorTrain:
 
 
 def _seconds(layer: nn.Module, bench: Bench) -> float:
-    """Of a forward and a backward pass in bf16, with channels last."""
+    """The seconds of a forward and a backward pass in bf16, with channels last."""
     batch, height, width = bench.sizes.images
     keep_channels_last(layer)
     x = torch.randn(batch, bench.sizes.channels, height, width, device=bench.device)
@@ -102,7 +102,7 @@ def _seconds(layer: nn.Module, bench: Bench) -> float:
             y = layer(x)
         return torch.autograd.grad(y.float().sum(), [x, *parameters])
 
-    # launched one by one, kernels this short would wait for the CPU
+    # kernels this short would wait for the CPU if they were launched one by one
     run = Graphed(step) if bench.device.type == "cuda" else step
     for _ in range(WARM_UP + 1):
         run(x)

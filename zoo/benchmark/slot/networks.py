@@ -1,4 +1,4 @@
-"""Rows on whole networks: training steps, the rate of their convolutions, and what their kernels spend time on."""
+"""Rows about whole networks: training steps, the rate of their convolutions, and the time of their kernels."""
 
 import csv
 import re
@@ -18,7 +18,7 @@ from zoo.benchmark.slot.bench import TIMES, Bench, Values
 from zoo.benchmark.variants import PLAIN, bf16, find_variants
 from zoo.errors import ZooError
 
-# names of kernels on a GPU and of operators on a CPU; the first that fits counts
+# patterns of kernel names on a GPU and operator names on a CPU; the first that matches counts
 KINDS = {
     "convolution": r"conv(?!ert)|gemm|xmma|cutlass|implicit|fprop|dgrad|wgrad|nchwToNhwc|nhwcToNchw|cudnn|mm$",
     "reduction": r"reduce|norm|softmax|sum|triton_(red|per)",
@@ -28,7 +28,7 @@ KINDS = {
 
 
 def training_step(model: str, preset: str, batch: int, variant: str) -> Callable[[Bench], Values]:
-    """A row for one way to take a training step."""
+    """A row for one variant of a training step."""
 
     def run(bench: Bench) -> Values:
         case, way = bench.case(model, preset, batch), find_variants([variant])[-1]
@@ -60,7 +60,7 @@ def training_step(model: str, preset: str, batch: int, variant: str) -> Callable
             try:
                 name = f"kernels-{model}-{preset}-{variant}.csv"
                 values["pointwise_share"] = write_kernels(trial.run, bench.folder / name, bench.device)
-            except Exception as error:  # the times are the more important
+            except Exception as error:  # the times are more important than the profile
                 values["note"] = f"no profile: {failure(error)}"
         return values
 
@@ -68,7 +68,7 @@ def training_step(model: str, preset: str, batch: int, variant: str) -> Callable
 
 
 def write_kernels(run: Callable[[], Any], path: Path, device: torch.device) -> float | None:
-    """Write how much time the kernels of a run take; returns the share of pointwise ones, None if none was seen."""
+    """Write the time of each kernel of a run. Returns the fraction of pointwise kernels, or None without kernels."""
     on_gpu = device.type == "cuda"
     with profile(activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]) as profiler:
         run()
@@ -85,7 +85,7 @@ def write_kernels(run: Callable[[], Any], path: Path, device: torch.device) -> f
 
 
 def kind(kernel: str) -> str:
-    """What a kernel does, by its name.
+    """The kind of a kernel, by its name.
 
     >>> [kind(name) for name in ("sm90_xmma_fprop_implicit_gemm_bf16", "vectorized_elementwise_kernel", "x")]
     ['convolution', 'pointwise', 'other']
@@ -101,7 +101,7 @@ def _write(kernels: list[dict[str, Any]], path: Path) -> None:
 
 
 def convolution_rate(model: str) -> Callable[[Bench], Values]:
-    """A row for all convolutions of a network's step in bf16, each timed on its own, without anything else."""
+    """A row for all convolutions of a network's step in bf16, each timed in isolation."""
 
     def run(bench: Bench) -> Values:
         trial = bench.case(model, "paper", bench.sizes.layers12).trial([bf16])
@@ -117,7 +117,7 @@ def convolution_rate(model: str) -> Callable[[Bench], Values]:
 
 
 def product_rate(bench: Bench) -> Values:
-    """A row for a large product of matrices in bf16: the most that the machine can do."""
+    """A row for a large matrix product in bf16, which shows the highest rate of the machine."""
     side = bench.sizes.product
     generator = torch.Generator(bench.device).manual_seed(0)
     a, b = (torch.randn(side, side, device=bench.device, generator=generator).bfloat16() for _ in range(2))

@@ -1,4 +1,4 @@
-"""Run the parts one after the other, each in a process that is stopped in time, and pack what they leave."""
+"""Run the parts one after the other, each in a process that is stopped in time, and pack their results."""
 
 import contextlib
 import ctypes
@@ -22,10 +22,10 @@ from zoo.benchmark.slot.plan import Plan
 from zoo.errors import ZooError
 from zoo.files import aside
 
-PACK_SECONDS = 10.0  # between archives of a part that is running
-_PARENT_DEATH = 1  # prctl: the signal to get when the parent dies
+PACK_SECONDS = 10.0  # time between two archives of a running part
+_PARENT_DEATH = 1  # the option of prctl that sets the signal to receive when the parent dies
 
-Work = Callable[[Path, float], None]  # takes the part's folder, and the time, by `time.monotonic`, at which it must end
+Work = Callable[[Path, float], None]  # takes the part's folder, and the value of `time.monotonic` at which it must end
 
 
 @dataclass
@@ -34,8 +34,8 @@ class Outcome:
 
     Args:
         state: "running", "finished", "cut short" or "failed".
-        seconds: time that it took.
-        left_out: files of it that found no room in the archive.
+        seconds: the time that it took.
+        left_out: its files that did not fit into the archive.
     """
 
     state: str = "running"
@@ -46,22 +46,22 @@ class Outcome:
 def run_parts(plan: Plan, works: Mapping[str, Work], output: Path, began: float) -> dict[str, Outcome]:
     """Run the parts of a plan.
 
-    The output folder gets an archive for each part, written anew as long as the part runs, and `slot.json`, which says
-    how each of them ended.
+    The output folder gets an archive for each part, which is written again and again while the part runs, and
+    `slot.json`, which says how each part ended.
 
     Args:
-        plan: which parts, and when they end.
+        plan: the parts, and when they end.
         works: the function that each part runs.
-        output: folder for the archives; it is created.
-        began: the time, by `time.monotonic`, from which the plan counts.
+        output: the folder for the archives; it is created.
+        began: the value of `time.monotonic` from which the plan counts.
 
     Raises:
-        ZooError: the output folder cannot be written.
+        ZooError: if the output folder cannot be written.
     """
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ZooError(f"-o {output} cannot be made ({error.strerror}); choose another folder") from error
+        raise ZooError(f"-o {output} cannot be created ({error.strerror}); choose another folder") from error
     outcomes: dict[str, Outcome] = {}
     with tempfile.TemporaryDirectory(prefix="slot-") as temporary:
         for part in plan.parts:
@@ -80,7 +80,7 @@ def run_parts(plan: Plan, works: Mapping[str, Work], output: Path, began: float)
 
 
 def sees_gpu() -> bool:
-    """Whether there is a GPU, as another process sees it: this one must not ask, so that its copies may use the GPU."""
+    """Whether another process finds a GPU. This process must not ask, so that its forks can use the GPU."""
     process = multiprocessing.get_context("fork").Process(target=lambda: sys.exit(not torch.cuda.is_available()))
     process.start()
     process.join()
@@ -94,8 +94,8 @@ def _note(plan: Plan, outcomes: Mapping[str, Outcome], output: Path) -> None:
 
 
 def _run(work: Work, folder: Path, end: float, archive: Path) -> Outcome:
-    """Let a process do the work until it is done or its time is over; pack its folder meanwhile and at the end."""
-    # a copy of this process, which has imported everything and has not touched the GPU
+    """Let a process work until it is done or its time is over. Its folder is packed meanwhile and at the end."""
+    # a fork of this process, which has imported everything and has not used the GPU
     process = multiprocessing.get_context("fork").Process(target=_work, args=(work, folder, end))
     process.start()
     packed, state = time.monotonic(), "finished"
@@ -120,7 +120,7 @@ def _run(work: Work, folder: Path, end: float, archive: Path) -> Outcome:
 
 
 def _versions(folder: Path) -> list[tuple[Path, int]]:
-    """The files of a folder and when they were written; one that vanishes meanwhile is left out."""
+    """The files of a folder and the times of their last change. A file that vanishes meanwhile is skipped."""
     versions = []
     for path in contents(folder):
         with contextlib.suppress(OSError):
@@ -129,22 +129,22 @@ def _versions(folder: Path) -> list[tuple[Path, int]]:
 
 
 def _kill(process: Any) -> None:
-    """Kill a process and those that it has started, such as a compiler's."""
+    """Kill a process and those that it has started, such as compilers."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.kill()  # if it had no group of its own yet
+    process.kill()  # in case it has no group of its own yet
     process.join()
 
 
 def _work(work: Work, folder: Path, end: float) -> None:
-    """In the process of a part: everything that it prints goes to its folder."""
+    """The process of a part. Everything that it prints is written to its folder."""
     os.setpgid(0, 0)
-    with contextlib.suppress(OSError, AttributeError):  # it dies with the program, on systems that can do that
+    with contextlib.suppress(OSError, AttributeError):  # it dies with its parent, on systems that support this
         ctypes.CDLL(None).prctl(_PARENT_DEATH, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     log = (folder / "log.txt").open("a", buffering=1)
-    for descriptor in (1, 2):  # what libraries print, too
+    for descriptor in (1, 2):  # this includes what libraries print
         os.dup2(log.fileno(), descriptor)
     sys.stdout = sys.stderr = log
     try:

@@ -1,4 +1,4 @@
-"""How large everything is: as on a GPU, or tiny for a rehearsal on a CPU."""
+"""The sizes of everything: real ones for a GPU, and tiny ones for a rehearsal on a CPU."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,24 +6,24 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sizes of what is measured and trained.
+    """The sizes of what is measured and trained.
 
     Args:
         device: "cuda" or "cpu".
-        layers12: clips in a step of the networks as published.
-        small: clips in a step of the preset `small`.
-        frames: number of frames of a clip.
-        options: options of each network, which replace its preset's.
-        variants: ways to run a network, the plain loop first.
-        more: further ones, of which only the published networks are measured.
-        channels: input and output channels of the kernels that are decomposed.
+        layers12: number of clips in a step of the published networks.
+        small: number of clips in a step of the preset `small`.
+        frames: number of frames in a clip.
+        options: options of each network, which replace those of its preset.
+        variants: the variants to time, the plain loop first.
+        more: further variants, for the published networks only.
+        channels: number of input and output channels of the kernels that are decomposed.
         ranks: rank of their chain of two cores.
-        images: shape of what a single layer reads, without its channels: (batch, height, width).
-        product: side of the matrices that show the rate of products.
-        patience: how much of each row's time must be left before it is begun.
-        training: settings of the training, over the preset's.
-        samples: clips of the test split that the trained network is measured on.
-        closing: seconds for what follows the training: weights, curves, samples, scores.
+        images: shape of the input of a single layer without its channels: (batch, height, width).
+        product: number of rows and columns of the matrices whose product is timed.
+        patience: fraction of a row's time that must be left to start it.
+        training: settings of the training, which replace those of the preset.
+        samples: number of test clips on which the trained network is evaluated.
+        closing: number of seconds for the work after the training: weights, curves, samples, scores.
     """
 
     device: str

@@ -1,4 +1,4 @@
-"""The part that measures speed: row after row, the most valuable first, each written as soon as it is known."""
+"""The part that measures speed: row by row, the most valuable first. Each row is written as soon as it is known."""
 
 import csv
 import gc
@@ -34,11 +34,11 @@ COLUMNS = (
     "difference",
     "note",
 )
-STEP, COMPILED, RATE, LAYER = 15.0, 45.0, 20.0, 6.0  # seconds that must be left to begin a row
+STEP, COMPILED, RATE, LAYER = 15.0, 45.0, 20.0, 6.0  # seconds that must be left to start a row
 
 
 def rows(sizes: Sizes) -> list[Measure]:
-    """All rows, in order of their value."""
+    """All rows, the most valuable first."""
     published, compact, predrnn = (
         [("conv-lstm", "paper", sizes.layers12), ("conv-tt-lstm-sw", "paper", sizes.layers12)],
         [("conv-tt-lstm-sw", "small", sizes.small)],
@@ -73,12 +73,13 @@ def measure_speed(folder: Path, end: float, sizes: Sizes, root: Path | None) -> 
     """Measure rows until the time is over.
 
     Args:
-        folder: for `speed.csv`, a line for each row, also for those not measured, and for the kernels of some steps.
-        end: the time, by `time.monotonic`, at which this process is ended.
-        sizes: sizes of the measured networks and kernels.
-        root: data root.
+        folder: the folder for `speed.csv`, which has a line for each row (also for those not measured), and for the
+            kernels of some steps.
+        end: the value of `time.monotonic` at which this process is ended.
+        sizes: the sizes of networks and kernels.
+        root: the data root.
     """
-    gc.freeze()  # what was imported stays, and need not be searched before each row
+    gc.freeze()  # imported objects stay, so the garbage collector need not search them before each row
     device = torch.device(sizes.device)
     clock = Clock(device, torch.get_num_threads())
     machine = describe_machine(device, torch.get_num_threads(), clock)
@@ -90,7 +91,7 @@ def measure_speed(folder: Path, end: float, sizes: Sizes, root: Path | None) -> 
             continue  # a later row may need less
         try:
             bench.results[measure.name] = {"state": "measured", **measure.run(bench)}
-        except Exception as error:  # whatever it is, the other rows are still measured
+        except Exception as error:  # any error; the other rows are still measured
             bench.results[measure.name] = {"state": "failed", "note": failure(error)}
         print(measure.name, bench.results[measure.name], flush=True)
         gc.collect()
@@ -100,7 +101,7 @@ def measure_speed(folder: Path, end: float, sizes: Sizes, root: Path | None) -> 
 
 
 def _write(path: Path, planned: Sequence[Measure], bench: Bench, machine: dict[str, str]) -> None:
-    """The table as far as it is known, with the shares that other rows make known."""
+    """Write the table as far as it is known, with the fractions that depend on other rows."""
     unknown: dict[str, Any] = {"state": "not measured"}
     with aside(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, [*COLUMNS, *machine], extrasaction="ignore", lineterminator="\n")
@@ -111,7 +112,7 @@ def _write(path: Path, planned: Sequence[Measure], bench: Bench, machine: dict[s
 
 
 def fastest(path: Path, row: str) -> tuple[str, float] | None:
-    """The variant with the fewest seconds of the rows that begin with `row`, and these; None if none was measured."""
+    """The fastest variant among the rows whose names start with `row`, and its seconds; None if none was measured."""
     if not path.exists():
         return None
     with path.open(newline="") as file:

@@ -1,4 +1,4 @@
-"""The part that tests: all tests that need a GPU, and a list of what failed."""
+"""The part that tests: it runs all tests that need a GPU, and lists the failures."""
 
 import csv
 import os
@@ -13,10 +13,10 @@ TESTS = ROOT / "tests" / "cuda"
 
 
 class Outcomes:
-    """A plugin of pytest that writes each test's outcome as soon as it is known, so that a kill leaves the others.
+    """A plugin of pytest that writes each test's outcome as soon as it is known, so that a kill loses nothing.
 
     Args:
-        folder: for `tests.csv`, a line for each test, and `failures.txt`, what pytest says of those that failed.
+        folder: the folder for `tests.csv`, with a line for each test, and `failures.txt`, with the output of failures.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -24,7 +24,7 @@ class Outcomes:
         self._append(["test", "outcome", "seconds", "reason"])
 
     def pytest_runtest_logreport(self, report: Any) -> None:
-        """Called by pytest: of a test that passed once, of one that was skipped or failed for each phase that was."""
+        """Called by pytest: once for a test that passed, and for each phase that was skipped or failed."""
         if report.passed and report.when != "call":
             return
         text = report.longrepr[2] if report.skipped and isinstance(report.longrepr, tuple) else report.longreprtext
@@ -42,16 +42,16 @@ class Outcomes:
 
 
 def run_tests(folder: Path, end: float) -> None:
-    """Run `tests/cuda` of this checkout, until the end of the process at the latest.
+    """Run `tests/cuda` of this checkout, at most until this process is ended.
 
     Raises:
-        ZooError: this is no checkout, or no test was run.
+        ZooError: if this is not a checkout, or no test was run.
     """
-    import pytest  # which the package itself does not need
+    import pytest  # the package itself does not need it
 
     if not TESTS.is_dir():
-        raise ZooError(f"no tests at {TESTS}; run this program in a checkout")
+        raise ZooError(f"there are no tests in {TESTS}; run this program in a checkout")
     words = [str(TESTS), f"--rootdir={ROOT}", "--override-ini=addopts=", "-p", "no:cacheprovider", "-v"]
     status = pytest.main(words, plugins=[Outcomes(folder)])
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-        raise ZooError(f"pytest ended with {status!r}; its log says why")
+        raise ZooError(f"pytest ended with {status!r}; see its log for the reason")

@@ -1,4 +1,4 @@
-"""The part that trains: as long as there is time, and from where an earlier call has stopped."""
+"""The part that trains: as long as there is time, and from the point where an earlier call stopped."""
 
 import csv
 import time
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MODEL = "conv-tt-lstm-sw"
-RUN = "run"  # folder of the run in that of the part
-RESUMED = (f"{RUN}/config.yaml", f"{RUN}/checkpoints/last.ckpt")  # what a later call needs
-RATE = 2e-3  # for a batch thirty times as large as the preset's, at whose rate of 1e-3 twice that is cautious
-STEPS = 4000  # where no speed was measured
+RUN = "run"  # folder of the run inside the folder of the part
+RESUMED = (f"{RUN}/config.yaml", f"{RUN}/checkpoints/last.ckpt")  # the files that a later call needs
+RATE = 2e-3  # twice the preset's rate; this is cautious for a batch that is thirty times as large
+STEPS = 4000  # number of steps if no speed was measured
 
 
 def make_recipe(sizes: Sizes, speed: tuple[str, float] | None, seconds: float) -> Recipe:
-    """Settings of a training that is to end with the time.
+    """The settings of a training that shall end when the time is over.
 
     Args:
-        sizes: sizes of the training.
+        sizes: the sizes of the training.
         speed: the fastest variant of the network's step, and its seconds; None if not measured.
-        seconds: time of training, later calls included.
+        seconds: the time of training, later calls included.
     """
     variant, each = speed or ("", 0.0)
     measured = max(2, round(0.9 * seconds / each)) if each else STEPS
@@ -65,14 +65,14 @@ def train(
     speed: Callable[[], tuple[str, float] | None],
     later: float,
 ) -> None:
-    """Train a network, or go on with a run that the folder holds; then write what it has learnt.
+    """Train a network, or resume a run in the folder; then write the results.
 
     Args:
-        folder: for the run, the weights in 16 bits, curves, samples and scores.
-        end: the time, by `time.monotonic`, at which this process is ended.
-        sizes: sizes of the training.
-        root: data root.
-        speed: the fastest variant of the network's step, and its seconds.
+        folder: the folder for the run, the weights in 16 bits, curves, samples and scores.
+        end: the value of `time.monotonic` at which this process is ended.
+        sizes: the sizes of the training.
+        root: the data root.
+        speed: a function that returns the fastest variant of the network's step and its seconds.
         later: seconds of training that later calls will add, for which the schedules leave time.
     """
     run = folder / RUN
@@ -85,21 +85,21 @@ def train(
 
 
 def write_weights(trained: Run, folder: Path, sizes: Sizes, root: Path | None) -> None:
-    """The best weights in 16 bits."""
+    """Write the best weights in 16 bits."""
     half = zoo.create_model(trained.recipe.model, **trained.recipe.options)
     half.load_state_dict(trained.model.state_dict())
     save_weights(folder / "weights.safetensors", half.half(), trained.recipe)
 
 
 def write_curves(trained: Run, folder: Path, sizes: Sizes, root: Path | None) -> None:
-    """The loss and the validation error over the steps, as a picture."""
+    """Write a picture of the loss and the validation error over the steps."""
     with aside(folder / "curves.png") as temporary:
         curves(trained.folder).savefig(temporary, format="png", dpi=110)
 
 
 @styled
 def curves(run: Path) -> "Figure":
-    """The loss, the validation loss and the validation's squared error of a run."""
+    """Draw the loss, the validation loss and the validation's squared error of a run."""
     from matplotlib.figure import Figure
 
     with (run / "metrics.csv").open(newline="") as file:
@@ -115,7 +115,7 @@ def curves(run: Path) -> "Figure":
 
 
 def write_samples(trained: Run, folder: Path, sizes: Sizes, root: Path | None) -> None:
-    """Predictions of a few test clips, as pictures."""
+    """Write pictures of the predictions of a few test clips."""
     from zoo.evaluation import predict
 
     data = trained.recipe.data
@@ -126,7 +126,7 @@ def write_samples(trained: Run, folder: Path, sizes: Sizes, root: Path | None) -
 
 
 def write_scores(trained: Run, folder: Path, sizes: Sizes, root: Path | None) -> None:
-    """The row of a table on Moving-MNIST, and what the samples are of."""
+    """Evaluate on Moving-MNIST, write the scores, and print them with the description of the clips."""
     from zoo.evaluation import evaluate
 
     data = trained.recipe.data

@@ -1,0 +1,148 @@
+"""The card of weights that were trained by the preset `brief`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from zoo.evaluation import Scores
+from zoo.settings import Recipe
+
+WEIGHTS = "moving-mnist-brief"
+CARD_METRICS = ("mse", "mae", "psnr", "ssim")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of one network.
+
+    Args:
+        recipe: by which it was trained.
+        parameters: how many it has.
+        minutes: of one thread for the 1,200 steps, by processor time.
+        step: of the weights.
+        ships: whether the weights are in the package, rounded to float16.
+        digits: scores on two test digits, 10 → 10.
+        embedded: the same on the digits that the package contains.
+        longer: scores 10 → 30.
+        three: scores on three test digits, 10 → 10.
+    """
+
+    recipe: Recipe
+    parameters: int
+    minutes: float
+    step: int
+    ships: bool
+    digits: Scores
+    embedded: Scores
+    longer: Scores
+    three: Scores
+
+    @property
+    def scores(self) -> tuple[Scores, ...]:
+        """All of them."""
+        return self.digits, self.embedded, self.longer, self.three
+
+
+def card(measured: Measured, machine: str) -> str:
+    """The card in Markdown, with metadata for programs in front.
+
+    Args:
+        measured: the network.
+        machine: on which it was measured.
+    """
+    recipe, name = measured.recipe, measured.recipe.model
+    metadata: dict[str, Any] = {"library_name": "tensortrain", "tags": ["tensortrain", "zoo", name]}
+    results = [_result(scores) for scores in measured.scores]
+    metadata["model-index"] = [{"name": f"{name}.{WEIGHTS}", "results": results}]
+    options = ", ".join(f"{option} = {value}" for option, value in recipe.options.items())
+    train = f"zoo train {name} moving-mnist --preset brief -o runs/{name}"
+    lines = [
+        f"# {name}, `{WEIGHTS}`",
+        "",
+        *_what(measured, train),
+        "",
+        "**Data.** Moving-MNIST-2 drawn on the fly from the first 50,000 MNIST training digits: 9,600 fresh clips of",
+        "20 frames. Validation (the last 10,000 training digits) and test digits were never seen.",
+        "",
+        f"**Settings.** `{train}`, seed {recipe.training.seed}. Options {options}.",
+        f"1,200 steps of 8 clips, mean squared error over all predictions, {_sampling(recipe)}. All settings are those",
+        "of the preset `brief`, and in the file's metadata. A short run, to compare models at equal small budgets; not",
+        "a network to use.",
+        "",
+        f"**Hardware and time.** {machine}: {measured.minutes:.0f} minutes of one thread, from timed steps. Weights of",
+        f"step {measured.step:,}, the best of six validations.",
+        "",
+        "**Metrics** by the standard convention (predictions clamped to [0, 1]; MSE and MAE mean per pixel; SSIM with",
+        "an 11-pixel Gaussian window), in single precision:",
+        "",
+        *_table(measured.scores),
+        "",
+        f"On two MNIST digits 10 → 10 that is {per_frame(measured.digits):.1f} squared error per frame.",
+        "Measured by `python -m tests.benchmarks.brief`, "
+        + ("as the weights ship, rounded to float16." if measured.ships else "before any rounding."),
+    ]
+    text = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True)
+    return f"---\n{text}---\n" + "\n".join(lines) + "\n"
+
+
+def per_frame(scores: Scores) -> float:
+    """The squared error summed over a frame of 64×64 pixels."""
+    return 64 * 64 * scores.average["mse"]
+
+
+def _what(measured: Measured, train: str) -> list[str]:
+    """How to get the weights: from the package, or by training."""
+    size = f"{measured.parameters:,} parameters, for clips of 64×64 pixels, grey, in [0, 1]"
+    name = measured.recipe.model
+    if measured.ships:
+        return [f'`zoo.create_model("{name}", pretrained="{WEIGHTS}")`: {size}.']
+    return [
+        f"{size[0].upper()}{size[1:]}. These weights do not ship, to keep the package small. Train them again by",
+        f"`{train}`, and open them by `zoo.open_run`.",
+    ]
+
+
+def _sampling(recipe: Recipe) -> str:
+    if recipe.sampling.schedule == "none":
+        return "without scheduled sampling, since the model reads no frames while it predicts"
+    return "sampling ratio from 1 to 0 over the first half"
+
+
+def _result(scores: Scores) -> dict[str, Any]:
+    task = f"{scores.observed} → {scores.horizon}"
+    metrics = [
+        {"type": key, "value": float(f"{scores.average[key]:.5g}"), "name": key.upper(), "config": "average"}
+        for key in CARD_METRICS
+    ]
+    return {
+        "task": {"type": "video-prediction", "name": f"{task} steps"},
+        "dataset": {
+            "type": _kind(scores),
+            "name": _digits(scores),
+            "config": f"{_digits(scores)}, {task}, {scores.clips} clips, {scores.convention.name}",
+            "split": "test",
+        },
+        "metrics": metrics,
+    }
+
+
+def _digits(scores: Scores) -> str:
+    return "embedded test digits" if "embedded" in scores.data else "MNIST test digits"
+
+
+def _kind(scores: Scores) -> str:
+    """The data set without a remark on its digits: moving-mnist-2 or moving-mnist-3."""
+    return scores.comparable_with.partition(",")[0]
+
+
+def _table(rows: Sequence[Scores]) -> list[str]:
+    lines = ["| digits | clips | MSE ×10⁻³ | MAE ×10⁻³ | PSNR dB | SSIM |", "|---|---|---|---|---|---|"]
+    for scores in rows:
+        mean = scores.average
+        numbers = (f"{1e3 * mean['mse']:.5g}", f"{1e3 * mean['mae']:.5g}", f"{mean['psnr']:.5g}", f"{mean['ssim']:.5g}")
+        count = _kind(scores).removeprefix("moving-mnist-")
+        clips = f"{_digits(scores)}, {count} in a clip, {scores.observed} → {scores.horizon}"
+        lines.append(f"| {clips} | {scores.clips} | {' | '.join(numbers)} |")
+    return lines
