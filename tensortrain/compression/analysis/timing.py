@@ -39,7 +39,7 @@ class Race:
 
     Attributes:
         before: quartiles of the milliseconds of the first.
-        after: likewise of the second.
+        after: quartiles of the milliseconds of the second.
         ratio: median of their ratio, below 1 if the second is faster.
     """
 
@@ -77,8 +77,8 @@ class LayerTimer:
     Layers of one geometry are timed once.
 
     Args:
-        uses: shapes of each layer's inputs.
-        device: where the network is.
+        uses: use of each layer, with the shapes of its inputs.
+        device: the device of the network.
     """
 
     def __init__(self, uses: Mapping[str, Use], device: torch.device) -> None:

@@ -27,10 +27,10 @@ def choose_in_time(
     """The forms of least error that are faster than the dense layers and together keep the budget, and their timer.
 
     Args:
-        analysis: of the network.
+        analysis: analysis of the network.
         value: milliseconds for one batch, as given.
-        constraints: others.
-        stages: called with what is being done.
+        constraints: further constraints of every form.
+        stages: called with the name of the present stage.
 
     Raises:
         TensorTrainError: no inputs, a value that is no number of milliseconds, or one below what can be reached.

@@ -41,11 +41,11 @@ def report_on(
     """Measure what was built.
 
     Args:
-        analysis: of the original network.
-        plan: what was to be built.
-        built: what was built.
-        metric: of the original and of the result.
-        timer: that has timed the layers already, for a plan in time.
+        analysis: analysis of the original network.
+        plan: the plan of the compressed network.
+        built: the compressed network.
+        metric: metric of the original and of the result; None if there is none.
+        timer: the timer that has already timed the layers, if the budget is a time.
         stages: called with what is being done.
     """
     measured, model, original = analysis.measured, built.model, analysis.model
