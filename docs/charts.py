@@ -101,7 +101,9 @@ def _panel(axes: Axes, metric: str, models: dict[str, Sequence[float]]) -> None:
         if least <= mean <= greatest:
             low, high = min([low, *scaled]), max([high, *scaled])
         else:
-            axes.text(0.98, 0.04, f"{model}: {mean:.3g}", transform=axes.transAxes, ha="right", fontsize=8)
+            falling = metric in HIGHER  # so that the text stands where the lines are not
+            place = {"y": 0.96, "va": "top"} if falling else {"y": 0.04, "va": "bottom"}
+            axes.text(0.98, s=f"{model}: {mean:.3g}", transform=axes.transAxes, ha="right", fontsize=8, **place)
     margin = 0.05 * (high - low)
     axes.set(xlim=(1, len(frames)), ylim=(low - margin, high + margin), xlabel="predicted frame", ylabel=name)
     axes.set_title("higher is better" if metric in HIGHER else "lower is better", fontsize=9, weight="normal")

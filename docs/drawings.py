@@ -129,9 +129,7 @@ def border() -> Figure:
                 )
         axes.text(x + size * side / 2, y + size * side + 0.12, title, ha="center", fontsize=11, weight="bold")
     axes.text(2.75, 1.45, "equal to one\nzero-padded\nconvolution\neverywhere", fontsize=9, va="center")
-    axes.text(
-        6.65, 1.45, "differs within\nthe red border,\nwhose width\nchain.border()\ntells", fontsize=9, va="center"
-    )
+    axes.text(6.65, 1.45, "may differ in\nthe red border;\nits width is\nchain.border()", fontsize=9, va="center")
     return figure
 
 
@@ -171,8 +169,8 @@ def zigzag() -> Figure:
         axes.text(x + 0.6, 0.2, f"frame {frame + 1}", ha="center", fontsize=10)
         if frame < 2:
             arrow(axes, (x + 1.2, 2.55), (x + 2.4, 1.05), colour=RED)
-    axes.text(2.2, 3.35, "M: one memory that zigzags through all layers", color=RED, fontsize=10)
-    axes.text(5.7, 3.35, "C: a memory in each layer", color=GREEN, fontsize=10)
+    axes.text(0.9, 3.35, "M: one memory that zigzags through all layers", color=RED, fontsize=10)
+    axes.text(5.4, 3.35, "C: a memory in each layer", color=GREEN, fontsize=10)
     return figure
 
 

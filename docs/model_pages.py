@@ -24,7 +24,8 @@ def page(entry: Entry) -> str:
         lines += [f"**Paper.** {entry.paper.citation}: [{entry.paper.title}]({entry.paper.url})", ""]
     else:
         lines += [f"**Paper.** {entry.paper}", ""]
-    lines += [f"**Reads** {entry.reads}.", ""]
+    clips = "videos, `(B, T, C, H, W)`" if entry.reads == "video" else "time series, `(B, T, d)`"
+    lines += [f"**Input.** Clips of {clips}.", ""]
     if entry.parameters is not None:
         lines += [f"**Parameters** with the default options: {entry.parameters:,}", ""]
     if entry.reads == "video":
@@ -34,7 +35,8 @@ def page(entry: Entry) -> str:
         ]
     lines += measured(entry.name)
     lines += ["```python", "import zoo", "", f'model = zoo.create_model("{entry.name}")', "```", ""]
-    lines += ["## Options", "", "| option | default |", "|---|---|"]
+    lines += ["## Options", "", "Pass options to `create_model`, or to a command as `--options.NAME VALUE`.", ""]
+    lines += ["| option | default |", "|---|---|"]
     for option, default in entry.options.items():
         lines.append(f"| `{option}` | {'none' if default is inspect.Parameter.empty else f'`{default!r}`'} |")
     lines.append("")
@@ -85,6 +87,9 @@ def write_pages(app: Any) -> None:
     rows = [f"| [{name}]({name}.md) | {find_model(name).summary} |" for name in names]
     index = [
         "# Models",
+        "",
+        "`zoo train NAME moving-mnist --preset demo` trains a model; models of series need `lorenz` in place of",
+        "`moving-mnist`. Each page has a drawing, the paper, the options and the pretrained weights.",
         "",
         "| name | what it is |",
         "|---|---|",

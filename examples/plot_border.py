@@ -2,8 +2,9 @@
 Where do a chain of padded layers and one padded convolution differ?
 ====================================================================
 
-Padding `"same"` gives exactly what one zero-padded convolution with the whole kernel gives. A chain of padded layers,
-`"same_per_step"`, loses what its inner layers would have computed outside of the image, and differs near the border.
+With padding `"same"`, a chain gives exactly the result of one zero-padded convolution with the whole kernel. With
+`"same_per_step"`, each core pads its own input with zeros, as a stack of layers does, and the result differs near the
+border.
 """
 
 # %%
@@ -23,7 +24,7 @@ print("same against one convolution:", float((exact - whole).abs().max()))
 print("border:", chain.border())
 
 # %%
-# The differences stay within the border that the chain tells, two pixels on each side.
+# The differences are inside the border that `chain.border()` gives: two pixels on each side.
 plt.style.use("tensortrain.figures")
 figure, panels = plt.subplots(1, 2, figsize=(8, 4))
 limit = float((stacked - whole).abs().max())

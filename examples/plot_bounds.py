@@ -2,8 +2,8 @@
 How far from the best possible is a decomposition?
 ==================================================
 
-Every decomposition of a kernel carries a lower bound: no chain with these core sizes and ranks has a smaller error.
-Here a kernel of an edge detector bank is decomposed with growing ranks, and the bound is drawn below the error.
+Every decomposition of a kernel has a lower bound: no chain with these core sizes and ranks has a smaller error. Here a
+kernel of oriented filters is decomposed with growing ranks, and the lower bound is drawn below the error.
 """
 
 # %%
@@ -33,8 +33,8 @@ for rank, chain in zip(ranks, chains, strict=True):
     print(f"rank {rank:2}: {chain.lower_bound:.4f} ≤ {chain.error:.4f} with {chain.n_parameters:5} parameters")
 
 # %%
-# Between the lines lies the best chain of two 3×3 cores. For separable chains both lines are one: their closed form is
-# optimal, so that nobody can do better.
+# The error of the best chain of two 3×3 cores is between the two lines. For separable chains both lines are the same,
+# because their closed form is optimal.
 plt.style.use("tensortrain.figures")
 figure, axes = plt.subplots()
 for form, results in (("3×3 | 3×3", chains), ("5×1 | 1×5", separable)):

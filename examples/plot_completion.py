@@ -21,7 +21,7 @@ right = torch.exp(-((x - 1 + 0.8 * t) ** 2) - (y - 0.8) ** 2)
 field = (left - right) * torch.cos(2 * t)
 
 # %%
-# 5,400 of its 27,000 values are observed, and some others are kept aside to judge by.
+# 5,400 of its 27,000 values are observed. Some others are kept aside to measure the error.
 places = torch.randperm(field.numel(), generator=torch.Generator().manual_seed(0))[:8000]
 indices = torch.stack(torch.unravel_index(places, field.shape), 1)
 values = field[indices.unbind(1)]
@@ -40,8 +40,8 @@ fitted = tt.TensorTrain.fit(indices[known], values[known], ranks=4, sweeps=40)
 print(f"least squares: {fitted.n_parameters} parameters, error {fitted.error:.1e}, aside {error(fitted):.1e}")
 
 # %%
-# The same by gradients: the loss looks the observed entries up, and each step stays among the trains of ranks 4. Any
-# other loss of a train would do as well.
+# The same by gradients: the loss reads the observed entries, and each step keeps the ranks 4. You can use any other
+# loss of a train.
 where = indices[known].unbind(1)
 
 

@@ -2,8 +2,8 @@
 How small can a network get?
 ============================
 
-A small network for handwritten digits is trained in a few seconds, then compressed to several budgets by what it
-computes on unlabelled images. One calibration serves all budgets.
+A small network for handwritten digits is trained in a few seconds. Then it is compressed to several budgets by what it
+computes on unlabelled images. The statistics of the images are collected once for all budgets.
 """
 
 # %%
@@ -44,7 +44,7 @@ def accuracy(model: nn.Module) -> float:
 print(f"{accuracy(network):.1%}")
 
 # %%
-# Nothing is trained here, and no label is used but for the metric, which is only reported.
+# Nothing is trained here. Labels are used only for the metric, which is reported.
 fractions = [0.5, 0.3, 0.2, 0.1, 0.05]
 curve = tt.compression_curve(network, images[train], fractions, metric=accuracy, progress=False)
 print(curve)

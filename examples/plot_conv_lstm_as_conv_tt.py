@@ -2,8 +2,8 @@
 Is a ConvLSTM with a chain a Conv-TT-LSTM?
 ==========================================
 
-The hidden kernel of a ConvLSTM cell is decomposed into a chain of two cores. The cell that computes with the chain is a
-Conv-TT-LSTM cell of order 1: the inner core maps the hidden state to its window, the outer one is the core at the
+The hidden kernel of a ConvLSTM cell is decomposed into a chain of two cores. A cell that computes with this chain is a
+Conv-TT-LSTM cell of order 1. The inner core maps the hidden state to its window, and the outer one is the core at the
 gates.
 """
 
@@ -63,8 +63,8 @@ for rank in (2, 4, 8):
     print(f"rank {rank}: {kept:.0%} of the kernel; both cells differ from the ConvLSTM by {changes[rank][-1]:.4f}")
 
 # %%
-# The difference between the dense cell and the chain comes back through the state, and stays bounded. Part of it arises
-# at the border: the chain pads the map between its cores, the dense kernel pads once.
+# The difference between the dense cell and the chain returns through the state, and stays bounded. A part of it arises
+# at the border: the chain also pads the map between its cores, while the dense kernel pads only its input.
 plt.style.use("tensortrain.figures")
 figure, axes = plt.subplots()
 for rank, change in changes.items():

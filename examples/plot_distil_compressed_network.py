@@ -1,9 +1,9 @@
 """
-Does training mend what compression costs?
-==========================================
+Does training repair what compression costs?
+============================================
 
-A network for handwritten digits is compressed to a twentieth of its parameters, at once and in two stages. After each
-stage it is trained to give the outputs of the original network, on images without labels.
+A network for handwritten digits is compressed to a twentieth of its parameters: once directly, and once in two stages.
+After each stage it is trained to give the outputs of the original network, on images without labels.
 """
 
 # %%
@@ -36,8 +36,8 @@ network.eval()
 
 
 # %%
-# A compressed network is a plain module. It is trained like any other: here by distillation, which needs no labels,
-# only the class probabilities of the original network.
+# A compressed network is an ordinary module and is trained like any other. Here it is trained by distillation, which
+# needs no labels, only the class probabilities of the original network.
 def distil(small: nn.Module, epochs: int = 3) -> nn.Module:
     """Train a compressed network to give the outputs of the original one."""
     optimizer = torch.optim.Adam(small.parameters(), 1e-3)
@@ -61,8 +61,8 @@ def accuracy(model: nn.Module) -> float:
 
 
 # %%
-# At once, and by way of a network of a fifth of the parameters: `compress` goes on from a network that is compressed
-# already. A whole number is a number of parameters.
+# First directly, then by way of a network with a fifth of the parameters: `compress` accepts a network that is already
+# compressed. An integer budget is a number of parameters.
 count = sum(p.numel() for p in network.parameters())
 shares: dict[str, float] = {"original": accuracy(network)}
 

@@ -1,9 +1,9 @@
 """
-Can one draw from a density that is a train?
-============================================
+Can we draw from a density that is a train?
+===========================================
 
-A train whose entries are not negative is a density on a grid. Its samples are exact and independent: one coordinate is
-drawn after the other, each from its distribution given those before it. No Markov chain has to forget where it began.
+A train without negative entries is a density on a grid. `sample` draws one coordinate after the other, each from its
+exact distribution given the coordinates before it. The samples are independent, and no Markov chain is needed.
 """
 
 # %%
@@ -23,12 +23,12 @@ train = tt.TensorTrain.decompose(density.sqrt(), rtol=0.05)
 print(f"ranks {train.ranks}, {train.n_parameters} numbers of {density.numel()}")
 
 # %%
-# The square of a train is never negative, so the train of the square root is drawn from with `density="square"`.
+# The square of a train is never negative. So we use the train of the square root, with `density="square"`.
 samples = train.sample(20_000, density="square", seed=0)
 print(samples.indices[:3])
 
 # %%
-# The most probable place is where the train is largest, here with a proof: the gap between that entry and a bound on
+# The most probable place is where the train is largest. Here this is proved: the gap between that entry and a bound on
 # all entries is 0.
 peak = train.largest(width=2000)
 print(f"most probable: {peak.position}, gap {peak.gap:.1g}")

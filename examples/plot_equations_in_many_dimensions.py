@@ -1,9 +1,9 @@
 """
-How are equations solved that no memory holds?
-==============================================
+How can we solve equations that are too large for any memory?
+=============================================================
 
-Poisson's equation on a grid in eight dimensions, and the ground state of a chain of forty spins: matrices with more
-rows than there could be memory for, as TT-matrices of ranks 2 and 3.
+The examples are Poisson's equation on a grid in eight dimensions, and the ground state of a chain of forty spins. Their
+matrices are far too large to be stored, but they are TT-matrices of ranks 2 and 3.
 """
 
 # %%
@@ -39,8 +39,8 @@ solution = tt.solve(laplacian, source, 1e-8)
 print(f"residual {solution.residual:.1e} after {solution.sweeps} sweeps, ranks {solution.train.ranks}")
 
 # %%
-# Forty spins in a transverse field have 2⁴⁰ states. Below the critical field, 1, they order. The energy of
-# the open chain is known there: it is that of free fermions.
+# Forty spins in a transverse field have 2⁴⁰ states. Below the critical field, which is 1, they are ordered. The exact
+# energy of the open chain is known: it is that of free fermions.
 x = torch.tensor([[0.0, 1.0], [1.0, 0.0]], dtype=torch.float64)
 z, one, zero = (
     torch.diag(torch.tensor([1.0, -1.0], dtype=torch.float64)),

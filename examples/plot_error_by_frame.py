@@ -2,13 +2,13 @@
 How fast do predictions get worse?
 ==================================
 
-The squared error of each predicted frame, for two networks that ship with the package and two baselines: the last
-observed frame repeated, and blank frames.
+The picture shows the squared error of each predicted frame, for two networks with pretrained weights and two baselines:
+the last observed frame repeated, and blank frames.
 """
 
 # %%
-# Ten frames are observed, twenty are predicted; the networks were trained on ten. A few clips are enough to see the
-# shape.
+# Ten frames are observed and twenty are predicted; in training it was ten. A few clips are enough to see the shape of
+# the curves.
 import matplotlib.pyplot as plt
 
 import zoo

@@ -1,13 +1,13 @@
 """
-Which format should I take?
-===========================
+Which format should I choose?
+=============================
 
-One kernel of a trained network, every format, several budgets: errors against parameters. The kernel is a 3×3
-convolution of the ConvLSTM whose weights ship with the package.
+One kernel of a trained network is decomposed in several formats and with several budgets. The picture shows the error
+against the number of parameters. The kernel is a 3×3 convolution of the ConvLSTM whose weights are in the package.
 """
 
 # %%
-# The gates of the first layer see 64 hidden channels; 24 of their inputs and outputs keep this example short.
+# The kernel has 64 hidden channels; we take 24 of its inputs and outputs to keep this example short.
 import matplotlib.pyplot as plt
 
 import tensortrain as tt
@@ -19,7 +19,7 @@ kernel = weight.detach()[:24, -24:].double()
 print(name, tuple(weight.shape), "of which", tuple(kernel.shape))
 
 # %%
-# `budget` is the share of the parameters that a chain may have.
+# `budget` is the largest share of the parameters that a chain may have.
 budgets = (0.15, 0.3, 0.45, 0.6)
 errors = {}
 for form in ("tucker2", "separable", "tt4", "cp", "depthwise"):
@@ -28,7 +28,7 @@ for form in ("tucker2", "separable", "tt4", "cp", "depthwise"):
     print(f"{form:10}", " ".join(f"{error:.3f}" for _, error in errors[form]))
 
 # %%
-# Formats with depthwise cores have the smallest errors at few parameters; whether they are fast is another question.
+# Formats with depthwise cores have the smallest errors at few parameters. They need not be the fastest.
 plt.style.use("tensortrain.figures")
 figure, axes = plt.subplots()
 for form, points in errors.items():

@@ -2,8 +2,8 @@
 How many values of a function does a train need?
 ================================================
 
-A function of two variables is interpolated from the rows and columns through a few pivots, and then one of twenty
-variables, whose tensor has more entries than a computer could hold.
+First, a function of two variables is interpolated from the rows and columns through a few grid points, the *pivots*.
+Then the same is done for a function of twenty variables, whose tensor has more entries than a computer can store.
 """
 
 # %%
@@ -41,7 +41,7 @@ for rtol in (1e-2, 1e-3, 1e-4, 1e-5, 1e-6):
     print(f"rtol {rtol:.0e}: rank {ranks[-1]}, {report_20}")
 
 # %%
-# Left, the interpolated function and, in white, the entries that were asked for. Right, what twenty variables cost.
+# Left: the interpolated function; the entries that were computed are white. Right: the cost for twenty variables.
 plt.style.use("tensortrain.figures")
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4))
 limit = float(train.reconstruct().abs().max())

@@ -2,12 +2,12 @@
 What does a convolution kernel look like as a chain?
 ====================================================
 
-A 7×7 kernel that blurs along a diagonal is decomposed into three 3×3 cores. The same kernel is then fitted with ever
-smaller ranks, and the filters are drawn beside the original.
+A 7×7 kernel with eight oriented filters is decomposed into three 3×3 cores, with smaller and smaller ranks. The filters
+of the chains are drawn below the original ones.
 """
 
 # %%
-# A bank of eight oriented filters on one input channel, as the first layer of a network has them.
+# A bank of eight oriented filters on one input channel, as in the first layer of a network.
 import math
 
 import matplotlib.pyplot as plt
@@ -27,7 +27,7 @@ kernel = torch.stack(filters)[:, None].double()
 print(kernel.shape)
 
 # %%
-# Three 3×3 cores make a 7×7 kernel. `ranks` are the channels between the cores, and smaller ranks leave a larger
+# Three 3×3 cores make a 7×7 kernel. `ranks` are the numbers of channels between the cores. Smaller ranks give a larger
 # error.
 chains = [tt.ConvTensorTrain.decompose(kernel, (3, 3, 3), ranks=ranks) for ranks in ((8, 4), (4, 2), (2, 1))]
 for chain in chains:

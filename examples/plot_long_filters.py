@@ -2,7 +2,7 @@
 Can a long audio filter be a chain of short ones?
 =================================================
 
-A bank of gammatone filters, 64 taps long, models the ear. As a chain of 1-D cores it needs a fraction of its
+A bank of gammatone filters with 64 taps is a model of the ear. As a chain of 1-D cores it has a fraction of the
 parameters.
 """
 
@@ -25,8 +25,8 @@ kernel = envelopes * torch.cos(2 * math.pi * frequencies[:, None] * time)
 kernel = (kernel / kernel.norm(dim=1, keepdim=True))[:, None]  # (64 outputs, 1 input, 64 taps)
 
 # %%
-# A core of 60 taps next to the input, which all filters share, and one of 5 taps next to the output: together 64. The
-# rank is the number of shared long filters.
+# The core next to the input has 60 taps and is shared by all filters; the core next to the output has 5 taps. Together
+# they make 64 taps. The rank is the number of shared long filters.
 chains = {rank: tt.ConvTensorTrain.decompose(kernel, (5, 60), ranks=rank) for rank in (2, 4, 6)}
 for rank, chain in chains.items():
     print(f"rank {rank}: {chain.n_parameters} of {chain.dense_parameters} parameters, error {chain.error:.3f}")

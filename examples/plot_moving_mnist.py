@@ -2,12 +2,12 @@
 What is in a Moving-MNIST clip?
 ===============================
 
-Digits move through a square and bounce off its walls. No clip is stored: clip i of a split is a function of the seed,
-the split and i, so that every process and every machine sees the same ones.
+Digits move through a square and bounce off its walls. No clip is stored. Clip i of a split depends on the seed, the
+split and i only, so every process and every machine generates the same clips.
 """
 
 # %%
-# The digits that scikit-learn bundles; `source="mnist"` takes MNIST from the data root.
+# The digits are those that come with scikit-learn; `source="mnist"` reads MNIST from the data root.
 import matplotlib.pyplot as plt
 
 import zoo

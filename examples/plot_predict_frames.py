@@ -1,9 +1,9 @@
 """
-What do the shipped models predict?
-===================================
+What do the pretrained models predict?
+======================================
 
-Ten frames of a Moving-MNIST clip are shown to two models whose weights ship with the package. They predict the next
-ten. The digits are those that scikit-learn bundles, so nothing is downloaded.
+Two models with pretrained weights read ten frames of a Moving-MNIST clip and predict the next ten. The digits are those
+that come with scikit-learn, so nothing is downloaded.
 """
 
 # %%
@@ -19,7 +19,7 @@ clips = zoo.MovingMNIST("test", source="embedded").clips([3])
 print(clips.shape)
 
 # %%
-# The model predicts every frame after the first one; the last ten of these have not been observed.
+# The model predicts every frame after the first one. The last ten predictions are for frames that it has not observed.
 rows = {"truth": clips[0, 10:]}
 with torch.inference_mode():
     for name, model in models.items():
@@ -28,7 +28,7 @@ with torch.inference_mode():
         print(f"{name}: squared error {error:.1f} a frame")
 
 # %%
-# From left to right: one to ten frames into the future.
+# Time runs from left to right: one to ten frames into the future.
 figure, axes = plt.subplots(len(rows), 10, figsize=(9, 3))
 for (name, frames), line in zip(rows.items(), axes, strict=True):
     for frame, axis in zip(frames[:, 0].clamp(0, 1), line, strict=True):

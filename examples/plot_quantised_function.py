@@ -2,8 +2,8 @@
 How many numbers does a function on a fine grid need?
 =====================================================
 
-On a grid of 2¹⁴ points every index has fourteen binary digits. As a train over these digits a function of one variable
-needs tens or hundreds of numbers, if it is smooth or has few features.
+On a grid of 2¹⁴ points, every index has fourteen binary digits. A function of one variable can be written as a train
+with one axis for each digit. If it is smooth or has few features, it needs only tens or hundreds of numbers.
 """
 
 # %%
@@ -26,8 +26,8 @@ for name, train in trains.items():
     print(f"{name:25} largest rank {max(train.ranks):4}, {train.n_parameters:6} numbers of {len(x)}")
 
 # %%
-# A grid itself is a train of rank 2, at any number of points, and so polynomials need no dense values: here is
-# 4x(1 − x) on 2¹⁰⁰ points. Its largest entry is found, with a bound that no entry exceeds.
+# The grid itself is a train of rank 2, for any number of points. So polynomials need no dense values: here is 4x(1 − x)
+# on 2¹⁰⁰ points, and its largest entry with a bound that no entry exceeds.
 grid = tt.TensorTrain.linspace(0, 1, (2,) * 100, torch.float64)
 parabola = (4 * grid * (1 - grid)).round(rtol=1e-14)
 top = parabola.largest()
@@ -35,7 +35,7 @@ position = sum(digit / 2 ** (n + 1) for n, digit in enumerate(top.position))
 print(f"ranks up to {max(parabola.ranks)}; largest entry {top.value:.12f} at x = {position:.6f}, gap {top.gap:.1e}")
 
 # %%
-# Entries are looked up by their digits, so one can zoom in without ever building the whole.
+# Entries are selected by their digits, so we can zoom in without building the whole tensor.
 shifts = torch.arange(13, -1, -1)
 
 

@@ -2,8 +2,8 @@
 What happens to the ranks when trains are added and rounded?
 ============================================================
 
-Ranks add up in a sum and multiply in a product. Rounding finds the smallest ranks that keep the error below a
-tolerance. Sums of waves show it: a single wave has ranks 2, whatever its frequency.
+The ranks of a sum are the sums of the ranks, and those of a product are the products. Rounding finds small ranks that
+keep the error below a tolerance. The example is a sum of waves; a single wave has ranks 2, for any frequency.
 """
 
 # %%
@@ -39,7 +39,7 @@ for n in counts:
 print([train.ranks[2] for train in sums])
 
 # %%
-# Waves of neighbouring frequencies are nearly dependent: rounding to 1e-3 needs far fewer ranks than the sum has.
+# Waves of neighbouring frequencies are nearly linearly dependent, so rounding to 1e-3 gives much smaller ranks.
 plt.style.use("tensortrain.figures")
 figure, axes = plt.subplots()
 axes.plot(counts, [train.ranks[2] for train in sums], marker="o", label="as added")

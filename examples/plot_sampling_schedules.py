@@ -2,12 +2,12 @@
 How does a model learn to read its own predictions?
 ===================================================
 
-In training, a model may read true frames beyond the observed ones. Scheduled sampling lowers the share of true frames
-step by step. These are the schedules that the zoo knows.
+During training, a model may read true frames after the observed ones. Scheduled sampling lowers the share of true
+frames step by step. The zoo has these schedules.
 """
 
 # %%
-# A schedule is part of a run's settings, and a small object that is asked for the ratio at each step.
+# A schedule is a part of the settings of a run. A small object computes the ratio at each step.
 import matplotlib.pyplot as plt
 
 from zoo import settings

@@ -2,8 +2,8 @@
 When is evaluation core by core faster?
 =======================================
 
-A chain of small rank has fewer multiplications than its kernel, but several convolutions take longer than one of the
-same size. `plan` measures both ways on the machine at hand.
+A chain of small rank needs fewer multiplications than its kernel. But several small convolutions take longer than one
+large convolution with the same number of multiplications. `plan` measures both on your machine.
 """
 
 # %%
@@ -22,7 +22,7 @@ for rank in ranks:
     print(f"rank {rank:2}: {plans[-1].choice}")
 
 # %%
-# The count of multiplications says where the lines would cross on a machine that does all of them at one rate.
+# Left: the number of multiplications. If all of them took the same time, the lines on the right would cross there too.
 plt.style.use("tensortrain.figures")
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4))
 left.plot(ranks, [plan.sequential_macs / 1e6 for plan in plans], marker="o", label="core by core")

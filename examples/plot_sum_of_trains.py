@@ -2,8 +2,8 @@
 What does the sum of many trains cost?
 ======================================
 
-Adding trains adds their ranks, and rounding costs the cube of the rank. Rounding by random projections while the sum
-is formed costs as much as there are summands.
+The ranks of a sum are the sums of the ranks, and the cost of rounding grows with the cube of the rank. `round_sum`
+rounds by random projections while it forms the sum, and its cost grows linearly with the number of summands.
 """
 
 # %%
@@ -25,7 +25,7 @@ def summand(n: int) -> tt.TensorTrain:
 
 
 # %%
-# The same sums, rounded to rank 12 afterwards and on the way.
+# The same sums, rounded to rank 12: after adding, and during the addition.
 counts = [2, 4, 8, 16, 32]
 afterwards, on_the_way, errors = [], [], []
 for count in counts:
@@ -42,7 +42,7 @@ for count in counts:
     print(f"{count} summands: error {rounded.error:.4f} afterwards, {distance:.4f} on the way")
 
 # %%
-# Left, the time of both; right, their errors, and the one that `round_sum` estimates without knowing the sum.
+# Left: the time of both. Right: their errors, and the error that `round_sum` estimates without knowing the exact sum.
 plt.style.use("tensortrain.figures")
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4))
 left.loglog(counts, afterwards, "o-", label="add, then round")

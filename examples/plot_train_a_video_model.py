@@ -2,12 +2,12 @@
 What does training look like?
 =============================
 
-A very small Conv-TT-LSTM is trained for forty steps on one moving digit. That is far too short for good predictions,
-and long enough to see a run, its files and its curves.
+A very small Conv-TT-LSTM is trained for forty steps on one moving digit. This is too short for good predictions, but
+long enough to see the files and the curves of a run.
 """
 
 # %%
-# A recipe holds all settings. `demo` is the smallest preset; everything can be changed.
+# A recipe contains all settings. `demo` is the smallest preset, and you can change every setting.
 import csv
 import tempfile
 from pathlib import Path
@@ -25,7 +25,7 @@ recipe = zoo.recipe(
     training={"steps": 40, "batch_size": 4, "validate_every": 5, "validation_clips": 8},
 )
 folder = Path(tempfile.mkdtemp()) / "run"
-run = zoo.fit(recipe, folder)  # the same call again would resume it
+run = zoo.fit(recipe, folder)  # the same call resumes it
 print(sorted(path.name for path in folder.iterdir()))
 
 # %%

@@ -1,13 +1,13 @@
 """
-How does one calculate with a tensor that nobody could store?
-=============================================================
+How can we calculate with a tensor that is too large to store?
+==============================================================
 
-Trains add, multiply, are indexed, averaged and joined like tensors, and go to other libraries and back.
+Trains can be added, multiplied, indexed, averaged and joined like tensors, and converted for other libraries.
 """
 
 # %%
-# A wave over a hill, on a grid of six axes with 100 points each: 10¹² entries, of which a train of small ranks needs
-# a thousand numbers. Each axis has a train of its own.
+# A wave over a hill, on a grid of six axes with 100 points each. The tensor has 10¹² entries; its train needs about a
+# thousand numbers. We build it from functions of one axis each.
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
@@ -40,14 +40,14 @@ print("mean and standard deviation:", float(mean), float(((field - mean) ** 2).m
 print("largest entry, and a bound on all others:", field.largest())
 
 # %%
-# Other libraries hold the same cores, here as NumPy arrays. They come back by what they look like.
+# Other libraries use the same cores, here as NumPy arrays. `from_foreign` recognises their form.
 arrays = field.to_arrays()
 print([array.shape for array in arrays])
 back = tt.TensorTrain.from_foreign(arrays)
 print("way there and back:", float((back - field).norm() / field.norm()))
 
 # %%
-# A slice through the middle, and the mean over the last four axes, which is as large as a picture as well.
+# A slice through the middle, and the mean over the last four axes. Both have two axes.
 plt.style.use("tensortrain.figures")
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4))
 left.imshow(np.asarray(field[:, :, 50, 50, 50, 50]), extent=(-1, 1, -1, 1))

@@ -2,8 +2,8 @@
 What does a tensor-train linear layer learn?
 ============================================
 
-A linear layer whose weight is a TT-matrix has few parameters. Here layers of several ranks learn a map that is a sum
-of two Kronecker products, and so has TT-rank 2: rank 1 cannot learn it, rank 2 can, and more does not help.
+A linear layer whose weight is a TT-matrix has few parameters. Here such layers learn a map that is a sum of two
+Kronecker products, and so has TT-rank 2. A layer of rank 1 cannot learn it, rank 2 can, and larger ranks do not help.
 """
 
 # %%
@@ -20,7 +20,7 @@ inputs = torch.randn(2048, 64)
 outputs = inputs @ target.T
 
 # %%
-# `TTLinear` is trained like any layer.
+# A `TTLinear` layer is trained like any other layer.
 losses = {}
 for rank in (1, 2, 4):
     layer = tt.nn.TTLinear.from_linear(nn.Linear(64, 64, bias=False), (8, 8), (8, 8), ranks=rank)

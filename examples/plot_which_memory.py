@@ -2,13 +2,12 @@
 How far back does a prediction look?
 ====================================
 
-The gradient of the last frame's error with respect to the states of each frame shows how far back in time a model's
-memory reaches. Two networks of the PredRNN++ paper's family, trained briefly on equal clips, are compared with
-ConvLSTM.
+The gradient of the last frame's error with respect to each observed frame shows how far back in time the memory of a
+model reaches. Two networks of the PredRNN++ paper are compared with ConvLSTM; all were trained briefly on equal clips.
 """
 
 # %%
-# `gradient_norms` computes the norms for a few clips; the weights ship with the package.
+# The norms of the gradients for a few clips. The weights are in the package.
 import matplotlib.pyplot as plt
 import torch
 
@@ -27,7 +26,7 @@ for name in names:
     print(f"{name:12}", " ".join(f"{value:.2f}" for value in norms[name]))
 
 # %%
-# A flat line means that early frames still count.
+# A flat line means that early frames still matter.
 plt.style.use("tensortrain.figures")
 figure, axes = plt.subplots()
 for name, values in norms.items():

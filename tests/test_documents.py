@@ -15,6 +15,7 @@ import pytest
 import yaml
 from pydantic import BaseModel, ConfigDict
 
+import zoo.models  # noqa: F401 - so that all models are registered before a test copies the registry
 from tests.support.documents import ROOT, Snippet, broken_links, commands, pages, snippets
 from zoo import registry, settings
 

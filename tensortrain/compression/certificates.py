@@ -21,13 +21,13 @@ def certify_network(
     """Certify the layers of a decomposed network and write the certificate.
 
     Args:
-        small: the file of the network.
-        against: the checkpoint that it was made from, in one safetensors file.
-        certificate: where to write; the files are named in it without their folders.
-        layers: patterns on their names; all layers by default.
+        small: file of the decomposed network.
+        against: the original checkpoint, in one safetensors file.
+        certificate: path of the certificate, which names the files without their folders.
+        layers: patterns on the names of layers; all layers by default.
 
     Returns:
-        The layers and what is certified of each.
+        The records of the layers with the claims about each.
 
     Raises:
         TensorTrainError: files that cannot be read or do not fit each other; a checkpoint of another kind, with the

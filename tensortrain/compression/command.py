@@ -20,19 +20,23 @@ Data = Annotated[
     str | None,
     typer.Option(
         metavar="DIR|MODULE.py:FUNCTION",
-        help="Folder of images, or function that returns batches of inputs. Without, errors are those of weights.",
+        help="Folder of images, or function that returns batches of inputs. Without it, errors are those of weights.",
     ),
 ]
-EffortOption = Annotated[float, typer.Option("--effort", help="Factor on the work of each fit.")]
-Seconds = Annotated[float | None, typer.Option(help="Limit on the time of all fits together.")]
-Include = Annotated[list[str] | None, typer.Option(metavar="LAYER", help="Only layers that match this pattern.")]
-Exclude = Annotated[list[str] | None, typer.Option(metavar="LAYER", help="No layer that matches this pattern.")]
-Resume = Annotated[
-    Path | None, typer.Option(help="File that keeps finished layers, so that an interrupted call can go on.")
+EffortOption = Annotated[float, typer.Option("--effort", help="Factor on the work of each fit: 2 is twice as much.")]
+Seconds = Annotated[float | None, typer.Option(help="Time limit of all fits together, in seconds.")]
+Include = Annotated[
+    list[str] | None, typer.Option(metavar="LAYER", help="Change only the layers that match this pattern.")
 ]
-Size = Annotated[str | None, typer.Option(help='To which images of a folder are resized: "224", "192x256".')]
-Mean = Annotated[str | None, typer.Option(help='Of each channel, for pixels from 0 to 1: "0.485,0.456,0.406".')]
-Std = Annotated[str | None, typer.Option(help='Of each channel: "0.229,0.224,0.225".')]
+Exclude = Annotated[
+    list[str] | None, typer.Option(metavar="LAYER", help="Do not change the layers that match this pattern.")
+]
+Resume = Annotated[
+    Path | None, typer.Option(help="File that keeps finished layers, so that an interrupted command can continue.")
+]
+Size = Annotated[str | None, typer.Option(help='Size to which the images of a folder are resized: "224", "192x256".')]
+Mean = Annotated[str | None, typer.Option(help='Mean of each channel, for pixels from 0 to 1: "0.485,0.456,0.406".')]
+Std = Annotated[str | None, typer.Option(help='Standard deviation of each channel: "0.229,0.224,0.225".')]
 
 
 def compress(
@@ -46,46 +50,59 @@ def compress(
     mean: Mean = None,
     std: Std = None,
     parameters: Annotated[
-        str | None, typer.Option(metavar="FRACTION|COUNT", help="Parameters of the whole network to keep: 0.3, 100000.")
+        str | None,
+        typer.Option(metavar="FRACTION|COUNT", help="Largest number of parameters of the whole network: 0.3, 100000."),
     ] = None,
     macs: Annotated[
-        str | None, typer.Option(metavar="FRACTION|COUNT", help="Multiply-accumulates for each sample to keep.")
+        str | None,
+        typer.Option(metavar="FRACTION|COUNT", help="Largest number of multiply-accumulates for each sample: 0.4."),
     ] = None,
     bytes: Annotated[
-        str | None, typer.Option(metavar="FRACTION|COUNT", help="Bytes of parameters and buffers to keep.")
+        str | None,
+        typer.Option(metavar="FRACTION|COUNT", help="Largest number of bytes of parameters and buffers: 0.3."),
     ] = None,
-    milliseconds: Annotated[float | None, typer.Option(help="Time of one batch of the data, on this machine.")] = None,
+    milliseconds: Annotated[
+        float | None, typer.Option(help="Longest time for the first batch of the data, on this machine.")
+    ] = None,
     time: Annotated[
-        float | None, typer.Option(metavar="FRACTION", help="Part of the network's time on this machine to keep: 0.6.")
+        float | None,
+        typer.Option(
+            metavar="FRACTION", help="Longest time, as a fraction of the network's own, on this machine: 0.6."
+        ),
     ] = None,
-    max_drop: Annotated[
-        float | None, typer.Option(help="By how much the metric may fall, in place of a budget.")
-    ] = None,
+    max_drop: Annotated[float | None, typer.Option(help="Largest loss of the metric, in place of a budget.")] = None,
     metric: Annotated[
-        str | None, typer.Option(metavar="MODULE.py:FUNCTION", help="Function of the network, larger being better.")
+        str | None,
+        typer.Option(
+            metavar="MODULE.py:FUNCTION", help="Function of the network that returns a number; larger is better."
+        ),
     ] = None,
     include: Include = None,
     exclude: Exclude = None,
     at_least: Annotated[
-        list[str] | None, typer.Option(metavar="LAYER=FRACTION", help="What layers keep of their parameters at least.")
+        list[str] | None,
+        typer.Option(metavar="LAYER=FRACTION", help="Smallest share of its parameters that a layer keeps."),
     ] = None,
     at_most: Annotated[
-        list[str] | None, typer.Option(metavar="LAYER=FRACTION", help="What layers keep of their parameters at most.")
+        list[str] | None,
+        typer.Option(metavar="LAYER=FRACTION", help="Largest share of its parameters that a layer keeps."),
     ] = None,
-    multiple: Annotated[int, typer.Option(help="Ranks are multiples of it.")] = 1,
+    multiple: Annotated[int, typer.Option(help="All ranks are multiples of this number.")] = 1,
     formats: Annotated[
         list[str] | None,
-        typer.Option(metavar="FORMAT", help="Fitted formats that compete, such as cttd or cp; all for all of them."),
+        typer.Option(metavar="FORMAT", help="Further formats to fit, such as cttd or cp; all means all formats."),
     ] = None,
     effort: EffortOption = 1.0,
     seconds: Seconds = None,
     objective: Annotated[
         str,
         typer.Option(
-            help="By what forms of equal cost are chosen: error, speed, or both: the least error among faster ones."
+            help="How to choose between forms of equal cost: error, speed, or both (smallest error of the faster ones)."
         ),
     ] = "error",
-    samples: Annotated[int, typer.Option(help="Inputs that are used, and kept in memory.")] = 1024,
+    samples: Annotated[
+        int, typer.Option(help="Largest number of inputs that are used; they are kept in memory.")
+    ] = 1024,
     key: Annotated[
         str | None, typer.Option(help="Key of the state dict in a file that has several, such as params_ema.")
     ] = None,
@@ -97,8 +114,8 @@ def compress(
 ) -> None:
     """Compress a whole network to a budget, by what it computes on inputs.
 
-    The module is run to build the network, into which the weights are loaded.
-    Rebuild the result with tensortrain.nn.load(FUNCTION(), OUTPUT).
+    MODULE.py is your own code: it is run to build the network, and the weights are loaded into that.
+    Rebuild the result in Python with tensortrain.nn.load(FUNCTION(), OUTPUT).
     """
     for path in report or ():
         if path.suffix not in ENDINGS:
@@ -141,7 +158,7 @@ def load_weights(network: Any, weights: Path, key: str | None) -> None:
     """Load a checkpoint into what the user's function has built.
 
     Raises:
-        TensorTrainError: that is no network, or the checkpoint is not of it.
+        TensorTrainError: the object is not a network, or the checkpoint does not fit it.
     """
     if not isinstance(network, torch.nn.Module):
         raise TensorTrainError(f"the function returned a {type(network).__name__}; an nn.Module is needed")
@@ -164,7 +181,7 @@ def calibration_inputs(data: str | None, size: str | None, mean: str | None, std
         missing = [name for name, value in options.items() if value is None]
         if missing:
             raise TensorTrainError(
-                f"--data {data} is a folder of images, which needs {', '.join(missing)}: as the network was trained"
+                f"--data {data} is a folder of images, which needs {', '.join(missing)}, as in the network's training"
             )
         sides = [int(side) for side in _numbers("--size", size, "x")]
         if len(sides) > 2 or min(sides) < 1:

@@ -1,4 +1,4 @@
-"""Whole models: replace every layer by its own limits, save the result, and rebuild it from the file."""
+"""Whole models: decompose every layer within its own limits, save the result, and rebuild it from the file."""
 
 import copy
 import warnings
@@ -53,43 +53,44 @@ def decompose(
     include: Iterable[str] = (),
     exclude: Iterable[str] = (),
 ) -> nn.Module:
-    """A copy of a model with every conv and linear layer replaced by a layer of this library, by their weights alone.
+    """Copy a model and replace every conv and linear layer by a layer of this library, which approximates its weight.
 
-    Each layer has limits of its own; `tt.compress` shares one budget among all of them. Layers that cannot be
-    decomposed within the limits, would not get smaller, or have hooks, parametrizations or a forward of their own,
-    stay as they are, and so do those whose weight another part of the model shares; a warning names them and says
-    why. Convs that share their weight with each other share the cores. Linear layers become two thin ones, whatever
-    `kernel_sizes` says.
+    Every limit is for each layer; to share one budget among all layers, use `tt.compress`. Convs are decomposed into
+    chains, and linear layers into two thin ones, whatever `kernel_sizes` says. Convs that share a weight share the
+    cores.
 
-    A layer of this library is decomposed once more: limits and errors are then relative to the kernel that it stands
-    for, and it is replaced only if it gets smaller.
+    A layer stays as it is if it cannot be decomposed within the limits, or would not get smaller, or has hooks,
+    parametrizations or its own `forward`, or if another part of the model shares its weight. A warning names such
+    layers with the reason.
 
-    Every limit holds for each layer on its own. `kernel_sizes`, `ranks`, `rtol`, `max_parameters` and `budget` may be
-    mappings from patterns on the names of the convs to values, such as `{"layer1.*": 0.5, "*": 0.25}`. The first
-    pattern that matches a conv decides. A conv that no pattern names stays as it is; so does one that the patterns
-    leave without any limit.
+    If a layer is already one of this library, it is decomposed again. Limits and errors are then relative to the kernel
+    of its chain, and it is replaced only if it gets smaller.
 
-    Kernels are decomposed side by side, as many as torch has threads; the result is that of one after the other.
+    `kernel_sizes`, `ranks`, `rtol`, `max_parameters` and `budget` may be mappings from patterns on the names of layers
+    to values, such as `{"layer1.*": 0.5, "*": 0.25}`. The first pattern that matches a layer decides. A layer stays as
+    it is if no pattern matches it, or if the patterns give it no limit.
+
+    As many kernels are decomposed at the same time as torch has threads. This does not change the result.
 
     Args:
         model: any module; it is not changed.
-        kernel_sizes: see `ConvTensorTrain.decompose`; or a mapping.
-        ranks: likewise.
+        kernel_sizes: as in `ConvTensorTrain.decompose`; or a mapping.
+        ranks: as in `ConvTensorTrain.decompose`; or a mapping.
         rtol: relative Frobenius tolerance in [0, 1) for each kernel; or a mapping.
-        max_parameters: cap on the stored entries of each kernel; or a mapping.
-        budget: the same as a fraction of each dense kernel; or a mapping.
+        max_parameters: largest number of parameters of each layer; or a mapping.
+        budget: largest number of parameters, as a fraction of each dense kernel; or a mapping.
         effort: factor on the work of each fit, see `ConvTensorTrain.decompose`.
-        seconds: a limit on the time of all fits together.
-        objective: by what `"auto"` chooses among formats: `"error"`, `"speed"` or `"both"`, see
+        seconds: time limit for all fits together.
+        objective: how `"auto"` chooses a format: `"error"`, `"speed"` or `"both"`, see
             `ConvTensorTrain.decompose`.
-        size: of the images that formats are timed on.
-        seed: of the random starts; equal seeds give equal results.
-        resume: a file in which the layers that are finished are kept. After an interruption the same call goes on from
-            it; at the end it is removed.
-        progress: show a progress bar; by default only if it takes long and a person is watching. Where there is no
-            terminal, a line says beforehand how long it will take.
-        include: patterns on the names of the convs, such as `"layer2.*"`; only what matches one is replaced.
-        exclude: likewise; what matches one is not replaced.
+        size: size of the images on which formats are timed.
+        seed: seed of the random starting points; equal seeds give equal results.
+        resume: a file that keeps finished layers. After an interruption, the same call continues from it. It is removed
+            at the end.
+        progress: whether to show a progress bar; by default only in a terminal and if the work takes long. Without a
+            terminal, a line says in advance how long it will take.
+        include: patterns on the names of layers, such as `"layer2.*"`; only layers that match one are replaced.
+        exclude: patterns on the names of layers; layers that match one are not replaced.
 
     Raises:
         TensorTrainError: no such layer, a pattern that matches none, limits out of range, or no layer that can be
@@ -144,7 +145,7 @@ def _warn_of_the_rest(outcomes: Sequence[Outcome]) -> None:
 
 
 def save(model: nn.Module, path: str | PathLike[str]) -> None:
-    """Write a network with conv layers or linear layers of low rank, trained further or not, for `load` to read.
+    """Write a network with layers of this library to a file that `load` reads. It may have been trained further.
 
     Raises:
         TensorTrainError: no such layer in the model, one that `load` cannot rebuild, or a path that cannot be written.
@@ -162,7 +163,7 @@ def layer_records(model: nn.Module) -> list[LayerRecord]:
     for name, layer in model.named_modules(remove_duplicate=False):
         if isinstance(layer, TTLinear):
             raise TensorTrainError(
-                f"{name!r} is a TTLinear, which the format of networks does not hold; replace it by its merge(), or"
+                f"{name!r} is a TTLinear, which the file format of networks cannot hold; replace it by its merge(), or"
                 " save model.state_dict() with safetensors"
             )
         if isinstance(layer, ConvLayer):
@@ -179,14 +180,14 @@ def layer_records(model: nn.Module) -> list[LayerRecord]:
 def load(model: nn.Module, path: str | PathLike[str]) -> nn.Module:
     """Rebuild a decomposed or compressed network in a model of the original architecture.
 
-    Every conv or linear layer for which the file has a chain is replaced by a layer with the stride, padding, … of the
-    original one, and attention modules are exchanged where the file says so; then all tensors are loaded strictly.
-    Prefixes of wrappers, such as `module.`, may be in front of the names in the file, in the model, or in both. The
-    model is changed in place, or not at all if an error is raised.
+    Every conv or linear layer for which the file has a chain is replaced by a layer with the same stride, padding and
+    so on. Attention modules are exchanged where the file says so. Then all tensors are loaded strictly. Names in the
+    file and in the model may have prefixes of wrappers, such as `module.`. The model is changed in place; if an error
+    is raised, it is not changed.
 
     Args:
-        model: with its dense layers; dtypes and devices are kept.
-        path: what the command `tensortrain decompose`, `save` or the result of `tt.compress` wrote.
+        model: a model of the original architecture, with its dense layers; dtypes and devices are kept.
+        path: file written by `tensortrain decompose`, by `save`, or by the result of `tt.compress`.
 
     Returns:
         The model; if it is itself a conv or linear layer, the layer that replaces it.

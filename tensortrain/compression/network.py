@@ -1,4 +1,4 @@
-"""`compress`: a whole trained network to a budget, by what it computes on inputs and not only by its weights."""
+"""`compress`: make a whole trained network smaller within a budget, by what it computes on inputs."""
 
 import csv
 import io
@@ -68,57 +68,56 @@ def compress(
 ) -> Compressed:
     """Compress a whole trained network to a budget, at nearly the same outputs and without training.
 
-    Every conv and linear layer may be replaced by a chain of smaller ones: `1×1 | K×K | 1×1`, of which each end may be
-    missing. The ranks are chosen over the whole network, so that the relative errors of the layers' outputs on
-    `inputs` are least within the budget. Then each layer, in the order of execution, is fitted again to make up for
-    the errors of those before it, and the statistics of batch norm are estimated anew if that helps. Without inputs
-    the errors are those of the weights, and nothing is fitted again.
+    Every conv and linear layer may be replaced by a chain of smaller ones: `1×1 | K×K | 1×1`, without the first or the
+    last one if that is better. The ranks of all layers are chosen together, so that the sum of the squared relative
+    errors of the layers' outputs on `inputs` is smallest within the budget. Then each layer, in the order of execution,
+    is fitted again to correct the errors of the layers before it. The statistics of batch norm are estimated again if
+    that helps. Without inputs, errors are those of the weights, and nothing is fitted again.
 
-    The model is not changed. The result is a plain module that can be trained further, compressed again, and saved.
+    The model is not changed. The result is an ordinary module that can be trained, compressed again, and saved.
 
     Args:
-        model: a trained network; `DataParallel` and compiled wrappers are taken off.
-        inputs: unlabelled inputs: one tensor of samples, or any iterable of batches, read once. A batch is a tensor, a
-            tuple or list of positional arguments, of which the first ones that `forward` requires are used, so labels
-            may follow, or a dict of keyword arguments.
+        model: a trained network; wrappers of `DataParallel` and `torch.compile` are removed.
+        inputs: unlabelled inputs: one tensor of samples, or any iterable of batches, which is read once. A batch is a
+            tensor, a dict of keyword arguments, or a tuple or list of positional arguments. Of a tuple, as many entries
+            are used as `forward` requires, so labels may follow.
         parameters: the budget: a fraction of the parameters of the whole network (a float up to 1), or a number (an
             int). Exactly one budget must be given.
-        macs: likewise, multiply-accumulates for each sample.
-        bytes: likewise, bytes of parameters and buffers.
-        milliseconds: the median time of the first batch of the inputs, as it is given, on this machine. Only layers
-            that get faster are replaced: whose median over 15 alternations is at most 0.95 of the dense one. The
-            network that was built is timed as a whole. If it misses the budget, others are built, at most
-            `BUILDS` in all, and if the last one misses it, the report says so.
-        time: likewise, the part of the original network's time that it may take, such as 0.6. Both are timed in
-            alternation, so that this budget does not depend on what else the machine is doing.
-        include: patterns on the names of layers, such as `"layer2.*"`; only what matches one may be changed.
-        exclude: likewise; what matches one stays as it is.
-        at_least: for patterns on names of layers, the part of its parameters that a layer keeps at least.
-        at_most: likewise, at most.
-        multiple: ranks are multiples of it, as some hardware likes.
+        macs: a fraction of the multiply-accumulates for each sample, or a number of them.
+        bytes: a fraction of the bytes of parameters and buffers, or a number of them.
+        milliseconds: the median time of the first batch of the inputs on this machine. A layer is replaced only if the
+            new one takes at most 0.95 of the time of the dense one, as the median of 15 alternations. If the whole
+            network misses the budget, it is built again with less to spend, at most `BUILDS` times in all. If the last
+            one misses it too, the report says so.
+        time: a fraction of the original network's time, such as 0.6. Both networks are timed in alternation, so that
+            this budget does not depend on what else the machine is doing.
+        include: patterns on the names of layers, such as `"layer2.*"`; only layers that match one may change.
+        exclude: patterns on the names of layers; layers that match one stay as they are.
+        at_least: smallest share of its parameters that a layer keeps, by patterns on names of layers.
+        at_most: largest share of its parameters that a layer keeps, by patterns on names of layers.
+        multiple: all ranks are multiples of this number, which makes some hardware faster.
         formats: further forms of convs: `"all"`, or names of formats such as `["cttd", "cp"]` (see `tt.formats`). They
-            are fitted in the metric of the layers' inputs, at what the allocation has found for each layer, and used
-            where they are better, which takes seconds to minutes for each layer. The moments of the inputs of all
-            convs then stay in memory, `(q · K)²` numbers for each.
+            are fitted to what each layer computes, at the same cost as the form that was chosen for the layer, and used
+            if they are better. This takes seconds to minutes for each layer, and keeps the second moments of the inputs
+            of all convs in memory: `(q · K)²` numbers for each.
         effort: factor on the work of each fit, see `ConvTensorTrain.decompose`.
-        seconds: a limit on the time of all fits together; without `formats` all are admitted. The result then depends
-            on the machine.
-        objective: by what each layer's form is chosen among those of about the same cost: `"error"`, the least error;
-            `"speed"`, the fastest here; `"both"`, the least error among those that are faster here than the layer, or
-            else the fastest. Anything but `"error"` needs inputs, and the result depends on the machine.
-        samples: of the inputs that are used; they are kept in memory.
-        output: which tensor of the network's output to compare: a key, an index, or a function of the output; by
+        seconds: time limit for all fits together. With a limit, the result depends on the machine.
+        objective: how to choose between forms of about the same cost: `"error"`, the smallest error; `"speed"`, the
+            fastest on this machine; `"both"`, the smallest error among the forms that are faster than the layer, or the
+            fastest if none is. All but `"error"` need inputs, and the result depends on the machine.
+        samples: largest number of samples that are used; they are kept in memory.
+        output: the tensor of the network's output to compare: a key, an index, or a function of the output; by
             default the first floating one.
-        logits: whether that tensor holds logits, with classes on the last axis, and is compared by the divergence of
-            the class probabilities; by default if it is `(samples, classes)`.
-        metric: a function of the network, such as its accuracy, larger being better. It is reported for the original
-            and the result, and nothing is fitted to it.
-        max_drop: in place of a budget: by how much the metric may fall. The smallest network is searched for in
-            `SEARCH` halvings of the fraction of the parameters, with one calibration.
-        seed: of all random choices; equal seeds give equal results.
-        resume: a file in which the layers that are finished are kept. After an interruption the same call goes on from
-            it; at the end it is removed.
-        progress: whether to show what is being done; by default on a terminal.
+        logits: whether that tensor holds logits, with classes on the last axis. Logits are compared by the KL
+            divergence of the class probabilities. By default, tensors of shape `(samples, classes)` are logits.
+        metric: a function of a network, such as its accuracy; larger is better. Its value is reported for the original
+            and for the result. Nothing is fitted to it.
+        max_drop: the amount by which the metric may fall, in place of a budget. The smallest such network is searched
+            for in `SEARCH` halvings of the fraction of the parameters, with one calibration.
+        seed: seed of all random choices; equal seeds give equal results.
+        resume: a file that keeps finished layers. After an interruption, the same call continues from it. It is removed
+            at the end.
+        progress: whether to show the present stage; by default only in a terminal.
 
     Raises:
         TensorTrainError: no layer that could be replaced, a budget that cannot be reached (the message names the
@@ -136,9 +135,13 @@ def compress(
         parameters=parameters, macs=macs, bytes=bytes, milliseconds=milliseconds, time=time, max_drop=max_drop
     )
     if max_drop is not None and metric is None:
-        raise TensorTrainError(f"max_drop = {max_drop!r} of what? give a metric, a function of the network")
+        raise TensorTrainError(
+            f"max_drop = {max_drop!r} needs a metric: a function of the network whose value may fall"
+        )
     if max_drop is not None and resume is not None:
-        raise TensorTrainError("resume keeps the layers of one network, and max_drop tries several; leave one out")
+        raise TensorTrainError(
+            "resume keeps the layers of one network, but max_drop tries several networks; leave one out"
+        )
     options = CompressionOptions(
         include,
         exclude,
@@ -185,11 +188,11 @@ def compression_curve(
 
     Args:
         model: a trained network, as in `compress`.
-        inputs: likewise; None for none.
-        fractions: of the whole network.
-        budget: what these are fractions of: `"parameters"`, `"macs"` or `"bytes"`.
+        inputs: as in `compress`; None for no inputs.
+        fractions: the budgets, as fractions of the whole network.
+        budget: unit of the fractions: `"parameters"`, `"macs"` or `"bytes"`.
         metric, include, exclude, at_least, at_most, multiple, samples, output, logits: as in `compress`.
-        formats, effort, seconds, objective, seed, progress: likewise; `seconds` for each network.
+        formats, effort, seconds, objective, seed, progress: as in `compress`; `seconds` is for each network.
 
     Raises:
         TensorTrainError: as `compress`.
@@ -227,10 +230,10 @@ class Network:
     """A network that has been analysed, ready to be compressed to one budget after the other.
 
     Args:
-        analysis: of the network.
-        options: of every compression.
-        metric: to be reported; None for none.
-        stages: called with what is being done.
+        analysis: analysis of the network.
+        options: options of every compression.
+        metric: metric to report; None for none.
+        stages: called with the name of the present stage.
         resume: file for finished layers, see `compress`.
     """
 
@@ -259,7 +262,7 @@ class Network:
         """A network with what there is to know of it, see `analyse`."""
         if inputs is None and options.objective != "error":
             raise TensorTrainError(
-                f"objective = {options.objective!r}: how long a layer takes depends on its inputs; give inputs"
+                f"objective = {options.objective!r} needs inputs, because the time of a layer depends on them"
             )
         analysis = analyse(
             model,

@@ -26,7 +26,7 @@ class Compressed:
 
     Attributes:
         model: the compressed network, a plain module that may be trained further.
-        report: what was done; `print` shows it.
+        report: the report of the compression; `print` shows it.
     """
 
     model: nn.Module
@@ -40,8 +40,8 @@ class Compressed:
 
         Args:
             model: the compressed network.
-            report: of it.
-            original: what was compressed.
+            report: report of its compression.
+            original: the network that was compressed.
         """
         tensors = exchanged_tensors(original.state_dict(), exchanged(model))
         built = {name: _digest(layer) for name, layer in outermost(model) if isinstance(layer, FACTORISED)}
@@ -63,7 +63,7 @@ class Compressed:
 
         Args:
             path: the safetensors file.
-            about: what else the file is to say of the network, such as how its architecture is built, as JSON.
+            about: further values for the header, as JSON, such as how the architecture is built.
 
         Raises:
             TensorTrainError: no layer was factorised, or a path that cannot be written.

@@ -19,8 +19,8 @@ def function(option: str, text: str) -> Callable[..., Any]:
     """The function that `"my_module.py:build"` or `"my_package.module:build"` names; its module is run.
 
     Args:
-        option: of the command line, for messages.
-        text: what it was given.
+        option: name of the option, for error messages.
+        text: the value of the option.
 
     Raises:
         TensorTrainError: no such file, module or function, or an error while the module is run.
@@ -74,8 +74,8 @@ def image_batches(folder: Path, size: tuple[int, int], mean: Sequence[float], st
     Args:
         folder: holds files that end in one of `ENDINGS`.
         size: height and width to which every image is resized.
-        mean: of each channel, for pixels from 0 to 1; one channel means grey, three mean colours.
-        std: likewise; a pixel becomes `(pixel - mean) / std`.
+        mean: mean of each channel, for pixels from 0 to 1; one number for grey images, three for colour.
+        std: standard deviation of each channel; a pixel becomes `(pixel - mean) / std`.
 
     Raises:
         TensorTrainError: no images, one that cannot be read, other numbers of channels, or no Pillow.

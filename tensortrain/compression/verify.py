@@ -24,12 +24,12 @@ class LayerCheck:
     """One layer of a decomposed network, recomputed in float64 against the original kernel.
 
     Attributes:
-        record: what the file says.
+        record: the record of the layer in the file.
         error: relative Frobenius error of the cores as stored.
-        lower_bound: below which no chain of these sizes and ranks can be.
+        lower_bound: no chain of these sizes and ranks has a smaller error.
         upper_bound: what the error of a chain that `decompose` has made cannot exceed, with what rounding to its dtype
             may add where the error shows it.
-        difference: of sequential and dense evaluation on a random input, relative.
+        difference: relative difference of sequential and dense evaluation on a random input.
     """
 
     record: LayerRecord
@@ -82,8 +82,8 @@ def verify_network(
     """Check a decomposed network against the checkpoint it was made from.
 
     Args:
-        tensors: of the decomposed network, by name.
-        records: its layers, see `read_network`.
+        tensors: tensors of the decomposed network, by name.
+        records: records of its layers, see `read_network`.
         original: tensors of the checkpoint, by name.
         changes: what else the file says was changed: such tensors must have the digest that it names.
 

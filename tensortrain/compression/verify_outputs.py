@@ -23,8 +23,8 @@ def verify_outputs(
     Args:
         original: the network with its dense weights.
         architecture: builds another one like it.
-        path: of the compressed network.
-        inputs: those that it was compressed on, see `compress`.
+        path: file of the compressed network.
+        inputs: the inputs on which it was compressed, see `compress`.
 
     Returns:
         How many errors were recomputed, and what does not hold, in words.

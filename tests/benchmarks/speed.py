@@ -34,8 +34,8 @@ COLUMNS = (
 
 
 def video_models() -> list[str]:
-    """The names of the models that the page is about."""
-    return [name for name in model_names() if find_model(name).reads == "video"]
+    """The names of the models that the page is about: those of video that have published settings."""
+    return [name for name in model_names() if find_model(name).reads == "video" and find_model(name).setting]
 
 
 def cells(row: Row) -> list[str]:

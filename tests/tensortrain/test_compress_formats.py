@@ -187,7 +187,7 @@ def test_multiples_are_of_total_ranks():
         ({"objective": "fast"}, "objective = 'fast' is unknown; legal: 'error', 'speed', 'both'"),
         ({"effort": 0}, "effort = 0 is not a positive number"),
         ({"seconds": math.nan}, "seconds = nan is not a positive number"),
-        ({"objective": "speed"}, "how long a layer takes depends on its inputs"),
+        ({"objective": "speed"}, "needs inputs, because the time of a layer depends on them"),
     ],
 )
 def test_what_is_refused(arguments, message):

@@ -65,7 +65,7 @@ class Calibration:
     Attributes:
         batches: one, if all could be joined, else as they were read.
         size: number of samples, which are the rows of the tensors.
-        seed: of the random numbers that the network may draw.
+        seed: seed of the random numbers that the network may draw.
         refitted: number of leading batches that layers are refitted on.
         independent: whether rows of the batches are samples that the network computes one by one.
         first: the first batch as it was read.
@@ -92,9 +92,9 @@ class Calibration:
 
         Args:
             inputs: see `compress`.
-            model: that will run on them.
-            samples: how many to keep in memory.
-            seed: of random numbers that the network draws.
+            model: the model that will run on them.
+            samples: number of samples to keep in memory.
+            seed: seed of the random numbers that the network may draw.
             tick: told how much memory they will take once the first batch has shown it.
 
         Raises:

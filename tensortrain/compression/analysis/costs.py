@@ -21,10 +21,10 @@ class Prices:
     """Cost of a layer in all its forms `1×1 (p ← s) | K×K (s ← r) | 1×1 (r ← q)`, which is bilinear in the ranks.
 
     Attributes:
-        kernel: for each s·r.
-        outer: for each s, where there is an outer factor.
-        inner: for each r, where there is an inner factor.
-        present: of the layer as it is.
+        kernel: cost for each unit of s·r.
+        outer: cost for each unit of s, if there is an outer factor.
+        inner: cost for each unit of r, if there is an inner factor.
+        present: cost of the original layer.
     """
 
     kernel: float
@@ -127,9 +127,9 @@ def amount(name: str, value: object, total: float) -> float:
     """A budget, as a fraction or a number of its units, as a number of units.
 
     Args:
-        name: of the budget: parameters, macs or bytes.
+        name: name of the budget: parameters, macs or bytes.
         value: a float up to 1 is a fraction of the whole network; an int is a number.
-        total: what the whole network costs.
+        total: cost of the whole network.
 
     Raises:
         TensorTrainError: anything else.

@@ -26,7 +26,7 @@ from tensortrain.digest import digest
 from tensortrain.errors import TensorTrainError
 
 MEMORY = 1.0e9  # bytes of activations that a pass may need
-EXCLUDED = "include and exclude leave it out"
+EXCLUDED = "include and exclude do not select it"
 WEIGHED = "layers are called again, so their squared errors are weighed by what each does alone to the outputs"
 FEWEST = 64  # samples of a pass, however large its activations
 
@@ -35,15 +35,15 @@ Tick = Callable[[str, str], None]  # what is being done, to which layer
 
 @dataclass(frozen=True)
 class Measured:
-    """What only inputs can tell.
+    """Measurements of a network on its inputs.
 
     Attributes:
-        trial: of one small batch.
-        calibration: the inputs.
-        statistics: of the layers.
-        outputs: what the network returns for the inputs.
-        digest: of the inputs.
-        weights: of the layers' squared errors; without a layer, 1.
+        trial: a trial pass of one small batch.
+        calibration: the calibration inputs.
+        statistics: statistics of the layers.
+        outputs: outputs of the network for the inputs.
+        digest: digest of the inputs.
+        weights: weights of the layers' squared errors; 1 for layers that are missing here.
     """
 
     trial: Trial
@@ -67,10 +67,10 @@ class Analysis:
             wanted; empty without inputs.
         left: all other conv and linear layers, and why they stay as they are.
         read: layers whose weight something else than the layer itself reads.
-        measured: what the inputs have shown; None if there are none.
-        selector: of the output to compare.
+        measured: measurements on the inputs; None if there are no inputs.
+        selector: selects the output to compare.
         logits: whether that holds logits; None: decided from its shape.
-        notes: what the report has to mention.
+        notes: remarks for the report.
     """
 
     model: nn.Module

@@ -39,7 +39,7 @@ def compare(
     """Compare a network with the outputs of the original; None if outputs differ in their shapes, as detections do.
 
     Args:
-        reference: what `reference_outputs` returned for the original.
+        reference: the result of `reference_outputs` for the original network.
         model: the network.
         calibration: the same inputs.
         selector: the same selector.

@@ -31,7 +31,7 @@ class Probe:
     """One form of a layer.
 
     Attributes:
-        layer: of this form.
+        layer: the layer in this form.
         error: its squared relative error.
     """
 
@@ -45,8 +45,8 @@ def probe(own: PatchMap, curve: Curve, outputs: Tensor, inputs: Tensor | None) -
     Args:
         own: the layer.
         curve: errors of its forms.
-        outputs: moment of its outputs, in which these errors are.
-        inputs: likewise, of its inputs.
+        outputs: moment of its outputs, which the errors refer to.
+        inputs: moment of its inputs.
     """
     prices = parameters(own, own.layer)
     errors = curve.errors.masked_fill(prices.of(curve.ranks, own) > PART * prices.present, float("inf"))
@@ -65,9 +65,9 @@ def weigh(
 
     Args:
         model: the dense network, in evaluation mode.
-        probes: for each layer what it is replaced by, alone; a layer without one has the weight 1.
+        probes: the replacement of each layer, tried alone; a layer without one has the weight 1.
         calibration: the inputs; a few of them are used.
-        selector: of the output to look at.
+        selector: selects the output to compare.
     """
     batch = calibration.small_batch()
     expected = select(calibration.run(model, batch), selector).double()

@@ -29,7 +29,7 @@ CHUNK = 2**24  # values of patches that are in memory at once, in float64
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a layer: what it was given, and what it returned."""
+    """One call of a layer: its arguments and its output."""
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
@@ -126,10 +126,10 @@ class Sampler:
     """Which positions of a layer's outputs are looked at.
 
     Attributes:
-        rows: for each layer how many in all, over all calls and batches.
-        calls: for each layer how often one batch calls it.
+        rows: number of patches for each layer, over all calls and batches.
+        calls: number of calls of each layer in one batch.
         samples: size of all batches together.
-        seed: of the choice.
+        seed: seed of the random choice.
     """
 
     rows: Mapping[str, int]
@@ -181,8 +181,8 @@ class Statistics:
     """What the dense network computes on the calibration inputs.
 
     Attributes:
-        moments: of each layer.
-        targets: what each layer yields at the sampled positions, `(G, N, p)` in float32, by batch and call.
+        moments: moments of each layer.
+        targets: outputs of each layer at the sampled positions, `(G, N, p)` in float32, by batch and call.
         sampler: which positions these are.
     """
 
@@ -203,7 +203,7 @@ def collect(
     Args:
         model: the dense network, in evaluation mode.
         maps: the layers by name.
-        uses: what the trial showed of them.
+        uses: how the trial used the layers.
         calibration: the inputs; the targets are kept of those batches that the refit will see.
         tick: called with the name of each layer.
 

@@ -39,7 +39,7 @@ class Race:
 
     Attributes:
         before: quartiles of the milliseconds of the first.
-        after: likewise of the second.
+        after: quartiles of the milliseconds of the second.
         ratio: median of their ratio, below 1 if the second is faster.
     """
 

@@ -33,7 +33,7 @@ class Use:
 
     Attributes:
         inputs: shape of the input of each call.
-        outputs: likewise.
+        outputs: shape of the output of each call.
         read: whether anything but the layer itself read its weight.
     """
 
@@ -49,14 +49,14 @@ class Use:
 
 @dataclass(frozen=True)
 class Trial:
-    """What a trial forward pass has shown.
+    """The result of a trial forward pass.
 
     Attributes:
-        uses: of each layer by name; those that were called stand first, in the order of their first call.
+        uses: use of each layer, by name; first the layers that were called, in the order of their first call.
         samples: size of the batch.
         macs: multiply-accumulates for each sample.
-        bytes: for each sample of the largest input and output of a module, together.
-        output: what the network returned.
+        bytes: bytes for each sample of the input and output of a module, where these are largest.
+        output: output of the network.
     """
 
     uses: dict[str, Use]
@@ -72,7 +72,7 @@ def observe(run: Callable[[], Any], model: nn.Module, layers: Mapping[str, nn.Mo
     Args:
         run: computes one batch with `model`.
         model: hooks are put on its modules and taken away again.
-        layers: those to watch, by name.
+        layers: the layers to watch, by name.
         samples: size of the batch.
 
     >>> import torch

@@ -47,10 +47,10 @@ class Allocation:
     """A choice for every layer.
 
     Attributes:
-        choices: for each layer the index of its option.
+        choices: the index of the chosen option, for each layer.
         cost: the sum of the costs.
         error: the sum of the errors.
-        bound: what no other choice within the budget can go below.
+        bound: lower bound of the error for all choices within the budget.
     """
 
     choices: dict[str, int]

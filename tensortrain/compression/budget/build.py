@@ -28,7 +28,7 @@ class Built:
     Attributes:
         model: the network, in evaluation mode.
         layers: its new layers by name, those that are dense but refitted included.
-        training: for each module by name whether it is in training mode in the original.
+        training: for each module of the original, by name, whether it is in training mode.
         outputs: difference of its outputs from those of the original; None without inputs, or if shapes differ.
         batch_norm: whether the statistics of batch-norm layers are new; None if there are none, or no inputs.
     """
@@ -52,7 +52,7 @@ def build(
     """Factorise and refit the layers, and estimate batch norm anew if that helps.
 
     Args:
-        analysis: of the network.
+        analysis: analysis of the network.
         plan: a form for each of its layers.
         tick: called with what is being done, and to which layer.
         resume: file in which finished layers are kept until the network is; None for none.

@@ -48,7 +48,7 @@ class Admission:
 
     Attributes:
         formats: names of formats or formats; "all" for all that are worth trying; None for no fits.
-        effort: of the fits, their time limit and the objective.
+        effort: work, time limit and objective of the fits.
     """
 
     formats: Sequence[AnyFormat] | str | None
@@ -69,7 +69,7 @@ class Contest:
     """What competes for one layer.
 
     Attributes:
-        kernel: of the layer, in the metric of its inputs.
+        kernel: kernel of the layer, in the metric of its inputs.
         closed: closed forms of about the same cost, the planned one first, with their errors.
         field: formats with their ranks.
     """
@@ -98,14 +98,14 @@ def with_other_forms(
     """The plan with other forms where they do better.
 
     Args:
-        analysis: of the network.
-        plan: of closed forms.
-        offered: from what it was chosen; None of plans in time.
-        admission: what else is tried.
-        constraints: that every form has to respect.
-        timer: of the layers, if the objective or the budget asks for speed.
-        store: of finished fits.
-        progress: whether to show how far the fits are.
+        analysis: analysis of the network.
+        plan: a plan whose forms are all closed ones.
+        offered: the offer from which the plan was chosen; None for plans with a time budget.
+        admission: the other forms that are tried.
+        constraints: constraints that every form must respect.
+        timer: timer of the layers, if the objective or the budget is about speed.
+        store: store of finished fits.
+        progress: whether to show the progress of the fits.
     """
     contests = {}
     for name, ranks in plan.ranks.items():

@@ -26,8 +26,8 @@ class Constraints:
 
     Attributes:
         multiple: ranks are multiples of it, totals over all groups of a layer, unless a side keeps all channels.
-        at_least: for patterns on names of layers, the part of its parameters that a layer keeps at least.
-        at_most: likewise, at most.
+        at_least: smallest share of its parameters that a layer keeps, by patterns on names of layers.
+        at_most: largest share of its parameters that a layer keeps, by patterns on names of layers.
     """
 
     multiple: int
@@ -71,12 +71,12 @@ class Plan:
         ranks: outer and inner rank within a group; None for a layer that stays as it is.
         errors: squared relative error of each layer.
         offered: the layers that had a choice.
-        kind: of the budget.
-        budget: what is allowed, in its unit.
-        total: what the whole network costs as it is.
-        cost: what it will cost.
-        error: sum of the squared errors, weighed where layers are called again.
-        bound: what the sum of no other choice can go below.
+        kind: kind of the budget.
+        budget: largest cost that is allowed, in the unit of the budget.
+        total: cost of the whole original network.
+        cost: cost of the network with the planned forms.
+        error: sum of the squared errors, weighted where layers are called several times.
+        bound: lower bound of that sum for all choices within the budget.
         fits: chains that take the place of the forms with these ranks.
     """
 
@@ -97,11 +97,11 @@ class Offer:
     """All forms of all layers, with their costs in the unit of one kind of budget.
 
     Attributes:
-        kind: of the budget.
+        kind: kind of the budget.
         options: costs and errors of each layer's forms.
         ranks: `(n, 2)`, their outer and inner ranks within a group.
-        fixed: what everything else costs.
-        total: what the whole network costs as it is.
+        fixed: cost of everything that is not in a layer with options.
+        total: cost of the whole original network.
         fits: chains, each the last option of its layer.
     """
 

@@ -48,7 +48,7 @@ class Metric:
     """What a weight is approximated in: the regularised moments of the inputs.
 
     Attributes:
-        quadratic: of a matrix M its outputs' moment `M Σ Mᵀ`.
+        quadratic: maps a matrix M to the moment of its outputs, `M Σ Mᵀ`.
         moment: Σ, `(G, d, d)`; None of layers whose patches are wide.
     """
 
@@ -61,7 +61,7 @@ def anchored(matrix: Tensor, moments: Moments, centred: bool) -> tuple[Tensor, M
 
     Args:
         matrix: W, `(G, p, d)`.
-        moments: of the inputs x̃ and the dense outputs y.
+        moments: second moments of the inputs x̃ and of the dense outputs y.
         centred: about their means, as a bias allows.
 
     With W* = W where the outputs are those of W:
@@ -136,10 +136,10 @@ def refit(
         maps: its layers, in the order of their first call.
         plan_ranks: the ranks of each, None for layers that stay dense.
         fits: the chains of those that become chains of another format, fitted to the dense weight.
-        statistics: of the dense network.
+        statistics: statistics of the dense network.
         calibration: the inputs.
         tick: called with the name of each layer when it is done.
-        progress: where finished layers are kept.
+        progress: store of finished layers.
 
     Returns:
         The new layers by name, those that stay dense but have other weights included.

@@ -22,8 +22,8 @@ class Progress:
     """The layers that a refit has finished, in a file.
 
     Args:
-        path: of the file; None keeps nothing.
-        content: whatever decides what the refit computes, see `digest`.
+        path: path of the file; None keeps nothing.
+        content: everything that determines the results of the refit, see `digest`.
     """
 
     def __init__(self, path: str | PathLike[str] | None, content: Any) -> None:

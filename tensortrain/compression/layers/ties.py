@@ -11,8 +11,8 @@ def shared_weights(model: nn.Module, convs: Mapping[str, Any]) -> dict[str, str]
     """Convs whose weight another part of the model needs as it is, and a sentence that says which part.
 
     Args:
-        model: that holds the convs.
-        convs: those that are to be replaced, by name.
+        model: the model that holds the convolutions.
+        convs: the convolutions to replace, by name.
 
     >>> model = nn.ModuleDict({"down": nn.Conv1d(2, 2, 3), "up": nn.ConvTranspose1d(2, 2, 3)})
     >>> model["up"].weight = model["down"].weight

@@ -28,7 +28,7 @@ class PatchMap:
         groups: G.
         outputs: p, of one group.
         inputs: q, of one group.
-        size: of the kernel, one length for each spatial axis; empty for a linear layer.
+        size: kernel size, one length for each spatial axis; empty for a linear layer.
     """
 
     layer: Any

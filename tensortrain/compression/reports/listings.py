@@ -24,9 +24,9 @@ def layer_table(
     """A row for each layer that is a chain.
 
     Args:
-        records: of the layers.
+        records: records of the layers.
         outcomes: of those that have just been decomposed: how long that took, and whether they are faster here.
-        size: of the images that they are timed on, by default 32.
+        size: size of the images on which they are timed, by default 32.
     """
     fits = {outcome.kernel.name: outcome for outcome in outcomes}
     columns = [_LAYER, _KERNEL, Column("cores", words=True), Column("ranks", words=True)]

@@ -46,13 +46,13 @@ def layer_chart(
 
 @styled
 def curve_chart(kept: Sequence[float], values: Sequence[float], label: str, original: float | None) -> "Figure":
-    """A measure of several networks over the part of the network that they keep.
+    """A measure of several networks against the share of the network that they keep.
 
     Args:
-        kept: that part, from 0 to 1.
-        values: of the measure.
-        label: what is measured.
-        original: its value for the original network, if that has one.
+        kept: share of the network that each keeps, from 0 to 1.
+        values: value of the measure for each network.
+        label: name of the measure.
+        original: value of the measure for the original network; None if there is none.
 
     Raises:
         TensorTrainError: matplotlib is not installed.

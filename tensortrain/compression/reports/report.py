@@ -38,7 +38,7 @@ class LayerReport:
     """One conv or linear layer.
 
     Attributes:
-        name: of the module.
+        name: name of the module.
         kind: type and shape, such as `"Conv2d 64→64 3×3"`.
         state: "factorised", "refitted" (dense, with another weight), "unchanged" or "left alone".
         form: kernel sizes of the factors, output side first; for a dense layer, its own kernel size.

@@ -18,11 +18,11 @@ def decomposition_page(
     """The page of a decomposed checkpoint.
 
     Args:
-        records: of its layers.
-        table: what the command prints of them.
+        records: records of its layers.
+        table: the table of the layers that the command prints.
         copied: the reason for each kernel that was left as it is.
-        parameters: of all tensors, before and after.
-        command: that makes it again.
+        parameters: number of entries of all tensors, before and after.
+        command: the command that makes it again.
     """
     before, after = parameters
     names = [record.name or record.weight for record in records]
@@ -40,7 +40,7 @@ def decomposition_page(
             "layer",
             rows=names,
             bars={"lower bound": [r.lower_bound for r in records], "error": [r.error for r in records]},
-            caption="The nearer both are, the less a longer fit could gain. A lower bound of 0 says nothing.",
+            caption="The closer they are, the less a longer fit can gain. A lower bound of 0 says nothing.",
         ),
     ]
     sections = [Section("Layers", [*charts, table])]
@@ -50,7 +50,7 @@ def decomposition_page(
     sections.append(Section("Again", [Details("Command", command, open=True)]))
     lead = [
         f"{len(records)} conv kernels as chains of smaller convolutions: {after:,} of {before:,} parameters.",
-        "The error is that of the kernels. How much accuracy it costs only the network's own test can say.",
+        "The error is that of the kernels. Test the network to see how much accuracy this costs.",
     ]
     return Page("Decomposed kernels", lead, tiles, sections, foot())
 
@@ -61,7 +61,7 @@ def parameter_chart(names: Sequence[str], before: Sequence[int], after: Sequence
 
 
 def reasons(rows: Sequence[Sequence[str]]) -> Table:
-    """A table of layers with what is said of them."""
+    """A table of layers with a sentence for each."""
     return Table((Column("layer", words=True), Column("why", words=True, wraps=True)), rows)
 
 

@@ -23,11 +23,11 @@ class Checkpoint:
     """The tensors of a checkpoint, named as in the bare model.
 
     Attributes:
-        tensors: by name, on the CPU.
-        key: under which the file has them, such as `"model_ema"`; empty if they are not nested.
-        prefix: what was in front of all names, such as `"module."`.
+        tensors: tensors on the CPU, by name.
+        key: key of the state dict in the file, such as `"model_ema"`; empty if the tensors are not nested.
+        prefix: prefix that was removed from all names, such as `"module."`.
         checksummed: whether the file has checksums, which then agreed: damage would have been noticed.
-        parts: of weights that `folded` has put together, by the name of the weight.
+        parts: names of the parts from which `folded` has computed a weight, by the name of the weight.
     """
 
     tensors: dict[str, Tensor]
@@ -65,7 +65,7 @@ def read_checkpoint(path: str | PathLike[str], key: str | None = None) -> Checkp
 
     Args:
         path: a file; for a checkpoint in several files their index, one of them, or their folder.
-        key: of the state dict in the file, such as `"params_ema"` or `"ema.state_dict"`; needed if there are several.
+        key: key of the state dict in the file, such as `"params_ema"` or `"ema.state_dict"`, if it has several.
 
     Raises:
         TensorTrainError: a file that is missing, damaged, holds no tensors, several state dicts, or more than plain

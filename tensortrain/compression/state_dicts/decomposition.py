@@ -26,13 +26,13 @@ UNNAMED = "no pattern names it, or none that limits it"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one kernel: a chain, or the reason why it stays as it is.
+    """The result for one kernel: a chain, or the reason why the kernel stays as it is.
 
     Attributes:
         kernel: the kernel.
         chain: its decomposition, or None.
         reason: why there is no decomposition, or None if there is one.
-        seconds: how long the decomposition took.
+        seconds: duration of the decomposition.
     """
 
     kernel: ConvKernel
@@ -60,10 +60,10 @@ def decompose_kernels(
     """Decompose kernels, several at once where there are cores; those with no chain within the limits stay as they are.
 
     Args:
-        kernels: what to decompose.
-        limits: for each kernel; those that its patterns leave out stay as they are, too.
-        effort: of the fits; None for the usual one.
-        obstacles: reasons for which layers stay as they are, by their names.
+        kernels: the kernels to decompose.
+        limits: limits of each kernel; kernels that no pattern matches stay as they are.
+        effort: work of the fits; None for the default.
+        obstacles: reasons why layers stay as they are, by their names.
         resume: file in which finished kernels are kept until all are; None for none.
         progress: show a progress bar; by default only if it takes long and a person is watching, else lines.
 

@@ -15,11 +15,11 @@ class Effort:
     """What the fits of all kernels of a network share.
 
     Attributes:
-        seed: of the random starts.
+        seed: seed of the random starting points.
         effort: factor on the work of each fit.
-        seconds: for all fits together; None for no limit.
-        objective: by what "auto" chooses a format, see `ConvTensorTrain.decompose`.
-        size: of the images that formats are timed on.
+        seconds: time limit for all fits together; None for no limit.
+        objective: how "auto" chooses a format, see `ConvTensorTrain.decompose`.
+        size: size of the images on which formats are timed.
     """
 
     seed: int = 0
@@ -49,9 +49,9 @@ class Allowance:
     """Time for several fits, shared out by their sizes as each begins.
 
     Args:
-        seconds: for all of them; None for no limit.
-        at_once: how many run side by side.
-        shares: of all of them, in any unit.
+        seconds: time limit for all of them; None for no limit.
+        at_once: number of fits that run at the same time.
+        shares: the share of the time of each fit, in any unit.
     """
 
     def __init__(self, seconds: float | None, at_once: int, shares: Sequence[float]) -> None:

@@ -23,12 +23,12 @@ class ConvKernel:
     """A convolution kernel in a checkpoint or a model.
 
     Attributes:
-        name: of the tensor, such as `"conv1.weight"`.
+        name: name of the tensor, such as `"conv1.weight"`.
         weight: `(out, in / groups, *K)`, or `(in, out / groups, *K)` if `transposed`.
-        groups: of the convolution.
+        groups: number of groups of the convolution.
         transposed: whether it is a transposed convolution.
         chain_parameters: entries of the chain that the kernel is the product of, None for a dense one.
-        doubt: why it may be no convolution kernel at all, None if nothing speaks against it.
+        doubt: why the tensor may be something else than a convolution kernel; None if there is no doubt.
         linear: whether it is the matrix of a linear layer, `(out, in, 1)`: a chain of it has two cores.
     """
 
@@ -62,7 +62,7 @@ def find_kernels(
     like a kernel have a `doubt`. One whose `bias` is not a vector is left out: it is a layer norm over images.
 
     Args:
-        tensors: by name.
+        tensors: tensors of a checkpoint, by name.
         groups: groups of the convolutions that a pattern names, 1 by default; a weight alone does not show them.
         transposed: patterns that name transposed convolutions.
 
@@ -222,7 +222,7 @@ def possible_groups(kernels: Sequence[ConvKernel]) -> dict[str, int]:
     many outputs, since they are grouped most likely. Transposed kernels are left out.
 
     Args:
-        kernels: in the order in which they are applied.
+        kernels: the kernels, in the order in which they are applied.
 
     >>> import torch
     >>> shapes = {"stem": (8, 3, 3), "grouped": (8, 4, 3), "plain": (16, 8, 3), "depthwise": (16, 1, 3)}

@@ -26,10 +26,10 @@ class LayerLimits:
 
     Attributes:
         kernel_sizes: as of `ConvTensorTrain.decompose`, like all others.
-        ranks: likewise.
-        rtol: likewise.
-        max_parameters: likewise, for each kernel.
-        budget: likewise, a fraction of each kernel.
+        ranks: one value for all kernels, or a mapping.
+        rtol: one value for all kernels, or a mapping.
+        max_parameters: largest number of parameters of each kernel: one value, or a mapping.
+        budget: largest fraction of the parameters of each kernel: one value, or a mapping.
 
     >>> import torch
     >>> kernels = [ConvKernel(f"{name}.weight", torch.ones(2, 2, 3)) for name in ("stem", "body.0", "body.1")]

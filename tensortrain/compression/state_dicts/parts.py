@@ -37,8 +37,8 @@ class Folded:
     """The tensors of a checkpoint, weights in one piece.
 
     Attributes:
-        tensors: by name.
-        parts: for each weight that was put together, the names of its parts.
+        tensors: the tensors, by name.
+        parts: the names of its parts, for each weight that was computed from parts.
     """
 
     tensors: dict[str, Tensor]

@@ -38,8 +38,8 @@ def side_by_side(tasks: Mapping[K, Callable[[threading.Event], T]], entries: Map
     larger ones one after the other with all threads. So the results are those of one fit after the other.
 
     Args:
-        tasks: each gets an event that is set when all are to end.
-        entries: of the kernel of each task.
+        tasks: functions; each receives an event that is set when all tasks must end.
+        entries: number of entries of the kernel of each task.
     """
     threads = torch.get_num_threads()
     small = [key for key in tasks if entries[key] < SMALL] if threads > 1 else []

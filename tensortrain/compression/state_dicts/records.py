@@ -1,8 +1,8 @@
-"""What the file of a decomposed network says about its layers.
+"""Records of the layers in the file of a decomposed network.
 
 Such a file is of kind `"network"`: the tensors of the network's `state_dict`, and in the header under `"layers"` one
 record for each layer whose kernel is a chain. A linear layer of low rank is recorded as a chain without spatial axes.
-What else a compression has changed stands beside it.
+The header also lists the other changes of a compression.
 """
 
 import dataclasses
@@ -24,21 +24,21 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True)
 class LayerRecord:
-    """What the header of a decomposed network says about one layer.
+    """The record of one layer in the header of a decomposed network.
 
     Attributes:
         weight: name of the dense weight that the chain replaces.
-        shape: of that weight; that of a linear layer has two axes.
-        dtype: of that weight, such as `"float32"`.
-        groups: of the convolution.
+        shape: shape of that weight; that of a linear layer has two axes.
+        dtype: dtype of that weight, such as `"float32"`.
+        groups: number of groups of the convolution.
         transposed: whether it is a transposed convolution.
-        kernel_sizes: of the cores, output side first.
-        core_groups: of the cores.
-        ranks: both ends included.
+        kernel_sizes: kernel sizes of the cores, output side first.
+        core_groups: numbers of groups of the cores.
+        ranks: ranks of the chain, both ends included.
         error: relative Frobenius error against the dense weight; None if the chain was trained after it had
             been decomposed.
-        upper_bound: see `ConvTensorTrain`.
-        lower_bound: likewise.
+        upper_bound: upper bound of the error, see `ConvTensorTrain`.
+        lower_bound: lower bound of the error, see `ConvTensorTrain`.
         data_error: relative error of the layer's outputs on the inputs that the network was compressed on; None if
             there were none.
     """
@@ -152,7 +152,7 @@ class LayerRecord:
 
 
 def copied_tensors(tensors: Mapping[str, T], records: Iterable[LayerRecord]) -> dict[str, T]:
-    """What remains of a checkpoint besides the decomposed kernels, with their biases under their new names.
+    """The tensors of a checkpoint besides the decomposed kernels, with their biases under their new names.
 
     The values may be tensors or anything that stands for them.
 
@@ -166,14 +166,14 @@ def copied_tensors(tensors: Mapping[str, T], records: Iterable[LayerRecord]) -> 
 
 @dataclasses.dataclass(frozen=True)
 class Changes:
-    """What a compression has changed besides the layers that are chains now.
+    """The changes of a compression besides the layers that are chains now.
 
     Attributes:
         changed: tensors with other values than in the original, such as refitted weights, biases and statistics of
             batch norm: their names and the digests of the new values.
         exchanged: attention modules in whose place there is one of this library.
         calibration: number and digest of the inputs that the network was compressed on; None if there were none.
-        about: what the program that wrote the file says of the network, as JSON; None if it says nothing.
+        about: values that the program which wrote the file added, as JSON; None if there are none.
     """
 
     changed: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -191,7 +191,7 @@ def network_header(layers: Sequence[LayerRecord], changes: Changes | None = None
 
 
 def read_changes(path: str | PathLike[str]) -> Changes:
-    """What the header of a decomposed network says about changes, modules and tensors named as in the bare model.
+    """The changes in the header of a decomposed network; modules and tensors are named as in the bare model.
 
     Raises:
         TensorTrainError: a file that cannot be read, or holds something else.

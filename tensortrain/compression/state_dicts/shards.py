@@ -46,7 +46,7 @@ def files_of(path: Path) -> list[Path]:
         path: see `find_file`.
 
     Raises:
-        TensorTrainError: what `find_file` refuses, or an index that is damaged.
+        TensorTrainError: a path that `find_file` refuses, or an index that is damaged.
     """
     file = find_file(path)
     shards = dict.fromkeys(_read_index(file).values()) if file.name.endswith(INDEX) else {}

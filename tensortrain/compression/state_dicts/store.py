@@ -25,11 +25,11 @@ class FitStore:
     """Chains of kernels that are finished, in a file.
 
     Args:
-        path: of the file; None keeps nothing.
-        content: whatever decides what the fits compute, see `digest`.
+        path: path of the file; None keeps nothing.
+        content: everything that determines the results of the fits, see `digest`.
 
     Attributes:
-        chains: those that the file holds, by the names of the tensors that they stand for.
+        chains: the chains in the file, by the names of the tensors that they replace.
 
     Raises:
         TensorTrainError: a file that cannot be read, or was begun for something else.
