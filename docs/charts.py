@@ -19,6 +19,8 @@ METRICS = {
     "lpips": ("LPIPS, ×10⁻³", 1e3),
 }
 HIGHER = ("psnr", "ssim")  # is better; else lower
+COLOURS = 7  # of the project's style, after which they come again with another line
+STYLES = ("-", "--", "-.")
 WIDE = 1.5  # times the span of the networks that a baseline may add to a panel
 
 
@@ -94,7 +96,8 @@ def _panel(axes: Axes, metric: str, models: dict[str, Sequence[float]]) -> None:
         scaled = [scale * value for value in values]
         frames = range(1, len(scaled) + 1)
         if model not in BASELINES:
-            axes.plot(frames, scaled, label=model)
+            number = len([line for line in axes.lines if line.get_label() not in BASELINES])
+            axes.plot(frames, scaled, STYLES[number // COLOURS % len(STYLES)], label=model)
             continue
         axes.plot(frames, scaled, BASELINES[model], color="#777777", label=model)
         mean = sum(scaled) / len(scaled)

@@ -1,4 +1,4 @@
-"""Measure the speed of the machine: the time of each convolution in isolation, and of a plain copy."""
+"""Measure the speed of the machine: the time of each convolution, product or sampling in isolation, and of a copy."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -13,13 +13,16 @@ from tensortrain.profiling.macs import Call, Spec
 COPIED = 2**26  # bytes that are read; as many are written
 _LEAST = {"cpu": 1e-3, "cuda": 4e-3}  # seconds; shorter calls are repeated until they take this long
 
+_GRID = {torch.ops.aten.grid_sampler_2d: 1, torch.ops.aten.grid_sampler_2d_backward: 2}  # the place of the grid
+
 Timed = Callable[[], float]
 
 
 def isolated(calls: Iterable[Call], device: torch.device, clock: Clock) -> dict[Call, Timed]:
     """Return for each call a function that runs it in isolation, on random numbers, and returns the seconds.
 
-    cuDNN may use its fastest algorithm, even if its results do not repeat bit for bit.
+    cuDNN may use its fastest algorithm, even if its results do not repeat bit for bit. Maps are sampled at the centres
+    of their pixels: at random places they would be read in an order that no flow has.
     """
     calls = list(calls)
     reach: dict[torch.dtype, int] = {}
@@ -41,6 +44,9 @@ def copying(device: torch.device, clock: Clock) -> Timed:
 def _timed(call: Call, numbers: dict[torch.dtype, Tensor], device: torch.device, clock: Clock) -> Timed:
     """Return a function that runs a call and returns the seconds."""
     args = _filled(call.args, numbers)
+    if call.operator.overloadpacket in _GRID:
+        place = _GRID[call.operator.overloadpacket]
+        args[place] = _centres(args[place])
     convolutions = Convolutions(False, True, "tf32" if call.precision == "tf32" else "ieee")
     with torch.no_grad(), convolutions.in_force():
         run = _repeated(lambda: call.operator(*args), device, clock)
@@ -51,6 +57,13 @@ def _timed(call: Call, numbers: dict[torch.dtype, Tensor], device: torch.device,
             return run()
 
     return seconds
+
+
+def _centres(grid: Tensor) -> Tensor:
+    """A grid `(N, H, W, 2)` like this one that samples every pixel of a map at its centre."""
+    count, height, width, _ = grid.shape
+    identity = torch.eye(2, 3, dtype=grid.dtype, device=grid.device).expand(count, 2, 3)
+    return torch.nn.functional.affine_grid(identity, [count, 1, height, width], align_corners=False)
 
 
 def _repeated(run: Callable[[], Any], device: torch.device, clock: Clock) -> Timed:

@@ -14,6 +14,20 @@ from torch.utils.flop_counter import FlopCounterMode
 from tensortrain.profiling.cudnn import Convolutions
 from tensortrain.profiling.formulas import FORMULAS
 
+_aten = torch.ops.aten
+# Operators that are no products, but do a layer's own work: sampling along a flow or a map, patches of an image and
+# their sums, shares that add up to one.
+SPECIAL = frozenset(
+    {
+        _aten.grid_sampler_2d,
+        _aten.grid_sampler_2d_backward,
+        _aten.im2col,
+        _aten.col2im,
+        _aten._softmax,
+        _aten._softmax_backward_data,
+    }
+)
+
 
 class Spec(NamedTuple):
     """The shape, stride and dtype of a tensor, without its numbers."""
@@ -37,7 +51,8 @@ class Spec(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A convolution, its backward pass or a matrix product on tensors of given shapes, to be timed in isolation."""
+    """A convolution, its backward pass, a matrix product or an operator of `SPECIAL` on tensors of given shapes, to be
+    timed in isolation."""
 
     operator: Any
     args: tuple[Any, ...]
@@ -61,6 +76,7 @@ class Count:
         traffic: bytes that all other operators read and write.
         calls: number of calls of each convolution or matrix product.
         call_macs: multiply-accumulates of one such call.
+        special: how often each operator of `SPECIAL` is called; what they read and write is part of `traffic`.
     """
 
     macs: int = 0
@@ -68,6 +84,7 @@ class Count:
     traffic: int = 0
     calls: Counter[Call] = field(default_factory=Counter)
     call_macs: dict[Call, int] = field(default_factory=dict)
+    special: Counter[Call] = field(default_factory=Counter)
 
     def prevailing(self, of: Any) -> Any:
         """Return the value of `of(call)` that accounts for most multiply-accumulates, such as the main precision."""
@@ -110,6 +127,8 @@ class Recorder(TorchDispatchMode):
             count.calls[call] += 1
             count.call_macs[call] = macs
         elif not func.is_view:
+            if func.overloadpacket in SPECIAL:
+                count.special[Call(func, specs(args), _precision(args))] += 1
             count.traffic += sum(_bytes(value) for value in (*args, *kwargs.values(), result))
         return result
 

@@ -1,5 +1,6 @@
 """The card of weights that were trained by the preset `brief`."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from zoo.evaluation import Scores
 from zoo.settings import Recipe
 
 WEIGHTS = "moving-mnist-brief"
+COMMAND = "python -m tests.benchmarks.brief"
 CARD_METRICS = ("mse", "mae", "psnr", "ssim")
 
 
@@ -58,33 +60,31 @@ def card(measured: Measured, machine: str) -> str:
     metadata["model-index"] = [{"name": f"{name}.{WEIGHTS}", "results": results}]
     options = ", ".join(f"{option} = {value}" for option, value in recipe.options.items())
     train = f"zoo train {name} moving-mnist --preset brief -o runs/{name}"
-    lines = [
-        f"# {name}, `{WEIGHTS}`",
-        "",
-        *_what(measured, train),
-        "",
-        "**Data.** Moving-MNIST-2 drawn on the fly from the first 50,000 MNIST training digits: 9,600 fresh clips of",
+    paragraphs = [
+        _what(measured, train),
+        "**Data.** Moving-MNIST-2 drawn on the fly from the first 50,000 MNIST training digits: 9,600 fresh clips of "
         "20 frames. Validation (the last 10,000 training digits) and test digits were never seen.",
-        "",
-        f"**Settings.** `{train}`, seed {recipe.training.seed}. Options {options}.",
-        f"1,200 steps of 8 clips, mean squared error over all predictions, {_sampling(recipe)}. All settings are those",
-        "of the preset `brief`, and in the file's metadata. A short run, to compare models at equal small budgets; not",
-        "a network to use.",
-        "",
-        f"**Hardware and time.** {machine}: {measured.minutes:.0f} minutes of one thread, from timed steps. Weights of",
+        f"**Settings.** `{train}`, seed {recipe.training.seed}. Options {options}. 1,200 steps of 8 clips, mean "
+        f"squared error over all predictions, {_sampling(recipe)}. All settings are those of the preset `brief`. A "
+        "short run, to compare models at equal small budgets; not a network to use.",
+        f"**Hardware and time.** {machine}: {measured.minutes:.0f} minutes of one thread, from timed steps. Weights of "
         f"step {measured.step:,}, the best of six validations.",
-        "",
-        "**Metrics** by the standard convention (predictions clamped to [0, 1]; MSE and MAE mean per pixel; SSIM with",
+        "**Metrics** by the standard convention (predictions clamped to [0, 1]; MSE and MAE mean per pixel; SSIM with "
         "an 11-pixel Gaussian window), in single precision:",
-        "",
-        *_table(measured.scores),
-        "",
-        f"On two MNIST digits 10 → 10 that is {per_frame(measured.digits):.1f} squared error per frame.",
-        "Measured by `python -m tests.benchmarks.brief`, "
-        + ("as the weights ship, rounded to float16." if measured.ships else "before any rounding."),
     ]
+    rounding = "as the weights ship, rounded to float16" if measured.ships else "before any rounding"
+    last = (
+        f"On two MNIST digits 10 → 10 that is {per_frame(measured.digits):.1f} squared error per frame. Measured by "
+        f"`{COMMAND}`, {rounding}."
+    )
     text = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True)
-    return f"---\n{text}---\n" + "\n".join(lines) + "\n"
+    parts = [f"# {name}, `{WEIGHTS}`", *map(_filled, paragraphs), "\n".join(_table(measured.scores)), _filled(last)]
+    return f"---\n{text}---\n" + "\n\n".join(parts) + "\n"
+
+
+def _filled(paragraph: str) -> str:
+    """A paragraph in lines of the documents' width."""
+    return textwrap.fill(paragraph, 140, break_long_words=False, break_on_hyphens=False)
 
 
 def per_frame(scores: Scores) -> float:
@@ -92,16 +92,15 @@ def per_frame(scores: Scores) -> float:
     return 64 * 64 * scores.average["mse"]
 
 
-def _what(measured: Measured, train: str) -> list[str]:
+def _what(measured: Measured, train: str) -> str:
     """How to get the weights: from the package, or by training."""
-    size = f"{measured.parameters:,} parameters, for clips of 64×64 pixels, grey, in [0, 1]"
-    name = measured.recipe.model
+    size = f"{measured.parameters:,} parameters, for clips of 64×64 pixels, grey, in [0, 1]."
     if measured.ships:
-        return [f'`zoo.create_model("{name}", pretrained="{WEIGHTS}")`: {size}.']
-    return [
-        f"{size[0].upper()}{size[1:]}. These weights do not ship, to keep the package small. Train them again by",
-        f"`{train}`, and open them by `zoo.open_run`.",
-    ]
+        return f'`zoo.create_model("{measured.recipe.model}", pretrained="{WEIGHTS}")`: {size}'
+    return (
+        f"{size} These weights do not ship, to keep the package small. Train them again by `{train}`, and open them by "
+        "`zoo.open_run`."
+    )
 
 
 def _sampling(recipe: Recipe) -> str:

@@ -1,5 +1,6 @@
 """`tensortrain.profiling`: multiply-accumulates, traffic, memory, and convolutions timed alone."""
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from tensortrain.profiling.clock import Clock, alternate
-from tensortrain.profiling.isolated import _filled, isolated
+from tensortrain.profiling.isolated import _centres, _filled, isolated
 from tensortrain.profiling.machine import describe_machine, using_threads
 from tensortrain.profiling.macs import Recorder, specs
 from tensortrain.profiling.memory import peak_bytes
@@ -112,6 +113,25 @@ def test_convolutions_in_isolation_are_those_of_the_model() -> None:
     clock = Clock(CPU, 1)
     times = alternate(isolated(calls, CPU, clock), 2)
     assert all(value > 0 for one in times for value in one.values())
+
+
+def test_samplings_and_patches_are_special_and_run_in_isolation() -> None:
+    x = torch.randn(2, 3, 6, 5, requires_grad=True)
+    grid = torch.rand(2, 6, 5, 2, requires_grad=True)
+    with Recorder() as recorder:
+        sampled = F.grid_sample(x, grid, align_corners=False) + F.grid_sample(x, grid, align_corners=False)
+        (F.unfold(sampled, 3, padding=1).softmax(1) ** 2).sum().backward()
+    names = Counter({call.operator.overloadpacket.__name__: n for call, n in recorder.count.special.items()})
+    pairs = {"grid_sampler_2d": 2, "im2col": 1, "_softmax": 1}
+    assert names == pairs | {"grid_sampler_2d_backward": 2, "col2im": 1, "_softmax_backward_data": 1}
+    assert recorder.count.macs == 0
+    times = alternate(isolated(recorder.count.special, CPU, Clock(CPU, 1)), 1)
+    assert all(value > 0 for one in times for value in one.values())
+
+
+def test_maps_are_sampled_at_their_pixels() -> None:
+    x = torch.randn(2, 3, 6, 5)
+    assert torch.allclose(F.grid_sample(x, _centres(torch.rand(2, 6, 5, 2)), align_corners=False), x, atol=1e-5)
 
 
 def test_peak_memory_is_that_of_the_tensors_alive_at_once() -> None:

@@ -270,11 +270,24 @@ def test_rows_hold_together() -> None:
         assert row.best_share == pytest.approx(row.gmac_per_second / row.best_gmac_per_second)
         assert row.predicted_seconds == pytest.approx(row.floor_seconds + row.traffic_gb / row.copy_gb_per_second)
         assert row.gmac == plain.gmac
+        together = row.floor_seconds + row.special_seconds + row.optimizer_seconds
+        assert row.parts_share == pytest.approx(together / row.seconds, rel=0.5)  # medians of two rounds each
+        assert row.parts_share > row.floor_share > 0
         assert row.peak_mb > 0
         assert row.launches is None  # no GPU
     assert eager.operators < plain.operators
     assert plain.difference == 0
     assert 0 < row_of["bf16"].difference < 0.1
+
+
+def test_special_operators_and_the_optimiser_are_timed_alone() -> None:
+    """TrajGRU samples along flows; in inference nothing is learned."""
+    for job in JOBS:
+        case = Case(tiny("traj-gru"), "paper", job, 0.0, clips(), CPU)
+        (row,) = measure(case, [PLAIN], 1, Clock(CPU, 1))
+        assert row.special_seconds > 0
+        assert (row.optimizer_seconds > 0) == (job == "training")
+    assert run([])["plain"].special_seconds == 0
 
 
 def test_what_fails_or_gives_other_numbers_is_a_row_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -352,6 +365,12 @@ def test_the_command_writes_a_table_values_and_a_picture(tmp_path: Path, capsys:
     training = [("training", name) for name in ("plain", "eager", "fused-adam")]
     assert jobs == [*training, ("inference", "plain"), ("inference", "eager")]
     assert all(float(row["seconds"]) > 0 and row["threads"] == "1" and row["note"] == "" for row in rows)
+    lines = (tmp_path / "new" / "out" / "table.csv").read_text().splitlines()
+    options = "--preset paper --jobs training inference --variants eager fused-adam graph --batch 1 --frames 4"
+    assert lines[0].startswith(f"# command: zoo benchmark benchmark-tiny {options} ")
+    assert "threads 1" in lines[1]
+    shares = [float(row["parts"].rstrip("%")) for row in csv.DictReader(lines[2:])]
+    assert shares == [pytest.approx(100 * float(row["parts_share"]), abs=0.51) for row in rows]
     (loading,) = csv.DictReader((tmp_path / "new" / "out" / "loading.csv").open())
     seconds = [float(loading[f"{name}_seconds"]) for name in ("fetch", "render", "step")]
     assert float(loading["share"]) == pytest.approx((seconds[0] + seconds[1]) / seconds[2])

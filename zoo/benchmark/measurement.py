@@ -20,7 +20,7 @@ from zoo.data import ClipDataset
 from zoo.errors import ZooError
 from zoo.settings import Recipe
 
-_COPY = "a copy"
+_COPY, _OPTIMIZER = "a copy", "a step of the optimiser of"
 TOLERANCE = 1e-3  # relative difference of gradients in 32 bits after a whole clip
 
 
@@ -72,11 +72,15 @@ class Row:
         clips_per_second: `batch / seconds`.
         gmac: 10⁹ multiply-accumulates of the plain loop for the batch.
         gmac_per_second: `gmac / seconds`.
-        floor_seconds: the time of the variant's convolutions, forward and backward, each timed in isolation.
+        floor_seconds: the time of the variant's convolutions and products, forward and backward, each timed in
+            isolation.
         floor_share: `floor_seconds / seconds`, the median over the rounds.
+        special_seconds: the time of its samplings, patches and softmaxes, each timed in isolation.
+        optimizer_seconds: the time of a step of the optimiser alone; zero in inference.
+        parts_share: `floor_seconds`, `special_seconds` and `optimizer_seconds` together, divided by `seconds`.
         best_gmac_per_second: the rate of the fastest isolated convolution of any variant in this precision.
         best_share: `gmac_per_second / best_gmac_per_second`.
-        traffic_gb: 10⁹ bytes that all other operators read and write.
+        traffic_gb: 10⁹ bytes that all operators except convolutions and products read and write.
         copy_gb_per_second: 10⁹ bytes that a plain copy reads and writes in a second.
         predicted_seconds: `floor_seconds + traffic_gb / copy_gb_per_second`.
         peak_mb: the largest amount of tensors in 10⁶ bytes, without those that exist between runs.
@@ -103,6 +107,9 @@ class Row:
     gmac_per_second: float | None = None
     floor_seconds: float | None = None
     floor_share: float | None = None
+    special_seconds: float | None = None
+    optimizer_seconds: float | None = None
+    parts_share: float | None = None
     best_gmac_per_second: float | None = None
     best_share: float | None = None
     traffic_gb: float | None = None
@@ -204,11 +211,17 @@ def _time(
 ) -> dict[str, dict[str, Any]]:
     """Time the variants, their convolutions and a copy alternately. Returns the values of each variant's row."""
     macs = {call: n for prepared in competing.values() for call, n in prepared.count.call_macs.items()}
+    special = dict.fromkeys(call for prepared in competing.values() for call in prepared.count.special)
     runs: dict[Any, Callable[[], float]] = {
         name: lambda trial=prepared.trial: clock.seconds(trial.run)  # type: ignore[misc]
         for name, prepared in competing.items()
     }
-    alone = isolated(macs, case.device, clock)
+    if case.job == "training":
+        runs |= {
+            (_OPTIMIZER, name): lambda trial=prepared.trial: clock.seconds(trial.state.optimizer.step)  # type: ignore[misc]
+            for name, prepared in competing.items()
+        }
+    alone = isolated([*macs, *special], case.device, clock)
     times = alternate({**runs, **alone, _COPY: copying(case.device, clock)}, rounds)
     rates: dict[str, list[float]] = {}
     for call, n in macs.items():
@@ -224,6 +237,9 @@ def _values(
     name, count = prepared.variant.name, prepared.count
     seconds = statistics.median(one[name] for one in times)
     floors = [sum(number * one[call] for call, number in count.calls.items()) for one in times]
+    specials = [sum(number * one[call] for call, number in count.special.items()) for one in times]
+    optimizers = [one.get((_OPTIMIZER, name), 0.0) for one in times]
+    parts = [sum(of_round) for of_round in zip(floors, specials, optimizers, strict=True)]
     precision = count.prevailing(lambda call: call.precision)
     copied = 2 * COPIED / 1e9 / statistics.median(one[_COPY] for one in times)
     return {
@@ -236,6 +252,9 @@ def _values(
         "gmac_per_second": gmac / seconds,
         "floor_seconds": statistics.median(floors),
         "floor_share": statistics.median(floor / one[name] for floor, one in zip(floors, times, strict=True)),
+        "special_seconds": statistics.median(specials),
+        "optimizer_seconds": statistics.median(optimizers),
+        "parts_share": statistics.median(part / one[name] for part, one in zip(parts, times, strict=True)),
         "best_gmac_per_second": best[precision],
         "best_share": gmac / seconds / best[precision],
         "traffic_gb": count.traffic / 1e9,

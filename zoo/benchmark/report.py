@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import io
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_SUMMARY = (
+    *("model", "preset", "job", "variant", "batch", "frames", "s", "× plain", "GMAC/s", "floor", "parts"),
+    *("special s", "optimiser s", "peak", "predicted s", "MB", "operators"),
+)
 _BAR, _LOST, _FLOOR = "#4477aa", "#bbbbbb", "#cc3311"
 
 
@@ -26,7 +31,7 @@ def table(rows: Sequence[Row]) -> Table:
     read = "" if first.ratio is None else f", {first.ratio:.0%} of later frames true"
     launched = "operators" if first.launches is None else "launches"
     words = [Column(name, words=True) for name in ("variant", "precision", "layout")]
-    numbers = ("seconds", "×plain", "clips/s", "GMAC/s", "floor", "peak", "predicted", "MB", launched, "apart")
+    numbers = ("seconds", "×plain", "clips/s", "GMAC/s", "floor", "parts", "peak", "predicted", "MB", launched, "apart")
     lines = [
         [
             row.variant,
@@ -37,6 +42,7 @@ def table(rows: Sequence[Row]) -> Table:
             _text(row.clips_per_second, ".3g"),
             _text(row.gmac_per_second, ".4g"),
             _text(row.floor_share, ".0%"),
+            _text(row.parts_share, ".0%"),
             _text(row.best_share, ".0%"),
             _text(row.predicted_seconds, ".4g"),
             _text(row.peak_mb, ",.0f"),
@@ -51,8 +57,9 @@ def table(rows: Sequence[Row]) -> Table:
         lines,
         title=f"{first.model}, {first.preset}: {first.job}, batch {first.batch}, {first.frames} frames{read}",
         notes=(
-            "floor: fraction of the time that the convolutions take when each is timed in isolation; peak: GMAC/s as a "
-            "fraction of the fastest of them; predicted: the floor, plus all other operators' bytes at a copy's speed",
+            "floor: fraction of the time that convolutions and products take when each is timed in isolation; parts: "
+            "the same with samplings, patches, softmaxes and the optimiser; peak: GMAC/s as a fraction of the fastest "
+            "convolution; predicted: the floor, plus all other operators' bytes at a copy's speed",
         ),
     )
 
@@ -72,17 +79,47 @@ def _text(value: Any, form: str) -> str:
     return "" if value is None else format(value, form)
 
 
-def write(rows: Sequence[Row], loadings: Sequence[Loading], machine: Mapping[str, str], folder: Path) -> None:
-    """Write `benchmark.csv` and `benchmark.png` of the rows, and `loading.csv`.
+def write(
+    rows: Sequence[Row], loadings: Sequence[Loading], machine: Mapping[str, str], command: str, folder: Path
+) -> None:
+    """Write `benchmark.csv`, `table.csv` and `benchmark.png` of the rows, and `loading.csv`.
 
     Raises:
         ZooError: if the folder cannot be written.
     """
     _write_csv(rows, machine, folder / "benchmark.csv")
+    with aside(folder / "table.csv") as temporary:
+        temporary.write_text(_summary(rows, machine, command), encoding="utf-8")
     if loadings:
         _write_csv(loadings, machine, folder / "loading.csv")
     with aside(folder / "benchmark.png") as temporary:
         figure(rows, machine).savefig(temporary, format="png", dpi=130)
+
+
+def _summary(rows: Sequence[Row], machine: Mapping[str, str], command: str) -> str:
+    """A table as the documentation keeps it: its most important columns, below the command and the machine."""
+    text = io.StringIO()
+    text.write(f"# command: {command}\n")
+    text.write(f"# machine: {', '.join(f'{name} {value}' for name, value in machine.items())}\n")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_SUMMARY)
+    for row in rows:
+        settings = row.model, row.preset, row.job, row.variant, row.batch, row.frames
+        numbers = (
+            (row.seconds, ".3g"),
+            (row.speedup, ".2f"),
+            (row.gmac_per_second, ".3g"),
+            (row.floor_share, ".0%"),
+            (row.parts_share, ".0%"),
+            (row.special_seconds, ".2g"),
+            (row.optimizer_seconds, ".2g"),
+            (row.best_share, ".0%"),
+            (row.predicted_seconds, ".3g"),
+            (row.peak_mb, ",.0f"),
+            (row.operators, ",d"),
+        )
+        writer.writerow([*settings, *(_text(value, form) for value, form in numbers)])
+    return text.getvalue()
 
 
 def _write_csv(rows: Sequence[Row] | Sequence[Loading], machine: Mapping[str, str], path: Path) -> None:

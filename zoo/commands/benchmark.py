@@ -38,9 +38,7 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
     )
     parser.add_argument("--device", type=str | None, help="Device, cpu or cuda; default: a GPU if there is one.")
     parser.add_argument("--threads", type=int | None, help="Number of CPU threads; default: PyTorch's.")
-    parser.add_argument(
-        "--output", "-o", type=str | None, help="Folder to write benchmark.csv, loading.csv and benchmark.png to."
-    )
+    parser.add_argument("--output", "-o", type=str | None, help="Folder to write tables (.csv) and a picture to.")
     parser.add_argument("--data-root", type=str | None, help=ROOT_HELP)
 
 
@@ -86,7 +84,7 @@ def run(arguments: Namespace) -> None:
             rows += more
             loadings += beside
             if folder:  # written after each case, so that results are kept after an interruption
-                report.write(rows, loadings, machine, folder)
+                report.write(rows, loadings, machine, _command(models, arguments), folder)
     if loadings:
         show(report.loading_table(loadings))
 
@@ -113,6 +111,16 @@ def _checked_models(arguments: Namespace) -> list[str]:
     return models
 
 
+def _command(models: Sequence[str], arguments: Namespace) -> str:
+    """Return the command that measures the same."""
+    words = ["zoo benchmark", *models]
+    for option in ("preset", "jobs", "variants"):
+        words += [f"--{option}", *arguments[option]] if arguments[option] else []
+    for option in ("batch", "frames", "ratio", "rounds", "device", "threads"):
+        words += [f"--{option} {arguments[option]}"] if arguments[option] is not None else []
+    return " ".join(words)
+
+
 def _make_folder(output: str | None) -> Path | None:
     if output is None:
         return None
@@ -121,6 +129,6 @@ def _make_folder(output: str | None) -> Path | None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ZooError(f"--output = {output} cannot be created ({error.strerror}); choose another folder") from error
-    for name in ("benchmark.csv", "loading.csv", "benchmark.png"):
+    for name in ("benchmark.csv", "table.csv", "loading.csv", "benchmark.png"):
         destination(folder / name)
     return folder
