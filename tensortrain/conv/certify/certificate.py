@@ -123,6 +123,15 @@ class Certificate:
 
         Raises:
             TensorTrainError: the path cannot be written.
+
+        >>> import tempfile, torch
+        >>> from tensortrain import ConvTensorTrain
+        >>> weight = torch.randn(4, 4, 3, generator=torch.Generator().manual_seed(0))
+        >>> certificate = ConvTensorTrain.decompose(weight, "tucker2", ranks=2).certificate(weight)
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> certificate.save(folder / "layer.json")
+        >>> sorted(path.name for path in folder.iterdir())
+        ['layer.chain.safetensors', 'layer.json', 'layer.weight.safetensors']
         """
         target = Path(path)
         files = [target.with_suffix(f".{part}.safetensors") for part in ("chain", "weight")]
