@@ -168,7 +168,7 @@ def test_without_the_probe_there_is_no_claim_about_evaluations(monkeypatch):
     monkeypatch.setattr(evaluations, "sums_directly", lambda call, like: False)
     with pytest.raises(
         TensorTrainError,
-        match=r"does not sum plain products, so its rounding errors have no bound .*cudnn.enabled = Fal",
+        match=r"does not sum plain products, so its rounding errors have no bound.*cudnn.enabled = Fal",
     ):
         chain.certificate(weight, torch.ones(1, 2, 6))
 
