@@ -6,8 +6,7 @@
 | (B) `lower_bound` | no chain with cores of these sizes and ranks is closer to the weight | P8 of proofs/README.md |
 | (C) `evaluation.error` | the stored output has this relative distance from eq. (5) of the stored input | none |
 | (D) `evaluation.gamma` | a result computed for an input of that shape differs from eq. (5) by at most `gamma` times \
-eq. (5) with absolute values | P10, no underflow, and convolutions that sum plain products (the probe is evidence for
-this) |
+eq. (5) with absolute values | P10, no underflow, and convolutions that sum plain products (the probe tests this) |
 """
 
 import math

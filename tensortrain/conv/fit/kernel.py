@@ -122,7 +122,7 @@ class NormalizedKernel:
         weights = [core.flatten(0, 1).to(self.dtype) for core in cores]
         kernel = self._kernel(weights, total)
         largest = torch.finfo(self.dtype).max
-        near = not bool(kernel.abs().amax() < largest / 256)  # intermediate sums may overflow as well
+        near = not bool(kernel.abs().amax() < largest / 256)  # then intermediate sums may overflow as well
         if near and not bool(functional.compose_all(weights, total).isfinite().all()):
             raise TensorTrainError(
                 f"weight has entries up to {float(self.raw.abs().amax()):.3g}, near the largest {self.dtype},"

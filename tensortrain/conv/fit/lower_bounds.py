@@ -44,10 +44,10 @@ def fourier_bound(weight: Tensor, rank: int, grid: Axes | None = None) -> float:
 def unfolding_bound(weight: Tensor, kernel_sizes: Sequence[Axes], ranks: Sequence[int]) -> float:
     """Return a lower bound from the unfoldings of W at each bond, whose ranks a chain bounds.
 
-    Bond l connects `R_l` filters over the positions of T(1) * … * T(l) with the rest of the chain. The unfolding `p ×
-    (positions, q)` of a chain therefore has rank at most `R_l · positions`, and similarly from the input side. If both
-    sides of the bond extend along different axes, the unfolding with the positions split between the sides has rank at
-    most `R_l`.
+    Bond l connects `R_l` filters over the positions of T(1) * … * T(l) with the rest of the chain. The unfolding
+    `p × (positions, q)` of a chain therefore has rank at most `R_l · positions`, and similarly from the input side. If
+    both sides of the bond extend along different axes, the unfolding with the positions split between the sides has
+    rank at most `R_l`.
     """
     rows, columns = weight.flatten(2), weight.transpose(1, 2).flatten(2)
     best = 0.0

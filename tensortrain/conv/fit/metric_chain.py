@@ -1,9 +1,9 @@
 """Fit a chain of any format in the metric of the data, with its first core eliminated.
 
 The chain is `T(1) M`, where the rows of M are the product of the other cores, shifted to every position of T(1). The
-best T(1) for given M is the solution of one linear least-squares problem for all output channels, `T(1) = W Σ Mᵀ (M Σ
-Mᵀ)⁻¹` (variable projection). Only T(2) … T(m) are unknowns. L-BFGS finds them, starting from the Frobenius fits of the
-kernel and of the whitened kernel.
+best T(1) for given M is the solution of one linear least-squares problem for all output channels,
+`T(1) = W Σ Mᵀ (M Σ Mᵀ)⁻¹` (variable projection). Only T(2) … T(m) are unknowns. L-BFGS finds them, starting from the
+Frobenius fits of the kernel and of the whitened kernel.
 """
 
 import itertools
