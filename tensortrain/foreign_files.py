@@ -19,7 +19,7 @@ LENGTH = 262  # the number of first bytes that `describe` needs
 
 
 def describe(start: bytes) -> str | None:
-    r"""Return the kind of a file and how to get its tensors, from its first `LENGTH` bytes, or None for unknown files.
+    """Return the kind of a file and how to get its tensors, from its first `LENGTH` bytes, or None for unknown files.
 
     >>> describe(b"GGUF\\x03")
     'a GGUF file of a quantised language model; use the checkpoint that it was converted from'

@@ -87,7 +87,19 @@ class ChainShape:
         return math.prod(self.kernel_size) * self.out_channels * self.in_channels // self.conv_groups
 
     def border(self, dilation: int | Sequence[int] = 1) -> alignment.Margin:
-        """Return the width (before, after) per axis of the border in which "same_per_step" differs from "same"."""
+        """Return the width (before, after) per axis of the border in which "same_per_step" differs from "same".
+
+        Args:
+            dilation: dilation of the cores, one int or one for each axis.
+
+        Raises:
+            TensorTrainError: the dilation is not a positive integer.
+
+        >>> import torch
+        >>> from tensortrain import ConvTensorTrain
+        >>> ConvTensorTrain([torch.ones(4, 2, 3, 3), torch.ones(2, 8, 3, 3)]).border()
+        ((1, 1), (1, 1))
+        """
         return alignment.border(self.kernel_sizes, checks.per_axis("dilation", dilation, len(self.kernel_size)))
 
     def macs(
@@ -101,6 +113,13 @@ class ChainShape:
         """Return the multiply-accumulates of `evaluate` for one image of `size`: `Σ_l |core l| · |output of step l|`.
 
         For a transposed chain, the zeros that the stride inserts into the input are included, as in `evaluate`.
+
+        Args:
+            size: the size of the image, one int or one for each axis.
+            padding, stride, dilation: as in `ConvTensorTrain.evaluate`.
+
+        Raises:
+            TensorTrainError: an argument is out of range, or the image is smaller than the kernel under "valid".
 
         >>> from tensortrain import ConvTensorTrain
         >>> ConvTensorTrain([torch.ones(4, 2, 3, 3), torch.ones(2, 8, 3, 3)]).macs(16, "same_per_step")
@@ -117,7 +136,19 @@ class ChainShape:
         stride: int | Sequence[int] = 1,
         dilation: int | Sequence[int] = 1,
     ) -> int:
-        """Return the multiply-accumulates of the dense convolution for one image of `size`."""
+        """Return the multiply-accumulates of the dense convolution for one image of `size`.
+
+        Args:
+            size, padding, stride, dilation: as in `macs`.
+
+        Raises:
+            TensorTrainError: in the same cases as `macs`.
+
+        >>> import torch
+        >>> from tensortrain import ConvTensorTrain
+        >>> ConvTensorTrain([torch.ones(4, 2, 3, 3), torch.ones(2, 8, 3, 3)]).dense_macs(16)
+        204800
+        """
         (out,) = alignment.output_sizes([self.kernel_size], size, padding, stride, dilation, self.transposed)
         return self.dense_parameters * math.prod(out)
 

@@ -297,6 +297,9 @@ class ConvTensorTrain(ChainShape):
     ) -> Tensor:
         """Compute the result of `evaluate` with a dense convolution for each W(l) (eq. 5), for comparison.
 
+        Args:
+            inputs, padding, stride, dilation: as in `evaluate`, except "same_per_step".
+
         Raises:
             TensorTrainError: the inputs do not fit, or the padding is "same_per_step", which has no dense form.
         """
@@ -343,6 +346,10 @@ class ConvTensorTrain(ChainShape):
 
         Raises:
             TensorTrainError: an argument is out of range, or the padding is "same_per_step", which has no dense form.
+
+        >>> plan = ConvTensorTrain([torch.ones(4, 2, 3, 3), torch.ones(2, 8, 3, 3)]).plan(16)
+        >>> plan.choice in ("sequential", "dense"), plan.sequential_macs < plan.dense_macs
+        (True, True)
         """
         _check_dense(padding)
         image = checks.per_axis("size", size, len(self.kernel_size))
@@ -420,14 +427,26 @@ class ConvTensorTrain(ChainShape):
     def save(self, path: str | PathLike[str]) -> None:
         """Write the chain to a safetensors file, which appears only when it is complete.
 
+        Args:
+            path: the file to write; an old file is replaced.
+
         Raises:
             TensorTrainError: the file cannot be written.
+
+        >>> import tempfile
+        >>> path = tempfile.mkdtemp() + "/chain.safetensors"
+        >>> ConvTensorTrain([torch.ones(4, 2, 3), torch.ones(2, 8, 3)]).save(path)
+        >>> ConvTensorTrain.load(path).ranks
+        (4, 2, 8)
         """
         storage.save_cores(path, "chain", self.cores, {name: getattr(self, name) for name in _STORED})
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> "ConvTensorTrain":
         """Read a chain that `save` wrote.
+
+        Args:
+            path: the file to read.
 
         Raises:
             TensorTrainError: the file cannot be read or is of another kind.

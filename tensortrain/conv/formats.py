@@ -74,9 +74,15 @@ class Format:
     def groups(self, ranks: Sequence[int]) -> tuple[int, ...]:
         """Return the groups of each core for the given ranks, which include both ends.
 
+        Args:
+            ranks: the ranks `(R_0, …, R_m)`.
+
         Raises:
             TensorTrainError: the blocks do not divide the ranks, or the ranks on both sides of a core have different
                 numbers of blocks.
+
+        >>> depthwise((3, 3)).groups((8, 5, 5, 6))
+        (1, 5, 1)
         """
         counts = []
         for l, block in enumerate(self.blocks):
@@ -98,6 +104,10 @@ class Format:
 
         A grouped core of blocks a × b forces `R_{l-1} = n·a` and `R_l = n·b` with the same n; neighbouring grouped
         cores share it, and a grouped core at an end of the chain fixes it.
+
+        Args:
+            out_channels: the rank R_0.
+            in_channels: the rank R_m.
 
         Returns:
             For each such n, a pair: the inner bonds l with their factors, `{l: R_l / n}`, and n itself if an end fixes
@@ -139,13 +149,22 @@ class Format:
         ]
 
     def n_parameters(self, ranks: Sequence[int]) -> int:
-        """Return the number of stored entries, `Σ_l k_l^d R_{l-1} R_l / g_l`, for ranks that include both ends."""
+        """Return the number of stored entries, `Σ_l k_l^d R_{l-1} R_l / g_l`, for ranks that include both ends.
+
+        >>> depthwise((3, 3)).n_parameters((8, 5, 5, 6))   # 8·5 + 9·5 + 5·6
+        115
+        """
         groups = self.groups(ranks)
         return sum(math.prod(size) * ranks[l] * (ranks[l + 1] // groups[l]) for l, size in enumerate(self.kernel_sizes))
 
 
 def chain(kernel_sizes: Sequence[int | Sequence[int]], kernel_size: Axes, name: str = "chain") -> Format:
     """Return a format without groups and with the given core sizes, which must add up to `kernel_size`.
+
+    Args:
+        kernel_sizes: the sizes of the cores, output side first, each an int or one int for each axis.
+        kernel_size: the size of the whole kernel on each axis.
+        name: the name in reports.
 
     Raises:
         TensorTrainError: the sizes are not positive integers or do not add up.
@@ -207,36 +226,69 @@ def _ones(kernel_size: Axes) -> Axes:
 
 
 def tucker2(kernel_size: Axes) -> Format:
-    """Return `1×1 | K×K | 1×1`, the Tucker decomposition over the channels."""
+    """Return `1×1 | K×K | 1×1`, the Tucker decomposition over the channels.
+
+    >>> tucker2((3, 3)).kernel_sizes
+    ((1, 1), (3, 3), (1, 1))
+    """
     return Format((_ones(kernel_size), kernel_size, _ones(kernel_size)), (None,) * 3, "tucker2")
 
 
 def separable(kernel_size: Axes) -> Format:
-    """Return `K×1 | 1×K`, one core for each spatial axis."""
+    """Return `K×1 | 1×K`, one core for each spatial axis.
+
+    >>> separable((5, 3)).kernel_sizes
+    ((5, 1), (1, 3))
+    """
     sizes = tuple(_along(kernel_size, axis) for axis in range(len(kernel_size)))
     return Format(sizes, (None,) * len(sizes), "separable")
 
 
 def tt4(kernel_size: Axes) -> Format:
-    """Return `1×1 | K×1 | 1×K | 1×1`, which in 2-D is the tensor train of the weight as a four-way tensor."""
+    """Return `1×1 | K×1 | 1×K | 1×1`, which in 2-D is the tensor train of the weight as a four-way tensor.
+
+    >>> tt4((5, 3)).kernel_sizes
+    ((1, 1), (5, 1), (1, 3), (1, 1))
+    """
     ones = _ones(kernel_size)
     sizes = (ones, *separable(kernel_size).kernel_sizes, ones)
     return Format(sizes, (None,) * len(sizes), "tt4")
 
 
 def cp(kernel_size: Axes) -> Format:
-    """Return `1×1 | K×1 depthwise | 1×K depthwise | 1×1`, the canonical polyadic decomposition (CP, PARAFAC)."""
+    """Return `1×1 | K×1 depthwise | 1×K depthwise | 1×1`, the canonical polyadic decomposition (CP, PARAFAC).
+
+    >>> cp((5, 3)).blocks
+    (None, (1, 1), (1, 1), None)
+    """
     sizes = tt4(kernel_size).kernel_sizes
     return Format(sizes, (None, *[(1, 1)] * (len(sizes) - 2), None), "cp")
 
 
 def depthwise(kernel_size: Axes) -> Format:
-    """Return `1×1 | K×K depthwise | 1×1`, a depthwise convolution with channel mixing on both sides."""
+    """Return `1×1 | K×K depthwise | 1×1`, a depthwise convolution with channel mixing on both sides.
+
+    >>> depthwise((5, 3)).blocks
+    (None, (1, 1), None)
+    """
     return block_term(kernel_size, 1, 1, name="depthwise")
 
 
 def block_term(kernel_size: Axes, outputs: int = 2, inputs: int = 2, name: str | None = None) -> Format:
-    """Return `1×1 | K×K in groups of inputs → outputs channels | 1×1`, the block-term decomposition."""
+    """Return `1×1 | K×K in groups of inputs → outputs channels | 1×1`, the block-term decomposition.
+
+    Args:
+        kernel_size: the size of the kernel on each axis.
+        outputs: output channels of each group of the middle core.
+        inputs: input channels of each group of the middle core.
+        name: the name in reports.
+
+    Raises:
+        TensorTrainError: `outputs` or `inputs` is not a positive integer.
+
+    >>> block_term((3, 3), 2, 1).groups((8, 6, 3, 6))
+    (1, 3, 1)
+    """
     block = (checks.integer("outputs", outputs), checks.integer("inputs", inputs))
     sizes = (_ones(kernel_size), kernel_size, _ones(kernel_size))
     return Format(sizes, (None, block, None), name or f"block_term({outputs}, {inputs})")

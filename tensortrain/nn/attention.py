@@ -85,8 +85,19 @@ class MultiheadAttention(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Return the attended values, and the attention weights if they are needed, as `nn.MultiheadAttention` does.
 
-        The arguments are those of `nn.MultiheadAttention.forward`. `is_causal` is ignored, because it is only a hint
-        about `attn_mask`.
+        Args:
+            query: `(B, L, embed_dim)` if `batch_first`, `(L, B, embed_dim)` otherwise, or `(L, embed_dim)` without a
+                batch.
+            key: the keys, with the same layout and S positions.
+            value: the values, with the same layout and S positions.
+            key_padding_mask: `(B, S)`; true, or −∞, for keys that are ignored.
+            need_weights: whether the attention weights are returned.
+            attn_mask: `(L, S)` or `(B · num_heads, L, S)`; true, or −∞, for pairs that are ignored.
+            average_attn_weights: whether the attention weights are averaged over the heads.
+            is_causal: ignored, because it is only a hint about `attn_mask`.
+
+        Returns:
+            The attended values, in the layout of `query`, and the attention weights `(B, L, S)`, or None.
         """
         batched = query.dim() == 3
         if not batched:

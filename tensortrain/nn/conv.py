@@ -150,9 +150,18 @@ class _ConvTT(FromCores):
     def like(cls, conv: _ConvNd, chain: ConvTensorTrain) -> Self:
         """Return the layer with the kernel `chain` and all other attributes of `conv`.
 
+        Args:
+            conv: the plain convolution.
+            chain: the kernel; its cores are copied.
+
         Raises:
             TensorTrainError: the module is not a plain convolution of this kind, or the chain has other channels or
                 another kernel size.
+
+        >>> conv = nn.Conv2d(4, 3, 5, stride=2, padding=2)
+        >>> chain = ConvTensorTrain([torch.ones(3, 2, 3, 3), torch.ones(2, 4, 3, 3)])
+        >>> ConvTT2d.like(conv, chain).stride
+        (2, 2)
         """
         cls.check(conv)
         sizes = (chain.out_channels, chain.in_channels, chain.kernel_size)
@@ -366,6 +375,10 @@ class _TransposedConvTT(_ConvTT):
         """Convolve `(B, in_channels, *size)`, or the same without B, to `(B, out_channels, *output_size)`.
 
         A stride allows several output sizes. `output_size` selects one of them and replaces `output_padding`.
+
+        Args:
+            input: the input, `(B, in_channels, *size)`, or without B.
+            output_size: one of the output sizes that the stride allows, or None.
         """
         if output_size is not None:
             for core, size in zip(reversed(self.cores), self._step_sizes(input, output_size), strict=True):
@@ -390,7 +403,12 @@ class _TransposedConvTT(_ConvTT):
 
 
 class ConvTT1d(_ForwardConvTT):
-    """`nn.Conv1d` with a convolutional tensor train as kernel; see `ConvTT2d`."""
+    """`nn.Conv1d` with a convolutional tensor train as kernel; see `ConvTT2d`.
+
+    >>> layer = ConvTT1d(ConvTensorTrain([torch.ones(8, 4, 3), torch.ones(4, 3, 3)]), padding="same")
+    >>> layer(torch.zeros(1, 3, 32)).shape
+    torch.Size([1, 8, 32])
+    """
 
     plain, axes = nn.Conv1d, 1
 
@@ -419,7 +437,12 @@ class ConvTT2d(_ForwardConvTT):
 
 
 class ConvTT3d(_ForwardConvTT):
-    """`nn.Conv3d` with a convolutional tensor train as kernel; see `ConvTT2d`."""
+    """`nn.Conv3d` with a convolutional tensor train as kernel; see `ConvTT2d`.
+
+    >>> layer = ConvTT3d(ConvTensorTrain([torch.ones(8, 4, 3, 1, 1), torch.ones(4, 3, 1, 3, 3)]))
+    >>> layer(torch.zeros(1, 3, 8, 8, 8)).shape
+    torch.Size([1, 8, 6, 6, 6])
+    """
 
     plain, axes = nn.Conv3d, 3
 

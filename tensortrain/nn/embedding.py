@@ -164,7 +164,11 @@ class TTEmbedding(FromMatrix):
         return torch.cat([weight[:at], self.padding_row[None], weight[at + 1 :]])
 
     def merge(self) -> nn.Module:
-        """Return a plain `nn.Embedding` with the dense table."""
+        """Return a plain `nn.Embedding` with the dense table.
+
+        >>> TTEmbedding(TensorTrainMatrix.random((10, 20), (4, 8), 3)).merge()
+        Embedding(200, 32)
+        """
         with torch.no_grad():
             plain: nn.Embedding = nn.Embedding.from_pretrained(  # type: ignore[no-untyped-call]
                 self.weight.contiguous(), freeze=not self.cores[0].weight.requires_grad, padding_idx=self.padding_idx
@@ -173,6 +177,9 @@ class TTEmbedding(FromMatrix):
 
     def rows(self, input: Tensor) -> Tensor:
         """Return the rows, `(…, embedding_dim)`, for indices `(…)`; negative indices are not allowed.
+
+        Args:
+            input: the indices of rows, of any shape, int64 or int32.
 
         Raises:
             TensorTrainError: the indices are not integers, or one of them is out of range.
@@ -280,6 +287,10 @@ class TTEmbeddingBag(TTEmbedding):
 
         Raises:
             TensorTrainError: an index is out of range, or `nn.EmbeddingBag` refuses the arguments.
+
+        >>> bag = TTEmbeddingBag(TensorTrainMatrix.random((10, 20), (4, 8), 3))
+        >>> bag(torch.tensor([0, 199, 5]), offsets=torch.tensor([0, 2])).shape
+        torch.Size([2, 32])
         """
         rows = self.rows(input).reshape(-1, self.embedding_dim)
         places = torch.arange(len(rows), dtype=input.dtype, device=input.device).reshape(input.shape)

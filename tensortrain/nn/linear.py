@@ -106,7 +106,11 @@ class TTLinear(FromMatrix):
         return TensorTrainMatrix(self._matrix_cores())
 
     def merge(self) -> nn.Linear:
-        """Return one plain linear layer with the dense weight."""
+        """Return one plain linear layer with the dense weight.
+
+        >>> TTLinear(TensorTrainMatrix.random((2, 5), (3, 2), 4)).merge()
+        Linear(in_features=6, out_features=10, bias=False)
+        """
         with torch.no_grad():
             linear = plain_linear(self.weight)
         linear.weight.requires_grad_(self.cores[0].weight.requires_grad)

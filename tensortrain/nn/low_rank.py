@@ -63,8 +63,17 @@ class LowRankLinear(FromCores):
 
         Bias, dtype, device, `requires_grad` and training mode are those of `linear`.
 
+        Args:
+            linear: the plain linear layer.
+            outer: the left factor of the weight, `(out_features, R)`.
+            inner: the right factor of the weight, `(R, in_features)`.
+            error: relative Frobenius error of the approximation, or None.
+
         Raises:
             TensorTrainError: the module is not a plain linear layer, or the factors have another size.
+
+        >>> LowRankLinear.like(nn.Linear(3, 5), torch.ones(5, 2), torch.ones(2, 3)).rank
+        2
         """
         cls.check(linear)
         if (outer.shape[0], inner.shape[1]) != tuple(linear.weight.shape):
@@ -115,7 +124,11 @@ class LowRankLinear(FromCores):
         return bias
 
     def merge(self) -> nn.Linear:
-        """Return one plain linear layer with the product of both factors."""
+        """Return one plain linear layer with the product of both factors.
+
+        >>> LowRankLinear(torch.ones(5, 2), torch.ones(2, 3)).merge()
+        Linear(in_features=3, out_features=5, bias=False)
+        """
         outer = self.cores[0]
         with torch.no_grad():
             linear = plain_linear(self.weight, outer.bias)

@@ -41,11 +41,11 @@ def strides_and_paddings(
     Padding 6 exceeds the reach of both cores together, which is 4, by 2. The inner convolution pads 2 and the outer one
     2 + 2, because the excess is padded by the core with the stride.
 
-    The rule for each axis is as follows. Let S be the reach of the cores that have run, which is the sum of `d (k -
-    1)`. These cores pad min(P, S) of a padding P. Each core therefore pads the amount by which it increases min(P, S).
-    The core with the stride also pads the amount by which P exceeds the reach of the whole chain. In a transposed
-    convolution, which is the adjoint, padding crops and the first step has the stride; the rule holds with the cores in
-    the opposite order.
+    The rule for each axis is as follows. Let S be the sum of `d (k - 1)` over the cores that have run, which is their
+    reach. These cores pad min(P, S) of a padding P. Each core therefore pads the amount by which it increases
+    min(P, S). The core with the stride also pads the amount by which P exceeds the reach of the whole chain. In a
+    transposed convolution, which is the adjoint, padding crops and the first step has the stride; the rule holds with
+    the cores in the opposite order.
 
     Returns:
         The strides and the paddings of all cores, output side first.

@@ -66,6 +66,9 @@ class Builders(Cores):
     ) -> Self:
         """Return the zero tensor. The arguments are those of `random`.
 
+        Raises:
+            TensorTrainError: an argument is out of range.
+
         >>> import tensortrain as tt
         >>> tt.TensorTrain.zeros((4, 5, 6)).n_parameters
         15
@@ -169,6 +172,13 @@ class Builders(Cores):
 
         The entries are `T[i_1, …, i_m] = start + (end − start) n / (N − 1)`, where n is the position of the entry and
         `N = I_1 ⋯ I_m`. The train has rank 2. The shape `(2,) * m` gives a quantised grid of `2**m` points.
+
+        Args:
+            start: the first point.
+            end: the last point.
+            shape: the shape I_1 … I_m, with at least two entries in total.
+            dtype: data type; by default torch's default dtype.
+            device: device; by default the CPU.
 
         Raises:
             TensorTrainError: the shape has fewer than two entries, or `start` or `end` is not finite.

@@ -81,11 +81,20 @@ class Cores:
         Raises:
             TensorTrainError: the device does not exist, or the dtype is neither floating nor complex or is too small
                 for the entries.
+
+        >>> import torch, tensortrain as tt
+        >>> tt.TensorTrain.ones((2, 3)).to(torch.float64).dtype
+        torch.float64
         """
         return type(self)(self._moved("cannot convert the train", "to", *args, **kwargs), error=self.error)
 
     def cpu(self) -> Self:
-        """Return a copy on the CPU."""
+        """Return a copy on the CPU.
+
+        >>> import tensortrain as tt
+        >>> tt.TensorTrain.ones((2, 3)).cpu().device
+        device(type='cpu')
+        """
         return self.to("cpu")
 
     def cuda(self, device: int | torch.device | None = None) -> Self:
@@ -105,15 +114,31 @@ class Cores:
             raise TensorTrainError(f"{failure}: {reason}") from None
 
     def double(self) -> Self:
-        """Return a copy in double precision: `torch.float64`, or `torch.complex128` for complex cores."""
+        """Return a copy in double precision: `torch.float64`, or `torch.complex128` for complex cores.
+
+        >>> import tensortrain as tt
+        >>> tt.TensorTrain.ones((2, 3)).double().dtype
+        torch.float64
+        """
         return self.to(torch.complex128 if self.dtype.is_complex else torch.float64)
 
     def conj(self) -> Self:
-        """Return the complex conjugate; real cores stay the same."""
+        """Return the complex conjugate; real cores stay the same.
+
+        >>> import tensortrain as tt
+        >>> tt.TensorTrain.full((2, 3), 1j).conj()[0, 0].item()
+        -1j
+        """
         return self._of([core.conj() for core in self.cores], self.error)
 
     def clone(self) -> Self:
-        """Return a copy that shares no memory. Gradients flow through it, as through `Tensor.clone`."""
+        """Return a copy that shares no memory. Gradients flow through it, as through `Tensor.clone`.
+
+        >>> import tensortrain as tt
+        >>> train = tt.TensorTrain.ones((2, 3))
+        >>> train.clone().cores[0] is train.cores[0], train.detach().cores[0].data_ptr() == train.cores[0].data_ptr()
+        (False, True)
+        """
         return self._of([core.clone() for core in self.cores], self.error)
 
     def detach(self) -> Self:
@@ -134,6 +159,12 @@ class Cores:
         Raises:
             TensorTrainError: the argument is not a bool, or is False for cores that were calculated with a gradient;
                 call `detach()` first.
+
+        >>> import tensortrain as tt
+        >>> train = tt.TensorTrain.random((4, 5), 2).requires_grad_()
+        >>> train.sum().backward()
+        >>> train.cores[0].grad.shape
+        torch.Size([1, 4, 2])
         """
         if not isinstance(requires_grad, bool):
             raise TensorTrainError(f"requires_grad = {requires_grad!r} is neither True nor False")
@@ -146,14 +177,26 @@ class Cores:
     def save(self, path: str | PathLike[str]) -> None:
         """Write the cores and the error to a safetensors file, which appears only when it is complete.
 
+        Args:
+            path: the file to write; an old file is replaced.
+
         Raises:
             TensorTrainError: the file cannot be written.
+
+        >>> import tempfile, tensortrain as tt
+        >>> path = tempfile.mkdtemp() + "/train.safetensors"
+        >>> tt.TensorTrain.ones((2, 3)).save(path)
+        >>> tt.TensorTrain.load(path).shape
+        (2, 3)
         """
         storage.save_cores(path, self.kind, self.cores, {"error": self.error})
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Self:
         """Read a file that `save` wrote, onto the CPU.
+
+        Args:
+            path: the file to read.
 
         Raises:
             TensorTrainError: the file cannot be read or is of another kind.

@@ -1,10 +1,10 @@
 """Cross interpolation: compute the cores of a train from some entries of a tensor that is never formed.
 
 The pivots of bond l are index sets I_l, `(R_l, l)`, of the axes before the bond and J_l, `(R_l, m - l)`, of the axes
-after it. A sweep visits the bonds in order. At each bond it takes the matrix of the entries at rows `I_{l-1} × {1 …
-I_l}` and some columns `{1 … I_{l+1}} × J_{l+1}`, and eliminates it with complete pivoting. This gives the rank and both
-new sets of pivots at once. The core is then `T P⁻¹`, where T holds the entries at all rows and the chosen columns, and
-P those at the pivots.
+after it. A sweep visits the bonds in order. At each bond it takes the matrix of the entries at rows
+`I_{l-1} × {1 … I_l}` and some columns `{1 … I_{l+1}} × J_{l+1}`, and eliminates it with complete pivoting. This gives
+the rank and both new sets of pivots at once. The core is then `T P⁻¹`, where T holds the entries at all rows and the
+chosen columns, and P those at the pivots.
 
 The algorithm is the tensor cross interpolation of Núñez Fernández et al. 2025 (TCI2, algorithm 3). It searches rows and
 columns alternately (rook pivoting) instead of the whole matrix. It has three advantages over DMRG-cross with maxvol

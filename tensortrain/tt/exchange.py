@@ -70,6 +70,10 @@ class Exchange(Cores):
 
         Raises:
             TensorTrainError: a boundary rank is above 1, which TensorLy does not support.
+
+        >>> import tensortrain as tt
+        >>> tt.TensorTrain.ones((2, 3)).to_tensorly().shape
+        (2, 3)
         """
         self._check_ends("TensorLy")
         import tensorly
@@ -105,6 +109,10 @@ class Exchange(Cores):
 
         Raises:
             TensorTrainError: the factors are not arrays of numbers, or do not form a train.
+
+        >>> import torch, tensortrain as tt
+        >>> tt.TensorTrain.from_tensorly([torch.ones(1, 2, 3), torch.ones(3, 4, 1)]).shape
+        (2, 4)
         """
         try:
             return cls([factor if isinstance(factor, Tensor) else torch.tensor(factor) for factor in factors])

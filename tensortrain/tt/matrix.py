@@ -146,6 +146,14 @@ class TensorTrainMatrix(Cores):
     ) -> "TensorTrainMatrix":
         """Return a random matrix whose entries have variance 1; the arguments are those of `TensorTrain.random`.
 
+        Args:
+            out_shape: the axes of the rows, O_1 … O_m.
+            in_shape: the axes of the columns, I_1 … I_m.
+            ranks, seed, dtype, device: as in `TensorTrain.random`.
+
+        Raises:
+            TensorTrainError: an argument is out of range.
+
         >>> TensorTrainMatrix.random((2, 5), (3, 2), 4).shape
         (10, 6)
         """
@@ -158,6 +166,14 @@ class TensorTrainMatrix(Cores):
         cls, shape: Sequence[int], dtype: torch.dtype | None = None, device: torch.device | str | None = None
     ) -> "TensorTrainMatrix":
         """Return the identity matrix of `I_1 ⋯ I_m` rows, of rank 1; the arguments are those of `TensorTrain.zeros`.
+
+        Args:
+            shape: the axes of rows and columns, I_1 … I_m.
+            dtype: data type; by default torch's default dtype.
+            device: device; by default the CPU.
+
+        Raises:
+            TensorTrainError: an argument is out of range.
 
         >>> TensorTrainMatrix.eye((2, 5)).trace()
         tensor(10.)
@@ -298,6 +314,10 @@ class TensorTrainMatrix(Cores):
 
         Limits, method and the estimated `error` are those of `tensortrain.round_sum`. Gradients flow to both operands.
 
+        Args:
+            other: a train of shape `(I_1, …, I_m)`, or a TT-matrix whose rows have these axes.
+            ranks, rtol, seed: as in `tensortrain.round_sum`.
+
         Raises:
             TensorTrainError: the right operand does not fit, or `tensortrain.round_sum` fails.
 
@@ -356,7 +376,12 @@ class TensorTrainMatrix(Cores):
         return self._compatible(other)
 
     def reconstruct(self) -> Tensor:
-        """Return the dense matrix `(O_1 ⋯ O_m, I_1 ⋯ I_m)`."""
+        """Return the dense matrix `(O_1 ⋯ O_m, I_1 ⋯ I_m)`.
+
+        >>> TensorTrainMatrix.eye((2,)).reconstruct()
+        tensor([[1., 0.],
+                [0., 1.]])
+        """
         pairs = [size for pair in zip(self.out_shape, self.in_shape, strict=True) for size in pair]
         axes = range(2 * self.order)
         return self.train.reconstruct().reshape(pairs).permute(*axes[::2], *axes[1::2]).reshape(self.shape)
@@ -369,12 +394,28 @@ class TensorTrainMatrix(Cores):
         max_parameters: int | None = None,
         budget: float | None = None,
     ) -> "TensorTrainMatrix":
-        """Return a matrix with lower ranks; the limits are those of `TensorTrain.round`."""
+        """Return a matrix with lower ranks; the limits are those of `TensorTrain.round`.
+
+        Args:
+            ranks, rtol, max_parameters, budget: limits as in `TensorTrain.decompose`.
+
+        Raises:
+            TensorTrainError: in the same cases as `TensorTrain.round`.
+
+        >>> eye = TensorTrainMatrix.eye((2, 3))
+        >>> (eye + eye).round(rtol=1e-5).ranks
+        (1, 1, 1)
+        """
         rounded = self.train.round(ranks=ranks, rtol=rtol, max_parameters=max_parameters, budget=budget)
         return _split(rounded, self.out_shape, self.in_shape)
 
     def macs(self) -> int:
-        """Return the multiplications of a product with one vector, `Σ_l (O_1 ⋯ O_l) R_{l-1} R_l (I_l ⋯ I_m)`."""
+        """Return the multiplications of a product with one vector, `Σ_l (O_1 ⋯ O_l) R_{l-1} R_l (I_l ⋯ I_m)`.
+
+        >>> matrix = TensorTrainMatrix.eye((4, 4))
+        >>> matrix.macs(), matrix.dense_macs()
+        (128, 256)
+        """
         return tt_functional.matvec_macs(self.out_shape, self.in_shape, self.ranks)
 
     def dense_macs(self) -> int:

@@ -57,6 +57,10 @@ class Modes(Operators):
     def sum(self, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Self | Tensor:
         """Return the sum over some axes; None means all axes.
 
+        Args:
+            dim: one axis or several axes, counted from 0 or from the end; None means all axes.
+            keepdim: whether the axes are kept with length 1.
+
         Returns:
             A train of the axes that are left, or a tensor as in indexing if no axis is left.
 
@@ -143,6 +147,10 @@ class Modes(Operators):
 
     def tensordot(self, other: Self, dims: int) -> Self | Tensor:
         """Sum over the last `dims` axes of this train and the first `dims` axes of another, as `torch.tensordot` does.
+
+        Args:
+            other: the other train.
+            dims: the number of axes that are summed, at least 1.
 
         Raises:
             TensorTrainError: the axes differ in length, the dtype or device differs, or a boundary rank between both
@@ -251,6 +259,10 @@ class Modes(Operators):
     @classmethod
     def cat(cls, trains: Sequence[Self], dim: int = 0) -> Self:
         """Join trains along one axis, as `torch.cat` does; the ranks of the result are the sums of the ranks.
+
+        Args:
+            trains: at least one train; all must agree in everything except the length of the axis.
+            dim: the axis, counted from 0 or from the end.
 
         Raises:
             TensorTrainError: there are no trains, or they differ in more than the length of that axis.

@@ -51,8 +51,15 @@ class Operators(Cores):
         The norm is computed from orthogonal factors, so it is accurate after cancellation as well. It is infinite only
         if the result itself is too large for the dtype.
 
+        Args:
+            squared: whether to return the square of the norm.
+
         Raises:
             TensorTrainError: the dtype is neither single nor double precision.
+
+        >>> import tensortrain as tt
+        >>> tt.TensorTrain.ones((2, 2)).norm().round()
+        tensor(2.)
         """
         tt_checks.check_numbers("the train", self.cores[0])
         norm = interfaces.tt_norm(self.cores)

@@ -288,13 +288,24 @@ class TensorTrain(Queries, Builders, Exchange):
     def evaluate_dense(self, inputs: Sequence[Tensor]) -> Tensor:
         """Compute the result of `evaluate` from the reconstructed tensor (eq. 2), for comparison.
 
+        Args:
+            inputs: the vectors u(1) … u(m), as in `evaluate`.
+
         Raises:
             TensorTrainError: the inputs do not fit the cores.
+
+        >>> TensorTrain.ones((4, 5)).evaluate_dense([torch.ones(4), torch.ones(5)])
+        tensor(20.)
         """
         return tt_functional.tt_evaluate_dense(self.cores, inputs)
 
     def macs(self) -> int:
-        """Return the multiplications of `evaluate` per sample, `Σ_l R_{l-1} I_l R_l + R_0 Σ_{l ≥ 2} R_{l-1} R_l`."""
+        """Return the multiplications of `evaluate` per sample, `Σ_l R_{l-1} I_l R_l + R_0 Σ_{l ≥ 2} R_{l-1} R_l`.
+
+        >>> train = TensorTrain.ones((4, 5, 6))
+        >>> train.macs(), train.dense_macs()
+        (17, 144)
+        """
         return tt_functional.evaluate_macs(self.shape, self.ranks)
 
     def dense_macs(self) -> int:
@@ -315,6 +326,9 @@ class TensorTrain(Queries, Builders, Exchange):
         """Return a train with lower ranks (Oseledets 2011, algorithm 2); limits and gradients are those of `decompose`.
 
         The `error` of the result is relative to this train, and `rtol` guarantees the same bound as in `decompose`.
+
+        Args:
+            ranks, rtol, max_parameters, budget: limits as in `decompose`.
 
         Raises:
             TensorTrainError: in the same cases as `decompose`.

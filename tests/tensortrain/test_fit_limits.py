@@ -109,7 +109,7 @@ def test_all_limits_hold_together(seed: int, rank: int, budget: float, rtol: flo
     limits = {"ranks": caps, "budget": budget, "max_parameters": 70}
     chain = ConvTensorTrain.decompose(weight, chain_format, **limits)
     if rtol is not None and chain.error > rtol:
-        with pytest.raises(TensorTrainError, match=f"achieved {chain.error:.4g}"):
+        with pytest.raises(TensorTrainError, match=f"the error is {chain.error:.4g}"):
             ConvTensorTrain.decompose(weight, chain_format, rtol=rtol, **limits)
         return
     chain = ConvTensorTrain.decompose(weight, chain_format, rtol=rtol, **limits)
@@ -134,7 +134,7 @@ def test_a_budget_is_not_lost_to_rounding() -> None:
 def test_an_unreachable_tolerance_tells_what_was_achieved() -> None:
     weight = oracles.gaussian(4, 3, seed=0)
     best = ConvTensorTrain.decompose(weight, (2, 2), ranks=3)
-    with pytest.raises(TensorTrainError, match=rf"rtol = 0\.01.*achieved {best.error:.4g} with ranks \(3,\)"):
+    with pytest.raises(TensorTrainError, match=rf"rtol = 0\.01.*the error is {best.error:.4g} with ranks \(3,\)"):
         ConvTensorTrain.decompose(weight, (2, 2), ranks=3, rtol=0.01)
 
 

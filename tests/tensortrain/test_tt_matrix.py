@@ -140,7 +140,7 @@ MATRIX = TensorTrainMatrix.random((2, 3), (2, 2), 2)
 @pytest.mark.parametrize(
     ("call", "named"),
     [
-        (lambda: TensorTrainMatrix.decompose(ONES, (2, 2), (2, 2), ranks=1), r"out_shape = \(2, 2\) .* make \(4, 4\)"),
+        (lambda: TensorTrainMatrix.decompose(ONES, (2, 2), (2, 2), ranks=1), r"out_shape = \(2, 2\) .* need \(4, 4\)"),
         (lambda: TensorTrainMatrix.decompose(ONES, (6,), (2, 2), ranks=1), "must have the same length"),
         (lambda: TensorTrainMatrix.decompose(ONES, (), (), ranks=1), "out_shape is empty"),
         (lambda: TensorTrainMatrix.decompose(ONES, (2, 3.0), (2, 2), ranks=1), r"out_shape\[1\] = 3.0"),

@@ -1,12 +1,12 @@
-"""Certify what is known of a chain, so that a program of Python alone, `tensortrain_check`, can check it.
+"""Certify the error of a chain in a form that `tensortrain_check`, a program of pure Python, can check.
 
-| module | what it does |
+| module | content |
 |---|---|
-| `claims` | what is claimed, on which assumptions |
-| `certificate` | claims in a file, with the digests of the files that they are about |
+| `claims` | the claims and their assumptions |
+| `certificate` | a file with the claims and the digests of the certified files |
 | `intervals` | an interval for the error, from float64 and bounds on its rounding |
 | `lower_bounds` | lower bounds with proofs that exact arithmetic can check |
-| `evaluations` | how far a computed evaluation is from the exact one |
-| `probe` | whether convolutions sum plain products, here and in these shapes |
+| `evaluations` | the distance of a computed evaluation from the exact one |
+| `probe` | a test whether convolutions of given shapes sum plain products on this machine |
 | `exact` | tensors as exact integers |
 """

@@ -1,4 +1,4 @@
-"""Certificates: claims in a file, which names the files that they are about by digest."""
+"""Certificates are files with claims about other files, which they identify by digests."""
 
 import hashlib
 import json
@@ -25,26 +25,26 @@ FORMAT = "tensortrain-certificate/1"
 
 
 class Chain(Protocol):
-    """What a certificate needs of a `ConvTensorTrain`."""
+    """The parts of a `ConvTensorTrain` that a certificate needs."""
 
     @property
     def cores(self) -> tuple[Tensor, ...]:
-        """As stored."""
+        """Return the cores as they are stored."""
 
     @property
     def groups(self) -> tuple[int, ...]:
-        """Of the cores."""
+        """Return the number of groups of each core."""
 
     @property
     def transposed(self) -> bool:
-        """Whether the cores are weights of transposed convolutions."""
+        """Return whether the cores are weights of transposed convolutions."""
 
     @property
     def ranks(self) -> tuple[int, ...]:
-        """`(R_0, …, R_m)`."""
+        """Return the ranks `(R_0, …, R_m)`."""
 
     def as_conv(self) -> "Chain":
-        """The chain of ordinary convolutions."""
+        """Return the chain of the equivalent ordinary convolution."""
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the cores as `cores.0`, `cores.1`, … to a safetensors file."""
@@ -52,15 +52,15 @@ class Chain(Protocol):
 
 @dataclass(frozen=True, repr=False)
 class Certificate:
-    """What is certified of a chain; `save` writes it with everything that anybody needs to check it.
+    """Certified statements about a chain; `save` writes all files that are needed to check them.
 
-    `tensortrain.conv.certify.claims` says what is claimed on which assumptions.
+    `tensortrain.conv.certify.claims` lists the claims and their assumptions.
 
     Attributes:
         chain: the chain.
-        weight: what it was made from.
-        claims: about both.
-        evaluation: of the chain on an input, and what is certified of it, or None.
+        weight: the kernel that was decomposed.
+        claims: the claims about both.
+        evaluation: an evaluation of the chain on an input with its certified error, or None.
 
     >>> from tensortrain import ConvTensorTrain
     >>> weight = torch.randn(8, 6, 3, 3, generator=torch.Generator().manual_seed(0))
@@ -80,7 +80,7 @@ class Certificate:
 
     @classmethod
     def of(cls, chain: Chain, weight: Tensor, inputs: Tensor | None) -> "Certificate":
-        """Certify a chain; `ConvTensorTrain.certificate` documents the arguments."""
+        """Certify a chain; the arguments are described in `ConvTensorTrain.certificate`."""
         evaluation = None
         if inputs is not None:
             check_inputs([None] * (len(chain.cores) - 1) + [inputs], chain.ranks[1:], chain.cores[0])
@@ -89,12 +89,12 @@ class Certificate:
 
     @property
     def error(self) -> Interval:
-        """The relative Frobenius distance of the chain's kernel from the weight is in this interval."""
+        """Return an interval that contains the relative Frobenius distance of the chain's kernel from the weight."""
         return self.claims.error
 
     @property
     def lower_bound(self) -> float | None:
-        """No chain of these sizes and ranks is closer to the weight; None where it is not certified."""
+        """Return a distance that no chain with these sizes and ranks can fall below; None if it is not certified."""
         return None if self.claims.lower_bound is None else self.claims.lower_bound.value
 
     def __repr__(self) -> str:
@@ -113,13 +113,25 @@ class Certificate:
         return "\n".join(lines)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the certificate and, beside it, the files that it is about.
+        """Write the certificate and, beside it, the files that it certifies.
 
-        With `path` = `layer.json` these are `layer.chain.safetensors`, which `ConvTensorTrain.load` reads,
+        For `path` = `layer.json` these files are `layer.chain.safetensors`, which `ConvTensorTrain.load` reads,
         `layer.weight.safetensors` and, if there is an evaluation, `layer.evaluation.safetensors`.
 
+        Args:
+            path: the certificate, a JSON file.
+
         Raises:
-            TensorTrainError: a path that cannot be written.
+            TensorTrainError: the path cannot be written.
+
+        >>> import tempfile, torch
+        >>> from tensortrain import ConvTensorTrain
+        >>> weight = torch.randn(4, 4, 3, generator=torch.Generator().manual_seed(0))
+        >>> certificate = ConvTensorTrain.decompose(weight, "tucker2", ranks=2).certificate(weight)
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> certificate.save(folder / "layer.json")
+        >>> sorted(path.name for path in folder.iterdir())
+        ['layer.chain.safetensors', 'layer.json', 'layer.weight.safetensors']
         """
         target = Path(path)
         files = [target.with_suffix(f".{part}.safetensors") for part in ("chain", "weight")]
@@ -136,12 +148,12 @@ def write_certificate(path: Path, files: Sequence[Path], entries: Sequence[Mappi
     """Write a certificate.
 
     Args:
-        path: of the certificate.
-        files: that it is about: cores, weights and, if any, inputs and outputs.
+        path: the certificate to write.
+        files: the certified files: cores, weights and, if any, inputs and outputs.
         entries: the claims about each layer.
 
     Raises:
-        TensorTrainError: a path that cannot be written, or a file that cannot be read.
+        TensorTrainError: the path cannot be written, or a file cannot be read.
     """
     versions = f"tensortrain {metadata.version('tensortrain')}, torch {torch.__version__}"
     document = {
@@ -155,10 +167,10 @@ def write_certificate(path: Path, files: Sequence[Path], entries: Sequence[Mappi
 
 
 def digest(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal digits.
+    """Return the SHA-256 digest of a file, in hexadecimal.
 
     Raises:
-        TensorTrainError: a file that cannot be read.
+        TensorTrainError: the file cannot be read.
     """
     try:
         with path.open("rb") as file:

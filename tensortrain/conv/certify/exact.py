@@ -1,4 +1,4 @@
-"""Tensors as the checker sees them: exact integers."""
+"""Convert tensors to the exact integers with which the checker calculates."""
 
 import safetensors.torch
 from torch import Tensor
@@ -9,7 +9,7 @@ Kernel = dict[tuple[int, ...], list[list[int]]]
 
 
 def exact_kernel(weight: Tensor, groups: int) -> Kernel:
-    """A conv weight as `{position: matrix}` of integers, over some power of 2."""
+    """Return a convolution weight as `{position: matrix}` of integers, which are multiples of a power of 2."""
     file = tensortrain_check.tensors(safetensors.torch.save({"weight": weight}))
     kernel: Kernel = tensortrain_check.read(file, "weight", groups)[0]
     return kernel

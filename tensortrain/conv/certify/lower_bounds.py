@@ -1,9 +1,9 @@
-"""Lower bounds with proofs that exact arithmetic can check: P8.6 of proofs/README.md.
+"""Lower bounds of errors with proofs that exact arithmetic can check (P8.6 of proofs/README.md).
 
-A kernel determines matrices whose rank the ranks of a chain bound: its unfoldings, and its spectrum on a grid of 1, 2
-or 4 frequencies per axis, where the discrete Fourier transform needs no other numbers than 1 and i. A proof holds a
-basis for each of them, nearly that of its singular vectors. In such a basis Gershgorin's discs bound the largest
-singular values from above, and so the energy of the others from below.
+The ranks of a chain bound the ranks of certain matrices of its kernel: the unfoldings, and the spectrum on a grid of 1,
+2 or 4 frequencies per axis, for which the discrete Fourier transform needs only the numbers 1 and i. A proof contains a
+basis for each of these matrices, which is nearly the basis of its singular vectors. In such a basis Gershgorin's discs
+bound the largest singular values from above, and therefore the energy of the other singular values from below.
 """
 
 import itertools
@@ -23,19 +23,21 @@ from tensortrain.conv.functional import ungroup
 
 Axes = tuple[int, ...]
 
-BITS = 40  # after the binary point of the bases, whose entries are stored as integers
-MOST = 3e9  # multiplications of integers that take the checker less than a minute
-SPECTRUM = 0  # in place of a bond
+BITS = 40  # number of bits after the binary point in the bases, whose entries are stored as integers
+MOST = 3e9  # number of integer multiplications that the checker does in less than a minute
+SPECTRUM = 0  # stands for the spectrum in place of a bond
 
 
 @dataclass(frozen=True)
 class Cut:
-    """Which matrices of a kernel a proof is about.
+    """The selection of matrices of a kernel that a proof uses.
 
     Attributes:
-        bond: whose rank bounds theirs, 1 … m - 1; `SPECTRUM` stands for the smallest of all ranks.
-        axes: of an unfolding, how many positions of each axis are in its rows, 1 or all; of a spectrum, frequencies.
-        rank: that each matrix of a chain has at most.
+        bond: the bond whose rank bounds the ranks of the matrices, 1 … m - 1; `SPECTRUM` stands for the smallest of all
+            ranks.
+        axes: for an unfolding, the number of positions of each axis in its rows, 1 or all; for a spectrum, the
+            frequencies.
+        rank: the largest rank of each such matrix of a chain.
     """
 
     bond: int
@@ -43,24 +45,24 @@ class Cut:
     rank: int
 
     def matrices(self, kernel: Tensor) -> Iterator[tuple[Tensor, float]]:
-        """Each matrix of a kernel `(p, q, *K)`, real or complex, and its share in the kernel's energy."""
+        """Yield each matrix of a kernel `(p, q, *K)`, real or complex, and its weight in the kernel's energy."""
         if self.bond != SPECTRUM:
             yield self._unfolding(kernel), 1.0
             return
         spectrum = torch.fft.rfftn(kernel, s=self.axes, dim=tuple(range(2, kernel.dim())))
         for f in itertools.product(*map(range, spectrum.shape[2:])):
-            alone = 2 * f[-1] % self.axes[-1] == 0  # else its complex conjugate is left out
+            alone = 2 * f[-1] % self.axes[-1] == 0  # otherwise its complex conjugate is left out
             yield spectrum[(slice(None), slice(None), *f)], (1 if alone else 2) / math.prod(self.axes)
 
     def _unfolding(self, kernel: Tensor) -> Tensor:
-        """Rows `(positions of axes, p)`, columns `(the other positions, q)`."""
+        """Return the unfolding with rows `(positions of axes, p)` and columns `(the other positions, q)`."""
         axes = range(2, kernel.dim())
         rows = [axis for axis, count in zip(axes, self.axes, strict=True) if count > 1]
         columns = [axis for axis in axes if axis not in rows]
         return kernel.permute(*rows, 0, *columns, 1).reshape(kernel.shape[0] * math.prod(self.axes), -1)
 
     def multiplications(self, shape: Sequence[int]) -> int:
-        """How many the checker needs for a kernel `(p, q, *K)`; a complex matrix is twice as high and wide to it."""
+        """Return the checker's multiplications for a kernel `(p, q, *K)`; complex matrices count as twice as large."""
         p, q, *size = shape
         if self.bond == SPECTRUM:
             count, sides = math.prod(self.axes[:-1]) * (self.axes[-1] // 2 + 1), (2 * p, 2 * q)
@@ -74,10 +76,10 @@ class LowerBound:
     """A lower bound and its proof.
 
     Attributes:
-        value: no chain of the given sizes and ranks is closer to the kernel, in relative Frobenius distance.
-        cut: which matrices prove it.
-        bases: for each of them a basis, as lines of integers over `2^BITS`, one for each vector; of a complex one
-            first its real parts, then its imaginary ones.
+        value: no chain with the given sizes and ranks has a smaller relative Frobenius distance from the kernel.
+        cut: the matrices that prove it.
+        bases: for each of them a basis, one line for each vector, with integers over `2^BITS`. For a complex matrix the
+            real parts come first and the imaginary parts second.
     """
 
     value: float
@@ -86,13 +88,13 @@ class LowerBound:
 
 
 def best_lower_bound(weight: Tensor, groups: int, sizes: Sequence[Axes], ranks: Sequence[int]) -> LowerBound | None:
-    """The best lower bound that can be checked within a minute; None if there is none above zero.
+    """Return the best lower bound that can be checked within a minute, or None if there is none above zero.
 
     Args:
-        weight: `(p, q / groups, *K)`; real, of any dtype.
-        groups: of the weight.
-        sizes: of the cores of a chain.
-        ranks: `(R_0, …, R_m)`.
+        weight: the weight, `(p, q / groups, *K)`; real, of any dtype.
+        groups: number of groups of the weight.
+        sizes: sizes of the cores of a chain.
+        ranks: the ranks `(R_0, …, R_m)`.
     """
     kernel, _ = scaled(ungroup(weight, groups))
     best, most = None, 0.0
@@ -108,9 +110,9 @@ def best_lower_bound(weight: Tensor, groups: int, sizes: Sequence[Axes], ranks: 
 
 
 def _cuts(shape: Sequence[int], sizes: Sequence[Axes], ranks: Sequence[int]) -> Iterator[Cut]:
-    """All cuts of a kernel `(p, q, *K)`, for chains of these core sizes and interior ranks, that the checker knows."""
+    """Yield all cuts of a kernel `(p, q, *K)` that the checker knows, for these core sizes and inner ranks."""
     whole = tuple(shape[2:])
-    if ranks and 1 < max(whole) <= 4:  # of a single position the unfolding at the bond is the spectrum
+    if ranks and 1 < max(whole) <= 4:  # for a single position the spectrum equals the unfolding at the bond
         yield Cut(SPECTRUM, tuple(4 if k > 2 else k for k in whole), min(ranks))
     for bond, rank in enumerate(ranks, start=1):
         left, right = whole_size(sizes[:bond]), whole_size(sizes[bond:])
@@ -121,26 +123,26 @@ def _cuts(shape: Sequence[int], sizes: Sequence[Axes], ranks: Sequence[int]) -> 
 
 
 def _tail(matrix: Tensor, rank: int) -> float:
-    """Energy beyond the leading singular values, about."""
+    """Return the approximate energy beyond the leading singular values."""
     count = min(matrix.shape) - rank
     return float(torch.linalg.eigvalsh(_gram(matrix))[:count].sum()) if count > 0 else 0.0
 
 
 def _gram(matrix: Tensor) -> Tensor:
-    """The smaller of its Gram matrices."""
+    """Return the smaller one of the Gram matrices."""
     short = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.mH
     return short @ short.mH
 
 
 def _basis(matrix: Tensor) -> list[str]:
-    """The singular vectors on the shorter side of a matrix, as lines of integers."""
+    """Return the singular vectors on the shorter side of a matrix, as lines of integers."""
     vectors = torch.linalg.eigh(_gram(matrix))[1].mT
     rows = torch.cat([vectors.real, vectors.imag], 1) if vectors.is_complex() else vectors
     return [" ".join(map(str, row)) for row in (rows * 2**BITS).round().long().tolist()]
 
 
 def _proved(kernel: Kernel, sizes: Sequence[Axes], ranks: Sequence[int], cut: Cut, bases: list[list[str]]) -> float:
-    """What the checker will find proved, rounded down."""
+    """Return the bound that the checker will derive, rounded down."""
     energy = tensortrain_check.energy(kernel, sizes, ranks, cut.bond, cut.axes, bases)
     share = Fraction(energy) / sum(entry**2 for rows in kernel.values() for row in rows for entry in row)
     value = math.sqrt(share)

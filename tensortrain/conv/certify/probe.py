@@ -1,13 +1,13 @@
-"""Does a convolution, on this machine and in these shapes, sum plain products?
+"""Test whether a convolution sums plain products, on this machine and for given shapes.
 
-A convolution may also go through transforms, Winograd's or Fourier's, which add and subtract inputs before they
-multiply; then P10 of proofs/README.md does not bound its rounding errors. No interface tells, so it is asked with data
-on which every direct summation is exact, whatever its order:
+A convolution may also be computed by Winograd's or Fourier's transforms, which add and subtract inputs before they
+multiply. Then P10 of proofs/README.md does not bound its rounding errors. No interface says which method is used.
+Therefore the convolution is run on data for which every direct summation is exact, in whatever order:
 
-- kernels of one non-zero tap and pixels of two sizes, so far apart that a sum of two of them rounds;
-- one channel of integers as wide as half the precision, which formats such as TF32 and bfloat16 round.
+- kernels with one non-zero tap, and pixels of two sizes that differ so much that the sum of two of them is rounded;
+- one channel of integers with half the bits of the precision, which formats such as TF32 and bfloat16 would round.
 
-That they pass is evidence for the shapes that were tried, not a proof.
+A success is evidence for the shapes that were tried, not a proof.
 """
 
 import platform
@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-DRAWS = 4  # of each kind; one of them suffices for Winograd's F(2, 3), F(4, 3) and for Fourier transforms
+DRAWS = 4  # number of draws of each kind; one of them reveals Winograd's F(2, 3) and F(4, 3) and Fourier transforms
 BITS = {torch.float32: 24, torch.float64: 53}
 _CONVOLUTIONS = (F.conv1d, F.conv2d, F.conv3d)
 
@@ -32,8 +32,8 @@ class Call:
     """One call of a convolution.
 
     Attributes:
-        function: what was called, as `F.conv2d`.
-        shapes: of the input and of the weight.
+        function: the function, for example `F.conv2d`.
+        shapes: the shapes of the input and of the weight.
         options: stride, dilation and groups.
     """
 
@@ -43,7 +43,7 @@ class Call:
 
 
 class _Recorder(TorchFunctionMode):
-    """Notes every convolution that is called."""
+    """Records every convolution that is called."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,18 +59,18 @@ class _Recorder(TorchFunctionMode):
 
 
 def convolutions(run: Callable[[], object]) -> list[Call]:
-    """The convolutions that a function calls, each kind once."""
+    """Return the convolutions that a function calls, each kind once."""
     with _Recorder() as recorder:
         run()
     return list(recorder.calls)
 
 
 def sums_directly(call: Call, like: Tensor) -> bool:
-    """Whether a convolution is exact on data that every direct summation sums exactly.
+    """Return whether a convolution is exact on data for which every direct summation is exact.
 
     Args:
-        call: with its function, which may be any that takes the arguments of `F.conv2d`.
-        like: a tensor of the dtype, float32 or float64, and on the device to try it with.
+        call: the call; its function may be any function with the arguments of `F.conv2d`.
+        like: a tensor whose dtype, float32 or float64, and device are used.
     """
     generator = torch.Generator().manual_seed(0)
     draws = (draw(call, BITS[like.dtype], generator) for _ in range(DRAWS) for draw in (_two_sizes, _one_channel))
@@ -78,41 +78,42 @@ def sums_directly(call: Call, like: Tensor) -> bool:
 
 
 def machine(device: torch.device) -> str:
-    """A machine in words."""
+    """Return a description of the machine."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return f"{device.type} ({name}), torch {torch.__version__}, {torch.get_num_threads()} threads"
 
 
 def _integers(shape: tuple[int, ...], most: int, generator: torch.Generator) -> Tensor:
+    """Return random integers of absolute value at most `most`."""
     return torch.randint(-most, most + 1, shape, generator=generator, device="cpu").double()
 
 
 def _unit(length: int, generator: torch.Generator) -> Tensor:
-    """Zeros, and a single 1 somewhere."""
+    """Return a vector of zeros with a single 1 at a random place."""
     return F.one_hot(torch.randint(length, (1,), generator=generator, device="cpu"), length)[0].double()
 
 
 def _one_tap(weight: Tensor, generator: torch.Generator) -> Tensor:
-    """The weight with all its taps but one set to zero."""
+    """Return the weight with all taps except one set to zero."""
     return weight * _unit(weight[0, 0].numel(), generator).reshape(weight.shape[2:])
 
 
 def _two_sizes(call: Call, bits: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Small integers; those of about half the pixels times a power of two that the precision does not span."""
+    """Return small integers; in about half of the pixels they are multiplied by a power of two beyond the precision."""
     x, weight = (_integers(shape, 8, generator) for shape in call.shapes)
     large = torch.rand(x.shape[2:], generator=generator, device="cpu") < 0.5
     return torch.where(large, x * 2.0 ** (bits + 2), x), _one_tap(weight, generator)
 
 
 def _one_channel(call: Call, bits: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Integers of half the bits, whose products are exact, in one input channel of each group."""
+    """Return integers of half the bits, whose products are exact, in one input channel of each group."""
     x, weight = (_integers(shape, 2 ** (bits // 2) - 1, generator) for shape in call.shapes)
     channel = _unit(weight.shape[1], generator).reshape(1, -1, *[1] * (weight.dim() - 2))
     return x, _one_tap(weight * channel, generator)
 
 
 def _is_exact(call: Call, x: Tensor, weight: Tensor) -> bool:
-    """Whether the result for a kernel of one tap is that of a matrix product with shifted pixels, which is exact."""
+    """Return whether the result for a kernel of one tap equals a matrix product with shifted pixels, which is exact."""
     options = dict(call.options)
     result = call.function(x, weight, **options)
     groups = options.get("groups", 1)

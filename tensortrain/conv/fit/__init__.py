@@ -1,19 +1,19 @@
-"""Decompose a convolution kernel: choose ranks, run a solver, and bound the error of the result.
+"""Decompose a convolution kernel: choose the ranks, run a solver, and bound the error of the result.
 
-| module | what it does |
+| module | content |
 |---|---|
 | `decomposition` | `decompose` and `bounds`: limits on the size, choice of the ranks, rounding to the dtype |
-| `options` | what every solver takes besides the kernel |
-| `kernel` | the kernel as the solvers see it |
-| `exact` | exact chains, whose cores but one are shifted identities |
-| `sweep` | first guesses and their a-priori bound |
+| `options` | the options of all solvers |
+| `kernel` | the kernel in the form that all solvers use |
+| `exact` | exact chains: all cores except one are shifted identities |
+| `sweep` | initial chains and a bound of their errors |
 | `spectral`, `lbfgs` | refinement of chains |
-| `chain` | chains of spatial cores: from a first guess to the refined chain |
+| `chain` | chains of spatial cores, from the initial to the refined chain |
 | `depthwise` | chains with depthwise or blocked middle cores |
-| `lower_bounds` | errors that no chain of the given ranks can go below |
+| `lower_bounds` | lower bounds of the error of all chains with given ranks |
 | `ranks` | useful ranks and the order in which they grow |
-| `solver` | one kernel, one format, fixed ranks |
-| `choose_format` | the best format for a kernel and a budget |
+| `solver` | the fit of one kernel in one format with fixed ranks |
+| `choose_format` | the choice of the best format for a kernel and a budget |
 | `progress` | a progress bar for long decompositions |
 """
 

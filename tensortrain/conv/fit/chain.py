@@ -1,4 +1,4 @@
-"""Chains of spatial cores: first guesses, a short refinement of each, and a long one of the best."""
+"""Fit chains of spatial cores: compute initial chains, refine each of them briefly, and refine the best one longer."""
 
 import itertools
 import math
@@ -19,18 +19,18 @@ from tensortrain.linalg import SEEDS
 Axes = tuple[int, ...]
 
 STEPS = 200
-STALLED = 1e-4  # relative decrease of the squared error over the last steps that counts as none
-LARGE = 1e9  # multiplications of a step above which a second start costs more than it brings
-MANY_ENTRIES = 1_000_000  # of a kernel whose singular value decompositions take long
+STALLED = 1e-4  # a fit stops if the last steps lower the squared error by less than this fraction
+LARGE = 1e9  # above so many multiplications per step, a second start is not worth its cost
+MANY_ENTRIES = 1_000_000  # entries of a kernel whose singular value decompositions take long
 TUCKER_ROUNDS = 3
-LONG_CHAIN = 8  # cores from which on every further one costs about as much as `OVERHEAD`, however small it is
-MANY_CORES = 64  # from which on a step takes seconds, and the sweep is hardly refined
-ONE_START = 0.5  # effort below which the sweep is the only start
-KICKS = (0.3, 1.0, 1.0, 1.0, 1.0)  # relative size of the noise in each of them
+LONG_CHAIN = 8  # beyond so many cores, each further core costs about `OVERHEAD`, however small it is
+MANY_CORES = 64  # from so many cores on, a step takes seconds, and the sweep is hardly refined
+ONE_START = 0.5  # with less effort, the sweep is the only start
+KICKS = (0.3, 1.0, 1.0, 1.0, 1.0)  # relative size of the noise of each restart
 
 
 def step_cost(weight: Tensor, sizes: Sequence[Axes], ranks: Sequence[int]) -> float:
-    """Multiplications of one step: some four complex products over the half spectrum, and the factorisations."""
+    """Return the multiplications of one step: about four complex products over half the spectrum, factorisations."""
     g, p, q, *size = weight.shape
     bounds = (p, *ranks, q)
     products = sum(p * a * b for a, b in itertools.pairwise(bounds[1:])) + p * q * bounds[-2]
@@ -39,7 +39,7 @@ def step_cost(weight: Tensor, sizes: Sequence[Axes], ranks: Sequence[int]) -> fl
 
 
 def work(weight: Tensor, sizes: Sequence[Axes], ranks: Sequence[int], options: SolverOptions) -> float:
-    """Multiplications of a fit, at most and roughly."""
+    """Return a rough upper limit of the multiplications of a fit."""
     cost = step_cost(weight, sizes, ranks)
     return (cost + OVERHEAD) * options.steps(cost, STEPS) * (1 + _kick_count(len(sizes), weight.numel(), options))
 
@@ -47,19 +47,20 @@ def work(weight: Tensor, sizes: Sequence[Axes], ranks: Sequence[int], options: S
 def fit_ungrouped(
     weight: Tensor, sizes: Sequence[Axes], ranks: Sequence[int], options: SolverOptions
 ) -> tuple[list[Tensor], float]:
-    """Cores of a chain without groups, and the sweep's bound on its squared error.
+    """Return the cores of a chain without groups, and the sweep's bound of its squared error.
 
     Args:
-        weight: `(G, p, q, *K)`.
-        sizes: of every core.
-        ranks: interior ranks.
-        options: seed, target error, work limit, ridge.
+        weight: the kernel, `(G, p, q, *K)`.
+        sizes: the size of each core.
+        ranks: the inner ranks.
+        options: the seed, target error, work limit and ridge.
     """
     cores = exact_cores(weight, sizes, ranks)
     if cores is not None:
         return cores, 0.0
     if len(sizes) == 2 and all(1 in pair for pair in zip(*sizes, strict=True)):
-        return sweep(weight, sizes, ranks, exact=True)  # no position has two sums, so a truncated SVD is optimal
+        # no position is a sum of two terms, so a truncated SVD is optimal
+        return sweep(weight, sizes, ranks, exact=True)
     first, bound = sweep(weight, sizes, ranks)
     chain = SpectralChain(weight, sizes, [1] * len(sizes), options.ridge)
     cost = step_cost(weight, sizes, ranks)
@@ -69,7 +70,8 @@ def fit_ungrouped(
         return _refine(chain, first, max(SHORTEST, steps // 2), options)[0], bound
     if tucker and cost > LARGE:
         start = _tucker_start(weight, sizes, ranks, options)
-        error = float(weight.square().sum() - start[1].square().sum())  # of orthonormal ends; rarely above the bound
+        # valid for orthonormal ends; rarely above the bound
+        error = float(weight.square().sum() - start[1].square().sum())
         return (start if error < bound else first), bound
     if len(sizes) == 2 or len(sizes) > LONG_CHAIN or cost > LARGE:
         best, value = _refine(chain, first, steps, options)
@@ -91,7 +93,7 @@ def fit_ungrouped(
 
 
 def single_core(weight: Tensor, groups: int) -> tuple[list[Tensor], float]:
-    """The best chain of one core, which takes the blocks on the diagonal of every tap, and its squared error."""
+    """Return the best chain of one core, the diagonal blocks of every kernel position, and its squared error."""
     count, p, q, *size = weight.shape
     blocks = weight.reshape(count, groups, p // groups, groups, q // groups, *size)
     core = blocks.diagonal(dim1=1, dim2=3).movedim(-1, 1).flatten(1, 2)
@@ -102,7 +104,7 @@ def single_core(weight: Tensor, groups: int) -> tuple[list[Tensor], float]:
 def fit_grouped(
     weight: Tensor, chain_format: Format, groups: Sequence[int], ranks: Sequence[int], options: SolverOptions
 ) -> list[Tensor]:
-    """Cores of a chain of two or more with groups of any kind, from a random start."""
+    """Return the cores of a chain of two or more cores with groups of any kind, from a random start."""
     generator = torch.Generator().manual_seed(options.seed)
     bounds = (weight.shape[1], *ranks, weight.shape[2])
     start = []
@@ -118,7 +120,7 @@ def fit_grouped(
 def _refine(
     chain: SpectralChain, start: list[Tensor], steps: int, options: SolverOptions
 ) -> tuple[list[Tensor], float]:
-    """L-BFGS from a start, of which only the last core is ignored: the optimal one replaces it."""
+    """Run L-BFGS from a start. The last core of the start is ignored, because the optimal one replaces it."""
     free = balance(start)[:-1]
     cost = step_cost(chain.weight, chain.kernel_sizes, [core.shape[1] for core in start[1:]])
     x, value = lbfgs.minimise(
@@ -141,11 +143,11 @@ def _restarts(
     cores: list[Tensor],
     options: SolverOptions,
 ) -> Iterator[list[Tensor]]:
-    """Starts that may leave a local minimum of two or three small cores: from the input side, and the cores plus noise.
+    """Yield starts that may leave a local minimum: from the input side, and the current cores plus noise.
 
-    Of ten planted 16-channel chains of two cores and rank 20, and of ten of three cores and rank 16, two each end 40
-    times above the noise without them, whatever the seed of the first start. Kernel 8 of the latter needs the start
-    from the input side.
+    They are used for two or three small cores. In an experiment with ten known 16-channel chains of two cores and rank
+    20, and ten of three cores and rank 16, two fits of each kind ended 40 times above the noise without restarts, for
+    every seed of the first start. Kernel 8 of the latter needs the start from the input side.
     """
     entries = weight.numel()
     if len(sizes) == 3 and _kick_count(len(sizes), entries, options):
@@ -159,13 +161,14 @@ def _restarts(
 
 
 def _kick_count(order: int, entries: int, options: SolverOptions) -> int:
+    """Return the number of restarts with noise."""
     return len(KICKS) if order in (2, 3) and entries <= SMALL_KERNEL and options.effort >= 1 else 0
 
 
 def _hierarchical(
     weight: Tensor, sizes: Sequence[Axes], ranks: Sequence[int], steps: int, options: SolverOptions
 ) -> list[Tensor]:
-    """Split off T(1) with the rest of the chain free, orthonormalise it, and continue with the rest."""
+    """Split off T(1) while the rest of the chain is free, orthonormalise T(1), and continue with the rest."""
     if len(sizes) == 1:
         return [weight]
     rest = tuple(k - t + 1 for k, t in zip(weight.shape[3:], sizes[0], strict=True))
@@ -180,11 +183,11 @@ def _hierarchical(
 
 
 def _tucker_start(weight: Tensor, sizes: Sequence[Axes], ranks: Sequence[int], options: SolverOptions) -> list[Tensor]:
-    """1×1 ends from a Tucker decomposition over the channels, the inner chain fitted to its small core."""
+    """Return 1×1 ends from a Tucker decomposition over the channels, with the inner chain fitted to its small core."""
     first, last = (all(k == 1 for k in size) for size in (sizes[0], sizes[-1]))
     p, q, taps = *weight.shape[1:3], weight[0, 0, 0].numel()
     useful = [ranks[0], ranks[-1]]
-    if first and last:  # Tucker has no use for a rank beyond what the other leaves
+    if first and last:  # Tucker cannot use a larger rank than the other rank allows
         useful = [min(useful[0], useful[1] * taps), min(useful[1], useful[0] * taps)]
     modes = [mode for mode, present in enumerate((first, last)) if present]
     parts = [_partial_tucker(one, modes, [useful[mode] for mode in modes], options.seed) for one in weight]
@@ -205,13 +208,14 @@ def _tucker_start(weight: Tensor, sizes: Sequence[Axes], ranks: Sequence[int], o
 
 
 def _partial_tucker(one: Tensor, modes: list[int], ranks: list[int], seed: int) -> tuple[Tensor, list[Tensor]]:
-    """TensorLy's HOOI over the channel axes of one kernel: the core and a factor for each mode.
+    """Return the core of TensorLy's HOOI over the channel axes of one kernel, and a factor for each mode.
 
-    Of a large kernel a few rounds by eigenvectors of Gram matrices, which take seconds in place of minutes.
+    For a large kernel, a few rounds with eigenvectors of Gram matrices replace it, which take seconds instead of
+    minutes.
     """
     if one.numel() > MANY_ENTRIES:
         return _gram_tucker(one, modes, ranks)
-    import tensorly  # only this start needs it, and other fits run without it
+    import tensorly  # only this start needs TensorLy
     from tensorly.decomposition import partial_tucker
 
     with tensorly.backend_context("pytorch", local_threadsafe=True), one.device:
@@ -220,6 +224,7 @@ def _partial_tucker(one: Tensor, modes: list[int], ranks: list[int], seed: int) 
 
 
 def _gram_tucker(one: Tensor, modes: list[int], ranks: list[int]) -> tuple[Tensor, list[Tensor]]:
+    """Return the core and the factors of a Tucker decomposition, computed from eigenvectors of Gram matrices."""
     factors: dict[int, Tensor] = {}
     for _ in range(TUCKER_ROUNDS if len(modes) > 1 else 1):
         for mode, rank in zip(modes, ranks, strict=True):
@@ -233,7 +238,7 @@ def _gram_tucker(one: Tensor, modes: list[int], ranks: list[int]) -> tuple[Tenso
 
 
 def _widen(x: Tensor, axis: int, length: int) -> Tensor:
-    """Zeros appended on one axis."""
+    """Return `x` with zeros appended on one axis."""
     shape = list(x.shape)
     shape[axis] = length - shape[axis]
     return torch.cat([x, x.new_zeros(shape)], axis) if shape[axis] else x

@@ -1,7 +1,8 @@
-"""`kernel_sizes="auto"`: several formats compete for a budget, in short fits first; the winner is fitted long.
+"""Choose the format for `kernel_sizes="auto"`: all formats get short fits, and the best one gets a long fit.
 
-Every named format is among them, or one that contains it; except `cttd` with more than five cores (kernels longer than
-11), whose fit takes minutes, and chains whose first guess alone would take longer than all other fits.
+The candidates are all named formats, or formats that contain them, with two exceptions: `cttd` with more than five
+cores (kernels longer than 11), whose fit takes minutes, and chains whose initial chain alone would take longer than all
+other fits.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,14 +19,14 @@ from tensortrain.errors import TensorTrainError
 
 Axes = tuple[int, ...]
 
-SHORT, MEDIUM, LONG = 0.05, 0.15, 1.8  # efforts of the first round, of the second, and of the winner's last fit
-LEADERS = 2  # formats in the second round
-CLOSE = 1.1  # error of a short fit beside the best up to which a format may still win
-LARGEST_LIFT = 2_400  # rows of a square lift whose singular values are worth computing
+SHORT, MEDIUM, LONG = 0.05, 0.15, 1.8  # efforts of the first and second round and of the last fit of the best format
+LEADERS = 2  # number of formats in the second round
+CLOSE = 1.1  # a format may still win if the error of its short fit is at most so many times the best one
+LARGEST_LIFT = 2_400  # largest number of rows of a square lift whose singular values are computed
 
 
 def candidates(size: Axes) -> Iterator[formats.Format]:
-    """The formats worth trying for a kernel of `size`, those that win most often first."""
+    """Yield the formats that are tried for a kernel of `size`, those that win most often first."""
     one = (1,) * len(size)
     yield formats.chain([size], size, "dense")
     if size == one:
@@ -52,7 +53,7 @@ def candidates(size: Axes) -> Iterator[formats.Format]:
 
 
 def affordable(chain_format: formats.Format, kernel: NormalizedKernel) -> bool:
-    """Whether the lifts of a kernel at the bonds of a format are small enough for their singular values.
+    """Return whether the lifts of a kernel at the bonds of a format are small enough to compute singular values.
 
     >>> import torch
     >>> long = NormalizedKernel.of(torch.ones(16, 16, 512), 1, False)
@@ -71,7 +72,7 @@ def affordable(chain_format: formats.Format, kernel: NormalizedKernel) -> bool:
 
 @dataclass(frozen=True)
 class Entrant:
-    """A format with its ranks at the budget, and what its error cannot go below."""
+    """A format with its ranks for the budget, and a lower bound of its error."""
 
     chain_format: formats.Format
     ranks: tuple[int, ...]
@@ -79,17 +80,17 @@ class Entrant:
 
     @classmethod
     def of(cls, kernel: NormalizedKernel, chain_format: formats.Format, ranks: tuple[int, ...]) -> "Entrant":
-        """The format with these ranks, for a kernel."""
+        """Return the format with these ranks, and its bound for a kernel."""
         return cls(chain_format, ranks, kernel.quick_lower_bound(chain_format.kernel_sizes, ranks))
 
 
 def affordable_candidates(kernel: NormalizedKernel) -> list[formats.Format]:
-    """The candidates whose ranks can be chosen at little cost."""
+    """Return the candidates whose ranks can be chosen at low cost."""
     return [chain_format for chain_format in candidates(kernel.size) if affordable(chain_format, kernel)]
 
 
 def entrants(kernel: NormalizedKernel, parameters: int) -> list[Entrant]:
-    """All candidates that have a chain within a number of parameters.
+    """Return all candidates that have a chain within a number of parameters.
 
     Raises:
         TensorTrainError: no format has a chain that small.
@@ -110,10 +111,11 @@ def entrants(kernel: NormalizedKernel, parameters: int) -> list[Entrant]:
 
 
 def best_format(kernel: NormalizedKernel, field: Sequence[Entrant], options: SolverOptions) -> Fit:
-    """The chain of least error among several formats.
+    """Return the chain with the smallest error among several formats.
 
-    Successive halving (Jamieson and Talwalkar 2016): every format gets a short fit, the best few a longer one, and the
-    best of these a long one. A format whose lower bound exceeds the best error so far cannot win and is not fitted.
+    The method is successive halving (Jamieson and Talwalkar 2016): every format gets a short fit, the best few get a
+    longer fit, and the best of these gets a long fit. A format whose lower bound exceeds the best error so far cannot
+    win and is not fitted.
     """
     fits: list[Fit] = []
     rounds = ((SHORT, len(field)), (MEDIUM, LEADERS), (LONG, 1))
@@ -132,17 +134,18 @@ def best_format(kernel: NormalizedKernel, field: Sequence[Entrant], options: Sol
 
 
 def _work(kernel: NormalizedKernel, field: Sequence[Entrant], options: SolverOptions, effort: float) -> float:
-    """Multiplications of one round, roughly: which formats will be in it is not known beforehand."""
+    """Return roughly the multiplications of one round; it is not known in advance which formats take part."""
     short = replace(options, effort=options.effort * effort)
     return sum(work(kernel, entrant.chain_format, entrant.ranks, short) for entrant in field)
 
 
 def _ranked(field: Sequence[Entrant], fits: Sequence[Fit]) -> list[Entrant]:
-    """The formats that may still win, best first."""
+    """Return the formats that may still win, best first."""
     best = {entrant: min((f.error for f in fits if _is_of(f, entrant)), default=2.0) for entrant in field}
     close = CLOSE * min(best.values())
     return sorted((entrant for entrant in field if best[entrant] <= close), key=best.__getitem__)
 
 
 def _is_of(fit: Fit, entrant: Entrant) -> bool:
+    """Return whether a fit has the format and the ranks of an entrant."""
     return (fit.chain_format, fit.ranks) == (entrant.chain_format, entrant.ranks)

@@ -1,4 +1,4 @@
-"""`decompose`, the function behind `ConvTensorTrain.decompose`, and `bounds`, which fits nothing."""
+"""`decompose` is the function behind `ConvTensorTrain.decompose`; `bounds` bounds its error without a fit."""
 
 import math
 import numbers
@@ -23,23 +23,23 @@ from tensortrain.conv.fit.speed import fast_enough
 from tensortrain.conv.planner import OBJECTIVES
 from tensortrain.errors import TensorTrainError
 
-PROBE = 0.25  # fraction of the dense parameters at which formats are compared where a tolerance is the limit
-RIDGES = (1e-6, 1e-5, 1e-4, 1e-3)  # tried in this order where rounding to a short dtype shows
+PROBE = 0.25  # fraction of the dense parameters for which formats are compared if only a tolerance is given
+RIDGES = (1e-6, 1e-5, 1e-4, 1e-3)  # tried in this order if rounding to a short dtype increases the error
 
 
 @dataclass(frozen=True)
 class Decomposition:
-    """Cores as plain conv weights, and what is known of their relative Frobenius error.
+    """The cores as convolution weights, and their relative Frobenius error with its bounds.
 
     Attributes:
-        cores: conv weights, output side first.
-        groups: of each core, totals over the groups of the convolution.
-        error: relative Frobenius error of the cores as they are, rounding to their dtype included.
-        upper_bound: what the error was certain not to exceed before refinement, with what rounding to the dtype
-            adds where the error shows it; None of fits in the metric of data.
-        lower_bound: what no chain of this format and these ranks can go below.
-        data_error: the same in the metric of the data, None without data.
-        data_lower_bound: likewise what no chain can go below.
+        cores: convolution weights, output side first.
+        groups: the groups of each core, totals over the groups of the convolution.
+        error: relative Frobenius error of the cores, including their rounding to the dtype.
+        upper_bound: an upper bound of the error that was known before refinement, increased by the effect of rounding
+            to the dtype if the error is above it. None for fits to data.
+        lower_bound: a lower bound of the error of all chains of this format with these ranks.
+        data_error: relative error of the outputs on the data; None without data.
+        data_lower_bound: a lower bound of `data_error` for all chains of this format with these ranks.
     """
 
     cores: list[Tensor]
@@ -69,7 +69,7 @@ def decompose(
     size: int | Sequence[int] | None,
     progress: bool | Follower | None,
 ) -> Decomposition:
-    """`ConvTensorTrain.decompose`, which documents the arguments, without the container around the result."""
+    """Return the result of `ConvTensorTrain.decompose`, which documents the arguments, as plain tensors."""
     kernel = NormalizedKernel.of(weight, groups, transposed, inputs)
     seed = integer("seed", seed, minimum=0)
     effort = positive("effort", effort)
@@ -85,7 +85,8 @@ def decompose(
     )
     if chain_format is None and limits.ranks is not None:
         raise TensorTrainError(
-            f'ranks = {ranks} with kernel_sizes="auto", which chooses them; give a budget, or name the kernel_sizes'
+            f'ranks = {ranks} cannot be combined with kernel_sizes="auto", which chooses the ranks; give a budget'
+            " instead, or name the kernel_sizes"
         )
     choice("objective", objective, OBJECTIVES)
     image = None if size is None else per_axis("size", size, len(kernel.size))
@@ -103,14 +104,14 @@ def decompose(
         upper = upper_bound(kernel, fit, error)
     if limits.rtol is not None and error > limits.rtol + 4 * torch.finfo(kernel.dtype).eps:
         raise TensorTrainError(
-            f"rtol = {limits.rtol:g} is not reached within the given ranks or budget: achieved {error:.4g} with ranks"
+            f"rtol = {limits.rtol:g} is not reached within the ranks or budget: the error is {error:.4g} with ranks"
             f" {tuple(r * kernel.conv_groups for r in fit.ranks)}; raise them, or the tolerance"
         )
     failures = contradictions(lower, error, math.inf if kernel.metric else upper)
     if kernel.metric is None:
         failures += contradictions(lower, fit.error, fit.upper_bound)
     for failure in failures:
-        raise TensorTrainError(f"{failure}, so the library is at fault: please report the kernel and the arguments")
+        raise TensorTrainError(f"{failure}; this is a fault of the library: please report the kernel and the arguments")
     if kernel.metric is None:
         data = (None, None) if inputs is None else (error, lower)  # Σ is a multiple of the identity
         return Decomposition(cores, total_groups, error, upper, lower, *data)
@@ -121,7 +122,7 @@ def decompose(
 
 
 def _title(kernel: NormalizedKernel) -> str:
-    """What progress calls a decomposition."""
+    """Return the name of a decomposition in progress messages."""
     p, q = (channels * kernel.conv_groups for channels in kernel.channels)
     return f"decompose {p}←{q} {'×'.join(map(str, kernel.size))}"
 
@@ -134,25 +135,25 @@ def bounds(
     groups: int = 1,
     transposed: bool = False,
 ) -> tuple[float, float]:
-    """Lower and upper bound on the relative Frobenius error of a decomposition, without fitting it.
+    """Return a lower and an upper bound of the relative Frobenius error of a decomposition, without fitting it.
 
-    No chain of this format and these ranks can do better than the lower bound (from the ranks of the kernel's
-    unfoldings and of its Fourier transform); the first guess of `decompose` does no worse than the upper bound
-    (from the singular values that its truncated SVDs discard).
+    The error of every chain of this format with these ranks is at least the lower bound, which follows from the ranks
+    of the kernel's unfoldings and of its Fourier transform. The error of the initial chain of `decompose` is at most
+    the upper bound, which follows from the singular values that its truncated SVDs discard.
 
     Args:
-        weight: `(out, in / groups, *K)`, or `(in, out / groups, *K)` if `transposed`.
-        chain_format: core sizes and the channels in one group of each core; its kernel size is that of `weight`.
-        ranks: `(R_0, …, R_m)`, output and input channels included, totals over all groups, as in
-            `ConvTensorTrain.ranks` and in the header of a file.
-        groups: groups of the convolution that `weight` belongs to.
-        transposed: whether that is a transposed convolution.
+        weight: the kernel, `(out, in / groups, *K)`, or `(in, out / groups, *K)` if `transposed`.
+        chain_format: a format with the kernel size of `weight`.
+        ranks: the ranks `(R_0, …, R_m)`, with output and input channels. They are totals over all groups, as in
+            `ConvTensorTrain.ranks` and in the headers of files.
+        groups: number of groups of the convolution that `weight` belongs to.
+        transposed: whether `weight` belongs to a transposed convolution.
 
     Returns:
-        The two bounds, each in [0, 1].
+        The lower and the upper bound, each in [0, 1].
 
     Raises:
-        TensorTrainError: a format or ranks that do not fit the kernel.
+        TensorTrainError: the format or the ranks do not fit the kernel.
 
     >>> weight = torch.randn(8, 6, 5, 5, generator=torch.Generator().manual_seed(0))
     >>> bounds(weight, formats.chain((3, 3), (5, 5)), (8, 24, 6))   # rank 24 = 4·6 is exact for every kernel
@@ -176,10 +177,10 @@ def bounds(
 def format_of(
     kernel_sizes: str | Sequence[int | Sequence[int]] | formats.Format, kernel: NormalizedKernel
 ) -> formats.Format | None:
-    """The format that `kernel_sizes` names or spells out; None for "auto".
+    """Return the format that `kernel_sizes` names or describes, or None for "auto".
 
     Raises:
-        TensorTrainError: an unknown name, or a format for kernels of another size.
+        TensorTrainError: the name is unknown, or the format is for kernels of another size.
     """
     if isinstance(kernel_sizes, str):
         name = choice("kernel_sizes", kernel_sizes, ("auto", *formats.NAMED))
@@ -188,7 +189,7 @@ def format_of(
         return formats.chain(kernel_sizes, kernel.size)
     if kernel_sizes.kernel_size != kernel.size:
         raise TensorTrainError(
-            f"kernel_sizes is a format for {kernel_sizes.kernel_size} kernels, weight has {kernel.size}"
+            f"kernel_sizes is a format for {kernel_sizes.kernel_size} kernels, but weight has {kernel.size}"
         )
     return kernel_sizes
 
@@ -196,16 +197,16 @@ def format_of(
 def rank_caps(
     chain_format: formats.Format, kernel: NormalizedKernel, ranks: tuple[int, ...] | None, clip: bool
 ) -> tuple[int, ...]:
-    """Caps on the interior ranks within a conv group.
+    """Return the upper limits of the inner ranks within one group of the convolution.
 
     Args:
-        chain_format: core sizes and groups.
-        kernel: what is decomposed.
-        ranks: the caller's caps, totals over all groups, or None for no caps.
-        clip: whether to clip each to what its bond can use, as for one int that is meant for all bonds.
+        chain_format: the core sizes and groups.
+        kernel: the kernel to decompose.
+        ranks: the upper limits of the caller, totals over all groups, or None for no limits.
+        clip: whether a limit that is larger than useful is lowered, as for one int that applies to all bonds.
 
     Raises:
-        TensorTrainError: ranks that the groups do not divide, or beyond what any kernel can use.
+        TensorTrainError: the groups do not divide the ranks, or a rank exceeds the largest useful one.
     """
     useful = largest_useful(chain_format, kernel)
     if ranks is None:
@@ -224,19 +225,20 @@ def rank_caps(
 
 
 def _check_divisible(ranks: Sequence[int], groups: int) -> None:
+    """Refuse ranks that the groups do not divide."""
     for l, rank in enumerate(ranks):
         if rank % groups:
             raise TensorTrainError(f"ranks[{l}] = {rank} is not divisible by groups = {groups}")
 
 
 def rounded(kernel: NormalizedKernel, fit: Fit, options: SolverOptions) -> tuple[list[Tensor], tuple[int, ...], float]:
-    """Cores of a fit in the dtype of the kernel, their total groups, and the error with rounding.
+    """Return the cores of a fit in the dtype of the kernel, their total groups, and the error after rounding.
 
-    Refinement may end in large cores that cancel each other, of which a short dtype keeps nothing. Where rounding
-    shows, the chain is fitted again with a ridge on its cores.
+    Refinement may end in large cores that cancel each other, and a short dtype then loses all digits of the result. If
+    rounding increases the error, the chain is fitted again with a ridge on its cores.
     """
     if fit.chain_format.dense and (cores := exact_cores(kernel.raw, fit.chain_format.kernel_sizes, fit.ranks)):
-        # an exact chain holds the very entries of the kernel, so it is built from them without any scaling
+        # an exact chain contains the entries of the kernel themselves, so it is built without any scaling
         return kernel.export(cores, fit.groups)
     best = kernel.finish(fit.cores, fit.groups)
     precision = 4 * torch.finfo(kernel.dtype).eps
@@ -249,10 +251,10 @@ def rounded(kernel: NormalizedKernel, fit: Fit, options: SolverOptions) -> tuple
 
 
 def upper_bound(kernel: NormalizedKernel, fit: Fit, error: float) -> float:
-    """The upper bound of a fit whose rounded cores have this error.
+    """Return the upper bound of a fit whose rounded cores have this error.
 
-    The bound knows nothing of rounding. Where the error is above it, as with cores of 16 bits, the distance that
-    rounding moves the fit is added, which the triangle inequality allows.
+    The bound ignores rounding. If the error is above it, as with cores of 16 bits, the distance by which rounding moves
+    the fit is added. By the triangle inequality the sum is an upper bound.
     """
     if error <= fit.upper_bound + SLACK:
         return fit.upper_bound
@@ -262,9 +264,10 @@ def upper_bound(kernel: NormalizedKernel, fit: Fit, error: float) -> float:
 def automatic(
     kernel: NormalizedKernel, limits: Limits, options: SolverOptions, objective: str, size: Sequence[int] | None
 ) -> Fit:
-    """The best format at the budget; with a tolerance, the smallest chain of the format that does best at `PROBE`."""
+    """Return the best fit within the budget, or with a tolerance the smallest chain of the format best at `PROBE`."""
 
     def best(parameters: int) -> Fit:
+        """Return the best fit with this number of parameters."""
         return best_format(kernel, fast_enough(entrants(kernel, parameters), kernel, objective, size), options)
 
     allowed = kernel.dense_parameters if limits.parameters is None else limits.parameters
@@ -273,7 +276,7 @@ def automatic(
     probe = min(allowed, max(1, round(PROBE * kernel.dense_parameters)))
     try:
         chain_format = best(probe).chain_format
-    except TensorTrainError:  # a kernel too small for a chain of that size
+    except TensorTrainError:  # the kernel is too small for a chain of that size
         chain_format = best(allowed).chain_format
     growth = Growth(chain_format, kernel, largest_useful(chain_format, kernel))
     fit = within_limits(kernel, growth, limits, options)
@@ -283,7 +286,7 @@ def automatic(
 
 
 def within_limits(kernel: NormalizedKernel, growth: Growth, limits: Limits, options: SolverOptions) -> Fit:
-    """The smallest chain on the path of ranks that reaches the tolerance; without a tolerance the largest allowed."""
+    """Return the smallest chain on the path of ranks that reaches the tolerance; without one, the largest allowed."""
     largest = growth.largest_within(limits.parameters)
     whole = work(kernel, growth.chain_format, largest, options)
     options.expect(whole)
@@ -292,7 +295,7 @@ def within_limits(kernel: NormalizedKernel, growth: Growth, limits: Limits, opti
     steps = [ranks for ranks in growth.path() if all(r <= most for r, most in zip(ranks, largest, strict=True))]
     low, high, best = 0, len(steps) - 1, None
     options.expect(whole * math.log2(len(steps)) / 2)
-    while low < high:  # the error falls along the path; a chain below its lower bound needs no fit
+    while low < high:  # the error falls along the path; a chain whose lower bound is above the tolerance needs no fit
         middle = (low + high) // 2
         fit = None
         if kernel.quick_lower_bound(growth.chain_format.kernel_sizes, steps[middle]) <= limits.rtol:

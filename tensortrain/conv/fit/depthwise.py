@@ -1,8 +1,8 @@
-"""Chains whose middle cores are depthwise or have small groups: `1×1 | grouped, … | 1×1`, CP among them.
+"""Fit chains whose middle cores are depthwise or have small groups, `1×1 | grouped, … | 1×1`, for example CP.
 
-W is a sum of R blocks `A_n D_n B_n`: A `(p, R·s)`, B `(R·t, q)`, and for each n a small filter bank D_n of
-s × t channels, itself the product of one factor for each middle core. Plain alternating least squares drifts
-into blocks that cancel each other; a ridge that decays in stages prevents it, and extrapolation speeds it up.
+W is a sum of R blocks `A_n D_n B_n`: A `(p, R·s)`, B `(R·t, q)`, and for each n a small filter bank D_n of s × t
+channels, which is the product of one factor for each middle core. Plain alternating least squares often leads to blocks
+that cancel each other. A ridge that decays in stages prevents this, and extrapolation accelerates the convergence.
 """
 
 import math
@@ -19,25 +19,25 @@ from tensortrain.linalg import SEEDS
 
 Axes = tuple[int, ...]
 
-SWEEPS = 400  # for few blocks
-MANY = 60  # blocks from which on more sweeps are needed, up to 1.25 times as many
-SINGLE = 3e8  # multiplications of a sweep from which single precision is used: the ridge keeps it well conditioned
-KICKED = 0.25  # share of the sweeps that anneal once more, from a lower ridge, after some noise
-KICK = (0.1, 0.2)  # the first ridge then, as a share of `RIDGE`, and the relative noise
-POLISHED = 0.06  # share of the sweeps at the end, without a ridge
-ANNEALED = 0.85  # share of the other sweeps in which the ridge decays
-LOWEST = 0.01  # the ridge at the end of its decay, as a share of `RIDGE`
-LAST = 1e-5  # the ridge after its decay, likewise, to remove its bias
-STALL = 10  # sweeps over which progress is judged
-STALLED = 1e-5  # relative decrease of the squared error over them that counts as none
-CONVERGED = 1e-10  # likewise at the end of a fit of a small kernel, which costs little
+SWEEPS = 400  # number of sweeps for few blocks
+MANY = 60  # from so many blocks on, more sweeps are needed, up to 1.25 times as many
+SINGLE = 3e8  # from so many multiplications per sweep on, single precision is used; the ridge keeps it well conditioned
+KICKED = 0.25  # fraction of the sweeps that repeat the decay from a lower ridge after noise was added
+KICK = (0.1, 0.2)  # the first ridge of these sweeps, as a fraction of `RIDGE`, and the relative noise
+POLISHED = 0.06  # fraction of the sweeps that run without a ridge at the end
+ANNEALED = 0.85  # fraction of the other sweeps in which the ridge decays
+LOWEST = 0.01  # the ridge at the end of its decay, as a fraction of `RIDGE`
+LAST = 1e-5  # the ridge after its decay, as a fraction of `RIDGE`, so that it causes no bias
+STALL = 10  # number of sweeps over which progress is judged
+STALLED = 1e-5  # a fit stops if these sweeps lower the squared error by less than this fraction
+CONVERGED = 1e-10  # the same at the end of a fit of a small kernel, which is cheap
 RIDGE = 0.05  # times R^(-2/3)
-STARTS = ((0.5, 0.02), (0.15, 0.5), (0.01, 0.5))  # the first ridge as a share of `critical_ridge`, relative noise
+STARTS = ((0.5, 0.02), (0.15, 0.5), (0.01, 0.5))  # the first ridge as a fraction of `critical_ridge`, relative noise
 
 
 @dataclass
 class Blocks:
-    """The unknowns of R blocks: `a (G, p, R, s)`, `factors` of D `(G, R, s, t, *k)` each, `b (G, R, t, q)`."""
+    """The unknowns of R blocks: `a (G, p, R, s)`, the `factors` of D, each `(G, R, s, t, *k)`, and `b (G, R, t, q)`."""
 
     a: Tensor
     factors: list[Tensor]
@@ -45,19 +45,19 @@ class Blocks:
 
     @property
     def filters(self) -> Tensor:
-        """D, `(G, R, s, t, *K)`: factors vary along different axes, so they broadcast."""
+        """Return D, `(G, R, s, t, *K)`; the factors vary along different axes, so they are broadcast."""
         return _product(self.factors)
 
     def parts(self) -> list[Tensor]:
-        """All unknowns."""
+        """Return all unknowns."""
         return [self.a, *self.factors, self.b]
 
     def to(self, dtype: torch.dtype) -> "Blocks":
-        """The same in another precision."""
+        """Return the blocks in another precision."""
         return Blocks(self.a.to(dtype), [f.to(dtype) for f in self.factors], self.b.to(dtype))
 
     def extrapolate(self, previous: "Blocks", beta: float) -> "Blocks":
-        """This point, moved further by `beta` times the last step."""
+        """Return this point, moved further by `beta` times the last step."""
         return Blocks(
             self.a,
             [torch.lerp(g, f, 1 + beta) for f, g in zip(self.factors, previous.factors, strict=True)],
@@ -65,7 +65,7 @@ class Blocks:
         )
 
     def norms(self) -> Tensor:
-        """The norm of each part of each block, `(G, R, D + 2)`."""
+        """Return the norm of each part of each block, `(G, R, D + 2)`."""
         return torch.stack(
             [
                 torch.linalg.vector_norm(self.a, dim=(1, 3)),
@@ -76,18 +76,19 @@ class Blocks:
         ).clamp(min=1e-30)
 
     def equalised(self, norms: Tensor) -> "Blocks":
-        """The same sum with the norm of each block, `norms` by part, spread evenly over its parts."""
+        """Return the same sum with the norm of each block, `norms` by part, spread evenly over its parts."""
         a, *middle, b = (_shared(norms)[..., None] / norms).unbind(-1)
         factors = [f * s.reshape(*s.shape, *[1] * (f.dim() - 2)) for f, s in zip(self.factors, middle, strict=True)]
         return Blocks(self.a * a[:, None, :, None], factors, self.b * b[:, :, None, None])
 
 
 def _shared(norms: Tensor) -> Tensor:
-    """The norm that all parts of a block have once it is spread evenly, for norms by part."""
+    """Return the common norm of all parts of a block after spreading, from the norms of the parts."""
     return norms.log().mean(-1).exp()
 
 
 def _product(factors: Sequence[Tensor]) -> Tensor:
+    """Return the product of the factors."""
     out = factors[0]
     for factor in factors[1:]:
         out = out * factor
@@ -95,7 +96,7 @@ def _product(factors: Sequence[Tensor]) -> Tensor:
 
 
 def supports(chain_format: Format) -> bool:
-    """Whether `fit_blocks` can fit this format."""
+    """Return whether `fit_blocks` can fit this format."""
     middle = chain_format.blocks[1:-1]
     if (
         chain_format.order < 3
@@ -110,10 +111,10 @@ def supports(chain_format: Format) -> bool:
 
 
 def start(weight: Tensor, chain_format: Format, count: int) -> tuple[Blocks, float]:
-    """The strongest channel pairs over a spatial eigenbasis of W, and the energy they leave out.
+    """Return blocks from the strongest channel pairs over a spatial eigenbasis of W, and the energy that they omit.
 
-    Each slice of W along one basis filter is a matrix; its singular triples are rank-one blocks. The basis is a
-    product over axes if there is a factor for each axis.
+    Each slice of W along one basis filter is a matrix, and its singular triples are blocks of rank one. The basis is a
+    product over the axes if there is a factor for each axis.
     """
     g, p, q, *size = weight.shape
     outputs, inputs = chain_format.blocks[1] or (1, 1)
@@ -141,10 +142,10 @@ def start(weight: Tensor, chain_format: Format, count: int) -> tuple[Blocks, flo
 
 
 def critical_ridge(x: Blocks) -> float:
-    """The ridge at which the weakest of the blocks would vanish if it stood alone.
+    """Return the ridge at which the weakest of the blocks would vanish if it were the only block.
 
-    A block of norm σ, spread over P parts, shrinks to the σ' that minimises `(σ - σ')² + P λ σ'^(2/P)`. For
-    `λ > σ^(1+a) a^a / (1+a)^(1+a)` with `a = 1 - 2/P` that is 0.
+    A block of norm σ, spread over P parts, shrinks to the σ' that minimises `(σ - σ')² + P λ σ'^(2/P)`. The
+    minimum is at 0 if `λ > σ^(1+a) a^a / (1+a)^(1+a)` with `a = 1 - 2/P`.
     """
     norms = x.norms()
     a = 1 - 2 / norms.shape[-1]
@@ -153,10 +154,11 @@ def critical_ridge(x: Blocks) -> float:
 
 
 def with_noise(x: Blocks, share: float, seed: int) -> Blocks:
-    """Noise of relative size `share` on every unknown, which breaks ties and wakes what is zero."""
+    """Return the blocks with noise of relative size `share` on every unknown, which breaks ties and changes zeros."""
     generator = torch.Generator().manual_seed(seed)
 
     def noisy(part: Tensor) -> Tensor:
+        """Return one part with noise."""
         noise = torch.randn(part.shape, generator=generator, dtype=torch.float64, device="cpu").to(part)
         size = share * float(part.norm()) / math.sqrt(part.numel())
         return part + size * noise
@@ -165,7 +167,7 @@ def with_noise(x: Blocks, share: float, seed: int) -> Blocks:
 
 
 def _spatial_basis(weight: Tensor, separable: bool) -> Tensor:
-    """Orthonormal filters `(G, positions, positions)`, leading ones last: principal axes of W over space."""
+    """Return orthonormal filters `(G, positions, positions)`, the principal axes of W over space, leading ones last."""
     if not separable:
         return _principal_axes(weight.flatten(3).flatten(1, 2))
     basis = weight.new_ones(weight.shape[0], 1, 1)
@@ -176,20 +178,20 @@ def _spatial_basis(weight: Tensor, separable: bool) -> Tensor:
 
 
 def _principal_axes(x: Tensor) -> Tensor:
-    """Eigenvectors of `xᵀx` for each matrix of the batch."""
+    """Return the eigenvectors of `xᵀx` for each matrix of the batch."""
     vectors: Tensor = torch.linalg.eigh(x.mT @ x)[1]
     return vectors
 
 
 def _separate(filters: Tensor, sizes: Sequence[Axes]) -> list[Tensor]:
-    """Separable unit filters `(G, n, *K)` as one factor for each core; a single core takes them whole."""
+    """Return separable unit filters `(G, n, *K)` as one factor for each core; a single core gets the whole filters."""
     if len(sizes) == 1:
         return [filters]
     factors = []
     for taps in sizes:
         line = filters
         for axis, t in enumerate(taps, start=2):
-            if t == 1 and line.shape[axis] > 1:  # all lines along the other axes are parallel: take the strongest
+            if t == 1 and line.shape[axis] > 1:  # all lines along the other axes are parallel: use the strongest
                 across = [i for i in range(2, line.dim()) if i != axis]
                 strongest = line.square().sum(across, keepdim=True).argmax(axis, keepdim=True)
                 line = line.take_along_dim(strongest, axis)
@@ -202,7 +204,7 @@ def _separate(filters: Tensor, sizes: Sequence[Axes]) -> list[Tensor]:
 class BlockSolver:
     """Alternating least squares for one kernel `(G, p, q, *K)`.
 
-    Letters of the shapes:
+    The letters in the shapes have these meanings:
 
     | letter | axis |
     |---|---|
@@ -213,8 +215,9 @@ class BlockSolver:
     | s, S | channel of a block on its output side, behind A |
     | t, T | channel of a block on its input side, before B |
 
-    Capitals are the second index of a Gram matrix, the one that the unknowns have. All products are matrix products
-    batched over groups and blocks: for small kernels the number of operations is what a sweep costs.
+    Capital letters denote the second index of a Gram matrix, which is contracted with the unknowns. All products are
+    matrix products that are batched over groups and blocks, because for small kernels the cost of a sweep is its number
+    of operations.
     """
 
     def __init__(self, weight: Tensor) -> None:
@@ -224,7 +227,7 @@ class BlockSolver:
         self.energy = float(weight.square().sum())
 
     def sweep(self, x: Blocks, ridge: float) -> tuple[Blocks, float]:
-        """Solve for A, each factor and B in turn; returns the point and its squared error."""
+        """Solve for A, each factor and B in turn, and return the point and its squared error."""
         g, count, t, q = x.b.shape
         b_flat = x.b.flatten(1, 2)  # (g, n·t, q)
         bb = (b_flat @ b_flat.mT).reshape(g, count, 1, t, count, 1, t)  # (g, n, ·, t, N, ·, T)
@@ -239,11 +242,11 @@ class BlockSolver:
         return Blocks(a, factors, b), error
 
     def error(self, x: Blocks) -> float:
-        """The squared error of a point, which is not changed."""
+        """Return the squared error of a point."""
         return float((self.wide - x.a.flatten(2) @ _inner(x.filters, x.b)).square().sum())
 
     def _solve_a(self, x: Blocks, bb: Tensor, ridge: float) -> Tensor:
-        """The best A `(g, p, n, s)` for given factors and B."""
+        """Return the best A `(g, p, n, s)` for given factors and B."""
         (g, n, t, _), s = x.b.shape, x.a.shape[3]
         d = x.filters  # (g, n, s, t, *K)
         rhs = _inner(d, x.b) @ self.wide.mT  # (g, n·s, p)
@@ -252,7 +255,7 @@ class BlockSolver:
         return _solve(gram.reshape(g, n * s, n * s), rhs, ridge).mT.reshape(x.a.shape)
 
     def _solve_factors(self, x: Blocks, channels: Tensor, projected: Tensor, ridge: float) -> list[Tensor]:
-        """The factors of D, `(g, n, s, t, *k)`, each the best for given A, B and other factors."""
+        """Return the factors of D, `(g, n, s, t, *k)`, each the best for given A, B and other factors."""
         g, n = len(x.b), math.prod(x.factors[0].shape[1:4])  # n: unknowns for each position, n·s·t
         rhs_d = projected @ x.b.mT  # (g, n, s·x, t)
         shape = (*channels.shape[:3], -1, channels.shape[3])  # (g, n, s, x, t)
@@ -271,7 +274,7 @@ class BlockSolver:
         return factors
 
     def _solve_b(self, x: Blocks, aa: Tensor, projected: Tensor, ridge: float) -> tuple[Tensor, float]:
-        """The best B `(g, n, t, q)` for given A and factors, and the squared error of the result."""
+        """Return the best B `(g, n, t, q)` for given A and factors, and the squared error of the result."""
         d = x.filters  # (g, n, s, t, *K)
         g, n, t, q = x.b.shape
         columns = d.flatten(4).transpose(2, 3).flatten(3)  # (g, n, t, s·x)
@@ -285,16 +288,16 @@ class BlockSolver:
     def solve(
         self, x: Blocks, ridges: Sequence[float], options: SolverOptions, stalled: float = STALLED
     ) -> tuple[Blocks, float]:
-        """A sweep with extrapolation for each ridge; one that raises the objective is undone.
+        """Do one sweep with extrapolation for each ridge; a sweep that raises the objective is undone.
 
-        The ridges fall slowly enough for the momentum to be kept from one to the next. Sweeps at the last ridge end
-        as soon as they bring nothing.
+        The ridges decrease slowly, so the momentum is kept from one ridge to the next. The sweeps at the last ridge end
+        as soon as they no longer lower the error.
 
         Args:
-            x: start.
-            ridges: of each sweep.
-            options: target error, time limit, callback.
-            stalled: relative decrease of the squared error over `STALL` sweeps that counts as none.
+            x: the starting point.
+            ridges: the ridge of each sweep.
+            options: the target error, time limit and callback.
+            stalled: the sweeps end if the last `STALL` of them lower the squared error by less than this fraction.
         """
         previous, age, error, penalty = x, 1, math.inf, 0.0
         errors: list[float] = []  # at the last ridge
@@ -319,61 +322,61 @@ class BlockSolver:
         return x, error
 
     def step_cost(self, x: Blocks) -> float:
-        """Multiplications of one sweep: two products with the whole kernel, and the factorisations."""
+        """Return the multiplications of one sweep: two products with the whole kernel, and the factorisations."""
         s, t = x.factors[0].shape[2:4]
         return sweep_cost(self.wide.numel(), len(x.a), x.a.shape[2], s, t)
 
 
 def _inner(d: Tensor, b: Tensor) -> Tensor:
-    """Filters `(g, n, s, t, *K)` and B together: `(g, n·s, x·q)`."""
+    """Return the product of filters `(g, n, s, t, *K)` and B, `(g, n·s, x·q)`."""
     rows = d.flatten(4).transpose(3, 4).flatten(2, 3)  # (g, n, s·x, t)
     inner = rows * b if b.shape[2] == 1 else rows @ b  # (g, n, s·x, q)
     return inner.reshape(len(d), d.shape[1] * d.shape[2], -1)
 
 
 def _gram(d: Tensor) -> Tensor:
-    """Inner products over space of all filters `(g, n, s, t, *K)`: `(g, n, s, t, N, S, T)`."""
+    """Return the inner products over space of all filters `(g, n, s, t, *K)`: `(g, n, s, t, N, S, T)`."""
     flat = d.flatten(4).flatten(1, 3)
     return (flat @ flat.mT).reshape(d.shape[0], *d.shape[1:4], *d.shape[1:4])
 
 
 def _solve(gram: Tensor, rhs: Tensor, ridge: float) -> Tensor:
-    """Solve `(gram + ridge) u = rhs` for each conv group: `(g, n, n)`, which changes, and `(g, n, columns)`."""
+    """Solve `(gram + ridge) u = rhs` for each group: `(g, n, n)`, which is changed in place, and `(g, n, columns)`."""
     gram.diagonal(dim1=-2, dim2=-1).add_(ridge)
     factor, failed = torch.linalg.cholesky_ex(gram)
     if bool(failed.any()):
         factor = cholesky(gram, 0.1 * torch.finfo(gram.dtype).eps)
-    if ridge > 1e3 * torch.finfo(gram.dtype).eps:  # well conditioned: the inverse is as good, and twice as fast
+    if ridge > 1e3 * torch.finfo(gram.dtype).eps:  # well conditioned: the inverse is as accurate and twice as fast
         return torch.cholesky_inverse(factor) @ rhs
     solution: Tensor = torch.cholesky_solve(rhs, factor)
     return solution.contiguous()
 
 
 def sweep_cost(entries: int, groups: int, count: int, outputs: int, inputs: int) -> float:
-    """Multiplications of one sweep: two products with the whole kernel, and the factorisations."""
+    """Return the multiplications of one sweep: two products with the whole kernel, and the factorisations."""
     return 2 * entries * max(outputs, inputs) * count + groups * (outputs * inputs * count) ** 3 / 3
 
 
 def step_cost(weight: Tensor, chain_format: Format, ranks: Sequence[int]) -> float:
-    """Multiplications of one sweep for a kernel `(G, p, q, *K)`."""
+    """Return the multiplications of one sweep for a kernel `(G, p, q, *K)`."""
     outputs, inputs = chain_format.blocks[1] or (1, 1)
     return sweep_cost(weight.numel(), len(weight), ranks[0] // outputs, outputs, inputs)
 
 
 def most_sweeps(count: int) -> int:
-    """Sweeps of a fit of so many blocks at the usual effort."""
+    """Return the number of sweeps of a fit of so many blocks with the usual effort."""
     return round(SWEEPS * min(1.25, max(1.0, math.sqrt(count / MANY))))
 
 
 def work(weight: Tensor, chain_format: Format, ranks: Sequence[int], options: SolverOptions) -> float:
-    """Multiplications of a fit, at most and roughly."""
+    """Return a rough upper limit of the multiplications of a fit."""
     cost = step_cost(weight, chain_format, ranks)
     sweeps = options.steps(cost, most_sweeps(ranks[0]))
     return (cost + OVERHEAD) * sweeps * (len(STARTS) if _several(weight, options) else 1)
 
 
 def _several(weight: Tensor, options: SolverOptions) -> bool:
-    """Whether a fit is cheap enough for several starts."""
+    """Return whether a fit is cheap enough for several starts."""
     return weight.numel() <= SMALL_KERNEL and options.effort >= 1
 
 
@@ -384,14 +387,14 @@ def fit_blocks(
     options: SolverOptions,
     earlier: Sequence[Tensor] | None = None,
 ) -> tuple[list[Tensor], float]:
-    """Cores `(G, r_{l-1}, r_l / g_l, *k_l)` and a bound on the squared error.
+    """Return cores `(G, r_{l-1}, r_l / g_l, *k_l)` and a bound of the squared error.
 
     Args:
-        weight: `(G, p, q, *K)`.
+        weight: the kernel, `(G, p, q, *K)`.
         chain_format: a format that `supports` accepts.
-        ranks: interior ranks.
-        options: seed, target error, work limit, ridge.
-        earlier: cores of another fit, from which this one continues if its own starts lead to nothing better.
+        ranks: the inner ranks.
+        options: the seed, target error, work limit and ridge.
+        earlier: cores of another fit, from which this fit continues if its own starts lead to nothing better.
     """
     count = ranks[0] // (chain_format.blocks[1] or (1, 1))[0]
     begin, bound = start(weight, chain_format, count)
@@ -402,7 +405,7 @@ def fit_blocks(
     kicked, polished = round(KICKED * sweeps), max(1, round(POLISHED * sweeps))
     slow, several = sweeps - kicked - polished, _several(weight, options)
     critical = critical_ridge(begin) / unit
-    # a strong ridge finds better minima of large kernels, and may lose a block of a small one
+    # a strong ridge finds better minima for large kernels, but may lose a block of a small kernel
     starts = [
         (with_noise(begin, noise, options.seed), _ridges(unit, strength * critical, slow, options.ridge))
         for strength, noise in (STARTS if several else STARTS[:1])
@@ -410,7 +413,7 @@ def fit_blocks(
     if several and chain_format.kernel_sizes == cp(chain_format.kernel_size).kernel_sizes and chain_format.order > 3:
         last = [max(unit * LAST, options.ridge)] * slow
         starts += [(x, last) for x in tensorly_start(weight, chain_format, count, options.seed)]
-    # single precision leads to the minimum, the sweeps without a ridge need double precision to end there
+    # single precision leads near the minimum; the sweeps without a ridge need double precision to reach it
     single, double = BlockSolver(weight.float()), BlockSolver(weight.float() if cost > SINGLE else weight)
     trials = [single.solve(x.to(torch.float32), ridges, options) for x, ridges in starts]
     if earlier is not None:
@@ -424,14 +427,14 @@ def fit_blocks(
     best, _ = min(trials, key=lambda trial: trial[1])
     ends = [max(unit * LAST, options.ridge)] * (sweeps if several else polished)
     x, error = double.solve(best.to(double.wide.dtype), ends, options, CONVERGED if several else STALLED)
-    if x.b.dtype != weight.dtype:  # single precision does not settle whether it is below a small bound
+    if x.b.dtype != weight.dtype:  # single precision cannot decide whether the error is below a small bound
         x = x.to(weight.dtype)
         error = BlockSolver(weight).error(x)
     return _cores(x if error < bound else begin, chain_format), bound
 
 
 def _ridges(unit: float, first: float, sweeps: int, least: float) -> list[float]:
-    """The ridge of each sweep: geometric decay from `first` times `unit`, then the last value; at least `least`."""
+    """Return the ridge of each sweep: geometric decay from `first · unit`, then the last value; at least `least`."""
     annealed = round(ANNEALED * sweeps)
     first = max(first, 2 * LOWEST)
     decay = [first * (LOWEST / first) ** (n / max(1, annealed - 1)) for n in range(annealed)]
@@ -439,8 +442,8 @@ def _ridges(unit: float, first: float, sweeps: int, least: float) -> list[float]
 
 
 def tensorly_start(weight: Tensor, chain_format: Format, count: int, seed: int) -> list[Blocks]:
-    """TensorLy's CP decomposition of each `(p, q, *K)`, from a random start; none where its equations are singular."""
-    import tensorly  # only small kernels need it, and large ones run without it
+    """Return TensorLy's CP decomposition of each `(p, q, *K)`, or nothing if its equations are singular."""
+    import tensorly  # only small kernels need TensorLy
     from tensorly.decomposition import parafac
 
     state = seed % SEEDS
@@ -450,7 +453,7 @@ def tensorly_start(weight: Tensor, chain_format: Format, count: int, seed: int) 
                 parafac(one, count, n_iter_max=100, init="random", random_state=state, normalize_factors=False)[1]
                 for one in weight
             ]
-    except RuntimeError:  # singular: the kernel needs fewer blocks than that
+    except RuntimeError:  # singular: the kernel needs fewer blocks
         return []
     outputs, inputs, *lines = (torch.stack(factors) for factors in zip(*fits, strict=True))
     if not all(bool(part.isfinite().all()) for part in (outputs, inputs, *lines)):
@@ -463,7 +466,7 @@ def tensorly_start(weight: Tensor, chain_format: Format, count: int, seed: int) 
 
 
 def _blocks(cores: Sequence[Tensor], chain_format: Format) -> Blocks:
-    """The inverse of `_cores`."""
+    """Return the unknowns for given cores, the inverse of `_cores`."""
     outputs, inputs = chain_format.blocks[1] or (1, 1)
     a, *middle, b = cores
     count = a.shape[2] // outputs
@@ -472,7 +475,7 @@ def _blocks(cores: Sequence[Tensor], chain_format: Format) -> Blocks:
 
 
 def _cores(x: Blocks, chain_format: Format) -> list[Tensor]:
-    """The unknowns as cores."""
+    """Return the unknowns as cores."""
     ones = [1] * len(chain_format.kernel_size)
     g, p = x.a.shape[:2]
     middle = [f.flatten(1, 2) for f in x.factors]

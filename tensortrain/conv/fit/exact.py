@@ -1,19 +1,20 @@
-"""Exact chains for any kernel at sufficient rank: cores that only hold shifted identities.
+"""Exact chains for any kernel at sufficient rank: all cores except one contain only shifted identities.
 
-One *data core* holds the entries of W, every other core selects. On one axis, for 3 + 3 taps (K = 5) and the data
-in T(2), two shifts cover all positions:
+One *data core* contains the entries of W, and every other core selects. On one axis, for 3 + 3 positions (K = 5) and
+the data in T(2), two shifts cover all positions:
 
     position of W     0    1    2    3    4
-    shift 0        [ w0   w1   w2 ]              T(1) has I at tap 0 in block 0, T(2) these taps in block 0
-    shift 2                  [ 0    w3   w4 ]    T(1) has I at tap 2 in block 1, T(2) these taps in block 1
+    shift 0        [ w0   w1   w2 ]              T(1) has I at position 0 in block 0, T(2) has these entries in block 0
+    shift 2                  [ 0    w3   w4 ]    T(1) has I at position 2 in block 1, T(2) has these entries in block 1
 
-so `T(1) = [I 0 0 | 0 0 I]`, `(p, 2p, 3)`, `T(2) = [w0 w1 w2 ; 0 w3 w4]`, `(2p, q, 3)`, and the bond has rank 2p.
+Therefore `T(1) = [I 0 0 | 0 0 I]`, `(p, 2p, 3)`, `T(2) = [w0 w1 w2 ; 0 w3 w4]`, `(2p, q, 3)`, and the bond has rank 2p.
 (Position 2 is covered twice and stored once.) With the data in T(1) the picture is mirrored and the rank is 2q.
 
-In general a prefix core at the output side turns the shifts `S_l` (sets of positions on each axis, `S_0 = {0}`)
-into the shifts `S_{l+1}`, each of them a shift of `S_l` plus a tap of the core; suffix cores mirror this from the
-input side. The chain is exact where `S + S' + [0, k_data)` covers every position of W. Bond l then needs rank
-`|S_l| · R_0` before the data core and `|S'_l| · R_m` after it. Axes are independent: sets multiply.
+In general, a prefix core on the output side turns the shifts `S_l` (sets of positions on each axis, `S_0 = {0}`) into
+the shifts `S_{l+1}`, each of which is a shift of `S_l` plus a position in the core. Suffix cores do the same from the
+input side. The chain is exact if `S + S' + [0, k_data)` covers every position of W. Bond l then needs rank
+`|S_l| · R_0` before the data core and `|S'_l| · R_m` after it. The axes are independent, so the numbers of shifts
+multiply.
 """
 
 import itertools
@@ -31,24 +32,24 @@ Shifts = tuple[int, ...]
 
 @dataclass(frozen=True)
 class AxisPlan:
-    """Shift sets on one axis: `prefix[l]` behind core l = 0 … data - 1, `suffix[l]` before core l = data + 1 …."""
+    """The shift sets on one axis: `prefix[l]` after core l = 0 … data - 1, `suffix[l]` before core l = data + 1 …."""
 
     prefix: tuple[Shifts, ...]
     suffix: tuple[Shifts, ...]
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Number of shifts at each bond."""
+        """Return the number of shifts at each bond."""
         return tuple(len(s) for s in self.prefix + self.suffix)
 
     @property
     def shifts(self) -> tuple[Shifts, ...]:
-        """The shift sets at bonds 0 … m; both ends of the chain stand at position 0."""
+        """Return the shift sets at bonds 0 … m; at both ends of the chain the only shift is 0."""
         return ((0,), *self.prefix, *self.suffix, (0,))
 
 
 def _ancestors(shifts: Shifts, taps: Sequence[int]) -> tuple[Shifts, ...]:
-    """Small shift sets through which cores of these `taps` reach `shifts`: behind the first core, …, the last one."""
+    """Return small shift sets through which cores of these sizes reach `shifts`, one set after each core."""
     sets = [shifts]
     for l in reversed(range(1, len(taps))):
         farthest = sum(k - 1 for k in taps[:l])
@@ -57,10 +58,10 @@ def _ancestors(shifts: Shifts, taps: Sequence[int]) -> tuple[Shifts, ...]:
 
 
 def _parents(shifts: Shifts, taps: int, farthest: int) -> Shifts:
-    """As few shifts within `0 … farthest` as possible from which a core of `taps` taps reaches all of `shifts`.
+    """Return as few shifts within `0 … farthest` as possible from which a core of `taps` positions reaches `shifts`.
 
-    Shift s is reached from any of `s - taps + 1 … s`. Greedily from below: a shift that no parent reaches yet
-    gets the largest parent that it may have, because that one reaches most of the shifts above.
+    Shift s is reached from each of `s - taps + 1 … s`. The algorithm is greedy, in ascending order: a shift that no
+    parent reaches gets its largest possible parent, because this parent reaches most of the larger shifts.
 
     >>> _parents((0, 1, 2, 4), 3, 2)   # 0, 1 and 2 are reached from 0, and 4 from 2
     (0, 2)
@@ -73,7 +74,7 @@ def _parents(shifts: Shifts, taps: int, farthest: int) -> Shifts:
 
 
 def _candidates(reach: int, taps: int) -> Iterator[Shifts]:
-    """Shift sets within `0 … reach`: all that hold both ends, or evenly spaced ones where these are too many."""
+    """Yield shift sets within `0 … reach`: all sets with both ends, or evenly spaced ones if these are too many."""
     if reach == 0:
         yield (0,)
     elif reach <= 8:
@@ -86,7 +87,7 @@ def _candidates(reach: int, taps: int) -> Iterator[Shifts]:
 
 @cache
 def axis_plans(taps: tuple[int, ...], data: int) -> tuple[AxisPlan, ...]:
-    """The plans on one axis with the data core at `data` that no other plan undercuts at every bond."""
+    """Return the plans on one axis with the data core at `data`, except those that another one undercuts everywhere."""
     before, after = sum(k - 1 for k in taps[:data]), sum(k - 1 for k in taps[data + 1 :])
     length = sum(k - 1 for k in taps) + 1
     plans: dict[tuple[int, ...], AxisPlan] = {}
@@ -108,7 +109,7 @@ def axis_plans(taps: tuple[int, ...], data: int) -> tuple[AxisPlan, ...]:
 
 @dataclass(frozen=True)
 class ExactChain:
-    """Where the data core stands, the shifts of each axis, and the interior ranks that they need."""
+    """The position of the data core, the shifts of each axis, and the inner ranks that they need."""
 
     data: int
     axes: tuple[AxisPlan, ...]
@@ -116,12 +117,12 @@ class ExactChain:
 
     @property
     def shifts(self) -> list[list[Axes]]:
-        """The shifts at bonds 0 … m, each with its position on every axis."""
+        """Return the shifts at bonds 0 … m, each with its position on every axis."""
         return [list(itertools.product(*sets)) for sets in zip(*(plan.shifts for plan in self.axes), strict=True)]
 
 
 def exact_chains(kernel_sizes: Sequence[Axes], outputs: int, inputs: int) -> list[ExactChain]:
-    """Every exact chain with these core sizes for a kernel of `outputs × inputs` channels."""
+    """Return all exact chains with these core sizes for a kernel of `outputs × inputs` channels."""
     chains = []
     for data in range(len(kernel_sizes)):
         plans_by_axis = [axis_plans(taps, data) for taps in zip(*kernel_sizes, strict=True)]
@@ -133,9 +134,9 @@ def exact_chains(kernel_sizes: Sequence[Axes], outputs: int, inputs: int) -> lis
 
 
 def build(weight: Tensor, kernel_sizes: Sequence[Axes], chain: ExactChain, ranks: Sequence[int]) -> list[Tensor]:
-    """The cores `(G, r_{l-1}, r_l, *k_l)` of an exact chain for `weight`, `(G, p, q, *K)`.
+    """Return the cores `(G, r_{l-1}, r_l, *k_l)` of an exact chain for `weight`, `(G, p, q, *K)`.
 
-    `ranks` are the interior ranks, at least those that the chain needs; the rest of each core is zero.
+    `ranks` are the inner ranks, which are at least those that the chain needs; the rest of each core is zero.
     """
     groups, p, q = weight.shape[:3]
     bounds, shifts = (p, *ranks, q), chain.shifts
@@ -153,16 +154,16 @@ def build(weight: Tensor, kernel_sizes: Sequence[Axes], chain: ExactChain, ranks
 
 
 def _fill_data(core: Tensor, weight: Tensor, outer: list[Axes], inner: list[Axes]) -> None:
-    """For each pair of shifts s + t the block `(p, q, *k)` of W that begins there, every entry of W in one block only.
+    """Write for each pair of shifts s + t the block `(p, q, *k)` of W that begins there; each entry is written once.
 
     Args:
-        core: `(G, |outer| · p, |inner| · q, *k)` or larger, filled in place.
-        weight: `(G, p, q, *K)`.
-        outer: shifts at the bond before the core.
-        inner: shifts at the bond after it.
+        core: the core, `(G, |outer| · p, |inner| · q, *k)` or larger, which is filled in place.
+        weight: the kernel, `(G, p, q, *K)`.
+        outer: the shifts at the bond before the core.
+        inner: the shifts at the bond after the core.
     """
     p, q, *taps = *weight.shape[1:3], *core.shape[3:]
-    left = weight.clone()  # entries that no block holds yet
+    left = weight.clone()  # entries that are not in any block yet
     for (i, s), (j, t) in itertools.product(enumerate(outer), enumerate(inner)):
         part = left
         for axis, (a, b, k) in enumerate(zip(s, t, taps, strict=True), start=3):
@@ -172,12 +173,12 @@ def _fill_data(core: Tensor, weight: Tensor, outer: list[Axes], inner: list[Axes
 
 
 def _fill_selector(core: Tensor, parents: list[Axes], children: list[Axes], channels: int) -> None:
-    """For each child the identity in the block of one of its parents, at the tap that leads from this to the child.
+    """Write for each child the identity in the block of one of its parents, at the position between both.
 
     Args:
-        core: `(G, |parents| · channels, |children| · channels, *k)` or larger, filled in place.
-        parents: shifts at the bond that is nearer to the end of the chain.
-        children: shifts at the bond that is nearer to the data core.
+        core: the core, `(G, |parents| · channels, |children| · channels, *k)` or larger, which is filled in place.
+        parents: the shifts at the bond nearer to the end of the chain.
+        children: the shifts at the bond nearer to the data core.
         channels: p on the output side, q on the input side.
     """
     taps = tuple(core.shape[3:])
@@ -190,17 +191,18 @@ def _fill_selector(core: Tensor, parents: list[Axes], children: list[Axes], chan
 
 
 def _step(child: Axes, parents: list[Axes], taps: Axes) -> tuple[int, Axes]:
-    """Index of the first parent from which one of the `taps` leads to `child`, and that tap."""
+    """Return the index of the first parent from which a core position leads to `child`, and that position."""
     steps = (tuple(a - b for a, b in zip(child, parent, strict=True)) for parent in parents)
     return next((i, step) for i, step in enumerate(steps) if all(0 <= s < k for s, k in zip(step, taps, strict=True)))
 
 
 def exact_cores(weight: Tensor, kernel_sizes: Sequence[Axes], ranks: Sequence[int]) -> list[Tensor] | None:
-    """The cores of an exact chain if the interior `ranks` suffice for one, else None."""
+    """Return the cores of an exact chain if the inner `ranks` suffice for one, otherwise None."""
     p, q = weight.shape[1:3]
     bounds = (p, *ranks, q)
     entries = [math.prod(k) * a * b for k, a, b in zip(kernel_sizes, bounds[:-1], bounds[1:], strict=True)]
-    if max(entries) < weight[0].numel():  # the data core holds them all; the search is long for many cores
+    # the data core needs room for all entries; this test avoids a long search for many cores
+    if max(entries) < weight[0].numel():
         return None
     for chain in exact_chains(kernel_sizes, *weight.shape[1:3]):
         if all(need <= have for need, have in zip(chain.ranks, ranks, strict=True)):

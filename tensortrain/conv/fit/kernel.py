@@ -1,8 +1,8 @@
-"""The kernel as all solvers see it, and the conversion of their cores back to conv weights.
+"""The kernel in the form that all solvers use, and the conversion of their cores back to convolution weights.
 
-Inside `tensortrain.conv.fit` a kernel is `(G, p, q, *K)`: G groups of the convolution, each p outputs and q
-inputs, float64, of unit Frobenius norm; T(l) is `(G, r_{l-1}, r_l / g_l, *k_l)` with ranks and groups
-counted within one conv group. Everything is batched over G.
+In `tensortrain.conv.fit` a kernel is `(G, p, q, *K)`, in float64 and with unit Frobenius norm: G groups of the
+convolution, each with p outputs and q inputs. T(l) is `(G, r_{l-1}, r_l / g_l, *k_l)`, where ranks and groups are
+counted within one group of the convolution. All operations are batched over G.
 """
 
 import itertools
@@ -26,12 +26,12 @@ class NormalizedKernel:
     """A kernel to decompose, checked and scaled to unit norm.
 
     Attributes:
-        raw: `(G, p, q, *K)`, float64, unscaled.
-        weight: the same with unit norm (or zero).
-        norm: Frobenius norm of the original.
-        dtype: dtype of the original.
-        transposed: whether it belongs to a transposed convolution.
-        metric: of the data, None for the Frobenius norm.
+        raw: the kernel without scaling, `(G, p, q, *K)`, in float64.
+        weight: the kernel scaled to unit norm (or zero).
+        norm: Frobenius norm of the original kernel.
+        dtype: dtype of the original kernel.
+        transposed: whether the kernel belongs to a transposed convolution.
+        metric: the metric of the data; None for the Frobenius norm.
     """
 
     raw: Tensor
@@ -43,17 +43,17 @@ class NormalizedKernel:
 
     @classmethod
     def of(cls, weight: Tensor, groups: int, transposed: bool, inputs: Tensor | None = None) -> "NormalizedKernel":
-        """Check a conv weight and bring it into the shape and scale that the solvers expect.
+        """Check a convolution weight and bring it into the shape and scale that the solvers expect.
 
         Args:
-            weight: of a convolution.
-            groups: of the convolution.
-            transposed: whether it is transposed.
-            inputs: samples or their second moment, in whose metric to fit; see `Metric.of`.
+            weight: the weight of a convolution.
+            groups: number of groups of the convolution.
+            transposed: whether the convolution is transposed.
+            inputs: samples or their second moment, which define the metric of the fit; see `Metric.of`.
 
         Raises:
-            TensorTrainError: not a real, finite conv weight of 1 to 3 spatial axes, groups that do not divide it, or
-                a norm beyond the range of float64.
+            TensorTrainError: the weight is not real and finite with 1 to 3 spatial axes, the groups do not divide it,
+                or its norm is beyond the range of float64.
         """
         weight = checks.entries("weight", weight, min_dim=3).detach()
         if weight.dim() > 5:
@@ -68,61 +68,61 @@ class NormalizedKernel:
         dtype, weight = weight.dtype, weight.double()
         if transposed:
             weight = functional.transpose_weight(weight, groups)
-        # one layout for all, so that results agree to the bit
+        # the same memory layout for all, so that results agree bit for bit
         blocks = weight.reshape(groups, -1, *weight.shape[1:]).contiguous()
         norm = frobenius_norm(blocks)
         if norm == math.inf:
-            raise TensorTrainError("the norm of weight is beyond the range of float64; scale it first, by 1e-10 or so")
+            raise TensorTrainError("the norm of weight is beyond the range of float64; scale it first, say by 1e-10")
         unit = blocks / norm if norm else blocks
         metric = None if inputs is None else Metric.of(inputs, unit, transposed)
         return cls(blocks, unit, norm, dtype, transposed, metric)
 
     @property
     def conv_groups(self) -> int:
-        """Groups G of the convolution."""
+        """Return the number of groups G of the convolution."""
         return self.weight.shape[0]
 
     @property
     def size(self) -> tuple[int, ...]:
-        """NormalizedKernel size on each axis."""
+        """Return the size of the kernel on each axis."""
         return tuple(self.weight.shape[3:])
 
     @property
     def channels(self) -> tuple[int, int]:
-        """Output and input channels of one group."""
+        """Return the output and input channels of one group."""
         return self.weight.shape[1], self.weight.shape[2]
 
     @property
     def dense_parameters(self) -> int:
-        """Entries of the kernel."""
+        """Return the number of entries of the kernel."""
         return self.weight.numel()
 
     def finish(self, cores: Sequence[Tensor], groups: Sequence[int]) -> tuple[list[Tensor], tuple[int, ...], float]:
-        """Cores of the normalised kernel as balanced weights in the original scale and dtype; see `export`."""
+        """Return cores of the normalised kernel as balanced weights in the original scale and dtype; see `export`."""
         return self.export(self._scaled(cores, groups), groups)
 
     def _scaled(self, cores: Sequence[Tensor], groups: Sequence[int]) -> list[Tensor]:
-        """Cores of the normalised kernel, balanced and in the original scale."""
+        """Return cores of the normalised kernel, balanced and in the original scale."""
         scale = self.norm ** (1 / len(cores))
         return [core * scale for core in balance(even_gauge(cores, groups))]
 
     def rounding(self, cores: Sequence[Tensor], groups: Sequence[int]) -> float:
-        """How far rounding to the dtype moves the kernel of these cores as `finish` does it, relative."""
+        """Return by how much the rounding in `finish` moves the kernel of these cores, relative to its norm."""
         scaled = self._scaled(cores, groups)
         exact, short = composed(scaled, groups), [core.to(self.dtype).double() for core in scaled]
         return frobenius_norm(composed(short, groups) - exact) / (self.norm or 1.0)
 
     def export(self, cores: Sequence[Tensor], groups: Sequence[int]) -> tuple[list[Tensor], tuple[int, ...], float]:
-        """Cores of the raw kernel as weights of plain convolutions, their total groups, and the relative error.
+        """Return cores of the raw kernel as weights of convolutions, their total groups, and the relative error.
 
         Raises:
-            TensorTrainError: cores whose kernel has entries that overflow its dtype.
+            TensorTrainError: entries of the kernel of the cores overflow its dtype.
         """
         total = tuple(self.conv_groups * g for g in groups)
         weights = [core.flatten(0, 1).to(self.dtype) for core in cores]
         kernel = self._kernel(weights, total)
         largest = torch.finfo(self.dtype).max
-        near = not bool(kernel.abs().amax() < largest / 256)  # so that sums may overflow on the way as well
+        near = not bool(kernel.abs().amax() < largest / 256)  # then intermediate sums may overflow as well
         if near and not bool(functional.compose_all(weights, total).isfinite().all()):
             raise TensorTrainError(
                 f"weight has entries up to {float(self.raw.abs().amax()):.3g}, near the largest {self.dtype},"
@@ -134,46 +134,47 @@ class NormalizedKernel:
         return [w.contiguous() for w in weights], total, error
 
     def stored_error(self, weights: Sequence[Tensor], total: Sequence[int]) -> float:
-        """The relative error of weights as `export` returns them."""
+        """Return the relative error of weights in the form that `export` returns."""
         if self.transposed:
             weights = [functional.transpose_weight(w, g) for w, g in zip(weights, total, strict=True)]
         return self._distance(self._kernel(weights, total))
 
     def _kernel(self, weights: Sequence[Tensor], total: Sequence[int]) -> Tensor:
-        """The kernel of weights of ordinary convolutions, as `raw` is stored."""
+        """Return the kernel of weights of ordinary convolutions, in the form of `raw`."""
         cores = [weight.double().reshape(self.conv_groups, -1, *weight.shape[1:]) for weight in weights]
         return composed(cores, [g // self.conv_groups for g in total])
 
     def _distance(self, kernel: Tensor) -> float:
-        """The relative error of a kernel in the scale of the raw one."""
+        """Return the relative error of a kernel in the scale of the raw kernel."""
         difference = (kernel - self.raw) / (self.norm or 1.0)
         return frobenius_norm(difference) if self.metric is None else self.metric.error(difference)
 
     def error(self, cores: Sequence[Tensor], groups: Sequence[int]) -> float:
-        """`‖W - T(1) * … * T(m)‖` in the metric of the data or the Frobenius norm; relative, as W has unit norm."""
+        """Return `‖W - T(1) * … * T(m)‖` in the metric of the kernel; it is relative, because W has unit norm."""
         difference = composed(cores, groups) - self.weight
         return float(difference.norm()) if self.metric is None else self.metric.error(difference)
 
     def quick_lower_bound(self, kernel_sizes: Sequence[tuple[int, ...]], ranks: Sequence[int]) -> float:
-        """What the error of no chain with these interior ranks can go below, for searches."""
+        """Return a lower bound of the error of all chains with these inner ranks, at low cost, for searches."""
         return self._in_metric(kernel_sizes, ranks, quick_lower_bound(self.weight, kernel_sizes, ranks))
 
     def lower_bound(
         self, kernel_sizes: Sequence[tuple[int, ...]], ranks: Sequence[int], error: float = math.inf
     ) -> float:
-        """The best such bound, for reports; `error` is that of a chain, beside which no better bound is looked for."""
+        """Return the best such bound, for reports; the search ends if it reaches `error`, the error of a chain."""
         if self.metric is not None:
             error = math.inf
         return self._in_metric(kernel_sizes, ranks, lower_bound(self.weight, kernel_sizes, ranks, error))
 
     def _in_metric(self, kernel_sizes: Sequence[tuple[int, ...]], ranks: Sequence[int], frobenius: float) -> float:
+        """Return the bound in the metric of the data for a bound in the Frobenius norm."""
         if self.metric is None:
             return frobenius
         return self.metric.lower_bound(self.weight, kernel_sizes, ranks, frobenius)
 
 
 def composed(cores: Sequence[Tensor], groups: Sequence[int]) -> Tensor:
-    """The dense kernel `(G, r, q, *K)` of consecutive cores `(G, r_{l-1}, r_l / g_l, *k_l)`, g counted within G."""
+    """Return the dense kernel `(G, r, q, *K)` of consecutive cores `(G, r_{l-1}, r_l / g_l, *k_l)`."""
     count = len(cores[0])
     total = [count * g for g in groups]
     flat = functional.compose_all([core.flatten(0, 1) for core in cores], total)
@@ -182,7 +183,7 @@ def composed(cores: Sequence[Tensor], groups: Sequence[int]) -> Tensor:
 
 
 def balance(cores: Sequence[Tensor]) -> list[Tensor]:
-    """The same chain with cores of equal norm."""
+    """Return the same chain with cores of equal norm."""
     norms = [float(core.norm()) for core in cores]
     if min(norms) == 0:
         return list(cores)
@@ -191,11 +192,11 @@ def balance(cores: Sequence[Tensor]) -> list[Tensor]:
 
 
 def even_gauge(cores: Sequence[Tensor], groups: Sequence[int]) -> list[Tensor]:
-    """Rebalance neighbouring ungrouped cores; the kernel stays the same.
+    """Return the same chain with balanced neighbouring ungrouped cores.
 
-    `T(l) M` and `M⁻¹ T(l+1)` give the same kernel for any invertible M. Refinement leaves an M that can be far from
-    even, and rounding to a short dtype then costs many times its precision. Here M minimises the norms of the two
-    cores: an SVD of the product of their triangular factors, with the singular values shared equally.
+    `T(l) M` and `M⁻¹ T(l+1)` give the same kernel for any invertible M. After refinement, M can be badly conditioned,
+    and rounding to a short dtype then causes errors many times its precision. Here M minimises the norms of the two
+    cores: it follows from an SVD of the product of their triangular factors, whose singular values are shared equally.
     """
     out = list(cores)
     for l, (g, h) in enumerate(itertools.pairwise(groups)):

@@ -1,6 +1,6 @@
 """Limited-memory BFGS with a preconditioner that changes from step to step (Nocedal & Wright, ch. 7.2).
 
-`torch.optim.LBFGS` takes no preconditioner, and the block preconditioner is what makes the chains converge.
+`torch.optim.LBFGS` accepts no preconditioner, but chains only converge with the block preconditioner.
 """
 
 import math
@@ -12,17 +12,17 @@ from torch import Tensor
 
 Point = list[Tensor]
 HISTORY = 20
-STALL = 15  # steps over which progress is judged
+STALL = 15  # number of steps over which progress is judged
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A smooth function at one point.
+    """The value and the derivatives of a smooth function at one point.
 
     Attributes:
-        value: the function.
+        value: the value of the function.
         gradient: one tensor for each unknown.
-        preconditioner: returns a symmetric positive map close to the inverse Hessian here.
+        preconditioner: a function that returns a symmetric positive map close to the inverse Hessian at this point.
     """
 
     value: float
@@ -34,15 +34,17 @@ Function = Callable[[Point], Evaluation]
 
 
 def _dot(a: Point, b: Point) -> float:
+    """Return the inner product of two points."""
     return sum(float((u * v).sum()) for u, v in zip(a, b, strict=True))
 
 
 def _combine(a: Point, scale: float, b: Point) -> Point:
+    """Return `a + scale · b`."""
     return [torch.add(u, v, alpha=scale) for u, v in zip(a, b, strict=True)]
 
 
 def _direction(at: Evaluation, history: list[tuple[Point, Point, float]]) -> Point:
-    """Two-loop recursion: the quasi-Newton step downhill."""
+    """Return the quasi-Newton descent direction by the two-loop recursion."""
     precondition = at.preconditioner()
     q, alphas = at.gradient, []
     for step, change, rho in reversed(history):
@@ -68,16 +70,16 @@ def minimise(
     tick: Callable[[], None] = lambda: None,
     late: Callable[[], bool] = lambda: False,
 ) -> tuple[Point, float]:
-    """Minimise from `x`; the value never rises.
+    """Minimise a function from `x`; the value never rises.
 
     Args:
-        function: value, gradient and preconditioner at a point.
-        x: start.
+        function: a function that returns value, gradient and preconditioner at a point.
+        x: the starting point.
         steps: the largest number of steps.
-        tolerance: stop when `STALL` steps together lower the value by less than this fraction.
-        target: stop once the value is at most this.
-        tick: called after every step.
-        late: whether no further step may be begun.
+        tolerance: the minimisation stops when `STALL` steps together lower the value by less than this fraction.
+        target: the minimisation stops when the value is at most this.
+        tick: a function that is called after every step.
+        late: a function that returns whether no further step may be begun.
 
     Returns:
         The last point and its value.
@@ -109,7 +111,7 @@ def minimise(
 
 
 def _line_search(function: Function, x: Point, at: Evaluation, direction: Point) -> tuple[Point, Evaluation] | None:
-    """Backtracking to sufficient decrease (Armijo); None if the direction does not lead down."""
+    """Return the first point with sufficient decrease (Armijo) by backtracking, or None if there is none."""
     slope = _dot(at.gradient, direction)
     length = 1.0 if slope < 0 else 0.0
     while length > 1e-6:

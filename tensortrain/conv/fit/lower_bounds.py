@@ -1,4 +1,4 @@
-"""What no chain of given ranks can go below."""
+"""Lower bounds of the error of all chains with given ranks."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -12,14 +12,14 @@ from tensortrain.conv.fit.sweep import lift
 
 Axes = tuple[int, ...]
 
-NEAR = 0.8  # of the best bound: a finer grid improves on the kernel's own by an eighth at most, as far as was seen
-FINER = (1, 2)  # by how much the further grids of the Fourier bound are longer than the kernel
-FAINT = 1e-10  # energy, of a kernel of unit norm, below which half the digits of a Gram matrix do not settle it
-COSTLY = 1e8  # multiplications for the SVDs of a grid above which the last of them would take long beside the fit
+NEAR = 0.8  # fraction of the best bound; in experiments a finer grid improved the bound by at most an eighth
+FINER = (1, 2)  # by how much the additional grids of the Fourier bound are longer than the kernel
+FAINT = 1e-10  # below this energy, for a kernel of unit norm, a Gram matrix is too inaccurate
+COSTLY = 1e8  # with more multiplications for its SVDs, the last grid would take long compared with the fit
 
 
 def _tail(matrices: Tensor, rank: int) -> Tensor:
-    """Energy beyond the leading `rank` singular values of each matrix in the batch."""
+    """Return the energy beyond the leading `rank` singular values of each matrix in the batch."""
     if rank >= min(matrices.shape[-2:]):
         return matrices.new_zeros(matrices.shape[:-2], dtype=torch.float64)
     values: Tensor = torch.linalg.svdvals(matrices)
@@ -27,12 +27,14 @@ def _tail(matrices: Tensor, rank: int) -> Tensor:
 
 
 def fourier_bound(weight: Tensor, rank: int, grid: Axes | None = None) -> float:
-    """`err² ≥ N^{-d} Σ_ω Σ_{i > r} σ_i(Ŵ(ω))²`: at each frequency a chain is a matrix of rank at most r = min R_l.
+    """Return the root of `N^{-d} Σ_ω Σ_{i > r} σ_i(Ŵ(ω))²`, a lower bound of the error.
+
+    At each frequency the Fourier transform of a chain is a matrix of rank at most r = min R_l.
 
     Args:
-        weight: `(G, p, q, *K)`.
-        rank: the smallest rank within a conv group.
-        grid: number of frequencies per axis, at least K (the default).
+        weight: the kernel, `(G, p, q, *K)`.
+        rank: the smallest rank within one group of the convolution.
+        grid: number of frequencies per axis, at least K, which is the default.
     """
     grid = grid or tuple(weight.shape[3:])
     tails = _tail(transform(weight, grid), rank)
@@ -40,11 +42,12 @@ def fourier_bound(weight: Tensor, rank: int, grid: Axes | None = None) -> float:
 
 
 def unfolding_bound(weight: Tensor, kernel_sizes: Sequence[Axes], ranks: Sequence[int]) -> float:
-    """From the unfoldings of W at each bond, whose rank a chain bounds.
+    """Return a lower bound from the unfoldings of W at each bond, whose ranks a chain bounds.
 
-    Behind bond l stand `R_l` filters over the positions of T(1) * … * T(l): unfolded to `p × (positions, q)` the
-    chain has rank at most `R_l · positions`, and likewise from the input side. Where both sides of the bond
-    extend along different axes, the unfolding with the positions split between the sides has rank at most `R_l`.
+    Bond l connects `R_l` filters over the positions of T(1) * … * T(l) with the rest of the chain. The unfolding
+    `p × (positions, q)` of a chain therefore has rank at most `R_l · positions`, and similarly from the input side. If
+    both sides of the bond extend along different axes, the unfolding with the positions split between the sides has
+    rank at most `R_l`.
     """
     rows, columns = weight.flatten(2), weight.transpose(1, 2).flatten(2)
     best = 0.0
@@ -57,7 +60,7 @@ def unfolding_bound(weight: Tensor, kernel_sizes: Sequence[Axes], ranks: Sequenc
 
 
 def _wide_tail(matrices: Tensor, rank: int) -> float:
-    """Energy beyond the leading `rank` singular values, of a batch, by the smaller Gram matrix if that will do."""
+    """Return the energy beyond the leading `rank` singular values of a batch, if possible by a Gram matrix."""
     if matrices.shape[-2] > matrices.shape[-1]:
         matrices = matrices.mT
     count = matrices.shape[-2] - rank
@@ -69,12 +72,12 @@ def _wide_tail(matrices: Tensor, rank: int) -> float:
 
 
 def quick_lower_bound(weight: Tensor, kernel_sizes: Sequence[Axes], ranks: Sequence[int]) -> float:
-    """A lower bound on the error of a chain with these interior ranks (within a conv group), for searches.
+    """Return a lower bound of the error of a chain with these inner ranks at low cost, for searches.
 
     Args:
-        weight: `(G, p, q, *K)` of unit norm, for a relative bound.
-        kernel_sizes: of every core.
-        ranks: interior ranks.
+        weight: the kernel, `(G, p, q, *K)`, of unit norm, so that the bound is relative.
+        kernel_sizes: the size of each core.
+        ranks: the inner ranks within one group of the convolution.
     """
     if not ranks:
         return 0.0
@@ -82,16 +85,16 @@ def quick_lower_bound(weight: Tensor, kernel_sizes: Sequence[Axes], ranks: Seque
 
 
 def lower_bound(weight: Tensor, kernel_sizes: Sequence[Axes], ranks: Sequence[int], error: float = math.inf) -> float:
-    """The best lower bound that the unfoldings and two or three grids of frequencies give, for reports.
+    """Return the best lower bound that the unfoldings and two or three grids of frequencies give, for reports.
 
-    Which grid gives the best bound depends on the kernel: of the 3×3 kernels of a trained ResNet-20 nine in ten gain
-    by the finer ones, up to a tenth.
+    The best grid depends on the kernel. For nine in ten of the 3×3 kernels of a trained ResNet-20, a finer grid
+    improves the bound, by up to 10 %.
 
     Args:
-        weight: `(G, p, q, *K)` of unit norm, for a relative bound.
-        kernel_sizes: of every core.
-        ranks: interior ranks.
-        error: of a chain of these ranks; where the unfoldings prove it the least, no grid can do better.
+        weight: the kernel, `(G, p, q, *K)`, of unit norm, so that the bound is relative.
+        kernel_sizes: the size of each core.
+        ranks: the inner ranks.
+        error: the error of a chain with these ranks; if the unfoldings prove it optimal, no grid can improve the bound.
     """
     if not ranks:
         return 0.0
@@ -105,7 +108,7 @@ def lower_bound(weight: Tensor, kernel_sizes: Sequence[Axes], ranks: Sequence[in
 
 
 def _grids(weight: Tensor) -> Iterator[Axes]:
-    """Grids for the Fourier bound: of the kernel's own size, and finer along the axes where it is longer than 1."""
+    """Yield grids for the Fourier bound: the kernel's own size, and finer ones along axes longer than 1."""
     g, p, q, *size = weight.shape
     yield tuple(size)
     for more in FINER if max(size) > 1 else ():

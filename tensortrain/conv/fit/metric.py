@@ -1,6 +1,7 @@
-"""The metric of the data: `‖W‖² = tr(W Σ Wᵀ)`, what a kernel does to inputs with the second moment Σ of their patches.
+"""The metric of the data, `‖W‖² = tr(W Σ Wᵀ)`, where Σ is the second moment of the patches of the inputs.
 
-W is `(G, p, d)`, d = q·K, a matrix for each group of the convolution. With Σ = I this is the Frobenius norm.
+It is the mean squared output of a kernel. W is `(G, p, d)` with d = q·K, one matrix for each group of the convolution.
+For Σ = I it is the Frobenius norm.
 """
 
 import math
@@ -17,8 +18,8 @@ from tensortrain.errors import TensorTrainError
 
 Axes = tuple[int, ...]
 
-SYMMETRIC = 1e-6  # relative asymmetry, or negative part, of a second moment that may be rounding
-RIDGE = 1e-8  # of the mean variance, added where a solver divides by the moment
+SYMMETRIC = 1e-6  # largest relative asymmetry or negative eigenvalue of a second moment that rounding may cause
+RIDGE = 1e-8  # fraction of the mean variance that is added where a solver divides by the moment
 
 
 @dataclass(frozen=True)
@@ -26,23 +27,24 @@ class Metric:
     """The metric of inputs, scaled so that the kernel has unit norm.
 
     Attributes:
-        moment: Σ, `(G, d, d)`, float64, symmetric, scaled.
+        moment: the scaled second moment Σ, `(G, d, d)`, symmetric, in float64.
     """
 
     moment: Tensor
 
     @classmethod
     def of(cls, inputs: Tensor, weight: Tensor, transposed: bool) -> "Metric | None":
-        """The metric of samples or of a second moment; None if it is a multiple of the Frobenius norm.
+        """Return the metric of samples or of a second moment, or None if it is a multiple of the Frobenius norm.
 
         Args:
-            inputs: Σ, `(d, d)` or `(G, d, d)`; or samples `(N, G·q, *size)`, of which every position counts once.
+            inputs: the second moment Σ, `(d, d)` or `(G, d, d)`, or samples `(N, G·q, *size)`, in which every position
+                counts once.
             weight: the kernel, `(G, p, q, *K)`, of unit Frobenius norm or zero.
-            transposed: whether the samples are inputs of a transposed convolution, which reads patches that reach
-                beyond their border.
+            transposed: whether the samples are inputs of a transposed convolution, whose patches reach beyond their
+                border.
 
         Raises:
-            TensorTrainError: neither; a matrix that is no second moment; one in which the kernel is zero.
+            TensorTrainError: the inputs are neither samples nor a second moment, or the kernel is zero in their metric.
         """
         moment = _moment(inputs, weight, transposed)
         eye = torch.eye(moment.shape[-1], dtype=moment.dtype, device=moment.device)
@@ -52,26 +54,27 @@ class Metric:
         if not energy > 0:
             if not weight.any():
                 return None
-            raise TensorTrainError("inputs: the kernel yields zero for all of them; give inputs that excite it")
+            raise TensorTrainError("inputs: the kernel's outputs are zero for all of them; give others")
         return cls(moment / energy)
 
     def error(self, difference: Tensor) -> float:
-        """Norm of a difference of kernels `(G, p, q, *K)`, relative because the kernel has unit norm."""
+        """Return the norm of a difference of kernels `(G, p, q, *K)`; it is relative, as the kernel has unit norm."""
         return math.sqrt(max(0.0, float(_energy(difference.flatten(2), self.moment))))
 
     def lower_bound(
         self, weight: Tensor, kernel_sizes: Sequence[Axes], ranks: Sequence[int], frobenius: float
     ) -> float:
-        """What no chain of these ranks can go below in this metric.
+        """Return a lower bound of the error of all chains with these ranks in this metric.
 
-        Behind bond l stand `R_l` filters over the positions of T(1) * … * T(l), so the chain times `Σ^½` has rank at
-        most `R_l · positions`. The Frobenius bound holds as well, times the root of the smallest eigenvalue of Σ.
+        Bond l connects `R_l` filters over the positions of T(1) * … * T(l) with the rest of the chain, so the chain
+        times `Σ^½` has rank at most `R_l · positions`. The Frobenius bound, times the root of the smallest eigenvalue
+        of Σ, is a lower bound as well.
 
         Args:
             weight: the kernel, `(G, p, q, *K)`.
-            kernel_sizes: of every core.
-            ranks: interior ranks within a conv group.
-            frobenius: lower bound on the Frobenius error.
+            kernel_sizes: the size of each core.
+            ranks: the inner ranks within one group of the convolution.
+            frobenius: a lower bound of the Frobenius error.
         """
         rows = weight.flatten(2)
         values = torch.linalg.eigvalsh(rows @ self.moment @ rows.mT).clamp(min=0)  # (G, p), ascending
@@ -84,21 +87,22 @@ class Metric:
 
 
 def _energy(rows: Tensor, moment: Tensor) -> Tensor:
+    """Return the squared norm in the metric."""
     return ((rows @ moment) * rows).sum()
 
 
 def _moment(inputs: Tensor, weight: Tensor, transposed: bool) -> Tensor:
-    """Σ `(G, d, d)` in float64 from what the caller gave."""
+    """Return the second moment Σ `(G, d, d)` in float64 from the argument of the caller."""
     checks.entries("inputs", inputs, min_dim=2)
     (groups, _, q, *size), d = weight.shape, weight[0, 0].numel()
     if tuple(inputs.shape) in ((groups, d, d), (d, d)) and (inputs.dim() == 3 or groups == 1):
         moment = inputs.detach().to(weight.device, torch.float64).reshape(groups, d, d)
         scale = float(moment.diagonal(dim1=1, dim2=2).abs().amax()) or 1.0
         if float((moment - moment.mT).abs().amax()) > SYMMETRIC * scale:
-            raise TensorTrainError("inputs is no second moment: the matrix is not symmetric")
+            raise TensorTrainError("inputs is not a second moment: the matrix is not symmetric")
         moment = (moment + moment.mT) / 2
         if float(torch.linalg.eigvalsh(moment)[:, 0].min()) < -SYMMETRIC * scale * d:
-            raise TensorTrainError("inputs is no second moment: the matrix has negative eigenvalues")
+            raise TensorTrainError("inputs is not a second moment: the matrix has negative eigenvalues")
         return moment
     if inputs.dim() != weight.dim() - 1 or inputs.shape[1] != groups * q:
         raise TensorTrainError(

@@ -1,8 +1,9 @@
-"""A chain of any format in the metric of the data, with its first core eliminated.
+"""Fit a chain of any format in the metric of the data, with its first core eliminated.
 
-The chain is `T(1) M`, M the rows that the other cores shift to every position of T(1). The best T(1) for given M is one
-linear least-squares problem shared by all output channels, `T(1) = W Σ Mᵀ (M Σ Mᵀ)⁻¹` (variable projection), so only
-T(2) … T(m) are unknowns. L-BFGS finds them from the Frobenius fits of the kernel and of the whitened kernel.
+The chain is `T(1) M`, where the rows of M are the product of the other cores, shifted to every position of T(1). The
+best T(1) for given M is the solution of one linear least-squares problem for all output channels,
+`T(1) = W Σ Mᵀ (M Σ Mᵀ)⁻¹` (variable projection). Only T(2) … T(m) are unknowns. L-BFGS finds them, starting from the
+Frobenius fits of the kernel and of the whitened kernel.
 """
 
 import itertools
@@ -23,7 +24,7 @@ Axes = tuple[int, ...]
 
 
 def shifted(rest: Tensor, taps: Axes) -> Tensor:
-    """A kernel `(B, r, q, *rest)` at every position of a core of `taps` before it: `(B, r·P, q·K)`, P = Π taps."""
+    """Return a kernel `(B, r, q, *rest)` at all P positions of a core of size `taps` before it: `(B, r·P, q·K)`."""
     places = []
     for offsets in itertools.product(*[range(t) for t in taps]):
         pads = [side for o, t in zip(reversed(offsets), reversed(taps), strict=True) for side in (o, t - 1 - o)]
@@ -32,7 +33,7 @@ def shifted(rest: Tensor, taps: Axes) -> Tensor:
 
 
 def windows(moment: Tensor, channels: int, size: Axes, part: Axes) -> Tensor:
-    """The second moment of a smaller patch, `(G, q·Π part, q·Π part)`: the mean over its places in the patch."""
+    """Return the second moment of a smaller patch, `(G, q·Π part, q·Π part)`, the mean over its places in the patch."""
     g = len(moment)
     full = moment.reshape(g, channels, *size, channels, *size)
     cuts = []
@@ -47,7 +48,7 @@ def windows(moment: Tensor, channels: int, size: Axes, part: Axes) -> Tensor:
 
 
 def whitening(moment: Tensor, channels: int, size: Axes) -> tuple[Tensor, Tensor]:
-    """Roots C^½ and C^-½ `(G, q, q)` of the channels' second moment, the mean over the positions of a patch."""
+    """Return roots C^½ and C^-½ `(G, q, q)` of the channels' second moment, the mean over the positions of a patch."""
     covariance = windows(moment, channels, size, (1,) * len(size))
     values, vectors = torch.linalg.eigh(covariance)
     values = values.clamp(min=0)
@@ -56,14 +57,14 @@ def whitening(moment: Tensor, channels: int, size: Axes) -> tuple[Tensor, Tensor
 
 
 class MetricChain:
-    """The least-squares problem of one kernel and one format in the metric of the data: for `lbfgs.minimise`.
+    """The least-squares problem of one kernel and one format in the metric of the data, for `lbfgs.minimise`.
 
     Args:
-        weight: `(G, p, q, *K)`.
-        kernel_sizes: of every core.
-        groups: of every core, within a conv group.
-        metric: in which the kernel has unit norm.
-        ridge: weight of the squared norms of the unknown cores, added to the squared error.
+        weight: the kernel, `(G, p, q, *K)`.
+        kernel_sizes: the size of each core.
+        groups: the groups of each core, within one group of the convolution.
+        metric: the metric, in which the kernel has unit norm.
+        ridge: weight of the squared norms of the unknown cores, which are added to the squared error.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class MetricChain:
         eye = torch.eye(d, dtype=weight.dtype, device=weight.device)
         mean = metric.moment.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
         moment = metric.moment + RIDGE * mean * eye
-        # a grouped T(1) is a problem of its own for each of its groups
+        # a grouped T(1) gives a separate problem for each of its groups
         self.moment = moment.repeat_interleave(first, 0)
         self.rows = weight.reshape(len(weight) * first, -1, d)
         self.reading = self.rows @ self.moment  # W Σ
@@ -85,7 +86,7 @@ class MetricChain:
         ]
 
     def step_cost(self, ranks: Sequence[int]) -> float:
-        """Multiplications of one step: some products of M, and of the rows of the preconditioner, with Σ."""
+        """Return the multiplications of one step: products of M, and of rows of the preconditioner, with Σ."""
         d = self.moment.shape[-1]
         reach = sum(
             r * math.prod(k) * part.shape[-1] ** 2
@@ -94,25 +95,25 @@ class MetricChain:
         return float(len(self.weight) * (2 * reach + ranks[0] * d * self.rows.shape[1]))
 
     def _inner(self, x: Sequence[Tensor]) -> Tensor:
-        """M, `(G·g_1, n, d)`, of T(2) … T(m)."""
+        """Return M, `(G·g_1, n, d)`, for T(2) … T(m)."""
         rest = self._behind(x, 0)
         return shifted(rest.reshape(len(rest) * self.groups[0], -1, *rest.shape[2:]), self.kernel_sizes[0])
 
     def _first(self, inner: Tensor) -> tuple[Tensor, Tensor, float]:
-        """T(1) as `(G·g_1, p / g_1, n)`, M Σ, and by how much it lowers the squared error."""
+        """Return T(1), `(G·g_1, p / g_1, n)`, the product M Σ, and the decrease of the squared error by T(1)."""
         read = inner @ self.moment
         gram, right = read @ inner.mT, self.reading @ inner.mT
         first = torch.cholesky_solve(right.mT, cholesky(gram, 1e-13)).mT
         return first, read, float((first * (2 * right - first @ gram)).sum())
 
     def complete(self, x: Sequence[Tensor]) -> list[Tensor]:
-        """All m cores: `x` with the optimal first one."""
+        """Return all m cores: the optimal first core, followed by `x`."""
         first, _, _ = self._first(self._inner(x))
         taps = self.kernel_sizes[0]
         return [first.reshape(len(self.weight), self.weight.shape[1], -1, *taps), *x]
 
     def evaluate(self, x: list[Tensor]) -> Evaluation:
-        """Squared error with the optimal first core, its gradient, and a preconditioner."""
+        """Return the squared error with the optimal first core, its gradient, and a preconditioner."""
         with torch.enable_grad():
             leaves = [core.detach().requires_grad_() for core in x]
             inner = self._inner(leaves)
@@ -127,10 +128,10 @@ class MetricChain:
         )
 
     def _preconditioner(self, cores: list[Tensor]) -> Callable[[list[Tensor]], list[Tensor]]:
-        """The inverse of the normal equations of each core and group, as if Σ did not depend on the place in the patch.
+        """Return the inverse normal equations of each core and group, with Σ taken as equal at all places in the patch.
 
-        What stands left of a core enters by its Gram matrix, what stands right of it by its normal matrix in the
-        second moment of a patch of its reach.
+        The cores to the left of a core enter by their Gram matrix. Those to the right enter by their normal matrix in
+        the second moment of a patch that is as large as their reach.
         """
         factors: list[tuple[Tensor, Tensor]] = []
         for l in range(1, len(cores)):
@@ -146,6 +147,7 @@ class MetricChain:
             factors.append((row, cholesky(column, 1e-8)))
 
         def apply(gradient: list[Tensor]) -> list[Tensor]:
+            """Apply the preconditioner to a gradient."""
             out = []
             for g, groups, (row, column) in zip(gradient, self.groups[1:], factors, strict=True):
                 blocks = g.reshape(len(g) * groups, g.shape[1] // groups, -1)  # (G·g, outputs, inputs·positions)
@@ -156,7 +158,7 @@ class MetricChain:
         return apply
 
     def _behind(self, cores: Sequence[Tensor], l: int) -> Tensor:
-        """The `cores` T(l+2), …, T(m) as one kernel `(G, r_{l+1}, q, *K)`; the identity behind the last core."""
+        """Return the `cores` T(l+2), …, T(m) as one kernel `(G, r_{l+1}, q, *K)`, or the identity if there are none."""
         if cores:
             return composed(cores, self.groups[l + 1 :])
         g, q, axes = len(self.weight), self.weight.shape[2], self.weight.dim() - 3
@@ -165,7 +167,7 @@ class MetricChain:
 
 
 def closed_form(weight: Tensor, rank: int, metric: Metric) -> list[Tensor]:
-    """The optimal `1×1 | K×K`: the principal axes of what the kernel yields, and the kernel projected on them."""
+    """Return the optimal `1×1 | K×K`: the principal axes of the outputs, and the kernel projected on them."""
     rows = weight.flatten(2)
     axes = torch.linalg.eigh(rows @ metric.moment @ rows.mT)[1][..., -rank:]  # (G, p, rank)
     ones = [1] * (weight.dim() - 3)

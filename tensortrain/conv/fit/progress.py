@@ -1,4 +1,4 @@
-"""How far decompositions are: a bar on a terminal; elsewhere a long one says beforehand how long it will take."""
+"""Show the progress of decompositions: a bar in a terminal, otherwise the expected duration of long decompositions."""
 
 import contextlib
 import sys
@@ -13,29 +13,29 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from tensortrain.terminal import watched
 
-PATIENCE = 2.0  # seconds before the bar appears, or a duration is estimated
-LONG = 15.0  # estimated seconds from which a decomposition is announced where there is no terminal
-MEASURED = 1.0  # seconds of steps from which a duration is estimated
-INTERVAL = 60.0  # seconds between two lines after that
+PATIENCE = 2.0  # seconds before the bar appears or a duration is estimated
+LONG = 15.0  # without a terminal, a decomposition is announced if it is expected to take so many seconds
+MEASURED = 1.0  # a duration is estimated after so many seconds of steps
+INTERVAL = 60.0  # seconds between two later lines
 
 
 class Follower(Protocol):
-    """What follows the work of solvers."""
+    """An object that is notified of the work of solvers."""
 
     def expect(self, work: float) -> None:
-        """Announce that so many multiplications lie ahead, roughly and at most."""
+        """Announce a rough upper limit of the multiplications to come."""
 
     def __call__(self, work: float) -> None:
-        """Count one step of so many multiplications."""
+        """Count one step with so many multiplications."""
 
 
 class Ticker:
-    """Counts the work of solvers, of one decomposition or of several at once, and shows it.
+    """Counts the work of solvers, of one or several decompositions, and shows the progress.
 
     Args:
-        show: whether to show anything; None: a bar on a terminal or in a notebook after `PATIENCE` seconds, and lines
-            on the standard error elsewhere if it takes longer than `LONG`.
-        name: of what is decomposed.
+        show: whether to show the progress. None shows a bar in a terminal or notebook after `PATIENCE` seconds;
+            elsewhere it prints lines to standard error if the decomposition takes longer than `LONG`.
+        name: name of the decomposition.
     """
 
     def __init__(self, show: bool | None, name: str = "decompose") -> None:
@@ -44,20 +44,20 @@ class Ticker:
         self.wants_bar = terminal if show is None else show
         self.wants_lines = show is None and not terminal
         self.started = time.monotonic()
-        self.first: tuple[float, float] | None = None  # when the first step ended, and the work until then
+        self.first: tuple[float, float] | None = None  # the time at the end of the first step, and the work until then
         self.work = self.expected = 0.0
-        self.begun = 0.0  # share of the whole whose work was announced, where it has parts
+        self.begun = 0.0  # fraction of the whole whose work was announced, if there are several parts
         self.spoken: float | None = None
         self.bar: Progress | None = None
         self.lock = threading.Lock()
 
     def expect(self, work: float) -> None:
-        """Announce that so many multiplications lie ahead, roughly and at most."""
+        """Announce a rough upper limit of the multiplications to come."""
         with self.lock:
             self.expected += work
 
     def __call__(self, work: float, part: str = "") -> None:
-        """Count one step of so many multiplications, of one of several decompositions, and show what there is."""
+        """Count one step with so many multiplications, of the decomposition `part`, and show the progress."""
         with self.lock:
             now = time.monotonic()
             self.work += work
@@ -71,20 +71,20 @@ class Ticker:
 
     @contextmanager
     def part(self, name: str, share: float) -> Iterator[Follower]:
-        """Follow one of several decompositions, which is about this share of the work of all."""
+        """Follow one of several decompositions, which needs about this share of the whole work."""
         with self.lock:
             self.begun = min(1.0, self.begun + share)
         part = _Part(self, name)
         yield part
         with self.lock:
-            self.expected -= max(0.0, part.expected - part.work)  # it has ended before its limit
+            self.expected -= max(0.0, part.expected - part.work)  # the part has ended before its limit
 
     def total(self) -> float:
-        """Expected multiplications of the whole."""
+        """Return the expected multiplications of the whole."""
         return self.expected / (self.begun or 1.0)
 
     def duration(self) -> float:
-        """Estimated seconds of the whole: those so far, and the work ahead at the speed of the steps so far."""
+        """Return the estimated seconds of the whole: the elapsed time, plus the remaining work at the speed so far."""
         now = time.monotonic()
         elapsed = now - self.started
         if self.first is None or self.work <= 0:
@@ -95,6 +95,7 @@ class Ticker:
         return elapsed + max(0.0, self.total() - self.work) * speed
 
     def _show(self, part: str) -> None:
+        """Show or update the progress bar."""
         if self.bar is None:
             from rich.console import Console
 
@@ -114,6 +115,7 @@ class Ticker:
         )
 
     def _speak(self, now: float, part: str) -> None:
+        """Print the expected duration, or later the elapsed time, if a line is due."""
         if self.spoken is None:
             seconds = self.duration()
             if self._measured(now) and seconds > LONG:
@@ -125,11 +127,12 @@ class Ticker:
             self.spoken = now
 
     def _measured(self, now: float) -> bool:
-        """Whether steps have taken long enough to judge their speed."""
+        """Return whether steps have run long enough to judge their speed."""
         return now - self.started > LONG or (self.first is not None and now - self.first[0] > MEASURED)
 
     @staticmethod
     def _print(line: str) -> None:
+        """Print a line to standard error."""
         print(line, file=sys.stderr, flush=True)
 
     def __enter__(self) -> "Ticker":
@@ -150,6 +153,7 @@ class _Part:
         self.work = self.expected = 0.0
 
     def expect(self, work: float) -> None:
+        """Announce a rough upper limit of the multiplications to come."""
         self.expected += work
         self._ticker.expect(work)
 
@@ -159,14 +163,14 @@ class _Part:
 
 
 def follower(progress: "bool | Follower | None", name: str) -> contextlib.AbstractContextManager[Follower]:
-    """What was given if it follows already, else a ticker of this name."""
+    """Return the `Follower` that was passed, or a new ticker with this name."""
     if progress is None or isinstance(progress, bool):
         return Ticker(progress, name)
     return contextlib.nullcontext(progress)
 
 
 def _words(seconds: float) -> str:
-    """A duration for people.
+    """Return a duration as readable text.
 
     >>> _words(42.3), _words(150)
     ('42 s', '2.5 min')

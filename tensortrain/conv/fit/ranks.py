@@ -1,4 +1,4 @@
-"""Which ranks a chain may usefully have, and the order in which they grow."""
+"""The useful ranks of a chain, and the order in which the ranks grow."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -12,14 +12,15 @@ from tensortrain.conv.fit.sweep import lift
 from tensortrain.conv.formats import Format
 from tensortrain.errors import TensorTrainError
 
-MANY_BONDS = 8  # that grow on their own; of more, none is preferred
+MANY_BONDS = 8  # if more bonds grow independently, they grow evenly
 
 
 def largest_useful(chain_format: Format, kernel: NormalizedKernel) -> tuple[int, ...]:
-    """For each interior bond the largest rank, within a conv group, that can still lower the error of some kernel.
+    """Return for each inner bond the largest rank, within one group of the convolution, that can be useful.
 
-    For two ungrouped cores the rank of the smallest exact chain; for more, what the positions on either side
-    can carry; for grouped cores as many blocks as W has channel pairs of full rank at every position.
+    For two ungrouped cores it is the rank of the smallest exact chain. For more cores it is the number of channels
+    times positions on the smaller side of the bond. For grouped cores it is the largest useful number of blocks, which
+    is the largest rank of W at one position, min(p, q), times the number of positions.
     """
     p, q = kernel.channels
     if chain_format.dense and chain_format.order == 2:
@@ -40,22 +41,22 @@ def largest_useful(chain_format: Format, kernel: NormalizedKernel) -> tuple[int,
 
 
 def with_ends(kernel: NormalizedKernel, interior: Sequence[int]) -> tuple[int, ...]:
-    """Ranks within a conv group, both ends included."""
+    """Return ranks within one group of the convolution, with both ends."""
     p, q = kernel.channels
     return (p, *interior, q)
 
 
 class Growth:
-    """A path of interior ranks from the smallest chain to the caps.
+    """A path of inner ranks from the smallest chain to the upper limits.
 
-    Bonds tied by grouped cores grow together. Where several bonds compete, the next unit of rank goes where the
-    lifted unfolding discards most, as a tolerance shared equally by all bonds would have it. (Dividing the gain by
-    its parameters would starve a bond: the more its neighbours have grown, the more each unit costs.)
+    Bonds tied by grouped cores grow together. Among several bonds, the one whose lifted unfolding discards most energy
+    grows next, which corresponds to a tolerance shared equally by all bonds. (If the gain were divided by its number of
+    parameters, a bond might stop growing, because each unit costs more when its neighbours have grown.)
 
     Args:
-        chain_format: core sizes and groups.
-        kernel: what is decomposed.
-        caps: for each interior bond, within a conv group.
+        chain_format: the core sizes and groups.
+        kernel: the kernel to decompose.
+        caps: the upper limit of each inner rank, within one group of the convolution.
     """
 
     def __init__(self, chain_format: Format, kernel: NormalizedKernel, caps: Sequence[int]) -> None:
@@ -74,7 +75,7 @@ class Growth:
         self._steps: list[int] | None = None
 
     def ranks(self, counts: Sequence[int]) -> tuple[int, ...]:
-        """Interior ranks at the given count of each class."""
+        """Return the inner ranks for the given count of each class."""
         ranks = [0] * (self.chain_format.order - 1)
         for (tied, _), count in zip(self.classes, counts, strict=True):
             for bond, factor in tied.items():
@@ -82,19 +83,19 @@ class Growth:
         return tuple(ranks)
 
     def n_parameters(self, ranks: Sequence[int]) -> int:
-        """Entries of the whole chain, all conv groups together."""
+        """Return the number of entries of the whole chain, for all groups of the convolution together."""
         return self.kernel.conv_groups * self.chain_format.n_parameters(with_ends(self.kernel, ranks))
 
     @property
     def smallest(self) -> tuple[int, ...]:
-        """Counts of the smallest chain."""
+        """Return the counts of the smallest chain."""
         return tuple(fixed or 1 for _, fixed in self.classes)
 
     def largest_within(self, parameters: int | None) -> tuple[int, ...]:
-        """Interior ranks that use up a budget, as far along the path as it goes.
+        """Return the inner ranks that use up a budget, as far along the path as possible.
 
         Raises:
-            TensorTrainError: the smallest chain does not fit.
+            TensorTrainError: the smallest chain exceeds the budget.
         """
         counts = list(self.smallest)
         if parameters is None:
@@ -105,7 +106,7 @@ class Growth:
                 f"max_parameters (or budget) = {parameters} is below the smallest chain of these core sizes, {need}"
                 f" of {self.kernel.dense_parameters} dense parameters; raise it or use other kernel_sizes"
             )
-        full: set[int] = set()  # classes that can grow no more: the others only grow
+        full: set[int] = set()  # classes that cannot grow further, because the others never shrink
         for c in self._path():
             if c in full:
                 continue
@@ -118,7 +119,7 @@ class Growth:
         return self.ranks(counts)
 
     def path(self) -> list[tuple[int, ...]]:
-        """Interior ranks along the whole path, smallest first."""
+        """Return the inner ranks along the whole path, smallest first."""
         counts = list(self.smallest)
         out = [self.ranks(counts)]
         for c in self._path():
@@ -127,12 +128,13 @@ class Growth:
         return out
 
     def _path(self) -> list[int]:
-        """The class that grows at each step."""
+        """Return the class that grows at each step."""
         if self._steps is None:
             self._steps = list(self._grow())
         return self._steps
 
     def _grow(self) -> Iterator[int]:
+        """Yield the class that grows at each step."""
         counts, free = list(self.smallest), range(len(self.classes))
         open_classes = [c for c in free if counts[c] < self.limits[c]]
         if len(open_classes) == 1:
@@ -149,7 +151,7 @@ class Growth:
             open_classes = [c for c in open_classes if counts[c] < self.limits[c]]
 
     def _grow_evenly(self, counts: list[int], open_classes: list[int]) -> Iterator[int]:
-        """All classes in turn, as the singular values at so many bonds would take longer than any fit."""
+        """Yield all classes in turn, because the singular values at so many bonds would take longer than any fit."""
         while open_classes:
             for c in open_classes:
                 counts[c] += 1
@@ -157,7 +159,7 @@ class Growth:
             open_classes = [c for c in open_classes if counts[c] < self.limits[c]]
 
     def _tails(self, bond: int) -> list[float]:
-        """Energy of the lift beyond the leading 0, 1, 2, … singular values at a bond, all conv groups together."""
+        """Return the energy of the lift beyond the leading 0, 1, 2, … singular values at a bond, for all groups."""
         sizes = self.chain_format.kernel_sizes[:bond]
         matrix = lift(self.kernel.weight, whole_size(sizes))
         if matrix.shape[1] > matrix.shape[2]:

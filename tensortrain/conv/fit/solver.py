@@ -1,4 +1,4 @@
-"""Fit one kernel in one format at fixed ranks: the best chain that a limited amount of work finds."""
+"""Fit one kernel in one format with fixed ranks: find the best chain within a limited amount of work."""
 
 import math
 from collections.abc import Sequence
@@ -21,15 +21,15 @@ from tensortrain.conv.formats import Format
 
 @dataclass(frozen=True)
 class Fit:
-    """A chain fitted to a kernel.
+    """A chain that was fitted to a kernel.
 
     Attributes:
-        chain_format: its format.
-        ranks: interior, within a conv group.
-        cores: `(G, r_{l-1}, r_l / g_l, *k_l)`.
-        groups: of every core, within a conv group.
-        error: relative error, in the metric of the kernel.
-        upper_bound: what the error was certain not to exceed before refinement.
+        chain_format: the format of the chain.
+        ranks: the inner ranks, within one group of the convolution.
+        cores: the cores, `(G, r_{l-1}, r_l / g_l, *k_l)`.
+        groups: the groups of each core, within one group of the convolution.
+        error: the relative error in the metric of the kernel.
+        upper_bound: an upper bound of the error that was known before refinement.
     """
 
     chain_format: Format
@@ -47,14 +47,14 @@ def solve(
     options: SolverOptions,
     earlier: Fit | None = None,
 ) -> Fit:
-    """Fit a chain with the solver that its groups and the metric call for.
+    """Fit a chain with the solver that fits its groups and the metric.
 
     Args:
-        kernel: what to decompose.
-        chain_format: core sizes and groups.
-        ranks: interior, within a conv group.
-        options: seed, target error, work limit, ridge.
-        earlier: a shorter fit of the same chain; solvers that can continue from it do.
+        kernel: the kernel to decompose.
+        chain_format: the core sizes and groups.
+        ranks: the inner ranks, within one group of the convolution.
+        options: the seed, target error, work limit and ridge.
+        earlier: a shorter fit of the same chain, from which some solvers can continue.
     """
     if kernel.metric is not None:
         return _solve_in_metric(kernel, kernel.metric, chain_format, ranks, options, earlier)
@@ -73,18 +73,18 @@ def solve(
 
 
 def _root(bound: float) -> float:
-    """A bound on the error from one on its square; 1 is one too, since zero as the last core has no smaller error."""
+    """Return a bound of the error from a bound of its square; the bound is at most 1, the error of the zero chain."""
     return min(1.0, math.sqrt(bound))
 
 
 def _without_single_blocks(chain_format: Format, groups: Sequence[int]) -> Format:
-    """The same chains with a core of one group as what it is, an ungrouped core; nothing in a file tells them apart."""
+    """Return the format in which cores of one group are ungrouped; a file does not distinguish them."""
     blocks = tuple(None if g == 1 else block for g, block in zip(groups, chain_format.blocks, strict=True))
     return replace(chain_format, blocks=blocks)
 
 
 def continued(kernel: NormalizedKernel, fit: Fit, options: SolverOptions) -> Fit:
-    """The chain of a fit to another kernel, refined for this one: no other start is tried."""
+    """Return the chain of a fit to another kernel, refined for this kernel without other starts."""
     chain_format, ranks = fit.chain_format, fit.ranks
     closed = chain_format.dense and len(ranks) == 1 and all(k == 1 for k in chain_format.kernel_sizes[0])
     if kernel.metric is None or not ranks or closed:
@@ -103,7 +103,7 @@ def _solve_in_metric(
     options: SolverOptions,
     earlier: Fit | None,
 ) -> Fit:
-    """Fit a chain in the metric of the data: from Frobenius fits, of which one is of the whitened kernel."""
+    """Fit a chain in the metric of the data, starting from Frobenius fits of the kernel and the whitened kernel."""
     weight, sizes = kernel.weight, chain_format.kernel_sizes
     groups = chain_format.groups(with_ends(kernel, ranks))
     if chain_format.dense and (cores := exact_cores(weight, sizes, ranks)) is not None:
@@ -132,11 +132,12 @@ def _solve_in_metric(
 def _refine_in_metric(
     problem: MetricChain, starts: Sequence[list[Tensor]], steps: int, ranks: Sequence[int], options: SolverOptions
 ) -> list[Tensor]:
-    """A few steps from every start, and the rest from the best."""
+    """Take a few steps from every start, and the remaining steps from the best one."""
 
     cost = problem.step_cost(ranks) + OVERHEAD
 
     def refine(x: list[Tensor], steps: int) -> tuple[list[Tensor], float]:
+        """Take some steps from a start, and return the cores and the error."""
         return lbfgs.minimise(
             problem.evaluate,
             x,
@@ -153,14 +154,14 @@ def _refine_in_metric(
 
 
 def work(kernel: NormalizedKernel, chain_format: Format, ranks: Sequence[int], options: SolverOptions) -> float:
-    """Multiplications of `solve`, at most and roughly."""
+    """Return a rough upper limit of the multiplications of `solve`."""
     if depthwise.supports(_without_single_blocks(chain_format, chain_format.groups(with_ends(kernel, ranks)))):
         return depthwise.work(kernel.weight, chain_format, ranks, options)
     return chain.work(kernel.weight, chain_format.kernel_sizes, ranks, options) if ranks else 0.0
 
 
 def certified(kernel: NormalizedKernel, chain_format: Format, ranks: Sequence[int]) -> tuple[float, float]:
-    """Lower and upper bound on the error of a chain with these interior ranks (within a conv group), without a fit."""
+    """Return a lower and an upper bound of the error of a chain with these inner ranks, without a fit."""
     weight, upper = kernel.weight, 1.0
     chain_format = _without_single_blocks(chain_format, chain_format.groups(with_ends(kernel, ranks)))
     if chain_format.dense and exact_cores(weight, chain_format.kernel_sizes, ranks) is not None:

@@ -1,11 +1,10 @@
-"""A chain in the frequency domain, with its last core eliminated.
+"""Fit a chain in the frequency domain, with its last core eliminated.
 
-On a grid of `N = K` frequencies for each axis the composed kernel is a product of matrices,
-`Ŵ(ω) = T̂(1)(ω) … T̂(m)(ω)`, and by Parseval `‖W - T(1)*…*T(m)‖² = N^{-d} Σ_ω ‖Ŵ(ω) - T̂(1)…T̂(m)‖²`: no
-frequency aliases, as the composed kernel is K long. The optimal last core for given others is one linear
-least-squares problem shared by all input channels (variable projection), so only T(1) … T(m-1) are
-unknowns. L-BFGS finds them, preconditioned by the normal equations of each core, those that alternating
-least squares would solve.
+On a grid of `N = K` frequencies for each axis the whole kernel is a product of matrices,
+`Ŵ(ω) = T̂(1)(ω) … T̂(m)(ω)`. By Parseval's theorem `‖W - T(1)*…*T(m)‖² = N^{-d} Σ_ω ‖Ŵ(ω) - T̂(1)…T̂(m)‖²`; there is no
+aliasing, because the whole kernel has length K. The optimal last core for given others is the solution of one linear
+least-squares problem for all input channels (variable projection). Only T(1) … T(m-1) are unknowns. L-BFGS finds them,
+preconditioned by the normal equations of each core, which alternating least squares would solve.
 """
 
 import math
@@ -19,18 +18,18 @@ from tensortrain.errors import TensorTrainError
 
 Axes = tuple[int, ...]
 
-LARGEST = 1e150  # of a spectrum whose square does not overflow
+LARGEST = 1e150  # largest entry of a spectrum whose square does not overflow
 
 
 def transform(x: Tensor, size: Axes) -> Tensor:
-    """`(G, a, b, *k)` to half its spectrum on the grid `size`, `(G, Ω, a, b)`."""
+    """Return half the spectrum of `(G, a, b, *k)` on the grid `size`, `(G, Ω, a, b)`."""
     axes = tuple(range(3, x.dim()))
     spectrum: Tensor = torch.fft.rfftn(x, s=size, dim=axes)
     return spectrum.flatten(3).permute(0, 3, 1, 2)
 
 
 def inverse(x: Tensor, size: Axes) -> Tensor:
-    """The inverse of `transform`, on the whole grid: `(G, a, b, *size)`."""
+    """Return the inverse of `transform`, on the whole grid: `(G, a, b, *size)`."""
     half = (*size[:-1], size[-1] // 2 + 1)
     x = x.permute(0, 2, 3, 1)
     out: Tensor = torch.fft.irfftn(x.reshape(*x.shape[:3], *half), s=size, dim=tuple(range(3, 3 + len(size))))
@@ -38,7 +37,7 @@ def inverse(x: Tensor, size: Axes) -> Tensor:
 
 
 def frequency_weights(size: Axes, like: Tensor) -> Tensor:
-    """Parseval's weights `(Ω,)` of the half spectrum: every frequency but the self-conjugate ones counts twice."""
+    """Return Parseval's weights `(Ω,)` of the half spectrum; all frequencies except self-conjugate ones count twice."""
     last = torch.full((size[-1] // 2 + 1,), 2.0, dtype=like.dtype, device=like.device)
     last[0] = 1
     if size[-1] % 2 == 0:
@@ -47,9 +46,9 @@ def frequency_weights(size: Axes, like: Tensor) -> Tensor:
 
 
 def toeplitz(gram: Tensor, size: Axes, taps: Axes) -> Tensor:
-    """Normal matrix of a core with the given `taps` behind a filter whose Gram spectrum is `(G, Ω, n, n)`.
+    """Return the normal matrix of a core of size `taps` after a filter with the Gram spectrum `(G, Ω, n, n)`.
 
-    Returns `(G, P·n, P·n)`, P = Π taps, indexed by (position, channel): entry `[(a, j), (b, i)]` is the
+    The result is `(G, P·n, P·n)` with P = Π taps, indexed by (position, channel). Entry `[(a, j), (b, i)]` is the
     autocorrelation of the filter at lag `a - b`.
     """
     lags = inverse(gram, size)
@@ -62,7 +61,7 @@ def toeplitz(gram: Tensor, size: Axes, taps: Axes) -> Tensor:
 
 
 def cholesky(matrix: Tensor, ridge: float) -> Tensor:
-    """Cholesky factor of a positive semidefinite batch, with a relative ridge that grows until it exists."""
+    """Return the Cholesky factor of a positive semidefinite batch, with a relative ridge that grows until it exists."""
     scale = matrix.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None].clamp(min=torch.finfo(matrix.dtype).tiny)
     eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
     factor: Tensor
@@ -71,32 +70,32 @@ def cholesky(matrix: Tensor, ridge: float) -> Tensor:
         if not bool(failed.any()):
             return factor
         if not math.isfinite(ridge):
-            raise TensorTrainError("the normal equations overflowed: scale the kernel, or lower its ranks")
+            raise TensorTrainError("the normal equations overflowed; scale the kernel, or lower the ranks")
         ridge *= 100
 
 
 def _diagonal_blocks(x: Tensor, groups: int) -> Tensor:
-    """`(G, Ω, g·a, g·b)` to its diagonal blocks `(G·g, Ω, a, b)`."""
+    """Return the diagonal blocks `(G·g, Ω, a, b)` of `(G, Ω, g·a, g·b)`."""
     g, n, rows, columns = x.shape
     blocks = x.reshape(g, n, groups, rows // groups, groups, columns // groups)
     return blocks.diagonal(dim1=2, dim2=4).permute(0, 4, 1, 2, 3).flatten(0, 1)
 
 
 def _crop(x: Tensor, taps: Axes) -> Tensor:
-    """The leading `taps` positions on each spatial axis of `(G, a, b, *size)`."""
+    """Return the leading `taps` positions on each spatial axis of `(G, a, b, *size)`."""
     for axis, t in enumerate(taps, start=3):
         x = x.narrow(axis, 0, t)
     return x
 
 
 class SpectralChain:
-    """The least-squares problem of one kernel and one format: for `lbfgs.minimise`, in T(1) … T(m-1).
+    """The least-squares problem of one kernel and one format in T(1) … T(m-1), for `lbfgs.minimise`.
 
     Args:
-        weight: `(G, p, q, *K)`.
-        kernel_sizes: of every core.
-        groups: of every core, within a conv group.
-        ridge: weight of the squared norms of all cores, added to the squared error.
+        weight: the kernel, `(G, p, q, *K)`.
+        kernel_sizes: the size of each core.
+        groups: the groups of each core, within one group of the convolution.
+        ridge: weight of the squared norms of all cores, which are added to the squared error.
     """
 
     def __init__(self, weight: Tensor, kernel_sizes: Sequence[Axes], groups: Sequence[int], ridge: float = 0.0) -> None:
@@ -110,7 +109,7 @@ class SpectralChain:
         self.energy = float(weight.square().sum())
 
     def spectrum(self, core: Tensor, groups: int) -> Tensor:
-        """Spectrum of a core, as matrices that are block diagonal if it is grouped."""
+        """Return the spectrum of a core as matrices, which are block-diagonal if the core is grouped."""
         spectrum = transform(core, self.size)
         if groups == 1:
             return spectrum
@@ -120,11 +119,11 @@ class SpectralChain:
         return torch.einsum("gh,nwgoi->nwgohi", eye.to(blocks.dtype), blocks).flatten(4, 5).flatten(2, 3)
 
     def product(self, cores: Sequence[Tensor]) -> Tensor:
-        """Spectrum of T(1) * … over the given cores, `(G, Ω, p, r)`."""
+        """Return the spectrum of T(1) * … over the given cores, `(G, Ω, p, r)`."""
         return self._lefts(cores)[-1]
 
     def _lefts(self, cores: Sequence[Tensor]) -> list[Tensor]:
-        """Spectra of T(1), T(1) * T(2), …."""
+        """Return the spectra of T(1), T(1) * T(2), …."""
         lefts: list[Tensor] = []
         for core, groups in zip(cores, self.groups, strict=False):
             spectrum = self.spectrum(core, groups)
@@ -132,11 +131,11 @@ class SpectralChain:
         return lefts
 
     def last_core(self, left: Tensor) -> Tensor:
-        """The optimal T(m) behind `left`, the spectrum of T(1) * … * T(m-1)."""
+        """Return the optimal T(m) for `left`, the spectrum of T(1) * … * T(m-1)."""
         return self._least_squares(left)[0]
 
     def _least_squares(self, left: Tensor) -> tuple[Tensor, float]:
-        """The optimal T(m), and by how much it lowers the squared error from `‖W‖²`."""
+        """Return the optimal T(m), and by how much it lowers the squared error from `‖W‖²`."""
         taps, groups = self.kernel_sizes[-1], self.groups[-1]
         gram = self._normal(_diagonal_blocks(left.mH @ left, groups), taps)
         right = inverse(_diagonal_blocks(left.mH @ self.target, groups), self.size)
@@ -149,22 +148,22 @@ class SpectralChain:
         return core.reshape(-1, groups * rank, inputs, *taps), explained
 
     def _normal(self, gram: Tensor, taps: Axes) -> Tensor:
-        """Normal matrix of a core behind a filter with this Gram spectrum, ridge included."""
+        """Return the normal matrix of a core after a filter with this Gram spectrum, with the ridge."""
         matrix = toeplitz(gram, self.size, taps)
         return matrix + self.ridge * torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
 
     def evaluate(self, x: list[Tensor]) -> Evaluation:
-        """Squared error with the optimal last core, its gradient, and the normal equations of each core.
+        """Return the squared error with the optimal last core, its gradient, and the normal equations of each core.
 
-        By variable projection the last core counts as constant in the gradient. The normal equations are exact
-        for T(1); elsewhere what stands left of the core enters at lag 0 alone.
+        By variable projection, the last core is constant in the gradient. The normal equations are exact for T(1). For
+        the other cores, the autocorrelation of the cores to their left is included at lag 0 only.
         """
         lefts = self._lefts(x)
-        if not float(lefts[-1].abs().amax()) < LARGEST:  # a step of a line search that goes too far
+        if not float(lefts[-1].abs().amax()) < LARGEST:  # a step of a line search that is far too long
             return Evaluation(math.inf, list(x), lambda: list)
         last, explained = self._least_squares(lefts[-1])
-        right = self.spectrum(last, self.groups[-1])  # of T(l+1) * … * T(m)
-        towards = self.target @ right.mH  # W against it
+        right = self.spectrum(last, self.groups[-1])  # spectrum of T(l+1) * … * T(m)
+        towards = self.target @ right.mH  # product of W with it
         gradient: list[Tensor] = []
         grams: list[tuple[Tensor | None, Tensor]] = []
         for l in reversed(range(len(x))):
@@ -183,7 +182,7 @@ class SpectralChain:
         return Evaluation(max(value, 0.0), gradient, lambda: self._preconditioner(grams))
 
     def _preconditioner(self, grams: list[tuple[Tensor | None, Tensor]]) -> Callable[[list[Tensor]], list[Tensor]]:
-        """The inverse of the block diagonal of the normal equations, one block for each group of each core."""
+        """Return the inverse block diagonal of the normal equations, with one block for each group of each core."""
         factors: list[tuple[Tensor | None, Tensor]] = []
         for l, (left, right) in enumerate(grams):
             groups = self.groups[l]
@@ -195,6 +194,7 @@ class SpectralChain:
             factors.append((row, cholesky(column, 1e-10)))
 
         def apply(gradient: list[Tensor]) -> list[Tensor]:
+            """Apply the preconditioner to a gradient."""
             out = []
             for g, groups, (row, column) in zip(gradient, self.groups, factors, strict=False):
                 blocks = g.reshape(g.shape[0] * groups, g.shape[1] // groups, g.shape[2], -1)
@@ -209,5 +209,5 @@ class SpectralChain:
         return apply
 
     def complete(self, x: list[Tensor]) -> list[Tensor]:
-        """All m cores: `x` with the optimal last one."""
+        """Return all m cores: `x`, followed by the optimal last core."""
         return [*x, self.last_core(self.product(x))]

@@ -1,4 +1,4 @@
-"""How fast chains run here, beside the dense kernel, before any of them is fitted: times do not depend on entries."""
+"""Measure how fast chains run compared with the dense kernel; they need not be fitted, as entries do not matter."""
 
 from collections.abc import Callable, Sequence
 from statistics import median
@@ -13,17 +13,18 @@ from tensortrain.conv.fit.ranks import with_ends
 from tensortrain.conv.planner import IMAGE, admitted
 from tensortrain.profiling.clock import Clock, alternate
 
-BATCH = 16  # such images
-ROUNDS = 9  # alternations
-LEAST = 1e-3  # seconds of one measurement; shorter ones are repeated
+BATCH = 16  # number of images in a batch
+ROUNDS = 9  # number of alternations
+LEAST = 1e-3  # seconds of one measurement; shorter runs are repeated
 
 
 def ratios(field: Sequence[Entrant], kernel: NormalizedKernel, size: Sequence[int]) -> list[float]:
-    """Times of chains relative to the dense kernel, as layers run them on random images: medians of turns."""
+    """Return the times of chains relative to the dense kernel on random images, medians of alternating runs."""
     generator = torch.Generator().manual_seed(0)
     device = kernel.weight.device
 
     def numbers(*shape: int) -> Tensor:
+        """Return random numbers in the dtype and on the device of the kernel."""
         return torch.randn(shape, generator=generator, device="cpu").to(device, kernel.dtype)
 
     p, q = kernel.channels
@@ -31,6 +32,7 @@ def ratios(field: Sequence[Entrant], kernel: NormalizedKernel, size: Sequence[in
     conv = (F.conv1d, F.conv2d, F.conv3d)[len(kernel.size) - 1]
 
     def runner(entrant: Entrant) -> Callable[[], Tensor]:
+        """Return a function that runs a chain on the images."""
         bounds = with_ends(kernel, entrant.ranks)
         groups = entrant.chain_format.groups(bounds)
         cores = [
@@ -39,6 +41,7 @@ def ratios(field: Sequence[Entrant], kernel: NormalizedKernel, size: Sequence[in
         ]
 
         def run() -> Tensor:
+            """Run the chain on the images."""
             x = images
             for core, g in zip(reversed(cores), reversed(groups), strict=True):
                 x = conv(x, core, groups=kernel.conv_groups * g)
@@ -56,13 +59,14 @@ def ratios(field: Sequence[Entrant], kernel: NormalizedKernel, size: Sequence[in
 
 
 def _timed(clock: Clock, run: Callable[[], Tensor], times: int) -> Callable[[], float]:
+    """Return a function that returns the seconds of one run."""
     return lambda: clock.seconds(run, times)
 
 
 def fast_enough(
     field: Sequence[Entrant], kernel: NormalizedKernel, objective: str, size: Sequence[int] | None
 ) -> list[Entrant]:
-    """The entrants that an objective admits."""
+    """Return the entrants that an objective admits."""
     if objective == "error":
         return list(field)
     image = size or [max(IMAGE, k) for k in kernel.size]

@@ -1,8 +1,8 @@
-"""A first guess for a chain: the sweep, a sequence of truncated SVDs, with its a-priori bound.
+"""Compute an initial chain by a sweep, a sequence of truncated SVDs, with an upper bound of its error.
 
-The fold `F(M)[p] = Σ_{a+b=p} M[a, b]` adds up all pairs of positions with one sum. Its minimum-norm inverse,
-the *lift*, divides every entry of W by its number of pairs; the lift of W, unfolded to
-`(position in T(1), output) × (position in the rest, input)`, is what a truncated SVD splits.
+The fold `F(M)[p] = Σ_{a+b=p} M[a, b]` adds up all pairs of positions with the same sum. Its minimum-norm inverse, the
+*lift*, divides every entry of W by its number of pairs. A truncated SVD splits the lift of W, unfolded to
+`(position in T(1), output) × (position in the rest, input)`.
 """
 
 import math
@@ -17,7 +17,7 @@ Axes = tuple[int, ...]
 
 
 def lift(weight: Tensor, taps: Axes) -> Tensor:
-    """Minimum-norm lift of `(G, p, q, *K)`: `(G, taps·p, rest·q)`, rest = K - taps + 1 on each axis."""
+    """Return the minimum-norm lift of `(G, p, q, *K)`: `(G, taps·p, rest·q)`, rest = K - taps + 1 on each axis."""
     axes = len(taps)
     rest = tuple(k - t + 1 for k, t in zip(weight.shape[3:], taps, strict=True))
     for axis, (t, r) in enumerate(zip(taps, rest, strict=True), start=3):
@@ -33,7 +33,7 @@ def lift(weight: Tensor, taps: Axes) -> Tensor:
 
 
 def split(weight: Tensor, taps: Axes, rank: int, exact: bool = False) -> tuple[Tensor, Tensor, float]:
-    """One step of the sweep: T(1) with orthonormal columns, the rest, and the discarded energy of the lift."""
+    """Return T(1) with orthonormal columns, the rest of the kernel, and the discarded energy of the lift."""
     g, p, q = weight.shape[:3]
     rest = tuple(k - t + 1 for k, t in zip(weight.shape[3:], taps, strict=True))
     matrix = lift(weight, taps)
@@ -46,12 +46,12 @@ def split(weight: Tensor, taps: Axes, rank: int, exact: bool = False) -> tuple[T
 
 
 def _truncated_svd(matrix: Tensor, rank: int, exact: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-    """The leading triples of each matrix in the batch; by random projection where that is much cheaper."""
+    """Return the leading triples of each matrix in the batch, by random projection if that is much cheaper."""
     if not exact and min(matrix.shape[1:]) > 1000 and rank < min(matrix.shape[1:]) // 6:
         triples = [randomized_svd(m, rank, seed=0) for m in matrix]
         u, s, v = (torch.stack(parts) for parts in zip(*triples, strict=True))
         return u, s, v
-    if not exact and min(matrix.shape[1:]) > 1000:  # eigenvectors of the smaller Gram matrix, in a tenth of the time
+    if not exact and min(matrix.shape[1:]) > 1000:  # eigenvectors of the smaller Gram matrix take a tenth of the time
         turned = matrix.shape[1] > matrix.shape[2]
         wide = matrix.mT if turned else matrix
         u = torch.linalg.eigh(wide @ wide.mT)[1][..., -rank:].flip(-1)
@@ -66,16 +66,16 @@ def _truncated_svd(matrix: Tensor, rank: int, exact: bool = False) -> tuple[Tens
 def sweep(
     weight: Tensor, kernel_sizes: Sequence[Axes], ranks: Sequence[int], exact: bool = False
 ) -> tuple[list[Tensor], float]:
-    """Split off core after core; returns the cores and the bound on the squared error.
+    """Split off one core after the other, and return the cores and the bound of the squared error.
 
-    `err² ≤ c_1 ε_1² + c_1 c_2 ε_2² + …` with `c_l = Π_axes min(k_l, K_rest)` and `ε_l²` the energy discarded
-    at bond l: the fold adds at most c_l terms into one entry.
+    The bound is `err² ≤ c_1 ε_1² + c_1 c_2 ε_2² + …` with `c_l = Π_axes min(k_l, K_rest)`, where `ε_l²` is the energy
+    discarded at bond l. It holds because the fold adds at most c_l terms for one entry.
 
     Args:
-        weight: `(G, p, q, *K)`.
-        kernel_sizes: of every core.
-        ranks: interior ranks; where the lift cannot fill a bond, the rest is padded with zeros.
-        exact: no randomised SVD, however large the kernel.
+        weight: the kernel, `(G, p, q, *K)`.
+        kernel_sizes: the size of each core.
+        ranks: the inner ranks; if the lift has a smaller rank, the rest is padded with zeros.
+        exact: whether randomised SVDs are never used, however large the kernel is.
     """
     cores, bound, factor = [], 0.0, 1.0
     for taps, rank in zip(kernel_sizes[:-1], ranks, strict=True):
@@ -84,7 +84,7 @@ def sweep(
         outer, weight, discarded = split(weight, taps, rank, exact)
         bound += factor * discarded
         missing = rank - outer.shape[2]
-        if missing:  # random columns that the rest does not use yet: from zeros no gradient would lead away
+        if missing:  # random columns that the rest does not use yet; from zeros no gradient would lead away
             generator = torch.Generator().manual_seed(0)
             extra = torch.randn(*outer.shape[:2], missing, *taps, generator=generator, dtype=outer.dtype, device="cpu")
             outer = torch.cat([outer, extra.to(outer.device) / math.sqrt(extra[0, :, 0].numel())], 2)
