@@ -29,11 +29,11 @@ class TimeBudget:
     timed as a whole, in alternation with the original, and the next plan is corrected by what it misses or leaves.
 
     Args:
-        analysis: of the network.
+        analysis: analysis of the network.
         kind: "milliseconds", or "time" for a part of what the original takes in the same alternation.
         value: the budget.
-        constraints: others.
-        stages: called with what is being done.
+        constraints: further constraints of every form.
+        stages: called with the name of the present stage.
 
     Raises:
         TensorTrainError: no inputs, or a value out of range.
