@@ -101,7 +101,8 @@ def compress(
             if they are better. This takes seconds to minutes for each layer, and keeps the second moments of the inputs
             of all convs in memory: `(q · K)²` numbers for each.
         effort: factor on the work of each fit, see `ConvTensorTrain.decompose`.
-        seconds: time limit for all fits together. With a limit, the result depends on the machine.
+        seconds: time limit for all fits together. With a limit but without `formats`, all formats are tried. The result
+            then depends on the machine.
         objective: how to choose between forms of about the same cost: `"error"`, the smallest error; `"speed"`, the
             fastest on this machine; `"both"`, the smallest error among the forms that are faster than the layer, or the
             fastest if none is. All but `"error"` need inputs, and the result depends on the machine.

@@ -110,7 +110,7 @@ x = torch.randn(20, 8, generator=torch.Generator().manual_seed(0))
         (mlp, x, {"multiple": 0}, "multiple = 0 is too small"),
         (mlp, x, {"at_least": {"0": 2.0}}, r"at_least\['0'\] = 2\.0"),
         (mlp, x, {"at_most": {"7": 0.5}}, "at_most has '7', which matches no layer"),
-        (mlp, x, {"parameters": None, "max_drop": 0.1}, "give a metric"),
+        (mlp, x, {"parameters": None, "max_drop": 0.1}, "needs a metric"),
         (mlp, x, {"parameters": None, "max_drop": -1, "metric": lambda m: 1.0}, "max_drop = -1; a number from 0 on"),
         (mlp, x, {"output": 5}, "has no floating tensor 5; name one"),
     ],

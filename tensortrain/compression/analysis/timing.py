@@ -92,8 +92,8 @@ class LayerTimer:
     Layers of one geometry are timed once.
 
     Args:
-        uses: shapes of each layer's inputs.
-        batch: of the network's inputs that gives the layers these.
+        uses: use of each layer, with the shapes of its inputs.
+        batch: the batch of the network's inputs that gives the layers these shapes.
     """
 
     def __init__(self, uses: Mapping[str, Use], batch: Batch) -> None:

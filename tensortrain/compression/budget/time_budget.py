@@ -30,7 +30,7 @@ class TimeBudget:
 
     Args:
         analysis: analysis of the network.
-        kind: "milliseconds", or "time" for a part of what the original takes in the same alternation.
+        kind: "milliseconds", or "time" for a share of the original's time in the same alternation.
         value: the budget.
         constraints: further constraints of every form.
         stages: called with the name of the present stage.
