@@ -13,7 +13,7 @@ from zoo.registry import find_model, model_names
     [
         ("conv-lstm-2015", 19.4, ["https://arxiv.org/abs/1506.04214", "7,585,296", "one weight for each channel"]),
         ("dfn", 17.8, ["Dynamic Filter Networks", "637,361", "neither brighten a pixel"]),
-        ("predrnn", 45.9, ["MSE, 10→10 22.23", "minutes 30"]),
+        ("predrnn", 45.9, ["MSE, 10→10 22.23", "minutes 34"]),
     ],
 )
 def test_the_page_of_a_model(name: str, gmac: float, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from tests.benchmarks.brief_card import CARD_METRICS, WEIGHTS, Measured, card, p
 from tests.benchmarks.tables import machine
 from zoo.benchmark.setup import make_trial
 from zoo.data import MovingMNIST
-from zoo.evaluation import Scores, predict
+from zoo.evaluation import CopyLast, Scores, predict
 from zoo.files import aside
 from zoo.predictor import Predictor
 from zoo.pretrained import load_pretrained, pretrained_names, save_weights
@@ -218,7 +218,8 @@ def main(words: Sequence[str] | None = None, places: Places | None = None, clips
         if name not in known or name in arguments.again:
             print(", ".join(row(publish(open_run(folder), places, arguments.data_root, clips))), flush=True)
     test = MovingMNIST("test", root=arguments.data_root)
-    predict(networks(folders), test.clips([CLIP])[0]).save(places.picture)
+    shown = networks(folders) | {"copy last frame": CopyLast()}
+    predict(shown, test.clips([CLIP])[0]).save(places.picture)
 
 
 if __name__ == "__main__":
