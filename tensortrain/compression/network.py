@@ -117,7 +117,7 @@ def compress(
             for in `SEARCH` halvings of the fraction of the parameters, with one calibration.
         seed: seed of all random choices; equal seeds give equal results.
         resume: a file that keeps finished layers. After an interruption, the same call continues from it. It is removed
-            at the end.
+            at the end. Not for `milliseconds`, `time` and `max_drop`.
         progress: whether to show the present stage; by default only in a terminal.
 
     Raises:
@@ -142,6 +142,11 @@ def compress(
     if max_drop is not None and resume is not None:
         raise TensorTrainError(
             "resume keeps the layers of one network, but max_drop tries several networks; leave one out"
+        )
+    if kind in time_budget.KINDS and resume is not None:
+        raise TensorTrainError(
+            f"resume needs the same ranks after an interruption, but {kind} = {value!r} depends on the clock and leads to"
+            " others each time; leave resume out, or give a budget of parameters, macs or bytes"
         )
     options = CompressionOptions(
         include,

@@ -69,7 +69,8 @@ def rows(name: str, table: Table, arguments: argparse.Namespace) -> None:
         after = "–"
         if arguments.steps:
             trained = tuned(small, recipe, arguments.steps, arguments.root)
-            after = f"{squared_error(trained, recipe, arguments) / before - 1:+.1%}"
+            change = squared_error(trained, recipe, arguments) / before - 1
+            after = f"{change:+.1%}, {arguments.steps} steps"
         table.add(name, f"{budget:.0%}", *cells, after, f"{seconds:.0f}")
 
 
@@ -92,7 +93,7 @@ def describe(arguments: argparse.Namespace) -> str:
     """What the table holds."""
     return (
         f"MSE ×10⁻³ of ten frames predicted from ten, on {arguments.count} test clips; {arguments.clips} calibration"
-        f" clips, seed 0; trained: {arguments.steps} steps of Adam on {BATCH} clips each, rate {RATE:g}"
+        f" clips, seed 0; trained by Adam on {BATCH} clips a step, rate {RATE:g}"
     )
 
 

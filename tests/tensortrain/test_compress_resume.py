@@ -61,6 +61,9 @@ def test_a_file_of_another_compression_is_refused(tmp_path):
         tt.compress(net, x, parameters=0.7, resume=file)
     with pytest.raises(tt.TensorTrainError, match="resume keeps the layers of one network"):
         tt.compress(net, x, max_drop=0.1, metric=lambda m: 1.0, resume=file)
+    for budget in ({"time": 0.5}, {"milliseconds": 3.0}):
+        with pytest.raises(tt.TensorTrainError, match="depends on the clock"):
+            tt.compress(net, x, **budget, resume=file)
 
 
 def test_stages_are_named_where_there_is_no_terminal(capsys):
