@@ -145,8 +145,8 @@ def compress(
         )
     if kind in time_budget.KINDS and resume is not None:
         raise TensorTrainError(
-            f"resume needs the same ranks after an interruption, but {kind} = {value!r} depends on the clock and leads to"
-            " others each time; leave resume out, or give a budget of parameters, macs or bytes"
+            f"resume needs the same ranks after an interruption, but {kind} = {value!r} depends on the clock and leads"
+            " to other ranks each time; leave resume out, or give a budget of parameters, macs or bytes"
         )
     options = CompressionOptions(
         include,
