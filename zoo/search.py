@@ -221,7 +221,7 @@ def table(lines: Sequence[dict[str, Any]]) -> Table:
 
 
 def write(study: "Study", picture: Path) -> None:
-    """Write Optuna's picture of the loss against each hyper-parameter, and the rows to a CSV file beside it.
+    """Write Optuna's picture of the loss by each hyper-parameter that varies, and the rows to a CSV file beside it.
 
     Raises:
         ZooError: if a file cannot be written.
@@ -232,9 +232,12 @@ def write(study: "Study", picture: Path) -> None:
     import optuna
     from matplotlib import pyplot
 
+    names = ("order", "steps", "rank", "kernel")
+    several = [name for name in names if len({trial.params.get(name) for trial in study.trials} - {None}) > 1]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        optuna.visualization.matplotlib.plot_slice(study, target_name="validation loss")
+        warnings.filterwarnings("ignore", "Attempting to set identical")  # of trials that are all alike
+        optuna.visualization.matplotlib.plot_slice(study, several or None, target_name="validation loss")
     with aside(picture) as temporary:
         pyplot.gcf().savefig(temporary, format="png", dpi=130, bbox_inches="tight")
     pyplot.close()

@@ -136,6 +136,7 @@ def test_impossible_spaces(values: dict[str, Any], words: str) -> None:
         search.Space(**values)
 
 
+@pytest.mark.filterwarnings("error:Attempting to set identical")
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zoo.commands.search.recipe", lambda *args, **how: start())
     words = f"search conv-tt-lstm-sw moving-mnist --storage {tmp_path}/s.db --trials 2 --order 1 2 --steps 1 2 --rank 2"
