@@ -122,9 +122,9 @@ def test_bad_tolerances_and_budgets_are_refused(call: Call, fragments: Sequence[
 
 
 @table(
-    (decompose(with_entry(9.0), ranks=1, rtol=1e-3), ("rtol = 0.001", "achieved 0.", "ranks (1,)")),
-    (decompose(with_entry(9.0), budget=0.3, rtol=0), ("rtol = 0", "achieved 0.", "budget")),
-    (decompose(with_entry(9.0), "auto", max_parameters=17, rtol=1e-3), ("rtol = 0.001", "achieved 0.")),
+    (decompose(with_entry(9.0), ranks=1, rtol=1e-3), ("rtol = 0.001", "the error is 0.", "ranks (1,)")),
+    (decompose(with_entry(9.0), budget=0.3, rtol=0), ("rtol = 0", "the error is 0.", "budget")),
+    (decompose(with_entry(9.0), "auto", max_parameters=17, rtol=1e-3), ("rtol = 0.001", "the error is 0.")),
 )
 def test_a_tolerance_that_the_caps_do_not_allow_is_refused_with_what_was_achieved(
     call: Call, fragments: Sequence[str]
