@@ -2,6 +2,7 @@
 
 import math
 import numbers
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
@@ -153,6 +154,26 @@ def bias(value: object, size: int, core: Tensor) -> None:
     if tuple(value.shape) != (size,):
         raise TensorTrainError(f"bias has shape {tuple(value.shape)}; ({size},) is needed")
     agrees("bias", value, core)
+
+
+def fits_in_memory(name: str, entries: int, like: Tensor) -> None:
+    """Check that a tensor with this number of entries, and the dtype and device of `like`, is not larger than memory.
+
+    Raises:
+        TensorTrainError: it is larger than the whole memory of the machine or of the GPU.
+    """
+    if like.is_cuda:
+        memory = torch.cuda.get_device_properties(like.device).total_memory
+    elif like.device.type == "cpu" and hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    else:
+        return
+    needed = entries * like.element_size()
+    if needed > memory:
+        raise TensorTrainError(
+            f"{name} has {entries:,} entries, {needed / 1e9:,.4g} GB of {memory / 1e9:,.4g} GB of memory; use entries,"
+            " slices, sums or evaluate, which do not need all entries"
+        )
 
 
 def choice(name: str, value: object, legal: Sequence[str]) -> str:

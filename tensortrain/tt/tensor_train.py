@@ -261,9 +261,13 @@ class TensorTrain(Queries, Builders, Exchange):
 
         Complexity: at least `R_l I_1 ⋯ I_m` multiplications, where R_l is the smallest rank near the middle.
 
+        Raises:
+            TensorTrainError: the dense tensor is larger than the memory of the machine.
+
         >>> TensorTrain.ones((2, 3)).reconstruct().shape
         torch.Size([2, 3])
         """
+        checks.fits_in_memory("the dense tensor", self.dense_parameters, self.cores[0])
         return tt_functional.tt_reconstruct(self.cores)
 
     def evaluate(self, inputs: Sequence[Tensor]) -> Tensor:

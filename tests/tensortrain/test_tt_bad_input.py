@@ -197,3 +197,12 @@ def test_integers_beyond_64_bits_are_numbers() -> None:
 def test_numpy_integers_are_indices() -> None:
     assert torch.equal(TRAIN[np.int64(1), np.int32(-1)], TRAIN[1, 3])
     assert TRAIN[np.int64(1) : np.int64(3), :: np.int8(2)].shape == (2, 2)
+
+
+def test_a_dense_tensor_larger_than_memory_is_refused_by_its_size() -> None:
+    train = TensorTrain.ones((10,) * 20)
+    with pytest.raises(TensorTrainError, match=r"100,000,000,000,000,000,000 entries, 4e\+11 GB of .* memory; use"):
+        train.reconstruct()
+    with pytest.raises(TensorTrainError, match="entries"):
+        TensorTrainMatrix.eye((10,) * 12).reconstruct()
+    assert "compression 5e+17×" in str(train)
