@@ -20,15 +20,15 @@ class Measured:
     """What was measured of one network.
 
     Args:
-        recipe: by which it was trained.
-        parameters: how many it has.
-        minutes: of one thread for the 1,200 steps, by processor time.
-        step: of the weights.
+        recipe: the settings of its training.
+        parameters: its number of parameters.
+        minutes: processor time of one thread for the 1,200 steps, in minutes.
+        step: the training step at which the weights were saved.
         ships: whether the weights are in the package, rounded to float16.
-        digits: scores on two test digits, 10 → 10.
-        embedded: the same on the digits that the package contains.
-        longer: scores 10 → 30.
-        three: scores on three test digits, 10 → 10.
+        digits: scores on clips of two test digits, 10 → 10.
+        embedded: scores on clips of two digits that the package contains, 10 → 10.
+        longer: scores on clips of two test digits, 10 → 30.
+        three: scores on clips of three test digits, 10 → 10.
     """
 
     recipe: Recipe
@@ -43,16 +43,16 @@ class Measured:
 
     @property
     def scores(self) -> tuple[Scores, ...]:
-        """All of them."""
+        """All scores, in the order of the card's table."""
         return self.digits, self.embedded, self.longer, self.three
 
 
 def card(measured: Measured, machine: str) -> str:
-    """The card in Markdown, with metadata for programs in front.
+    """The card in Markdown. It begins with metadata in YAML.
 
     Args:
-        measured: the network.
-        machine: on which it was measured.
+        measured: the measurements of the network.
+        machine: the machine on which the network was measured.
     """
     recipe, name = measured.recipe, measured.recipe.model
     metadata: dict[str, Any] = {"library_name": "tensortrain", "tags": ["tensortrain", "zoo", name]}
@@ -62,20 +62,21 @@ def card(measured: Measured, machine: str) -> str:
     train = f"zoo train {name} moving-mnist --preset brief -o runs/{name}"
     paragraphs = [
         _what(measured, train),
-        "**Data.** Moving-MNIST-2 drawn on the fly from the first 50,000 MNIST training digits: 9,600 fresh clips of "
-        "20 frames. Validation (the last 10,000 training digits) and test digits were never seen.",
+        "**Data.** 9,600 clips of 20 frames of Moving-MNIST with two digits, generated during training from the first "
+        "50,000 training digits of MNIST. Validation uses the last 10,000 training digits. These and the test digits "
+        "were not used in training.",
         f"**Settings.** `{train}`, seed {recipe.training.seed}. Options {options}. 1,200 steps of 8 clips, mean "
-        f"squared error over all predictions, {_sampling(recipe)}. All settings are those of the preset `brief`. A "
-        "short run, to compare models at equal small budgets; not a network to use.",
+        f"squared error over all predictions, {_sampling(recipe)}. All settings are those of the preset `brief`. "
+        "This is a short run that compares models at equal small budgets. The network is not meant for use.",
         f"**Hardware and time.** {machine}: {measured.minutes:.0f} minutes of one thread, from timed steps. Weights of "
         f"step {measured.step:,}, the best of six validations.",
         "**Metrics** by the standard convention (predictions clamped to [0, 1]; MSE and MAE mean per pixel; SSIM with "
         "an 11-pixel Gaussian window), in single precision:",
     ]
-    rounding = "as the weights ship, rounded to float16" if measured.ships else "before any rounding"
+    rounding = "with the weights of this package, rounded to float16" if measured.ships else "before any rounding"
     last = (
-        f"On two MNIST digits 10 → 10 that is {per_frame(measured.digits):.1f} squared error per frame. Measured by "
-        f"`{COMMAND}`, {rounding}."
+        "On two MNIST digits, 10 → 10, the squared error summed over a frame is "
+        f"{per_frame(measured.digits):.1f}. Measured by `{COMMAND}`, {rounding}."
     )
     text = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True)
     parts = [f"# {name}, `{WEIGHTS}`", *map(_filled, paragraphs), "\n".join(_table(measured.scores)), _filled(last)]
@@ -83,7 +84,7 @@ def card(measured: Measured, machine: str) -> str:
 
 
 def _filled(paragraph: str) -> str:
-    """A paragraph in lines of the documents' width."""
+    """A paragraph, broken into lines of at most 140 characters."""
     return textwrap.fill(paragraph, 140, break_long_words=False, break_on_hyphens=False)
 
 
@@ -93,20 +94,20 @@ def per_frame(scores: Scores) -> float:
 
 
 def _what(measured: Measured, train: str) -> str:
-    """How to get the weights: from the package, or by training."""
+    """The size of the network, and how to get the weights: from the package, or by training."""
     size = f"{measured.parameters:,} parameters, for clips of 64×64 pixels, grey, in [0, 1]."
     if measured.ships:
         return f'`zoo.create_model("{measured.recipe.model}", pretrained="{WEIGHTS}")`: {size}'
     return (
-        f"{size} These weights do not ship, to keep the package small. Train them again by `{train}`, and open them by "
-        "`zoo.open_run`."
+        f"{size} The package does not contain these weights, to stay small. Train them again by `{train}`, and open "
+        "them by `zoo.open_run`."
     )
 
 
 def _sampling(recipe: Recipe) -> str:
     if recipe.sampling.schedule == "none":
         return "without scheduled sampling, since the model reads no frames while it predicts"
-    return "sampling ratio from 1 to 0 over the first half"
+    return "fraction of true frames in scheduled sampling falling from 1 to 0 over the first half"
 
 
 def _result(scores: Scores) -> dict[str, Any]:
@@ -132,7 +133,7 @@ def _digits(scores: Scores) -> str:
 
 
 def _kind(scores: Scores) -> str:
-    """The data set without a remark on its digits: moving-mnist-2 or moving-mnist-3."""
+    """The name of the data set, moving-mnist-2 or moving-mnist-3, without the remark on its digits."""
     return scores.comparable_with.partition(",")[0]
 
 

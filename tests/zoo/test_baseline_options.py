@@ -100,7 +100,7 @@ def test_clips_that_the_adversary_was_not_made_for_are_refused() -> None:
     with pytest.raises(ZooError, match=r"make the model with clip = \[6, 16, 16\]"):
         losses(model, clips(6))
     for options in ({"clip": [6, 24, 24]}, {"clip": [6, 16]}):
-        with pytest.raises(ZooError, match="frames, height and width"):
+        with pytest.raises(ZooError, match="must be the number of frames, the height and the width"):
             build("mcnet", adversarial=0.1, **options)
     with pytest.raises(ZooError, match="adversarial = -1"):
         build("mcnet", adversarial=-1)

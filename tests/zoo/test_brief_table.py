@@ -64,7 +64,7 @@ def test_a_training_becomes_weights_card_row_and_curves(
         assert [one["dataset"]["type"][-1] for one in results] == ["2", "2", "2", "3"]
         assert results[0]["metrics"][0]["value"] == pytest.approx(mse, rel=1e-4)
         assert ('pretrained="moving-mnist-brief"' in text) == ships
-        assert ("do not ship" in text) != ships
+        assert ("The package does not contain these weights" in text) != ships
         assert "zoo train dfn moving-mnist --preset brief" in text
         weights = tmp_path / "dfn.moving-mnist-brief.safetensors"
         if ships:

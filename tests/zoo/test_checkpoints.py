@@ -76,7 +76,7 @@ def test_other_content_with_right_checksums_does_not_have_the_digest(tmp_path: P
         {"digest": "0" * 64},
     ):
         torch.save(content | change, tmp_path / "other.ckpt")
-        with pytest.raises(ZooError, match=r"other\.ckpt is damaged: it does not hold what was written"):
+        with pytest.raises(ZooError, match=r"other\.ckpt is damaged: its content does not match its digest"):
             open_run(whole, tmp_path / "other.ckpt")
     del content["digest"]
     torch.save(content, tmp_path / "other.ckpt")
@@ -113,8 +113,8 @@ ODD = [
     (("precision",), {"scale": 1.0}, "precision = {'scale': 1.0} must be like {}"),
     (("progress", "stale"), ..., "progress: the entry 'stale' is missing"),
     (("progress", "best"), torch.zeros(()), "progress.best = tensor(0.) must be an instance of float"),
-    (("progress", "row"), 17, "progress.row = 17 lies after step = 16"),
-    (("metrics",), "no table", "metrics = 'no table' must begin with the names of the columns"),
+    (("progress", "row"), 17, "progress.row = 17 is later than step = 16"),
+    (("metrics",), "no table", "metrics = 'no table' must start with the names of the columns"),
     (("data", "val"), "x", "data.val = 'x'"),
     (("environment", "threads"), [1], "environment.threads = [1] must be str or must be int"),
 ]

@@ -239,13 +239,13 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
     first = (COMMANDS[command].run.__doc__ or "").partition("\n")[0]
     said = " ".join(capsys.readouterr().out.split())
     assert first in said
-    assert "--import FILE, with any command, first runs a Python file that registers models" in said
+    assert "Every command also takes --import FILE: it first runs a Python file that registers your own models" in said
 
 
 def test_help_of_a_model_shows_its_options_and_the_presets_values(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command("train", "conv-tt-lstm-sw", "moving-mnist", "--preset", "paper", "--help") == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert "--options.rank RANK R of the train. (type: int, default: 8)" in out
+    assert "--options.rank RANK R, the rank of the train. (type: int, default: 8)" in out
     assert "312500" in out
 
 
@@ -297,7 +297,7 @@ BAD = [
     ("predict {run} -o {run}/x.gif --clip 5000", "5000"),
     ("predict {run} -o {run}", "it exists already"),
     ("predict {run} -o {run}/x.npz --observed 0", "--observed 0 must be at least 1"),
-    ("predict {run} -o {run}/x.npz --observed 9 --video short.npy", "has not 9 frames to observe"),
+    ("predict {run} -o {run}/x.npz --observed 9 --video short.npy", "does not have 9 frames to observe"),
     ("predict {run} {run} -o {run}/x.gif", "two models are called 'conv-lstm'"),
     ("gradients {run} {run} -o {run}/x.png", "two models are called 'conv-lstm'"),
     ("gradients {run} -o {run}/x.pdf", ".png"),

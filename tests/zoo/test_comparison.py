@@ -169,7 +169,7 @@ def test_what_cannot_be_compared_is_refused():
         compare([])
     with pytest.raises(ZooError, match="two scores are named 'ours' at horizon 3"):
         compare([ours, ours])
-    with pytest.raises(ZooError, match="'ours' was measured by convention 'standard' and 'theirs' by 'openstl'"):
+    with pytest.raises(ZooError, match="'ours' was measured by convention 'standard', but 'theirs' by 'openstl'"):
         compare([ours, score("theirs", convention="openstl")])
     with pytest.raises(ZooError, match="no layout 'khh'; did you mean 'kth'"):
         compare([ours], "khh")

@@ -143,7 +143,7 @@ def test_a_model_in_double_precision_is_measured():
         ({"horizon": 0}, "horizon = 0 must be at least 1"),
         ({"observed": 0}, "observed = 0 must be at least 1"),
         ({"batch": 0}, "batch = 0 must be at least 1"),
-        ({"horizon": 30}, "clips of 8 steps are too short for 4 observed and 30 predicted ones; .*length=34"),
+        ({"horizon": 30}, "clips of 8 steps are too short for 4 observed and 30 predicted steps; .*length=34"),
         ({"count": 8}, "count = 8 must be from 1 to 7"),
         ({"count": 0}, "count = 0 must be from 1 to 7"),
         ({"convention": "opnstl"}, "no convention 'opnstl'; did you mean 'openstl'"),
@@ -167,7 +167,7 @@ def test_missing_weights_and_small_frames_leave_columns_empty(tmp_path, monkeypa
     assert scores.per_frame.keys() == {"mse", "mae", "psnr"}
     ssim, lpips = scores.notes
     assert "SSIM is empty: frames of 10 pixels are smaller" in ssim
-    assert "LPIPS is empty: weights of the squeeze backbone are missing; save https" in lpips
+    assert "LPIPS is empty: the weights of the squeeze backbone are missing; save https" in lpips
     text = printed(scores.table())
     assert "LPIPS ↓" in text
     assert lpips in scores.table().notes

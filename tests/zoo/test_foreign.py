@@ -130,7 +130,7 @@ def test_published_outputs_of_a_conv_lstm_of_openstl() -> None:
     theirs = openstl_conv_lstm(meta, weights)
     foreign = read_conv_lstm(ledger(theirs), 3)
     assert foreign.remarks == [
-        "left out: cell_list.0.conv_o.0.weight, cell_list.0.conv_last.weight: its own code never reads it"
+        "ignored: cell_list.0.conv_o.0.weight, cell_list.0.conv_last.weight: its own code never reads it"
     ]
     model = network(foreign)
     x = torch.cat([data["x"], torch.ones_like(data["x"][:, :, :1])], 2)
@@ -214,7 +214,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         run_command("import", "predrnn-pytorch", source, "-o", output, "--dataset", "python", "--size", "[8,12]") == 0
     )
     said = capsys.readouterr().out
-    assert "left out: adapter.weight: only the loss of PredRNN-v2 reads it" in said
+    assert "ignored: adapter.weight: only the loss of PredRNN-v2 reads it" in said
     assert "predrnn with hidden = [4, 4], kernel = 3" in said
     model, recipe = load_weights(output)
     assert (recipe.model, recipe.data.frame) == ("predrnn", (8, 12))
@@ -237,7 +237,7 @@ def test_files_as_each_code_base_writes_them(tmp_path: Path) -> None:
         "predrnn-pp", npz(tmp_path / "x.npz", tensorflow_names(read("predrnn_pp")[1]) | optimiser), dataset="kth"
     )
     assert imported.recipe.data.frame == (128, 128)
-    assert imported.remarks == ["left out: 2 arrays such as predrnn_pp/lstm_1/c2m/kernel/Adam: the optimiser's state"]
+    assert imported.remarks == ["ignored: 2 arrays such as predrnn_pp/lstm_1/c2m/kernel/Adam: the optimiser's state"]
 
 
 OTHERS = {

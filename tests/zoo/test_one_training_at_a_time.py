@@ -71,7 +71,7 @@ def test_locks(tmp_path: Path) -> None:
         assert [path.name for path in folder.iterdir()] == [LOCK]
     assert list(folder.iterdir()) == []
     (folder / LOCK).mkdir()
-    with pytest.raises(ZooError, match=r"run cannot be made \(Is a directory\)"):
+    with pytest.raises(ZooError, match=r"run cannot be created \(Is a directory\)"):
         locked(folder).__enter__()
 
 

@@ -117,7 +117,7 @@ NAN = np.full((3, 4, 2, 2), np.nan, np.float32)
         (numbered(3, 4, 2, 2), {"range": [5, 1]}, "two numbers"),
         (numbered(3, 4, 2, 2), {"key": "clips"}, "leave out data.key"),
         (numbered(2, 4, 2, 2), {}, "2 clips are too few"),
-        (numbered(3, 2, 2, 2), {}, "no window of 4 frames"),
+        (numbered(3, 2, 2, 2), {}, "no clip has 4 frames"),
         (NAN, {}, "NaN"),
         (np.full((3, 4, 2, 2), 7.0, np.float32), {}, "are outside the range"),
         (np.full((3, 4, 2, 2), "a"), {}, "must hold integers or floating-point numbers"),
@@ -144,7 +144,7 @@ def test_files_that_hold_no_array_are_refused(name: str, tmp_path: Path) -> None
 
 def test_one_of_several_arrays_must_be_named(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", one=numbered(3, 4, 2, 2), two=numbered(3, 4, 2, 2))
-    with pytest.raises(ZooError, match=r"holds 2 arrays; name one with data.key, known: one, two"):
+    with pytest.raises(ZooError, match=r"holds 2 arrays; set data.key to one of: one, two"):
         make_dataset(ArraysData(f"arrays:{tmp_path}/a.npz", length=4), "train", tmp_path)
     assert len(make_dataset(ArraysData(f"arrays:{tmp_path}/a.npz", key="two", length=4), "test", tmp_path)) == 1
 
@@ -181,9 +181,9 @@ def test_clips_of_images_that_cannot_be_used_are_named(tmp_path: Path, capsys: p
     out = capsys.readouterr().out
     assert "left out: mixed has frames of different sizes: frame0.png has 12×20 pixels and frame3.png 9×9" in out
     assert "left out: broken cannot be read: its frame frame4.png is not a complete PNG or JPEG file" in out
-    assert "left out: deep cannot be read: frame0.png has more than 8 bits a pixel" in out
-    assert "too short: short has 2 frames, fewer than the 4 of a clip" in out
-    assert "no folders of images by their names: 1 .txt" in out
+    assert "left out: deep cannot be read: frame0.png has more than 8 bits per pixel" in out
+    assert "too short: short has 2 frames, but a clip needs 4" in out
+    assert "not folders of images by their names: 1 .txt" in out
     assert "train: " in out
 
 
@@ -225,7 +225,7 @@ def test_videos_take_every_so_many_frames(tmp_path: Path) -> None:
     ("val", "test", "words"),
     [
         (["x*"], ["a"], r"data.val: no clip is called 'x\*'"),
-        (["a"], ["a", "b"], "a is in data.val and in data.test"),
+        (["a"], ["a", "b"], "a is both in data.val and in data.test"),
         (["5:9"], ["a"], "holds none of 3"),
         (["a"], ["1:"], "no clips are left for train"),
     ],
@@ -236,7 +236,7 @@ def test_splits_that_do_not_fit_are_refused(val: Sequence[str], test: Sequence[s
 
 
 def test_ranges_that_are_none_are_refused() -> None:
-    with pytest.raises(ZooError, match="'walk' is no range of clips"):
+    with pytest.raises(ZooError, match="'walk' is not a range of clips"):
         split_range(9, Splits(["walk"], ["8:"]), "clips")
 
 
@@ -321,7 +321,7 @@ def test_a_data_set_of_a_users_file(tmp_path: Path) -> None:
     assert zoo.evaluate(run.model, waves(3, 2.0), horizon=2, observed=2, metrics=["mse"]).clips == 3
     more = zoo.recipe("conv-lstm", "demo", dataset="python").training
     assert more.steps != 2
-    with pytest.raises(ZooError, match="the train clips are not those"):
+    with pytest.raises(ZooError, match="the train clips differ from those"):
         zoo.fit(recipe, tmp_path / "run", train_clips=waves(6, 0.5), val_clips=waves(3, 1.0), progress=False)
     with pytest.raises(ZooError, match="pass both"):
         zoo.fit(recipe, tmp_path / "other", progress=False)

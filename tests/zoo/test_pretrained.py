@@ -42,7 +42,7 @@ def test_a_card_of_weights_that_do_not_ship_says_how_to_train_them() -> None:
         name, weights = card.stem.split(".")
         assert weights == "moving-mnist-brief"
         assert f"zoo train {name} moving-mnist --preset brief" in card.read_text()
-        assert "do not ship" in card.read_text()
+        assert "The package does not contain these weights" in card.read_text()
 
 
 def test_the_table_marks_the_weights_that_do_not_ship() -> None:

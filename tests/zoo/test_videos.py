@@ -38,7 +38,7 @@ def test_videos_of_any_size_become_clips_of_one(folder, tmp_path, grey, channels
     assert {line for data in sets.values() for line in data.left_out()} == {
         "notes.mp4 cannot be read as a video (Invalid data found when processing input)",
         "nothing.mp4 cannot be read as a video (it is empty)",
-        "short.avi has 3 frames, fewer than the 8 of a clip",
+        "short.avi has 3 frames, but a clip needs 8",
     }
     train = sets["train"]
     clip = train[5]

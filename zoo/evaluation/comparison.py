@@ -107,7 +107,7 @@ def _table(scores: Sequence[Scores], convention: Convention, paper: Layout | Non
     title = paper.title if paper and whole else "" if several else _single_title(scores[0])
     notes = _notes(scores, paper if sources else None, convention, best, names)
     if any(_UNKNOWN in row for row in rows):
-        notes.append(f"{_UNKNOWN}: the number stands in the paper, and is missing from the copy that was used here.")
+        notes.append(f"{_UNKNOWN}: the paper has this number, but it is missing from the copy that was used here.")
     return Table(heads, rows, title, notes, frozenset(best), frozenset(faint))
 
 
