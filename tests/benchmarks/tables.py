@@ -58,9 +58,12 @@ def _read(path: Path) -> tuple[dict[str, str], list[list[str]]]:
 
 
 def _both(before: str, now: str) -> str:
-    """Two machines as one that had several loads, if nothing else differs."""
+    """Two machines as one with a range of loads, if nothing else differs."""
     (first, _, loads), (second, _, load) = before.partition(", load "), now.partition(", load ")
-    return f"{before}, {load}" if loads and first == second else "; ".join(dict.fromkeys([before, now]))
+    if first != second or not load:
+        return "; ".join(dict.fromkeys([before, now]))
+    values = sorted({int(value) for value in [*loads.split(" to "), load]})
+    return f"{first}, load {' to '.join(str(value) for value in dict.fromkeys([values[0], values[-1]]))}"
 
 
 def machine() -> str:

@@ -388,6 +388,29 @@ def test_regression_is_compared_by_the_error_of_the_outputs():
     assert values.agreement is None
 
 
+class Detector(nn.Module):
+    """As many rows as there are places above a threshold."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.body, self.head = nn.Conv2d(3, 12, 3, padding=1), nn.Conv2d(12, 5, 3, padding=1)
+
+    def forward(self, x):
+        rows = self.head(torch.relu(self.body(x))).flatten(2).mT.flatten(0, 1)
+        return {"boxes": rows[rows[:, 0] > 0.1]}
+
+
+def test_detections_that_differ_in_number_are_not_compared():
+    net, x = Detector().eval(), images(60)
+    result = tt.compress(net, x, parameters=0.5)
+    report = result.report
+    assert result.model(x)["boxes"].shape != net(x)["boxes"].shape
+    assert report.outputs is None
+    assert any("outputs differ in shape" in line for line in report.lines())
+    assert all(layer.error < 0.9 for layer in report.layers)
+
+
 def test_a_model_may_be_a_single_layer():
     torch.manual_seed(0)
     net = nn.Linear(24, 24)
