@@ -29,11 +29,10 @@ def page(entry: Entry) -> str:
     if entry.parameters is not None:
         lines += [f"**Parameters** with the default options: {entry.parameters:,}", ""]
     if entry.reads == "video":
-        lines += [
-            f"**Cost** of a clip, 10 frames of 64×64 pixels observed and 10 predicted: {cost(entry):.1f} GMAC",
-            "",
-        ]
-    lines += measured(entry.name)
+        clip = f"a clip, 10 frames of 64×64 pixels observed and 10 predicted: {cost(entry):.1f} GMAC"
+    else:
+        clip = f"a series, 10 steps of 3 values observed and 10 predicted: {1e6 * cost(entry):.0f} kMAC"
+    lines += [f"**Cost** of {clip}", "", *measured(entry.name)]
     lines += ["```python", "import zoo", "", f'model = zoo.create_model("{entry.name}")', "```", ""]
     lines += ["## Options", "", "Pass options to `create_model`, or to a command as `--options.NAME VALUE`.", ""]
     lines += ["| option | default |", "|---|---|"]
@@ -55,19 +54,24 @@ def _unit(entry: Entry) -> str:
 def cost(entry: Entry) -> float:
     """10⁹ multiply-accumulates of the model's convolutions, products of matrices and attention, forward."""
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        entry.build().eval().requires_grad_(False)(torch.rand(1, 10, 1, 64, 64), 10)
+        steps = torch.rand(1, 10, 1, 64, 64) if entry.reads == "video" else torch.rand(1, 10, 3)
+        entry.build().eval().requires_grad_(False)(steps, 10)
     return float(counter.get_total_flops()) / 2e9
 
 
 def measured(name: str) -> list[str]:
-    """The row of a model in the table of the preset brief, or how to measure it."""
-    header, *rows = read_table(RESULTS / "moving-mnist-brief.csv").rows
+    """The row of a model in the table of the preset brief, of a series model that of Lorenz, or how to measure it."""
+    video = find_model(name).reads == "video"
+    header, *rows = read_table(RESULTS / ("moving-mnist-brief.csv" if video else "lorenz-demo.csv")).rows
     of_model = [row for row in rows if row[0] == name]
     if not of_model:
-        command = f"zoo train {name} {'moving-mnist --preset brief' if find_model(name).reads == 'video' else 'lorenz'}"
+        command = f"zoo train {name} moving-mnist --preset brief"
         return [f"**Measured.** Nothing is in a table yet; train it with `{command}`.", ""]
     numbers = ", ".join(f"{column} {value}" for column, value in zip(header[1:], of_model[0][1:], strict=True) if value)
-    return [f"**Measured** with the preset brief (MSE ×10⁻³, see [the table](../results/video.md)): {numbers}", ""]
+    how = "preset brief (MSE ×10⁻³, see [the table](../results/video.md))"
+    if not video:
+        how = "preset demo on Lorenz series (root of the mean squared error, see [the table](../results/series.md))"
+    return [f"**Measured** with the {how}: {numbers}", ""]
 
 
 def _description(entry: Entry) -> list[str]:

@@ -25,6 +25,18 @@ def test_the_page_of_a_model(name: str, gmac: float, words: list[str], monkeypat
         assert expected in text
 
 
+def test_the_page_of_a_model_of_series(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    from model_pages import page
+
+    hidden, layers, steps = 28, 2, 20
+    macs = steps * 4 * hidden * (3 + hidden + layers * hidden) + 10 * 3 * hidden  # the output predicts 10 steps
+    assert f"3 values observed and 10 predicted: {macs / 1000:.0f} kMAC" in page(find_model("lstm"))
+    text = page(find_model("tt-lstm"))
+    assert "**Measured** with the preset demo on Lorenz" in text
+    assert "step 40 0.1370" in text
+
+
 def test_the_pages_of_commands_and_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every command shows its help, and every setting says what it is."""
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
