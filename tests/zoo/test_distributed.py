@@ -130,7 +130,7 @@ def test_draws_do_not_depend_on_the_ranks() -> None:
 
 
 def test_batch_must_divide(tmp_path: Path) -> None:
-    with pytest.raises(ZooError, match=r"batch_size = 4 cannot be shared out among 3 processes; take a multiple of 3"):
+    with pytest.raises(ZooError, match=r"batch_size = 4 cannot be divided among 3 processes; choose a multiple of 3"):
         fit(with_training(devices=3), tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
 

@@ -59,7 +59,7 @@ def test_a_process_that_ended_by_itself(child: subprocess.Popen[bytes]) -> None:
 def test_another_process_names_the_first_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """It cannot ask for its signal."""
     parent = os.getppid()
-    with pytest.raises(ZooError, match=rf"process 0 \(pid {parent}\), which started this one, has died; the same call"):
+    with pytest.raises(ZooError, match=rf"process 0 \(pid {parent}\), which started this one, has died; repeat the command"):
         train_with(fabric(local_rank=1), lambda: monkeypatch.setattr(os, "getppid", lambda: 1))
 
 
@@ -89,7 +89,7 @@ def test_one_killed_of_two_that_a_launcher_started(tmp_path: Path) -> None:
     assert [exit_code(process) for process in ranks] == [0, -signal.SIGKILL]
     message = (tmp_path / "run" / "error-0.txt").read_text()
     assert message.startswith("training stopped: the connection to another process was lost (")
-    assert "which may have died; the same call or command resumes from the last checkpoint" in message
+    assert "it may have died; repeat the command or call to resume from the last checkpoint" in message
     assert last(tmp_path / "run")["step"] == 3
     with pytest.warns(UserWarning, match="from step 3: processes was 2 and is 1"):
         fit(SHORT, tmp_path / "run", progress=False)
@@ -102,6 +102,6 @@ def test_a_process_that_dies_before_it_joins(tmp_path: Path) -> None:
     assert exit_code(process) == 2
     message = (tmp_path / "error.txt").read_text()
     assert message.startswith("zoo: training stopped: process 1 (pid ")
-    assert message.endswith("was killed by SIGKILL; the same call or command resumes from the last checkpoint\n")
+    assert message.endswith("was killed by SIGKILL; repeat the command or call to resume from the last checkpoint\n")
     fit(SHORT, tmp_path / "run", progress=False)
     assert last(tmp_path / "run")["step"] == 6

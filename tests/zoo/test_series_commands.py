@@ -107,8 +107,8 @@ def test_a_resumed_run_has_the_bits_of_an_unbroken_one(trained: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("train tt-lstm moving-mnist", "tt-lstm reads series, and moving-mnist is video; choose lorenz"),
-        ("train conv-lstm lorenz", "conv-lstm reads video, and lorenz is series; choose moving-mnist"),
+        ("train tt-lstm moving-mnist", "tt-lstm reads series, but moving-mnist is video; choose lorenz"),
+        ("train conv-lstm lorenz", "conv-lstm reads video, but lorenz is series; choose moving-mnist"),
         ("train tt-lstm lorenz --data.size 32", "data.size"),
         ("train tt-lstm lorenz --data.channels 1", "data.channels"),
         ("train tt-lstm lorenz --options.patch 2", "options.patch"),
@@ -128,7 +128,7 @@ def test_a_resumed_run_has_the_bits_of_an_unbroken_one(trained: Path, tmp_path: 
         ("predict tt-lstm -o out.png --clip 1000", "index 1000 is outside 0 … 999"),
         ("predict tt-lstm conv-lstm -o out.png", "run the command for each separately"),
         ("gradients tt-lstm -o out.png", "the clips are series; name video models"),
-        ("benchmark tt-lstm", "tt-lstm reads series, and what is timed are models of video"),
+        ("benchmark tt-lstm", "tt-lstm reads series, but only video models can be timed"),
         ("compress tt-lstm -o small.safetensors --parameters 0.5", "only video models can be compressed"),
         ("data lorenz", "there is nothing to prepare"),
     ],

@@ -317,7 +317,7 @@ def test_a_model_must_read_what_it_is_registered_for(monkeypatch: pytest.MonkeyP
         def forward(self, x: Tensor, horizon: int, truth: Any = None, use_truth: Any = None) -> Tensor:
             return x[:, -1:].expand(-1, horizon, -1)
 
-    with pytest.raises(ZooError, match="test-still is registered as a model of video, but made a Still"):
+    with pytest.raises(ZooError, match="test-still is registered as a model of video, but it makes a Still"):
         check_steps(zoo.recipe("test-still"), Still())
     with pytest.raises(ZooError, match=r"lorenz has 3 columns, but lstm reads 2; set options\.columns to 3"):
         check_steps(zoo.recipe("lstm", options={"columns": 2}), build("lstm"))

@@ -256,7 +256,7 @@ def test_the_schedules_end_with_the_time(speed: tuple[str, float] | None, steps:
         (["--resume", "other.zip"], "other.zip lacks run/"),
         (["--resume", "cut.zip"], "cut.zip cannot be read"),
         (["--resume", "bent.zip"], "bent.zip is damaged in run/config.yaml"),
-        (["-o", "README.md"], "-o README.md cannot be made"),
+        (["-o", "README.md"], "-o README.md cannot be created"),
     ],
 )
 def test_bad_words_are_named(

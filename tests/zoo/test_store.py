@@ -254,13 +254,13 @@ def test_a_damaged_archive_is_fetched_again(tmp_path, original, monkeypatch):
     folder.mkdir()
     shutil.copy(original / "00sequences.txt", folder)
     (folder / "boxing.zip").write_text("no archive")
-    with pytest.raises(ZooError, match=r"/boxing.zip cannot be fetched"):
+    with pytest.raises(ZooError, match=r"/boxing.zip cannot be downloaded"):
         download_kth(tmp_path, mirror="http://127.0.0.1:9", progress=False)
 
 
 def test_the_command_downloads_from_its_mirror(tmp_path):
     words = ["data", "kth", "--root", str(tmp_path), "--download", "--mirror", "http://127.0.0.1:9/there"]
-    with pytest.raises(ZooError, match=r"http://127.0.0.1:9/there/00sequences.txt cannot be fetched"):
+    with pytest.raises(ZooError, match=r"http://127.0.0.1:9/there/00sequences.txt cannot be downloaded"):
         COMMANDS["data"].run(parse(words).data)
 
 

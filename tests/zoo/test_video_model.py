@@ -48,7 +48,7 @@ def test_a_model_with_a_loss_and_outputs_of_its_own(tmp_path: Path) -> None:
     x = clips.clips(range(2))
     expected = (run.model(x[:, :2], 3) - x[:, 2:]).square().mean()
     assert scores.average["mse"] == pytest.approx(expected.item(), rel=1e-5)
-    with pytest.raises(ZooError, match="m has no state from frame to frame"):
+    with pytest.raises(ZooError, match="m has no state that passes from frame to frame"):
         gradient_norms({"m": run.model}, clips, 3, observed=2, count=1)
 
 
