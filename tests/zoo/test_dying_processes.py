@@ -59,7 +59,9 @@ def test_a_process_that_ended_by_itself(child: subprocess.Popen[bytes]) -> None:
 def test_another_process_names_the_first_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """It cannot ask for its signal."""
     parent = os.getppid()
-    with pytest.raises(ZooError, match=rf"process 0 \(pid {parent}\), which started this one, has died; repeat the command"):
+    with pytest.raises(
+        ZooError, match=rf"process 0 \(pid {parent}\), which started this one, has died; repeat the command"
+    ):
         train_with(fabric(local_rank=1), lambda: monkeypatch.setattr(os, "getppid", lambda: 1))
 
 

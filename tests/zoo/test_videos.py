@@ -128,5 +128,7 @@ def test_folders_without_enough_videos_are_refused(tmp_path):
     write_video(tmp_path / "b.avi", 5)
     for copy in "cde":
         shutil.copy(tmp_path / "b.avi", tmp_path / f"{copy}.avi")
-    with pytest.raises(ZooError, match=r"only 1 of the usable clips differ, .* at least 3; .*\(left out: a.avi cannot be"):
+    with pytest.raises(
+        ZooError, match=r"only 1 of the usable clips differ, .* at least 3; .*\(left out: a.avi cannot be"
+    ):
         Videos(tmp_path, root=tmp_path / "root")
