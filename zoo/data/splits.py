@@ -94,8 +94,8 @@ def split_files(digests: Mapping[str, str]) -> dict[str, list[str]]:
     contents = sorted(set(digests.values()))
     if len(contents) < 3:
         raise ZooError(
-            f"only {len(contents)} of the usable clips differ, but three splits need at least 3; add clips, or list the "
-            "clips to hold out in data.val and data.test"
+            f"only {len(contents)} of the usable clips differ, but three splits need at least 3; add clips, or list"
+            " the clips to hold out in data.val and data.test"
         )
     places = [int(content[:12], 16) / 16**12 for content in contents]
     val = min(max(1, bisect(places, HELD_OUT)), len(contents) - 2)
