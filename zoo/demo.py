@@ -15,7 +15,7 @@ from tensortrain import terminal
 from tensortrain.tables import show
 from zoo.data import make_dataset
 from zoo.errors import ZooError
-from zoo.evaluation import Blank, CopyLast, curves, save_figure
+from zoo.evaluation import CopyLast, curves, save_figure
 from zoo.evaluation.scores import averages
 
 MODEL = "conv-tt-lstm-sw"
@@ -33,8 +33,7 @@ def main(output: Path = Path("out")) -> None:
     show(scores.table())
 
     clip = test.clips([0])[0]
-    channels = clip.shape[1]
-    shown = {MODEL: run.model, "copy last frame": CopyLast(channels), "blank frames": Blank(channels)}
+    shown = {MODEL: run.model, "copy last frame": CopyLast(clip.shape[1])}  # blank frames need no picture
     prediction = zoo.predict(shown, clip, observed=settings.observed)
     prediction.save(output / "zoo-demo.gif")
     prediction.save(output / "zoo-demo.png")

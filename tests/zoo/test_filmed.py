@@ -181,7 +181,8 @@ def test_compare_measures_at_several_horizons(
     look = [kth_run, "--horizon", "3", "7", "--data-root", root, "--curves", tmp_path / "curves.png"]
     assert run_command("compare", *look, "--layout=kth") == 0
     out = capsys.readouterr().out
-    assert "Measured 3→3, 3→7:" in out
+    assert "Measured kth, 16×16 3→3:" in out
+    assert "Measured kth, 16×16 3→7:" in out
     for published in ("MCNet", "25.95", "133.4", "211.8"):
         assert published in out
     assert (tmp_path / "curves.png").exists()

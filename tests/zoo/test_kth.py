@@ -58,7 +58,7 @@ def test_the_annotation_file_is_read(original):
         ("person01_boxing_d1 frames 1-x", "first-last"),
         ("person01_boxing_d1 1-10", "first-last"),
         ("person01_boxing_d1 frames 1-10\nperson01_boxing_d1 frames 1-10", "twice"),
-        ("nothing", "is not a clip"),
+        ("nothing", "names no clip"),
         ("person01_boxing_d1 frames 1-" + "9" * 5_000, "first-last"),
         ("person01_boxing_d1 frames 1-1000000", "first-last"),
         ("person01_boxing_d1 frames " + ", ".join(f"{i}-{i}" for i in range(1, 102)), "101 ranges, more than 100"),
@@ -211,7 +211,7 @@ def test_bad_clips_are_listed(tmp_path):
     ]
     assert "cannot be read" in faults[0]
     assert "but at least 45 are needed" in faults[2]
-    assert "has 30 frames, and its ranges end at 25" in faults[3]
+    assert "has 30 frames, but its ranges end at 25" in faults[3]
     assert faults[4].endswith("missing")
     store = prepare_kth(tmp_path, size=16, progress=False)
     assert sorted(store.skipped) == ["person01_boxing_d1", "person02_running_d1", "person03_boxing_d1"]

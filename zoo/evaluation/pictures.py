@@ -27,7 +27,7 @@ _SIDE = 96  # a frame is enlarged to at least this side, in pixels
 _GAP, _MARGIN, _TEXT = 4, 12, 18  # in pixels
 _COLUMNS = 10  # approximate number of columns of a strip
 _NOTEBOOK_FPS = 5
-_DIFFERENCE = "difference"
+_DIFFERENCE = "difference from truth"
 _INK, _FAINT, _PAPER = (20, 20, 20), (110, 110, 110), (255, 255, 255)
 
 
@@ -122,7 +122,7 @@ class Prediction:
                 frame = self.observed[t] if t < seen else frames[t - seen] if t - seen < len(frames) else None
                 if frame is not None:
                     _paste(page, frame, (x - width // 2, y + _TEXT), factor)
-            stage = "input" if t < seen else "predicted"
+            stage = "observed" if t < seen else "predicted"
             _write(page, f"frame {t + 1}, {stage}", (size[0] / 2, size[1] - _MARGIN), "md", _FAINT)
             pages.append(page)
         return pages
