@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 import zoo.models  # noqa: F401 - so that all models are registered before a test copies the registry
+from tests.benchmarks import tables
 from tests.support.documents import ROOT, Snippet, broken_links, commands, pages, snippets
 from zoo import registry, settings
 
@@ -155,6 +156,26 @@ def test_a_table_that_does_not_say_how_it_was_measured(tmp_path: Path, text: str
     (tmp_path / "x.csv").write_text(text)
     with pytest.raises(ValueError, match=message):
         read_table(tmp_path / "x.csv")
+
+
+def test_rows_that_are_measured_one_at_a_time_join_their_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.csv"
+
+    def measure(load: int, command: str, *rows: tuple[str, str, str], keys: int = 2) -> list[str]:
+        monkeypatch.setattr(tables, "machine", lambda: f"PC, load {load}")
+        table = tables.Table("model", "budget", "error")
+        for row in rows:
+            table.add(*row)
+        table.write(path, command, "errors", keys)
+        return path.read_text().splitlines()
+
+    measure(3, "first", ("a", "50%", "1"), ("a", "25%", "2"))
+    lines = measure(9, "second", ("b", "50%", "3"), ("a", "25%", "4"))
+    assert lines[:3] == ["# command: first; second", "# machine: PC, load 3 to 9", "# values: errors"]
+    assert lines[3:] == ["model,budget,error", "a,50%,1", "a,25%,4", "b,50%,3"]
+    lines = measure(5, "third", ("a", "50%", "5"), ("a", "25%", "6"), ("b", "50%", "7"))
+    assert lines[:2] == ["# command: third", "# machine: PC, load 5"]  # nothing is left of the others
+    assert measure(1, "fourth", ("c", "50%", "8"), keys=0)[3:] == ["model,budget,error", "c,50%,8"]
 
 
 # ---- diagrams -----------------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """A budget of milliseconds: what is replaced must be faster, and a miss is said. Clocks are replaced by counts."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -9,6 +11,7 @@ from tensortrain.compression import network
 from tensortrain.compression.analysis import timing
 from tensortrain.compression.analysis.timing import LayerTimer, Race, race
 from tensortrain.compression.budget import time_budget
+from tensortrain.compression.layers.unfolding import PatchMap
 from tests.support.networks import images, residual_network
 
 
@@ -171,6 +174,19 @@ def test_real_clocks():
     assert missed is (result.report.milliseconds[1][1] > 0.7 * middle)
     assert isinstance(result.model[2], tt.nn.ConvTT2d)
     assert result.report.layers[1].milliseconds[1] <= 0.95 * result.report.layers[1].milliseconds[0]
+
+
+@pytest.mark.parametrize("layer", [nn.Conv2d(32, 48, 3), nn.Linear(40, 30), nn.ConvTranspose2d(32, 32, 3)])
+@pytest.mark.parametrize("size", [1e-3, 1e3])
+def test_layers_that_stand_in_have_weights_as_large_as_those_of_the_layer(layer, size):
+    """Others let activations overflow in a deep network."""
+    layer = copy.deepcopy(layer)
+    with torch.no_grad():
+        layer.weight.mul_(size)
+    own = PatchMap.of(layer)
+    for ranks in ((8, own.inputs), (own.outputs, 8), (8, 8)) if own.size else ((8, own.inputs),):
+        weight = timing.stand_in(own, ranks).weight.detach()
+        assert 0.5 < float(weight.std() / layer.weight.detach().std()) < 2
 
 
 def test_a_race_alternates_and_tells_quartiles():
