@@ -236,9 +236,9 @@ def test_a_step_of_the_lstm_against_its_equations() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
-        ("tt-lstm", {"patch": 2}, "'patch'; that is an option of models of video, and it reads series"),
-        ("tt-rnn", {"canvas": [8, 8]}, "'canvas'; that is an option of models of video"),
-        ("lstm", {"channels": 3}, "'channels'; that is an option of models of video"),
+        ("tt-lstm", {"patch": 2}, "'patch'; it is an option of video models, and this model reads series"),
+        ("tt-rnn", {"canvas": [8, 8]}, "'canvas'; it is an option of video models"),
+        ("lstm", {"channels": 3}, "'channels'; it is an option of video models"),
         ("lstm", {"lags": 2}, "no option 'lags'"),
         ("lstm", {"layers": 0}, "layers = 0 must be at least 1"),
         ("lstm", {"hidden": 0}, "hidden = 0"),
@@ -272,15 +272,15 @@ def test_the_loss_is_one_of_values() -> None:
     y = model(x[:, :2], 4)
     assert torch.equal(model.loss(y, x, l1=0.5, l2=2), mean_error(y, x[:, 2:], 0.5, 2))
     for term in ("cross_entropy", "gradient"):
-        with pytest.raises(ZooError, match=f"{term} = 1: this loss is one of frames"):
+        with pytest.raises(ZooError, match=f"{term} = 1: this loss is defined for frames"):
             model.loss(y, x, **{term: 1})
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"model": "tt-lstm", "dataset": "moving-mnist"}, "tt-lstm reads series, and moving-mnist is video; .* lorenz"),
-        ({"model": "conv-lstm", "dataset": "lorenz"}, "conv-lstm reads video, and lorenz is series; .* moving-mnist"),
+        ({"model": "tt-lstm", "dataset": "moving-mnist"}, "tt-lstm reads series, but moving-mnist is video; .* lorenz"),
+        ({"model": "conv-lstm", "dataset": "lorenz"}, "conv-lstm reads video, but lorenz is series; .* moving-mnist"),
         ({"model": "lstm", "preset": "brief"}, "brief is for moving-mnist"),
         ({"model": "lstm", "data": {"size": 32}}, "no setting 'size' in data"),
         ({"model": "lstm", "training": {"gradient": 1.0}}, "training.gradient is a loss of frames"),
