@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tensortrain import ConvTensorTrain
 from tensortrain.conv import formats
-from tensortrain.conv.fit import depthwise, lbfgs
+from tensortrain.conv.fit import blocks, depthwise, lbfgs
 from tensortrain.conv.fit.kernel import NormalizedKernel, balance
 from tensortrain.conv.fit.lower_bounds import lower_bound
 from tensortrain.conv.fit.solver import solve
@@ -191,9 +191,9 @@ def block_problem(make: Callable[[Axes], Format], seed: int, count: int) -> tupl
 @given(seed=st.integers(0, 2**20), count=st.integers(1, 40))
 def test_the_start_leaves_out_what_it_says(make: Callable[[Axes], Format], seed: int, count: int) -> None:
     weight, chain_format, _ = block_problem(make, seed, count)
-    begin, bound = depthwise.start(weight, chain_format, count)
+    begin, bound = blocks.start(weight, chain_format, count)
     groups = [1, *[count] * (chain_format.order - 2), 1]
-    left = norm(composed(depthwise._cores(begin, chain_format), groups) - weight) ** 2
+    left = norm(composed(blocks.to_cores(begin, chain_format), groups) - weight) ** 2
     assert left == pytest.approx(bound, abs=1e-12)
 
 
@@ -201,15 +201,16 @@ def test_the_start_leaves_out_what_it_says(make: Callable[[Axes], Format], seed:
 def test_sweeps_at_one_ridge_never_raise_the_objective_and_know_their_error(make: Callable[[Axes], Format]) -> None:
     weight, chain_format, _ = block_problem(make, seed=1, count=5)
     solver = depthwise.BlockSolver(weight)
-    x = depthwise.with_noise(depthwise.start(weight, chain_format, 5)[0], 0.02, seed=0)
+    x = blocks.with_noise(blocks.start(weight, chain_format, 5)[0], 0.02, seed=0)
     groups = [1, *[5] * (chain_format.order - 2), 1]
     last = math.inf
     for _ in range(12):
-        x, squared = solver.sweep(x, ridge=1e-3)
+        x, each = solver.sweep(x, torch.full((2,), 1e-3, dtype=torch.float64))
+        squared = float(each.sum())
         penalty = 1e-3 * sum(norm(part) ** 2 for part in x.parts())
         objective = squared + penalty
         assert objective <= last + 1e-12
-        assert norm(composed(depthwise._cores(x, chain_format), groups) - weight) ** 2 == pytest.approx(
+        assert norm(composed(blocks.to_cores(x, chain_format), groups) - weight) ** 2 == pytest.approx(
             squared, abs=1e-12
         )
         last = objective
@@ -218,15 +219,17 @@ def test_sweeps_at_one_ridge_never_raise_the_objective_and_know_their_error(make
 @EACH_BLOCK
 def test_equal_norms_change_no_block(make: Callable[[Axes], Format]) -> None:
     weight, chain_format, _ = block_problem(make, seed=2, count=3)
-    x = depthwise.with_noise(depthwise.start(weight, chain_format, 3)[0], 0.02, seed=0)
-    x.a *= 100
-    even = x.equalised(x.norms())
+    x = blocks.with_noise(blocks.start(weight, chain_format, 3)[0], 0.02, seed=0)
+    x.parts()[0].mul_(100)
+    logarithms = x.norms().log()
+    mean = logarithms.mean(2, keepdim=True)
+    even = x.scaled((mean - logarithms).exp())
     groups = [1, *[3] * (chain_format.order - 2), 1]
     torch.testing.assert_close(
-        composed(depthwise._cores(even, chain_format), groups), composed(depthwise._cores(x, chain_format), groups)
+        composed(blocks.to_cores(even, chain_format), groups), composed(blocks.to_cores(x, chain_format), groups)
     )
-    assert norm(even.a) < norm(x.a)
-    torch.testing.assert_close(even.norms(), depthwise._shared(x.norms())[..., None].expand_as(even.norms()))
+    assert norm(even.parts()[0]) < norm(x.parts()[0])
+    torch.testing.assert_close(even.norms(), mean.exp().expand_as(even.norms()))
 
 
 @pytest.mark.parametrize("make", [formats.depthwise, formats.cp])
@@ -247,10 +250,29 @@ def test_a_fit_continues_from_an_earlier_one(make: Callable[[Axes], Format]) -> 
 
 def test_a_block_vanishes_above_its_critical_ridge() -> None:
     weight, chain_format, _ = block_problem(formats.depthwise, seed=3, count=1)
-    begin, _ = depthwise.start(weight[:1], chain_format, 1)
-    solver, critical = depthwise.BlockSolver(weight[:1]), depthwise.critical_ridge(begin)
-    ends = [solver.solve(begin, [share * critical] * 400, QUIET)[0] for share in (0.9, 1.3)]
-    assert norm(ends[0].a) > 0.1 > 0.01 > norm(ends[1].a)
+    begin, _ = blocks.start(weight[:1], chain_format, 1)
+    solver, critical = depthwise.BlockSolver(weight[:1]), blocks.critical_ridge(begin)
+    ridges = [torch.full((400, 1), share * critical, dtype=torch.float64) for share in (0.9, 1.3)]
+    ends = [solver.solve(begin, ridge, QUIET)[0].parts()[0] for ridge in ridges]
+    assert norm(ends[0]) > 0.1 > 0.01 > norm(ends[1])
+
+
+@EACH_BLOCK
+def test_starts_and_groups_in_one_batch_do_not_touch_each_other(make: Callable[[Axes], Format]) -> None:
+    weight, chain_format, _ = block_problem(make, seed=6, count=4)
+    begin = blocks.start(weight, chain_format, 4)[0]
+    points = [blocks.with_noise(begin, 0.3, seed) for seed in range(3)]
+    ridges = torch.logspace(-2, -4, 40, dtype=torch.float64)[:, None] * torch.tensor([1.0, 0.1, 0.5])
+    together, errors = depthwise.BlockSolver(weight, 3).solve(
+        blocks.join(points), ridges.repeat_interleave(2, 1), QUIET, stalled=-1.0
+    )
+    for number, point in enumerate(points):
+        for group in range(2):
+            alone, error = depthwise.BlockSolver(weight[group : group + 1]).solve(
+                point.at(point.entries[group : group + 1]), ridges[:, number : number + 1], QUIET, stalled=-1.0
+            )
+            assert float(errors[2 * number + group]) == pytest.approx(float(error), abs=1e-9)
+            torch.testing.assert_close(together.entries[2 * number + group], alone.entries[0], rtol=1e-4, atol=1e-6)
 
 
 @EACH_BLOCK

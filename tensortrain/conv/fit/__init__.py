@@ -9,7 +9,8 @@
 | `sweep` | initial chains and a bound of their errors |
 | `spectral`, `lbfgs` | refinement of chains |
 | `chain` | chains of spatial cores, from the initial to the refined chain |
-| `depthwise` | chains with depthwise or blocked middle cores |
+| `blocks` | unknowns and initial values of chains with depthwise or blocked middle cores |
+| `depthwise` | the solver of these chains |
 | `lower_bounds` | lower bounds of the error of all chains with given ranks |
 | `ranks` | useful ranks and the order in which they grow |
 | `solver` | the fit of one kernel in one format with fixed ranks |

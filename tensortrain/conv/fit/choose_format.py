@@ -19,7 +19,7 @@ from tensortrain.errors import TensorTrainError
 
 Axes = tuple[int, ...]
 
-SHORT, MEDIUM, LONG = 0.05, 0.15, 1.8  # efforts of the first and second round and of the last fit of the best format
+SHORT, MEDIUM, LONG = 0.05, 0.15, 2.4  # efforts of the first and second round and of the last fit of the best format
 LEADERS = 2  # number of formats in the second round
 CLOSE = 1.1  # a format may still win if the error of its short fit is at most so many times the best one
 LARGEST_LIFT = 2_400  # largest number of rows of a square lift whose singular values are computed

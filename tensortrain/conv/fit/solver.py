@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from tensortrain.conv.fit import chain, depthwise, lbfgs
+from tensortrain.conv.fit import blocks, chain, depthwise, lbfgs
 from tensortrain.conv.fit.exact import exact_cores
 from tensortrain.conv.fit.kernel import NormalizedKernel, balance
 from tensortrain.conv.fit.lower_bounds import lower_bound
@@ -171,5 +171,5 @@ def certified(kernel: NormalizedKernel, chain_format: Format, ranks: Sequence[in
     elif not ranks:
         upper = chain.single_core(weight, chain_format.groups(with_ends(kernel, ranks))[0])[1]
     elif depthwise.supports(chain_format):
-        upper = depthwise.start(weight, chain_format, ranks[0] // (chain_format.blocks[1] or (1, 1))[0])[1]
+        upper = blocks.start(weight, chain_format, ranks[0] // (chain_format.blocks[1] or (1, 1))[0])[1]
     return lower_bound(weight, chain_format.kernel_sizes, ranks), _root(upper)
