@@ -18,7 +18,7 @@ EXEMPT = {
     # tt.nn.decompose, save and load: the folder of the layers forwards to what is built of layers, on demand
     ("tensortrain.nn", "tensortrain.compression.model"),
     # model.save_pretrained and the like: the base class of models forwards to what writes and reads them, on demand
-    ("zoo.predictor", "zoo.hub"),
+    ("zoo.predictors.predictor", "zoo.model_files.hub"),
 }
 
 

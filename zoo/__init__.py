@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from zoo.evaluation.evaluator import evaluate
     from zoo.evaluation.pictures import predict
     from zoo.evaluation.series_pictures import predict_series
+    from zoo.model_files.pretrained import create_model, list_models, pretrained_names
     from zoo.papers import Paper
+    from zoo.predictors.recurrent import RecurrentPredictor
+    from zoo.predictors.series_model import SeriesModel
+    from zoo.predictors.video_model import VideoModel
     from zoo.presets import recipe
-    from zoo.pretrained import create_model, list_models, pretrained_names
-    from zoo.recurrent import RecurrentPredictor
     from zoo.registry import PresetOptions, register
-    from zoo.series_model import SeriesModel
     from zoo.training.loop import fit
     from zoo.training.run_folder import open_run
-    from zoo.video_model import VideoModel
 
     __version__: str
 
@@ -36,18 +36,18 @@ _LATER = {
     "MovingMNIST": "zoo.data",
     "Paper": "zoo.papers",
     "PresetOptions": "zoo.registry",
-    "RecurrentPredictor": "zoo.recurrent",
-    "SeriesModel": "zoo.series_model",
-    "VideoModel": "zoo.video_model",
+    "RecurrentPredictor": "zoo.predictors.recurrent",
+    "SeriesModel": "zoo.predictors.series_model",
+    "VideoModel": "zoo.predictors.video_model",
     "Videos": "zoo.data",
-    "create_model": "zoo.pretrained",
+    "create_model": "zoo.model_files.pretrained",
     "evaluate": "zoo.evaluation",
     "fit": "zoo.training",
-    "list_models": "zoo.pretrained",
+    "list_models": "zoo.model_files.pretrained",
     "open_run": "zoo.training",
     "predict": "zoo.evaluation",
     "predict_series": "zoo.evaluation",
-    "pretrained_names": "zoo.pretrained",
+    "pretrained_names": "zoo.model_files.pretrained",
     "recipe": "zoo.presets",
     "register": "zoo.registry",
 }

@@ -10,7 +10,7 @@ from zoo.papers import PAPERS, Paper
 from zoo.settings import Content
 
 if TYPE_CHECKING:
-    from zoo.predictor import Predictor
+    from zoo.predictors.predictor import Predictor
 
 Maker = TypeVar("Maker", bound="Callable[..., Predictor]")
 

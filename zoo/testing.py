@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from zoo.errors import ZooError
-from zoo.video_model import VideoModel
+from zoo.predictors.video_model import VideoModel
 
 _NEAR = 1e-4  # tolerance for numbers that are computed in another order
 

@@ -26,8 +26,8 @@ from zoo.benchmark.setup import make_trial
 from zoo.data import MovingMNIST
 from zoo.evaluation import CopyLast, Scores, predict
 from zoo.files import aside
-from zoo.predictor import Predictor
-from zoo.pretrained import load_pretrained, pretrained_names, save_weights
+from zoo.model_files.pretrained import load_pretrained, pretrained_names, save_weights
+from zoo.predictors.predictor import Predictor
 from zoo.settings import Recipe, to_plain
 from zoo.training import open_run
 from zoo.training.run_folder import Run

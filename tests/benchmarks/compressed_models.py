@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 
 from tests.benchmarks.tables import Table
-from zoo.compressed import compress_model
 from zoo.data import make_dataset
 from zoo.evaluation import evaluate
-from zoo.pretrained import load_pretrained
+from zoo.model_files.compressed import compress_model
+from zoo.model_files.pretrained import load_pretrained
+from zoo.predictors.video_model import VideoModel
 from zoo.settings import Recipe
-from zoo.video_model import VideoModel
 
 MODELS = {
     "conv-lstm": "moving-mnist-small",

@@ -200,7 +200,7 @@ def metrics(folder: Path) -> list[dict[str, str]]:
 
 def _weights(folder: Path) -> Path:
     import zoo
-    from zoo.pretrained import save_weights
+    from zoo.model_files.pretrained import save_weights
 
     recipe = _recipe()
     torch.manual_seed(0)
@@ -209,7 +209,7 @@ def _weights(folder: Path) -> Path:
 
 
 def _read_weights(folder: Path) -> Any:
-    from zoo.pretrained import load_weights
+    from zoo.model_files.pretrained import load_weights
     from zoo.settings import to_plain
 
     model, recipe = load_weights(folder / "model.safetensors")

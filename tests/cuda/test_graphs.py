@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from tests.support.runs import last, same
-from zoo.building import build_model
 from zoo.data import make_dataset
 from zoo.errors import ZooError
+from zoo.model_files.building import build_model
 from zoo.settings import (
     ConstantRate,
     CosineRate,

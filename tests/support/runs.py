@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import ZooError
-from zoo.recurrent import RecurrentPredictor
+from zoo.predictors.recurrent import RecurrentPredictor
 from zoo.registry import register
 from zoo.settings import ConstantRate, LinearSampling, MovingMNISTData, PlateauRate, PlateauSampling, Recipe, Training
 from zoo.training.checkpoint import load_checkpoint

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from zoo.data import ClipDataset
 from zoo.evaluation import evaluate, find_convention
-from zoo.recurrent import RecurrentPredictor
+from zoo.predictors.recurrent import RecurrentPredictor
 
 
 class Indices(NamedTuple):

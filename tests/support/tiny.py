@@ -9,7 +9,7 @@ from torch import Tensor
 
 import zoo
 from tests.conftest import FIXED
-from zoo.video_model import VideoModel
+from zoo.predictors.video_model import VideoModel
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "cdna": {"widths": [2, 3, 4], "kernels": 2, "canvas": [16, 16]},

@@ -16,7 +16,7 @@ from tests.support.tiny import build
 from zoo.data import MovingMNIST
 from zoo.errors import ZooError
 from zoo.evaluation.analysis import INK, Series, entanglement, gradient_norms
-from zoo.forecaster import Forecaster
+from zoo.predictors.forecaster import Forecaster
 from zoo.registry import find_model
 
 TINY: dict[str, Any] = {"hidden": [2, 2], "layers": [1, 1], "kernel": 3, "patch": 4}

@@ -33,11 +33,11 @@ from zoo.benchmark import (
 from zoo.benchmark.loading import measure_loading
 from zoo.benchmark.measurement import difference
 from zoo.benchmark.variants import graph
-from zoo.building import build_model
 from zoo.cli import main
 from zoo.data import MovingMNIST
 from zoo.errors import ZooError
-from zoo.recurrent import RecurrentPredictor
+from zoo.model_files.building import build_model
+from zoo.predictors.recurrent import RecurrentPredictor
 from zoo.registry import find_model
 from zoo.settings import ConstantRate, Recipe
 

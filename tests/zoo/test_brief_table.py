@@ -12,7 +12,7 @@ import zoo
 from tests.benchmarks import brief
 from tests.support.documents import ROOT
 from tests.support.runs import RECIPE
-from zoo.pretrained import load_weights
+from zoo.model_files.pretrained import load_weights
 from zoo.training import fit, open_run
 from zoo.training.run_folder import Run
 

@@ -184,7 +184,7 @@ def test_an_exported_file_holds_the_run(trained: Path, capsys: pytest.CaptureFix
     weights = trained / "mine.safetensors"
     assert run_command("export", trained / "conv-lstm", "-o", weights) == 0
     assert run_command("evaluate", weights, "--horizon=1", "--count=1", "--data-root", trained) == 0
-    from zoo.pretrained import load_weights
+    from zoo.model_files.pretrained import load_weights
 
     model, recipe = load_weights(weights)
     run = zoo.open_run(trained / "conv-lstm")

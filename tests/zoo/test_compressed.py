@@ -11,11 +11,11 @@ import zoo
 from tests.support.command import run as tensortrain
 from tests.support.runs import run_command
 from zoo.cells import ConvLSTMCell, ConvTTLSTMCell
-from zoo.compressed import compress_model, with_plain_convs
 from zoo.errors import ZooError
-from zoo.pretrained import load_weights, save_weights
+from zoo.model_files.compressed import compress_model, with_plain_convs
+from zoo.model_files.pretrained import load_weights, save_weights
+from zoo.predictors.video_model import VideoModel
 from zoo.settings import Recipe
-from zoo.video_model import VideoModel
 
 
 @pytest.fixture(scope="module")

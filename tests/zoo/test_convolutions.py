@@ -9,9 +9,9 @@ from torch import Tensor, nn
 import zoo
 from tests.support.reference import layered_models
 from tests.support.tiny import deep, leave_to_deep_tests
+from zoo.predictors.video_model import VideoModel
 from zoo.registry import find_model
 from zoo.training.compiled import compiling
-from zoo.video_model import VideoModel
 
 
 class Counting(nn.Module):

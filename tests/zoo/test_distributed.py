@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from tests.support.runs import CLIFF, RECIPE, exit_code, free_port, last, rows, start, train_as_rank, with_training
-from zoo.building import build_model
 from zoo.errors import ZooError
+from zoo.model_files.building import build_model
 from zoo.settings import LinearSampling, Recipe
 from zoo.training import fit
 from zoo.training.batches import StepSampler

@@ -14,8 +14,8 @@ from torch import Tensor
 import zoo
 from tests.support.runs import run_command
 from zoo.errors import ZooError
-from zoo.exporting import export_rollout, export_step
-from zoo.predictor import Predictor
+from zoo.model_files.exporting import export_rollout, export_step
+from zoo.predictors.predictor import Predictor
 from zoo.settings import MovingMNISTData, PythonData, Recipe
 
 ort = pytest.importorskip("onnxruntime")
@@ -90,7 +90,7 @@ def test_pt2_is_loaded_in_another_process(tmp_path: Path) -> None:
 
 
 def test_normalisation_is_a_part_of_the_network(tmp_path: Path) -> None:
-    from zoo.building import build_model
+    from zoo.model_files.building import build_model
 
     options = {"hidden": [2], "layers": [1], "kernel": 3}
     data = PythonData(size=16, observed=3, length=6, mean=[0.25], std=[0.5])

@@ -19,15 +19,15 @@ from tests.support.reference import shipped_models
 from tests.support.runs import RECIPE, last, with_training
 from tests.support.tiny import build, clips, leave_to_deep_tests
 from zoo.errors import ZooError
-from zoo.forecaster import Forecaster
-from zoo.recurrent import RecurrentPredictor
+from zoo.predictors.forecaster import Forecaster
+from zoo.predictors.recurrent import RecurrentPredictor
+from zoo.predictors.video_model import VideoModel
 from zoo.settings import ConstantRate
 from zoo.training import fit
 from zoo.training.compiled import compile_cells, compiling
 from zoo.training.metrics_log import Meter
 from zoo.training.nonfinite import FirstNonFinite
 from zoo.training.step import StepInputs, TrainState, train_step
-from zoo.video_model import VideoModel
 
 OBSERVED, HORIZON = 3, 3
 MODELS = shipped_models()
@@ -121,7 +121,7 @@ def test_compiled_cells(name: str, no_code: list[Any]) -> None:
 def test_training_with_either(tmp_path: Path, no_code: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     recomputed = []
     monkeypatch.setattr(
-        "zoo.rollout.checkpoint", lambda *args, **how: recomputed.append(args) or checkpoint(*args, **how)
+        "zoo.predictors.rollout.checkpoint", lambda *args, **how: recomputed.append(args) or checkpoint(*args, **how)
     )
     recipe = replace(
         with_training(steps=3, validate_every=3, precision="64-true"),

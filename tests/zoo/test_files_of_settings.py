@@ -18,11 +18,11 @@ from torch import nn
 import zoo
 from tensortrain.digest import digest
 from tests.support.runs import RECIPE, run_command, with_training
-from zoo.building import build_model
 from zoo.checks import check_recipe
 from zoo.commands.options import load_argument
 from zoo.errors import ZooError
-from zoo.pretrained import load_weights, save_weights
+from zoo.model_files.building import build_model
+from zoo.model_files.pretrained import load_weights, save_weights
 from zoo.reading import load_yaml
 from zoo.registry import register
 from zoo.settings import Recipe, from_plain, to_plain

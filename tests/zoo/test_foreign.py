@@ -20,8 +20,8 @@ from zoo.foreign.tensorflow import read_predrnn_pp as read_variables
 from zoo.foreign.torch_stack import read_conv_lstm, read_conv_tt_lstm
 from zoo.foreign.torch_zigzag import read_predrnn, read_predrnn_pp
 from zoo.foreign.weights import import_weights
-from zoo.pretrained import load_weights
-from zoo.recurrent import RecurrentPredictor, unpatchify
+from zoo.model_files.pretrained import load_weights
+from zoo.predictors.recurrent import RecurrentPredictor, unpatchify
 
 
 def network(foreign: Foreign) -> RecurrentPredictor:

@@ -11,12 +11,12 @@ import torch
 
 import zoo
 from tests.support.reference import shipped_models
-from zoo.cards import model_card
 from zoo.errors import ZooError
 from zoo.evaluation import Scores, find_convention
+from zoo.model_files.cards import model_card
+from zoo.model_files.pretrained import FOLDER, load_weights
 from zoo.networks.stack import RecurrentStack
 from zoo.networks.zigzag import Zigzag
-from zoo.pretrained import FOLDER, load_weights
 from zoo.settings import Recipe
 
 TINY = {"hidden": [2], "layers": [1], "kernel": 3}

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from zoo.losses import grey_cross_entropy
+from zoo.predictors.losses import grey_cross_entropy
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

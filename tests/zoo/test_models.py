@@ -17,9 +17,9 @@ from zoo.cells.causal_lstm import Cascade
 from zoo.cells.conv_gru import ConvGRUCell
 from zoo.errors import ZooError
 from zoo.networks.stack import RecurrentStack
-from zoo.recurrent import RecurrentPredictor
+from zoo.predictors.recurrent import RecurrentPredictor
+from zoo.predictors.video_model import VideoModel
 from zoo.registry import find_model
-from zoo.video_model import VideoModel
 
 
 @pytest.fixture(params=zoo_reference.shipped_models())

@@ -270,7 +270,7 @@ def test_a_model_trains_on_an_array_with_normalised_frames(tmp_path: Path, capsy
 
 
 def test_normalisation_is_undone_before_anyone_sees_the_frames(tmp_path: Path) -> None:
-    from zoo.building import build_model
+    from zoo.model_files.building import build_model
 
     recipe = zoo.recipe("conv-lstm", "demo", {"hidden": [2], "layers": [1], "sigmoid": False}, dataset="python")
     plain, normal = (

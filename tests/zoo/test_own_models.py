@@ -13,8 +13,8 @@ from tests.support.runs import Tiny, run_command
 from tests.support.tiny import OPTIONS
 from zoo.errors import ZooError
 from zoo.importing import import_file, import_named
+from zoo.predictors.video_model import VideoModel
 from zoo.testing import check_model
-from zoo.video_model import VideoModel
 
 
 @pytest.mark.parametrize("name", sorted(OPTIONS))

@@ -12,8 +12,8 @@ import zoo
 from tests.support import reference as zoo_reference
 from zoo.checks import check_recipe
 from zoo.errors import ZooError
-from zoo.pretrained import load_pretrained
-from zoo.recurrent import RecurrentPredictor
+from zoo.model_files.pretrained import load_pretrained
+from zoo.predictors.recurrent import RecurrentPredictor
 from zoo.registry import find_model
 from zoo.settings import from_plain, to_plain
 from zoo.training.checks import check_steps

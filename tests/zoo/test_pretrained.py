@@ -14,7 +14,7 @@ from tests.support.tiny import deep
 from zoo.data import prepare_kth
 from zoo.errors import ZooError
 from zoo.evaluation import Scores
-from zoo.pretrained import FOLDER, load_pretrained, load_weights, pretrained_names, save_weights
+from zoo.model_files.pretrained import FOLDER, load_pretrained, load_weights, pretrained_names, save_weights
 from zoo.settings import from_plain, to_plain
 
 CARDS = [card for card in sorted(FOLDER.glob("*.md")) if card.with_suffix(".safetensors").exists()]

@@ -23,9 +23,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import zoo
 from tests.support.recording import Operators, Tape, Unrecordable, imitate_graphs, only_recordable
 from tests.support.runs import RECIPE, Tiny, last, rows, same, with_training
-from zoo.building import build_model
 from zoo.data import make_dataset
 from zoo.errors import ZooError
+from zoo.model_files.building import build_model
 from zoo.registry import find_model, register
 from zoo.settings import CosineRate, LinearSampling, PlateauSampling, Recipe, ReverseSampling, SGDOptimizer
 from zoo.training import fit

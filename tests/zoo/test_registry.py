@@ -13,8 +13,8 @@ from tests.support.reference import shipped_models
 from zoo import registry
 from zoo.errors import ZooError
 from zoo.papers import OPENSTL, PREDRNN_PP, Paper
+from zoo.predictors.video_model import VideoModel
 from zoo.registry import PresetOptions, find_model, register
-from zoo.video_model import VideoModel
 
 
 @pytest.fixture(autouse=True)

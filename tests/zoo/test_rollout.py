@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from zoo.errors import ZooError
-from zoo.recurrent import RecurrentPredictor, patchify, unpatchify
+from zoo.predictors.recurrent import RecurrentPredictor, patchify, unpatchify
 
 
 class Sum(RecurrentPredictor):

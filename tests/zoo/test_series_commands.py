@@ -15,8 +15,8 @@ from tests.support.runs import last, rows, run_command, same
 from zoo.data import Lorenz
 from zoo.errors import ZooError
 from zoo.evaluation import Scores, compare, curves, predict, predict_series, save_values
-from zoo.pretrained import load_weights
-from zoo.series_model import SeriesModel
+from zoo.model_files.pretrained import load_weights
+from zoo.predictors.series_model import SeriesModel
 from zoo.training import fit
 
 QUICK = "--data.observed=5 --data.length=9 --training.batch_size=4 --training.validation_clips=8 --options.hidden=3"

@@ -14,10 +14,10 @@ from tests.support import baselines, reference
 from zoo.cells.tt_recurrent import TTRecurrentCell
 from zoo.cells.vector import LSTMCell, LSTMState
 from zoo.errors import ZooError
-from zoo.losses import mean_error
 from zoo.networks.sequence import SequenceToSequence
+from zoo.predictors.losses import mean_error
+from zoo.predictors.series_model import SeriesModel
 from zoo.registry import find_model, register
-from zoo.series_model import SeriesModel
 from zoo.training.checks import check_steps
 
 TINY: dict[str, dict[str, Any]] = {

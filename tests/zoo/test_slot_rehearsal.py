@@ -20,7 +20,7 @@ from zoo.benchmark.slot.archive import check_archive
 from zoo.benchmark.slot.sizes import REHEARSAL
 from zoo.benchmark.slot.speed import rows
 from zoo.benchmark.slot.training import RESUMED
-from zoo.pretrained import load_weights
+from zoo.model_files.pretrained import load_weights
 from zoo.training.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).parents[2]

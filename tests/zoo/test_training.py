@@ -17,11 +17,11 @@ import yaml
 
 import zoo
 from tests.support.runs import CLIFF, RECIPE, Tiny, last, read_metrics, rows, same, subnormals_are_zero, with_training
-from zoo.building import build_model
 from zoo.checks import check_recipe
 from zoo.data import make_dataset
 from zoo.errors import ZooError
-from zoo.losses import frame_loss
+from zoo.model_files.building import build_model
+from zoo.predictors.losses import frame_loss
 from zoo.settings import ConstantRate, LinearSampling, MovingMNISTData, PlateauRate, Recipe, settings_class, to_plain
 from zoo.training import fit, open_run
 from zoo.training.batches import StepSampler

@@ -12,10 +12,10 @@ import zoo
 from tests.support.runs import read_metrics, with_training
 from zoo.errors import ZooError
 from zoo.evaluation import gradient_norms
-from zoo.losses import frame_loss
+from zoo.predictors.losses import frame_loss
+from zoo.predictors.video_model import VideoModel
 from zoo.registry import register
 from zoo.training import fit
-from zoo.video_model import VideoModel
 
 
 @register("test-levels", paper="none")

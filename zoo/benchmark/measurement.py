@@ -15,9 +15,9 @@ from tensortrain.profiling.macs import Count, Recorder
 from tensortrain.profiling.memory import kernel_launches, peak_bytes
 from zoo.benchmark.setup import Trial, make_trial
 from zoo.benchmark.variants import PLAIN, Switch, Variant
-from zoo.building import build_model
 from zoo.data import ClipDataset
 from zoo.errors import ZooError
+from zoo.model_files.building import build_model
 from zoo.settings import Recipe
 
 _COPY, _OPTIMIZER = "a copy", "a step of the optimiser of"

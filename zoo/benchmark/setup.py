@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from tensortrain.profiling.cudnn import Convolutions
-from zoo.building import build_model
 from zoo.data import ClipDataset
 from zoo.errors import ZooError
+from zoo.model_files.building import build_model
 from zoo.papers import PREDRNN_PP
-from zoo.predictor import Predictor
+from zoo.predictors.predictor import Predictor
 from zoo.presets import recipe
 from zoo.registry import find_model
 from zoo.settings import Recipe

@@ -15,7 +15,7 @@ from zoo import names as known
 from zoo.benchmark.setup import JOBS, Trial
 from zoo.cells.conv_tt_lstm import ConvTTLSTMCell, written_out
 from zoo.errors import ZooError
-from zoo.recurrent import RecurrentPredictor
+from zoo.predictors.recurrent import RecurrentPredictor
 from zoo.training.compiled import compile_cells, compiling
 from zoo.training.graph import Graphed
 from zoo.training.step import StepInputs

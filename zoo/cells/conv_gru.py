@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.cells.conv import SameConv2d
-from zoo.rollout import recomputed
+from zoo.predictors.rollout import recomputed
 
 SLOPE = 0.2  # of every leaky ReLU in that paper's networks
 FLOW_CHANNELS = 32

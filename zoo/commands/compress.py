@@ -54,8 +54,8 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
 def run(arguments: Namespace) -> None:
     """Compress a trained model to a budget. Errors are measured on training clips; nothing is trained."""
     from tensortrain.compression.reports.report import ENDINGS
-    from zoo.compressed import compress_model, save_compressed
     from zoo.data import make_dataset
+    from zoo.model_files.compressed import compress_model, save_compressed
 
     output = Path(arguments.output)
     if output.suffix != ".safetensors":

@@ -46,12 +46,12 @@ def run(arguments: Namespace) -> None:
         destination(written, files_of([arguments.run], arguments.checkpoint))
     model, recipe = find_trained_model(arguments.run, arguments.checkpoint)[1:]
     if output.suffix == ".safetensors":
-        from zoo.pretrained import save_weights
+        from zoo.model_files.pretrained import save_weights
 
         save_weights(output, model, recipe)
         print(output)
         return
-    from zoo.exporting import export_rollout, export_step
+    from zoo.model_files.exporting import export_rollout, export_step
 
     if step:
         said = export_step(output, model, recipe)

@@ -36,7 +36,7 @@ def run(arguments: Namespace) -> None:
     if arguments.channels < 1:
         raise ZooError(f"--channels {arguments.channels} must be at least 1")
     from zoo.foreign.weights import import_weights
-    from zoo.pretrained import save_weights
+    from zoo.model_files.pretrained import save_weights
 
     imported = import_weights(
         arguments.source,

@@ -15,7 +15,7 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
 
 def run(arguments: Namespace) -> None:
     """List the models with their numbers of parameters, and the weights that ship with the package."""
-    from zoo.pretrained import pretrained_names
+    from zoo.model_files.pretrained import pretrained_names
 
     rows = []
     for name in zoo.list_models():

@@ -18,7 +18,7 @@ from zoo.settings import ArraysData, LorenzData, StoredData, Video, VideoData
 
 if TYPE_CHECKING:
     from zoo.evaluation import Prediction, SeriesPrediction
-    from zoo.predictor import Predictor
+    from zoo.predictors.predictor import Predictor
 
 
 def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import zoo
 from zoo.errors import ZooError
-from zoo.pretrained import FOLDER, load_pretrained, load_weights
+from zoo.model_files.pretrained import FOLDER, load_pretrained, load_weights
 from zoo.registry import find_model
 from zoo.settings import Data, Recipe
 
 if TYPE_CHECKING:
-    from zoo.predictor import Predictor
+    from zoo.predictors.predictor import Predictor
 
 
 class TrainedModel(NamedTuple):

@@ -22,8 +22,8 @@ from zoo.data import ClipDataset, MovingMNIST, SeriesDataset
 from zoo.errors import ZooError
 from zoo.evaluation.evaluator import check_clips, check_count, evaluating, in_batches
 from zoo.files import aside
-from zoo.predictor import Predictor
-from zoo.recurrent import RecurrentPredictor, patchify
+from zoo.predictors.predictor import Predictor
+from zoo.predictors.recurrent import RecurrentPredictor, patchify
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

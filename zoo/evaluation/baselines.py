@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from zoo.data import ClipDataset, SeriesDataset
-from zoo.recurrent import RecurrentPredictor
+from zoo.predictors.recurrent import RecurrentPredictor
 
 
 class CopyLast(RecurrentPredictor):

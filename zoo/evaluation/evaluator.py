@@ -13,7 +13,7 @@ from zoo.evaluation.baselines import trivial_predictions
 from zoo.evaluation.conventions import Convention, find_convention
 from zoo.evaluation.measure import Comparison
 from zoo.evaluation.scores import Scores
-from zoo.predictor import Predictor
+from zoo.predictors.predictor import Predictor
 
 _STEPS = 64  # largest number of steps to measure at a time
 

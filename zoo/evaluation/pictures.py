@@ -18,7 +18,7 @@ from zoo.evaluation.evaluator import evaluating
 from zoo.evaluation.frame_files import write_arrays, write_frames
 from zoo.files import aside
 from zoo.names import PREDICTIONS, check_suffix
-from zoo.predictor import Predictor
+from zoo.predictors.predictor import Predictor
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -14,7 +14,7 @@ from zoo.evaluation.comparison import save_figure
 from zoo.evaluation.frame_files import write_arrays
 from zoo.evaluation.pictures import continuations
 from zoo.names import CURVES, check_suffix
-from zoo.predictor import Predictor
+from zoo.predictors.predictor import Predictor
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,17 +10,17 @@ from torch import Tensor
 from tensortrain.compression.state_dicts.checkpoints import read_checkpoint
 from tensortrain.errors import TensorTrainError
 from tensortrain.torch_files import read_torch
-from zoo.building import build_model, fill
 from zoo.checks import check_recipe
 from zoo.errors import ZooError
 from zoo.foreign import tensorflow
 from zoo.foreign.ledger import Foreign, Ledger
 from zoo.foreign.torch_stack import read_conv_lstm, read_conv_tt_lstm
 from zoo.foreign.torch_zigzag import read_predrnn, read_predrnn_pp
+from zoo.model_files.building import build_model, fill
 from zoo.names import FOREIGN, check_name
-from zoo.predictor import Predictor
+from zoo.predictors.predictor import Predictor
+from zoo.predictors.video_model import VideoModel
 from zoo.settings import OwnData, Recipe, Video, data_class
-from zoo.video_model import VideoModel
 
 _METHODS = {  # methods by a pattern of their tensors' names; the first that matches counts
     r"cell_list\.\d+\.conv_a\b": "an action-conditioned PredRNN",

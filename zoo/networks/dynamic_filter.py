@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from zoo.cells.conv import SameConv2d
 from zoo.errors import ZooError
-from zoo.recurrent import RecurrentPredictor
+from zoo.predictors.recurrent import RecurrentPredictor
 
 SLOPE = 0.01  # of the leaky ReLU after every convolution except the last
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from zoo.cells.e3d_lstm import WINDOW, E3DForm, E3DLSTMCell
 from zoo.errors import ZooError
-from zoo.recurrent import RecurrentPredictor
+from zoo.predictors.recurrent import RecurrentPredictor
 
 
 class E3DState(NamedTuple):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from zoo.cells.conv import SameConv2d
 from zoo.cells.peephole_lstm import PeepholeLSTMCell, PeepholeState
 from zoo.errors import ZooError
-from zoo.forecaster import Forecaster
+from zoo.predictors.forecaster import Forecaster
 
 Layers = tuple[PeepholeState, ...]
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from zoo.cells.peephole_lstm import PeepholeLSTMCell, PeepholeState
 from zoo.errors import ZooError
-from zoo.forecaster import Forecaster
+from zoo.predictors.forecaster import Forecaster
 
 Layers = tuple[PeepholeState, ...]
 
@@ -94,7 +94,7 @@ class FCLSTM(Forecaster):
             )
 
     def forward(self, x: Tensor, horizon: int, truth: Tensor | None = None, use_truth: Tensor | None = None) -> Tensor:
-        """Predict the frames after x, as in `zoo.forecaster.Forecaster.forward`.
+        """Predict the frames after x, as in `zoo.predictors.forecaster.Forecaster.forward`.
 
         In training mode, a composite model returns `(B, T_in + horizon, C, H, W)`: the reconstructed frames in the
         order of time, followed by the predicted ones, so that the loss covers both.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from zoo.cells.conv import SameConv2d
 from zoo.cells.conv_gru import SLOPE, ConvGRUCell, TrajGRUCell
 from zoo.errors import ZooError
-from zoo.forecaster import Forecaster
+from zoo.predictors.forecaster import Forecaster
 
 MakeCell = Callable[[int, int], ConvGRUCell]  # makes a cell from its numbers of input and hidden channels
 

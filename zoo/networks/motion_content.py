@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from zoo.cells.conv import SameConv2d
 from zoo.cells.conv_lstm import ConvLSTMCell, ConvLSTMState
 from zoo.errors import ZooError
-from zoo.forecaster import Forecaster
 from zoo.networks.adversary import Adversary
+from zoo.predictors.forecaster import Forecaster
 
 Maps = tuple[Tensor, ...]  # one map for each of the three scales, the finest first
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from zoo.cells.conv import SameConv2d
 from zoo.cells.conv_lstm import ConvLSTMCell
 from zoo.errors import ZooError
-from zoo.recurrent import RecurrentPredictor
+from zoo.predictors.recurrent import RecurrentPredictor
 
 Padding = Literal["centred", "tensorflow"]
 Motion = Literal["cdna", "dna", "stp"]

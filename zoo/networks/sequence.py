@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from zoo.cells.vector import VectorCell
 from zoo.errors import ZooError
-from zoo.rollout import roll_out
-from zoo.series_model import SeriesModel
+from zoo.predictors.rollout import roll_out
+from zoo.predictors.series_model import SeriesModel
 
 
 class Decoding(NamedTuple):

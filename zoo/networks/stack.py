@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from zoo.cells import Cell, SameConv2d
 from zoo.errors import ZooError
-from zoo.recurrent import RecurrentPredictor
+from zoo.predictors.recurrent import RecurrentPredictor
 
 
 class RecurrentStack(RecurrentPredictor):

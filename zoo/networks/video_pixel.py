@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from zoo.cells.conv import SameConv2d
 from zoo.cells.conv_lstm import ConvLSTMCell, ConvLSTMState
 from zoo.errors import ZooError
-from zoo.recurrent import RecurrentPredictor
+from zoo.predictors.recurrent import RecurrentPredictor
 
 
 class MultiplicativeUnit(nn.Module):

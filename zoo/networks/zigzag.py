@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from zoo.cells import DualMemoryCell, DualState, Form, GradientHighway, HighwayState, SameConv2d
 from zoo.errors import ZooError
 from zoo.networks import Slot
-from zoo.recurrent import RecurrentPredictor
+from zoo.predictors.recurrent import RecurrentPredictor
 
 
 class ZigzagState(NamedTuple):

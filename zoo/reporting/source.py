@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import ZooError
-from zoo.predictor import Predictor
+from zoo.predictors.predictor import Predictor
 from zoo.presets import PRESETS, recipe
 from zoo.settings import Recipe, to_plain
 from zoo.training.run_folder import read_sessions

@@ -3,10 +3,10 @@
 import torch
 
 from zoo.errors import ZooError
-from zoo.predictor import Predictor
-from zoo.series_model import SeriesModel
+from zoo.predictors.predictor import Predictor
+from zoo.predictors.series_model import SeriesModel
+from zoo.predictors.video_model import VideoModel
 from zoo.settings import Recipe, Video
-from zoo.video_model import VideoModel
 
 
 def check_steps(recipe: Recipe, model: Predictor) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from zoo.errors import ZooError
-from zoo.predictor import Predictor
+from zoo.predictors.predictor import Predictor
 
 
 def compile_cells(model: Predictor) -> None:

@@ -16,11 +16,11 @@ import torch
 from lightning.fabric import Fabric
 
 from tensortrain.files import remove_leftovers
-from zoo.building import build_model
 from zoo.checks import check_recipe
 from zoo.data import ClipDataset, ClipSource, adapted, make_dataset, pin_data
 from zoo.errors import ZooError
 from zoo.files import folder_name
+from zoo.model_files.building import build_model
 from zoo.settings import PythonData, Recipe
 from zoo.training.checkpoint import RunProgress, load_checkpoint
 from zoo.training.checks import check_repeatable, check_steps

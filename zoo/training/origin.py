@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from zoo.errors import ZooError, nearest
-from zoo.predictor import Predictor
-from zoo.pretrained import load_pretrained, load_weights
+from zoo.model_files.pretrained import load_pretrained, load_weights
+from zoo.predictors.predictor import Predictor
 from zoo.settings import Recipe
 from zoo.training.checkpoint import load_checkpoint
 from zoo.training.learning_rates import make_rate

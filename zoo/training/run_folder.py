@@ -13,11 +13,11 @@ from pydantic import TypeAdapter
 
 from tensortrain.files import TEMPORARY
 from tensortrain.notebooks import facts
-from zoo.building import build_model, fill
 from zoo.checks import check_recipe
 from zoo.errors import ZooError
 from zoo.files import aside
-from zoo.predictor import Predictor
+from zoo.model_files.building import build_model, fill
+from zoo.predictors.predictor import Predictor
 from zoo.reading import MOST_BYTES, load_yaml, read_text
 from zoo.schema import shortened, validate
 from zoo.settings import Recipe, from_plain, to_plain

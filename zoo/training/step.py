@@ -14,11 +14,11 @@ from lightning.fabric import Fabric
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from zoo.building import check_tensors
 from zoo.data import ClipDataset
 from zoo.errors import ZooError, nearest
-from zoo.predictor import Predictor
-from zoo.recurrent import RecurrentPredictor
+from zoo.model_files.building import check_tensors
+from zoo.predictors.predictor import Predictor
+from zoo.predictors.recurrent import RecurrentPredictor
 from zoo.schema import shortened
 from zoo.settings import Recipe
 from zoo.training.batches import StepSampler

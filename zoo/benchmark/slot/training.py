@@ -12,7 +12,7 @@ from tensortrain.figures import styled
 from zoo.benchmark.slot.sizes import Sizes
 from zoo.data import make_dataset
 from zoo.files import aside
-from zoo.pretrained import save_weights
+from zoo.model_files.pretrained import save_weights
 from zoo.registry import find_model
 from zoo.settings import Recipe
 from zoo.training import fit

@@ -16,15 +16,15 @@ from tensortrain.compression.network import compress
 from tensortrain.compression.state_dicts.records import read_changes, read_network
 from tensortrain.errors import TensorTrainError
 from tensortrain.nn import load
-from zoo.building import build_model
 from zoo.cells.conv import SameConv2d
 from zoo.checks import check_recipe
 from zoo.errors import ZooError
+from zoo.model_files.building import build_model
 from zoo.settings import Recipe, from_plain, to_plain
 
 if TYPE_CHECKING:
     from tensortrain.compression.result import Compressed
-    from zoo.predictor import Predictor
+    from zoo.predictors.predictor import Predictor
 
 ABOUT = "recipe"  # the key of the recipe in the file's description of the network
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from zoo.errors import ZooError
-from zoo.video_model import VideoModel
+from zoo.predictors.video_model import VideoModel
 
 
 def normalize(model: VideoModel, mean: Sequence[float], std: Sequence[float]) -> None:

@@ -25,7 +25,7 @@ from zoo.settings import (
 )
 
 if TYPE_CHECKING:
-    from zoo.predictor import Predictor
+    from zoo.predictors.predictor import Predictor
 
 _ODD_TENSORS = (RuntimeError, ValueError, TypeError, AttributeError, KeyError)  # raised for dtypes that torch lacks
 HEADER = "zoo"  # key of the metadata, whose value is JSON: the recipe, and the digest of recipe and tensors
@@ -139,8 +139,8 @@ def save_weights(path: str | Path, model: "Predictor", recipe: Recipe) -> None:
     """
     from tensortrain.digest import digest
     from tensortrain.storage import save_tensors
-    from zoo.compressed import is_compressed
     from zoo.files import aside
+    from zoo.model_files.compressed import is_compressed
 
     if is_compressed(model):
         raise ZooError("the model is compressed; copy the file that `zoo compress` wrote instead")
@@ -164,8 +164,8 @@ def load_weights(path: str | Path) -> "tuple[Predictor, Recipe]":
 
     from tensortrain import inputs, storage
     from tensortrain.digest import digest
-    from zoo.building import build_model, fill
-    from zoo.compressed import load_compressed
+    from zoo.model_files.building import build_model, fill
+    from zoo.model_files.compressed import load_compressed
 
     try:
         inputs.regular(path)

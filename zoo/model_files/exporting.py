@@ -16,8 +16,8 @@ from torch.utils import _pytree as pytree
 from zoo.errors import ZooError
 from zoo.files import aside
 from zoo.names import check_suffix
-from zoo.predictor import Predictor
-from zoo.recurrent import RecurrentPredictor, patchify, unpatchify
+from zoo.predictors.predictor import Predictor
+from zoo.predictors.recurrent import RecurrentPredictor, patchify, unpatchify
 from zoo.settings import OwnData, Recipe, Video
 
 SUFFIXES = (".onnx", ".pt2")

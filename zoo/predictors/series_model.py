@@ -3,8 +3,8 @@
 from torch import Tensor
 
 from zoo.errors import ZooError
-from zoo.losses import mean_error
-from zoo.predictor import Predictor, check_rollout
+from zoo.predictors.losses import mean_error
+from zoo.predictors.predictor import Predictor, check_rollout
 
 
 class SeriesModel(Predictor):

@@ -9,12 +9,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from zoo.errors import ZooError, nearest
-from zoo.normalization import normalize
-from zoo.predictor import Predictor
+from zoo.predictors.normalization import normalize
+from zoo.predictors.predictor import Predictor
+from zoo.predictors.video_model import VideoModel
 from zoo.registry import find_model
 from zoo.schema import shortened
 from zoo.settings import OwnData, Recipe
-from zoo.video_model import VideoModel
 
 MOST_TENSORS, MOST_ELEMENTS = 5_000, 2**32  # limits of a model that has no weights yet
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)

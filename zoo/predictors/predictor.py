@@ -108,7 +108,7 @@ class Predictor(nn.Module, ABC):
             ZooError: if huggingface-hub is not installed, the hub cannot be reached or refuses, a file is damaged, or
                 the model belongs to another class.
         """
-        from zoo.hub import from_pretrained
+        from zoo.model_files.hub import from_pretrained
 
         return from_pretrained(
             cls,
@@ -121,7 +121,7 @@ class Predictor(nn.Module, ABC):
         )
 
     def save_pretrained(self, folder: str | Path, recipe: Recipe | None = None, scores: Sequence[Any] = ()) -> None:
-        """Write weights, settings and a card to a folder; see `zoo.hub.save_pretrained`.
+        """Write weights, settings and a card to a folder; see `zoo.model_files.hub.save_pretrained`.
 
         Args:
             folder: where to write; it is created if it does not exist.
@@ -131,7 +131,7 @@ class Predictor(nn.Module, ABC):
         Raises:
             ZooError: if huggingface-hub is not installed, there is no recipe, or the folder cannot be written.
         """
-        from zoo.hub import save_pretrained
+        from zoo.model_files.hub import save_pretrained
 
         save_pretrained(self, folder, recipe, scores)
 
@@ -144,7 +144,7 @@ class Predictor(nn.Module, ABC):
         token: str | None = None,
         branch: str | None = None,
     ) -> str:
-        """Upload the files of `save_pretrained` to the Hugging Face Hub; see `zoo.hub.push_to_hub`.
+        """Upload the files of `save_pretrained` to the Hugging Face Hub; see `zoo.model_files.hub.push_to_hub`.
 
         Args:
             repo_id: the repository, such as "name/my-model"; it is created if it does not exist.
@@ -160,7 +160,7 @@ class Predictor(nn.Module, ABC):
         Raises:
             ZooError: in the cases of `save_pretrained`, or if the hub cannot be reached or refuses.
         """
-        from zoo.hub import push_to_hub
+        from zoo.model_files.hub import push_to_hub
 
         return push_to_hub(self, repo_id, recipe, scores, private, token, branch)
 

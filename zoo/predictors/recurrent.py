@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zoo.rollout import recomputed
-from zoo.video_model import VideoModel
+from zoo.predictors.rollout import recomputed
+from zoo.predictors.video_model import VideoModel
 
 State = Any  # a NamedTuple or tuple of tensors, or of further such tuples
 TOGETHER = 2**13  # patched pixels (B · T · H · W) of known frames to read in one call; more exceed a CPU's caches

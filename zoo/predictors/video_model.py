@@ -5,8 +5,8 @@ from abc import abstractmethod
 from torch import Tensor
 
 from zoo.errors import ZooError
-from zoo.losses import frame_loss
-from zoo.predictor import Predictor, check_rollout
+from zoo.predictors.losses import frame_loss
+from zoo.predictors.predictor import Predictor, check_rollout
 
 
 class VideoModel(Predictor):

@@ -4,9 +4,9 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor
 
-from zoo.recurrent import patchify, unpatchify
-from zoo.rollout import State, roll_out
-from zoo.video_model import VideoModel
+from zoo.predictors.recurrent import patchify, unpatchify
+from zoo.predictors.rollout import State, roll_out
+from zoo.predictors.video_model import VideoModel
 
 
 class Forecaster(VideoModel, ABC):

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from zoo.cards import model_card
 from zoo.checks import check_recipe
 from zoo.errors import ZooError
 from zoo.files import aside, folder_name
-from zoo.predictor import Predictor
-from zoo.pretrained import load_weights, save_weights
+from zoo.model_files.cards import model_card
+from zoo.model_files.pretrained import load_weights, save_weights
+from zoo.predictors.predictor import Predictor
 from zoo.settings import Recipe, to_plain
 
 if TYPE_CHECKING:
