@@ -105,14 +105,14 @@ def test_sizes_that_count_their_own_heading_are_accepted(videos: dict[str, bytes
 def test_a_large_avi_has_several_parts() -> None:
     first, second = b"RIFF" + struct.pack("<I", 5) + b"AVI ab", b"RIFF" + struct.pack("<I", 100) + b"AVIX" + bytes(96)
     assert missing(first + second) == ""
-    assert missing((first + second)[:-20]) == "is cut short: its parts take 122 bytes, and it has 102"
+    assert missing((first + second)[:-20]) == "is cut short: its parts take 122 bytes, but it has 102"
 
 
 def test_boxes_may_have_long_sizes_or_reach_to_the_end() -> None:
     head = struct.pack(">I4s8s", 16, b"ftyp", b"isom0000")
     long = struct.pack(">I4sQ", 1, b"mdat", 1000) + bytes(984)
     assert missing(head + long) == ""
-    assert missing((head + long)[:-10]) == "is cut short: its parts take 1,016 bytes, and it has 1,006"
+    assert missing((head + long)[:-10]) == "is cut short: its parts take 1,016 bytes, but it has 1,006"
     assert missing(head + struct.pack(">I4s", 0, b"mdat") + bytes(10)) == ""
     assert missing(head + struct.pack(">I4sQ", 1, b"mdat", 2**64 - 1)) != ""
 

@@ -112,7 +112,7 @@ def test_a_model_comes_back_from_a_folder(hub: Any, tmp_path: Path) -> None:
     assert again.recipe.options == TINY
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
     assert type(RecurrentStack.from_pretrained(tmp_path / "new" / "x")) is RecurrentStack
-    with pytest.raises(ZooError, match="holds a RecurrentStack, which is no Zigzag"):
+    with pytest.raises(ZooError, match="holds a RecurrentStack, which is not a Zigzag"):
         Zigzag.from_pretrained(tmp_path / "new" / "x")
     assert load_weights(tmp_path / "new" / "x" / "model.safetensors")[1] == again.recipe
     assert len(numbers(hub.ModelCard.load(tmp_path / "new" / "x" / "README.md"))) == 6
@@ -194,7 +194,7 @@ def test_what_cannot_be_read_or_written(hub: Any, tmp_path: Path, monkeypatch: p
     with pytest.raises(ZooError, match="is damaged"):
         zoo.VideoModel.from_pretrained(tmp_path / "x")
     (tmp_path / "file").touch()
-    with pytest.raises(ZooError, match="file cannot be made"):
+    with pytest.raises(ZooError, match="file cannot be created"):
         tiny().save_pretrained(tmp_path / "file")
     with pytest.raises(ZooError, match="nobody knows how this CopyLast was made"):
         zoo.evaluation.CopyLast().save_pretrained(tmp_path / "copy")

@@ -127,7 +127,7 @@ MASK = torch.ones(2, 2, dtype=torch.bool)
         ((integers(2, 3, 4, 4), 1), "x has shape"),
         ((integers(2, 0, 1, 4, 4), 1), "x has shape"),
         ((integers(2, 3, 2, 4, 4), 1), "x has shape"),
-        ((integers(2, 3, 1, 4, 3), 1), "4×3 pixels do not divide"),
+        ((integers(2, 3, 1, 4, 3), 1), "4×3 pixels cannot be divided"),
         ((integers(2, 3, 1, 4, 4), 3, integers(2, 1, 1, 4, 4)), "truth has shape"),
         ((integers(2, 3, 1, 4, 4), 3, integers(2, 2, 1, 4, 2)), "truth has shape"),
         ((integers(2, 3, 1, 4, 4), 3, None, MASK), "without truth"),

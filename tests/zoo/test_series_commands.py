@@ -117,15 +117,15 @@ def test_a_resumed_run_has_the_bits_of_an_unbroken_one(trained: Path, tmp_path: 
         ("train tt-lstm lorenz --training.gradient 1", "training.gradient is a loss of frames"),
         ("train tt-lstm lorenz --preset brief", "brief is for moving-mnist"),
         ("train lstm lorentz", "lorenz"),
-        ("evaluate tt-lstm --convention standard", "convention 'standard' measures video, and the clips are series"),
-        ("evaluate tt-lstm --digits 2", "--digits is an option of moving-mnist, and the clips are of lorenz"),
+        ("evaluate tt-lstm --convention standard", "convention 'standard' measures video, but the clips are series"),
+        ("evaluate tt-lstm --digits 2", "--digits is an option of moving-mnist, but the clips are of lorenz"),
         ("evaluate tt-lstm --windows mcnet", "--windows is an option of kth"),
-        ("evaluate tt-lstm --published test.npy", "--published holds video, and tt-lstm was trained on lorenz"),
-        ("compare tt-lstm lstm --layout predrnn-pp", "layout = 'predrnn-pp' is a table of video"),
-        ("compare tt-lstm conv-lstm --count 1 --horizon 2", "measured on series and 'conv-lstm' on video"),
+        ("evaluate tt-lstm --published test.npy", "--published holds video, but tt-lstm was trained on lorenz"),
+        ("compare tt-lstm lstm --layout predrnn-pp", "layout = 'predrnn-pp' is a table for video"),
+        ("compare tt-lstm conv-lstm --count 1 --horizon 2", "measured on series, but 'conv-lstm' on video"),
         ("predict tt-lstm -o out.gif", ".gif has no suffix that says what to write; legal are .png, .npz"),
         ("predict tt-lstm -o out.png --video film.gif", "--video is for video models"),
-        ("predict tt-lstm -o out.png --clip 1000", "index 1000 is outside 0 … 999"),
+        ("predict tt-lstm -o out.png --clip 1000", "index 1000 is out of range; legal are 0 to 999"),
         ("predict tt-lstm conv-lstm -o out.png", "run the command for each separately"),
         ("gradients tt-lstm -o out.png", "the clips are series; name video models"),
         ("benchmark tt-lstm", "tt-lstm reads series, but only video models can be timed"),
@@ -230,7 +230,7 @@ def test_predictions_of_a_series() -> None:
     assert (drift.get_xdata()[0], len(drift.get_xdata())) == (7, 8)
     for models, clip, names, words in (
         ({}, series, None, "no models"),
-        ({"drift": Drift(3)}, series[:3], None, "has not 6 steps to observe"),
+        ({"drift": Drift(3)}, series[:3], None, "does not have 6 steps to observe"),
         ({"drift": Drift(3)}, series, ["x"], "1 names for 3 columns"),
     ):
         with pytest.raises(ZooError, match=words):

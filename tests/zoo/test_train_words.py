@@ -130,7 +130,7 @@ OPTIONS = {"conv-lstm": ("hidden", "layers", "kernel", "channels", "patch", "sig
         ("conv-lstm moving-mnist --data.windows mcnet", "--data.windows"),  # of another data set
         (
             "conv-lstm moving-mnist --sampling.schedule plateau --config mine.yaml",
-            "sampling.schedule is both 'plateau' and 'reverse'; name one",
+            "sampling.schedule is both 'plateau' and 'reverse'; name only one",
         ),
         ("conv-lstm moving-mnist --sampling.schedule", "sampling.schedule"),
         (

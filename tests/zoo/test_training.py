@@ -376,7 +376,7 @@ def test_checkpoint_of_another_model(tmp_path: Path, finished: Path) -> None:
     (other / "config.yaml").write_text(yaml.safe_dump(to_plain(replace(RECIPE, options={"hidden": 5}))))
     checkpoint = load_checkpoint(finished / "checkpoints" / "last.ckpt")
     save_checkpoint(checkpoint, other / "checkpoints" / "last.ckpt")
-    with pytest.raises(ZooError, match=r"of another model: options.hidden is None there, 5 here"):
+    with pytest.raises(ZooError, match=r"belongs to another model: options.hidden is None there, 5 here"):
         open_run(other, "last")
     with pytest.raises(ZooError, match="of another model"):
         fit(replace(RECIPE, options={"hidden": 5}), other, progress=False)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _ODD_TENSORS = (RuntimeError, ValueError, TypeError, AttributeError, KeyError)  # raised for dtypes that torch lacks
 HEADER = "zoo"  # key of the metadata, whose value is JSON: the recipe, and the digest of recipe and tensors
-FOLDER = Path(__file__).parent / "weights"
+FOLDER = Path(__file__).parents[1] / "weights"
 PREFERRED = ("moving-mnist-small", "moving-mnist-brief", "kth-small")  # the first that a model has is its default
 
 
