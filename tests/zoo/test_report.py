@@ -123,7 +123,7 @@ def test_what_cannot_be_measured_is_said_in_the_page(runs: Path) -> None:
     finally:
         config.write_text(before)
     assert "What is missing" in page
-    assert "conv-lstm could not be measured" in page
+    assert "conv-lstm could not be evaluated" in page
     assert "Sampling ratio" in page
 
 
