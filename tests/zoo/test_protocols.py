@@ -132,6 +132,8 @@ def test_ablations_change_one_thing(name: str) -> None:
 
 
 def test_ablations_are_those_of_one_paper() -> None:
-    with pytest.raises(ZooError, match="paper-l1-alone is an ablation of the Conv-TT-LSTM paper, which does not describe predrnn"):
+    with pytest.raises(
+        ZooError, match="paper-l1-alone is an ablation of the Conv-TT-LSTM paper, which does not describe predrnn"
+    ):
         zoo.recipe("predrnn", "paper-l1-alone")
     assert LAYOUTS["conv-tt-lstm-ablations"].columns == LAYOUTS["conv-tt-lstm"].columns

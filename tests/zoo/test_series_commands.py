@@ -235,5 +235,5 @@ def test_predictions_of_a_series() -> None:
     ):
         with pytest.raises(ZooError, match=words):
             predict_series(models, clip, 8, 6, names)
-    with pytest.raises(ZooError, match="has not 6 frames to observe"):
+    with pytest.raises(ZooError, match="does not have 6 frames to observe"):
         predict({"drift": Drift(3)}, series, 8, 6)

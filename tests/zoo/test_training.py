@@ -378,7 +378,7 @@ def test_checkpoint_of_another_model(tmp_path: Path, finished: Path) -> None:
     save_checkpoint(checkpoint, other / "checkpoints" / "last.ckpt")
     with pytest.raises(ZooError, match=r"belongs to another model: options.hidden is None there, 5 here"):
         open_run(other, "last")
-    with pytest.raises(ZooError, match="of another model"):
+    with pytest.raises(ZooError, match="belongs to another model"):
         fit(replace(RECIPE, options={"hidden": 5}), other, progress=False)
     save_checkpoint(checkpoint | {"options": {"hidden": 5}}, other / "checkpoints" / "last.ckpt")
     with pytest.raises(ZooError, match=r"weights of another model.*mix\.weight"):

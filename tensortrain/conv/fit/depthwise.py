@@ -345,4 +345,5 @@ def _ridges(unit: float, first: float, sweeps: int, least: float) -> Tensor:
     annealed = round(ANNEALED * sweeps)
     first = max(first, 2 * LOWEST)
     decay = [first * (LOWEST / first) ** (n / max(1, annealed - 1)) for n in range(annealed)]
-    return torch.tensor([max(least, unit * r) for r in (*decay, *[LAST] * (sweeps - annealed))], dtype=torch.float64)
+    values = [max(least, unit * r) for r in (*decay, *[LAST] * (sweeps - annealed))]
+    return torch.tensor(values, dtype=torch.float64, device="cpu")
