@@ -1,6 +1,6 @@
 """The unknowns of chains with depthwise or blocked middle cores, and first guesses for them.
 
-W is a sum of R blocks `A_n D_n B_n`: A `(p, R·s)`, B `(R·t, q)`, and for each n a small filter bank D_n of s × t
+W is a sum of R blocks `A_n D_n B_n`: A `(p, R·s)`, B `(R·t, q)`, and for each n a small filter bank D_n of
 s × t channels, which is the product of one factor for each middle core.
 """
 
