@@ -73,7 +73,7 @@ def test_the_one_state_dict_in_a_file_is_opened_and_named(tmp_path, capsys, cont
         ({"params": STATE, "params_ema": OTHER}, ["'params'", "'params_ema'"]),
         ({"generator": STATE, "discriminator": OTHER}, ["'generator'", "'discriminator'"]),
         ({"model": STATE, "ema": {"state_dict": OTHER}}, ["'model'", "'ema.state_dict'"]),
-        ({"images": normal(3, 8, 8, 3, 3), "net": STATE}, ["'' (those that no key names)", "'net'"]),
+        ({"images": normal(3, 8, 8, 3, 3), "net": STATE}, ["'' (the tensors without a key)", "'net'"]),
     ],
 )
 def test_several_state_dicts_are_refused_by_name_and_a_key_chooses(tmp_path, capsys, content, keys):
@@ -207,14 +207,14 @@ def test_shards_may_be_torch_files_and_links(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"a.bias": "model-00003-of-00002.safetensors"}, "which is not there; get all parts"),
+        ({"a.bias": "model-00003-of-00002.safetensors"}, "which is missing; get all parts"),
         ({"a.bias": "../model.safetensors"}, "which is not in its folder"),
         ({"a.bias": "/etc/passwd"}, "which is not in its folder"),
         ({"a.bias": ""}, "which is not in its folder"),
         ({"a.bias": "a\0b"}, "which is not in its folder"),
-        ({"a.bias": NAMES[0]}, "does not hold 'a.bias', which the index"),
-        ({"a.scale": NAMES[0]}, "does not hold 'a.scale', which the index"),
-        ({"a.weight": NAMES[1], "a.bias": NAMES[0]}, f"holds 'a.bias', and the index {INDEX} puts it in {NAMES[0]}"),
+        ({"a.bias": NAMES[0]}, "lacks 'a.bias', which the index"),
+        ({"a.scale": NAMES[0]}, "lacks 'a.scale', which the index"),
+        ({"a.weight": NAMES[1], "a.bias": NAMES[0]}, f"holds 'a.bias', but the index {INDEX} lists it in {NAMES[0]}"),
     ],
 )
 def test_an_index_that_does_not_fit_its_shards_is_refused(tmp_path, changes, message):
@@ -227,7 +227,7 @@ def test_a_tensor_that_the_index_does_not_name_is_refused(tmp_path):
     index = shards(tmp_path)
     save_file({**STATE, **OTHER}, tmp_path / NAMES[1])
     save_file({"a.bias": STATE["a.bias"], **OTHER}, tmp_path / NAMES[1])
-    with pytest.raises(TensorTrainError, match=f"holds 'd.weight', and the index {INDEX} does not name it"):
+    with pytest.raises(TensorTrainError, match=f"holds 'd.weight', but the index {INDEX} does not list it"):
         read_checkpoint(index)
 
 
@@ -246,7 +246,7 @@ def test_a_shard_alone_and_folders_without_a_checkpoint_are_refused(tmp_path):
         read_checkpoint(tmp_path)
     save_file(STATE, tmp_path / NAMES[0])
     with pytest.raises(
-        TensorTrainError, match=r"one of 2 parts, and their index model\.safetensors\.index\.json is not"
+        TensorTrainError, match=r"one of 2 parts, but their index model\.safetensors\.index\.json is missing"
     ):
         read_checkpoint(tmp_path / NAMES[0])
     (tmp_path / NAMES[0]).rename(tmp_path / "a.safetensors")

@@ -222,7 +222,7 @@ def test_a_chain_larger_than_its_kernel_is_not_written(tmp_path, capsys):
     save_file({"a.weight": normal(0, 2, 2, 5), "b.weight": normal(1, 8, 8, 5)}, tmp_path / "net.safetensors")
     small = tmp_path / "small.safetensors"
     assert run("decompose", tmp_path / "net.safetensors", "--kernel-sizes", "3,3", "--ranks", "4", "-o", small) == 0
-    assert "copied a.weight: the chain would store 48 entries, the kernel has 20" in capsys.readouterr().out
+    assert "copied a.weight: the chain would store 48 entries, but the kernel has only 20" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("outputs", "kept"), [(3, False), (4, True)])
@@ -233,7 +233,7 @@ def test_a_chain_as_large_as_its_kernel_is_not_written(tmp_path, capsys, outputs
     options = ("--kernel-sizes", "3,3", "--ranks", "2", "-o", small)
     assert run("decompose", tmp_path / "net.safetensors", *options) == (0 if kept else 2)
     assert small.exists() == kept
-    assert ("the chain would store 30 entries, the kernel has 30" in capsys.readouterr().err) != kept
+    assert ("the chain would store 30 entries, but the kernel has only 30" in capsys.readouterr().err) != kept
 
 
 def test_kernels_need_not_be_called_weight(tmp_path):
@@ -258,7 +258,7 @@ def test_dtypes_are_kept(tmp_path, dtype):
 
 def test_a_decomposed_file_is_not_decomposed_again(files, tmp_path, capsys):
     assert run("decompose", files[1], "--budget", "0.5", "-o", tmp_path / "smaller.st") == 2
-    assert "decomposed already; use the original" in capsys.readouterr().err
+    assert "decomposed already (kind 'network'); use the original" in capsys.readouterr().err
 
 
 def test_the_kind_of_a_file_is_known_without_its_tensors(files, monkeypatch):
@@ -334,7 +334,7 @@ def test_kernel_sizes_hold_for_the_layers_of_a_pattern(tmp_path, capsys):
     save_file({name: normal(i, 4, 4, 5, 5) for i, name in enumerate(["a", "b", "c"])}, tmp_path / "net.st")
     options = ("--kernel-sizes", "a=3x1,3x1,1x5", "--kernel-sizes", "b=tucker2", "--budget", "0.5")
     assert run("decompose", tmp_path / "net.st", "-o", tmp_path / "s.st", *options) == 0
-    assert "copied c: no pattern names it" in capsys.readouterr().out
+    assert "copied c: no pattern matches it" in capsys.readouterr().out
     assert [record.kernel_sizes for record in read_network(tmp_path / "s.st")[1]] == [
         ((3, 1), (3, 1), (1, 5)),
         ((1, 1), (5, 5), (1, 1)),

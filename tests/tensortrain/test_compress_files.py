@@ -138,5 +138,5 @@ def test_a_header_with_a_linear_layer_is_checked(compressed, tmp_path):
     layers = [dict(layer) for layer in header["layers"]]
     layers[0]["ranks"] = [*layers[0]["ranks"][:-1], layers[0]["ranks"][-1] + 1]
     storage.write(tmp_path / "bad.safetensors", tensors, {**header, "layers": layers})
-    with pytest.raises(tt.TensorTrainError, match="do not have the shapes the header says"):
+    with pytest.raises(tt.TensorTrainError, match="do not have the shapes of its header"):
         tt.nn.load(compressed[0](), tmp_path / "bad.safetensors")

@@ -212,7 +212,7 @@ def test_interrupted_fits_go_on(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         tt.compress(net, x, **options, resume=file)
     assert (tmp_path / "progress.fits").exists()
-    with pytest.raises(tt.TensorTrainError, match="begun for other weights, or with other arguments"):
+    with pytest.raises(tt.TensorTrainError, match="a decomposition of other weights or with other arguments"):
         tt.compress(net, x, **{**options, "effort": 0.03}, resume=file)
     result = tt.compress(net, x, **options, resume=file)
     assert len(tried) == 2 + 1  # of two layers, one was finished

@@ -57,7 +57,7 @@ def test_what_looks_like_something_else_is_in_doubt(name):
     assert [kernel.name for kernel in select(list(kernels.values()), include=[name])] == [name]
     assert find_kernels(tensors, groups={name: 1})[0].doubt is None
     with pytest.raises(
-        TensorTrainError, match=r"no tensor is a conv kernel for certain; .* Name those that are in include"
+        TensorTrainError, match=r"no tensor is certain to be a conv kernel; .* Name the conv kernels in include"
     ):
         select(find_kernels({name: tensors[name]}))
 
@@ -124,7 +124,7 @@ def test_known_groups_and_transposed_kernels_are_no_question():
 
 def test_at_most_eight_are_listed():
     (groups,) = unsaid(sequence((8, 3, 3, 3), *[(8, 4, 3, 3)] * 11))
-    assert groups.endswith("perhaps: 1=2, 2=2, 3=2, 4=2, 5=2, 6=2, 7=2, 8=2 and 3 more")
+    assert groups.endswith("for example: 1=2, 2=2, 3=2, 4=2, 5=2, 6=2, 7=2, 8=2 and 3 more")
 
 
 def test_the_command_asks_for_groups_before_it_begins(tmp_path, capsys):
@@ -133,7 +133,7 @@ def test_the_command_asks_for_groups_before_it_begins(tmp_path, capsys):
     options = (tmp_path / "net.pt", "--kernel-sizes", "tucker2", "-o", tmp_path / "small.st")
     assert run("decompose", *options, "--budget", "0.0001") == 2  # nothing is decomposed, and the warning is there
     assert "A checkpoint does not say which convs are grouped" in (err := capsys.readouterr().err)
-    assert "perhaps: 1=2\n" in err
+    assert "for example: 1=2\n" in err
     assert run("decompose", *options, "--ranks", "2", "--groups", "1=2") == 0
     assert "does not say" not in capsys.readouterr().err
     assert run("decompose", *options, "--ranks", "2", "--include", "0") == 0
@@ -144,4 +144,4 @@ def test_the_command_says_what_it_takes_for_conv1d(tmp_path, capsys):
     torch.save({"0.weight": normal(0, 8, 6, 5), "1.conv.weight": normal(1, 8, 8, 5)}, tmp_path / "net.pt")
     options = (tmp_path / "net.pt", "--kernel-sizes", "3,3", "--ranks", "2", "-o", tmp_path / "small.st")
     assert run("decompose", *options) == 0
-    assert "nn.Conv1d or to nn.Bilinear; for convs are taken: 0\n" in capsys.readouterr().err
+    assert "nn.Conv1d or to nn.Bilinear. Treated as convs: 0\n" in capsys.readouterr().err

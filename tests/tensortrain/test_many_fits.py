@@ -95,7 +95,7 @@ def test_an_interrupted_decomposition_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(decomposition, "_decompose", interrupted)
     with pytest.raises(KeyboardInterrupt):
         tt.nn.decompose(net, budget=0.5, effort=0.02, resume=file)
-    with pytest.raises(tt.TensorTrainError, match="begun for other weights, or with other arguments"):
+    with pytest.raises(tt.TensorTrainError, match="a decomposition of other weights or with other arguments"):
         tt.nn.decompose(net, budget=0.4, effort=0.02, resume=file)
     result = tt.nn.decompose(net, budget=0.5, effort=0.02, resume=file)
     assert sorted(tried) == ["0", "1", "2", "2", "3"]

@@ -300,7 +300,7 @@ def test_a_network_survives_a_round_trip(tmp_path):
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"weight": "other.weight"}, "has no 'other.cores.0.weight'"), ({"ranks": [4, 3, 6]}, "shapes the header says")],
+    [({"weight": "other.weight"}, "has no 'other.cores.0.weight'"), ({"ranks": [4, 3, 6]}, "shapes of its header")],
 )
 def test_a_header_that_does_not_fit_its_tensors_is_refused(tmp_path, changes, message):
     tensors = {f"conv.cores.{l}.weight": core for l, core in enumerate(chain().cores)}

@@ -77,7 +77,7 @@ def test_parts_that_do_not_fit_stay_and_are_no_kernels(tensors):
     folded = fold(tensors)
     assert folded.tensors.keys() == tensors.keys()
     assert folded.parts == {}
-    with pytest.raises(TensorTrainError, match=r"no conv kernel among .* is a part of one"):
+    with pytest.raises(TensorTrainError, match=r"no conv kernel among .* is a part of a weight"):
         find_kernels(tensors)
 
 
@@ -91,13 +91,13 @@ def test_the_command_leaves_parts_alone_and_says_so_or_folds_them(tmp_path, caps
     options = ("--kernel-sizes", "tucker2", "--ranks", "3", "-o", small)
     assert run("decompose", weights, *options) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "a part of a weight and stays as it is; fold puts parts together" in said
+    assert "a part of a weight and stays as it is; decompose with --fold" in said
     assert {name for name in load_file(small) if name.startswith("odd")} == {n for n in net.state_dict() if "odd" in n}
     assert run("verify", small, "--against", weights) == 0
     capsys.readouterr()
 
     assert run("decompose", weights, *options, "--fold") == 0
-    assert "odd.weight is put together of odd." in capsys.readouterr().out
+    assert "odd.weight was computed from odd." in capsys.readouterr().out
     assert {name for name in load_file(small) if name.startswith("odd")} == {
         f"odd.cores.{l}.weight" for l in range(3)
     } | {"odd.cores.0.bias"}

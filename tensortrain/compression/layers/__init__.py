@@ -1,1 +1,1 @@
-"""Layers of a model: find them, say which can be replaced, build what replaces them, and put it in their place."""
+"""Layers of a model: find them, decide which can be replaced, build their replacements, and insert these."""

@@ -1,15 +1,17 @@
-"""Closed forms that may replace a layer, and the error of each at every rank, in the metric of the layer's inputs.
+"""Closed-form approximations of a layer, and the error of each at every rank, in the metric of the layer's inputs.
 
-All forms are one: `1×1 (p ← s) | K×K (s ← r) | 1×1 (r ← q)`, a kernel between two changes of channels. Rank s = p
-leaves the outer change out, r = q the inner one, both together are the dense layer; of a linear or 1×1 layer only s
-matters. The error is that of the layer's outputs, `E‖y − ŷ‖² / E‖y‖²` with `y = W x`, or in terms of weights
-`‖(W − Ŵ) Σ^½‖² / ‖W Σ^½‖²` with Σ = E[x xᵀ] over patches x. Σ = 1 gives the Frobenius error of the weights.
+All forms are special cases of one: `1×1 (p ← s) | K×K (s ← r) | 1×1 (r ← q)`, a kernel between an outer and an inner
+1×1 convolution. There is no outer factor if s = p, and no inner factor if r = q; without both, the form is the dense
+layer. For a linear or 1×1 layer, only s matters. The error is that of the layer's outputs, `E‖y − ŷ‖² / E‖y‖²` with
+`y = W x`. In terms of weights it is `‖(W − Ŵ) Σ^½‖² / ‖W Σ^½‖²` with Σ = E[x xᵀ] over patches x. With Σ = 1 it is the
+relative Frobenius error of the weights, squared.
 
-- The outer factor spans the leading eigenvectors of E[y yᵀ] = W Σ Wᵀ. Alone it is the optimum of all layers whose
-  outputs have that rank, and the discarded eigenvalues are its error (Eckart and Young 1936).
+- The outer factor spans the leading eigenvectors of E[y yᵀ] = W Σ Wᵀ. Without an inner factor it is optimal among all
+  layers whose outputs have that rank, and the discarded eigenvalues are its error (Eckart and Young 1936).
 - The inner factor comes from the same decomposition of the kernel's unfolding `(p·T, q)`, with Σ replaced by its mean
-  over the T taps. The kernel behind it is then optimal in the full Σ, by least squares; one Cholesky factorisation
-  gives its error for every r. With an outer factor this is Tucker-2, truncated one side after the other.
+  over the T taps. The kernel for this inner factor is then the least-squares optimum in the full Σ. One Cholesky
+  factorisation gives its error for every r. With an outer factor, this is Tucker-2 with one side truncated after the
+  other.
 
 Matrices are batched over the G groups of a layer: W is `(G, p, q·T)`, Σ `(G, q·T, q·T)`.
 """
@@ -19,9 +21,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-RIDGE = 1e-6  # of the mean diagonal of a moment, which may be singular: few inputs, dead channels
-FULL = 256  # input channels up to which all inner ranks are tried
-GRID = 32  # inner ranks tried of wider layers
+RIDGE = 1e-6  # share of a moment's mean diagonal; few inputs or dead channels make moments singular
+FULL = 256  # with at most this many input channels, all inner ranks are tried
+GRID = 32  # number of inner ranks that are tried for wider layers
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,9 @@ class Curve:
     Attributes:
         ranks: `(n, 2)`, outer and inner rank within a group; the last row is the dense layer.
         errors: `(n,)`, squared relative errors; float64.
-        tails: `(p,)`, what no layer whose outputs have rank 1 … p can go below on the measured inputs.
-        taps: T.
+        tails: `(p,)`: entry n − 1 is a lower bound of the squared relative error, on the measured inputs, of all layers
+            whose outputs have rank n.
+        taps: T, the number of kernel positions.
     """
 
     ranks: Tensor
@@ -41,28 +44,37 @@ class Curve:
     taps: int
 
     def bound(self, ranks: tuple[int, int]) -> float:
-        """What no layer can go below whose outputs have as low a rank as those of one form.
+        """Return a lower bound of the squared error for all layers whose outputs have the rank of a form's outputs.
 
-        Without regularisation, and of a form without an inner factor, this is its error.
+        Without regularisation, the bound of a form without an inner factor is its error.
+
+        Args:
+            ranks: outer and inner rank of the form, within a group.
         """
         outer, inner = ranks
         return self.bound_at(min(outer, inner * self.taps))
 
     def bound_at(self, rank: int) -> float:
-        """What no layer can go below whose outputs have at most this rank."""
+        """Return a lower bound of the squared error for all layers whose outputs have at most this rank."""
         return float(self.tails[min(rank, len(self.tails)) - 1])
 
 
 @dataclass(frozen=True)
 class Factors:
-    """One form: `(G, p, s)` or None, `(G, s, r, T)`, and `(G, r, q)` or None."""
+    """The factors of one form.
+
+    Attributes:
+        outer: `(G, p, s)`, or None if there is no outer factor.
+        kernel: `(G, s, r, T)`.
+        inner: `(G, r, q)`, or None if there is no inner factor.
+    """
 
     outer: Tensor | None
     kernel: Tensor
     inner: Tensor | None
 
     def matrix(self) -> Tensor:
-        """The composed matrix `(G, p, q·T)`."""
+        """Return the composed matrix `(G, p, q·T)`."""
         kernel = self.kernel if self.inner is None else torch.einsum("gsrt,grq->gsqt", self.kernel, self.inner)
         matrix = kernel.flatten(2)
         return matrix if self.outer is None else self.outer @ matrix
@@ -71,16 +83,17 @@ class Factors:
 def error_curve(
     matrix: Tensor, outputs: Tensor, moment: Tensor | None, taps: int, measured: Tensor | None = None
 ) -> Curve:
-    """Errors of all forms.
+    """Compute the errors of all forms of a layer.
+
+    The cost is `O(G (qT)³)` for the Cholesky factorisation and `O(G q p³)` for the eigenvalues.
 
     Args:
         matrix: W, `(G, p, q·T)`.
         outputs: E[y yᵀ], `(G, p, p)`.
-        moment: Σ, `(G, q·T, q·T)`, or None: then, as with T = 1, only outer factors are tried.
+        moment: Σ, `(G, q·T, q·T)`. If it is None, or if T = 1, only outer factors are tried.
         taps: T.
-        measured: E[y yᵀ] for the bounds, if `outputs` and `moment` are regularised and so hold for other inputs.
-
-    Cost: `O(G (qT)³)` for the Cholesky factorisation and `O(G q p³)` for the eigenvalues.
+        measured: E[y yᵀ] for the bounds. It is needed if `outputs` and `moment` are regularised, since then they are
+            not those of the measured inputs.
     """
     p, d = matrix.shape[1:]
     q = d // taps
@@ -104,7 +117,14 @@ def error_curve(
 
 
 def approximate(matrix: Tensor, outputs: Tensor, moment: Tensor | None, taps: int, ranks: tuple[int, int]) -> Factors:
-    """The factors of one form, from the arguments of `error_curve` and the outer and inner rank.
+    """Compute the factors of one form.
+
+    Args:
+        matrix: W, `(G, p, q·T)`.
+        outputs: E[y yᵀ], `(G, p, p)`.
+        moment: Σ, `(G, q·T, q·T)`; it may be None if there is no inner factor.
+        taps: T.
+        ranks: outer and inner rank of the form, within a group.
 
     >>> matrix, moment = torch.randn(1, 6, 36, dtype=torch.float64), torch.eye(36, dtype=torch.float64)[None]
     >>> curve = error_curve(matrix, matrix @ matrix.mT, moment, taps=9)
@@ -128,10 +148,10 @@ def approximate(matrix: Tensor, outputs: Tensor, moment: Tensor | None, taps: in
 
 
 def _tails(moment: Tensor, total: Tensor, matrix: Tensor | None = None) -> Tensor:
-    """`(p,)`: what the leading 1 … p eigenvalues leave of `total`, relative, all groups together.
+    """Return `(p,)`: the share of `total` that the leading 1, …, p eigenvalues do not explain, for all groups together.
 
-    With `matrix` `(G, p, d)`, whose columns span those of `moment`, the eigenvalues are those of a d × d matrix where d
-    is less than p.
+    If `matrix` `(G, p, d)` is passed, its columns must span those of `moment`. If d is less than p, the eigenvalues are
+    then computed from a d × d matrix.
     """
     p = moment.shape[-1]
     if matrix is not None and matrix.shape[2] < p:
@@ -143,7 +163,7 @@ def _tails(moment: Tensor, total: Tensor, matrix: Tensor | None = None) -> Tenso
 
 
 def _leading(moment: Tensor, matrix: Tensor, s: int) -> Tensor:
-    """`(G, p, s)`: the leading eigenvectors of a moment, whose columns those of `matrix` `(G, p, d)` span."""
+    """Return `(G, p, s)`: the leading eigenvectors of a moment whose columns those of `matrix` `(G, p, d)` span."""
     if s > matrix.shape[2] or matrix.shape[2] >= matrix.shape[1]:
         leading: Tensor = torch.linalg.eigh(moment)[1][..., -s:]
     else:
@@ -153,7 +173,7 @@ def _leading(moment: Tensor, matrix: Tensor, s: int) -> Tensor:
 
 
 def _inner_basis(matrix: Tensor, moment: Tensor, taps: int) -> Tensor:
-    """`(G, r, q)`: rows that map the input channels to features, the most important first; r = min(q, p·T)."""
+    """Return `(G, r, q)`, r = min(q, p·T): rows that map input channels to features, the most important first."""
     groups, p, d = matrix.shape
     q = d // taps
     channels = torch.einsum("gatbt->gab", moment.reshape(groups, q, taps, q, taps)) / taps
@@ -165,7 +185,7 @@ def _inner_basis(matrix: Tensor, moment: Tensor, taps: int) -> Tensor:
 
 
 def _features(inner: Tensor, moment: Tensor, taps: int) -> tuple[Tensor, Tensor]:
-    """Moments of the features `z = (inner ⊗ 1) x`: E[z xᵀ], `(G, r·T, q·T)`, and E[z zᵀ], `(G, r·T, r·T)`."""
+    """Return moments of the features `z = (inner ⊗ 1) x`: E[z xᵀ], `(G, r·T, q·T)`, and E[z zᵀ], `(G, r·T, r·T)`."""
     groups, r, q = inner.shape
     cross = inner @ moment.reshape(groups, q, taps * q * taps)
     cross = cross.reshape(groups, r * taps, q, taps)
@@ -174,7 +194,10 @@ def _features(inner: Tensor, moment: Tensor, taps: int) -> tuple[Tensor, Tensor]
 
 
 def _explained(matrix: Tensor, moment: Tensor, taps: int) -> Tensor:
-    """`(G, r·T, p)` whose first n·T rows make, squared, the moment of the best outputs from the first n features."""
+    """Return a matrix `(G, r·T, p)` that gives the moments of the best outputs from the first features.
+
+    If A are its first n·T rows, AᵀA is the moment of the best outputs from the first n features.
+    """
     features, square = _features(_inner_basis(matrix, moment, taps), moment, taps)
     lower = torch.linalg.cholesky(square)
     explained: Tensor = torch.linalg.solve_triangular(lower, features @ matrix.mT, upper=False)
@@ -182,7 +205,7 @@ def _explained(matrix: Tensor, moment: Tensor, taps: int) -> Tensor:
 
 
 def _ridged(moment: Tensor) -> Tensor:
-    """A moment that is not singular; the unit matrix in place of one that is zero."""
+    """Return a moment with a ridge, so that it is not singular. A moment that is zero becomes the unit matrix."""
     scale = moment.diagonal(dim1=-2, dim2=-1).mean(-1)
     ridge = torch.where(scale > 0, RIDGE * scale, torch.ones_like(scale))
     return moment + ridge[:, None, None] * torch.eye(moment.shape[-1], dtype=moment.dtype, device=moment.device)

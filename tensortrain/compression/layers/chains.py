@@ -1,4 +1,4 @@
-"""Layers as chains of any format: the kernel to fit, and the layer of a fit."""
+"""Layers as chains of any format: the kernel that is fitted, and the layer that is built from a fit."""
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,14 @@ from tensortrain.conv.fit.solver import Fit
 
 
 def layer_kernel(own: PatchMap, matrix: Tensor, moment: Tensor | None) -> NormalizedKernel:
-    """A layer's matrix `(G, p, d)` as solvers see it, in the metric of a moment `(G, d, d)`, if there is one."""
+    """Return the kernel that solvers fit to the matrix of a layer.
+
+    Args:
+        own: the layer.
+        matrix: the matrix to fit, `(G, p, d)`.
+        moment: second moment of the patches, `(G, d, d)`, in whose metric the matrix is fitted; None for the Frobenius
+            norm.
+    """
     raw = matrix.reshape(own.groups, own.outputs, own.inputs, *own.size)
     norm = float(raw.norm())
     unit = raw / norm if norm else raw
@@ -23,18 +30,18 @@ def layer_kernel(own: PatchMap, matrix: Tensor, moment: Tensor | None) -> Normal
 
 
 def chain_layer(own: PatchMap, kernel: NormalizedKernel, fit: Fit) -> nn.Module:
-    """The layer that computes with a fit to `kernel`, and has everything else from the plain one."""
+    """Build the layer of a fit to `kernel`, with the bias and all settings of the plain layer of `own`."""
     cores, groups, _ = kernel.finish(fit.cores, fit.groups)
     return conv_layer(own, ConvTensorTrain(cores, groups=groups, transposed=own.transposed))
 
 
 def fitted_matrix(kernel: NormalizedKernel, fit: Fit) -> Tensor:
-    """The matrix `(G, p, d)` that a fit to `kernel` stands for."""
+    """Return the matrix `(G, p, d)` of a fit to `kernel`."""
     return kernel.norm * composed(fit.cores, fit.groups).flatten(2)
 
 
 def stand_in_chain(own: PatchMap, entrant: Entrant) -> nn.Module:
-    """A layer of this format and these ranks whose weights mean nothing, to be timed or counted."""
+    """Build a layer of this format and these ranks with random weights, to time it or to count its operations."""
     bounds = (own.outputs, *entrant.ranks, own.inputs)
     groups = entrant.chain_format.groups(bounds)
     generator = torch.Generator().manual_seed(0)

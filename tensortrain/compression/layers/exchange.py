@@ -1,4 +1,4 @@
-"""Put attention modules that call their projections in the place of those that read the weights of theirs."""
+"""Replace attention modules that read the weights of their projections by modules that call the projections."""
 
 from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from tensortrain.nn.attention import MultiheadAttention, WindowAttention
 
 
 def exchangeable(model: nn.Module) -> dict[str, nn.Module]:
-    """The attention modules, by name, whose weights are out of reach as they are.
+    """Return the attention modules that must be exchanged before their projections can be replaced, by name.
 
     >>> list(exchangeable(nn.TransformerEncoderLayer(8, 2)))
     ['self_attn']
@@ -25,9 +25,12 @@ def exchangeable(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def exchange(model: nn.Module, names: Container[str]) -> nn.Module:
-    """Exchange those of the attention modules whose names are among `names`, in place; outputs stay equal.
+    """Exchange the attention modules whose names are in `names`, in place. The outputs of the network stay equal.
 
-    Where padding is masked, an `nn.TransformerEncoder` no longer returns zeros at masked positions.
+    There is one exception: an `nn.TransformerEncoder` with a padding mask no longer returns zeros at masked positions.
+
+    Returns:
+        The model or, if the model itself is an attention module, its replacement.
     """
     for name, module in exchangeable(model).items():
         if name in names:
@@ -36,12 +39,12 @@ def exchange(model: nn.Module, names: Container[str]) -> nn.Module:
             model = swap(model, {name: substitute(module)})
     for module in model.modules():
         if isinstance(module, nn.TransformerEncoder) and _has_substitutes(module):
-            module.use_nested_tensor = False  # nested tensors are for kernels that read the weights
+            module.use_nested_tensor = False  # the kernels for nested tensors read the weights
     return model
 
 
 def exchanged(model: nn.Module) -> list[str]:
-    """The names of the modules of a network that `exchange` may have put there."""
+    """Return the names of the modules in a network that `exchange` may have inserted."""
     return [
         name
         for name, module in model.named_modules()
@@ -51,7 +54,7 @@ def exchanged(model: nn.Module) -> list[str]:
 
 
 def exchanged_tensors(tensors: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
-    """The tensors of a network's `state_dict` as they are called once its attention modules have been exchanged.
+    """Rename the tensors of a `state_dict` as if the attention modules with these names had been exchanged.
 
     >>> import torch
     >>> list(exchanged_tensors({"a.in_proj_bias": torch.zeros(6), "b": torch.zeros(1)}, ["a"]))
@@ -73,7 +76,7 @@ def exchanged_tensors(tensors: Mapping[str, Tensor], names: Iterable[str]) -> di
 
 
 def _substitute(module: nn.Module) -> Callable[[Any], nn.Module] | None:
-    """What makes the module that takes the place of another."""
+    """Return the function that builds the replacement of an attention module; None if the module needs none."""
     if isinstance(module, nn.MultiheadAttention) and type(module).forward is nn.MultiheadAttention.forward:
         return MultiheadAttention.like
     if WindowAttention.recognises(module):
@@ -84,7 +87,10 @@ def _substitute(module: nn.Module) -> Callable[[Any], nn.Module] | None:
 
 
 def _with_separate_bias(module: Any) -> nn.Module:
-    """Modules of timm that add the bias of a fused `qkv` layer themselves: they call the layer if they are told to."""
+    """Change, in place, an attention module of timm that adds the bias of its fused `qkv` layer itself.
+
+    With the flag `qkv_bias_separate` it calls the layer.
+    """
     module.qkv_bias_separate = True
     attention: nn.Module = module
     return attention

@@ -1,4 +1,4 @@
-"""The conv and linear layers of a model: find them, say which cannot be replaced, and put others in their place."""
+"""The conv and linear layers of a model: find them, check whether they can be replaced, and replace them."""
 
 import copy
 from collections.abc import Iterator, Mapping
@@ -23,17 +23,17 @@ FACTORISED = (*CONV_LAYERS, LowRankLinear, TTLinear)
 
 
 def conv_layer_type(module: nn.Module) -> type[ConvLayer] | None:
-    """The type of the layer that replaces a plain conv, None if the module is none."""
+    """Return the type of the layer that replaces a plain convolution; None if the module is no convolution."""
     return next((layer for layer in CONV_LAYERS if isinstance(module, layer.plain)), None)
 
 
 def is_plain(module: nn.Module) -> bool:
-    """Whether a module is a conv or linear layer of torch."""
+    """Return whether a module is a conv or linear layer of torch."""
     return isinstance(module, nn.Linear) or conv_layer_type(module) is not None
 
 
 def outermost(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The conv and linear layers by name, plain ones and those of this library; not the cores that these consist of.
+    """Yield the conv and linear layers of torch and of this library, with their names, but not the cores inside them.
 
     >>> [name for name, _ in outermost(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Linear(3, 4)))]
     ['0', '2']
@@ -45,7 +45,9 @@ def outermost(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def duplicate(model: nn.Module) -> nn.Module:
-    """A copy of a model, those included that `copy.deepcopy` refuses because a weight was computed from parameters.
+    """Return a copy of a model.
+
+    Unlike `copy.deepcopy`, it also copies models that hold a weight which was computed from parameters.
 
     >>> from torch.nn.utils import prune
     >>> net = prune.random_unstructured(nn.Linear(3, 2), "weight", 0.5)
@@ -57,13 +59,16 @@ def duplicate(model: nn.Module) -> nn.Module:
 
 
 def places(model: nn.Module, layers: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
-    """`layers`, replacements by the first name of a module, by all its names: a module used in several is one."""
+    """Return the replacements by all names of the modules that they replace.
+
+    A module that is used in several places has several names, of which `layers` has the first.
+    """
     replaced = {model.get_submodule(name): layer for name, layer in layers.items()}
     return {name: replaced[m] for name, m in model.named_modules(remove_duplicate=False) if m in replaced}
 
 
 def swap(model: nn.Module, layers: Mapping[str, nn.Module]) -> nn.Module:
-    """`model` with the modules of these names replaced; the layer itself if the model is one."""
+    """Replace the modules of these names in place, and return the model, or the new layer if the name is empty."""
     for name, layer in layers.items():
         if not name:
             return layer
@@ -72,15 +77,15 @@ def swap(model: nn.Module, layers: Mapping[str, nn.Module]) -> nn.Module:
 
 
 def plain(layer: nn.Module) -> Any:
-    """The plain conv or linear layer that computes what a layer does: itself, or its `merge()`."""
+    """Return the plain conv or linear layer that computes the same: the layer itself, or its `merge()`."""
     return layer.merge() if isinstance(layer, FACTORISED) else layer
 
 
 def check(layer: nn.Module) -> None:
-    """Refuse a layer that no layer of this library could replace exactly.
+    """Check that a layer of this library could replace a layer exactly.
 
     Raises:
-        TensorTrainError: see `check` of the layers.
+        TensorTrainError: none could; see the method `check` of the layer types.
     """
     if isinstance(layer, FACTORISED):
         if any(parametrize.is_parametrized(m) or m._forward_hooks or m._forward_pre_hooks for m in layer.modules()):
@@ -91,7 +96,7 @@ def check(layer: nn.Module) -> None:
 
 
 def factorised(maps: PatchMap, factors: Factors, error: float | None = None) -> nn.Module:
-    """The layer that computes with the factors and has everything else from the plain layer of `maps`."""
+    """Build the layer of some factors, with the bias and all settings of the plain layer of `maps`."""
     layer, groups = maps.layer, maps.groups
     if isinstance(layer, nn.Linear):
         assert factors.outer is not None
@@ -106,7 +111,7 @@ def factorised(maps: PatchMap, factors: Factors, error: float | None = None) -> 
 
 
 def conv_layer(maps: PatchMap, chain: ConvTensorTrain) -> nn.Module:
-    """The layer that computes with a chain and has everything else, its layout in memory too, from the plain conv."""
+    """Build the layer of a chain. Settings, bias and memory format are those of the plain convolution of `maps`."""
     layer = maps.layer
     conv_type = conv_layer_type(layer)
     assert conv_type is not None
@@ -118,7 +123,7 @@ def conv_layer(maps: PatchMap, chain: ConvTensorTrain) -> nn.Module:
 
 
 def _cores(maps: PatchMap, factors: Factors) -> list[Tensor]:
-    """The factors as conv weights, or those of transposed convs, output side first."""
+    """Return the factors as weights of convolutions, or of transposed ones, output side first."""
     ones = (1,) * len(maps.size)
     s, r = factors.kernel.shape[1:3]
     kernel = factors.kernel.reshape(maps.groups * s, r, *maps.size)

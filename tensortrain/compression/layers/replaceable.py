@@ -1,4 +1,4 @@
-"""Which layers of a network may be replaced, and why others may not."""
+"""Decide which layers of a network can be replaced, and say why others cannot."""
 
 from collections.abc import Mapping
 
@@ -10,10 +10,10 @@ from tensortrain.errors import TensorTrainError
 
 
 def reference_of(model: nn.Module) -> nn.Module:
-    """A copy in evaluation mode whose attention modules call their projections.
+    """Return a copy of a model in evaluation mode, with attention modules that call their projections.
 
     Raises:
-        TensorTrainError: a model that cannot be copied.
+        TensorTrainError: the model cannot be copied.
     """
     try:
         reference = duplicate(model).eval()
@@ -23,7 +23,7 @@ def reference_of(model: nn.Module) -> nn.Module:
 
 
 def obstacles(layers: Mapping[str, nn.Module]) -> dict[str, str]:
-    """The layers that no layer of this library could replace exactly, and why.
+    """Return the layers that no layer of this library could replace exactly, with the reasons.
 
     >>> layers = {"a": nn.Linear(2, 3), "b": nn.utils.parametrizations.weight_norm(nn.Linear(2, 3))}
     >>> list(obstacles(layers))

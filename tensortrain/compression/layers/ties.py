@@ -1,4 +1,4 @@
-"""Convs that share one weight tensor: they are decomposed together, and their layers share the cores."""
+"""Convolutions that share one weight tensor are decomposed together, and their layers share the cores."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from torch import nn
 
 
 def shared_weights(model: nn.Module, convs: Mapping[str, Any]) -> dict[str, str]:
-    """Convs whose weight another part of the model needs as it is, and a sentence that says which part.
+    """Return the convolutions whose weight must not change, since another part of the model uses it, with the reasons.
 
     Args:
         model: the model that holds the convolutions.
@@ -34,10 +34,10 @@ def shared_weights(model: nn.Module, convs: Mapping[str, Any]) -> dict[str, str]
 
 
 def tie(layers: Iterable[tuple[Any, Any]]) -> None:
-    """Let layers share their cores whose convs share their weight, if the cores are equal.
+    """Let layers share their cores if the convolutions that they replace share a weight and the cores are equal.
 
     Args:
-        layers: pairs of a conv and of the layer that replaces it.
+        layers: pairs of a convolution and the layer that replaces it.
     """
     first: dict[nn.Parameter, Any] = {}
     for conv, layer in layers:

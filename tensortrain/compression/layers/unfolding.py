@@ -1,9 +1,9 @@
-"""What a conv or linear layer computes, as a matrix that multiplies patches of its input.
+"""A conv or linear layer as a matrix that multiplies patches of its input.
 
-At each position of the output a layer multiplies one patch of the input, the values under its kernel, by one matrix.
-Whatever the layer is (any number of axes, stride, padding, dilation, groups, transposed or not), all that follows,
-statistics, approximation and refit, sees patches `(G, N, d)` and a matrix `(G, p, d)`: G groups, N positions, d = q·T
-values of a patch for q input channels and T taps, p outputs, both within one group.
+At each position of the output, a layer multiplies one patch of the input (the values under its kernel) by one matrix.
+This holds for any number of axes, stride, padding, dilation and groups, and for transposed convolutions. So statistics,
+approximation and refit only handle patches `(G, N, d)` and a matrix `(G, p, d)`, with G groups and N positions. Within
+one group there are p outputs and d = q·T values of a patch, for q input channels and T taps.
 """
 
 import math
@@ -16,18 +16,18 @@ from torch import Tensor, nn
 
 from tensortrain.conv import functional
 
-_MODES = {"zeros": "constant"}  # of `F.pad`; the other names agree
+_MODES = {"zeros": "constant"}  # padding mode of a layer → mode of `F.pad`; the other names agree
 
 
 @dataclass(frozen=True)
 class PatchMap:
-    """A plain conv, transposed conv or linear layer as a matrix times patches of its input.
+    """A plain conv, transposed conv or linear layer as a matrix that multiplies patches of its input.
 
     Attributes:
         layer: the plain module.
         groups: G.
-        outputs: p, of one group.
-        inputs: q, of one group.
+        outputs: p, the number of outputs of one group.
+        inputs: q, the number of input channels of one group.
         size: kernel size, one length for each spatial axis; empty for a linear layer.
     """
 
@@ -39,7 +39,7 @@ class PatchMap:
 
     @classmethod
     def of(cls, layer: nn.Module) -> "PatchMap":
-        """The map of a plain module.
+        """Return the map of a plain module.
 
         >>> PatchMap.of(nn.ConvTranspose2d(4, 6, 3, groups=2)).matrix().shape   # G, p, q·T
         torch.Size([2, 3, 18])
@@ -66,32 +66,35 @@ class PatchMap:
         return bool(getattr(self.layer, "transposed", False))
 
     def matrix(self) -> Tensor:
-        """The weight as `(G, p, d)`, float64; of a transposed convolution that of the convolution it amounts to."""
+        """Return the weight as `(G, p, d)`, float64.
+
+        For a transposed convolution it is the weight of the equivalent convolution of the spread input.
+        """
         weight: Tensor = self.layer.weight.detach().double()
         if self.transposed:
             weight = functional.transpose_weight(weight, self.groups)
         return weight.reshape(self.groups, self.outputs, self.patch)
 
     def weight(self, matrix: Tensor) -> Tensor:
-        """The inverse of `matrix`: a weight in the layout and dtype of the layer's own."""
+        """Convert a matrix `(G, p, d)` to a weight in the layer's layout and dtype; the inverse of `matrix`."""
         weight = matrix.reshape(self.groups * self.outputs, self.inputs, *self.size)
         if self.transposed:
             weight = functional.transpose_weight(weight, self.groups)
         return weight.reshape(self.layer.weight.shape).to(self.layer.weight.dtype)
 
     def positions(self, output: Tensor) -> int:
-        """Number of positions of an output, those of all inputs of the batch together."""
+        """Return the number of positions of an output, over the whole batch."""
         return output.numel() // (self.groups * self.outputs)
 
     def results(self, output: Tensor, positions: Tensor) -> Tensor:
-        """What the matrix yields at some positions, `(G, N, p)` in float64: the output without the bias."""
+        """Return the products of the matrix at some positions, `(G, N, p)` in float64: the output without the bias."""
         rows = output.movedim(-1 - len(self.size), -1).reshape(-1, self.groups, self.outputs)[positions].double()
         if self.layer.bias is not None:
             rows = rows - self.layer.bias.detach().double().reshape(self.groups, self.outputs)
         return rows.movedim(1, 0)
 
     def patches(self, input: Tensor, output: Tensor, positions: Tensor) -> Tensor:
-        """The patches at some positions of the output, `(G, N, d)` in float64."""
+        """Return the patches at some positions of the output, `(G, N, d)` in float64."""
         if not self.size:
             return input.reshape(1, -1, self.inputs)[:, positions].double()
         axes = len(self.size)
@@ -100,12 +103,12 @@ class PatchMap:
         stride = (1,) * axes if self.transposed else self.layer.stride
         for axis, (k, s, d) in enumerate(zip(self.size, stride, self.layer.dilation, strict=True), start=2):
             windows = windows.unfold(axis, d * (k - 1) + 1, s)[..., ::d]
-        windows = windows.movedim(1, 1 + axes)  # (B, *output size, G·q, *K), a view; only what is taken is copied
+        windows = windows.movedim(1, 1 + axes)  # (B, *output size, G·q, *K), a view; only selected patches are copied
         patches = windows[torch.unravel_index(positions, windows.shape[: 1 + axes])].double()  # (N, G·q, *K)
         return patches.reshape(len(positions), self.groups, self.patch).movedim(1, 0)
 
     def _padded(self, input: Tensor) -> Tensor:
-        """The input as a convolution without padding reads it."""
+        """Return the input with the padding that the convolution applies."""
         padding, dilation = self.layer.padding, self.layer.dilation
         if padding == "valid":
             return input
@@ -118,7 +121,7 @@ class PatchMap:
         return F.pad(input, sides, _MODES.get(mode, mode)) if any(sides) else input
 
     def _spread(self, input: Tensor, output: Tensor) -> Tensor:
-        """The input of a transposed convolution as an ordinary one without padding and stride reads it."""
+        """Return the input that the equivalent convolution reads: with zeros between the pixels, and padded."""
         spread = functional.spread(input, self.layer.stride)
         sides = []
         for axis in reversed(range(len(self.size))):

@@ -1,4 +1,4 @@
-"""Models in wrappers: what is inside of those that only add something, and what cannot be compressed."""
+"""Remove the wrappers of a model, and refuse models whose layers cannot be replaced."""
 
 import torch
 from torch import nn
@@ -7,10 +7,11 @@ from tensortrain.errors import TensorTrainError
 
 
 def unwrapped(model: object) -> nn.Module:
-    """The module inside of `DataParallel`, `DistributedDataParallel` and `torch.compile`, else the model itself.
+    """Return the module inside `DataParallel`, `DistributedDataParallel` and `torch.compile`, or else the model itself.
 
     Raises:
-        TensorTrainError: a scripted module or an exported program, whose layers are no modules any more, or no module.
+        TensorTrainError: the model is no module, or it is a scripted module or an exported program, whose layers are
+            not modules.
 
     >>> unwrapped(nn.DataParallel(nn.Linear(2, 3)))
     Linear(in_features=2, out_features=3, bias=True)

@@ -1,4 +1,4 @@
-"""Checkpoints that other programs wrote: safetensors, whole or in shards, and torch files, with all that is around."""
+"""Read the checkpoints of other programs: safetensors files, in one piece or in shards, and torch files."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,8 +14,8 @@ from tensortrain.compression.state_dicts.shards import INDEX, find_file, read_sh
 from tensortrain.errors import TensorTrainError
 from tensortrain.torch_files import read_torch
 
-AVERAGED = "n_averaged"  # which torch's AveragedModel has beside the module
-DEEPEST = 2  # keys above a state dict, as in {"ema": {"state_dict": {…}}}
+AVERAGED = "n_averaged"  # the buffer that torch's AveragedModel adds beside the averaged module
+DEEPEST = 2  # largest number of keys above a state dict, as in {"ema": {"state_dict": {…}}}
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Checkpoint:
         tensors: tensors on the CPU, by name.
         key: key of the state dict in the file, such as `"model_ema"`; empty if the tensors are not nested.
         prefix: prefix that was removed from all names, such as `"module."`.
-        checksummed: whether the file has checksums, which then agreed: damage would have been noticed.
-        parts: names of the parts from which `folded` has computed a weight, by the name of the weight.
+        checksummed: whether the file has checksums. They were compared with the content, so the file is not damaged.
+        parts: for each weight that `folded` has computed, the names of the tensors from which it was computed.
     """
 
     tensors: dict[str, Tensor]
@@ -37,7 +37,7 @@ class Checkpoint:
     parts: dict[str, list[str]] = field(default_factory=dict)
 
     def folded(self) -> "Checkpoint":
-        """The checkpoint with whole weights where it holds them in parts; the module `parts` names the kinds.
+        """Return the checkpoint with one tensor for each weight that it stores in parts; see the module `parts`.
 
         The names are then those of a model from which weight norm, spectral norm and pruning have been removed.
         """
@@ -46,12 +46,12 @@ class Checkpoint:
 
     @property
     def remarks(self) -> list[str]:
-        """How the tensors differ from what is in the file, in words."""
+        """Sentences that say how the tensors differ from those in the file."""
         remarks = [f"read from its key {self.key!r}"] if self.key else []
         remarks += [f"names without their prefix {self.prefix!r}"] if self.prefix else []
-        remarks += [f"{name} is put together of {' and '.join(parts)}" for name, parts in self.parts.items()]
+        remarks += [f"{name} was computed from {' and '.join(parts)}" for name, parts in self.parts.items()]
         return remarks + [
-            f"{name} is a part of a weight and stays as it is; fold puts parts together"
+            f"{name} is a part of a weight and stays as it is; decompose with --fold to compute the weight"
             for name, tensor in self.tensors.items()
             if is_part(name) and 3 <= tensor.dim() <= 5
         ]
@@ -60,16 +60,21 @@ class Checkpoint:
 def read_checkpoint(path: str | PathLike[str], key: str | None = None) -> Checkpoint:
     """Read the tensors of a safetensors or torch checkpoint.
 
-    Torch files are read with `weights_only=True`. State dicts nested in the file are looked for; if there is one it is
-    taken. Prefixes of wrappers that all names have are dropped, and whatever is not a tensor is left out.
+    Torch files are read with `weights_only=True`, so no code of the file runs. If the file holds one state dict under a
+    key, that state dict is read. A wrapper's prefix, such as `module.`, is removed if all names have it. Values that
+    are not tensors are left out.
 
     Args:
-        path: a file; for a checkpoint in several files their index, one of them, or their folder.
-        key: key of the state dict in the file, such as `"params_ema"` or `"ema.state_dict"`, if it has several.
+        path: a file. If the checkpoint consists of several files: their index, one of them, or their folder.
+        key: key of the state dict in the file, such as `"params_ema"` or `"ema.state_dict"`. It is needed if the file
+            holds several state dicts.
+
+    Returns:
+        The tensors, with the facts about how they were read.
 
     Raises:
-        TensorTrainError: a file that is missing, damaged, holds no tensors, several state dicts, or more than plain
-            data; a key that it does not have; a file of this library, which is decomposed already.
+        TensorTrainError: the file is missing or damaged; it holds no tensors, several state dicts, or objects other
+            than plain data; it has no such key; or this library wrote it, so that it is decomposed already.
 
     >>> import tempfile, torch
     >>> path = tempfile.mkdtemp() + "/net.pt"
@@ -94,18 +99,21 @@ def read_checkpoint(path: str | PathLike[str], key: str | None = None) -> Checkp
 
 
 def _read(path: Path) -> tuple[object, bool]:
-    """What a file holds, and whether it has checksums."""
+    """Return the content of a file, and whether the file has checksums."""
     if not storage.is_safetensors(path):
         file = read_torch(path)
         return file.content, file.checksummed
     tensors, header = storage.read(path)
     if header is not None:
-        raise TensorTrainError(f"{path} is of kind {header['kind']!r}, decomposed already; use the original checkpoint")
+        raise TensorTrainError(f"{path} is decomposed already (kind {header['kind']!r}); use the original checkpoint")
     return tensors, False
 
 
 def _open(path: Path, content: object, key: str | None) -> tuple[str, dict[str, Tensor]]:
-    """The one state dict in a file, or that under `key`; and its key, empty if it is the file itself."""
+    """Return the key and the tensors of the only state dict in a file, or of the state dict under `key`.
+
+    The key is empty if the file itself is the state dict.
+    """
     known = _weights(content, "")
     dicts = known if key is None else _weights(_value(content, key), key)
     if len(dicts) == 1:
@@ -113,18 +121,18 @@ def _open(path: Path, content: object, key: str | None) -> tuple[str, dict[str, 
     if not known:
         raise TensorTrainError(f"{path} holds no tensors by name; save model.state_dict() to it")
     actual = f"no state dict under key = {key!r}" if not dicts else "several state dicts"
-    legal = ", ".join(repr(name) if name else "'' (those that no key names)" for name in dicts or known)
+    legal = ", ".join(repr(name) if name else "'' (the tensors without a key)" for name in dicts or known)
     raise TensorTrainError(f"{path} holds {actual}; choose one by its key: {legal}")
 
 
 def _weights(content: object, key: str) -> dict[str, dict[str, Tensor]]:
-    """The state dicts by their keys: those with a matrix or a kernel in them or, if there is none, all."""
+    """Return the state dicts by their keys: those that hold a matrix or a kernel or, if there is none, all of them."""
     dicts = dict(_state_dicts(content, key, 0))
     return {name: tensors for name, tensors in dicts.items() if any(t.dim() > 1 for t in tensors.values())} or dicts
 
 
 def _value(content: object, key: str) -> object:
-    """What is under a key, which may be one of several keys joined by dots."""
+    """Return the value under a key, or under several keys that are joined by dots."""
     if not isinstance(content, Mapping) or not key:
         return _tensors(content) if not key else None
     if key in content:
@@ -135,7 +143,10 @@ def _value(content: object, key: str) -> object:
 
 
 def _state_dicts(content: object, key: str, depth: int) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Mappings with tensors by name, and their keys; states of optimisers and what modules add to theirs left out."""
+    """Yield mappings from names to tensors, with their keys.
+
+    States of optimisers are left out, and so is the extra state of modules.
+    """
     if not isinstance(content, Mapping):
         return
     tensors = _tensors(content)

@@ -1,4 +1,4 @@
-"""Decompose many kernels, and put the cores in their place."""
+"""Decompose many kernels, and replace each of them by its cores in a state dict."""
 
 import threading
 import time
@@ -21,7 +21,7 @@ from tensortrain.conv.conv_tensor_train import ConvTensorTrain
 from tensortrain.conv.fit.progress import Ticker
 from tensortrain.errors import TensorTrainError
 
-UNNAMED = "no pattern names it, or none that limits it"
+UNNAMED = "no pattern matches it, or the matching patterns set no limit"
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Outcome:
     Attributes:
         kernel: the kernel.
         chain: its decomposition, or None.
-        reason: why there is no decomposition, or None if there is one.
+        reason: why there is no decomposition; None if there is one.
         seconds: duration of the decomposition.
     """
 
@@ -42,7 +42,7 @@ class Outcome:
 
     @property
     def record(self) -> LayerRecord:
-        """What a file says about the kernel, which must have been decomposed."""
+        """The record of the layer for the header of a file. The kernel must have been decomposed."""
         assert self.chain is not None
         weight = self.kernel.weight
         return LayerRecord.of(self.kernel.name, self.chain, tuple(weight.shape), self.kernel.groups)
@@ -57,29 +57,32 @@ def decompose_kernels(
     resume: str | PathLike[str] | None = None,
     progress: bool | None = None,
 ) -> list[Outcome]:
-    """Decompose kernels, several at once where there are cores; those with no chain within the limits stay as they are.
+    """Decompose kernels, several at a time if torch has several threads.
+
+    A kernel stays as it is if no chain satisfies its limits, or if the chain would not be smaller than the kernel.
 
     Args:
         kernels: the kernels to decompose.
-        limits: limits of each kernel; kernels that no pattern matches stay as they are.
+        limits: limits of each kernel. A kernel that no pattern matches stays as it is.
         effort: work of the fits; None for the default.
-        obstacles: reasons why layers stay as they are, by their names.
-        resume: file in which finished kernels are kept until all are; None for none.
-        progress: show a progress bar; by default only if it takes long and a person is watching, else lines.
+        obstacles: layers that must stay as they are, by name, with the reasons.
+        resume: a file that keeps finished kernels until all are finished; None for none.
+        progress: whether to show a progress bar; by default only in a terminal and if the work takes long. Without a
+            terminal, lines are printed instead.
 
     Returns:
-        One outcome for each kernel, in their order; a chain that would not be smaller than its kernel is none.
+        One outcome for each kernel, in the order of `kernels`.
 
     Raises:
-        TensorTrainError: limits that are illegal for any kernel, a pattern that names no kernel, a weight with NaN or
-            infinite entries, or `resume` of another decomposition.
+        TensorTrainError: limits that are illegal for kernels of any shape, a pattern that matches no kernel, a weight
+            with NaN or infinite entries, or a `resume` file of another decomposition.
 
     >>> import torch
     >>> kernels = [ConvKernel("a.weight", torch.ones(4, 4, 5)), ConvKernel("b.weight", torch.ones(4, 4, 1))]
     >>> for outcome in decompose_kernels(kernels, LayerLimits(kernel_sizes=(3, 3), ranks={"a": 2})):
     ...     print(outcome.kernel.layer, outcome.chain.ranks if outcome.chain else outcome.reason)
     a (4, 2, 4)
-    b no pattern names it, or none that limits it
+    b no pattern matches it, or the matching patterns set no limit
     """
     effort = effort or Effort()
     effort.check()
@@ -101,8 +104,8 @@ def decompose_kernels(
 
 
 def _distinct(kernels: Sequence[ConvKernel], arguments: Mapping[str, Mapping[str, Any]]) -> dict[str, ConvKernel]:
-    """For each kernel the first one that is the same weight with the same arguments."""
-    firsts: dict[tuple[Any, ...], list[ConvKernel]] = {}  # by what tells most weights apart
+    """Map the name of each kernel to the first kernel that has the same weight and the same arguments."""
+    firsts: dict[tuple[Any, ...], list[ConvKernel]] = {}  # the key distinguishes most weights
     unique = {}
     for kernel in kernels:
         seen = firsts.setdefault((kernel.weight.data_ptr(), kernel.groups, kernel.transposed, kernel.stored), [])
@@ -120,8 +123,8 @@ def _fit(
     progress: bool | None,
 ) -> dict[str, Outcome]:
     """Decompose kernels that are all different."""
-    begun_for = [{n: [k.weight, k.groups, k.transposed, repr(arguments[n])] for n, k in kernels.items()}, repr(effort)]
-    store = FitStore(resume, begun_for)
+    content = [{n: [k.weight, k.groups, k.transposed, repr(arguments[n])] for n, k in kernels.items()}, repr(effort)]
+    store = FitStore(resume, content)
     outcomes = {name: Outcome(kernels[name], chain, None, 0.0) for name, chain in store.chains.items()}
     left = {name: kernel for name, kernel in kernels.items() if name not in outcomes}
     entries = {name: kernel.weight.numel() for name, kernel in left.items()}
@@ -147,12 +150,12 @@ def _fit(
 
 
 def _same(a: ConvKernel, b: ConvKernel, arguments: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Whether two names stand for one weight with the same arguments, as those of tied layers do."""
+    """Return whether two kernels are one weight with the same arguments, as in tied layers."""
     return a.weight.is_set_to(b.weight) and arguments[a.name] == arguments[b.name]
 
 
 def _decompose(kernel: ConvKernel, arguments: Mapping[str, Any]) -> Outcome:
-    """A chain smaller than the kernel, or the reason why there is none."""
+    """Decompose a kernel into a chain that is smaller, or find the reason why there is none."""
     start = time.perf_counter()
     if kernel.linear:
         arguments = {**arguments, "kernel_sizes": (1, 1), "size": None}
@@ -164,20 +167,25 @@ def _decompose(kernel: ConvKernel, arguments: Mapping[str, Any]) -> Outcome:
     except TensorTrainError as error:
         reason = str(error)
     if chain is not None and chain.n_parameters >= kernel.stored:
-        reason = f"the chain would store {chain.n_parameters} entries, the kernel has {kernel.stored}"
+        reason = f"the chain would store {chain.n_parameters} entries, but the kernel has only {kernel.stored}"
         chain = None
     return Outcome(kernel, chain, reason, time.perf_counter() - start)
 
 
 def first_failure(outcomes: Sequence[Outcome]) -> Outcome:
-    """Where no kernel was decomposed: the first outcome that says more than that no pattern names the kernel."""
+    """Return the outcome that best explains why no kernel was decomposed.
+
+    That is the first one with a reason other than that no pattern matches the kernel or, if there is none, the first
+    one.
+    """
     return next((outcome for outcome in outcomes if outcome.reason != UNNAMED), outcomes[0])
 
 
 def replace_kernels(tensors: Mapping[str, Tensor], outcomes: Iterable[Outcome]) -> dict[str, Tensor]:
-    """The tensors with every decomposed kernel as the `state_dict` of a layer; all others as they are.
+    """Return the tensors of a checkpoint with every decomposed kernel replaced by its cores.
 
-    `conv1.weight` becomes `conv1.cores.0.weight`, …, and `conv1.bias` becomes `conv1.cores.0.bias`.
+    All other tensors stay as they are. The names are those of a layer's `state_dict`: `conv1.weight` becomes
+    `conv1.cores.0.weight`, …, and `conv1.bias` becomes `conv1.cores.0.bias`.
     """
     decomposed = [(outcome.record, outcome.chain) for outcome in outcomes if outcome.chain is not None]
     cores = {key: core for record, chain in decomposed for key, core in zip(record.core_keys, chain.cores, strict=True)}

@@ -1,4 +1,4 @@
-"""How much work the fits of a network may take, and what they are after."""
+"""Effort and time of the fits of a network."""
 
 import math
 import time
@@ -12,14 +12,14 @@ from tensortrain.conv.planner import OBJECTIVES
 
 @dataclass(frozen=True)
 class Effort:
-    """What the fits of all kernels of a network share.
+    """Settings that the fits of all kernels of a network share.
 
     Attributes:
         seed: seed of the random starting points.
         effort: factor on the work of each fit.
         seconds: time limit for all fits together; None for no limit.
         objective: how "auto" chooses a format, see `ConvTensorTrain.decompose`.
-        size: size of the images on which formats are timed.
+        size: height and width in pixels of the images on which formats are timed.
     """
 
     seed: int = 0
@@ -29,10 +29,10 @@ class Effort:
     size: int | Sequence[int] | None = None
 
     def check(self) -> None:
-        """Refuse values out of range.
+        """Check the values.
 
         Raises:
-            TensorTrainError: these.
+            TensorTrainError: a value is out of range.
         """
         checks.integer("seed", self.seed, minimum=0)
         checks.positive("effort", self.effort)
@@ -41,15 +41,15 @@ class Effort:
         checks.choice("objective", self.objective, OBJECTIVES)
 
     def arguments(self) -> dict[str, Any]:
-        """For `ConvTensorTrain.decompose`; the time is shared out elsewhere."""
+        """Return the arguments for `ConvTensorTrain.decompose`, except the time limit, which `Allowance` divides."""
         return {"seed": self.seed, "effort": self.effort, "objective": self.objective, "size": self.size}
 
 
 class Allowance:
-    """Time for several fits, shared out by their sizes as each begins.
+    """Divides a time limit among several fits. Each fit gets its share of the remaining time when it starts.
 
     Args:
-        seconds: time limit for all of them; None for no limit.
+        seconds: time limit for all fits together; None for no limit.
         at_once: number of fits that run at the same time.
         shares: the share of the time of each fit, in any unit.
     """
@@ -59,12 +59,12 @@ class Allowance:
         self._at_once, self._left = at_once, float(sum(shares))
 
     def deadline(self, share: float) -> float:
-        """Until when the next fit may take, on the clock `time.monotonic`."""
+        """Return the time at which the next fit must end, on the clock `time.monotonic`."""
         seconds = self.seconds(share)
         return math.inf if seconds is None else time.monotonic() + seconds
 
     def seconds(self, share: float) -> float | None:
-        """How long the next fit may take; nearly nothing once the time is up."""
+        """Return how many seconds the next fit may take: None without a limit, and 1 ms if no time is left."""
         if self._end is None:
             return None
         left = max(0.0, self._end - time.monotonic())

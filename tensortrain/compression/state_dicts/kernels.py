@@ -1,4 +1,4 @@
-"""The convolution kernels of a checkpoint or a model: find them, and select some by pattern."""
+"""Find the convolution kernels of a checkpoint or a model, and select some of them by patterns."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,8 +12,8 @@ from tensortrain.compression.state_dicts.names import join, layer_name
 from tensortrain.compression.state_dicts.parts import is_part
 from tensortrain.errors import TensorTrainError
 
-LONG = {1: 8, 2: 16, 3: 16}  # taps along an axis, by the number of axes; kernels of many channels are shorter
-COLOURS = 4  # inputs at most of a first layer, whose kernel may be long
+LONG = {1: 8, 2: 16, 3: 16}  # by number of axes: a kernel with many channels has fewer taps than this along an axis
+COLOURS = 4  # a layer with at most this many inputs reads images, and its kernel may be long
 WORDS = {"bilinear", "embed", "embedding", "embeddings", "expert", "experts", "norm", "pos", "position", "positions",
          "token", "tokens"}  # fmt: skip
 
@@ -27,9 +27,9 @@ class ConvKernel:
         weight: `(out, in / groups, *K)`, or `(in, out / groups, *K)` if `transposed`.
         groups: number of groups of the convolution.
         transposed: whether it is a transposed convolution.
-        chain_parameters: entries of the chain that the kernel is the product of, None for a dense one.
-        doubt: why the tensor may be something else than a convolution kernel; None if there is no doubt.
-        linear: whether it is the matrix of a linear layer, `(out, in, 1)`: a chain of it has two cores.
+        chain_parameters: number of entries of the chain that already replaces the kernel; None for a dense kernel.
+        doubt: why the tensor may be something other than a convolution kernel; None if there is no doubt.
+        linear: whether it is the matrix `(out, in, 1)` of a linear layer. Its chain has two cores.
     """
 
     name: str
@@ -42,12 +42,12 @@ class ConvKernel:
 
     @property
     def stored(self) -> int:
-        """Entries that hold the kernel now."""
+        """Number of entries that the kernel takes now, as a dense tensor or as a chain."""
         return self.weight.numel() if self.chain_parameters is None else self.chain_parameters
 
     @property
     def layer(self) -> str:
-        """Name of the module that holds the weight; empty if that is the model itself."""
+        """Name of the module that holds the weight; empty if the model itself holds it."""
         return layer_name(self.name)
 
 
@@ -56,18 +56,20 @@ def find_kernels(
 ) -> list[ConvKernel]:
     """Find the convolution kernels among the tensors of a checkpoint.
 
-    A kernel is a floating tensor of 3 to 5 axes whose name ends in `weight`; if no name does, all floating tensors of
-    3 to 5 axes count, but for parts of weights. A checkpoint does not say what its tensors are for, so weights of
-    bilinear layers, tables of positions and stacked experts look alike: those that look more like one of these than
-    like a kernel have a `doubt`. One whose `bias` is not a vector is left out: it is a layer norm over images.
+    A kernel is a floating tensor of 3 to 5 axes whose name ends in `weight`. If there is no such name, all floating
+    tensors of 3 to 5 axes count, except parts of weights. A tensor is no kernel if its layer has a `bias` with several
+    axes; that is a layer norm over images.
+
+    A checkpoint does not say what its tensors are for. Weights of bilinear layers, position embeddings and stacked
+    experts may have the same shapes. A tensor that looks more like one of these than like a kernel gets a `doubt`.
 
     Args:
         tensors: tensors of a checkpoint, by name.
-        groups: groups of the convolutions that a pattern names, 1 by default; a weight alone does not show them.
-        transposed: patterns that name transposed convolutions.
+        groups: numbers of groups, by patterns on names; 1 by default. The shape of a weight does not show them.
+        transposed: patterns on the names of transposed convolutions.
 
     Raises:
-        TensorTrainError: no kernel, a pattern that matches nothing, groups that do not divide the channels.
+        TensorTrainError: there is no kernel, a pattern matches nothing, or groups do not divide the channels.
 
     >>> import torch
     >>> [k.layer for k in find_kernels({"a.weight": torch.ones(2, 2, 3), "a.bias": torch.ones(2)})]
@@ -80,7 +82,7 @@ def find_kernels(
     ]
     kernels = [k for k in candidates if k.layer != k.name and _has_plain_bias(k, tensors)] or candidates
     if not kernels:
-        part = next((f"; {name} is a part of one: fold puts parts together" for name in tensors if is_part(name)), "")
+        part = next((f"; {name} is a part of a weight: decompose with --fold" for name in tensors if is_part(name)), "")
         raise TensorTrainError(f"no conv kernel among {len(tensors)} tensors: none is floating with 3 to 5 axes{part}")
     counts = {k.name: count for pattern, count in (groups or {}).items() for k in named("groups", pattern, kernels)}
     flipped = {kernel.name for pattern in transposed for kernel in named("transposed", pattern, kernels)}
@@ -95,25 +97,23 @@ def find_kernels(
 
 
 def _doubt(kernel: ConvKernel, tensors: Mapping[str, Tensor]) -> str | None:
-    """Why a tensor looks more like something else than like a kernel."""
+    """Return the reason why a tensor does not look like a kernel; None if it does."""
     first, second, *sizes = kernel.weight.shape
     bias = tensors.get(join(kernel.layer, "bias"))
     words = WORDS.intersection(re.split(r"[\W\d_]+", kernel.layer.rpartition(".")[2].lower()))
     if words and len(sizes) == 1:
-        return f"its name says {words.pop()!r}"
+        return f"its name contains {words.pop()!r}"
     if bias is not None and len(bias) != first and len(bias) % second:
-        return f"its bias has {len(bias)} entries, which fits neither a conv nor a transposed one"
+        return f"its bias has {len(bias)} entries, which fits neither a convolution nor a transposed one"
     if max(sizes) < LONG[len(sizes)] or (second <= COLOURS and first > 1):
         return None
     if len(sizes) > 1 or first == 1 or 4 * sizes[0] > min(first, second):
-        return (
-            f"a kernel of {'×'.join(map(str, sizes))} is too long for its channels; tables and stacked matrices are not"
-        )
+        return f"a kernel of {'×'.join(map(str, sizes))} is too long for its channels; it may be a table"
     return None
 
 
 def _has_plain_bias(kernel: ConvKernel, tensors: Mapping[str, Tensor]) -> bool:
-    """Whether the layer has no bias, or one that is a vector."""
+    """Return whether the layer has no bias, or a bias that is a vector."""
     bias = tensors.get(join(kernel.layer, "bias"))
     return bias is None or bias.dim() == 1
 
@@ -123,27 +123,32 @@ def _with_groups(kernel: ConvKernel, groups: int) -> ConvKernel:
     channels = kernel.weight.shape[0]
     if channels % count:
         raise TensorTrainError(
-            f"groups of {kernel.name} = {count} do not divide the {channels} channels of its first axis"
+            f"groups of {kernel.name} = {count} must divide the {channels} channels of its first axis"
         )
     return replace(kernel, groups=count)
 
 
 def matches(kernel: ConvKernel, pattern: str) -> bool:
-    """Whether a pattern such as `"layer2.*"` matches the name of the kernel's tensor or of its layer."""
+    """Return whether a pattern such as `"layer2.*"` matches the name of the kernel's tensor or of its layer."""
     return fnmatchcase(kernel.name, pattern) or fnmatchcase(kernel.layer, pattern)
 
 
 def named(argument: str, pattern: str, kernels: Sequence[ConvKernel], what: str = "conv kernel") -> list[ConvKernel]:
-    """The kernels that a pattern matches.
+    """Return the kernels that a pattern matches.
+
+    Args:
+        argument: name of the argument that holds the pattern, for the error message.
+        pattern: a pattern as in `fnmatch`, such as `"layer2.*"`.
+        kernels: the kernels to choose from.
+        what: what the kernels are, for the error message.
 
     Raises:
-        TensorTrainError: it matches none; the message names `argument`, from which the pattern came, and what there
-            is to match.
+        TensorTrainError: the pattern matches none of the kernels; the message lists their names.
     """
     matching = [kernel for kernel in kernels if matches(kernel, pattern)]
     if not matching:
         names = ", ".join(kernel.layer or kernel.name for kernel in kernels[:8]) + (", …" if len(kernels) > 8 else "")
-        raise TensorTrainError(f"{argument} = {pattern!r} names no {what}; there are: {names}")
+        raise TensorTrainError(f"{argument} = {pattern!r} matches no {what}; there are: {names}")
     return matching
 
 
@@ -153,14 +158,18 @@ def select(
     exclude: Iterable[str] = (),
     what: str = "conv kernel",
 ) -> list[ConvKernel]:
-    """The kernels that match any pattern of `include` (all kernels if it is empty) and none of `exclude`.
+    """Return the kernels that match any pattern of `include` (all kernels if it is empty) and none of `exclude`.
 
-    `what` they are is for error messages alone.
+    Kernels with a `doubt` are left out, unless `include` matches them.
+
+    Args:
+        kernels: the kernels to choose from.
+        include: patterns as in `fnmatch`, such as `"layer2.*"`.
+        exclude: patterns of kernels to leave out.
+        what: what the kernels are, for error messages.
 
     Raises:
-        TensorTrainError: a pattern that matches nothing, or no kernel left.
-
-    Kernels in doubt are left out, unless `include` names them.
+        TensorTrainError: a pattern matches nothing, or no kernel is left.
 
     >>> import torch
     >>> kernels = [ConvKernel(f"{name}.weight", torch.ones(2, 2, 3)) for name in ("stem", "body.0", "body.1")]
@@ -175,37 +184,37 @@ def select(
     if not included:
         first = kernels[0]
         raise TensorTrainError(
-            f"no tensor is a conv kernel for certain; {first.name}: {first.doubt}. Name those that are in include"
+            f"no tensor is certain to be a conv kernel; {first.name}: {first.doubt}. Name the conv kernels in include"
         )
     selected = [k for k in included if not any(matches(k, p) for p in exclude)]
     if not selected:
-        raise TensorTrainError(f"include = {include} and exclude = {exclude} leave none of {len(kernels)} {what}s")
+        raise TensorTrainError(f"include = {include} and exclude = {exclude} leave none of the {len(kernels)} {what}s")
     return selected
 
 
 def unsaid(kernels: Sequence[ConvKernel]) -> list[str]:
-    """What a checkpoint does not say about these kernels, and how to say it; a sentence for each kind.
+    """Return a warning for each fact about these kernels that a checkpoint does not store.
 
     >>> import torch
     >>> kernels = [ConvKernel("0.weight", torch.ones(8, 2, 3)), ConvKernel("1.weight", torch.ones(8, 4, 3))]
     >>> for sentence in unsaid(kernels):
     ...     print(sentence)
-    A checkpoint does not say which convs are grouped, and all are taken for ungrouped; those that are can be named in
-    groups, perhaps: 1=2
-    A checkpoint does not say whether weights of 3 axes belong to nn.Conv1d or to nn.Bilinear; for convs are taken: 0, 1
+    A checkpoint does not say which convs are grouped, so all are treated as ungrouped. If some are grouped, name them
+    in groups, for example: 1=2
+    A checkpoint does not say whether weights of 3 axes belong to nn.Conv1d or to nn.Bilinear. Treated as convs: 0, 1
     """
     sentences = []
     groups = [f"{layer_name(name)}={count}" for name, count in possible_groups(kernels).items()]
     if groups:
         sentences.append(
-            "A checkpoint does not say which convs are grouped, and all are taken for ungrouped; those that are can be"
-            f" named in groups, perhaps: {_listed(groups)}"
+            "A checkpoint does not say which convs are grouped, so all are treated as ungrouped. If some are grouped,"
+            f" name them in groups, for example: {_listed(groups)}"
         )
     short = [k.layer or k.name for k in kernels if k.weight.dim() == 3 and "conv" not in k.layer.lower()]
     if short:
         sentences.append(
-            "A checkpoint does not say whether weights of 3 axes belong to nn.Conv1d or to nn.Bilinear; for convs are"
-            f" taken: {_listed(short)}"
+            "A checkpoint does not say whether weights of 3 axes belong to nn.Conv1d or to nn.Bilinear. Treated as"
+            f" convs: {_listed(short)}"
         )
     return sentences
 
@@ -215,14 +224,17 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def possible_groups(kernels: Sequence[ConvKernel]) -> dict[str, int]:
-    """Kernels that may belong to grouped convolutions, and for each a number of groups that would fit.
+    """Return the kernels that may belong to grouped convolutions, each with a number of groups that would fit.
 
-    The weight `(out, in / groups, *K)` does not show the groups. They are possible where an earlier kernel has
-    `groups` times as many outputs as this one has inputs; first come those for whose inputs no earlier kernel has as
-    many outputs, since they are grouped most likely. Transposed kernels are left out.
+    The weight `(out, in / groups, *K)` does not show the groups. A number of groups is possible if an earlier kernel
+    has `groups` times as many outputs as this one has inputs. Transposed kernels are left out.
 
     Args:
         kernels: the kernels, in the order in which they are applied.
+
+    Returns:
+        The number of groups by the name of the kernel. Kernels come first if no earlier kernel has as many outputs as
+        they have inputs, since these are most likely grouped.
 
     >>> import torch
     >>> shapes = {"stem": (8, 3, 3), "grouped": (8, 4, 3), "plain": (16, 8, 3), "depthwise": (16, 1, 3)}

@@ -1,4 +1,4 @@
-"""What decompositions of many kernels may cost: one limit for all kernels, or a mapping of patterns on their names."""
+"""Limits for the decomposition of many kernels: one value for all, or values by patterns on the names of kernels."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -20,14 +20,14 @@ class LayerLimits:
     """The arguments of `ConvTensorTrain.decompose` that may differ from kernel to kernel.
 
     Each is one value for all kernels, or a mapping from patterns to values: the first pattern that matches a kernel
-    decides. If any argument is a mapping, a kernel that no pattern names stays as it is. So does a kernel that the
-    patterns leave without `ranks`, `rtol`, `max_parameters` and `budget`. An argument whose own patterns do not
-    name a kernel has its default there.
+    decides. If any argument is a mapping, a kernel that no pattern matches stays as it is. A kernel also stays as it is
+    if its patterns set none of `ranks`, `rtol`, `max_parameters` and `budget`. If an argument is a mapping of which no
+    pattern matches a kernel, the kernel has the default of that argument.
 
     Attributes:
-        kernel_sizes: as of `ConvTensorTrain.decompose`, like all others.
-        ranks: one value for all kernels, or a mapping.
-        rtol: one value for all kernels, or a mapping.
+        kernel_sizes: see `ConvTensorTrain.decompose`: one value, or a mapping.
+        ranks: see `ConvTensorTrain.decompose`: one value, or a mapping.
+        rtol: largest relative Frobenius error of each kernel, in [0, 1): one value, or a mapping.
         max_parameters: largest number of parameters of each kernel: one value, or a mapping.
         budget: largest fraction of the parameters of each kernel: one value, or a mapping.
 
@@ -47,16 +47,17 @@ class LayerLimits:
     budget: PerLayer[float] | None = None
 
     def by_kernel(self, kernels: Sequence[ConvKernel]) -> dict[str, dict[str, Any]]:
-        """The arguments for each kernel that is to be decomposed, by the name of its tensor.
+        """Return the arguments for each kernel that is to be decomposed, by the name of its tensor.
 
         Raises:
-            TensorTrainError: no limit at all, a value that is illegal for any kernel, or a pattern that names none.
+            TensorTrainError: there is no limit at all, a value is illegal for kernels of any shape, or a pattern
+                matches no kernel.
         """
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         values = {name: value for name, value in values.items() if value is not None}
         mappings = {name: value for name, value in values.items() if isinstance(value, Mapping)}
         if values.keys() <= {"kernel_sizes"}:
-            _check("ranks", None)  # which says that nothing limits the decomposition
+            _check("ranks", None)  # raises the error that nothing limits the decomposition
         for name, value in values.items():
             if name in mappings:
                 _check_mapping(name, value, kernels)
@@ -73,13 +74,13 @@ class LayerLimits:
 
 
 def _first(patterns: Mapping[str, Any], kernel: ConvKernel) -> str | None:
-    """The first of the patterns that matches the kernel."""
+    """Return the first of the patterns that matches the kernel; None if there is none."""
     return next((pattern for pattern in patterns if matches(kernel, pattern)), None)
 
 
 def _check_mapping(name: str, values: Mapping[Any, Any], kernels: Sequence[ConvKernel]) -> None:
     if not values:
-        raise TensorTrainError(f"{name} = {{}} names no conv kernel; give one value, or patterns such as {{'*': …}}")
+        raise TensorTrainError(f"{name} = {{}} matches no conv kernel; pass one value, or patterns such as {{'*': …}}")
     for pattern, value in values.items():
         if not isinstance(pattern, str):
             raise TensorTrainError(f"{name} has the key {pattern!r}; its keys must be patterns such as 'layer1.*'")
@@ -91,7 +92,7 @@ def _check_mapping(name: str, values: Mapping[Any, Any], kernels: Sequence[ConvK
 
 
 def _check(name: str, value: Any) -> None:
-    """Refuse a value that is illegal for kernels of any shape."""
+    """Raise an error if a value is illegal for kernels of any shape."""
     if name == "kernel_sizes":
         _check_kernel_sizes(value)
     else:
@@ -106,6 +107,6 @@ def _check_kernel_sizes(value: Any) -> None:
         choice("kernel_sizes", value, ("auto", *NAMED))
     elif not isinstance(value, Format):
         if not isinstance(value, Sequence) or not value:
-            raise TensorTrainError(f"kernel_sizes = {value!r} is no sequence of core sizes, such as (3, 3)")
+            raise TensorTrainError(f"kernel_sizes = {value!r}; a sequence of core sizes such as (3, 3) is needed")
         for l, size in enumerate(value):
             per_axis(f"kernel_sizes[{l}]", size, len(size) if isinstance(size, Sequence) else 1)

@@ -1,13 +1,13 @@
-"""Names in a `state_dict`: joined, taken apart, and without what training programs put in front of them."""
+"""Names in a `state_dict`: join and split them, and remove the prefixes that training programs add."""
 
 from collections.abc import Iterable
 
-COMPILED = "_orig_mod."  # by torch.compile, in front of all names or in front of those of one module
-PREFIXES = ("module.", "model.")  # by DataParallel and by Lightning and others, in front of all names
+COMPILED = "_orig_mod."  # torch.compile adds it before all names, or before those of one module
+PREFIXES = ("module.", "model.")  # DataParallel adds the first, Lightning and others the second, before all names
 
 
 def layer_name(weight: str) -> str:
-    """The module that a weight belongs to, by their names in a `state_dict`.
+    """Return the name of the module that holds a weight; empty if the model itself holds it.
 
     >>> layer_name("conv1.weight"), layer_name("weight"), layer_name("kernel")
     ('conv1', '', 'kernel')
@@ -25,7 +25,7 @@ def join(prefix: str, name: str) -> str:
 
 
 def common_prefix(names: Iterable[str]) -> str:
-    """What wrappers have put in front of all names: `_orig_mod.`, `module.` and `model.`, in any order.
+    """Return the prefix that wrappers have added to all names: `_orig_mod.`, `module.` and `model.`, in any order.
 
     >>> common_prefix(["module._orig_mod.conv.weight", "module._orig_mod.conv.bias"])
     'module._orig_mod.'
@@ -41,7 +41,7 @@ def common_prefix(names: Iterable[str]) -> str:
 
 
 def plain_names(names: Iterable[str]) -> dict[str, str]:
-    """For each name the one that the bare model gives it; unchanged if two names would become one.
+    """Map each name to the name in the bare model. Names stay unchanged if two of them would become equal.
 
     >>> plain_names(["model.conv._orig_mod.weight", "model.conv._orig_mod.bias"])
     {'model.conv._orig_mod.weight': 'conv.weight', 'model.conv._orig_mod.bias': 'conv.bias'}

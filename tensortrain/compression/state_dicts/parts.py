@@ -1,6 +1,6 @@
-"""Weights that a checkpoint holds in parts: normalised, pruned or parametrized ones, put together to what they mean.
+"""Compute weights that a checkpoint stores in parts: weights with weight norm, spectral norm or pruning.
 
-| made by | parts of `conv.weight` | weight |
+| stored by | parts of `conv.weight` | weight |
 |---|---|---|
 | pruning | `weight_orig`, `weight_mask` | `orig · mask` |
 | weight norm | `weight_g`, `weight_v`; or `parametrizations.weight.original0` and `original1` | `g · v / ‖v‖` |
@@ -21,7 +21,7 @@ _PART = re.compile(r"(.*\.)?(\w+_(orig|mask)|weight_[guv])|(.*\.)?parametrizatio
 
 
 def is_part(name: str) -> bool:
-    """Whether a tensor is a part of a weight by its name.
+    """Return whether a tensor is a part of a weight, to judge by its name.
 
     >>> is_part("conv.weight_v"), is_part("conv.weight"), is_part("conv.parametrizations.weight.original0")
     (True, False, True)
@@ -34,11 +34,11 @@ _PARAMETRIZED = "parametrizations.weight."
 
 @dataclass(frozen=True)
 class Folded:
-    """The tensors of a checkpoint, weights in one piece.
+    """The tensors of a checkpoint, with one tensor for each weight.
 
     Attributes:
         tensors: the tensors, by name.
-        parts: the names of its parts, for each weight that was computed from parts.
+        parts: for each weight that was computed, the names of the tensors from which it was computed.
     """
 
     tensors: dict[str, Tensor]
@@ -46,7 +46,9 @@ class Folded:
 
 
 def fold(tensors: Mapping[str, Tensor]) -> Folded:
-    """Put the parts of weights together; all other tensors stay, and parts if it is not clear how they belong together.
+    """Compute each weight from its parts.
+
+    Other tensors stay as they are, and so do parts if it is not certain how they belong together.
 
     >>> folded = fold({"conv.weight_g": torch.ones(1, 1, 1), "conv.weight_v": torch.full((1, 1, 4), 0.1)})
     >>> folded.tensors, folded.parts
@@ -68,7 +70,7 @@ def fold(tensors: Mapping[str, Tensor]) -> Folded:
 
 @dataclass(frozen=True)
 class _Weight:
-    """A weight in one piece, and the names of its parts."""
+    """A weight that was computed, and the names of its parts."""
 
     name: str
     parts: list[str]
@@ -85,13 +87,17 @@ class _Parts:
         self.counts = Counter(base for name in tensors for base, mark, _ in [name.partition(_PARAMETRIZED)] if mark)
 
     def of(self, name: str, suffix: str, others: Sequence[str]) -> tuple[str, list[Tensor]] | None:
-        """The module's name with a dot, and these other parts of its weight, if `name` is the part with this suffix."""
+        """Return the module's name with a dot and the `others`, if `name` is the part that ends in `suffix`.
+
+        The result is None if `name` ends differently, if a part is missing, or if a parametrized weight has further
+        parts.
+        """
         base = name.removesuffix(suffix)
         parts = [self.floating.get(base + other) for other in others]
         present = [part for part in parts if part is not None]
         if base == name or base[-1:] not in ("", ".") or name not in self.floating or len(present) < len(others):
             return None
-        # of a parametrized weight they must be all: another parametrization would change it further
+        # a parametrized weight must have no further parts, since they would change it further
         if suffix.startswith(_PARAMETRIZED) and self.counts[base] != 1 + len(others):
             return None
         return base, present
@@ -112,7 +118,7 @@ def _weight_norm(name: str, parts: _Parts) -> _Weight | None:
                 direction = parts.floating[name].double()  # in half precision the norm may overflow
                 if length.dim() not in (0, direction.dim()):
                     continue
-                # g has one number for each index of one axis, or one for all
+                # g has one number for each index of one axis, or one number for the whole tensor
                 axes = [axis for axis in range(direction.dim()) if length.dim() == 0 or length.shape[axis] == 1]
                 norm = torch.linalg.vector_norm(direction, dim=axes, keepdim=True)
                 if length.dim() and length.shape != norm.shape:
@@ -137,9 +143,9 @@ def _spectral_norm(name: str, parts: _Parts) -> _Weight | None:
 
 
 def _singular_value(weight: Tensor, u: Tensor, v: Tensor) -> Tensor | None:
-    """The singular value that belongs to `u` and `v`, None if it is not clear along which axis they lie.
+    """Return the singular value of the vectors `u` and `v`; None if the axis along which `u` lies is not certain.
 
-    Convs are unfolded along their first axis, transposed ones along their second. Along a wrong axis the value is that
+    Convs are unfolded along their first axis, transposed convs along their second. Along a wrong axis the value is that
     of two random vectors, far below the largest one.
     """
     if u.dim() != 1 or v.dim() != 1 or {u.dtype, v.dtype} != {weight.dtype} or weight.numel() != len(u) * len(v):

@@ -1,4 +1,4 @@
-"""Fits of several kernels side by side, as many at once as there are cores."""
+"""Run the fits of several kernels side by side, as many at a time as torch has threads."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -15,27 +15,32 @@ T = TypeVar("T")
 
 
 class Stoppable:
-    """A follower that ends the fit that it follows once the others are given up."""
+    """Reports the progress of a fit to a follower, and ends the fit once `stop` is set."""
 
     def __init__(self, follower: Follower, stop: threading.Event) -> None:
         self._follower, self._stop = follower, stop
 
     def expect(self, work: float) -> None:
-        """Pass it on."""
+        """Tell the follower how much work is to come."""
         self._follower.expect(work)
 
     def __call__(self, work: float) -> None:
-        """Pass it on, or end the fit."""
+        """Report work that is done.
+
+        Raises:
+            CancelledError: the fit must end.
+        """
         if self._stop.is_set():
             raise CancelledError
         self._follower(work)
 
 
 def side_by_side(tasks: Mapping[K, Callable[[threading.Event], T]], entries: Mapping[K, int]) -> Iterator[tuple[K, T]]:
-    """Run tasks, and yield each with its result as soon as it is finished.
+    """Run tasks, and yield the key and the result of each as soon as it is finished.
 
-    Kernels of fewer than `SMALL` entries, whose fits use one thread, run side by side, as many as torch has threads;
-    larger ones one after the other with all threads. So the results are those of one fit after the other.
+    The fit of a kernel with fewer than `SMALL` entries uses one thread. Such fits run side by side, as many as torch
+    has threads. Fits of larger kernels run one after the other, each with all threads. Therefore the results do not
+    depend on how many run at the same time.
 
     Args:
         tasks: functions; each receives an event that is set when all tasks must end.
@@ -55,7 +60,7 @@ def side_by_side(tasks: Mapping[K, Callable[[threading.Event], T]], entries: Map
                 pool.shutdown(cancel_futures=True)
                 raise
             finally:
-                torch.set_num_threads(threads)  # of threads that begin later; each fit has set its own
+                torch.set_num_threads(threads)  # for threads that start later; each fit has set its own number
     for key, task in tasks.items():
         if len(small) < 2 or entries[key] >= SMALL:
             yield key, task(stop)

@@ -1,8 +1,8 @@
 """Records of the layers in the file of a decomposed network.
 
-Such a file is of kind `"network"`: the tensors of the network's `state_dict`, and in the header under `"layers"` one
-record for each layer whose kernel is a chain. A linear layer of low rank is recorded as a chain without spatial axes.
-The header also lists the other changes of a compression.
+The file is of kind `"network"`. It holds the tensors of the network's `state_dict`. Its header has, under `"layers"`,
+one record for each layer whose kernel is a chain. A linear layer of low rank is recorded as a chain without spatial
+axes. The header also lists the other changes of a compression.
 """
 
 import dataclasses
@@ -28,19 +28,19 @@ class LayerRecord:
 
     Attributes:
         weight: name of the dense weight that the chain replaces.
-        shape: shape of that weight; that of a linear layer has two axes.
+        shape: shape of that weight; two axes for a linear layer.
         dtype: dtype of that weight, such as `"float32"`.
         groups: number of groups of the convolution.
         transposed: whether it is a transposed convolution.
         kernel_sizes: kernel sizes of the cores, output side first.
         core_groups: numbers of groups of the cores.
         ranks: ranks of the chain, both ends included.
-        error: relative Frobenius error against the dense weight; None if the chain was trained after it had
-            been decomposed.
+        error: relative Frobenius error against the dense weight; None if the chain was trained after it had been
+            decomposed.
         upper_bound: upper bound of the error, see `ConvTensorTrain`.
         lower_bound: lower bound of the error, see `ConvTensorTrain`.
         data_error: relative error of the layer's outputs on the inputs that the network was compressed on; None if
-            there were none.
+            there were no inputs.
     """
 
     weight: str
@@ -58,7 +58,7 @@ class LayerRecord:
 
     @classmethod
     def of_linear(cls, weight: str, layer: LowRankLinear) -> Self:
-        """The record of a linear layer of low rank that replaces the matrix named `weight`."""
+        """Return the record of a linear layer of low rank that replaces the matrix named `weight`."""
         return cls(
             weight=weight,
             shape=(layer.out_features, layer.in_features),
@@ -75,7 +75,7 @@ class LayerRecord:
 
     @classmethod
     def of(cls, weight: str, chain: ConvTensorTrain, shape: tuple[int, ...], groups: int) -> Self:
-        """The record of a chain that replaces the tensor named `weight`, of this shape and these conv groups."""
+        """Return the record of a chain that replaces the tensor `weight` of this shape and these conv groups."""
         return cls(
             weight=weight,
             shape=shape,
@@ -97,12 +97,12 @@ class LayerRecord:
 
     @property
     def dense_parameters(self) -> int:
-        """Entries of the dense weight."""
+        """Number of entries of the dense weight."""
         return math.prod(self.shape)
 
     @property
     def n_parameters(self) -> int:
-        """Entries of the cores."""
+        """Number of entries of the cores."""
         return sum(
             math.prod(size) * outer * inner // groups
             for size, groups, outer, inner in zip(
@@ -112,7 +112,7 @@ class LayerRecord:
 
     @property
     def core_keys(self) -> list[str]:
-        """Names of the cores' tensors, as in the `state_dict` of a network that holds the layer."""
+        """Names of the cores' tensors in the `state_dict` of the network."""
         return [join(self.name, f"cores.{l}.weight") for l in range(len(self.kernel_sizes))]
 
     @property
@@ -121,14 +121,16 @@ class LayerRecord:
         return len(self.shape) == 2
 
     def chain(self, tensors: Mapping[str, Tensor]) -> ConvTensorTrain:
-        """The layer's chain, built from the tensors of the file; of a linear layer with one axis, 1 long.
+        """Build the layer's chain from the tensors of the file.
+
+        The chain of a linear layer gets one spatial axis of length 1.
 
         Raises:
-            TensorTrainError: cores that are missing, or have other shapes than the record says.
+            TensorTrainError: cores are missing, or their shapes differ from the record.
         """
         missing = [key for key in self.core_keys if key not in tensors]
         if missing:
-            raise TensorTrainError(f"the file has no {missing[0]!r}, which its header names; it is damaged")
+            raise TensorTrainError(f"the file has no {missing[0]!r}, which its header lists; it is damaged")
         cores = [tensors[key] for key in self.core_keys]
         one = (1,) if self.linear else ()
         chain = ConvTensorTrain(
@@ -147,16 +149,15 @@ class LayerRecord:
             or shape != (*self.shape, *one)
             or chain.conv_groups % self.groups
         ):
-            raise TensorTrainError(f"the cores of {self.name!r} do not have the shapes the header says; it is damaged")
+            raise TensorTrainError(f"the cores of {self.name!r} do not have the shapes of its header; it is damaged")
         return chain
 
 
 def copied_tensors(tensors: Mapping[str, T], records: Iterable[LayerRecord]) -> dict[str, T]:
-    """The tensors of a checkpoint besides the decomposed kernels, with their biases under their new names.
+    """Return the tensors of a checkpoint that are no decomposed kernels; the biases of these get their new names.
 
-    The values may be tensors or anything that stands for them.
-
-    The bias `conv1.bias` of a decomposed kernel becomes `conv1.cores.0.bias`: the outermost core adds it.
+    The bias `conv1.bias` of a decomposed kernel becomes `conv1.cores.0.bias`, since the outermost core adds it. The
+    values may be tensors, or anything that stands for them, such as digests.
     """
     records = list(records)
     kernels = {record.weight for record in records}
@@ -166,14 +167,14 @@ def copied_tensors(tensors: Mapping[str, T], records: Iterable[LayerRecord]) -> 
 
 @dataclasses.dataclass(frozen=True)
 class Changes:
-    """The changes of a compression besides the layers that are chains now.
+    """The changes of a compression other than the replaced layers.
 
     Attributes:
-        changed: tensors with other values than in the original, such as refitted weights, biases and statistics of
-            batch norm: their names and the digests of the new values.
-        exchanged: attention modules in whose place there is one of this library.
+        changed: tensors whose values differ from the original, such as refitted weights, biases and statistics of batch
+            norm: their names, and the digests of the new values.
+        exchanged: names of the attention modules that were replaced by a module of this library.
         calibration: number and digest of the inputs that the network was compressed on; None if there were none.
-        about: values that the program which wrote the file added, as JSON; None if there are none.
+        about: further values, as JSON, from the program that wrote the file; None if there are none.
     """
 
     changed: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -183,7 +184,7 @@ class Changes:
 
 
 def network_header(layers: Sequence[LayerRecord], changes: Changes | None = None) -> storage.Header:
-    """The header of a decomposed network."""
+    """Return the header of a decomposed network."""
     others = {}
     if changes is not None:
         others = {**dataclasses.asdict(changes), "changed": list(changes.changed.items())}
@@ -191,10 +192,10 @@ def network_header(layers: Sequence[LayerRecord], changes: Changes | None = None
 
 
 def read_changes(path: str | PathLike[str]) -> Changes:
-    """The changes in the header of a decomposed network; modules and tensors are named as in the bare model.
+    """Read the changes from the header of a decomposed network. Modules and tensors are named as in the bare model.
 
     Raises:
-        TensorTrainError: a file that cannot be read, or holds something else.
+        TensorTrainError: the file cannot be read, or is not that of a network.
     """
     header = storage.expect(path, storage.read_header(path), "network")
     prefix = common_prefix(record["weight"] for record in header["layers"])
@@ -208,10 +209,10 @@ def read_changes(path: str | PathLike[str]) -> Changes:
 
 
 def read_network(path: str | PathLike[str]) -> tuple[dict[str, Tensor], list[LayerRecord]]:
-    """Read the tensors and the layers of a decomposed network, named as in the bare model.
+    """Read the tensors and the layer records of a decomposed network, named as in the bare model.
 
     Raises:
-        TensorTrainError: a file that cannot be read, or holds something else.
+        TensorTrainError: the file cannot be read, or is not that of a network.
     """
     tensors, header = storage.read(path)
     header = storage.expect(path, header, "network")

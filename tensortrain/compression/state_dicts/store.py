@@ -1,7 +1,7 @@
-"""Finished fits on disk, so that an interrupted decomposition of many kernels goes on where it stopped.
+"""Keep finished fits in a file, so that an interrupted decomposition of many kernels can be resumed.
 
-The file is that of a decomposed network of which there are only some layers. What it was begun for stands in it as a
-digest.
+The file has the format of a decomposed network, with the finished layers only. It also holds a digest of everything
+that determines the results, so that it cannot be resumed with other weights or arguments.
 """
 
 from os import PathLike
@@ -22,17 +22,17 @@ from tensortrain.errors import TensorTrainError
 
 
 class FitStore:
-    """Chains of kernels that are finished, in a file.
+    """A file with the chains of the kernels that are finished.
 
     Args:
-        path: path of the file; None keeps nothing.
+        path: path of the file; None if nothing is to be kept.
         content: everything that determines the results of the fits, see `digest`.
 
     Attributes:
         chains: the chains in the file, by the names of the tensors that they replace.
 
     Raises:
-        TensorTrainError: a file that cannot be read, or was begun for something else.
+        TensorTrainError: the file cannot be read, or belongs to another decomposition.
     """
 
     def __init__(self, path: str | PathLike[str] | None, content: Any) -> None:
@@ -45,14 +45,14 @@ class FitStore:
             return
         if (read_changes(self._path).about or {}).get("key") != self._key:
             raise TensorTrainError(
-                f"resume = {str(self._path)!r} was begun for other weights, or with other arguments; remove it, or name"
-                " another file"
+                f"resume = {str(self._path)!r} belongs to a decomposition of other weights or with other arguments;"
+                " remove it, or name another file"
             )
         self._tensors, self._records = read_network(self._path)
         self.chains = {record.weight: record.chain(self._tensors) for record in self._records}
 
     def add(self, record: LayerRecord, chain: ConvTensorTrain) -> None:
-        """Write one more chain."""
+        """Add a chain, and write the file."""
         if self._path is None:
             return
         self._records.append(record)
@@ -60,7 +60,7 @@ class FitStore:
         storage.write(self._path, self._tensors, network_header(self._records, Changes(about={"key": self._key})))
 
     def add_fit(self, name: str, kernel: NormalizedKernel, fit: Fit) -> None:
-        """Write a fit to the normalised kernel of a layer."""
+        """Add a fit to the normalised kernel of a layer, and write the file."""
         if self._path is not None:
             total = [kernel.conv_groups * g for g in fit.groups]
             chain = ConvTensorTrain([core.flatten(0, 1) for core in fit.cores], groups=total)
@@ -68,7 +68,7 @@ class FitStore:
             self.add(LayerRecord.of(join(name, "weight"), chain, shape, kernel.conv_groups), chain)
 
     def fit(self, name: str, kernel: NormalizedKernel) -> Fit:
-        """What `add_fit` wrote for a layer."""
+        """Return the fit that `add_fit` has stored for a layer."""
         chain, g = self.chains[join(name, "weight")], kernel.conv_groups
         groups = tuple(total // g for total in chain.groups)
         cores = [core.reshape(g, -1, *core.shape[1:]) for core in chain.cores]
@@ -77,6 +77,6 @@ class FitStore:
         return Fit(Format(chain.kernel_sizes, tuple(blocks)), ranks, cores, groups, kernel.error(cores, groups), 1.0)
 
     def remove(self) -> None:
-        """Remove the file, which nobody needs once all is finished."""
+        """Remove the file, which is no longer needed once all fits are finished."""
         if self._path is not None:
             self._path.unlink(missing_ok=True)
