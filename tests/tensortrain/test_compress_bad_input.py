@@ -77,7 +77,7 @@ x = torch.randn(20, 8, generator=torch.Generator().manual_seed(0))
         (lambda: nn.Sequential(OwnForward(8, 8)), x, {}, "none of 1 layers can be replaced; 0: linear is a OwnForward"),
         (lambda: nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(8, 8))), None, {}, "parametrized"),
         (Exploding, x, {}, "layer 'b' yields NaN or infinite values"),
-        (NoTensor, x, {}, "has no floating tensor; name one with output="),
+        (NoTensor, x, {}, "has no floating tensor; select one with output="),
         (lambda: nn.Sequential(Uncopied(8, 8)), x, {}, "cannot be copied: one of a kind"),
         # inputs
         (mlp, torch.randn(4, 9), {}, r"cannot run on the calibration inputs \(tensors of shape \(4, 9\)\)"),
@@ -102,17 +102,22 @@ x = torch.randn(20, 8, generator=torch.Generator().manual_seed(0))
         (mlp, x, {"parameters": True}, "parameters = True; a fraction"),
         (mlp, x, {"parameters": "half"}, "parameters = 'half'; a fraction"),
         (mlp, x, {"parameters": float("nan")}, "parameters = nan; a fraction"),
-        (mlp, None, {"parameters": None, "macs": 0.5}, "depends on its inputs; give inputs"),
+        (mlp, None, {"parameters": None, "macs": 0.5}, "depends on its inputs; pass inputs"),
         # options
-        (mlp, x, {"include": ["9"]}, "include = '9' names no layer; there are: 0, 2"),
-        (mlp, x, {"exclude": ["*"]}, "leave none of 2 layers"),
+        (mlp, x, {"include": ["9"]}, "include = '9' matches no layer; there are: 0, 2"),
+        (mlp, x, {"exclude": ["*"]}, "leave none of the 2 layers"),
         (mlp, x, {"samples": 0}, "samples = 0 is too small"),
         (mlp, x, {"multiple": 0}, "multiple = 0 is too small"),
         (mlp, x, {"at_least": {"0": 2.0}}, r"at_least\['0'\] = 2\.0"),
-        (mlp, x, {"at_most": {"7": 0.5}}, "at_most has '7', which matches no layer"),
+        (
+            mlp,
+            x,
+            {"at_most": {"7": 0.5}},
+            "at_most has the pattern '7', which matches none of the layers that can be replaced: 0, 2",
+        ),
         (mlp, x, {"parameters": None, "max_drop": 0.1}, "needs a metric"),
         (mlp, x, {"parameters": None, "max_drop": -1, "metric": lambda m: 1.0}, "max_drop = -1; a number from 0 on"),
-        (mlp, x, {"output": 5}, "has no floating tensor 5; name one"),
+        (mlp, x, {"output": 5}, "has no floating tensor 5; select one"),
     ],
 )
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -143,13 +143,13 @@ def test_a_budget_below_the_sum_of_the_layers_is_reached_if_the_network_is_faste
 @pytest.mark.parametrize(
     ("inputs", "budget", "message"),
     [
-        (None, {"milliseconds": 3.0}, "milliseconds: how long .* give inputs"),
-        (None, {"time": 0.5}, "time: how long .* give inputs"),
+        (None, {"milliseconds": 3.0}, "milliseconds: the time of .* pass inputs"),
+        (None, {"time": 0.5}, "time: the time of .* pass inputs"),
         (images(8), {"milliseconds": 0.0}, "milliseconds = 0.0; a positive number"),
         (images(8), {"milliseconds": float("inf")}, "milliseconds = inf"),
         (images(8), {"milliseconds": True}, "milliseconds = True"),
         (images(8), {"milliseconds": "3"}, "milliseconds = '3'"),
-        (images(8), {"time": 1.5}, "time = 1.5; a part of the network's own time, above 0 and up to 1, is needed"),
+        (images(8), {"time": 1.5}, "time = 1.5; a share of the network's own time, above 0 and up to 1, is needed"),
         (images(8), {"time": 0}, "time = 0;"),
         (images(8), {"time": float("nan")}, "time = nan;"),
         (images(8), {"time": 0.5, "milliseconds": 3.0}, "exactly one budget .* milliseconds = 3.0 and time = 0.5"),

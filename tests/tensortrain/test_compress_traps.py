@@ -290,7 +290,7 @@ def test_dicts_in_and_out():
     assert result.report.samples == 300
     other = tt.compress(net, batches, parameters=0.5, output=lambda output: output["pair"][0])
     assert other.report.outputs.error != result.report.outputs.error
-    with pytest.raises(tt.TensorTrainError, match="no floating tensor 'scores'; name one with output="):
+    with pytest.raises(tt.TensorTrainError, match="no floating tensor 'scores'; select one with output="):
         tt.compress(net, batches, parameters=0.5, output="scores")
 
 
@@ -355,7 +355,7 @@ def test_new_batch_norm_statistics_are_kept_only_where_they_help():
 
 
 def test_inputs_unlike_the_training_data_are_noticed():
-    with pytest.warns(UserWarning, match="are they normalised"):
+    with pytest.warns(UserWarning, match="are they normalised as in the training"):
         tt.compress(residual_network(), 255 * images(50) + 100, parameters=0.5)
 
 

@@ -1,1 +1,1 @@
-"""What is measured of a network before a budget is set: calls, statistics of inputs, error curves, costs and times."""
+"""Measurements of a network before a budget is set: calls, statistics of inputs, error curves, costs and times."""

@@ -1,4 +1,4 @@
-"""Statistics of batch-norm layers, estimated anew on the inputs of a compressed network."""
+"""Estimate the statistics of batch-norm layers again, on the inputs of a compressed network."""
 
 from typing import Any
 
@@ -6,20 +6,26 @@ from torch import Tensor, nn
 
 from tensortrain.compression.analysis.calibration import Calibration
 
-GROSS = 3.0  # standard deviations, or factor of the variance, by which inputs differ grossly from the training data
+GROSS = 3.0  # largest shift of a mean, in standard deviations; its square is the largest ratio of variances
 
 
 def _layers(model: nn.Module) -> dict[str, Any]:
-    """The batch-norm layers that keep statistics, by name."""
+    """Return the batch-norm layers that keep statistics, by name."""
     bases = (nn.modules.batchnorm._BatchNorm,)
     return {n: m for n, m in model.named_modules() if isinstance(m, bases) and m.running_mean is not None}
 
 
 def estimate(model: nn.Module, calibration: Calibration) -> dict[str, Tensor]:
-    """Means and variances of the batch-norm layers on these inputs, by their names in the `state_dict`.
+    """Estimate the means and variances of the batch-norm layers on some inputs. The model is left as it was.
 
-    They are averages over all batches of a network that normalises with each batch's own statistics. The model is
-    left as it was.
+    They are averages over all batches of a network that normalises each batch with the batch's own statistics.
+
+    Args:
+        model: the network.
+        calibration: the inputs.
+
+    Returns:
+        The statistics, by their names in the `state_dict`.
     """
     layers = _layers(model)
     before = {name: (m.momentum, m.training) for name, m in layers.items()}
@@ -27,7 +33,7 @@ def estimate(model: nn.Module, calibration: Calibration) -> dict[str, Tensor]:
     try:
         for layer in layers.values():
             layer.reset_running_stats()
-            layer.momentum = None  # a cumulative average
+            layer.momentum = None  # None stands for a cumulative average
             layer.train()
         for batch in calibration.chunks():
             calibration.run(model, batch)
@@ -40,12 +46,12 @@ def estimate(model: nn.Module, calibration: Calibration) -> dict[str, Tensor]:
 
 
 def present(model: nn.Module) -> dict[str, Tensor]:
-    """A copy of the statistics that the batch-norm layers have."""
+    """Return a copy of the current statistics of the batch-norm layers."""
     return {key: value.clone() for key, value in _statistics(_layers(model)).items()}
 
 
 def install(model: nn.Module, statistics: dict[str, Tensor]) -> None:
-    """Give the batch-norm layers other statistics."""
+    """Set the statistics of the batch-norm layers."""
     for key, value in _statistics(_layers(model)).items():
         value.copy_(statistics[key])
 
@@ -56,7 +62,12 @@ def _statistics(layers: dict[str, Any]) -> dict[str, Tensor]:
 
 
 def gross_deviation(model: nn.Module, estimated: dict[str, Tensor]) -> str | None:
-    """The first batch-norm layer whose inputs are unlike those that it was trained on, in words; None if none is."""
+    """Describe the first batch-norm layer whose inputs are unlike those of the training; None if there is none.
+
+    Args:
+        model: the network, with the statistics of its training.
+        estimated: the statistics from `estimate`.
+    """
     for name, layer in _layers(model).items():
         prefix = f"{name}." if name else ""
         mean, variance = estimated[f"{prefix}running_mean"], estimated[f"{prefix}running_var"]
@@ -65,7 +76,7 @@ def gross_deviation(model: nn.Module, estimated: dict[str, Tensor]) -> str | Non
         ratio = float(((variance + layer.eps) / (layer.running_var + layer.eps)).log().abs().median().exp())
         if shift > GROSS or ratio > GROSS**2:
             return (
-                f"{name or 'the model'}: the inputs' mean is {shift:.1f} standard deviations off, their variance"
-                f" by a factor of {ratio:.1f}"
+                f"at {name or 'the model'} the mean is off by {shift:.1f} standard deviations, and the variance by a"
+                f" factor of {ratio:.1f}"
             )
     return None

@@ -1,7 +1,7 @@
-"""Inputs that a network is compressed on: read once, cut to a number of samples, and fed to the network.
+"""The inputs that a network is compressed on: read them once, keep a number of samples, and run the network on them.
 
-A batch may be a tensor, a tuple or list of positional arguments, or a dict of keyword arguments. Labels that a data
-loader yields beside the inputs are left out: of a tuple only as many entries are used as `forward` requires.
+A batch may be a tensor, a tuple or list of positional arguments, or a dict of keyword arguments. Of a tuple or list,
+only as many entries are used as `forward` requires, so that labels from a data loader are ignored.
 """
 
 import contextlib
@@ -18,14 +18,21 @@ from tensortrain import checks
 from tensortrain.compression.analysis.selection import Selector, select
 from tensortrain.errors import TensorTrainError
 
-TRIAL = 8  # samples of the first, small batch
-AGREEMENT = 1e-2  # of the largest output, by which outputs of other batches may differ: half precision
-CHUNK = 256  # samples that a network computes at a time where nothing demands all at once
+TRIAL = 8  # number of samples in the first, small batch
+AGREEMENT = 1e-2  # largest difference of equal outputs in different batches, relative to the largest; half precision
+CHUNK = 256  # number of samples in a forward pass, unless all are needed at once
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Arguments of one call of the network; tensors as long as `size` on their first axis hold one sample in each row.
+    """Arguments of one call of the network.
+
+    A tensor whose first axis has length `size` holds one sample in each row.
+
+    Attributes:
+        args: positional arguments.
+        kwargs: keyword arguments.
+        size: number of samples.
 
     >>> Batch((torch.zeros(4, 3),), {}, 4).rows(1, 3).size
     2
@@ -36,22 +43,22 @@ class Batch:
     size: int
 
     def rows(self, start: int, stop: int) -> "Batch":
-        """The samples from `start` to before `stop`."""
+        """Return the samples from `start` up to, but not including, `stop`."""
         args, kwargs = pytree.tree_map(lambda x: x[start:stop] if self._is_samples(x) else x, (self.args, self.kwargs))
         return Batch(args, kwargs, min(stop, self.size) - start)
 
     def reversed(self) -> "Batch":
-        """The same samples, the last one first."""
+        """Return the same samples in reverse order."""
         args, kwargs = pytree.tree_map(lambda x: x.flip(0) if self._is_samples(x) else x, (self.args, self.kwargs))
         return Batch(args, kwargs, self.size)
 
     def tensors(self) -> list[Tensor]:
-        """All tensors among the arguments."""
+        """Return all tensors among the arguments."""
         return [x for x in pytree.tree_leaves((self.args, self.kwargs)) if isinstance(x, Tensor)]
 
     @property
     def bytes(self) -> int:
-        """Memory that the tensors take."""
+        """Memory of the tensors in bytes."""
         return sum(x.numel() * x.element_size() for x in self.tensors())
 
     def _is_samples(self, x: object) -> bool:
@@ -63,11 +70,11 @@ class Calibration:
     """The inputs in memory.
 
     Attributes:
-        batches: one, if all could be joined, else as they were read.
+        batches: one batch, if all could be joined; otherwise the batches that were read.
         size: number of samples, which are the rows of the tensors.
         seed: seed of the random numbers that the network may draw.
-        refitted: number of leading batches that layers are refitted on.
-        independent: whether rows of the batches are samples that the network computes one by one.
+        refitted: layers are refitted on this many batches, from the first on.
+        independent: whether the network computes each row of a batch independently of the others.
         first: the first batch as it was read.
     """
 
@@ -88,17 +95,17 @@ class Calibration:
         seed: int = 0,
         tick: Callable[[str, str], None] = lambda stage, what: None,
     ) -> "Calibration":
-        """Read batches with at least `samples` samples from an iterable, or one tensor of samples.
+        """Read batches from an iterable until there are at least `samples` samples, or read one tensor of samples.
 
         Args:
             inputs: see `compress`.
             model: the model that will run on them.
             samples: number of samples to keep in memory.
             seed: seed of the random numbers that the network may draw.
-            tick: told how much memory they will take once the first batch has shown it.
+            tick: called after the first batch, with the name of the stage and the memory that all inputs will take.
 
         Raises:
-            TensorTrainError: nothing to read, a batch without tensors, or NaN or infinite inputs.
+            TensorTrainError: there is nothing to read, a batch holds no tensors, or inputs are NaN or infinite.
 
         >>> data = [(torch.zeros(5, 3), torch.zeros(5))] * 3   # inputs and labels
         >>> model = nn.Linear(3, 2)
@@ -117,14 +124,19 @@ class Calibration:
             if sum(batch.size for batch in batches) >= samples:
                 break
         if not batches:
-            raise TensorTrainError("inputs are empty: nothing could be read; a generator can be read only once")
+            raise TensorTrainError("inputs are empty; pass at least one batch (a generator can be read only once)")
         return cls(batches, sum(batch.size for batch in batches), seed, len(batches), False, batches[0])
 
     def prepared(self, model: nn.Module, samples: int, selector: Selector) -> "Calibration":
-        """The inputs joined to one batch of `samples` samples, where the network treats each row on its own.
+        """Join the inputs to one batch of `samples` samples, if the rows of a batch are independent of each other.
 
-        It does if fewer rows, and rows in another order, give the same outputs, in that order. If rows are steps in
-        time, say, the batches stay as they are.
+        To check this, the network runs on fewer rows, and on rows in another order: the outputs must be the same, in
+        that order. Otherwise, for example if rows are steps in time, the batches stay as they are.
+
+        Args:
+            model: the network.
+            samples: number of samples to keep.
+            selector: selects the output to compare.
         """
         if not self._are_independent(model, selector):
             return self
@@ -150,20 +162,20 @@ class Calibration:
         return same(fewer, outputs[:half]) and same(turned, outputs.flip(0))
 
     def small_batch(self) -> Batch:
-        """A few samples, or the first batch if its rows are none."""
+        """Return a few samples, or the first batch if its rows are not independent."""
         return self.batches[0].rows(0, TRIAL) if self.independent else self.batches[0]
 
     def portioned(self, most: int) -> "Calibration":
-        """The same inputs, a batch of all samples cut into batches of at most `most`.
+        """Divide a single batch of all samples into batches of at most `most` samples.
 
-        Layers are then refitted on the first one, since all inputs of a layer have to be in memory for that.
+        Layers are then refitted on the first of these batches, since a refit needs all inputs of a layer in memory.
         """
         if not self.independent or len(self.batches) > 1 or self.size <= most:
             return self
         return Calibration(list(self.chunks(most)), self.size, self.seed, 1, True, self.first)
 
     def chunks(self, most: int = CHUNK) -> Iterator[Batch]:
-        """The same samples in batches of at most `most`, if their rows are independent."""
+        """Yield the samples in batches of at most `most`, or the batches as they are if rows are not independent."""
         if not self.independent:
             yield from self.batches
             return
@@ -172,7 +184,7 @@ class Calibration:
                 yield batch.rows(start, start + most)
 
     def run(self, model: nn.Module, batch: Batch) -> Any:
-        """What the network computes from one batch, without gradients and without a trace in torch's random state.
+        """Run the network on one batch, without gradients. The state of torch's random generators is not changed.
 
         Raises:
             TensorTrainError: the network fails on the batch.
@@ -210,7 +222,7 @@ def _iterate(inputs: Any) -> Iterable[Any]:
 
 
 def _as_batch(item: Any, model: nn.Module, index: int) -> Batch:
-    """One item of the iterable as arguments of the model."""
+    """Convert one item of the iterable to arguments of the model."""
     positional, keywords = _signature(model)
     if isinstance(item, Mapping):
         kwargs = {name: value for name, value in item.items() if keywords is None or name in keywords}
@@ -232,7 +244,7 @@ def _as_batch(item: Any, model: nn.Module, index: int) -> Batch:
 
 
 def _signature(model: nn.Module) -> tuple[int, set[str] | None]:
-    """How many positional arguments `forward` requires, and the keywords that it knows, None for any."""
+    """Return the number of positional arguments that `forward` requires, and its keywords; None if it accepts any."""
     parameters = list(inspect.signature(model.forward).parameters.values())
     named = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     required = sum(p.default is p.empty for p in named)
@@ -251,7 +263,7 @@ def _to_device(batch: Batch, device: torch.device | None) -> Batch:
 
 
 def _joined(batches: list[Batch]) -> list[Batch]:
-    """One batch of all samples, if the batches differ in nothing but their samples."""
+    """Join batches to one batch of all samples, if they differ in nothing but their samples."""
     if len(batches) < 2:
         return batches
     leaves, specs = zip(*(pytree.tree_flatten((b.args, b.kwargs)) for b in batches), strict=True)

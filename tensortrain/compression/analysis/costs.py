@@ -1,4 +1,4 @@
-"""What each form of a layer costs, in the unit of the budget, and what is left for the layers of a network."""
+"""The cost of each form of a layer in the unit of a budget."""
 
 import copy
 import math
@@ -18,7 +18,9 @@ from tensortrain.profiling.macs import Recorder
 
 @dataclass(frozen=True)
 class Prices:
-    """Cost of a layer in all its forms `1×1 (p ← s) | K×K (s ← r) | 1×1 (r ← q)`, which is bilinear in the ranks.
+    """Costs from which the cost of every form `1×1 (p ← s) | K×K (s ← r) | 1×1 (r ← q)` of a layer follows.
+
+    A form costs `kernel · s · r + outer · s + inner · r`, where a factor that is absent costs nothing.
 
     Attributes:
         kernel: cost for each unit of s·r.
@@ -33,7 +35,9 @@ class Prices:
     present: float
 
     def of(self, ranks: Tensor, maps: PatchMap) -> Tensor:
-        """Costs `(n,)` of the forms with these outer and inner ranks `(n, 2)`, the dense one with its own.
+        """Return the costs `(n,)` of the forms with these outer and inner ranks `(n, 2)`.
+
+        Full ranks stand for the original layer.
 
         >>> maps = PatchMap.of(nn.Conv2d(4, 8, 3))
         >>> parameters(maps, maps.layer).of(torch.tensor([[2, 4], [8, 1], [2, 1], [8, 4]]), maps)
@@ -45,11 +49,11 @@ class Prices:
 
 
 def parameters(maps: PatchMap, layer: nn.Module) -> Prices:
-    """Entries of the weights; biases stay and do not count.
+    """Return the costs of a layer in entries of its weights. Biases stay and are not counted.
 
     Args:
-        maps: the layer as a plain one.
-        layer: the layer as it is, which may be factorised already.
+        maps: the plain layer.
+        layer: the layer of the network, which may be factorised already.
     """
     g = maps.groups
     bias = 0 if maps.layer.bias is None else maps.layer.bias.numel()
@@ -57,14 +61,21 @@ def parameters(maps: PatchMap, layer: nn.Module) -> Prices:
 
 
 def in_bytes(maps: PatchMap, layer: nn.Module) -> Prices:
-    """The same in bytes of memory."""
+    """Return the costs of a layer in bytes of its weights; the arguments are those of `parameters`."""
     size = maps.layer.weight.element_size()
     entries = parameters(maps, layer)
     return Prices(*(size * value for value in (entries.kernel, entries.outer, entries.inner, entries.present)))
 
 
 def macs(maps: PatchMap, layer: nn.Module, use: Use, samples: int) -> Prices:
-    """Multiply-accumulates for each sample, over all calls."""
+    """Return the costs of a layer in multiply-accumulates for each sample, over all of its calls.
+
+    Args:
+        maps: the plain layer.
+        layer: the layer of the network, which may be factorised already.
+        use: the calls of the layer.
+        samples: number of samples in these calls.
+    """
     meta = copy.deepcopy(maps.layer).to("meta")
     chain: Any = factorised(PatchMap.of(meta), _unit_factors(maps))
     counts = [0] * len(chain.cores)
@@ -74,13 +85,20 @@ def macs(maps: PatchMap, layer: nn.Module, use: Use, samples: int) -> Prices:
         outer, kernel, inner = counts
     else:
         (outer, kernel), inner = counts, 0
-        kernel //= maps.inputs  # whose inner rank is q
+        kernel //= maps.inputs  # the inner rank of this factor is q
     present = layer_macs(maps, layer, use, samples)
     return Prices(kernel / samples, outer / samples, inner / samples, present)
 
 
 def layer_macs(maps: PatchMap, layer: nn.Module, use: Use, samples: int) -> float:
-    """Multiply-accumulates for each sample of any layer in this place, over all calls."""
+    """Return the multiply-accumulates of any layer for each sample, over the calls in `use`.
+
+    Args:
+        maps: the plain layer.
+        layer: the layer, which takes the calls of the plain layer.
+        use: these calls.
+        samples: number of samples in them.
+    """
     on_meta, total = copy.deepcopy(layer).to("meta"), 0
     for input, output in zip(use.inputs, use.outputs, strict=True):
         with Recorder() as recorder:
@@ -90,7 +108,7 @@ def layer_macs(maps: PatchMap, layer: nn.Module, use: Use, samples: int) -> floa
 
 
 def _unit_factors(maps: PatchMap) -> Factors:
-    """Factors of rank 1 in each group, without entries; a layer of one tap has no inner one."""
+    """Return factors of rank 1 in each group, without entries; a layer of one tap gets no inner factor."""
     g, p, q, taps = maps.groups, maps.outputs, maps.inputs, maps.taps
     sizes = {"dtype": maps.layer.weight.dtype, "device": "meta"}
     if taps == 1:
@@ -99,7 +117,7 @@ def _unit_factors(maps: PatchMap) -> Factors:
 
 
 def _core_macs(chain: Any, maps: PatchMap, input: tuple[int, ...], output: tuple[int, ...]) -> list[int]:
-    """Multiply-accumulates of each core in one call."""
+    """Return the multiply-accumulates of each core in one call."""
     counts = [0] * len(chain.cores)
     handles = []
     for l, core in enumerate(chain.cores):
@@ -117,22 +135,22 @@ def _core_macs(chain: Any, maps: PatchMap, input: tuple[int, ...], output: tuple
 
 
 def _run(layer: Any, maps: PatchMap, input: tuple[int, ...], output: tuple[int, ...]) -> None:
-    """One call on tensors without entries."""
+    """Run a layer once on tensors without entries."""
     x = torch.empty(input, dtype=maps.layer.weight.dtype, device="meta")
     with torch.no_grad():
         layer(x, list(output[-len(maps.size) :])) if maps.transposed else layer(x)
 
 
 def amount(name: str, value: object, total: float) -> float:
-    """A budget, as a fraction or a number of its units, as a number of units.
+    """Convert a budget, which may be a fraction, to a number of its units.
 
     Args:
         name: name of the budget: parameters, macs or bytes.
-        value: a float up to 1 is a fraction of the whole network; an int is a number.
+        value: a float up to 1 is a fraction of the whole network; an int is a number of units.
         total: cost of the whole network.
 
     Raises:
-        TensorTrainError: anything else.
+        TensorTrainError: the value is something else.
 
     >>> amount("parameters", 0.29, 100), amount("parameters", 29, 100)
     (29.0, 29.0)

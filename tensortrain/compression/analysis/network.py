@@ -1,4 +1,4 @@
-"""What is known of a network before a budget is set: its layers, their statistics, and their error curves."""
+"""Analyse a network before a budget is set: its layers, their statistics, and their error curves."""
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -25,12 +25,12 @@ from tensortrain.compression.state_dicts.names import join
 from tensortrain.digest import digest
 from tensortrain.errors import TensorTrainError
 
-MEMORY = 1.0e9  # bytes of activations that a pass may need
+MEMORY = 1.0e9  # largest memory of the activations of a forward pass, in bytes
 EXCLUDED = "include and exclude do not select it"
-WEIGHED = "layers are called again, so their squared errors are weighed by what each does alone to the outputs"
-FEWEST = 64  # samples of a pass, however large its activations
+WEIGHED = "layers are called repeatedly, so each squared error is weighted by what the layer alone does to the outputs"
+FEWEST = 64  # smallest number of samples in a pass, however large its activations are
 
-Tick = Callable[[str, str], None]  # what is being done, to which layer
+Tick = Callable[[str, str], None]  # is called with the name of the stage and of the layer
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Measured:
     """Measurements of a network on its inputs.
 
     Attributes:
-        trial: a trial pass of one small batch.
+        trial: result of one forward pass of a small batch.
         calibration: the calibration inputs.
         statistics: statistics of the layers.
         outputs: outputs of the network for the inputs.
@@ -56,20 +56,20 @@ class Measured:
 
 @dataclass(frozen=True)
 class Analysis:
-    """A network ready to be compressed to any budget.
+    """A network that is ready to be compressed to any budget.
 
     Attributes:
-        model: the network as it was given, out of its wrappers; it is not changed.
-        reference: a copy in evaluation mode, its attention modules exchanged for those that call their projections.
+        model: the network that was passed, without wrappers; it is not changed.
+        reference: a copy in evaluation mode, whose attention modules call their projections.
         maps: the layers that may be replaced or refitted, in the order of their first call.
         curves: the error of every form of these layers.
-        moments: in whose metric these errors are, `(G, d, d)`, of the layers that fits may replace, if these are
-            wanted; empty without inputs.
-        left: all other conv and linear layers, and why they stay as they are.
-        read: layers whose weight something else than the layer itself reads.
+        moments: second moments `(G, d, d)` of the inputs of the layers that fits may replace; the errors are measured
+            in their metric. Empty without inputs, or if no fits are wanted.
+        left: all other conv and linear layers, with the reasons why they stay as they are.
+        read: names of layers whose weight is read by other code than the layer itself.
         measured: measurements on the inputs; None if there are no inputs.
         selector: selects the output to compare.
-        logits: whether that holds logits; None: decided from its shape.
+        logits: whether that output holds logits; None if its shape decides.
         notes: remarks for the report.
     """
 
@@ -99,13 +99,23 @@ def analyse(
     tick: Tick,
     keep_moments: bool = False,
 ) -> Analysis:
-    """Look at a network, with inputs or without: the arguments are those of `compress`.
+    """Analyse a network, with or without inputs.
 
-    With `keep_moments` the moments of the inputs stay in memory for later fits.
+    Args:
+        model: a trained network; the other arguments are those of `compress`, except the last two.
+        inputs: calibration inputs, or None.
+        include: patterns on the names of layers that may change.
+        exclude: patterns on the names of layers that stay as they are.
+        samples: largest number of samples that are used.
+        output: selects the output to compare.
+        logits: whether that output holds logits; None if its shape decides.
+        seed: seed of all random choices.
+        tick: called with the name of the stage and of the layer.
+        keep_moments: whether to keep the second moments of the layers' inputs in memory, for later fits.
 
     Raises:
-        TensorTrainError: no layer that could be replaced, NaN or infinite weights, patterns that match nothing, or
-            inputs that the network cannot run on.
+        TensorTrainError: no layer could be replaced, weights are NaN or infinite, patterns match nothing, or the
+            network cannot run on the inputs.
     """
     original = unwrapped(model)
     reference = reference_of(original)
@@ -157,7 +167,7 @@ def analyse(
 def _check_weights(model: nn.Module, layers: Mapping[str, nn.Module]) -> None:
     for name, value in model.named_parameters():
         if nn.parameter.is_lazy(value):
-            raise TensorTrainError(f"{name} is lazy and has no entries yet; run the model once on an input first")
+            raise TensorTrainError(f"{name} is lazy and has no entries yet; run the model on an input first")
         if value.is_meta:
             raise TensorTrainError(f"{name} is on the meta device and has no entries; load it first")
     for name, layer in layers.items():
@@ -175,7 +185,7 @@ def _check_some_are_free(left: Mapping[str, str], layers: Mapping[str, nn.Module
 def _left_alone(
     reference: nn.Module, layers: Mapping[str, nn.Module], include: list[str], exclude: list[str]
 ) -> dict[str, str]:
-    """The layers that must stay as they are, and why."""
+    """Return the layers that must stay as they are, with the reasons."""
     kernels = [ConvKernel(join(name, "weight"), torch.empty(0)) for name in layers]
     selected = {kernel.layer for kernel in select(kernels, include, exclude, "layer")}
     owners: dict[int, list[str]] = {}
@@ -201,7 +211,7 @@ def _names_within(name: str, layer: nn.Module) -> set[str]:
 
 
 def _frobenius_curve(own: PatchMap) -> Curve:
-    """Errors of the weights alone, as if the inputs were white."""
+    """Return the errors of the weights alone, which are those of the outputs for white noise as input."""
     matrix = own.matrix()
     unit = None
     if own.taps > 1 and own.patch <= WIDEST:
@@ -210,7 +220,10 @@ def _frobenius_curve(own: PatchMap) -> Curve:
 
 
 def _measured_curve(own: PatchMap, statistics: Statistics, name: str) -> tuple[Curve, Tensor | None]:
-    """Errors of the outputs, and the moment of the inputs that they are in; sums that nothing needs are given up."""
+    """Return the errors of the outputs, and the moment of the inputs in whose metric they are.
+
+    Sums that are not needed later are freed.
+    """
     moments, matrix = statistics.moments[name], own.matrix()
     outputs, inputs = moments.shrunk(matrix)
     moments.inputs = moments.cross = None
@@ -221,13 +234,16 @@ def _remarks(reference: nn.Module, maps: Mapping[str, PatchMap], calibration: Ca
     remarks = []
     refitted = sum(batch.size for batch in calibration.batches[: calibration.refitted])
     if refitted < calibration.size:
-        remarks.append(f"layers are refitted on {refitted} of {calibration.size} samples, which fit into memory")
+        remarks.append(f"layers are refitted on {refitted} of {calibration.size} samples, as many as fit into memory")
     for name, own in maps.items():
         if own.patch > WIDEST:
-            remarks.append(f"{name}: reads {own.patch} values at a time and is refitted on a sample of its inputs")
+            remarks.append(f"{name} reads {own.patch} values at a time, so it is refitted on a sample of its inputs")
     deviation = batch_norm.gross_deviation(reference, batch_norm.estimate(reference, calibration))
     if deviation is not None:
-        remark = f"the inputs are unlike those that the network was trained on ({deviation}); are they normalised?"
+        remark = (
+            f"the inputs are unlike those that the network was trained on: {deviation}; are they normalised as in the"
+            " training?"
+        )
         warnings.warn(remark, stacklevel=4)
         remarks.append(remark)
     return remarks

@@ -1,4 +1,4 @@
-"""Compare what two networks return for the same inputs."""
+"""Compare the outputs of two networks for the same inputs."""
 
 from dataclasses import dataclass
 
@@ -13,9 +13,9 @@ class Difference:
     """How far the outputs of a network are from those of the original.
 
     Attributes:
-        error: relative, `‖y − ŷ‖ / ‖y‖` over all outputs.
-        kl: mean Kullback–Leibler divergence of the class probabilities in nats; None if the outputs are no logits.
-        agreement: part of the samples with the same largest logit; likewise.
+        error: relative error, `‖y − ŷ‖ / ‖y‖` over all outputs.
+        kl: mean Kullback–Leibler divergence of the class probabilities in nats; None if the outputs are not logits.
+        agreement: share of the samples with the same largest logit; None if the outputs are not logits.
     """
 
     error: float
@@ -24,27 +24,30 @@ class Difference:
 
     @property
     def loss(self) -> float:
-        """What a change must lower to be kept: the divergence, or the error of outputs that are no logits."""
+        """The divergence, or the error if the outputs are not logits. A change of the network must lower it."""
         return self.error if self.kl is None else self.kl
 
 
 def reference_outputs(model: nn.Module, calibration: Calibration, selector: Selector) -> list[Tensor]:
-    """The selected outputs for all batches, in portions."""
+    """Return the selected outputs of a network, one tensor for each chunk of the inputs."""
     return [select(calibration.run(model, batch), selector) for batch in calibration.chunks()]
 
 
 def compare(
     reference: list[Tensor], model: nn.Module, calibration: Calibration, selector: Selector, logits: bool | None = None
 ) -> Difference | None:
-    """Compare a network with the outputs of the original; None if outputs differ in their shapes, as detections do.
+    """Compare the outputs of a network with those of the original.
 
     Args:
         reference: the result of `reference_outputs` for the original network.
         model: the network.
         calibration: the same inputs.
         selector: the same selector.
-        logits: whether outputs are logits, classes on the last axis; None: if they are `(samples, classes)`, with two
-            classes or more.
+        logits: whether outputs are logits, with classes on the last axis. If None, outputs of shape
+            `(samples, classes)` with at least two classes are logits.
+
+    Returns:
+        The difference; None if the outputs differ in shape, as lists of detections may.
     """
     squares = total = divergence = agreeing = 0.0
     count = 0

@@ -1,4 +1,4 @@
-"""Which tensor of a network's output counts."""
+"""Select the tensor of a network's output that is compared."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
@@ -12,14 +12,14 @@ Selector: TypeAlias = str | int | Callable[[Any], Tensor] | None
 
 
 def select(output: Any, selector: Selector) -> Tensor:
-    """The tensor to compare in what a network returned.
+    """Return the tensor to compare from the output of a network.
 
     Args:
-        output: a tensor, or tuples, lists, dicts and the like with tensors.
-        selector: a key, an attribute, an index or a function that names the tensor; None takes the first floating one.
+        output: a tensor, or a structure of tensors, such as a tuple, a list or a dict.
+        selector: a key, an attribute, an index or a function of the output. None selects the first floating tensor.
 
     Raises:
-        TensorTrainError: no such tensor.
+        TensorTrainError: there is no such floating tensor.
 
     >>> import torch
     >>> select({"loss": 0.5, "logits": torch.zeros(2, 3)}, None).shape
@@ -39,7 +39,7 @@ def select(output: Any, selector: Selector) -> Tensor:
     if not _is_floating(value):
         what = "has no floating tensor" if selector is None else f"has no floating tensor {selector!r}"
         raise TensorTrainError(
-            f"the output of the model, a {type(output).__name__}, {what}; name one with output=, a key, an index or a"
+            f"the output of the model, a {type(output).__name__}, {what}; select one with output=: a key, an index or a"
             " function"
         )
     tensor: Tensor = value
@@ -47,7 +47,7 @@ def select(output: Any, selector: Selector) -> Tensor:
 
 
 def _plain(output: Any) -> Any:
-    """Mappings that torch does not know as such, as dicts: the outputs of some libraries."""
+    """Convert mappings that torch does not recognise, such as the outputs of some libraries, to dicts."""
     return dict(output) if isinstance(output, Mapping) else output
 
 

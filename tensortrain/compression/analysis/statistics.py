@@ -1,8 +1,8 @@
-"""Second moments of what a layer reads and yields, from patches at sampled positions, accumulated in float64.
+"""Second moments of the inputs and outputs of layers, from patches at sampled positions, summed in float64.
 
-A pass over the calibration inputs takes at most `rows` patches of each layer, over all its calls together. The sample
-depends on the layer, the call and the seed alone, so that a later pass through a compressed copy of the network takes
-its patches at the same positions, and they can be paired with what the dense layer yielded there.
+A pass over the calibration inputs uses at most `rows` patches of each layer, over all of its calls. The sample depends
+only on the layer, the call and the seed. So a later pass through a compressed copy of the network samples the same
+positions, and its patches can be paired with the outputs of the dense layer.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,13 +18,13 @@ from tensortrain.compression.analysis.trial import Use
 from tensortrain.compression.layers.unfolding import PatchMap
 from tensortrain.errors import TensorTrainError
 
-FEWEST_ROWS = 4096  # patches of a layer that are sampled, if it has as many
-ROWS_PER_VALUE = 4  # further patches for each value of a patch
-# of layers that are called again in one pass, where moments cost little beside the passes, more are taken:
-PRODUCTS = 5e9  # multiplications that the moment of the inputs may take
-TARGETS = 4e6  # values of the outputs that may be kept
-WIDEST = 8192  # values of a patch up to which their second moment is formed, (8192)² float64 being 0.5 GB
-CHUNK = 2**24  # values of patches that are in memory at once, in float64
+FEWEST_ROWS = 4096  # number of patches that are sampled for a layer, if it has so many
+ROWS_PER_VALUE = 4  # number of patches for each value of a patch, if that is more
+# Layers that are called repeatedly get more patches, since moments cost little compared with the passes:
+PRODUCTS = 5e9  # largest number of multiplications for the moment of the inputs
+TARGETS = 4e6  # largest number of output values that are kept
+WIDEST = 8192  # largest number of values of a patch for a second moment; (8192)² float64 numbers take 0.5 GB
+CHUNK = 2**24  # largest number of values of patches in memory at once, in float64
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Call:
         return input
 
     def with_layer(self, layer: nn.Module) -> Tensor:
-        """What another layer returns for the same arguments."""
+        """Return the output of another layer for the same arguments."""
         output: Tensor = layer(*self.args, **self.kwargs)
         return output
 
@@ -52,17 +52,17 @@ Handler = Callable[[str, Call], Tensor | None]
 
 @dataclass
 class Moments:
-    """Sums over the patches of one layer; `(G, …)` for its G groups, as in `PatchMap`.
+    """Sums over the patches of one layer, with the axes `(G, …)` for its G groups, as in `PatchMap`.
 
     Attributes:
         count: number of patches.
         outputs: Σ y yᵀ, `(G, p, p)`.
         energy: Σ of the mean square of the values of a patch.
-        inputs: Σ x xᵀ, `(G, d, d)`; None of layers whose patches are wide or of no use.
-        cross: Σ y xᵀ, `(G, p, d)`; likewise.
+        inputs: Σ x xᵀ, `(G, d, d)`; None for layers with wide patches, or if it is not needed.
+        cross: Σ y xᵀ, `(G, p, d)`; None if `inputs` is None.
         input_sum: Σ x, `(G, d)`.
         output_sum: Σ y, `(G, p)`.
-        rows: pairs of patches `(G, N, d)` and outputs `(G, N, p)`, of layers whose patches are wide.
+        rows: pairs of patches `(G, N, d)` and outputs `(G, N, p)`, for layers with wide patches only.
     """
 
     count: int = 0
@@ -75,14 +75,14 @@ class Moments:
     rows: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
     def add_outputs(self, y: Tensor, energy: float = 0.0) -> None:
-        """Add what the layer yields, `(G, N, p)`, and the mean square of the values that it reads."""
+        """Add outputs of the layer, `(G, N, p)`, and the mean square of the values that it reads."""
         self.count += y.shape[1]
         self.energy += energy * y.shape[1]
         self.outputs = self.outputs + y.mT @ y
         self.output_sum = self.output_sum + y.sum(1)
 
     def add_inputs(self, x: Tensor, y: Tensor) -> None:
-        """Add patches `(G, N, d)` and what the layer yields from them."""
+        """Add patches `(G, N, d)` and the outputs of the layer for them, `(G, N, p)`."""
         self.input_sum = self.input_sum + x.sum(1)
         if x.shape[-1] > WIDEST:
             self.rows.append((x.float(), y.float()))
@@ -93,11 +93,14 @@ class Moments:
             self.cross.baddbmm_(y.mT, x)
 
     def shrunk(self, matrix: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Moments of the outputs and of the inputs for choosing ranks: E[y yᵀ], and E[x xᵀ] if it was formed.
+        """Return the moments E[y yᵀ] and E[x xᵀ] for the choice of ranks. The second is None if it was not computed.
 
-        Few patches leave directions out that other inputs will have. So the moment of the inputs is mixed with that of
-        as much white noise of the same energy as a patch has values, as shrinkage estimators of covariances do; the
-        outputs follow, `matrix` being W.
+        A few patches miss directions that other inputs have. So the moment of the inputs is mixed with that of white
+        noise of the same energy, with the weight of as many patches as a patch has values. This is a shrinkage
+        estimator of a covariance. The moment of the outputs changes accordingly.
+
+        Args:
+            matrix: W, the matrix `(G, p, d)` of the layer.
         """
         d = matrix.shape[-1]
         part = d / (self.count + d)
@@ -108,7 +111,12 @@ class Moments:
         return outputs + part * self.energy / self.count * matrix @ matrix.mT, inputs
 
     def residual(self, matrix: Tensor, shift: Tensor | None) -> float:
-        """Mean squared error of `matrix` `(G, p, d)`, and of a shift `(G, p)` of the bias, relative to that of zero."""
+        """Return the mean squared error of a matrix on these patches, relative to that of the zero matrix.
+
+        Args:
+            matrix: the matrix `(G, p, d)`.
+            shift: a change `(G, p)` of the bias, or None.
+        """
         energy = float(self.outputs.diagonal(dim1=1, dim2=2).sum())
         if self.inputs is None:
             pairs = [(x.double(), y.double()) for x, y in self.rows]
@@ -123,12 +131,12 @@ class Moments:
 
 @dataclass(frozen=True)
 class Sampler:
-    """Which positions of a layer's outputs are looked at.
+    """Chooses the positions of a layer's outputs whose patches are used.
 
     Attributes:
         rows: number of patches for each layer, over all calls and batches.
         calls: number of calls of each layer in one batch.
-        samples: size of all batches together.
+        samples: number of samples in all batches together.
         seed: seed of the random choice.
     """
 
@@ -139,7 +147,17 @@ class Sampler:
 
     @classmethod
     def of(cls, maps: Mapping[str, PatchMap], uses: Mapping[str, Use], samples: int, seed: int) -> "Sampler":
-        """The sampler for these layers; many patches of layers that read wide ones, few of the others."""
+        """Return the sampler for some layers.
+
+        A layer gets `ROWS_PER_VALUE` patches for each value of a patch, and at least `FEWEST_ROWS`. A layer with
+        patches wider than `WIDEST` gets `FEWEST_ROWS`. Layers that are called repeatedly may get more.
+
+        Args:
+            maps: the layers by name.
+            uses: the calls of the layers in the trial.
+            samples: number of samples in all batches together.
+            seed: seed of the random choice.
+        """
         rows = {}
         for name, layer in maps.items():
             wide = layer.patch > WIDEST
@@ -150,7 +168,14 @@ class Sampler:
         return cls(rows, {name: max(1, uses[name].calls) for name in maps}, samples, seed)
 
     def positions(self, name: str, call: int, samples: int, total: int) -> Tensor:
-        """Indices of the positions, out of `total`, in the given call of a batch of this many samples."""
+        """Return the indices of the positions that are used in one call.
+
+        Args:
+            name: name of the layer.
+            call: number of the call within the batch.
+            samples: number of samples of the batch.
+            total: number of positions of the call.
+        """
         quota = -(-self.rows[name] * samples // (self.samples * self.calls[name]))
         if quota >= total:
             return torch.arange(total)
@@ -161,7 +186,7 @@ class Sampler:
 
 @contextmanager
 def watched(model: nn.Module, names: Iterable[str], handler: Handler) -> Iterator[None]:
-    """Let `handler` see every call of the named layers; what it returns, if anything, replaces the output."""
+    """Pass every call of the named layers to `handler`. A tensor that it returns replaces the layer's output."""
     handles = []
     for name in names:
 
@@ -178,12 +203,12 @@ def watched(model: nn.Module, names: Iterable[str], handler: Handler) -> Iterato
 
 @dataclass(frozen=True)
 class Statistics:
-    """What the dense network computes on the calibration inputs.
+    """Statistics of the dense network on the calibration inputs.
 
     Attributes:
         moments: moments of each layer.
         targets: outputs of each layer at the sampled positions, `(G, N, p)` in float32, by batch and call.
-        sampler: which positions these are.
+        sampler: chooses these positions.
     """
 
     moments: dict[str, Moments]
@@ -203,12 +228,12 @@ def collect(
     Args:
         model: the dense network, in evaluation mode.
         maps: the layers by name.
-        uses: how the trial used the layers.
-        calibration: the inputs; the targets are kept of those batches that the refit will see.
+        uses: the calls of the layers in the trial.
+        calibration: the inputs. Targets are kept only for the batches that the refit uses.
         tick: called with the name of each layer.
 
     Raises:
-        TensorTrainError: a layer yields NaN or infinite values.
+        TensorTrainError: a layer returns NaN or infinite values.
     """
     sampler = Sampler.of(maps, uses, calibration.size, calibration.seed)
     moments = {name: Moments() for name in maps}
@@ -238,7 +263,7 @@ def collect(
 
 
 def patches(maps: PatchMap, call: Call, positions: Tensor, results: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """The patches at some positions with what belongs to them, in portions that fit into memory."""
+    """Yield the patches at some positions with their results, in portions that fit into memory."""
     rows = max(1, CHUNK // (maps.patch * maps.groups))
     for start in range(0, len(positions), rows):
         part = slice(start, start + rows)

@@ -1,7 +1,8 @@
-"""Milliseconds of layers and networks on this machine, for a budget of time and for the report.
+"""Times of layers and networks on this machine, for a budget of time and for the report.
 
-What is compared runs in alternation, so that a drift of the machine meets both alike; on one thread of a CPU the clock
-is processor time. Times do not depend on the values of weights, so forms are timed before they are fitted.
+Computations that are compared run in alternation, so that a drift of the machine affects both. On one thread of a CPU
+the clock counts processor time. Times do not depend on the values of weights, so forms are timed before they are
+fitted.
 """
 
 from collections.abc import Callable, Hashable, Mapping
@@ -22,25 +23,25 @@ from tensortrain.compression.layers.modules import factorised
 from tensortrain.compression.layers.unfolding import PatchMap
 from tensortrain.profiling.clock import Clock, alternate
 
-ROUNDS = 15  # alternations
-FEW = 5  # of them where many forms are compared
-PASS = 0.1  # seconds that a pass of the network may take where any number of samples will do
-LEAST = 1e-3  # seconds of one measurement; shorter calls are repeated
-MANY = 64  # channels from which on ranks that are no multiples of 8 are not tried
-SIMILAR = 0.07  # difference of the parts that both ranks of a form keep
-PARTS = (1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4)  # of the channels, that are tried as ranks
+ROUNDS = 15  # number of alternations
+FEW = 5  # number of alternations if many forms are compared
+PASS = 0.1  # longest pass of the network in seconds, if the number of samples is free
+LEAST = 1e-3  # shortest measurement in seconds; shorter calls are repeated
+MANY = 64  # with at least this many channels, only multiples of 8 are tried as ranks
+SIMILAR = 0.07  # largest difference of the shares of the channels that the two ranks of a form keep
+PARTS = (1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4)  # shares of the channels that are tried as ranks
 
 Quartiles = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
 class Race:
-    """Two computations in alternation.
+    """The times of two computations that ran in alternation.
 
     Attributes:
-        before: quartiles of the milliseconds of the first.
-        after: quartiles of the milliseconds of the second.
-        ratio: median of their ratio, below 1 if the second is faster.
+        before: quartiles of the first computation's time, in milliseconds.
+        after: quartiles of the second computation's time, in milliseconds.
+        ratio: median of the ratios second / first; below 1 if the second is faster.
     """
 
     before: Quartiles
@@ -49,7 +50,7 @@ class Race:
 
 
 def clock_for(device: torch.device) -> Clock:
-    """The clock for computations on a device with the present number of threads."""
+    """Return the clock for computations on a device with the current number of threads."""
     return Clock(device, torch.get_num_threads())
 
 
@@ -73,12 +74,12 @@ def _quartiles(seconds: list[float]) -> Quartiles:
 
 @dataclass(frozen=True)
 class Timing:
-    """What is known of the time of a network.
+    """Times of a network.
 
     Attributes:
-        timer: of its layers.
-        race: of the network with the original, for the timer's batch.
-        missed: by how much it misses a budget of time, in words; nothing if it does not.
+        timer: timer of its layers.
+        race: times of the original and of the network, for the timer's batch.
+        missed: a sentence that says by how much the network misses a budget of time; empty if it does not.
     """
 
     timer: "LayerTimer"
@@ -89,11 +90,11 @@ class Timing:
 class LayerTimer:
     """Times layers on random inputs of the shapes that they are called with.
 
-    Layers of one geometry are timed once.
+    Layers of the same geometry are timed once.
 
     Args:
-        uses: use of each layer, with the shapes of its inputs.
-        batch: the batch of the network's inputs that gives the layers these shapes.
+        uses: the calls of each layer, with the shapes of its inputs.
+        batch: the batch of the network's inputs that leads to these shapes.
     """
 
     def __init__(self, uses: Mapping[str, Use], batch: Batch) -> None:
@@ -102,7 +103,14 @@ class LayerTimer:
         self._races: dict[Hashable, Race] = {}
 
     def race(self, name: str, before: nn.Module, after: nn.Module, rounds: int = ROUNDS) -> Race:
-        """The layer as it is and another one in its place, all calls of one forward pass together."""
+        """Time a layer and its replacement in alternation, each with all calls of one forward pass.
+
+        Args:
+            name: name of the layer in the network.
+            before: the layer.
+            after: the replacement.
+            rounds: number of alternations.
+        """
         inputs, outputs = self._uses[name].inputs, self._uses[name].outputs
         key = (rounds, _geometry(before), _geometry(after), *inputs)
         if key not in self._races:
@@ -120,7 +128,7 @@ class LayerTimer:
 
 
 def batch_to_time(analysis: Analysis) -> Batch:
-    """A small batch, of fewer samples if these take long."""
+    """Return a small batch, with so few samples that a pass of the network takes about `PASS` seconds at most."""
     assert analysis.measured is not None
     calibration = analysis.measured.calibration
     batch = calibration.small_batch()
@@ -132,7 +140,7 @@ def batch_to_time(analysis: Analysis) -> Batch:
 
 
 def layer_timer(analysis: Analysis, batch: Batch) -> LayerTimer:
-    """A timer of the layers of a network for the shapes that this batch gives them."""
+    """Return a timer of the layers of a network, for the shapes that a batch leads to."""
     assert analysis.measured is not None
     layers = {name: analysis.reference.get_submodule(name) for name in analysis.maps}
     run = analysis.measured.calibration.run
@@ -141,7 +149,7 @@ def layer_timer(analysis: Analysis, batch: Batch) -> LayerTimer:
 
 
 def time_whole(analysis: Analysis, model: nn.Module, batch: Batch) -> Race:
-    """The original network and another one, which is in evaluation mode, in alternation."""
+    """Time the original network and another one, which must be in evaluation mode, in alternation."""
     assert analysis.measured is not None
     original, run = assembled(analysis.model, {}).eval(), analysis.measured.calibration.run
     return race(lambda: run(original, batch), lambda: run(model, batch), clock_for(batch.tensors()[0].device))
@@ -158,12 +166,12 @@ def _running(layer: Any, calls: list[tuple[Tensor, tuple[int, ...]]]) -> Callabl
 
 
 def _geometry(layer: nn.Module) -> Hashable:
-    """What the time of a layer depends on, besides its input."""
+    """Return everything, except the input, that the time of a layer depends on."""
     return repr(layer), *((tuple(p.shape), p.dtype, p.stride()) for p in layer.parameters())
 
 
 def stand_in(own: PatchMap, ranks: tuple[int, int]) -> nn.Module:
-    """A layer of this form whose weights mean nothing, but are as large as those of the layer, to be timed."""
+    """Build a layer of this form to be timed. Its weights are random, and as large as those of the layer."""
     s, r = ranks
     generator = torch.Generator().manual_seed(0)
 
@@ -177,9 +185,15 @@ def stand_in(own: PatchMap, ranks: tuple[int, int]) -> nn.Module:
 
 
 def forms_to_time(own: PatchMap, multiple: int) -> list[tuple[int, int]]:
-    """Some outer and inner ranks within a group, with either factor or with both, and fewer parameters than the layer.
+    """Return the forms that are timed: with one factor or both, and with fewer parameters than the layer.
 
-    Ranks are multiples of `multiple`, totals over all groups; where that is 1 and channels are many, of 8.
+    Args:
+        own: the layer.
+        multiple: ranks, as totals over all groups, are multiples of this number. If it is 1 and there are many
+            channels, they are multiples of 8.
+
+    Returns:
+        Pairs of an outer and an inner rank within a group.
 
     >>> forms_to_time(PatchMap.of(nn.Linear(8, 16)), 4)
     [(4, 8)]

@@ -1,4 +1,4 @@
-"""One trial forward pass: which layers run, in which order, how often, on which shapes, and who reads their weights."""
+"""Run a network once to see which layers run, in which order, on which shapes, and which code reads their weights."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from torch.utils import _pytree as pytree
 
 from tensortrain.profiling.macs import Recorder
 
-# what reads a property of a tensor and none of its entries
+# functions that read a property of a tensor, but none of its entries
 _PROPERTIES = (
     "shape",
     "dtype",
@@ -29,12 +29,12 @@ HARMLESS = {getattr(Tensor, name).__get__ for name in _PROPERTIES} | {getattr(Te
 
 @dataclass
 class Use:
-    """How a layer was used.
+    """The calls of a layer in one forward pass.
 
     Attributes:
         inputs: shape of the input of each call.
         outputs: shape of the output of each call.
-        read: whether anything but the layer itself read its weight.
+        read: whether code outside of the layer read its weight.
     """
 
     inputs: list[tuple[int, ...]] = field(default_factory=list)
@@ -43,7 +43,7 @@ class Use:
 
     @property
     def calls(self) -> int:
-        """How often the layer was called."""
+        """Number of calls."""
         return len(self.inputs)
 
 
@@ -52,10 +52,10 @@ class Trial:
     """The result of a trial forward pass.
 
     Attributes:
-        uses: use of each layer, by name; first the layers that were called, in the order of their first call.
-        samples: size of the batch.
+        uses: the calls of each layer, by name. Layers that were called come first, in the order of their first call.
+        samples: number of samples in the batch.
         macs: multiply-accumulates for each sample.
-        bytes: bytes for each sample of the input and output of a module, where these are largest.
+        bytes: memory of the inputs and outputs of one module, for each sample, where it is largest.
         output: output of the network.
     """
 
@@ -67,13 +67,13 @@ class Trial:
 
 
 def observe(run: Callable[[], Any], model: nn.Module, layers: Mapping[str, nn.Module], samples: int) -> Trial:
-    """Run a network once and watch its layers.
+    """Run a network once and record the calls of its layers.
 
     Args:
-        run: computes one batch with `model`.
-        model: hooks are put on its modules and taken away again.
-        layers: the layers to watch, by name.
-        samples: size of the batch.
+        run: a function that computes one batch with `model`.
+        model: the network. It gets hooks during the run.
+        layers: the layers to record, by name.
+        samples: number of samples in the batch.
 
     >>> import torch
     >>> model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 3))
@@ -98,7 +98,7 @@ def observe(run: Callable[[], Any], model: nn.Module, layers: Mapping[str, nn.Mo
 
 
 class _Watch(TorchFunctionMode):
-    """Follows which module is running, and notes reads of a layer's weight by anybody else."""
+    """Keeps track of the running modules, and records when other code reads the weight of a layer."""
 
     def __init__(self, layers: Mapping[str, nn.Module]) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ class _Watch(TorchFunctionMode):
 
     def leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         self._running.pop()
-        if output is None:  # it raised
+        if output is None:  # the module raised an error
             return
         tensors = [x for x in pytree.tree_leaves((args, kwargs, output)) if isinstance(x, Tensor)]
         self.bytes = max(self.bytes, sum(x.numel() * x.element_size() for x in tensors))

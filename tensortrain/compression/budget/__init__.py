@@ -1,1 +1,1 @@
-"""From a budget to a network: share it among the layers, refit them in the order of execution, and build the result."""
+"""Share a budget among the layers of a network, refit the layers in the order of execution, and build the result."""

@@ -1,9 +1,10 @@
-"""Share a budget among the layers of a network so that the sum of their errors is least.
+"""Share a budget among the layers of a network so that the sum of their errors is smallest.
 
-Each layer offers options, pairs of a cost and an error, and one of each must be chosen: the multiple-choice knapsack.
-Its Lagrangian relaxation, which lets a layer mix two options, is solved exactly by the steepest steps along the lower
-convex hulls. Where the next step exceeds the budget the integer solution stops short, and what is left is filled with
-the steps that still fit. The relaxed optimum bounds from below what any choice could reach.
+Each layer has several options, which are pairs of a cost and an error, and one option of each layer must be chosen.
+This is the multiple-choice knapsack problem. Its linear relaxation, in which a layer may mix two options, is solved
+exactly: the steepest steps along the lower convex hulls are made first. If a step exceeds the budget, the integer
+solution leaves it out, and the remaining budget is filled with steps that still fit. The optimum of the relaxation is a
+lower bound for every choice.
 """
 
 import itertools
@@ -15,12 +16,12 @@ from torch import Tensor
 
 from tensortrain.errors import TensorTrainError
 
-TIE = 1e-12  # by how much of the dense cost an error falls, so that of equal errors the larger rank is the better
+TIE = 1e-12  # errors fall by this share of the relative cost, so that the larger rank wins among equal errors
 
 
 @dataclass(frozen=True)
 class Options:
-    """What may become of one layer.
+    """The options of one layer.
 
     Attributes:
         costs: `(n,)`, float64.
@@ -31,7 +32,10 @@ class Options:
     errors: Tensor
 
     def efficient(self) -> list[tuple[float, float, int]]:
-        """Cost, error and index of the options that no other beats in both, from the cheapest to the best."""
+        """Return the options that no other option beats in both cost and error, from the cheapest to the most accurate.
+
+        Each is a tuple of its cost, its error and its index.
+        """
         costs = self.costs.tolist()
         values = (self.errors - TIE * self.costs / (float(self.costs.max()) or 1.0)).tolist()
         order = sorted(range(len(costs)), key=lambda i: (costs[i], values[i]))
@@ -44,13 +48,13 @@ class Options:
 
 @dataclass(frozen=True)
 class Allocation:
-    """A choice for every layer.
+    """A choice of one option for every layer.
 
     Attributes:
-        choices: the index of the chosen option, for each layer.
+        choices: the index of the chosen option, by the name of the layer.
         cost: the sum of the costs.
         error: the sum of the errors.
-        bound: lower bound of the error for all choices within the budget.
+        bound: lower bound of the sum of the errors for all choices within the budget.
     """
 
     choices: dict[str, int]
@@ -60,10 +64,16 @@ class Allocation:
 
 
 def allocate(options: Mapping[str, Options], budget: float) -> Allocation:
-    """The choice of least error within a budget, up to what `bound` leaves open.
+    """Choose one option for each layer so that the sum of the errors is small and the costs are within a budget.
+
+    The sum of the errors exceeds the smallest possible one by at most `error - bound` of the result.
+
+    Args:
+        options: the options of each layer.
+        budget: largest sum of the costs.
 
     Raises:
-        TensorTrainError: the cheapest options exceed the budget.
+        TensorTrainError: even the cheapest options exceed the budget.
 
     >>> import torch
     >>> costs, errors = torch.tensor([1.0, 2, 4]), torch.tensor([0.5, 0.2, 0])
@@ -76,14 +86,16 @@ def allocate(options: Mapping[str, Options], budget: float) -> Allocation:
     present = {name: hull[0] for name, hull in hulls.items()}
     cost = sum(point[0] for point in present.values())
     if cost > budget:
-        raise TensorTrainError(f"the cheapest forms of all layers together cost {cost:,.0f} of {budget:,.0f} allowed")
+        raise TensorTrainError(
+            f"the cheapest forms of all layers together cost {cost:,.0f}, but the budget is {budget:,.0f}; raise it"
+        )
     slope, stopped = 0.0, set()
     steps = [(_slope(a, b), name, b) for name, hull in hulls.items() for a, b in itertools.pairwise(hull)]
     for steepness, name, point in sorted(steps, key=lambda step: step[0]):
         if name in stopped:
             continue
         if cost + point[0] - present[name][0] > budget:
-            slope = slope or steepness  # the first step that does not fit prices the budget
+            slope = slope or steepness  # the first step that does not fit sets the price of the budget
             stopped.add(name)
         else:
             cost += point[0] - present[name][0]
@@ -100,7 +112,7 @@ def allocate(options: Mapping[str, Options], budget: float) -> Allocation:
 
 
 def _lower_hull(points: list[tuple[float, float, int]]) -> list[tuple[float, float, int]]:
-    """The options on the lower convex hull of error over cost."""
+    """Return the options on the lower convex hull of error over cost."""
     hull: list[tuple[float, float, int]] = []
     for point in points:
         while len(hull) > 1 and _slope(hull[-2], hull[-1]) >= _slope(hull[-1], point):
@@ -116,7 +128,7 @@ def _slope(a: tuple[float, float, int], b: tuple[float, float, int]) -> float:
 def _fill(
     present: dict[str, tuple[float, float, int]], efficient: Mapping[str, list[tuple[float, float, int]]], left: float
 ) -> None:
-    """Take the steps that gain most for their cost, until none fits into what is left."""
+    """Make the steps that gain most for their cost, until no step fits into the remaining budget."""
     costs = {name: [point[0] for point in points] for name, points in efficient.items()}
     while True:
         steps = []

@@ -27,10 +27,10 @@ class Built:
 
     Attributes:
         model: the network, in evaluation mode.
-        layers: its new layers by name, those that are dense but refitted included.
+        layers: its new layers by name, including those that are dense but refitted.
         training: for each module of the original, by name, whether it is in training mode.
-        outputs: difference of its outputs from those of the original; None without inputs, or if shapes differ.
-        batch_norm: whether the statistics of batch-norm layers are new; None if there are none, or no inputs.
+        outputs: difference between its outputs and those of the original; None without inputs, or if shapes differ.
+        batch_norm: whether the statistics of batch-norm layers were replaced; None without such layers or inputs.
     """
 
     model: nn.Module
@@ -40,7 +40,7 @@ class Built:
     batch_norm: bool | None
 
     def in_original_mode(self) -> nn.Module:
-        """The network, each module in the mode of the original again."""
+        """Put each module into the mode of the original, training or evaluation, and return the network."""
         for name, module in self.model.named_modules():
             module.training = self.training[name]
         return self.model
@@ -49,16 +49,16 @@ class Built:
 def build(
     analysis: Analysis, plan: Plan, tick: Callable[[str, str], None], resume: str | PathLike[str] | None = None
 ) -> Built:
-    """Factorise and refit the layers, and estimate batch norm anew if that helps.
+    """Factorise and refit the layers, and estimate the statistics of batch norm again if that helps.
 
     Args:
         analysis: analysis of the network.
         plan: a form for each of its layers.
-        tick: called with what is being done, and to which layer.
-        resume: file in which finished layers are kept until the network is; None for none.
+        tick: called with the name of the stage and of the layer.
+        resume: file that keeps finished layers until the network is finished; None for none.
 
     Raises:
-        TensorTrainError: `resume` names a file of something else, or one that cannot be written.
+        TensorTrainError: the file `resume` belongs to another compression, or cannot be written.
     """
     measured = analysis.measured
     if measured is None:
@@ -85,12 +85,12 @@ def build(
 
 
 def _fitted(plan: Plan) -> list[list[object]]:
-    """Which layers become which chains, for the digest of a resumed refit."""
+    """Return the chains of the layers that become chains, for the digest of a refit that is resumed."""
     return [[name, repr(fit.chain_format), list(fit.ranks), fit.cores] for name, fit in plan.fits.items()]
 
 
 def _by_weight(own: PatchMap, ranks: tuple[int, int], fit: Fit | None) -> nn.Module:
-    """A layer approximated by its weight alone."""
+    """Approximate a layer by its weight alone."""
     matrix = own.matrix()
     if fit is not None:
         return chain_layer(own, layer_kernel(own, matrix, None), fit)
@@ -101,7 +101,7 @@ def _by_weight(own: PatchMap, ranks: tuple[int, int], fit: Fit | None) -> nn.Mod
 
 
 def _with_batch_norm(model: nn.Module, analysis: Analysis, measured: Measured) -> tuple[Difference | None, bool | None]:
-    """The difference of the outputs, and whether new statistics of batch norm have made it smaller."""
+    """Return the difference of the outputs, and whether new statistics of batch norm have made it smaller."""
     inputs = measured.calibration
     before = compare(measured.outputs, model, inputs, analysis.selector, analysis.logits)
     estimated = batch_norm.estimate(model, inputs)

@@ -1,10 +1,9 @@
-"""Other forms for the layers of a plan: fitted chains of every format, and whatever is faster at the same cost.
+"""Try other forms for the layers of a plan: fitted chains of every format, and forms that are faster at the same cost.
 
-The allocation shares the budget by the closed forms, whose errors at all ranks are known at once. For each layer that
-it replaces, other forms compete at what that one costs, chains of fitted formats in the metric of the layer's inputs
-among them, and the objective decides. If that is the error, the fits then enter the allocation as further options,
-which shares the budget once more; the better of the two plans is used. So admitting fits never makes the sum of the
-errors larger.
+The allocation shares the budget among the closed forms, whose errors at all ranks are known. For each layer that it
+replaces, other forms of at most the same cost compete. Among them are chains of other formats, which are fitted in the
+metric of the layer's inputs. The objective decides. If the objective is the error, the fits then become further options
+of a second allocation, and the better of the two plans is used. So fits never make the sum of the errors larger.
 """
 
 import dataclasses
@@ -37,17 +36,17 @@ from tensortrain.conv.fit.solver import Fit
 from tensortrain.conv.formats import NAMED, Format
 from tensortrain.conv.planner import admitted
 
-HALVINGS = 12  # in the search for the ranks of a format within a number of MACs
+HALVINGS = 12  # number of bisection steps in the search for the ranks of a format within a number of MACs
 
 AnyFormat = str | Format
 
 
 @dataclass(frozen=True)
 class Admission:
-    """Which other forms compete, and by what.
+    """The other forms that compete, and how they are compared.
 
     Attributes:
-        formats: names of formats or formats; "all" for all that are worth trying; None for no fits.
+        formats: formats or their names; "all" for all formats that are worth trying; None for no fits.
         effort: work, time limit and objective of the fits.
     """
 
@@ -55,7 +54,7 @@ class Admission:
     effort: Effort
 
     def of(self, kernel: NormalizedKernel) -> list[Format]:
-        """The formats that are tried for a kernel."""
+        """Return the formats that are tried for a kernel."""
         if self.formats is None:
             return []
         if isinstance(self.formats, str):
@@ -66,12 +65,12 @@ class Admission:
 
 @dataclass
 class Contest:
-    """What competes for one layer.
+    """The forms that compete for one layer.
 
     Attributes:
         kernel: kernel of the layer, in the metric of its inputs.
-        closed: closed forms of about the same cost, the planned one first, with their errors.
-        field: formats with their ranks.
+        closed: closed forms of about the same cost with their squared errors, the planned form first.
+        field: chains of other formats, with their ranks.
     """
 
     kernel: NormalizedKernel
@@ -79,7 +78,7 @@ class Contest:
     field: list[Entrant]
 
     def only(self, places: Sequence[int]) -> None:
-        """Leave those of the closed forms and the formats, in this order, that have these places."""
+        """Keep only the forms with these indices. They count the closed forms first, and then the chains."""
         n = len(self.closed)
         self.field = [entrant for i, entrant in enumerate(self.field, start=n) if i in places]
         self.closed = [form for i, form in enumerate(self.closed) if i in places]
@@ -95,14 +94,14 @@ def with_other_forms(
     store: FitStore,
     progress: bool | None,
 ) -> Plan:
-    """The plan with other forms where they do better.
+    """Replace the forms of a plan by other forms if these are better.
 
     Args:
         analysis: analysis of the network.
-        plan: a plan whose forms are all closed ones.
+        plan: a plan that consists of closed forms.
         offered: the offer from which the plan was chosen; None for plans with a time budget.
         admission: the other forms that are tried.
-        constraints: constraints that every form must respect.
+        constraints: constraints that every form must satisfy.
         timer: timer of the layers, if the objective or the budget is about speed.
         store: store of finished fits.
         progress: whether to show the progress of the fits.
@@ -149,7 +148,10 @@ def _contest(
 
 
 def _other_closed_forms(offered: Offer, name: str, own: PatchMap, ranks: Ranks) -> list[tuple[Ranks, float]]:
-    """The best form of each other kind, with an outer factor, an inner one, or both, that costs no more."""
+    """Return the best form of each other kind that costs at most as much as the planned one.
+
+    The kinds are forms with an outer factor, with an inner factor, and with both.
+    """
     options, table = offered.options[name], offered.ranks[name]
     kinds = torch.stack([table[:, 0] < own.outputs, table[:, 1] < own.inputs], 1)
     present = int((table == torch.tensor(ranks)).all(1).nonzero()[0])
@@ -171,7 +173,10 @@ def _ranks_within(
     ranks: Ranks,
     constraints: Constraints,
 ) -> tuple[int, ...] | None:
-    """The largest ranks of a format that cost no more than a closed form and respect the constraints, if any do."""
+    """Return the largest ranks of a format that cost at most as much as a closed form and satisfy the constraints.
+
+    The result is None if there are no such ranks.
+    """
     own = analysis.maps[name]
     growth = Growth(chain_format, kernel, largest_useful(chain_format, kernel))
     stored = costs.parameters(own, analysis.reference.get_submodule(name))
@@ -205,7 +210,7 @@ def _ranks_within(
 def _in_multiples(
     chain_format: Format, kernel: NormalizedKernel, ranks: tuple[int, ...], multiple: int
 ) -> tuple[int, ...] | None:
-    """The ranks, totals over all groups, rounded down to multiples; None if one would be zero."""
+    """Round the ranks, as totals over all groups, down to multiples; None if one of them would be zero."""
     rounded = list(ranks)
     for tied, fixed in chain_format.bonds(*kernel.channels):
         bond, factor = next(iter(tied.items()))
@@ -220,7 +225,9 @@ def _in_multiples(
 
 
 def cost_of(analysis: Analysis, kind: str, name: str, chain: Entrant | Fit) -> float:
-    """What a chain costs in the place of a layer, in the unit of a budget; of one in time its parameters."""
+    """Return the cost of a chain that replaces a layer, in the unit of a budget, or its parameters for a budget of
+    time.
+    """
     own = analysis.maps[name]
     bounds = (own.outputs, *chain.ranks, own.inputs)
     entries = own.groups * chain.chain_format.n_parameters(bounds)
@@ -233,7 +240,7 @@ def cost_of(analysis: Analysis, kind: str, name: str, chain: Entrant | Fit) -> f
 
 
 def _by_speed(contest: Contest, analysis: Analysis, plan: Plan, name: str, objective: str, timer: LayerTimer) -> None:
-    """Leave what the objective admits; of a plan in time also nothing slower than the planned form."""
+    """Keep only the forms that the objective admits and, for a budget of time, that are as fast as the planned form."""
     own, layer = analysis.maps[name], analysis.reference.get_submodule(name)
     rivals: list[nn.Module] = [stand_in(own, ranks) for ranks, _ in contest.closed]
     rivals += [stand_in_chain(own, entrant) for entrant in contest.field]
@@ -246,7 +253,7 @@ def _by_speed(contest: Contest, analysis: Analysis, plan: Plan, name: str, objec
 def _fitted(
     contests: Mapping[str, Contest], admission: Admission, store: FitStore, progress: bool | None
 ) -> dict[str, Fit]:
-    """For each layer the best chain of its formats."""
+    """Return the best chain for each layer."""
     effort = admission.effort
     fits = {name: store.fit(name, contests[name].kernel) for name in contests if join(name, "weight") in store.chains}
     left = {name: contest for name, contest in contests.items() if name not in fits}
@@ -277,7 +284,7 @@ def _fitted(
 
 
 def _winners(analysis: Analysis, plan: Plan, contests: Mapping[str, Contest], fits: Mapping[str, Fit]) -> Plan:
-    """The plan with the best form of every layer."""
+    """Return the plan with the best form of every layer."""
     ranks, errors, kept, cost = dict(plan.ranks), dict(plan.errors), {}, plan.cost
     for name, contest in contests.items():
         own, planned = analysis.maps[name], plan.ranks[name]
@@ -299,12 +306,12 @@ def _winners(analysis: Analysis, plan: Plan, contests: Mapping[str, Contest], fi
 
 
 def _extended(analysis: Analysis, offered: Offer, fits: Mapping[str, Fit]) -> Offer:
-    """The offer with the fits as further options."""
+    """Return the offer with the fits as further options."""
     options, ranks = dict(offered.options), dict(offered.ranks)
     for name, fit in fits.items():
         cost = cost_of(analysis, offered.kind, name, fit)
         options[name] = Options(_appended(options[name].costs, cost), _appended(options[name].errors, fit.error**2))
-        smallest = options[name].costs[:-1].argmin()  # of no layer the dense one, which stands for no change
+        smallest = options[name].costs[:-1].argmin()  # never the dense form, which would mean no change
         ranks[name] = torch.cat([ranks[name], ranks[name][smallest][None]])
     return dataclasses.replace(offered, options=options, ranks=ranks, fits=dict(fits))
 

@@ -16,16 +16,16 @@ from tensortrain.compression.layers.unfolding import PatchMap
 from tensortrain.conv.fit.solver import Fit
 from tensortrain.errors import TensorTrainError
 
-ROUNDING = 1e-12  # of the cost of the whole network
+ROUNDING = 1e-12  # tolerance for rounding errors, relative to the cost of the whole network
 KINDS = ("parameters", "macs", "bytes")
 
 
 @dataclass(frozen=True)
 class Constraints:
-    """What a plan has to respect besides the budget.
+    """The constraints of a plan besides the budget.
 
     Attributes:
-        multiple: ranks are multiples of it, totals over all groups of a layer, unless a side keeps all channels.
+        multiple: ranks, as totals over all groups of a layer, are multiples of this number, unless they are full.
         at_least: smallest share of its parameters that a layer keeps, by patterns on names of layers.
         at_most: largest share of its parameters that a layer keeps, by patterns on names of layers.
     """
@@ -35,10 +35,13 @@ class Constraints:
     at_most: Mapping[str, float]
 
     def check(self, names: list[str]) -> None:
-        """Refuse values out of range and patterns that match none of the names.
+        """Check the values and patterns.
+
+        Args:
+            names: names of the layers that can be replaced.
 
         Raises:
-            TensorTrainError: these.
+            TensorTrainError: a value is out of range, or a pattern matches none of the names.
         """
         checks.integer("multiple", self.multiple)
         for argument, fractions in (("at_least", self.at_least), ("at_most", self.at_most)):
@@ -46,10 +49,20 @@ class Constraints:
                 if not isinstance(value, int | float) or not 0 <= value <= 1:
                     raise TensorTrainError(f"{argument}[{pattern!r}] = {value!r}; a fraction from 0 to 1 is needed")
                 if not any(fnmatchcase(name, pattern) for name in names):
-                    raise TensorTrainError(f"{argument} has {pattern!r}, which matches no layer that can be replaced")
+                    raise TensorTrainError(
+                        f"{argument} has the pattern {pattern!r}, which matches none of the layers that can be"
+                        f" replaced: {', '.join(names[:8])}{', …' if len(names) > 8 else ''}"
+                    )
 
     def admit(self, name: str, ranks: Tensor, own: PatchMap, kept: Tensor) -> Tensor:
-        """Which forms `(n,)` of a layer are admitted, given their ranks `(n, 2)` and the parts they keep `(n,)`."""
+        """Return which forms `(n,)` of a layer satisfy the constraints.
+
+        Args:
+            name: name of the layer.
+            ranks: outer and inner ranks of the forms within a group, `(n, 2)`.
+            own: the layer.
+            kept: the share of the parameters that each form keeps, `(n,)`.
+        """
         s, r = ranks.unbind(1)
         fits = (s * own.groups % self.multiple == 0) | (s == own.outputs)
         fits &= (r * own.groups % self.multiple == 0) | (r == own.inputs)
@@ -57,7 +70,7 @@ class Constraints:
         return fits & (kept >= low) & (kept <= high)
 
     def kept(self, name: str) -> tuple[float, float]:
-        """What part of its parameters a layer keeps at least and at most."""
+        """Return the smallest and the largest share of its parameters that a layer may keep."""
         low = max((v for pattern, v in self.at_least.items() if fnmatchcase(name, pattern)), default=0.0)
         high = min((v for pattern, v in self.at_most.items() if fnmatchcase(name, pattern)), default=1.0)
         return low, high
@@ -70,14 +83,14 @@ class Plan:
     Attributes:
         ranks: outer and inner rank within a group; None for a layer that stays as it is.
         errors: squared relative error of each layer.
-        offered: the layers that had a choice.
+        offered: names of the layers that had several options.
         kind: kind of the budget.
         budget: largest cost that is allowed, in the unit of the budget.
         total: cost of the whole original network.
         cost: cost of the network with the planned forms.
-        error: sum of the squared errors, weighted where layers are called several times.
+        error: sum of the squared errors, weighted if layers are called repeatedly.
         bound: lower bound of that sum for all choices within the budget.
-        fits: chains that take the place of the forms with these ranks.
+        fits: chains that replace the forms with these ranks.
     """
 
     ranks: dict[str, Ranks | None]
@@ -99,10 +112,10 @@ class Offer:
     Attributes:
         kind: kind of the budget.
         options: costs and errors of each layer's forms.
-        ranks: `(n, 2)`, their outer and inner ranks within a group.
-        fixed: cost of everything that is not in a layer with options.
+        ranks: `(n, 2)`, outer and inner ranks of these forms within a group.
+        fixed: cost of everything outside of the layers with options.
         total: cost of the whole original network.
-        fits: chains, each the last option of its layer.
+        fits: chains by the name of the layer; each is the last option of its layer.
     """
 
     kind: str
@@ -114,15 +127,20 @@ class Offer:
 
     @property
     def least(self) -> float:
-        """What the smallest network costs."""
+        """Cost of the smallest network."""
         return self.fixed + sum(float(option.costs.min()) for option in self.options.values())
 
 
 def offer(analysis: Analysis, kind: str, constraints: Constraints) -> Offer:
-    """What may become of the layers of a network.
+    """Return all forms of the layers of a network that satisfy the constraints.
+
+    Args:
+        analysis: analysis of the network.
+        kind: kind of the budget: parameters, macs or bytes.
+        constraints: constraints that every form must satisfy.
 
     Raises:
-        TensorTrainError: constraints out of range, or MACs of a network without inputs.
+        TensorTrainError: constraints are out of range, or MACs are needed but there are no inputs.
     """
     constraints.check(list(analysis.maps))
     total = whole_cost(analysis, kind)
@@ -136,7 +154,7 @@ def offer(analysis: Analysis, kind: str, constraints: Constraints) -> Offer:
         admitted = constraints.admit(name, curve.ranks, own, kept)
         admitted[:-1] &= cost[:-1] < prices[name].present
         if kind == "macs" and name in analysis.read:
-            admitted[:-1] = False  # whoever reads the weight computes with all of it
+            admitted[:-1] = False  # other code that reads the weight multiplies by the whole of it
         admitted[-1] |= not admitted.any()
         options[name] = Options(cost[admitted], curve.errors[admitted])
         ranks[name] = curve.ranks[admitted]
@@ -144,10 +162,15 @@ def offer(analysis: Analysis, kind: str, constraints: Constraints) -> Offer:
 
 
 def pick(analysis: Analysis, offered: Offer, budget: float) -> Plan:
-    """The forms of least error, out of those that are offered, that cost at most `budget`.
+    """Choose the forms with the smallest sum of errors that cost at most `budget` in total.
+
+    Args:
+        analysis: analysis of the network.
+        offered: the forms to choose from.
+        budget: largest cost of the whole network, in the unit of the offer.
 
     Raises:
-        TensorTrainError: the smallest network costs more.
+        TensorTrainError: even the smallest network costs more.
     """
     if offered.least > budget + ROUNDING * offered.total:
         raise unreachable(offered.kind, budget, offered.least, offered.total)
@@ -174,21 +197,21 @@ def pick(analysis: Analysis, offered: Offer, budget: float) -> Plan:
 
 
 def unreachable(kind: str, budget: float, least: float, total: float) -> TensorTrainError:
-    """What is raised for a budget below that of the smallest network."""
+    """Return the error for a budget below the cost of the smallest network."""
     return TensorTrainError(
-        f"{kind}: {budget:,.4g} of {total:,.4g} are allowed; the smallest network that can be reached has {least:,.4g}"
-        f" ({least / total:.1%})"
+        f"{kind}: the budget is {budget:,.4g} of {total:,.4g}, but the smallest network that can be reached has"
+        f" {least:,.4g} ({least / total:.1%}); raise the budget"
     )
 
 
 def _weighed(analysis: Analysis, options: Mapping[str, Options]) -> dict[str, Options]:
-    """The options with errors that count as much as they change the outputs of the network."""
+    """Multiply the errors of each layer by the layer's weight, which is its effect on the outputs of the network."""
     weights = _weights(analysis)
     return {name: Options(option.costs, weights.get(name, 1.0) * option.errors) for name, option in options.items()}
 
 
 def weighed_sum(analysis: Analysis, errors: Mapping[str, float]) -> float:
-    """The sum of the layers' squared errors, which count as much as they change the outputs of the network."""
+    """Return the sum of the layers' squared errors, weighted by the effect of each layer on the network's outputs."""
     weights = _weights(analysis)
     return sum(weights.get(name, 1.0) * error for name, error in errors.items())
 
@@ -198,23 +221,23 @@ def _weights(analysis: Analysis) -> Mapping[str, float]:
 
 
 def price(analysis: Analysis, kind: str, name: str) -> Prices:
-    """What the forms of a layer cost."""
+    """Return the costs from which those of a layer's forms follow."""
     own, layer = analysis.maps[name], analysis.reference.get_submodule(name)
     if kind == "parameters":
         return costs.parameters(own, layer)
     if kind == "bytes":
         return costs.in_bytes(own, layer)
     if analysis.measured is None:
-        raise TensorTrainError("macs: how often a layer multiplies depends on its inputs; give inputs")
+        raise TensorTrainError("macs: the number of multiplications of a layer depends on its inputs; pass inputs")
     trial = analysis.measured.trial
     return costs.macs(own, layer, trial.uses[name], trial.samples)
 
 
 def whole_cost(analysis: Analysis, kind: str) -> float:
-    """What the whole network costs."""
+    """Return the cost of the whole network."""
     if kind == "macs":
         if analysis.measured is None:
-            raise TensorTrainError("macs: how often a layer multiplies depends on its inputs; give inputs")
+            raise TensorTrainError("macs: the number of multiplications of a layer depends on its inputs; pass inputs")
         return float(analysis.measured.trial.macs)
     if kind == "parameters":
         return float(sum(p.numel() for p in analysis.model.parameters()))
@@ -222,5 +245,5 @@ def whole_cost(analysis: Analysis, kind: str) -> float:
 
 
 def state_bytes(model: nn.Module) -> int:
-    """Bytes of a network's parameters and buffers."""
+    """Return the memory of a network's parameters and buffers in bytes."""
     return sum(x.numel() * x.element_size() for x in (*model.parameters(), *model.buffers()))

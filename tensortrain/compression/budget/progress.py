@@ -1,4 +1,4 @@
-"""What a long computation is doing, and how long each of its stages took."""
+"""Show the current stage of a long computation, and measure the time of each stage."""
 
 import sys
 import time
@@ -9,15 +9,22 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from tensortrain.terminal import watched
 
-PATIENCE = 1.0  # seconds before anything is shown on a terminal
-SILENCE = 15.0  # seconds after which a long call says what it does, where there is none
+PATIENCE = 1.0  # seconds after which the stage is shown on a terminal
+SILENCE = 15.0  # seconds after which stages are printed, if there is no terminal
 
 
 class Stages:
-    """Names stages and layers while they are worked on: a moving line on a terminal, else a line for each stage.
+    """Shows the current stage and layer, and measures the time of each stage.
+
+    In a terminal this is a line that changes. Without a terminal, one line is printed for each stage.
 
     Args:
-        show: `shown`; None shows it once it has taken `PATIENCE` seconds, or `SILENCE` where there is no terminal.
+        show: whether to show anything. None shows it after `PATIENCE` seconds in a terminal, and otherwise after
+            `SILENCE` seconds.
+
+    Attributes:
+        seconds: time of each stage so far, in seconds.
+        shown: the argument `show`.
 
     >>> with Stages(False) as stages:
     ...     stages("statistics", "conv1")
@@ -36,7 +43,7 @@ class Stages:
         self._bar: Progress | None = None
 
     def __call__(self, stage: str, layer: str = "") -> None:
-        """Say that a stage works on a layer now."""
+        """Set the current stage and the layer on which it works."""
         self._count()
         fresh = stage != self._stage
         self._stage = stage
@@ -56,7 +63,7 @@ class Stages:
             self._bar.update(self._task, description=f"{stage} {layer}")
 
     def pause(self) -> None:
-        """Leave the terminal to somebody else until the next stage."""
+        """Release the terminal for other output until the next stage."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None

@@ -1,14 +1,14 @@
-"""Sequential anchored refit: each layer, in the order of execution, makes up for the errors of those before it.
+"""Sequential anchored refit: fit layers again in the order of execution, to correct the errors of earlier layers.
 
-The compressed network feeds a layer x̃ where the dense one feeds x. The weight that comes closest to the dense outputs
-y = W x on these inputs, without leaving W where the data say nothing, is
+In the compressed network a layer reads x̃ instead of x. Its outputs should still be those of the dense layer, y = W x.
+The best weight for these inputs, which stays near W where the data say nothing, is
 
-    W* = W + E[(y − W x̃) x̃ᵀ] (E[x̃ x̃ᵀ] + λ 1)⁻¹,
+    W* = W + E[(y − W x̃) x̃ᵀ] (E[x̃ x̃ᵀ] + λ 1)⁻¹.
 
-ridge regression drawn to W in place of 0, the more so the fewer patches there are. A layer that is to be factorised is
-then approximated at its ranks in the metric of x̃; a dense layer behind compressed ones takes W* itself. Where the layer
-has a bias, both moments are taken about their means and the bias takes up the difference. (The same regression for the
-linear layers of language models: AA-SVD, arXiv 2604.02119.)
+This is ridge regression towards W instead of 0, with a λ that is larger for fewer patches. If the layer is to be
+factorised, W* is then approximated at the planned ranks in the metric of x̃. A dense layer after compressed ones gets
+W* itself. If the layer has a bias, both moments are taken about their means, and the bias absorbs the difference.
+AA-SVD (arXiv 2604.02119) uses the same regression for the linear layers of language models.
 """
 
 import contextlib
@@ -30,26 +30,26 @@ from tensortrain.compression.layers.unfolding import PatchMap
 from tensortrain.conv.fit.options import SolverOptions, threads_for
 from tensortrain.conv.fit.solver import Fit, continued
 
-RIDGE = 1e-3  # least λ, of the mean of the diagonal of E[x̃ x̃ᵀ]; more for fewer patches than 1000 times their values
-PRECISION = 1e-9  # of the same before centring, below which differences from the mean are rounding errors
-UNCHANGED = 1e-10  # part of the energy of the outputs below which a dense layer has nothing to make up for
+RIDGE = 1e-3  # smallest λ, relative to the mean of the diagonal of E[x̃ x̃ᵀ]
+PRECISION = 1e-9  # variances below this share of the mean square are rounding errors
+UNCHANGED = 1e-10  # a dense layer stays as it is if its outputs would change by less than this share of their energy
 
-REFITTED = SolverOptions(0, 0.0, lambda work: None)  # how a chain is refined for the inputs that it will have
+REFITTED = SolverOptions(0, 0.0, lambda work: None)  # for refining a chain on its new inputs
 
-Ranks = tuple[int, int]  # outer and inner, within a group
+Ranks = tuple[int, int]  # outer and inner rank within a group
 
 
 class _Enough(BaseException):
-    """All calls of the layer in question have been seen; no `except Exception` of the network may stop it."""
+    """Ends a pass when all calls of a layer have been seen. `except Exception` in the network must not catch it."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """What a weight is approximated in: the regularised moments of the inputs.
+    """The metric in which a weight is approximated: regularised second moments of the inputs.
 
     Attributes:
-        quadratic: maps a matrix M to the moment of its outputs, `M Σ Mᵀ`.
-        moment: Σ, `(G, d, d)`; None of layers whose patches are wide.
+        quadratic: a function that maps a matrix M to the moment of its outputs, `M Σ Mᵀ`.
+        moment: Σ, `(G, d, d)`; None for layers with wide patches.
     """
 
     quadratic: Callable[[Tensor], Tensor]
@@ -57,14 +57,14 @@ class Metric:
 
 
 def anchored(matrix: Tensor, moments: Moments, centred: bool) -> tuple[Tensor, Metric]:
-    """The refitted matrix W* and the metric to approximate it in.
+    """Return the refitted matrix W* and the metric in which to approximate it.
 
     Args:
         matrix: W, `(G, p, d)`.
         moments: second moments of the inputs x̃ and of the dense outputs y.
-        centred: about their means, as a bias allows.
+        centred: whether moments are taken about their means, as a bias allows.
 
-    With W* = W where the outputs are those of W:
+    If the outputs are those of W, W* equals W:
 
     >>> matrix, x = torch.randn(1, 2, 3, dtype=torch.float64), torch.randn(1, 50, 3, dtype=torch.float64)
     >>> moments = Moments()
@@ -89,7 +89,7 @@ def anchored(matrix: Tensor, moments: Moments, centred: bool) -> tuple[Tensor, M
 
 
 def _anchored_rows(matrix: Tensor, moments: Moments, centred: bool) -> tuple[Tensor, Metric]:
-    """The same from fewer patches than these have values, through the N × N matrix of their products."""
+    """Compute the same for fewer patches than these have values, from the N × N matrix of their products."""
     x = torch.cat([rows for rows, _ in moments.rows], 1).double()
     y = torch.cat([rows for _, rows in moments.rows], 1).double()
     if centred:
@@ -107,13 +107,21 @@ def _anchored_rows(matrix: Tensor, moments: Moments, centred: bool) -> tuple[Ten
 
 
 def _ridge(diagonal: Tensor, values_per_patch: float) -> Tensor:
-    """λ for each group, from the mean square of its inputs: the noise of `Moments.shrunk`, at least `RIDGE`."""
+    """Return λ for each group, from the mean square of its inputs.
+
+    It is the weight of the noise in `Moments.shrunk`, and at least `RIDGE`.
+    """
     return torch.where(diagonal > 0, max(RIDGE, values_per_patch) * diagonal, torch.ones_like(diagonal))
 
 
 @dataclass(frozen=True)
 class Refitted:
-    """A new layer, and the relative error of its outputs inside of the compressed network."""
+    """A new layer.
+
+    Attributes:
+        layer: the layer.
+        following: relative error of its outputs inside the compressed network.
+    """
 
     layer: Any
     following: float
@@ -131,29 +139,29 @@ def refit(
 ) -> dict[str, Refitted]:
     """Factorise and refit the layers of a network.
 
+    If one batch holds all inputs and calls each layer once, one pass is enough: each layer is replaced while the
+    network runs, and the network continues with the output of the new layer. A layer that is called repeatedly, or that
+    needs several batches, ends a pass: its moments are collected over all of its calls in a free-running network, the
+    layer is replaced, and the next pass starts at the beginning of the network.
+
     Args:
         model: the dense network, in evaluation mode; it is not changed.
         maps: its layers, in the order of their first call.
-        plan_ranks: the ranks of each, None for layers that stay dense.
-        fits: the chains of those that become chains of another format, fitted to the dense weight.
+        plan_ranks: the ranks of each layer; None for layers that stay dense.
+        fits: the chains of the layers that become chains of another format, fitted to the dense weight.
         statistics: statistics of the dense network.
         calibration: the inputs.
-        tick: called with the name of each layer when it is done.
+        tick: called with the name of each layer when its inputs have been collected.
         progress: store of finished layers.
 
     Returns:
-        The new layers by name, those that stay dense but have other weights included.
-
-    Where one batch holds all inputs and calls each layer once, one pass is enough: a layer is replaced while the
-    network runs, and its output goes on from the new one. A layer that is called again, or needs several batches, ends
-    a pass: its moments are collected over all calls, in a free-running network, and the next pass begins at the start
-    of the network with the layer replaced.
+        The new layers by name, including those that stay dense but have other weights.
     """
     first = next((i for i, name in enumerate(maps) if plan_ranks[name] is not None), len(maps))
     pending = [
         name for name in list(maps)[first:] if plan_ranks[name] is not None or is_plain(model.get_submodule(name))
-    ]  # a layer that is factorised already and stays as it is, stays as it is
-    small, finished = progress.begun(model)
+    ]  # a layer that was factorised before and is not replaced is not refitted
+    small, finished = progress.restored(model)
     layers = {name: Refitted(small.get_submodule(name), error) for name, error in finished.items()}
     pending = [name for name in pending if name not in layers]
     run = _Refit(small, maps, plan_ranks, fits, statistics, calibration, pending, tick, layers)
@@ -177,7 +185,7 @@ class _Refit:
     layers: dict[str, Refitted]
 
     def one_pass(self) -> None:
-        """Run the network as far as layers can be refitted, and replace these."""
+        """Run the network until a layer needs another pass, and replace the layers that were refitted."""
         batches = self.calibration.batches[: self.calibration.refitted]
         self.waiting: tuple[str, Moments] | None = None
         ready: dict[str, nn.Module] = {}
@@ -191,7 +199,7 @@ class _Refit:
         self.model = swap(
             self.model, places(self.model, {n: layer for n, layer in ready.items() if layer is not self.maps[n].layer})
         )
-        skipped = self.pending[0] if not ready else None  # not called in this pass: it stays as it is
+        skipped = self.pending[0] if not ready else None  # the layer was not called in this pass, so it stays as it is
         self.pending = [name for name in self.pending if name not in ready and name != skipped]
 
     def _called(self, ready: dict[str, nn.Module]) -> Callable[[str, Call], Tensor | None]:
@@ -219,7 +227,7 @@ class _Refit:
         number = self.counts.get(name, 0)
         self.counts[name] = number + 1
         target = self.statistics.targets[name].get((self.index, number))
-        if target is None:  # a call more than in the dense network
+        if target is None:  # the dense network has fewer calls
             return
         positions = sampler.positions(name, number, self.batch.size, own.positions(call.output))
         moments.add_outputs(target.double())
@@ -227,7 +235,7 @@ class _Refit:
             moments.add_inputs(x, y)
 
     def _finished(self, name: str, moments: Moments) -> Any:
-        """The layer refitted, and factorised if it is to be."""
+        """Refit a layer, and factorise it if that is planned."""
         self.tick(name)
         own, ranks = self.maps[name], self.plan_ranks[name]
         biased = own.layer.bias is not None
@@ -255,7 +263,7 @@ class _Refit:
 
     @staticmethod
     def _dense(own: PatchMap, matrix: Tensor) -> Any:
-        """A copy of the plain layer with another weight."""
+        """Return a copy of the plain layer with another weight."""
         layer = copy.deepcopy(own.layer)
         with torch.no_grad():
             layer.weight.copy_(own.weight(matrix))

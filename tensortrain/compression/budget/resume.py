@@ -1,7 +1,7 @@
-"""Finished layers of a refit on disk, so that an interrupted compression goes on where it stopped.
+"""Keep the finished layers of a refit in a file, so that an interrupted compression can be resumed.
 
-The file is that of a compressed network, of which some layers are not compressed yet. What it was begun for, the
-network, the inputs, the plan and the seed, stands in it as a digest.
+The file has the format of a compressed network, in which some layers are not compressed yet. It also holds a digest of
+the network, the inputs, the plan and the seed, so that it cannot be resumed with others.
 """
 
 from os import PathLike
@@ -19,10 +19,10 @@ from tensortrain.errors import TensorTrainError
 
 
 class Progress:
-    """The layers that a refit has finished, in a file.
+    """A file with the layers that a refit has finished.
 
     Args:
-        path: path of the file; None keeps nothing.
+        path: path of the file; None if nothing is to be kept.
         content: everything that determines the results of the refit, see `digest`.
     """
 
@@ -30,33 +30,34 @@ class Progress:
         self._path = None if path is None else Path(path)
         self._key = "" if path is None else digest(content)
 
-    def begun(self, model: nn.Module) -> tuple[nn.Module, dict[str, float]]:
-        """The network with the layers that are finished, and their relative errors in the order in which they were.
+    def restored(self, model: nn.Module) -> tuple[nn.Module, dict[str, float]]:
+        """Return the network with the finished layers, and the relative errors of these layers in the order of their
+        refit.
 
         Args:
             model: the dense network; it is not changed.
 
         Raises:
-            TensorTrainError: a file that cannot be read, or was begun for another compression.
+            TensorTrainError: the file cannot be read, or belongs to another compression.
         """
         if self._path is None or not self._path.exists():
             return duplicate(model), {}
         about = read_changes(self._path).about or {}
         if about.get("key") != self._key:
             raise TensorTrainError(
-                f"resume = {str(self._path)!r} was begun for another network, other inputs or another budget;"
-                " remove it, or name another file"
+                f"resume = {str(self._path)!r} belongs to a compression of another network, with other inputs or with"
+                " another budget; remove it, or name another file"
             )
         return load(duplicate(model), self._path), {name: float(error) for name, error in about["finished"]}
 
     def save(self, model: nn.Module, finished: dict[str, float]) -> None:
-        """Write the network as far as it is."""
+        """Write the network with the layers that are finished, and their errors."""
         if self._path is not None:
             about = {"key": self._key, "finished": list(finished.items())}
             header = network_header(layer_records(model), Changes(about=about))
             storage.write(self._path, model.state_dict(), header)
 
     def remove(self) -> None:
-        """Remove the file, which nobody needs once the network is compressed."""
+        """Remove the file, which is no longer needed once the network is compressed."""
         if self._path is not None:
             self._path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""A budget of time: only layers that get faster here are replaced, and the whole network is timed again."""
+"""A budget of time: only layers that become faster here are replaced, and the whole network is timed again."""
 
 import dataclasses
 import sys
@@ -17,43 +17,47 @@ from tensortrain.conv.planner import FASTER
 from tensortrain.errors import TensorTrainError
 
 KINDS = ("milliseconds", "time")
-ATTEMPTS = 5  # at a plan whose network, timed as a whole, keeps the budget
-NEAR = 0.95  # of the budget, from which on a network uses it up
-MARGIN = 0.98  # of the budget, at which the next attempt aims
+ATTEMPTS = 5  # largest number of plans until the network, timed as a whole, is within the budget
+NEAR = 0.95  # a network that takes this share of the budget or more uses it up
+MARGIN = 0.98  # share of the budget that the next plan should take
 
 
 class TimeBudget:
-    """Plans of networks that keep a budget of time for the first batch of the inputs.
+    """Makes plans of networks that are within a budget of time for the first batch of the inputs.
 
-    The times of layers that are timed alone need not add up to that of the network. So the network of each plan is
-    timed as a whole, in alternation with the original, and the next plan is corrected by what it misses or leaves.
+    The time of a network need not be the sum of the times of its layers, measured alone. So the network of each plan is
+    timed as a whole, in alternation with the original, and the next plan is corrected by the difference from the
+    budget.
 
     Args:
         analysis: analysis of the network.
         kind: "milliseconds", or "time" for a share of the original's time in the same alternation.
         value: the budget.
         constraints: further constraints of every form.
-        stages: called with the name of the present stage.
+        stages: called with the name of the current stage.
+
+    Attributes:
+        timer: timer of the layers.
 
     Raises:
-        TensorTrainError: no inputs, or a value out of range.
+        TensorTrainError: there are no inputs, or the value is out of range.
     """
 
     def __init__(self, analysis: Analysis, kind: str, value: object, constraints: Constraints, stages: Stages) -> None:
         if analysis.measured is None:
-            raise TensorTrainError(f"{kind}: how long a layer takes depends on its inputs; give inputs")
+            raise TensorTrainError(f"{kind}: the time of a layer depends on its inputs; pass inputs")
         self._kind, self._value = kind, _checked(kind, value)
         self._analysis, self._stages = analysis, stages
         self._batch = analysis.measured.calibration.first
         self.timer = layer_timer(analysis, self._batch)
         self._offered = self._timed_offer(constraints)
         self._budget = self._value * (self._offered.total if kind == "time" else 1)  # in milliseconds
-        self._target = self._budget  # what the layers and everything else may add up to
-        self._expected = 1.0  # part of the budget that the network of the last plan took, with layers that stand in
-        self._excess = 1.0  # time of a network that is built, relative to that
+        self._target = self._budget  # largest sum of the layers' times and of everything else
+        self._expected = 1.0  # share of the budget that the network of the last plan took, with random weights
+        self._excess = 1.0  # time of the network that was built, relative to that
 
     def plan(self) -> Plan:
-        """The forms of least error that are faster than the dense layers and together keep the budget.
+        """Return the forms of smallest error that are faster than the dense layers and together within the budget.
 
         Raises:
             TensorTrainError: even the network of the fastest forms is too slow.
@@ -77,14 +81,19 @@ class TimeBudget:
         return dataclasses.replace(best, budget=self._budget)
 
     def timed(self, model: nn.Module) -> Race:
-        """The original and a network in evaluation mode, in alternation."""
+        """Time the original network and another one, which must be in evaluation mode, in alternation."""
         self._stages("timing", "the whole network")
         return time_whole(self._analysis, model, self._batch)
 
     def tightened(self, race: Race) -> bool:
-        """Ask the next plan for less time, after the network of the last one missed the budget; False if it kept it.
+        """Reduce the time for the next plan, after a network missed the budget.
 
-        It is False as well where no network would be faster.
+        Args:
+            race: times of the original and of the network.
+
+        Returns:
+            Whether the time was reduced. It is not if the network is within the budget, or if no network would be
+            faster.
         """
         used, before = self._used(race), self._target
         if used > 1:
@@ -93,24 +102,27 @@ class TimeBudget:
         return self._target < before
 
     def missed(self, race: Race) -> str:
-        """By how much a network missed the budget, in words; nothing if it kept it."""
+        """Return a sentence that says by how much a network missed the budget; empty if it did not."""
         if self._used(race) <= 1:
             return ""
         if self._kind == "time":
             part = race.after[1] / race.before[1]
-            return f"MISSED: the network takes {part:.1%} of its time, {self._value:.1%} were asked for"
-        return f"MISSED: the network takes {race.after[1]:.3g} ms, {self._value:.3g} were asked for"
+            return f"MISSED: the network takes {part:.1%} of the original's time; the budget was {self._value:.1%}"
+        return f"MISSED: the network takes {race.after[1]:.3g} ms; the budget was {self._value:.3g} ms"
 
     def _used(self, race: Race) -> float:
-        """What part of the budget a network takes."""
+        """Return the share of the budget that a network takes."""
         return (race.after[1] / race.before[1] if self._kind == "time" else race.after[1]) / self._value
 
     def _correct(self, used: float) -> None:
-        """Aim at the budget, where a plan for the present target used this part of it."""
+        """Move the target of the next plan, after the last plan took this share of the budget."""
         self._target = max(self._offered.least, self._target - self._budget * (used - MARGIN))
 
     def _plan_of_faster_layers(self) -> Plan:
-        """A plan whose forms are all faster than the layers in a full number of alternations; others are given up."""
+        """Return a plan whose forms are all faster than the layers, measured in `ROUNDS` alternations.
+
+        Forms that turn out to be slower are removed from the offer.
+        """
         while True:
             self._target = max(self._target, self._offered.least)
             plan = pick(self._analysis, self._offered, self._target)
@@ -120,12 +132,12 @@ class TimeBudget:
             self._offered = _without(self._offered, plan, slow)
 
     def _race(self, name: str, ranks: tuple[int, int], **rounds: int) -> Race:
-        """A layer as it is, and in another form."""
+        """Time a layer and another form of it in alternation."""
         own, layer = self._analysis.maps[name], self._analysis.reference.get_submodule(name)
         return self.timer.race(name, layer, stand_in(own, ranks), **rounds)
 
     def _timed_offer(self, constraints: Constraints) -> Offer:
-        """The forms that are faster than the layers, with their milliseconds."""
+        """Return the forms that are faster than the layers, with their milliseconds as costs."""
         analysis = self._analysis
         constraints.check(list(analysis.maps))
         total = self.timed(assembled(analysis.model, {}).eval()).before[1]
@@ -143,7 +155,7 @@ class TimeBudget:
             costs[name].append(dense)
             ranks[name].append((own.outputs, own.inputs))
         layers = sum(values[-1] for values in costs.values())
-        scale = min(1.0, total / layers) if layers else 1.0  # alone, layers may be slower than in the network
+        scale = min(1.0, total / layers) if layers else 1.0  # layers that run alone may be slower than in the network
         options = {
             name: Options(scale * torch.tensor(costs[name], dtype=torch.float64), _errors(analysis, name, ranks[name]))
             for name in costs
@@ -153,23 +165,25 @@ class TimeBudget:
 
 
 def _checked(kind: str, value: object) -> float:
-    """A number of milliseconds, or a part of the time.
+    """Return a budget of time as a float: a number of milliseconds, or a share of the original's time.
 
     Raises:
-        TensorTrainError: out of range, or no number.
+        TensorTrainError: the value is out of range, or is no number.
     """
     most = sys.float_info.max if kind == "milliseconds" else 1.0
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= most:
         return float(value)
-    needed = "a positive number" if kind == "milliseconds" else "a part of the network's own time, above 0 and up to 1,"
+    needed = (
+        "a positive number" if kind == "milliseconds" else "a share of the network's own time, above 0 and up to 1,"
+    )
     raise TensorTrainError(f"{kind} = {value!r}; {needed} is needed, for one batch of the inputs")
 
 
 def _admitted(analysis: Analysis, name: str, constraints: Constraints) -> list[tuple[int, int]]:
-    """The forms of a layer that are worth timing."""
+    """Return the forms of a layer that are worth timing."""
     own = analysis.maps[name]
     forms = forms_to_time(own, constraints.multiple)
-    if name in analysis.read or not forms:  # whoever reads the weight computes with all of it
+    if name in analysis.read or not forms:  # other code that reads the weight multiplies by the whole of it
         return []
     ranks = torch.tensor(forms)
     stored = parameters(own, analysis.reference.get_submodule(name))
@@ -178,7 +192,10 @@ def _admitted(analysis: Analysis, name: str, constraints: Constraints) -> list[t
 
 
 def _errors(analysis: Analysis, name: str, ranks: list[tuple[int, int]]) -> Tensor:
-    """What the curve of a layer says of these forms; of an inner rank that it leaves out, of the next smaller one."""
+    """Return the squared errors of these forms from the curve of a layer.
+
+    If the curve lacks an inner rank, the error is that of the next smaller one.
+    """
     curve = analysis.curves[name]
     errors = []
     for outer, inner in ranks:
@@ -188,7 +205,7 @@ def _errors(analysis: Analysis, name: str, ranks: list[tuple[int, int]]) -> Tens
 
 
 def _without(offered: Offer, plan: Plan, names: set[str]) -> Offer:
-    """The offer without the forms that a plan has chosen for these layers."""
+    """Return the offer without the forms that a plan has chosen for these layers."""
     options, ranks = dict(offered.options), dict(offered.ranks)
     for name in names:
         others = (ranks[name] != torch.tensor(plan.ranks[name])).any(1)
