@@ -1,4 +1,4 @@
-"""Certificates for decomposed networks: claims about each layer, and the digests of the files that hold the tensors."""
+"""Certificates for decomposed networks: claims about each layer, and digests of the files with the tensors."""
 
 import shlex
 from collections.abc import Sequence
@@ -27,11 +27,11 @@ def certify_network(
         layers: patterns on the names of layers; all layers by default.
 
     Returns:
-        The records of the layers with the claims about each.
+        The records of the layers, with the claims about each.
 
     Raises:
-        TensorTrainError: files that cannot be read or do not fit each other; a checkpoint of another kind, with the
-            command that makes one of it; a pattern that names no layer.
+        TensorTrainError: a file cannot be read, the files do not fit each other, or a pattern matches no layer. If the
+            checkpoint has another format, the message contains the command that converts it.
     """
     check_original(against, certificate)
     plain = plain_names(storage.names(against))
@@ -42,10 +42,10 @@ def certify_network(
     for record in _selected(records, layers):
         if record.weight not in names:
             if record.weight in exchanged_tensors({name: original[plain] for name, plain in names.items()}, exchanged):
-                raise TensorTrainError(f"{record.weight} is a part of a tensor in {against}; leave it out by --layers")
+                raise TensorTrainError(f"{record.weight} is a part of a tensor in {against}; exclude it with --layers")
             remedy = _remedy(against, certificate, "--fold")
             raise TensorTrainError(f"{against} has {record.weight} in several parts; {remedy}")
-        record.chain(tensors)  # which fails if the file does not hold what its header says
+        record.chain(tensors)  # raises an error if the tensors do not fit the header
         cores = [tensors[key] for key in record.core_keys]
         claims = Claims.of(original[names[record.weight]], cores, record.core_groups, record.transposed)
         results.append((record, claims))
@@ -55,29 +55,30 @@ def certify_network(
 
 
 def check_original(against: Path, certificate: Path) -> None:
-    """Refuse a checkpoint that the checker cannot read.
+    """Check that the program which checks certificates can read a checkpoint.
 
     Raises:
-        TensorTrainError: a torch file or several files, with the command that makes one safetensors file of them.
+        TensorTrainError: it is a torch file, or consists of several files; the message contains the command that
+            converts it.
     """
     if len(files_of(against)) > 1 or not storage.is_safetensors(against):
         remedy = _remedy(against, certificate)
-        raise TensorTrainError(f"a certificate is about a checkpoint in one safetensors file; {remedy}")
+        raise TensorTrainError(f"a certificate needs the checkpoint as one safetensors file; {remedy}")
 
 
 def _remedy(against: Path, certificate: Path, *options: str) -> str:
-    """The command that writes a checkpoint as one safetensors file, beside the certificate."""
+    """Return the command that writes a checkpoint as one safetensors file, beside the certificate."""
     output = certificate.with_name(f"{against.stem}-plain.safetensors")
     command = ["tensortrain", "convert", str(against), "-o", str(output), *options]
-    return f"{against} becomes one by: {shlex.join(command)}"
+    return f"convert {against} with: {shlex.join(command)}"
 
 
 def _selected(records: Sequence[LayerRecord], patterns: Sequence[str]) -> list[LayerRecord]:
-    """The layers that match any pattern; all of them if there is none."""
+    """Return the layers that match any pattern, or all layers if there are no patterns."""
     for pattern in patterns:
         if not any(_matches(record, pattern) for record in records):
             names = ", ".join(record.name or record.weight for record in records)
-            raise TensorTrainError(f"layers = {pattern!r} names no decomposed layer; there are: {names}")
+            raise TensorTrainError(f"layers = {pattern!r} matches no decomposed layer; there are: {names}")
     return [record for record in records if not patterns or any(_matches(record, pattern) for pattern in patterns)]
 
 

@@ -20,7 +20,7 @@ Data = Annotated[
     str | None,
     typer.Option(
         metavar="DIR|MODULE.py:FUNCTION",
-        help="Folder of images, or function that returns batches of inputs. Without it, errors are those of weights.",
+        help="Folder of images, or function that returns batches. Without it, errors are those of the weights.",
     ),
 ]
 EffortOption = Annotated[float, typer.Option("--effort", help="Factor on the work of each fit: 2 is twice as much.")]
@@ -51,31 +51,29 @@ def compress(
     std: Std = None,
     parameters: Annotated[
         str | None,
-        typer.Option(metavar="FRACTION|COUNT", help="Largest number of parameters of the whole network: 0.3, 100000."),
+        typer.Option(metavar="FRACTION|COUNT", help="Budget: parameters of the whole network, such as 0.3 or 100000."),
     ] = None,
     macs: Annotated[
         str | None,
-        typer.Option(metavar="FRACTION|COUNT", help="Largest number of multiply-accumulates for each sample: 0.4."),
+        typer.Option(metavar="FRACTION|COUNT", help="Budget: multiply-accumulates for each sample, such as 0.4."),
     ] = None,
     bytes: Annotated[
         str | None,
-        typer.Option(metavar="FRACTION|COUNT", help="Largest number of bytes of parameters and buffers: 0.3."),
+        typer.Option(metavar="FRACTION|COUNT", help="Budget: bytes of parameters and buffers, such as 0.3."),
     ] = None,
     milliseconds: Annotated[
-        float | None, typer.Option(help="Longest time for the first batch of the data, on this machine.")
+        float | None, typer.Option(help="Budget: milliseconds for the first batch of the data, on this machine.")
     ] = None,
     time: Annotated[
         float | None,
         typer.Option(
-            metavar="FRACTION", help="Longest time, as a fraction of the network's own, on this machine: 0.6."
+            metavar="FRACTION", help="Budget: time as a fraction of the original network's on this machine: 0.6."
         ),
     ] = None,
-    max_drop: Annotated[float | None, typer.Option(help="Largest loss of the metric, in place of a budget.")] = None,
+    max_drop: Annotated[float | None, typer.Option(help="Largest drop of the metric, instead of a budget.")] = None,
     metric: Annotated[
         str | None,
-        typer.Option(
-            metavar="MODULE.py:FUNCTION", help="Function of the network that returns a number; larger is better."
-        ),
+        typer.Option(metavar="MODULE.py:FUNCTION", help="Function that maps a network to a number; larger is better."),
     ] = None,
     include: Include = None,
     exclude: Exclude = None,
@@ -114,7 +112,8 @@ def compress(
 ) -> None:
     """Compress a whole network to a budget, by what it computes on inputs.
 
-    MODULE.py is your own code: it is run to build the network, and the weights are loaded into that.
+    Exactly one budget or --max-drop is needed. MODULE.py is your own code. It
+    runs and builds the network, into which the weights are loaded.
     Rebuild the result in Python with tensortrain.nn.load(FUNCTION(), OUTPUT).
     """
     for path in report or ():
@@ -123,7 +122,7 @@ def compress(
     network = user_code.called("MODULE.py:FUNCTION", model)
     load_weights(network, weights, key)
     with ExitStack() as stack:
-        temporary = stack.enter_context(files.aside(output))  # so that what cannot be written is known beforehand
+        temporary = stack.enter_context(files.aside(output))  # report an unwritable file first
         result = compress_network(
             network.eval(),
             calibration_inputs(data, size, mean, std),
@@ -155,10 +154,15 @@ def compress(
 
 
 def load_weights(network: Any, weights: Path, key: str | None) -> None:
-    """Load a checkpoint into what the user's function has built.
+    """Load a checkpoint into the network that the user's function has built.
+
+    Args:
+        network: what the function returned.
+        weights: the checkpoint.
+        key: key of the state dict in a file that has several.
 
     Raises:
-        TensorTrainError: the object is not a network, or the checkpoint does not fit it.
+        TensorTrainError: the function returned no network, or the checkpoint does not fit it.
     """
     if not isinstance(network, torch.nn.Module):
         raise TensorTrainError(f"the function returned a {type(network).__name__}; an nn.Module is needed")
@@ -171,10 +175,16 @@ def load_weights(network: Any, weights: Path, key: str | None) -> None:
 
 
 def calibration_inputs(data: str | None, size: str | None, mean: str | None, std: str | None) -> Iterable[Any] | None:
-    """Batches from what the user has named.
+    """Return the batches of inputs from a folder of images or a function.
+
+    Args:
+        data: the folder or the function; None for no inputs.
+        size: height and width of the images in pixels, such as "224" or "192x256".
+        mean: mean of each channel, separated by commas.
+        std: standard deviation of each channel, separated by commas.
 
     Raises:
-        TensorTrainError: a folder without what its images need, or what `user_code` raises.
+        TensorTrainError: options for the images of a folder are missing, wrong or unused, or an error of `user_code`.
     """
     options = {"--size": size, "--mean": mean, "--std": std}
     if data is not None and Path(data).is_dir():
@@ -205,7 +215,7 @@ def _numbers(option: str, text: str | None, separator: str) -> list[float]:
 
 
 def _by_layer(option: str, texts: list[str] | None) -> dict[str, float]:
-    """`["layer1.*=0.5"]` as a mapping of patterns."""
+    """Convert `["layer1.*=0.5"]` to a mapping from patterns to numbers."""
     values = {}
     for text in texts or ():
         pattern, _, value = text.rpartition("=")
@@ -216,10 +226,10 @@ def _by_layer(option: str, texts: list[str] | None) -> dict[str, float]:
 
 
 def _amount(option: str, text: str | None) -> float | int | None:
-    """`"0.3"` as a fraction, `"3000"` as a number."""
+    """Convert `"0.3"` to a fraction, and `"3000"` to a number."""
     if text is None:
         return None
     try:
         return int(text) if text.isdigit() else float(text)
     except ValueError:
-        raise TensorTrainError(f"{option} = {text!r} is not a number") from None
+        raise TensorTrainError(f"{option} = {text!r}; a fraction such as 0.3 or a whole number is needed") from None

@@ -1,4 +1,4 @@
-"""Whole models: decompose every layer within its own limits, save the result, and rebuild it from the file."""
+"""Whole models: decompose every layer within limits of its own, save the result, and rebuild it from the file."""
 
 import copy
 import warnings
@@ -55,20 +55,20 @@ def decompose(
 ) -> nn.Module:
     """Copy a model and replace every conv and linear layer by a layer of this library, which approximates its weight.
 
-    Every limit is for each layer; to share one budget among all layers, use `tt.compress`. Convs are decomposed into
+    Every limit holds for each layer; to share one budget among all layers, use `tt.compress`. Convs are decomposed into
     chains, and linear layers into two thin ones, whatever `kernel_sizes` says. Convs that share a weight share the
     cores.
 
-    A layer stays as it is if it cannot be decomposed within the limits, or would not get smaller, or has hooks,
-    parametrizations or its own `forward`, or if another part of the model shares its weight. A warning names such
-    layers with the reason.
+    A layer stays as it is if it cannot be decomposed within the limits, or would not become smaller, or has hooks,
+    parametrizations or its own `forward`, or if another part of the model shares its weight. A warning lists such
+    layers with the reasons.
 
     If a layer is already one of this library, it is decomposed again. Limits and errors are then relative to the kernel
-    of its chain, and it is replaced only if it gets smaller.
+    of its chain, and it is replaced only if it becomes smaller.
 
     `kernel_sizes`, `ranks`, `rtol`, `max_parameters` and `budget` may be mappings from patterns on the names of layers
     to values, such as `{"layer1.*": 0.5, "*": 0.25}`. The first pattern that matches a layer decides. A layer stays as
-    it is if no pattern matches it, or if the patterns give it no limit.
+    it is if no pattern matches it, or if the patterns set no limit for it.
 
     As many kernels are decomposed at the same time as torch has threads. This does not change the result.
 
@@ -81,20 +81,22 @@ def decompose(
         budget: largest number of parameters, as a fraction of each dense kernel; or a mapping.
         effort: factor on the work of each fit, see `ConvTensorTrain.decompose`.
         seconds: time limit for all fits together.
-        objective: how `"auto"` chooses a format: `"error"`, `"speed"` or `"both"`, see
-            `ConvTensorTrain.decompose`.
-        size: size of the images on which formats are timed.
+        objective: how `"auto"` chooses a format: `"error"`, `"speed"` or `"both"`, see `ConvTensorTrain.decompose`.
+        size: height and width in pixels of the images on which formats are timed; 32 by default.
         seed: seed of the random starting points; equal seeds give equal results.
         resume: a file that keeps finished layers. After an interruption, the same call continues from it. It is removed
             at the end.
         progress: whether to show a progress bar; by default only in a terminal and if the work takes long. Without a
             terminal, a line says in advance how long it will take.
-        include: patterns on the names of layers, such as `"layer2.*"`; only layers that match one are replaced.
-        exclude: patterns on the names of layers; layers that match one are not replaced.
+        include: patterns on the names of layers, such as `"layer2.*"`; only layers that match a pattern are replaced.
+        exclude: patterns on the names of layers; layers that match a pattern are not replaced.
+
+    Returns:
+        The copy; if the model itself is a conv or linear layer, the layer that replaces it.
 
     Raises:
-        TensorTrainError: no such layer, a pattern that matches none, limits out of range, or no layer that can be
-            decomposed.
+        TensorTrainError: the model has no conv or linear layer, no layer can be decomposed, a pattern matches no layer,
+            or a limit is out of range.
 
     One limit for all convs; the second conv is too small to be decomposed:
 
@@ -102,7 +104,7 @@ def decompose(
     >>> [type(m).__name__ for m in decompose(model, (3, 3), ranks=4)]
     ['ConvTT2d', 'ReLU', 'Conv2d']
 
-    Limits that differ from conv to conv; the stem is named by no pattern:
+    Limits that differ from conv to conv; no pattern matches the stem:
 
     >>> body = nn.Sequential(nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3))
     >>> model = nn.ModuleDict({"stem": nn.Conv2d(3, 8, 3), "body": body})
@@ -137,7 +139,7 @@ def decompose(
 
 
 def _warn_of_the_rest(outcomes: Sequence[Outcome]) -> None:
-    """Warn of layers that stay as they are although they were to be decomposed."""
+    """Warn of layers that were to be decomposed but stay as they are."""
     left = [outcome for outcome in outcomes if outcome.reason not in (None, UNNAMED)]
     if left:
         reasons = "; ".join(f"{outcome.kernel.layer}: {outcome.reason}" for outcome in left)
@@ -145,19 +147,34 @@ def _warn_of_the_rest(outcomes: Sequence[Outcome]) -> None:
 
 
 def save(model: nn.Module, path: str | PathLike[str]) -> None:
-    """Write a network with layers of this library to a file that `load` reads. It may have been trained further.
+    """Write a network with layers of this library to a file, from which `load` rebuilds it.
+
+    The network may have been trained after it was decomposed.
+
+    Args:
+        model: the network.
+        path: the safetensors file to write.
 
     Raises:
-        TensorTrainError: no such layer in the model, one that `load` cannot rebuild, or a path that cannot be written.
+        TensorTrainError: the network has no layer of this library, `load` could not rebuild a layer, or the file cannot
+            be written.
+
+    >>> import tempfile, torch
+    >>> path = tempfile.mkdtemp() + "/small.safetensors"
+    >>> small = decompose(nn.Sequential(nn.Conv2d(8, 8, 5)), (3, 3), ranks=4)
+    >>> save(small, path)
+    >>> x = torch.randn(1, 8, 9, 9)
+    >>> torch.equal(load(nn.Sequential(nn.Conv2d(8, 8, 5)), path)(x), small(x))
+    True
     """
     storage.write(path, model.state_dict(), network_header(layer_records(model), Changes(exchanged=exchanged(model))))
 
 
 def layer_records(model: nn.Module) -> list[LayerRecord]:
-    """What a file has to say about the layers of this library in a network.
+    """Return the records of the layers of this library in a network, for the header of a file.
 
     Raises:
-        TensorTrainError: there are none, or one that `load` cannot rebuild.
+        TensorTrainError: there are no such layers, or `load` could not rebuild one of them.
     """
     records = []
     for name, layer in model.named_modules(remove_duplicate=False):
@@ -181,9 +198,9 @@ def load(model: nn.Module, path: str | PathLike[str]) -> nn.Module:
     """Rebuild a decomposed or compressed network in a model of the original architecture.
 
     Every conv or linear layer for which the file has a chain is replaced by a layer with the same stride, padding and
-    so on. Attention modules are exchanged where the file says so. Then all tensors are loaded strictly. Names in the
-    file and in the model may have prefixes of wrappers, such as `module.`. The model is changed in place; if an error
-    is raised, it is not changed.
+    other settings. Attention modules are exchanged if the file says so. Then all tensors are loaded, and each of them
+    must fit. Names in the file and in the model may have prefixes of wrappers, such as `module.`. The model is changed
+    in place, unless an error is raised.
 
     Args:
         model: a model of the original architecture, with its dense layers; dtypes and devices are kept.
@@ -193,7 +210,13 @@ def load(model: nn.Module, path: str | PathLike[str]) -> nn.Module:
         The model; if it is itself a conv or linear layer, the layer that replaces it.
 
     Raises:
-        TensorTrainError: a file that cannot be read, or does not fit the model; the message says where.
+        TensorTrainError: the file cannot be read, or does not fit the model; the message says where.
+
+    >>> import tempfile
+    >>> path = tempfile.mkdtemp() + "/small.safetensors"
+    >>> save(decompose(nn.Sequential(nn.Conv2d(8, 8, 5)), (3, 3), ranks=4), path)
+    >>> load(nn.Sequential(nn.Conv2d(8, 8, 5)), path)[0].chain.ranks
+    (8, 4, 8)
     """
     tensors, records = read_network(path)
     names = read_changes(path).exchanged
@@ -212,7 +235,7 @@ def load(model: nn.Module, path: str | PathLike[str]) -> nn.Module:
 def _rebuilt_layers(
     model: nn.Module, tensors: Mapping[str, Tensor], records: Iterable[LayerRecord]
 ) -> tuple[dict[str, nn.Module], dict[str, Tensor]]:
-    """The layers that the records describe, by their places in the model, and all tensors by their names in it."""
+    """Return the layers of the records by their names in the model, and all tensors by their names in it."""
     names = {plain: name for name, plain in plain_names(model.state_dict()).items()}
     by_module: dict[nn.Module, Any] = {}  # a module that is used in several places becomes one layer
     layers: dict[str, nn.Module] = {}
@@ -228,7 +251,7 @@ def _rebuilt_layers(
 
 
 def _layer(dense: Any, chain: ConvTensorTrain) -> nn.Module:
-    """The layer of a chain that replaces a plain one."""
+    """Build the layer of a chain that replaces a plain layer."""
     if isinstance(dense, nn.Linear):
         outer, inner = (core[..., 0] for core in chain.cores)
         return LowRankLinear.like(dense, outer, inner, error=chain.error)
@@ -238,7 +261,7 @@ def _layer(dense: Any, chain: ConvTensorTrain) -> nn.Module:
 
 
 def _kernel(name: str, layer: Any) -> ConvKernel:
-    """The kernel of a layer; of one of this library the first core stands for it until it is put together."""
+    """Return the kernel of a layer. A layer of this library is represented by its first core until it is composed."""
     factorised = isinstance(layer, FACTORISED)
     stored = sum(core.weight.numel() for core in layer.cores) if factorised else None
     return ConvKernel(
@@ -252,7 +275,7 @@ def _kernel(name: str, layer: Any) -> ConvKernel:
 
 
 def _with_weight(kernel: ConvKernel, dense: Mapping[str, Any]) -> ConvKernel:
-    """The kernel with the weight of the plain layer that its layer is, or stands for."""
+    """Return the kernel with the weight of its plain layer, or with the composed weight of a layer of this library."""
     if kernel.layer not in dense:
         return kernel
     weight = dense[kernel.layer].weight
@@ -260,11 +283,14 @@ def _with_weight(kernel: ConvKernel, dense: Mapping[str, Any]) -> ConvKernel:
 
 
 def _module_of(model: nn.Module, name: str, record: LayerRecord) -> Any:
-    """The dense layer that a record is about."""
+    """Return the dense layer to which a record belongs."""
     try:
         module: Any = model.get_submodule(name)
     except AttributeError:
-        raise TensorTrainError(f"the model has no module {record.name!r}, for which the file has a chain") from None
+        raise TensorTrainError(
+            f"the model has no module {record.name!r}, but the file has a chain for it; pass a model of the original"
+            " architecture"
+        ) from None
     layer_type = conv_layer_type(module)
     is_conv = layer_type is not None and layer_type.transposed == record.transposed and not record.linear
     if not is_conv and not (record.linear and isinstance(module, nn.Linear)):
@@ -280,7 +306,7 @@ def _module_of(model: nn.Module, name: str, record: LayerRecord) -> Any:
 
 
 def _compare(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: str | PathLike[str]) -> None:
-    """Refuse tensors of a file that are not exactly those of the model, by name and shape."""
+    """Check that the tensors of a file have exactly the names and shapes of the model's tensors."""
     missing, unexpected = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
     if missing or unexpected:
         raise TensorTrainError(

@@ -1,4 +1,4 @@
-"""`compress`: make a whole trained network smaller within a budget, by what it computes on inputs."""
+"""`compress`: make a whole trained network smaller within a budget, by the outputs that it computes for some inputs."""
 
 import csv
 import io
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 Metric = Callable[[nn.Module], float]
 
-SEARCH = 7  # halvings in the search for the smallest network within a drop
-BUILDS = 3  # of a network that misses its budget of time
+SEARCH = 7  # number of bisection steps in the search for the smallest network within `max_drop`
+BUILDS = 3  # largest number of times that a network is built until it is within a budget of time
 
 
 def compress(
@@ -66,7 +66,7 @@ def compress(
     resume: str | PathLike[str] | None = None,
     progress: bool | None = None,
 ) -> Compressed:
-    """Compress a whole trained network to a budget, at nearly the same outputs and without training.
+    """Compress a whole trained network to a budget, with nearly the same outputs and without training.
 
     Every conv and linear layer may be replaced by a chain of smaller ones: `1×1 | K×K | 1×1`, without the first or the
     last one if that is better. The ranks of all layers are chosen together, so that the sum of the squared relative
@@ -78,28 +78,28 @@ def compress(
 
     Args:
         model: a trained network; wrappers of `DataParallel` and `torch.compile` are removed.
-        inputs: unlabelled inputs: one tensor of samples, or any iterable of batches, which is read once. A batch is a
-            tensor, a dict of keyword arguments, or a tuple or list of positional arguments. Of a tuple, as many entries
-            are used as `forward` requires, so labels may follow.
-        parameters: the budget: a fraction of the parameters of the whole network (a float up to 1), or a number (an
-            int). Exactly one budget must be given.
+        inputs: unlabelled inputs: one tensor `(samples, …)`, or any iterable of batches, which is read once. A batch is
+            a tensor, a dict of keyword arguments, or a tuple or list of positional arguments. Of a tuple or list, as
+            many entries are used as `forward` requires, so labels may follow.
+        parameters: the budget: a fraction of the parameters of the whole network (a float up to 1), or a number of
+            parameters (an int). Exactly one budget must be passed.
         macs: a fraction of the multiply-accumulates for each sample, or a number of them.
         bytes: a fraction of the bytes of parameters and buffers, or a number of them.
         milliseconds: the median time of the first batch of the inputs on this machine. A layer is replaced only if the
             new one takes at most 0.95 of the time of the dense one, as the median of 15 alternations. If the whole
             network misses the budget, it is built again with less to spend, at most `BUILDS` times in all. If the last
-            one misses it too, the report says so.
+            network misses it too, the report says so.
         time: a fraction of the original network's time, such as 0.6. Both networks are timed in alternation, so that
             this budget does not depend on what else the machine is doing.
-        include: patterns on the names of layers, such as `"layer2.*"`; only layers that match one may change.
-        exclude: patterns on the names of layers; layers that match one stay as they are.
+        include: patterns on the names of layers, such as `"layer2.*"`; only layers that match a pattern may change.
+        exclude: patterns on the names of layers; layers that match a pattern stay as they are.
         at_least: smallest share of its parameters that a layer keeps, by patterns on names of layers.
         at_most: largest share of its parameters that a layer keeps, by patterns on names of layers.
         multiple: all ranks are multiples of this number, which makes some hardware faster.
         formats: further forms of convs: `"all"`, or names of formats such as `["cttd", "cp"]` (see `tt.formats`). They
             are fitted to what each layer computes, at the same cost as the form that was chosen for the layer, and used
             if they are better. This takes seconds to minutes for each layer, and keeps the second moments of the inputs
-            of all convs in memory: `(q · K)²` numbers for each.
+            of all convs in memory: `(q · K)²` numbers for each, with q input channels and K kernel positions.
         effort: factor on the work of each fit, see `ConvTensorTrain.decompose`.
         seconds: time limit for all fits together. With a limit but without `formats`, all formats are tried. The result
             then depends on the machine.
@@ -107,22 +107,27 @@ def compress(
             fastest on this machine; `"both"`, the smallest error among the forms that are faster than the layer, or the
             fastest if none is. All but `"error"` need inputs, and the result depends on the machine.
         samples: largest number of samples that are used; they are kept in memory.
-        output: the tensor of the network's output to compare: a key, an index, or a function of the output; by
-            default the first floating one.
+        output: the tensor of the network's output to compare: a key, an index, or a function of the output; by default
+            the first floating tensor.
         logits: whether that tensor holds logits, with classes on the last axis. Logits are compared by the KL
-            divergence of the class probabilities. By default, tensors of shape `(samples, classes)` are logits.
+            divergence of the class probabilities, in nats. By default, tensors of shape `(samples, classes)` are
+            logits.
         metric: a function of a network, such as its accuracy; larger is better. Its value is reported for the original
             and for the result. Nothing is fitted to it.
-        max_drop: the amount by which the metric may fall, in place of a budget. The smallest such network is searched
-            for in `SEARCH` halvings of the fraction of the parameters, with one calibration.
+        max_drop: the amount by which the metric may fall, instead of a budget. The smallest such network is found by
+            `SEARCH` bisection steps on the fraction of the parameters, with one calibration.
         seed: seed of all random choices; equal seeds give equal results.
         resume: a file that keeps finished layers. After an interruption, the same call continues from it. It is removed
-            at the end. Not for `milliseconds`, `time` and `max_drop`.
-        progress: whether to show the present stage; by default only in a terminal.
+            at the end. It cannot be combined with `milliseconds`, `time` or `max_drop`.
+        progress: whether to show the current stage; by default in a terminal, and elsewhere as lines after 15 seconds.
+
+    Returns:
+        The compressed network, and the report of its compression.
 
     Raises:
-        TensorTrainError: no layer that could be replaced, a budget that cannot be reached (the message names the
-            smallest that can), inputs that the network cannot run on, NaN or infinite values.
+        TensorTrainError: no layer can be replaced, the budget cannot be reached (the message names the smallest that
+            can), the network cannot run on the inputs, weights or outputs are NaN or infinite, an argument is out of
+            range, or a pattern matches no layer.
 
     >>> model = nn.Sequential(nn.Conv2d(8, 16, 3), nn.ReLU(), nn.Flatten(), nn.Linear(256, 16)).eval()
     >>> result = compress(model, torch.randn(64, 8, 6, 6), parameters=0.25)
@@ -137,32 +142,21 @@ def compress(
     )
     if max_drop is not None and metric is None:
         raise TensorTrainError(
-            f"max_drop = {max_drop!r} needs a metric: a function of the network whose value may fall"
+            f"max_drop = {max_drop!r} needs a metric, which may fall by so much; pass a function of a network as metric"
         )
     if max_drop is not None and resume is not None:
         raise TensorTrainError(
-            "resume keeps the layers of one network, but max_drop tries several networks; leave one out"
+            "resume keeps the layers of one network, but max_drop tries several networks; leave out one of the two"
         )
     if kind in time_budget.KINDS and resume is not None:
         raise TensorTrainError(
             f"resume needs the same ranks after an interruption, but {kind} = {value!r} depends on the clock and leads"
-            " to other ranks each time; leave resume out, or give a budget of parameters, macs or bytes"
+            " to other ranks each time; leave out resume, or pass a budget of parameters, macs or bytes"
         )
     options = CompressionOptions(
-        include,
-        exclude,
-        at_least,
-        at_most,
-        multiple,
-        formats,
-        effort,
-        seconds,
-        objective,
-        samples,
-        output,
-        logits,
-        seed,
-    )
+        include, exclude, at_least, at_most, multiple, formats, effort,
+        seconds, objective, samples, output, logits, seed,
+    )  # fmt: skip
     with Stages(progress) as stages:
         network = Network.analysed(model, inputs, options, metric, stages, resume)
         return network.within(max_drop) if max_drop is not None else network.to(kind, value)
@@ -200,8 +194,11 @@ def compression_curve(
         metric, include, exclude, at_least, at_most, multiple, samples, output, logits: as in `compress`.
         formats, effort, seconds, objective, seed, progress: as in `compress`; `seconds` is for each network.
 
+    Returns:
+        The compressed networks, in the order of `fractions`.
+
     Raises:
-        TensorTrainError: as `compress`.
+        TensorTrainError: in the same cases as `compress`, or if there are no fractions or the unit is unknown.
 
     >>> model = nn.Sequential(nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 4)).eval()
     >>> curve = compression_curve(model, torch.randn(200, 32), [0.8, 0.4])
@@ -213,33 +210,22 @@ def compression_curve(
     if not fractions:
         raise TensorTrainError("fractions is empty; at least one is needed, such as [0.5, 0.25]")
     options = CompressionOptions(
-        include,
-        exclude,
-        at_least,
-        at_most,
-        multiple,
-        formats,
-        effort,
-        seconds,
-        objective,
-        samples,
-        output,
-        logits,
-        seed,
-    )
+        include, exclude, at_least, at_most, multiple, formats, effort,
+        seconds, objective, samples, output, logits, seed,
+    )  # fmt: skip
     with Stages(progress) as stages:
         network = Network.analysed(model, inputs, options, metric, stages)
         return CompressionCurve([network.to(budget, fraction) for fraction in fractions])
 
 
 class Network:
-    """A network that has been analysed, ready to be compressed to one budget after the other.
+    """A network that has been analysed, and can be compressed to one budget after the other.
 
     Args:
         analysis: analysis of the network.
         options: options of every compression.
-        metric: metric to report; None for none.
-        stages: called with the name of the present stage.
+        metric: metric to report; None for no metric.
+        stages: called with the name of the current stage.
         resume: file for finished layers, see `compress`.
     """
 
@@ -265,10 +251,15 @@ class Network:
         stages: Stages,
         resume: str | PathLike[str] | None = None,
     ) -> "Network":
-        """A network with what there is to know of it, see `analyse`."""
+        """Analyse a network, see `analyse`.
+
+        Raises:
+            TensorTrainError: the objective needs inputs but there are none, or an error of `analyse`.
+        """
         if inputs is None and options.objective != "error":
             raise TensorTrainError(
-                f"objective = {options.objective!r} needs inputs, because the time of a layer depends on them"
+                f"objective = {options.objective!r} needs inputs, because the time of a layer depends on them; pass"
+                " inputs"
             )
         analysis = analyse(
             model,
@@ -285,7 +276,12 @@ class Network:
         return cls(analysis, options, metric, stages, resume)
 
     def to(self, kind: str, value: object) -> Compressed:
-        """The network within one budget."""
+        """Compress the network to one budget.
+
+        Args:
+            kind: kind of the budget: parameters, macs, bytes, milliseconds or time.
+            value: the budget, as in `compress`.
+        """
         constraints = self.options.constraints
         if kind in time_budget.KINDS:
             return self._in_time(TimeBudget(self.analysis, kind, value, constraints, self.stages))
@@ -300,7 +296,10 @@ class Network:
         return self._reported(plan, built, Timing(timer, time_whole(self.analysis, built.model, timer.batch)))
 
     def _in_time(self, budget: TimeBudget) -> Compressed:
-        """The network within a budget of time; if it misses that when it is built, another one is planned for less."""
+        """Compress the network to a budget of time.
+
+        If the network misses the budget when it is built, another one is planned for less time.
+        """
         for build_number in range(1, BUILDS + 1):
             plan, built = self._built(budget.plan(), None, budget.timer)
             race = budget.timed(built.model)
@@ -309,7 +308,7 @@ class Network:
         return self._reported(plan, built, Timing(budget.timer, race, budget.missed(race)))
 
     def _built(self, plan: Plan, offered: Offer | None, timer: LayerTimer | None) -> tuple[Plan, Built]:
-        """The network of a plan, and that plan with what other forms have changed in it."""
+        """Build the network of a plan, and return it with the plan, in which other forms may have replaced some."""
         store = None
         if self.options.admission.formats is not None or self.options.objective != "error":
             store = self._store(plan)
@@ -320,13 +319,13 @@ class Network:
         return plan, built
 
     def _reported(self, plan: Plan, built: Built, timing: Timing | None) -> Compressed:
-        """The network with its report."""
+        """Return the network with its report."""
         values = None if self.original is None else (self.original, self._value(built.model))
         report = report_on(self.analysis, plan, built, values, timing, self.stages)
         return Compressed.of(built.in_original_mode(), report, self.analysis.model)
 
     def _store(self, plan: Plan) -> FitStore:
-        """Where finished fits are kept, in a file beside that of the finished layers."""
+        """Return the store of finished fits, in a file beside that of the finished layers."""
         if self.resume is None:
             return FitStore(None, None)
         measured = self.analysis.measured
@@ -335,7 +334,7 @@ class Network:
         return FitStore(f"{self.resume}.fits", [*planned, repr(self.options.admission)])
 
     def _with_other_forms(self, plan: Plan, offered: Offer | None, timer: LayerTimer | None, store: FitStore) -> Plan:
-        """The plan with fitted chains, and with what is faster, as the options ask for."""
+        """Return the plan with fitted chains and faster forms, as the options request."""
         self.stages("formats")
         self.stages.pause()
         if timer is None and self.options.objective != "error":
@@ -352,20 +351,24 @@ class Network:
         )
 
     def _value(self, model: nn.Module) -> float:
-        """The metric of a network in evaluation mode."""
+        """Compute the metric of a network in evaluation mode."""
         assert self.metric is not None
         self.stages("metric")
         with torch.no_grad():
             return float(self.metric(model))
 
     def within(self, max_drop: float) -> Compressed:
-        """The smallest network, up to the steps of the search, whose metric has not fallen by more than `max_drop`.
+        """Find the smallest network, within the accuracy of the search, whose metric falls by at most `max_drop`.
+
+        Args:
+            max_drop: largest drop of the metric.
 
         Raises:
-            TensorTrainError: not even a network that keeps nearly all parameters is as good.
+            TensorTrainError: the metric falls by more even if the network keeps nearly all parameters, or `max_drop` is
+                negative.
         """
         if isinstance(max_drop, bool) or not isinstance(max_drop, int | float) or max_drop < 0:
-            raise TensorTrainError(f"max_drop = {max_drop!r}; a number from 0 on is needed, in units of the metric")
+            raise TensorTrainError(f"max_drop = {max_drop!r}; a number of at least 0 is needed, in units of the metric")
         assert self.original is not None
         smallest = offer(self.analysis, "parameters", self.options.constraints)
         low, high, best = smallest.least / smallest.total, 1.0, None
@@ -379,23 +382,32 @@ class Network:
                 low = fraction
         if best is None:
             raise TensorTrainError(
-                f"max_drop = {max_drop!r}: the metric falls by more at {high:.0%} of the parameters and below"
+                f"max_drop = {max_drop!r} cannot be reached: in all {SEARCH} networks that were tried, of up to"
+                f" {low:.0%} of the parameters, the metric falls by more; allow a larger drop"
             )
         return best
 
 
 @dataclass(frozen=True)
 class CompressionCurve:
-    """One network compressed to several budgets.
+    """A network that was compressed to several budgets. `print` shows a table.
 
     Attributes:
-        results: one for each budget.
+        results: one result for each budget.
+
+    >>> curve = compression_curve(nn.Sequential(nn.Linear(8, 8)), None, [0.7, 0.4])
+    >>> [round(row["parameters"], 2) for row in curve.rows()]
+    [0.56, 0.33]
     """
 
     results: list[Compressed]
 
     def rows(self) -> list[dict[str, float | None]]:
-        """For each network the part of parameters and MACs that it keeps, the difference of its outputs, the metric."""
+        """Return for each network a dict of numbers; None stands for a number that is not known.
+
+        The keys are `parameters` and `macs` (the shares that it keeps), `error`, `kl` (in nats) and `agreement` (the
+        difference of its outputs, see `Difference`), and `metric`.
+        """
         rows: list[dict[str, float | None]] = []
         for result in self.results:
             report = result.report
@@ -408,7 +420,7 @@ class CompressionCurve:
         return rows
 
     def to_csv(self) -> str:
-        """One row for each network."""
+        """Return the rows as a CSV table with one line for each network."""
         text = io.StringIO()
         rows = self.rows()
         writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
@@ -417,7 +429,7 @@ class CompressionCurve:
         return text.getvalue()
 
     def plot(self) -> "Figure":
-        """Draw the metric over the part of the parameters kept; without one, the relative error of the outputs.
+        """Draw the metric, or without a metric the relative error of the outputs, over the share of the parameters.
 
         Raises:
             TensorTrainError: matplotlib is not installed, or there were neither inputs nor a metric.
@@ -426,24 +438,29 @@ class CompressionCurve:
         name = "metric" if report.metric is not None else "error"
         points = [(float(row["parameters"] or 0), float(row[name] or 0)) for row in rows if row[name] is not None]
         if not points:
-            raise TensorTrainError("nothing to draw: without inputs and without a metric, networks cannot be compared")
+            raise TensorTrainError(
+                "there is nothing to draw without inputs and without a metric; pass one of them to compression_curve"
+            )
         label = "metric" if report.metric is not None else "relative error of the outputs"
         original = report.metric[0] if report.metric is not None else None
         return pictures.curve_chart([k for k, _ in points], [v for _, v in points], label, original)
 
     def to_png(self) -> bytes:
-        """The same as a picture file.
+        """Return the drawing of `plot` as the bytes of a PNG file.
 
         Raises:
-            TensorTrainError: as `plot`.
+            TensorTrainError: in the same cases as `plot`.
         """
         return pictures.png(self.plot())
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the table (.csv) or the picture (.png).
+        """Write the table (.csv) or the drawing (.png) to a file.
+
+        Args:
+            path: the file to write; its ending selects the format.
 
         Raises:
-            TensorTrainError: another ending, or a path that cannot be written.
+            TensorTrainError: the ending is another one, or the file cannot be written.
         """
         ending = Path(path).suffix
         if ending not in (".csv", ".png"):
@@ -464,13 +481,13 @@ class CompressionCurve:
 
 
 def _one_budget(**budgets: object) -> tuple[str, object]:
-    """The one budget that is given, by its name.
+    """Return the name and the value of the only budget.
 
     Raises:
-        TensorTrainError: none, or more than one.
+        TensorTrainError: there is no budget, or there are several.
     """
     present = {name: value for name, value in budgets.items() if value is not None}
     if len(present) != 1:
         named = " and ".join(f"{name} = {value!r}" for name, value in present.items()) or "none"
-        raise TensorTrainError(f"exactly one budget of {', '.join(budgets)} is needed; there is {named}")
+        raise TensorTrainError(f"exactly one budget of {', '.join(budgets)} is needed; passed: {named}")
     return next(iter(present.items()))

@@ -1,4 +1,4 @@
-"""The arguments that `compress`, `compression_curve` and their commands have in common."""
+"""The arguments that `compress`, `compression_curve` and their commands share."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +16,15 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class CompressionOptions:
-    """How a network is compressed, whatever the budget; documented at `compress`."""
+    """The arguments of `compress` that do not depend on the budget.
+
+    Attributes:
+        constraints: the arguments `multiple`, `at_least` and `at_most`.
+        admission: the formats that are fitted, and the effort of the fits.
+
+    Raises:
+        TensorTrainError: a value is out of range, or a format is unknown.
+    """
 
     include: Iterable[str] = ()
     exclude: Iterable[str] = ()
@@ -43,16 +51,16 @@ class CompressionOptions:
 
 
 def _named(value: str | Iterable[AnyFormat] | None) -> str | tuple[AnyFormat, ...] | None:
-    """Formats as `Admission` takes them: None, "all", or several.
+    """Convert the argument `formats` for `Admission`: None, "all", or a tuple.
 
     Raises:
-        TensorTrainError: an unknown name, or none at all.
+        TensorTrainError: a name is unknown, or there are no formats.
     """
     if value is None or value == ALL:
         return value
     several: tuple[AnyFormat, ...] = (value,) if isinstance(value, str | formats.Format) else tuple(value)
     if not several:
-        raise TensorTrainError(f"formats is empty; {ALL!r}, or at least one of {', '.join(formats.NAMED)} is needed")
+        raise TensorTrainError(f"formats is empty; use {ALL!r}, or at least one of {', '.join(formats.NAMED)}")
     for one in several:
         if not isinstance(one, formats.Format):
             checks.choice("formats", one, (ALL, *formats.NAMED))

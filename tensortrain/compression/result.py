@@ -1,4 +1,4 @@
-"""The result of a compression: the network, the report, and the file that holds both."""
+"""The result of a compression: the network and its report, and how both are saved to a file."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -27,6 +27,11 @@ class Compressed:
     Attributes:
         model: the compressed network, a plain module that may be trained further.
         report: the report of the compression; `print` shows it.
+
+    >>> import torch, tensortrain as tt
+    >>> result = tt.compress(torch.nn.Sequential(torch.nn.Linear(8, 8)), parameters=0.7)
+    >>> result.model(torch.zeros(2, 8)).shape, result.report.parameters
+    (torch.Size([2, 8]), (72, 40))
     """
 
     model: nn.Module
@@ -36,7 +41,9 @@ class Compressed:
 
     @classmethod
     def of(cls, model: nn.Module, report: Report, original: nn.Module) -> "Compressed":
-        """The result that was just built, of which `save` will be able to tell what was trained since then.
+        """Return the result for a network that was just built.
+
+        `save` compares the network with its present state, to find out which layers have been trained since.
 
         Args:
             model: the compressed network.
@@ -48,7 +55,7 @@ class Compressed:
         return cls(model, report, {name: digest(value) for name, value in tensors.items()}, built)
 
     def plot(self) -> "Figure":
-        """Draw what was done with each layer, see `Report.plot`.
+        """Draw the parameters and errors of each layer, see `Report.plot`.
 
         Raises:
             TensorTrainError: matplotlib is not installed.
@@ -56,17 +63,23 @@ class Compressed:
         return self.report.plot()
 
     def save(self, path: str | PathLike[str], *, about: Mapping[str, Any] | None = None) -> None:
-        """Write the network to a file from which `tt.nn.load(architecture(), path)` rebuilds it.
+        """Write the network to a file, from which `tt.nn.load(architecture(), path)` rebuilds it.
 
-        The file says which tensors differ from those of the original, and how large the errors of the layers are. A
-        layer that has been trained since it was built has none.
+        The file lists the tensors that differ from those of the original, and the errors of the layers. It has no
+        errors of layers that have been trained since they were built.
 
         Args:
             path: the safetensors file.
             about: further values for the header, as JSON, such as how the architecture is built.
 
         Raises:
-            TensorTrainError: no layer was factorised, or a path that cannot be written.
+            TensorTrainError: no layer was factorised, or the file cannot be written.
+
+        >>> import tempfile, torch, tensortrain as tt
+        >>> path = tempfile.mkdtemp() + "/small.safetensors"
+        >>> tt.compress(torch.nn.Sequential(torch.nn.Linear(8, 8)), parameters=0.7).save(path)
+        >>> tt.nn.load(torch.nn.Sequential(torch.nn.Linear(8, 8)), path)[0].rank
+        2
         """
         records = [self._with_errors(record) for record in layer_records(self.model)]
         tensors = self.model.state_dict()
@@ -84,13 +97,13 @@ class Compressed:
         storage.write(path, tensors, network_header(records, changes))
 
     def _with_errors(self, record: LayerRecord) -> LayerRecord:
-        """The record with the errors of the report, if it is about the layer that was built."""
+        """Return the record with the errors of the report, if the layer has not changed since it was built."""
         layers = {layer.name: layer for layer in self.report.layers}
         name = record.name
         report = layers.get(name)
         if report is None or self._built.get(name) != _digest(self.model.get_submodule(name)):
             return record
-        known = record.weight in self._original  # else the original had no dense weight here
+        known = record.weight in self._original  # otherwise the original had no dense weight here
         return dataclasses.replace(record, error=report.frobenius if known else None, data_error=report.error)
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Functions that a user names on the command line, and images of a folder."""
+"""Run functions that a user names on the command line, and read the images of a folder."""
 
 import importlib
 import importlib.util
@@ -12,18 +12,18 @@ from torch import Tensor
 from tensortrain.errors import TensorTrainError
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-BATCH = 64  # images that are read at a time
+BATCH = 64  # number of images in a batch
 
 
 def function(option: str, text: str) -> Callable[..., Any]:
-    """The function that `"my_module.py:build"` or `"my_package.module:build"` names; its module is run.
+    """Return the function that `"my_module.py:build"` or `"my_package.module:build"` names. This runs its module.
 
     Args:
         option: name of the option, for error messages.
         text: the value of the option.
 
     Raises:
-        TensorTrainError: no such file, module or function, or an error while the module is run.
+        TensorTrainError: there is no such file, module or function, or the module raises an error.
 
     >>> function("--metric", "math:sqrt")(4.0)
     2.0
@@ -56,10 +56,14 @@ def _module(option: str, name: str) -> Any:
 
 
 def called(option: str, text: str) -> Any:
-    """What the function that a user names returns without arguments.
+    """Call the function that a user names, without arguments, and return the result.
+
+    Args:
+        option: name of the option, for error messages.
+        text: the value of the option.
 
     Raises:
-        TensorTrainError: as `function`, or an error that it raises.
+        TensorTrainError: as for `function`, or the function raises an error.
     """
     make = function(option, text)
     try:
@@ -69,16 +73,17 @@ def called(option: str, text: str) -> Any:
 
 
 def image_batches(folder: Path, size: tuple[int, int], mean: Sequence[float], std: Sequence[float]) -> Iterator[Tensor]:
-    """The images of a folder and its subfolders, by name, in batches `(N, channels, *size)`.
+    """Yield the images of a folder and its subfolders, sorted by path, in batches `(N, channels, *size)`.
 
     Args:
         folder: holds files that end in one of `ENDINGS`.
-        size: height and width to which every image is resized.
+        size: height and width in pixels to which every image is resized.
         mean: mean of each channel, for pixels from 0 to 1; one number for grey images, three for colour.
         std: standard deviation of each channel; a pixel becomes `(pixel - mean) / std`.
 
     Raises:
-        TensorTrainError: no images, one that cannot be read, other numbers of channels, or no Pillow.
+        TensorTrainError: there are no images, an image cannot be read, the number of channels is not 1 or 3, a standard
+            deviation is not positive, or Pillow is not installed.
     """
     try:
         from PIL import Image, UnidentifiedImageError

@@ -1,4 +1,4 @@
-"""Check a decomposed network against the checkpoint it came from: recompute everything that its file says."""
+"""Verify a decomposed network against the original checkpoint: recompute all errors and bounds that its file states."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from tensortrain.conv.functional import compose_all, ungroup
 from tensortrain.digest import digest
 from tensortrain.errors import TensorTrainError
 
-AGREEMENT = 1e-10  # by which sequential and dense evaluation may differ in float64
+AGREEMENT = 1e-10  # largest relative difference of sequential and dense evaluation in float64
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,10 @@ class LayerCheck:
 
     Attributes:
         record: the record of the layer in the file.
-        error: relative Frobenius error of the cores as stored.
-        lower_bound: no chain of these sizes and ranks has a smaller error.
-        upper_bound: what the error of a chain that `decompose` has made cannot exceed, with what rounding to its dtype
-            may add where the error shows it.
+        error: relative Frobenius error of the stored cores.
+        lower_bound: lower bound of the error for all chains of these sizes and ranks.
+        upper_bound: upper bound of the error of a chain that `decompose` has returned. It includes the error of
+            rounding to the chain's dtype if the error exceeds the bound.
         difference: relative difference of sequential and dense evaluation on a random input.
     """
 
@@ -40,7 +40,7 @@ class LayerCheck:
 
     @property
     def failures(self) -> list[str]:
-        """What does not hold, in words."""
+        """Sentences about the statements of the file that are wrong."""
         file = self.record
         failures = []
         if file.error is not None and abs(self.error - file.error) > SLACK:
@@ -62,9 +62,9 @@ class Verification:
 
     Attributes:
         layers: one check for each decomposed layer.
-        copied: number of other tensors, which must be as they were.
-        changed: number of other tensors that the file says were changed.
-        failures: everything that does not hold, in words; empty if the file is verified.
+        copied: number of other tensors that must equal those of the original.
+        changed: number of other tensors that the file lists as changed.
+        failures: sentences about everything that is wrong; empty if the file is verified.
     """
 
     layers: list[LayerCheck]
@@ -79,16 +79,16 @@ def verify_network(
     original: Mapping[str, Tensor],
     changes: Changes | None = None,
 ) -> Verification:
-    """Check a decomposed network against the checkpoint it was made from.
+    """Verify a decomposed network against the original checkpoint.
 
     Args:
         tensors: tensors of the decomposed network, by name.
         records: records of its layers, see `read_network`.
-        original: tensors of the checkpoint, by name.
-        changes: what else the file says was changed: such tensors must have the digest that it names.
+        original: tensors of the original checkpoint, by name.
+        changes: further changes that the file lists. These tensors must have the digests of the list.
 
     Raises:
-        TensorTrainError: an original that lacks a decomposed kernel or has it in another shape, or damaged cores.
+        TensorTrainError: the original lacks a decomposed kernel or has it in another shape, or cores are damaged.
     """
     changes = changes or Changes()
     original = exchanged_tensors(original, changes.exchanged)
@@ -109,7 +109,7 @@ def verify_network(
 
 
 def _identical(a: Tensor, b: Tensor) -> bool:
-    """Whether the bits agree, so that NaN equals itself."""
+    """Return whether all bits of two tensors are equal. A NaN then equals itself."""
     if a.dtype != b.dtype or a.shape != b.shape:
         return False
     return torch.equal(a.reshape(-1).view(torch.uint8), b.reshape(-1).view(torch.uint8))
@@ -132,7 +132,7 @@ def _verify_layer(record: LayerRecord, chain: ConvTensorTrain, original: Mapping
 
 
 def _recompute_bounds(weight: Tensor, record: LayerRecord) -> tuple[float, float]:
-    """Lower and upper bound on the relative error of a chain as the record describes it."""
+    """Return the lower and upper bound of the relative error of a chain with the sizes and ranks of the record."""
     from tensortrain.conv.fit import bounds  # the solvers load only when they are needed
 
     blocks = tuple(
@@ -144,7 +144,7 @@ def _recompute_bounds(weight: Tensor, record: LayerRecord) -> tuple[float, float
 
 
 def _rounding(chain: ConvTensorTrain, dtype: torch.dtype) -> float:
-    """How far rounding the cores to `dtype`, in which they were stored, may have moved their kernel (Frobenius norm).
+    """Return how far rounding the cores to the `dtype` of the file may have moved their kernel, in the Frobenius norm.
 
     Every entry of a core has moved by at most eps times its size, or times the smallest normal number.
     """
@@ -154,7 +154,7 @@ def _rounding(chain: ConvTensorTrain, dtype: torch.dtype) -> float:
 
 
 def _evaluation_difference(chain: ConvTensorTrain) -> float:
-    """Relative difference of sequential and dense evaluation on one random image, a bit larger than the kernel."""
+    """Return the relative difference of sequential and dense evaluation on a random image larger than the kernel."""
     generator = torch.Generator().manual_seed(0)
     shape = (1, chain.in_channels, *(k + 2 for k in chain.kernel_size))
     x = torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu").to(chain.device)

@@ -1,4 +1,4 @@
-"""Check the errors of outputs that the file of a compressed network records, on the inputs it was compressed on."""
+"""Verify the errors of outputs that the file of a compressed network states, on the inputs of the compression."""
 
 from collections.abc import Callable, Sequence
 from os import PathLike
@@ -12,7 +12,7 @@ from tensortrain.compression.reports.findings import output_errors
 from tensortrain.compression.state_dicts.records import read_changes, read_network
 from tensortrain.errors import TensorTrainError
 
-SLACK = 1e-3  # of a recorded error, by which another number of threads may change it
+SLACK = 1e-3  # relative tolerance, since another number of threads may change an error
 
 
 def verify_outputs(
@@ -22,15 +22,15 @@ def verify_outputs(
 
     Args:
         original: the network with its dense weights.
-        architecture: builds another one like it.
+        architecture: a function that builds another network of this architecture.
         path: file of the compressed network.
         inputs: the inputs on which it was compressed, see `compress`.
 
     Returns:
-        How many errors were recomputed, and what does not hold, in words.
+        The number of errors that were recomputed, and sentences about those that are wrong.
 
     Raises:
-        TensorTrainError: a file that records no inputs, or whatever `load` and `compress` raise.
+        TensorTrainError: the file states no inputs, or an error of `load` or `compress`.
     """
     calibration, (_, records) = read_changes(path).calibration, read_network(path)
     if calibration is None:

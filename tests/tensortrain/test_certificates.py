@@ -222,7 +222,7 @@ def test_some_layers_are_certified(network, capsys, monkeypatch):
         "module.second.weight"
     ]
     assert verify(network, "net.safetensors", "--layers", "third") == 2
-    assert "'third' names no decomposed layer; there are: first, second" in capsys.readouterr().err
+    assert "'third' matches no decomposed layer; there are: first, second" in capsys.readouterr().err
     assert run("verify", network / "small.st", "--against", network / "net.safetensors", "--layers", "first") == 2
 
 
@@ -253,7 +253,7 @@ def test_a_part_of_a_tensor_is_left_out(network, monkeypatch, capsys):
     renamed = [dataclasses.replace(records[1][0], weight="a.q_proj.weight"), records[1][1]]
     monkeypatch.setattr(certificates, "read_network", lambda path: (records[0], renamed))
     monkeypatch.setattr(certificates, "read_changes", lambda path: Changes(exchanged=["a"]))
-    with pytest.raises(TensorTrainError, match=r"a.q_proj.weight is a part of a tensor in .*leave it out by --layers"):
+    with pytest.raises(TensorTrainError, match=r"a.q_proj.weight is a part of a tensor in .*exclude it with --layers"):
         certificates.certify_network(network / "small.st", network / "net.safetensors", network / "out.json")
     certificates.certify_network(network / "small.st", network / "net.safetensors", network / "out.json", ["second"])
     assert truth(network / "out.json")
@@ -284,7 +284,7 @@ def test_a_checkpoint_that_the_checker_does_not_read_is_refused_with_the_command
     assert verify(network, against) == 2
     assert not (network / "out.json").exists()
     message = " ".join(capsys.readouterr().err.split())
-    command = shlex.split(message.partition(" becomes one by: tensortrain ")[2])
+    command = shlex.split(message.partition(" with: tensortrain ")[2])
     assert run(*command) == 0
     assert verify(network, command[3]) == 0
     assert truth(network / "out.json")

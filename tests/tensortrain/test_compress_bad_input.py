@@ -116,7 +116,12 @@ x = torch.randn(20, 8, generator=torch.Generator().manual_seed(0))
             "at_most has the pattern '7', which matches none of the layers that can be replaced: 0, 2",
         ),
         (mlp, x, {"parameters": None, "max_drop": 0.1}, "needs a metric"),
-        (mlp, x, {"parameters": None, "max_drop": -1, "metric": lambda m: 1.0}, "max_drop = -1; a number from 0 on"),
+        (
+            mlp,
+            x,
+            {"parameters": None, "max_drop": -1, "metric": lambda m: 1.0},
+            "max_drop = -1; a number of at least 0",
+        ),
         (mlp, x, {"output": 5}, "has no floating tensor 5; select one"),
     ],
 )

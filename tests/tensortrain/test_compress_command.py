@@ -182,8 +182,11 @@ def test_without_data_and_with_other_budgets(folder, capsys):
         ),
         (["{}/my_module.py:build", "{}/my_module.pt", "--report", "r.pdf"], "report = r.pdf ends in '.pdf'"),
         (["{}/my_module.py:build", "{}/my_module.pt", "--macs", "0.5"], "pass inputs"),
-        (["{}/my_module.py:build", "{}/my_module.pt", "--time", "0.5"], "time: the time of a layer depends on its inputs"),
-        (["{}/my_module.py:build", "{}/my_module.pt", "--parameters", "x"], "parameters = 'x' is not a number"),
+        (
+            ["{}/my_module.py:build", "{}/my_module.pt", "--time", "0.5"],
+            "time: the time of a layer depends on its inputs",
+        ),
+        (["{}/my_module.py:build", "{}/my_module.pt", "--parameters", "x"], "parameters = 'x'; a fraction"),
     ],
 )
 def test_bad_input(folder, capsys, arguments, message):

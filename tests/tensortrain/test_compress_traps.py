@@ -136,7 +136,7 @@ def test_weights_that_other_code_reads():
     assert "other code reads its weight" in rows(result)["direct"].note
     assert rows(result)["direct"].state == "left alone"
     assert rows(result)["asked"].state == "factorised"
-    assert "no fewer multiplications" in rows(result)["both"].note
+    assert "multiplies by the whole of it" in rows(result)["both"].note
     assert rows(result)["both"].state == "factorised"
     assert result.report.reached < 0.7
     assert difference(result.model, net, x) < 0.5

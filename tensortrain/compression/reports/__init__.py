@@ -1,1 +1,1 @@
-"""What a compression did: measured on the built network, printed, drawn, and written as a page."""
+"""Reports of a compression: measure the built network, print and draw the results, and write them as a page."""

@@ -1,4 +1,4 @@
-"""Measure a compressed network, and report what was found."""
+"""Measure a compressed network, and make its report."""
 
 import copy
 import dataclasses
@@ -26,8 +26,8 @@ from tensortrain.conv.alignment import whole_size
 from tensortrain.conv.fit.solver import Fit
 from tensortrain.profiling.macs import Recorder
 
-ALONE = 5e10  # multiply-accumulates that may be spent on showing what each layer does alone
-MOST_ALONE = 256  # samples for that
+ALONE = 5e10  # largest number of multiply-accumulates for measuring the effect of each layer alone
+MOST_ALONE = 256  # largest number of samples for this measurement
 
 
 def report_on(
@@ -38,15 +38,15 @@ def report_on(
     timing: Timing | None,
     stages: Stages,
 ) -> Report:
-    """Measure what was built.
+    """Measure a compressed network and make its report.
 
     Args:
-        analysis: of the original network.
-        plan: what was to be built.
-        built: what was built.
-        metric: of the original and of the result.
-        timing: of the whole network, and the timer of its layers; None without inputs.
-        stages: called with what is being done.
+        analysis: analysis of the original network.
+        plan: the plan from which the network was built.
+        built: the network that was built.
+        metric: the metric of the original and of the result; None if there is no metric.
+        timing: times of the whole network, with a timer of its layers; None without inputs.
+        stages: called with the name of the current stage.
     """
     measured, model, original = analysis.measured, built.model, analysis.model
     errors: dict[str, float] = {}
@@ -97,7 +97,7 @@ def _amount(value: float) -> str:
 
 
 def _macs(model: nn.Module, measured: Measured) -> float:
-    """Multiply-accumulates for each sample, counted while the built network runs."""
+    """Count the multiply-accumulates for each sample while the built network runs."""
     batch = measured.calibration.small_batch()
     with Recorder() as recorder:
         measured.calibration.run(model, batch)
@@ -105,7 +105,12 @@ def _macs(model: nn.Module, measured: Measured) -> float:
 
 
 def output_errors(analysis: Analysis, layers: Mapping[str, nn.Module]) -> dict[str, float]:
-    """Relative error of each new layer's outputs on the inputs that the dense network feeds it."""
+    """Return the relative error of each new layer's outputs on the inputs that the dense network passes to it.
+
+    Args:
+        analysis: analysis of the dense network, with measurements on inputs.
+        layers: the new layers, by name.
+    """
     measured = analysis.measured
     assert measured is not None
     squares = {name: [0.0, 0.0] for name in layers}
@@ -126,7 +131,10 @@ def output_errors(analysis: Analysis, layers: Mapping[str, nn.Module]) -> dict[s
 
 
 def _alone(analysis: Analysis, measured: Measured, layers: Mapping[str, Refitted]) -> dict[str, float]:
-    """What each new layer does alone to the outputs of the dense network: their divergence, or relative error."""
+    """Return the effect of each new layer alone on the outputs of the dense network.
+
+    It is the KL divergence, or the relative error if the outputs are not logits.
+    """
     reference, calibration = analysis.reference, measured.calibration
     if not layers or not calibration.independent:
         return {}
@@ -152,7 +160,7 @@ def _count(model: nn.Module) -> int:
 
 
 def _reached(analysis: Analysis, plan: Plan) -> float:
-    """Part of the parameters in layers that were replaced or had a choice."""
+    """Return the share of the parameters that are in layers which were replaced or had several options."""
     layers = {name for name, ranks in plan.ranks.items() if ranks is not None} | plan.offered
     return sum(_count(analysis.reference.get_submodule(name)) for name in layers) / _count(analysis.model)
 
@@ -199,12 +207,15 @@ def _layer_report(
         None if analysis.measured is None else new.following,
         float((weight - other).norm()) / norm if norm else 0.0,
         None if times is None else (times.before[1], times.before[1] * times.ratio),
-        "its weight is read by other code: no fewer multiplications there" if name in analysis.read else "",
+        "other code reads its weight, and multiplies by the whole of it as before" if name in analysis.read else "",
     )
 
 
 def _bound(curve: Curve, ranks: Ranks, fit: Fit | None) -> float:
-    """What no layer can go below whose outputs have as low a rank as those of a form, or of a chain at each bond."""
+    """Return a lower bound of the squared error for all layers whose outputs have the same rank.
+
+    For a chain, it is the largest of the bounds at its bonds.
+    """
     if fit is None:
         return curve.bound(ranks)
     sizes = fit.chain_format.kernel_sizes
@@ -212,7 +223,7 @@ def _bound(curve: Curve, ranks: Ranks, fit: Fit | None) -> float:
 
 
 def _kind(own: PatchMap) -> str:
-    """Type and shape, such as `"Conv2d 64→64 3×3"`."""
+    """Return type and shape of a layer, such as `"Conv2d 64→64 3×3"`."""
     size = "×".join(map(str, own.size))
     groups = f" g{own.groups}" if own.groups > 1 else ""
     channels = f"{own.inputs * own.groups}→{own.outputs * own.groups}"
@@ -220,6 +231,6 @@ def _kind(own: PatchMap) -> str:
 
 
 def _form(layer: Any) -> str:
-    """Kernel sizes of the cores, output side first."""
+    """Return the kernel sizes of the cores, output side first."""
     cores = layer.cores if isinstance(layer, FACTORISED) else [layer]
     return " | ".join("×".join(map(str, core.weight.shape[2:])) or "linear" for core in cores)

@@ -1,4 +1,4 @@
-"""The tables that the command prints of layers and kernels, with the legend that explains them."""
+"""Tables of layers and kernels for the terminal, with legends that explain their columns."""
 
 from collections.abc import Sequence
 
@@ -12,8 +12,8 @@ from tensortrain.tables import Column, Table
 
 _LAYER, _KERNEL = Column("layer", words=True), Column("kernel", words=True)
 _BOUNDS = (
-    "lower: no chain of these sizes and ranks has a smaller error; 0 says nothing. upper: what the error was known not "
-    "to exceed before the fit was refined; 1 says nothing."
+    "lower: no chain of these sizes and ranks has a smaller error; 0 says nothing. upper: a bound of the error that "
+    "was known before the fit was refined; 1 says nothing."
 )
 _ERROR = "error: relative Frobenius error of the kernel."
 
@@ -21,12 +21,13 @@ _ERROR = "error: relative Frobenius error of the kernel."
 def layer_table(
     records: Sequence[LayerRecord], outcomes: Sequence[Outcome] = (), size: int | Sequence[int] | None = None
 ) -> Table:
-    """A row for each layer that is a chain.
+    """Return a table with a row for each layer that is a chain.
 
     Args:
         records: records of the layers.
-        outcomes: of those that have just been decomposed: how long that took, and whether they are faster here.
-        size: size of the images on which they are timed, by default 32.
+        outcomes: outcomes for the layers that have just been decomposed. Their rows also show how long this took, and
+            whether the layers are faster on this machine.
+        size: height and width in pixels of the images on which the layers are timed; 32 by default.
     """
     fits = {outcome.kernel.name: outcome for outcome in outcomes}
     columns = [_LAYER, _KERNEL, Column("cores", words=True), Column("ranks", words=True)]
@@ -45,19 +46,19 @@ def layer_table(
     notes = [
         "kernel: outputs × inputs × sizes. cores: their sizes from the output to the input, gN with N groups. "
         "ranks: channels of the output, between the cores, and of the input.",
-        f"kept: part of the layer's parameters. {_ERROR}",
+        f"kept: share of the layer's parameters. {_ERROR}",
         _BOUNDS,
     ]
     if fits:
         notes.append(
             "here: time core by core relative to the dense kernel, measured on this machine by chain.plan on an image "
-            "of --size; fewer parameters are not always faster. seconds: of the fit."
+            "of --size; fewer parameters are not always faster. seconds: duration of the fit."
         )
     return Table(columns, rows, notes=notes)
 
 
 def _speed(outcome: Outcome, size: int | Sequence[int] | None) -> str:
-    """Time of a chain relative to the dense kernel, in words too."""
+    """Return the time of a chain relative to the dense kernel, as a number and a word."""
     chain = outcome.chain
     assert chain is not None
     plan = chain.plan(size or [max(IMAGE, k) for k in chain.kernel_size])
@@ -66,7 +67,7 @@ def _speed(outcome: Outcome, size: int | Sequence[int] | None) -> str:
 
 
 def kernel_table(kernels: Sequence[ConvKernel]) -> Table:
-    """A row for each conv kernel of a checkpoint."""
+    """Return a table with a row for each conv kernel of a checkpoint."""
     rows = [
         [kernel.layer or kernel.name, _sizes(kernel.weight.shape), f"{kernel.weight.numel():,}"] for kernel in kernels
     ]
@@ -74,7 +75,7 @@ def kernel_table(kernels: Sequence[ConvKernel]) -> Table:
 
 
 def verification_table(result: Verification) -> Table:
-    """A row for each layer that was checked."""
+    """Return a table with a row for each layer that was checked."""
     rows = []
     for layer in result.layers:
         record = layer.record
@@ -83,7 +84,7 @@ def verification_table(result: Verification) -> Table:
         rows.append([record.name or record.weight, _sizes(record.shape), *numbers, *end])
     numbers_of = map(Column, ("error", "recorded", "lower", "upper", "sequential - dense"))
     notes = (
-        f"{_ERROR} It is recomputed here; recorded: what the file says.",
+        f"{_ERROR} It was recomputed. recorded: the error that the file states.",
         _BOUNDS,
         "sequential - dense: relative difference of evaluation core by core and with the whole kernel, in float64.",
     )
@@ -91,7 +92,10 @@ def verification_table(result: Verification) -> Table:
 
 
 def certified_table(results: Sequence[tuple[LayerRecord, Claims]]) -> Table:
-    """A row for each certified layer: intervals in which the error lies, and certified lower bounds."""
+    """Return a table with a row for each certified layer.
+
+    It shows an interval that contains the error, and a certified lower bound.
+    """
     rows = []
     for record, claims in results:
         lower = "not certified" if claims.lower_bound is None else repr(claims.lower_bound.value)
@@ -100,7 +104,7 @@ def certified_table(results: Sequence[tuple[LayerRecord, Claims]]) -> Table:
 
 
 def number(value: float | None) -> str:
-    """Four digits; a dash for a number that is not known."""
+    """Format a number with four decimal places; a dash stands for an unknown number."""
     return "-" if value is None else f"{value:.4f}"
 
 

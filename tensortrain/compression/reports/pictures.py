@@ -1,4 +1,4 @@
-"""Charts of compressions."""
+"""Charts for the reports of compressions."""
 
 import io
 from collections.abc import Sequence
@@ -19,7 +19,14 @@ def layer_chart(
     errors: Sequence[float | None],
     predicted: Sequence[float | None],
 ) -> "Figure":
-    """Parameters of each layer before and after, and the error of its outputs, measured beside predicted.
+    """Draw the parameters of each layer before and after, and the predicted and the measured error of its outputs.
+
+    Args:
+        names: names of the layers.
+        before: number of parameters of each original layer.
+        after: number of parameters of each new layer.
+        errors: measured relative error of the outputs of each layer; None if it was not measured.
+        predicted: relative error that was expected when the ranks were chosen; None if there is none.
 
     Raises:
         TensorTrainError: matplotlib is not installed.
@@ -46,7 +53,7 @@ def layer_chart(
 
 @styled
 def curve_chart(kept: Sequence[float], values: Sequence[float], label: str, original: float | None) -> "Figure":
-    """A measure of several networks against the share of the network that they keep.
+    """Draw a measure of several networks over the share of the network that they keep.
 
     Args:
         kept: share of the network that each keeps, from 0 to 1.
@@ -78,7 +85,7 @@ def _figure(width: float, height: float) -> "Figure":
 
 
 def png(figure: "Figure") -> bytes:
-    """The bytes of a picture file."""
+    """Return a figure as the bytes of a PNG file."""
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=120)
     return data.getvalue()

@@ -1,4 +1,4 @@
-"""The report of a compression: each layer, and the network as a whole."""
+"""The report of a compression: the results for each layer and for the whole network."""
 
 import csv
 import dataclasses
@@ -30,12 +30,12 @@ LEGEND = (
     "has a smaller error. in network: the error when the layers before it are replaced too. weights: relative "
     "Frobenius error of the weight. alone: change of the network's outputs if only this layer is replaced."
 )
-ENDINGS = (".html", ".json", ".csv", ".png")  # of a report's file
+ENDINGS = (".html", ".json", ".csv", ".png")  # legal endings of a report's file name
 
 
 @dataclass(frozen=True)
 class LayerReport:
-    """One conv or linear layer.
+    """The results for one conv or linear layer.
 
     Attributes:
         name: name of the module.
@@ -53,7 +53,8 @@ class LayerReport:
         milliseconds: time of all calls of the layer for the timed batch, before and after, measured in alternation;
             None for layers that were not factorised.
         note: the reason why the layer was left alone, or a remark.
-        alone: KL divergence of the network's outputs, or their relative error, if only this layer is replaced.
+        alone: effect on the network's outputs if only this layer is replaced: their KL divergence in nats, or their
+            relative error if they are not logits.
     """
 
     name: str
@@ -75,29 +76,37 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class Report:
-    """The report of a compression.
+    """The report of a compression. `print` shows it as a table.
 
     Attributes:
         layers: all conv and linear layers, in the order of their first call.
         budget: the requested budget, in words.
         parameters: number of parameters of the whole network, before and after.
-        memory: bytes of its parameters and buffers, before and after.
-        macs: multiply-accumulates for each sample, counted while the networks ran; None without inputs.
+        memory: memory of its parameters and buffers in bytes, before and after.
+        macs: multiply-accumulates for each sample, before and after, counted while the networks ran; None without
+            inputs.
         reached: share of the parameters that are in layers which can be replaced.
         error: sum of the layers' squared relative errors that was expected when the ranks were chosen; it is weighted
             if the notes say so.
         bound: lower bound of that sum for all choices of ranks within the budget.
-        outputs: difference of the networks' outputs on the calibration inputs; None without inputs, or if the shapes
-            of the outputs differ.
-        batch_norm: whether the statistics of batch-norm layers were estimated again; None if there are none.
-        milliseconds: quartiles of the time of the timed batch, for the original and for the result.
+        outputs: difference of the networks' outputs on the calibration inputs; None without inputs, or if the shapes of
+            the outputs differ.
+        batch_norm: whether the statistics of batch-norm layers were estimated again and kept; None without such layers
+            or inputs.
+        milliseconds: quartiles of the time of the timed batch, for the original and for the result; None without
+            inputs.
         timed: number of samples of that batch.
-        metric: the metric of the original and of the result; None if no metric was given.
+        metric: the metric of the original and of the result; None if no metric was passed.
         samples: number of calibration inputs.
-        digest: digest of the calibration inputs.
+        digest: digest of the calibration inputs; None without inputs.
         seed: seed of all random choices.
-        seconds: duration of each step.
+        seconds: duration of each stage of the compression.
         notes: further remarks.
+
+    >>> import torch, tensortrain as tt
+    >>> report = tt.compress(torch.nn.Sequential(torch.nn.Linear(8, 8)), parameters=0.7).report
+    >>> report.parameters, report.layers[0].state
+    ((72, 40), 'factorised')
     """
 
     layers: list[LayerReport]
@@ -120,11 +129,11 @@ class Report:
     notes: list[str]
 
     def to_json(self) -> str:
-        """All of it, as JSON."""
+        """Return all values as JSON."""
         return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False, allow_nan=False)
 
     def to_csv(self) -> str:
-        """One row for each layer."""
+        """Return a CSV table with one row for each layer."""
         text = io.StringIO()
         names = ["name", "kind", "state", "form", "ranks", "parameters", "parameters_after", "macs", "macs_after"]
         names += ["milliseconds", "milliseconds_after"]
@@ -150,7 +159,7 @@ class Report:
         return pictures.layer_chart(names, before, after, errors, predicted)
 
     def to_png(self) -> bytes:
-        """The same as a picture file.
+        """Return the drawing of `plot` as the bytes of a PNG file.
 
         Raises:
             TensorTrainError: matplotlib is not installed.
@@ -158,7 +167,7 @@ class Report:
         return pictures.png(self.plot())
 
     def to_html(self) -> str:
-        """One page with everything, which needs no other file.
+        """Return an HTML page with all charts and values, which needs no other file.
 
         Raises:
             TensorTrainError: neither altair nor matplotlib is installed.
@@ -166,7 +175,7 @@ class Report:
         return self.page().to_html()
 
     def page(self) -> Page:
-        """The same before it is written."""
+        """Return the page of `to_html` as an object."""
         layers = self.layers
         names = [layer.name or layer.kind for layer in layers]
         before, after = ([layer.parameters[i] for layer in layers] for i in (0, 1))
@@ -208,10 +217,14 @@ class Report:
         return tiles
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the report in the format that the name's ending says: .json, .csv, .png or .html.
+        """Write the report in the format of the path's ending: .json, .csv, .png or .html.
+
+        Args:
+            path: the file to write.
 
         Raises:
-            TensorTrainError: another ending, a chart without matplotlib, or a path that cannot be written.
+            TensorTrainError: the ending is another one, matplotlib is not installed but needed, or the file cannot be
+                written.
         """
         texts = {".json": self.to_json, ".csv": self.to_csv, ".html": self.to_html}
         ending = Path(path).suffix
@@ -225,7 +238,7 @@ class Report:
         return self.table().text()
 
     def table(self) -> Table:
-        """A row for each layer; below the table the totals and a legend."""
+        """Return the table with a row for each layer; below it are the totals and a legend."""
         words = [Column(name, words=True) for name in ("layer", "kind", "form", "ranks")]
         numbers = ("parameters", "kept", "MACs", "ms", "predicted", "error", "bound", "in network", "weights", "alone")
         rows = []
@@ -241,7 +254,7 @@ class Report:
         return Table([columns[i] for i in used], [[row[i] for i in used] for row in rows], notes=notes)
 
     def lines(self) -> Sequence[str]:
-        """The totals, in sentences."""
+        """Return sentences about the network as a whole."""
         before, after = self.parameters
         lines = [f"{self.budget}: {after:,} of {before:,} parameters ({after / before:.1%})"]
         if self.macs is not None:
@@ -276,7 +289,7 @@ class Report:
         return lines
 
     def _expected(self) -> str:
-        """The effects of the layers, each replaced alone, added up, to be compared with the measured one."""
+        """Return the sum of the effects of the layers, each replaced alone, to compare with the effect of all."""
         values = [layer.alone for layer in self.layers if layer.alone is not None]
         if not values or self.outputs is None:
             return ""
@@ -290,7 +303,7 @@ def _part(pair: tuple[float, float] | None) -> str:
 
 
 def _times(pair: tuple[float, float] | None) -> str:
-    """Milliseconds before and after, and whether that is faster."""
+    """Return the milliseconds before and after, and whether the layer is faster or slower."""
     if pair is None:
         return ""
     before, after = pair

@@ -1,4 +1,4 @@
-"""The page of `tensortrain decompose --report`, and what it has in common with that of a compressed network."""
+"""The page of `tensortrain decompose --report`, and the parts that it shares with the page of a compressed network."""
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -15,14 +15,14 @@ def decomposition_page(
     parameters: tuple[int, int],
     command: str,
 ) -> Page:
-    """The page of a decomposed checkpoint.
+    """Return the page of a decomposed checkpoint.
 
     Args:
         records: records of its layers.
         table: the table of the layers that the command prints.
-        copied: the reason for each kernel that was left as it is.
+        copied: the kernels that were left as they are, with the reasons.
         parameters: number of entries of all tensors, before and after.
-        command: the command that makes it again.
+        command: the command that writes the page again.
     """
     before, after = parameters
     names = [record.name or record.weight for record in records]
@@ -35,7 +35,7 @@ def decomposition_page(
     charts: list[Part] = [
         parameter_chart(names, [r.dense_parameters for r in records], [r.n_parameters for r in records]),
         Bars(
-            "Error, and what no chain of these ranks can go below",
+            "Error, and its lower bound for all chains of these ranks",
             "relative Frobenius error",
             "layer",
             rows=names,
@@ -56,15 +56,15 @@ def decomposition_page(
 
 
 def parameter_chart(names: Sequence[str], before: Sequence[int], after: Sequence[int]) -> Bars:
-    """The parameters of each layer before and after."""
+    """Return a chart of the parameters of each layer before and after."""
     return Bars("Parameters", "parameters", "layer", rows=names, bars={"before": before, "after": after})
 
 
 def reasons(rows: Sequence[Sequence[str]]) -> Table:
-    """A table of layers with a sentence for each."""
+    """Return a table of layers with a reason for each."""
     return Table((Column("layer", words=True), Column("why", words=True, wraps=True)), rows)
 
 
 def foot() -> str:
-    """The last line of a page."""
+    """Return the last line of a page."""
     return f"Written by tensortrain {version('tensortrain')}. This page loads nothing from anywhere."
