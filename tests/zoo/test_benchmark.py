@@ -308,7 +308,7 @@ def test_what_fails_or_gives_other_numbers_is_a_row_that_says_so(monkeypatch: py
     row_of = run(["broken", "unfit", "wrong", "eager"])
     assert row_of["broken"].note == "failed: RuntimeError: no such kernel"
     assert row_of["unfit"].note == "this model has none"
-    assert row_of["wrong"].note.startswith("gives other numbers")
+    assert row_of["wrong"].note.startswith("the results differ")
     assert row_of["broken"].seconds is row_of["wrong"].seconds is None
     assert row_of["eager"].seconds
 

@@ -338,7 +338,7 @@ def test_wheels_are_those_of_pydantic_and_what_it_needs() -> None:
 def test_too_much_does_not_travel(checkout: Path) -> None:
     (checkout / "huge.bin").write_bytes(b"x" * 55_000_000)
     with pytest.raises(
-        ZooError, match=r"the files have 61.0 MB, but at most 60 MB are legal; the largest are huge.bin \(55.0 MB\)"
+        ZooError, match=r"the files have 61.0 MB, but at most 60 MB are allowed; the largest are huge.bin \(55.0 MB\)"
     ):
         pack(checkout, checkout.parent / "data", None)
 

@@ -33,7 +33,7 @@ def run_cases(
         jobs: the jobs to time: "training", "inference".
         variants: variants from `find_variants`. Those for other devices or jobs are skipped.
         device: the device to run on.
-        rounds: how often each variant is timed.
+        rounds: the number of times that each variant is timed.
         clock: the clock that takes the times.
         ratio: the fraction of true frames that training reads after the observed ones.
         root: the data root.

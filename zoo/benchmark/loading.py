@@ -46,7 +46,15 @@ class Loading:
 
     @classmethod
     def beside(cls, case: Case, data: str, clips: ClipDataset, seconds: tuple[float, float], step: float) -> "Loading":
-        """Make it from the seconds of `measure_loading` and the seconds of the fastest step of a case."""
+        """Make the row of a data set, beside the fastest training step of a case.
+
+        Args:
+            case: the case whose step is compared.
+            data: the name of the data set.
+            clips: the data set.
+            seconds: the results of `measure_loading`.
+            step: the time of the fastest step in seconds.
+        """
         settings = case.recipe.data
         side = settings.frame[0] if data == "moving-mnist" and isinstance(settings, Video) else KTH_SIDE
         size = case.recipe.training.batch_size, clips.length, side
@@ -54,7 +62,15 @@ class Loading:
 
 
 def find_datasets(data: Data, root: str | Path | None) -> tuple[dict[str, ClipDataset], list[str]]:
-    """Moving-MNIST, and KTH if its clips are present. The second result has a line for each missing data set."""
+    """Open Moving-MNIST, and KTH if its clips are present.
+
+    Args:
+        data: settings of Moving-MNIST, of which KTH takes the numbers of frames.
+        root: the data root.
+
+    Returns:
+        The data sets by name, and a line for each data set that is missing.
+    """
     datasets, missing = {"moving-mnist": make_dataset(data, "train", root)}, []
     try:
         datasets["kth"] = make_dataset(
@@ -68,7 +84,18 @@ def find_datasets(data: Data, root: str | Path | None) -> tuple[dict[str, ClipDa
 def measure_loading(
     clips: ClipDataset, batch: int, device: torch.device, rounds: int, clock: Clock
 ) -> tuple[float, float]:
-    """Median seconds to fetch a batch of new clips, and to send it to the device and render it there."""
+    """Measure the time to load a batch of new clips.
+
+    Args:
+        clips: the data set.
+        batch: the number of clips in the batch.
+        device: the device on which the clips are rendered.
+        rounds: the number of measurements, at least 5.
+        clock: the clock that takes the times.
+
+    Returns:
+        The median seconds to fetch the batch on the CPU, and to send it to the device and render it there.
+    """
     numbers = count()
 
     def indices() -> list[int]:

@@ -124,7 +124,15 @@ class Row:
 
 @dataclass
 class Prepared:
-    """A variant that is ready to be timed, and what was measured of it before."""
+    """A variant that is ready to be timed.
+
+    Args:
+        variant: the variant.
+        trial: its trial, with all switches.
+        count: the operators of a run.
+        results: the gradients or predictions of a run.
+        values: values of its row that are known already.
+    """
 
     variant: Variant
     trial: Trial
@@ -134,7 +142,17 @@ class Prepared:
 
 
 def measure(case: Case, variants: Sequence[Variant], rounds: int, clock: Clock) -> list[Row]:
-    """Measure a case, with a row for each variant. `PLAIN` must be one of them. If one fails, its row says why."""
+    """Measure the variants of a case.
+
+    Args:
+        case: the case.
+        variants: the variants; `PLAIN` must be one of them.
+        rounds: the number of times that each variant is timed.
+        clock: the clock that takes the times.
+
+    Returns:
+        A row for each variant. If a variant fails, its row says why.
+    """
     if any(variant.execution for variant in variants):
         torch.compiler.reset()
     plain = _prepare(case, PLAIN)
@@ -148,7 +166,7 @@ def measure(case: Case, variants: Sequence[Variant], rounds: int, clock: Clock) 
             values[variant.name] = {"note": failure(error)}
             continue
         if variant.exact and not apart <= TOLERANCE:
-            values[variant.name] = {"note": f"gives other numbers than the plain loop: {apart:.1e}"}
+            values[variant.name] = {"note": f"the results differ from the plain loop's by {apart:.1e}"}
             continue
         prepared.values["difference"] = apart
         competing[variant.name] = prepared
@@ -159,7 +177,7 @@ def measure(case: Case, variants: Sequence[Variant], rounds: int, clock: Clock) 
 
 
 def unmeasured(case: Case, variants: Sequence[Variant], error: Exception) -> list[Row]:
-    """Rows that only say why nothing was measured."""
+    """Rows without values, whose notes say why nothing was measured."""
     return [_row(case, variant, note=failure(error)) for variant in variants]
 
 
@@ -181,9 +199,8 @@ def _prepare(case: Case, variant: Variant) -> Prepared:
         trial = case.trial([*variant.changes, *variant.execution])
         trial.run()
         values["operators"] = None
-    results, values["peak_mb"] = _run_and_watch(
-        trial, case.device
-    )  # the second run: gradients and workspaces exist already
+    # this is the second run, in which gradients and workspaces exist already
+    results, values["peak_mb"] = _run_and_watch(trial, case.device)
     if case.device.type == "cuda":
         values["launches"] = kernel_launches(trial.run)
     return Prepared(variant, trial, recorder.count, results, values)

@@ -57,9 +57,10 @@ def table(rows: Sequence[Row]) -> Table:
         lines,
         title=f"{first.model}, {first.preset}: {first.job}, batch {first.batch}, {first.frames} frames{read}",
         notes=(
-            "floor: fraction of the time that convolutions and products take when each is timed in isolation; parts: "
-            "the same with samplings, patches, softmaxes and the optimiser; peak: GMAC/s as a fraction of the fastest "
-            "convolution; predicted: the floor, plus all other operators' bytes at a copy's speed",
+            "floor: fraction of the time that convolutions and products take if each is timed in isolation. parts: the "
+            "same with samplings, patches, softmaxes and the optimiser. peak: GMAC/s as a fraction of the fastest "
+            "convolution's. predicted: seconds of the floor, plus the time to move all other operators' bytes at the "
+            "speed of a copy. apart: relative difference of the results from the plain loop's.",
         ),
     )
 
@@ -97,7 +98,7 @@ def write(
 
 
 def _summary(rows: Sequence[Row], machine: Mapping[str, str], command: str) -> str:
-    """A table as the documentation keeps it: its most important columns, below the command and the machine."""
+    """The most important columns as CSV, below the command and the machine. The documentation keeps such tables."""
     text = io.StringIO()
     text.write(f"# command: {command}\n")
     text.write(f"# machine: {', '.join(f'{name} {value}' for name, value in machine.items())}\n")

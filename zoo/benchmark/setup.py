@@ -22,7 +22,7 @@ from zoo.training.devices import make_fabric, quiet_lightning
 from zoo.training.step import StepInputs, TrainState, train_step
 from zoo.training.subnormals import subnormals_as_zero
 
-_FALL = 10_000  # length of a linear fall of the sampling ratio, of which one step is used
+_FALL = 10_000  # steps in which the sampling ratio falls from 1 to 0; every run is at the same one of them
 
 
 @dataclass
@@ -74,6 +74,13 @@ JOBS: dict[str, Callable[[TrainState, StepInputs], list[Tensor]]] = {"training":
 
 def benchmark_recipe(model: str, preset: str, batch: int | None, frames: int, ratio: float) -> Recipe:
     """The recipe of a preset for clips of `frames` frames, half of them observed, with a constant sampling ratio.
+
+    Args:
+        model: the registered name of the model.
+        preset: the name of the preset.
+        batch: the number of clips in a batch; None for that of the preset.
+        frames: the number of frames in a clip, at least 2.
+        ratio: the fraction of true frames that training reads after the observed ones.
 
     Raises:
         ZooError: if the model or preset is unknown, or a value is out of range.

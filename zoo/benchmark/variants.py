@@ -1,4 +1,4 @@
-"""Variants, the named ways to run a model: the plain loop, what the package does, and its fast paths one by one.
+"""Variants, which are named ways to run a model: the plain loop, the package as it is, and single changes of it.
 
 A switch alters a `Trial` before its first run. `register` adds your own variant to `zoo benchmark`.
 """

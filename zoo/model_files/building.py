@@ -66,11 +66,13 @@ def fill(model: Predictor, weights: Mapping[str, Tensor], where: str) -> None:
     model.load_state_dict(dict(weights))
 
 
-def check_tensors(given: Mapping[str, Any], own: Mapping[str, Tensor], complaint: str, *, exact: bool = False) -> None:
+def check_tensors(
+    tensors: Mapping[str, Any], own: Mapping[str, Tensor], complaint: str, *, exact: bool = False
+) -> None:
     """Check that tensors read from a file can replace those of a model or optimizer.
 
     Args:
-        given: the tensors that were read, by name.
+        tensors: the tensors that were read, by name.
         own: the tensors to be replaced, by name.
         complaint: the beginning of the error message.
         exact: require the same dtype. Otherwise any floating-point dtype can replace any other.
@@ -79,9 +81,9 @@ def check_tensors(given: Mapping[str, Any], own: Mapping[str, Tensor], complaint
         ZooError: if an entry is missing, unknown, not a tensor, or of another shape, layout or dtype.
     """
     for name in own:
-        if name not in given:
+        if name not in tensors:
             raise ZooError(f"{complaint}: {name} is missing")
-    for name, tensor in given.items():
+    for name, tensor in tensors.items():
         if name not in own:
             raise ZooError(f"{complaint}: it has no {shortened(name)}; {nearest(str(name), own)}")
         if not isinstance(tensor, Tensor):

@@ -36,7 +36,7 @@ def compress_model(model: "Predictor", recipe: Recipe, clips: Tensor, **options:
         model: a model in evaluation mode; it is not changed.
         recipe: the settings that it was trained by, which say how many frames are observed.
         clips: `(N, T, …)`. The steps after the observed ones are not read; the model predicts as many.
-        options: arguments of `tensortrain.compress`, such as `budget`.
+        options: arguments of `tensortrain.compress`, such as `parameters`.
 
     Returns:
         The result of `tensortrain.compress`.

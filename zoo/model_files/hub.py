@@ -31,7 +31,7 @@ def save_pretrained(
     The files appear completely or not at all. A card that is in the folder already is kept, as by huggingface-hub.
 
     Args:
-        model: a model that was made by `zoo.create_model`, or read from a file or a run.
+        model: a model that was built by `zoo.create_model`, or read from a file or a run.
         folder: where to write; it is created if it does not exist.
         recipe: the settings that the model was trained by; by default `model.recipe`.
         scores: results of `zoo.evaluate` for the card.
@@ -108,8 +108,8 @@ def _hub(model: Predictor, recipe: Recipe | None, scores: "Sequence[Scores]") ->
     recipe = model.recipe if recipe is None else recipe
     if recipe is None:
         raise ZooError(
-            f"this {type(model).__name__} has no recipe, as the zoo did not make it; make it by zoo.create_model, or "
-            "pass recipe"
+            f"this {type(model).__name__} has no recipe, since the zoo did not build it; build it with "
+            "zoo.create_model, or pass recipe"
         )
     hub = _hub_class()()
     hub.model, hub.recipe, hub.scores = model, check_recipe(recipe), scores

@@ -124,8 +124,8 @@ VPN = Paper(
     url="https://arxiv.org/abs/1610.00527",
     settings={"moving-mnist": _VPN_MNIST},
 )
-# Section 4 and the authors' code: squared error and gradient difference, Adam at 1e-4 with β1 = 0.5, batches of 8,
-# 100,000 steps, always its own predictions; KTH at 128×128 pixels, with the windows "mcnet".
+# Section 4 and the authors' code: squared error and gradient difference, Adam at 1e-4 with β1 = 0.5, batches of 8, and
+# 100,000 steps. The model always reads its own predictions. KTH has 128×128 pixels and the windows "mcnet".
 _MCNET_KTH = PublishedSettings(
     data=KTHData(size=128, windows="mcnet", endless=True),
     sampling=LinearSampling(start=0, stop=0),
@@ -142,9 +142,9 @@ MCNET = Paper(
     url="https://arxiv.org/abs/1706.08033",
     settings={"kth": _MCNET_KTH},
 )
-# The authors' example: two layers, squared error, RMSProp at 1e-2, batches of 50, 5,000 steps, gradients clipped at 10,
-# always its own predictions. The rate falls by 0.8, we do not know how often; we chose every 500 steps. The paper cuts
-# its Lorenz series from one long trajectory; here each split has its own trajectories.
+# The authors' example: two layers, squared error, RMSProp at 1e-2, batches of 50, 5,000 steps, gradients clipped at 10;
+# the model always reads its own predictions. The rate is multiplied by 0.8 at unknown intervals; we do so every
+# 500 steps. The paper cuts its Lorenz series from one long trajectory; here each split has trajectories of its own.
 _TT_RNN_LORENZ = PublishedSettings(
     data=LorenzData(endless=True),
     sampling=LinearSampling(start=0, stop=0),

@@ -5,7 +5,7 @@ from dataclasses import replace
 from zoo.papers.paper import KTH_20, KTH_40, MNIST_10, MNIST_30, Paper, PublishedSettings, results_table
 from zoo.settings import KTHData, MovingMNISTData, PlateauRate, PlateauSampling, Training
 
-# Section 5 and appendix: batches of 16, L1 + L2, at most 500 epochs, rate 1e-4 for 5×5 kernels and 1e-3 for 3×3
+# Section 5 and appendix: batches of 16, L1 + L2, at most 500 epochs; learning rate 1e-4 for 5×5 kernels, 1e-3 for 3×3
 _CONV_TT_LSTM_MNIST = PublishedSettings(
     data=MovingMNISTData(),
     sampling=PlateauSampling(),

@@ -9,7 +9,7 @@ OPENSTL = Paper(
     authors="Tan et al.",
     year=2023,
     url="https://arxiv.org/abs/2306.11249",
-    tables=(  # 200 epochs, on clips of its own
+    tables=(  # the models were trained for 200 epochs, and tested on clips of the benchmark's own
         results_table(
             "OpenSTL",
             "openstl",

@@ -5,7 +5,7 @@ from dataclasses import replace
 from zoo.papers.paper import KTH_20, MNIST_3, MNIST_10, MNIST_30, Paper, PublishedSettings, results_table
 from zoo.settings import ConstantRate, KTHData, LinearSampling, MovingMNISTData, Training
 
-# Section 5.1: Adam at 1e-3, batches of 8, L1 + L2, 80,000 iterations, sampling ratio to zero over 50,000
+# Section 5.1: Adam at 1e-3, batches of 8, L1 + L2, 80,000 iterations; the sampling ratio falls to 0 over 50,000 of them
 _PREDRNN_PP_MNIST = PublishedSettings(
     data=MovingMNISTData(),
     sampling=LinearSampling(start=0, stop=50_000),

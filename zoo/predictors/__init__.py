@@ -1,1 +1,1 @@
-"""What every model promises, of videos and of series, and what models share: rollouts, losses and normalisation."""
+"""Base classes of the models of videos and of series, and what models share: rollouts, losses and normalisation."""

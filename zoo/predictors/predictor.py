@@ -24,8 +24,8 @@ class Predictor(nn.Module, ABC):
             backward pass. This takes about a third more time. None for a model that has no such state.
         unrepeatable: the operator whose backward pass sums in no fixed order on a GPU, so that two trainings there
             differ in their last bits; empty if there is none.
-        recipe: how the model was made and, if it was read from a file or a run, trained. None if its class was called
-            directly.
+        recipe: the settings from which the model was built and, if it was read from a file or a run, trained. None if
+            its class was called directly.
     """
 
     recompute: bool | None = None
@@ -74,7 +74,7 @@ class Predictor(nn.Module, ABC):
         """Raise a ZooError unless `forward` can take these arguments."""
 
     def _repr_html_(self) -> str:
-        """For notebooks: the model's name, its parts and their numbers of parameters."""
+        """Show the model in a notebook: its name, its parts and their numbers of parameters."""
         parts = {name or "itself": _count(child) for name, child in self.named_children()}
         rows = {"parameters": _count(self)} | parts
         name = type(self).__name__ if self.recipe is None else f"{self.recipe.model} ({type(self).__name__})"

@@ -18,7 +18,7 @@ from zoo.errors import ZooError
 
 MOST_MB = 60.0
 FOLDER = "slot"
-WHEELS = ("pydantic", "pydantic_core", "annotated_types", "typing_inspection")  # that a bare machine may lack
+WHEELS = ("pydantic", "pydantic_core", "annotated_types", "typing_inspection")  # packages that a bare machine may lack
 MNIST = tuple(
     f"{split}-{kind}.gz" for split in ("train", "t10k") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")
 )
@@ -61,7 +61,7 @@ def pack(root: Path, data: Path, wheels: Path | None) -> str:
         largest = sorted(sizes, key=lambda path: -sizes[path])[:3]
         listed = ", ".join(f"{path.relative_to(root)} ({sizes[path]:.1f} MB)" for path in largest)
         raise ZooError(
-            f"the files have {total:.1f} MB, but at most {MOST_MB:.0f} MB are legal; the largest are {listed}"
+            f"the files have {total:.1f} MB, but at most {MOST_MB:.0f} MB are allowed; the largest are {listed}"
         )
     copied = sum(sizes[target] for _, target in copies)
     line = f"{total:.1f} of {MOST_MB:.0f} MB: {total - copied:.1f} of the checkout, {copied:.1f} in {folder}"

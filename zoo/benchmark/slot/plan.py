@@ -34,7 +34,7 @@ class Plan:
             if part not in SHARES:
                 raise ZooError(f"no part {part!r}; {nearest(part, SHARES)}")
         if not self.parts:
-            raise ZooError(f"--parts names no part; known: {', '.join(SHARES)}")
+            raise ZooError(f"--parts names no part; legal: {', '.join(SHARES)}")
         if not SPARE + PACKING < 60 * self.minutes < float("inf"):
             raise ZooError(
                 f"--minutes = {self.minutes:g} leaves no time: the program ends {SPARE:.0f} seconds before the limit, "

@@ -29,12 +29,12 @@ STEPS = 4000  # number of steps if no speed was measured
 
 
 def make_recipe(sizes: Sizes, speed: tuple[str, float] | None, seconds: float) -> Recipe:
-    """The settings of a training that shall end when the time is over.
+    """The settings of a training that ends when the time is over.
 
     Args:
         sizes: the sizes of the training.
-        speed: the fastest variant of the network's step, and its seconds; None if not measured.
-        seconds: the time of training, later calls included.
+        speed: the fastest variant of the network's step, and its seconds; None if it was not measured.
+        seconds: the time of training in seconds, including later calls.
     """
     variant, each = speed or ("", 0.0)
     measured = max(2, round(0.9 * seconds / each)) if each else STEPS
