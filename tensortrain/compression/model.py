@@ -1,4 +1,4 @@
-"""Whole models: decompose every layer within limits of its own, save the result, and rebuild it from the file."""
+"""Whole models: decompose every layer within its own limits, merge or save the result, and rebuild it from the file."""
 
 import copy
 import warnings
@@ -7,6 +7,7 @@ from dataclasses import replace
 from os import PathLike
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from tensortrain import storage
@@ -15,13 +16,15 @@ from tensortrain.compression.layers.exchange import exchange, exchanged
 from tensortrain.compression.layers.modules import (
     FACTORISED,
     ConvLayer,
+    check,
     conv_layer_type,
     is_plain,
     outermost,
+    places,
     plain,
     swap,
 )
-from tensortrain.compression.layers.replaceable import obstacles, reference_of
+from tensortrain.compression.layers.replaceable import copy_of, obstacles, reference_of
 from tensortrain.compression.layers.ties import shared_weights, tie
 from tensortrain.compression.state_dicts.decomposition import UNNAMED, Outcome, decompose_kernels, first_failure
 from tensortrain.compression.state_dicts.effort import Effort
@@ -31,6 +34,7 @@ from tensortrain.compression.state_dicts.names import join, layer_name, plain_na
 from tensortrain.compression.state_dicts.records import Changes, LayerRecord, network_header, read_changes, read_network
 from tensortrain.conv.conv_tensor_train import ConvTensorTrain
 from tensortrain.errors import TensorTrainError
+from tensortrain.nn.from_cores import FromCores
 from tensortrain.nn.linear import TTLinear
 from tensortrain.nn.low_rank import LowRankLinear
 
@@ -144,6 +148,68 @@ def _warn_of_the_rest(outcomes: Sequence[Outcome]) -> None:
     if left:
         reasons = "; ".join(f"{outcome.kernel.layer}: {outcome.reason}" for outcome in left)
         warnings.warn(f"{len(left)} of {len(outcomes)} layers stay as they are. {reasons}", stacklevel=3)
+
+
+def merge(model: nn.Module) -> nn.Module:
+    """Copy a model and replace every layer of this library by the plain layer that computes the same.
+
+    It is the inverse of `decompose` and `tt.compress` in all but the values: convs, linear layers and embeddings have
+    dense weights again, which approximate the original ones. The outputs stay the same up to rounding. The plain layers
+    have the settings, biases, dtype, device, `requires_grad` and training mode of the layers that they replace, and
+    share a weight if those share all cores. Other modules are copied. So are `tt.nn.MultiheadAttention` and
+    `tt.nn.WindowAttention`, whose projections become `nn.Linear`.
+
+    Args:
+        model: any module; it is not changed.
+
+    Returns:
+        The copy; if the model is itself such a layer, the plain layer.
+
+    Raises:
+        TensorTrainError: no layer of this library in the model; one that has hooks or parametrizations, which would be
+            lost, or quantised cores; or a model that cannot be copied.
+
+    >>> model = nn.Sequential(nn.Conv2d(8, 8, 5), nn.ReLU(), nn.Conv2d(8, 8, 1))
+    >>> small = decompose(model, (3, 3), ranks=4, include=["0"])
+    >>> merge(small)[0]
+    Conv2d(8, 8, kernel_size=(5, 5), stride=(1, 1))
+    """
+    copied = copy_of(model)
+    layers: dict[str, Any] = {name: m for name, m in copied.named_modules() if isinstance(m, FromCores)}
+    if not layers:
+        raise TensorTrainError(f"model is a {type(model).__name__} without any layer of tensortrain.nn to merge")
+    plain_layers = {name: _merged(name, layer) for name, layer in layers.items()}
+    _share(zip(layers.values(), plain_layers.values(), strict=True))
+    return swap(copied, places(copied, plain_layers))
+
+
+def _merged(name: str, layer: FromCores) -> nn.Module:
+    """The plain layer that computes what a layer of this library does."""
+    try:
+        check(layer)
+        return layer.merge()
+    except TensorTrainError as error:
+        raise TensorTrainError(f"{name!r} cannot be merged: {error}") from None
+    except AttributeError:  # see `FromCores.weight`
+        raise TensorTrainError(f"{name!r} cannot be merged: its cores are quantised; merge before quantising") from None
+
+
+def _share(pairs: Iterable[tuple[Any, Any]]) -> None:
+    """Let plain layers share a weight or a bias that was computed from the same parameters.
+
+    Args:
+        pairs: pairs of a layer of this library and of the plain layer that replaces it.
+    """
+    first: dict[tuple[object, ...], nn.Parameter] = {}
+    for layer, dense in pairs:
+        weights = [id(parameter) for name, parameter in layer.named_parameters() if name.rpartition(".")[2] != "bias"]
+        for part, sources in (("weight", weights), ("bias", [id(getattr(layer, "bias", None))])):
+            own: nn.Parameter | None = getattr(dense, part, None)
+            if own is None:
+                continue
+            shared = first.setdefault((part, *sources), own)
+            if torch.equal(shared, own):
+                setattr(dense, part, shared)
 
 
 def save(model: nn.Module, path: str | PathLike[str]) -> None:

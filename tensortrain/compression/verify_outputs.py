@@ -42,7 +42,9 @@ def verify_outputs(
     )  # fmt: skip
     assert analysis.measured is not None
     if analysis.measured.digest != calibration["digest"]:
-        return 0, ["the inputs are not those that the network was compressed on"]
+        return 0, [
+            "the inputs are not those that the network was compressed on; pass the same inputs, in the same size"
+        ]
     small = load(architecture().eval(), path)
     recorded = {record.name: record.data_error for record in records if record.data_error is not None}
     measured = output_errors(analysis, {name: small.get_submodule(name) for name in recorded})

@@ -1,7 +1,7 @@
-"""Layers that replace plain convolutions, linear layers and embeddings. `decompose`, `save` and `load` handle models.
+"""Layers that replace plain convolutions, linear layers and embeddings, and functions for whole models.
 
-The layers do not depend on whole models. These three functions belong to `tensortrain.compression.model`, which is
-imported when one of them is first used.
+The layers do not depend on whole models. The functions `decompose`, `merge`, `save` and `load` belong to
+`tensortrain.compression.model`, which is imported when one of them is first used.
 """
 
 from typing import TYPE_CHECKING
@@ -13,11 +13,11 @@ from tensortrain.nn.linear import TTLinear
 from tensortrain.nn.low_rank import LowRankLinear
 
 if TYPE_CHECKING:
-    from tensortrain.compression.model import decompose, load, save
+    from tensortrain.compression.model import decompose, load, merge, save
 else:
 
     def __getattr__(name: str) -> object:
-        if name not in ("decompose", "load", "save"):
+        if name not in ("decompose", "load", "merge", "save"):
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from tensortrain.compression import model
 
@@ -39,6 +39,7 @@ __all__ = [
     "WindowAttention",
     "decompose",
     "load",
+    "merge",
     "save",
 ]
 

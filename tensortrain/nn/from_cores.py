@@ -26,6 +26,10 @@ class FromCores(nn.Module):
     def _rebuild(self) -> Tensor:
         """Return the dense weight."""
 
+    @abstractmethod
+    def merge(self) -> nn.Module:
+        """Return the plain layer that computes the same, with a dense weight."""
+
     @property
     def weight(self) -> Tensor:
         """Return the weight of the plain layer that this layer replaces, with its shape, dtype and device.

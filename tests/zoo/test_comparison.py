@@ -193,6 +193,19 @@ def test_curves_draw_every_model_at_every_frame():
     assert len(curves(scores, ["ssim"]).axes) == 1
 
 
+def test_the_band_of_a_curve_is_the_confidence_interval_over_the_clips():
+    ours, single = score("ours", horizon=5), replace(score("single", horizon=5), half_intervals={})
+    figure = curves([ours, single], ["mse"])
+    (band,) = figure.axes[0].collections  # none for baselines, none where it is not known
+    low, high = (1e3 * (ours.per_frame["mse"] + sign * ours.half_intervals["ours"]["mse"]) for sign in (-1, 1))
+    corners = band.get_paths()[0].vertices
+    for frame in range(1, 6):
+        heights = corners[corners[:, 0] == frame, 1]
+        np.testing.assert_allclose([heights.min(), heights.max()], [low[frame - 1], high[frame - 1]])
+    assert "95 % confidence intervals over the clips" in figure.get_supxlabel().replace("\n", " ")
+    assert "95 %" not in curves([single], ["mse"]).get_supxlabel()
+
+
 @pytest.mark.parametrize("metrics", [None, ["mse"]])
 def test_names_however_long_stay_within_the_figure(metrics):
     figure = curves([score(f"conv-tt-lstm-sw:moving-mnist-{n}" + "x" * 20) for n in range(4)], metrics)

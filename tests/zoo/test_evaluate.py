@@ -23,7 +23,7 @@ from zoo.evaluation import (
 
 
 def naive(model, dataset, observed, horizon, count):
-    """All predictions at once, then NumPy and scikit-image."""
+    """The values `(clips, horizon)` of each metric: all predictions at once, then NumPy and scikit-image."""
     clips = dataset.clips(range(count))
     with torch.no_grad():
         predictions = model.eval()(clips[:, :observed], horizon)[:, -horizon:].clamp(0, 1).double().numpy()
@@ -41,10 +41,10 @@ def naive(model, dataset, observed, horizon, count):
         for x, y in zip(predictions, true, strict=True)
     ]
     return {
-        "mse": mse.mean(0),
-        "mae": np.abs(predictions - true).mean((0, 2, 3, 4)),
-        "psnr": (-10 * np.log10(mse)).mean(0),
-        "ssim": np.mean(ssim, 0),
+        "mse": mse,
+        "mae": np.abs(predictions - true).mean((2, 3, 4)),
+        "psnr": -10 * np.log10(mse),
+        "ssim": np.array(ssim),
     }
 
 
@@ -60,7 +60,9 @@ def test_scores_are_those_of_a_naive_evaluation(channels, horizon, observed):
         expected = naive(predictor, dataset, observed, horizon, len(dataset))
         assert scores.rows[name].keys() == expected.keys()
         for key, values in expected.items():
-            np.testing.assert_allclose(scores.rows[name][key], values, rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(scores.rows[name][key], values.mean(0), rtol=1e-5, atol=1e-6)
+            half = 1.96 * values.std(0, ddof=1) / len(values) ** 0.5
+            np.testing.assert_allclose(scores.half_intervals[name][key], half, rtol=1e-4, atol=1e-6)
     assert scores.average["mse"] == pytest.approx(scores.per_frame["mse"].mean())
     assert (scores.clips, scores.horizon, scores.observed, scores.frame) == (7, horizon, observed, (channels, 20, 18))
     assert scores.parameters == sum(p.numel() for p in model.parameters())
@@ -80,13 +82,13 @@ def test_parts_of_a_batch_do_not_change_scores():
     for dataset, horizon in ((short, 30), (long, 70)):
         scores = evaluate(CopyLast(), dataset, horizon, observed=1, metrics=PLAIN, batch=5)
         expected = naive(CopyLast(), dataset, 1, horizon, len(dataset))
-        np.testing.assert_allclose(scores.per_frame["ssim"], expected["ssim"], rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(scores.per_frame["ssim"], expected["ssim"].mean(0), rtol=1e-6, atol=1e-7)
 
 
 def test_count_takes_the_first_clips():
     scores = evaluate(CopyLast(), Clips(count=30), 2, observed=3, metrics=["mse"], count=4)
     expected = naive(CopyLast(), Clips(), 3, 2, 4)
-    np.testing.assert_allclose(scores.per_frame["mse"], expected["mse"], rtol=1e-6)
+    np.testing.assert_allclose(scores.per_frame["mse"], expected["mse"].mean(0), rtol=1e-6)
     assert scores.clips == 4
 
 
@@ -209,20 +211,25 @@ def test_scores_survive_a_file(tmp_path):
         for key, values in per_metric.items():
             np.testing.assert_array_equal(loaded.per_clip[name][key], values)
             np.testing.assert_allclose(values.mean(), scores.rows[name][key].mean())
-    plain = {"per_frame": None, "baselines": None, "per_clip": None}
+    for name, per_metric in scores.half_intervals.items():
+        for key, values in per_metric.items():
+            np.testing.assert_array_equal(loaded.half_intervals[name][key], values)
+    plain = dict.fromkeys(("per_frame", "baselines", "per_clip", "half_intervals"))
     assert vars(loaded) | plain == vars(scores) | plain
     assert [path.name for path in tmp_path.iterdir()] == ["scores.json"]
 
 
 def test_scores_are_written_as_csv(tmp_path):
     scores = score(horizon=2)
-    other = replace(scores, name="other")
+    other = replace(scores, name="other", half_intervals={})  # as of a single clip
     save_values([scores, other], tmp_path / "scores.csv")
     head, *lines = (tmp_path / "scores.csv").read_text().splitlines()
-    assert head == "data,observed,horizon,model,metric,frame,value"
+    assert head == "data,observed,horizon,model,metric,frame,value,half_interval"
     assert len(lines) == len(set(lines)) == 4 * 4 * 2  # the baselines once
     for name in ("model", "other"):
-        assert f"{scores.comparable_with},{scores.observed},2,{name},ssim,2,{scores.per_frame['ssim'][1]}" in lines
+        half = f"{scores.half_intervals['model']['ssim'][1]}" if name == "model" else ""
+        value = scores.per_frame["ssim"][1]
+        assert f"{scores.comparable_with},{scores.observed},2,{name},ssim,2,{value},{half}" in lines
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"convention": {"name": "x"}}', "not json"])

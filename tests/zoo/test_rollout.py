@@ -125,6 +125,7 @@ MASK = torch.ones(2, 2, dtype=torch.bool)
     [
         ((integers(2, 3, 1, 4, 4), 0), "horizon = 0"),
         ((integers(2, 3, 4, 4), 1), "x has shape"),
+        ((integers(2, 3, 1, 4, 4).byte(), 1), r"x has dtype torch.uint8, .* use x.float\(\) / 255 for bytes"),
         ((integers(2, 0, 1, 4, 4), 1), "x has shape"),
         ((integers(2, 3, 2, 4, 4), 1), "x has shape"),
         ((integers(2, 3, 1, 4, 3), 1), "4×3 pixels cannot be divided"),

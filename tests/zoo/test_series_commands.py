@@ -167,12 +167,15 @@ def test_scores_are_those_of_numpy(tmp_path: Path) -> None:
     for name, predicted in expected.items():
         rmse = np.sqrt(((predicted - true) ** 2).mean((0, 2)))
         np.testing.assert_allclose(scores.rows[name]["rmse"], rmse, rtol=1e-5)
+        half = 1.96 * ((predicted - true) ** 2).mean(2).std(0, ddof=1) / 23**0.5
+        low, high = (np.sqrt(np.maximum(rmse**2 + sign * half, 0)) for sign in (-1, 1))
+        np.testing.assert_allclose(scores.half_intervals[name]["rmse"], (high - low) / 2, rtol=1e-4)
     scores.save(tmp_path / "scores.json")
     loaded = Scores.load(tmp_path / "scores.json")
     assert (loaded.frame, loaded.convention, loaded.content) == ((3,), scores.convention, "series")
     save_values([loaded], tmp_path / "values.csv")
     header, first = (tmp_path / "values.csv").read_text().splitlines()[:2]
-    assert header == "data,observed,horizon,model,metric,step,value"
+    assert header == "data,observed,horizon,model,metric,step,value,half_interval"
     assert first.startswith("lorenz,6,5,copy last values,rmse,1,")
     (panel,) = curves([loaded]).axes
     assert panel.get_xlabel() == "predicted step"

@@ -48,7 +48,9 @@ def test_its_own_file_starts_a_new_run_or_resumes_it(runs: Path, capsys: pytest.
     assert (runs / "x" / "metrics.csv").read_text() == before
     capsys.readouterr()
     assert train(runs, "--config {runs}/x/config.yaml -o {runs}/x --training.seed 5") == 2
-    assert "holds another run: training.seed is 0 there, 5 here" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "holds another run: training.seed is 0 there, 5 here" in said
+    assert f"`zoo train --continue {runs}/x` starts a new run from this one" in said
     assert find_start(["train", "--config", f"{runs}/x/config.yaml"]).folder == str(runs / "x-3")  # type: ignore[union-attr]
 
 
@@ -125,6 +127,11 @@ def test_other_data_and_another_optimiser(runs: Path) -> None:
         ("predrnn --continue {runs}/x --training.steps 9", "is a run of conv-lstm, which predrnn cannot continue"),
         ("--continue {runs}/x --options.hidden [3,3] --training.steps 9", "belongs to another model: options.hidden"),
         ("--continue {runs}/x --training.steps 9 --init {runs}/x", "are both set"),
+        ("{runs}/x moving-mnist", "use `zoo train MODEL DATA --init {runs}/x`"),
+        (
+            "conv-lstm:moving-mnist-small moving-mnist",
+            "conv-lstm:moving-mnist-small names trained weights, not a model",
+        ),
         ("conv-lstm moving-mnist --lr 0.1", "--lr is not an option; use --learning_rate.base"),
         ("conv-lstm moving-mnist --epochs=3", "use --training.steps. An epoch of this run has 1,250 steps"),
         ("conv-lstm moving-mnist --batch-size 3", "use --training.batch_size"),
@@ -133,7 +140,7 @@ def test_other_data_and_another_optimiser(runs: Path) -> None:
 def test_what_makes_no_sense_is_refused(line: str, words: str, runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = set(runs.iterdir())
     assert train(runs, line) == 2
-    assert words in capsys.readouterr().err
+    assert words.format(runs=runs) in capsys.readouterr().err
     assert set(runs.iterdir()) == before
 
 

@@ -19,7 +19,7 @@ from zoo.checks import check_recipe
 from zoo.errors import ZooError
 from zoo.presets import change, recipe
 from zoo.reading import MOST_BYTES, load_yaml, read_text
-from zoo.registry import find_model
+from zoo.registry import find_model, model_names
 from zoo.settings import CHOICES, Origin, Recipe, from_plain
 
 PRESET = "small"
@@ -70,6 +70,7 @@ def find_start(words: Sequence[str]) -> Start | None:
     model = first.model or ([None, *named][-1])
     if model is None:
         return None
+    _check_kind(model)
     _check_names(first, model)
     presets = [str(settings["preset"]) for settings in first.sources if "preset" in settings]
     # if several presets are named, the last one counts, as with every other option
@@ -118,6 +119,14 @@ def _beside(config: Path) -> str:
     start = config.parent if config.name == "config.yaml" else config.with_suffix("")
     start = start.resolve() if start == Path() else start
     return str(next(each for i in count(2) if not (each := start.with_name(f"{start.name}-{i}")).exists()))
+
+
+def _check_kind(model: str) -> None:
+    """Raise a ZooError if trained weights are named in place of a model, as other commands accept them."""
+    if (":" in model or os.path.exists(model)) and model not in model_names():
+        raise ZooError(
+            f"{model} names trained weights, not a model; to start from them, use `zoo train MODEL DATA --init {model}`"
+        )
 
 
 def _check_names(first: argparse.Namespace, model: str) -> None:

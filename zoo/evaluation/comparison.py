@@ -15,7 +15,7 @@ from zoo.evaluation.conventions import CONVENTIONS, Convention
 from zoo.evaluation.measure import Measure
 from zoo.evaluation.metrics import Mae, Mse
 from zoo.evaluation.published import LAYOUTS, PIXELS, Layout, Published
-from zoo.evaluation.scores import Scores, averages, beaten, by_horizon, interval_note, shown
+from zoo.evaluation.scores import PerFrame, Scores, averages, beaten, by_horizon, interval_note, shown
 from zoo.evaluation.spread import may_be_chance
 from zoo.files import aside
 from zoo.names import check_name, check_picture
@@ -119,6 +119,9 @@ _FAR = 4  # a baseline is not drawn if it exceeds the models' largest value by t
 def curves(scores: Sequence[Scores], metrics: Sequence[str] | None = None) -> "Figure":
     """Draw values at each predicted step, with a panel for each metric, as in Figure 2 of the Conv-TT-LSTM paper.
 
+    The band around the line of a model is the 95 % confidence interval of the average over the clips. It does not say
+    how much another training would differ.
+
     If the values of a baseline are so large that the models' lines could not be distinguished, a note in the panel
     replaces its line.
 
@@ -141,6 +144,7 @@ def curves(scores: Sequence[Scores], metrics: Sequence[str] | None = None) -> "F
     longest = max(scores, key=lambda one: one.horizon)
     baselines = dict(zip(longest.baselines, cycle(("--", ":")), strict=False))
     lines = [*longest.baselines.items(), *((one.name, one.per_frame) for one in scores)]
+    bands: list[PerFrame] = [{}] * len(longest.baselines) + [one.half_intervals.get(one.name, {}) for one in scores]
 
     rows, columns = math.ceil(len(keys) / 3), min(len(keys), 3)
     figure = Figure(figsize=(max(3.6 * columns, 6), 3.2 * rows + 1), layout="constrained")
@@ -150,12 +154,16 @@ def curves(scores: Sequence[Scores], metrics: Sequence[str] | None = None) -> "F
     for axes, key in zip(panels, keys, strict=False):
         measure = convention[key]
         reach = _FAR * max(float(abs(one.per_frame[key]).max()) for one in scores if key in one.per_frame)
-        for name, per_frame in lines:
+        for (name, per_frame), halves in zip(lines, bands, strict=True):
             if key in per_frame:
                 style = {"color": "0.5", "linestyle": baselines[name]} if name in baselines else {"marker": "."}
                 values = per_frame[key] * measure.scale
                 far = name in baselines and abs(per_frame[key]).max() > reach
-                axes.plot(range(1, len(values) + 1), values * math.nan if far else values, label=name, **style)
+                steps = range(1, len(values) + 1)
+                (line,) = axes.plot(steps, values * math.nan if far else values, label=name, **style)
+                if key in halves:
+                    half = halves[key] * measure.scale
+                    axes.fill_between(steps, values - half, values + half, color=line.get_color(), alpha=0.2, lw=0)
                 if far:
                     note = f"{name}: about {values.mean():.3g}"
                     axes.text(0.98, 0.02, note, transform=axes.transAxes, fontsize=7, color="0.4", ha="right")
@@ -167,7 +175,8 @@ def curves(scores: Sequence[Scores], metrics: Sequence[str] | None = None) -> "F
     beside = max(1, int(figure.get_figwidth() / inches))
     handles = panels[0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside upper center", ncols=beside, frameon=False, fontsize="small")
-    foot = f"After {longest.observed} observed {longest.step}s; {longest.measured_on()}. {convention.text()}"
+    band = " Bands: 95 % confidence intervals over the clips." if any(bands) else ""
+    foot = f"After {longest.observed} observed {longest.step}s; {longest.measured_on()}.{band} {convention.text()}"
     figure.supxlabel(textwrap.fill(foot, int(figure.get_figwidth() * 17)), fontsize=7, color="0.4", x=0.01, ha="left")
     return figure
 

@@ -13,6 +13,7 @@ from zoo.evaluation.baselines import trivial_predictions
 from zoo.evaluation.conventions import Convention, find_convention
 from zoo.evaluation.measure import Comparison
 from zoo.evaluation.scores import Scores
+from zoo.evaluation.spread import half_intervals
 from zoo.predictors.predictor import Predictor
 
 _STEPS = 64  # largest number of steps to measure at a time
@@ -90,6 +91,7 @@ def evaluate(
             row: {key: torch.zeros(horizon, dtype=torch.float64, device=place) for key in comparisons}
             for row in predictors
         }
+        squares = {row: {key: torch.zeros_like(total) for key, total in of.items()} for row, of in sums.items()}
         clip_values: dict[str, dict[str, list[Tensor]]] = {row: {key: [] for key in comparisons} for row in predictors}
         for indices in in_batches(count, batch, progress):
             clips = dataset.clips(indices, place)
@@ -101,10 +103,19 @@ def evaluate(
                     for row, steps in predictions.items():
                         values = value(features(steps[part]), true)
                         sums[row][key] += values.sum(0)
+                        squares[row][key] += values.square().sum(0)
                         clip_values[row][key].append(values.mean(1))
         means = {
             row: {key: convention[key].of_mean(total / count).cpu().numpy() for key, total in of.items()}
             for row, of in sums.items()
+        }
+        halves = {
+            row: {
+                key: half_intervals(total, squares[row][key], count, convention[key]).cpu().numpy()
+                for key, total in of.items()
+            }
+            for row, of in sums.items()
+            if count > 1
         }
         per_clip = {
             row: {key: torch.cat(parts).cpu().numpy() for key, parts in of.items()} for row, of in clip_values.items()
@@ -123,6 +134,7 @@ def evaluate(
         baselines=means,
         notes=(*notes, *_interval(dataset)),
         per_clip=per_clip,
+        half_intervals=halves,
     )
 
 

@@ -51,6 +51,8 @@ class Scores:
         notes: further notes for readers, such as why a metric is missing.
         per_clip: for each row and metric, the values `(clips,)` of the clips, averaged over steps; see
             `zoo.evaluation.spread`.
+        half_intervals: for each row and metric, half of the width `(horizon,)` of the 95 % confidence interval of each
+            step's average over the clips; empty if there is only one clip.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Scores:
     baselines: Mapping[str, PerFrame]
     notes: tuple[str, ...] = ()
     per_clip: Mapping[str, PerFrame] = field(default_factory=dict)
+    half_intervals: Mapping[str, PerFrame] = field(default_factory=dict)
 
     @property
     def rows(self) -> dict[str, PerFrame]:
@@ -136,6 +139,7 @@ class Scores:
             "per_frame": _lists(self.per_frame),
             "baselines": {name: _lists(values) for name, values in self.baselines.items()},
             "per_clip": {name: _lists(values) for name, values in self.per_clip.items()},
+            "half_intervals": {name: _lists(values) for name, values in self.half_intervals.items()},
         }
         with aside(path) as temporary:
             temporary.write_text(json.dumps(plain, indent=1, ensure_ascii=False), encoding="utf-8")
@@ -152,7 +156,8 @@ class Scores:
             plain["convention"] = Convention.from_dict(plain["convention"])
             plain["per_frame"] = _arrays(plain["per_frame"])
             plain["baselines"] = {name: _arrays(values) for name, values in plain["baselines"].items()}
-            plain["per_clip"] = {name: _arrays(values) for name, values in plain["per_clip"].items()}
+            for name in ("per_clip", "half_intervals"):
+                plain[name] = {row: _arrays(values) for row, values in plain[name].items()}
             return cls(**{**plain, "frame": tuple(plain["frame"]), "notes": tuple(plain["notes"])})
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ZooError(f"{path} does not hold scores ({error}); evaluate again") from None
@@ -161,21 +166,25 @@ class Scores:
 def save_values(scores: Sequence[Scores], path: str | Path) -> None:
     """Write a CSV file with a row for each model or baseline, metric and predicted step (counted from 1).
 
+    The last column is half of the width of the 95 % confidence interval over the clips; empty for a single clip.
+
     Raises:
         ZooError: if the file cannot be written.
     """
     rows = {
-        (one.comparable_with, one.observed, one.horizon, name): per_frame
+        (one.comparable_with, one.observed, one.horizon, name): (per_frame, one.half_intervals.get(name, {}))
         for one in scores
         for name, per_frame in one.rows.items()
     }
     step = next((one.step for one in scores), "step")
     with aside(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(("data", "observed", "horizon", "model", "metric", step, "value"))
-        for place, per_frame in rows.items():
+        writer.writerow(("data", "observed", "horizon", "model", "metric", step, "value", "half_interval"))
+        for place, (per_frame, halves) in rows.items():
             for metric, values in per_frame.items():
-                writer.writerows((*place, metric, t, value) for t, value in enumerate(values.tolist(), 1))
+                spread = halves[metric].tolist() if metric in halves else [""] * len(values)
+                pairs = enumerate(zip(values.tolist(), spread, strict=True), 1)
+                writer.writerows((*place, metric, t, *pair) for t, pair in pairs)
 
 
 _SHOWN = (1, 2, 5, 10, 20, 50, 100, 200, 500)  # the columns of steps, in addition to the last step

@@ -51,8 +51,8 @@ class Rmse(Measure):
                 raise ZooError(f"{which} series have values that are not finite; look for the cause of NaN or inf")
 
     def of_mean(self, mean: Tensor) -> Tensor:
-        """The square root of the mean."""
-        return mean.sqrt()
+        """The square root of the mean, and 0 for the lower end of an interval that would be negative."""
+        return mean.clamp(min=0).sqrt()
 
     def text(self) -> str:
         """How the number is computed, to print below a table."""

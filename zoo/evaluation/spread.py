@@ -9,6 +9,7 @@ import math
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from zoo.evaluation.measure import Measure
 
@@ -22,9 +23,32 @@ def half_interval(values: NDArray[np.float64], measure: Measure) -> float:
         values: the values of at least two clips.
         measure: the measure of these values.
     """
-    mean, half = float(values.mean()), NORMAL * standard_error(values)
-    low, high = (float(measure.of_mean(torch.tensor(max(value, 0.0)))) for value in (mean - half, mean + half))
-    return (high - low) / 2
+    mean, half = torch.tensor(values.mean()), torch.tensor(NORMAL * standard_error(values))
+    return float(_half_width(mean, half, measure))
+
+
+def half_intervals(total: Tensor, squares: Tensor, count: int, measure: Measure) -> Tensor:
+    """Half of the width of the 95 % confidence interval of the average at each step, `(T,)`.
+
+    Args:
+        total: the sums of the values over the clips, `(T,)`.
+        squares: the sums of the squared values over the clips, `(T,)`.
+        count: the number of clips, at least 2.
+        measure: the measure of these values.
+
+    >>> from zoo.evaluation.metrics import Mse
+    >>> values = torch.tensor([[1.0, 5.0], [2.0, 5.0], [3.0, 5.0]])
+    >>> half_intervals(values.sum(0), values.square().sum(0), 3, Mse()) / NORMAL  # standard errors
+    tensor([0.5774, 0.0000])
+    """
+    mean = total / count
+    variance = (squares - total * mean).clamp(min=0) / (count - 1)
+    return _half_width(mean, NORMAL * (variance / count).sqrt(), measure)
+
+
+def _half_width(mean: Tensor, half: Tensor, measure: Measure) -> Tensor:
+    """Half of the width of an interval of reported values, from an interval of means."""
+    return (measure.of_mean(mean + half) - measure.of_mean(mean - half)) / 2
 
 
 def may_be_chance(values: NDArray[np.float64], others: NDArray[np.float64]) -> bool:

@@ -166,7 +166,9 @@ class Predictor(nn.Module, ABC):
 
 
 def check_rollout(x: Tensor, horizon: int, truth: Tensor | None, use_truth: Tensor | None) -> None:
-    """Raise a ZooError unless `horizon`, `truth` and `use_truth` fit observed steps x `(B, T_in, …)`."""
+    """Raise a ZooError unless x `(B, T_in, …)` holds floating-point numbers, and the other arguments fit to it."""
+    if not x.is_floating_point():
+        raise ZooError(f"x has dtype {x.dtype}, but models read floating-point numbers; use x.float() / 255 for bytes")
     if horizon < 1:
         raise ZooError(f"horizon = {horizon} must be at least 1")
     if truth is not None:

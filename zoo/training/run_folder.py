@@ -141,7 +141,10 @@ def check_folder(recipe: Recipe, folder: Path, resume: bool) -> None:
         if not resume:
             raise ZooError(f"{folder} holds a run already; resume it, or choose another folder")
         if difference := first_difference(_lasting(read_recipe(config)), _lasting(recipe)):
-            raise ZooError(f"{folder} holds another run: {difference}; use the same settings, or choose another folder")
+            raise ZooError(
+                f"{folder} holds another run: {difference}; use the same settings, or choose another folder. "
+                f"`zoo train --continue {folder}` starts a new run from this one, with other settings"
+            )
     elif folder.exists() and (not folder.is_dir() or set(folder.iterdir()) - {folder / LOCK, *folder.glob(TEMPORARY)}):
         raise ZooError(f"{folder} is neither a run nor an empty folder; choose another folder")
 

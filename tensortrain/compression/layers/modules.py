@@ -14,6 +14,7 @@ from tensortrain.conv import functional
 from tensortrain.conv.conv_tensor_train import ConvTensorTrain
 from tensortrain.errors import TensorTrainError
 from tensortrain.nn.conv import ConvTransposeTT1d, ConvTransposeTT2d, ConvTransposeTT3d, ConvTT1d, ConvTT2d, ConvTT3d
+from tensortrain.nn.from_cores import FromCores
 from tensortrain.nn.linear import TTLinear
 from tensortrain.nn.low_rank import LowRankLinear
 
@@ -87,7 +88,7 @@ def check(layer: nn.Module) -> None:
     Raises:
         TensorTrainError: none could; see the method `check` of the layer types.
     """
-    if isinstance(layer, FACTORISED):
+    if isinstance(layer, FromCores):
         if any(parametrize.is_parametrized(m) or m._forward_hooks or m._forward_pre_hooks for m in layer.modules()):
             raise TensorTrainError("the layer or one of its cores has hooks or parametrizations; remove them first")
         return

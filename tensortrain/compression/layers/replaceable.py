@@ -15,11 +15,20 @@ def reference_of(model: nn.Module) -> nn.Module:
     Raises:
         TensorTrainError: the model cannot be copied.
     """
+    reference = copy_of(model).eval()
+    return exchange(reference, exchangeable(reference))
+
+
+def copy_of(model: nn.Module) -> nn.Module:
+    """A copy of a model.
+
+    Raises:
+        TensorTrainError: a model that cannot be copied.
+    """
     try:
-        reference = duplicate(model).eval()
+        return duplicate(model)
     except Exception as error:  # whatever a model's own attributes raise
         raise TensorTrainError(f"model is a {type(model).__name__} that cannot be copied: {error}") from error
-    return exchange(reference, exchangeable(reference))
 
 
 def obstacles(layers: Mapping[str, nn.Module]) -> dict[str, str]:
