@@ -156,6 +156,7 @@ def test_weights_that_fit_are_taken_and_the_rest_is_listed(runs: Path, capsys: p
     fitting = [name for name in here if name in there and here[name].shape == there[name].shape]
     assert 0 < len(fitting) < len(here)
     assert f"{len(fitting)} of {len(here)} weights are copied from {runs}/x" in said
+    assert "options.hidden is [2, 4] here, [2, 3] there" in said
     for name in here:
         assert (f"{name} starts at random: its shape is {tuple(here[name].shape)} here" in said) == (
             name not in fitting
@@ -163,6 +164,16 @@ def test_weights_that_fit_are_taken_and_the_rest_is_listed(runs: Path, capsys: p
         if name in fitting:
             assert torch.equal(here[name], there[name])
     assert read_recipe(runs / "tuned" / "config.yaml").origin.weights == str(runs / "x")
+
+
+def test_options_that_change_no_weight_are_named() -> None:
+    there = zoo.create_model("conv-lstm", pretrained="moving-mnist-small")
+    equal = zoo.create_model("conv-lstm", **there.recipe.options)
+    other = zoo.create_model("conv-lstm", **there.recipe.options, sigmoid=True)
+    copied = "14 of 14 weights are copied from conv-lstm:moving-mnist-small"
+    assert initialize(equal, "conv-lstm:moving-mnist-small") == [copied]
+    differs = "options.sigmoid is True here, False there: equal weights predict something else"
+    assert initialize(other, "conv-lstm:moving-mnist-small") == [copied, differs]
 
 
 @pytest.mark.parametrize("kind", ["file", "checkpoint"])

@@ -10,6 +10,7 @@ from torch import Tensor
 from zoo.errors import ZooError, nearest
 from zoo.model_files.pretrained import load_pretrained, load_weights
 from zoo.predictors.predictor import Predictor
+from zoo.registry import find_model
 from zoo.settings import Recipe
 from zoo.training.checkpoint import load_checkpoint
 from zoo.training.learning_rates import make_rate
@@ -17,40 +18,44 @@ from zoo.training.run_folder import check_same, open_run, read_recipe
 from zoo.training.scheduled_sampling import make_sampling
 
 
-def read_weights(reference: str) -> dict[str, Tensor]:
+def read_weights(reference: str) -> tuple[dict[str, Tensor], Recipe | None]:
     """Read weights from a run (its best ones), a `.safetensors` or `.ckpt` file, or the package, by `MODEL:WEIGHTS`.
+
+    Returns:
+        The weights by name, and the recipe of their model. A `.ckpt` file has no recipe.
 
     Raises:
         ZooError: if it is none of these, or cannot be read.
     """
     path = Path(reference)
     if path.is_dir():
-        return open_run(path).model.state_dict()
+        run = open_run(path)
+        return run.model.state_dict(), run.recipe
     if path.suffix == ".ckpt":
         weights: dict[str, Tensor] = load_checkpoint(path)["weights"]
-        return weights
-    if path.suffix == ".safetensors":
-        return load_weights(path)[0].state_dict()
-    if ":" in reference:
-        return load_pretrained(*reference.split(":", 1))[0].state_dict()
-    raise ZooError(f"{reference} holds no weights; name a run, a .safetensors or .ckpt file, or MODEL:WEIGHTS")
+        return weights, None
+    if path.suffix != ".safetensors" and ":" not in reference:
+        raise ZooError(f"{reference} holds no weights; name a run, a .safetensors or .ckpt file, or MODEL:WEIGHTS")
+    file = path.suffix == ".safetensors"
+    model, recipe = load_weights(path) if file else load_pretrained(*reference.split(":", 1))
+    return model.state_dict(), recipe
 
 
 def initialize(model: Predictor, reference: str) -> list[str]:
     """Copy the weights of another model wherever their names and shapes equal this model's. The others stay random.
 
     Returns:
-        Lines of text that say which weights were copied and which were not.
+        Lines of text that say which weights were copied and which were not, and which options of the models differ.
 
     Raises:
         ZooError: if no weight can be copied, or there are none.
     """
-    weights, own = read_weights(reference), model.state_dict()
+    (weights, recipe), own = read_weights(reference), model.state_dict()
     fitting = {name: each for name, each in weights.items() if name in own and each.shape == own[name].shape}
     if not fitting:
         raise ZooError(f"{reference}: none of its {len(weights)} weights has a name and shape of this model")
     model.load_state_dict({**own, **fitting})
-    lines = [f"{len(fitting)} of {len(own)} weights are copied from {reference}"]
+    lines = [f"{len(fitting)} of {len(own)} weights are copied from {reference}", *_other_options(model.recipe, recipe)]
     for name, each in own.items():
         if name in weights and name not in fitting:
             lines.append(
@@ -60,6 +65,24 @@ def initialize(model: Predictor, reference: str) -> list[str]:
             lines.append(f"{name} starts at random: it is not there")
     lines += [f"{name} is ignored: this model does not have it" for name in weights if name not in own]
     return lines
+
+
+def _other_options(here: Recipe | None, there: Recipe | None) -> list[str]:
+    """A line for each option that both models have with different values, by which equal weights may predict otherwise.
+
+    A sigmoid, for example, changes all predictions and no weight.
+    """
+    if here is None or there is None:
+        return []
+    mine, theirs = (
+        {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
+        for options in ({**find_model(each.model).options, **each.options} for each in (here, there))
+    )
+    return [
+        f"options.{name} is {value!r} here, {theirs[name]!r} there: equal weights predict something else"
+        for name, value in mine.items()
+        if name in theirs and theirs[name] != value
+    ]
 
 
 def freeze(model: Predictor, patterns: list[str]) -> None:
