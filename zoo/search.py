@@ -173,7 +173,6 @@ def train(trial: "Trial", run: Recipe, folder: Path, root: str | Path | None) ->
 
     from zoo.training import fit
 
-    number = trial.user_attrs.get(CONTINUES, trial.number)
     pruned = False
 
     def hopeless(step: int, loss: float) -> bool:
@@ -182,7 +181,7 @@ def train(trial: "Trial", run: Recipe, folder: Path, root: str | Path | None) ->
         pruned = trial.should_prune() and step < run.training.steps
         return pruned
 
-    place = folder / f"trial-{number}"
+    place = run_of(trial, folder)
     try:
         fit(run, place, root=root, progress=False, watch=hopeless)
     except KeyboardInterrupt:
@@ -191,6 +190,16 @@ def train(trial: "Trial", run: Recipe, folder: Path, root: str | Path | None) ->
     if pruned:
         raise optuna.TrialPruned
     return lowest(place)
+
+
+def run_of(trial: "Trial | FrozenTrial", folder: Path) -> Path:
+    """The folder of a trial's run. A trial that resumes an interrupted one has the folder of that trial."""
+    return folder / f"trial-{trial.user_attrs.get(CONTINUES, trial.number)}"
+
+
+def best_run(study: "Study", folder: Path) -> Path:
+    """The run with the lowest validation loss of a study that has one."""
+    return run_of(study.trials[rows(study)[0]["trial"]], folder)
 
 
 def lowest(run: Path) -> float:

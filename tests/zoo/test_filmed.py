@@ -132,7 +132,7 @@ def test_videos_that_are_left_out_are_named(
     write_video(Path("films/short.avi"), 3)
     assert run_command("data", "videos:films", "--size=16", "--data-root", "here") == 0
     out = capsys.readouterr().out
-    assert re.search(r"films-\w+-16x16-grey: 7 videos, 198 frames, \w{64}\n", out)
+    assert re.search(r"films-\w+-16x16-grey: 7 videos, 198 frames, digest \w{64}\n", out)
     assert "left out: [bold]notes.mp4 cannot be read as a video" in out
     assert "too short: short.avi has 3 frames, but a clip needs 20\n" in out
     assert "not videos by their names: 1 .txt\n" in out

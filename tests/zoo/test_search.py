@@ -74,6 +74,8 @@ def test_an_interrupted_trial_goes_on(
     assert second.params == first.params
     assert list(second.intermediate_values) == [4, 6, 8]  # from the checkpoint after 2 steps
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["trial-0"]
+    study = search.open_study(tmp_path / "study.db", start(), SPACE)
+    assert search.run_of(study.trials[1], Path("runs")) == Path("runs/trial-0")
 
 
 def test_a_killed_trial_goes_on(tmp_path: Path) -> None:
@@ -142,11 +144,16 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
     words = f"search conv-tt-lstm-sw moving-mnist --storage {tmp_path}/s.db --trials 2 --order 1 2 --steps 1 2 --rank 2"
     places = f"--kernel 3 --folder {tmp_path}/runs -o {tmp_path}/found.png --data-root {tmp_path}"
     main([*words.split(), *places.split(), "--training-steps=8"])
-    assert "validation_loss" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "validation_loss" in said
     assert (tmp_path / "found.png").read_bytes().startswith(b"\x89PNG")
     losses = [float(row["validation_loss"]) for row in csv.DictReader((tmp_path / "found.csv").open())]
     assert len(losses) == 2
     assert losses == sorted(losses)
+    best = {f"{tmp_path}/runs/trial-{n}": search.lowest(tmp_path / "runs" / f"trial-{n}") for n in (0, 1)}
+    name = next(name for name, loss in best.items() if loss == pytest.approx(losses[0], rel=1e-9))
+    assert f"{name} has the lowest validation loss. Next:\n  zoo evaluate {name}\n" in said
+    assert f"  zoo train --continue {name} --training.steps 16 -o {name}-longer" in said
 
 
 @pytest.mark.parametrize(

@@ -65,4 +65,8 @@ def run(arguments: Namespace) -> None:
     search.search(study, start, space, Path(arguments.folder), arguments.trials, arguments.data_root)
     show(search.table(search.rows(study)))
     search.write(study, Path(arguments.output))
+    best = search.best_run(study, Path(arguments.folder))
     print(f"{arguments.output}, {Path(arguments.output).with_suffix('.csv')}")
+    print(f"{best} has the lowest validation loss. Next:")
+    print(f"  zoo evaluate {best}")
+    print(f"  zoo train --continue {best} --training.steps {2 * start.training.steps} -o {best}-longer")

@@ -186,7 +186,7 @@ def report(
     """
     frames = {name: clip["frames"] for name, clip in store.clips.items()}
     needed = span(length, stride)
-    yield f"{store.folder}: {len(frames)} {noun}, {sum(frames.values()):,} frames, {store.digest()}"
+    yield f"{store.folder}: {len(frames)} {noun}, {sum(frames.values()):,} frames, digest {store.digest()}"
     yield from (f"left out: {name} {reason}" for name, reason in store.skipped.items())
     for name, count in frames.items():
         if count < needed:
