@@ -231,5 +231,5 @@ def test_a_long_decomposition_says_how_long_it_takes_where_there_is_no_terminal(
         assert len(err.splitlines()) == lines
         if lines:
             first, second = err.splitlines()
-            assert first.startswith("decompose 8←8 3×3: about ")
-            assert re.fullmatch("decompose 8←8 3×3: .* of about .*", second)
+            assert first.startswith("decompose 8←8 3×3: at most about ")
+            assert re.fullmatch("decompose 8←8 3×3: .* of at most about .*", second)

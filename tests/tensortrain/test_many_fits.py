@@ -130,7 +130,7 @@ def test_several_fits_say_together_how_long_they_take(monkeypatch, capsys):
     monkeypatch.setattr(progress, "INTERVAL", 0.0)
     tt.nn.decompose(network(), budget=0.5, effort=0.02)
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0].startswith("decompose 4 layers: about ")
+    assert lines[0].startswith("decompose 4 layers: at most about ")
     assert any(line.endswith(", at 1") for line in lines[1:])
     tt.nn.decompose(network(), budget=0.5, effort=0.02, progress=False)
     assert capsys.readouterr().err == ""

@@ -119,11 +119,11 @@ class Ticker:
         if self.spoken is None:
             seconds = self.duration()
             if self._measured(now) and seconds > LONG:
-                self._print(f"{self.name}: about {_words(seconds)}")
+                self._print(f"{self.name}: at most about {_words(seconds)}")
                 self.spoken = now
         elif now - self.spoken > INTERVAL:
             done, whole = _words(now - self.started), _words(self.duration())
-            self._print(f"{self.name}: {done} of about {whole}" + (f", at {part}" if part else ""))
+            self._print(f"{self.name}: {done} of at most about {whole}" + (f", at {part}" if part else ""))
             self.spoken = now
 
     def _measured(self, now: float) -> bool:
