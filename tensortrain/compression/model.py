@@ -208,7 +208,7 @@ def _share(pairs: Iterable[tuple[Any, Any]]) -> None:
             if own is None:
                 continue
             shared = first.setdefault((part, *sources), own)
-            if torch.equal(shared, own):
+            if shared.shape == own.shape and (own.is_meta or torch.equal(shared, own)):
                 setattr(dense, part, shared)
 
 

@@ -89,8 +89,13 @@ def test_layers_with_equal_but_separate_cores_stay_separate():
     assert dense[0].bias is dense[1].bias
 
 
-def test_one_layer_is_a_model_too():
+def test_one_layer_is_a_model_too_and_so_is_a_wrapped_one_and_one_without_values():
     assert type(tt.nn.merge(small_layer())) is nn.Conv2d
+    wrapped = tt.nn.merge(nn.DataParallel(small_layer()))
+    assert type(wrapped) is nn.DataParallel
+    assert type(wrapped.module) is nn.Conv2d
+    assert tt.nn.merge(small_parts().to("meta")).twin.weight.is_meta
+    assert tt.nn.merge(small_layer().half()).weight.dtype == torch.float16
 
 
 def hooked_layer():
