@@ -210,7 +210,7 @@ def report(frames: ArrayFrames, length: int, stride: int, splits: Splits) -> Ite
     for split, parts in pieces(frames, splits).items():
         positions = sum(window.starts for part in parts for window in windows_of(*part, length, stride, every=True))
         steps = sum(len(part[1]) for part in parts)
-        yield f"{split}: {len(parts)} clips of {steps:,} steps, {positions:,} positions of {length} frames"
+        yield f"{split}: {len(parts)} clips, {steps:,} frames, {positions:,} positions of {length} frames"
 
 
 def open_frames(
