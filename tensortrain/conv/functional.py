@@ -252,16 +252,36 @@ def compose(outer: Tensor, inner: Tensor) -> Tensor:
     checks.ordinary("inner", inner)
     groups = inner.shape[0] // outer.shape[1]
     columns = inner.reshape(groups, outer.shape[1], -1)
-    rows = outer.reshape(groups, -1, outer.shape[1], math.prod(outer.shape[2:])).unbind(-1)
-    shape = (outer.shape[0], *inner.shape[1:])
+    axes = range(2, outer.dim())
+    # only on axes on which both kernels are longer than 1, several pairs of positions have the same sum
+    summed = [axis for axis in axes if outer.shape[axis] > 1 and inner.shape[axis] > 1]
+    sizes = [outer.shape[axis] for axis in summed]
+    free = [axis for axis in axes if axis not in summed]
+    rows = outer.permute(*summed, 0, *free, 1).reshape(math.prod(sizes), groups, -1, outer.shape[1])
     out: Tensor | None = None
     # one matrix product for each position, which in float64 is several times faster than a convolution
-    for row, tap in zip(rows, itertools.product(*map(range, outer.shape[2:])), strict=True):
-        margin = [(t, k - 1 - t) for t, k in zip(tap, outer.shape[2:], strict=True)]
-        part = F.pad((row @ columns).reshape(shape), _flat(margin))
+    for row, tap in zip(rows, itertools.product(*map(range, sizes)), strict=True):
+        part = _interleave(
+            (row @ columns).reshape(outer.shape[0], *(outer.shape[a] for a in free), *inner.shape[1:]), free
+        )
+        margin = [(0, 0) for _ in axes]
+        for axis, t in zip(summed, tap, strict=True):
+            margin[axis - 2] = (t, outer.shape[axis] - 1 - t)
+        part = F.pad(part, _flat(margin)) if summed else part
         out = part if out is None else out + part
     assert out is not None
     return out
+
+
+def _interleave(x: Tensor, free: Sequence[int]) -> Tensor:
+    """Merge the axes after the first one, which belong to the axes `free` of the rest, with the latter.
+
+    On each of them, either the one or the other has length 1.
+    """
+    for number, axis in enumerate(free):
+        ahead = len(free) - number  # the axes to merge that are still in front
+        x = x.movedim(1, ahead + axis - 1).flatten(ahead + axis - 1, ahead + axis)
+    return x
 
 
 def ungroup(core: Tensor, groups: int, left: int = 1) -> Tensor:
@@ -291,7 +311,18 @@ def compose_all(cores: Sequence[Tensor], groups: Sequence[int]) -> Tensor:
     """
     checks.ordinary(f"cores[{len(cores) - 1}]", cores[-1])  # `compose` checks the others
     shared = math.gcd(*groups)
-    # inside out: a grouped core meets a weight that is dense within each of its groups
+    if len(cores) > 2 and cores[0].shape[0] < cores[-1].shape[1] * groups[-1]:
+        # every product has as many columns as the chain has inputs, so the adjoint chain is cheaper
+        adjoint = [transpose_weight(core, g) for core, g in zip(cores, groups, strict=True)]
+        return transpose_weight(_from_inside(adjoint[::-1], groups[::-1], shared), shared)
+    return _from_inside(cores, groups, shared)
+
+
+def _from_inside(cores: Sequence[Tensor], groups: Sequence[int], shared: int) -> Tensor:
+    """Return the weight of a chain, computed from its input side.
+
+    A grouped core then meets a weight that is dense within each of its groups.
+    """
     weight = ungroup(cores[-1], groups[-1], shared)
     for core in reversed(cores[:-1]):
         weight = compose(core, weight)

@@ -256,7 +256,7 @@ def test_the_value_is_the_squared_error_and_the_gradient_its_slope(
     assert at.value == pytest.approx(metric.error(full - weight) ** 2, abs=1e-6)
     along = [oracles.floats(5 + l, *core.shape) for l, core in enumerate(x)]
     ahead, behind = (problem.evaluate([c + s * 1e-5 * d for c, d in zip(x, along, strict=True)]).value for s in (1, -1))
-    slope = sum(float((g * d).sum()) for g, d in zip(at.gradient, along, strict=True))
+    slope = sum(float((g * d).sum()) for g, d in zip(at.derivatives().gradient, along, strict=True))
     assert (ahead - behind) / 2e-5 == pytest.approx(slope, rel=1e-3, abs=1e-6)
 
 

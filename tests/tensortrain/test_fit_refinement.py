@@ -23,6 +23,7 @@ from tensortrain.conv.fit.solver import solve
 from tensortrain.conv.fit.spectral import SpectralChain
 from tensortrain.conv.fit.sweep import sweep
 from tensortrain.conv.formats import Format
+from tensortrain.conv.functional import compose_all
 from tests.support import oracles
 from tests.support.decompositions import (
     QUIET,
@@ -92,8 +93,9 @@ def test_the_gradient_is_the_slope(case: tuple[Tensor, SpectralChain, list[Tenso
     ahead, behind = (
         problem.evaluate([x + sign * step * d for x, d in zip(point, along, strict=True)]).value for sign in (1, -1)
     )
-    slope = sum(float((g * d).sum()) for g, d in zip(at.gradient, along, strict=True))
-    scale = math.sqrt(sum(norm(g) ** 2 for g in at.gradient) * sum(norm(d) ** 2 for d in along))
+    gradient = at.derivatives().gradient
+    slope = sum(float((g * d).sum()) for g, d in zip(gradient, along, strict=True))
+    scale = math.sqrt(sum(norm(g) ** 2 for g in gradient) * sum(norm(d) ** 2 for d in along))
     assert (ahead - behind) / (2 * step) == pytest.approx(slope, abs=1e-4 * scale + 1e-7)
 
 
@@ -104,7 +106,7 @@ def test_the_preconditioner_solves_the_normal_equations_of_the_first_core(
 ) -> None:
     """A full preconditioned step in T(1) alone, the rest fixed, leaves no slope in it."""
     _, problem, point = case
-    at = problem.evaluate(point)
+    at = problem.evaluate(point).derivatives()
     step = at.preconditioner()(at.gradient)[0]
     rest = problem.complete(point)[1:]
     first = (point[0] - step).requires_grad_()
@@ -116,6 +118,18 @@ def test_the_preconditioner_solves_the_normal_equations_of_the_first_core(
     (squared + problem.ridge * first.square().sum()).backward()
     # directions that the rest does not see keep whatever slope they had: none
     assert norm(first.grad) <= 1e-4 * norm(at.gradient[0]) + 1e-7
+
+
+def test_the_gradient_of_many_cores_is_the_slope_too() -> None:
+    """More inputs than ranks: the products with the last core are replaced by smaller ones."""
+    weight = oracles.floats(0, 1, 3, 7, 11)
+    problem = SpectralChain(weight / weight.norm(), [(2,)] * 10, [1] * 10)
+    point = [oracles.floats(l, 1, 3 if l == 0 else 4, 4, 2) for l in range(9)]
+    leaves = [x.clone().requires_grad_() for x in point]
+    cores = [core[0] for core in (*leaves, problem.complete(point)[-1])]
+    (compose_all(cores, problem.groups) - problem.weight[0]).square().sum().backward()
+    for x, slope in zip(leaves, problem.evaluate(point).derivatives().gradient, strict=True):
+        torch.testing.assert_close(x.grad, slope, rtol=1e-6, atol=1e-9)
 
 
 @examples(15)
@@ -148,7 +162,8 @@ def test_lbfgs_minimises_a_quadratic_in_a_few_steps() -> None:
 
     def quadratic(x: list[Tensor]) -> lbfgs.Evaluation:
         off = x[0] - solution
-        return lbfgs.Evaluation(float(off @ matrix @ off), [2 * matrix @ off], lambda: lambda g: [u / 2 for u in g])
+        derivatives = lbfgs.Derivatives([2 * matrix @ off], lambda: lambda g: [u / 2 for u in g])
+        return lbfgs.Evaluation(float(off @ matrix @ off), lambda: derivatives)
 
     x, value = lbfgs.minimise(quadratic, [torch.zeros(12, dtype=torch.float64)], steps=60, tolerance=0.0, target=1e-16)
     assert value <= 1e-16

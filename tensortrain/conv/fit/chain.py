@@ -24,7 +24,7 @@ LARGE = 1e9  # above so many multiplications per step, a second start is not wor
 MANY_ENTRIES = 1_000_000  # entries of a kernel whose singular value decompositions take long
 TUCKER_ROUNDS = 3
 LONG_CHAIN = 8  # beyond so many cores, each further core costs about `OVERHEAD`, however small it is
-MANY_CORES = 64  # from so many cores on, a step takes seconds, and the sweep is hardly refined
+MANY_CORES = 16  # for more cores, a step may take seconds, and the sweep is hardly refined
 ONE_START = 0.5  # with less effort, the sweep is the only start
 KICKS = (0.3, 1.0, 1.0, 1.0, 1.0)  # relative size of the noise of each restart
 

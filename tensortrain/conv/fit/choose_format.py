@@ -123,6 +123,8 @@ def best_format(kernel: NormalizedKernel, field: Sequence[Entrant], options: Sol
     for number, (effort, places) in enumerate(rounds):
         again = replace(options, effort=options.effort * effort, seed=options.seed + number // 2)
         for entrant in field[:places]:
+            if number == 1 and not _longer(kernel, entrant, options):
+                continue
             if fits and (entrant.bound >= min(fit.error for fit in fits) or options.late()):
                 continue
             earlier = min((fit for fit in fits if _is_of(fit, entrant)), key=lambda fit: fit.error, default=None)
@@ -137,6 +139,15 @@ def _work(kernel: NormalizedKernel, field: Sequence[Entrant], options: SolverOpt
     """Return roughly the multiplications of one round; it is not known in advance which formats take part."""
     short = replace(options, effort=options.effort * effort)
     return sum(work(kernel, entrant.chain_format, entrant.ranks, short) for entrant in field)
+
+
+def _longer(kernel: NormalizedKernel, entrant: Entrant, options: SolverOptions) -> bool:
+    """Return whether a fit of the second round does more than the same fit of the first round.
+
+    For the largest kernels both have the smallest number of steps.
+    """
+    first, second = (_work(kernel, [entrant], options, effort) for effort in (SHORT, MEDIUM))
+    return second > first
 
 
 def _ranked(field: Sequence[Entrant], fits: Sequence[Fit]) -> list[Entrant]:

@@ -32,6 +32,7 @@ SLOWER = 2.0  # CP and blocks of several channels get so many times as many, bec
 DEAR = 1e7  # from so many multiplications per sweep on, fewer sweeps are made
 SMALL_SWEEPS = 400  # number of sweeps of a fit from several starts
 SINGLE = 3e8  # from so many multiplications per sweep on, single precision is used; the ridge keeps it well conditioned
+UNSURE = 1e-4  # single precision does not settle whether the error is below a bound that is nearer than this
 POLISHED = 0.06  # fraction of the sweeps that run without a ridge at the end
 ANNEALED = 0.85  # fraction of the other sweeps in which the ridge decays
 LOWEST = 0.01  # the ridge at the end of its decay, as a fraction of `RIDGE`
@@ -334,9 +335,10 @@ def fit_blocks(
         options,
         CONVERGED if several else STALLED,
     )
-    if x.entries.dtype != weight.dtype:  # single precision does not settle whether it is below a small bound
+    if x.entries.dtype != weight.dtype:
         x = x.at(x.entries.to(weight.dtype))
-        errors = BlockSolver(weight).error(x)
+        if float(errors.sum()) > bound - UNSURE * float(weight.square().sum()):
+            errors = BlockSolver(weight).error(x)
     return to_cores(x if float(errors.sum()) < bound else begin, chain_format), bound
 
 

@@ -12,22 +12,34 @@ from torch import Tensor
 
 Point = list[Tensor]
 HISTORY = 20
+CUT = 0.4  # factor on the length of a step that does not lower the value enough
 STALL = 15  # number of steps over which progress is judged
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """The value and the derivatives of a smooth function at one point.
+class Derivatives:
+    """The derivatives of a smooth function at one point.
 
     Attributes:
-        value: the value of the function.
         gradient: one tensor for each unknown.
         preconditioner: a function that returns a symmetric positive map close to the inverse Hessian at this point.
     """
 
-    value: float
     gradient: Point
     preconditioner: Callable[[], Callable[[Point], Point]]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The value of a smooth function at one point, and its derivatives if they are needed.
+
+    Attributes:
+        value: the value of the function.
+        derivatives: a function that returns the derivatives; a line search needs them only where it ends.
+    """
+
+    value: float
+    derivatives: Callable[[], Derivatives]
 
 
 Function = Callable[[Point], Evaluation]
@@ -43,7 +55,7 @@ def _combine(a: Point, scale: float, b: Point) -> Point:
     return [torch.add(u, v, alpha=scale) for u, v in zip(a, b, strict=True)]
 
 
-def _direction(at: Evaluation, history: list[tuple[Point, Point, float]]) -> Point:
+def _direction(at: Derivatives, history: list[tuple[Point, Point, float]]) -> Point:
     """Return the quasi-Newton descent direction by the two-loop recursion."""
     precondition = at.preconditioner()
     q, alphas = at.gradient, []
@@ -85,24 +97,30 @@ def minimise(
         The last point and its value.
     """
     at = function(x)
+    derivatives: Derivatives | None = None  # at x
     history: list[tuple[Point, Point, float]] = []
     values = [at.value]
+    length = 1.0
     for _ in range(steps):
         if at.value <= target or late():
             break
-        direction = _direction(at, history)
-        descent = _line_search(function, x, at, direction)
+        derivatives = derivatives or at.derivatives()
+        direction = _direction(derivatives, history)
+        slope = _dot(derivatives.gradient, direction)
+        descent = _line_search(function, x, at.value, slope, direction, min(1.0, length / CUT**2))
         if descent is None:
             if not history:
                 break
-            history = []
+            history, length = [], 1.0
             continue
-        x_next, after = descent
-        step, change = _combine(x_next, -1.0, x), _combine(after.gradient, -1.0, at.gradient)
+        x_next, after, length = descent
+        derivatives_next = after.derivatives()
+        step = _combine(x_next, -1.0, x)
+        change = _combine(derivatives_next.gradient, -1.0, derivatives.gradient)
         curvature = _dot(step, change)
         if curvature > 1e-12 * math.sqrt(_dot(step, step) * _dot(change, change)):
             history = [*history[1 - HISTORY :], (step, change, 1 / curvature)]
-        x, at = x_next, after
+        x, at, derivatives = x_next, after, derivatives_next
         values.append(at.value)
         tick()
         if len(values) > STALL and values[-1 - STALL] - at.value <= tolerance * at.value:
@@ -110,14 +128,25 @@ def minimise(
     return x, at.value
 
 
-def _line_search(function: Function, x: Point, at: Evaluation, direction: Point) -> tuple[Point, Evaluation] | None:
-    """Return the first point with sufficient decrease (Armijo) by backtracking, or None if there is none."""
-    slope = _dot(at.gradient, direction)
-    length = 1.0 if slope < 0 else 0.0
-    while length > 1e-6:
+def _line_search(
+    function: Function, x: Point, value: float, slope: float, direction: Point, length: float
+) -> tuple[Point, Evaluation, float] | None:
+    """Return the first point with sufficient decrease (Armijo) by backtracking, or None if there is none.
+
+    The length of the step, as a fraction of `direction`, is returned too.
+
+    Args:
+        function: the function to minimise.
+        x: the point at which the search begins.
+        value: the value of the function at `x`.
+        slope: its directional derivative at `x`.
+        direction: the direction of the search.
+        length: the length of the first step that is tried.
+    """
+    while slope < 0 and length > 1e-6:
         candidate = _combine(x, length, direction)
         after = function(candidate)
-        if after.value <= at.value + 1e-4 * length * slope:
-            return candidate, after
-        length *= 0.4
+        if after.value <= value + 1e-4 * length * slope:
+            return candidate, after, length
+        length *= CUT
     return None

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tensortrain.conv.alignment import whole_size
 from tensortrain.conv.fit.kernel import composed
-from tensortrain.conv.fit.lbfgs import Evaluation
+from tensortrain.conv.fit.lbfgs import Derivatives, Evaluation
 from tensortrain.conv.fit.metric import RIDGE, Metric
 from tensortrain.conv.fit.spectral import cholesky
 
@@ -113,19 +113,23 @@ class MetricChain:
         return [first.reshape(len(self.weight), self.weight.shape[1], -1, *taps), *x]
 
     def evaluate(self, x: list[Tensor]) -> Evaluation:
-        """Return the squared error with the optimal first core, its gradient, and a preconditioner."""
+        """Return the squared error with the optimal first core, and its derivatives."""
         with torch.enable_grad():
             leaves = [core.detach().requires_grad_() for core in x]
             inner = self._inner(leaves)
         first, read, explained = self._first(inner.detach())
-        slope = 2 * (first.mT @ (first @ read - self.reading))
-        gradient = torch.autograd.grad(inner, leaves, slope)
         value = self.energy - explained + self.ridge * sum(float(core.square().sum()) for core in x)
-        return Evaluation(
-            max(value, 0.0),
-            [g + 2 * self.ridge * core for g, core in zip(gradient, x, strict=True)],
-            lambda: self._preconditioner(self.complete(x)),
-        )
+
+        def derivatives() -> Derivatives:
+            """Return the gradient, in which by variable projection the first core is constant."""
+            slope = 2 * (first.mT @ (first @ read - self.reading))
+            gradient = torch.autograd.grad(inner, leaves, slope)
+            return Derivatives(
+                [g + 2 * self.ridge * core for g, core in zip(gradient, x, strict=True)],
+                lambda: self._preconditioner(self.complete(x)),
+            )
+
+        return Evaluation(max(value, 0.0), derivatives)
 
     def _preconditioner(self, cores: list[Tensor]) -> Callable[[list[Tensor]], list[Tensor]]:
         """Return the inverse normal equations of each core and group, with Σ taken as equal at all places in the patch.

@@ -13,11 +13,12 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from tensortrain.conv.fit.lbfgs import Evaluation
+from tensortrain.conv.fit.lbfgs import Derivatives, Evaluation
 from tensortrain.errors import TensorTrainError
 
 Axes = tuple[int, ...]
 
+FEW_CORES = 8  # for more cores, the products with the last core are made smaller first
 LARGEST = 1e150  # largest entry of a spectrum whose square does not overflow
 
 
@@ -153,17 +154,24 @@ class SpectralChain:
         return matrix + self.ridge * torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
 
     def evaluate(self, x: list[Tensor]) -> Evaluation:
-        """Return the squared error with the optimal last core, its gradient, and the normal equations of each core.
+        """Return the squared error with the optimal last core, and its derivatives."""
+        lefts = self._lefts(x)
+        if not float(lefts[-1].abs().amax()) < LARGEST:  # a step of a line search that is far too long
+            return Evaluation(math.inf, lambda: Derivatives(list(x), lambda: list))
+        last, explained = self._least_squares(lefts[-1])
+        value = self.energy - explained + self.ridge * sum(float(core.square().sum()) for core in x)
+        return Evaluation(max(value, 0.0), lambda: self._derivatives(x, lefts, last))
+
+    def _derivatives(self, x: list[Tensor], lefts: list[Tensor], last: Tensor) -> Derivatives:
+        """Return the gradient, and the normal equations of each core.
 
         By variable projection, the last core is constant in the gradient. The normal equations are exact for T(1). For
         the other cores, the autocorrelation of the cores to their left is included at lag 0 only.
         """
-        lefts = self._lefts(x)
-        if not float(lefts[-1].abs().amax()) < LARGEST:  # a step of a line search that is far too long
-            return Evaluation(math.inf, list(x), lambda: list)
-        last, explained = self._least_squares(lefts[-1])
         right = self.spectrum(last, self.groups[-1])  # spectrum of T(l+1) * … * T(m)
         towards = self.target @ right.mH  # product of W with it
+        if len(x) > FEW_CORES and right.shape[-2] < right.shape[-1]:
+            right = torch.linalg.qr(right.mH, mode="r")[1].mH  # a smaller matrix with the same Gram matrices
         gradient: list[Tensor] = []
         grams: list[tuple[Tensor | None, Tensor]] = []
         for l in reversed(range(len(x))):
@@ -178,8 +186,7 @@ class SpectralChain:
             if l:
                 spectrum = self.spectrum(x[l], self.groups[l])
                 right, towards = spectrum @ right, towards @ spectrum.mH
-        value = self.energy - explained + self.ridge * sum(float(core.square().sum()) for core in x)
-        return Evaluation(max(value, 0.0), gradient, lambda: self._preconditioner(grams))
+        return Derivatives(gradient, lambda: self._preconditioner(grams))
 
     def _preconditioner(self, grams: list[tuple[Tensor | None, Tensor]]) -> Callable[[list[Tensor]], list[Tensor]]:
         """Return the inverse block diagonal of the normal equations, with one block for each group of each core."""

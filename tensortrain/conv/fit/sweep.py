@@ -15,6 +15,9 @@ from tensortrain.linalg import randomized_svd
 
 Axes = tuple[int, ...]
 
+LARGE_SVD = 1000  # matrices with more rows and columns are not decomposed as a whole
+LONG_SIDE = 10_000  # nor are matrices whose longer side is above this, as the lifts of long kernels
+
 
 def lift(weight: Tensor, taps: Axes) -> Tensor:
     """Return the minimum-norm lift of `(G, p, q, *K)`: `(G, taps·p, rest·q)`, rest = K - taps + 1 on each axis."""
@@ -46,12 +49,14 @@ def split(weight: Tensor, taps: Axes, rank: int, exact: bool = False) -> tuple[T
 
 
 def _truncated_svd(matrix: Tensor, rank: int, exact: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the leading triples of each matrix in the batch, by random projection if that is much cheaper."""
-    if not exact and min(matrix.shape[1:]) > 1000 and rank < min(matrix.shape[1:]) // 6:
+    """Return the leading triples of each matrix in the batch, without a full decomposition if that is much cheaper."""
+    fewer, more = sorted(matrix.shape[1:])
+    if not exact and fewer > LARGE_SVD and rank < fewer // 6:
         triples = [randomized_svd(m, rank, seed=0) for m in matrix]
         u, s, v = (torch.stack(parts) for parts in zip(*triples, strict=True))
         return u, s, v
-    if not exact and min(matrix.shape[1:]) > 1000:  # eigenvectors of the smaller Gram matrix take a tenth of the time
+    if not exact and (fewer > LARGE_SVD or more > LONG_SIDE):
+        # eigenvectors of the smaller Gram matrix take a tenth of the time
         turned = matrix.shape[1] > matrix.shape[2]
         wide = matrix.mT if turned else matrix
         u = torch.linalg.eigh(wide @ wide.mT)[1][..., -rank:].flip(-1)
