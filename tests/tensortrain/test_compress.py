@@ -55,6 +55,16 @@ def test_the_budget_is_kept_and_used_up(budget, with_inputs):
     assert result.model(images(3)).shape == net(images(3)).shape
 
 
+def test_a_large_network_uses_nearly_the_whole_budget():
+    """One rank step of a layer with a thousand channels costs two thousand parameters."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(1024, 768), nn.ReLU(), nn.Linear(768, 256), nn.ReLU(), nn.Linear(256, 10))
+    assert count(net) > 900_000
+    for budget in (0.5, 0.123):
+        small = tt.compress(net, parameters=budget).model
+        assert 0.98 * budget * count(net) <= count(small) <= budget * count(net)
+
+
 def test_a_number_is_a_budget_too():
     net = residual_network()
     assert count(tt.compress(net, images(50), parameters=2000).model) <= 2000

@@ -1,5 +1,6 @@
 """Fitted formats and faster forms in a compressed network: never worse, within the budget, and as was asked for."""
 
+import copy
 import math
 import time
 
@@ -119,6 +120,26 @@ def test_without_inputs_formats_compete_by_their_frobenius_error():
     assert after.error < before
     for layer in after.layers:
         assert layer.frobenius is None or layer.frobenius == pytest.approx(layer.predicted, abs=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_components_that_cancel_do_not_lose_the_digits_of_half_precision(dtype):
+    """The kernel is the limit of sums of two components that cancel each other more and more."""
+    generator = torch.Generator().manual_seed(0)
+    (a, b), (c, d), (e, f) = (torch.randn(2, length, generator=generator) for length in (6, 6, 5))
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv1d(6, 6, 5), nn.ReLU(), nn.Flatten(), nn.Linear(24, 3)).eval()
+    with torch.no_grad():
+        net[0].weight.copy_(sum(torch.einsum("p,q,k->pqk", *term) for term in ((a, c, f), (a, d, e), (b, c, e))) / 5)
+    inputs = torch.randn(200, 6, 8, generator=generator)
+    short = copy.deepcopy(net).to(dtype)
+    result = tt.compress(short, inputs.to(dtype), parameters=0.47, formats=["cp"], effort=0.1)
+    assert [layer.ranks for layer in result.report.layers] == [(2, 2), ()]
+    assert {p.dtype for p in result.model.parameters()} == {dtype}
+    with torch.no_grad():
+        outputs = net(inputs)
+        error = (result.model.float()(inputs) - outputs).norm() / outputs.norm()
+    assert error < 10 * torch.finfo(dtype).eps
 
 
 def test_a_time_limit_admits_all_formats_and_is_kept(closed):

@@ -13,7 +13,7 @@ from tensortrain.compression.state_dicts.decomposition import decompose_kernels
 from tensortrain.compression.state_dicts.effort import Allowance
 from tensortrain.compression.state_dicts.kernels import ConvKernel
 from tensortrain.compression.state_dicts.limits import LayerLimits
-from tensortrain.conv.fit import progress, speed
+from tensortrain.conv.fit import choose_format, progress, speed
 
 
 def network():
@@ -185,3 +185,20 @@ def test_times_of_formats_are_those_of_plain_convolutions():
         tt.ConvTensorTrain.decompose(weight, budget=0.5, objective="speed", size=(3, 4, 5))
     with pytest.raises(tt.TensorTrainError, match="objective = 'quick' is unknown"):
         tt.nn.decompose(network(), budget=0.5, objective="quick")
+
+
+def test_auto_repeats_no_fit_that_cannot_take_more_steps(monkeypatch):
+    """With little effort, the fits of the first and the second round have the same number of steps."""
+    fitted = []
+    solve = choose_format.solve
+
+    def noted(kernel, chain_format, ranks, options, earlier=None):
+        fitted.append(options.effort)
+        return solve(kernel, chain_format, ranks, options, earlier)
+
+    monkeypatch.setattr(choose_format, "solve", noted)
+    weight = torch.randn(8, 8, 5, generator=torch.Generator().manual_seed(0))
+    for effort, rounds in ((0.01, 2), (1.0, 3)):
+        fitted.clear()
+        tt.ConvTensorTrain.decompose(weight, budget=0.5, effort=effort)
+        assert len(set(fitted)) == rounds

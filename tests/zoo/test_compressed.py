@@ -1,5 +1,6 @@
 """Trained models that were made smaller: rollouts, files, the command, and what a ConvLSTM with a chain is."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,20 @@ def test_the_command_and_what_reads_its_file(
         save_weights(tmp_path / "again.safetensors", loaded, recipe)
     for wrong in (("-o", tmp_path / "small.pt"), ("--clips=0", "-o", small), ("--report", "r.txt", "-o", small)):
         assert run_command("compress", path, "--parameters=.7", *wrong, *root) == 2
+
+
+def test_the_budget_may_be_a_share_of_the_time(
+    trained: tuple[VideoModel, Recipe, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whether a tiny network gets faster depends on the machine; no network needs a thousandth of its time."""
+    small, root = tmp_path / "small.safetensors", ("--data-root", tmp_path)
+    assert run_command("compress", trained[2], "--time=.001", "--clips=1", "-o", small, *root) == 2
+    printed = " ".join(capsys.readouterr().err.split())
+    assert re.search(
+        r"milliseconds: the budget is [\d.]+ of [\d.]+, but the smallest network that can be reached", printed
+    )
+    assert run_command("compress", trained[2], "--time=.9", "--parameters=.7", "-o", small, *root) == 2
+    assert not small.exists()
 
 
 def test_a_compressed_network_of_another_program_is_refused(tmp_path: Path) -> None:
