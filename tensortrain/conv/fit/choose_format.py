@@ -11,6 +11,7 @@ from math import prod
 
 from tensortrain.conv import formats
 from tensortrain.conv.alignment import whole_size
+from tensortrain.conv.fit import depthwise
 from tensortrain.conv.fit.kernel import NormalizedKernel
 from tensortrain.conv.fit.options import SolverOptions
 from tensortrain.conv.fit.ranks import Growth, largest_useful
@@ -20,6 +21,7 @@ from tensortrain.errors import TensorTrainError
 Axes = tuple[int, ...]
 
 SHORT, MEDIUM, LONG = 0.05, 0.15, 2.4  # efforts of the first and second round and of the last fit of the best format
+LONG_DEPTHWISE = 1.8  # effort of the last fit of a depthwise chain, to which a second start would add little
 LEADERS = 2  # number of formats in the second round
 CLOSE = 1.1  # a format may still win if the error of its short fit is at most so many times the best one
 LARGEST_LIFT = 2_400  # largest number of rows of a square lift whose singular values are computed
@@ -115,15 +117,16 @@ def best_format(kernel: NormalizedKernel, field: Sequence[Entrant], options: Sol
 
     The method is successive halving (Jamieson and Talwalkar 2016): every format gets a short fit, the best few get a
     longer fit, and the best of these gets a long fit. A format whose lower bound exceeds the best error so far cannot
-    win and is not fitted.
+    win and is not fitted. Neither is one that would only repeat its fit of the round before, as the largest kernels
+    do: their fits have the smallest number of steps in both rounds.
     """
     fits: list[Fit] = []
-    rounds = ((SHORT, len(field)), (MEDIUM, LEADERS), (LONG, 1))
-    options.expect(sum(_work(kernel, field[:places], options, effort) for effort, places in rounds))
-    for number, (effort, places) in enumerate(rounds):
-        again = replace(options, effort=options.effort * effort, seed=options.seed + number // 2)
-        for entrant in field[:places]:
-            if number == 1 and not _longer(kernel, entrant, options):
+    places = (len(field), LEADERS, 1)
+    options.expect(sum(_work(kernel, e, options, number) for number, n in enumerate(places) for e in field[:n]))
+    for number, count in enumerate(places):
+        for entrant in field[:count]:
+            again = _options(entrant, options, number)
+            if number == 1 and _work(kernel, entrant, options, 1) <= _work(kernel, entrant, options, 0):
                 continue
             if fits and (entrant.bound >= min(fit.error for fit in fits) or options.late()):
                 continue
@@ -135,19 +138,21 @@ def best_format(kernel: NormalizedKernel, field: Sequence[Entrant], options: Sol
     return min(fits, key=lambda fit: fit.error)
 
 
-def _work(kernel: NormalizedKernel, field: Sequence[Entrant], options: SolverOptions, effort: float) -> float:
-    """Return roughly the multiplications of one round; it is not known in advance which formats take part."""
-    short = replace(options, effort=options.effort * effort)
-    return sum(work(kernel, entrant.chain_format, entrant.ranks, short) for entrant in field)
+def _options(entrant: Entrant, options: SolverOptions, number: int) -> SolverOptions:
+    """Return the options of a fit in one of the three rounds.
 
-
-def _longer(kernel: NormalizedKernel, entrant: Entrant, options: SolverOptions) -> bool:
-    """Return whether a fit of the second round does more than the same fit of the first round.
-
-    For the largest kernels both have the smallest number of steps.
+    In the first two rounds depthwise chains take as many sweeps as the other formats with blocks, so that their errors
+    can be compared. A fit of full effort needs fewer.
     """
-    first, second = (_work(kernel, [entrant], options, effort) for effort in (SHORT, MEDIUM))
-    return second > first
+    effort = (SHORT, MEDIUM, LONG)[number]
+    if depthwise.supports(entrant.chain_format) and depthwise.patience(entrant.chain_format) == 1:
+        effort = LONG_DEPTHWISE if number == 2 else effort * depthwise.SLOWER
+    return replace(options, effort=options.effort * effort, seed=options.seed + number // 2)
+
+
+def _work(kernel: NormalizedKernel, entrant: Entrant, options: SolverOptions, number: int) -> float:
+    """Return roughly the multiplications of a fit in one of the rounds."""
+    return work(kernel, entrant.chain_format, entrant.ranks, _options(entrant, options, number))
 
 
 def _ranked(field: Sequence[Entrant], fits: Sequence[Fit]) -> list[Entrant]:

@@ -43,6 +43,8 @@ CONVERGED = 1e-10  # the same at the end of a fit of a small kernel, which is ch
 RIDGE = 0.05  # times R^(-2/3)
 START = (0.1, 0.02)  # the first ridge as a fraction of `critical_ridge`, and the relative noise
 WIDE_START = (0.5, 0.02)  # the same for blocks of several channels
+STRONGEST = 0.9  # the same fraction for kernels without structure; at 1 all blocks would vanish
+EVEN = (0.6, 0.7)  # from the first to the second ratio of the weakest to the strongest block, it rises to `STRONGEST`
 SMALL_STARTS = (  # the same for small kernels, of which some need a strong ridge and some a weak one
     (0.1, 0.02),
     (0.25, 0.02),
@@ -269,11 +271,15 @@ def plan(
     if _several(weight, options):
         return list(SMALL_STARTS), options.steps(cost, SMALL_SWEEPS)
     single = chain_format.blocks[1] == (1, 1)
-    depthwise = single and chain_format.order == 3
-    most = SWEEPS * (1.0 if depthwise else SLOWER)
+    most = SWEEPS * patience(chain_format)
     sweeps = options.steps(cost, most * min(1.0, (DEAR / cost) ** 0.3))
     count = max(1, min(LARGEST_BATCH, int(sweeps / most)))
     return [START if single else WIDE_START] * count, sweeps // count
+
+
+def patience(chain_format: Format) -> float:
+    """Return how many times as many sweeps a format gets as depthwise chains, because it converges more slowly."""
+    return 1.0 if chain_format.order == 3 and chain_format.blocks[1] == (1, 1) else SLOWER
 
 
 def _several(weight: Tensor, options: SolverOptions) -> bool:
@@ -313,6 +319,8 @@ def fit_blocks(
     polished = max(1, round(POLISHED * sweeps))
     critical = critical_ridge(begin) / unit
     # single precision leads near the minimum; the sweeps without a ridge need double precision to reach it
+    if not several:
+        starts = [(_strength(begin, first), noise) for first, noise in starts]
     noisy = [with_noise(begin, noise, options.seed + number) for number, (_, noise) in enumerate(starts)]
     points = join(noisy)
     ridges = torch.stack(
@@ -340,6 +348,19 @@ def fit_blocks(
         if float(errors.sum()) > bound - UNSURE * float(weight.square().sum()):
             errors = BlockSolver(weight).error(x)
     return to_cores(x if float(errors.sum()) < bound else begin, chain_format), bound
+
+
+def _strength(x: Blocks, usual: float) -> float:
+    """Return the first ridge of a fit as a fraction of `critical_ridge`.
+
+    The blocks of a trained or smooth kernel are of very different sizes, and the start is nearly right: a strong ridge
+    would undo it. If all blocks are of nearly the same size, as for a random kernel, the start means little, and a
+    strong ridge leads to a lower error.
+    """
+    norms = x.norms().prod(-1)
+    low, high = EVEN
+    evenness = (float(norms.min() / norms.max()) - low) / (high - low)
+    return usual + (STRONGEST - usual) * min(1.0, max(0.0, evenness))
 
 
 def _ridges(unit: float, first: float, sweeps: int, least: float) -> Tensor:
