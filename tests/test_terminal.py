@@ -193,7 +193,7 @@ def test_ctrl_c_during_a_later_import_waits_for_its_end(swallowing):
 def main():
     with terminal.reported("program"):
         try: import swallowing
-        finally: print("clean")
+        finally: sys.stdout.write("clean\\n")
         for _ in range(600): time.sleep(.1)
 """
     done = program(body, env=swallowing)

@@ -42,15 +42,15 @@ def test_the_layer_that_matters_keeps_more(loop, monkeypatch):
     result = tt.compress(loop, x, parameters=0.5)
     layers = {layer.name: layer for layer in result.report.layers}
     assert layers["loud"].parameters[1] > 1.5 * layers["quiet"].parameters[1]
-    assert any("weighed" in note for note in result.report.notes)
+    assert any("weighted" in note for note in result.report.notes)
     assert result.report.bound <= result.report.error
 
-    def unweighed(*arguments, **options):
+    def unweighted(*arguments, **options):
         analysis = analyse(*arguments, **options)
         return dataclasses.replace(analysis, measured=dataclasses.replace(analysis.measured, weights={}))
 
     analyse = network.analyse
-    monkeypatch.setattr(network, "analyse", unweighed)
+    monkeypatch.setattr(network, "analyse", unweighted)
     other = tt.compress(loop, x, parameters=0.5).model
     with torch.no_grad():
         errors = [float((small(fresh) - loop(fresh)).norm()) for small in (result.model, other)]
@@ -59,7 +59,7 @@ def test_the_layer_that_matters_keeps_more(loop, monkeypatch):
 
 def test_networks_that_call_each_layer_once_have_no_weights():
     report = tt.compress(residual_network(), images(64), parameters=0.5).report
-    assert not any("weighed" in note for note in report.notes)
+    assert not any("weighted" in note for note in report.notes)
 
 
 def test_layers_that_do_nothing_to_the_outputs_keep_a_weight(loop):

@@ -188,7 +188,7 @@ def test_times_of_formats_are_those_of_plain_convolutions():
 
 
 def test_auto_repeats_no_fit_that_cannot_take_more_steps(monkeypatch):
-    """With little effort, the fits of the first and the second round have the same number of steps."""
+    """With little effort, the fits of all rounds have the same number of steps."""
     again = []  # whether a fit was of a format that had been fitted before
     solve = choose_format.solve
 
@@ -198,8 +198,7 @@ def test_auto_repeats_no_fit_that_cannot_take_more_steps(monkeypatch):
 
     monkeypatch.setattr(choose_format, "solve", noted)
     weight = torch.randn(8, 8, 5, generator=torch.Generator().manual_seed(0))
-    for effort, repeated in ((0.01, 1), (1.0, 1 + choose_format.LEADERS)):
+    for effort, repeated in ((0.003, 0), (1.0, 1 + choose_format.LEADERS)):
         again.clear()
         tt.ConvTensorTrain.decompose(weight, budget=0.5, effort=effort)
         assert sum(again) == repeated
-        assert again[-1]

@@ -5,6 +5,7 @@ cores (kernels longer than 11), whose fit takes minutes, and chains whose initia
 other fits.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
@@ -20,8 +21,10 @@ from tensortrain.errors import TensorTrainError
 
 Axes = tuple[int, ...]
 
-SHORT, MEDIUM, LONG = 0.05, 0.15, 2.4  # efforts of the first and second round and of the last fit of the best format
-LONG_DEPTHWISE = 1.8  # effort of the last fit of a depthwise chain, to which a second start would add little
+SHORT, MEDIUM = 0.05, 0.15  # efforts of the first and the second round
+WHOLE = 3.2  # work of all three rounds, as a multiple of that of the best format alone
+SLOWED = 2.0  # short fits take so many times as long as their multiplications suggest
+LEAST = 1.0  # effort of the last fit of the best format, at least
 LEADERS = 2  # number of formats in the second round
 CLOSE = 1.1  # a format may still win if the error of its short fit is at most so many times the best one
 LARGEST_LIFT = 2_400  # largest number of rows of a square lift whose singular values are computed
@@ -39,8 +42,7 @@ def candidates(size: Axes) -> Iterator[formats.Format]:
         yield formats.cp(size)
         yield formats.separable(size)
         yield formats.tt4(size)
-    for outputs, inputs in ((2, 2), (2, 1), (1, 2)):
-        yield formats.block_term(size, outputs, inputs)
+    yield formats.block_term(size)
     yield formats.tucker2(size)
     yield formats.chain([one, size], size, "1×1 | K×K")
     yield formats.chain([size, one], size, "K×K | 1×1")
@@ -116,52 +118,71 @@ def best_format(kernel: NormalizedKernel, field: Sequence[Entrant], options: Sol
     """Return the chain with the smallest error among several formats.
 
     The method is successive halving (Jamieson and Talwalkar 2016): every format gets a short fit, the best few get a
-    longer fit, and the best of these gets a long fit. A format whose lower bound exceeds the best error so far cannot
-    win and is not fitted. Neither is one that would only repeat its fit of the round before, as the largest kernels
-    do: their fits have the smallest number of steps in both rounds.
+    longer fit, and the best of these gets the rest of the work, `WHOLE` times that of a fit of this format alone. A
+    format whose lower bound exceeds the best error so far cannot win and is not fitted.
     """
-    fits: list[Fit] = []
-    places = (len(field), LEADERS, 1)
-    options.expect(sum(_work(kernel, e, options, number) for number, n in enumerate(places) for e in field[:n]))
-    for number, count in enumerate(places):
-        for entrant in field[:count]:
-            again = _options(entrant, options, number)
-            if number == 1 and _work(kernel, entrant, options, 1) <= _work(kernel, entrant, options, 0):
-                continue
-            if fits and (entrant.bound >= min(fit.error for fit in fits) or options.late()):
-                continue
-            earlier = min((fit for fit in fits if _is_of(fit, entrant)), key=lambda fit: fit.error, default=None)
-            fits.append(solve(kernel, entrant.chain_format, entrant.ranks, again, earlier))
-            if fits[-1].error <= options.target:
-                return fits[-1]
-        field = _ranked(field, fits)
-    return min(fits, key=lambda fit: fit.error)
+    contest = _Contest(kernel, options)
+    options.expect(sum(contest.work(entrant, contest.paced(entrant, SHORT)) for entrant in field))
+    for effort, places in ((SHORT, len(field)), (MEDIUM, LEADERS)):
+        for entrant in field[:places]:
+            contest.fit(entrant, contest.paced(entrant, effort))
+        field = contest.ranked(field)
+    left = WHOLE - SLOWED * contest.spent / max(1.0, contest.work(field[0], 1.0))
+    contest.fit(field[0], max(LEAST, left), seed=1)
+    return min(contest.fits.values(), key=lambda fit: fit.error)
 
 
-def _options(entrant: Entrant, options: SolverOptions, number: int) -> SolverOptions:
-    """Return the options of a fit in one of the three rounds.
+class _Contest:
+    """The fits of several formats to one kernel, and their work.
 
-    In the first two rounds depthwise chains take as many sweeps as the other formats with blocks, so that their errors
-    can be compared. A fit of full effort needs fewer.
+    Attributes:
+        fits: the best fit of each entrant so far.
+        spent: roughly the multiplications of all fits.
     """
-    effort = (SHORT, MEDIUM, LONG)[number]
-    if depthwise.supports(entrant.chain_format) and depthwise.patience(entrant.chain_format) == 1:
-        effort = LONG_DEPTHWISE if number == 2 else effort * depthwise.SLOWER
-    return replace(options, effort=options.effort * effort, seed=options.seed + number // 2)
 
+    def __init__(self, kernel: NormalizedKernel, options: SolverOptions) -> None:
+        self.kernel, self.options = kernel, options
+        self.fits: dict[Entrant, Fit] = {}
+        self.spent = 0.0
+        self._longest: dict[Entrant, float] = {}
 
-def _work(kernel: NormalizedKernel, entrant: Entrant, options: SolverOptions, number: int) -> float:
-    """Return roughly the multiplications of a fit in one of the rounds."""
-    return work(kernel, entrant.chain_format, entrant.ranks, _options(entrant, options, number))
+    def work(self, entrant: Entrant, effort: float) -> float:
+        """Return roughly the multiplications of a fit."""
+        options = replace(self.options, effort=self.options.effort * effort)
+        return work(self.kernel, entrant.chain_format, entrant.ranks, options)
 
+    @staticmethod
+    def paced(entrant: Entrant, effort: float) -> float:
+        """Return the effort of a fit in the first two rounds.
 
-def _ranked(field: Sequence[Entrant], fits: Sequence[Fit]) -> list[Entrant]:
-    """Return the formats that may still win, best first."""
-    best = {entrant: min((f.error for f in fits if _is_of(f, entrant)), default=2.0) for entrant in field}
-    close = CLOSE * min(best.values())
-    return sorted((entrant for entrant in field if best[entrant] <= close), key=best.__getitem__)
+        Depthwise chains take as many sweeps there as the other formats with blocks, so that their errors can be
+        compared. A fit of full effort needs fewer.
+        """
+        if depthwise.supports(entrant.chain_format):
+            effort *= depthwise.SLOWER / depthwise.patience(entrant.chain_format)
+        return effort
 
+    def fit(self, entrant: Entrant, effort: float, seed: int = 0) -> None:
+        """Fit a format, unless that is of no use.
 
-def _is_of(fit: Fit, entrant: Entrant) -> bool:
-    """Return whether a fit has the format and the ranks of an entrant."""
-    return (fit.chain_format, fit.ranks) == (entrant.chain_format, entrant.ranks)
+        It is of no use if the format cannot win, if the target is reached, if the time is over, or if the fit would not
+        be longer than the last one, as with the largest kernels, whose fits have the smallest number of steps.
+        """
+        best = min((fit.error for fit in self.fits.values()), default=math.inf)
+        cost = self.work(entrant, effort)
+        if self.fits and (entrant.bound >= best or best <= self.options.target or self.options.late()):
+            return
+        if cost <= self._longest.get(entrant, -1.0):
+            return
+        options = replace(self.options, effort=self.options.effort * effort, seed=self.options.seed + seed)
+        earlier = self.fits.get(entrant)
+        fit = solve(self.kernel, entrant.chain_format, entrant.ranks, options, earlier)
+        self.fits[entrant] = fit if earlier is None or fit.error < earlier.error else earlier
+        self._longest[entrant] = cost
+        self.spent += cost
+
+    def ranked(self, field: Sequence[Entrant]) -> list[Entrant]:
+        """Return the formats that may still win, best first."""
+        close = CLOSE * min(fit.error for fit in self.fits.values())
+        still = [entrant for entrant in field if entrant in self.fits and self.fits[entrant].error <= close]
+        return sorted(still, key=lambda entrant: self.fits[entrant].error)

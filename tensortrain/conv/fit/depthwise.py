@@ -32,7 +32,6 @@ SLOWER = 2.0  # CP and blocks of several channels get so many times as many, bec
 DEAR = 1e7  # from so many multiplications per sweep on, fewer sweeps are made
 SMALL_SWEEPS = 270  # number of sweeps of a fit from several starts
 SINGLE = 3e8  # from so many multiplications per sweep on, single precision is used; the ridge keeps it well conditioned
-UNSURE = 1e-4  # single precision does not settle whether the error is below a bound that is nearer than this
 POLISHED = 0.06  # fraction of the sweeps that run without a ridge at the end
 ANNEALED = 0.85  # fraction of the other sweeps in which the ridge decays
 LOWEST = 0.01  # the ridge at the end of its decay, as a fraction of `RIDGE`
@@ -319,7 +318,7 @@ def fit_blocks(
     polished = max(1, round(POLISHED * sweeps))
     critical = critical_ridge(begin) / unit
     # single precision leads near the minimum; the sweeps without a ridge need double precision to reach it
-    if not several:
+    if weight.numel() > SMALL_KERNEL:
         starts = [(_strength(begin, first), noise) for first, noise in starts]
     noisy = [with_noise(begin, noise, options.seed + number) for number, (_, noise) in enumerate(starts)]
     points = join(noisy)
@@ -343,10 +342,9 @@ def fit_blocks(
         options,
         CONVERGED if several else STALLED,
     )
-    if x.entries.dtype != weight.dtype:
+    if x.entries.dtype != weight.dtype:  # single precision does not settle whether it is below a small bound
         x = x.at(x.entries.to(weight.dtype))
-        if float(errors.sum()) > bound - UNSURE * float(weight.square().sum()):
-            errors = BlockSolver(weight).error(x)
+        errors = BlockSolver(weight).error(x)
     return to_cores(x if float(errors.sum()) < bound else begin, chain_format), bound
 
 
