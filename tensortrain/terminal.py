@@ -109,10 +109,14 @@ class _Interrupts:
             atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
 
     def leave_at_once(self) -> None:
-        """End the process at the next Ctrl-C without raising anything."""
+        """End the process at the next Ctrl-C without raising anything.
+
+        A Ctrl-C that still waits for the end of an import is dropped: there is nothing left to interrupt, and its alarm
+        would kill the process once Python has removed its handlers.
+        """
         if self._heard:
             signal.signal(signal.SIGINT, self._leave)
-            signal.signal(signal.SIGALRM, self._leave)
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
     def _first(self, number: int, frame: FrameType | None) -> None:
         """Handle the first Ctrl-C by a KeyboardInterrupt; the second ends the process at once."""

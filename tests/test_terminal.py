@@ -217,6 +217,22 @@ def test_ctrl_c_ends_the_program_with_one_line(body):
     assert interrupted(done), done
 
 
+def test_ctrl_c_during_an_import_that_is_the_last_thing_done():
+    """Its alarm would kill the process when Python has removed its handlers, as it does at its end."""
+    body = """
+import atexit
+atexit.register(lambda: (signal.signal(signal.SIGALRM, signal.SIG_DFL), time.sleep(.1)))
+def main():
+    class Finder:
+        def find_spec(self, *_): interrupt(); time.sleep(.001)
+    sys.meta_path.insert(0, Finder())
+    try: import nowhere
+    except ImportError: print("done")
+"""
+    done = program(body)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", ""), done
+
+
 def test_ctrl_c_that_is_ignored_stays_ignored():
     done = program(
         "def main(): interrupt(); print('goes on')", preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
