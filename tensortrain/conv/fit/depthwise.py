@@ -30,11 +30,12 @@ Axes = tuple[int, ...]
 SWEEPS = 480  # number of sweeps of a depthwise fit with the usual effort, if its sweeps are cheap
 SLOWER = 2.0  # CP and blocks of several channels get so many times as many, because they converge more slowly
 DEAR = 1e7  # from so many multiplications per sweep on, fewer sweeps are made
+ONE_START = 5e6  # from so many multiplications per sweep on, there is one start, whatever the effort
 SMALL_SWEEPS = 270  # number of sweeps of a fit from several starts
 SINGLE = 3e8  # from so many multiplications per sweep on, single precision is used; the ridge keeps it well conditioned
 POLISHED = 0.06  # fraction of the sweeps that run without a ridge at the end
-ANNEALED = 0.85  # fraction of the other sweeps in which the ridge decays
-LOWEST = 0.01  # the ridge at the end of its decay, as a fraction of `RIDGE`
+ANNEALED = 0.95  # fraction of the other sweeps in which the ridge decays
+LOWEST = 0.001  # the ridge at the end of its decay, as a fraction of `RIDGE`
 LAST = 1e-5  # the ridge after its decay, as a fraction of `RIDGE`, so that it causes no bias
 STALL = 10  # number of sweeps over which progress is judged
 STALLED = 1e-5  # a fit stops if these sweeps lower the squared error by less than this fraction
@@ -55,6 +56,7 @@ SMALL_STARTS = (  # the same for small kernels, of which some need a strong ridg
     (0.25, 0.5),
 )
 LARGEST_BATCH = 8  # largest number of starts of a fit
+RISE = 1e-4  # a sweep whose objective rises by more than this fraction is undone; a smaller rise may be rounding
 
 
 def supports(chain_format: Format) -> bool:
@@ -195,7 +197,7 @@ class BlockSolver:
             mean = logarithms.mean(2, keepdim=True)
             even = point.scaled((mean - logarithms).exp_())  # the norm of each block, spread evenly over its parts
             even_penalty = norms.shape[2] * (2 * mean).exp_().sum((1, 2))
-            accepted = squared + ridge * norms.square().sum((1, 2)) <= error + ridge * penalty
+            accepted = squared + ridge * norms.square().sum((1, 2)) <= (1 + RISE) * (error + ridge * penalty)
             previous = x
             if bool(accepted.all()):
                 x, error, penalty, age = even, squared, even_penalty, age + 1
@@ -264,7 +266,8 @@ def plan(
 ) -> tuple[list[tuple[float, float]], int]:
     """Return the starts of a fit, each as `START`, and the number of sweeps from each.
 
-    Where the effort allows twice `SWEEPS`, a second start lowers the error more than as many sweeps from one.
+    Where the effort allows twice as many sweeps as usual, fits with cheap sweeps get a second start, and the others a
+    slower decay of the ridge: in each case that lowers the error more.
     """
     cost = step_cost(weight, chain_format, ranks)
     if _several(weight, options):
@@ -272,7 +275,7 @@ def plan(
     single = chain_format.blocks[1] == (1, 1)
     most = SWEEPS * patience(chain_format)
     sweeps = options.steps(cost, most * min(1.0, (DEAR / cost) ** 0.3))
-    count = max(1, min(LARGEST_BATCH, int(sweeps / most)))
+    count = max(1, min(LARGEST_BATCH, int(sweeps / most))) if cost < ONE_START else 1
     return [START if single else WIDE_START] * count, sweeps // count
 
 
