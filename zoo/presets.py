@@ -124,7 +124,7 @@ def _brief(entry: Entry, options: dict[str, Any], dataset: str) -> Recipe:
 
 
 def _demo(entry: Entry, options: dict[str, Any], dataset: str) -> Recipe:
-    """Two layers; one digit on a canvas of 40×40 pixels for Moving-MNIST: one or two minutes on two cores."""
+    """Two layers; one digit on a canvas of 40×40 pixels for Moving-MNIST: two to three minutes on two cores."""
     start = _short(entry, {**entry.presets.demo, **options}, dataset, _DEMO[kind_of(dataset)], validations=6)
     if isinstance(start.data, MovingMNISTData):
         start = replace(start, data=replace(start.data, digits=1))

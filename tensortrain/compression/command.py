@@ -20,7 +20,8 @@ Data = Annotated[
     str | None,
     typer.Option(
         metavar="DIR|MODULE.py:FUNCTION",
-        help="Folder of images, or function that returns batches. Without it, errors are those of the weights.",
+        help="Folder of images, or function that returns batches. Without it, the weights are approximated and not the "
+        "outputs, which usually costs accuracy.",
     ),
 ]
 EffortOption = Annotated[float, typer.Option("--effort", help="Factor on the work of each fit: 2 is twice as much.")]
@@ -34,7 +35,7 @@ Exclude = Annotated[
 Resume = Annotated[
     Path | None, typer.Option(help="File that keeps finished layers, so that an interrupted command can continue.")
 ]
-Size = Annotated[str | None, typer.Option(help='Size to which the images of a folder are resized: "224", "192x256".')]
+Size = Annotated[str | None, typer.Option(help='Size to which the images of a folder are stretched: "224", "192x256".')]
 Mean = Annotated[str | None, typer.Option(help='Mean of each channel, for pixels from 0 to 1: "0.485,0.456,0.406".')]
 Std = Annotated[str | None, typer.Option(help='Standard deviation of each channel: "0.229,0.224,0.225".')]
 
@@ -99,7 +100,7 @@ def compress(
         ),
     ] = "error",
     samples: Annotated[
-        int, typer.Option(help="Largest number of inputs that are used; they are kept in memory.")
+        int, typer.Option(help="Largest number of inputs that are used, the first ones; kept in memory.")
     ] = 1024,
     key: Annotated[
         str | None, typer.Option(help="Key of the state dict in a file that has several, such as params_ema.")

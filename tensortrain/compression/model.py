@@ -54,8 +54,8 @@ def decompose(
     seed: int = 0,
     resume: str | PathLike[str] | None = None,
     progress: bool | None = None,
-    include: Iterable[str] = (),
-    exclude: Iterable[str] = (),
+    include: str | Iterable[str] = (),
+    exclude: str | Iterable[str] = (),
 ) -> nn.Module:
     """Copy a model and replace every conv and linear layer by a layer of this library, which approximates its weight.
 
@@ -92,8 +92,8 @@ def decompose(
             at the end.
         progress: whether to show a progress bar; by default only in a terminal and if the work takes long. Without a
             terminal, a line says in advance how long it will take.
-        include: patterns on the names of layers, such as `"layer2.*"`; only layers that match a pattern are replaced.
-        exclude: patterns on the names of layers; layers that match a pattern are not replaced.
+        include: pattern on the names of layers, such as `"layer2.*"`, or several; only layers that match are replaced.
+        exclude: pattern on the names of layers, or several; layers that match are not replaced.
 
     Returns:
         The copy; if the model itself is a conv or linear layer, the layer that replaces it.

@@ -48,8 +48,8 @@ def compress(
     bytes: float | int | None = None,
     milliseconds: float | None = None,
     time: float | None = None,
-    include: Iterable[str] = (),
-    exclude: Iterable[str] = (),
+    include: str | Iterable[str] = (),
+    exclude: str | Iterable[str] = (),
     at_least: Mapping[str, float] | None = None,
     at_most: Mapping[str, float] | None = None,
     multiple: int = 1,
@@ -91,8 +91,8 @@ def compress(
             network misses it too, the report says so.
         time: a fraction of the original network's time, such as 0.6. Both networks are timed in alternation, so that
             this budget does not depend on what else the machine is doing.
-        include: patterns on the names of layers, such as `"layer2.*"`; only layers that match a pattern may change.
-        exclude: patterns on the names of layers; layers that match a pattern stay as they are.
+        include: pattern on the names of layers, such as `"layer2.*"`, or several; only layers that match may change.
+        exclude: pattern on the names of layers, or several; layers that match stay as they are.
         at_least: smallest share of its parameters that a layer keeps, by patterns on names of layers.
         at_most: largest share of its parameters that a layer keeps, by patterns on names of layers.
         multiple: all ranks are multiples of this number, which makes some hardware faster.
@@ -167,10 +167,10 @@ def compression_curve(
     inputs: Any,
     fractions: Iterable[float],
     *,
-    budget: str = "parameters",
+    unit: str = "parameters",
     metric: Metric | None = None,
-    include: Iterable[str] = (),
-    exclude: Iterable[str] = (),
+    include: str | Iterable[str] = (),
+    exclude: str | Iterable[str] = (),
     at_least: Mapping[str, float] | None = None,
     at_most: Mapping[str, float] | None = None,
     multiple: int = 1,
@@ -190,7 +190,7 @@ def compression_curve(
         model: a trained network, as in `compress`.
         inputs: as in `compress`; None for no inputs.
         fractions: the budgets, as fractions of the whole network.
-        budget: unit of the fractions: `"parameters"`, `"macs"` or `"bytes"`.
+        unit: what the fractions count: `"parameters"`, `"macs"` or `"bytes"`.
         metric, include, exclude, at_least, at_most, multiple, samples, output, logits: as in `compress`.
         formats, effort, seconds, objective, seed, progress: as in `compress`; `seconds` is for each network.
 
@@ -205,7 +205,7 @@ def compression_curve(
     >>> [result.report.parameters[1] <= fraction * 1188 for fraction, result in zip([0.8, 0.4], curve.results)]
     [True, True]
     """
-    checks.choice("budget", budget, KINDS)
+    checks.choice("unit", unit, KINDS)
     fractions = list(fractions)
     if not fractions:
         raise TensorTrainError("fractions is empty; at least one is needed, such as [0.5, 0.25]")
@@ -215,7 +215,7 @@ def compression_curve(
     )  # fmt: skip
     with Stages(progress) as stages:
         network = Network.analysed(model, inputs, options, metric, stages)
-        return CompressionCurve([network.to(budget, fraction) for fraction in fractions])
+        return CompressionCurve([network.to(unit, fraction) for fraction in fractions])
 
 
 class Network:

@@ -26,8 +26,8 @@ class CompressionOptions:
         TensorTrainError: a value is out of range, or a format is unknown.
     """
 
-    include: Iterable[str] = ()
-    exclude: Iterable[str] = ()
+    include: str | Iterable[str] = ()
+    exclude: str | Iterable[str] = ()
     at_least: Mapping[str, float] | None = None
     at_most: Mapping[str, float] | None = None
     multiple: int = 1

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import random
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -73,11 +74,14 @@ def called(option: str, text: str) -> Any:
 
 
 def image_batches(folder: Path, size: tuple[int, int], mean: Sequence[float], std: Sequence[float]) -> Iterator[Tensor]:
-    """Yield the images of a folder and its subfolders, sorted by path, in batches `(N, channels, *size)`.
+    """Yield the images of a folder and its subfolders in batches `(N, channels, *size)`.
+
+    The order is random, but always the same for the same paths. So the first images are of all classes, even if each
+    class has a folder of its own.
 
     Args:
         folder: holds files that end in one of `ENDINGS`.
-        size: height and width in pixels to which every image is resized.
+        size: height and width in pixels to which every image is stretched, without cropping.
         mean: mean of each channel, for pixels from 0 to 1; one number for grey images, three for colour.
         std: standard deviation of each channel; a pixel becomes `(pixel - mean) / std`.
 
@@ -99,6 +103,7 @@ def image_batches(folder: Path, size: tuple[int, int], mean: Sequence[float], st
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS)
     if not files:
         raise TensorTrainError(f"{folder} holds no images; they end in {', '.join(ENDINGS)}")
+    random.Random(0).shuffle(files)
     shift, scale = (torch.tensor(values)[:, None, None] for values in (mean, std))
     for start in range(0, len(files), BATCH):
         images = []

@@ -46,7 +46,8 @@ class ConvTensorTrain(ChainShape):
     Attributes:
         error: relative Frobenius error of the decomposition; None if the chain was built from cores.
         upper_bound: an error that the first, closed-form fit certainly reaches (sweep bound); None as for `error`.
-        lower_bound: no chain with these ranks has a smaller error (Fourier bound); None as for `error`.
+        lower_bound: no chain with these core sizes and ranks has a smaller error. It is the larger one of two bounds,
+            from the spectrum and from unfoldings of the kernel, and may be 0; None as for `error`.
         data_error: relative error of the outputs on the data, if the chain was fitted to data; otherwise None.
         data_lower_bound: no chain with these ranks has a smaller `data_error`. If both are equal, the chain is optimal.
 
@@ -156,7 +157,7 @@ class ConvTensorTrain(ChainShape):
         >>> chain.kernel_sizes, chain.error <= 0.6
         (((1, 1), (5, 5), (1, 1)), True)
 
-        With `"auto"` and at most 40 % of the parameters, the format with the smallest error is used:
+        With `"auto"`, several formats get short fits, and the most promising one is fitted at full length:
 
         >>> chain = ConvTensorTrain.decompose(weight, budget=0.4)
         >>> chain.n_parameters <= 0.4 * weight.numel(), chain.lower_bound <= chain.error <= chain.upper_bound

@@ -55,7 +55,7 @@ def alternate(
     Returns:
         The cores, and the relative residual.
 
-    Complexity: `Σ_l N (R_{l-1} R_l)²` for each sweep.
+    Complexity: `Σ_l (N (R_{l-1} R_l)² + I_l (R_{l-1} R_l)³)` for each sweep.
     """
     norm = float(torch.linalg.vector_norm(values))
     share = len(values) / math.prod(core.shape[1] for core in cores)

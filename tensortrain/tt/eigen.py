@@ -43,10 +43,10 @@ def lowest_eigenpair(matrix: TensorTrainMatrix, rtol: float, *, max_sweeps: int 
 
     The method is single-site DMRG with subspace expansion (Hubig, McCulloch, Schollwöck and Wolf 2015). A sweep
     replaces one core after the other by the lowest eigenvector in the basis of all other cores, and widens that basis
-    by random combinations of the residual. λ never rises within a sweep, except by rounding error, and it is always at
-    least the lowest eigenvalue. The residual proves that an eigenvalue is near, but not that it is the lowest; to check
-    this, repeat the computation with another `seed`. A warning is issued if the tolerance was not reached. The result
-    has no gradients.
+    by random combinations of the residual. The new core never raises λ; truncating a bond to the tolerance may. Apart
+    from rounding error, λ is always at least the lowest eigenvalue. The residual proves that an eigenvalue is near, but
+    not that it is the lowest; to check this, repeat the computation with another `seed`. A warning is issued if the
+    tolerance was not reached. The result has no gradients.
 
     Args:
         matrix: the matrix A, Hermitian up to rounding error, with equal axes of rows and columns.

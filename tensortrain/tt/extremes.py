@@ -27,7 +27,7 @@ class Extreme(NamedTuple):
 
     @property
     def gap(self) -> float:
-        """Return the largest possible difference between the true extreme entry and `value`; 0 proves equality."""
+        """Return the largest possible difference between the true extreme entry and `value`, up to rounding error."""
         return abs(self.bound - self.value)
 
 

@@ -46,7 +46,7 @@ def interpolate(
         function: a function from indices `(B, m)`, int64 and counted from 0, to values `(B,)`, finite and in single or
             double precision, real or complex. It is called with whole batches, and never twice with the same index.
         shape: the shape I_1 … I_m.
-        rtol: tolerance in [0, 1) for every entry, relative to the largest absolute value.
+        rtol: error to aim at for every entry, in [0, 1), relative to the largest absolute value.
         max_evaluations: largest number of indices at which the function is evaluated, including the fresh points.
         pivots: `(P, m)`, indices at which the function is not small. The search starts from them and from random
             indices.

@@ -35,6 +35,8 @@ class Operators(Cores):
     def inner(self, other: Self) -> Tensor:
         """Return `Σ conj(self) · other` over all entries, a 0-d tensor.
 
+        Complexity: `Σ_l I_l R S (R + S)` for trains of the ranks R and S.
+
         Raises:
             TensorTrainError: the trains differ in shape, boundary ranks, dtype or device.
 
@@ -49,7 +51,7 @@ class Operators(Cores):
         """Return the Frobenius norm, or its square, as a real 0-d tensor.
 
         The norm is computed from orthogonal factors, so it is accurate after cancellation as well. It is infinite only
-        if the result itself is too large for the dtype.
+        if the result itself is too large for the dtype. Complexity: `Σ_l I_l R³`.
 
         Args:
             squared: whether to return the square of the norm.
@@ -97,7 +99,13 @@ class Operators(Cores):
         return self * -1
 
     def __mul__(self, other: Self | complex | Tensor) -> Self:
-        """Return the product with a number or 0-d tensor, or the elementwise (Hadamard) product with a train."""
+        """Return the product with a number or 0-d tensor, or the elementwise (Hadamard) product with a train.
+
+        The ranks R and S of two trains become R S, so rounding their product costs `Σ_l I_l (R S)³`.
+
+        Raises:
+            TensorTrainError: the trains differ in shape, boundary ranks, dtype or device, or the number is not finite.
+        """
         if isinstance(other, Operators):
             return self._of(arithmetic.hadamard(self.cores, self._matching(other).cores))
         if not _is_number(other):
@@ -191,7 +199,7 @@ class Operators(Cores):
         Args:
             function: a function from tensors `(B,)`, one for each train, to a tensor `(B,)`, such as `torch.exp`.
             others: trains of the same shape, dtype and device.
-            rtol: tolerance for every entry, relative to the largest entry; by default 1e-10, or 1e-5 in single
+            rtol: error to aim at for every entry, relative to the largest entry; by default 1e-10, or 1e-5 in single
                 precision.
             max_evaluations: largest number of entries that are evaluated.
             seed: seed of the random indices.

@@ -61,8 +61,8 @@ class Queries(Modes):
 
         Prefixes of the index are extended from both ends by one axis at a time, and the `width` most promising prefixes
         are kept (Chertkov et al. 2022). For each dropped prefix there is an upper bound, by interval arithmetic and by
-        mean and standard deviation (Samuelson 1968). The result's bound is the largest of them and always holds. If it
-        equals `value`, the entry is proved to be the largest. A larger width costs more and narrows the gap.
+        mean and standard deviation (Samuelson 1968). The result's bound is the largest of them and holds up to rounding
+        error. If it equals `value`, no entry is larger. A larger width costs more and narrows the gap.
 
         Args:
             width: number of prefixes to keep.

@@ -42,8 +42,9 @@ def solve(
     """Solve `A x = b` by alternating minimal energy (AMEn, Dolgov and Savostyanov 2014); `rtol` determines the ranks.
 
     A sweep solves for one core of x after the other, in the basis of all other cores, and widens that basis by random
-    combinations of the residual. For Hermitian positive definite A the energy norm of the error falls in each step. For
-    other matrices a projected system may be singular, but the method usually converges. The reported `residual` is
+    combinations of the residual. For Hermitian positive definite A, solving for a core never raises the energy norm of
+    the error; truncating a bond to the tolerance may. For other matrices a projected system may be singular, but the
+    method usually converges. The reported `residual` is
     always measured: it is the norm of the train `A x − b` relative to that of b. A warning is issued if the tolerance
     was not reached. The result has no gradients.
 
@@ -58,7 +59,7 @@ def solve(
         TensorTrainError: the matrix is not square, the train does not fit, or an argument is out of range.
 
     Complexity: each sweep needs about ten to a hundred products with projected matrices. A product costs
-    `Σ_l (R³ I A + R² I² A²)`, where R is the rank of x and A the rank of the matrix.
+    `Σ_l (R³ I P + R² I² P²)`, where R is the rank of x, P the rank of the matrix and I the length of an axis.
 
     >>> second = 2 * torch.eye(8, dtype=torch.float64) - torch.ones(7, dtype=torch.float64).diag(1)
     >>> one = TensorTrainMatrix.eye((8,), dtype=torch.float64)

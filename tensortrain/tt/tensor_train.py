@@ -79,8 +79,9 @@ class TensorTrain(Queries, Builders, Exchange):
     ) -> "TensorTrain":
         """Decompose any tensor by TT-SVD (Oseledets 2011, algorithm 1), sweeping from both ends.
 
-        `ranks`, `max_parameters` and `budget` are upper limits. With `rtol`, the smallest ranks that reach it are used,
-        and `‖T − T̂‖ ≤ (rtol + c ε) ‖T‖` holds, where ε is the rounding error of the dtype. Without `rtol`, the ranks
+        `ranks`, `max_parameters` and `budget` are upper limits. With `rtol`, each bond gets the smallest rank that its
+        share of the tolerance allows, and `‖T − T̂‖ ≤ (rtol + c ε) ‖T‖` holds, where ε is the rounding error of the
+        dtype. Without `rtol`, the ranks
         are made as large as the limits allow and as far as that lowers the error. The error is at most `√(m − 1)` times
         the error of the best train with the same ranks.
 
@@ -116,7 +117,7 @@ class TensorTrain(Queries, Builders, Exchange):
         >>> train.ranks, train.error < 1e-3
         ((1, 3, 3, 1), True)
 
-        The smallest error for fixed ranks, one rank for all bonds or one for each:
+        A nearly smallest error for fixed ranks, one rank for all bonds or one for each:
 
         >>> TensorTrain.decompose(hilbert, ranks=2).ranks, TensorTrain.decompose(hilbert, ranks=(2, 4)).ranks
         ((1, 2, 2, 1), (1, 2, 4, 1))
@@ -127,8 +128,7 @@ class TensorTrain(Queries, Builders, Exchange):
         >>> train.ranks, train.n_parameters
         ((1, 3, 2, 1), 88)
 
-        Limits can be combined. The result is the smallest train that reaches the tolerance, or an error if the other
-        limits prevent that:
+        Limits can be combined. It is an error if the other limits prevent the tolerance:
 
         >>> TensorTrain.decompose(hilbert, rtol=1e-3, max_parameters=50)
         Traceback (most recent call last):
@@ -235,7 +235,7 @@ class TensorTrain(Queries, Builders, Exchange):
         Raises:
             TensorTrainError: the indices and values do not fit each other or the shape, or an argument is out of range.
 
-        Complexity: `Σ_l N (R_{l-1} R_l)²` for each sweep, in double precision.
+        Complexity: `Σ_l (N (R_{l-1} R_l)² + I_l (R_{l-1} R_l)³)` for each sweep, in double precision.
 
         >>> truth = TensorTrain.random((6, 6, 6), 2, dtype=torch.float64)
         >>> indices = torch.randint(0, 6, (180, 3), generator=torch.Generator().manual_seed(0))
@@ -259,7 +259,8 @@ class TensorTrain(Queries, Builders, Exchange):
     def reconstruct(self) -> Tensor:
         """Return the dense tensor of eq. (1), `(I_1, …, I_m)`, or `(R_0, I_1, …, I_m, R_m)` unless both ends are 1.
 
-        Complexity: at least `R_l I_1 ⋯ I_m` multiplications, where R_l is the smallest rank near the middle.
+        Complexity: `R_0 R_l R_m I_1 ⋯ I_m` multiplications for the last product, which joins two halves at the bond l
+        where the sum of all products is smallest.
 
         Raises:
             TensorTrainError: the dense tensor is larger than the memory of the machine.

@@ -145,8 +145,8 @@ def test_a_metric_that_never_holds():
 def test_no_fractions():
     with pytest.raises(TensorTrainError, match="fractions is empty"):
         tt.compression_curve(mlp(), x, [])
-    with pytest.raises(TensorTrainError, match="budget = 'rank' is unknown"):
-        tt.compression_curve(mlp(), x, [0.5], budget="rank")
+    with pytest.raises(TensorTrainError, match="unit = 'rank' is unknown"):
+        tt.compression_curve(mlp(), x, [0.5], unit="rank")
 
 
 def test_no_write_access(tmp_path):

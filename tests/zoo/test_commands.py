@@ -85,7 +85,7 @@ def test_ctrl_c_ends_with_a_friendly_sentence(
 
 def test_evaluate_prints_a_table_and_writes_values(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture, table = trained / "values.png", trained / "values.csv"
-    words = ["--horizon=3", "--count=2", "--data-root", trained, "--curves", picture]
+    words = ["--count=2", "--data-root", trained, "--curves", picture]
     assert run_command("evaluate", trained / "conv-lstm", *words) == 0
     out, err = capsys.readouterr()
     for expected in ("copy last frame", "blank frames", "conv-lstm", "Convention", "LPIPS is empty"):
@@ -94,7 +94,16 @@ def test_evaluate_prints_a_table_and_writes_values(trained: Path, capsys: pytest
     assert picture.read_bytes().startswith(b"\x89PNG")
     rows = list(csv.DictReader(table.open()))
     assert {row["model"] for row in rows} == {"copy last frame", "blank frames", "conv-lstm"}
-    assert sum(row["model"] == "conv-lstm" and row["metric"] == "mse" for row in rows) == 3
+    assert sum((row["model"], row["metric"]) == ("conv-lstm", "mse") for row in rows) == 3  # as in training
+
+
+def test_the_horizon_is_that_of_the_training(trained: Path, tmp_path: Path) -> None:
+    assert run_command("predict", trained / "conv-lstm", "--data-root", trained, "-o", tmp_path / "out.npz") == 0
+    assert np.load(tmp_path / "out.npz")["predictions"].shape[1] == 3
+    words = ["--count=1", "--data-root", trained, "--curves", tmp_path / "curves.png"]
+    assert run_command("compare", trained / "conv-lstm", trained / "conv-tt-lstm-sw", *words) == 0
+    rows = list(csv.DictReader((tmp_path / "curves.csv").open()))
+    assert sum((row["model"], row["metric"]) == ("conv-tt-lstm-sw", "mse") for row in rows) == 3
 
 
 def test_evaluate_takes_another_convention_and_more_digits(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:

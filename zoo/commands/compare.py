@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser, Namespace
 
-from zoo.commands.measuring import measure
+from zoo.commands.measuring import horizon_of, measure
 from zoo.commands.options import add_measuring, add_models, add_sources, check_measuring
 from zoo.commands.output import check_png, check_table, show_table, write_curves
 from zoo.commands.trained import files_of, find_trained_models
@@ -16,7 +16,10 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
     """The models, and how to evaluate them."""
     add_models(parser)
     parser.add_argument(
-        "--horizon", type=int, nargs="+", default=[10], help="Number of steps to predict; several give several columns."
+        "--horizon",
+        type=int,
+        nargs="+",
+        help="Number of steps to predict; several give several columns; default: as in the first training.",
     )
     parser.add_argument(
         "--digits",
@@ -45,7 +48,8 @@ def run(arguments: Namespace) -> None:
     models = find_trained_models(arguments.runs, arguments.checkpoint)
     from zoo import evaluation
 
-    tasks = dict.fromkeys(itertools.product(arguments.horizon, arguments.digits or [None]))
+    horizons = arguments.horizon or [horizon_of(None, models[0].recipe.data)]
+    tasks = dict.fromkeys(itertools.product(horizons, arguments.digits or [None]))
     scores = {task: [measure(trained, *task, arguments) for trained in models] for task in tasks}
     table = evaluation.compare([one for of_task in scores.values() for one in of_task], arguments.layout)
     show_table(table, arguments.output)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser, Namespace
 
-from zoo.commands.measuring import held_out_clips
+from zoo.commands.measuring import held_out_clips, horizon_of
 from zoo.commands.options import COUNT_HELP, DEVICE_HELP, PICTURE_HELP, add_horizon, add_models, add_sources
 from zoo.commands.output import check_png, write_series
 from zoo.commands.trained import files_of, find_trained_models, shared_data
@@ -29,10 +29,11 @@ def run(arguments: Namespace) -> None:
     from zoo.evaluation import gradient_norms
 
     data = shared_data(models)
+    horizon = horizon_of(arguments.horizon, data)
     norms = gradient_norms(
         {trained.name: trained.model for trained in models},
-        held_out_clips(data, arguments.horizon, arguments),
-        arguments.horizon,
+        held_out_clips(data, horizon, arguments),
+        horizon,
         observed=data.observed,
         count=arguments.count,
         batch=arguments.batch,

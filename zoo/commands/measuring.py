@@ -38,6 +38,11 @@ def held_out_clips(data: Data, horizon: int, arguments: Namespace, digits: int |
     return make_dataset(data, "test", arguments.data_root, data.observed + horizon)
 
 
+def horizon_of(horizon: int | None, data: Data) -> int:
+    """The horizon that the user asked for, or that of the training."""
+    return data.length - data.observed if horizon is None else horizon
+
+
 def measure(trained: TrainedModel, horizon: int, digits: int | None, arguments: Namespace) -> "Scores":
     """Evaluate a model on the test split of its data. A line on standard error describes the clips.
 

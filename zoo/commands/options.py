@@ -27,9 +27,9 @@ _TEXTS = (
     "--curves",
 )
 ROOT_HELP = "Folder with data sets and LPIPS weights; default: $ZOO_DATA, else ~/.cache/zoo."
-DEVICE_HELP = "Device to compute on, such as cpu or cuda."
+DEVICE_HELP = "Device to compute on, such as cpu or cuda; default: cpu."
 CHECKPOINT_HELP = "Checkpoint of a run: best, last, step-N, or the path of a .ckpt file."
-COUNT_HELP = "Use only the first so many test clips; default: all."
+COUNT_HELP = "Number of test clips to use, from the first one on; default: all."
 PICTURE_HELP = "PNG file to write; the numbers are written to a CSV file beside it."
 
 
@@ -40,7 +40,11 @@ def add_models(parser: ArgumentParser) -> None:
 
 def add_horizon(parser: ArgumentParser) -> None:
     """Add the option for the number of steps to predict."""
-    parser.add_argument("--horizon", type=int, default=10, help="Number of frames (or steps of a series) to predict.")
+    parser.add_argument(
+        "--horizon",
+        type=int | None,
+        help="Number of frames (or values of a series) to predict; default: as in training.",
+    )
 
 
 def add_sources(parser: ArgumentParser) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
-from zoo.commands.measuring import held_out_clips
+from zoo.commands.measuring import held_out_clips, horizon_of
 from zoo.commands.options import add_horizon, add_models, add_sources
 from zoo.commands.trained import files_of, find_trained_models, shared_data
 from zoo.errors import ZooError
@@ -69,7 +69,8 @@ def _of_video(models: "dict[str, Predictor]", data: VideoData, arguments: Namesp
     """Predict frames, together with the baseline that copies the last frame."""
     from zoo.evaluation import CopyLast, predict, read_video
 
-    count = data.observed + arguments.horizon
+    horizon = horizon_of(arguments.horizon, data)
+    count = data.observed + horizon
     if arguments.video and isinstance(data, ArraysData):
         from zoo.data import own_clip
 
@@ -78,11 +79,11 @@ def _of_video(models: "dict[str, Predictor]", data: VideoData, arguments: Namesp
         resize = data.resize if isinstance(data, StoredData) else "stretch"  # the same as for the training clips
         clip = read_video(arguments.video, data.frame, data.channels == 1, count, resize)
     else:
-        dataset = held_out_clips(data, arguments.horizon, arguments)
+        dataset = held_out_clips(data, horizon, arguments)
         print(dataset.describe(), file=sys.stderr)
         clip = dataset.clips([arguments.clip])[0]
     models |= {"copy last frame": CopyLast(data.channels)}
-    return predict(models, clip, arguments.horizon, data.observed)
+    return predict(models, clip, horizon, data.observed)
 
 
 def _of_series(models: "dict[str, Predictor]", data: LorenzData, arguments: Namespace) -> "SeriesPrediction":
@@ -93,8 +94,9 @@ def _of_series(models: "dict[str, Predictor]", data: LorenzData, arguments: Name
     if arguments.video:
         raise ZooError(f"--video is for video models, but these were trained on {data.name}; leave it out")
     check_suffix(arguments.output, CURVES)
-    dataset = held_out_clips(data, arguments.horizon, arguments)
+    horizon = horizon_of(arguments.horizon, data)
+    dataset = held_out_clips(data, horizon, arguments)
     assert isinstance(dataset, SeriesDataset)
     print(dataset.describe(), file=sys.stderr)
     series = dataset.clips([arguments.clip])[0]
-    return predict_series(models, series, arguments.horizon, data.observed, dataset.columns)
+    return predict_series(models, series, horizon, data.observed, dataset.columns)

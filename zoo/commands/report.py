@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
-from zoo.commands.measuring import held_out_clips, measure
+from zoo.commands.measuring import held_out_clips, horizon_of, measure
 from zoo.commands.options import add_horizon, add_measuring, add_models, add_sources, check_measuring
 from zoo.commands.trained import TrainedModel, files_of, find_trained_models
 from zoo.errors import ZooError
@@ -44,7 +44,7 @@ def run(arguments: Namespace) -> None:
     notes = []
     for trained in models:
         try:
-            scores.append(measure(trained, arguments.horizon, None, arguments))
+            scores.append(measure(trained, horizon_of(arguments.horizon, trained.recipe.data), None, arguments))
         except ZooError as error:
             notes.append(f"{trained.name} could not be evaluated: {error}.")
     examples = _examples(models, scores, arguments)
@@ -70,7 +70,8 @@ def _examples(models: Sequence[TrainedModel], scores: "Sequence[Scores]", argume
         names = [one.name for one in group]
         trained = [each for each in models if each.name in names]
         data = trained[0].recipe.data
-        dataset = held_out_clips(data, arguments.horizon, arguments)
+        horizon = horizon_of(arguments.horizon, data)
+        dataset = held_out_clips(data, horizon, arguments)
         by_name = {each.name: each.model for each in trained}
         key = group[0].convention.measures[0].key
         order = np.sum([one.per_clip[one.name][key] for one in group], 0).argsort()
@@ -81,10 +82,10 @@ def _examples(models: Sequence[TrainedModel], scores: "Sequence[Scores]", argume
             title = f"The {place} clip, number {index}"
             clip = dataset.clips([index])[0]
             if isinstance(dataset, SeriesDataset):
-                series = predict_series(by_name, clip, arguments.horizon, data.observed, dataset.columns)
+                series = predict_series(by_name, clip, horizon, data.observed, dataset.columns)
                 parts.append(series_picture(title, series))
                 continue
-            prediction = predict(by_name, clip, arguments.horizon, data.observed)
+            prediction = predict(by_name, clip, horizon, data.observed)
             parts.append(film(title, prediction))
             if i == 0:
                 parts.append(strip(f"{title}, frame by frame", prediction))

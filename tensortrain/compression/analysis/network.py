@@ -20,7 +20,7 @@ from tensortrain.compression.layers.modules import outermost, plain
 from tensortrain.compression.layers.replaceable import obstacles, reference_of
 from tensortrain.compression.layers.unfolding import PatchMap
 from tensortrain.compression.layers.wrappers import unwrapped
-from tensortrain.compression.state_dicts.kernels import ConvKernel, select
+from tensortrain.compression.state_dicts.kernels import ConvKernel, patterns_of, select
 from tensortrain.compression.state_dicts.names import join
 from tensortrain.digest import digest
 from tensortrain.errors import TensorTrainError
@@ -90,8 +90,8 @@ def analyse(
     model: object,
     inputs: Any,
     *,
-    include: Iterable[str],
-    exclude: Iterable[str],
+    include: str | Iterable[str],
+    exclude: str | Iterable[str],
     samples: int,
     output: Selector,
     logits: bool | None,
@@ -104,8 +104,8 @@ def analyse(
     Args:
         model: a trained network; the other arguments are those of `compress`, except the last two.
         inputs: calibration inputs, or None.
-        include: patterns on the names of layers that may change.
-        exclude: patterns on the names of layers that stay as they are.
+        include: pattern on the names of layers that may change, or several.
+        exclude: pattern on the names of layers that stay as they are, or several.
         samples: largest number of samples that are used.
         output: selects the output to compare.
         logits: whether that output holds logits; None if its shape decides.
@@ -125,7 +125,7 @@ def analyse(
         what = "; the layers of a traced graph are operators" if isinstance(original, torch.fx.GraphModule) else ""
         raise TensorTrainError(f"model is a {kind} without any conv or linear layer to compress{what}")
     _check_weights(reference, layers)
-    left = _left_alone(reference, layers, list(include), list(exclude))
+    left = _left_alone(reference, layers, patterns_of(include), patterns_of(exclude))
     _check_some_are_free(left, layers)
     if inputs is None:
         maps = {name: PatchMap.of(plain(layers[name])) for name in layers if name not in left}

@@ -152,10 +152,19 @@ def named(argument: str, pattern: str, kernels: Sequence[ConvKernel], what: str 
     return matching
 
 
+def patterns_of(patterns: str | Iterable[str]) -> list[str]:
+    """Return the patterns of the argument `include` or `exclude`, which may be a single one.
+
+    >>> patterns_of("layer1.*"), patterns_of(["stem", "head"])
+    (['layer1.*'], ['stem', 'head'])
+    """
+    return [patterns] if isinstance(patterns, str) else list(patterns)
+
+
 def select(
     kernels: Sequence[ConvKernel],
-    include: Iterable[str] = (),
-    exclude: Iterable[str] = (),
+    include: str | Iterable[str] = (),
+    exclude: str | Iterable[str] = (),
     what: str = "conv kernel",
 ) -> list[ConvKernel]:
     """Return the kernels that match any pattern of `include` (all kernels if it is empty) and none of `exclude`.
@@ -164,8 +173,8 @@ def select(
 
     Args:
         kernels: the kernels to choose from.
-        include: patterns as in `fnmatch`, such as `"layer2.*"`.
-        exclude: patterns of kernels to leave out.
+        include: pattern as in `fnmatch`, such as `"layer2.*"`, or several.
+        exclude: pattern of the kernels to leave out, or several.
         what: what the kernels are, for error messages.
 
     Raises:
@@ -176,7 +185,7 @@ def select(
     >>> [kernel.layer for kernel in select(kernels, include=["body.*"], exclude=["*.1"])]
     ['body.0']
     """
-    include, exclude = list(include), list(exclude)
+    include, exclude = patterns_of(include), patterns_of(exclude)
     for argument, patterns in (("include", include), ("exclude", exclude)):
         for pattern in patterns:
             named(argument, pattern, kernels, what)
