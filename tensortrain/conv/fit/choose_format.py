@@ -22,7 +22,7 @@ from tensortrain.errors import TensorTrainError
 Axes = tuple[int, ...]
 
 SHORT, MEDIUM = 0.05, 0.15  # efforts of the first and the second round
-WHOLE = 3.2  # work of all three rounds, as a multiple of that of the best format alone
+WHOLE = 2.8  # work of all three rounds, as a multiple of that of the best format alone
 SLOWED = 2.0  # short fits take so many times as long as their multiplications suggest
 LEAST = 1.0  # effort of the last fit of the best format, at least
 LEADERS = 2  # number of formats in the second round
