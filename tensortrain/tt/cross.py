@@ -10,7 +10,8 @@ The algorithm is the tensor cross interpolation of Núñez Fernández et al. 202
 columns alternately (rook pivoting) instead of the whole matrix. It has three advantages over DMRG-cross with maxvol
 (Savostyanov and Oseledets 2011). The last pivot estimates the error in the maximum norm, which matters here. The ranks
 follow from the pivots without a singular value decomposition. And a pivot that comes from elsewhere, from a search over
-the whole tensor or from the caller, is simply added as one more column. """
+the whole tensor or from the caller, is simply added as one more column.
+"""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
