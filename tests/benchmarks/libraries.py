@@ -48,8 +48,8 @@ CASES = 5  # of each task of `tt_formats.py` at most
 VALUES = {
     "results": "relative errors, with the values that cross interpolation asked for, the number of draws, or the "
     "largest entry with the bound on all others; – where it was not measured",
-    "times": "the first column in milliseconds, the others as ratios to it; above 1 they are slower; – where the "
-    "library lacks the task",
+    "times": "the first column in milliseconds, the others as ratios to it; above 1 they are slower; – where it "
+    "was not measured",
 }
 
 
