@@ -36,6 +36,15 @@ def tensor(name: str, value: object, *, min_dim: int = 1) -> Tensor:
     return value
 
 
+def strings(value: str | Iterable[str]) -> list[str]:
+    """Return the strings of an argument that may be a single one, which must not be taken for its letters.
+
+    >>> strings("layer1.*"), strings(["stem", "head"])
+    (['layer1.*'], ['stem', 'head'])
+    """
+    return [value] if isinstance(value, str) else list(value)
+
+
 def unusual(value: Tensor) -> str | None:
     """Return why torch cannot calculate with a tensor as usual and how to convert it, or None if torch can.
 

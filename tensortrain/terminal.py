@@ -116,6 +116,7 @@ class _Interrupts:
         """
         if self._heard:
             signal.signal(signal.SIGINT, self._leave)
+            signal.signal(signal.SIGALRM, self._leave)  # for an alarm that has gone off already
             signal.setitimer(signal.ITIMER_REAL, 0)
 
     def _first(self, number: int, frame: FrameType | None) -> None:

@@ -76,8 +76,8 @@ def called(option: str, text: str) -> Any:
 def image_batches(folder: Path, size: tuple[int, int], mean: Sequence[float], std: Sequence[float]) -> Iterator[Tensor]:
     """Yield the images of a folder and its subfolders in batches `(N, channels, *size)`.
 
-    The order is random, but always the same for the same paths. So the first images are of all classes, even if each
-    class has a folder of its own.
+    The order is random but always the same, so that the first images are a mixed sample even if each class has a folder
+    of its own.
 
     Args:
         folder: holds files that end in one of `ENDINGS`.

@@ -117,7 +117,7 @@ class TensorTrain(Queries, Builders, Exchange):
         >>> train.ranks, train.error < 1e-3
         ((1, 3, 3, 1), True)
 
-        A nearly smallest error for fixed ranks, one rank for all bonds or one for each:
+        An error close to the smallest one for fixed ranks, one rank for all bonds or one for each:
 
         >>> TensorTrain.decompose(hilbert, ranks=2).ranks, TensorTrain.decompose(hilbert, ranks=(2, 4)).ranks
         ((1, 2, 2, 1), (1, 2, 4, 1))

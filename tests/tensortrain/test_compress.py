@@ -227,7 +227,7 @@ def test_constraints_on_layers():
     assert layers["1.conv1"].state == "left alone"
     assert layers["2.conv1"].parameters[1] >= 0.6 * layers["2.conv1"].parameters[0]
     assert all(rank % 4 == 0 or rank in (12, 5, 3) for layer in layers.values() for rank in layer.ranks)
-    only = tt.compress(net, x, parameters=0.8, include=["2.conv?"], at_most={"2.conv1": 0.3})
+    only = tt.compress(net, x, parameters=0.8, include="2.conv?", at_most={"2.conv1": 0.3})
     assert {layer.name for layer in only.report.layers if layer.state != "left alone"} == {"2.conv1", "2.conv2"}
     assert {layer.name: layer for layer in only.report.layers}["2.conv1"].parameters[1] <= 0.3 * 1296
 

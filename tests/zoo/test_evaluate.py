@@ -86,7 +86,7 @@ def test_parts_of_a_batch_do_not_change_scores():
 
 
 def test_count_takes_the_first_clips():
-    scores = evaluate(CopyLast(), Clips(count=30), 2, observed=3, metrics=["mse"], count=4)
+    scores = evaluate(CopyLast(), Clips(count=30), 2, observed=3, metrics="mse", count=4)
     expected = naive(CopyLast(), Clips(), 3, 2, 4)
     np.testing.assert_allclose(scores.per_frame["mse"], expected["mse"].mean(0), rtol=1e-6)
     assert scores.clips == 4

@@ -117,7 +117,7 @@ def test_a_logger_that_cannot_begin_is_named_before_training(tmp_path: Path, ser
     assert "\n" not in str(raised.value)
     assert signal.getsignal(signal.SIGINT) is before  # Ctrl-C works as ever
     assert not list((tmp_path / "run" / "checkpoints").iterdir())
-    fit(SHORT, tmp_path / "run", progress=False, loggers=["csv"])  # the same folder without it
+    fit(SHORT, tmp_path / "run", progress=False, loggers="csv")  # the same folder without it
     assert rows(tmp_path / "run")
 
 

@@ -19,7 +19,7 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
         "--horizon",
         type=int,
         nargs="+",
-        help="Number of steps to predict; several give several columns; default: as in the first training.",
+        help="Number of steps to predict; several give several columns; default: as the first model was trained.",
     )
     parser.add_argument(
         "--digits",

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from tensortrain.checks import strings
 from zoo.data import ClipDataset, ClipSource, SeriesDataset, adapted
 from zoo.errors import ZooError
 from zoo.evaluation.baselines import trivial_predictions
@@ -26,7 +27,7 @@ def evaluate(
     *,
     observed: int = 10,
     convention: str | Convention | None = None,
-    metrics: Sequence[str] | None = None,
+    metrics: str | Sequence[str] | None = None,
     count: int | None = None,
     batch: int = 16,
     name: str | None = None,
@@ -48,7 +49,7 @@ def evaluate(
         observed: the number of observed steps T_in, at least 1.
         convention: how to measure frames; by default "standard"; see `zoo.evaluation.CONVENTIONS`. Series have one
             measure, the root of the mean squared error.
-        metrics: the names of the convention's metrics to compute; all by default.
+        metrics: the name of one of the convention's metrics to compute, or several; all by default.
         count: evaluate only the first `count` clips; all by default.
         batch: the number of clips to process at a time.
         name: the name of the model in tables; by default that of its class.
@@ -73,7 +74,7 @@ def evaluate(
     dataset = adapted(dataset)
     count = check_clips(dataset, horizon, observed, count, batch)
     convention = find_convention(convention, "series" if isinstance(dataset, SeriesDataset) else "video")
-    convention = convention if metrics is None else convention.choose(tuple(metrics))
+    convention = convention if metrics is None else convention.choose(tuple(strings(metrics)))
 
     weight = next(model.parameters(), torch.empty(0))
     place = torch.device(device or weight.device)

@@ -17,6 +17,7 @@ from lightning.fabric.loggers.logger import Logger
 from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
+from tensortrain.checks import strings
 from zoo.errors import ZooError, nearest
 from zoo.files import aside
 from zoo.names import LOGGERS
@@ -143,12 +144,12 @@ class RunLogger(Logger):
         )
 
 
-def make_loggers(kinds: Sequence[str] | None, folder: Path, recipe: Recipe) -> list[RunLogger]:
+def make_loggers(kinds: str | Sequence[str] | None, folder: Path, recipe: Recipe) -> list[RunLogger]:
     """Make the loggers of a run besides `metrics.csv`.
 
     Args:
-        kinds: names in `zoo.names.LOGGERS`. None stands for the loggers that the run had before; for a new run, it
-            stands for TensorBoard if that is installed.
+        kinds: a name in `zoo.names.LOGGERS`, or several. None stands for the loggers that the run had before; for a
+            new run, it stands for TensorBoard if that is installed.
         folder: the folder of the run.
         recipe: the recipe of the run.
 
@@ -158,6 +159,7 @@ def make_loggers(kinds: Sequence[str] | None, folder: Path, recipe: Recipe) -> l
     recorded = kinds is not None or (folder / RECORD).exists()
     if kinds is None:
         kinds = [*read_record(folder)] if recorded else _before(folder)
+    kinds = strings(kinds)
     for kind in kinds:
         if kind not in LOGGERS:
             raise ZooError(f"no logger {kind!r}; {nearest(kind, LOGGERS)}")

@@ -58,7 +58,7 @@ def fit(
     train_clips: ClipSource | None = None,
     val_clips: ClipSource | None = None,
     watch: Callable[[int, float], bool] | None = None,
-    loggers: Sequence[str] | None = None,
+    loggers: str | Sequence[str] | None = None,
 ) -> Run:
     """Train a model, or resume a training that was stopped. Returns the run with its best model so far.
 
@@ -78,9 +78,9 @@ def fit(
         val_clips: your own validation clips.
         watch: a function of the number of steps and the loss, called after each validation. If it returns True,
             training stops, and can be resumed. For training in one process.
-        loggers: where to log metrics besides `metrics.csv`: a list of "tensorboard", "wandb" and "mlflow", or
-            ["csv"] for nowhere else. By default a resumed run keeps its loggers, and a new run uses TensorBoard if it
-            is installed. See `zoo.training.loggers`.
+        loggers: where to log metrics besides `metrics.csv`: "tensorboard", "wandb" or "mlflow", or a list of
+            them; "csv" for nowhere else. By default a resumed run keeps its loggers, and a new run uses TensorBoard if
+            it is installed. See `zoo.training.loggers`.
 
     Returns:
         The run: its folder, recipe, model (in evaluation mode, with the best weights) and the step of these weights.

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tensortrain import checks
 from tensortrain.compression.analysis import batch_norm
 from tensortrain.compression.analysis.calibration import Calibration
 from tensortrain.compression.analysis.outputs import reference_outputs
@@ -20,7 +21,7 @@ from tensortrain.compression.layers.modules import outermost, plain
 from tensortrain.compression.layers.replaceable import obstacles, reference_of
 from tensortrain.compression.layers.unfolding import PatchMap
 from tensortrain.compression.layers.wrappers import unwrapped
-from tensortrain.compression.state_dicts.kernels import ConvKernel, patterns_of, select
+from tensortrain.compression.state_dicts.kernels import ConvKernel, select
 from tensortrain.compression.state_dicts.names import join
 from tensortrain.digest import digest
 from tensortrain.errors import TensorTrainError
@@ -125,7 +126,7 @@ def analyse(
         what = "; the layers of a traced graph are operators" if isinstance(original, torch.fx.GraphModule) else ""
         raise TensorTrainError(f"model is a {kind} without any conv or linear layer to compress{what}")
     _check_weights(reference, layers)
-    left = _left_alone(reference, layers, patterns_of(include), patterns_of(exclude))
+    left = _left_alone(reference, layers, checks.strings(include), checks.strings(exclude))
     _check_some_are_free(left, layers)
     if inputs is None:
         maps = {name: PatchMap.of(plain(layers[name])) for name in layers if name not in left}

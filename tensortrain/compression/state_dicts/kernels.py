@@ -152,15 +152,6 @@ def named(argument: str, pattern: str, kernels: Sequence[ConvKernel], what: str 
     return matching
 
 
-def patterns_of(patterns: str | Iterable[str]) -> list[str]:
-    """Return the patterns of the argument `include` or `exclude`, which may be a single one.
-
-    >>> patterns_of("layer1.*"), patterns_of(["stem", "head"])
-    (['layer1.*'], ['stem', 'head'])
-    """
-    return [patterns] if isinstance(patterns, str) else list(patterns)
-
-
 def select(
     kernels: Sequence[ConvKernel],
     include: str | Iterable[str] = (),
@@ -185,7 +176,7 @@ def select(
     >>> [kernel.layer for kernel in select(kernels, include=["body.*"], exclude=["*.1"])]
     ['body.0']
     """
-    include, exclude = patterns_of(include), patterns_of(exclude)
+    include, exclude = checks.strings(include), checks.strings(exclude)
     for argument, patterns in (("include", include), ("exclude", exclude)):
         for pattern in patterns:
             named(argument, pattern, kernels, what)
