@@ -3,7 +3,7 @@ How does a model learn to read its own predictions?
 ===================================================
 
 During training, a model may read true frames after the observed ones. Scheduled sampling lowers the share of true
-frames step by step. The zoo has these schedules.
+frames step by step. The zoo has five schedules, of which this page shows three.
 """
 
 # %%

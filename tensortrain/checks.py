@@ -5,11 +5,13 @@ import numbers
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, TypeGuard
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from tensortrain import counts
 from tensortrain.errors import TensorTrainError
 from tensortrain.transforms import physical
 
@@ -42,7 +44,11 @@ def strings(value: str | Iterable[str]) -> list[str]:
     >>> strings("layer1.*"), strings(["stem", "head"])
     (['layer1.*'], ['stem', 'head'])
     """
-    return [value] if isinstance(value, str) else list(value)
+    texts = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+    for text in texts:
+        if not isinstance(text, str):
+            raise TensorTrainError(f"{text!r} is a {type(text).__name__}; a string is needed, or several")
+    return texts
 
 
 def unusual(value: Tensor) -> str | None:
@@ -91,9 +97,9 @@ def integer(name: str, value: object, *, minimum: int = 1, maximum: int | None =
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TensorTrainError(f"{name} = {value!r} is not an integer; an int of at least {minimum} is needed")
     if value < minimum:
-        raise TensorTrainError(f"{name} = {value} is too small; at least {minimum} is needed")
+        raise TensorTrainError(f"{name} = {counts.shown(value)} is too small; at least {minimum} is needed")
     if maximum is not None and int(value) > maximum:
-        raise TensorTrainError(f"{name} = {value} is too large; at most {maximum} is possible")
+        raise TensorTrainError(f"{name} = {counts.shown(value)} is too large; at most {maximum} is possible")
     return int(value)
 
 
@@ -102,26 +108,39 @@ def seed(value: object) -> int:
     return integer("seed", value, minimum=0, maximum=2**63 - 1)
 
 
+def real(value: object) -> float:
+    """Return a real number as a float, infinite if it is larger than every float, and NaN for anything else.
+
+    >>> real(0.5), real(-(10**400)), real("0.5"), real(True)
+    (0.5, -inf, nan, nan)
+    """
+    number: Any = value if isinstance(value, numbers.Real) and not isinstance(value, bool) else math.nan
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
+
+
 def positive(name: str, value: object) -> float:
     """Return `value` as a finite float above 0."""
-    number = float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else math.nan
+    number = real(value)
     if not 0 < number < math.inf:
-        raise TensorTrainError(f"{name} = {value!r} is not a positive number")
+        raise TensorTrainError(f"{name} = {counts.shown(value)} is not a positive number")
     return number
 
 
 def fraction(name: str, value: object, *, minimum_included: bool = True) -> float:
     """Return `value` as a float in [0, 1), or in (0, 1) if the minimum is excluded."""
-    number = float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else math.nan
+    number = real(value)
     if not 0 <= number < 1 or (number == 0 and not minimum_included):
-        raise TensorTrainError(f"{name} = {value!r} is outside {'[' if minimum_included else '('}0, 1)")
+        raise TensorTrainError(f"{name} = {counts.shown(value)} is outside {'[' if minimum_included else '('}0, 1)")
     return number
 
 
-def device(value: Any) -> torch.device | None:
-    """Return `value` as an available device; None stays None."""
+def device(value: Any) -> torch.device:
+    """Return `value` as an available device; None is torch's default device."""
     try:
-        return None if value is None else torch.empty(0, device=torch.device(value)).device
+        return torch.empty(0, device=None if value is None else torch.device(value)).device
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
         reason = str(error).partition("\n")[0]
         raise TensorTrainError(f"device = {value!r} cannot be used: {reason}") from None
@@ -182,8 +201,9 @@ def fits_in_memory(name: str, entries: int, like: Tensor) -> None:
     needed = entries * like.element_size()
     if needed > memory:
         raise TensorTrainError(
-            f"{name} has {entries:,} entries, {needed / 1e9:,.4g} GB of {memory / 1e9:,.4g} GB of memory; use entries,"
-            " slices, sums or evaluate, which do not need all entries"
+            f"{name} has {counts.count(entries)} entries, {counts.factor(needed, 10**9)} GB of"
+            f" {counts.factor(memory, 10**9)} GB of memory; use entries, slices, sums or evaluate, which do not need"
+            " all entries"
         )
 
 
@@ -252,7 +272,25 @@ class Limits:
         if max_parameters is not None:
             caps.append(integer("max_parameters", max_parameters))
         if budget is not None:
-            if isinstance(budget, bool) or not isinstance(budget, numbers.Real) or not 0 < budget < math.inf:
-                raise TensorTrainError(f"budget = {budget!r} is not a positive fraction of the dense parameters")
-            caps.append(math.floor(float(budget) * dense_parameters * (1 + 1e-12)))  # floor(0.29 · 100) = 28
+            share = real(budget)
+            if not 0 < share < math.inf:
+                raise TensorTrainError(f"budget = {counts.shown(budget)} is not a positive fraction of the dense parameters")
+            # floor(0.29 · 100) = 28; and the number of dense parameters may be larger than every float
+            caps.append(math.floor(Fraction(share) * Fraction(1 + 1e-12) * dense_parameters))
         return cls(clean_ranks, rtol, min(caps) if caps else None)
+
+
+def module(name: str, value: object) -> None:
+    """Refuse a value that is no `nn.Module`."""
+    if not isinstance(value, nn.Module):
+        raise TensorTrainError(f"{name} is a {type(value).__name__}; an nn.Module is needed")
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Return whether functions are called before or after a module's forward or backward pass.
+
+    Old forms of weight norm and pruning are such functions too.
+    """
+    return bool(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    )

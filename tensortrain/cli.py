@@ -239,7 +239,14 @@ def verify(
             metavar="MODULE.py:FUNCTION", help="Function that builds the network. It is needed together with --data."
         ),
     ] = None,
-    data: command.Data = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR|MODULE.py:FUNCTION",
+            help="The inputs that were used for the compression. With --network, the errors of the layers' outputs are "
+            "recomputed on them.",
+        ),
+    ] = None,
     size: command.Size = None,
     mean: command.Mean = None,
     std: command.Std = None,

@@ -67,12 +67,37 @@ def _save(path: Path, tensors: Mapping[str, Tensor], fields: Mapping[str, Any] |
         owned = {name: _owned(tensor) for name, tensor in tensors.items()}
         metadata = {}
         if fields is not None:  # a single entry, because safetensors writes several in random order
-            signed = {**fields, "digest": digest({"header": fields, "tensors": owned})}
-            metadata[HEADER] = json.dumps(signed)
+            plain = _as_read(fields)
+            metadata[HEADER] = json.dumps({**plain, "digest": digest({"header": plain, "tensors": owned})})
         save_tensors(path, owned, metadata)
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         raise TensorTrainError(f"cannot write these tensors as safetensors: {reason}") from None
+
+
+def _as_read(fields: Mapping[str, Any]) -> Header:
+    """Return the fields of a header as they will be read from the file: plain values, with lists in place of tuples.
+
+    Raises:
+        TensorTrainError: JSON cannot hold a value, or would turn the key of a mapping into a string.
+    """
+    try:
+        plain: Header = json.loads(json.dumps(fields))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TensorTrainError(f"a file can hold tensors and plain values only: {error}") from None
+    for key in _keys(fields):
+        if not isinstance(key, str):
+            raise TensorTrainError(f"a file can hold mappings with strings as keys only; {key!r} is another key")
+    return plain
+
+
+def _keys(content: Any) -> Iterator[Any]:
+    """Yield the keys of all mappings in some content."""
+    if isinstance(content, Mapping):
+        yield from content
+    if isinstance(content, Mapping | list | tuple):
+        for item in content.values() if isinstance(content, Mapping) else content:
+            yield from _keys(item)
 
 
 def check_tensors(tensors: Mapping[str, Tensor]) -> None:

@@ -3,12 +3,10 @@
 Such a file is executed. So only the command line may name one; configurations, runs and files of weights cannot.
 """
 
-import importlib.util
-import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tensortrain import importing
 from zoo.errors import ZooError
 
 OPTION = "--import"
@@ -35,7 +33,7 @@ def import_named(words: Sequence[str]) -> list[str]:
 
 
 def import_file(path: Path) -> None:
-    """Run a Python file as a module, at most once in a process. Its folder is searched for the modules it imports.
+    """Run a Python file as a module, at most once in a process. Its folder is searched first for what it imports.
 
     Raises:
         ZooError: if the file does not exist, is not Python, or raises an exception.
@@ -43,25 +41,13 @@ def import_file(path: Path) -> None:
     place = path.expanduser().resolve()
     if place.suffix != ".py" or not place.is_file():
         raise ZooError(f"{path} is not a Python file; name one that registers models, such as my_models.py")
-    name = f"zoo_user_{re.sub('[^A-Za-z0-9_]', '_', str(place.with_suffix('')))}"
-    if name in sys.modules:
-        return
     import zoo.models  # noqa: F401 - registers the package's models first, so that their names cannot be reused
 
-    spec = importlib.util.spec_from_file_location(name, place)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    sys.path.insert(0, str(place.parent))
     try:
-        spec.loader.exec_module(module)
+        importing.import_file(place)
     except Exception as error:  # a user's code may raise anything
-        del sys.modules[name]
         line = _line(error, place)
         raise ZooError(f"{path} cannot be imported ({type(error).__name__}: {error}{line}); repair it") from error
-    finally:
-        sys.path.remove(str(place.parent))
 
 
 def _line(error: BaseException, place: Path) -> str:

@@ -1,7 +1,6 @@
 """The command `tensortrain compress`."""
 
 from collections.abc import Iterable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +13,7 @@ from tensortrain.compression.network import compress as compress_network
 from tensortrain.compression.reports.report import ENDINGS
 from tensortrain.compression.state_dicts.checkpoints import read_checkpoint
 from tensortrain.compression.state_dicts.names import plain_names
+from tensortrain.compression.state_dicts.shards import files_of
 from tensortrain.errors import TensorTrainError
 
 Data = Annotated[
@@ -100,7 +100,7 @@ def compress(
         ),
     ] = "error",
     samples: Annotated[
-        int, typer.Option(help="Largest number of inputs that are used, the first ones; kept in memory.")
+        int, typer.Option(help="Largest number of inputs that are kept in memory and used; images of a folder are shuffled with a fixed seed.")
     ] = 1024,
     key: Annotated[
         str | None, typer.Option(help="Key of the state dict in a file that has several, such as params_ema.")
@@ -120,10 +120,11 @@ def compress(
     for path in report or ():
         if path.suffix not in ENDINGS:
             raise TensorTrainError(f"report = {path} ends in {path.suffix!r}; legal: {', '.join(ENDINGS)}")
+        files.destination(path, [*files_of(weights), output])
+    files.destination(output, files_of(weights))
     network = user_code.called("MODULE.py:FUNCTION", model)
     load_weights(network, weights, key)
-    with ExitStack() as stack:
-        temporary = stack.enter_context(files.aside(output))  # report an unwritable file first
+    with files.aside(output) as temporary:  # opened now, so that an unwritable file is reported first
         result = compress_network(
             network.eval(),
             calibration_inputs(data, size, mean, std),
@@ -148,8 +149,8 @@ def compress(
             resume=resume,
         )
         result.save(temporary)
-        for path in report or ():
-            result.report.save(path)
+    for path in report or ():
+        result.report.save(path)
     print(result)
     print(output)
 
@@ -194,10 +195,10 @@ def calibration_inputs(data: str | None, size: str | None, mean: str | None, std
             raise TensorTrainError(
                 f"--data {data} is a folder of images, which needs {', '.join(missing)}, as in the network's training"
             )
-        sides = [int(side) for side in _numbers("--size", size, "x")]
-        if len(sides) > 2 or min(sides) < 1:
-            raise TensorTrainError(f"--size = {size!r}; one number or HEIGHTxWIDTH is needed")
-        shape = (sides[0], sides[-1])
+        sides = (size or "").split("x")
+        if len(sides) > 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
+            raise TensorTrainError(f"--size = {size!r}; one whole number of pixels or HEIGHTxWIDTH is needed")
+        shape = (int(sides[0]), int(sides[-1]))
         return user_code.image_batches(Path(data), shape, _numbers("--mean", mean, ","), _numbers("--std", std, ","))
     unused = [name for name, value in options.items() if value is not None]
     if unused:

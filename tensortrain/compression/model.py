@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tensortrain import storage
+from tensortrain import checks, storage
 from tensortrain.compression.layers.assembly import assembled
-from tensortrain.compression.layers.exchange import exchange, exchanged
+from tensortrain.compression.layers.exchange import exchange, exchangeable, exchanged
 from tensortrain.compression.layers.modules import (
     FACTORISED,
     ConvLayer,
@@ -30,11 +30,12 @@ from tensortrain.compression.state_dicts.decomposition import UNNAMED, Outcome, 
 from tensortrain.compression.state_dicts.effort import Effort
 from tensortrain.compression.state_dicts.kernels import ConvKernel, select
 from tensortrain.compression.state_dicts.limits import KernelSizes, LayerLimits, PerLayer, Ranks
-from tensortrain.compression.state_dicts.names import join, layer_name, plain_names
+from tensortrain.compression.state_dicts.names import join, layer_name, plain_modules, plain_names
 from tensortrain.compression.state_dicts.records import Changes, LayerRecord, network_header, read_changes, read_network
 from tensortrain.conv.conv_tensor_train import ConvTensorTrain
 from tensortrain.errors import TensorTrainError
 from tensortrain.nn.from_cores import FromCores
+from tensortrain.nn.from_matrix import FromMatrix
 from tensortrain.nn.linear import TTLinear
 from tensortrain.nn.low_rank import LowRankLinear
 
@@ -153,8 +154,8 @@ def _warn_of_the_rest(outcomes: Sequence[Outcome]) -> None:
 def merge(model: nn.Module) -> nn.Module:
     """Copy a model and replace every layer of this library by the plain layer that computes the same.
 
-    It is the inverse of `decompose` and `tt.compress` in all but the values: convs, linear layers and embeddings have
-    dense weights again, which approximate the original ones. The outputs stay the same up to rounding. The plain layers
+    It restores the original types of layers: convs, linear layers and embeddings have dense weights again, which
+    approximate the original ones. The outputs stay the same up to rounding. The plain layers
     have the settings, biases, dtype, device, `requires_grad` and training mode of the layers that they replace, and
     share a weight if those share all cores. Other modules are copied. So are `tt.nn.MultiheadAttention` and
     `tt.nn.WindowAttention`, whose projections become `nn.Linear`.
@@ -233,6 +234,7 @@ def save(model: nn.Module, path: str | PathLike[str]) -> None:
     >>> torch.equal(load(nn.Sequential(nn.Conv2d(8, 8, 5)), path)(x), small(x))
     True
     """
+    checks.module("model", model)
     storage.write(path, model.state_dict(), network_header(layer_records(model), Changes(exchanged=exchanged(model))))
 
 
@@ -244,10 +246,10 @@ def layer_records(model: nn.Module) -> list[LayerRecord]:
     """
     records = []
     for name, layer in model.named_modules(remove_duplicate=False):
-        if isinstance(layer, TTLinear):
+        if isinstance(layer, FromMatrix):
             raise TensorTrainError(
-                f"{name!r} is a TTLinear, which the file format of networks cannot hold; replace it by its merge(), or"
-                " save model.state_dict() with safetensors"
+                f"{name!r} is a {type(layer).__name__}, which the file format of networks cannot hold; replace it by"
+                " its merge(), or save model.state_dict() with safetensors"
             )
         if isinstance(layer, ConvLayer):
             records.append(LayerRecord.of(join(name, "weight"), layer.chain, layer.weight_shape, layer.groups))
@@ -284,8 +286,11 @@ def load(model: nn.Module, path: str | PathLike[str]) -> nn.Module:
     >>> load(nn.Sequential(nn.Conv2d(8, 8, 5)), path)[0].chain.ranks
     (8, 4, 8)
     """
+    checks.module("model", model)
     tensors, records = read_network(path)
-    names = read_changes(path).exchanged
+    plain = plain_modules(exchangeable(model), plain_names(model.state_dict()))
+    wanted = read_changes(path).exchanged
+    names = [name for name, bare in plain.items() if bare in wanted]
     rebuilt = exchange(copy.deepcopy(model), names) if names else model
     layers, named = _rebuilt_layers(rebuilt, tensors, records)
     replaced = {join(name, part) for name in layers for part in ("weight", "bias")}

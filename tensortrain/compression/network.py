@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -22,7 +23,7 @@ from tensortrain.compression.budget.fitted import AnyFormat, with_other_forms
 from tensortrain.compression.budget.plan import KINDS, Offer, Plan, offer, pick
 from tensortrain.compression.budget.progress import Stages
 from tensortrain.compression.budget.time_budget import TimeBudget
-from tensortrain.compression.options import CompressionOptions
+from tensortrain.compression.options import CompressionOptions, check_call
 from tensortrain.compression.reports import pictures
 from tensortrain.compression.reports.findings import report_on
 from tensortrain.compression.result import Compressed
@@ -87,7 +88,7 @@ def compress(
         bytes: a fraction of the bytes of parameters and buffers, or a number of them.
         milliseconds: the median time of the first batch of the inputs on this machine. A layer is replaced only if the
             new one takes at most 0.95 of the time of the dense one, as the median of 15 alternations. If the whole
-            network misses the budget, it is built again with less to spend, at most `BUILDS` times in all. If the last
+            network misses the budget, it is built again with less to spend, at most three times in all. If the last
             network misses it too, the report says so.
         time: a fraction of the original network's time, such as 0.6. Both networks are timed in alternation, so that
             this budget does not depend on what else the machine is doing.
@@ -115,7 +116,7 @@ def compress(
         metric: a function of a network, such as its accuracy; larger is better. Its value is reported for the original
             and for the result. Nothing is fitted to it.
         max_drop: the amount by which the metric may fall, instead of a budget. The smallest such network is found by
-            `SEARCH` bisection steps on the fraction of the parameters, with one calibration.
+            seven bisection steps on the fraction of the parameters, with one calibration.
         seed: seed of all random choices; equal seeds give equal results.
         resume: a file that keeps finished layers. After an interruption, the same call continues from it. It is removed
             at the end. It cannot be combined with `milliseconds`, `time` or `max_drop`.
@@ -137,6 +138,7 @@ def compress(
     >>> after <= before / 4
     True
     """
+    check_call(metric)
     kind, value = _one_budget(
         parameters=parameters, macs=macs, bytes=bytes, milliseconds=milliseconds, time=time, max_drop=max_drop
     )
@@ -205,8 +207,9 @@ def compression_curve(
     >>> [result.report.parameters[1] <= fraction * 1188 for fraction, result in zip([0.8, 0.4], curve.results)]
     [True, True]
     """
+    check_call(metric)
     checks.choice("unit", unit, KINDS)
-    fractions = list(fractions)
+    fractions = list(fractions) if isinstance(fractions, Iterable) else [fractions]
     if not fractions:
         raise TensorTrainError("fractions is empty; at least one is needed, such as [0.5, 0.25]")
     options = CompressionOptions(
@@ -367,7 +370,7 @@ class Network:
             TensorTrainError: the metric falls by more even if the network keeps nearly all parameters, or `max_drop` is
                 negative.
         """
-        if isinstance(max_drop, bool) or not isinstance(max_drop, int | float) or max_drop < 0:
+        if isinstance(max_drop, bool) or not isinstance(max_drop, int | float) or not 0 <= max_drop < math.inf:
             raise TensorTrainError(f"max_drop = {max_drop!r}; a number of at least 0 is needed, in units of the metric")
         assert self.original is not None
         smallest = offer(self.analysis, "parameters", self.options.constraints)

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+import torch
+
 from tensortrain import checks
 from tensortrain.compression.analysis.selection import Selector
 from tensortrain.compression.budget.fitted import Admission, AnyFormat
@@ -46,7 +48,10 @@ class CompressionOptions:
         effort = Effort(self.seed, self.effort, self.seconds, self.objective)
         effort.check()
         admitted = ALL if self.formats is None and self.seconds is not None else self.formats
-        object.__setattr__(self, "constraints", Constraints(self.multiple, self.at_least or {}, self.at_most or {}))
+        if self.logits is not None and not isinstance(self.logits, bool):
+            raise TensorTrainError(f"logits = {self.logits!r}; True, False or None is needed")
+        shares = ({} if share is None else share for share in (self.at_least, self.at_most))
+        object.__setattr__(self, "constraints", Constraints(self.multiple, *shares))
         object.__setattr__(self, "admission", Admission(_named(admitted), effort))
 
 
@@ -58,6 +63,8 @@ def _named(value: str | Iterable[AnyFormat] | None) -> str | tuple[AnyFormat, ..
     """
     if value is None or value == ALL:
         return value
+    if not isinstance(value, str | formats.Format | Iterable):
+        raise TensorTrainError(f"formats = {value!r}; {ALL!r}, or one or more of {', '.join(formats.NAMED)} are needed")
     several: tuple[AnyFormat, ...] = (value,) if isinstance(value, str | formats.Format) else tuple(value)
     if not several:
         raise TensorTrainError(f"formats is empty; use {ALL!r}, or at least one of {', '.join(formats.NAMED)}")
@@ -65,3 +72,15 @@ def _named(value: str | Iterable[AnyFormat] | None) -> str | tuple[AnyFormat, ..
         if not isinstance(one, formats.Format):
             checks.choice("formats", one, (ALL, *formats.NAMED))
     return ALL if ALL in several else several
+
+
+def check_call(metric: object) -> None:
+    """Check what can be checked before any work.
+
+    Raises:
+        TensorTrainError: the metric is no function, or the result could not be trained.
+    """
+    if metric is not None and not callable(metric):
+        raise TensorTrainError(f"metric is a {type(metric).__name__}; a function of a network is needed")
+    if torch.is_inference_mode_enabled():
+        raise TensorTrainError("in torch.inference_mode() the result could not be trained; call this outside of it")

@@ -1,7 +1,6 @@
 """Run functions that a user names on the command line, and read the images of a folder."""
 
 import importlib
-import importlib.util
 import random
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tensortrain.errors import TensorTrainError
+from tensortrain.importing import import_file, search_first
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 BATCH = 64  # number of images in a batch
@@ -40,18 +40,14 @@ def function(option: str, text: str) -> Callable[..., Any]:
 
 
 def _module(option: str, name: str) -> Any:
+    path = Path(name)
+    if name.endswith(".py") and not path.is_file():
+        raise TensorTrainError(f"{option}: there is no file {name}")
     try:
-        if not name.endswith(".py"):
-            return importlib.import_module(name)
-        path = Path(name)
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        if spec is None or spec.loader is None or not path.is_file():
-            raise TensorTrainError(f"{option}: there is no file {name}")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-    except TensorTrainError:
-        raise
+        if name.endswith(".py"):
+            return import_file(path)
+        search_first(Path.cwd())  # as `python -m` does
+        return importlib.import_module(name)
     except Exception as error:  # whatever the user's module raises
         raise TensorTrainError(f"{option}: {name} cannot be run: {type(error).__name__}: {error}") from error
 
@@ -110,9 +106,17 @@ def image_batches(folder: Path, size: tuple[int, int], mean: Sequence[float], st
         for path in files[start : start + BATCH]:
             try:
                 with Image.open(path) as image:
-                    pixels = image.convert(modes[len(mean)]).resize(size[::-1], Image.Resampling.BILINEAR)
+                    pixels = _in_eight_bits(image).convert(modes[len(mean)])
+                    pixels = pixels.resize(size[::-1], Image.Resampling.BILINEAR)
             except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
                 raise TensorTrainError(f"cannot read {path}: {error}") from None
             values = torch.frombuffer(bytearray(pixels.tobytes()), dtype=torch.uint8)
             images.append((values.reshape(*size, len(mean)).permute(2, 0, 1) / 255 - shift) / scale)
         yield torch.stack(images)
+
+
+def _in_eight_bits(image: Any) -> Any:
+    """Return an image with 8 bits for each pixel and channel; Pillow itself would cut off larger values of 16 bits."""
+    if not image.mode.startswith("I"):
+        return image
+    return image.convert("I").point(lambda value: value * (1 / 257))  # 65535 becomes 255

@@ -28,14 +28,15 @@ class LayerCheck:
         error: relative Frobenius error of the stored cores.
         lower_bound: lower bound of the error for all chains of these sizes and ranks.
         upper_bound: upper bound of the error of a chain that `decompose` has returned. It includes the error of
-            rounding to the chain's dtype if the error exceeds the bound.
+            rounding to the chain's dtype if the error exceeds the bound. None if the file states no upper bound, as for
+            chains that were fitted to outputs or trained.
         difference: relative difference of sequential and dense evaluation on a random input.
     """
 
     record: LayerRecord
     error: float
     lower_bound: float
-    upper_bound: float
+    upper_bound: float | None
     difference: float
 
     @property
@@ -45,7 +46,7 @@ class LayerCheck:
         failures = []
         if file.error is not None and abs(self.error - file.error) > SLACK:
             failures.append(f"its error is {self.error:.6g}, the file says {file.error:.6g}")
-        upper = math.inf if file.upper_bound is None else self.upper_bound
+        upper = math.inf if self.upper_bound is None else self.upper_bound
         failures += contradictions(self.lower_bound, self.error, upper)
         if file.lower_bound is not None and file.lower_bound > self.lower_bound + SLACK:
             failures.append(f"the file says a lower bound of {file.lower_bound:.6g}; it is {self.lower_bound:.6g}")
@@ -128,7 +129,8 @@ def _verify_layer(record: LayerRecord, chain: ConvTensorTrain, original: Mapping
     lower, upper = _recompute_bounds(weight, record)
     if error > upper + SLACK:
         upper += _rounding(chain, dtype) / norm
-    return LayerCheck(record, error, lower, upper, _evaluation_difference(chain))
+    stated = None if record.upper_bound is None else upper
+    return LayerCheck(record, error, lower, stated, _evaluation_difference(chain))
 
 
 def _recompute_bounds(weight: Tensor, record: LayerRecord) -> tuple[float, float]:

@@ -56,7 +56,14 @@ class MultiheadAttention(nn.Module):
         self.out_proj = plain_linear(attention.out_proj.weight, attention.out_proj.bias)
         for name in ("bias_k", "bias_v"):
             value = getattr(attention, name)
-            setattr(self, name, None if value is None else nn.Parameter(value.detach().clone()))
+            setattr(self, name, None if value is None else nn.Parameter(value.detach().clone(), value.requires_grad))
+        joint = attention.in_proj_weight  # parts of it are no leaves, so they do not tell whether it is trained
+        for layer, weight in zip((self.q_proj, self.k_proj, self.v_proj), weights, strict=True):
+            layer.weight.requires_grad_((weight if joint is None else joint).requires_grad)
+            if layer.bias is not None:
+                layer.bias.requires_grad_(attention.in_proj_bias.requires_grad)
+        for parameter, source in zip(self.out_proj.parameters(), attention.out_proj.parameters(), strict=True):
+            parameter.requires_grad_(source.requires_grad)
 
     @classmethod
     def like(cls, attention: nn.MultiheadAttention) -> Self:
@@ -70,7 +77,7 @@ class MultiheadAttention(nn.Module):
             or type(attention).forward is not nn.MultiheadAttention.forward
         ):
             raise TensorTrainError(f"attention is a {type(attention).__name__}; nn.MultiheadAttention is needed")
-        return cls(attention).requires_grad_(attention.out_proj.weight.requires_grad).train(attention.training)
+        return cls(attention).train(attention.training)
 
     def forward(
         self,

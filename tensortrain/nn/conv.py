@@ -202,7 +202,7 @@ class _ConvTT(FromCores):
                 f"conv is a {name} with its own forward; decompose its weight with ConvTensorTrain.decompose"
                 f" and build {cls.__name__}(chain, bias, …) from the result"
             )
-        if conv._forward_hooks or conv._forward_pre_hooks or conv._backward_hooks or conv._backward_pre_hooks:
+        if checks.has_hooks(conv):
             raise TensorTrainError(
                 "conv has hooks, perhaps of weight_norm or pruning, and the layer would lose them; remove them first"
             )

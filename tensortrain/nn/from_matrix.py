@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from tensortrain import checks
 from tensortrain.errors import TensorTrainError
 from tensortrain.nn.from_cores import FromCores
 from tensortrain.tt.matrix import TensorTrainMatrix
@@ -55,7 +56,7 @@ def check_plain(name: str, module: Any, kind: type[nn.Module]) -> None:
     """Refuse a module that a layer cannot replace: of another class than `kind`, or with hooks or parametrizations."""
     if not isinstance(module, kind) or type(module).forward is not kind.forward:
         raise TensorTrainError(f"{name} is a {type(module).__name__}; a plain nn.{kind.__name__} is needed")
-    if parametrize.is_parametrized(module) or module._forward_hooks or module._forward_pre_hooks:
+    if parametrize.is_parametrized(module) or checks.has_hooks(module):
         raise TensorTrainError(f"{name} has hooks or parametrizations that the layer would lose; remove them first")
     weight: Any = module.weight
     if nn.parameter.is_lazy(weight):

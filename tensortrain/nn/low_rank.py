@@ -105,7 +105,7 @@ class LowRankLinear(FromCores):
                 "linear is parametrized, and the layer would lose that; first apply"
                 ' torch.nn.utils.parametrize.remove_parametrizations(linear, "weight")'
             )
-        if linear._forward_hooks or linear._forward_pre_hooks or linear._backward_hooks or linear._backward_pre_hooks:
+        if checks.has_hooks(linear):
             raise TensorTrainError(
                 "linear has hooks, perhaps of weight_norm or pruning, and the layer would lose them; remove them first"
             )

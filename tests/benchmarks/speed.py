@@ -17,8 +17,8 @@ from zoo.benchmark import (
     Clock,
     Row,
     benchmark_recipe,
-    find_device,
     find_variants,
+    measured_device,
     run_cases,
     using_threads,
 )
@@ -35,7 +35,7 @@ COLUMNS = (
 
 def video_models() -> list[str]:
     """The names of the models that the page is about: those of video that have published settings."""
-    return [name for name in model_names() if find_model(name).reads == "video" and find_model(name).setting]
+    return [name for name in model_names() if find_model(name).reads == "video" and find_model(name).protocol]
 
 
 def cells(row: Row) -> list[str]:
@@ -65,7 +65,7 @@ def measure(job: str, arguments: argparse.Namespace, threads: int) -> None:
     preset, rounds = arguments.preset, arguments.rounds
     models = arguments.models or video_models()
     recipes = [(preset, benchmark_recipe(name, preset, BATCH[preset], FRAMES, 0.0)) for name in models]
-    device = find_device("cpu")
+    device = measured_device("cpu")
     variants, clock, table = find_variants(VARIANTS[preset]), Clock(device, threads), Table(*COLUMNS)
     options = [f" --models {' '.join(arguments.models)}" if arguments.models else "", f" --threads {threads}"]
     command = f"python -m tests.benchmarks.speed {preset}{''.join(options)} --rounds {rounds}"

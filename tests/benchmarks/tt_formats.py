@@ -6,8 +6,9 @@ Every number is the median, over repeats in which all libraries take turns, of a
 ours: above 1 we are faster. Peers that are not installed are reported as absent:
 `pip install --no-deps torchTT==0.5.0 tntorch==1.1.2`.
 
-Where we are not ahead: two reconstructions that are the same matrix products in every library, and rounding
-to 1e-8 beside tntorch's `eig`, which squares its matrices and so has no digits to spare at that tolerance.
+Where we were not ahead on the machine of the committed table: two reconstructions that are the same matrix
+products in every library, and rounding to 1e-8 beside tntorch's `eig`, which squares its matrices and so has no
+digits to spare at that tolerance. On another machine, rounding of many thin cores too.
 """
 
 import argparse

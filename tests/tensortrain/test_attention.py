@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+import tensortrain as tt
 from tensortrain import TensorTrainError
 from tensortrain.compression.layers.exchange import exchange, exchangeable
 from tensortrain.nn.attention import MultiheadAttention, WindowAttention
@@ -150,3 +151,36 @@ def test_what_is_not_exchanged():
         MultiheadAttention.like(OwnForward(4, 2))
     with pytest.raises(TensorTrainError, match="ShiftedWindowAttention is needed"):
         WindowAttention.like(nn.Linear(2, 2))
+
+
+def test_attention_with_hooks_stays_as_it_is() -> None:
+    torch.manual_seed(0)
+    net = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True).eval()
+    net.self_attn.register_forward_hook(lambda module, args, output: (output[0] * 0 + 1, output[1]))
+    x = torch.randn(32, 5, 16)
+    result = tt.compress(net, x, parameters=0.9)
+    assert isinstance(result.model.self_attn, nn.MultiheadAttention)
+    assert len(result.model.self_attn._forward_hooks) == 1
+    assert any(layer.name.startswith("self_attn") and layer.note for layer in result.report.layers)
+
+
+@pytest.mark.parametrize("sizes", [{}, {"kdim": 6, "vdim": 10}])
+def test_each_projection_keeps_whether_it_is_trained(sizes: dict[str, int]) -> None:
+    net = nn.MultiheadAttention(8, 2, add_bias_kv=True, **sizes)
+    names = [name for name, _ in net.named_parameters()]
+    for number, parameter in enumerate(net.parameters()):
+        parameter.requires_grad_(number % 2 == 1)
+    small = tt.nn.MultiheadAttention.like(net)
+    trained = {name: getattr_of(net, name).requires_grad for name in names}
+    joint = "in_proj_weight" in trained
+    for part in "qkv":
+        layer = getattr(small, f"{part}_proj")
+        assert layer.weight.requires_grad == trained["in_proj_weight" if joint else f"{part}_proj_weight"]
+        assert layer.bias.requires_grad == trained["in_proj_bias"]
+    for name in ("out_proj.weight", "out_proj.bias", "bias_k", "bias_v"):
+        assert getattr_of(small, name).requires_grad == trained[name]
+
+
+def getattr_of(module: nn.Module, name: str) -> torch.Tensor:
+    """The parameter of a dotted name."""
+    return dict(module.named_parameters())[name]

@@ -123,6 +123,16 @@ x = torch.randn(20, 8, generator=torch.Generator().manual_seed(0))
             "max_drop = -1; a number of at least 0",
         ),
         (mlp, x, {"output": 5}, "has no floating tensor 5; select one"),
+        (mlp, [x[:0], x], {}, r"batch 0 of inputs is empty: shape \(0, 8\)"),
+        (mlp, x, {"at_most": 0.5}, "at_most = 0.5; a mapping from patterns to fractions"),
+        (mlp, x, {"at_most": {"0": 0.01}}, "at_most lets layer '0' keep at most 0.01 of its parameters, but no form"),
+        (mlp, x, {"at_most": {"2": 0.3}, "at_least": {"*": 0.4}}, "at_least = 0.4 and at_most = 0.3 exclude every"),
+        (mlp, x, {"include": 5}, "5 is a int; a string is needed"),
+        (mlp, x, {"exclude": [1]}, "1 is a int; a string is needed"),
+        (mlp, x, {"formats": 3}, "formats = 3; 'all', or one or more of"),
+        (mlp, x, {"metric": 0.5}, "metric is a float; a function of a network is needed"),
+        (mlp, x, {"logits": "no"}, "logits = 'no'; True, False or None"),
+        (mlp, x, {"parameters": None, "max_drop": float("nan"), "metric": lambda m: 1.0}, "max_drop = nan"),
     ],
 )
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -136,6 +146,44 @@ def test_one_named_error(model, inputs, options, message):
             torch.testing.assert_close(net.state_dict()[name], value, equal_nan=True, rtol=0, atol=0)
 
 
+def test_what_is_no_network_is_neither_saved_nor_loaded(tmp_path):
+    path = tmp_path / "small.safetensors"
+    for call in (tt.nn.save, tt.nn.load):
+        with pytest.raises(TensorTrainError, match="model is a str; an"):
+            call("network", path)
+
+
+def test_a_result_that_could_not_be_trained_is_not_made():
+    with torch.inference_mode(), pytest.raises(TensorTrainError, match="inference_mode"):
+        tt.compress(mlp(), x, parameters=0.5)
+
+
+def test_at_most_holds_where_it_can():
+    result = tt.compress(mlp(), x, parameters=0.9, at_most={"0": 0.6})
+    shares = {layer.name: layer.parameters[1] / layer.parameters[0] for layer in result.report.layers}
+    assert shares["0"] <= 0.6
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_scripted_part_stays_as_it_is():
+    net = nn.Sequential(nn.Linear(8, 16), torch.jit.script(nn.ReLU()), nn.Linear(16, 3)).eval()
+    assert tt.compress(net, x, parameters=0.8).model(x).shape == (20, 3)
+
+
+@pytest.mark.parametrize("seed", [1_850_000_000, 2**63 - 1])
+def test_every_seed_of_torch_is_legal(seed):
+    net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3)).eval()
+    assert tt.compress(net, torch.randn(10, 3, 32, 32), parameters=0.7, seed=seed).report.samples == 10
+
+
+def test_a_weight_that_is_a_buffer_has_no_share():
+    net = nn.Sequential(nn.Linear(8, 8, bias=False), nn.Linear(8, 8))
+    weight = net[0].weight.detach()
+    del net[0].weight
+    net[0].register_buffer("weight", weight)
+    assert "Linear 8→8" in str(tt.compress(net, x, parameters=0.8))
+
+
 def test_a_metric_that_never_holds():
     values = iter(range(100, 0, -1))
     with pytest.raises(TensorTrainError, match="the metric falls by more"):
@@ -147,6 +195,7 @@ def test_no_fractions():
         tt.compression_curve(mlp(), x, [])
     with pytest.raises(TensorTrainError, match="unit = 'rank' is unknown"):
         tt.compression_curve(mlp(), x, [0.5], unit="rank")
+    assert len(tt.compression_curve(mlp(), x, 0.5).results) == 1
 
 
 def test_no_write_access(tmp_path):

@@ -2,6 +2,7 @@
 
 import importlib.util
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -151,7 +152,7 @@ def test_without_data_and_with_other_budgets(folder, capsys):
                 "--std",
                 "1",
             ],
-            "--size = 'a'; numbers are needed",
+            "--size = 'a'; one whole number of pixels",
         ),
         (
             [
@@ -212,3 +213,62 @@ def test_a_damaged_image_and_a_folder_that_cannot_be_written(folder, capsys):
     assert run(*base, "-o", folder / "none" / "s.safetensors") == 2
     assert "cannot write" in capsys.readouterr().err
     assert isinstance(built(folder / "my_module.py"), nn.Sequential)
+
+
+def test_the_checkpoint_is_never_overwritten_and_reports_are_refused_first(folder, capsys):
+    before = (folder / "my_module.pt").read_bytes()
+    base = ("compress", f"{folder}/my_module.py:build", folder / "my_module.pt", "--parameters", "0.5")
+    assert run(*base, "-o", folder / "my_module.pt") == 2
+    assert "which is an input" in capsys.readouterr().err
+    for report in (folder / "none" / "report.html", folder / "images"):
+        report = report.with_suffix(".html")
+        report.is_dir() or (report.parent == folder and report.mkdir())
+        assert run(*base, "-o", folder / "small.safetensors", "--report", report) == 2
+        assert "cannot write" in capsys.readouterr().err
+    assert not (folder / "small.safetensors").exists()
+    assert (folder / "my_module.pt").read_bytes() == before
+
+
+def test_a_module_may_import_its_neighbours_and_hold_dataclasses_and_runs_once(folder, capsys, monkeypatch):
+    (folder / "neighbour_of_mine.py").write_text("SIZE = 12\n")
+    (folder / "rich_module.py").write_text(
+        "from __future__ import annotations\n"
+        "from dataclasses import dataclass\n"
+        "from torch import nn\n"
+        "from neighbour_of_mine import SIZE\n"
+        "print('running')\n"
+        "@dataclass\nclass Config:\n    size: int = SIZE\n"
+        "class Net(nn.Linear):\n    forward = nn.Linear.forward\n"
+        "def build():\n    return Net(Config().size, 12)\n"
+        "def score(network):\n    return float(isinstance(network, Net))\n"
+    )
+    torch.save(nn.Linear(12, 12).state_dict(), folder / "rich.pt")
+    monkeypatch.chdir(folder)
+    for form in (f"{folder}/rich_module.py", "rich_module"):
+        status = run(
+            "compress", f"{form}:build", folder / "rich.pt", "--metric", f"{form}:score", "--parameters", "0.7",
+            "-o", folder / f"{len(form)}.safetensors",
+        )  # fmt: skip
+        out = capsys.readouterr().out
+        assert status == 0
+        assert out.count("running") == 1
+        assert "metric: 1.0000 before" in out or "metric: 1 before" in out
+
+
+def test_images_of_sixteen_bits_keep_their_values(folder):
+    from tensortrain.compression.user_code import image_batches
+
+    ramp = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+    for name, image in (("deep", Image.fromarray(ramp)), ("flat", Image.fromarray((ramp // 257).astype(np.uint8)))):
+        (folder / name).mkdir()
+        image.save(folder / name / "ramp.png")
+    deep, flat = (next(image_batches(folder / name, (8, 8), [0.0], [1.0])) for name in ("deep", "flat"))
+    torch.testing.assert_close(deep, flat, rtol=0, atol=1.01 / 255)
+
+
+@pytest.mark.parametrize("size", ["nan", "inf", "224.7", "8x", "8x8x8", "-8", "0", ""])
+def test_sizes_are_whole_numbers(folder, capsys, size):
+    base = ("compress", f"{folder}/my_module.py:build", folder / "my_module.pt", "--parameters", "0.5")
+    images = ("--data", folder / "images", f"--size={size}", "--mean", "0,0,0", "--std", "1,1,1")
+    assert run(*base, *images, "-o", folder / "small.safetensors") == 2
+    assert "one whole number of pixels or HEIGHTxWIDTH" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Compressed networks in files: rebuilt in the original architecture, and verified against the original."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -140,3 +141,81 @@ def test_a_header_with_a_linear_layer_is_checked(compressed, tmp_path):
     storage.write(tmp_path / "bad.safetensors", tensors, {**header, "layers": layers})
     with pytest.raises(tt.TensorTrainError, match="do not have the shapes of its header"):
         tt.nn.load(compressed[0](), tmp_path / "bad.safetensors")
+
+
+class Attentive(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(16, 2, batch_first=True)
+        self.last = nn.Linear(16, 16)
+
+    def forward(self, x):
+        return self.last(self.attention(x, x, x)[0]).mean(1)
+
+
+class Named(nn.Module):
+    """A network under the attribute `model`, whose name wrappers also use, with or without a head beside it."""
+
+    def __init__(self, inner, head):
+        super().__init__()
+        self.model = inner
+        self.head = nn.Linear(16, 3) if head else nn.Identity()
+
+    def forward(self, x):
+        return self.head(self.model(x))
+
+
+def convs():
+    layers = [nn.Conv2d(8, 16, 3), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.BatchNorm2d(16)]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+@pytest.mark.parametrize("head", [True, False])
+@pytest.mark.parametrize(("inner", "shape"), [(Attentive, (40, 5, 16)), (convs, (40, 8, 7, 7))])
+def test_a_part_that_is_called_model_is_no_wrapper(tmp_path, inner, shape, head):
+    torch.manual_seed(0)
+    net, x = Named(inner(), head).eval(), torch.randn(shape)
+    result = tt.compress(net, x, parameters=0.7, exclude="head" if head else ())
+    result.save(tmp_path / "small.safetensors")
+    torch.save(net.state_dict(), tmp_path / "net.pt")
+    loaded = tt.nn.load(Named(inner(), head).eval(), tmp_path / "small.safetensors")
+    with torch.no_grad():
+        assert torch.equal(loaded(x), result.model(x))
+    assert run("verify", tmp_path / "small.safetensors", "--against", tmp_path / "net.pt") == 0
+
+
+def test_values_of_other_programs_come_back_as_they_were(tmp_path):
+    result = tt.compress(nn.Sequential(nn.Linear(8, 8)), parameters=0.7)
+    path = tmp_path / "small.safetensors"
+    result.save(path, about={"accuracy": np.float64(0.91), "shape": (1, 2)})
+    tt.nn.load(nn.Sequential(nn.Linear(8, 8)), path)
+    assert read_changes(path).about == {"accuracy": 0.91, "shape": [1, 2]}
+    for about in ({"epochs": {1: 0.5}}, {"when": object()}):
+        with pytest.raises(tt.TensorTrainError, match="a file can hold"):
+            result.save(tmp_path / "other.safetensors", about=about)
+    assert not (tmp_path / "other.safetensors").exists()
+
+
+def test_linear_layers_that_were_trained_have_no_error_in_their_file(tmp_path):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(16, 16, bias=False), nn.ReLU(), nn.Conv1d(8, 8, 3, bias=False))
+    small = tt.nn.decompose(net, (2, 2), ranks=4)
+    with torch.no_grad():
+        for parameter in small.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    tt.nn.save(small, tmp_path / "small.safetensors")
+    torch.save(net.state_dict(), tmp_path / "net.pt")
+    assert [record.error for record in read_network(tmp_path / "small.safetensors")[1]] == [None, None]
+    assert run("verify", tmp_path / "small.safetensors", "--against", tmp_path / "net.pt") == 0
+
+
+@pytest.mark.parametrize("layer", [tt.nn.TTLinear, tt.nn.TTEmbedding])
+def test_layers_that_load_cannot_rebuild_are_not_saved(tmp_path, layer):
+    if layer is tt.nn.TTLinear:
+        other = layer.from_linear(nn.Linear(16, 16), ranks=2)
+    else:
+        other = layer.from_embedding(nn.Embedding(50, 16), ranks=4)
+    net = nn.Sequential(other, tt.nn.decompose(nn.Linear(16, 16), ranks=3))
+    with pytest.raises(tt.TensorTrainError, match=f"is a {layer.__name__}, which the file format"):
+        tt.nn.save(net, tmp_path / "small.safetensors")
+    assert not list(tmp_path.iterdir())

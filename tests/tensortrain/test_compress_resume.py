@@ -53,6 +53,21 @@ def test_an_interrupted_refit_goes_on(tmp_path, capsys):
     assert errors[0] == pytest.approx(errors[1])
 
 
+def test_an_interrupted_second_compression_goes_on(tmp_path):
+    file = tmp_path / "progress.safetensors"
+    x = torch.randn(80, 6)
+    net = tt.compress(Recurrent().eval(), x, parameters=0.8).model
+    whole = tt.compress(net, x, parameters=0.7)
+    net.interrupted_by = file
+    with pytest.raises(KeyboardInterrupt):
+        tt.compress(net, x, parameters=0.7, resume=file)
+    net.interrupted_by = None
+    result = tt.compress(net, x, parameters=0.7, resume=file)
+    again = whole.model.state_dict()
+    for name, value in result.model.state_dict().items():
+        torch.testing.assert_close(value, again[name], rtol=1e-4, atol=1e-5)
+
+
 def test_a_file_of_another_compression_is_refused(tmp_path):
     net, x, file = Recurrent().eval(), torch.randn(80, 6), tmp_path / "progress.safetensors"
     small = tt.compress(net, x, parameters=0.7)

@@ -174,6 +174,21 @@ def test_frames_of_another_canvas_are_refused() -> None:
         model(torch.rand(1, 2, 1, 12, 8), 1)
 
 
+@pytest.mark.parametrize("shift", [-2.0, -4.0, -8.0])
+def test_black_pixels_of_mcnet_still_learn_in_bfloat16(shift: float) -> None:
+    """With tanh, whose values near -1 are 2^-8 apart in bfloat16, training ended in blank frames for ever."""
+    network: Any = zoo.create_model("mcnet", base=1)
+    bias = network.decoder[0][-1].bias
+    torch.nn.init.zeros_(network.decoder[0][-1].weight)
+    torch.nn.init.constant_(bias, shift)
+    x = torch.rand(1, 2, 1, 8, 8)
+    gradients = []
+    for rough in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=rough):
+            gradients.append(torch.autograd.grad(network(x, 1).sum(), bias)[0])
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=0.02, atol=0.0)
+
+
 def test_mcnet_needs_two_frames() -> None:
     with pytest.raises(ZooError, match="at least 2"):
         zoo.create_model("mcnet", base=1)(torch.rand(1, 1, 1, 8, 8), 1)

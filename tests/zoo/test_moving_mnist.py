@@ -204,11 +204,12 @@ def test_a_batch_takes_milliseconds():
     assert min(times) < 0.03  # about 0.004 s on one core
 
 
-def test_a_data_loader_asks_for_whole_batches():
-    loader = DataLoader(embedded(count=5, length=2), batch_size=2, collate_fn=lambda plan: plan)
-    batches = list(loader)
-    assert [len(batch.images) for batch in batches] == [2, 2, 1]
-    assert torch.equal(TEST.render(batches[1])[1], embedded(length=2)[3])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_data_loader_yields_batches_of_clips(workers):
+    dataset = embedded(count=5, length=2)
+    batches = list(DataLoader(dataset, batch_size=2, num_workers=workers))
+    assert [len(batch) for batch in batches] == [2, 2, 1]
+    assert torch.equal(torch.cat(batches), dataset.clips(range(5)))
 
 
 def test_description_names_the_digits(data_root):

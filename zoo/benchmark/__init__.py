@@ -7,7 +7,7 @@ that count, time and trace a computation are in `tensortrain.profiling`.
 
 from tensortrain.profiling.clock import Clock
 from tensortrain.profiling.machine import describe_machine, using_threads
-from zoo.benchmark.cases import find_device, run_cases
+from zoo.benchmark.cases import measured_device, run_cases
 from zoo.benchmark.measurement import Case, Row, measure
 from zoo.benchmark.setup import JOBS, Trial, benchmark_recipe, make_trial
 from zoo.benchmark.variants import PLAIN, VARIANTS, Variant, find_variants, register
@@ -23,10 +23,10 @@ __all__ = [
     "Variant",
     "benchmark_recipe",
     "describe_machine",
-    "find_device",
     "find_variants",
     "make_trial",
     "measure",
+    "measured_device",
     "register",
     "run_cases",
     "using_threads",

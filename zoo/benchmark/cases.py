@@ -10,7 +10,8 @@ from tensortrain.profiling.clock import Clock
 from zoo.benchmark.loading import Loading, find_datasets, measure_loading
 from zoo.benchmark.measurement import Case, Row, measure, unmeasured
 from zoo.benchmark.variants import Variant
-from zoo.errors import ZooError, nearest
+from zoo.devices import find_device
+from zoo.errors import ZooError
 from zoo.settings import Recipe
 
 
@@ -69,17 +70,13 @@ def run_cases(
             yield rows, loadings
 
 
-def find_device(name: str | None) -> torch.device:
+def measured_device(name: str | None) -> torch.device:
     """The device to measure on; by default a GPU if there is one.
 
     Raises:
-        ZooError: if there is no such device.
+        ZooError: if there is no such device, or it is neither a CPU nor a GPU of CUDA.
     """
-    kinds = ("cpu", "cuda")
-    if name is None:
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name not in kinds:
-        raise ZooError(f"no device {name!r}; {nearest(name, kinds)}")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ZooError("--device = 'cuda', but torch finds no GPU; leave it out to measure the CPU")
-    return torch.device(name)
+    place = find_device(name, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    if place.type not in ("cpu", "cuda"):
+        raise ZooError(f"--device = {name!r} cannot be measured, only cpu and cuda can")
+    return place

@@ -94,7 +94,7 @@ def benchmark_recipe(model: str, preset: str, batch: int | None, frames: int, ra
     if not 0 <= ratio <= 1:
         raise ZooError(f"--ratio = {ratio} must be from 0 (free-running) to 1 (every frame true)")
     entry = find_model(model)
-    published = entry.setting is None or "moving-mnist" in entry.setting.settings
+    published = entry.protocol is None or "moving-mnist" in entry.protocol.settings
     changes: dict[str, Any] = {
         "data": {"length": frames, "observed": frames // 2},
         "learning_rate": {"schedule": "constant", "base": 0.0},

@@ -49,8 +49,8 @@ def run(arguments: Namespace) -> None:
         Clock,
         benchmark_recipe,
         describe_machine,
-        find_device,
         find_variants,
+        measured_device,
         report,
         run_cases,
         using_threads,
@@ -61,7 +61,7 @@ def run(arguments: Namespace) -> None:
         for model in models
         for preset in arguments.preset
     ]
-    variants, device = find_variants(arguments.variants), find_device(arguments.device)
+    variants, device = find_variants(arguments.variants), measured_device(arguments.device)
     folder = _make_folder(arguments.output)
 
     rows, loadings = [], []

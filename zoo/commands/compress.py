@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from zoo.commands.options import CHECKPOINT_HELP, ROOT_HELP
+from zoo.commands.options import CHECKPOINT_HELP, DEVICE_HELP, ROOT_HELP
 from zoo.commands.trained import files_of, find_trained_model
 from zoo.errors import ZooError
 from zoo.files import aside, destination
@@ -49,6 +49,7 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
     )
     parser.add_argument("--checkpoint", default="best", help=CHECKPOINT_HELP)
     parser.add_argument("--data-root", type=str | None, help=ROOT_HELP)
+    parser.add_argument("--device", type=str | None, help=DEVICE_HELP)
 
 
 def run(arguments: Namespace) -> None:
@@ -90,11 +91,12 @@ def run(arguments: Namespace) -> None:
             resume=arguments.resume,
             milliseconds=arguments.milliseconds,
             time=arguments.time,
+            device=arguments.device,
             **budgets,
         )
         save_compressed(result, temporary, trained.recipe)
-        for report in arguments.report:
-            result.report.save(report)
+    for report in arguments.report:
+        result.report.save(report)
     print(result)
     print(output)
 

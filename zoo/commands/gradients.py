@@ -28,7 +28,7 @@ def run(arguments: Namespace) -> None:
     models = find_trained_models(arguments.runs, arguments.checkpoint)
     from zoo.evaluation import gradient_norms
 
-    data = shared_data(models)
+    data = shared_data(models, arguments.windows, arguments.data_root)
     horizon = horizon_of(arguments.horizon, data)
     norms = gradient_norms(
         {trained.name: trained.model for trained in models},

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from jsonargparse import ArgumentParser, Namespace
 
 from zoo.commands.measuring import held_out_clips, horizon_of
-from zoo.commands.options import add_horizon, add_models, add_sources
+from zoo.commands.options import DEVICE_HELP, add_horizon, add_models, add_sources
 from zoo.commands.trained import files_of, find_trained_models, shared_data
 from zoo.errors import ZooError
 from zoo.files import destination, new_folder
 from zoo.names import CURVES, PREDICTIONS, check_suffix
-from zoo.settings import ArraysData, LorenzData, StoredData, Video, VideoData
+from zoo.settings import ArraysData, LorenzData, Resize, StoredData, Video, VideoData
 
 if TYPE_CHECKING:
     from zoo.evaluation import Prediction, SeriesPrediction
@@ -42,6 +42,7 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
         "data); default: a test clip.",
     )
     parser.add_argument("--clip", type=int, default=0, help="Number of the test clip, counted from 0.")
+    parser.add_argument("--device", type=str | None, help=DEVICE_HELP)
 
 
 def run(arguments: Namespace) -> None:
@@ -54,39 +55,42 @@ def run(arguments: Namespace) -> None:
     else:
         new_folder(arguments.output)
     models = find_trained_models(arguments.runs, arguments.checkpoint)
-    data = shared_data(models)
+    data = shared_data(models, arguments.windows, arguments.data_root)
+    horizon = horizon_of(arguments.horizon, data)
     if arguments.observed is not None:
         data = dataclasses.replace(data, observed=arguments.observed)
     by_name = {trained.name: trained.model for trained in models}
     if isinstance(data, Video):
-        _of_video(by_name, data, arguments).save(arguments.output)
+        _of_video(by_name, data, horizon, arguments).save(arguments.output)
     else:
-        _of_series(by_name, data, arguments).save(arguments.output)
+        _of_series(by_name, data, horizon, arguments).save(arguments.output)
     print(arguments.output)
 
 
-def _of_video(models: "dict[str, Predictor]", data: VideoData, arguments: Namespace) -> "Prediction":
+def _of_video(models: "dict[str, Predictor]", data: VideoData, horizon: int, arguments: Namespace) -> "Prediction":
     """Predict frames, together with the baseline that copies the last frame."""
     from zoo.evaluation import CopyLast, predict, read_video
 
-    horizon = horizon_of(arguments.horizon, data)
     count = data.observed + horizon
     if arguments.video and isinstance(data, ArraysData):
         from zoo.data import own_clip
 
         clip = own_clip(data, arguments.video, count, arguments.data_root)
     elif arguments.video:
-        resize = data.resize if isinstance(data, StoredData) else "stretch"  # the same as for the training clips
-        clip = read_video(arguments.video, data.frame, data.channels == 1, count, resize)
+        # as for the training clips
+        how: tuple[Resize, int] = (data.resize, data.stride) if isinstance(data, StoredData) else ("stretch", 1)
+        clip = read_video(arguments.video, data.frame, data.channels == 1, count, *how)
     else:
         dataset = held_out_clips(data, horizon, arguments)
         print(dataset.describe(), file=sys.stderr)
         clip = dataset.clips([arguments.clip])[0]
     models |= {"copy last frame": CopyLast(data.channels)}
-    return predict(models, clip, horizon, data.observed)
+    return predict(models, clip, horizon, data.observed, arguments.device)
 
 
-def _of_series(models: "dict[str, Predictor]", data: LorenzData, arguments: Namespace) -> "SeriesPrediction":
+def _of_series(
+    models: "dict[str, Predictor]", data: LorenzData, horizon: int, arguments: Namespace
+) -> "SeriesPrediction":
     """Predict a series."""
     from zoo.data import SeriesDataset
     from zoo.evaluation import predict_series
@@ -94,9 +98,8 @@ def _of_series(models: "dict[str, Predictor]", data: LorenzData, arguments: Name
     if arguments.video:
         raise ZooError(f"--video is for video models, but these were trained on {data.name}; leave it out")
     check_suffix(arguments.output, CURVES)
-    horizon = horizon_of(arguments.horizon, data)
     dataset = held_out_clips(data, horizon, arguments)
     assert isinstance(dataset, SeriesDataset)
     print(dataset.describe(), file=sys.stderr)
     series = dataset.clips([arguments.clip])[0]
-    return predict_series(models, series, horizon, data.observed, dataset.columns)
+    return predict_series(models, series, horizon, data.observed, dataset.columns, arguments.device)

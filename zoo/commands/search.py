@@ -1,5 +1,6 @@
 """`zoo search`: search the hyper-parameters of Conv-TT-LSTM."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +38,7 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
     parser.add_argument(
         "--seed", type=int, default=0, help="Random seed of the search; use a different one for each process."
     )
-    parser.add_argument("--folder", type=str, default="runs/search", help="Folder for the runs of the trials.")
+    parser.add_argument("--folder", type=str, default="runs/search", help="Folder for the runs of new trials.")
     parser.add_argument(
         "--output", "-o", type=str, default="search.png", help="PNG file to write, with a CSV file beside it."
     )
@@ -65,8 +66,10 @@ def run(arguments: Namespace) -> None:
     search.search(study, start, space, Path(arguments.folder), arguments.trials, arguments.data_root)
     show(search.table(search.rows(study)))
     search.write(study, Path(arguments.output))
-    best = search.best_run(study, Path(arguments.folder))
+    best = search.best_run(study)
+    best = best.relative_to(Path.cwd()) if best.is_relative_to(Path.cwd()) else best
+    run, longer = shlex.quote(str(best)), shlex.quote(f"{best}-longer")
     print(f"{arguments.output}, {Path(arguments.output).with_suffix('.csv')}")
     print(f"{best} has the lowest validation loss. Next:")
-    print(f"  zoo evaluate {best}")
-    print(f"  zoo train --continue {best} --training.steps {2 * start.training.steps} -o {best}-longer")
+    print(f"  zoo evaluate {run}")
+    print(f"  zoo train --continue {run} --training.steps {2 * start.training.steps} -o {longer}")

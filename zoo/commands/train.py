@@ -2,9 +2,9 @@
 
 import dataclasses
 import re
+import shlex
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
@@ -49,7 +49,9 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
     parser.add_argument("--data-root", type=str | None, help=ROOT_HELP)
     parser.add_argument("--init", type=str | None, help="Short for --origin.weights: weights to start from.")
     parser.add_argument(
-        "--continue", type=str | None, help="Folder of a run to continue in a new folder, with other settings."
+        "--continue",
+        type=str | None,
+        help="Folder of a run to continue in a new folder, with other settings and without its time limit.",
     )
     parser.add_argument(
         "--freeze", type=str, nargs="+", help="Short for --origin.freeze: parameters that are not trained."
@@ -101,9 +103,13 @@ def run(arguments: Namespace) -> None:
         finished = zoo.fit(wanted, folder, root=arguments.data_root, resume=not arguments.fresh, loggers=loggers)
     except CleanStop:  # a line about it was printed already
         sys.exit(INTERRUPTED)
-    say(f"{finished.folder} holds the best weights, those of step {finished.step}. Next:")
-    say(f"  zoo evaluate {finished.folder}")
-    say(f"  zoo predict {finished.folder} -o {Path(folder).name}.gif")
+    place = finished.folder
+    validated = (place / "checkpoints" / "best.ckpt").exists()
+    held = "best weights" if validated else "last weights, as it stopped before its first validation"
+    say(f"{place} holds the {held}: those of step {finished.step}. Next:")
+    run, suffix = shlex.quote(str(place)), ".gif" if finished.recipe.data.content == "video" else ".png"
+    say(f"  zoo evaluate {run}")
+    say(f"  zoo predict {run} -o {shlex.quote(place.resolve().name + suffix)}")
 
 
 def _recipe(arguments: Namespace) -> Recipe:
@@ -129,9 +135,7 @@ def _recipe(arguments: Namespace) -> Recipe:
     data = data_class(arguments.dataset)(**dict(arguments.data))
     origin = Origin(**dict(arguments.origin))
     if arguments.init is not None:
-        origin = dataclasses.replace(origin, weights=_absolute(arguments.init))
-    if arguments["continue"] is not None:
-        origin = dataclasses.replace(origin, run=_absolute(arguments["continue"]))
+        origin = dataclasses.replace(origin, weights=arguments.init)
     if arguments.freeze is not None:
         origin = dataclasses.replace(origin, freeze=arguments.freeze)
     return Recipe(arguments.model, _options(arguments), data, training=Training(**training), origin=origin, **choices)
@@ -148,11 +152,6 @@ def _options(arguments: Namespace) -> dict[str, Any]:
         return options
     defaults = find_model(arguments.model).options
     return {name: value for name, value in options.items() if name in start.recipe.options or value != defaults[name]}
-
-
-def _absolute(reference: str) -> str:
-    """An absolute path, if such a file or folder exists. Other references, to weights that ship, are unchanged."""
-    return str(Path(reference).resolve()) if Path(reference).exists() else reference
 
 
 def minutes(text: str) -> float:

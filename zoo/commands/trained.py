@@ -1,14 +1,15 @@
 """Find the trained models that commands evaluate, draw and export."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import zoo
 from zoo.errors import ZooError
 from zoo.model_files.pretrained import FOLDER, load_pretrained, load_weights
 from zoo.registry import find_model
-from zoo.settings import Data, Recipe
+from zoo.settings import Data, KTHData, MovingMNISTData, Recipe, Windows
 
 if TYPE_CHECKING:
     from zoo.predictors.predictor import Predictor
@@ -22,24 +23,34 @@ class TrainedModel(NamedTuple):
     recipe: Recipe
 
 
-def find_trained_model(reference: str, checkpoint: str = "best") -> TrainedModel:
+_BEST = "best"  # the default checkpoint
+
+
+def find_trained_model(reference: str, checkpoint: str = _BEST) -> TrainedModel:
     """Read the model that a word of the command line refers to.
 
     Args:
         reference: the folder of a run, a `.safetensors` file, or `MODEL:WEIGHTS` for weights that ship with the
             package.
-        checkpoint: the checkpoint of a run; see `zoo.open_run`.
+        checkpoint: the checkpoint of a run; see `zoo.open_run`. Legal are the run's own checkpoints.
 
     Raises:
-        ZooError: if it is none of these, or cannot be read.
+        ZooError: if it is none of these, or cannot be read; or if it has no such checkpoint.
     """
-    path = Path(reference)
+    path, file = Path(reference), Path(checkpoint)
     if path.is_dir():
+        if file.suffix == ".ckpt" and not file.resolve().is_relative_to(path.resolve()):
+            raise ZooError(
+                f"--checkpoint {checkpoint} is not in the folder of the run {reference}; name a checkpoint of this run"
+            )
         run = zoo.open_run(path, checkpoint)
         return TrainedModel(path.name, run.model, run.recipe)
-    if path.suffix == ".safetensors":
+    weighs, listed = path.suffix.lower() == ".safetensors", ":" in reference
+    if (weighs or listed) and checkpoint != _BEST:
+        raise ZooError(f"--checkpoint {checkpoint} is for a run, but {reference} has no checkpoints; leave it out")
+    if weighs:
         return TrainedModel(path.stem, *load_weights(path))
-    if ":" in reference:
+    if listed:
         name, _, weights = reference.partition(":")
         find_model(name)
         return TrainedModel(reference, *load_pretrained(name, weights))
@@ -52,10 +63,21 @@ def find_trained_model(reference: str, checkpoint: str = "best") -> TrainedModel
 def find_trained_models(references: Sequence[str], checkpoint: str) -> list[TrainedModel]:
     """Read several models, which must differ in name, because tables and pictures use the names.
 
+    Args:
+        references: words as in `find_trained_model`.
+        checkpoint: the name of the checkpoint of every run; or a file, if there is only one model. Models that are not
+            runs have none.
+
     Raises:
         ZooError: in the cases of `find_trained_model`, or if two models have the same name.
     """
-    models = [find_trained_model(reference, checkpoint) for reference in references]
+    if Path(checkpoint).suffix == ".ckpt" and len(references) > 1:
+        raise ZooError(
+            f"--checkpoint {checkpoint} is a file of one run, but {len(references)} models are named; pass best, last "
+            "or step-N, which each run has of its own"
+        )
+    runs = {reference for reference in references if Path(reference).is_dir()}
+    models = [find_trained_model(each, checkpoint if each in runs or not runs else _BEST) for each in references]
     names = [trained.name for trained in models]
     for name in names:
         if names.count(name) > 1:
@@ -79,19 +101,49 @@ def files_of(references: Sequence[str], checkpoint: str = "best") -> list[Path]:
     return files
 
 
-def shared_data(models: Sequence[TrainedModel]) -> Data:
-    """The data settings of models that shall read the same clips.
+# settings of the training clips alone, of the model's own units, and the digest of the clips at the time of the training
+_NOT_OF_TEST_CLIPS = (
+    "length",
+    "clips_per_epoch",
+    "endless",
+    "seed",
+    "validation_persons",
+    "mean",
+    "std",
+    "store",
+)
+
+
+def shared_data(models: Sequence[TrainedModel], windows: Windows | None, root: str | None) -> Data:
+    """The data settings of models that shall read the same test clips.
+
+    Args:
+        models: the models.
+        windows: the rule by which KTH's test clips are cut; None for that of the training.
+        root: the data root; see `zoo.data.data_root`.
 
     Raises:
         ZooError: if the models were trained on different kinds of clips.
     """
-    first = models[0]
-    for other in models[1:]:
-        for setting in ("name", "size", "channels", "observed", "digits"):  # digits is for Moving-MNIST only
-            theirs, ours = (getattr(trained.recipe.data, setting, None) for trained in (other, first))
-            if theirs != ours:
+    first, *others = models
+    ours = _test_settings(first.recipe.data, windows, root)
+    for other in others:
+        theirs = _test_settings(other.recipe.data, windows, root)
+        for setting, value in ours.items():
+            if theirs.get(setting) != value:
                 raise ZooError(
-                    f"{other.name} was trained with data.{setting} = {theirs!r}, but {first.name} with {ours!r}; "
-                    "run the command for each separately"
+                    f"{other.name} was trained with data.{setting} = {theirs.get(setting)!r}, but {first.name} with "
+                    f"{value!r}; run the command for each separately"
                 )
     return first.recipe.data
+
+
+def _test_settings(data: Data, windows: Windows | None, root: str | None) -> dict[str, Any]:
+    """The settings on which the test clips depend."""
+    from zoo.data import pin_data
+
+    if isinstance(data, MovingMNISTData):
+        data = pin_data(data, root)  # "auto" stands for one of the other sources
+    elif isinstance(data, KTHData) and windows is not None:
+        data = replace(data, windows=windows)
+    return {name: value for name, value in vars(data).items() if name not in _NOT_OF_TEST_CLIPS}

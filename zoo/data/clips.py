@@ -22,8 +22,7 @@ class ClipDataset(Protocol):
     `(C, H, W)`, float32 in [0, 1]. In a `SeriesDataset` they are values `(d,)`.
 
     A data set defines `length`, `comparable_with`, `__len__`, `fetch`, `render`, `describe` and `digest`. It inherits
-    the other methods. With a `DataLoader`, pass `collate_fn=lambda batch: batch`, because `fetch` returns whole
-    batches.
+    the other methods. A `DataLoader` yields its clips in batches `(B, T, …)`.
     """
 
     length: int
@@ -71,9 +70,9 @@ class ClipDataset(Protocol):
         """Return one clip `(T, …)`."""
         return self.clips([index])[0]
 
-    def __getitems__(self, indices: Sequence[int]) -> Any:
-        """Call `fetch`. A `DataLoader` uses this name to ask for a batch."""
-        return self.fetch(indices)
+    def __getitems__(self, indices: Sequence[int]) -> list[Tensor]:
+        """Return several clips. A `DataLoader` uses this name to ask for a batch."""
+        return list(self.clips(indices))
 
 
 class SeriesDataset(ClipDataset):

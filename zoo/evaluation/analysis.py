@@ -19,6 +19,7 @@ from torch.utils import _pytree as pytree
 from tensortrain.figures import styled
 from zoo.cells.conv_tt_lstm import ConvTTLSTMCell
 from zoo.data import ClipDataset, MovingMNIST, SeriesDataset
+from zoo.devices import find_device
 from zoo.errors import ZooError
 from zoo.evaluation.evaluator import check_clips, check_count, evaluating, in_batches
 from zoo.files import aside
@@ -173,7 +174,7 @@ def gradient_norms(
                 f"{name} has no state that passes from frame to frame; only recurrent models can be analysed"
             )
         weight = next(model.parameters(), torch.empty(0))
-        place = torch.device(device or weight.device)
+        place = find_device(device, weight.device)
         sums: dict[str, NDArray[np.float64]] = {}
         with evaluating(model, place, inference=False):
             for indices in in_batches(clips, batch, progress):
@@ -251,12 +252,13 @@ def _norms(model: RecurrentPredictor, clips: Tensor, observed: int) -> dict[str,
     predicted = frames[:0]
     for t in range(len(frames) - 1):
         with _hidden_states(model) as hidden:
-            predicted, state = model.predict((inputs[t] if t < observed else predicted[-1])[None], state)
+            seen = model.normalized(inputs[t]) if t < observed else predicted[-1]
+            predicted, state = model.predict(seen[None], state)
         if t < observed:
             leaves = [leaf for leaf in pytree.tree_flatten_with_path(state)[0] if isinstance(leaf[1], Tensor)]
             parts = {in_words(pytree.keystr(path)): leaf for path, leaf in leaves} | hidden
             variables.append([(_FRAMES, inputs[t]), *sorted(parts.items())])
-    error = (predicted[-1] - frames[-1]).square().sum()
+    error = (model.denormalized(predicted[-1]) - frames[-1]).square().sum()
     flat = [(name, t, tensor) for t, each in enumerate(variables) for name, tensor in each]
     gradients = torch.autograd.grad(error, [tensor for *_, tensor in flat], allow_unused=True)
     norms: dict[str, NDArray[np.float64]] = {}

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from tensortrain.checks import strings
 from zoo.data import ClipDataset, ClipSource, SeriesDataset, adapted
+from zoo.devices import find_device
 from zoo.errors import ZooError
 from zoo.evaluation.baselines import trivial_predictions
 from zoo.evaluation.conventions import Convention, find_convention
@@ -62,7 +63,8 @@ def evaluate(
         step.
 
     Raises:
-        ZooError: if an argument is out of range, the clips are too short, or the model cannot read their steps.
+        ZooError: if an argument is out of range, the clips are too short, the model cannot read their steps, or there
+            is no such device.
 
     >>> from zoo.data import MovingMNIST
     >>> from zoo.evaluation import CopyLast
@@ -77,7 +79,7 @@ def evaluate(
     convention = convention if metrics is None else convention.choose(tuple(strings(metrics)))
 
     weight = next(model.parameters(), torch.empty(0))
-    place = torch.device(device or weight.device)
+    place = find_device(device, weight.device)
     with evaluating(model, place):
         first = dataset.clips([0], place)
         for measure in convention.measures:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zoo.devices import find_device
 from zoo.errors import ZooError
 from zoo.evaluation.evaluator import evaluating
 from zoo.evaluation.frame_files import write_arrays, write_frames
@@ -171,7 +172,13 @@ class Prediction:
         return max(1, math.ceil(_SIDE / min(self.observed.shape[-2:])))
 
 
-def predict(models: Mapping[str, Predictor], clip: Tensor, horizon: int = 10, observed: int = 10) -> Prediction:
+def predict(
+    models: Mapping[str, Predictor],
+    clip: Tensor,
+    horizon: int = 10,
+    observed: int = 10,
+    device: torch.device | str | None = None,
+) -> Prediction:
     """Let models predict how a clip of video continues. For series there is `predict_series`.
 
     Args:
@@ -179,12 +186,14 @@ def predict(models: Mapping[str, Predictor], clip: Tensor, horizon: int = 10, ob
         clip: frames `(T, C, H, W)` in [0, 1]. The frames after the first `observed` are the truth, as far as they go.
         horizon: the number of frames to predict, at least 1.
         observed: the number of observed frames T_in, at least 1.
+        device: where to compute; by default where each model is.
 
     Returns:
         The prediction, with `save`, `strip` and `animation`.
 
     Raises:
-        ZooError: if there are no models, the clip has fewer frames than `observed`, or a model cannot read its frames.
+        ZooError: if there are no models, the clip has fewer frames than `observed`, a model cannot read its frames, or
+            there is no such device.
 
     >>> from zoo.evaluation import CopyLast
     >>> prediction = predict({"copy": CopyLast()}, torch.rand(5, 1, 16, 16), horizon=4, observed=3)
@@ -198,11 +207,17 @@ def predict(models: Mapping[str, Predictor], clip: Tensor, horizon: int = 10, ob
             f"a clip of shape {tuple(clip.shape)} does not have {observed} frames to observe; it must be "
             f"(T ≥ {observed}, C, H, W) with observed ≥ 1"
         )
-    predictions = continuations(models, clip, horizon, observed)
+    predictions = continuations(models, clip, horizon, observed, device)
     return Prediction(clip[:observed].cpu(), predictions, clip[observed : observed + horizon].cpu())
 
 
-def continuations(models: Mapping[str, Predictor], clip: Tensor, horizon: int, observed: int) -> dict[str, Tensor]:
+def continuations(
+    models: Mapping[str, Predictor],
+    clip: Tensor,
+    horizon: int,
+    observed: int,
+    device: torch.device | str | None,
+) -> dict[str, Tensor]:
     """The `horizon` steps that each model predicts after the first `observed` steps of a clip `(T, …)`, by its name.
 
     Raises:
@@ -211,8 +226,9 @@ def continuations(models: Mapping[str, Predictor], clip: Tensor, horizon: int, o
     predictions = {}
     for name, model in models.items():
         weight = next(model.parameters(), clip)
-        x = clip[None, :observed].to(weight.device, weight.dtype)
-        with evaluating(model):
+        place = find_device(device, weight.device)
+        x = clip[None, :observed].to(place, weight.dtype)
+        with evaluating(model, place):
             predictions[name] = model(x, horizon)[0, -horizon:].float().cpu()
     return predictions
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from tensortrain.figures import styled
@@ -86,6 +87,7 @@ def predict_series(
     horizon: int = 10,
     observed: int = 10,
     columns: Sequence[str] | None = None,
+    device: torch.device | str | None = None,
 ) -> SeriesPrediction:
     """Let models predict how a series continues.
 
@@ -95,6 +97,7 @@ def predict_series(
         horizon: the number of steps to predict, at least 1.
         observed: the number of observed steps T_in, at least 1.
         columns: the names of the d columns; by default their numbers.
+        device: where to compute; by default where each model is.
 
     Returns:
         The prediction, with `save` and `figure`.
@@ -119,5 +122,5 @@ def predict_series(
     names = [f"{at + 1}" for at in range(series.shape[1])] if columns is None else list(columns)
     if len(names) != series.shape[1]:
         raise ZooError(f"columns = {names} has {len(names)} names for {series.shape[1]} columns; pass one for each")
-    predictions = continuations(models, series, horizon, observed)
+    predictions = continuations(models, series, horizon, observed, device)
     return SeriesPrediction(series[:observed].cpu(), predictions, series[observed : observed + horizon].cpu(), names)

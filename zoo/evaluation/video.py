@@ -12,6 +12,7 @@ from torch import Tensor
 from zoo.data.arrays import BadArray, open_array
 from zoo.data.decode import BadVideo, decode
 from zoo.data.resizing import resized
+from zoo.data.stored_clips import span
 from zoo.errors import ZooError
 from zoo.settings import Resize
 
@@ -22,6 +23,7 @@ def read_video(
     grey: bool = True,
     count: int | None = None,
     resize: Resize = "stretch",
+    stride: int = 1,
 ) -> Tensor:
     """Read a video, a GIF, or a `.npy` array of frames.
 
@@ -33,9 +35,10 @@ def read_video(
         size: height and width to resize to in pixels, as one number or (height, width), by bilinear interpolation with
             antialiasing; None keeps the size.
         grey: True for one channel (luma by Rec. 601), False for three.
-        count: read only the first `count` frames; all by default.
+        count: return only the first `count` frames; all by default.
         resize: how frames of another shape are brought to this size: "stretch" scales height and width independently,
             "crop" cuts out the centre.
+        stride: return only every stride-th frame, from the first one on.
 
     Returns:
         The frames `(T, C, H, W)`, float32 in [0, 1].
@@ -49,8 +52,9 @@ def read_video(
     ...     read_video(f"{folder}/clip.npy", count=3).shape
     torch.Size([3, 1, 16, 16])
     """
-    if count is not None and count < 1:
-        raise ZooError(f"count = {count} must be at least 1")
+    for name, value in (("count", count), ("stride", stride)):
+        if value is not None and value < 1:
+            raise ZooError(f"{name} = {value} must be at least 1")
     sides = (size, size) if isinstance(size, int) else size
     if sides is not None and min(sides) < 1:
         raise ZooError(f"size = {size} must be at least 1")
@@ -58,7 +62,8 @@ def read_video(
     if not path.is_file():
         raise ZooError(f"{path} is not a file; name a video, a GIF or a .npy array of frames")
     read = _array_frames if path.suffix.lower() == ".npy" else _video_frames
-    frames = list(islice(read(path, sides, grey, resize), count))
+    stop = None if count is None else span(count, stride)
+    frames = list(islice(read(path, sides, grey, resize), None, stop, stride))
     if not frames:
         raise ZooError(f"{path} has no frames; choose another video")
     return torch.stack(frames)

@@ -18,6 +18,7 @@ from tensortrain.errors import TensorTrainError
 from tensortrain.nn import load
 from zoo.cells.conv import SameConv2d
 from zoo.checks import check_recipe
+from zoo.devices import find_device
 from zoo.errors import ZooError
 from zoo.model_files.building import build_model
 from zoo.settings import Recipe, from_plain, to_plain
@@ -29,27 +30,36 @@ if TYPE_CHECKING:
 ABOUT = "recipe"  # the key of the recipe in the file's description of the network
 
 
-def compress_model(model: "Predictor", recipe: Recipe, clips: Tensor, **options: Any) -> "Compressed":
+def compress_model(
+    model: "Predictor",
+    recipe: Recipe,
+    clips: Tensor,
+    *,
+    device: torch.device | str | None = None,
+    **options: Any,
+) -> "Compressed":
     """Compress a trained model. The error is measured on free-running rollouts of clips like the training clips.
 
     Args:
         model: a model in evaluation mode; it is not changed.
         recipe: the settings that it was trained by, which say how many frames are observed.
         clips: `(N, T, …)`. The steps after the observed ones are not read; the model predicts as many.
+        device: where to compute, and where the result will be; by default where the model is.
         options: arguments of `tensortrain.compress`, such as `parameters`.
 
     Returns:
         The result of `tensortrain.compress`.
 
     Raises:
-        ZooError: if the clips are too short.
+        ZooError: if the clips are too short, or there is no such device.
         TensorTrainError: in the same cases as `tensortrain.compress`.
     """
     observed = recipe.data.observed
     if clips.dim() < 3 or clips.shape[1] <= observed:
         raise ZooError(f"clips have shape {tuple(clips.shape)}, but must be (N, T > {observed}, …)")
-    rollout = {"x": clips[:, :observed], "horizon": clips.shape[1] - observed}
-    return compress(with_plain_convs(model), [rollout], samples=len(clips), **options)
+    place = find_device(device, next(model.parameters()).device)
+    rollout = {"x": clips[:, :observed].to(place), "horizon": clips.shape[1] - observed}
+    return compress(with_plain_convs(model).to(place), [rollout], samples=len(clips), **options)
 
 
 def with_plain_convs(model: nn.Module) -> nn.Module:

@@ -18,7 +18,7 @@ from zoo.files import aside
 from zoo.names import check_suffix
 from zoo.predictors.predictor import Predictor
 from zoo.predictors.recurrent import RecurrentPredictor, patchify, unpatchify
-from zoo.settings import OwnData, Recipe, Video
+from zoo.settings import Recipe, Video
 
 SUFFIXES = (".onnx", ".pt2")
 
@@ -44,20 +44,16 @@ class Rollout(nn.Module):
 class Step(nn.Module):
     """A network that reads one frame and returns the next frame and the new state. A loop over it gives any horizon.
 
+    The model's normalisation is part of the step.
+
     Args:
         model: a model in evaluation mode.
-        recipe: the settings that it was trained by. Their normalisation becomes part of the step.
         size: height and width of the frames.
     """
 
-    def __init__(self, model: RecurrentPredictor, recipe: Recipe, size: tuple[int, int]) -> None:
+    def __init__(self, model: RecurrentPredictor, size: tuple[int, int]) -> None:
         super().__init__()
-        data = recipe.data
-        mean = list(data.mean) if isinstance(data, OwnData) else []
-        std = list(data.std) if isinstance(data, OwnData) else []
         self.model, self.size = model, size
-        self.register_buffer("shift", torch.tensor(mean or [0.0] * model.channels)[:, None, None])
-        self.register_buffer("scale", torch.tensor(std or [1.0] * model.channels)[:, None, None])
         self.form = pytree.tree_flatten(self.initial(1))[1]
 
     @torch.no_grad()
@@ -68,11 +64,10 @@ class Step(nn.Module):
 
     def forward(self, frame: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         """Map a frame `(B, C, H, W)` and the state tensors to the next frame and the tensors of the new state."""
-        shift, scale = self.get_buffer("shift"), self.get_buffer("scale")
-        patched = patchify((frame - shift) / scale, self.model.patch)[None]
+        patched = patchify(self.model.normalized(frame), self.model.patch)[None]
         following, after = self.model.predict(patched, pytree.tree_unflatten(list(state), self.form))
         kept = [leaf.clone() for leaf in pytree.tree_leaves(after)]  # an exported output may not be an input
-        return unpatchify(following[0], self.model.patch) * scale + shift, *kept
+        return self.model.denormalized(unpatchify(following[0], self.model.patch)), *kept
 
 
 def export_rollout(path: str | Path, model: Predictor, recipe: Recipe, horizon: int) -> str:
@@ -133,7 +128,7 @@ def export_step(path: str | Path, model: Predictor, recipe: Recipe) -> str:
     if not isinstance(model, RecurrentPredictor) or not isinstance(recipe.data, Video):
         raise ZooError(f"{recipe.model} does not read frame after frame, so it has no single step; leave out --step")
     size = recipe.data.frame
-    step = Step(model.eval(), recipe, size)
+    step = Step(model.eval(), size)
     states, longer = (
         [leaf.clone(memory_format=torch.contiguous_format) for leaf in pytree.tree_leaves(step.initial(batch))]
         for batch in (2, 3)  # clones: the exporter cannot follow states that share their memory
@@ -168,7 +163,7 @@ def _write(
             warnings.simplefilter("ignore")  # the exporters warn about their own internals
             program = torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
             with aside(path) as temporary:
-                if Path(path).suffix == ".pt2":
+                if Path(path).suffix.lower() == ".pt2":
                     content = io.BytesIO()
                     torch.export.save(program, content)
                     temporary.write_bytes(content.getvalue())

@@ -170,7 +170,8 @@ class MotionContentNetwork(Forecaster):
             x = convs[-1](x)
             if convs is not self.decoder[0]:
                 x = F.relu(x)
-        return (torch.tanh(x) + 1) / 2, state
+        # equal to (tanh(x) + 1) / 2, but in 16 bits tanh is exactly -1 from x = -3 on, and black pixels lose gradients
+        return torch.sigmoid(2 * x), state
 
 
 def unpool(maps: Tensor) -> Tensor:

@@ -6,13 +6,13 @@ The training loop (`zoo.training.loop`), the search for the cause of a loss that
 `StepInputs`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from zoo.data import ClipDataset
 from zoo.errors import ZooError, nearest
@@ -170,8 +170,9 @@ class TrainState:
             ranks=fabric.world_size,
         )
         loader: DataLoader[Any] = DataLoader(
-            self.clips,  # type: ignore[arg-type]
-            batch_sampler=sampler,
+            _Fetched(self.clips),
+            sampler=sampler,
+            batch_size=None,  # the sampler yields whole batches
             collate_fn=_as_fetched,
             num_workers=training.num_workers,
             pin_memory=fabric.device.type == "cuda",
@@ -249,6 +250,16 @@ def clip_gradients(state: TrainState) -> Tensor:
     if state.recipe.training.clip_norm > 0:
         torch.nn.utils.clip_grads_with_norm_(parameters, state.recipe.training.clip_norm, norm)
     return norm
+
+
+class _Fetched(Dataset[Any]):
+    """What `ClipDataset.fetch` returns for a batch, so that clips are rendered on the device of the training."""
+
+    def __init__(self, clips: ClipDataset) -> None:
+        self.clips = clips
+
+    def __getitem__(self, indices: Sequence[int]) -> Any:
+        return self.clips.fetch(indices)
 
 
 def _as_fetched(batch: Any) -> Any:

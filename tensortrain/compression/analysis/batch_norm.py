@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from tensortrain.compression.analysis.calibration import Calibration
+from tensortrain.errors import TensorTrainError
 
 GROSS = 3.0  # largest shift of a mean, in standard deviations; its square is the largest ratio of variances
 
@@ -18,7 +19,8 @@ def _layers(model: nn.Module) -> dict[str, Any]:
 def estimate(model: nn.Module, calibration: Calibration) -> dict[str, Tensor]:
     """Estimate the means and variances of the batch-norm layers on some inputs. The model is left as it was.
 
-    They are averages over all batches of a network that normalises each batch with the batch's own statistics.
+    They are averages over all batches of a network that normalises each batch with the batch's own statistics. If that
+    is impossible, because a layer has a single value for each channel, they are the present statistics.
 
     Args:
         model: the network.
@@ -38,6 +40,8 @@ def estimate(model: nn.Module, calibration: Calibration) -> dict[str, Tensor]:
         for batch in calibration.chunks():
             calibration.run(model, batch)
         return present(model)
+    except TensorTrainError:  # a layer has one value for each channel, as with a single sample, and no variance
+        return kept
     finally:
         for name, layer in layers.items():
             layer.momentum, training = before[name]

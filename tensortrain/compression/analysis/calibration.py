@@ -6,6 +6,7 @@ only as many entries are used as `forward` requires, so that labels from a data 
 
 import contextlib
 import inspect
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from tensortrain import checks
-from tensortrain.compression.analysis.selection import Selector, select
+from tensortrain.compression.analysis.selection import Selector, difference, select
 from tensortrain.errors import TensorTrainError
 
 TRIAL = 8  # number of samples in the first, small batch
@@ -131,14 +132,18 @@ class Calibration:
         """Join the inputs to one batch of `samples` samples, if the rows of a batch are independent of each other.
 
         To check this, the network runs on fewer rows, and on rows in another order: the outputs must be the same, in
-        that order. Otherwise, for example if rows are steps in time, the batches stay as they are.
+        that order. Otherwise, for example if rows are steps in time or nodes of a graph, the batches stay as they are.
 
         Args:
             model: the network.
             samples: number of samples to keep.
             selector: selects the output to compare.
         """
-        if not self._are_independent(model, selector):
+        try:
+            independent = self._are_independent(model, selector)
+        except TensorTrainError:  # the network may need whole batches, and the run on one reports all other errors
+            independent = False
+        if not independent:
             return self
         excess = self.size - samples
         last = self.batches[-1]
@@ -154,10 +159,10 @@ class Calibration:
         half = batch.size // 2 or 1
         fewer = select(self.run(model, batch.rows(0, half)), selector)
         turned = select(self.run(model, batch.reversed()), selector)
-        scale = float(outputs.double().abs().max())
+        scale = float(torch.where(outputs.isinf(), 0.0, outputs).double().abs().max())
 
         def same(a: Tensor, b: Tensor) -> bool:
-            return a.shape == b.shape and float((a.double() - b.double()).abs().max()) <= AGREEMENT * scale
+            return a.shape == b.shape and float(difference(a.double(), b.double()).abs().max()) <= AGREEMENT * scale
 
         return same(fewer, outputs[:half]) and same(turned, outputs.flip(0))
 
@@ -175,13 +180,18 @@ class Calibration:
         return Calibration(list(self.chunks(most)), self.size, self.seed, 1, True, self.first)
 
     def chunks(self, most: int = CHUNK) -> Iterator[Batch]:
-        """Yield the samples in batches of at most `most`, or the batches as they are if rows are not independent."""
+        """Yield the samples in batches of nearly equal size, at most `most`.
+
+        If rows are not independent, the batches stay as they are.
+        """
         if not self.independent:
             yield from self.batches
             return
         for batch in self.batches:
-            for start in range(0, batch.size, most):
-                yield batch.rows(start, start + most)
+            count = -(-batch.size // most)
+            cuts = [batch.size * number // count for number in range(count + 1)]
+            for start, stop in itertools.pairwise(cuts):
+                yield batch.rows(start, stop)
 
     def run(self, model: nn.Module, batch: Batch) -> Any:
         """Run the network on one batch, without gradients. The state of torch's random generators is not changed.
@@ -237,6 +247,8 @@ def _as_batch(item: Any, model: nn.Module, index: int) -> Batch:
             f"batch {index} of inputs is a {type(item).__name__} without a tensor for the model; yield tensors,"
             " tuples of positional arguments or dicts of keyword arguments"
         )
+    if not len(tensors[0]):
+        raise TensorTrainError(f"batch {index} of inputs is empty: shape {tuple(tensors[0].shape)}; leave it out")
     for x in tensors:
         if x.is_floating_point() and not bool(torch.isfinite(x).all()):
             raise TensorTrainError(f"batch {index} of inputs holds NaN or infinite values; all must be finite")

@@ -144,6 +144,10 @@ def analyse(
     maps = {name: PatchMap.of(plain(layers[name])) for name in trial.uses if name not in left}
     calibration = calibration.portioned(max(FEWEST, int(MEMORY / max(1, trial.bytes))))
     statistics = collect(reference, maps, trial.uses, calibration, lambda name: tick("statistics", name))
+    for name in [name for name in maps if not statistics.moments[name].count]:
+        left[name] = "it reads no values for these inputs"
+        del maps[name]
+    _check_some_are_free(left, layers)
     curves, probes, kept = {}, {}, {}
     again = any(trial.uses[name].calls > 1 for name in maps)
     for name, own in maps.items():

@@ -1,11 +1,14 @@
 """Compare the outputs of two networks for the same inputs."""
 
+import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from tensortrain.compression.analysis.calibration import Calibration
-from tensortrain.compression.analysis.selection import Selector, select
+from tensortrain.compression.analysis.selection import Selector, difference, select
+from tensortrain.errors import TensorTrainError
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,18 @@ class Difference:
 
 
 def reference_outputs(model: nn.Module, calibration: Calibration, selector: Selector) -> list[Tensor]:
-    """Return the selected outputs of a network, one tensor for each chunk of the inputs."""
-    return [select(calibration.run(model, batch), selector) for batch in calibration.chunks()]
+    """Return the selected outputs of a network, one tensor for each chunk of the inputs.
+
+    Raises:
+        TensorTrainError: outputs are NaN or +∞.
+    """
+    outputs = [select(calibration.run(model, batch), selector) for batch in calibration.chunks()]
+    for output in outputs:
+        if bool(output.isnan().any()) or bool((output == math.inf).any()):
+            raise TensorTrainError(
+                "the outputs of the model are NaN or infinite for these inputs; only -inf is legal, for masked logits"
+            )
+    return outputs
 
 
 def compare(
@@ -56,11 +69,11 @@ def compare(
         if expected.shape != output.shape:
             return None
         y, z = expected.double(), output.double()
-        squares += float((y - z).square().sum())
-        total += float(y.square().sum())
+        squares += float(difference(y, z).square().sum())
+        total += float(torch.where(y.isinf(), 0.0, y).square().sum())
         if has_logits:
             a, b = y.log_softmax(-1), z.log_softmax(-1)
-            divergence += float((a.exp() * (a - b)).sum())
+            divergence += float(torch.where(a.isinf(), 0.0, a.exp() * (a - b)).sum())
             agreeing += float((y.argmax(-1) == z.argmax(-1)).sum())
             count += y.numel() // y.shape[-1]
     error = (squares / total) ** 0.5 if total else squares**0.5

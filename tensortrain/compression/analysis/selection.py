@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
+import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
@@ -44,6 +45,15 @@ def select(output: Any, selector: Selector) -> Tensor:
         )
     tensor: Tensor = value
     return tensor
+
+
+def difference(a: Tensor, b: Tensor) -> Tensor:
+    """Return `a - b`, which is 0 where both are the same infinity, as masked logits are.
+
+    >>> difference(torch.tensor([3.0, -torch.inf]), torch.tensor([1.0, -torch.inf]))
+    tensor([2., 0.])
+    """
+    return torch.where(a == b, 0.0, a - b)
 
 
 def _plain(output: Any) -> Any:

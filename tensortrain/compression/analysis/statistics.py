@@ -180,7 +180,7 @@ class Sampler:
         if quota >= total:
             return torch.arange(total)
         order = list(self.rows).index(name)
-        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + order) * 10_007 + call)
+        generator = torch.Generator().manual_seed(((self.seed * 1_000_003 + order) * 10_007 + call) % 2**63)
         return torch.randperm(total, generator=generator)[:quota].sort()[0]
 
 
@@ -248,10 +248,12 @@ def collect(
         y = own.results(call.output, positions)
         if not bool(torch.isfinite(y).all()):
             raise TensorTrainError(f"layer {name!r} yields NaN or infinite values on the calibration inputs")
+        if not y.shape[1]:  # a router has sent nothing there
+            return
         moments[name].add_outputs(y, float(call.input.float().square().mean()))
         if own.taps > 1 and own.patch <= WIDEST:
-            for x, part in patches(own, call, positions, y):
-                moments[name].add_inputs(x, part)
+            for x, part in patches(own, call, positions):
+                moments[name].add_inputs(x, y[:, part])
         if index < calibration.refitted:
             targets[name][index, number] = y.float()
 
@@ -262,9 +264,9 @@ def collect(
     return Statistics(moments, targets, sampler)
 
 
-def patches(maps: PatchMap, call: Call, positions: Tensor, results: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the patches at some positions with their results, in portions that fit into memory."""
+def patches(maps: PatchMap, call: Call, positions: Tensor) -> Iterator[tuple[Tensor, slice]]:
+    """Yield the patches at some positions in portions that fit into memory, each with its part of the positions."""
     rows = max(1, CHUNK // (maps.patch * maps.groups))
     for start in range(0, len(positions), rows):
         part = slice(start, start + rows)
-        yield maps.patches(call.input, call.output, positions[part]), results[:, part]
+        yield maps.patches(call.input, call.output, positions[part]), part

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
@@ -75,7 +76,6 @@ def observe(run: Callable[[], Any], model: nn.Module, layers: Mapping[str, nn.Mo
         layers: the layers to record, by name.
         samples: number of samples in the batch.
 
-    >>> import torch
     >>> model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 3))
     >>> trial = observe(lambda: model(torch.zeros(5, 1, 4, 4)), model, {"0": model[0], "2": model[2]}, 5)
     >>> trial.uses["0"].outputs, trial.macs == 4 * 18 + 24
@@ -85,6 +85,8 @@ def observe(run: Callable[[], Any], model: nn.Module, layers: Mapping[str, nn.Mo
     handles: list[Any] = []
     try:
         for module in model.modules():
+            if isinstance(module, torch.jit.ScriptModule):  # it has no hooks, and no layer that could be replaced
+                continue
             handles.append(module.register_forward_pre_hook(watch.enter))
             handles.append(module.register_forward_hook(watch.leave, with_kwargs=True, always_call=True))
         with watch, Recorder() as recorder:

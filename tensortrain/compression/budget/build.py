@@ -11,7 +11,7 @@ from tensortrain.compression.analysis import batch_norm
 from tensortrain.compression.analysis.network import Analysis, Measured
 from tensortrain.compression.analysis.outputs import Difference, compare
 from tensortrain.compression.budget.plan import Plan
-from tensortrain.compression.budget.refit import Refitted, refit
+from tensortrain.compression.budget.refit import Refitted, by_weight, refit
 from tensortrain.compression.budget.resume import Progress
 from tensortrain.compression.layers.assembly import assembled
 from tensortrain.compression.layers.candidates import approximate
@@ -63,7 +63,7 @@ def build(
     measured = analysis.measured
     if measured is None:
         layers = {
-            n: Refitted(_by_weight(analysis.maps[n], r, plan.fits.get(n)), 0.0) for n, r in plan.ranks.items() if r
+            n: Refitted(by_weight(analysis.maps[n], r, plan.fits.get(n)), 0.0) for n, r in plan.ranks.items() if r
         }
     else:
         statistics, inputs = measured.statistics, measured.calibration
@@ -87,17 +87,6 @@ def build(
 def _fitted(plan: Plan) -> list[list[object]]:
     """Return the chains of the layers that become chains, for the digest of a refit that is resumed."""
     return [[name, repr(fit.chain_format), list(fit.ranks), fit.cores] for name, fit in plan.fits.items()]
-
-
-def _by_weight(own: PatchMap, ranks: tuple[int, int], fit: Fit | None) -> nn.Module:
-    """Approximate a layer by its weight alone."""
-    matrix = own.matrix()
-    if fit is not None:
-        return chain_layer(own, layer_kernel(own, matrix, None), fit)
-    unit = None
-    if ranks[1] < own.inputs:
-        unit = torch.eye(own.patch, dtype=matrix.dtype, device=matrix.device).expand(own.groups, -1, -1)
-    return factorised(own, approximate(matrix, matrix @ matrix.mT, unit, own.taps, ranks))
 
 
 def _with_batch_norm(model: nn.Module, analysis: Analysis, measured: Measured) -> tuple[Difference | None, bool | None]:

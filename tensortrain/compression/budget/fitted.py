@@ -311,7 +311,9 @@ def _extended(analysis: Analysis, offered: Offer, fits: Mapping[str, Fit]) -> Of
     for name, fit in fits.items():
         cost = cost_of(analysis, offered.kind, name, fit)
         options[name] = Options(_appended(options[name].costs, cost), _appended(options[name].errors, fit.error**2))
-        smallest = options[name].costs[:-1].argmin()  # never the dense form, which would mean no change
+        own = analysis.maps[name]
+        dense = (ranks[name] == ranks[name].new_tensor([own.outputs, own.inputs])).all(1)  # it would mean no change
+        smallest = torch.where(dense, math.inf, offered.options[name].costs).argmin()
         ranks[name] = torch.cat([ranks[name], ranks[name][smallest][None]])
     return dataclasses.replace(offered, options=options, ranks=ranks, fits=dict(fits))
 

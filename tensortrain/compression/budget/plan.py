@@ -45,6 +45,10 @@ class Constraints:
         """
         checks.integer("multiple", self.multiple)
         for argument, fractions in (("at_least", self.at_least), ("at_most", self.at_most)):
+            if not isinstance(fractions, Mapping):
+                raise TensorTrainError(
+                    f'{argument} = {fractions!r}; a mapping from patterns to fractions is needed, such as {{"*": 0.5}}'
+                )
             for pattern, value in fractions.items():
                 if not isinstance(value, int | float) or not 0 <= value <= 1:
                     raise TensorTrainError(f"{argument}[{pattern!r}] = {value!r}; a fraction from 0 to 1 is needed")
@@ -53,6 +57,12 @@ class Constraints:
                         f"{argument} has the pattern {pattern!r}, which matches none of the layers that can be"
                         f" replaced: {', '.join(names[:8])}{', …' if len(names) > 8 else ''}"
                     )
+        for name in names:
+            low, high = self.kept(name)
+            if low > high:
+                raise TensorTrainError(
+                    f"at_least = {low:g} and at_most = {high:g} exclude every form of layer {name!r}; change one"
+                )
 
     def admit(self, name: str, ranks: Tensor, own: PatchMap, kept: Tensor) -> Tensor:
         """Return which forms `(n,)` of a layer satisfy the constraints.
@@ -68,6 +78,19 @@ class Constraints:
         fits &= (r * own.groups % self.multiple == 0) | (r == own.inputs)
         low, high = self.kept(name)
         return fits & (kept >= low) & (kept <= high)
+
+    def allow_unchanged(self, name: str) -> None:
+        """Check that a layer may stay as it is.
+
+        Raises:
+            TensorTrainError: `at_most` says that it must become smaller.
+        """
+        _, high = self.kept(name)
+        if high < 1:
+            raise TensorTrainError(
+                f"at_most lets layer {name!r} keep at most {high:g} of its parameters, but no form of it does that and"
+                " satisfies the other constraints; raise the fraction, or exclude the layer"
+            )
 
     def kept(self, name: str) -> tuple[float, float]:
         """Return the smallest and the largest share of its parameters that a layer may keep."""
@@ -155,7 +178,9 @@ def offer(analysis: Analysis, kind: str, constraints: Constraints) -> Offer:
         admitted[:-1] &= cost[:-1] < prices[name].present
         if kind == "macs" and name in analysis.read:
             admitted[:-1] = False  # other code that reads the weight multiplies by the whole of it
-        admitted[-1] |= not admitted.any()
+        if not admitted.any():
+            constraints.allow_unchanged(name)
+            admitted[-1] = True
         options[name] = Options(cost[admitted], curve.errors[admitted])
         ranks[name] = curve.ranks[admitted]
     return Offer(kind, options, ranks, total - sum(p.present for p in prices.values()), total)
@@ -199,9 +224,14 @@ def pick(analysis: Analysis, offered: Offer, budget: float) -> Plan:
 def unreachable(kind: str, budget: float, least: float, total: float) -> TensorTrainError:
     """Return the error for a budget below the cost of the smallest network."""
     return TensorTrainError(
-        f"{kind}: the budget is {budget:,.4g} of {total:,.4g}, but the smallest network that can be reached has"
-        f" {least:,.4g} ({least / total:.1%}); raise the budget"
+                f"{kind}: the budget is {_number(budget)} of {_number(total)}, but the smallest network that can be reached has"
+        f" {_number(least)} ({least / total:.1%}); raise the budget"
     )
+
+
+def _number(value: float) -> str:
+    """Format a count, or a few milliseconds."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def _weighed(analysis: Analysis, options: Mapping[str, Options]) -> dict[str, Options]:

@@ -230,8 +230,11 @@ class _Refit:
         if target is None:  # the dense network has fewer calls
             return
         positions = sampler.positions(name, number, self.batch.size, own.positions(call.output))
-        moments.add_outputs(target.double())
-        for x, y in patches(own, call, positions, target.double()):
+        matrix = own.matrix()
+        for x, part in patches(own, call, positions):
+            present, y = x @ matrix.mT, target[:, part].double()
+            y = y if _are_paired(y, present) else present
+            moments.add_outputs(y)
             moments.add_inputs(x, y)
 
     def _finished(self, name: str, moments: Moments) -> Any:
@@ -240,6 +243,10 @@ class _Refit:
         own, ranks = self.maps[name], self.plan_ranks[name]
         biased = own.layer.bias is not None
         matrix = own.matrix()
+        if moments.count == 0:  # a router sends nothing there any more
+            unfitted = own.layer if ranks is None else by_weight(own, ranks, self.fits.get(name))
+            self.layers[name] = Refitted(unfitted, 0.0)
+            return unfitted
         best, metric = anchored(matrix, moments, biased)
         if ranks is None:
             if _energy(best - matrix, metric) <= UNCHANGED * _energy(matrix, metric):
@@ -268,6 +275,30 @@ class _Refit:
         with torch.no_grad():
             layer.weight.copy_(own.weight(matrix))
         return layer
+
+
+def _are_paired(y: Tensor, present: Tensor) -> bool:
+    """Return whether outputs of the dense network can be what a layer should yield for its present inputs.
+
+    They are not if the network chooses the inputs, as a router of experts does, and has chosen others: then the two
+    differ by more than the outputs of the dense network differ from zero.
+
+    Args:
+        y: outputs of the dense network, `(G, N, p)`.
+        present: what the dense layer yields for the present inputs, `(G, M, p)`.
+    """
+    return y.shape == present.shape and float((y - present).square().sum()) <= float(y.square().sum())
+
+
+def by_weight(own: PatchMap, ranks: Ranks, fit: Fit | None) -> nn.Module:
+    """Approximate a layer by its weight alone."""
+    matrix = own.matrix()
+    if fit is not None:
+        return chain_layer(own, layer_kernel(own, matrix, None), fit)
+    unit = None
+    if ranks[1] < own.inputs:
+        unit = torch.eye(own.patch, dtype=matrix.dtype, device=matrix.device).expand(own.groups, -1, -1)
+    return factorised(own, approximate(matrix, matrix @ matrix.mT, unit, own.taps, ranks))
 
 
 def _energy(matrix: Tensor, metric: Metric) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from tensortrain import storage
-from tensortrain.compression.layers.modules import duplicate
+from tensortrain.compression.layers.modules import FACTORISED, duplicate, outermost, places, swap
 from tensortrain.compression.model import layer_records, load
 from tensortrain.compression.state_dicts.records import Changes, network_header, read_changes
 from tensortrain.digest import digest
@@ -35,7 +35,7 @@ class Progress:
         refit.
 
         Args:
-            model: the dense network; it is not changed.
+            model: the network to compress; it is not changed.
 
         Raises:
             TensorTrainError: the file cannot be read, or belongs to another compression.
@@ -48,7 +48,10 @@ class Progress:
                 f"resume = {str(self._path)!r} belongs to a compression of another network, with other inputs or with"
                 " another budget; remove it, or name another file"
             )
-        return load(duplicate(model), self._path), {name: float(error) for name, error in about["finished"]}
+        dense = duplicate(model)
+        merged = {name: layer.merge() for name, layer in outermost(dense) if isinstance(layer, FACTORISED)}
+        dense = swap(dense, places(dense, merged))  # the file has chains for layers that were factorised before, too
+        return load(dense, self._path), {name: float(error) for name, error in about["finished"]}
 
     def save(self, model: nn.Module, finished: dict[str, float]) -> None:
         """Write the network with the layers that are finished, and their errors."""

@@ -142,6 +142,7 @@ class TimeBudget:
         constraints.check(list(analysis.maps))
         total = self.timed(assembled(analysis.model, {}).eval()).before[1]
         costs: dict[str, list[float]] = {}
+        present: dict[str, float] = {}
         ranks: dict[str, list[tuple[int, int]]] = {}
         for name, own in analysis.maps.items():
             self._stages("timing", name)
@@ -152,9 +153,12 @@ class TimeBudget:
                 if result.ratio <= FASTER:
                     costs[name].append(dense * result.ratio)
                     ranks[name].append(form)
-            costs[name].append(dense)
-            ranks[name].append((own.outputs, own.inputs))
-        layers = sum(values[-1] for values in costs.values())
+            present[name] = dense
+            if not costs[name] or constraints.kept(name)[1] == 1:
+                constraints.allow_unchanged(name)
+                costs[name].append(dense)
+                ranks[name].append((own.outputs, own.inputs))
+        layers = sum(present.values())
         scale = min(1.0, total / layers) if layers else 1.0  # layers that run alone may be slower than in the network
         options = {
             name: Options(scale * torch.tensor(costs[name], dtype=torch.float64), _errors(analysis, name, ranks[name]))

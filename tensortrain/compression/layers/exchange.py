@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from tensortrain import checks
 from tensortrain.compression.layers.modules import swap
 from tensortrain.compression.state_dicts.names import join
 from tensortrain.nn.attention import MultiheadAttention, WindowAttention
@@ -20,7 +21,7 @@ def exchangeable(model: nn.Module) -> dict[str, nn.Module]:
     return {
         name: module
         for name, module in model.named_modules()
-        if _substitute(module) is not None and not any(map(parametrize.is_parametrized, module.modules()))
+        if _substitute(module) is not None and not any(map(_is_special, module.modules()))
     }
 
 
@@ -94,6 +95,11 @@ def _with_separate_bias(module: Any) -> nn.Module:
     module.qkv_bias_separate = True
     attention: nn.Module = module
     return attention
+
+
+def _is_special(module: nn.Module) -> bool:
+    """Return whether a module has hooks or parametrizations, which an exchange would lose."""
+    return parametrize.is_parametrized(module) or checks.has_hooks(module)
 
 
 def _has_substitutes(module: nn.Module) -> bool:

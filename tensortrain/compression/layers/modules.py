@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from tensortrain import checks
 from tensortrain.compression.layers.candidates import Factors
 from tensortrain.compression.layers.unfolding import PatchMap
 from tensortrain.conv import functional
@@ -89,7 +90,7 @@ def check(layer: nn.Module) -> None:
         TensorTrainError: none could; see the method `check` of the layer types.
     """
     if isinstance(layer, FromCores):
-        if any(parametrize.is_parametrized(m) or m._forward_hooks or m._forward_pre_hooks for m in layer.modules()):
+        if any(parametrize.is_parametrized(m) or checks.has_hooks(m) for m in layer.modules()):
             raise TensorTrainError("the layer or one of its cores has hooks or parametrizations; remove them first")
         return
     conv_type = conv_layer_type(layer)

@@ -246,7 +246,7 @@ class Report:
             before, after = layer.parameters
             errors = (layer.predicted, layer.error, layer.bound, layer.following, layer.frobenius, layer.alone)
             row = [layer.name, layer.kind, layer.form if layer.state == "factorised" else layer.state]
-            row += [",".join(map(str, layer.ranks)), f"{after:,}", f"{after / before:.0%}"]
+            row += [",".join(map(str, layer.ranks)), f"{after:,}", f"{after / before:.0%}" if before else ""]
             rows.append([*row, _part(layer.macs), _times(layer.milliseconds), *map(_number, errors)])
         used = [i for i in range(len(words) + len(numbers)) if i < 2 or any(row[i] for row in rows)]
         columns = [*words, *map(Column, numbers)]

@@ -1,6 +1,6 @@
 """Names in a `state_dict`: join and split them, and remove the prefixes that training programs add."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 COMPILED = "_orig_mod."  # torch.compile adds it before all names, or before those of one module
 PREFIXES = ("module.", "model.")  # DataParallel adds the first, Lightning and others the second, before all names
@@ -50,3 +50,20 @@ def plain_names(names: Iterable[str]) -> dict[str, str]:
     prefix = common_prefix(names)
     plain = {name: name.removeprefix(prefix).replace(COMPILED, "") for name in names}
     return plain if len(set(plain.values())) == len(names) and all(plain.values()) else {name: name for name in names}
+
+
+def plain_modules(modules: Iterable[str], tensors: Mapping[str, str]) -> dict[str, str]:
+    """Map the names of modules to those in the bare model, as `plain_names` has mapped the names of all tensors.
+
+    >>> plain_modules(["model.attention", "model"], plain_names(["model.attention.weight", "model.bias"]))
+    {'model.attention': 'attention', 'model': ''}
+    """
+    unchanged = all(name == bare for name, bare in tensors.items())
+    prefix = "" if unchanged else common_prefix(tensors)
+    compiled = "" if unchanged else COMPILED
+
+    def bare(name: str) -> str:
+        inner = f"{name}.".removeprefix(prefix)
+        return (inner.replace(compiled, "") if compiled else inner).removesuffix(".")
+
+    return {name: bare(name) for name in modules}

@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar
 from torch import Tensor
 
 from tensortrain import storage
-from tensortrain.compression.state_dicts.names import COMPILED, common_prefix, join, layer_name, plain_names
+from tensortrain.compression.state_dicts.names import join, layer_name, plain_modules, plain_names
 from tensortrain.conv.conv_tensor_train import ConvTensorTrain
 from tensortrain.errors import TensorTrainError
 from tensortrain.nn.low_rank import LowRankLinear
@@ -58,7 +58,10 @@ class LayerRecord:
 
     @classmethod
     def of_linear(cls, weight: str, layer: LowRankLinear) -> Self:
-        """Return the record of a linear layer of low rank that replaces the matrix named `weight`."""
+        """Return the record of a linear layer of low rank that replaces the matrix named `weight`.
+
+        It has no error, because the layer may have been trained since it was built.
+        """
         return cls(
             weight=weight,
             shape=(layer.out_features, layer.in_features),
@@ -68,7 +71,7 @@ class LayerRecord:
             kernel_sizes=((), ()),
             core_groups=(1, 1),
             ranks=(layer.out_features, layer.rank, layer.in_features),
-            error=layer.error,
+            error=None,
             upper_bound=None,
             lower_bound=None,
         )
@@ -198,13 +201,9 @@ def read_changes(path: str | PathLike[str]) -> Changes:
         TensorTrainError: the file cannot be read, or is not that of a network.
     """
     header = storage.expect(path, storage.read_header(path), "network")
-    prefix = common_prefix(record["weight"] for record in header["layers"])
-
-    def plain(name: str) -> str:
-        return name.removeprefix(prefix).replace(COMPILED, "")
-
-    changed = {plain(name): digest for name, digest in header.get("changed", ())}
-    exchanged = [plain(name) for name in header.get("exchanged", ())]
+    plain = plain_names([*storage.names(path), *(record["weight"] for record in header["layers"])])
+    changed = {plain.get(name, name): digest for name, digest in header.get("changed", ())}
+    exchanged = list(plain_modules(header.get("exchanged", ()), plain).values())
     return Changes(changed, exchanged, header.get("calibration"), header.get("about"))
 
 
