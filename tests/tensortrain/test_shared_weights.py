@@ -157,3 +157,16 @@ def test_a_checkpoint_of_tied_weights_is_decomposed_and_rebuilt(tmp_path):
     assert run("verify", small, "--against", tmp_path / "net.pt") == 0
     loaded = tt.nn.load(tied(), small)
     assert all(a.weight is b.weight for a, b in zip(loaded.first.cores, loaded.second.cores, strict=True))
+
+
+def test_a_shared_bias_stays_shared(tmp_path):
+    net = nn.Sequential(nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3), nn.Linear(16, 8), nn.Linear(16, 8))
+    net[1].bias = net[3].bias = net[0].bias
+    small = tt.nn.decompose(net, (2, 2), ranks=3)
+    assert all(small[at].cores[0].bias is small[0].cores[0].bias for at in (1, 3))
+    assert not torch.equal(small[1].cores[0].weight, small[0].cores[0].weight)
+    tt.nn.save(small, tmp_path / "small.safetensors")
+    again = nn.Sequential(nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3), nn.Linear(16, 8), nn.Linear(16, 8))
+    again[1].bias = again[3].bias = again[0].bias
+    loaded = tt.nn.load(again, tmp_path / "small.safetensors")
+    assert all(loaded[at].cores[0].bias is loaded[0].cores[0].bias for at in (1, 3))

@@ -34,15 +34,20 @@ def shared_weights(model: nn.Module, convs: Mapping[str, Any]) -> dict[str, str]
 
 
 def tie(layers: Iterable[tuple[Any, Any]]) -> None:
-    """Let layers share their cores if the convolutions that they replace share a weight and the cores are equal.
+    """Let layers share their cores if the layers that they replace share a weight and the cores are equal.
+
+    They share the bias if the layers that they replace do.
 
     Args:
-        layers: pairs of a convolution and the layer that replaces it.
+        layers: pairs of a plain layer and the layer that replaces it.
     """
     first: dict[nn.Parameter, Any] = {}
+    biases: dict[nn.Parameter, nn.Parameter] = {}
     for conv, layer in layers:
         other = first.setdefault(conv.weight, layer)
         pairs = list(zip(layer.cores, other.cores, strict=False))
         if len(layer.cores) == len(other.cores) and all(torch.equal(a.weight, b.weight) for a, b in pairs):
             for core, shared in pairs:
                 core.weight = shared.weight
+        if conv.bias is not None:
+            layer.cores[0].bias = biases.setdefault(conv.bias, layer.cores[0].bias)

@@ -47,7 +47,8 @@ class LayerReport:
         macs: multiply-accumulates for each sample, before and after; None without inputs.
         predicted: relative error of the outputs that was expected when the ranks were chosen.
         error: relative error of the outputs of the new layer, measured on the inputs of the dense network.
-        bound: lower bound of this error for all layers whose outputs have the same rank; None for dense layers.
+        bound: lower bound of this error for all layers whose outputs have the same rank; 0 for a layer that stays as it
+            is, None for a dense layer that was refitted.
         following: relative error of the outputs inside the compressed network, where earlier layers are replaced too.
         frobenius: relative Frobenius error of the weight.
         milliseconds: time of all calls of the layer for the timed batch, before and after, measured in alternation;
