@@ -15,6 +15,8 @@ from tensortrain import counts
 from tensortrain.errors import TensorTrainError
 from tensortrain.transforms import physical
 
+_CAST = {torch.float16, torch.bfloat16, torch.float32}  # what autocast casts
+
 
 def tensor(name: str, value: object, *, min_dim: int = 1) -> Tensor:
     """Return `value` if it is a finite, non-empty, floating or complex tensor of at least `min_dim` axes."""
@@ -166,7 +168,8 @@ def agrees(name: str, value: Tensor, core: Tensor) -> None:
     if value.device == core.device and value.dtype == core.dtype:
         return
     kind = core.device.type  # the meta device has no autocast
-    if value.device != core.device or kind == "meta" or not torch.is_autocast_enabled(kind):
+    is_cast = kind != "meta" and torch.is_autocast_enabled(kind) and {value.dtype, core.dtype} <= _CAST
+    if value.device != core.device or not is_cast:
         raise TensorTrainError(
             f"{name} is {value.dtype} on {value.device}, the cores {core.dtype} on {core.device}; use .to()"
         )
@@ -274,7 +277,9 @@ class Limits:
         if budget is not None:
             share = real(budget)
             if not 0 < share < math.inf:
-                raise TensorTrainError(f"budget = {counts.shown(budget)} is not a positive fraction of the dense parameters")
+                raise TensorTrainError(
+                    f"budget = {counts.shown(budget)} is not a positive fraction of the dense parameters"
+                )
             # floor(0.29 · 100) = 28; and the number of dense parameters may be larger than every float
             caps.append(math.floor(Fraction(share) * Fraction(1 + 1e-12) * dense_parameters))
         return cls(clean_ranks, rtol, min(caps) if caps else None)

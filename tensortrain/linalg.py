@@ -14,6 +14,7 @@ from torch import Tensor
 from tensortrain import checks
 from tensortrain.derivatives import WIDE, bond_name, record, split_tall, split_wide, subspace
 from tensortrain.errors import TensorTrainError
+from tensortrain.precision import precise
 from tensortrain.transforms import batched, differentiated
 
 SEEDS = 2**32  # TensorLy draws random starts from NumPy, whose seeds must be smaller than this
@@ -249,6 +250,7 @@ def frobenius_norm(tensor: Tensor) -> float:
     return peak * norm
 
 
+@precise
 def randomized_svd(
     matrix: Tensor, rank: int, *, seed: int = 0, oversampling: int = 10, power_iterations: int = 2
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -278,7 +280,14 @@ def randomized_svd(
     tensor([34.6410])
     """
     matrix = checks.entries("matrix", matrix, min_dim=2)
+    if matrix.dim() != 2 or matrix.dtype not in (*WIDE, *WIDE.values()):
+        raise TensorTrainError(
+            f"matrix has shape {tuple(matrix.shape)} and dtype {matrix.dtype}; (rows, columns) in single or double"
+            " precision is needed"
+        )
     rank, seed = checks.integer("rank", rank), checks.seed(seed)
+    oversampling = checks.integer("oversampling", oversampling, minimum=0)
+    power_iterations = checks.integer("power_iterations", power_iterations, minimum=0)
     smaller = min(matrix.shape)
     if rank > smaller:
         raise TensorTrainError(f"rank = {rank} exceeds {smaller}, the largest rank of a {tuple(matrix.shape)} matrix")

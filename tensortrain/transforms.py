@@ -41,6 +41,18 @@ def batched(tensor: Tensor) -> bool:
     return False
 
 
+def vectorized() -> bool:
+    """Return whether `torch.vmap` is running; torch then draws no random numbers unless the caller allowed it to.
+
+    >>> seen = []
+    >>> _ = torch.vmap(lambda x: seen.append(vectorized()) or x)(torch.ones(2))
+    >>> seen, vectorized()
+    ([True], False)
+    """
+    levels = torch._C._functorch.get_interpreter_stack() or []
+    return any(level.key() == torch._C._functorch.TransformType.Vmap for level in levels)
+
+
 def physical(tensor: Tensor) -> Tensor:
     """Return the stored numbers of `tensor` without any transform: all samples of a batch, and no tangents."""
     while torch._C._functorch.is_functorch_wrapped_tensor(tensor):

@@ -100,7 +100,10 @@ def compress(
         ),
     ] = "error",
     samples: Annotated[
-        int, typer.Option(help="Largest number of inputs that are kept in memory and used; images of a folder are shuffled with a fixed seed.")
+        int,
+        typer.Option(
+            help="Largest number of inputs that are kept in memory and used; images of a folder are shuffled with a fixed seed."
+        ),
     ] = 1024,
     key: Annotated[
         str | None, typer.Option(help="Key of the state dict in a file that has several, such as params_ema.")

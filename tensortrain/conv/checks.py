@@ -11,26 +11,49 @@ SLACK = 1e-6  # allowed relative violation of a bound; rounding errors of square
 
 
 def check_cores(cores: tuple[Tensor, ...], groups: Sequence[int] | None, transposed: bool) -> tuple[int, ...]:
-    """Check that the cores form a chain, and return the groups of each core.
+    """Check that the cores of a new chain fit each other and are finite, and return the groups of each core.
 
     Raises:
         TensorTrainError: the shapes, dtypes, devices, ranks or groups do not fit each other.
     """
-    if not cores:
-        raise TensorTrainError("cores is empty; at least one core is needed")
+    check_weights("cores", cores)
     for l, core in enumerate(cores):
-        checks.ordinary(f"cores[{l}]", core)
-        if not isinstance(core, Tensor) or core.dim() != cores[0].dim() or not 3 <= core.dim() <= 5:
-            shape = tuple(core.shape) if isinstance(core, Tensor) else type(core).__name__
-            raise TensorTrainError(
-                f"cores[{l}] is {shape}; conv weights (out, in / groups, *k) of 1 to 3 axes are needed"
-            )
         checks.tensor(f"cores[{l}]", core)
-        if core.dtype != cores[0].dtype or core.device != cores[0].device:
+        if core.dtype != cores[0].dtype:  # not even under autocast
             raise TensorTrainError(
-                f"cores[{l}] is {core.dtype} on {core.device}, cores[0] {cores[0].dtype} on {cores[0].device};"
-                " all must agree: use .to()"
+                f"cores[{l}] is {core.dtype}, cores[0] is {cores[0].dtype}; all must agree: use .to()"
             )
+    return check_groups(cores, groups, transposed)
+
+
+def check_weights(name: str, weights: object) -> tuple[Tensor, ...]:
+    """Return convolution weights as a tuple if they have the same number of spatial axes, dtype and device.
+
+    Their numbers are not read, because this check also runs in the forward passes of networks.
+    """
+    listed = checks.listed(name, weights)
+    if not listed:
+        raise TensorTrainError(f"{name} is empty; at least one tensor is needed")
+    for l, weight in enumerate(listed):
+        check_weight(f"{name}[{l}]", weight, listed[0])
+    return listed
+
+
+def check_weight(name: str, weight: object, first: Tensor) -> None:
+    """Refuse a value unless it is a convolution weight like `first`, which has been checked or is the same."""
+    checks.ordinary(name, weight)
+    if not isinstance(weight, Tensor) or not 3 <= weight.dim() <= 5:
+        shape = tuple(weight.shape) if isinstance(weight, Tensor) else type(weight).__name__
+        raise TensorTrainError(f"{name} is {shape}; a conv weight (out, in / groups, *k) of 1 to 3 axes is needed")
+    if weight.numel() == 0:
+        raise TensorTrainError(f"{name} is empty: shape {tuple(weight.shape)}; every axis must be at least 1 long")
+    if weight.dim() != first.dim():
+        raise TensorTrainError(f"{name} has shape {tuple(weight.shape)}; {first.dim() - 2} spatial axes are needed")
+    checks.agrees(name, weight, first)
+
+
+def check_groups(cores: Sequence[Tensor], groups: Sequence[int] | None, transposed: bool) -> tuple[int, ...]:
+    """Return the groups of each core if the ranks of neighbours fit; None means that they follow from the ranks."""
     if groups is not None and (not isinstance(groups, Sequence) or len(groups) != len(cores)):
         raise TensorTrainError(f"groups = {groups!r} for {len(cores)} cores; one int for each core is needed")
     counts: list[int] = []
@@ -67,7 +90,9 @@ def check_inputs(inputs: object, channels: Sequence[int | None], core: Tensor) -
     """
     order, axes = len(channels), core.dim() - 2
     if not isinstance(inputs, Sequence):
-        raise TensorTrainError(f"inputs = {inputs!r}; a sequence of {order} tensors is needed, None for zero")
+        raise TensorTrainError(
+            f"inputs is a {type(inputs).__name__}; a list of {order} tensors is needed, None for zero"
+        )
     if len(inputs) != order:
         raise TensorTrainError(f"{len(inputs)} inputs for {order} cores; one for each core is needed, None for zero")
     frame = next((u for u in inputs if isinstance(u, Tensor)), None)
@@ -97,19 +122,8 @@ def check_inputs(inputs: object, channels: Sequence[int | None], core: Tensor) -
 def check_chain(
     cores: Sequence[Tensor], inputs: Sequence[Tensor | None], biases: Sequence[Tensor | None] | None, stop: int
 ) -> tuple[int, Tensor]:
-    """Check the arguments of a `conv_tt` call, and return the number of spatial axes and one present input."""
+    """Check that the arguments of a `conv_tt` call fit its cores, and return the spatial axes and a present input."""
     order = len(cores)
-    if order == 0:
-        raise TensorTrainError("cores is empty; at least one core is needed")
-    for l, core in enumerate(cores):
-        checks.ordinary(f"cores[{l}]", core)
-        if not isinstance(core, Tensor) or core.dim() not in (3, 4, 5) or core.numel() == 0:
-            shape = tuple(core.shape) if isinstance(core, Tensor) else type(core).__name__
-            raise TensorTrainError(f"cores[{l}] is {shape}; a conv weight (out, in / groups, *k) is needed")
-        if core.dim() != cores[0].dim():
-            shape = tuple(core.shape)
-            raise TensorTrainError(f"cores[{l}] has shape {shape}; {cores[0].dim() - 2} spatial axes are needed")
-        checks.agrees(f"cores[{l}]", core, cores[0])
     axes = cores[0].dim() - 2
     maps = check_inputs(inputs, [*(core.shape[0] for core in cores[1:]), None], cores[0])
     checks.integer("stop", stop, minimum=0)

@@ -16,6 +16,8 @@ from tensortrain.conv.chain_shape import ChainShape
 from tensortrain.conv.checks import check_cores, check_inputs
 from tensortrain.conv.planner import Plan, plan
 from tensortrain.errors import TensorTrainError
+from tensortrain.precision import precise
+from tensortrain.tt.container import moved
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,7 +47,7 @@ class ConvTensorTrain(ChainShape):
 
     Attributes:
         error: relative Frobenius error of the decomposition; None if the chain was built from cores.
-        upper_bound: an error that the first, closed-form fit certainly reaches (sweep bound); None as for `error`.
+        upper_bound: upper bound of the error of the closed-form initial fit (sweep bound); None as for `error`.
         lower_bound: no chain with these core sizes and ranks has a smaller error. It is the larger one of two bounds,
             from the spectrum and from unfoldings of the kernel, and may be 0; None as for `error`.
         data_error: relative error of the outputs on the data, if the chain was fitted to data; otherwise None.
@@ -197,6 +199,7 @@ class ConvTensorTrain(ChainShape):
             **{name: getattr(fitted, name) for name in _ERRORS},
         )
 
+    @precise
     def kernels(self) -> tuple[Tensor, ...]:
         """Return all kernels `W(l) = T(1) * … * T(l)` of eq. (5), l = 1 … m, as dense weights `(R_0, R_l, *K_l)`.
 
@@ -207,7 +210,7 @@ class ConvTensorTrain(ChainShape):
         [(4, 2, 3, 3), (4, 8, 5, 5)]
         """
         chain = self.as_conv()
-        kernels = [functional.ungroup(chain.cores[0], chain.groups[0])]
+        kernels = [functional.ungroup(chain.cores[0], chain.groups[0]).clone()]
         for core, groups in zip(chain.cores[1:], chain.groups[1:], strict=True):
             kernels.append(functional.compose(kernels[-1], functional.ungroup(core, groups)))
         return tuple(functional.transpose_weight(k, 1) if self.transposed else k for k in kernels)
@@ -220,7 +223,8 @@ class ConvTensorTrain(ChainShape):
         >>> ConvTensorTrain([torch.ones(1, 1, 2), torch.ones(1, 1, 2)]).reconstruct()
         tensor([[[1., 2., 1.]]])
         """
-        return functional.reconstruct(self.cores, self.groups, self.transposed)
+        kernel = functional.reconstruct(self.cores, self.groups, self.transposed)
+        return kernel.clone() if self.order == 1 else kernel
 
     def as_conv(self) -> "ConvTensorTrain":
         """Return the chain of the equivalent ordinary convolution: a transposed chain is flipped in space.
@@ -417,9 +421,14 @@ class ConvTensorTrain(ChainShape):
         )
 
     def to(self, *args: Any, **kwargs: Any) -> "ConvTensorTrain":
-        """Return the chain on another device or in another dtype, as `Tensor.to` does; error and bounds are kept."""
+        """Return the chain on another device or in another dtype, as `Tensor.to` does; error and bounds are kept.
+
+        Raises:
+            TensorTrainError: the device does not exist, or the dtype is neither floating nor complex or is too small
+                for the entries.
+        """
         return ConvTensorTrain(
-            [core.to(*args, **kwargs) for core in self.cores],
+            moved(self.cores, "cannot convert the chain", "to", *args, **kwargs),
             groups=self.groups,
             transposed=self.transposed,
             **{name: getattr(self, name) for name in _ERRORS},

@@ -43,12 +43,13 @@ class Format:
     name: str = "chain"
 
     def __post_init__(self) -> None:
-        if not self.kernel_sizes or len(self.blocks) != len(self.kernel_sizes):
+        are_sequences = isinstance(self.kernel_sizes, Sequence) and isinstance(self.blocks, Sequence)
+        if not are_sequences or not self.kernel_sizes or len(self.blocks) != len(self.kernel_sizes):
             raise TensorTrainError(
                 f"kernel_sizes = {self.kernel_sizes} and blocks = {self.blocks}; one entry for each core is needed"
             )
         for l, size in enumerate(self.kernel_sizes):
-            if not isinstance(size, Sequence):
+            if not isinstance(size, Sequence) or not size:
                 raise TensorTrainError(f"kernel_sizes[{l}] = {size!r}; one length for each axis is needed: (3, 3)")
         axes = len(self.kernel_sizes[0])
         for l, (size, block) in enumerate(zip(self.kernel_sizes, self.blocks, strict=True)):
@@ -78,12 +79,19 @@ class Format:
             ranks: the ranks `(R_0, …, R_m)`.
 
         Raises:
-            TensorTrainError: the blocks do not divide the ranks, or the ranks on both sides of a core have different
-                numbers of blocks.
+            TensorTrainError: there are more or fewer ranks, the blocks do not divide the ranks, or the ranks on both
+                sides of a core have different numbers of blocks.
 
         >>> depthwise((3, 3)).groups((8, 5, 5, 6))
         (1, 5, 1)
         """
+        if not isinstance(ranks, Sequence) or len(ranks) != self.order + 1:
+            raise TensorTrainError(
+                f"ranks = {ranks!r}; the {self.order + 1} ranks R_0 … R_{self.order} are needed, which include the"
+                " output and input channels"
+            )
+        for l, rank in enumerate(ranks):
+            checks.integer(f"ranks[{l}]", rank)
         counts = []
         for l, block in enumerate(self.blocks):
             if block is None:
@@ -114,13 +122,16 @@ class Format:
             it, otherwise None. A bond between two ungrouped cores has its own n and the factor 1.
 
         Raises:
-            TensorTrainError: the groups of the first or last core do not divide the channels.
+            TensorTrainError: the channels are not positive integers, or the groups of the first or last core do not
+                divide them.
 
         >>> block_term((3, 3), 2, 1).bonds(8, 6)   # R_1 = 2n and R_2 = n, for any n
         [({1: 2, 2: 1}, None)]
         >>> Format(((3, 3), (1, 1)), ((1, 1), None)).bonds(8, 6)   # a depthwise T(1) has as many channels as R_0
         [({1: 1}, 8)]
         """
+        checks.integer("out_channels", out_channels)
+        checks.integer("in_channels", in_channels)
         classes: list[tuple[dict[int, int], int | None]] = []
         current, fixed = {0: 1}, out_channels
         open_class: tuple[dict[int, int], int | None] = (current, fixed)
@@ -158,6 +169,13 @@ class Format:
         return sum(math.prod(size) * ranks[l] * (ranks[l + 1] // groups[l]) for l, size in enumerate(self.kernel_sizes))
 
 
+def _checked(kernel_size: object) -> Axes:
+    """Return the size of a whole kernel as a tuple, if it has a positive length for each axis."""
+    if not isinstance(kernel_size, Sequence) or not kernel_size:
+        raise TensorTrainError(f"kernel_size = {kernel_size!r}; one length for each axis is needed: (3, 3)")
+    return checks.per_axis("kernel_size", kernel_size, len(kernel_size))
+
+
 def chain(kernel_sizes: Sequence[int | Sequence[int]], kernel_size: Axes, name: str = "chain") -> Format:
     """Return a format without groups and with the given core sizes, which must add up to `kernel_size`.
 
@@ -167,7 +185,7 @@ def chain(kernel_sizes: Sequence[int | Sequence[int]], kernel_size: Axes, name: 
         name: the name in reports.
 
     Raises:
-        TensorTrainError: the sizes are not positive integers or do not add up.
+        TensorTrainError: the sizes are not positive integers, or those of the cores do not add up to `kernel_size`.
 
     >>> chain([3, (3, 1)], (5, 3)).kernel_sizes
     ((3, 3), (3, 1))
@@ -176,6 +194,7 @@ def chain(kernel_sizes: Sequence[int | Sequence[int]], kernel_size: Axes, name: 
         raise TensorTrainError(
             f'kernel_sizes = {kernel_sizes!r}; a sequence of core sizes, a Format, its name or "auto" is needed'
         )
+    kernel_size = _checked(kernel_size)
     axes = len(kernel_size)
     sizes = tuple(checks.per_axis(f"kernel_sizes[{l}]", size, axes) for l, size in enumerate(kernel_sizes))
     chain_format = Format(sizes, (None,) * len(sizes), name)
@@ -196,13 +215,14 @@ def cttd(kernel_size: Axes, core: int | None = None) -> Format:
             3×3 kernel becomes a chain of two cores. A `core` as long as the kernel gives one core: the kernel itself.
 
     Raises:
-        TensorTrainError: `core` is not an integer of at least 2.
+        TensorTrainError: `kernel_size` holds no positive integers, or `core` is not an integer of at least 2.
 
     >>> [cttd(size).kernel_sizes for size in [(5, 5), (3, 3)]]
     [((3, 3), (3, 3)), ((2, 2), (2, 2))]
     >>> cttd((3, 3), core=3).kernel_sizes
     ((3, 3),)
     """
+    kernel_size = _checked(kernel_size)
     if core is None:
         core = 3 if max(kernel_size) > 3 else 2
     checks.integer("core", core, minimum=2)
@@ -231,6 +251,7 @@ def tucker2(kernel_size: Axes) -> Format:
     >>> tucker2((3, 3)).kernel_sizes
     ((1, 1), (3, 3), (1, 1))
     """
+    kernel_size = _checked(kernel_size)
     return Format((_ones(kernel_size), kernel_size, _ones(kernel_size)), (None,) * 3, "tucker2")
 
 
@@ -240,6 +261,7 @@ def separable(kernel_size: Axes) -> Format:
     >>> separable((5, 3)).kernel_sizes
     ((5, 1), (1, 3))
     """
+    kernel_size = _checked(kernel_size)
     sizes = tuple(_along(kernel_size, axis) for axis in range(len(kernel_size)))
     return Format(sizes, (None,) * len(sizes), "separable")
 
@@ -250,8 +272,8 @@ def tt4(kernel_size: Axes) -> Format:
     >>> tt4((5, 3)).kernel_sizes
     ((1, 1), (5, 1), (1, 3), (1, 1))
     """
-    ones = _ones(kernel_size)
-    sizes = (ones, *separable(kernel_size).kernel_sizes, ones)
+    cores = separable(kernel_size).kernel_sizes
+    sizes = (_ones(kernel_size), *cores, _ones(kernel_size))
     return Format(sizes, (None,) * len(sizes), "tt4")
 
 
@@ -284,11 +306,12 @@ def block_term(kernel_size: Axes, outputs: int = 2, inputs: int = 2, name: str |
         name: the name in reports.
 
     Raises:
-        TensorTrainError: `outputs` or `inputs` is not a positive integer.
+        TensorTrainError: `outputs`, `inputs` or a length in `kernel_size` is not a positive integer.
 
     >>> block_term((3, 3), 2, 1).groups((8, 6, 3, 6))
     (1, 3, 1)
     """
+    kernel_size = _checked(kernel_size)
     block = (checks.integer("outputs", outputs), checks.integer("inputs", inputs))
     sizes = (_ones(kernel_size), kernel_size, _ones(kernel_size))
     return Format(sizes, (None, block, None), name or f"block_term({outputs}, {inputs})")

@@ -22,8 +22,9 @@ from torch import Tensor
 
 from tensortrain import checks
 from tensortrain.conv.alignment import PADDINGS, Margin, margins, step_padding, stride_steps
-from tensortrain.conv.checks import check_chain, check_inputs
+from tensortrain.conv.checks import check_chain, check_groups, check_inputs, check_weight, check_weights
 from tensortrain.errors import TensorTrainError
+from tensortrain.precision import precise
 
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
@@ -102,6 +103,8 @@ def conv_tt(
     >>> conv_tt(cores, [None, torch.ones(1, 1, 6)])
     tensor([[[12., 16., 18., 18., 16., 12.]]])
     """
+    cores = check_weights("cores", cores)
+    biases = None if biases is None else checks.listed("biases", biases)
     frame, steps, dilations = _prepare(cores, inputs, biases, padding, stop, stride, dilation)
     value: Tensor | None = None  # V(m) = 0
     for l in range(len(cores), stop, -1):
@@ -162,7 +165,7 @@ def _prepare(
     stride: int | Sequence[int],
     dilation: int | Sequence[int],
 ) -> tuple[Tensor, list[_Step], tuple[int, ...]]:
-    """Check the arguments of `conv_tt`, and return one present input, the steps l = 1 … m and the dilations."""
+    """Check the other arguments of `conv_tt`, and return one present input, the steps l = 1 … m and the dilations."""
     axes, frame = check_chain(cores, inputs, biases, stop)
     checks.choice("padding", padding, PADDINGS)
     strides = checks.per_axis("stride", stride, axes)
@@ -176,10 +179,8 @@ def _prepare(
     biased = [biases is not None and biases[l] is not None for l in range(len(cores))]
     top = max(l for l, there in enumerate(present, start=1) if there)
     extent = margins(sizes, dilations, padding, top=top, stop=stop, biased=biased)
-    if padding == "valid" and any(n + b + a < 1 for n, (b, a) in zip(frame.shape[2:], extent[stop], strict=True)):
-        raise TensorTrainError(
-            f'inputs of size {tuple(frame.shape[2:])} are smaller than the kernel; use padding="same"'
-        )
+    if padding == "valid":
+        _check_size(frame, extent[stop])
     pads = step_padding(sizes, dilations)
     strided = stride_steps(sizes, strides, present)
     steps = []
@@ -187,6 +188,14 @@ def _prepare(
         own_stride = [s if at == l else 1 for s, at in zip(strides, strided, strict=True)]
         steps.append(_Step(extent[l], pads[l - 1], extent[l - 1], own_stride, padding == "circular"))
     return frame, steps, dilations
+
+
+def _check_size(frame: Tensor, margin: Margin) -> None:
+    """Refuse inputs that are smaller than the kernel; `margin` is that of the result under "valid"."""
+    if any(n + before + after < 1 for n, (before, after) in zip(frame.shape[2:], margin, strict=True)):
+        raise TensorTrainError(
+            f'inputs of size {tuple(frame.shape[2:])} are smaller than the kernel; use padding="same"'
+        )
 
 
 def conv_sum(
@@ -200,27 +209,35 @@ def conv_sum(
     """Compute `Σ_l W(l) * U(l)` (eq. 5) with one dense convolution for each l, under the same alignment rule.
 
     Args:
-        kernels: `kernels[l - 1]` is W(l), `(R_0, R_l, *K_l)`.
+        kernels: `kernels[l - 1]` is W(l), `(R_0, R_l, *K_l)`; none is longer than the last one.
         inputs: the inputs, as in `conv_tt`; the same holds for `padding`, `stride` and `dilation`.
 
     Returns:
         The sum, `(B, R_0, *output_size)`.
 
     Raises:
-        TensorTrainError: the inputs do not fit, or all of them are None.
+        TensorTrainError: the kernels or inputs do not fit, or all inputs are None.
 
     >>> conv_sum([torch.ones(1, 1, 3)], [torch.ones(1, 1, 4)])
     tensor([[[2., 3., 3., 2.]]])
     """
-    if not kernels:
-        raise TensorTrainError("kernels is empty; at least one kernel is needed")
+    kernels = check_weights("kernels", kernels)
+    whole = tuple(kernels[-1].shape[2:])
     for l, kernel in enumerate(kernels):
-        checks.ordinary(f"kernels[{l}]", kernel)
+        if kernel.shape[0] != kernels[-1].shape[0] or any(k > n for k, n in zip(kernel.shape[2:], whole, strict=True)):
+            raise TensorTrainError(
+                f"kernels[{l}] has shape {tuple(kernel.shape)}, the last kernel {tuple(kernels[-1].shape)}; all need"
+                " the same output channels, and none may be longer than the last one"
+            )
     axes = kernels[0].dim() - 2
     inputs = check_inputs(inputs, [None] * len(kernels), kernels[0])
     checks.choice("padding", padding, PADDINGS)
     strides, dilations = checks.per_axis("stride", stride, axes), checks.per_axis("dilation", dilation, axes)
-    whole = tuple(kernels[-1].shape[2:])
+    frame = next((u for u in inputs if u is not None), None)
+    if frame is None:
+        raise TensorTrainError("inputs are all None; at least one tensor is needed to know the size")
+    if padding == "valid":
+        _check_size(frame, margins([whole], dilations, padding, top=1)[0])
     total: Tensor | None = None
     for kernel, u in zip(kernels, inputs, strict=True):
         if u is None:
@@ -231,11 +248,11 @@ def conv_sum(
         u = _grow(u, ((0, 0),) * axes, rest[1]) if padding in ("full", "valid") else u
         value = conv_tt([kernel], [u], padding=padding, stride=strides, dilation=dilations)
         total = value if total is None else total + value
-    if total is None:
-        raise TensorTrainError("inputs are all None; at least one tensor is needed to know the size")
+    assert total is not None
     return total
 
 
+@precise
 def compose(outer: Tensor, inner: Tensor) -> Tensor:
     """Return the weight of the convolution `inner` followed by `outer`.
 
@@ -243,13 +260,25 @@ def compose(outer: Tensor, inner: Tensor) -> Tensor:
     or the weight of a grouped convolution whose groups `outer` shares.
 
     Raises:
-        TensorTrainError: torch cannot calculate with a weight, for example because it is sparse.
+        TensorTrainError: the weights do not fit each other.
 
     >>> compose(torch.tensor([[[1.0, 2.0]]]), torch.tensor([[[3.0, 4.0]]]))
     tensor([[[ 3., 10.,  8.]]])
     """
-    checks.ordinary("outer", outer)
-    checks.ordinary("inner", inner)
+    check_weight("outer", outer, outer)
+    check_weight("inner", inner, outer)
+    groups = inner.shape[0] // outer.shape[1]
+    if groups == 0 or inner.shape[0] % outer.shape[1] or outer.shape[0] % groups:
+        raise TensorTrainError(
+            f"outer of shape {tuple(outer.shape)} reads {outer.shape[1]} channels per group, and inner of shape"
+            f" {tuple(inner.shape)} has {inner.shape[0]} outputs; the number of groups must divide both"
+            f" {inner.shape[0]} and {outer.shape[0]}"
+        )
+    return _composed(outer, inner)
+
+
+def _composed(outer: Tensor, inner: Tensor) -> Tensor:
+    """Return `compose(outer, inner)` for weights that are known to fit."""
     groups = inner.shape[0] // outer.shape[1]
     columns = inner.reshape(groups, outer.shape[1], -1)
     axes = range(2, outer.dim())
@@ -296,6 +325,7 @@ def ungroup(core: Tensor, groups: int, left: int = 1) -> Tensor:
     return torch.einsum("gh,fgoi...->fgohi...", eye, blocks).flatten(0, 2).flatten(1, 2)
 
 
+@precise
 def compose_all(cores: Sequence[Tensor], groups: Sequence[int]) -> Tensor:
     """Return the weight `(R_0, R_m / G, *K)` of a whole chain, where G is the greatest divisor that all `groups` share.
 
@@ -304,12 +334,13 @@ def compose_all(cores: Sequence[Tensor], groups: Sequence[int]) -> Tensor:
         groups: the number of groups of each core.
 
     Raises:
-        TensorTrainError: torch cannot calculate with a core, for example because it is sparse.
+        TensorTrainError: the cores or groups do not fit each other.
 
     >>> compose_all([torch.ones(4, 2, 3), torch.ones(2, 8, 3)], (1, 1)).shape
     torch.Size([4, 8, 5])
     """
-    checks.ordinary(f"cores[{len(cores) - 1}]", cores[-1])  # `compose` checks the others
+    cores = check_weights("cores", cores)
+    groups = check_groups(cores, groups, transposed=False)
     shared = math.gcd(*groups)
     if len(cores) > 2 and cores[0].shape[0] < cores[-1].shape[1] * groups[-1]:
         # every product has as many columns as the chain has inputs, so the adjoint chain is cheaper
@@ -325,7 +356,7 @@ def _from_inside(cores: Sequence[Tensor], groups: Sequence[int], shared: int) ->
     """
     weight = ungroup(cores[-1], groups[-1], shared)
     for core in reversed(cores[:-1]):
-        weight = compose(core, weight)
+        weight = _composed(core, weight)
     return weight
 
 

@@ -1,15 +1,17 @@
 """Arithmetic of trains, as functions of their cores. Boundary axes R_0 and R_m are treated like other axes."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from tensortrain.derivatives import qr
 from tensortrain.errors import TensorTrainError
+from tensortrain.precision import precise
 from tensortrain.transforms import samples
 from tensortrain.tt.checks import PRECISIONS
+from tensortrain.tt.exponents import unscaled
 from tensortrain.tt.interfaces import mirrored, scaled_bonds
 from tensortrain.tt.scaling import contract, peak, range_of, shifted, unit
 from tensortrain.tt.svd import compressed
@@ -61,6 +63,7 @@ def hadamard(a: Sequence[Tensor], b: Sequence[Tensor]) -> list[Tensor]:
     return cores
 
 
+@precise
 def inner(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
     """Return `Σ conj(A) B` over all entries, computed bond by bond."""
     value, channels = _start(a), []
@@ -70,16 +73,14 @@ def inner(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
     value = value.diagonal().sum()
     if value.is_meta or (0 < peak(value) < math.inf and not _vanishing(channels, a)):
         return value
-    if peak(value) < math.inf and a[0].dtype in PRECISIONS:  # perhaps only an intermediate result underflowed
-        (a, left), (b, right) = scaled_bonds(a), scaled_bonds(b)
-        return shifted(_inner_scaled(a, b), left + right)
-    if peak(value) == 0:
-        return _inner_scaled(a, b)
-    if a[0].dtype not in PRECISIONS or not all(math.isfinite(peak(core)) for core in (*a, *b)):
+    if a[0].dtype not in PRECISIONS:
+        return shifted(*_inner_scaled(a, b)) if peak(value) == 0 else value
+    if peak(value) < math.inf:  # perhaps only an intermediate result underflowed
+        return _inner_prepared(a, b, scaled_bonds)
+    if not all(math.isfinite(peak(core)) for core in (*a, *b)):
         return value
     # an intermediate result overflowed, or directions did that later cores ignore
-    (a, left), (b, right) = compressed(a), compressed(b)
-    return shifted(_inner_scaled(a, b), left + right)
+    return _inner_prepared(a, b, compressed)
 
 
 def _vanishing(channels: Sequence[Tensor], cores: Sequence[Tensor]) -> bool:
@@ -111,16 +112,31 @@ def _start(cores: Sequence[Tensor]) -> Tensor:
     return torch.eye(cores[0].shape[0], dtype=cores[0].dtype, device=cores[0].device)
 
 
-def _inner_scaled(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
-    """Return `Σ conj(A) B`, where every intermediate result is scaled by a power of two."""
+def _inner_prepared(
+    a: Sequence[Tensor], b: Sequence[Tensor], prepare: Callable[[Sequence[Tensor]], tuple[list[Tensor], int]]
+) -> Tensor:
+    """Return `Σ conj(A) B` from the trains that `prepare` returns, each with the power of two that it lacks."""
+
+    def compute(cores: Sequence[Tensor]) -> tuple[Tensor, int]:
+        """Return `(v, k)` such that the inner product of both trains is `v · 2**k`."""
+        (x, left), (y, right) = prepare(cores[: len(a)]), prepare(cores[len(a) :])
+        value, k = _inner_scaled(x, y)
+        return value, left + right + k
+
+    return unscaled(compute, [*a, *b], 1)
+
+
+def _inner_scaled(a: Sequence[Tensor], b: Sequence[Tensor]) -> tuple[Tensor, int]:
+    """Return `(v, k)` with `Σ conj(A) B = v · 2**k`, where every intermediate result is scaled by a power of two."""
     value, k = _start(a), 0
     for x, y in zip(a, b, strict=True):
         (x, left), (y, right) = unit(x), unit(y)
         value, power = unit(torch.tensordot(x.conj(), torch.tensordot(value, y, 1), ([0, 1], [0, 1])))
         k += left + right + power
-    return shifted(value.diagonal().sum(), k)
+    return value.diagonal().sum(), k
 
 
+@precise
 def orthogonalize(cores: Sequence[Tensor], center: int) -> list[Tensor]:
     """Return the same tensor with left-orthogonal cores before `center` and right-orthogonal cores after it.
 

@@ -10,11 +10,19 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from tensortrain import checks
+from tensortrain import checks, counts
 from tensortrain.errors import TensorTrainError
 from tensortrain.tt import checks as tt_checks
 from tensortrain.tt import interpolation
 from tensortrain.tt.container import Cores
+
+
+def _check_fits(name: str, value: object, number: complex, dtype: torch.dtype) -> None:
+    """Refuse a value unless its `number`, a float or a complex number, is finite and fits the dtype."""
+    if not cmath.isfinite(number):
+        raise TensorTrainError(f"{name} = {counts.shown(value)} is not a finite floating-point number")
+    if (isinstance(number, complex) and not dtype.is_complex) or abs(number) > torch.finfo(dtype).max:
+        raise TensorTrainError(f"{name} = {value} does not fit {dtype}")
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -38,7 +46,7 @@ class Builders(Cores):
                 ranks R_0 and R_m, which are 1, may be included.
             seed: seed of the random generator; equal seeds give equal trains.
             dtype: data type; by default torch's default dtype.
-            device: device; by default the CPU. The numbers do not depend on it.
+            device: device; by default torch's default device. The numbers do not depend on it.
 
         Raises:
             TensorTrainError: an argument is out of range.
@@ -93,7 +101,7 @@ class Builders(Cores):
             value: a finite number; a complex number gives a complex train.
             dtype: data type; by default torch's default dtype, or for a complex value the complex dtype of the same
                 precision.
-            device: device; by default the CPU.
+            device: device; by default torch's default device.
 
         Raises:
             TensorTrainError: the value is not finite or does not fit the dtype.
@@ -104,16 +112,14 @@ class Builders(Cores):
                 [0.5000, 0.5000, 0.5000]])
         """
         shape, _ = tt_checks.check_new(shape, 1, dtype)
-        if isinstance(value, bool) or not isinstance(value, numbers.Complex) or not cmath.isfinite(complex(value)):
-            raise TensorTrainError(f"value = {value!r} is not a finite number")
-        is_complex = not isinstance(value, numbers.Real)
+        is_complex = isinstance(value, numbers.Complex) and not isinstance(value, numbers.Real)
+        number = complex(value) if is_complex else checks.real(value)
         if dtype is None:
-            dtype = torch.result_type(torch.ones(1), 1j) if is_complex else torch.get_default_dtype()
-        if (is_complex and not dtype.is_complex) or abs(complex(value)) > torch.finfo(dtype).max:
-            raise TensorTrainError(f"value = {value} does not fit {dtype}")
+            dtype = torch.get_default_dtype().to_complex() if is_complex else torch.get_default_dtype()
+        _check_fits("value", value, number, dtype)
         place = checks.device(device)
         first, *others = [torch.ones(1, size, 1, dtype=dtype, device=place) for size in shape]
-        return cls._of([first * (complex(value) if is_complex else float(value)), *others])
+        return cls._of([first * number, *others])
 
     @classmethod
     def ones(
@@ -178,36 +184,44 @@ class Builders(Cores):
             end: the last point.
             shape: the shape I_1 … I_m, with at least two entries in total.
             dtype: data type; by default torch's default dtype.
-            device: device; by default the CPU.
+            device: device; by default torch's default device.
 
         Raises:
-            TensorTrainError: the shape has fewer than two entries, or `start` or `end` is not finite.
+            TensorTrainError: the shape has fewer than two entries, or `start` or `end` is not finite or does not fit
+                the dtype.
 
         >>> import tensortrain as tt
         >>> tt.TensorTrain.linspace(0, 7, (2, 2, 2)).reconstruct().flatten()
         tensor([0., 1., 2., 3., 4., 5., 6., 7.])
         """
         sizes, _ = tt_checks.check_new(shape, 1, dtype)
-        for name, value in (("start", start), ("end", end)):
-            if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
-                raise TensorTrainError(f"{name} = {value!r} is not a finite number")
+        dtype = torch.get_default_dtype() if dtype is None else dtype
+        first, last = checks.real(start), checks.real(end)
+        _check_fits("start", start, first, dtype)
+        _check_fits("end", end, last, dtype)
+        most = torch.finfo(dtype).max * (1 - 32 * torch.finfo(dtype).eps)  # rounding errors must not overflow
+        first, last = max(-most, min(first, most)), max(-most, min(last, most))
         points = math.prod(sizes)
         if points < 2:
             raise TensorTrainError(f"shape = {sizes} has one point; at least two are needed")
+        # the value at t = n / (N − 1) is a mean of both ends, and the weights of all digits of n add up to t; where the
+        # difference of the ends may overflow, t is counted from the middle and in units of 1 / 2
+        far = abs(last / 2 - first / 2) > most / 4
+        center, unit = (0.5, 0.5) if far else (0.0, 1.0)
         cores, rest = [], points
         for size in sizes:
             rest //= size
-            # the value at n / (N - 1) is a mean of both ends, and the weights of all digits add up
-            steps = torch.arange(size, dtype=torch.float64) * (rest / (points - 1))
-            core = torch.zeros(2, size, 2, dtype=torch.float64)
+            steps = torch.arange(size, dtype=torch.float64, device="cpu") - center * (size - 1)
+            core = torch.zeros(2, size, 2, dtype=torch.float64, device="cpu")
             core[0, :, 0] = core[1, :, 1] = 1
-            core[0, :, 1] = steps
+            core[0, :, 1] = steps * (rest / (points - 1) / unit)
             cores.append(core)
-        ends = torch.tensor([start, end - start], dtype=torch.float64)
+        origin = first * (1 - center) + last * center
+        ends = torch.tensor([origin, last * unit - first * unit], dtype=torch.float64, device="cpu")
         cores[-1] = (cores[-1] @ ends)[..., None]
         cores[0] = cores[0][:1]
         place = checks.device(device)
-        return cls._of([core.to(place, dtype or torch.get_default_dtype()) for core in cores])
+        return cls._of([core.to(place, dtype) for core in cores])
 
     @classmethod
     def from_function(

@@ -11,6 +11,7 @@ from torch import Tensor
 from tensortrain import checks
 from tensortrain.checks import Limits
 from tensortrain.errors import TensorTrainError
+from tensortrain.transforms import batched
 
 PRECISIONS = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 
@@ -53,9 +54,35 @@ def check_new(
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Check the shape and the ranks of a new train, and return both; the ranks include the boundary ranks of 1."""
     sizes = check_sizes("shape", shape)
-    if dtype is not None and not (dtype.is_floating_point or dtype.is_complex):
-        raise TensorTrainError(f"dtype = {dtype} is neither floating nor complex")
+    check_dtype(dtype)
     return sizes, (1, *checks.per_axis("ranks", interior(ranks, len(sizes) - 1, (1, 1)), len(sizes) - 1), 1)
+
+
+def check_dtype(dtype: object) -> None:
+    """Refuse a dtype of new cores with which torch cannot calculate; None is torch's default dtype."""
+    if dtype is None:
+        return
+    if not isinstance(dtype, torch.dtype):
+        raise TensorTrainError(f"dtype = {dtype!r} is a {type(dtype).__name__}; use torch.float64 or another dtype")
+    if not (dtype.is_floating_point or dtype.is_complex):
+        raise TensorTrainError(f"dtype = {dtype} is neither floating nor complex")
+    if dtype == torch.complex32 or dtype.itemsize < 2:
+        larger = "torch.complex64" if dtype.is_complex else "torch.float16"
+        raise TensorTrainError(f"dtype = {dtype} is one with which torch does not calculate; use {larger}")
+
+
+def check_single(operation: str, *tensors: Tensor) -> None:
+    """Refuse the tensors of an operation that reads single numbers from them, if `torch.vmap` runs over any of them."""
+    if any(batched(tensor) for tensor in tensors):
+        raise under_vmap(operation)
+
+
+def under_vmap(operation: str) -> TensorTrainError:
+    """Return the error of an operation that does not work under `torch.vmap`."""
+    return TensorTrainError(
+        f"{operation} does not work under torch.vmap, because it decides by the values of the entries; use a loop over"
+        " the samples"
+    )
 
 
 def interior(ranks: Any, bonds: int, ends: tuple[int, int]) -> Any:

@@ -10,7 +10,7 @@ from torch import Tensor
 from tensortrain import checks
 from tensortrain.errors import TensorTrainError
 from tensortrain.tt.arithmetic import orthogonalize
-from tensortrain.tt.checks import check_sizes
+from tensortrain.tt.checks import check_single, check_sizes
 from tensortrain.tt.pieces import grouped
 
 
@@ -26,6 +26,7 @@ def check_observations(indices: object, values: object, shape: Any) -> tuple[Ten
             f"indices has shape {tuple(indices.shape)} and values {tuple(values.shape)}; (entries, axes) and (entries,)"
             " are needed"
         )
+    check_single("fit", indices, values)
     if int(indices.min()) < 0:
         raise TensorTrainError(f"indices holds {int(indices.min())}; indices are counted from 0")
     if shape is not None:
@@ -58,14 +59,15 @@ def alternate(
     Complexity: `Σ_l (N (R_{l-1} R_l)² + I_l (R_{l-1} R_l)³)` for each sweep.
     """
     norm = float(torch.linalg.vector_norm(values))
-    share = len(values) / math.prod(core.shape[1] for core in cores)
+    # the root of the fraction of observed entries, because the fraction itself would underflow for a long train
+    share = math.exp((math.log(len(values)) - sum(math.log(core.shape[1]) for core in cores)) / 2)
     places = [grouped(column, core.shape[1]) for column, core in zip(indices.T, cores, strict=True)]
     cores = orthogonalize(cores, 0)
     residual = 1.0
     for _ in range(sweeps):
-        before, ridge = residual, share * max(residual**2, torch.finfo(values.dtype).eps)
+        before, damping = residual, share * max(residual, math.sqrt(torch.finfo(values.dtype).eps))
         for direction in (1, -1):
-            residual = _half_sweep(cores, indices, values, places, ridge, direction) / norm
+            residual = _half_sweep(cores, indices, values, places, damping, direction) / norm
         if residual <= rtol or abs(before - residual) <= 1e-7 * residual:
             break
     return cores, residual
@@ -76,7 +78,7 @@ def _half_sweep(
     indices: Tensor,
     values: Tensor,
     places: Sequence[Sequence[Tensor]],
-    ridge: float,
+    damping: float,
     direction: int,
 ) -> float:
     """Solve for every core once, in place, from one end to the other, and return the norm of the residual."""
@@ -87,7 +89,7 @@ def _half_sweep(
     residual = math.inf
     for l in path:
         left, right = (behind, ahead[l]) if direction == 1 else (ahead[l], behind)
-        cores[l], residual = _solve(left, right, values, places[l], ridge)
+        cores[l], residual = _solve(left, right, values, places[l], damping)
         following = l + direction
         if 0 <= following < order:
             _move(cores, l, direction)
@@ -110,14 +112,22 @@ def _next(product: Tensor, slices: Tensor, direction: int) -> Tensor:
     return torch.einsum("nr,rns->ns" if direction == 1 else "ns,rns->nr", product, slices)
 
 
-def _solve(left: Tensor, right: Tensor, values: Tensor, places: Sequence[Tensor], ridge: float) -> tuple[Tensor, float]:
-    """Return the core that minimises the squared residual plus `ridge` times its squared norm, and the residual."""
+def _solve(
+    left: Tensor, right: Tensor, values: Tensor, places: Sequence[Tensor], damping: float
+) -> tuple[Tensor, float]:
+    """Return the core C that minimises `residual² + ‖damping C‖²`, and the residual.
+
+    With few entries and a tiny damping, several cores minimise it up to rounding error; the smallest is returned.
+    """
     shape = left.shape[1], right.shape[1]
-    damping = ridge * torch.eye(math.prod(shape), dtype=values.dtype, device=values.device)
+    largest = (left.abs().amax(1) * right.abs().amax(1)).amax()
+    noise = torch.finfo(largest.dtype).eps * math.sqrt(len(values) * math.prod(shape)) * largest
     slices, squares = [], 0.0
     for entries in places:
         design = (left[entries, :, None] * right[entries, None, :]).flatten(1)
-        solution = torch.linalg.solve(design.mH @ design + damping, design.mH @ values[entries])
+        u, sizes, v = torch.linalg.svd(design, full_matrices=False)
+        inverse = torch.where(sizes > noise, 1 / (sizes + damping * (damping / sizes)), 0)
+        solution = v.mH @ (inverse * (u.mH @ values[entries]))
         slices.append(solution.reshape(shape))
         squares += float(torch.linalg.vector_norm(design @ solution - values[entries])) ** 2
     return torch.stack(slices, 1), math.sqrt(squares)

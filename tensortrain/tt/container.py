@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from tensortrain import storage
+from tensortrain import counts, storage
 from tensortrain.errors import TensorTrainError
 
 
@@ -86,7 +86,7 @@ class Cores:
         >>> tt.TensorTrain.ones((2, 3)).to(torch.float64).dtype
         torch.float64
         """
-        return type(self)(self._moved("cannot convert the train", "to", *args, **kwargs), error=self.error)
+        return type(self)(moved(self.cores, "cannot convert the train", "to", *args, **kwargs), error=self.error)
 
     def cpu(self) -> Self:
         """Return a copy on the CPU.
@@ -103,15 +103,7 @@ class Cores:
         Raises:
             TensorTrainError: the GPU does not exist.
         """
-        return self._of(self._moved(f"cannot move to the GPU {device}", "cuda", device), self.error)
-
-    def _moved(self, failure: str, method: str, *args: Any, **kwargs: Any) -> list[Tensor]:
-        """Return the results of a tensor method that moves or converts the cores."""
-        try:
-            return [getattr(core, method)(*args, **kwargs) for core in self.cores]
-        except (RuntimeError, AssertionError, TypeError, ValueError) as error:
-            reason = str(error).partition("\n")[0]
-            raise TensorTrainError(f"{failure}: {reason}") from None
+        return self._of(moved(self.cores, f"cannot move to the GPU {device}", "cuda", device), self.error)
 
     def double(self) -> Self:
         """Return a copy in double precision: `torch.float64`, or `torch.complex128` for complex cores.
@@ -205,20 +197,24 @@ class Cores:
         return cls(cores, **fields)
 
 
-def _factor(value: float) -> str:
-    """A factor with one decimal; from a million on with three digits and a power of ten."""
-    return f"{value:.1f}" if value < 1e6 else f"{value:.3g}"
+def moved(cores: Iterable[Tensor], failure: str, method: str, *args: Any, **kwargs: Any) -> list[Tensor]:
+    """Return the results of a tensor method that moves or converts the cores."""
+    try:
+        return [getattr(core, method)(*args, **kwargs) for core in cores]
+    except (RuntimeError, AssertionError, TypeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise TensorTrainError(f"{failure}: {reason}") from None
 
 
 def describe(head: str, train: Any) -> str:
     """Return the text of a train or TT-matrix: `head`, then the ranks, counts and error."""
-    share = train.n_parameters / train.dense_parameters
+    stored, dense = train.n_parameters, train.dense_parameters
     lines = [
         f"{head}, {str(train.dtype).removeprefix('torch.')}",
         f"  ranks       {train.ranks}",
-        f"  parameters  {train.n_parameters:,} of {train.dense_parameters:,} "
-        f"({share:.1%}, compression {_factor(1 / share)}×)",
-        f"  MACs        {train.macs():,} sequential, {train.dense_macs():,} dense",
+        f"  parameters  {counts.count(stored)} of {counts.count(dense)} "
+        f"({stored / dense:.1%}, compression {counts.factor(dense, stored)}×)",
+        f"  MACs        {counts.count(train.macs())} sequential, {counts.count(train.dense_macs())} dense",
     ]
     if train.error is not None:
         lines.append(f"  error       {train.error:.4g} relative (Frobenius)")

@@ -92,7 +92,7 @@ class Entries:
         if new:
             values = self._evaluate(indices[list(new.values())])
             self._known.update(zip(new, values.tolist(), strict=True))
-        return torch.tensor([self._known[key] for key in keys], dtype=self.wide)
+        return torch.tensor([self._known[key] for key in keys], dtype=self.wide, device="cpu")
 
     def _evaluate(self, indices: Tensor) -> Tensor:
         """Call the function with new indices and return its checked values on the CPU."""
@@ -201,7 +201,7 @@ def _distinct(*indices: Tensor) -> Tensor:
 
 def _axis(size: int) -> Tensor:
     """Return all indices of an axis as a column."""
-    return torch.arange(size)[:, None]
+    return torch.arange(size, device="cpu")[:, None]
 
 
 class Attempt(NamedTuple):
@@ -242,6 +242,8 @@ def cross(entries: Entries, rtol: float, pivots: Tensor, generator: torch.Genera
 def _attempts(entries: Entries, rtol: float, pivots: Tensor, generator: torch.Generator) -> Iterator[Attempt]:
     """Yield the cores after each sweep; the sweeps alternate between both directions."""
     shape = entries.shape
+    if max(shape) > entries.limit:  # every index of an axis is needed, and their list might not even fit in memory
+        raise Exhausted
     points = torch.cat([pivots, search(shape, entries, generator)])
     entries(points)
     if entries.largest == 0 or len(shape) == 1:
@@ -268,7 +270,7 @@ def _without_bonds(entries: Entries) -> list[Tensor]:
     """Return the cores of a vector, or of a tensor whose evaluated entries are all zero."""
     if len(entries.shape) == 1:
         return [entries(_axis(entries.shape[0])).reshape(1, -1, 1)]
-    return [torch.zeros(1, size, 1, dtype=entries.wide) for size in entries.shape]
+    return [torch.zeros(1, size, 1, dtype=entries.wide, device="cpu") for size in entries.shape]
 
 
 def _missed(entries: Entries, cores: Sequence[Tensor], rtol: float, generator: torch.Generator) -> Tensor:
@@ -305,7 +307,7 @@ def _sweep(
 ) -> tuple[Pivots, list[Tensor]]:
     """Return the pivots and cores after one sweep over all bonds, of the mirrored tensor if `backwards`."""
     shape = entries.shape[::-1] if backwards else entries.shape
-    nothing = torch.zeros(1, 0, dtype=torch.int64)
+    nothing = torch.zeros(1, 0, dtype=torch.int64, device="cpu")
     left = [nothing]
     right: list[Tensor] = []
     cores: list[Tensor] = []
@@ -319,7 +321,7 @@ def _sweep(
         rows = crossed(left[-1], _axis(shape[bond - 1]))
         beyond = bonds.right[bond] if bond < len(bonds.right) else nothing
         columns = _distinct(known, crossed(_axis(shape[bond]), beyond))
-        extra = torch.randperm(len(columns), generator=generator)[: len(known) // 2 + 2]
+        extra = torch.randperm(len(columns), generator=generator, device="cpu")[: len(known) // 2 + 2]
         some = _distinct(known, columns[extra])
         pivots = eliminate(block(rows, some), _noise(entries, rtol))[0]
         columns = columns[eliminate(block(rows[pivots], columns), _noise(entries, rtol))[1]]
@@ -344,7 +346,7 @@ def search(shape: Sequence[int], values: Function, generator: torch.Generator) -
     best = points[values(points).abs().topk(_BEST).indices]
     for axis, size in enumerate(shape):
         trials = best.repeat_interleave(size, 0)
-        trials[:, axis] = torch.arange(size).repeat(len(best))
+        trials[:, axis] = torch.arange(size, device="cpu").repeat(len(best))
         at = values(trials).abs().reshape(-1, size).argmax(1)
         best = best.clone()
         best[:, axis] = at
@@ -353,4 +355,4 @@ def search(shape: Sequence[int], values: Function, generator: torch.Generator) -
 
 def random_indices(shape: Sequence[int], points: int, generator: torch.Generator) -> Tensor:
     """Return `(points, m)` random indices, uniformly distributed over the entries of the tensor."""
-    return torch.stack([torch.randint(size, (points,), generator=generator) for size in shape], 1)
+    return torch.stack([torch.randint(size, (points,), generator=generator, device="cpu") for size in shape], 1)

@@ -10,6 +10,7 @@ from torch import Tensor
 from tensortrain import checks
 from tensortrain.derivatives import WIDE
 from tensortrain.errors import TensorTrainError
+from tensortrain.tt import checks as tt_checks
 from tensortrain.tt.amen import DENSE, Local, Problem, half_sweep, krylov
 from tensortrain.tt.interfaces import mirrored
 from tensortrain.tt.matrix import TensorTrainMatrix
@@ -86,6 +87,7 @@ def _check(matrix: object) -> None:
     if not isinstance(matrix, TensorTrainMatrix):
         raise TensorTrainError(f"matrix is a {type(matrix).__name__}; a TensorTrainMatrix is needed")
     square(matrix)
+    tt_checks.check_single("lowest_eigenpair", *matrix.cores)
     norm, off = float(matrix.train.norm()), float((matrix - matrix.H).train.norm())
     if off > 1e3 * torch.finfo(matrix.dtype).eps * norm:
         raise TensorTrainError(

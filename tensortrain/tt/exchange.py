@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tensortrain import checks
+from tensortrain import checks, counts
 from tensortrain.errors import TensorTrainError
+from tensortrain.tt import checks as tt_checks
 from tensortrain.tt import functional
 from tensortrain.tt.container import Cores
 
@@ -39,13 +40,14 @@ class Exchange(Cores):
         entries = self.ranks[0] * math.prod(core.shape[1] for core in self.cores) * self.ranks[-1]
         if entries * self.dtype.itemsize > MOST_BYTES:
             raise TensorTrainError(
-                f"the dense array would have {entries:,} entries, more than {MOST_BYTES >> 30} GiB; read only the "
-                "entries that you need: train[i, j, …]"
+                f"the dense array would have {counts.count(entries)} entries, more than {MOST_BYTES >> 30} GiB; read"
+                " only the entries that you need: train[i, j, …]"
             )
         if len(self.cores) > 62:
             raise TensorTrainError(f"{len(self.cores)} axes are more than a NumPy array can have; reshape() first")
         self._check_for_numpy()
-        return functional.tt_reconstruct([core.resolve_conj().resolve_neg() for core in self.cores]).numpy()
+        dense = functional.tt_reconstruct([core.resolve_conj().resolve_neg() for core in self.cores])
+        return (dense.clone() if self.order == 1 else dense).numpy()  # an only core must not change with the array
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> "np.ndarray[Any, Any]":
         if copy is False:
@@ -162,6 +164,7 @@ class Exchange(Cores):
 
     def _check_for_numpy(self) -> None:
         """Refuse cores that NumPy cannot share: with a gradient, on another device or in bfloat16."""
+        tt_checks.check_single("a conversion to NumPy", *self.cores)
         if self.requires_grad:
             raise TensorTrainError("a NumPy array has no gradient; call train.detach() first")
         if self.device.type != "cpu":

@@ -54,7 +54,7 @@ def _search(cores: Sequence[Tensor], width: int) -> tuple[Tensor, float]:
     """
     right = right_interfaces(cores)
     means, ranges = _means(right.cores), _ranges(right.cores)
-    rows, indices, dropped = right.cores[0].new_ones(1, 1), torch.zeros(1, 0, dtype=torch.long), -math.inf
+    rows, indices, dropped = right.cores[0].new_ones(1, 1), torch.zeros(1, 0, dtype=torch.long, device="cpu"), -math.inf
     points = math.prod(core.shape[1] for core in cores)
     for l, core in enumerate(right.cores):
         points //= core.shape[1]

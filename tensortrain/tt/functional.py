@@ -18,6 +18,7 @@ from torch import Tensor
 
 from tensortrain import checks
 from tensortrain.errors import TensorTrainError
+from tensortrain.precision import precise
 
 
 def tt_evaluate(cores: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor:
@@ -36,7 +37,7 @@ def tt_evaluate(cores: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor:
         result has none.
 
     Raises:
-        TensorTrainError: the inputs do not fit the cores.
+        TensorTrainError: the cores do not form a train, or the inputs do not fit them.
 
     Complexity: `Σ_l R_{l-1} I_l R_l + R_0 Σ_{l ≥ 2} R_{l-1} R_l` multiplications for each sample, which is linear in
     the order m. Eq. (2) needs more than `Π_l I_l`.
@@ -45,7 +46,7 @@ def tt_evaluate(cores: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor:
     >>> tt_evaluate(cores, [torch.ones(5, 2), torch.ones(5, 4)])
     tensor([24., 24., 24., 24., 24.])
     """
-    batched = check_inputs(cores, inputs)
+    cores, batched = check_inputs(cores, inputs)
     value: Tensor | None = None
     for core, u in zip(cores, inputs, strict=True):
         step = torch.tensordot(u.to(core.dtype), core, ([-1], [1]))  # the dtypes can differ only under autocast
@@ -67,7 +68,8 @@ def tt_evaluate_dense(cores: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tens
     >>> tt_evaluate_dense(cores, [torch.ones(2), torch.ones(4)])
     tensor(24.)
     """
-    batched, order = check_inputs(cores, inputs), len(cores)
+    cores, batched = check_inputs(cores, inputs)
+    order = len(cores)
     batch, left, right, *axes = map(opt_einsum.get_symbol, range(3 + order))
     ends = (left, right) if cores[0].shape[0] * cores[-1].shape[2] > 1 else ("", "")
     terms = [ends[0] + "".join(axes) + ends[1]]
@@ -79,8 +81,33 @@ def tt_evaluate_dense(cores: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tens
     return value
 
 
-def check_inputs(cores: Sequence[Tensor], inputs: Sequence[Tensor]) -> bool:
-    """Check that the inputs fit the cores, and return whether any of them has a batch axis."""
+def _check_chain(cores: object, axes: int) -> tuple[Tensor, ...]:
+    """Return the cores, with the ranks as first and last axes and `axes` axes between them, if they form a train.
+
+    The numbers are not checked, because these functions also run in the forward passes of networks.
+    """
+    chain = checks.listed("cores", cores)
+    if not chain:
+        raise TensorTrainError("cores is empty; at least one core is needed")
+    for l, core in enumerate(chain):
+        checks.ordinary(f"cores[{l}]", core)
+        if not isinstance(core, Tensor) or core.dim() != axes + 2 or core.numel() == 0:
+            shape = tuple(core.shape) if isinstance(core, Tensor) else type(core).__name__
+            raise TensorTrainError(
+                f"cores[{l}] is {shape}; a tensor (R_{l}, {axes} axes of at least 1, R_{l + 1}) is needed"
+            )
+        checks.agrees(f"cores[{l}]", core, chain[0])
+        if l and core.shape[0] != chain[l - 1].shape[-1]:
+            raise TensorTrainError(
+                f"cores[{l}] begins with rank {core.shape[0]}, cores[{l - 1}] ends with {chain[l - 1].shape[-1]};"
+                " neighbours must share their rank"
+            )
+    return chain
+
+
+def check_inputs(cores: object, inputs: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], bool]:
+    """Return the cores if they form a train and the inputs fit them, and whether any input has a batch axis."""
+    cores = _check_chain(cores, 1)
     if not isinstance(inputs, Sequence) or len(inputs) != len(cores):
         count = (
             f"{len(inputs)} entries"
@@ -92,7 +119,6 @@ def check_inputs(cores: Sequence[Tensor], inputs: Sequence[Tensor]) -> bool:
         raise TensorTrainError(f"inputs has {count} for {len(cores)} cores; a list with a vector for each is needed")
     batches = set()
     for l, (core, u) in enumerate(zip(cores, inputs, strict=True)):
-        checks.ordinary(f"cores[{l}]", core)
         checks.ordinary(f"inputs[{l}]", u)
         shape = tuple(u.shape) if isinstance(u, Tensor) else type(u).__name__
         if not isinstance(u, Tensor) or u.dim() not in (1, 2) or u.shape[-1] != core.shape[1]:
@@ -101,7 +127,7 @@ def check_inputs(cores: Sequence[Tensor], inputs: Sequence[Tensor]) -> bool:
         batches |= {u.shape[0]} if u.dim() == 2 else set()
     if len(batches) > 1:
         raise TensorTrainError(f"inputs have batch sizes {sorted(batches)}; all inputs with a batch axis must agree")
-    return bool(batches)
+    return cores, bool(batches)
 
 
 def evaluate_macs(shape: Sequence[int], ranks: Sequence[int]) -> int:
@@ -126,6 +152,7 @@ def dense_evaluate_macs(shape: Sequence[int], ranks: Sequence[int]) -> int:
     return ranks[0] * ranks[-1] * sum(math.prod(shape[: l + 1]) for l in range(len(shape)))
 
 
+@precise
 def tt_reconstruct(cores: Sequence[Tensor]) -> Tensor:
     """Return the dense tensor of eq. (1), `(R_0, I_1, …, I_m, R_m)`, or `(I_1, …, I_m)` if both boundary ranks are 1.
 
@@ -135,15 +162,15 @@ def tt_reconstruct(cores: Sequence[Tensor]) -> Tensor:
         cores: the cores, `(R_{l-1}, I_l, R_l)`.
 
     Raises:
-        TensorTrainError: torch cannot calculate with a core, for example because it is sparse.
+        TensorTrainError: the cores do not form a train, or the dense tensor is larger than the memory of the machine.
 
     >>> tt_reconstruct([torch.ones(1, 2, 3), torch.ones(3, 4, 1)]).shape
     torch.Size([2, 4])
     """
-    for l, core in enumerate(cores):
-        checks.ordinary(f"cores[{l}]", core)
+    cores = _check_chain(cores, 1)
     shape = [core.shape[1] for core in cores]
     ranks = [core.shape[0] for core in cores] + [cores[-1].shape[2]]
+    checks.fits_in_memory("the dense tensor", ranks[0] * math.prod(shape) * ranks[-1], cores[0])
     bond = min(range(1, len(cores)), key=lambda b: _reconstruct_macs(shape, ranks, b), default=1)
     left = cores[0].reshape(-1, ranks[1])
     for core in cores[1:bond]:
@@ -184,16 +211,24 @@ def tt_matvec(cores: Sequence[Tensor], columns: Tensor) -> Tensor:
         The product, `(O_1 ⋯ O_m, B)`.
 
     Raises:
-        TensorTrainError: torch cannot calculate with a tensor, for example because it is sparse.
+        TensorTrainError: the cores do not form a TT-matrix, or the columns do not fit it.
 
     Complexity: `B Σ_l (O_1 ⋯ O_l) R_{l-1} R_l (I_l ⋯ I_m)` multiplications. The dense matrix needs `B Π_l O_l I_l`.
 
     >>> tt_matvec([torch.ones(1, 2, 3, 4), torch.ones(4, 5, 2, 1)], torch.ones(6, 1)).shape
     torch.Size([10, 1])
     """
-    for l, core in enumerate(cores):
-        checks.ordinary(f"cores[{l}]", core)
+    cores = _check_chain(cores, 2)
+    if cores[0].shape[0] != 1 or cores[-1].shape[3] != 1:
+        raise TensorTrainError(
+            f"cores have boundary ranks {(cores[0].shape[0], cores[-1].shape[3])}; R_0 = R_m = 1 is needed"
+        )
     checks.ordinary("columns", columns)
+    rows = math.prod(core.shape[2] for core in cores)
+    if not isinstance(columns, Tensor) or columns.dim() != 2 or columns.shape[0] != rows:
+        shape = tuple(columns.shape) if isinstance(columns, Tensor) else type(columns).__name__
+        raise TensorTrainError(f"columns is {shape}; a matrix ({rows}, columns) is needed")
+    checks.agrees("columns", columns, cores[0])
     value = columns  # after step l the rows stand for O_1 … O_l, R_l, I_{l+1} … I_m
     done, batch = 1, columns.shape[1]
     for core in cores:

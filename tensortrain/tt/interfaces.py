@@ -16,11 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tensortrain.derivatives import root
+from tensortrain.derivatives import measured, root
 from tensortrain.errors import TensorTrainError
 from tensortrain.linalg import frobenius_norm, triangular_factor
+from tensortrain.precision import precise
 from tensortrain.transforms import batched, differentiated, physical, samples
-from tensortrain.tt.scaling import largest_sample, range_of, shifted, shifted_along, shifted_each
+from tensortrain.tt.exponents import unscaled
+from tensortrain.tt.scaling import largest_sample, range_of, shifted_along, shifted_each
 
 _TOGETHER = 20  # channels that differ by at most so many powers of two get a common scale
 
@@ -69,6 +71,7 @@ class _Bond(NamedTuple):
         return self.factor.shape[1] == len(self.factor) and not batched(self.factor)
 
 
+@precise
 def right_interfaces(cores: Sequence[Tensor]) -> Interfaces:
     """Return the right interfaces of a train of any length and scale.
 
@@ -87,6 +90,7 @@ def right_interfaces(cores: Sequence[Tensor]) -> Interfaces:
     return Interfaces(scaled, exponents, factors, grams)
 
 
+@precise
 def scaled_bonds(cores: Sequence[Tensor]) -> tuple[list[Tensor], int]:
     """Return `(c, k)` such that the train of `cores` is `2**k` times that of c, whose bonds all have sizes near 1."""
     bonds = _bonds(cores)
@@ -223,13 +227,25 @@ def _grams(cores: Sequence[Tensor]) -> list[Tensor]:
     return grams[::-1]
 
 
-def tt_norm(cores: Sequence[Tensor]) -> Tensor:
-    """Return the Frobenius norm of a train as a real 0-d tensor; it is infinite only if the dtype is too small."""
+@precise
+def tt_norm(cores: Sequence[Tensor], squared: bool = False) -> Tensor:
+    """Return the Frobenius norm of a train, or its square, as a real 0-d tensor.
+
+    It is infinite only if the dtype is too small. The square has all derivatives where it is zero as well, which the
+    square of the norm would not have.
+    """
+    return unscaled(lambda cores: _norm(cores, squared), cores, 2 if squared else 1)
+
+
+def _norm(cores: Sequence[Tensor], squared: bool) -> tuple[Tensor, int]:
+    """Return `(n, k)`: the norm, or its square, is `n · 2**k`."""
     right = right_interfaces(cores)
     norm: Tensor = torch.linalg.vector_norm(right.factors[0])
+    value = norm.square() if squared else norm
     if right.grams is not None:
-        norm = root(right.grams[0].diagonal().sum().real, norm)
-    return shifted(norm, right.exponent)
+        square = right.grams[0].diagonal().sum().real
+        value = measured(square, value) if squared else root(square, value)
+    return value, right.exponent * (2 if squared else 1)
 
 
 def mirrored(cores: Sequence[Tensor]) -> list[Tensor]:

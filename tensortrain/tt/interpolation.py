@@ -12,6 +12,7 @@ from torch import Tensor
 from tensortrain import checks
 from tensortrain.derivatives import WIDE
 from tensortrain.errors import TensorTrainError
+from tensortrain.transforms import vectorized
 from tensortrain.tt import checks as tt_checks
 from tensortrain.tt.cross import Entries, Function, cross, gathered, random_indices
 from tensortrain.tt.interfaces import drifts, scaled_bonds
@@ -83,6 +84,8 @@ def interpolated(
     """Return the train of a function by cross interpolation; see `tensortrain.interpolate` for arguments and errors."""
     if not callable(function):
         raise TensorTrainError(f"function is a {type(function).__name__}; a callable of indices (B, m) is needed")
+    if vectorized():
+        raise tt_checks.under_vmap("interpolation")
     shape = tt_checks.check_sizes("shape", shape)
     rtol = checks.fraction("rtol", rtol)
     confidence = checks.fraction("confidence", confidence, minimum_included=False)
@@ -93,7 +96,7 @@ def interpolated(
             f"max_evaluations = {max_evaluations} leaves no evaluations besides the {points} fresh points; raise it"
         )
     generator = torch.Generator().manual_seed(checks.seed(seed))
-    entries = Entries(function, shape, limit, checks.device(device) or torch.device("cpu"))
+    entries = Entries(function, shape, limit, checks.device("cpu" if device is None else device))
     cores, converged = cross(entries, rtol, _starts(pivots, shape), generator)
     entries.limit += points
     fresh = random_indices(shape, points, generator)
@@ -142,6 +145,8 @@ def mapped(
     for cores in trains:
         if cores[0].shape[0] * cores[-1].shape[2] != 1:
             raise TensorTrainError("a function of the entries needs boundary ranks of 1; reduce them to 1 first")
+    if vectorized():
+        raise tt_checks.under_vmap("a function of the entries")
     plain = [_within_range([core.detach() for core in cores]) for cores in trains]
     if rtol is None:
         rtol = _RTOL[WIDE.get(first.dtype) is None]
@@ -163,14 +168,14 @@ def _within_range(cores: list[Tensor]) -> list[Tensor]:
 def _starts(pivots: object, shape: tuple[int, ...]) -> Tensor:
     """Return the initial pivots, `(P, m)`."""
     if pivots is None:
-        return torch.zeros(0, len(shape), dtype=torch.int64)
+        return torch.zeros(0, len(shape), dtype=torch.int64, device="cpu")
     if not isinstance(pivots, Tensor) or pivots.dim() != 2 or pivots.shape[1] != len(shape):
         what = tuple(pivots.shape) if isinstance(pivots, Tensor) else type(pivots).__name__
         raise TensorTrainError(f"pivots is {what}; a tensor (points, {len(shape)}) of indices is needed")
     if pivots.is_floating_point() or pivots.is_complex() or pivots.dtype == torch.bool:
         raise TensorTrainError(f"pivots has dtype {pivots.dtype}; integers are needed")
     pivots = pivots.cpu().long()
-    outside = ((pivots < 0) | (pivots >= torch.tensor(shape))).any(1).nonzero()
+    outside = ((pivots < 0) | (pivots >= torch.tensor(shape, device="cpu"))).any(1).nonzero()
     if len(outside):
         at = int(outside[0])
         raise TensorTrainError(f"pivots[{at}] = {pivots[at].tolist()} is outside a tensor of shape {shape}")

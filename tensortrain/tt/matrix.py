@@ -11,6 +11,7 @@ from torch.utils import _pytree as pytree
 
 from tensortrain import checks
 from tensortrain.errors import TensorTrainError
+from tensortrain.precision import full_precision, precise
 from tensortrain.tt import checks as tt_checks
 from tensortrain.tt import functional as tt_functional
 from tensortrain.tt import sketch, sums
@@ -170,7 +171,7 @@ class TensorTrainMatrix(Cores):
         Args:
             shape: the axes of rows and columns, I_1 … I_m.
             dtype: data type; by default torch's default dtype.
-            device: device; by default the CPU.
+            device: device; by default torch's default device.
 
         Raises:
             TensorTrainError: an argument is out of range.
@@ -192,6 +193,7 @@ class TensorTrainMatrix(Cores):
         """Return the conjugate transpose."""
         return self._of([core.transpose(1, 2).conj() for core in self.cores])
 
+    @precise
     def trace(self) -> Tensor:
         """Return the sum of the diagonal entries of a square matrix, a 0-d tensor.
 
@@ -274,7 +276,8 @@ class TensorTrainMatrix(Cores):
         """
         if isinstance(other, TensorTrain | TensorTrainMatrix):
             a, b = self.cores, _with_columns(self._fitting(other))
-            exact = [torch.einsum("aojb,pjiq->apoibq", x, y) for x, y in zip(a, b, strict=True)]
+            with full_precision():
+                exact = [torch.einsum("aojb,pjiq->apoibq", x, y) for x, y in zip(a, b, strict=True)]
             cores = [core.flatten(4).flatten(0, 1) for core in exact]
             return _as_operand(cores, other)
         if not isinstance(other, Tensor):
@@ -302,6 +305,7 @@ class TensorTrainMatrix(Cores):
         rtol: float | None = None,
         seed: int = 0,
     ) -> "TensorTrainMatrix": ...
+    @precise
     def matmul(
         self,
         other: "TensorTrain | TensorTrainMatrix",
@@ -330,6 +334,7 @@ class TensorTrainMatrix(Cores):
         """
         fitting = self._fitting(other)
         tt_checks.check_numbers("the matrix", self.cores[0])
+        tt_checks.check_single("matmul", *self.cores, *fitting.cores)
         (first,), left = sketch.balanced([self.cores])
         (second,), right = sketch.balanced([_with_columns(fitting)])
         sizes = [o * core.shape[2] for o, core in zip(self.out_shape, second, strict=True)]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tensortrain import checks
 from tensortrain.errors import TensorTrainError
+from tensortrain.precision import precise
 from tensortrain.tt import arithmetic, axes
 from tensortrain.tt import checks as tt_checks
 from tensortrain.tt.operators import Operators
@@ -77,14 +78,16 @@ class Modes(Operators):
     def mean(self, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Self | Tensor:
         """Return the mean over some axes; arguments and result are those of `sum`.
 
-        The mean of each core is computed before the cores are multiplied, so that nothing overflows.
+        The mean of each core is computed before the cores are multiplied, so that the number of entries, which may be
+        larger than every floating-point number, is never needed.
 
         >>> import tensortrain as tt
-        >>> tt.TensorTrain.ones((4,) * 600).mean()   # the number of entries exceeds every floating-point number
+        >>> tt.TensorTrain.ones((4,) * 600).mean()
         tensor(1.)
         """
         return self._reduced(dim, keepdim, torch.mean)
 
+    @precise
     def _reduced(self, dim: int | Sequence[int] | None, keepdim: bool, reduce: Callable[..., Tensor]) -> Self | Tensor:
         """Return the result of `reduce`, applied to the named axes of the cores."""
         reduced = tt_checks.check_axes("dim", dim, self.order)
@@ -96,6 +99,7 @@ class Modes(Operators):
                 pieces.keep(reduce(core, 1, keepdim=True) if axis in reduced else core)
         return self._left(pieces.finish())
 
+    @precise
     def contract(self, vectors: Mapping[int, Tensor]) -> Self | Tensor:
         """Contract some axes with a vector each, `Σ_i T[…, i, …] u[i]`, without conjugation.
 
@@ -125,6 +129,7 @@ class Modes(Operators):
                 pieces.keep(core)
         return self._left(pieces.finish())
 
+    @precise
     def mode_product(self, matrix: Tensor, dim: int) -> Self:
         """Multiply one axis by a matrix, `Σ_i M[j, i] T[…, i, …]`; the ranks do not change.
 
@@ -145,6 +150,7 @@ class Modes(Operators):
         product = torch.einsum("ris,ji->rjs", core, matrix)
         return self._of([*self.cores[:axis], product, *self.cores[axis + 1 :]])
 
+    @precise
     def tensordot(self, other: Self, dims: int) -> Self | Tensor:
         """Sum over the last `dims` axes of this train and the first `dims` axes of another, as `torch.tensordot` does.
 
@@ -171,6 +177,7 @@ class Modes(Operators):
             )
         return self._left(axes.tensordot(self.cores, other.cores, count))
 
+    @precise
     def permute(self, *dims: int) -> Self:
         """Return the tensor with its axes in another order, as `Tensor.permute` does, exactly.
 
@@ -189,6 +196,7 @@ class Modes(Operators):
             raise TensorTrainError(f"dims = {dims} has {len(order)} axes; all {self.order} are needed")
         return self._of(axes.permute(self.cores, order))
 
+    @precise
     def reshape(self, *shape: int) -> Self:
         """Split axes, merge neighbouring axes, or add and remove axes of length 1, exactly.
 

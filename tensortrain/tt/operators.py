@@ -64,8 +64,7 @@ class Operators(Cores):
         tensor(2.)
         """
         tt_checks.check_numbers("the train", self.cores[0])
-        norm = interfaces.tt_norm(self.cores)
-        return norm.square() if squared else norm
+        return interfaces.tt_norm(self.cores, squared)
 
     def __add__(self, other: Self | complex | Tensor) -> Self:
         """Return the sum with a train, or with a number or 0-d tensor that is added to every entry.

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tensortrain import checks
 from tensortrain.errors import TensorTrainError
+from tensortrain.precision import precise
 from tensortrain.transforms import batched, physical
 
 Index = int | slice | EllipsisType | None | Tensor | np.ndarray[Any, Any]
@@ -136,6 +137,7 @@ def split(core: Tensor, sizes: Sequence[int]) -> list[Tensor]:
     return [*parts, core]
 
 
+@precise
 def select(cores: Sequence[Tensor], index: Sequence[Index]) -> list[Tensor] | Tensor:
     """Return the train of an index, or a tensor with the axes R_0 and R_m if no axis of the train is left."""
     sizes = [core.shape[1] for core in cores]

@@ -50,7 +50,7 @@ class Queries(Modes):
         """
         checks.integer("n", n, maximum=2**63 - 1)
         checks.choice("density", density, ("square", "value"))
-        cores = self._plain("density", allow_complex=density == "square")
+        cores = self._plain(f"sampling with density={density!r}", allow_complex=density == "square")
         generator = torch.Generator().manual_seed(checks.seed(seed))
         square = density == "square"
         scaled, weights = (sampling.square_weights if square else sampling.value_weights)(cores)
@@ -82,7 +82,7 @@ class Queries(Modes):
         Extreme(position=(75, 100), value=1.25, bound=1.25)
         """
         checks.integer("width", width)
-        cores = self._plain("the largest entry", allow_complex=False)
+        cores = self._plain("the search", allow_complex=False)
         indices, bound = extremes.candidates(cores, width)
         scaled, power = scaled_bonds(cores)  # so that no product of the first cores overflows or underflows
         entries = select(scaled, tuple(indices.unbind(1)))
@@ -105,6 +105,7 @@ class Queries(Modes):
     def _plain(self, purpose: str, allow_complex: bool) -> list[torch.Tensor]:
         """Return the cores in double precision without a gradient, if the boundary ranks are 1."""
         tt_checks.check_numbers("the train", self.cores[0])
+        tt_checks.check_single(purpose, *self.cores)
         if self.dtype.is_complex and not allow_complex:
             raise TensorTrainError(f"the train is complex; {purpose} needs real numbers")
         if math.prod((self.ranks[0], self.ranks[-1])) != 1:

@@ -53,7 +53,7 @@ def draw(
 
 def _pick(shares: Tensor, generator: torch.Generator) -> Tensor:
     """Return for each row of probabilities a random position whose probability is not 0."""
-    uniform = torch.rand(len(shares), 1, generator=generator, dtype=torch.float64).to(shares.device)
+    uniform = torch.rand(len(shares), 1, generator=generator, dtype=torch.float64, device="cpu").to(shares.device)
     sums = shares.double().cumsum(1)
     return (sums <= uniform * sums[:, -1:]).sum(1).clamp(max=shares.shape[1] - 1)
 

@@ -88,11 +88,14 @@ class Compression(NamedTuple):
         cores: the cores, `(R_{l-1}, I_l, R_l)`.
         exponent: the exponent k.
         error: estimate of the relative Frobenius error; the expected value of its square is correct.
+        noise: estimate of the rounding error, relative to the sum; it is large if the chains cancel one another, and
+            `error` cannot be much smaller.
     """
 
     cores: list[Tensor]
     exponent: int
     error: float
+    noise: float
 
 
 class Sketches(NamedTuple):
@@ -110,8 +113,8 @@ def random_train(
     cores: list[Tensor] = []
     for left, size, right in zip(sides[:-1], shape[1:], sides[1:], strict=True):
         inner = len(cores) < len(shape) - 2  # R_m is summed over without a random factor
-        core = torch.randn(left, size, right, generator=generator, dtype=like.dtype) / math.sqrt(right if inner else 1)
-        cores.append(core.to(like.device))
+        core = torch.randn(left, size, right, generator=generator, dtype=like.dtype, device="cpu").to(like.device)
+        cores.append(core / math.sqrt(right if inner else 1))
     return cores
 
 
@@ -181,6 +184,7 @@ def compress(
     carries, total = [start for _ in chains], 0
     cores: list[Tensor] = []
     missed: list[tuple[float, int]] = []
+    rounded: list[tuple[float, int]] = []
     for l in range(len(shape) - 1):
         steps = [chain.left(l, carry).flatten(0, 1) for chain, carry in zip(chains, carries, strict=True)]
         basis = qr(_applied(steps, sketches.parts[l]), l + 1)[0]
@@ -188,19 +192,29 @@ def compress(
         plain = basis.detach()
         off = float(torch.linalg.vector_norm(check - plain @ (plain.mH @ check))) / math.sqrt(_CHECKS)
         missed.append((off, total + checks.exponents[l]))
+        rounded.append((_rounding(steps, checks.parts[l]) / math.sqrt(_CHECKS), total + checks.exponents[l]))
         cores.append(basis.reshape(-1, shape[l], basis.shape[1]))
         carries, power = common_unit([basis.mH @ step for step in steps])
         total += power
     last = sum_of([chain.left(len(shape) - 1, carry) for chain, carry in zip(chains, carries, strict=True)])
     norm = float(torch.linalg.vector_norm(last.detach()))
-    error = math.hypot(*(math.ldexp(off, power - total) for off, power in missed)) if missed else 0.0
+    error, noise = (
+        math.hypot(*(math.ldexp(size, power - total) for size, power in sizes)) for sizes in (missed, rounded)
+    )
     whole = math.hypot(norm, error)
-    return Compression([*cores, last], total, error / whole if whole else 0.0)
+    return Compression([*cores, last], total, error / whole if whole else 0.0, noise / whole if whole else 0.0)
 
 
 def _applied(steps: Sequence[Tensor], parts: Sequence[Tensor]) -> Tensor:
     """Return the sum of the products of steps and sketches."""
     return torch.cat(list(steps), 1) @ torch.cat(list(parts), 0)
+
+
+def _rounding(steps: Sequence[Tensor], parts: Sequence[Tensor]) -> float:
+    """Return the size of the rounding error of `_applied(steps, parts)`, from the sizes of all terms of its sums."""
+    left, right = torch.cat(list(steps), 1).detach(), torch.cat(list(parts), 0).detach()
+    terms = torch.linalg.vector_norm(left, dim=0) * torch.linalg.vector_norm(right, dim=1)
+    return torch.finfo(left.dtype).eps * float(torch.linalg.vector_norm(terms))
 
 
 def sum_of(tensors: Sequence[Tensor]) -> Tensor:

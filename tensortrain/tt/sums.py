@@ -9,12 +9,16 @@ from torch import Tensor
 
 from tensortrain import checks
 from tensortrain.errors import TensorTrainError
+from tensortrain.precision import precise
 from tensortrain.tt import checks as tt_checks
 from tensortrain.tt.scaling import rescaled
 from tensortrain.tt.sketch import Chain, Train, balanced, compress, sketch_ranks
 from tensortrain.tt.tensor_train import TensorTrain
 
+_NOISE = 4  # multiple of the estimated rounding error below which a measured error or norm means nothing
 
+
+@precise
 def round_sum(
     trains: Iterable[TensorTrain],
     *,
@@ -34,10 +38,12 @@ def round_sum(
         ranks: upper limits of the inner ranks, as in `TensorTrain.round`.
         rtol: relative Frobenius tolerance in [0, 1). It limits the estimated `error` of the result, which comes from
             projections on random trains. The expected value of its square is correct, but it is not an upper bound.
+            If the summands cancel one another, the error can be as large as their rounding error.
         seed: seed of the random trains; equal seeds give equal results.
 
     Returns:
-        The sum; its `error` is estimated and relative to the sum.
+        The sum; its `error` is estimated and relative to the sum. A sum that is zero up to the rounding error of the
+        summands has ranks and an error as a zero train: ranks of 1 and an error of 0.
 
     Raises:
         TensorTrainError: there are no trains, they differ, there is no limit, a limit is out of range, or the ranks are
@@ -75,6 +81,7 @@ def _checked(trains: Iterable[TensorTrain]) -> list[TensorTrain]:
             raise TensorTrainError(f"trains[{n}] is a {type(train).__name__}; a TensorTrain is needed")
         summands[0]._matching(train)
     tt_checks.check_numbers("the train", summands[0].cores[0])
+    tt_checks.check_single("round_sum", *(core for train in summands for core in train.cores))
     return summands
 
 
@@ -91,28 +98,34 @@ def rounded(
     """Return `(cores, k, error)`: the sum of the chains is about `2**k` times the train of `cores`.
 
     The cores satisfy the limits. With a tolerance, the sketch is at first slightly wider than `first_rank`, and its
-    width is doubled until the estimated error is at most half of the tolerance.
+    width is doubled until the estimated error is at most half of the tolerance, or no larger than rounding errors.
     """
     ends = chains[0].ends
     caps: dict[str, Any] = {"ranks": ranks, "rtol": rtol, "max_parameters": None, "budget": None}
     limits = tt_checks.check_limits(shape, ends, **caps)
     assert limits.ranks is not None
     generator = torch.Generator().manual_seed(checks.seed(seed))
-    useful = tt_checks.useful_ranks(shape, ends)
+    left = None
     if limits.rtol is None:
         compression = compress(chains, shape, sketch_ranks(shape, ends, limits.ranks), like, generator)
-        result = TensorTrain._of(compression.cores).round(ranks=limits.ranks)
-        return list(result.cores), compression.exponent, _total(compression.error, result.error)
-    width = first_rank
-    tolerance = max(limits.rtol, 16 * torch.finfo(like.dtype).eps)
-    while True:
-        wanted = sketch_ranks(shape, ends, [width] * len(useful))
-        compression = compress(chains, shape, wanted, like, generator)
-        if compression.error <= tolerance / 2 or wanted == list(useful):
-            break
-        width *= 2
-    left = math.sqrt(max(tolerance**2 - compression.error**2, 0.0))  # the norm of the sketch is at most that of the sum
-    result = TensorTrain._of(compression.cores).round(ranks=limits.ranks, rtol=left)
+        noise = _NOISE * compression.noise
+    else:
+        tolerance = max(limits.rtol, 16 * torch.finfo(like.dtype).eps)
+        useful = tt_checks.useful_ranks(shape, ends)
+        width = first_rank
+        while True:
+            wanted = sketch_ranks(shape, ends, [width] * len(useful))
+            compression = compress(chains, shape, wanted, like, generator)
+            noise = _NOISE * compression.noise
+            if compression.error <= max(tolerance / 2, noise) or wanted == list(useful):
+                break
+            width *= 2
+        # the norm of the sketch is at most that of the sum
+        left = max(math.sqrt(max(tolerance**2 - compression.error**2, 0.0)), noise)
+    sketched = TensorTrain._of(compression.cores)
+    if noise >= 1:  # the sum is zero up to rounding error
+        return list(sketched.round(ranks=1).cores), compression.exponent, 0.0
+    result = sketched.round(ranks=limits.ranks, rtol=left)
     return list(result.cores), compression.exponent, _total(compression.error, result.error)
 
 

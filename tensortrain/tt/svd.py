@@ -16,10 +16,13 @@ from tensortrain.checks import Limits
 from tensortrain.derivatives import bond_name
 from tensortrain.errors import TensorTrainError
 from tensortrain.linalg import Product, frobenius_norm, singular_values, truncate
+from tensortrain.precision import precise
 from tensortrain.transforms import batched
 from tensortrain.tt.checks import count, supported_ranks
 from tensortrain.tt.interfaces import Interfaces, mirrored, normalized_columns, right_interfaces
 from tensortrain.tt.scaling import exponent, ordinary, peak, range_of, shifted, shifted_along, unit
+
+_ROUNDINGS = 64  # rounding error of a product, in units of eps times the norms of its factors
 
 
 class Sweep(NamedTuple):
@@ -126,7 +129,8 @@ def _reduced(carry: Tensor, right: Interfaces, bond: int) -> tuple[Tensor, int]:
     if right.grams is None:
         factor = right.factors[bond]
         directions, scale = normalized_columns(factor.mT)  # so that small interfaces count as well
-        return unit((carry @ factor) @ torch.linalg.pinv(directions.mT) / scale)
+        reduced = (carry @ factor) @ torch.linalg.pinv(directions.mT) / scale
+        return unit(reduced if _reads_the_same(reduced, carry, right, bond) else carry)
     if not peak(carry) < 2.0 ** (1.5 * range_of(carry.dtype)):
         raise TensorTrainError(
             f"{bond_name(bond)}: the product of the cores before it grows beyond the range of {carry.dtype} in"
@@ -136,12 +140,29 @@ def _reduced(carry: Tensor, right: Interfaces, bond: int) -> tuple[Tensor, int]:
     return carry, 0
 
 
+def _reads_the_same(reduced: Tensor, carry: Tensor, right: Interfaces, bond: int) -> bool:
+    """Return whether the cores behind a bond read the same from both carries, up to rounding error.
+
+    They do not if the factor of the bond has only the directions that earlier cores read, see `right_interfaces`, and
+    these are nearly the same as others that later cores read much more strongly.
+    """
+    interface = right.cores[bond].flatten(1)
+    if bond + 1 < len(right.cores):
+        interface = (right.cores[bond] @ right.factors[bond + 1]).flatten(1)
+    eps = torch.finfo(carry.dtype).eps
+    difference = float(((reduced - carry) @ interface).norm())
+    noise = _ROUNDINGS * eps * float(carry.norm()) * float(interface.norm())
+    return not difference > noise + math.sqrt(eps) * float((carry @ right.factors[bond]).norm())
+
+
+@precise
 def compressed(cores: Sequence[Tensor]) -> tuple[list[Tensor], int]:
     """Return `(c, k)` such that the train of `cores` is `2**k` times that of c, without unread directions."""
     right = right_interfaces(cores)
     return tt_round(right, [core.shape[2] for core in cores[:-1]], None).cores, right.exponent
 
 
+@precise
 def within_limits(
     limits: Limits,
     shape: Sequence[int],

@@ -76,7 +76,8 @@ def solve(
     (a,), power = balanced([[core.detach().to(wide) for core in matrix.cores]])
     right = right_interfaces([core.detach().to(wide) for core in load.cores])
     norm = right.norm
-    if not norm:
+    assert norm is not None
+    if norm == 0:
         return Solution(TensorTrain.zeros(load.shape, dtype=load.dtype, device=load.device), 0.0, 0)
     problem = Problem(a, right.cores)
     start = TensorTrain.random(load.shape, 2, seed, dtype=wide, device=load.device)
@@ -105,6 +106,7 @@ def _checked(matrix: object, load: object, rtol: float) -> float:
         raise TensorTrainError(f"load is a {type(load).__name__}; a TensorTrain is needed")
     square(matrix)
     matrix._fitting(load)
+    tt_checks.check_single("solve", *matrix.cores, *load.cores)
     return checks.fraction("rtol", rtol)
 
 

@@ -19,8 +19,11 @@ from torch import Tensor
 
 from tensortrain import checks
 from tensortrain.errors import TensorTrainError
+from tensortrain.precision import precise
 from tensortrain.tt.arithmetic import orthogonalize
 from tensortrain.tt.checks import check_numbers
+from tensortrain.tt.interfaces import scaled_bonds
+from tensortrain.tt.scaling import rescaled
 from tensortrain.tt.tensor_train import TensorTrain
 
 Function = Callable[[TensorTrain], Tensor]
@@ -62,14 +65,10 @@ class _Frames(NamedTuple):
     right: list[Tensor]
 
     @classmethod
-    def of(cls, train: TensorTrain) -> "_Frames":
+    def of(cls, cores: Sequence[Tensor]) -> "_Frames":
         """Return both forms of a train."""
-        if not isinstance(train, TensorTrain):
-            raise TensorTrainError(f"train is a {type(train).__name__}; a TensorTrain is needed")
-        check_numbers("the train", train.cores[0])
-        last = train.order - 1
         # both directions, which lowers ranks that are larger than useful from either side
-        left = orthogonalize(orthogonalize(train.detach().cores, 0), last)
+        left = orthogonalize(orthogonalize(cores, 0), len(cores) - 1)
         return cls(left, orthogonalize(left, 0))
 
     def element(self, changes: Sequence[Tensor]) -> TensorTrain:
@@ -85,6 +84,15 @@ class _Frames(NamedTuple):
         return TensorTrain._of([first, *middle, last])
 
 
+def _checked(train: TensorTrain) -> Sequence[Tensor]:
+    """Return the cores of a train, without gradients, if it has a tangent space."""
+    if not isinstance(train, TensorTrain):
+        raise TensorTrainError(f"train is a {type(train).__name__}; a TensorTrain is needed")
+    check_numbers("the train", train.cores[0])
+    return train.detach().cores
+
+
+@precise
 def gradient(function: Function, train: TensorTrain) -> Gradient:
     """Return the gradient of a function in the tangent space at a train, the direction of steepest ascent there.
 
@@ -107,8 +115,7 @@ def gradient(function: Function, train: TensorTrain) -> Gradient:
     >>> torch.allclose(slope.reconstruct(), train.reconstruct())   # the train is in its own tangent space
     True
     """
-    frames = _Frames.of(train)
-    return _gradient(function, frames)[0]
+    return _gradient(function, _Frames.of(_checked(train)))[0]
 
 
 def _gradient(function: Function, frames: _Frames) -> tuple[Gradient, list[Tensor]]:
@@ -118,7 +125,12 @@ def _gradient(function: Function, frames: _Frames) -> tuple[Gradient, list[Tenso
     with torch.enable_grad():
         value = _value(function, frames.element(changes))
         if not value.requires_grad:
-            raise TensorTrainError("the value of the function does not depend differentiably on the train")
+            hint = (
+                "under torch.inference_mode() no gradient is recorded; leave it or use torch.no_grad() instead"
+                if torch.is_inference_mode_enabled()
+                else "calculate it from the train with operations of PyTorch, without detach() or float()"
+            )
+            raise TensorTrainError(f"the value of the function does not depend differentiably on the train; {hint}")
         slopes = torch.autograd.grad(value, changes, allow_unused=True, materialize_grads=True)
     gauged = []
     for u, slope in zip(frames.left[:-1], slopes[:-1], strict=True):
@@ -141,6 +153,7 @@ def _value(function: Function, train: TensorTrain) -> Tensor:
     return value.reshape(())
 
 
+@precise
 def project(train: TensorTrain, other: TensorTrain) -> TensorTrain:
     """Return the orthogonal projection of another train on the tangent space at `train`.
 
@@ -160,11 +173,15 @@ def project(train: TensorTrain, other: TensorTrain) -> TensorTrain:
     >>> torch.allclose(project(a, once).reconstruct(), once.reconstruct())
     True
     """
-    _Frames.of(train)
-    target = train._matching(other).detach()
-    return gradient(lambda moved: target.inner(moved).real, train).train
+    # all multiples of `train` have the same tangent space, so the inner product can be kept in range
+    start, _ = scaled_bonds(_checked(train))
+    cores, k = scaled_bonds(_checked(train._matching(other)))
+    target = TensorTrain._of(cores)
+    slope, _ = _gradient(lambda moved: target.inner(moved).real, _Frames.of(start))
+    return TensorTrain._of(rescaled(slope.train.cores, k))
 
 
+@precise
 def step(function: Function, train: TensorTrain, rate: float = 1.0) -> Step:
     """Take one step of Riemannian gradient descent along the tangent space, then round to the old ranks.
 
@@ -190,7 +207,7 @@ def step(function: Function, train: TensorTrain, rate: float = 1.0) -> Step:
     True
     """
     rate = checks.positive("rate", rate)
-    frames = _Frames.of(train)
+    frames = _Frames.of(_checked(train))
     (_, slope), changes = _gradient(function, frames)
     before = float(_value(function, train).detach())
     ranks = [core.shape[2] for core in frames.left[:-1]]

@@ -139,6 +139,8 @@ class TensorTrain(Queries, Builders, Exchange):
         tt_checks.check_numbers("tensor", tensor)
         caps: dict[str, Any] = {"ranks": ranks, "rtol": rtol, "max_parameters": max_parameters, "budget": budget}
         limits = tt_checks.check_limits(tensor.shape, **caps)
+        if tensor.dim() == 1:
+            tensor = tensor.clone()  # which becomes the only core, and must not change with the caller's tensor
         scaled, norm, k = tt_svd.normalized(tensor)
         cores, error = tt_svd.within_limits(
             limits,
@@ -250,7 +252,7 @@ class TensorTrain(Queries, Builders, Exchange):
         rtol, sweeps = checks.fraction("rtol", rtol), checks.integer("sweeps", sweeps)
         assert limits.ranks is not None
         wide, k = scaling.unit(values.to(WIDE.get(values.dtype, values.dtype)))
-        start = cls.random(sizes, limits.ranks, seed, wide.dtype).to(wide.device)
+        start = cls.random(sizes, limits.ranks, seed, wide.dtype, wide.device)
         if not bool(wide.any()):
             return cls.zeros(sizes, dtype=values.dtype, device=values.device)
         cores, error = completion.alternate(start.cores, indices, wide, rtol, sweeps)
@@ -269,7 +271,8 @@ class TensorTrain(Queries, Builders, Exchange):
         torch.Size([2, 3])
         """
         checks.fits_in_memory("the dense tensor", self.dense_parameters, self.cores[0])
-        return tt_functional.tt_reconstruct(self.cores)
+        dense = tt_functional.tt_reconstruct(self.cores)
+        return dense.clone() if self.order == 1 else dense  # an only core must not change with the result
 
     def evaluate(self, inputs: Sequence[Tensor]) -> Tensor:
         """Contract every axis with a vector, core by core (eq. 3); see `tensortrain.tt.functional.tt_evaluate`.
@@ -297,11 +300,14 @@ class TensorTrain(Queries, Builders, Exchange):
             inputs: the vectors u(1) … u(m), as in `evaluate`.
 
         Raises:
-            TensorTrainError: the inputs do not fit the cores.
+            TensorTrainError: the inputs do not fit the cores, or the dense tensor is larger than the memory of the
+                machine.
 
         >>> TensorTrain.ones((4, 5)).evaluate_dense([torch.ones(4), torch.ones(5)])
         tensor(20.)
         """
+        tt_functional.check_inputs(self.cores, inputs)
+        checks.fits_in_memory("the dense tensor", self.dense_parameters, self.cores[0])
         return tt_functional.tt_evaluate_dense(self.cores, inputs)
 
     def macs(self) -> int:
@@ -384,11 +390,13 @@ class TensorTrain(Queries, Builders, Exchange):
         """Draw the cores with their ranks, and the singular values at each bond, which show how far rounding could go.
 
         Raises:
-            TensorTrainError: Matplotlib is not installed.
+            TensorTrainError: Matplotlib is not installed, or the dtype is neither single nor double precision.
 
         >>> len(TensorTrain.decompose(torch.randn(4, 5, 6), rtol=0.1).plot().axes)
         2
         """
+        tt_checks.check_numbers("the train", self.cores[0])
+        tt_checks.check_single("a figure", *self.cores)
         spectra = tt_svd.train_spectra(interfaces.right_interfaces([core.detach() for core in self.cores]))
         return plots.plot_train(self.shape, self.ranks, spectra)
 

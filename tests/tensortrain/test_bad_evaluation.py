@@ -5,10 +5,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from tensortrain import ConvTensorTrain
-from tensortrain.conv.functional import conv_sum, conv_tt
+from tensortrain.conv.functional import compose, compose_all, conv_sum, conv_tt
 from tests.support.bad_input import Call, check, ones, table
 
 CHAIN = ConvTensorTrain([ones(4, 2, 3, 3), ones(2, 3, 3, 3)])
@@ -91,6 +93,21 @@ def test_an_image_smaller_than_the_kernel_has_no_valid_output(name: str) -> None
     EVALUATIONS[name](U2, padding="valid")
 
 
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=3), st.integers(1, 9), st.integers(1, 3), st.data())
+def test_valid_outputs_of_both_forms_exist_for_the_same_images(
+    lengths: list[int], size: int, dilation: int, data: st.DataObject
+) -> None:
+    chain = ConvTensorTrain([ones(1, 1, length) for length in lengths])
+    present = data.draw(st.lists(st.booleans(), min_size=len(lengths), max_size=len(lengths)).filter(any))
+    inputs = [ones(1, 1, size) if there else None for there in present]
+    if size > dilation * (chain.kernel_size[0] - 1):
+        dense = chain.evaluate_dense(inputs, "valid", dilation=dilation)
+        assert torch.equal(dense, chain.evaluate(inputs, "valid", dilation=dilation))
+    else:
+        for evaluate in (chain.evaluate, chain.evaluate_dense):
+            check(lambda: evaluate(inputs, "valid", dilation=dilation), "smaller than the kernel")  # noqa: B023
+
+
 def test_same_per_step_has_no_dense_form() -> None:
     check(lambda: CHAIN.evaluate_dense(U2, "same_per_step"), 'padding = "same_per_step"', 'padding="same"')
 
@@ -151,7 +168,30 @@ def test_inputs_of_other_channels_are_refused(name: str, inputs: object, fragmen
     (lambda: conv_tt(CORES, [None, U2], stop=True), ("stop = True", "not an integer")),
     (lambda: conv_tt(CORES, [U1, None], stop=1), ("inputs[1:]", "None")),
     (lambda: conv_tt(CORES, [None, U2], stop=1, stride=2), ("stride = (2, 2)", "stop = 1")),
+    (lambda: conv_tt(3, [U2]), ("cores is a int", "a list of tensors")),
+    (lambda: conv_tt(CORES, U2), ("inputs is a Tensor", "a list of 2 tensors")),
+    (lambda: conv_tt(CORES, [None, U2], 3), ("biases is a int",)),
+    (lambda: conv_tt(CORES, [None, U2], ones(4)), ("biases is a Tensor",)),
     (lambda: conv_sum([], []), ("kernels is empty",)),
+    (lambda: conv_sum(3, [U1]), ("kernels is a int",)),
+    (lambda: conv_sum([3], [U1]), ("kernels[0] is int", "conv weight")),
+    (lambda: conv_sum([ones(3)], [U1]), ("kernels[0] is (3,)", "conv weight")),
+    (lambda: conv_sum([ones(1, 1, 3), ones(1, 1, 3, 3)], [ones(1, 1, 4), None]), ("kernels[1]", "1 spatial axes")),
+    (lambda: conv_sum([ones(1, 1, 3), ones(2, 1, 3)], [ones(1, 1, 4)] * 2), ("kernels[0]", "same output channels")),
+    (lambda: conv_sum([ones(1, 1, 5), ones(1, 1, 3)], [ones(1, 1, 8)] * 2), ("(1, 1, 5)", "longer than the last one")),
+    (lambda: compose(ones(1, 1, 3), ones(1, 1, 4, 5)), ("inner has shape (1, 1, 4, 5)", "1 spatial axes")),
+    (lambda: compose(ones(1, 2, 3), ones(3, 1, 3)), ("(1, 2, 3)", "2 channels per group", "3 outputs")),
+    (lambda: compose(ones(1, 4, 3), ones(2, 1, 3)), ("(1, 4, 3)", "4 channels per group", "2 outputs")),
+    (lambda: compose(ones(3, 1, 3), ones(2, 1, 3)), ("divide both 2 and 3",)),
+    (lambda: compose(3, ones(1, 1, 3)), ("outer is int",)),
+    (lambda: compose(ones(1, 1, 3), None), ("inner is NoneType",)),
+    (lambda: compose(ones(1, 1, 3), ones(1, 1, 3).float()), ("inner is torch.float32", "torch.float64")),
+    (lambda: compose_all([], []), ("cores is empty",)),
+    (lambda: compose_all(CORES[0], (1,)), ("cores is a Tensor",)),
+    (lambda: compose_all([ones(4, 2, 3), ones(2, 4, 3)], (2, 2)), ("cores[0] has 2 groups of 2 channels",)),
+    (lambda: compose_all([ones(4, 2, 3), ones(2, 4, 3)], (1,)), ("groups = (1,) for 2 cores",)),
+    (lambda: compose_all([ones(4, 2, 3), ones(2, 4, 3)], (1, 0)), ("cores[1] has 0 groups",)),
+    (lambda: compose_all([ones(4, 2, 3), ones(3, 4, 3)], (1, 1)), ("its neighbour has 3 channels",)),
 )
 def test_the_functional_form_refuses_bad_arguments(call: Call, fragments: Sequence[str]) -> None:
     check(call, *fragments)
@@ -199,5 +239,7 @@ def test_plans_and_borders_refuse_bad_sizes_and_options(call: Call, fragments: S
 
 
 def test_good_input_of_unusual_types_is_taken() -> None:
-    """A tuple of inputs, a NumPy integer for a stride."""
+    """A tuple of inputs, a NumPy integer for a stride, iterators, and the parameters of a module."""
     assert conv_tt(CORES, (None, U2), stride=np.int64(2)).shape == (2, 4, 4, 4)
+    assert conv_tt(iter(CORES), (None, U2), iter([None, None])).shape == (2, 4, 8, 8)
+    assert conv_tt(torch.nn.ParameterList(CORES), (None, U2)).shape == (2, 4, 8, 8)

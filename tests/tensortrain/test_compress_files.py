@@ -184,6 +184,14 @@ def test_a_part_that_is_called_model_is_no_wrapper(tmp_path, inner, shape, head)
     assert run("verify", tmp_path / "small.safetensors", "--against", tmp_path / "net.pt") == 0
 
 
+def test_layers_that_were_fitted_to_outputs_have_no_upper_bound(compressed):
+    _, net, _, _, path = compressed
+    tensors, records = read_network(path)
+    result = verify_network(tensors, records, net.state_dict(), read_changes(path))
+    assert [layer.upper_bound for layer in result.layers] == [None] * len(records)
+    assert not result.failures
+
+
 def test_values_of_other_programs_come_back_as_they_were(tmp_path):
     result = tt.compress(nn.Sequential(nn.Linear(8, 8)), parameters=0.7)
     path = tmp_path / "small.safetensors"

@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tensortrain import ConvTensorTrain
 from tensortrain.conv import alignment, formats, functional
 from tests.support import oracles
+from tests.support.bad_input import check
 from tests.support.examples import examples
 from tests.support.oracles import Case, cases
 
@@ -120,6 +121,24 @@ def test_copies_and_conversions_keep_what_is_known() -> None:
         assert (other.error, other.upper_bound, other.lower_bound) == (0.1, 0.2, 0)
         assert torch.equal(other.reconstruct().float(), chain.reconstruct())
     assert chain.to(torch.float64).dtype == torch.float64
+
+
+def test_conversions_that_are_impossible() -> None:
+    chain = ConvTensorTrain([torch.full((1, 1, 3), 1e9)])
+    check(lambda: chain.to("foo"), "cannot convert the chain", "foo")
+    check(lambda: chain.to(torch.int8), "torch.int8")
+    check(lambda: chain.to(torch.float16), "3 NaN or infinite")
+    if not torch.cuda.is_available():
+        check(lambda: chain.to("cuda"), "cannot convert the chain")
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("order", [1, 2])
+def test_dense_kernels_share_no_memory_with_the_cores(order: int, transposed: bool) -> None:
+    chain = ConvTensorTrain([torch.ones(1, 1, 3)] * order, transposed=transposed)
+    for kernel in (chain.reconstruct(), *chain.kernels()):
+        kernel.zero_()
+    assert torch.equal(chain.cores[0], torch.ones(1, 1, 3))
 
 
 def test_the_report_tells_sizes_costs_error_and_both_bounds() -> None:

@@ -54,3 +54,28 @@ def test_reports_call_a_format_by_its_name():
     assert formats.block_term((3, 3), 2, 3).name == "block_term(2, 3)"
     assert formats.block_term((3, 3), name="own").name == "own"
     assert formats.block_term((3, 3)).blocks == (None, (2, 2), None)
+
+
+@pytest.mark.parametrize("name", formats.NAMED)
+@pytest.mark.parametrize("size", [5, None, (), (0, 3), (3.0,), "33"])
+def test_sizes_of_kernels_that_are_none(name, size):
+    with pytest.raises(TensorTrainError, match="kernel_size"):
+        formats.NAMED[name](size)
+    with pytest.raises(TensorTrainError, match="kernel_size"):
+        formats.chain((3, 3), size)
+
+
+@pytest.mark.parametrize("ranks", [(4,), (4,) * 6, 4, "4444", (4, -2, 2, 4), (4, 2.0, 2, 4), None])
+def test_ranks_that_do_not_fit_a_format(ranks):
+    for count in (formats.tucker2(ONE).groups, formats.cp((1,)).groups, formats.tucker2(ONE).n_parameters):
+        with pytest.raises(TensorTrainError, match="ranks"):
+            count(ranks)
+
+
+def test_formats_and_channels_of_other_types():
+    for sizes, blocks in ((3, (None,)), (((3, 3),), 3), (((),), (None,))):
+        with pytest.raises(TensorTrainError, match="kernel_sizes"):
+            Format(sizes, blocks)
+    for ends in ((0, 4), ("a", 4), (4, 1.0)):
+        with pytest.raises(TensorTrainError, match="_channels = "):
+            formats.cp((3, 3)).bonds(*ends)

@@ -193,9 +193,20 @@ def test_randomized_svd_of_a_small_matrix_is_exact() -> None:
         (torch.ones(4, 3), 0, "rank = 0"),
         (torch.ones(4, 3), 1.5, "rank = 1.5"),
         (torch.ones(4), 1, "matrix has 1 axes"),
+        (torch.ones(30, 40, 50), 1, r"matrix has shape \(30, 40, 50\).*\(rows, columns\)"),
+        (torch.ones(3, 4, 5), 1, r"matrix has shape \(3, 4, 5\)"),
+        (torch.ones(4, 3).bfloat16(), 1, "torch.bfloat16.* single or double"),
         (torch.full((4, 3), math.nan), 1, "12 NaN or infinite"),
     ],
 )
 def test_randomized_svd_refuses(matrix: Tensor, rank: int, named: str) -> None:
     with pytest.raises(TensorTrainError, match=named):
         linalg.randomized_svd(matrix, rank)
+
+
+@pytest.mark.parametrize("name", ["oversampling", "power_iterations"])
+def test_randomized_svd_refuses_bad_amounts_of_work(name: str) -> None:
+    for value in (-3, 1.5, None):
+        with pytest.raises(TensorTrainError, match=f"{name} = {value}"):
+            linalg.randomized_svd(torch.ones(40, 30), 1, **{name: value})
+    assert linalg.randomized_svd(torch.ones(40, 30), 1, **{name: 0})[1].shape == (1,)

@@ -62,6 +62,11 @@ def test_a_long_train_is_drawn_as_the_curve_of_its_ranks() -> None:
     assert list(cores.lines[0].get_ydata()) == list(train.ranks)
 
 
+def test_a_train_in_half_precision_is_refused() -> None:
+    with pytest.raises(tt.TensorTrainError, match="float16; single or double precision"):
+        tt.TensorTrain.ones((2, 3), torch.float16).plot()
+
+
 def test_the_style_of_the_callers_figures_stays() -> None:
     before = dict(matplotlib.rcParams)
     tt.TensorTrain([torch.ones(1, 2, 1)] * 2).plot()

@@ -1,12 +1,14 @@
 """Bad input to tensor trains: the message names the argument, its value and what is legal."""
 
 import math
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from tensortrain import functional as F
 from tensortrain.errors import TensorTrainError
 from tensortrain.tt import tangent
 from tensortrain.tt.functions import interpolate
@@ -199,10 +201,98 @@ def test_numpy_integers_are_indices() -> None:
     assert TRAIN[np.int64(1) : np.int64(3), :: np.int8(2)].shape == (2, 2)
 
 
+TRAIN_FUNCTIONS = (
+    F.tt_reconstruct,
+    lambda cores: F.tt_evaluate(cores, [torch.ones(2)] * 2),
+    lambda cores: F.tt_evaluate_dense(cores, [torch.ones(2)] * 2),
+)
+
+
+@pytest.mark.parametrize("function", TRAIN_FUNCTIONS)
+@pytest.mark.parametrize(
+    ("cores", "named"),
+    [
+        ([], "cores is empty"),
+        (torch.ones(1, 2, 1), "cores is a Tensor; a list"),
+        (3, "cores is a int; a list"),
+        ([torch.ones(1, 2, 3), torch.ones(2, 2, 1)], r"cores\[1\] begins with rank 2, cores\[0\] ends with 3"),
+        ([torch.ones(2, 2), torch.ones(2, 2, 1)], r"cores\[0\] is \(2, 2\)"),
+        ([torch.ones(1, 2, 1), 2.0], r"cores\[1\] is float"),
+        ([torch.ones(1, 0, 1), torch.ones(1, 2, 1)], r"cores\[0\] is \(1, 0, 1\)"),
+        ([torch.ones(1, 2, 1), torch.ones(1, 2, 1).double()], r"cores\[1\] is torch.float64"),
+    ],
+)
+def test_functions_refuse_cores_that_are_no_train(function: Any, cores: Any, named: str) -> None:
+    with pytest.raises(TensorTrainError, match=named):
+        function(cores)
+
+
+@pytest.mark.parametrize(
+    ("cores", "columns", "named"),
+    [
+        ([], torch.ones(2, 1), "cores is empty"),
+        ([torch.ones(1, 2, 1)], torch.ones(2, 1), r"cores\[0\] is \(1, 2, 1\)"),
+        ([torch.ones(2, 2, 2, 1)], torch.ones(2, 1), r"boundary ranks \(2, 1\)"),
+        ([torch.ones(1, 2, 2, 3), torch.ones(2, 2, 2, 1)], torch.ones(4, 1), "begins with rank 2"),
+        ([torch.ones(1, 2, 2, 1)], torch.ones(3, 1), r"columns is \(3, 1\); a matrix \(2, columns\)"),
+        ([torch.ones(1, 2, 2, 1)], torch.ones(2), r"columns is \(2,\)"),
+        ([torch.ones(1, 2, 2, 1)], 3, "columns is int"),
+        ([torch.ones(1, 2, 2, 1)], torch.ones(2, 1).double(), "columns is torch.float64"),
+    ],
+)
+def test_a_product_with_columns_refuses(cores: Any, columns: Any, named: str) -> None:
+    with pytest.raises(TensorTrainError, match=named):
+        F.tt_matvec(cores, columns)
+
+
+def test_functions_refuse_a_dense_tensor_larger_than_memory() -> None:
+    cores = [torch.ones(1, 10, 1)] * 20
+    for call in (lambda: F.tt_reconstruct(cores), lambda: F.tt_evaluate_dense(cores, [torch.ones(10)] * 20)):
+        with pytest.raises(TensorTrainError, match=r"the dense tensor has 100,000,000,000,000,000,000 entries"):
+            call()
+
+
 def test_a_dense_tensor_larger_than_memory_is_refused_by_its_size() -> None:
     train = TensorTrain.ones((10,) * 20)
     with pytest.raises(TensorTrainError, match=r"100,000,000,000,000,000,000 entries, 4e\+11 GB of .* memory; use"):
         train.reconstruct()
     with pytest.raises(TensorTrainError, match="entries"):
         TensorTrainMatrix.eye((10,) * 12).reconstruct()
+    with pytest.raises(TensorTrainError, match="entries"):
+        train.evaluate_dense([torch.ones(10)] * 20)
+    with pytest.raises(TensorTrainError, match="19 entries for 20 cores"):
+        train.evaluate_dense([torch.ones(10)] * 19)
     assert "compression 5e+17×" in str(train)
+
+
+@pytest.mark.parametrize(
+    ("whole", "power"),
+    [
+        (TensorTrain.ones((4,) * 600), "≈1.72e+361"),
+        (TensorTrainMatrix.eye((2,) * 600), "≈1.72e+361"),
+        (TensorTrain.ones((1000,) * 1440), "≈1e+4320"),  # more digits than Python prints
+    ],
+)
+def test_trains_with_more_entries_than_a_float_can_count(whole: Any, power: str) -> None:
+    assert f"{whole.n_parameters:,} of {power} (0.0%, compression ≈" in repr(whole)
+    with pytest.raises(TensorTrainError, match=f"dense tensor has {re.escape(power)} entries, ≈.* GB of"):
+        whole.reconstruct()
+    if isinstance(whole, TensorTrain):
+        with pytest.raises(TensorTrainError, match=re.escape(power)):
+            whole.numpy()
+        with pytest.raises(TensorTrainError, match=r"shape\[0\] = ≈.* is too large"):
+            whole.reshape(-1)
+
+
+def test_a_budget_of_more_parameters_than_a_float_can_count() -> None:
+    ones = TensorTrain.ones((4,) * 600)
+    assert max((ones + ones).round(budget=0.5).ranks) == 1
+
+
+@pytest.mark.parametrize("argument", ["rtol", "budget", "max_parameters"])
+def test_numbers_beyond_every_float_are_refused(argument: str) -> None:
+    with pytest.raises(TensorTrainError, match=f"{argument} = ≈-1e\\+5000 is"):
+        TRAIN.round(**{argument: -(10**5000)})
+    if argument != "max_parameters":
+        with pytest.raises(TensorTrainError, match=f"{argument} = ≈1e\\+5000 is"):
+            TRAIN.round(**{argument: 10**5000})

@@ -228,6 +228,11 @@ def test_bad_input_is_refused(arguments: dict[str, Any], named: str) -> None:
         interpolate(**{"function": one, "shape": (30, 5, 9), "rtol": 1e-6, **arguments})
 
 
+def test_an_axis_that_is_too_long_is_refused_before_its_indices_are_listed() -> None:
+    with pytest.raises(TensorTrainError, match="max_evaluations is too small: the first sweep needs more than 999000"):
+        interpolate(one, (2**50, 2), rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("call", "named"),
     [

@@ -11,6 +11,9 @@ from torch.autograd import forward_ad, gradcheck, gradgradcheck
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vmap
 
 from tensortrain import TensorTrain, TensorTrainError, TensorTrainMatrix
+from tensortrain.tt.eigen import lowest_eigenpair
+from tensortrain.tt.sums import round_sum
+from tensortrain.tt.systems import solve
 from tests.campaigns import derivatives as campaign
 from tests.support.trains import structured
 
@@ -65,9 +68,26 @@ def test_derivatives_of_operations_on_trains(dtype: torch.dtype) -> None:
             train.round(rtol=0.0).reconstruct(),
             train.orthogonalize(1).reconstruct(),
             train.norm(),
+            train.norm(squared=True),
         )
 
     assert check(outputs, TensorTrain.random((3, 2, 2), (3, 2), 3, dtype=dtype).cores)
+
+
+@pytest.mark.parametrize("difference", [0.0, 1e-9, 1.0])
+def test_the_squared_norm_is_smooth_at_zero(difference: float) -> None:
+    ones = torch.ones(1, 2, 1, dtype=F64)
+    zero = difference * torch.tensor([[[1.0], [2.0]]], dtype=F64)
+
+    def distance(core: Tensor) -> Tensor:
+        return (TensorTrain([core]) - TensorTrain([ones])).norm(squared=True)
+
+    def size(core: Tensor) -> Tensor:
+        return TensorTrain([core, ones]).norm(squared=True)
+
+    for derivative in (hessian, lambda f: jacfwd(jacfwd(f)), lambda f: jacrev(jacrev(f))):
+        for function, x, expected in ((distance, ones + zero, 2.0), (size, zero, 4.0)):
+            torch.testing.assert_close(derivative(function)(x).reshape(2, 2), expected * torch.eye(2, dtype=F64))
 
 
 @pytest.mark.parametrize("dtype", [F64, C128])
@@ -185,9 +205,10 @@ BATCH = torch.randn(4, 3, 4, 3, generator=torch.Generator().manual_seed(1), dtyp
         lambda x: (TensorTrain.decompose(x, ranks=(2, 1)).round(ranks=1).reconstruct() ** 3).sum(),
         lambda x: (TensorTrain([x[:1], x[:3].movedim(1, 1), x[..., :1]]).orthogonalize(1).reconstruct() ** 3).sum(),
         lambda x: TensorTrain([x[:1], x[:3], x[..., :1]]).norm(),
+        lambda x: TensorTrain([x[:1], x[:3] * 2.0**-600, x[..., :1]]).norm(squared=True) / 2.0**-900,
         lambda x: (TensorTrain([x[:1], x[:3], x[..., :1]]).round(ranks=2).reconstruct() ** 2).sum(),
     ],
-    ids=["decompose", "round", "orthogonalize", "norm", "round a train"],
+    ids=["decompose", "round", "orthogonalize", "norm", "squared norm", "round a train"],
 )
 def test_vmap_is_a_loop(function: Callable[[Tensor], Tensor], transform: Callable[..., Any]) -> None:
     transformed = transform(function)
@@ -217,6 +238,37 @@ def test_what_chooses_ranks_from_numbers_is_refused_under_vmap(limits: dict[str,
         with pytest.raises(TensorTrainError, match=r"vmap .*give ranks"):
             vmap(function)(BATCH)
     assert hessian(lambda x: TensorTrain.decompose(x, rtol=0.5).norm())(X).shape == (*X.shape, *X.shape)
+
+
+EYE = TensorTrainMatrix.eye((3, 3), dtype=F64)
+ONES = TensorTrain.ones((3, 3), F64)
+INDICES = torch.tensor([[0, 1], [2, 0], [1, 1]])
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda train: solve(EYE, train, 1e-8),
+        lambda train: solve(EYE * train.cores[0][0, 0, 0], ONES, 1e-8),
+        lambda train: lowest_eigenpair(EYE * train.cores[0][0, 0, 0], 1e-8),
+        lambda train: round_sum([train, train], ranks=1),
+        lambda train: round_sum([train, train], rtol=0.1),
+        lambda train: EYE.matmul(train, ranks=1),
+        lambda train: train.sample(2),
+        lambda train: train.largest(),
+        lambda train: train.smallest(),
+        lambda train: train.map(torch.exp),
+        lambda train: 1 / train,
+        lambda train: TensorTrain.fit(INDICES, train.cores[0][0, :, 0], 1),
+        lambda train: TensorTrain.fit((train.cores[0][0] * INDICES).long(), ONES.cores[0][0, :, 0], 1),
+        lambda train: TensorTrain.from_function(lambda i: i.sum(1) * train.cores[0].sum(), (3, 3), rtol=0.1),
+        lambda train: train.plot(),
+        lambda train: train.numpy(),
+    ],
+)
+def test_what_reads_single_numbers_is_refused_under_vmap(call: Callable[[TensorTrain], Any]) -> None:
+    with pytest.raises(TensorTrainError, match=r"does not work under torch\.vmap"):
+        vmap(lambda core: call(TensorTrain([core, core])))(torch.ones(2, 1, 3, 1, dtype=F64))
 
 
 def test_vmap_refuses_bad_numbers_and_samples_of_very_different_size() -> None:

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tensortrain import TensorTrain, TensorTrainMatrix
+from tensortrain import TensorTrain, TensorTrainMatrix, interpolate, lowest_eigenpair, round_sum, solve
 from tests.support.bad_input import check, table
 from tests.support.trains import DTYPES, F64, full, integer_train, integer_trains, integers
 
@@ -86,6 +86,84 @@ def test_a_grid_of_more_points_than_a_float_can_count() -> None:
     assert float(grid[(1,) + (0,) * 1999]) == 0
 
 
+@given(
+    st.lists(st.integers(1, 5), min_size=1, max_size=5).map(tuple).filter(lambda shape: math.prod(shape) > 1),
+    st.sampled_from([torch.float16, torch.float32, F64, torch.complex128]),
+    st.floats(-1, 1),
+    st.floats(-1, 1),
+)
+def test_grids_reach_the_largest_numbers(shape: tuple[int, ...], dtype: torch.dtype, start: float, end: float) -> None:
+    most = torch.finfo(dtype).max
+    grid = TensorTrain.linspace(start * most, end * most, shape, dtype).reconstruct().flatten()
+    points = torch.linspace(start, end, math.prod(shape), dtype=F64)
+    assert float((grid.to(torch.complex128) / most - points).abs().max()) < 100 * torch.finfo(dtype).eps
+
+
+BUILDERS: list[Any] = [
+    lambda **options: TensorTrain.random((2, 3), 2, **options),
+    lambda **options: TensorTrain.zeros((2, 3), **options),
+    lambda **options: TensorTrain.ones((2, 3), **options),
+    lambda **options: TensorTrain.full((2, 3), 0.5, **options),
+    lambda **options: TensorTrain.linspace(0, 1, (2, 3), **options),
+    lambda **options: TensorTrainMatrix.eye((2, 3), **options),
+    lambda **options: TensorTrainMatrix.random((2, 3), (3, 2), 2, **options),
+]
+
+
+@pytest.mark.parametrize("build", BUILDERS)
+def test_builders_use_the_default_device_and_refuse_other_dtypes(build: Any) -> None:
+    assert build().device == torch.device("cpu")
+    with torch.device("meta"):
+        assert build().device == torch.device("meta")
+        there = build(device="cpu")
+    assert all(torch.equal(a, b) for a, b in zip(there.cores, build().cores, strict=True))
+    for dtype, fragment in (
+        (float, "dtype = <class 'float'> is a type; use torch.float64"),
+        ("float64", "dtype = 'float64' is a str"),
+        (torch.int32, "dtype = torch.int32 is neither"),
+        (torch.float8_e4m3fn, "torch.float8_e4m3fn is one with which torch does not calculate; use torch.float16"),
+        (torch.complex32, "torch.complex32 is one with which torch does not calculate; use torch.complex64"),
+    ):
+        check(lambda dtype=dtype: build(dtype=dtype), fragment)
+
+
+PLACES = torch.tensor([[0, 1, 0], [2, 3, 1], [1, 1, 1]])
+
+
+@pytest.mark.filterwarnings("ignore:the function is zero")
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda train: train.sample(2).indices,
+        lambda train: torch.tensor(train.largest().position, device="cpu"),
+        lambda train: train.map(torch.exp).reconstruct(),
+        lambda train: interpolate(lambda i: 0.0 * i.sum(1), (3, 4), rtol=1e-6).train.reconstruct(),
+        lambda train: interpolate(lambda i: i.sum(1).double(), (3, 4, 2), rtol=1e-6, pivots=PLACES).train.reconstruct(),
+        lambda train: round_sum([train, train], rtol=0.1).reconstruct(),
+        lambda train: solve(TensorTrainMatrix.eye((3, 4, 2), F64, "cpu"), train, 1e-8).train.reconstruct(),
+        lambda train: lowest_eigenpair(TensorTrainMatrix.eye((2, 3), F64, "cpu"), 1e-8).train.reconstruct(),
+        lambda train: TensorTrain.fit(PLACES, DENSE[PLACES.unbind(1)], 1).reconstruct(),
+    ],
+)
+def test_another_default_device_changes_nothing(call: Any) -> None:
+    expected = call(TRAIN)
+    with torch.device("meta"):
+        result = call(TRAIN)
+    assert torch.equal(result, expected)
+
+
+def test_a_result_shares_no_memory_with_its_input() -> None:
+    dense = torch.ones(3, 1)
+    trains = [TensorTrain.decompose(dense[:, 0], ranks=1), TensorTrain.quantize(dense[:, 0], 3)]
+    results: list[Any] = [train.reconstruct() for train in trains]
+    matrix = TensorTrainMatrix.decompose(dense, (3,), (1,), ranks=1)
+    results += [matrix.reconstruct(), trains[0].numpy()]
+    for changed in (dense, *results):
+        changed[:] = 0
+    for whole in (*trains, matrix):
+        assert bool((whole.reconstruct() == 1).all())
+
+
 @pytest.mark.parametrize("kind", [TRAIN, TensorTrainMatrix([core[..., None, :] for core in TRAIN.cores])], ids=type)
 def test_copies_and_moves(kind: Any) -> None:
     copy = kind.clone()
@@ -148,6 +226,11 @@ LARGE = TensorTrain.ones((2,) * 100)
     (lambda: TensorTrain.along([1.0], (1,), 0), ("values is a list",)),
     (lambda: TensorTrain.linspace(0, math.inf, (2, 2)), ("end = inf",)),
     (lambda: TensorTrain.linspace(0, 1, (1, 1)), ("one point",)),
+    (lambda: TensorTrain.linspace(0, 1e39, (2, 2)), ("end = 1e+39 does not fit torch.float32",)),
+    (lambda: TensorTrain.linspace(1e6, 0, (2, 2), torch.float16), ("start = 1000000.0 does not fit torch.float16",)),
+    (lambda: TensorTrain.linspace(0, 10**400, (2, 2)), ("end = ≈1e+400 is not a finite floating-point number",)),
+    (lambda: TensorTrain.full((2, 2), 10**400), ("value = ≈1e+400 is not a finite",)),
+    (lambda: TensorTrain.full((2, 2), complex(1e39, 1)), ("does not fit torch.complex64",)),
     (lambda: TensorTrain.linspace("0", 1, (2, 2)), ("start = '0'",)),
 )
 def test_refused(call: Any, fragments: Any) -> None:

@@ -73,6 +73,46 @@ def test_noise_is_not_fitted_wildly() -> None:
     assert float((train - truth).norm() / truth.norm()) < 0.06
 
 
+@settings(max_examples=10)
+@given(
+    st.lists(st.integers(1, 20), min_size=1, max_size=3).map(tuple),
+    st.integers(1, 40),
+    st.integers(1, 5),
+    st.sampled_from(DTYPES),
+    st.integers(0, 99),
+)
+def test_few_entries_are_fitted_and_unseen_slices_are_zero(
+    shape: tuple[int, ...], count: int, rank: int, dtype: torch.dtype, seed: int
+) -> None:
+    indices = observed(shape, count, seed)
+    values = torch.randn(count, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+    train = TensorTrain.fit(indices, values, rank, shape=shape, sweeps=5)
+    residual = float((train[indices.unbind(1)] - values).norm() / values.norm())
+    assert residual == pytest.approx(train.error, abs=1e3 * torch.finfo(dtype).eps)
+    for axis, size in enumerate(shape):
+        unseen = sorted(set(range(size)) - set(indices[:, axis].tolist()))
+        if unseen:
+            slices = train[(*[slice(None)] * axis, torch.tensor(unseen))]
+            assert float(slices.norm()) <= 1e3 * torch.finfo(dtype).eps * float(train.norm())
+
+
+def test_fifty_entries_of_ten_thousand() -> None:
+    generator = torch.Generator().manual_seed(8)
+    indices = torch.randint(0, 100, (50, 2), generator=generator)
+    values = torch.randn(50, generator=generator, dtype=F64)
+    train = TensorTrain.fit(indices, values, 5, shape=(100, 100))
+    assert train.error < 1e-10
+    assert float(train.norm()) < 3 * float(values.norm())
+
+
+def test_entries_of_a_long_train_are_damped_and_not_divided_by_zero() -> None:
+    indices = observed((4,) * 600, 20)
+    train = TensorTrain.fit(indices, torch.ones(20, dtype=F64), 2, shape=(4,) * 600, sweeps=1)
+    assert 0 < train.error <= 1
+    one = TensorTrain.fit(indices[:1, :300], torch.ones(1, dtype=F64), 1, shape=(4,) * 300, sweeps=1)
+    assert float(one[tuple(indices[0, :300].tolist())]) == pytest.approx(1)
+
+
 def test_the_error_is_the_residual_and_the_shape_may_be_larger() -> None:
     indices = everywhere((4, 3, 5))
     train = TensorTrain.fit(indices, DENSE.flatten(), 2, shape=(5, 3, 5))

@@ -244,3 +244,28 @@ def test_channels_that_no_core_reads_do_not_hide_the_others() -> None:
     train = TensorTrain.random((1,) * 200, 3)
     train = train / train.norm()
     assert float((tangent.project(train, train) - train).norm()) < 1e-4
+
+
+@pytest.mark.parametrize("digits", [0, 2, 4, 5, 6])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_ill_conditioned_gauges_cost_no_more_digits_than_the_cores_have_lost(digits: int, seed: int) -> None:
+    """A gauge of condition 10^digits at each bond; from 5 on, rounding once returned another tensor without a word."""
+    generator = torch.Generator().manual_seed(seed)
+    plain = TensorTrain.random((3,) * 8, 4, dtype=torch.float64, seed=seed)
+    cores = list(plain.cores)
+    for bond in range(7):
+        left, right = (
+            torch.linalg.qr(torch.randn(4, 4, generator=generator, dtype=torch.float64))[0] for _ in range(2)
+        )
+        gauge = left @ torch.diag(10.0 ** (-digits / 3 * torch.arange(4, dtype=torch.float64))) @ right
+        cores[bond] = torch.tensordot(cores[bond], gauge, 1)
+        cores[bond + 1] = torch.tensordot(torch.linalg.inv(gauge), cores[bond + 1], 1)
+    train = TensorTrain(cores)
+    dense = train.reconstruct()
+
+    def distance(other: TensorTrain) -> float:
+        return float((other.reconstruct() - dense).norm() / dense.norm())
+
+    lost = distance(plain)
+    for result in (train.round(rtol=1e-10), train.round(ranks=4), train.orthogonalize(4), round_sum([train], ranks=4)):
+        assert distance(result) < 30 * lost + 1e-12

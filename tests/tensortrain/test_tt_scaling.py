@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from tensortrain import ConvTensorTrain, TensorTrain, TensorTrainError, TensorTrainMatrix
@@ -57,6 +59,38 @@ def test_gradients_of_unbalanced_trains(dtype: torch.dtype, big: float, toleranc
     scaled = gradients([(core * scale).to(dtype) for core, scale in zip(base.cores, scales, strict=True)])
     for gradient, reference, scale in zip(scaled, gradients(list(base.cores)), scales, strict=True):
         assert distance(gradient.to(reference.dtype) * scale, reference) < 100 * tolerance
+
+
+NUMBERS = {  # of a core x of size s; each is of size s**2, its gradient of size s
+    "norm": lambda x, s, last: TensorTrain([x, last * s]).norm(),
+    "squared norm": lambda x, s, last: TensorTrain([x, last]).norm(squared=True),
+    "inner product": lambda x, s, last: (
+        TensorTrain([x, last]).inner(TensorTrain([last.transpose(0, 2) * s, last + 1])).real
+    ),
+    "inner product with itself": lambda x, s, last: TensorTrain([x, last]).inner(TensorTrain([x, last + 1])).real,
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64, F64])
+@given(power=st.integers(-36, 36))
+def test_a_gradient_fits_where_the_number_does_not(name: str, dtype: torch.dtype, power: int) -> None:
+    scale = 10.0 ** (8 * power if dtype == F64 else power)
+    first, last = TensorTrain.random((2, 2), 2, seed=1, dtype=dtype).cores
+    last = last[..., :1].contiguous()
+
+    def gradients(x: Tensor, s: float) -> tuple[Tensor, Tensor]:
+        """Return the gradient and a derivative of it, both as for s = 1."""
+        x = x.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(NUMBERS[name](x, s, last), x, create_graph=True)
+        along = (gradient * first.flip(1)).real.sum()
+        second = torch.autograd.grad(along, x)[0] if along.requires_grad else torch.zeros_like(x)
+        return gradient.detach() / s, second
+
+    for actual, expected in zip(gradients(first * scale, scale), gradients(first, 1.0), strict=True):
+        torch.testing.assert_close(
+            actual, expected, rtol=100 * torch.finfo(dtype).eps, atol=100 * torch.finfo(dtype).eps
+        )
 
 
 @pytest.mark.parametrize(("dtype", "order"), [(torch.float32, 100), (F64, 400), (F64, 700)])

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tensortrain.errors import TensorTrainError
+from tensortrain.tt.matrix import TensorTrainMatrix
 from tensortrain.tt.sums import round_sum
 from tensortrain.tt.tensor_train import TensorTrain
 from tests.support.trains import DTYPES, F64, distance, full, integer_train
@@ -82,6 +83,52 @@ def test_summands_of_any_scale(scale: float) -> None:
     cancelled = round_sum([trains[0], -trains[0]], ranks=1)
     assert float(cancelled.norm()) < 1e-13
     assert float(round_sum([trains[0] * 0] * 3, rtol=0.1).norm()) == 0
+
+
+@given(
+    st.lists(st.integers(1, 4), min_size=1, max_size=4).map(tuple),
+    st.integers(1, 3),
+    st.sampled_from(DTYPES),
+    st.sampled_from([1e-6, 0.1, 0.0]),
+    st.integers(0, 99),
+)
+def test_summands_that_cancel_give_zero(
+    shape: tuple[int, ...], rank: int, dtype: torch.dtype, rtol: float, seed: int
+) -> None:
+    a, b = TensorTrain.random(shape, rank, seed, dtype), TensorTrain.random(shape, rank, seed + 1, dtype)
+    scale = 1e3 * torch.finfo(dtype).eps * float(a.norm() + b.norm())
+    for trains in ([a, -a], [a * 3.0, -a, a * -2.0], [a, b, -b, -a], [a - a]):
+        for limits in ({"rtol": rtol}, {"ranks": 2}):
+            zero = round_sum(trains, **limits, seed=seed)
+            assert (zero.ranks, zero.error) == ((1,) * (len(shape) + 1), 0.0)
+            assert float(zero.norm()) <= scale
+
+
+@pytest.mark.parametrize(("dtype", "size"), [(F64, 1e-6), (F64, 1e-10), (torch.complex64, 1e-3)])
+def test_what_cancellation_leaves_has_its_own_ranks(dtype: torch.dtype, size: float) -> None:
+    a, b = TensorTrain.random((2,) * 20, 3, 0, dtype), TensorTrain.random((2,) * 20, 2, 1, dtype) * size
+    total = round_sum([a * 3.0, -a, b, a * -2.0], rtol=1e-5)
+    assert total.ranks == b.ranks
+    noise = torch.finfo(dtype).eps * float(a.norm() / b.norm())
+    off = float((total - b).norm() / b.norm())
+    assert off <= 1e-5 + 30 * noise
+    assert off / 20 <= total.error <= 1e-5 + 100 * noise
+
+
+def test_products_that_cancel_give_zero() -> None:
+    matrix, train = TensorTrainMatrix.random((2,) * 9, (2,) * 9, 2, 0, F64), TensorTrain.random((2,) * 9, 2, 1, F64)
+    nothing = matrix * 3 - matrix - matrix * 2
+    assert max(nothing.matmul(train, rtol=1e-6).ranks) == max(nothing.matmul(matrix, rtol=1e-6).ranks) == 1
+    little = (nothing + matrix * 1e-6).matmul(train, rtol=1e-6)
+    assert max(little.ranks) == 4
+    assert float((little - (matrix @ train) * 1e-6).norm() / little.norm()) < 1e-6
+
+
+def test_a_long_sum_reaches_rounding_error() -> None:
+    train = TensorTrain.random((2,) * 100, 3, 0, F64)
+    doubled = round_sum([train, train], rtol=0.0)
+    assert max(doubled.ranks) == 3
+    assert float((doubled - 2 * train).norm() / train.norm()) < 1e-13
 
 
 def test_gradients_reach_every_summand() -> None:

@@ -47,6 +47,23 @@ def test_projections_are_those_on_the_tangent_space(shape: Any, ranks: Any, dtyp
     torch.testing.assert_close(tt.tangent.project(train, train).reconstruct(), train.reconstruct())
 
 
+@pytest.mark.parametrize(
+    ("dtype", "scales"),
+    [(F64, (1e-170, 1e-170)), (F64, (1e170, 1e-300)), (torch.float32, (1e20, 1e20)), (torch.float32, (1e-36, 1e36))],
+)
+def test_projections_of_very_small_and_large_trains(dtype: torch.dtype, scales: tuple[float, float]) -> None:
+    train, other = (TensorTrain.random(SHAPE, 2, seed=seed, dtype=dtype) for seed in (1, 2))
+    projected = tt.tangent.project(train * scales[0], other * scales[1]) / scales[1]
+    assert distance(full(projected), full(tt.tangent.project(train, other))) < 1e2 * torch.finfo(dtype).eps
+
+
+def test_projections_where_no_core_could_hold_the_norm() -> None:
+    train = TensorTrain.random((2,) * 60, 2)
+    large = TensorTrain([core * 1e3 for core in train.cores])
+    projected, wide = tt.tangent.project(large, large).double(), large.double()
+    assert float((projected - wide).norm() / wide.norm()) < 1e-4
+
+
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=4), st.integers(1, 3), st.integers(0, 99))
 def test_projections_are_orthogonal(shape: list[int], rank: int, seed: int) -> None:
     train, a, b = (TensorTrain.random(shape, rank, seed=seed + n, dtype=F64) for n in range(3))
@@ -105,6 +122,13 @@ def test_steps_never_rise_and_complete_a_train() -> None:
     assert float((train - truth).norm() / truth.norm()) < 1e-3
     still = tt.tangent.step(lambda t: (t - TRAIN).norm(squared=True), TRAIN)
     assert still.value < 1e-20
+
+
+def test_inference_mode_is_named() -> None:
+    with torch.inference_mode():
+        check(lambda: tt.tangent.gradient(lambda t: t.sum(), TRAIN), "torch.inference_mode()", "torch.no_grad()")
+    with torch.no_grad():
+        assert tt.tangent.gradient(lambda t: t.sum(), TRAIN).train.order == 3
 
 
 @table(

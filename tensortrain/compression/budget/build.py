@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
 
-import torch
 from torch import nn
 
 from tensortrain.compression.analysis import batch_norm
@@ -14,11 +13,6 @@ from tensortrain.compression.budget.plan import Plan
 from tensortrain.compression.budget.refit import Refitted, by_weight, refit
 from tensortrain.compression.budget.resume import Progress
 from tensortrain.compression.layers.assembly import assembled
-from tensortrain.compression.layers.candidates import approximate
-from tensortrain.compression.layers.chains import chain_layer, layer_kernel
-from tensortrain.compression.layers.modules import factorised
-from tensortrain.compression.layers.unfolding import PatchMap
-from tensortrain.conv.fit.solver import Fit
 
 
 @dataclass(frozen=True)

@@ -224,7 +224,7 @@ def pick(analysis: Analysis, offered: Offer, budget: float) -> Plan:
 def unreachable(kind: str, budget: float, least: float, total: float) -> TensorTrainError:
     """Return the error for a budget below the cost of the smallest network."""
     return TensorTrainError(
-                f"{kind}: the budget is {_number(budget)} of {_number(total)}, but the smallest network that can be reached has"
+        f"{kind}: the budget is {_number(budget)} of {_number(total)}, but the smallest network that can be reached has"
         f" {_number(least)} ({least / total:.1%}); raise the budget"
     )
 

@@ -22,6 +22,7 @@ from tensortrain.conv.fit.solver import Fit, certified, solve, work
 from tensortrain.conv.fit.speed import fast_enough
 from tensortrain.conv.planner import OBJECTIVES
 from tensortrain.errors import TensorTrainError
+from tensortrain.precision import precise
 
 PROBE = 0.25  # fraction of the dense parameters for which formats are compared if only a tolerance is given
 RIDGES = (1e-6, 1e-5, 1e-4, 1e-3)  # tried in this order if rounding to a short dtype increases the error
@@ -51,6 +52,7 @@ class Decomposition:
     data_lower_bound: float | None = None
 
 
+@precise
 def decompose(
     weight: Tensor,
     kernel_sizes: str | Sequence[int | Sequence[int]] | formats.Format,
@@ -124,9 +126,10 @@ def decompose(
 def _title(kernel: NormalizedKernel) -> str:
     """Return the name of a decomposition in progress messages."""
     p, q = (channels * kernel.conv_groups for channels in kernel.channels)
-    return f"decompose {p}←{q} {'×'.join(map(str, kernel.size))}"
+    return f"decompose a kernel {p}×{q}×{'×'.join(map(str, kernel.size))}"
 
 
+@precise
 def bounds(
     weight: Tensor,
     chain_format: formats.Format,
