@@ -91,10 +91,14 @@ def parse(words: Sequence[str]) -> Namespace:
         ZooError: if a command, option or value is unknown or missing.
     """
     try:
-        arguments: Namespace = make_parser(words).parse_args(list(words))
+        arguments = make_parser(words).parse_args(list(words))
     except (argparse.ArgumentError, ValueError) as error:  # jsonargparse raises both
-        raise ZooError(str(error)) from error
-    return arguments
+        unknown = str(error).startswith("unrecognized arguments")
+        command = " ".join(["zoo", *[word for word in words if word in COMMANDS][:1]])
+        hint = f"; `{command} --help` lists the options, which cannot be abbreviated" if unknown else ""
+        raise ZooError(f"{error}{hint}") from error
+    plain: Namespace = arguments.clone(with_meta=False)  # without the names of the files that hold settings
+    return plain
 
 
 def make_parser(words: Sequence[str]) -> ArgumentParser:
@@ -103,6 +107,7 @@ def make_parser(words: Sequence[str]) -> ArgumentParser:
     parser = ArgumentParser(
         prog="zoo",
         parser_mode=PARSER_MODE,
+        allow_abbrev=False,  # the commands inherit it
         description=_first_line(__doc__).partition(": ")[2].capitalize(),
         exit_on_error=False,
         version=zoo.__version__,

@@ -9,7 +9,7 @@ from zoo import models as _models  # noqa: F401 - registers the models of the pa
 from zoo.checks import check_content, check_recipe
 from zoo.errors import ZooError, nearest
 from zoo.papers import CONV_TT_LSTM
-from zoo.registry import Entry, find_model, find_settings
+from zoo.registry import Entry, find_model, find_protocol
 from zoo.settings import (
     CHOICES,
     AdamOptimizer,
@@ -31,11 +31,11 @@ from zoo.settings import (
 
 def _paper(entry: Entry, options: dict[str, Any], dataset: str) -> Recipe:
     """The published recipe: the settings of the model's paper."""
-    if entry.setting is None:
+    if entry.protocol is None:
         raise ZooError(f"no settings are published for {entry.name}; choose the preset small or demo")
-    if kind_of(dataset) not in entry.setting.settings:
+    if kind_of(dataset) not in entry.protocol.settings:
         raise ZooError(f"no settings are published for {dataset}; choose the preset small or demo")
-    return entry.setting.settings[kind_of(dataset)].recipe(entry.name, _filmed(entry, dataset) | options)
+    return entry.protocol.settings[kind_of(dataset)].recipe(entry.name, _filmed(entry, dataset) | options)
 
 
 # Table 3 of the Conv-TT-LSTM paper. It says that a network has four layers and no more. We read this as one layer of
@@ -222,7 +222,7 @@ def recipe(
     if protocol is not None:
         if preset != "paper":
             raise ZooError(f"protocol = {protocol!r} needs the preset paper, not {preset}; leave one of them out")
-        entry = replace(entry, setting=find_settings(entry.name, protocol))
+        entry = replace(entry, protocol=find_protocol(entry.name, protocol))
     dataset = DEFAULTS[entry.reads] if dataset is None else dataset
     check_content(entry, dataset)
     start = PRESETS[preset](entry, dict(options or {}), dataset)
@@ -231,6 +231,8 @@ def recipe(
     for part, settings in changes.items():
         start = replace(start, **{part: change(part, getattr(start, part, None), settings)})
     if "canvas" in entry.options and "canvas" not in (options or {}) and isinstance(start.data, Video):
+        start = check_recipe(start)  # only a legal size has a height and a width
+        assert isinstance(start.data, Video)
         start = replace(start, options={**start.options, "canvas": [*start.data.frame]})
     return check_recipe(start)
 

@@ -45,7 +45,7 @@ class Entry:
         name: the name to create it by.
         make: a function or class that makes it from keyword arguments.
         paper: the paper that published it, or a text to print instead.
-        setting: the paper whose settings the preset "paper" uses; None if no settings are published.
+        protocol: the paper whose settings the preset "paper" uses; None if no settings are published.
         summary: one line that says what it is.
         parameters: its number of parameters with default options, if known beforehand.
         fixed: arguments of `make` that users of this model cannot set.
@@ -58,7 +58,7 @@ class Entry:
     name: str
     make: "Callable[..., Predictor]"
     paper: Paper | str
-    setting: Paper | None
+    protocol: Paper | None
     summary: str
     parameters: int | None
     fixed: Mapping[str, Any]
@@ -119,7 +119,7 @@ _LOADED: set[str] = set()  # entry points that were imported already
 def register(
     name: str,
     paper: Paper | str,
-    setting: Paper | str | None = None,
+    protocol: Paper | str | None = None,
     *,
     presets: PresetOptions | None = None,
     summary: str | None = None,
@@ -136,7 +136,7 @@ def register(
     Args:
         name: the name to create the model by.
         paper: the paper that published it, or any text to print instead.
-        setting: the paper, or its key in `zoo.papers.PAPERS`, whose settings the preset "paper" uses. The default is
+        protocol: the paper, or its key in `zoo.papers.PAPERS`, whose settings the preset "paper" uses. The default is
             `paper`, if that has settings. Without settings, the model has no preset "paper".
         presets: the options that each preset sets.
         summary: one line that says what the model is; by default the first line of its docstring.
@@ -148,7 +148,7 @@ def register(
         reads: the kind of clips it predicts: "video" for a `zoo.VideoModel`, "series" for a `zoo.SeriesModel`.
 
     Raises:
-        ZooError: if the name is taken, `setting` is unknown or has no settings, or the function does not have an
+        ZooError: if the name is taken, `protocol` is unknown or has no settings, or the function does not have an
             argument that is named in `fixed`, `defaults` or `presets`.
 
     >>> @register("no-motion", paper="an example")
@@ -167,7 +167,7 @@ def register(
         if name in _MODELS:
             raise ZooError(f"a model {name!r} is registered already; choose another name")
         line = (inspect.getdoc(make) or "").partition("\n")[0] if summary is None else summary
-        trained_as = _find_setting(name, paper, setting)
+        trained_as = _find_protocol(name, paper, protocol)
         entry = Entry(
             name, make, paper, trained_as, line, parameters, fixed or {}, defaults or {}, declared, feeds_back, reads
         )
@@ -206,33 +206,33 @@ def model_names() -> list[str]:
     return sorted(_MODELS)
 
 
-def _find_setting(name: str, paper: Paper | str, setting: Paper | str | None) -> Paper | None:
+def _find_protocol(name: str, paper: Paper | str, protocol: Paper | str | None) -> Paper | None:
     """The paper whose settings the preset "paper" uses for a model."""
-    if setting is None:
+    if protocol is None:
         return paper if isinstance(paper, Paper) and paper.settings else None
-    return find_settings(name, setting)
+    return find_protocol(name, protocol)
 
 
-def find_settings(name: str, setting: Paper | str) -> Paper:
-    """The paper with settings that `setting` is or names.
+def find_protocol(name: str, protocol: Paper | str) -> Paper:
+    """The paper with settings that `protocol` is or names.
 
     Args:
         name: the model's name, for error messages.
-        setting: a paper, or the key of one in `zoo.papers.PAPERS`.
+        protocol: a paper, or the key of one in `zoo.papers.PAPERS`.
 
     Raises:
         ZooError: if there is no such paper, or it has no settings.
     """
-    if isinstance(setting, str):
-        if setting not in PAPERS:
-            raise ZooError(f"setting = {setting!r} of the model {name!r} is not a paper; {nearest(setting, PAPERS)}")
-        setting = PAPERS[setting]
-    if not setting.settings:
+    if isinstance(protocol, str):
+        if protocol not in PAPERS:
+            raise ZooError(f"protocol = {protocol!r} of the model {name!r} is not a paper; {nearest(protocol, PAPERS)}")
+        protocol = PAPERS[protocol]
+    if not protocol.settings:
         known = [paper.key for paper in PAPERS.values() if paper.settings]
         raise ZooError(
-            f"setting = {setting.key!r} of the model {name!r} has no settings; these papers do: {', '.join(known)}"
+            f"protocol = {protocol.key!r} of the model {name!r} has no settings; these papers do: {', '.join(known)}"
         )
-    return setting
+    return protocol
 
 
 def _check_arguments(entry: Entry) -> None:

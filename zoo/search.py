@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial, Trial
 
-CONTINUES = "continues"  # attribute of a trial that resumes an interrupted one: the number of that trial
+RUN = "run"  # attribute of a trial: the folder of its run
 COLUMNS = ("trial", "state", "order", "steps", "rank", "kernel", "validation_loss", "validated_until")
 
 
@@ -82,11 +82,14 @@ def open_study(storage: Path, start: Recipe, space: Space, seed: int = 0) -> "St
         storage: the SQLite file.
         start: the recipe that all trials share.
         space: the ranges to search.
-        seed: the seed of the sampler; processes that work at once should have different ones.
+        seed: the seed of the sampler, below 2^32; processes that work at once should have different ones.
 
     Raises:
-        ZooError: if Optuna is not installed, or the file holds another search or cannot be read or written.
+        ZooError: if the seed is illegal, Optuna is not installed, or the file holds another search or cannot be read
+            or written.
     """
+    if not 0 <= seed < 2**32:
+        raise ZooError(f"seed = {seed} must be at least 0 and below 2^32")
     try:
         import optuna
     except ImportError as error:
@@ -135,7 +138,7 @@ def search(
         study: a study of `open_study`.
         start: the recipe that all trials share.
         space: the ranges to search.
-        folder: the folder for the runs; trial N is trained in `trial-N`.
+        folder: the folder for the runs of new trials; trial N is trained in `trial-N`.
         trials: the total number of trials of all processes. Processes that work at once may run a few more.
         root: the data root.
 
@@ -159,8 +162,8 @@ def search(
 
 def enqueue_again(study: "Study", trial: "Trial | FrozenTrial") -> None:
     """Queue a trial that resumes an interrupted one in the same folder."""
-    number = trial.user_attrs.get(CONTINUES, trial.number)
-    study.enqueue_trial(trial.params, user_attrs={CONTINUES: number})
+    started = {name: value for name, value in trial.user_attrs.items() if name == RUN}
+    study.enqueue_trial(trial.params, user_attrs=started)
 
 
 def train(trial: "Trial", run: Recipe, folder: Path, root: str | Path | None) -> float:
@@ -181,7 +184,8 @@ def train(trial: "Trial", run: Recipe, folder: Path, root: str | Path | None) ->
         pruned = trial.should_prune() and step < run.training.steps
         return pruned
 
-    place = run_of(trial, folder)
+    place = _run_of(trial, folder)
+    trial.set_user_attr(RUN, str(place.resolve()))
     try:
         fit(run, place, root=root, progress=False, watch=hopeless)
     except KeyboardInterrupt:
@@ -192,14 +196,14 @@ def train(trial: "Trial", run: Recipe, folder: Path, root: str | Path | None) ->
     return lowest(place)
 
 
-def run_of(trial: "Trial | FrozenTrial", folder: Path) -> Path:
-    """The folder of a trial's run. A trial that resumes an interrupted one has the folder of that trial."""
-    return folder / f"trial-{trial.user_attrs.get(CONTINUES, trial.number)}"
-
-
 def best_run(study: "Study", folder: Path) -> Path:
-    """The run with the lowest validation loss of a study that has one."""
-    return run_of(study.trials[rows(study)[0]["trial"]], folder)
+    """The run with the lowest validation loss of a study that has one; `folder` holds those of new trials."""
+    return _run_of(study.trials[rows(study)[0]["trial"]], folder)
+
+
+def _run_of(trial: "Trial | FrozenTrial", folder: Path) -> Path:
+    """The folder of a trial's run. Studies of earlier versions do not hold it."""
+    return Path(trial.user_attrs.get(RUN, folder / f"trial-{trial.number}"))
 
 
 def lowest(run: Path) -> float:

@@ -101,9 +101,7 @@ def compress(
     ] = "error",
     samples: Annotated[
         int,
-        typer.Option(
-            help="Largest number of inputs that are kept in memory and used; images of a folder are shuffled with a fixed seed."
-        ),
+        typer.Option(help="Largest number of inputs that are used; images of a folder are shuffled."),
     ] = 1024,
     key: Annotated[
         str | None, typer.Option(help="Key of the state dict in a file that has several, such as params_ema.")

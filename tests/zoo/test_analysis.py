@@ -17,6 +17,7 @@ from zoo.data import MovingMNIST
 from zoo.errors import ZooError
 from zoo.evaluation.analysis import INK, Series, entanglement, gradient_norms
 from zoo.predictors.forecaster import Forecaster
+from zoo.predictors.normalization import normalize
 from zoo.registry import find_model
 
 TINY: dict[str, Any] = {"hidden": [2, 2], "layers": [1, 1], "kernel": 3, "patch": 4}
@@ -54,6 +55,18 @@ def test_gradients_of_frames_and_states_are_those_of_autograd(clips: MovingMNIST
         predicted, state = model.predict(predicted[-1:], state)
     (slope,) = torch.autograd.grad((predicted[-1] - frames[4]).square().sum(), h)
     assert norms["block 2, layer 1: hidden state h"][0] == pytest.approx(slope.flatten(1).norm(dim=1).mean().item())
+
+
+@pytest.mark.parametrize("sigmoid", [False, True])
+def test_gradients_of_normalised_frames_are_those_of_frames(clips: MovingMNIST, sigmoid: bool) -> None:
+    model = build("conv-lstm", sigmoid=sigmoid).double()
+    normalize(model, [0.4], [0.25])
+    series = gradient_norms({"m": model}, clips, 2, observed=2, count=2)
+    x = clips.clips(range(2)).double()
+    seen = x[:, :2].clone().requires_grad_()
+    (gradient,) = torch.autograd.grad((model(seen, 2)[:, -1] - x[:, 3]).square().sum(), seen)
+    expected = gradient.flatten(2).norm(dim=2).mean(0)
+    torch.testing.assert_close(torch.as_tensor(series.values["observed frames"]["m"]), expected)
 
 
 def test_gradients_reach_two_memories_and_a_highway(clips: MovingMNIST) -> None:

@@ -45,7 +45,7 @@ CPU = torch.device("cpu")
 HAND = [variant for variant in VARIANTS.values() if variant.exact and "cpu" in variant.devices and variant.changes]
 
 
-@zoo.register("benchmark-tiny", paper="none", setting="conv-tt-lstm")
+@zoo.register("benchmark-tiny", paper="none", protocol="conv-tt-lstm")
 def benchmark_tiny(hidden: Sequence[int] = (2, 3), patch: int = 8, kernel: int = 3) -> zoo.VideoModel:
     """Two small layers."""
     options = {"hidden": hidden, "layers": [1] * len(hidden), "patch": patch, "kernel": kernel, "rank": 2}

@@ -115,6 +115,26 @@ def test_the_layout_follows_the_data():
     assert number(row_of(table, "ours", "measured")["PSNR ↑\ndB"]) == f"{kth.average['psnr']:.2f}"
 
 
+def test_every_rule_that_cuts_windows_has_its_column_beside_the_published_numbers():
+    rules = ("kth", "kth, windows by mcnet")
+    both = [score(f"by {rule}", horizon=20, observed=10, comparable_with=rule) for rule in rules]
+    for layout in (None, "kth"):
+        table = compare(both, layout)
+        heads = [column.heading for column in table.columns]
+        columns = [heads.index(f"{rule} 10→20\nPSNR ↑\ndB") for rule in rules]
+        for row, one in enumerate(both):
+            assert [bool(table.rows[row][column]) for column in columns] == [one is each for each in both]
+        paper = next(row for row in table.rows if row[0] == "PredRNN++")
+        assert [paper[column] for column in columns] == ["28.47*"] * 2
+
+
+def test_models_of_one_column_that_were_measured_on_other_clips_are_noted():
+    ours, theirs = score("ours"), score("theirs")
+    text = "the models were measured on different clips"
+    assert text not in " ".join(compare([ours, theirs]).notes)
+    assert text in " ".join(compare([ours, replace(theirs, data="published frames")]).notes)
+
+
 def test_a_printed_row_whose_numbers_are_not_known_has_dashes_and_the_reason():
     ours = score("ours", horizon=10, observed=10)
     for layout, rows in (("conv-tt-lstm", 1), ("conv-tt-lstm-ablations", 6), ("kth", 1), ("predrnn-pp", 0)):
@@ -191,6 +211,25 @@ def test_curves_draw_every_model_at_every_frame():
     assert len(lines["theirs"].get_xydata()) == 3
     assert "Convention standard" in figure.get_supxlabel().replace("\n", " ")
     assert len(curves(scores, ["ssim"]).axes) == 1
+
+
+def test_curves_on_other_data_have_panels_of_their_own():
+    two, three = (
+        [score(name, comparable_with=f"moving-mnist-{digits}", count=digits) for name in ("ours", "theirs")]
+        for digits in (2, 3)
+    )
+    figure = curves([*two, *three], ["mse", "ssim"])
+    panels = [axes for axes in figure.axes if axes.lines]
+    assert [axes.get_title().split("\n")[0] for axes in panels] == [
+        f"moving-mnist-{digits} after 4 observed frames" for digits in (2, 2, 3, 3)
+    ]
+    for axes, group in zip(panels[::2], (two, three), strict=True):
+        lines = {line.get_label(): line for line in axes.lines}
+        assert list(lines) == ["copy last frame", "blank frames", "ours", "theirs"]
+        np.testing.assert_allclose(lines["theirs"].get_ydata(), 1e3 * group[1].per_frame["mse"])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(lines)
+    foot = figure.get_supxlabel().replace("\n", " ")
+    assert all(f"moving-mnist-{digits} after 4 observed frames; {digits} clips of" in foot.lower() for digits in (2, 3))
 
 
 def test_the_band_of_a_curve_is_the_confidence_interval_over_the_clips():

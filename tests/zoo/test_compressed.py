@@ -13,6 +13,7 @@ from tests.support.command import run as tensortrain
 from tests.support.runs import run_command
 from zoo.cells import ConvLSTMCell, ConvTTLSTMCell
 from zoo.errors import ZooError
+from zoo.model_files.building import build_model
 from zoo.model_files.compressed import compress_model, with_plain_convs
 from zoo.model_files.pretrained import load_weights, save_weights
 from zoo.predictors.video_model import VideoModel
@@ -78,6 +79,32 @@ def test_the_budget_may_be_a_share_of_the_time(
     )
     assert run_command("compress", trained[2], "--time=.9", "--parameters=.7", "-o", small, *root) == 2
     assert not small.exists()
+
+
+def test_a_budget_that_changes_nothing_is_refused(
+    trained: tuple[VideoModel, Recipe, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("compress", trained[2], "--parameters=1.0", "--clips=2", "-o", tmp_path / "x.safetensors")
+    assert run_command(*words, "--data-root", tmp_path) == 2
+    assert "model meets this budget as it is, so no layer was replaced" in capsys.readouterr().err
+    assert not (tmp_path / "x.safetensors").exists()
+
+
+def test_a_compressed_model_normalises_like_the_original() -> None:
+    data = {"size": [16, 16], "observed": 2, "length": 4, "mean": [0.4], "std": [0.2]}
+    options = {"hidden": [6], "layers": [1], "kernel": 3, "patch": 4}
+    recipe = zoo.recipe("conv-lstm", "demo", options, dataset="python", data=data)
+    model = build_model(recipe).eval()
+    assert recipe.options["sigmoid"]
+    clips = torch.rand(2, 4, 1, 16, 16)
+    result = compress_model(model, recipe, clips, parameters=0.9)
+    with torch.no_grad():
+        torch.testing.assert_close(with_plain_convs(model)(clips[:, :2], 2), model(clips[:, :2], 2))
+        for parameter in result.model.parameters():
+            parameter *= 100
+        low, high = result.model(clips[:, :2], 2).aminmax()
+    assert low < 0.1
+    assert high > 0.9
 
 
 def test_a_compressed_network_of_another_program_is_refused(tmp_path: Path) -> None:

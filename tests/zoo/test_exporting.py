@@ -89,19 +89,34 @@ def test_pt2_is_loaded_in_another_process(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), expected, atol=1e-5)
 
 
-def test_normalisation_is_a_part_of_the_network(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sigmoid", [False, True])
+def test_normalisation_is_a_part_of_the_network(sigmoid: bool, tmp_path: Path) -> None:
     from zoo.model_files.building import build_model
 
-    options = {"hidden": [2], "layers": [1], "kernel": 3}
+    options = {"hidden": [2], "layers": [1], "kernel": 3, "sigmoid": sigmoid, "patch": 2}
     data = PythonData(size=16, observed=3, length=6, mean=[0.25], std=[0.5])
     recipe = Recipe("conv-lstm", options, data)
     model = build_model(recipe).eval()
-    export_step(tmp_path / "s.onnx", model, recipe)
-    x = clips(1, frames=1)
-    with np.load(tmp_path / "s.npz") as first:
-        one, *_ = session(tmp_path / "s.onnx").run(None, {"frame": x[:, 0].numpy(), **dict(first)})
+    export_step(tmp_path / "s.pt2", model, recipe)
+    export_rollout(tmp_path / "x.onnx", model, recipe, 2)
+    x = clips(1, frames=3)
     with torch.no_grad():
-        np.testing.assert_allclose(one, model(x, 1)[:, -1], atol=1e-5)
+        expected = model(x, 2)[:, -2:]
+    (predictions,) = session(tmp_path / "x.onnx").run(None, {"x": x.numpy()})
+    np.testing.assert_allclose(predictions, expected, atol=1e-5)
+    step = torch.export.load(tmp_path / "s.pt2").module()
+    with np.load(tmp_path / "s.npz") as first:
+        state = [torch.from_numpy(first[key]) for key in first.files]
+    frame = x[:, 0]
+    for t in range(4):
+        frame, *state = step(x[:, t] if t < 3 else frame, *state)
+    np.testing.assert_allclose(frame.detach(), expected[:, -1], atol=1e-5)
+
+
+def test_the_case_of_a_suffix_does_not_matter(tmp_path: Path) -> None:
+    model, recipe = made("conv-lstm")
+    export_rollout(tmp_path / "x.PT2", model, recipe, 2)
+    torch.export.load(tmp_path / "x.PT2")
 
 
 @pytest.mark.parametrize(

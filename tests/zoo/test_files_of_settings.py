@@ -86,7 +86,7 @@ def test_values_of_the_command_line_are_bounded_too() -> None:
             load_argument(text)
 
 
-@pytest.mark.parametrize("option", ["--config", "--training", "--options", "--data", "--conf"])
+@pytest.mark.parametrize("option", ["--config", "--training", "--options", "--data"])
 def test_a_pipe_or_a_huge_file_is_no_file_of_settings(
     tmp_path: Path, option: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

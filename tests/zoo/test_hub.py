@@ -131,6 +131,8 @@ def test_models_of_every_kind(name: str, options: dict[str, Any], hub: Any, tmp_
     model = zoo.create_model(name, **options)
     model.save_pretrained(tmp_path)
     assert type(type(model).from_pretrained(tmp_path)) is type(model)
+    (base,) = re.findall(r"model = zoo\.(\w+)\.from_pretrained", (tmp_path / "README.md").read_text())
+    assert type(getattr(zoo, base).from_pretrained(tmp_path)) is type(model)
 
 
 def test_a_card_of_the_users_own_stays(hub: Any, tmp_path: Path) -> None:

@@ -157,6 +157,9 @@ def test_validation_and_test_clips_are_all_windows_of_their_persons(root):
     many = KTH("test", root=root, size=16, length=6)
     assert len({name for name, _ in many.places(range(6))}) == 2  # of 11 and 12: the first clips are a mixture
     assert "predrnn" in test.describe()
+    assert test.comparable_with == "kth, 16×16"
+    rule = KTH("test", root=root, size=16, length=6, windows="conv-tt-lstm")
+    assert rule.comparable_with == "kth, 16×16, windows by conv-tt-lstm"
     with pytest.raises(ZooError, match="no clip has 80 frames"):
         KTH("test", root=root, size=16, length=80)
     with pytest.raises(ZooError, match="not hold a finished store"):

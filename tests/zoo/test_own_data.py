@@ -11,10 +11,13 @@ from PIL import Image
 
 import zoo
 from tests.support.runs import run_command
+from tests.support.tiny import OPTIONS, build
 from tests.support.videos import write_video
 from zoo.data import Splits, Videos, adapted, make_dataset, pin_data
 from zoo.data.splits import split_clips, split_range
 from zoo.errors import ZooError
+from zoo.predictors.normalization import normalize
+from zoo.registry import find_model
 from zoo.settings import ArraysData, ImagesData, PythonData, Recipe
 
 TINY = (
@@ -281,6 +284,43 @@ def test_normalisation_is_undone_before_anyone_sees_the_frames(tmp_path: Path) -
     x, truth = torch.rand(1, 3, 1, 8, 8), torch.rand(1, 2, 1, 8, 8)
     expected = plain((x - 0.25) / 0.5, 2, (truth - 0.25) / 0.5) * 0.5 + 0.25
     torch.testing.assert_close(normal(x, 2, truth=truth), expected)
+
+
+@pytest.mark.parametrize("name", sorted(OPTIONS))
+def test_predictions_of_normalised_frames_reach_black_and_white(name: str) -> None:
+    """A sigmoid whose output was multiplied by the standard deviation reached only the values from 0.45 to 0.67."""
+    sigmoid = "sigmoid" in find_model(name).options
+    model = build(name, **({"sigmoid": True} if sigmoid else {})).eval()
+    normalize(model, [0.45], [0.22])
+    x = torch.zeros(1, 4, 1, 16, 16)
+    x[..., 8:] = 1
+    for parameter in model.parameters():
+        parameter.data *= 30
+    biases = [model.output.bias.data] if sigmoid else []  # type: ignore[union-attr]
+    both = []
+    with torch.no_grad():
+        for value in (-1e3, 1e3):
+            for bias in biases:
+                bias.fill_(value)
+            both.append(model(x, 3)[:, -3:])
+    low, high = torch.cat(both).aminmax()
+    assert low <= 0.01
+    assert high >= 0.99
+    if sigmoid or name in ("cdna", "conv-lstm-2015", "dfn", "fc-lstm", "vpn-baseline"):  # these are bounded
+        assert low >= -1e-5
+        assert high <= 1 + 1e-5
+
+
+def test_a_network_reads_its_own_predictions_in_the_units_of_the_observed_frames() -> None:
+    plain, normal = (build("conv-lstm", sigmoid=True, channels=2, patch=2).eval() for _ in range(2))
+    mean, std = torch.tensor([0.2, 0.6])[:, None, None], torch.tensor([0.1, 0.5])[:, None, None]
+    normalize(normal, [0.2, 0.6], [0.1, 0.5])
+    frames = list(torch.rand(2, 1, 2, 8, 8))
+    x = torch.stack(frames, 1)
+    with torch.no_grad():
+        for _ in range(2):  # each prediction again, by a network without a normalisation
+            frames.append(plain((torch.stack(frames, 1) - mean) / std, 1)[:, -1])
+        torch.testing.assert_close(normal(x, 2)[:, -2:], torch.stack(frames[-2:], 1))
 
 
 USER = """

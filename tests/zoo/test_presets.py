@@ -170,8 +170,8 @@ def test_small(dataset: str, steps: int) -> None:
 )
 @pytest.mark.parametrize("model", zoo_reference.shipped_models())
 def test_every_preset_makes_every_model(model: str, preset: str, dataset: str) -> None:
-    setting = find_model(model).setting
-    if preset == "paper" and setting is not None and dataset not in setting.settings:
+    protocol = find_model(model).protocol
+    if preset == "paper" and protocol is not None and dataset not in protocol.settings:
         with pytest.raises(ZooError, match=f"no settings are published for {dataset}"):
             zoo.recipe(model, preset, dataset=dataset)
         return

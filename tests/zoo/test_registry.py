@@ -149,21 +149,21 @@ def test_a_model_without_published_settings_has_no_preset_paper() -> None:
     for name in ("x", "y"):
         with pytest.raises(ZooError, match=f"no settings are published for {name}; choose the preset small"):
             zoo.recipe(name, "paper")
-    register("z", paper="p", setting="predrnn-pp")(mine)
+    register("z", paper="p", protocol="predrnn-pp")(mine)
     assert zoo.recipe("z", "paper").training.steps == 80_000
     assert zoo.recipe("z", "paper", dataset="kth").options == {}
 
 
 @pytest.mark.parametrize(
-    ("setting", "words"),
+    ("protocol", "words"),
     [
         ("predrnn_pp", "is not a paper; did you mean 'predrnn-pp'"),
         ("openstl", "has no settings; these papers do: conv-tt-lstm"),
     ],
 )
-def test_an_unknown_setting_is_refused(setting: str, words: str) -> None:
-    with pytest.raises(ZooError, match=f"setting = '{setting}' of the model 'x' {words}"):
-        register("x", paper="p", setting=setting)(mine)
+def test_an_unknown_protocol_is_refused(protocol: str, words: str) -> None:
+    with pytest.raises(ZooError, match=f"protocol = '{protocol}' of the model 'x' {words}"):
+        register("x", paper="p", protocol=protocol)(mine)
     assert "x" not in zoo.list_models()
 
 

@@ -3,6 +3,8 @@
 import csv
 import io
 import re
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +13,16 @@ import torch
 import yaml
 from PIL import Image
 
+import zoo
 from tests.support.browser import CHROMIUM, loaded, opened
 from tests.support.runs import run_command
+from tests.support.scores import score
+from zoo.data import Lorenz
 from zoo.errors import ZooError
 from zoo.evaluation import Prediction
+from zoo.reporting import run_page
 from zoo.reporting.films import MOST_BYTES, film, strip
-from zoo.reporting.source import read_metrics
+from zoo.reporting.source import Source, read_metrics
 
 TINY = (
     "--options.hidden=[2] --options.layers=[1] --options.kernel=3 --options.patch=4 --data.digits=1 --data.size=32"
@@ -111,6 +117,35 @@ def test_a_page_of_series_and_of_weights(runs: Path) -> None:
     page = report(runs, runs / "weights.safetensors", "--horizon=2", "--count=2")
     assert "weights trained on moving-mnist" in page
     assert "Gradient norm" not in page
+
+
+def test_only_scores_on_the_same_data_are_ranked() -> None:
+    lstm = zoo.create_model("lstm", hidden=3)
+    series = zoo.evaluate(lstm, Lorenz("test", length=7), horizon=3, observed=4, count=2, name="lstm")
+    model = zoo.create_model("conv-lstm", hidden=[2], layers=[1])
+    frames = [score(name, comparable_with=data) for name, data in (("far", "a"), ("near", "b"))]
+    easy = replace(frames[1], per_frame={key: 0 * values for key, values in frames[1].per_frame.items()})
+    source = Source("far", model, zoo.recipe("conv-lstm", "demo"))
+    for scores, best in (([frames[0], series], "far"), ([series, frames[0]], "lstm"), ([frames[0], easy], "far")):
+        page = run_page([source], scores, [], [], "zoo report")
+        assert page.tiles[0].note.startswith(best)
+
+
+def test_published_clips_are_those_of_the_pictures(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = np.zeros((20, 3, 64, 64), np.uint8)
+    for clip in range(3):
+        for t in range(20):
+            frames[t, clip, 20 + clip : 24 + clip, t : t + 4] = 255
+    np.save(runs / "mnist_test_seq.npy", frames)
+    shown: list[torch.Tensor] = []
+    monkeypatch.setattr("zoo.reporting.films.film", lambda title, prediction: shown.append(prediction.observed))
+    monkeypatch.setattr("zoo.reporting.films.strip", lambda title, prediction: None)
+    monkeypatch.setattr("zoo.reporting.run_page", lambda *arguments: sys.exit(7))
+    words = ["report", runs / "conv-lstm", "-o", runs / "p.html", "--published", runs / "mnist_test_seq.npy"]
+    assert run_command(*words) == 7
+    clips = torch.from_numpy(frames) / 255
+    assert len(shown) == 3
+    assert all(any(torch.equal(one[:, 0], clips[:3, clip]) for clip in range(3)) for one in shown)
 
 
 def test_what_cannot_be_measured_is_said_in_the_page(runs: Path) -> None:

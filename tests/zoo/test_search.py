@@ -74,14 +74,18 @@ def test_an_interrupted_trial_goes_on(
     assert second.params == first.params
     assert list(second.intermediate_values) == [4, 6, 8]  # from the checkpoint after 2 steps
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["trial-0"]
-    study = search.open_study(tmp_path / "study.db", start(), SPACE)
-    assert search.run_of(study.trials[1], Path("runs")) == Path("runs/trial-0")
+    assert (
+        study = search.open_study(tmp_path / "study.db", start(), SPACE)
+        assert search.best_run(study, tmp_path / "elsewhere") == tmp_path / "runs" / "trial-0"
+        == tmp_path / "runs" / "trial-0"
+    )
 
 
 def test_a_killed_trial_goes_on(tmp_path: Path) -> None:
     study = search.open_study(tmp_path / "study.db", start(), SPACE)
     killed = study.ask()
     options = SPACE.suggest(killed)
+    killed.set_user_attr(search.RUN, str(tmp_path / "runs" / "trial-0"))
     search.enqueue_again(study, study.trials[0])  # as a process does that misses the heartbeat
     search.search(study, start(), SPACE, tmp_path / "runs", 1, tmp_path)
     assert study.trials[1].params == options
@@ -141,19 +145,22 @@ def test_impossible_spaces(values: dict[str, Any], words: str) -> None:
 @pytest.mark.filterwarnings("error:Attempting to set identical")
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zoo.commands.search.recipe", lambda *args, **how: start())
-    words = f"search conv-tt-lstm-sw moving-mnist --storage {tmp_path}/s.db --trials 2 --order 1 2 --steps 1 2 --rank 2"
-    places = f"--kernel 3 --folder {tmp_path}/runs -o {tmp_path}/found.png --data-root {tmp_path}"
-    main([*words.split(), *places.split(), "--training-steps=8"])
+    monkeypatch.chdir(tmp_path)
+    words = "search conv-tt-lstm-sw moving-mnist --storage s.db --trials 2 --order 1 2 --steps 1 2 --rank 2"
+    words += f" --kernel 3 -o found.png --data-root {tmp_path} --training-steps=8"
+    main([*words.split(), "--folder", "my runs"])
     said = capsys.readouterr().out
     assert "validation_loss" in said
     assert (tmp_path / "found.png").read_bytes().startswith(b"\x89PNG")
     losses = [float(row["validation_loss"]) for row in csv.DictReader((tmp_path / "found.csv").open())]
     assert len(losses) == 2
     assert losses == sorted(losses)
-    best = {f"{tmp_path}/runs/trial-{n}": search.lowest(tmp_path / "runs" / f"trial-{n}") for n in (0, 1)}
+    best = {f"my runs/trial-{n}": search.lowest(tmp_path / "my runs" / f"trial-{n}") for n in (0, 1)}
     name = next(name for name, loss in best.items() if loss == pytest.approx(losses[0], rel=1e-9))
-    assert f"{name} has the lowest validation loss. Next:\n  zoo evaluate {name}\n" in said
-    assert f"  zoo train --continue {name} --training.steps 16 -o {name}-longer" in said
+    assert f"{name} has the lowest validation loss. Next:\n  zoo evaluate '{name}'\n" in said
+    assert f"  zoo train --continue '{name}' --training.steps 16 -o '{name}-longer'" in said
+    main([*words.split(), "--folder", "elsewhere"])  # nothing is left to do, so nothing is there
+    assert f"{name} has the lowest validation loss." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -162,6 +169,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
         ("conv-lstm moving-mnist", "conv-lstm has no order, steps, rank"),
         ("conv-tt-lstm-sw moving-mnist --trials 0", "--trials = 0"),
         ("conv-tt-lstm-sw moving-mnist --training-steps 7", "--training-steps = 7"),
+        ("conv-tt-lstm-sw moving-mnist --seed -1", "seed = -1 must be at least 0 and below 2^32"),
+        ("conv-tt-lstm-sw moving-mnist --seed 4294967296", "seed = 4294967296 must be"),
         ("conv-tt-lstm-sw moving-mnist --order 3 1", r"order = [3, 1]"),
         ("conv-tt-lstm-sw moving-mnist -o picture.gif", "legal is .png"),
     ],

@@ -1,5 +1,6 @@
 """What a run starts from: its own file, another run that goes on with other settings, or the weights of another."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ import zoo
 from tests.support.runs import last, read_metrics, run_command
 from zoo.commands.starting import find_start
 from zoo.errors import ZooError
-from zoo.settings import ConstantRate, MovingMNISTData
+from zoo.model_files.building import build_model
+from zoo.model_files.pretrained import save_weights
+from zoo.settings import ConstantRate, MovingMNISTData, to_plain
+from zoo.training.checkpoint import load_checkpoint, save_checkpoint
 from zoo.training.origin import freeze, initialize
 from zoo.training.run_folder import read_recipe
 
@@ -119,6 +123,74 @@ def test_other_data_and_another_optimiser(runs: Path) -> None:
     assert set(next(iter(last(runs / "other")["optimizer"].values()))) == {"momentum_buffer"}
 
 
+def test_what_was_frozen_stays_frozen(runs: Path) -> None:
+    assert train(runs, "--continue {runs}/x --training.steps 6 --freeze blocks.* -o {runs}/frozen-1") == 0
+    assert train(runs, "--continue {runs}/frozen-1 --training.steps 8 -o {runs}/frozen-2") == 0
+    origin = read_recipe(runs / "frozen-2" / "config.yaml").origin
+    assert (origin.freeze, origin.run) == (["blocks.*"], str(runs / "frozen-1"))
+    before, after = last(runs / "x")["weights"], last(runs / "frozen-2")["weights"]
+    assert {name for name in before if not torch.equal(before[name], after[name])} == {"output.weight", "output.bias"}
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("64-true", torch.float64), ("bf16-true", torch.bfloat16)])
+def test_a_run_goes_on_in_another_precision(precision: str, dtype: torch.dtype, runs: Path) -> None:
+    line = f"--continue {{runs}}/x --training.steps 5 --training.precision {precision} -o {{runs}}/{precision}"
+    assert train(runs, line) == 0
+    state = last(runs / precision)
+    assert {weight.dtype for weight in state["weights"].values()} == {dtype}
+    assert {of["exp_avg"].dtype for of in state["optimizer"].values()} == {dtype}
+    assert {int(of["step"]) for of in state["optimizer"].values()} == {5}
+    back = f"--continue {{runs}}/{precision} --training.steps 6 --training.precision 32-true -o {{runs}}/{precision}-32"
+    assert train(runs, back) == 0
+    assert last(runs / f"{precision}-32")["weights"].keys() == state["weights"].keys()
+
+
+def test_moments_that_are_no_longer_used_are_dropped(runs: Path) -> None:
+    line = "--continue {runs}/x --training.steps 5 --optimizer.method sgd -o {runs}/sgd"
+    assert train(runs, line) == 0
+    assert train(runs, "--continue {runs}/sgd --training.steps 6 --optimizer.momentum 0.0 -o {runs}/plain-sgd") == 0
+    assert not last(runs / "plain-sgd")["optimizer"]
+    assert train(runs, "--continue {runs}/plain-sgd --training.steps 7 --optimizer.momentum 0.5 -o {runs}/sgd-2") == 0
+
+
+def test_weights_that_do_not_fit_are_refused_before_there_is_a_folder(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = runs / "odd" / "checkpoints" / "last.ckpt"
+    shutil.copytree(runs / "x", runs / "odd")
+    checkpoint = load_checkpoint(path)
+    save_checkpoint(checkpoint | {"weights": checkpoint["weights"] | {"output.bias": torch.zeros(7)}}, path)
+    assert train(runs, "--continue {runs}/odd --training.steps 6 -o {runs}/refused") == 2
+    assert f"{path}: weights of another model: output.bias is (7,)" in capsys.readouterr().err
+    assert not (runs / "refused").exists()
+
+
+def test_a_run_that_a_time_limit_stopped_goes_on_without_it(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = f"conv-lstm moving-mnist --preset demo {TINY} --training.steps=50 --max-time 0.001s -o {{runs}}/stopped"
+    assert train(runs, words) == 0
+    assert (
+        "holds the last weights, as it stopped before its first validation: those of step 1" in capsys.readouterr().out
+    )
+    assert zoo.open_run(runs / "stopped").step == 1
+    with pytest.raises(ZooError, match=r"there is no checkpoint .*/step-1\.ckpt"):
+        zoo.open_run(runs / "stopped", "step-1")
+    line = "--continue {runs}/stopped --training.steps 3 --training.validate_every 1 -o {runs}/unlimited"
+    assert train(runs, line) == 0
+    rows = read_metrics(runs / "unlimited" / "metrics.csv")
+    assert [int(row["step"]) for row in rows] == [1, 2, 3]
+    assert all(float(row["loss"]) > 0 for row in rows)
+
+
+def test_other_data_keep_the_normalisation(runs: Path) -> None:
+    data = {"mean": [0.5], "std": [0.2], "observed": 3, "length": 7}
+    recipe = zoo.recipe("conv-lstm", "demo", dataset="arrays:one.npy", data=data)
+    (runs / "normal").mkdir()
+    (runs / "normal" / "config.yaml").write_text(yaml.safe_dump(to_plain(recipe)))
+    start = find_start(["train", "--continue", f"{runs}/normal", "conv-lstm", "images:frames"])
+    assert start is not None
+    assert {name: getattr(start.recipe.data, name) for name in data} == data
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
@@ -127,6 +199,14 @@ def test_other_data_and_another_optimiser(runs: Path) -> None:
         ("predrnn --continue {runs}/x --training.steps 9", "is a run of conv-lstm, which predrnn cannot continue"),
         ("--continue {runs}/x --options.hidden [3,3] --training.steps 9", "belongs to another model: options.hidden"),
         ("--continue {runs}/x --training.steps 9 --init {runs}/x", "are both set"),
+        (
+            "--continue {runs}/x --preset paper",
+            "would change nothing, because {runs}/x/config.yaml holds",
+        ),
+        ("--continue {runs}/x --protocol predrnn-pp", "--protocol predrnn-pp would change nothing"),
+        ("--config {runs}/x/config.yaml --preset=small", "--preset small would change nothing"),
+        ("--config {runs}/x/config.yaml --protocol predrnn", "--protocol predrnn would change nothing"),
+        ("--continue {runs}/x --origin.run {runs}", "--continue is short for origin.run"),
         ("{runs}/x moving-mnist", "use `zoo train MODEL DATA --init {runs}/x`"),
         (
             "conv-lstm:moving-mnist-small moving-mnist",
@@ -174,6 +254,31 @@ def test_options_that_change_no_weight_are_named() -> None:
     assert initialize(equal, "conv-lstm:moving-mnist-small") == [copied]
     differs = "options.sigmoid is True here, False there: equal weights predict something else"
     assert initialize(other, "conv-lstm:moving-mnist-small") == [copied, differs]
+
+
+def test_another_normalisation_is_named(runs: Path) -> None:
+    options = {"hidden": [2], "layers": [1], "kernel": 3}
+    settings: list[dict[str, Any]] = [{"mean": [0.5], "std": [0.2]}, {}, {"mean": [0.0]}]
+    recipes = [zoo.recipe("conv-lstm", "demo", options, "python", data=each) for each in settings]
+    save_weights(runs / "normal.safetensors", build_model(recipes[0]), recipes[0])
+    same, without, zero = (initialize(build_model(each), f"{runs}/normal.safetensors")[1:] for each in recipes)
+    assert same == []
+    assert without == [
+        "data.mean is [] here, [0.5] there: equal weights predict something else",
+        "data.std is [] here, [0.2] there: equal weights predict something else",
+    ]
+    save_weights(runs / "zero.safetensors", build_model(recipes[1]), recipes[1])
+    assert initialize(build_model(recipes[2]), f"{runs}/zero.safetensors")[1:] == []
+    assert zero[0] == "data.mean is [0.0] here, [0.5] there: equal weights predict something else"
+
+
+def test_the_origin_is_an_absolute_path(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(runs)
+    for option, name in (("--origin.weights", "weights"), ("--init", "init")):
+        line = f"conv-lstm moving-mnist --preset demo {TINY} --training.steps=1 {option} x -o from-{name}"
+        assert train(runs, line) == 0
+        assert train(runs, line) == 0
+        assert read_recipe(runs / f"from-{name}" / "config.yaml").origin.weights == str(runs / "x")
 
 
 @pytest.mark.parametrize("kind", ["file", "checkpoint"])

@@ -10,7 +10,8 @@ import yaml
 import zoo
 from tests.support.runs import run_command
 from zoo.commands.starting import PARTS
-from zoo.settings import CHOICES, to_plain
+from zoo.settings import CHOICES, Recipe, to_plain
+from zoo.training import Run
 
 CONFIGURATION = "sampling: {schedule: reverse}\nlearning_rate: {schedule: constant, base: 0.5}\n"
 
@@ -91,6 +92,75 @@ def test_a_schedule_brings_its_own_settings(
         assert configured(line, capsys)["sampling"] == sampling
 
 
+SMALL_KERNEL = zoo.recipe("conv-tt-lstm-sw", "paper", {"kernel": 3})
+READING = zoo.recipe("fc-lstm", "demo", {"conditioned": True})
+LARGER = zoo.recipe("cdna", "demo", data={"size": 48})
+
+
+@pytest.mark.parametrize(
+    ("line", "recipe"),
+    [
+        ("conv-tt-lstm-sw moving-mnist --preset paper --options.kernel 3", SMALL_KERNEL),
+        ("--options.kernel=3 conv-tt-lstm-sw --preset paper moving-mnist", SMALL_KERNEL),
+        ('conv-tt-lstm-sw moving-mnist --preset paper --options {"kernel":3}', SMALL_KERNEL),
+        ("conv-tt-lstm-sw moving-mnist --preset paper --options ./options.yaml", SMALL_KERNEL),
+        ("conv-tt-lstm-sw moving-mnist --config kernel.yaml", SMALL_KERNEL),
+        ("conv-tt-lstm-sw moving-mnist --config kernel.yaml --options.kernel 5 --options.kernel 3", SMALL_KERNEL),
+        ("fc-lstm moving-mnist --preset demo --options.conditioned true", READING),
+        ("cdna moving-mnist --preset demo --data.size 48", LARGER),
+        ('cdna moving-mnist --preset demo --data {"size":48}', LARGER),
+        ("conv-lstm --config dataset.yaml", zoo.recipe("conv-lstm", dataset="kth")),
+        ("conv-lstm moving-mnist --config protocol.yaml", zoo.recipe("conv-lstm", "paper", protocol="predrnn-pp")),
+    ],
+)
+def test_the_preset_knows_the_options_and_the_data(
+    line: str, recipe: Recipe, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "options.yaml").write_text("kernel: 3\n")
+    (folder / "kernel.yaml").write_text("preset: paper\noptions: {kernel: 3}\n")
+    (folder / "dataset.yaml").write_text("dataset: kth\n")
+    (folder / "protocol.yaml").write_text("preset: paper\nprotocol: predrnn-pp\n")
+    printed, expected = configured(line, capsys), to_plain(recipe)
+    assert {part: printed[part] for part in PARTS} == {part: expected[part] for part in PARTS}
+    assert printed["options"] == printed["options"] | expected["options"]
+
+
+def test_a_short_form_counts_after_its_long_form(capsys: pytest.CaptureFixture[str]) -> None:
+    assert configured("conv-lstm moving-mnist --training.devices 1 --devices 2", capsys)["devices"] == 2
+
+
+def test_the_options_of_no_command_are_abbreviated(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in ("models --hel", "evaluate run --cou 3", "search conv-lstm kth --storage s.db --tri 3"):
+        assert run_command(*words.split()) == 2
+        assert "cannot be abbreviated" in capsys.readouterr().err
+
+
+def test_parts_are_read_from_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = []
+    monkeypatch.setattr(
+        zoo, "fit", lambda recipe, folder, **_: trained.append(recipe) or Run(Path(folder), recipe, None, 4)
+    )
+    (folder / "options.yaml").write_text("kernel: 3\n")
+    (folder / "data.yaml").write_text("digits: 1\n")
+    (folder / "training.yaml").write_text("steps: 5\n")
+    parts = "--options ./options.yaml --data ./data.yaml --training ./training.yaml --sampling ./sampling.yaml"
+    assert run_command("train", "conv-lstm", "moving-mnist", *parts.split(), "-o", folder / "run") == 0
+    (recipe,) = trained
+    assert recipe.options["kernel"] == 3
+    assert (recipe.data.digits, recipe.training.steps, recipe.sampling.decay) == (1, 5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("words", "proposed"), [("conv-lstm moving-mnist", "my run.gif"), ("tt-rnn lorenz", "my run.png")]
+)
+def test_the_proposed_commands_can_be_typed(
+    words: str, proposed: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(zoo, "fit", lambda recipe, folder, **_: Run(Path(folder), recipe, None, 4))
+    assert run_command("train", *words.split(), "-o", "my run") == 0
+    assert f"  zoo evaluate 'my run'\n  zoo predict 'my run' -o '{proposed}'\n" in capsys.readouterr().out
+
+
 def test_a_file_names_schedules_and_their_settings(capsys: pytest.CaptureFixture[str]) -> None:
     printed = configured("conv-tt-lstm-sw moving-mnist --preset paper --config mine.yaml", capsys)
     assert printed["learning_rate"] == {"schedule": "constant", "base": 0.5}
@@ -139,12 +209,29 @@ OPTIONS = {"conv-lstm": ("hidden", "layers", "kernel", "channels", "patch", "sig
         ),
         ("conv-lstm moving-mnist extra", "extra"),
         ("--preset paper", "model"),
+        (
+            "conv-lstm moving-mnist --pres demo",
+            "unrecognized arguments: --pres demo; `zoo train --help` lists the options",
+        ),
+        ("conv-lstm moving-mnist --learning_rate.sched step", "--learning_rate.sched step; `zoo train --help`"),
+        ("conv-lstm moving-mnist --conf mine.yaml", "--conf mine.yaml; `zoo train --help`"),
+        ("conv-lstm moving-mnist --training.step 5", "--training.step 5; `zoo train --help`"),
+        ("conv-lstm moving-mnist --devices 2 --training.devices 1", "--devices is short for training.devices"),
+        ("conv-lstm moving-mnist --nodes=2 --training.nodes=1", "--training.nodes follows it; give only one"),
+        ("conv-lstm moving-mnist --max-time 2h --training.max_time 5", "--max-time is short for training.max_time"),
+        ("conv-lstm moving-mnist --max-time 2h --config time.yaml", "training.max_time in time.yaml follows it"),
+        ("conv-lstm moving-mnist --init a --origin.weights b", "--init is short for origin.weights"),
+        ("conv-lstm moving-mnist --freeze a b --origin.freeze [c]", "--freeze is short for origin.freeze"),
+        ("conv-lstm moving-mnist --config protocol.yaml", "protocol = 'predrnn-pp' needs the preset paper"),
+        ("cdna videos:films --data.size [48]", "data.size = [48] must be"),
     ],
 )
 def test_a_line_that_makes_no_sense_is_refused(
     line: str, words: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "other.yaml").write_text("model: predrnn\n")
+    (folder / "time.yaml").write_text("training: {max_time: 5}\n")
+    (folder / "protocol.yaml").write_text("protocol: predrnn-pp\n")
     assert run_command("train", *line.split()) == 2
     message = capsys.readouterr().err
     assert message.startswith("zoo: ")

@@ -2,14 +2,18 @@
 
 import itertools
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
-from zoo.commands.measuring import horizon_of, measure
+from zoo.commands.measuring import clips_to_measure, horizon_of, measure
 from zoo.commands.options import add_measuring, add_models, add_sources, check_measuring
 from zoo.commands.output import check_png, check_table, show_table, write_curves
 from zoo.commands.trained import files_of, find_trained_models
 from zoo.names import LAYOUTS, check_name
+
+if TYPE_CHECKING:
+    from zoo.evaluation import Scores
 
 
 def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
@@ -50,7 +54,11 @@ def run(arguments: Namespace) -> None:
 
     horizons = arguments.horizon or [horizon_of(None, models[0].recipe.data)]
     tasks = dict.fromkeys(itertools.product(horizons, arguments.digits or [None]))
-    scores = {task: [measure(trained, *task, arguments) for trained in models] for task in tasks}
+    scores: dict[int, list[Scores]] = {}
+    for horizon, digits in tasks:
+        for trained in models:
+            dataset = clips_to_measure(trained, horizon, digits, arguments)
+            scores.setdefault(horizon, []).append(measure(trained, dataset, horizon, arguments.count, arguments))
     table = evaluation.compare([one for of_task in scores.values() for one in of_task], arguments.layout)
     show_table(table, arguments.output)
-    write_curves(scores[max(tasks, key=lambda task: task[0])], arguments.curves)
+    write_curves(scores[max(scores)], arguments.curves)

@@ -56,10 +56,10 @@ def run(arguments: Namespace) -> None:
     """Compress a trained model to a budget. Errors are measured on training clips; nothing is trained."""
     from tensortrain.compression.reports.report import ENDINGS
     from zoo.data import make_dataset
-    from zoo.model_files.compressed import compress_model, save_compressed
+    from zoo.model_files.compressed import compress_model, is_compressed, save_compressed
 
     output = Path(arguments.output)
-    if output.suffix != ".safetensors":
+    if output.suffix.lower() != ".safetensors":
         raise ZooError(f"--output = {output} has the suffix {output.suffix!r}, but must end in .safetensors")
     inputs = files_of([arguments.model], arguments.checkpoint)
     for report in map(Path, arguments.report):
@@ -94,6 +94,10 @@ def run(arguments: Namespace) -> None:
             device=arguments.device,
             **budgets,
         )
+        if not is_compressed(result.model):
+            raise ZooError(
+                f"{trained.name} meets this budget as it is, so no layer was replaced; pass a smaller budget"
+            )
         save_compressed(result, temporary, trained.recipe)
     for report in arguments.report:
         result.report.save(report)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from jsonargparse import ArgumentParser, Namespace
 
 from tensortrain.tables import show
-from zoo.commands.measuring import horizon_of, measure
+from zoo.commands.measuring import clips_to_measure, horizon_of, measure
 from zoo.commands.options import add_horizon, add_measuring, add_sources, check_measuring
 from zoo.commands.output import check_png, write_curves
 from zoo.commands.trained import files_of, find_trained_model
@@ -27,6 +27,7 @@ def run(arguments: Namespace) -> None:
     check_png(arguments.curves, [*inputs, arguments.published or ""])
     trained = find_trained_model(arguments.run, arguments.checkpoint)
     horizon = horizon_of(arguments.horizon, trained.recipe.data)
-    scores = measure(trained, horizon, arguments.digits, arguments)
+    dataset = clips_to_measure(trained, horizon, arguments.digits, arguments)
+    scores = measure(trained, dataset, horizon, arguments.count, arguments)
     show(scores.table())
     write_curves([scores], arguments.curves)

@@ -38,14 +38,15 @@ def run(arguments: Namespace) -> None:
     """Write a trained model as one file: weights and settings, or a network for other programs."""
     output, step, horizon = Path(arguments.output), arguments.step, arguments.horizon
     check_suffix(output, SUFFIXES)
-    if output.suffix == ".safetensors" and (step or horizon is not None):
+    suffix = output.suffix.lower()
+    if suffix == ".safetensors" and (step or horizon is not None):
         raise ZooError("--step and --horizon are for .onnx and .pt2 files; leave them out for .safetensors")
     if step and horizon is not None:
         raise ZooError(f"--horizon {horizon} and --step exclude each other: a step predicts one frame; leave one out")
     for written in (output, output.with_suffix(".npz")) if step else (output,):
         destination(written, files_of([arguments.run], arguments.checkpoint))
     model, recipe = find_trained_model(arguments.run, arguments.checkpoint)[1:]
-    if output.suffix == ".safetensors":
+    if suffix == ".safetensors":
         from zoo.model_files.pretrained import save_weights
 
         save_weights(output, model, recipe)

@@ -43,8 +43,8 @@ def horizon_of(horizon: int | None, data: Data) -> int:
     return data.length - data.observed if horizon is None else horizon
 
 
-def measure(trained: TrainedModel, horizon: int, digits: int | None, arguments: Namespace) -> "Scores":
-    """Evaluate a model on the test split of its data. A line on standard error describes the clips.
+def clips_to_measure(trained: TrainedModel, horizon: int, digits: int | None, arguments: Namespace) -> "ClipDataset":
+    """The published clips if the user names them, otherwise the test split of a model's training data.
 
     Args:
         trained: the model.
@@ -53,10 +53,9 @@ def measure(trained: TrainedModel, horizon: int, digits: int | None, arguments: 
         arguments: the command's arguments, those of `zoo.commands.options.add_sources` and `add_measuring`.
 
     Raises:
-        ZooError: if options exclude each other, or in the cases of `zoo.evaluate`.
+        ZooError: if options exclude each other, or in the cases of `held_out_clips`.
     """
     from zoo.data import PublishedMovingMNIST
-    from zoo.evaluation import evaluate
 
     data = trained.recipe.data
     if arguments.published and digits is not None:
@@ -64,17 +63,35 @@ def measure(trained: TrainedModel, horizon: int, digits: int | None, arguments: 
     if arguments.published and data.content != "video":
         raise ZooError(f"--published holds video, but {trained.name} was trained on {data.name}; leave it out")
     if arguments.published:
-        dataset: ClipDataset = PublishedMovingMNIST(arguments.published)
-    else:
-        dataset = held_out_clips(data, horizon, arguments, digits)
+        return PublishedMovingMNIST(arguments.published)
+    return held_out_clips(data, horizon, arguments, digits)
+
+
+def measure(
+    trained: TrainedModel, dataset: "ClipDataset", horizon: int, count: int | None, arguments: Namespace
+) -> "Scores":
+    """Evaluate a model. A line on standard error describes the clips.
+
+    Args:
+        trained: the model.
+        dataset: the clips, such as those of `clips_to_measure`.
+        horizon: the number of frames to predict.
+        count: the number of clips; None for all.
+        arguments: the command's arguments, those of `zoo.commands.options.add_sources` and `add_measuring`.
+
+    Raises:
+        ZooError: in the cases of `zoo.evaluate`.
+    """
+    from zoo.evaluation import evaluate
+
     print(f"{trained.name} on {dataset.describe()}", file=sys.stderr)
     return evaluate(
         trained.model,
         dataset,
         horizon,
-        observed=data.observed,
+        observed=trained.recipe.data.observed,
         convention=arguments.convention,
-        count=arguments.count,
+        count=count,
         batch=arguments.batch,
         name=trained.name,
         device=arguments.device,

@@ -56,7 +56,7 @@ def add_sources(parser: ArgumentParser) -> None:
     parser.add_argument("--data-root", type=str | None, help=ROOT_HELP)
 
 
-def add_measuring(parser: ArgumentParser) -> None:
+def add_measuring(parser: ArgumentParser, count_help: str = COUNT_HELP) -> None:
     """Add the options for how to measure, and on how many clips."""
     parser.add_argument(
         "--convention",
@@ -67,7 +67,7 @@ def add_measuring(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--published", type=str | None, help="The file mnist_test_seq.npy, to evaluate on its clips instead."
     )
-    parser.add_argument("--count", type=int | None, help=COUNT_HELP)
+    parser.add_argument("--count", type=int | None, help=count_help)
     parser.add_argument("--batch", type=int, default=16, help="Number of clips to process at a time.")
     parser.add_argument("--device", type=str | None, help=DEVICE_HELP)
     parser.add_argument(

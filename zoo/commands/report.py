@@ -2,14 +2,14 @@
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
-from zoo.commands.measuring import held_out_clips, horizon_of, measure
-from zoo.commands.options import add_horizon, add_measuring, add_models, add_sources, check_measuring
+from zoo.commands.measuring import clips_to_measure, horizon_of, measure
+from zoo.commands.options import COUNT_HELP, add_horizon, add_measuring, add_models, add_sources, check_measuring
 from zoo.commands.trained import TrainedModel, files_of, find_trained_models
 from zoo.errors import ZooError
 from zoo.files import aside, destination
@@ -17,7 +17,10 @@ from zoo.names import check_suffix
 
 if TYPE_CHECKING:
     from tensortrain.pages import Part
+    from zoo.data import ClipDataset
     from zoo.evaluation import Scores
+
+FEW = 64  # test clips that are evaluated by default
 
 
 def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
@@ -26,8 +29,7 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
     parser.add_argument("--output", "-o", type=str, required=True, help="HTML file to write.")
     add_horizon(parser)
     add_sources(parser)
-    add_measuring(parser)
-    parser.set_defaults({"count": 64})
+    add_measuring(parser, COUNT_HELP.replace("all", f"{FEW}, or all if there are fewer"))
 
 
 def run(arguments: Namespace) -> None:
@@ -41,21 +43,33 @@ def run(arguments: Namespace) -> None:
     folders = [Path(reference) if Path(reference).is_dir() else None for reference in arguments.runs]
     sources = [read_source(*trained, folder) for trained, folder in zip(models, folders, strict=True)]
     scores: list[Scores] = []
+    datasets: dict[str, ClipDataset] = {}
     notes = []
     for trained in models:
+        horizon = horizon_of(arguments.horizon, trained.recipe.data)
         try:
-            scores.append(measure(trained, horizon_of(arguments.horizon, trained.recipe.data), None, arguments))
+            dataset = datasets[trained.name] = clips_to_measure(trained, horizon, None, arguments)
+            count = min(FEW, len(dataset)) if arguments.count is None else arguments.count
+            scores.append(measure(trained, dataset, horizon, count, arguments))
         except ZooError as error:
             notes.append(f"{trained.name} could not be evaluated: {error}.")
-    examples = _examples(models, scores, arguments)
+    examples = _examples(models, scores, datasets)
     page = run_page(sources, scores, examples, notes, shlex.join(["zoo", *sys.argv[1:]]))
     with aside(arguments.output) as temporary:
         temporary.write_text(page.to_html(), encoding="utf-8")
     print(arguments.output)
 
 
-def _examples(models: Sequence[TrainedModel], scores: "Sequence[Scores]", arguments: Namespace) -> "list[Part]":
-    """The best, the middle and the worst of the evaluated clips. Models of the same data share them."""
+def _examples(
+    models: Sequence[TrainedModel], scores: "Sequence[Scores]", datasets: "Mapping[str, ClipDataset]"
+) -> "list[Part]":
+    """The best, the middle and the worst of the evaluated clips. Models that were evaluated on the same share them.
+
+    Args:
+        models: the trained models.
+        scores: the scores of those that could be evaluated.
+        datasets: the clips that each was evaluated on, by its name.
+    """
     import numpy as np
 
     from zoo.data import SeriesDataset
@@ -63,16 +77,13 @@ def _examples(models: Sequence[TrainedModel], scores: "Sequence[Scores]", argume
     from zoo.reporting.films import film, series_picture, strip
 
     parts: list[Part] = []
-    groups: dict[str, list[Scores]] = {}
+    groups: dict[tuple[str, str, int, int], list[Scores]] = {}
     for one in scores:
-        groups.setdefault(f"{one.measured_on()} {one.observed}", []).append(one)
-    for group in groups.values():
+        groups.setdefault((one.comparable_with, one.measured_on(), one.observed, one.horizon), []).append(one)
+    for (*_, observed, horizon), group in groups.items():
         names = [one.name for one in group]
-        trained = [each for each in models if each.name in names]
-        data = trained[0].recipe.data
-        horizon = horizon_of(arguments.horizon, data)
-        dataset = held_out_clips(data, horizon, arguments)
-        by_name = {each.name: each.model for each in trained}
+        dataset = datasets[names[0]]
+        by_name = {each.name: each.model for each in models if each.name in names}
         key = group[0].convention.measures[0].key
         order = np.sum([one.per_clip[one.name][key] for one in group], 0).argsort()
         places: dict[int, str] = {}  # if there are few clips, one may be in several places
@@ -82,10 +93,10 @@ def _examples(models: Sequence[TrainedModel], scores: "Sequence[Scores]", argume
             title = f"The {place} clip, number {index}"
             clip = dataset.clips([index])[0]
             if isinstance(dataset, SeriesDataset):
-                series = predict_series(by_name, clip, horizon, data.observed, dataset.columns)
+                series = predict_series(by_name, clip, horizon, observed, dataset.columns)
                 parts.append(series_picture(title, series))
                 continue
-            prediction = predict(by_name, clip, horizon, data.observed)
+            prediction = predict(by_name, clip, horizon, observed)
             parts.append(film(title, prediction))
             if i == 0:
                 parts.append(strip(f"{title}, frame by frame", prediction))

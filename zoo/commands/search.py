@@ -66,7 +66,7 @@ def run(arguments: Namespace) -> None:
     search.search(study, start, space, Path(arguments.folder), arguments.trials, arguments.data_root)
     show(search.table(search.rows(study)))
     search.write(study, Path(arguments.output))
-    best = search.best_run(study)
+    best = search.best_run(study, Path(arguments.folder))
     best = best.relative_to(Path.cwd()) if best.is_relative_to(Path.cwd()) else best
     run, longer = shlex.quote(str(best)), shlex.quote(f"{best}-longer")
     print(f"{arguments.output}, {Path(arguments.output).with_suffix('.csv')}")

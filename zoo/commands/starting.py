@@ -139,9 +139,10 @@ def _changes(sources: Sequence[_Source], model: str, dataset: str) -> tuple[dict
     parser.add_function_arguments(entry.make, "options", skip=set(entry.fixed))
     parser.add_class_arguments(data_class(dataset), "data")
     try:
-        named = parser.parse_args([f"--data.name={dataset}", *words], defaults=False).as_dict()
+        parsed = parser.parse_args([f"--data.name={dataset}", *words], defaults=False)
     except (argparse.ArgumentError, ValueError):
         return {}, {}
+    named = parsed.clone(with_meta=False).as_dict()  # without the names of files
     return named.get("options", {}), {name: value for name, value in named["data"].items() if name != "name"}
 
 

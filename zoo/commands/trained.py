@@ -101,7 +101,7 @@ def files_of(references: Sequence[str], checkpoint: str = "best") -> list[Path]:
     return files
 
 
-# settings of the training clips alone, of the model's own units, and the digest of the clips at the time of the training
+# settings of the training clips alone and of the model's own units, and the digest of the clips when it was trained
 _NOT_OF_TEST_CLIPS = (
     "length",
     "clips_per_epoch",

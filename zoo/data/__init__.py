@@ -149,9 +149,9 @@ def own_clip(data: ArraysData, path: str | Path, count: int, root: str | Path | 
     """The first clip of another file like that of the training data, `(T, C, H, W)` in [0, 1] with T ≤ count.
 
     Args:
-        data: the settings of the training data, whose axes, range and size are used. The axis N may be missing.
+        data: the settings of the training data, whose axes, range, size and stride are used. The axis N may be missing.
         path: the file.
-        count: the largest number of steps to read.
+        count: the largest number T of steps in the clip.
         root: the data root; see `data_root`.
 
     Raises:
@@ -160,7 +160,7 @@ def own_clip(data: ArraysData, path: str | Path, count: int, root: str | Path | 
     rank = len(array_files.open_array_file(path, data.key, root).shape)
     axes = data.axes.replace("N", "") if rank == len(data.axes) - 1 else data.axes
     data = replace(data, name=f"arrays:{Path(path).absolute()}", axes=axes)
-    return array_clips.read_clip(array_frames(data, root), count)
+    return array_clips.read_clip(array_frames(data, root), count, data.stride)
 
 
 def describe_own(data: StoredData, root: str | Path | None = None) -> Iterator[str]:

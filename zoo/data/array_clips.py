@@ -15,7 +15,7 @@ from zoo.data.array_files import ArrayFile, open_array_file
 from zoo.data.digits import Split, check_split
 from zoo.data.resizing import resized
 from zoo.data.splits import Splits, split_range
-from zoo.data.stored_clips import StoredClips, windows_of
+from zoo.data.stored_clips import StoredClips, span, windows_of
 from zoo.errors import ZooError
 from zoo.settings import Resize
 
@@ -139,8 +139,8 @@ class Arrays(StoredClips):
     ) -> None:
         check_split(split)
         train, path = split == "train", frames.file.path
-        windows = []
-        for name, steps in pieces(frames, splits)[split]:
+        windows, parts = [], pieces(frames, splits)[split]
+        for name, steps in parts:
             windows += windows_of(name, steps, length, stride, every=train)
         _, height, width = frames.shape
         super().__init__(
@@ -149,6 +149,7 @@ class Arrays(StoredClips):
             length=length,
             comparable_with=f"arrays {path.name}, {height}×{width}" + (f", every {stride} steps" if stride > 1 else ""),
             title=f"array in {path}, {split}",
+            parts=parts,
             count=count if train else None,
             endless=endless and train,
             seed=seed,
@@ -226,13 +227,13 @@ def open_frames(
     return ArrayFrames(open_array_file(path, key, root), axes, value_range, size, resize)
 
 
-def read_clip(frames: ArrayFrames, count: int) -> Tensor:
-    """The first `count` steps of the first clip, or all if it has fewer: `(T, C, H, W)` in [0, 1].
+def read_clip(frames: ArrayFrames, count: int, stride: int) -> Tensor:
+    """Every stride-th step of the first clip, at most `count` of them: `(T, C, H, W)` in [0, 1].
 
     Raises:
         ZooError: if a value is NaN or out of range.
     """
-    steps = frames.read("0", 0, min(count, frames.steps))
+    steps = frames.read("0", 0, min(span(count, stride), frames.steps))[::stride]
     return torch.from_numpy(steps) / 255 if steps.dtype == np.uint8 else torch.from_numpy(steps)
 
 

@@ -28,7 +28,8 @@ class ClipDataset(Protocol):
     length: int
     """T, the number of steps in a clip."""
     comparable_with: str
-    """Scores are comparable if this is equal for their data sets. For published data it is such as "moving-mnist-2"."""
+    """Scores are comparable if this is equal for their data sets: the clips are the same, or drawn by the same rule.
+    For published data it is such as "moving-mnist-2"."""
 
     def __len__(self) -> int:
         """The number of clips; in an endless data set, the number of clips in an epoch."""

@@ -10,7 +10,7 @@ from zoo.data.decode import BadVideo
 from zoo.data.digits import Split, check_split
 from zoo.data.frame_store import Count, Store, VideoFile, build, in_parallel, inspect
 from zoo.data.kth_annotations import ACTIONS, MISSING, PERSONS, SCENARIOS, Range, overlaps, parse_name, read_sequences
-from zoo.data.kth_windows import HOW, check_windows, runs, window_starts
+from zoo.data.kth_windows import BY_RULE, HOW, check_windows, runs, window_starts
 from zoo.data.root import data_root
 from zoo.data.stored_clips import StoredClips, Window
 from zoo.errors import ZooError
@@ -89,7 +89,9 @@ class KTH(StoredClips):
             store,
             list(_all_positions(clips, length) if train else _cut(clips, length, observed, windows)),
             length=length,
-            comparable_with="kth" if store.shape == (1, *SIZE) else f"kth, {store.shape[1]}×{store.shape[2]}",
+            comparable_with="kth"
+            + ("" if store.shape == (1, *SIZE) else f", {store.shape[1]}×{store.shape[2]}")
+            + ("" if windows == "predrnn" else f"{BY_RULE}{windows}"),
             title=f"KTH {split}, persons {_spans(persons)} ({_completeness(clips, persons)})"
             + ("" if train else f", windows by {windows}"),
             count=count if train else None,

@@ -24,6 +24,7 @@ HOW: dict[Windows, str] = {
     "mcnet": "from the start of each range, in steps of the horizon (jogging and running: 3), without the last two",
     "conv-tt-lstm": "from the start of each range, in steps of a window length",
 }
+BY_RULE = ", windows by "  # precedes the name of a rule other than "predrnn" in `ClipDataset.comparable_with`
 FAST = ("jogging", "running")
 _FAST_STEP = 3
 

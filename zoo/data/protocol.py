@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol, cast
 
 import torch
@@ -65,10 +66,15 @@ class OwnClips(ClipDataset):
                 raise ZooError(f"the data set {kind} has no {name}; zoo.data.ClipSource lists what is needed")
         if len(source) < 1:
             raise ZooError(f"the data set {kind} holds no clips, but needs at least one")
-        self.source, self.length, self.comparable_with = source, source.length, f"clips of {kind}"
+        self.source, self.length = source, source.length
 
     def __len__(self) -> int:
         return len(self.source)
+
+    @cached_property
+    def comparable_with(self) -> str:  # type: ignore[override]  # nobody assigns to it
+        """See `ClipDataset`: other clips of the user's class have another digest."""
+        return f"clips of {type(self.source).__name__}, content {self.digest()[:8]}"
 
     def fetch(self, indices: Sequence[int]) -> OwnFrames:
         """Ask the user's data set for the clips.

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -75,6 +76,8 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
         windows: where clips may start.
         length: T, the number of frames in a clip.
         comparable_with: data sets with equal values are comparable; see `ClipDataset`.
+        parts: the parts of the store that this split consists of, if these are a user's own clips, of which others may
+            have the same name. A hash of the parts and their content is then added to `comparable_with`.
         title: the first words of `describe`.
         count: number of drawn clips in an epoch; None for each window once.
         endless: whether to accept every index below 2⁶³, so that each epoch draws new clips.
@@ -94,6 +97,7 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
         length: int,
         comparable_with: str,
         title: str,
+        parts: Sequence[object] | None = None,
         count: int | None = None,
         endless: bool = False,
         seed: int = 0,
@@ -108,7 +112,8 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
             every = f" with stride {stride}, which span {span(length, stride)} frames" if stride > 1 else ""
             raise ZooError(f"{title}: no clip has {length} frames{every}; use a smaller length, or add longer clips")
         store.check(sorted({window.name for window in windows}))
-        self.store, self.length, self.comparable_with = store, length, comparable_with
+        self.store, self.length = store, length
+        self._comparable_with, self._parts = comparable_with, parts
         self.endless, self.seed = endless, seed
         self.windows, self.drawn = sorted(windows, key=_order), count is not None
         self.count = len(windows) if count is None else count
@@ -117,6 +122,14 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
 
     def __len__(self) -> int:
         return self.count
+
+    @cached_property
+    def comparable_with(self) -> str:  # type: ignore[override]  # nobody assigns to it
+        """See `ClipDataset`. It is computed when it is needed, because the hash of a large array takes its time."""
+        if self._parts is None:
+            return self._comparable_with
+        content = hashlib.sha256(f"{self.store.digest()} {list(self._parts)}".encode(errors="surrogateescape"))
+        return f"{self._comparable_with}, content {content.hexdigest()[:8]}"
 
     def places(self, indices: Sequence[int]) -> list[tuple[str, int]]:
         """The video and the first frame (counted from 0) of each clip.

@@ -102,6 +102,7 @@ class Videos(StoredClips):
             comparable_with=f"{self.kind} {Path(folder).name}, {height}×{width}"
             + (f", every {stride} frames" if stride > 1 else ""),
             title=f"{self.kind} of {folder}, {split}",
+            parts=self.names,
             count=count if train else None,
             endless=endless and train,
             seed=seed,

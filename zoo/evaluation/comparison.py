@@ -14,7 +14,7 @@ from zoo.errors import ZooError, nearest
 from zoo.evaluation.conventions import CONVENTIONS, Convention
 from zoo.evaluation.measure import Measure
 from zoo.evaluation.metrics import Mae, Mse
-from zoo.evaluation.published import LAYOUTS, PIXELS, Layout, Published
+from zoo.evaluation.published import LAYOUTS, PIXELS, Layout, Published, published_task
 from zoo.evaluation.scores import PerFrame, Scores, averages, beaten, by_horizon, interval_note, shown
 from zoo.evaluation.spread import may_be_chance
 from zoo.files import aside
@@ -22,6 +22,8 @@ from zoo.names import check_name, check_picture
 from zoo.papers import Columns, Task
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -78,7 +80,10 @@ _UNKNOWN = "–"  # a number that is printed in a paper, but not known here
 
 def _table(scores: Sequence[Scores], convention: Convention, paper: Layout | None, whole: bool) -> Table:
     """The measured rows, and the rows of the paper that have a number; with `whole`, all its columns and rows."""
-    columns: dict[Task, tuple[str, ...]] = dict(paper.columns) if paper and whole else {}
+    columns: dict[Task, tuple[str, ...]] = {}
+    for task, keys in paper.columns.items() if paper and whole else ():
+        ours_for = dict.fromkeys(_task(one) for one in scores if published_task(_task(one)) == task)
+        columns |= dict.fromkeys(ours_for or [task], keys)
     for one in scores:
         columns.setdefault(_task(one), tuple(measure.key for measure in convention.measures))
     cells: list[tuple[Task, Measure]] = []
@@ -119,6 +124,8 @@ _FAR = 4  # a baseline is not drawn if it exceeds the models' largest value by t
 def curves(scores: Sequence[Scores], metrics: Sequence[str] | None = None) -> "Figure":
     """Draw values at each predicted step, with a panel for each metric, as in Figure 2 of the Conv-TT-LSTM paper.
 
+    Scores on other data, or after another number of observed steps, have panels of their own.
+
     The band around the line of a model is the 95 % confidence interval of the average over the clips. It does not say
     how much another training would differ.
 
@@ -126,8 +133,8 @@ def curves(scores: Sequence[Scores], metrics: Sequence[str] | None = None) -> "F
     replaces its line.
 
     Args:
-        scores: results of `evaluate`, all with the same convention; horizons may differ. The baselines are those of the
-            longest horizon.
+        scores: results of `evaluate`, all with the same convention; horizons may differ. The baselines of a panel are
+            those of the longest horizon.
         metrics: the metrics to draw; by default all that were measured.
 
     Raises:
@@ -141,44 +148,71 @@ def curves(scores: Sequence[Scores], metrics: Sequence[str] | None = None) -> "F
         if key not in keys:
             raise ZooError(f"no metric {key!r} was measured; {nearest(key, keys)}")
     keys = list(metrics or keys)
-    longest = max(scores, key=lambda one: one.horizon)
-    baselines = dict(zip(longest.baselines, cycle(("--", ":")), strict=False))
-    lines = [*longest.baselines.items(), *((one.name, one.per_frame) for one in scores)]
-    bands: list[PerFrame] = [{}] * len(longest.baselines) + [one.half_intervals.get(one.name, {}) for one in scores]
+    groups: dict[tuple[str, int], list[Scores]] = {}
+    for one in scores:
+        groups.setdefault((one.comparable_with, one.observed), []).append(one)
+    names = _data_names({_task(one): () for one in scores})
+    colours = {name: f"C{number}" for number, name in enumerate(dict.fromkeys(one.name for one in scores))}
 
     rows, columns = math.ceil(len(keys) / 3), min(len(keys), 3)
-    figure = Figure(figsize=(max(3.6 * columns, 6), 3.2 * rows + 1), layout="constrained")
-    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for spare in panels[len(keys) :]:
-        spare.set_axis_off()
-    for axes, key in zip(panels, keys, strict=False):
-        measure = convention[key]
-        reach = _FAR * max(float(abs(one.per_frame[key]).max()) for one in scores if key in one.per_frame)
-        for (name, per_frame), halves in zip(lines, bands, strict=True):
-            if key in per_frame:
-                style = {"color": "0.5", "linestyle": baselines[name]} if name in baselines else {"marker": "."}
-                values = per_frame[key] * measure.scale
-                far = name in baselines and abs(per_frame[key]).max() > reach
-                steps = range(1, len(values) + 1)
-                (line,) = axes.plot(steps, values * math.nan if far else values, label=name, **style)
-                if key in halves:
-                    half = halves[key] * measure.scale
-                    axes.fill_between(steps, values - half, values + half, color=line.get_color(), alpha=0.2, lw=0)
-                if far:
-                    note = f"{name}: about {values.mean():.3g}"
-                    axes.text(0.98, 0.02, note, transform=axes.transAxes, fontsize=7, color="0.4", ha="right")
-        axes.set(title=measure.heading.replace("\n", " "), xlabel=f"predicted {longest.step}")
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.margins(x=0)  # there is no step 0
-        axes.grid(alpha=0.3)
-    inches = 0.7 + 0.08 * max(len(name) for name, _ in lines)  # width of a legend entry in small print
+    size = max(3.6 * columns, 6), 3.2 * rows * len(groups) + 1
+    figure = Figure(figsize=size, layout="constrained")
+    panels = list(figure.subplots(rows * len(groups), columns, squeeze=False).flat)
+    entries: dict[str, Artist] = {}
+    feet = []
+    for number, ((data, observed), group) in enumerate(groups.items()):
+        own = panels[number * rows * columns : (number + 1) * rows * columns]
+        for spare in own[len(keys) :]:
+            spare.set_axis_off()
+        place = f"{names[data]} after {observed} observed {group[0].step}s".lstrip()
+        for axes, key in zip(own, keys, strict=False):
+            for name, line in _draw(axes, group, convention[key], colours).items():
+                entries.setdefault(name, line)
+            heading = convention[key].heading.replace("\n", " ")
+            axes.set_title(f"{place}\n{heading}" if len(groups) > 1 else heading)
+        feet.append(f"{place[0].upper()}{place[1:]}; {group[0].measured_on()}.")
+    inches = 0.7 + 0.08 * max(map(len, entries))  # width of a legend entry in small print
     beside = max(1, int(figure.get_figwidth() / inches))
-    handles = panels[0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside upper center", ncols=beside, frameon=False, fontsize="small")
-    band = " Bands: 95 % confidence intervals over the clips." if any(bands) else ""
-    foot = f"After {longest.observed} observed {longest.step}s; {longest.measured_on()}.{band} {convention.text()}"
+    figure.legend(entries.values(), entries, loc="outside upper center", ncols=beside, frameon=False, fontsize="small")
+    banded = any(one.half_intervals.get(one.name) for one in scores)
+    band = "Bands: 95 % confidence intervals over the clips. " if banded else ""
+    foot = f"{' '.join(feet)} {band}{convention.text()}"
     figure.supxlabel(textwrap.fill(foot, int(figure.get_figwidth() * 17)), fontsize=7, color="0.4", x=0.01, ha="left")
     return figure
+
+
+def _draw(axes: "Axes", scores: Sequence[Scores], measure: Measure, colours: Mapping[str, str]) -> "dict[str, Artist]":
+    """Draw one metric of scores on the same data. Returns the line of each model and baseline, by its name."""
+    from matplotlib.ticker import AutoLocator
+
+    key = measure.key
+    longest = max(scores, key=lambda one: one.horizon)
+    dashes = zip(longest.baselines, cycle(("--", ":")), strict=False)
+    styles = {name: {"color": "0.5", "linestyle": dash} for name, dash in dashes}
+    lines = [*longest.baselines.items(), *((one.name, one.per_frame) for one in scores)]
+    bands: list[PerFrame] = [{}] * len(longest.baselines) + [one.half_intervals.get(one.name, {}) for one in scores]
+    reach = _FAR * max((float(abs(one.per_frame[key]).max()) for one in scores if key in one.per_frame), default=0.0)
+    drawn: dict[str, Artist] = {}
+    for (name, per_frame), halves in zip(lines, bands, strict=True):
+        if key in per_frame:
+            values = per_frame[key] * measure.scale
+            far = name in styles and abs(per_frame[key]).max() > reach
+            style = styles.get(name, {"color": colours.get(name), "marker": "."})
+            steps = range(1, len(values) + 1)
+            (drawn[name],) = axes.plot(steps, values * math.nan if far else values, label=name, **style)
+            if key in halves:
+                half = halves[key] * measure.scale
+                axes.fill_between(steps, values - half, values + half, color=style["color"], alpha=0.2, lw=0)
+            if far:
+                note = f"{name}: about {values.mean():.3g}"
+                axes.text(0.98, 0.02, note, transform=axes.transAxes, fontsize=7, color="0.4", ha="right")
+    axes.set_xlabel(f"predicted {longest.step}")
+    locator = AutoLocator()
+    locator.set_params(integer=True)
+    axes.xaxis.set_major_locator(locator)
+    axes.margins(x=0)  # there is no step 0
+    axes.grid(alpha=0.3)
+    return drawn
 
 
 def save_figure(figure: "Figure", path: str | Path) -> None:
@@ -219,7 +253,7 @@ def _shared_convention(scores: Sequence[Scores]) -> Convention:
 def _find_layout(scores: Sequence[Scores], name: str | None) -> Layout | None:
     """The layout of this name; without a name, the first layout with a column for some of the scores, if any."""
     if name is None:
-        tasks = {_task(one) for one in scores}
+        tasks = {published_task(_task(one)) for one in scores}
         return next((paper for paper in LAYOUTS.values() if tasks & paper.columns.keys()), None)
     check_name("layout", name, LAYOUTS)
     return LAYOUTS[name]
@@ -246,12 +280,13 @@ def _task_text(task: Task, names: Mapping[str, str]) -> str:
 def _published_measure(layout: Layout | None, task: Task, key: str) -> Measure:
     """The measure of the first row that has a number for this task and metric, or else the standard measure."""
     rows = layout.rows if layout else ()
-    published = (row.convention[key] for row in rows if key in row.values.get(task, {}))
+    published = (row.convention[key] for row in rows if key in row.values.get(published_task(task), {}))
     return next(published, CONVENTIONS["standard"][key])
 
 
 def _published_cell(row: Published, task: Task, measure: Measure) -> str:
     """A published number in the unit of the measured ones, with a star if it was measured in a different way."""
+    task = published_task(task)
     value = row.values.get(task, {}).get(measure.key)
     if value is None:
         return ""
@@ -324,6 +359,11 @@ def _notes(
     pairs = {(one.comparable_with, one.name) for one in scores}
     if len({data for data, _ in pairs}) > 1 and len({name for _, name in pairs}) == len(pairs):
         notes.append("The models were measured on different data, so their numbers cannot be compared.")
+    for task in dict.fromkeys(_task(one) for one in scores):
+        if len({one.measured_on() for one in scores if _task(one) == task}) > 1:
+            notes.append(
+                f"{_task_text(task, names)}: the models were measured on different clips, which may cause differences."
+            )
     notes += [convention.text(), *dict.fromkeys(note for one in scores for note in one.notes), *interval_note(scores)]
     if best:
         notes.append("> marks the best model of a column; ≈ marks models whose difference from it may be chance.")

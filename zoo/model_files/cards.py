@@ -31,6 +31,7 @@ def model_card(recipe: Recipe, parameters: int, scores: "Sequence[Scores]" = ())
     clips = f"{data.name}, {data.observed} of {data.length} steps observed"
     if isinstance(data, Video):
         clips += f", {data.channels} channel{'s' if data.channels > 1 else ''}"
+    base = {"video": "VideoModel", "series": "SeriesModel"}[entry.reads]
     lines = [
         f"# {recipe.model}",
         "",
@@ -41,7 +42,7 @@ def model_card(recipe: Recipe, parameters: int, scores: "Sequence[Scores]" = ())
         "```python",
         "import zoo",
         "",
-        'model = zoo.VideoModel.from_pretrained("NAME")  # the name of this repository, or the path of this folder',
+        f'model = zoo.{base}.from_pretrained("NAME")  # the name of this repository, or the path of this folder',
         "```",
         "",
         "`config.json` holds all settings of the model and its training.",

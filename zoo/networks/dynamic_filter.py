@@ -74,7 +74,8 @@ class DynamicFilterNetwork(RecurrentPredictor):
             states.append(state)
         coarse = _through(self.decode_coarse, torch.cat(states))
         drawn = self.filters(_through(self.decode_fine, doubled(coarse)))
-        predictions = filter_frames(frames.flatten(0, 1), drawn, self.filter_size)
+        pixels = self.denormalized(frames.flatten(0, 1))  # filters read true pixels, and outside the frame is black
+        predictions = self.normalized(filter_frames(pixels, drawn, self.filter_size))
         return predictions.unflatten(0, frames.shape[:2]), state
 
 

@@ -70,4 +70,4 @@ class EncoderForecaster(Forecaster):
             h, s = cell(h, before)
             after.insert(0, s)
         maps = torch.cat([layer.h for layer in after], 1)
-        return torch.sigmoid(self.output(maps)), tuple(after)
+        return self.normalized(torch.sigmoid(self.output(maps))), tuple(after)

@@ -118,7 +118,7 @@ class FCLSTM(Forecaster):
     def forecast(self, state: Rollout, frame: Tensor | None) -> tuple[Tensor, Rollout]:
         """Predict the next frame by one step of the decoder. With `first="state"`, the first frame needs no step."""
         prediction, layers = self._decode(self.future, state, None if frame is None else frame.flatten(1))
-        return prediction.unflatten(1, (self.channels, *self.canvas)), Rollout(layers, True)
+        return prediction, Rollout(layers, True)
 
     def _reconstruct(self, decoder: Decoder, state: Rollout, x: Tensor) -> Tensor:
         """The observed frames `(B, T_in, C, H, W)`, decoded from the last one to the first.
@@ -131,13 +131,14 @@ class FCLSTM(Forecaster):
             frame, layers = self._decode(decoder, state, known)
             frames.insert(0, frame)
             state = Rollout(layers, True)
-        return torch.stack(frames, 1).view(x.shape)
+        return torch.stack(frames, 1)
 
     def _decode(self, decoder: Decoder, state: Rollout, frame: Tensor | None) -> tuple[Tensor, Layers]:
+        """Decode one frame `(B, C, H, W)`. `frame` is the one before it, flattened, or None."""
         layers = state.layers
         if state.started or self.first == "step":
             layers = decoder.step(layers, frame)
-        return decoder.read_out(layers), layers
+        return self.normalized(decoder.read_out(layers).unflatten(1, (self.channels, *self.canvas))), layers
 
 
 def _layers(inputs: Sequence[int], units: Sequence[int]) -> nn.ModuleList:

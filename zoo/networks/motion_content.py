@@ -171,7 +171,7 @@ class MotionContentNetwork(Forecaster):
             if convs is not self.decoder[0]:
                 x = F.relu(x)
         # equal to (tanh(x) + 1) / 2, but in 16 bits tanh is exactly -1 from x = -3 on, and black pixels lose gradients
-        return torch.sigmoid(2 * x), state
+        return self.normalized(torch.sigmoid(2 * x)), state
 
 
 def unpool(maps: Tensor) -> Tensor:

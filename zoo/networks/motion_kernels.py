@@ -183,14 +183,15 @@ class MotionKernelNetwork(RecurrentPredictor):
         up = recur(F.relu(self.up2(torch.cat([up, quarter], 1))), 6)
         up = F.relu(self.norm3(self.up3(torch.cat([up, half], 1))))
         masks = F.relu(self.masks(up)) if self.rectified else self.masks(up)
-        layers = [x[:, None]]
+        pixels = self.denormalized(x)  # kernels move true pixels, and outside the frame is black
+        layers = [pixels[:, None]]
         if self.paint is not None:
             paint = F.relu(self.paint(up)) if self.rectified else self.paint(up)
             layers.append(torch.sigmoid(paint)[:, None])
-        layers.append(self._moved(x, up, lowest))
+        layers.append(self._moved(pixels, up, lowest))
         mixed = torch.cat([layer.to(x.dtype) for layer in layers], 1)
         shares = masks.softmax(1, dtype=torch.promote_types(masks.dtype, torch.float32)).to(x.dtype)[:, :, None]
-        predictions = (shares * mixed[:, : shares.shape[1]]).sum(1)
+        predictions = self.normalized((shares * mixed[:, : shares.shape[1]]).sum(1))
         return predictions.unflatten(0, steps), tuple(after)
 
     def _moved(self, frames: Tensor, up: Tensor, lowest: Tensor) -> Tensor:

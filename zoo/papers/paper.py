@@ -37,9 +37,9 @@ class PublishedSettings:
     def recipe(self, model: str, options: dict[str, Any]) -> Recipe:
         """The recipe that trains a model with these options."""
         rate = self.learning_rate
-        base = self.base_by_kernel.get(options.get("kernel", 0))
-        if base is not None:
-            rate = replace(rate, base=base)
+        kernel = options.get("kernel")
+        if isinstance(kernel, int) and kernel in self.base_by_kernel:
+            rate = replace(rate, base=self.base_by_kernel[kernel])
         return Recipe(model, options, self.data, self.sampling, rate, self.optimizer, self.training)
 
 

@@ -4,16 +4,50 @@ So losses, metrics, pictures and exported networks work with frames in [0, 1], a
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.errors import ZooError
-from zoo.predictors.video_model import VideoModel
+
+if TYPE_CHECKING:
+    from zoo.predictors.video_model import VideoModel
 
 
-def normalize(model: VideoModel, mean: Sequence[float], std: Sequence[float]) -> None:
+class Normalization(nn.Module):
+    """Converts frames in [0, 1] to `(frame - mean) / std`, and back. Both take patched frames too.
+
+    Args:
+        mean: the mean of each channel.
+        std: the standard deviation of each channel.
+
+    >>> normalization = Normalization([0.5], [0.25])
+    >>> normalization(torch.ones(1, 1, 1)).item(), normalization.undo(torch.zeros(1, 1, 1)).item()
+    (2.0, 0.5)
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        # the settings hold these numbers, so the weights need not
+        self.register_buffer("mean", torch.tensor([*mean])[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor([*std])[:, None, None], persistent=False)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Normalise frames `(…, C, H, W)`, or patched frames `(…, C · patch², H, W)`."""
+        return (frames - self._spread("mean", frames)) / self._spread("std", frames)
+
+    def undo(self, frames: Tensor) -> Tensor:
+        """Convert normalised frames back."""
+        return frames * self._spread("std", frames) + self._spread("mean", frames)
+
+    def _spread(self, name: str, frames: Tensor) -> Tensor:
+        """The numbers of the channels, for each of the channels to which patches have turned them."""
+        values = self.get_buffer(name)
+        return values[:, None].expand(-1, frames.shape[-3] // len(values), -1, -1).flatten(0, 1)
+
+
+def normalize(model: "VideoModel", mean: Sequence[float], std: Sequence[float]) -> None:
     """Let a model read `(frame - mean) / std` and return `prediction · std + mean`. Its weights keep their names.
 
     Args:
@@ -35,26 +69,27 @@ def normalize(model: VideoModel, mean: Sequence[float], std: Sequence[float]) ->
     for name, values in (("mean", mean), ("std", std)):
         if values and len(values) != model.channels:
             raise ZooError(f"data.{name} = {list(values)} must have {model.channels} numbers, one for each channel")
-    shift = torch.tensor([*(mean or [0.0] * model.channels)])[:, None, None]
-    scale = torch.tensor([*(std or [1.0] * model.channels)])[:, None, None]
+    model.normalization = Normalization(mean or [0.0] * model.channels, std or [1.0] * model.channels)
+    model.register_forward_pre_hook(_before, with_kwargs=True)
+    model.register_forward_hook(_after)
 
-    def into(frames: Tensor) -> Tensor:
-        return (frames - shift.to(frames)) / scale.to(frames)
 
-    def before(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        names = dict(zip(("x", "horizon", "truth", "use_truth"), args, strict=False)) | kwargs
-        for name in ("x", "truth"):
-            if names.get(name) is not None:
-                names[name] = into(names[name])
-        return (), names
+def _before(
+    model: "VideoModel", args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Normalise the frames among the arguments of `VideoModel.forward`."""
+    names = dict(zip(("x", "horizon", "truth", "use_truth"), args, strict=False)) | kwargs
+    for name in ("x", "truth"):
+        if names.get(name) is not None:
+            names[name] = model.normalized(names[name])
+    return (), names
 
-    def after(module: Any, args: Any, kwargs: Any, predictions: Any) -> Tensor:
-        if not isinstance(predictions, Tensor) or predictions.dim() != 5 or predictions.shape[2] != len(shift):
-            raise ZooError(
-                f"{type(model).__name__} does not return frames in training, so its output cannot be normalised; leave "
-                "out data.mean and data.std"
-            )
-        return predictions * scale.to(predictions) + shift.to(predictions)
 
-    model.register_forward_pre_hook(before, with_kwargs=True)
-    model.register_forward_hook(after, with_kwargs=True)
+def _after(model: "VideoModel", args: Any, predictions: Any) -> Tensor:
+    """Convert predictions back."""
+    if not isinstance(predictions, Tensor) or predictions.dim() != 5 or predictions.shape[2] != model.channels:
+        raise ZooError(
+            f"{type(model).__name__} does not return frames in training, so its output cannot be normalised; leave "
+            "out data.mean and data.std"
+        )
+    return model.denormalized(predictions)

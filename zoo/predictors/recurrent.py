@@ -37,7 +37,7 @@ class RecurrentPredictor(VideoModel, ABC):
     Args:
         channels: C of the frames.
         patch: side of the blocks of pixels that become channels before the first layer.
-        sigmoid: apply a sigmoid to the predictions, so that they lie in (0, 1).
+        sigmoid: apply a sigmoid to the predictions, so that they lie in (0, 1), also if frames are normalised.
         multiple: height and width must be multiples of this number; see `VideoModel`.
 
     Attributes:
@@ -130,7 +130,7 @@ class RecurrentPredictor(VideoModel, ABC):
             following, state = recomputed(self.read, frames, state)
         else:
             following, state = self.read(frames, state)
-        return (torch.sigmoid(following) if self.sigmoid else following), state
+        return (self.normalized(torch.sigmoid(following)) if self.sigmoid else following), state
 
     def at_once(self, frame: Tensor) -> int:
         """How many known frames of the size of `frame`, `(B, c, h, w)`, are read in one call."""

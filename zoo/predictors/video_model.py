@@ -6,6 +6,7 @@ from torch import Tensor
 
 from zoo.errors import ZooError
 from zoo.predictors.losses import frame_loss
+from zoo.predictors.normalization import Normalization
 from zoo.predictors.predictor import Predictor, check_rollout
 
 
@@ -20,6 +21,10 @@ class VideoModel(Predictor):
         patch: side of the blocks of pixels that become channels before the first layer.
         multiple: height and width must be multiples of this number; by default `patch`. A network that halves the
             size of its maps needs a larger one.
+
+    Attributes:
+        normalization: how frames are normalised before the model reads them, by the settings `data.mean` and
+            `data.std`; None if they are not. See `normalized`.
 
     Raises:
         ZooError: if an argument is below 1.
@@ -47,6 +52,19 @@ class VideoModel(Predictor):
                 raise ZooError(f"{name} = {value} must be at least 1")
         self.channels, self.patch = channels, patch
         self.multiple = patch if multiple is None else multiple
+        self.normalization: Normalization | None = None
+
+    def normalized(self, frames: Tensor) -> Tensor:
+        """Convert frames in [0, 1], patched or not, to what the network reads and predicts.
+
+        Inputs and predictions are converted outside `forward`. So a network that makes frames in [0, 1], such as by a
+        sigmoid, calls this; otherwise a prediction could reach only the values from `mean` to `mean + std`.
+        """
+        return frames if self.normalization is None else self.normalization(frames)
+
+    def denormalized(self, frames: Tensor) -> Tensor:
+        """Undo `normalized`."""
+        return frames if self.normalization is None else self.normalization.undo(frames)
 
     @abstractmethod
     def forward(self, x: Tensor, horizon: int, truth: Tensor | None = None, use_truth: Tensor | None = None) -> Tensor:

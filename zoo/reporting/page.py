@@ -38,8 +38,8 @@ def run_page(
     sections = []
     if notes:
         sections.append(Section("What is missing", [Prose(notes)]))
-    if scores:
-        groups = _by_task(scores)
+    groups = _by_task(scores)
+    if groups:
         sections.append(Section("Scores", [measured(group) for group in groups]))
         sections += [_step_by_step(group, len(groups) > 1) for group in groups]
     if examples:
@@ -53,7 +53,7 @@ def run_page(
     sections.append(Section("How to make this page again", [Details("Command", words, open=True)]))
     title = sources[0].name if len(sources) == 1 else f"{len(sources)} models compared"
     foot = f"Written by zoo {zoo.__version__}. This page loads nothing from other places."
-    return Page(title, [_sentence(source) for source in sources], _tiles(sources, scores), sections, foot)
+    return Page(title, [_sentence(source) for source in sources], _tiles(sources, groups), sections, foot)
 
 
 def _sentence(source: Source) -> str:
@@ -70,11 +70,12 @@ def _sentence(source: Source) -> str:
     )
 
 
-def _tiles(sources: Sequence[Source], scores: Sequence[Scores]) -> list[Tile]:
+def _tiles(sources: Sequence[Source], groups: Sequence[Sequence[Scores]]) -> list[Tile]:
+    """The most important numbers. The score is that of the best model of the first group of comparable scores."""
     tiles = []
-    if scores:
-        measure = scores[0].convention.measures[0]
-        ranked = sorted(scores, key=lambda one: averages(one.per_frame)[measure.key])
+    if groups:
+        measure = groups[0][0].convention.measures[0]
+        ranked = sorted(groups[0], key=lambda one: averages(one.per_frame)[measure.key])
         best = ranked[0]
         value = averages(best.per_frame)[measure.key]
         head = measure.heading.replace("\n", " ").replace(" ↓", "")

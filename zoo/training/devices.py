@@ -105,6 +105,16 @@ def make_precision(training: Training) -> Precision:
     return _Double() if training.precision == "64-true" else Precision()
 
 
+def weights_dtype(precision: str, own: torch.dtype) -> torch.dtype:
+    """The dtype in which Fabric keeps a weight or buffer that has the dtype `own` in the model.
+
+    >>> weights_dtype("64-true", torch.float32), weights_dtype("bf16-mixed", torch.float32)
+    (torch.float64, torch.float32)
+    """
+    changed = {"bf16-true": torch.bfloat16, "64-true": torch.float64}
+    return changed.get(precision, own) if own.is_floating_point else own
+
+
 @contextlib.contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Silence Lightning's tips and warnings, which are for programmers and not for users of `zoo train`."""

@@ -31,7 +31,7 @@ from zoo.training.graph import fastest_step
 from zoo.training.loggers import make_loggers
 from zoo.training.metrics_log import NEVER, restore
 from zoo.training.nonfinite import explain
-from zoo.training.origin import continued, freeze, initialize
+from zoo.training.origin import continued, freeze, initialize, located
 from zoo.training.processes import watching
 from zoo.training.run_folder import (
     Run,
@@ -100,14 +100,17 @@ def fit(
     2
     """
     began, folder = time.monotonic(), folder_name(folder)
-    recipe = check_recipe(recipe)
+    recipe = located(check_recipe(recipe))
     outlets = make_loggers(loggers, folder, recipe)
     model = build_model(recipe)
     check_steps(recipe, model)  # before the data are prepared, which may take long
     freeze(model, recipe.origin.freeze)
     begun = (folder / "checkpoints" / "last.ckpt").exists()
-    notes = initialize(model, recipe.origin.weights) if recipe.origin.weights and not begun else []
-    other = continued(recipe) if recipe.origin.run and not begun else None
+    notes, other = [], None
+    if recipe.origin.weights and not begun:
+        notes = initialize(model, recipe.origin.weights)
+    if recipe.origin.run and not begun:
+        other, notes = continued(recipe, model)
     if isinstance(recipe.data, PythonData) or train_clips is not None or val_clips is not None:
         recipe, clips, val = own_clips(recipe, train_clips, val_clips)
     else:
@@ -146,7 +149,7 @@ def fit(
             elif first and checkpoint:
                 restore(folder / "metrics.csv", checkpoint["metrics"])
                 remove_leftovers(folder / "checkpoints")  # which a kill after the last step may have left
-    return open_run(folder, "best" if (folder / "checkpoints" / "best.ckpt").exists() else "last")
+    return open_run(folder)
 
 
 def own_clips(
@@ -204,7 +207,8 @@ def train(session: Session) -> None:
     Every process runs it on its share of each batch.
     """
     state = session.state
-    missed = session.validation_due() and session.progress.validated < state.step  # the last session did not finish it
+    # the last session did not finish it: otherwise there would be a row of this step, with or without a validation
+    missed = session.validation_due() and session.progress.row < state.step
     # only a signal may abandon this validation; a time limit might do so in every session
     if missed and finish_interval(session, stop=False, abandon=session.signalled):
         return

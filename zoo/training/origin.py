@@ -1,21 +1,37 @@
 """What a run starts from: weights of another model, or an earlier run that is continued with other settings."""
 
 import math
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from zoo.errors import ZooError, nearest
+from zoo.model_files.building import check_tensors
 from zoo.model_files.pretrained import load_pretrained, load_weights
 from zoo.predictors.predictor import Predictor
 from zoo.registry import find_model
-from zoo.settings import Recipe
+from zoo.settings import OwnData, Recipe
 from zoo.training.checkpoint import load_checkpoint
+from zoo.training.devices import make_precision, weights_dtype
 from zoo.training.learning_rates import make_rate
+from zoo.training.optimizers import moments_like
 from zoo.training.run_folder import check_same, open_run, read_recipe
 from zoo.training.scheduled_sampling import make_sampling
+
+
+def located(recipe: Recipe) -> Recipe:
+    """The recipe with absolute paths to what it starts from, so that the settings of a run say where that is."""
+    origin = recipe.origin
+    return replace(recipe, origin=replace(origin, weights=_absolute(origin.weights), run=_absolute(origin.run)))
+
+
+def _absolute(reference: str) -> str:
+    """An absolute path, if such a file or folder exists. Other references, to weights that ship, are unchanged."""
+    return str(Path(reference).resolve()) if reference and Path(reference).exists() else reference
 
 
 def read_weights(reference: str) -> tuple[dict[str, Tensor], Recipe | None]:
@@ -45,7 +61,8 @@ def initialize(model: Predictor, reference: str) -> list[str]:
     """Copy the weights of another model wherever their names and shapes equal this model's. The others stay random.
 
     Returns:
-        Lines of text that say which weights were copied and which were not, and which options of the models differ.
+        Lines of text that say which weights were copied and which were not, and in which options and normalisation the
+        models differ.
 
     Raises:
         ZooError: if no weight can be copied, or there are none.
@@ -55,7 +72,9 @@ def initialize(model: Predictor, reference: str) -> list[str]:
     if not fitting:
         raise ZooError(f"{reference}: none of its {len(weights)} weights has a name and shape of this model")
     model.load_state_dict({**own, **fitting})
-    lines = [f"{len(fitting)} of {len(own)} weights are copied from {reference}", *_other_options(model.recipe, recipe)]
+    lines = [f"{len(fitting)} of {len(own)} weights are copied from {reference}"]
+    if model.recipe is not None and recipe is not None:
+        lines += [*_other_options(model.recipe, recipe), *_other_normalization(model.recipe, recipe)]
     for name, each in own.items():
         if name in weights and name not in fitting:
             lines.append(
@@ -67,13 +86,11 @@ def initialize(model: Predictor, reference: str) -> list[str]:
     return lines
 
 
-def _other_options(here: Recipe | None, there: Recipe | None) -> list[str]:
+def _other_options(here: Recipe, there: Recipe) -> list[str]:
     """A line for each option that both models have with different values, by which equal weights may predict otherwise.
 
     A sigmoid, for example, changes all predictions and no weight.
     """
-    if here is None or there is None:
-        return []
     mine, theirs = (
         {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
         for options in ({**find_model(each.model).options, **each.options} for each in (here, there))
@@ -83,6 +100,16 @@ def _other_options(here: Recipe | None, there: Recipe | None) -> list[str]:
         for name, value in mine.items()
         if name in theirs and theirs[name] != value
     ]
+
+
+def _other_normalization(here: Recipe, there: Recipe) -> list[str]:
+    """A line for each of mean and std in which two models differ, by which equal weights predict otherwise."""
+    lines = []
+    for name, neutral in (("mean", 0.0), ("std", 1.0)):
+        mine, theirs = (getattr(each.data, name) if isinstance(each.data, OwnData) else [] for each in (here, there))
+        if (mine or [neutral] * len(theirs)) != (theirs or [neutral] * len(mine)):
+            lines.append(f"data.{name} is {mine} here, {theirs} there: equal weights predict something else")
+    return lines
 
 
 def freeze(model: Predictor, patterns: list[str]) -> None:
@@ -102,11 +129,19 @@ def freeze(model: Predictor, patterns: list[str]) -> None:
         raise ZooError(f"origin.freeze = {patterns} leaves no parameter to train; freeze fewer")
 
 
-def continued(recipe: Recipe) -> dict[str, Any]:
+def continued(recipe: Recipe, model: Predictor) -> tuple[dict[str, Any], list[str]]:
     """The checkpoint from which a run starts that continues another: the last one of the other run, adapted.
 
-    Weights, optimiser, number of steps and rows of metrics are those of the other run. If a schedule or the optimiser
-    has changed its kind, its state starts anew. The best validation loss is also reset.
+    Weights, optimiser, number of steps and rows of metrics are those of the other run, in the precision of this one. If
+    a schedule has changed its kind, or the optimiser needs other moments, their state starts anew. The best validation
+    loss is also reset.
+
+    Args:
+        recipe: the settings of the new run.
+        model: its model, which is not changed.
+
+    Returns:
+        The checkpoint, and lines of text that say in which normalisation the models of the two runs differ.
 
     Raises:
         ZooError: if there is no run, it is of another model, or it has taken all steps already.
@@ -115,6 +150,7 @@ def continued(recipe: Recipe) -> dict[str, Any]:
     before, path = read_recipe(folder / "config.yaml"), folder / "checkpoints" / "last.ckpt"
     checkpoint = load_checkpoint(path)
     check_same(checkpoint, recipe, path)
+    check_tensors(checkpoint["weights"], model.state_dict(), f"{path}: weights of another model")
     if checkpoint["step"] >= recipe.training.steps:
         raise ZooError(
             f"{folder} has taken {checkpoint['step']} steps, and training.steps = {recipe.training.steps} includes "
@@ -124,10 +160,30 @@ def continued(recipe: Recipe) -> dict[str, Any]:
     fresh = {
         "sampling": make_sampling(recipe.sampling, epoch).state_dict(),
         "learning_rate": make_rate(recipe.learning_rate, epoch, recipe.training.steps).state_dict(),
-        "optimizer": {},
     }
     for part, state in fresh.items():
         if type(getattr(before, part)) is not type(getattr(recipe, part)):
             checkpoint[part] = state
     checkpoint["progress"] |= {"best": math.inf, "stale": 0}
-    return checkpoint
+    return checkpoint | _converted(checkpoint, recipe, model), _other_normalization(recipe, before)
+
+
+def _converted(checkpoint: dict[str, Any], recipe: Recipe, model: Predictor) -> dict[str, Any]:
+    """The parts of a checkpoint that depend on the precision and the optimiser, as the recipe needs them.
+
+    Moments that its optimiser does not have are dropped. So is the state of another precision.
+    """
+    precision = recipe.training.precision
+    own = {name: weights_dtype(precision, weight.dtype) for name, weight in model.state_dict().items()}
+    weights = {name: weight.to(own[name]) for name, weight in checkpoint["weights"].items()}
+    optimizer = {}
+    for name, _ in model.named_parameters():
+        like, moments = moments_like(recipe.optimizer, weights[name]), checkpoint["optimizer"].get(name, {})
+        if moments and {k: each.shape for k, each in moments.items()} == {k: each.shape for k, each in like.items()}:
+            optimizer[name] = {k: each.to(like[k].dtype) for k, each in moments.items()}
+    sums = torch.promote_types(next(weights[name] for name, _ in model.named_parameters()).dtype, torch.float32)
+    meter = {name: each.to(sums) if isinstance(each, Tensor) else each for name, each in checkpoint["meter"].items()}
+    state = make_precision(recipe.training).state_dict()
+    if checkpoint["precision"].keys() == state.keys():
+        state = checkpoint["precision"]
+    return {"weights": weights, "optimizer": optimizer, "meter": meter, "precision": state}

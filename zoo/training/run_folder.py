@@ -2,6 +2,7 @@
 
 import json
 import platform
+import shlex
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -67,7 +68,8 @@ def open_run(folder: Path | str, checkpoint: str | Path = "best") -> Run:
 
     Args:
         folder: the folder of the run.
-        checkpoint: "best", "last", "step-N", or the path of a `.ckpt` file of this run.
+        checkpoint: "best", "last", "step-N", or the path of a `.ckpt` file of this run. A run that has not been
+            validated yet has no best checkpoint; its last one then takes the place.
 
     Returns:
         The run: its folder, recipe, model (in evaluation mode, on the CPU) and the step of the model's weights.
@@ -82,6 +84,9 @@ def open_run(folder: Path | str, checkpoint: str | Path = "best") -> Run:
     recipe = read_recipe(folder / "config.yaml")
     if path.suffix != ".ckpt":
         path = folder / "checkpoints" / f"{checkpoint}.ckpt"
+    last = folder / "checkpoints" / "last.ckpt"
+    if checkpoint == "best" and not path.exists() and last.exists():
+        path = last
     state = load_checkpoint(path)
     check_same(state, recipe, path)
     model = build_model(recipe, str(path), state["weights"])
@@ -143,7 +148,7 @@ def check_folder(recipe: Recipe, folder: Path, resume: bool) -> None:
         if difference := first_difference(_lasting(read_recipe(config)), _lasting(recipe)):
             raise ZooError(
                 f"{folder} holds another run: {difference}; use the same settings, or choose another folder. "
-                f"`zoo train --continue {folder}` starts a new run from this one, with other settings"
+                f"`zoo train --continue {shlex.quote(str(folder))}` starts a new run from this one, with other settings"
             )
     elif folder.exists() and (not folder.is_dir() or set(folder.iterdir()) - {folder / LOCK, *folder.glob(TEMPORARY)}):
         raise ZooError(f"{folder} is neither a run nor an empty folder; choose another folder")

@@ -13,7 +13,7 @@ from tensortrain.tables import Column, Table
 _LAYER, _KERNEL = Column("layer", words=True), Column("kernel", words=True)
 _BOUNDS = (
     "lower: no chain of these sizes and ranks has a smaller error; 0 says nothing. upper: a bound of the error that "
-    "was known before the fit was refined; 1 says nothing. It is missing if the cores were fitted to outputs or trained."
+    "was known before the fit was refined; 1 says nothing. Cores that were fitted to outputs or trained have none."
 )
 _ERROR = "error: relative Frobenius error of the kernel."
 
