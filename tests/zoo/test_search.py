@@ -74,11 +74,8 @@ def test_an_interrupted_trial_goes_on(
     assert second.params == first.params
     assert list(second.intermediate_values) == [4, 6, 8]  # from the checkpoint after 2 steps
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["trial-0"]
-    assert (
-        study = search.open_study(tmp_path / "study.db", start(), SPACE)
-        assert search.best_run(study, tmp_path / "elsewhere") == tmp_path / "runs" / "trial-0"
-        == tmp_path / "runs" / "trial-0"
-    )
+    study = search.open_study(tmp_path / "study.db", start(), SPACE)
+    assert search.best_run(study, tmp_path / "elsewhere") == tmp_path / "runs" / "trial-0"
 
 
 def test_a_killed_trial_goes_on(tmp_path: Path) -> None:
