@@ -19,7 +19,7 @@ METRICS = {
     "lpips": ("LPIPS, ×10⁻³", 1e3),
 }
 HIGHER = ("psnr", "ssim")  # is better; else lower
-COLOURS = 7  # of the project's style, after which they come again with another line
+COLOURS = 6  # of the project's style without grey, which is for baselines; then they come again with another line
 STYLES = ("-", "--", "-.")
 WIDE = 1.5  # times the span of the networks that a baseline may add to a panel
 
@@ -97,7 +97,9 @@ def _panel(axes: Axes, metric: str, models: dict[str, Sequence[float]]) -> None:
         frames = range(1, len(scaled) + 1)
         if model not in BASELINES:
             number = len([line for line in axes.lines if line.get_label() not in BASELINES])
-            axes.plot(frames, scaled, STYLES[number // COLOURS % len(STYLES)], label=model)
+            axes.plot(
+                frames, scaled, STYLES[number // COLOURS % len(STYLES)], color=f"C{number % COLOURS}", label=model
+            )
             continue
         axes.plot(frames, scaled, BASELINES[model], color="#777777", label=model)
         mean = sum(scaled) / len(scaled)
