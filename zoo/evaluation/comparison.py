@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tensortrain.figures import styled
 from tensortrain.tables import Column, Table
@@ -152,7 +152,7 @@ def curves(scores: Sequence[Scores], metrics: Sequence[str] | None = None) -> "F
     for one in scores:
         groups.setdefault((one.comparable_with, one.observed), []).append(one)
     names = _data_names({_task(one): () for one in scores})
-    colours = {name: f"C{number}" for number, name in enumerate(dict.fromkeys(one.name for one in scores))}
+    looks = {name: _look(number) for number, name in enumerate(dict.fromkeys(one.name for one in scores))}
 
     rows, columns = math.ceil(len(keys) / 3), min(len(keys), 3)
     size = max(3.6 * columns, 6), 3.2 * rows * len(groups) + 1
@@ -166,7 +166,7 @@ def curves(scores: Sequence[Scores], metrics: Sequence[str] | None = None) -> "F
             spare.set_axis_off()
         place = f"{names[data]} after {observed} observed {group[0].step}s".lstrip()
         for axes, key in zip(own, keys, strict=False):
-            for name, line in _draw(axes, group, convention[key], colours).items():
+            for name, line in _draw(axes, group, convention[key], looks).items():
                 entries.setdefault(name, line)
             heading = convention[key].heading.replace("\n", " ")
             axes.set_title(f"{place}\n{heading}" if len(groups) > 1 else heading)
@@ -181,14 +181,21 @@ def curves(scores: Sequence[Scores], metrics: Sequence[str] | None = None) -> "F
     return figure
 
 
-def _draw(axes: "Axes", scores: Sequence[Scores], measure: Measure, colours: Mapping[str, str]) -> "dict[str, Artist]":
+def _look(number: int) -> dict[str, Any]:
+    """Colour and line of a model. The last colour of the style is grey, as baselines are."""
+    return {"color": f"C{number % 6}", "linestyle": ("-", "--", "-.")[number // 6 % 3], "marker": "."}
+
+
+def _draw(
+    axes: "Axes", scores: Sequence[Scores], measure: Measure, looks: Mapping[str, dict[str, Any]]
+) -> "dict[str, Artist]":
     """Draw one metric of scores on the same data. Returns the line of each model and baseline, by its name."""
     from matplotlib.ticker import AutoLocator
 
     key = measure.key
     longest = max(scores, key=lambda one: one.horizon)
     dashes = zip(longest.baselines, cycle(("--", ":")), strict=False)
-    styles = {name: {"color": "0.5", "linestyle": dash} for name, dash in dashes}
+    styles: dict[str, dict[str, Any]] = {name: {"color": "0.5", "linestyle": dash} for name, dash in dashes}
     lines = [*longest.baselines.items(), *((one.name, one.per_frame) for one in scores)]
     bands: list[PerFrame] = [{}] * len(longest.baselines) + [one.half_intervals.get(one.name, {}) for one in scores]
     reach = _FAR * max((float(abs(one.per_frame[key]).max()) for one in scores if key in one.per_frame), default=0.0)
@@ -197,7 +204,7 @@ def _draw(axes: "Axes", scores: Sequence[Scores], measure: Measure, colours: Map
         if key in per_frame:
             values = per_frame[key] * measure.scale
             far = name in styles and abs(per_frame[key]).max() > reach
-            style = styles.get(name, {"color": colours.get(name), "marker": "."})
+            style = styles.get(name) or looks[name]
             steps = range(1, len(values) + 1)
             (drawn[name],) = axes.plot(steps, values * math.nan if far else values, label=name, **style)
             if key in halves:
