@@ -99,6 +99,7 @@ def test_every_setting_in_a_command_exists() -> None:
         "learning_rate": get_args(settings.LearningRate),
         "optimizer": get_args(settings.Optimizer),
         "training": (settings.Training,),
+        "origin": (settings.Origin,),
     }
     text = "\n".join(path.read_text() for path in pages())
     named = set(re.findall(r"--(\w+)\.(\w+)", text)) - {

@@ -101,7 +101,7 @@ def test_verify_compares_with_the_bound_that_it_computes():
 
 def trained(check: LayerCheck) -> LayerCheck:
     record = dataclasses.replace(check.record, error=None, upper_bound=None, lower_bound=None)
-    return dataclasses.replace(check, record=record, error=0.99, upper_bound=0.5)
+    return dataclasses.replace(check, record=record, error=0.99, upper_bound=None)
 
 
 def test_a_chain_that_was_trained_further_may_be_above_its_upper_bound():

@@ -17,7 +17,7 @@ from zoo.data import MovingMNIST
 from zoo.errors import ZooError
 from zoo.evaluation.analysis import INK, Series, entanglement, gradient_norms
 from zoo.predictors.forecaster import Forecaster
-from zoo.predictors.normalization import normalize
+from zoo.predictors.normalizing import normalize
 from zoo.registry import find_model
 
 TINY: dict[str, Any] = {"hidden": [2, 2], "layers": [1, 1], "kernel": 3, "patch": 4}

@@ -16,7 +16,7 @@ from tests.support.videos import write_video
 from zoo.data import Splits, Videos, adapted, make_dataset, pin_data
 from zoo.data.splits import split_clips, split_range
 from zoo.errors import ZooError
-from zoo.predictors.normalization import normalize
+from zoo.predictors.normalizing import normalize
 from zoo.registry import find_model
 from zoo.settings import ArraysData, ImagesData, PythonData, Recipe
 

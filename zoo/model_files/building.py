@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from zoo.errors import ZooError, nearest
-from zoo.predictors.normalization import normalize
+from zoo.predictors.normalizing import normalize
 from zoo.predictors.predictor import Predictor
 from zoo.predictors.video_model import VideoModel
 from zoo.registry import find_model
