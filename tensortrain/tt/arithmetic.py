@@ -44,11 +44,12 @@ def constant(cores: Sequence[Tensor], value: complex | Tensor) -> list[Tensor]:
 
 def power(cores: Sequence[Tensor], exponent: int) -> Sequence[Tensor]:
     """Return the cores of an elementwise power by repeated squaring; `exponent` is at least 1."""
-    if exponent == 1:
-        return cores
-    half = power(cores, exponent // 2)
-    square = hadamard(half, half)
-    return hadamard(square, cores) if exponent % 2 else square
+    result = cores
+    for bit in f"{exponent:b}"[1:]:
+        result = hadamard(result, result)
+        if bit == "1":
+            result = hadamard(result, cores)
+    return result
 
 
 def hadamard(a: Sequence[Tensor], b: Sequence[Tensor]) -> list[Tensor]:

@@ -10,6 +10,7 @@ from typing import Self, TypeGuard
 import torch
 from torch import Tensor
 
+from tensortrain.counts import shown
 from tensortrain.errors import TensorTrainError
 from tensortrain.transforms import physical
 from tensortrain.tt import arithmetic, interfaces
@@ -167,9 +168,10 @@ class Operators(Cores):
             return self.map(lambda entries: entries**exponent)
         if exponent == 0:
             return self._of(arithmetic.constant(self.cores, 1))
-        if exponent * math.log2(max(self.ranks)) > 30:
+        rank = max(self.ranks)
+        if rank > 1 and exponent > 30 / math.log2(rank):
             raise TensorTrainError(
-                f"the exponent {exponent} would give ranks of up to {max(self.ranks)}**{exponent}; use train.map, or"
+                f"the exponent {shown(exponent)} would give ranks of up to {rank}**{shown(exponent)}; use train.map, or"
                 " round() between smaller powers"
             )
         return self._of(arithmetic.power(self.cores, int(exponent)))

@@ -296,3 +296,9 @@ def test_numbers_beyond_every_float_are_refused(argument: str) -> None:
     if argument != "max_parameters":
         with pytest.raises(TensorTrainError, match=f"{argument} = ≈1e\\+5000 is"):
             TRAIN.round(**{argument: 10**5000})
+
+
+def test_powers_beyond_every_float() -> None:
+    assert torch.equal((TensorTrain.ones((2, 3)) ** 10**400).reconstruct(), torch.ones(2, 3))
+    with pytest.raises(TensorTrainError, match=r"exponent ≈1e\+400 would give ranks of up to 2\*\*"):
+        TensorTrain.random((2, 3), 2) ** 10**400
