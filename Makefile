@@ -20,11 +20,11 @@ demo: $(STAMP)
 	$(BIN)/python -m zoo.demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 # property tests with fresh seeds and ten times the examples; not in CI, which must not fail by chance
 test-deep: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --hypothesis-profile=deep
+	$(BIN)/python -m pytest -n 2 --dist worksteal --hypothesis-profile=deep
 
 check: $(STAMP)
 	$(BIN)/ruff check .
