@@ -46,8 +46,7 @@ class Exchange(Cores):
         if len(self.cores) > 62:
             raise TensorTrainError(f"{len(self.cores)} axes are more than a NumPy array can have; reshape() first")
         self._check_for_numpy()
-        dense = functional.tt_reconstruct([core.resolve_conj().resolve_neg() for core in self.cores])
-        return (dense.clone() if self.order == 1 else dense).numpy()  # an only core must not change with the array
+        return functional.tt_reconstruct([core.resolve_conj().resolve_neg() for core in self.cores]).numpy()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> "np.ndarray[Any, Any]":
         if copy is False:

@@ -60,7 +60,7 @@ def tt_evaluate(cores: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor:
 def tt_evaluate_dense(cores: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor:
     """Evaluate eq. (2), `v = Σ T[i_1, …, i_m] u(1)[i_1] ⋯ u(m)[i_m]`, from the dense tensor.
 
-    Arguments, result and errors are those of `tt_evaluate`.
+    Arguments, result and errors are those of `tt_evaluate`. A T that is larger than the memory is an error too.
 
     Complexity: `R_0 R_m Σ_l I_1 ⋯ I_l` multiplications for each sample, in addition to the reconstruction of T.
 
@@ -175,8 +175,9 @@ def tt_reconstruct(cores: Sequence[Tensor]) -> Tensor:
     left = cores[0].reshape(-1, ranks[1])
     for core in cores[1:bond]:
         left = (left @ core.reshape(core.shape[0], -1)).reshape(-1, core.shape[2])
-    dense = left
-    if bond < len(cores):
+    if len(cores) == 1:
+        dense = left.clone()  # the only core must not change with the result
+    else:
         right = cores[-1].reshape(ranks[-2], -1)
         for core in reversed(cores[bond:-1]):
             right = (core.reshape(-1, core.shape[2]) @ right).reshape(core.shape[0], -1)

@@ -270,9 +270,7 @@ class TensorTrain(Queries, Builders, Exchange):
         >>> TensorTrain.ones((2, 3)).reconstruct().shape
         torch.Size([2, 3])
         """
-        checks.fits_in_memory("the dense tensor", self.dense_parameters, self.cores[0])
-        dense = tt_functional.tt_reconstruct(self.cores)
-        return dense.clone() if self.order == 1 else dense  # an only core must not change with the result
+        return tt_functional.tt_reconstruct(self.cores)
 
     def evaluate(self, inputs: Sequence[Tensor]) -> Tensor:
         """Contract every axis with a vector, core by core (eq. 3); see `tensortrain.tt.functional.tt_evaluate`.
@@ -306,8 +304,6 @@ class TensorTrain(Queries, Builders, Exchange):
         >>> TensorTrain.ones((4, 5)).evaluate_dense([torch.ones(4), torch.ones(5)])
         tensor(20.)
         """
-        tt_functional.check_inputs(self.cores, inputs)
-        checks.fits_in_memory("the dense tensor", self.dense_parameters, self.cores[0])
         return tt_functional.tt_evaluate_dense(self.cores, inputs)
 
     def macs(self) -> int:

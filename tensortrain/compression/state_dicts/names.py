@@ -58,12 +58,7 @@ def plain_modules(modules: Iterable[str], tensors: Mapping[str, str]) -> dict[st
     >>> plain_modules(["model.attention", "model"], plain_names(["model.attention.weight", "model.bias"]))
     {'model.attention': 'attention', 'model': ''}
     """
-    unchanged = all(name == bare for name, bare in tensors.items())
-    prefix = "" if unchanged else common_prefix(tensors)
-    compiled = "" if unchanged else COMPILED
-
-    def bare(name: str) -> str:
-        inner = f"{name}.".removeprefix(prefix)
-        return (inner.replace(compiled, "") if compiled else inner).removesuffix(".")
-
-    return {name: bare(name) for name in modules}
+    if all(name == bare for name, bare in tensors.items()):
+        return {name: name for name in modules}
+    prefix = common_prefix(tensors)
+    return {name: f"{name}.".removeprefix(prefix).replace(COMPILED, "").removesuffix(".") for name in modules}
