@@ -4,6 +4,7 @@ torch.hub.load("PATH OF A CHECKOUT", "conv_tt_lstm_sw", source="local", pretrain
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import zoo
@@ -12,7 +13,7 @@ dependencies = ["torch", "numpy", "opt_einsum", "pydantic", "safetensors", "tens
 
 
 def _entry(name: str) -> Callable[..., Any]:
-    def make(pretrained: str | bool | None = None, **options: Any) -> Any:
+    def make(pretrained: str | Path | bool | None = None, **options: Any) -> Any:
         return zoo.create_model(name, pretrained, **options)
 
     make.__name__ = name.replace("-", "_")

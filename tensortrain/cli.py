@@ -164,7 +164,7 @@ def decompose(
     )
     files.destination(output, files_of(weights))
     if report is not None:
-        if report.suffix != ".html":
+        if report.suffix.lower() != ".html":
             raise TensorTrainError(f"report = {report} ends in {report.suffix!r}; legal: .html")
         files.destination(report, [*files_of(weights), output])
     checkpoint = read_checkpoint(weights, key)

@@ -119,7 +119,7 @@ def compress(
     Rebuild the result in Python with tensortrain.nn.load(FUNCTION(), OUTPUT).
     """
     for path in report or ():
-        if path.suffix not in ENDINGS:
+        if path.suffix.lower() not in ENDINGS:
             raise TensorTrainError(f"report = {path} ends in {path.suffix!r}; legal: {', '.join(ENDINGS)}")
         files.destination(path, [*files_of(weights), output])
     files.destination(output, files_of(weights))

@@ -213,7 +213,7 @@ def _share(pairs: Iterable[tuple[Any, Any]]) -> None:
                 setattr(dense, part, shared)
 
 
-def save(model: nn.Module, path: str | PathLike[str]) -> None:
+def save(model: nn.Module, path: str | PathLike[str], *, about: Mapping[str, Any] | None = None) -> None:
     """Write a network with layers of this library to a file, from which `load` rebuilds it.
 
     The network may have been trained after it was decomposed.
@@ -221,6 +221,7 @@ def save(model: nn.Module, path: str | PathLike[str]) -> None:
     Args:
         model: the network.
         path: the safetensors file to write.
+        about: further values for the header, as JSON, such as how the architecture is built.
 
     Raises:
         TensorTrainError: the network has no layer of this library, `load` could not rebuild a layer, or the file cannot
@@ -235,7 +236,8 @@ def save(model: nn.Module, path: str | PathLike[str]) -> None:
     True
     """
     checks.module("model", model)
-    storage.write(path, model.state_dict(), network_header(layer_records(model), Changes(exchanged=exchanged(model))))
+    changes = Changes(exchanged=exchanged(model), about=about)
+    storage.write(path, model.state_dict(), network_header(layer_records(model), changes))
 
 
 def layer_records(model: nn.Module) -> list[LayerRecord]:

@@ -465,7 +465,7 @@ class CompressionCurve:
         Raises:
             TensorTrainError: the ending is another one, or the file cannot be written.
         """
-        ending = Path(path).suffix
+        ending = Path(path).suffix.lower()
         if ending not in (".csv", ".png"):
             raise TensorTrainError(f"{path} ends in {ending!r}; legal: .csv, .png")
         content = self.to_png() if ending == ".png" else self.to_csv().encode()

@@ -1,5 +1,6 @@
 """Trained models that were made smaller: rollouts, files, the command, and what a ConvLSTM with a chain is."""
 
+import json
 import re
 from pathlib import Path
 
@@ -49,10 +50,10 @@ def test_the_command_and_what_reads_its_file(
 ) -> None:
     model, _, path = trained
     small, root = tmp_path / "small.safetensors", ("--data-root", tmp_path)
-    words = ("compress", path, "--parameters=.7", "--clips=2", "-o", small, "--report", tmp_path / "r.json", *root)
+    words = ("compress", path, "--parameters=.7", "--clips=2", "-o", small, "--report", tmp_path / "r.JSON", *root)
     assert run_command(*words) == 0
     assert "in layers that can be replaced" in " ".join(capsys.readouterr().out.split())
-    assert (tmp_path / "r.json").exists()
+    assert json.loads((tmp_path / "r.JSON").read_text())["layers"]
     loaded, recipe = load_weights(small)
     assert recipe == trained[1]
     assert not loaded.training
@@ -61,10 +62,35 @@ def test_the_command_and_what_reads_its_file(
     assert tensortrain("verify", small, "--against", path) == 0
     assert run_command("compare", path, small, "--count=1", "--horizon=1", *root) == 0
     assert any(line.startswith("small ") for line in capsys.readouterr().out.splitlines())
-    with pytest.raises(ZooError, match="the model is compressed; copy the file"):
-        save_weights(tmp_path / "again.safetensors", loaded, recipe)
     for wrong in (("-o", tmp_path / "small.pt"), ("--clips=0", "-o", small), ("--report", "r.txt", "-o", small)):
         assert run_command("compress", path, "--parameters=.7", *wrong, *root) == 2
+
+
+def test_a_compressed_model_is_opened_trained_and_saved_again(
+    trained: tuple[VideoModel, Recipe, Path], tmp_path: Path
+) -> None:
+    small, root = tmp_path / "small.safetensors", ("--data-root", tmp_path)
+    assert run_command("compress", trained[2], "--parameters=.7", "--clips=2", "-o", small, *root) == 0
+    model = zoo.create_model("conv-lstm", pretrained=small).train()
+    torch.manual_seed(0)
+    clips = torch.rand(2, 4, 1, 40, 40)
+    before = model(clips[:, :2], 2)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    model.loss(before, clips).backward()
+    optimizer.step()
+    model.save_pretrained(tmp_path / "tuned")
+    tuned = tmp_path / "tuned" / "model.safetensors"
+    for again in (zoo.create_model("conv-lstm", pretrained=tuned), zoo.VideoModel.from_pretrained(tmp_path / "tuned")):
+        assert not again.training
+        assert torch.equal(again(clips[:, :2], 2), model.eval()(clips[:, :2], 2))
+        assert not torch.equal(again(clips[:, :2], 2), before)
+    assert run_command("evaluate", tuned, "--count=1", "--horizon=1", *root) == 0
+    assert run_command("export", tuned, "-o", tmp_path / "exported.safetensors") == 0
+    assert load_weights(tmp_path / "exported.safetensors")[1] == trained[1]
+    with pytest.raises(ZooError, match="holds the weights of 'conv-lstm', not of 'predrnn'"):
+        zoo.create_model("predrnn", pretrained=str(small))
+    with pytest.raises(ZooError, match="cannot be read"):
+        zoo.create_model("conv-lstm", pretrained=tmp_path / "none.safetensors")
 
 
 def test_the_budget_may_be_a_share_of_the_time(

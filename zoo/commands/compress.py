@@ -63,7 +63,7 @@ def run(arguments: Namespace) -> None:
         raise ZooError(f"--output = {output} has the suffix {output.suffix!r}, but must end in .safetensors")
     inputs = files_of([arguments.model], arguments.checkpoint)
     for report in map(Path, arguments.report):
-        if report.suffix not in ENDINGS:
+        if report.suffix.lower() not in ENDINGS:
             raise ZooError(f"--report = {report} has the suffix {report.suffix!r}; legal: {', '.join(ENDINGS)}")
         destination(report, inputs)
     destination(output, inputs)

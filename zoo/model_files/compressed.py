@@ -15,7 +15,7 @@ from tensortrain.compression.layers.modules import FACTORISED, duplicate, swap
 from tensortrain.compression.network import compress
 from tensortrain.compression.state_dicts.records import read_changes, read_network
 from tensortrain.errors import TensorTrainError
-from tensortrain.nn import load
+from tensortrain.nn import load, save
 from zoo.cells.conv import SameConv2d
 from zoo.checks import check_recipe
 from zoo.devices import find_device
@@ -88,6 +88,18 @@ def save_compressed(result: "Compressed", path: str | Path, recipe: Recipe) -> N
         TensorTrainError: if no layer was replaced, or the file cannot be written.
     """
     result.save(path, about={ABOUT: to_plain(recipe)})
+
+
+def save_tuned(model: nn.Module, path: str | Path, recipe: Recipe) -> None:
+    """Write a compressed model, which may have been trained further, so that `load_compressed` reads it.
+
+    Raises:
+        ZooError: if the file cannot be written.
+    """
+    try:
+        save(model, path, about={ABOUT: to_plain(recipe)})
+    except TensorTrainError as error:
+        raise ZooError(str(error)) from None
 
 
 def load_compressed(path: str | Path) -> "tuple[Predictor, Recipe]":

@@ -37,8 +37,8 @@ def save_pretrained(
         scores: results of `zoo.evaluate` for the card.
 
     Raises:
-        ZooError: if huggingface-hub is not installed, the model has no recipe and none is passed, the model is a
-            compressed one, or the folder cannot be written.
+        ZooError: if huggingface-hub is not installed, the model has no recipe and none is passed, or
+            the folder cannot be written.
     """
     hub = _hub(model, recipe, scores)
     folder = folder_name(folder)

@@ -30,21 +30,24 @@ if TYPE_CHECKING:
 _ODD_TENSORS = (RuntimeError, ValueError, TypeError, AttributeError, KeyError)  # raised for dtypes that torch lacks
 HEADER = "zoo"  # key of the metadata, whose value is JSON: the recipe, and the digest of recipe and tensors
 FOLDER = Path(__file__).parents[1] / "weights"
-PREFERRED = ("moving-mnist-small", "moving-mnist-brief", "kth-small")  # the first that a model has is its default
+# the first of these that a model has is its default
+PREFERRED = ("moving-mnist-long", "moving-mnist-small", "moving-mnist-brief", "kth-small")
 
 
-def create_model(name: str, pretrained: str | bool | None = None, **options: Any) -> "Predictor":
-    """Make a model by its name, untrained or with weights that ship with the package.
+def create_model(name: str, pretrained: str | Path | bool | None = None, **options: Any) -> "Predictor":
+    """Make a model by its name, untrained or with trained weights.
 
     Args:
         name: the registered name; `zoo.list_models()` and `zoo models` list all.
-        pretrained: the name of a set of weights, such as "moving-mnist-small". The weights bring their own options, and
-            the model is put in evaluation mode. True stands for the model's default weights: the first that it has of
-            "moving-mnist-small", "moving-mnist-brief" and "kth-small".
+        pretrained: the name of a set of weights that ship with the package, such as "moving-mnist-small", or a
+            `.safetensors` file that `zoo export` or `zoo compress` wrote. The weights bring their own options, and the
+            model is put in evaluation mode. True stands for the model's default weights: the first that it has of
+            "moving-mnist-long", "moving-mnist-small", "moving-mnist-brief" and "kth-small".
         options: options of the model, which replace its published settings.
 
     Raises:
-        ZooError: if a model, option or set of weights is unknown, or options are passed together with `pretrained`.
+        ZooError: if a model, option or set of weights is unknown, options are passed together with `pretrained`, or a
+            file is damaged or holds the weights of another model.
 
     A model with its default options, one with other options, and one with weights:
 
@@ -67,7 +70,14 @@ def create_model(name: str, pretrained: str | bool | None = None, **options: Any
             f"options {sorted(options)} are passed with pretrained = {pretrained!r}, whose options are fixed; leave "
             "out one of the two"
         )
-    return load_pretrained(name, _default_weights(name) if pretrained is True else pretrained)[0]
+    if pretrained is True:
+        pretrained = _default_weights(name)
+    if Path(pretrained).suffix != ".safetensors":
+        return load_pretrained(name, str(pretrained))[0]
+    model, recipe = load_weights(pretrained)
+    if recipe.model != name:
+        raise ZooError(f"{pretrained} holds the weights of {recipe.model!r}, not of {name!r}; use its own name")
+    return model
 
 
 def _untrained(entry: Entry, options: dict[str, Any], model: "Predictor") -> Recipe:
@@ -129,22 +139,24 @@ def load_pretrained(model: str, name: str) -> "tuple[Predictor, Recipe]":
 def save_weights(path: str | Path, model: "Predictor", recipe: Recipe) -> None:
     """Write a model's weights and its recipe to a safetensors file, in the precision that the tensors have.
 
+    Compressed models are written too, also after further training.
+
     Args:
         path: the file to write.
-        model: any model of the zoo that is not compressed.
+        model: any model of the zoo.
         recipe: the settings that the model was trained by, from which it can be built again.
 
     Raises:
-        ZooError: if the file cannot be written, or the model is compressed (a recipe cannot build its layers).
+        ZooError: if the file cannot be written.
     """
     from tensortrain.digest import digest
     from tensortrain.storage import save_tensors
     from zoo.files import aside
-    from zoo.model_files.compressed import is_compressed
+    from zoo.model_files.compressed import is_compressed, save_tuned
 
     if is_compressed(model):
-        raise ZooError("the model is compressed; copy the file that `zoo compress` wrote instead")
-
+        save_tuned(model, path, recipe)
+        return
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     content = {"recipe": to_plain(recipe), "digest": digest({"recipe": to_plain(recipe), "weights": weights})}
     with aside(path) as temporary:

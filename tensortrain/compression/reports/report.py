@@ -228,7 +228,7 @@ class Report:
                 written.
         """
         texts = {".json": self.to_json, ".csv": self.to_csv, ".html": self.to_html}
-        ending = Path(path).suffix
+        ending = Path(path).suffix.lower()
         if ending not in ENDINGS:
             raise TensorTrainError(f"{path} ends in {ending!r}; legal: {', '.join(ENDINGS)}")
         content = self.to_png() if ending == ".png" else texts[ending]().encode()
