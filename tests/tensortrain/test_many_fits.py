@@ -136,6 +136,21 @@ def test_several_fits_say_together_how_long_they_take(monkeypatch, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_small_kernels_are_expected_to_cost_about_the_same_and_linear_layers_little(monkeypatch):
+    """A first kernel of 72 entries is no hundredth of the work, so that the rest is not expected to take minutes."""
+    shares, part = {}, progress.Ticker.part
+
+    def noted(ticker, name, share):
+        shares[name] = share
+        return part(ticker, name, share)
+
+    monkeypatch.setattr(progress.Ticker, "part", noted)
+    net = nn.Sequential(nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 3), nn.Linear(288, 10))
+    tt.nn.decompose(net, "separable", budget={"0": 0.9, "1": 0.5, "2": 0.5})
+    assert shares["0"] == shares["1"] > 0.49
+    assert sum(shares.values()) == pytest.approx(1)
+
+
 def test_the_work_of_fits_that_have_not_begun_is_expected_too():
     ticker = progress.Ticker(False)
     with ticker.part("a", 0.25) as part:

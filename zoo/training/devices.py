@@ -117,12 +117,14 @@ def weights_dtype(precision: str, own: torch.dtype) -> torch.dtype:
 
 @contextlib.contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Silence Lightning's tips and warnings, which are for programmers and not for users of `zoo train`."""
+    """Silence tips and warnings of Lightning and DDP, which are for programmers and not for users of `zoo train`."""
     # after `import lightning`, even Fabric logs under the name lightning.pytorch
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
+        # of 1×1 kernels, whose strides have two equal descriptions, so that nothing is slower
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         for logger in loggers:
             logger.setLevel(logging.ERROR)
         try:

@@ -29,7 +29,7 @@ from tensortrain.compression.state_dicts.pool import Stoppable, side_by_side
 from tensortrain.compression.state_dicts.store import FitStore
 from tensortrain.conv.fit.choose_format import Entrant, affordable_candidates, best_format
 from tensortrain.conv.fit.kernel import NormalizedKernel
-from tensortrain.conv.fit.options import SolverOptions, threads_for
+from tensortrain.conv.fit.options import SMALL_KERNEL, SolverOptions, threads_for
 from tensortrain.conv.fit.progress import Ticker
 from tensortrain.conv.fit.ranks import Growth, largest_useful
 from tensortrain.conv.fit.solver import Fit
@@ -258,16 +258,17 @@ def _fitted(
     fits = {name: store.fit(name, contests[name].kernel) for name in contests if join(name, "weight") in store.chains}
     left = {name: contest for name, contest in contests.items() if name not in fits}
     entries = {name: contest.kernel.dense_parameters for name, contest in left.items()}
-    allowance = Allowance(effort.seconds, min(torch.get_num_threads(), max(1, len(left))), list(entries.values()))
+    burdens = {name: max(entries[name], SMALL_KERNEL) for name in left}  # small kernels cost about the same
+    allowance = Allowance(effort.seconds, min(torch.get_num_threads(), max(1, len(left))), list(burdens.values()))
     with Ticker(progress, f"fit {len(left)} layers") as ticker:
 
         def task(name: str, contest: Contest) -> Callable[[threading.Event], Fit]:
             def run(stop: threading.Event) -> Fit:
-                deadline = allowance.deadline(entries[name])
+                deadline = allowance.deadline(burdens[name])
                 with (
                     torch.no_grad(),
                     threads_for(entries[name]),
-                    ticker.part(name, entries[name] / sum(entries.values())) as part,
+                    ticker.part(name, burdens[name] / sum(burdens.values())) as part,
                 ):
                     tick = Stoppable(part, stop)
                     options = SolverOptions(

@@ -18,6 +18,7 @@ from tensortrain.compression.state_dicts.pool import Stoppable, side_by_side
 from tensortrain.compression.state_dicts.records import LayerRecord, copied_tensors
 from tensortrain.compression.state_dicts.store import FitStore
 from tensortrain.conv.conv_tensor_train import ConvTensorTrain
+from tensortrain.conv.fit.options import SMALL_KERNEL
 from tensortrain.conv.fit.progress import Ticker
 from tensortrain.errors import TensorTrainError
 
@@ -128,15 +129,16 @@ def _fit(
     outcomes = {name: Outcome(kernels[name], chain, None, 0.0) for name, chain in store.chains.items()}
     left = {name: kernel for name, kernel in kernels.items() if name not in outcomes}
     entries = {name: kernel.weight.numel() for name, kernel in left.items()}
-    allowance = Allowance(effort.seconds, min(torch.get_num_threads(), max(1, len(left))), list(entries.values()))
+    burdens = {name: _burden(kernel) for name, kernel in left.items()}
+    allowance = Allowance(effort.seconds, min(torch.get_num_threads(), max(1, len(left))), list(burdens.values()))
     title = f"decompose {len(left)} layers" if len(left) > 1 else "decompose"
     with Ticker(progress, title) as ticker:
 
         def task(kernel: ConvKernel) -> Callable[[threading.Event], Outcome]:
             def run(stop: threading.Event) -> Outcome:
-                share = entries[kernel.name]
+                share = burdens[kernel.name]
                 own = {**arguments[kernel.name], **effort.arguments(), "seconds": allowance.seconds(share)}
-                with ticker.part(kernel.layer, share / sum(entries.values())) as part:
+                with ticker.part(kernel.layer, share / sum(burdens.values())) as part:
                     return _decompose(kernel, {**own, "progress": Stoppable(part, stop)})
 
             return run
@@ -147,6 +149,15 @@ def _fit(
                 store.add(outcome.record, outcome.chain)
     store.remove()
     return outcomes
+
+
+def _burden(kernel: ConvKernel) -> int:
+    """Return roughly the work of a fit, in any unit.
+
+    The fits of all small kernels cost about the same, their number of operations. Linear layers have a closed form.
+    """
+    entries = kernel.weight.numel()
+    return 1 + entries // 100 if kernel.linear else max(entries, SMALL_KERNEL)
 
 
 def _same(a: ConvKernel, b: ConvKernel, arguments: Mapping[str, Mapping[str, Any]]) -> bool:

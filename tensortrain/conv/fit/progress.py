@@ -119,7 +119,7 @@ class Ticker:
         if self.spoken is None:
             seconds = self.duration()
             if self._measured(now) and seconds > LONG:
-                self._print(f"{self.name}: at most about {_words(seconds)}")
+                self._print(f"{self.name}: at most about {_words(seconds)}; most fits end much sooner")
                 self.spoken = now
         elif now - self.spoken > INTERVAL:
             done, whole = _words(now - self.started), _words(self.duration())
