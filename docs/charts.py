@@ -19,9 +19,9 @@ METRICS = {
     "lpips": ("LPIPS, ×10⁻³", 1e3),
 }
 HIGHER = ("psnr", "ssim")  # is better; else lower
-COLOURS = 6  # of the project's style without grey, which is for baselines; then they come again with another line
-STYLES = ("-", "--", "-.")
-WIDE = 1.5  # times the span of the networks that a baseline may add to a panel
+COLOURS = 6  # of the project's style without grey, which is for baselines; no chart has more coloured lines
+OF_THE_PAPERS = ("conv-lstm", "conv-tt-lstm-sw", "predrnn", "causal-lstm", "predrnn-pp")
+WIDE = 0.5  # times the span of the networks that a baseline may add to a panel
 
 
 def training_times() -> Figure:
@@ -67,8 +67,13 @@ def growth() -> Figure:
     return figure
 
 
-def curves(name: str) -> Figure:
-    """The error of each predicted frame: a panel for each metric, a line for each network."""
+def curves(name: str, coloured: Sequence[str] = ()) -> Figure:
+    """The error of each predicted frame: a panel for each metric, a line for each network.
+
+    Args:
+        name: of the CSV file in assets, without its ending `-curves.csv`.
+        coloured: the networks that have a colour, if there are too many for all; the others are thin lines.
+    """
     with (ASSETS / f"{name}-curves.csv").open() as file:
         rows = list(csv.DictReader(file))
     lines: dict[str, dict[str, list[float]]] = {}
@@ -77,7 +82,7 @@ def curves(name: str) -> Figure:
     down = (len(lines) + 1) // 2
     figure, panels = plt.subplots(down, 2, figsize=(8, 2.9 * down + 0.4), squeeze=False)
     for axes, (metric, models) in zip(panels.flat, lines.items(), strict=False):
-        _panel(axes, metric, models)
+        _panel(axes, metric, models, coloured or list(models))
     for axes in panels.flat[len(lines) :]:
         axes.remove()
     handles, labels = panels[0, 0].get_legend_handles_labels()
@@ -85,21 +90,23 @@ def curves(name: str) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, metric: str, models: dict[str, Sequence[float]]) -> None:
+def _panel(axes: Axes, metric: str, models: dict[str, Sequence[float]], coloured: Sequence[str]) -> None:
     """One metric. A baseline that is far away has its value written into the panel instead of a line."""
     name, scale = METRICS[metric]
     networks = [scale * value for model, values in models.items() if model not in BASELINES for value in values]
     low, high = min(networks), max(networks)
     reach = WIDE * (high - low)
     least, greatest = low - reach, high + reach
+    shown, others = [model for model in models if model in coloured and model not in BASELINES], 0
     for model, values in models.items():
         scaled = [scale * value for value in values]
         frames = range(1, len(scaled) + 1)
         if model not in BASELINES:
-            number = len([line for line in axes.lines if line.get_label() not in BASELINES])
-            axes.plot(
-                frames, scaled, STYLES[number // COLOURS % len(STYLES)], color=f"C{number % COLOURS}", label=model
-            )
+            if model in coloured:
+                axes.plot(frames, scaled, color=f"C{shown.index(model) % COLOURS}", label=model, zorder=3)
+            else:
+                axes.plot(frames, scaled, color="#BBBBBB", linewidth=0.8, label=None if others else "other networks")
+                others += 1
             continue
         axes.plot(frames, scaled, BASELINES[model], color="#777777", label=model)
         mean = sum(scaled) / len(scaled)
@@ -118,6 +125,6 @@ def _panel(axes: Axes, metric: str, models: dict[str, Sequence[float]]) -> None:
 CHARTS: dict[str, Callable[[], Figure]] = {
     "training-times": training_times,
     "growth": growth,
-    "moving-mnist-brief-curves": lambda: curves("moving-mnist-brief"),
+    "moving-mnist-brief-curves": lambda: curves("moving-mnist-brief", OF_THE_PAPERS),
     "kth-small-curves": lambda: curves("kth-small"),
 }

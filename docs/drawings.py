@@ -24,6 +24,7 @@ BLUE, RED, GREEN, YELLOW, CYAN, PURPLE, GREY = (
     "#AA3377",
     "#777777",
 )
+DARK = "#222222"
 
 
 def canvas(width: float, height: float) -> tuple[Figure, Axes]:
@@ -50,7 +51,8 @@ def box(axes: Axes, x: float, y: float, width: float, height: float, text: str, 
     """A box with rounded corners and a text in its middle; (x, y) is its lower left corner."""
     style = "round,pad=0,rounding_size=0.08"
     axes.add_patch(FancyBboxPatch((x, y), width, height, boxstyle=style, facecolor=colour, edgecolor="none"))
-    axes.text(x + width / 2, y + height / 2, text, ha="center", va="center", color="white", fontsize=10)
+    ink = DARK if colour in (RED, YELLOW, CYAN) else "white"  # whichever has more contrast
+    axes.text(x + width / 2, y + height / 2, text, ha="center", va="center", color=ink, fontsize=10)
 
 
 def arrow(
@@ -83,7 +85,7 @@ def kernel_as_cores() -> Figure:
     grid(axes, 5.4, 1.1, 3, 3, GREEN)
     axes.text(5.75, 0.55, "core 3×3\n64 → 16 channels", ha="center", va="top", fontsize=10)
     axes.text(
-        4.65, 2.2, "18,432 parameters, 18 % of the operations", ha="center", fontsize=10, color=RED, weight="bold"
+        4.65, 2.2, "18,432 parameters, 18 % of the operations", ha="center", fontsize=10, color=DARK, weight="bold"
     )
     axes.text(4.78, 0.98, "rank 16", ha="center", va="center", fontsize=10, color=GREY)
     return figure
@@ -169,8 +171,8 @@ def zigzag() -> Figure:
         axes.text(x + 0.6, 0.2, f"frame {frame + 1}", ha="center", fontsize=10)
         if frame < 2:
             arrow(axes, (x + 1.2, 2.55), (x + 2.4, 1.05), colour=RED)
-    axes.text(0.9, 3.35, "M: one memory that zigzags through all layers", color=RED, fontsize=10)
-    axes.text(5.4, 3.35, "C: a memory in each layer", color=GREEN, fontsize=10)
+    axes.text(0.9, 3.35, "M (red): one memory that zigzags through all layers", color=DARK, fontsize=10)
+    axes.text(5.0, 3.35, "C (green): a memory in each layer", color=DARK, fontsize=10)
     return figure
 
 

@@ -23,7 +23,8 @@ class PresetOptions:
 
     Args:
         small: options in the preset "small".
-        brief: options in the preset "brief". Once its results are in a table, these never change.
+        brief: options in the preset "brief". Do not change them after results were published: the table would no longer
+            match.
         demo: options in the preset "demo".
         filmed: further options, in every preset, for filmed videos (KTH, `videos:DIR`), which have no black background.
 
