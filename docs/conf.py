@@ -44,6 +44,11 @@ napoleon_google_docstring = True
 # No inventory of PyTorch can be downloaded where the site is built, so links to it are spelled out.
 extlinks = {"torch": ("https://docs.pytorch.org/docs/stable/generated/torch.%s.html", "torch.%s")}
 
+# A notebook that is opened where nothing is installed, such as Colab, begins with this cell.
+address = os.environ.get("REPOSITORY")
+package = f"'tensortrain[zoo] @ git+{address or 'ADDRESS_OF_THE_REPOSITORY'}'"
+installation = f"%pip install -q {package}" if address else f"# In Colab, first: %pip install -q {package}"
+
 sphinx_gallery_conf = {
     "examples_dirs": [str(DOCS.parent / "examples")],
     "gallery_dirs": ["gallery"],
@@ -52,10 +57,7 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "show_memory": False,
     "download_all_examples": False,
-    # a notebook that is opened where nothing is installed, such as Colab, begins with this cell
-    "first_notebook_cell": (
-        "# In Colab, first: %pip install 'tensortrain[zoo] @ git+ADDRESS_OF_THE_REPOSITORY'\n%matplotlib inline"
-    ),
+    "first_notebook_cell": f"{installation}\n%matplotlib inline",
 }
 
 # examples run on one thread: the machines that build the site are small

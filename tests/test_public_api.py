@@ -2,7 +2,11 @@
 
 import json
 
-from tests.support.public_api import LISTING, public_api, public_names
+import tensortrain
+import tensortrain.nn
+import zoo
+from tests.support.documents import ROOT
+from tests.support.public_api import LISTING, PAGES, public_api, public_names
 
 
 def test_the_public_interface_is_the_one_that_is_committed() -> None:
@@ -10,6 +14,15 @@ def test_the_public_interface_is_the_one_that_is_committed() -> None:
     now, committed = public_api(), json.loads(LISTING.read_text())
     assert {name: committed.get(name) for name in now if committed.get(name) != now[name]} == {}
     assert [name for name in committed if name not in now] == []
+
+
+def test_the_reference_has_every_public_name() -> None:
+    """Modules among them have a section of their own, and the reference lists the names in it."""
+    for page, packages in zip(PAGES, ((tensortrain, tensortrain.nn), (zoo,)), strict=True):
+        listed = list(public_names((ROOT / page).read_text()))
+        names = {f"{package.__name__}.{name}" for package in packages for name in package.__all__}
+        names -= {"tensortrain.__version__", "zoo.__version__"}
+        assert [name for name in names if not any(one == name or one.startswith(name + ".") for one in listed)] == []
 
 
 def test_names_of_a_page() -> None:
