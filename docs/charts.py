@@ -67,6 +67,26 @@ def growth() -> Figure:
     return figure
 
 
+def error_by_clips() -> Figure:
+    """How the error of the predicted frames falls with the number of training clips; published networks beside ours."""
+    header, *rows = read_table(RESULTS / "error-by-clips.csv").rows
+    table = [dict(zip(header, row, strict=True)) for row in rows]
+    figure, axes = plt.subplots(figsize=(6, 3.8))
+    for name in dict.fromkeys(row["network"] for row in table):
+        own = [row for row in table if row["network"] == name]
+        clips, errors = (
+            [int(row["clips"].replace(",", "")) for row in own],
+            [float(row["per frame, 10→10"]) for row in own],
+        )
+        published = name.startswith("published")
+        axes.plot(clips, errors, "s" if published else "o-", markerfacecolor="white" if published else None, label=name)
+    axes.set(xscale="log", yscale="log", xlabel="training clips, with repetitions", ylabel="squared error of a frame")
+    axes.set_yticks([50, 60, 70, 80, 100, 120], ["50", "60", "70", "80", "100", "120"])
+    axes.minorticks_off()
+    axes.legend(fontsize=9)
+    return figure
+
+
 def curves(name: str, coloured: Sequence[str] = ()) -> Figure:
     """The error of each predicted frame: a panel for each metric, a line for each network.
 
@@ -125,6 +145,7 @@ def _panel(axes: Axes, metric: str, models: dict[str, Sequence[float]], coloured
 CHARTS: dict[str, Callable[[], Figure]] = {
     "training-times": training_times,
     "growth": growth,
+    "error-by-clips": error_by_clips,
     "moving-mnist-brief-curves": lambda: curves("moving-mnist-brief", OF_THE_PAPERS),
     "kth-small-curves": lambda: curves("kth-small"),
 }

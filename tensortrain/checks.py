@@ -3,7 +3,7 @@
 import math
 import numbers
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, TypeGuard
@@ -16,6 +16,7 @@ from tensortrain.errors import TensorTrainError
 from tensortrain.transforms import physical
 
 _CAST = {torch.float16, torch.bfloat16, torch.float32}  # what autocast casts
+_CALLED = ("__call__", "forward", "_conv_forward")  # methods that run when a module is called
 
 
 def tensor(name: str, value: object, *, min_dim: int = 1) -> Tensor:
@@ -299,3 +300,41 @@ def has_hooks(module: nn.Module) -> bool:
     return bool(
         module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
     )
+
+
+def has_own_forward(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Return whether a module computes something else than the class `kind`, of which it is an instance.
+
+    Its class may have its own `forward`, or one may have been set on the module itself, as some libraries do.
+
+    >>> layer = nn.Linear(2, 2)
+    >>> layer.forward = lambda x: x
+    >>> has_own_forward(layer, nn.Linear), has_own_forward(nn.Linear(2, 2), nn.Linear)
+    (True, False)
+    """
+    return any(
+        name in vars(module) or getattr(type(module), name, None) is not getattr(kind, name, None) for name in _CALLED
+    )
+
+
+def additions(module: nn.Module, known: Container[str] = ("weight", "bias")) -> list[str]:
+    """Return the names of a module's parameters, buffers, submodules and other tensors that are not `known`.
+
+    A module that has only the known ones in common with this one would lose them.
+
+    >>> layer = nn.Linear(2, 2)
+    >>> layer.scale = nn.Parameter(torch.ones(2))
+    >>> additions(layer)
+    ['scale']
+    """
+    tensors = (name for name, value in vars(module).items() if isinstance(value, Tensor))
+    return [name for name in (*module._parameters, *module._buffers, *module._modules, *tensors) if name not in known]
+
+
+def no_additions(name: str, module: nn.Module, known: Container[str] = ("weight", "bias")) -> None:
+    """Refuse a module with parameters, buffers, submodules or other tensors that its replacement would lose."""
+    lost = additions(module, known)
+    if lost:
+        raise TensorTrainError(
+            f"{name} is a {type(module).__name__} that also holds {', '.join(lost)}, which the layer would lose"
+        )

@@ -21,7 +21,12 @@ from tensortrain.compression.layers.exchange import exchanged_tensors
 from tensortrain.compression.reports import listings
 from tensortrain.compression.reports.result_pages import decomposition_page
 from tensortrain.compression.state_dicts.checkpoints import Checkpoint, read_checkpoint
-from tensortrain.compression.state_dicts.decomposition import decompose_kernels, first_failure, replace_kernels
+from tensortrain.compression.state_dicts.decomposition import (
+    check_names,
+    decompose_kernels,
+    first_failure,
+    replace_kernels,
+)
 from tensortrain.compression.state_dicts.effort import Effort
 from tensortrain.compression.state_dicts.kernels import ConvKernel, find_kernels, select, unsaid
 from tensortrain.compression.state_dicts.limits import LayerLimits
@@ -162,11 +167,10 @@ def decompose(
         max_parameters=_per_layer("max-parameters", max_parameters, _integer),
         budget=_per_layer("budget", budget, _fraction),
     )
-    files.destination(output, files_of(weights))
-    if report is not None:
-        if report.suffix.lower() != ".html":
-            raise TensorTrainError(f"report = {report} ends in {report.suffix!r}; legal: .html")
-        files.destination(report, [*files_of(weights), output])
+    if report is not None and report.suffix.lower() != ".html":
+        raise TensorTrainError(f"report = {report} ends in {report.suffix!r}; legal: .html")
+    kept = [] if resume is None else [resume]
+    files.destinations([output, *([] if report is None else [report])], [*files_of(weights), *kept])
     checkpoint = read_checkpoint(weights, key)
     checkpoint = checkpoint.folded() if fold else checkpoint
     tensors = checkpoint.tensors
@@ -175,6 +179,7 @@ def decompose(
     kernels = select(candidates, include or (), exclude or ())
     for sentence in unsaid(kernels):
         print(f"tensortrain: {sentence}", file=sys.stderr)
+    check_names(tensors, limits.by_kernel(kernels))
     with files.aside(output) as temporary:
         outcomes = decompose_kernels(
             kernels, limits, Effort(seed, effort, seconds, objective, _image(size)), resume=resume
@@ -268,7 +273,8 @@ def verify(
     if layers and certificate is None:
         raise TensorTrainError("--layers selects the layers of a certificate; add --certificate FILE")
     if certificate is not None:
-        files.destination(certificate, [small, *files_of(against)])
+        own = [*command.code_files(network), *command.data_files(data)]
+        files.destination(certificate, [small, *files_of(against), *own])
         check_original(against, certificate)
     tensors, records = read_network(small)
     changes = read_changes(small)

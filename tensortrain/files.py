@@ -44,7 +44,8 @@ def destination(path: Name, inputs: Iterable[Name] = ()) -> Path:
 
     Args:
         path: the file to write.
-        inputs: files that the program reads. They must not be replaced, under whatever name.
+        inputs: files that the program reads, or will read once they exist. They must not be replaced, under whatever
+            name.
 
     Raises:
         TensorTrainError: the folder of `path` does not exist or is not writable; `path` is a folder, device, pipe or
@@ -71,9 +72,29 @@ def destination(path: Name, inputs: Iterable[Name] = ()) -> Path:
     if not os.access(target.parent, os.W_OK | os.X_OK, effective_ids=effective):
         raise _refusal(path, PermissionError(errno.EACCES, f"no permission to write in {target.parent}"))
     for name in inputs:
-        if status is not None and _is_file(name, status):
+        if _leads_to(name, target, status):
             raise TensorTrainError(f"cannot write {path}: it is {name}, which is an input; name another file")
     return target
+
+
+def destinations(paths: Iterable[Name], inputs: Iterable[Name] = ()) -> None:
+    """Check all files that a program writes before it starts; see `destination`.
+
+    Raises:
+        TensorTrainError: `destination` refuses one of the paths, or two of them are the same file, so that the one
+            would replace the other.
+
+    >>> destinations(["small.html", "./small.html"])
+    Traceback (most recent call last):
+    tensortrain.errors.TensorTrainError: cannot write ./small.html: small.html is the same file; name two files
+    """
+    inputs = list(inputs)
+    written: dict[Path, Name] = {}
+    for path in paths:
+        target = destination(path, inputs)
+        if target in written:
+            raise TensorTrainError(f"cannot write {path}: {written[target]} is the same file; name two files")
+        written[target] = path
 
 
 @contextmanager
@@ -215,10 +236,12 @@ def _status(path: Name) -> os.stat_result | None:
         return None
 
 
-def _is_file(path: Name, status: os.stat_result) -> bool:
-    """Return whether a path exists and leads to the file with this status."""
+def _leads_to(path: Name, target: Path, status: os.stat_result | None) -> bool:
+    """Return whether a path leads to the file `target` with this status, or to its place if there is no file yet."""
     try:
-        return os.path.samestat(os.stat(path), status)
+        if status is not None:
+            return os.path.samestat(os.stat(path), status)
+        return os.path.realpath(path) == str(target)
     except (OSError, ValueError):  # the code that reads the file reports the error
         return False
 

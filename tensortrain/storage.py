@@ -68,7 +68,8 @@ def _save(path: Path, tensors: Mapping[str, Tensor], fields: Mapping[str, Any] |
         metadata = {}
         if fields is not None:  # a single entry, because safetensors writes several in random order
             plain = _as_read(fields)
-            metadata[HEADER] = json.dumps({**plain, "digest": digest({"header": plain, "tensors": owned})})
+            header = {**plain, "digest": digest({"header": plain, "tensors": owned})}
+            metadata[HEADER] = json.dumps(header, allow_nan=False)
         save_tensors(path, owned, metadata)
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
@@ -79,16 +80,21 @@ def _as_read(fields: Mapping[str, Any]) -> Header:
     """Return the fields of a header as they will be read from the file: plain values, with lists in place of tuples.
 
     Raises:
-        TensorTrainError: JSON cannot hold a value, or would turn the key of a mapping into a string.
+        TensorTrainError: JSON cannot hold a value, such as NaN, or would turn the key of a mapping into a string.
     """
     try:
-        plain: Header = json.loads(json.dumps(fields))
+        plain: Header = json.loads(json.dumps(fields), parse_constant=_refuse)
     except (TypeError, ValueError, RecursionError) as error:
         raise TensorTrainError(f"a file can hold tensors and plain values only: {error}") from None
     for key in _keys(fields):
         if not isinstance(key, str):
             raise TensorTrainError(f"a file can hold mappings with strings as keys only; {key!r} is another key")
     return plain
+
+
+def _refuse(constant: str) -> None:
+    """Refuse the numbers that `json` writes although JSON does not have them: NaN and both infinities."""
+    raise ValueError(f"{constant} is no number of JSON; leave this value out, or write it as a string")
 
 
 def _keys(content: Any) -> Iterator[Any]:

@@ -1,6 +1,9 @@
 """The command `tensortrain compress`."""
 
-from collections.abc import Iterable
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -121,8 +124,9 @@ def compress(
     for path in report or ():
         if path.suffix.lower() not in ENDINGS:
             raise TensorTrainError(f"report = {path} ends in {path.suffix!r}; legal: {', '.join(ENDINGS)}")
-        files.destination(path, [*files_of(weights), output])
-    files.destination(output, files_of(weights))
+    own = [*code_files(model), *code_files(metric), *data_files(data)]
+    kept = [] if resume is None else [resume]
+    files.destinations([output, *(report or ())], [*files_of(weights), *own, *kept])
     network = user_code.called("MODULE.py:FUNCTION", model)
     load_weights(network, weights, key)
     with files.aside(output) as temporary:  # opened now, so that an unwritable file is reported first
@@ -175,6 +179,41 @@ def load_weights(network: Any, weights: Path, key: str | None) -> None:
         network.load_state_dict({names.get(name, name): tensor for name, tensor in tensors.items()})
     except RuntimeError as error:
         raise TensorTrainError(f"{weights} does not fit the network: {' '.join(str(error).split())[:500]}") from None
+
+
+def code_files(text: str | None) -> list[Path]:
+    """Return the files that are read when a user's function is called, of which many users have no other copy.
+
+    These are the file of its module and the Python files beside it, which it may import. Nothing is run.
+
+    Args:
+        text: the function, such as `my_module.py:build` or `my_package.module:build`; None for no function.
+
+    >>> [path.name for path in code_files("json.decoder:JSONDecoder") if path.stem in ("decoder", "scanner")]
+    ['decoder.py', 'scanner.py']
+    """
+    module = (text or "").rpartition(":")[0]
+    file = Path(module) if module.endswith(".py") else _module_file(module)
+    return [] if file is None else [file, *sorted(file.parent.glob("*.py"))]
+
+
+def _module_file(name: str) -> Path | None:
+    """Return the file of a module with a dotted name, without importing it, or None if there is none."""
+    folders: Sequence[str] | None = [os.getcwd(), *sys.path]  # in the order in which `user_code` searches them
+    spec = None
+    for part in name.split("."):
+        spec = PathFinder.find_spec(part, folders) if part and folders else None
+        if spec is None:
+            return None
+        folders = None if spec.submodule_search_locations is None else list(spec.submodule_search_locations)
+    return None if spec is None or not spec.has_location or spec.origin is None else Path(spec.origin)
+
+
+def data_files(data: str | None) -> list[Path]:
+    """Return the files that are read for `--data`: the images of a folder, or the files of a function."""
+    if data is None or not Path(data).is_dir():
+        return code_files(data)
+    return [path for path in Path(data).rglob("*") if path.suffix.lower() in user_code.ENDINGS]
 
 
 def calibration_inputs(data: str | None, size: str | None, mean: str | None, std: str | None) -> Iterable[Any] | None:

@@ -3,17 +3,17 @@
 import csv
 import io
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import nn
 
 from tensortrain import checks
 from tensortrain.compression.analysis import costs
+from tensortrain.compression.analysis.metric import Metric, measured_metric
 from tensortrain.compression.analysis.network import Analysis, analyse
 from tensortrain.compression.analysis.selection import Selector
 from tensortrain.compression.analysis.timing import LayerTimer, Timing, batch_to_time, layer_timer, time_whole
@@ -33,8 +33,6 @@ from tensortrain.files import aside
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-Metric = Callable[[nn.Module], float]
 
 SEARCH = 7  # number of bisection steps in the search for the smallest network within `max_drop`
 BUILDS = 3  # largest number of times that a network is built until it is within a budget of time
@@ -242,7 +240,7 @@ class Network:
     ) -> None:
         self.analysis, self.options, self.metric, self.stages = analysis, options, metric, stages
         self.resume = resume
-        self.original = None if metric is None else self._value(analysis.reference)
+        self.original = None if metric is None else self._value(analysis.reference, original=True)
 
     @classmethod
     def analysed(
@@ -353,12 +351,11 @@ class Network:
             self.stages.shown,
         )
 
-    def _value(self, model: nn.Module) -> float:
-        """Compute the metric of a network in evaluation mode."""
+    def _value(self, model: nn.Module, *, original: bool = False) -> float:
+        """Compute the metric of a network, see `measured_metric`."""
         assert self.metric is not None
         self.stages("metric")
-        with torch.no_grad():
-            return float(self.metric(model))
+        return measured_metric(self.metric, model, original=original)
 
     def within(self, max_drop: float) -> Compressed:
         """Find the smallest network, within the accuracy of the search, whose metric falls by at most `max_drop`.
@@ -367,26 +364,29 @@ class Network:
             max_drop: largest drop of the metric.
 
         Raises:
-            TensorTrainError: the metric falls by more even if the network keeps nearly all parameters, or `max_drop` is
-                negative.
+            TensorTrainError: the metric falls by more, or is no finite number, even if the network keeps nearly all
+                parameters, or `max_drop` is negative.
         """
         if isinstance(max_drop, bool) or not isinstance(max_drop, int | float) or not 0 <= max_drop < math.inf:
             raise TensorTrainError(f"max_drop = {max_drop!r}; a number of at least 0 is needed, in units of the metric")
         assert self.original is not None
         smallest = offer(self.analysis, "parameters", self.options.constraints)
         low, high, best = smallest.least / smallest.total, 1.0, None
+        values: list[float] = []
         for _ in range(SEARCH):
             fraction = (low + high) / 2
             result = self.to("parameters", fraction)
             assert result.report.metric is not None
-            if result.report.metric[1] >= self.original - max_drop:
+            values.append(result.report.metric[1])
+            if math.isfinite(values[-1]) and values[-1] >= self.original - max_drop:
                 best, high = result, fraction
             else:
                 low = fraction
         if best is None:
+            unless = "" if all(map(math.isfinite, values)) else " or is no finite number"
             raise TensorTrainError(
                 f"max_drop = {max_drop!r} cannot be reached: in all {SEARCH} networks that were tried, of up to"
-                f" {low:.0%} of the parameters, the metric falls by more; allow a larger drop"
+                f" {low:.0%} of the parameters, the metric falls by more{unless}; allow a larger drop"
             )
         return best
 

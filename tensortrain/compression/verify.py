@@ -9,14 +9,17 @@ from torch import Tensor
 
 from tensortrain.compression.layers.exchange import exchanged_tensors
 from tensortrain.compression.state_dicts.records import Changes, LayerRecord, copied_tensors
+from tensortrain.conv.certify.intervals import scaled, times_power
 from tensortrain.conv.checks import SLACK, contradictions
 from tensortrain.conv.conv_tensor_train import ConvTensorTrain
 from tensortrain.conv.formats import Format
-from tensortrain.conv.functional import compose_all, ungroup
+from tensortrain.conv.functional import ungroup
 from tensortrain.digest import digest
 from tensortrain.errors import TensorTrainError
+from tensortrain.linalg import frobenius_norm
 
 AGREEMENT = 1e-10  # largest relative difference of sequential and dense evaluation in float64
+FARTHEST = 2046  # exponents of powers of two that two numbers in float64 can differ by
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class LayerCheck:
         """Sentences about the statements of the file that are wrong."""
         file = self.record
         failures = []
-        if file.error is not None and abs(self.error - file.error) > SLACK:
+        if file.error is not None and not abs(self.error - file.error) <= SLACK:  # a NaN fails too
             failures.append(f"its error is {self.error:.6g}, the file says {file.error:.6g}")
         upper = math.inf if self.upper_bound is None else self.upper_bound
         failures += contradictions(self.lower_bound, self.error, upper)
@@ -123,14 +126,32 @@ def _verify_layer(record: LayerRecord, chain: ConvTensorTrain, original: Mapping
         raise TensorTrainError(f"the original has {actual} for {record.weight!r}; {record.shape} is needed")
     weight, dtype = weight.double().reshape(*weight.shape, *(1,) * record.linear), chain.dtype
     chain = chain.to(torch.float64)
-    norm = float(weight.norm()) or 1.0
-    kernel = ungroup(chain.reconstruct(), math.gcd(*chain.groups), record.groups)
-    error = float((kernel - weight).norm()) / norm
+    near, exponent = scaled(weight)  # squares of very small or large entries are beyond the range of float64
+    norm = frobenius_norm(near) or 1.0
+    kernel = ungroup(_kernel(chain, exponent), math.gcd(*chain.groups), record.groups)
+    error = frobenius_norm(kernel - near) / norm
     lower, upper = _recompute_bounds(weight, record)
     if error > upper + SLACK:
-        upper += _rounding(chain, dtype) / norm
+        upper += _rounding(chain, dtype, exponent) / norm
     stated = None if record.upper_bound is None else upper
     return LayerCheck(record, error, lower, stated, _evaluation_difference(chain))
+
+
+def _unit(chain: ConvTensorTrain) -> tuple[ConvTensorTrain, int]:
+    """Return a chain whose cores are divided by powers of two, so that entries are near 1, and the total exponent.
+
+    Evaluations and kernels are multilinear in the cores, so they are divided by the same powers, without rounding.
+    """
+    parts = [scaled(core) for core in chain.cores]
+    unit = ConvTensorTrain([core for core, _ in parts], groups=chain.groups, transposed=chain.transposed)
+    return unit, sum(exponent for _, exponent in parts)
+
+
+def _kernel(chain: ConvTensorTrain, exponent: int) -> Tensor:
+    """Return the kernel of a chain, divided by `2^exponent`."""
+    unit, total = _unit(chain)
+    # beyond these exponents every number in float64 becomes zero or infinite
+    return times_power(unit.reconstruct(), max(-FARTHEST, min(FARTHEST, total - exponent)))
 
 
 def _recompute_bounds(weight: Tensor, record: LayerRecord) -> tuple[float, float]:
@@ -145,14 +166,16 @@ def _recompute_bounds(weight: Tensor, record: LayerRecord) -> tuple[float, float
     return bounds(weight, chain_format, record.ranks, groups=record.groups, transposed=record.transposed)
 
 
-def _rounding(chain: ConvTensorTrain, dtype: torch.dtype) -> float:
-    """Return how far rounding the cores to the `dtype` of the file may have moved their kernel, in the Frobenius norm.
+def _rounding(chain: ConvTensorTrain, dtype: torch.dtype, exponent: int) -> float:
+    """Return how far rounding the cores to the `dtype` of the file may have moved their kernel divided by `2^exponent`.
 
-    Every entry of a core has moved by at most eps times its size, or times the smallest normal number.
+    It is measured in the Frobenius norm. Every entry of a core has moved by at most eps times its size, or times the
+    smallest normal number.
     """
     precision = torch.finfo(dtype)
     sizes = [core.abs() + precision.smallest_normal for core in chain.as_conv().cores]
-    return ((1 + precision.eps) ** len(sizes) - 1) * float(compose_all(sizes, chain.groups).norm())
+    kernel = _kernel(ConvTensorTrain(sizes, groups=chain.groups), exponent)
+    return ((1 + precision.eps) ** len(sizes) - 1) * frobenius_norm(kernel)
 
 
 def _evaluation_difference(chain: ConvTensorTrain) -> float:
@@ -160,5 +183,6 @@ def _evaluation_difference(chain: ConvTensorTrain) -> float:
     generator = torch.Generator().manual_seed(0)
     shape = (1, chain.in_channels, *(k + 2 for k in chain.kernel_size))
     x = torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu").to(chain.device)
-    dense = chain.evaluate_dense(x)
-    return float((chain.evaluate(x) - dense).norm() / dense.norm().clamp(min=torch.finfo(dense.dtype).tiny))
+    unit, _ = _unit(chain)
+    dense = unit.evaluate_dense(x)
+    return frobenius_norm(unit.evaluate(x) - dense) / max(frobenius_norm(dense), torch.finfo(dense.dtype).tiny)

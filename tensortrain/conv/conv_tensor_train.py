@@ -14,7 +14,9 @@ from tensortrain import checks, plots, storage
 from tensortrain.conv import formats, functional
 from tensortrain.conv.chain_shape import ChainShape
 from tensortrain.conv.checks import check_cores, check_inputs
+from tensortrain.conv.memory import check_maps
 from tensortrain.conv.planner import Plan, plan
+from tensortrain.conv.statements import ERRORS, STORED, check_dense, check_errors, check_kind
 from tensortrain.errors import TensorTrainError
 from tensortrain.precision import precise
 from tensortrain.tt.container import moved
@@ -24,9 +26,6 @@ if TYPE_CHECKING:
 
     from tensortrain.conv.certify.certificate import Certificate
     from tensortrain.conv.fit.progress import Follower
-
-_ERRORS = ("error", "upper_bound", "lower_bound", "data_error", "data_lower_bound")
-_STORED = ("groups", "transposed", *_ERRORS)  # fields of a file, in addition to the cores
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -47,14 +46,15 @@ class ConvTensorTrain(ChainShape):
 
     Attributes:
         error: relative Frobenius error of the decomposition; None if the chain was built from cores.
-        upper_bound: upper bound of the error of the closed-form initial fit (sweep bound); None as for `error`.
+        upper_bound: the first, closed-form fit has at most this error, and `error` is never larger; 1 says nothing, and
+            None as for `error`.
         lower_bound: no chain with these core sizes and ranks has a smaller error. It is the larger one of two bounds,
             from the spectrum and from unfoldings of the kernel, and may be 0; None as for `error`.
         data_error: relative error of the outputs on the data, if the chain was fitted to data; otherwise None.
         data_lower_bound: no chain with these ranks has a smaller `data_error`. If both are equal, the chain is optimal.
 
     Raises:
-        TensorTrainError: the shapes, ranks or groups do not fit each other.
+        TensorTrainError: the shapes, ranks or groups do not fit each other, or an error is no finite number.
 
     >>> chain = ConvTensorTrain([torch.ones(4, 2, 3, 3), torch.ones(2, 8, 3, 3)])
     >>> chain.ranks, chain.kernel_size, chain.n_parameters, chain.reconstruct().shape
@@ -74,9 +74,10 @@ class ConvTensorTrain(ChainShape):
         data_lower_bound: float | None = None,
     ) -> None:
         cores = checks.listed("cores", cores)
-        _set(self, cores=cores, transposed=bool(transposed), error=error, upper_bound=upper_bound)
-        _set(self, data_error=data_error, data_lower_bound=data_lower_bound)
-        _set(self, lower_bound=lower_bound, groups=check_cores(cores, groups, transposed))
+        transposed = check_kind(transposed)
+        _set(self, cores=cores, transposed=transposed, groups=check_cores(cores, groups, transposed))
+        _set(self, **check_errors(error=error, upper_bound=upper_bound, lower_bound=lower_bound))
+        _set(self, **check_errors(data_error=data_error, data_lower_bound=data_lower_bound))
 
     @classmethod
     def decompose(
@@ -196,7 +197,7 @@ class ConvTensorTrain(ChainShape):
             fitted.cores,
             groups=fitted.groups,
             transposed=transposed,
-            **{name: getattr(fitted, name) for name in _ERRORS},
+            **{name: getattr(fitted, name) for name in ERRORS},
         )
 
     @precise
@@ -308,7 +309,7 @@ class ConvTensorTrain(ChainShape):
         Raises:
             TensorTrainError: the inputs do not fit, or the padding is "same_per_step", which has no dense form.
         """
-        _check_dense(padding)
+        check_dense(padding)
         inputs, stride = self._prepare(inputs, stride)
         chain = self.as_conv()
         alone = all(u is None for u in inputs[:-1])
@@ -350,15 +351,17 @@ class ConvTensorTrain(ChainShape):
             A `Plan` with the faster form, the multiply-accumulates and the seconds of both.
 
         Raises:
-            TensorTrainError: an argument is out of range, or the padding is "same_per_step", which has no dense form.
+            TensorTrainError: an argument is out of range, the padding is "same_per_step", which has no dense form, or
+                the maps or the dense kernel are larger than the memory.
 
         >>> plan = ConvTensorTrain([torch.ones(4, 2, 3, 3), torch.ones(2, 8, 3, 3)]).plan(16)
         >>> plan.choice in ("sequential", "dense"), plan.sequential_macs < plan.dense_macs
         (True, True)
         """
-        _check_dense(padding)
+        check_dense(padding)
         image = checks.per_axis("size", size, len(self.kernel_size))
         batch = checks.integer("batch_size", batch_size)
+        check_maps(self, image, batch, padding, stride, dilation)
         generator = torch.Generator().manual_seed(0)
         x = torch.randn(batch, self.in_channels, *image, generator=generator, device="cpu")
         inputs, left = self._prepare(x.to(self.device, self.dtype), stride)
@@ -384,8 +387,8 @@ class ConvTensorTrain(ChainShape):
                 between their computed evaluation with padding "same" and the exact value of eq. (5).
 
         Raises:
-            TensorTrainError: the weight has another shape or is zero, the inputs do not fit, or the convolutions on
-                this machine do not sum plain products, so that their rounding errors have no bound.
+            TensorTrainError: the weight has another shape or is zero, the inputs do not fit or are not finite, or the
+                convolutions on this machine do not sum plain products, so that their rounding errors have no bound.
         """
         from tensortrain.conv.certify.certificate import Certificate
 
@@ -431,7 +434,7 @@ class ConvTensorTrain(ChainShape):
             moved(self.cores, "cannot convert the chain", "to", *args, **kwargs),
             groups=self.groups,
             transposed=self.transposed,
-            **{name: getattr(self, name) for name in _ERRORS},
+            **{name: getattr(self, name) for name in ERRORS},
         )
 
     def save(self, path: str | PathLike[str]) -> None:
@@ -449,7 +452,7 @@ class ConvTensorTrain(ChainShape):
         >>> ConvTensorTrain.load(path).ranks
         (4, 2, 8)
         """
-        storage.save_cores(path, "chain", self.cores, {name: getattr(self, name) for name in _STORED})
+        storage.save_cores(path, "chain", self.cores, {name: getattr(self, name) for name in STORED})
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> "ConvTensorTrain":
@@ -463,12 +466,6 @@ class ConvTensorTrain(ChainShape):
         """
         cores, fields = storage.load_cores(path, "chain")
         return cls(cores, **fields)
-
-
-def _check_dense(padding: str) -> None:
-    """Refuse the padding "same_per_step", which has no dense form."""
-    if padding == "same_per_step":
-        raise TensorTrainError('padding = "same_per_step" has no dense form; compare with padding="same"')
 
 
 def _set(chain: ConvTensorTrain, **values: object) -> None:
@@ -494,5 +491,5 @@ def _unflatten(cores: Iterable[Any], context: Any) -> ConvTensorTrain:
     chain = ConvTensorTrain.__new__(ConvTensorTrain)
     groups, transposed = context
     _set(chain, cores=tuple(cores), groups=groups, transposed=transposed)
-    _set(chain, **dict.fromkeys(_ERRORS))
+    _set(chain, **dict.fromkeys(ERRORS))
     return chain

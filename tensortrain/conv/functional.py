@@ -21,8 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tensortrain import checks
-from tensortrain.conv.alignment import PADDINGS, Margin, margins, step_padding, stride_steps
+from tensortrain.conv.alignment import PADDINGS, Margin, margins, step_padding, stride_steps, whole_size
 from tensortrain.conv.checks import check_chain, check_groups, check_inputs, check_weight, check_weights
+from tensortrain.conv.memory import check_kernel
 from tensortrain.errors import TensorTrainError
 from tensortrain.precision import precise
 
@@ -260,7 +261,7 @@ def compose(outer: Tensor, inner: Tensor) -> Tensor:
     or the weight of a grouped convolution whose groups `outer` shares.
 
     Raises:
-        TensorTrainError: the weights do not fit each other.
+        TensorTrainError: the weights do not fit each other, or the result is larger than the memory.
 
     >>> compose(torch.tensor([[[1.0, 2.0]]]), torch.tensor([[[3.0, 4.0]]]))
     tensor([[[ 3., 10.,  8.]]])
@@ -279,6 +280,8 @@ def compose(outer: Tensor, inner: Tensor) -> Tensor:
 
 def _composed(outer: Tensor, inner: Tensor) -> Tensor:
     """Return `compose(outer, inner)` for weights that are known to fit."""
+    size = whole_size([tuple(outer.shape[2:]), tuple(inner.shape[2:])])
+    check_kernel(outer.shape[0] * inner.shape[1] * math.prod(size), inner)
     groups = inner.shape[0] // outer.shape[1]
     columns = inner.reshape(groups, outer.shape[1], -1)
     axes = range(2, outer.dim())
@@ -320,6 +323,7 @@ def ungroup(core: Tensor, groups: int, left: int = 1) -> Tensor:
     """
     if groups == left:
         return core
+    check_kernel(core.numel() * (groups // left), core)
     blocks = core.reshape(left, groups // left, -1, *core.shape[1:])
     eye = torch.eye(groups // left, dtype=core.dtype, device=core.device)
     return torch.einsum("gh,fgoi...->fgohi...", eye, blocks).flatten(0, 2).flatten(1, 2)
@@ -334,7 +338,7 @@ def compose_all(cores: Sequence[Tensor], groups: Sequence[int]) -> Tensor:
         groups: the number of groups of each core.
 
     Raises:
-        TensorTrainError: the cores or groups do not fit each other.
+        TensorTrainError: the cores or groups do not fit each other, or the weight is larger than the memory.
 
     >>> compose_all([torch.ones(4, 2, 3), torch.ones(2, 8, 3)], (1, 1)).shape
     torch.Size([4, 8, 5])

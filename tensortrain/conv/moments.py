@@ -1,5 +1,7 @@
 """The second moment of the patches that a convolution reads; it defines the error of the outputs."""
 
+import math
+import sys
 from collections.abc import Sequence
 
 import torch
@@ -8,8 +10,10 @@ from torch import Tensor
 
 from tensortrain import checks
 from tensortrain.errors import TensorTrainError
+from tensortrain.tt.scaling import exponent, peak, shifted
 
 CHUNK = 2**22  # number of entries of patches in memory at the same time
+MIN_POWER, MAX_POWER = sys.float_info.min_exp, sys.float_info.max_exp  # floats of all digits are 2**(k - 1) … 2**k
 
 
 def second_moment(
@@ -37,13 +41,38 @@ def second_moment(
         `weight.flatten(1)`.
 
     Raises:
-        TensorTrainError: the arguments do not fit each other.
+        TensorTrainError: the arguments do not fit each other, or the moment is beyond the range of float64.
 
     Complexity: `d²` multiplications for each position and group.
 
     >>> second_moment(torch.tensor([[[1.0, 2.0, 3.0]]]), 2)   # patches (1, 2) and (2, 3)
     tensor([[[2.5000, 4.0000],
              [4.0000, 6.5000]]], dtype=torch.float64)
+    """
+    moment, k = scaled_moment(samples, kernel_size, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    largest = float(moment.abs().amax())
+    power = math.frexp(largest)[1] + k  # the largest entry of Σ is below 2**power
+    if largest and not MIN_POWER <= power <= MAX_POWER:
+        raise TensorTrainError(
+            f"the second moment of samples is beyond the range of float64: their squares are about 2**{power}; divide"
+            f" samples by {float(samples.detach().abs().amax()):.1e} first, as only relative sizes matter for a fit"
+        )
+    return shifted(moment, k)
+
+
+def scaled_moment(
+    samples: Tensor,
+    kernel_size: int | Sequence[int],
+    *,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+) -> tuple[Tensor, int]:
+    """Return `(Σ', k)` with `Σ = Σ' · 2**k` for the second moment Σ of samples, which may be beyond every float.
+
+    The arguments and errors are those of `second_moment`. The samples are divided by a power of two before they are
+    squared, which is exact.
     """
     samples = checks.entries("samples", samples, min_dim=3)
     axes = samples.dim() - 2
@@ -71,8 +100,9 @@ def second_moment(
     count, size = 0, windows[0].numel()
     d = windows[(0,) * (1 + axes)].numel() // groups
     total = torch.zeros(groups, d, d, dtype=torch.float64, device=samples.device)
+    k = exponent(peak(samples)) if samples.is_floating_point() else 0
     for part in torch.split(windows, max(1, CHUNK // size)):
-        patches = part.reshape(-1, groups, d).double().movedim(1, 0)
+        patches = shifted(part.reshape(-1, groups, d).double(), -k).movedim(1, 0)
         total.baddbmm_(patches.mT, patches)
         count += patches.shape[1]
-    return total / count
+    return total / count, 2 * k

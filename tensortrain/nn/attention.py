@@ -14,8 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tensortrain import checks
 from tensortrain.errors import TensorTrainError
 from tensortrain.nn.low_rank import plain_linear
+
+_PARTS = (
+    *("in_proj_weight", "in_proj_bias", "q_proj_weight", "k_proj_weight", "v_proj_weight", "bias_k", "bias_v"),
+    "out_proj",
+)  # what `nn.MultiheadAttention` holds
 
 
 class MultiheadAttention(nn.Module):
@@ -66,17 +72,27 @@ class MultiheadAttention(nn.Module):
             parameter.requires_grad_(source.requires_grad)
 
     @classmethod
+    def recognises(cls, module: nn.Module) -> bool:
+        """Return whether a module computes as `nn.MultiheadAttention` does and holds nothing more."""
+        return (
+            isinstance(module, nn.MultiheadAttention)
+            and not checks.has_own_forward(module, nn.MultiheadAttention)
+            and not checks.additions(module, _PARTS)
+            and not checks.additions(module.out_proj)
+        )
+
+    @classmethod
     def like(cls, attention: nn.MultiheadAttention) -> Self:
         """Return a module that computes the same as `attention`, in the same mode.
 
         Raises:
-            TensorTrainError: the module has another type, or a subclass defines its own `forward`.
+            TensorTrainError: the module has another type, its own `forward`, or tensors that would be lost.
         """
-        if (
-            not isinstance(attention, nn.MultiheadAttention)
-            or type(attention).forward is not nn.MultiheadAttention.forward
-        ):
-            raise TensorTrainError(f"attention is a {type(attention).__name__}; nn.MultiheadAttention is needed")
+        if not cls.recognises(attention):
+            raise TensorTrainError(
+                f"attention is a {type(attention).__name__}; a plain nn.MultiheadAttention is needed, without its own"
+                " forward and without further tensors"
+            )
         return cls(attention).train(attention.training)
 
     def forward(
@@ -101,17 +117,33 @@ class MultiheadAttention(nn.Module):
             need_weights: whether the attention weights are returned.
             attn_mask: `(L, S)` or `(B · num_heads, L, S)`; true, or −∞, for pairs that are ignored.
             average_attn_weights: whether the attention weights are averaged over the heads.
-            is_causal: ignored, because it is only a hint about `attn_mask`.
+            is_causal: a hint that `attn_mask` hides all later positions; the mask must be given as well. As in torch,
+                the hint replaces the mask if there is no `key_padding_mask` and no weights are needed. It then also
+                hides the entries that `add_bias_kv` and `add_zero_attn` append to the keys, which the mask does not.
 
         Returns:
             The attended values, in the layout of `query`, and the attention weights `(B, L, S)`, or None.
+
+        Raises:
+            TensorTrainError: the shapes of query, key, value and masks do not fit each other, a mask is neither boolean
+                nor floating, or `is_causal` is given without `attn_mask`.
         """
-        batched = query.dim() == 3
+        if is_causal and attn_mask is None:
+            raise TensorTrainError(
+                "is_causal = True is only a hint about attn_mask, which is None; give the mask as well:"
+                " nn.Transformer.generate_square_subsequent_mask(length)"
+            )
+        batched = _are_batched(query, key, value)
         if not batched:
             query, key, value = query[None], key[None], value[None]
-            key_padding_mask = None if key_padding_mask is None else key_padding_mask[None]
         elif not self.batch_first:
             query, key, value = (x.transpose(0, 1) for x in (query, key, value))
+        _check_lengths(query, key, value)
+        batch, queries, keys = len(query), query.shape[1], key.shape[1]
+        _check_mask("key_padding_mask", key_padding_mask, [(batch, keys) if batched else (keys,)])
+        _check_mask("attn_mask", attn_mask, [(queries, keys), (batch * self.num_heads, queries, keys)])
+        if key_padding_mask is not None:
+            key_padding_mask = key_padding_mask.reshape(batch, keys)
         q, k, v = self.q_proj(query), self.k_proj(key), self.v_proj(value)  # (B, length, embed_dim)
         if self.bias_k is not None and self.bias_v is not None:
             k = torch.cat([k, self.bias_k.expand(len(k), -1, -1)], 1)
@@ -119,8 +151,9 @@ class MultiheadAttention(nn.Module):
         q, k, v = (x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in (q, k, v))
         if self.add_zero_attn:
             k, v = F.pad(k, (0, 0, 0, 1)), F.pad(v, (0, 0, 0, 1))
-        mask = self._mask(q, k, key_padding_mask, attn_mask)
-        output, weights = self._attend(q, k, v, mask, need_weights)
+        hinted = is_causal and key_padding_mask is None and not need_weights
+        mask = None if hinted else self._mask(q, k, key_padding_mask, attn_mask)
+        output, weights = self._attend(q, k, v, mask, need_weights, hinted)
         output = self.out_proj(output.transpose(1, 2).flatten(2))
         if weights is not None and average_attn_weights:
             weights = weights.mean(1)
@@ -141,12 +174,12 @@ class MultiheadAttention(nn.Module):
         return sum(masks[1:], masks[0]) if masks else None
 
     def _attend(
-        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, need_weights: bool
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, need_weights: bool, causal: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """Return the attended values, and the attention weights or None."""
+        """Return the attended values, and the attention weights or None; `causal` takes the place of a mask."""
         dropout = self.dropout if self.training else 0.0
         if not need_weights:
-            return F.scaled_dot_product_attention(q, k, v, mask, dropout), None
+            return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=causal), None
         scores = (q * q.shape[-1] ** -0.5) @ k.mT
         weights = F.dropout((scores if mask is None else scores + mask).softmax(-1), dropout)
         return weights @ v, weights
@@ -181,7 +214,8 @@ class WindowAttention(nn.Module):
     def recognises(cls, module: nn.Module) -> bool:
         """Return whether a module has all attributes that the class needs and reads its weights itself."""
         named = type(module).__name__ in ("ShiftedWindowAttention", "ShiftedWindowAttentionV2")
-        return named and all(hasattr(module, name) for name in (*cls.__annotations__, "get_relative_position_bias"))
+        plain = named and not checks.has_own_forward(module, type(module))  # one that was set on the module itself
+        return plain and all(hasattr(module, name) for name in (*cls.__annotations__, "get_relative_position_bias"))
 
     @classmethod
     def like(cls, attention: nn.Module) -> Self:
@@ -238,6 +272,40 @@ def _windows(x: Tensor, rows: int, columns: int) -> Tensor:
     batch, height, width = x.shape[:3]
     grid = x.reshape(batch, height // rows, rows, width // columns, columns, -1)
     return grid.transpose(2, 3).reshape(batch, -1, rows, columns, grid.shape[-1])
+
+
+def _are_batched(query: Tensor, key: Tensor, value: Tensor) -> bool:
+    """Return whether query, key and value have a batch axis; refuse other numbers of axes."""
+    dims = query.dim(), key.dim(), value.dim()
+    if dims not in ((2, 2, 2), (3, 3, 3)):
+        raise TensorTrainError(
+            f"query, key and value have {dims[0]}, {dims[1]} and {dims[2]} axes; all three need 3 axes, or 2 without a"
+            " batch"
+        )
+    return dims[0] == 3
+
+
+def _check_lengths(query: Tensor, key: Tensor, value: Tensor) -> None:
+    """Refuse batches `(B, length, width)` that differ in B, which torch would broadcast, or keys without values."""
+    if not len(query) == len(key) == len(value):
+        raise TensorTrainError(
+            f"query, key and value have the batch sizes {len(query)}, {len(key)} and {len(value)}; they must be equal"
+        )
+    if key.shape[1] != value.shape[1]:
+        raise TensorTrainError(f"key has {key.shape[1]} positions and value {value.shape[1]}; each key needs one value")
+
+
+def _check_mask(name: str, mask: Tensor | None, legal: Sequence[tuple[int, ...]]) -> None:
+    """Refuse a mask of another shape, which torch might broadcast, or of integers, whose meaning is not clear."""
+    if mask is None:
+        return
+    if mask.dtype != torch.bool and not mask.is_floating_point():
+        raise TensorTrainError(
+            f"{name} has dtype {mask.dtype}; it must be boolean, true for what is ignored, or floating; convert it with"
+            " .bool()"
+        )
+    if tuple(mask.shape) not in legal:
+        raise TensorTrainError(f"{name} has shape {tuple(mask.shape)}; legal: {' or '.join(map(str, legal))}")
 
 
 def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:

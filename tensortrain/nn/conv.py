@@ -184,8 +184,8 @@ class _ConvTT(FromCores):
         """Refuse a module that the layer could not replace exactly.
 
         Raises:
-            TensorTrainError: the module has another type, its own `forward`, hooks or parametrizations, or no floating
-                weight.
+            TensorTrainError: the module has another type, its own `forward`, hooks, parametrizations or further
+                tensors, or no floating weight.
         """
         name = type(conv).__name__
         if not isinstance(conv, cls.plain):
@@ -197,7 +197,7 @@ class _ConvTT(FromCores):
                 "conv is parametrized, and the layer would lose that; first apply"
                 ' torch.nn.utils.parametrize.remove_parametrizations(conv, "weight")'
             )
-        if type(conv).forward is not cls.plain.forward or type(conv)._conv_forward is not cls.plain._conv_forward:
+        if checks.has_own_forward(conv, cls.plain):
             raise TensorTrainError(
                 f"conv is a {name} with its own forward; decompose its weight with ConvTensorTrain.decompose"
                 f" and build {cls.__name__}(chain, bias, …) from the result"
@@ -206,6 +206,7 @@ class _ConvTT(FromCores):
             raise TensorTrainError(
                 "conv has hooks, perhaps of weight_norm or pruning, and the layer would lose them; remove them first"
             )
+        checks.no_additions("conv", conv)
         if not conv.weight.is_floating_point():
             raise TensorTrainError(f"conv.weight has dtype {conv.weight.dtype}; layers need real floating weights")
 

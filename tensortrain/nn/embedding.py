@@ -184,18 +184,28 @@ class TTEmbedding(FromMatrix):
         Raises:
             TensorTrainError: the indices are not integers, or one of them is out of range.
         """
-        numbers = self._checked(input).reshape(-1)
+        numbers = self._inside(self._checked(input).reshape(-1))
         value: Tensor = self.cores[0].weight.new_ones(numbers.shape[0], 1, 1)
         stride, ends = math.prod(self.shape), itertools.pairwise(self.ranks)
         for core, (left, right), size, dim in zip(self.cores, ends, self.shape, self.dim_shape, strict=True):
             stride //= size
-            slices = core(numbers // stride % size)
+            slices = core(numbers // stride)
+            numbers = numbers % stride
             value = value @ slices.reshape(numbers.shape[0], left, dim * right)
             value = value.reshape(numbers.shape[0], value.shape[1] * dim, right)
         looked_up = value.reshape(*input.shape, self.embedding_dim)
         if self.padding_row is None:
             return looked_up
         return torch.where(self._is_padding(input)[..., None], self.padding_row.to(looked_up.dtype), looked_up)
+
+    def _inside(self, numbers: Tensor) -> Tensor:
+        """Return the indices, and one beyond the table for each index out of range, so that the first core refuses it.
+
+        Compiled, exported and traced layers cannot read the indices to check them, but torch checks those of a plain
+        embedding on every device.
+        """
+        outside = (numbers < 0) | (numbers >= self.num_embeddings)
+        return numbers.masked_fill(outside, math.prod(self.shape))
 
     def _is_padding(self, input: Tensor) -> Tensor:
         """Return where the indices are that of the padding row."""

@@ -44,7 +44,9 @@ class FromCores(nn.Module):
         # in the stored dtype: autocast is meant for products with inputs
         plain = torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
         with plain:
-            return self._rebuild()
+            weight = self._rebuild()
+        # the weight of a layer with one core may be a view of the parameter
+        return weight.clone() if len(self.cores) == 1 else weight
 
     def __setattr__(self, name: str, value: Any) -> None:
         self._check_name(name)

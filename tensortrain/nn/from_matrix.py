@@ -1,5 +1,6 @@
 """The common base class of layers whose weight is a TT-matrix, and functions that build them from plain layers."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from tensortrain import checks
 from tensortrain.errors import TensorTrainError
 from tensortrain.nn.from_cores import FromCores
 from tensortrain.tt.matrix import TensorTrainMatrix
+from tensortrain.tt.scaling import shifted
 
 
 class FromMatrix(FromCores):
@@ -54,10 +56,15 @@ class FromMatrix(FromCores):
 
 def check_plain(name: str, module: Any, kind: type[nn.Module]) -> None:
     """Refuse a module that a layer cannot replace: of another class than `kind`, or with hooks or parametrizations."""
-    if not isinstance(module, kind) or type(module).forward is not kind.forward:
+    if not isinstance(module, kind):
         raise TensorTrainError(f"{name} is a {type(module).__name__}; a plain nn.{kind.__name__} is needed")
+    if checks.has_own_forward(module, kind):
+        raise TensorTrainError(
+            f"{name} is a {type(module).__name__} with its own forward; a plain nn.{kind.__name__} is needed"
+        )
     if parametrize.is_parametrized(module) or checks.has_hooks(module):
         raise TensorTrainError(f"{name} has hooks or parametrizations that the layer would lose; remove them first")
+    checks.no_additions(name, module)
     weight: Any = module.weight
     if nn.parameter.is_lazy(weight):
         raise TensorTrainError(f"{name} has no weight; run it once on an input first")
@@ -65,8 +72,24 @@ def check_plain(name: str, module: Any, kind: type[nn.Module]) -> None:
 
 def decomposed(weight: Tensor, rows: Sequence[int], columns: Sequence[int], **limits: Any) -> TensorTrainMatrix:
     """Return `TensorTrainMatrix.decompose` in the dtype of the weight; half precision is decomposed in single."""
-    wide = weight.float() if weight.dtype in (torch.float16, torch.bfloat16) else weight
-    return TensorTrainMatrix.decompose(wide, rows, columns, **limits).to(weight.dtype)
+    if weight.dtype not in (torch.float16, torch.bfloat16):
+        return TensorTrainMatrix.decompose(weight, rows, columns, **limits)
+    matrix = TensorTrainMatrix.decompose(weight.float(), rows, columns, **limits)
+    # one core holds the norm of the whole weight, which is often beyond the range of half precision
+    return TensorTrainMatrix(_equally_large(matrix.cores), error=matrix.error).to(weight.dtype)
+
+
+def _equally_large(cores: Sequence[Tensor]) -> list[Tensor]:
+    """Return cores of the same matrix whose largest entries differ by at most a factor of four.
+
+    They are multiplied by powers of two, which is exact.
+    """
+    sizes = [math.frexp(float(core.abs().amax())) for core in cores]
+    if any(mantissa == 0 for mantissa, _ in sizes):
+        return list(cores)  # the matrix is zero
+    exponents = [exponent for _, exponent in sizes]
+    share, rest = divmod(sum(exponents), len(cores))
+    return [shifted(core, share + (l < rest) - k) for l, (core, k) in enumerate(zip(cores, exponents, strict=True))]
 
 
 def factors(

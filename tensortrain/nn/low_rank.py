@@ -92,12 +92,14 @@ class LowRankLinear(FromCores):
         """Refuse a module that the layer could not replace exactly.
 
         Raises:
-            TensorTrainError: the module has another type, its own `forward`, hooks or parametrizations, or no floating
-                weight.
+            TensorTrainError: the module has another type, its own `forward`, hooks, parametrizations or further
+                tensors, or no floating weight.
         """
         name = type(linear).__name__
-        if not isinstance(linear, nn.Linear) or type(linear).forward is not nn.Linear.forward:
+        if not isinstance(linear, nn.Linear):
             raise TensorTrainError(f"linear is a {name}; a plain nn.Linear is needed")
+        if checks.has_own_forward(linear, nn.Linear):
+            raise TensorTrainError(f"linear is a {name} with its own forward; a plain nn.Linear is needed")
         if nn.parameter.is_lazy(linear.weight):
             raise TensorTrainError(f"linear is a {name} without a weight; run it once on an input first")
         if parametrize.is_parametrized(linear):
@@ -109,6 +111,7 @@ class LowRankLinear(FromCores):
             raise TensorTrainError(
                 "linear has hooks, perhaps of weight_norm or pruning, and the layer would lose them; remove them first"
             )
+        checks.no_additions("linear", linear)
         if not linear.weight.is_floating_point():
             raise TensorTrainError(f"linear.weight has dtype {linear.weight.dtype}; a real floating dtype is needed")
 

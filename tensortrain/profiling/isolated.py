@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tensortrain.errors import TensorTrainError
 from tensortrain.profiling.clock import Clock
 from tensortrain.profiling.cudnn import Convolutions
-from tensortrain.profiling.macs import Call, Spec
+from tensortrain.profiling.macs import Call, NestedSpec, OtherSpec, Spec
 
 COPIED = 2**26  # bytes that are read; as many are written
 _LEAST = {"cpu": 1e-3, "cuda": 4e-3}  # seconds; shorter calls are repeated until they take this long
@@ -23,6 +24,9 @@ def isolated(calls: Iterable[Call], device: torch.device, clock: Clock) -> dict[
 
     cuDNN may use its fastest algorithm, even if its results do not repeat bit for bit. Maps are sampled at the centres
     of their pixels: at random places they would be read in an order that no flow has.
+
+    Raises:
+        TensorTrainError: a call has an argument that random numbers cannot replace, such as a sparse tensor.
     """
     calls = list(calls)
     reach: dict[torch.dtype, int] = {}
@@ -82,6 +86,11 @@ def _specs(args: Any) -> list[Spec]:
     """Return all `Spec` objects in the arguments."""
     if isinstance(args, Spec):
         return [args]
+    if isinstance(args, OtherSpec):
+        raise TensorTrainError(
+            f"a tensor {args.shape} has the layout {args.layout}; only calls with strided or nested tensors can be"
+            " timed alone, so measure a model without such tensors"
+        )
     return [spec for arg in args for spec in _specs(arg)] if isinstance(args, tuple) else []
 
 
@@ -89,4 +98,6 @@ def _filled(args: Any, numbers: dict[torch.dtype, Tensor]) -> Any:
     """Return the arguments with a tensor of random numbers in place of each `Spec`."""
     if isinstance(args, Spec):
         return numbers[args.dtype].as_strided(args.shape, args.stride)
+    if isinstance(args, NestedSpec):
+        return torch.nested.nested_tensor(_filled(args.components, numbers))
     return [_filled(arg, numbers) for arg in args] if isinstance(args, tuple) else args

@@ -2,17 +2,19 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nested._internal.nested_tensor import NestedTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from tensortrain.profiling.cudnn import Convolutions
-from tensortrain.profiling.formulas import FORMULAS
+from tensortrain.profiling.formulas import FORMULAS, out_of_place
+from tensortrain.profiling.uneven import NESTED, SPARSE, is_sparse
 
 _aten = torch.ops.aten
 # Operators that are no products, but do a layer's own work: sampling along a flow or a map, patches of an image and
@@ -48,6 +50,20 @@ class Spec(NamedTuple):
             memory_format=torch.channels_last
         )
         return "channels last" if last else "contiguous"
+
+
+class NestedSpec(NamedTuple):
+    """The specifications of the components of a nested tensor."""
+
+    components: tuple[Spec, ...]
+
+
+class OtherSpec(NamedTuple):
+    """The shape, layout and dtype of a tensor that is neither strided nor nested, such as a sparse one."""
+
+    shape: tuple[int, ...]
+    layout: torch.layout
+    dtype: torch.dtype
 
 
 class Call(NamedTuple):
@@ -112,7 +128,11 @@ class Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func.overloadpacket not in self._formulas:
+        if any(issubclass(kind, NestedTensor) for kind in types):
+            return NotImplemented  # jagged tensors then run operators on dense tensors, which come here
+        values = (*args, *kwargs.values())
+        formula = self._formula(func, values)
+        if formula is None and not _has_nested_kernel(func, values):
             with self:  # in inference mode composite operators are not split into others
                 result = func.decompose(*args, **kwargs)
             if result is not NotImplemented:
@@ -120,45 +140,73 @@ class Recorder(TorchDispatchMode):
         result = func(*args, **kwargs)
         count = self.count
         count.operators += 1
-        if func.overloadpacket in self._formulas:
-            call = Call(func, specs(args), _precision(args))
-            macs = self._macs(func, args, kwargs, result)
+        if formula is not None:
+            call = Call(func, specs(args), _precision(values))
+            macs = int(formula(*args, **kwargs, out_val=result)) // 2
             count.macs += macs
             count.calls[call] += 1
             count.call_macs[call] = macs
         elif not func.is_view:
             if func.overloadpacket in SPECIAL:
-                count.special[Call(func, specs(args), _precision(args))] += 1
-            count.traffic += sum(_bytes(value) for value in (*args, *kwargs.values(), result))
+                count.special[Call(func, specs(args), _precision(values))] += 1
+            count.traffic += sum(_bytes(tensor) for tensor in _tensors((*values, result)))
         return result
 
-    def _macs(self, func: Any, args: Any, kwargs: Any, result: Any) -> int:
-        """Return the multiply-accumulates of one call."""
-        if func is torch.ops.aten.convolution_backward.default:  # torch's formula ignores groups
-            (gradient, x, weight), transposed, (to_x, to_weight, _) = args[:3], args[7], args[10]
-            pixels = (x if transposed else gradient).shape
-            return int(pixels[0] * math.prod(pixels[2:]) * weight.numel() * (to_x + to_weight))
-        return int(self._formulas[func.overloadpacket](*args, **kwargs, out_val=result)) // 2
+    def _formula(self, func: Any, values: Any) -> Callable[..., int] | None:
+        """Return the function that counts the operations of a call, or None if the operator is no product."""
+        operator = out_of_place(func.overloadpacket)
+        kinds = [(tensor.is_nested, is_sparse(tensor)) for tensor in _tensors(values)]
+        if any(nested for nested, _ in kinds) and operator in NESTED:
+            return NESTED[operator]
+        if any(sparse for _, sparse in kinds) and operator in SPARSE:
+            return SPARSE[operator]
+        return self._formulas.get(operator)
 
 
 def specs(value: Any) -> Any:
-    """Return the arguments with a `Spec` for each tensor and a tuple for each list, so that they can be dict keys."""
+    """Return the arguments with the specification of each tensor and a tuple for each list, so they can be dict keys.
+
+    The specification is a `Spec`, `NestedSpec` or `OtherSpec`.
+    """
+    if not isinstance(value, Tensor):
+        return tuple(map(specs, value)) if isinstance(value, list | tuple) else value
+    if value.is_nested:
+        return NestedSpec(tuple(map(specs, value.unbind())))
+    if value.layout != torch.strided:
+        return OtherSpec(tuple(value.shape), value.layout, value.dtype)
+    return Spec(tuple(value.shape), value.stride(), value.dtype)
+
+
+def _has_nested_kernel(func: Any, values: Any) -> bool:
+    """Return whether a call has nested tensors and a kernel for them; its decomposition would expect dense ones."""
+    keys = ("NestedTensorCPU", "NestedTensorCUDA", "CompositeImplicitAutogradNestedTensor")
+    return any(tensor.is_nested for tensor in _tensors(values)) and any(
+        torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), key) for key in keys
+    )
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """Yield the tensors in an argument."""
     if isinstance(value, Tensor):
-        return Spec(tuple(value.shape), value.stride(), value.dtype)
-    return tuple(map(specs, value)) if isinstance(value, list | tuple) else value
+        yield value
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _tensors(one)
 
 
-def _precision(args: Sequence[Any]) -> str:
+def _precision(args: Any) -> str:
     """Return the precision of the products: "fp32", "tf32", "bf16" and so on."""
-    x = next(arg for arg in args if isinstance(arg, Tensor))
+    x = next(_tensors(args))
     if x.is_cuda and x.dtype == torch.float32 and Convolutions.now().precision == "tf32":
         return "tf32"
     return {torch.bfloat16: "bf16", torch.float32: "fp32", torch.float64: "fp64"}.get(x.dtype, str(x.dtype))
 
 
-def _bytes(value: Any) -> int:
-    """Return the bytes of the tensors in an argument. An expanded axis counts once."""
-    if isinstance(value, Tensor):
-        real = (size for size, stride in zip(value.shape, value.stride(), strict=True) if stride)
-        return math.prod(real) * value.element_size() if value.numel() else 0
-    return sum(map(_bytes, value)) if isinstance(value, list | tuple) else 0
+def _bytes(tensor: Tensor) -> int:
+    """Return the bytes of the entries of a tensor. An expanded axis counts once; of a sparse tensor all stored ones."""
+    if is_sparse(tensor):
+        return tensor._nnz() * tensor.element_size()
+    if tensor.is_nested or tensor.layout != torch.strided:
+        return tensor.numel() * tensor.element_size()
+    real = (size for size, stride in zip(tensor.shape, tensor.stride(), strict=True) if stride)
+    return math.prod(real) * tensor.element_size() if tensor.numel() else 0

@@ -75,7 +75,7 @@ def inner(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
     if value.is_meta or (0 < peak(value) < math.inf and not _vanishing(channels, a)):
         return value
     if a[0].dtype not in PRECISIONS:
-        return shifted(*_inner_scaled(a, b)) if peak(value) == 0 else value
+        return value if 0 < peak(value) < math.inf else shifted(*_inner_scaled(a, b))
     if peak(value) < math.inf:  # perhaps only an intermediate result underflowed
         return _inner_prepared(a, b, scaled_bonds)
     if not all(math.isfinite(peak(core)) for core in (*a, *b)):
@@ -130,9 +130,10 @@ def _inner_prepared(
 def _inner_scaled(a: Sequence[Tensor], b: Sequence[Tensor]) -> tuple[Tensor, int]:
     """Return `(v, k)` with `Σ conj(A) B = v · 2**k`, where every intermediate result is scaled by a power of two."""
     value, k = _start(a), 0
+    ordinary = min(20, range_of(a[0].dtype) - 7)  # half precision has no room for larger numbers
     for x, y in zip(a, b, strict=True):
-        (x, left), (y, right) = unit(x), unit(y)
-        value, power = unit(torch.tensordot(x.conj(), torch.tensordot(value, y, 1), ([0, 1], [0, 1])))
+        (x, left), (y, right) = unit(x, ordinary), unit(y, ordinary)
+        value, power = unit(torch.tensordot(x.conj(), torch.tensordot(value, y, 1), ([0, 1], [0, 1])), ordinary)
         k += left + right + power
     return value.diagonal().sum(), k
 

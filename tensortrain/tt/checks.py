@@ -11,7 +11,7 @@ from torch import Tensor
 from tensortrain import checks
 from tensortrain.checks import Limits
 from tensortrain.errors import TensorTrainError
-from tensortrain.transforms import batched
+from tensortrain.transforms import batched, physical
 
 PRECISIONS = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 
@@ -138,6 +138,14 @@ def check_numbers(name: str, tensor: Tensor) -> None:
         )
     if tensor.is_meta:
         raise TensorTrainError(f"{name} is on the meta device and has no entries to calculate with; load it first")
+
+
+def signed(name: str, indices: Tensor) -> Tensor:
+    """Return a tensor of integers as int64; torch neither compares nor selects with the wider unsigned types."""
+    converted = indices.long()
+    if indices.dtype == torch.uint64 and not indices.is_meta and bool((physical(converted) < 0).any()):
+        raise TensorTrainError(f"{name} holds numbers of 2**63 or more, which are too large for an index")
+    return converted
 
 
 def count(shape: Sequence[int], ranks: Sequence[int]) -> int:

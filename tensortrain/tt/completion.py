@@ -10,8 +10,9 @@ from torch import Tensor
 from tensortrain import checks
 from tensortrain.errors import TensorTrainError
 from tensortrain.tt.arithmetic import orthogonalize
-from tensortrain.tt.checks import check_single, check_sizes
+from tensortrain.tt.checks import check_single, check_sizes, signed
 from tensortrain.tt.pieces import grouped
+from tensortrain.tt.scaling import rescaled
 
 
 def check_observations(indices: object, values: object, shape: Any) -> tuple[Tensor, Tensor]:
@@ -27,13 +28,14 @@ def check_observations(indices: object, values: object, shape: Any) -> tuple[Ten
             " are needed"
         )
     check_single("fit", indices, values)
+    indices = signed("indices", indices)
     if int(indices.min()) < 0:
         raise TensorTrainError(f"indices holds {int(indices.min())}; indices are counted from 0")
     if shape is not None:
         sizes, largest = check_sizes("shape", shape), indices.amax(0).tolist()
         if len(sizes) != len(largest) or any(n >= size for n, size in zip(largest, sizes, strict=True)):
             raise TensorTrainError(f"shape = {sizes} does not hold the indices, which go up to {tuple(largest)}")
-    return indices.long().to(values.device), values.detach()
+    return indices.to(values.device), values.detach()
 
 
 def alternate(
@@ -71,6 +73,14 @@ def alternate(
         if residual <= rtol or abs(before - residual) <= 1e-7 * residual:
             break
     return cores, residual
+
+
+def residual(cores: Sequence[Tensor], indices: Tensor, values: Tensor, k: int) -> float:
+    """Return the relative residual of the train times `2**k` at the observed entries."""
+    products = values.new_ones(len(values), 1)
+    for core, column in zip(rescaled(cores, k), indices.T, strict=True):
+        products = _next(products, core[:, column], 1)
+    return float(torch.linalg.vector_norm(products[:, 0] - values) / torch.linalg.vector_norm(values))
 
 
 def _half_sweep(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tensortrain import counts, storage
 from tensortrain.errors import TensorTrainError
+from tensortrain.tt.narrowing import narrowed
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -78,15 +79,23 @@ class Cores:
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Return a copy on another device or in another dtype, with the arguments of `Tensor.to`. The error is kept.
 
+        Where a core is too large or too small for the dtype and the train is not, powers of two are moved between the
+        cores.
+
         Raises:
-            TensorTrainError: the device does not exist, or the dtype is neither floating nor complex or is too small
-                for the entries.
+            TensorTrainError: the device does not exist, or the dtype is neither floating nor complex, is real for
+                complex cores or is too small for the entries.
 
         >>> import torch, tensortrain as tt
         >>> tt.TensorTrain.ones((2, 3)).to(torch.float64).dtype
         torch.float64
         """
-        return type(self)(moved(self.cores, "cannot convert the train", "to", *args, **kwargs), error=self.error)
+
+        def convert(cores: Iterable[Tensor]) -> list[Tensor]:
+            """Return the converted cores."""
+            return moved(cores, "cannot convert the train", "to", *args, **kwargs)
+
+        return type(self)(narrowed(self.cores, convert), error=self.error)
 
     def cpu(self) -> Self:
         """Return a copy on the CPU.

@@ -12,7 +12,7 @@ from tensortrain.derivatives import WIDE
 from tensortrain.errors import TensorTrainError
 from tensortrain.tt import checks as tt_checks
 from tensortrain.tt.amen import DENSE, Local, Problem, half_sweep, krylov
-from tensortrain.tt.interfaces import mirrored
+from tensortrain.tt.interfaces import mirrored, right_interfaces
 from tensortrain.tt.matrix import TensorTrainMatrix
 from tensortrain.tt.scaling import shifted
 from tensortrain.tt.sketch import balanced
@@ -88,10 +88,17 @@ def _check(matrix: object) -> None:
         raise TensorTrainError(f"matrix is a {type(matrix).__name__}; a TensorTrainMatrix is needed")
     square(matrix)
     tt_checks.check_single("lowest_eigenpair", *matrix.cores)
-    norm, off = float(matrix.train.norm()), float((matrix - matrix.H).train.norm())
-    if off > 1e3 * torch.finfo(matrix.dtype).eps * norm:
+    whole, difference = (
+        right_interfaces([core.detach() for core in each.train.cores]) for each in (matrix, matrix - matrix.H)
+    )
+    assert whole.norm is not None
+    assert difference.norm is not None
+    # the norms themselves may be too large or too small for the dtype; 1100 more powers of two change no decision
+    shift = max(-1100, min(difference.exponent - whole.exponent, 1000))
+    off = math.ldexp(difference.norm, shift)
+    if off > 1e3 * torch.finfo(matrix.dtype).eps * whole.norm:
         raise TensorTrainError(
-            f"matrix is not Hermitian: ‖A − Aᴴ‖ is {off:.2g}, ‖A‖ is {norm:.2g}; use (A + A.H) * 0.5 instead"
+            f"matrix is not Hermitian: ‖A − Aᴴ‖ is {off / whole.norm:.2g} ‖A‖; use (A + A.H) * 0.5 instead"
         )
 
 

@@ -51,6 +51,8 @@ class Exchange(Cores):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> "np.ndarray[Any, Any]":
         if copy is False:
             raise TensorTrainError("a train has no dense array to share; leave out copy=False to create one")
+        if self.dtype.is_complex and dtype is not None and np.dtype(dtype).kind in "iuf":
+            raise TensorTrainError(f"a complex train cannot become {np.dtype(dtype)}, which drops the imaginary parts")
         return self.numpy().astype(dtype, copy=False)
 
     def to_arrays(self) -> "list[np.ndarray[Any, Any]]":
@@ -116,10 +118,11 @@ class Exchange(Cores):
         (2, 4)
         """
         try:
-            return cls([factor if isinstance(factor, Tensor) else torch.tensor(factor) for factor in factors])
-        except (TypeError, RuntimeError) as error:
+            cores = [factor if isinstance(factor, Tensor) else torch.tensor(factor) for factor in factors]
+        except (TypeError, RuntimeError, ValueError, OverflowError) as error:
             reason = str(error).partition("\n")[0]
             raise TensorTrainError(f"factors must be tensors or arrays of numbers: {reason}") from None
+        return cls(cores)
 
     @classmethod
     def from_foreign(cls, train: Any) -> Self:

@@ -12,7 +12,6 @@ import itertools
 import math
 from collections.abc import Sequence
 
-import opt_einsum
 import torch
 from torch import Tensor
 
@@ -69,16 +68,15 @@ def tt_evaluate_dense(cores: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tens
     tensor(24.)
     """
     cores, batched = check_inputs(cores, inputs)
-    order = len(cores)
-    batch, left, right, *axes = map(opt_einsum.get_symbol, range(3 + order))
-    ends = (left, right) if cores[0].shape[0] * cores[-1].shape[2] > 1 else ("", "")
-    terms = [ends[0] + "".join(axes) + ends[1]]
-    terms += [batch * (u.dim() - 1) + axis for u, axis in zip(inputs, axes, strict=True)]
-    path = [(0, order)] + [(l, l + 1) for l in range(order - 2, -1, -1)]  # the last axis first
-    equation = f"{','.join(terms)}->{batch * batched}{''.join(ends)}"
-    dense = tt_reconstruct(cores)
-    value: Tensor = opt_einsum.contract(equation, dense, *(u.to(dense.dtype) for u in inputs), optimize=path)
-    return value
+    left, right = cores[0].shape[0], cores[-1].shape[2]
+    # axes that are not contracted yet are kept as one, because torch calculates with at most 64 axes
+    value = tt_reconstruct(cores).reshape(1, -1, right)
+    for u in reversed(inputs):
+        value = value.reshape(len(value), -1, u.shape[-1], right)
+        value = torch.einsum("bpir,bi->bpr", value, u.to(value.dtype).reshape(-1, u.shape[-1]))
+    if left * right == 1:
+        value = value.reshape(-1)
+    return value if batched else value[0]
 
 
 def _check_chain(cores: object, axes: int) -> tuple[Tensor, ...]:

@@ -40,12 +40,14 @@ class Interfaces(NamedTuple):
             the row. Columns that are rounding error in every row are left out, so that trains with redundant ranks,
             such as sums, have small factors.
         grams: the matrices `M_l M_lᴴ`, differentiable but less accurate; None if no derivative is needed.
+        projected: whether F_l has only the directions of M_l that the cores before the bond read.
     """
 
     cores: list[Tensor]
     exponents: list[list[int]]
     factors: list[Tensor]
     grams: list[Tensor] | None
+    projected: list[bool]
 
     @property
     def exponent(self) -> int:
@@ -64,11 +66,24 @@ class _Bond(NamedTuple):
     core: Tensor
     exponents: list[int]
     factor: Tensor
+    is_projected: bool
 
     @property
     def has_full_rank(self) -> bool:
         """Return whether the factor spans all directions of the bond, as far as its shape shows."""
         return self.factor.shape[1] == len(self.factor) and not batched(self.factor)
+
+
+class _Reading(NamedTuple):
+    """How the cores before a bond read its channels.
+
+    Attributes:
+        bond: the bond of the mirrored train, whose factor has a row for each channel.
+        uncertainty: the rounding error of each of these rows, in units of eps; see `_uncertainties`.
+    """
+
+    bond: _Bond
+    uncertainty: Tensor
 
 
 @precise
@@ -80,14 +95,14 @@ def right_interfaces(cores: Sequence[Tensor]) -> Interfaces:
     """
     bonds = _bonds(cores)
     is_scaled = any(any(bond.exponents) for bond in bonds)
-    scaled, exponents, factors = (list(part) for part in zip(*bonds, strict=True))
+    scaled, exponents, factors, projected = (list(part) for part in zip(*bonds, strict=True))
     grams = _grams(scaled) if differentiated(*cores) else None
     if grams is not None and is_scaled and not bool(physical(grams[0]).isfinite().all()):
         raise TensorTrainError(
             f"the cores grow beyond the range of {cores[0].dtype} in directions that the earlier cores do not read, so"
             " the derivatives would overflow; first round() the train without derivatives"
         )
-    return Interfaces(scaled, exponents, factors, grams)
+    return Interfaces(scaled, exponents, factors, grams, projected)
 
 
 @precise
@@ -113,14 +128,33 @@ def _bonds(cores: Sequence[Tensor]) -> list[_Bond]:
     bonds = _sweep(cores, [None] * len(cores))
     if len(cores) > 1 and any(any(bond.exponents) for bond in bonds):
         # the numbers out of range may belong to directions that no earlier core reads
-        earlier = _sweep(mirrored(cores), [None] * len(cores))[:0:-1]
-        if not all(bond.has_full_rank for bond in earlier):
-            bonds = _sweep(cores, [None, *(None if bond.has_full_rank else bond for bond in earlier)])
+        earlier = _sweep(mirrored(cores), [None] * len(cores))
+        if not all(bond.has_full_rank for bond in earlier[1:]):
+            readings = list(map(_Reading, earlier, _uncertainties(earlier)))[:0:-1]
+            bonds = _sweep(cores, [None, *(None if reading.bond.has_full_rank else reading for reading in readings)])
     return bonds
 
 
-def _sweep(cores: Sequence[Tensor], earlier: Sequence[_Bond | None]) -> list[_Bond]:
-    """Return the bonds from the first core on, each projected on the directions that its `earlier` bond reads."""
+def _uncertainties(bonds: Sequence[_Bond]) -> list[Tensor]:
+    """Return the rounding error of each row of the factor of each bond, `(R_l,)`, in units of eps.
+
+    A row is the sum of the rows of the next factor, weighted with numbers of the core. If these terms cancel, its error
+    is as large as before, although the row is small or consists of nothing but this error. The errors of the terms are
+    taken to be independent, because a bound would grow exponentially with the number of cores.
+    """
+    last = bonds[-1].core
+    size = error = torch.ones(last.shape[2], dtype=torch.float64, device=last.device)
+    errors = []
+    for bond in reversed(bonds):
+        squares = bond.core.detach().abs().to(torch.float64).square().sum(1)
+        error = (squares @ (size.square() + error.square())).sqrt()
+        errors.append(error)
+        size = torch.linalg.vector_norm(bond.factor, dim=1).to(torch.float64)
+    return errors[::-1]
+
+
+def _sweep(cores: Sequence[Tensor], earlier: Sequence[_Reading | None]) -> list[_Bond]:
+    """Return the bonds from the first core on, each projected on the directions that its `earlier` reading has."""
     bonds: list[_Bond] = []
     for n, (core, before) in enumerate(zip(reversed(cores), reversed(earlier), strict=True), start=1):
         is_first = n == len(cores)
@@ -148,7 +182,8 @@ def _sweep(cores: Sequence[Tensor], earlier: Sequence[_Bond | None]) -> list[_Bo
             own = [a + b for a, b in zip(own, more, strict=True)]
         noise = 8 * torch.finfo(core.dtype).eps * math.hypot(*rows)
         kept = next((k for k in range(len(rows), 1, -1) if math.hypot(*rows[k - 1 :]) > noise), 1)
-        bonds.append(_Bond(core, own, (triangle if batched(triangle) else triangle[:kept]).mH))
+        factor = (triangle if batched(triangle) else triangle[:kept]).mH
+        bonds.append(_Bond(core, own, factor, before is not None))
     return bonds[::-1]
 
 
@@ -179,25 +214,59 @@ def _alike(powers: Sequence[int | None], is_first: bool) -> list[int]:
     return [max(known) if power is None else power for power in powers]
 
 
-def _triangle(core: Tensor, own: Sequence[int], after: _Bond | None, before: _Bond | None) -> Tensor:
+def _triangle(core: Tensor, own: Sequence[int], after: _Bond | None, before: _Reading | None) -> Tensor:
     """Return the triangular factor of the interface that begins with a core whose first bond is scaled by `2**-own`."""
     core = core.detach() if core.requires_grad else core
     rest = (core if after is None else core.flatten(0, 1) @ after.factor).reshape(len(core), -1)
     return triangular_factor((rest if before is None else _read(rest, own, before)).mH)
 
 
-def _read(rest: Tensor, own: Sequence[int], before: _Bond) -> Tensor:
-    """Return the part of an interface that the cores before the bond read; channels are weighted by these cores."""
-    reads, scale = normalized_columns(before.factor.mT)
-    limit, powers = range_of(rest.dtype), [a + b for a, b in zip(own, before.exponents, strict=True)]
-    sizes = largest_sample(before.factor.detach().abs().amax(1), 2 * limit).tolist()
+def _read(rest: Tensor, own: Sequence[int], before: _Reading) -> Tensor:
+    """Return the part of an interface that the cores before the bond read; channels are weighted by these cores.
+
+    Directions that these cores do not read are subtracted, which exchanges parts of the value between channels. A
+    channel that is read inaccurately, because the terms of its row cancel, must not receive such parts. Its weight is
+    therefore larger than its row.
+    """
+    factor, exponents = before.bond.factor, before.bond.exponents
+    largest = torch.linalg.vector_norm(factor, math.inf, dim=1)  # squares might underflow
+    scale = torch.where(largest > 0, largest * _caution(factor, before.uncertainty), 1)
+    limit, powers = range_of(rest.dtype), [a + b for a, b in zip(own, exponents, strict=True)]
+    sizes = largest_sample(largest, 2 * limit).tolist()
     top = max((power for power, size in zip(powers, sizes, strict=True) if size > 0), default=0)
     # only channels that are not read have powers above `top`
     weights = [min(max(power - top, -limit), 0) for power in powers]
-    reads = shifted_along(reads, [p - top - w for p, w in zip(powers, weights, strict=True)], 1)
+    reads = shifted_along((factor / scale[:, None]).mT, [p - top - w for p, w in zip(powers, weights, strict=True)], 1)
     weighted = shifted_along(rest, weights, 0) * scale[..., None]
-    weighted = torch.linalg.pinv(reads) @ (reads @ weighted)
-    return shifted_along(weighted / scale[..., None], [-w for w in weights], 0)
+    return shifted_along(on_row_space(reads, weighted) / scale[..., None], [-w for w in weights], 0)
+
+
+def on_row_space(matrix: Tensor, vectors: Tensor) -> Tensor:
+    """Return the orthogonal projections of column vectors on the row space of a matrix.
+
+    The product with the matrix comes first, so that large numbers that cancel in it leave nothing behind. Factors are
+    applied one by one: the product of a pseudo-inverse would have an error that grows with its norm.
+    """
+    left, sizes, rows = torch.linalg.svd(matrix, full_matrices=False)
+    kept = sizes > max(matrix.shape) * torch.finfo(matrix.dtype).eps * sizes[..., :1]
+    inverse = torch.where(kept, 1 / torch.where(kept, sizes, 1), 0)
+    projections: Tensor = rows.mH @ (inverse[..., None] * (left.mH @ (matrix @ vectors)))
+    return projections
+
+
+def _caution(factor: Tensor, uncertainty: Tensor) -> Tensor:
+    """Return for each row how much less accurate than the most accurate row it is, at most `eps**(-2/3)`.
+
+    Parts of the value that a row receives are proportional to the inverse of this number, and so is the row, so that
+    with this limit errors are below eps; rows are still well above the singular values that count as zero.
+    """
+    size = torch.linalg.vector_norm(factor, dim=1).to(torch.float64)
+    known = (size > 0) & (uncertainty > 0)
+    loss = torch.where(known, uncertainty / torch.where(known, size, 1), math.inf)
+    least = loss.amin()
+    relative = torch.where(known, loss / torch.where(least.isfinite(), least, 1), 1)
+    limit: float = torch.finfo(factor.dtype).eps ** (-2 / 3)
+    return relative.clamp(max=limit).to(factor.real.dtype)
 
 
 def _sizes(triangle: Tensor) -> tuple[list[float], list[float]]:

@@ -24,8 +24,8 @@ from tensortrain.tt.tensor_train import TensorTrain
 class TensorTrainMatrix(Cores):
     """An immutable train that represents a matrix of `O_1 ⋯ O_m` rows and `I_1 ⋯ I_m` columns.
 
-    `cores[l - 1]` is `(R_{l-1}, O_l, I_l, R_l)` with R_0 = R_m = 1. In the numbers of rows and columns the last axis is
-    the fastest. A `TensorTrainMatrix` is a pytree whose leaves are the cores.
+    `cores[l - 1]` is `(R_{l-1}, O_l, I_l, R_l)` with R_0 = R_m = 1. Row number i stands for (i_1, …, i_m) in
+    row-major order, as in `reshape`, and so do columns. A `TensorTrainMatrix` is a pytree whose leaves are the cores.
 
     Args:
         cores: the cores. All entries must be finite, and all cores must have the same dtype and device.

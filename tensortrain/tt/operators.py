@@ -90,7 +90,10 @@ class Operators(Cores):
     __radd__ = __add__
 
     def __sub__(self, other: Self | complex | Tensor) -> Self:
-        return self + -other if isinstance(other, Operators) or _is_number(other) else NotImplemented
+        if isinstance(other, Operators):
+            return self + -other
+        # a number of an unsigned or narrow type has no negative of the same type
+        return -(-self + other) if _is_number(other) else NotImplemented
 
     def __rsub__(self, other: complex | Tensor) -> Self:
         return -self + other
@@ -164,8 +167,8 @@ class Operators(Cores):
         if isinstance(exponent, bool | Tensor) or not _is_number(exponent):
             return NotImplemented
         if not isinstance(exponent, numbers.Integral) or exponent < 0:
-            _finite("the exponent", exponent)
-            return self.map(lambda entries: entries**exponent)
+            power = _finite("the exponent", exponent)
+            return self.map(lambda entries: entries**power)
         if exponent == 0:
             return self._of(arithmetic.constant(self.cores, 1))
         rank = max(self.ranks)
@@ -180,7 +183,17 @@ class Operators(Cores):
         """Return the train with another first core and the other cores in the dtype of that core."""
         return self._of([first, *(core.to(first.dtype) for core in self.cores[1:])])
 
+    def __len__(self) -> int:
+        """Return the length of the first axis, as for dense tensors.
+
+        >>> import tensortrain as tt
+        >>> len(tt.TensorTrain.ones((2, 3)))
+        2
+        """
+        return self.shape[0]
+
     __iter__ = None  # without it, Python would iterate over trains by indexing
+    __reversed__ = None  # likewise
 
     __array_ufunc__ = None  # makes NumPy call the train's own operator for `array_scalar * train`
 
@@ -236,12 +249,26 @@ def _is_number(value: object) -> TypeGuard[complex | Tensor]:
     return value.dim() == 0 if isinstance(value, Tensor) else isinstance(value, numbers.Complex)
 
 
-def _finite(name: str, value: complex | Tensor) -> complex | Tensor:
-    """Return a finite number or 0-d tensor, or refuse it under the given name."""
-    try:  # torch does not accept integers beyond 64 bits
-        value = float(value) if isinstance(value, numbers.Integral) and abs(value) >= 2**63 else value
+def _plain(value: complex) -> complex:
+    """Return a number of any type, such as a fraction or a NumPy scalar, as an int, float or complex of Python."""
+    try:
+        if not isinstance(value, numbers.Real):
+            return complex(value)
+        # torch does not accept integers beyond 64 bits
+        return int(value) if isinstance(value, numbers.Integral) and -(2**63) <= int(value) < 2**63 else float(value)
     except OverflowError:
-        value = math.inf
+        return math.inf
+
+
+def _finite(name: str, value: complex | Tensor) -> complex | Tensor:
+    """Return a finite int, float, complex or 0-d tensor, or refuse the number under the given name.
+
+    Tensors of integers become floating, because torch does not promote all of them.
+    """
+    if isinstance(value, Tensor):
+        value = value if value.is_floating_point() or value.is_complex() else value.double()
+    else:
+        value = _plain(value)
     if not (bool(physical(value).isfinite().all()) if isinstance(value, Tensor) else cmath.isfinite(value)):
         raise TensorTrainError(f"{name} {value} is not finite")
     return value

@@ -13,6 +13,7 @@ from tensortrain import checks
 from tensortrain.errors import TensorTrainError
 from tensortrain.precision import precise
 from tensortrain.transforms import batched, physical
+from tensortrain.tt.checks import signed
 
 Index = int | slice | EllipsisType | None | Tensor | np.ndarray[Any, Any]
 
@@ -189,7 +190,7 @@ def _expand(index: Sequence[Index], sizes: Sequence[int]) -> list[int | slice | 
 def _checked(item: object, axis: int, size: int) -> int | slice | Tensor:
     """Return an index of one axis if it is legal and in range."""
     if isinstance(item, np.ndarray) and item.dtype.kind in "iu":
-        item = torch.from_numpy(item.astype(np.int64))
+        item = torch.from_numpy(np.ascontiguousarray(item, item.dtype.newbyteorder("=")))
     if isinstance(item, Tensor):
         return _checked_tensor(item, axis, size)
     if isinstance(item, slice):
@@ -218,11 +219,11 @@ def _checked_tensor(item: Tensor, axis: int, size: int) -> Tensor:
         hint = "; for a mask use mask.nonzero()" if item.dtype == torch.bool else ""
         raise TensorTrainError(f"index[{axis}] has dtype {item.dtype}; integers are needed{hint}")
     checks.ordinary(f"index[{axis}]", item)
+    item = signed(f"index[{axis}]", item)
     plain = physical(item)
     if plain.numel() > 0 and not plain.is_meta:
         low, high = int(plain.min()), int(plain.max())
         if low < -size or high >= size:
             outside = low if low < -size else high
             raise TensorTrainError(f"index[{axis}] holds {outside}, which is outside an axis of length {size}")
-    item = item.long()
     return torch.where(item < 0, item + size, item)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from tensortrain import checks
+from tensortrain import checks, counts
 from tensortrain.errors import TensorTrainError
 from tensortrain.tt import checks as tt_checks
 from tensortrain.tt import extremes, sampling
@@ -48,13 +48,25 @@ class Queries(Modes):
         >>> samples.indices[:, 1].bincount() / 10_000
         tensor([0.0000, 0.7455, 0.2545])
         """
-        checks.integer("n", n, maximum=2**63 - 1)
+        n = checks.integer("n", n, maximum=2**63 - 1)
         checks.choice("density", density, ("square", "value"))
         cores = self._plain(f"sampling with density={density!r}", allow_complex=density == "square")
         generator = torch.Generator().manual_seed(checks.seed(seed))
+        self._check_draws(n)
         square = density == "square"
         scaled, weights = (sampling.square_weights if square else sampling.value_weights)(cores)
         return sampling.draw(scaled, weights, square, generator, n)
+
+    def _check_draws(self, n: int) -> None:
+        """Refuse more draws than the memory holds."""
+        widest = max(len(core) + core.shape[1] * (2 + core.shape[2]) for core in self.cores)
+        try:
+            checks.fits_in_memory("", n * (self.order + widest), self.cores[0].new_empty(0, dtype=torch.float64))
+        except TensorTrainError:
+            raise TensorTrainError(
+                f"n = {counts.shown(n)} draws need more than the memory of the machine; draw fewer at a time, each time"
+                " with another seed"
+            ) from None
 
     def largest(self, width: int = 500) -> Extreme:
         """Search for the largest entry, and return it with its position and an upper bound of all entries.

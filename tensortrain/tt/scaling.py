@@ -105,9 +105,9 @@ def shifted_along(tensor: Tensor, powers: Sequence[int], dim: int) -> Tensor:
     return shifted_each(tensor, np.array(powers).reshape([-1 if d == dim else 1 for d in range(tensor.dim())]))
 
 
-def unit(tensor: Tensor) -> tuple[Tensor, int]:
+def unit(tensor: Tensor, ordinary: int = _ORDINARY) -> tuple[Tensor, int]:
     """Return `(t, k)` with `tensor = t · 2**k`, where the largest entry of t is ordinary."""
-    k = exponent(peak(tensor))
+    k = exponent(peak(tensor), ordinary)
     return shifted(tensor, -k), k
 
 

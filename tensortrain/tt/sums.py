@@ -42,8 +42,8 @@ def round_sum(
         seed: seed of the random trains; equal seeds give equal results.
 
     Returns:
-        The sum; its `error` is estimated and relative to the sum. A sum that is zero up to the rounding error of the
-        summands has ranks and an error as a zero train: ranks of 1 and an error of 0.
+        The sum; its `error` is estimated and relative to the sum. If the sum is zero up to the rounding error of the
+        summands, the result is the zero train: ranks of 1 and an error of 0.
 
     Raises:
         TensorTrainError: there are no trains, they differ, there is no limit, a limit is out of range, or the ranks are

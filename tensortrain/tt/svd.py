@@ -19,7 +19,7 @@ from tensortrain.linalg import Product, frobenius_norm, singular_values, truncat
 from tensortrain.precision import precise
 from tensortrain.transforms import batched
 from tensortrain.tt.checks import count, supported_ranks
-from tensortrain.tt.interfaces import Interfaces, mirrored, normalized_columns, right_interfaces
+from tensortrain.tt.interfaces import Interfaces, mirrored, normalized_columns, on_row_space, right_interfaces
 from tensortrain.tt.scaling import exponent, ordinary, peak, range_of, shifted, shifted_along, unit
 
 _ROUNDINGS = 64  # rounding error of a product, in units of eps times the norms of its factors
@@ -129,8 +129,10 @@ def _reduced(carry: Tensor, right: Interfaces, bond: int) -> tuple[Tensor, int]:
     if right.grams is None:
         factor = right.factors[bond]
         directions, scale = normalized_columns(factor.mT)  # so that small interfaces count as well
-        reduced = (carry @ factor) @ torch.linalg.pinv(directions.mT) / scale
-        return unit(reduced if _reads_the_same(reduced, carry, right, bond) else carry)
+        reduced = on_row_space(directions, (carry * scale).mT).mT / scale
+        # projected interfaces are valid only for carries made of what the earlier cores read
+        is_possible = not any(right.projected[bond:]) and _reads_the_same(reduced, carry, right, bond)
+        return unit(reduced if is_possible else carry)
     if not peak(carry) < 2.0 ** (1.5 * range_of(carry.dtype)):
         raise TensorTrainError(
             f"{bond_name(bond)}: the product of the cores before it grows beyond the range of {carry.dtype} in"
@@ -151,8 +153,9 @@ def _reads_the_same(reduced: Tensor, carry: Tensor, right: Interfaces, bond: int
         interface = (right.cores[bond] @ right.factors[bond + 1]).flatten(1)
     eps = torch.finfo(carry.dtype).eps
     difference = float(((reduced - carry) @ interface).norm())
-    noise = _ROUNDINGS * eps * float(carry.norm()) * float(interface.norm())
-    return not difference > noise + math.sqrt(eps) * float((carry @ right.factors[bond]).norm())
+    # a channel that no earlier core reads may be large behind the bond, and one that no later core reads before it
+    noise = _ROUNDINGS * eps * float((carry.norm(dim=0) * interface.norm(dim=1)).norm())
+    return not difference > noise + _ROUNDINGS * eps * float((carry @ right.factors[bond]).norm())
 
 
 @precise

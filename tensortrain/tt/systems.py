@@ -86,7 +86,7 @@ def solve(
     sizes = [exponent(peak(core), 0) for core in best.train.cores]
     # the power of two is spread over all cores, so that sums with other trains lose no digits
     cores = spread([shifted(core, -k) for core, k in zip(best.train.cores, sizes, strict=True)], sum(sizes) + shift)
-    train = TensorTrain._of([core.to(load.dtype) for core in cores])
+    train = TensorTrain._of(cores).to(load.dtype)
     residual = best.residual
     if load.dtype != wide:  # measure the residual after rounding to the dtype of b
         residual = _residual(problem, spread([core.to(wide) for core in train.cores], -shift), norm)

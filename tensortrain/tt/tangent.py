@@ -89,6 +89,11 @@ def _checked(train: TensorTrain) -> Sequence[Tensor]:
     if not isinstance(train, TensorTrain):
         raise TensorTrainError(f"train is a {type(train).__name__}; a TensorTrain is needed")
     check_numbers("the train", train.cores[0])
+    if torch._C._are_functorch_transforms_active():
+        raise TensorTrainError(
+            "gradients in a tangent space do not work under torch.vmap and in other transforms of torch.func, because"
+            " they call torch.autograd themselves; use a loop"
+        )
     return train.detach().cores
 
 

@@ -232,7 +232,7 @@ class TensorTrain(Queries, Builders, Exchange):
             seed: seed of the random initial train.
 
         Returns:
-            A train without a gradient. Its `error` is `‖T[indices] − values‖ / ‖values‖`.
+            A train without a gradient. Its `error` is `‖T[indices] − values‖ / ‖values‖`, or 0 if all values are zero.
 
         Raises:
             TensorTrainError: the indices and values do not fit each other or the shape, or an argument is out of range.
@@ -254,9 +254,13 @@ class TensorTrain(Queries, Builders, Exchange):
         wide, k = scaling.unit(values.to(WIDE.get(values.dtype, values.dtype)))
         start = cls.random(sizes, limits.ranks, seed, wide.dtype, wide.device)
         if not bool(wide.any()):
-            return cls.zeros(sizes, dtype=values.dtype, device=values.device)
+            return TensorTrain([torch.zeros_like(core, dtype=values.dtype) for core in start.cores], error=0.0)
         cores, error = completion.alternate(start.cores, indices, wide, rtol, sweeps)
-        return TensorTrain([core.to(values.dtype) for core in scaling.rescaled(cores, k)], error=error)
+        train = TensorTrain(scaling.rescaled(cores, k), error=error)
+        if values.dtype == wide.dtype:
+            return train
+        rounded = train.to(values.dtype)  # the error is measured after rounding to the dtype of the values
+        return cls._of(rounded.cores, completion.residual(rounded.to(wide.dtype).cores, indices, wide, -k))
 
     def reconstruct(self) -> Tensor:
         """Return the dense tensor of eq. (1), `(I_1, …, I_m)`, or `(R_0, I_1, …, I_m, R_m)` unless both ends are 1.

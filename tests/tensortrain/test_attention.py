@@ -1,5 +1,6 @@
 """Attention modules that call their projections: equal to torch's and torchvision's under every option."""
 
+import math
 import warnings
 
 import pytest
@@ -52,6 +53,12 @@ def attentions(draw):
     elif not first:
         inputs = [x.transpose(0, 1) for x in inputs]
     values |= {"need_weights": draw(st.booleans()), "average_attn_weights": draw(st.booleans())}
+    if mask is not None and draw(st.booleans()):
+        causal = torch.ones(queries, keys).triu(1).bool()
+        values["attn_mask"] = (
+            causal if values["attn_mask"].dtype == torch.bool else causal.double().masked_fill(causal, -math.inf)
+        )
+        values["is_causal"] = True
     return module, inputs, values
 
 
@@ -88,6 +95,45 @@ def test_window_attention_equals_torchvisions(version, window, bias):
     for size in ((8, 8), (7, 9), (5, 6)):
         x = torch.randn(2, *size, 12, dtype=torch.float64)
         torch.testing.assert_close(ours(x), module(x))
+
+
+@pytest.mark.parametrize("option", ["add_bias_kv", "add_zero_attn"])
+@pytest.mark.parametrize("need_weights", [False, True])
+def test_a_causal_hint_hides_what_it_hides_in_torch(option, need_weights):
+    torch.manual_seed(0)
+    module = nn.MultiheadAttention(8, 2, batch_first=True, **{option: True}).eval()
+    x, mask = torch.randn(1, 5, 8), torch.ones(5, 5).triu(1).bool()
+    options = {"attn_mask": mask, "is_causal": True, "need_weights": need_weights}
+    torch.testing.assert_close(MultiheadAttention.like(module)(x, x, x, **options)[0], module(x, x, x, **options)[0])
+
+
+X = torch.randn(3, 5, 8)
+OURS = MultiheadAttention.like(nn.MultiheadAttention(8, 2, batch_first=True))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "options", "words"),
+    [
+        ((X, X, X), {"is_causal": True}, "attn_mask, which is None"),
+        ((X, X, X), {"attn_mask": torch.zeros(2, 5, 5)}, r"\(2, 5, 5\); legal: \(5, 5\) or \(6, 5, 5\)"),
+        ((X, X, X), {"attn_mask": torch.zeros(1, 5)}, r"attn_mask has shape \(1, 5\)"),
+        ((X, X, X), {"attn_mask": torch.zeros(5)}, r"attn_mask has shape \(5,\)"),
+        ((X[0], X[0], X[0]), {"attn_mask": torch.zeros(6, 5, 5)}, r"legal: \(5, 5\) or \(2, 5, 5\)"),
+        ((X, X, X), {"attn_mask": torch.ones(5, 5, dtype=torch.uint8)}, r"torch.uint8.*\.bool\(\)"),
+        ((X, X, X), {"key_padding_mask": torch.ones(3, 5, dtype=torch.int64)}, "key_padding_mask has dtype"),
+        ((X, X, X), {"key_padding_mask": torch.ones(1, 5)}, r"key_padding_mask has shape \(1, 5\); legal: \(3, 5\)"),
+        ((X[0], X[0], X[0]), {"key_padding_mask": torch.ones(1, 5)}, r"legal: \(5,\)"),
+        ((X[:1], X, X), {}, "batch sizes 1, 3 and 3"),
+        ((X, X[:1], X[:1]), {}, "batch sizes 3, 1 and 1"),
+        ((X, X, X[:, :4]), {}, "5 positions and value 4"),
+        ((X, X[0], X[0]), {}, "3, 2 and 2 axes"),
+        ((X[None], X[None], X[None]), {}, "4, 4 and 4 axes"),
+    ],
+)
+@pytest.mark.parametrize("need_weights", [True, False])
+def test_what_torch_refuses_is_refused(inputs, options, words, need_weights):
+    with pytest.raises(TensorTrainError, match=words):
+        OURS(*inputs, need_weights=need_weights, **options)
 
 
 def test_gradients_and_dropout():

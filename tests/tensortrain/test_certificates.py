@@ -182,6 +182,83 @@ def test_inputs_that_do_not_fit_and_short_dtypes_are_refused():
         chain.certificate(weight, torch.ones(1, 3, 6).bfloat16())
 
 
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (torch.full((1, 2, 6), math.nan), "inputs holds 12 NaN or infinite entries"),
+        (torch.full((1, 2, 6), math.inf), "inputs holds 12 NaN or infinite entries"),
+        (
+            torch.full((1, 2, 6), 3e38),
+            r"a relative distance of (nan|inf) cannot be certified, because numbers overflow",
+        ),
+        (torch.ones(0, 2, 6), r"inputs is empty: shape \(0, 2, 6\)"),
+        (torch.ones(1, 2, 6, device="meta"), "inputs is on the meta device"),
+        ([1.0], "inputs is a list"),
+    ],
+)
+def test_inputs_without_a_finite_evaluation_are_refused(inputs, message):
+    """No checker could read an interval from 0 to NaN."""
+    weight = torch.ones(3, 2, 3)
+    chain = ConvTensorTrain.decompose(weight, [(2,), (2,)], ranks=2)
+    with pytest.raises(TensorTrainError, match=message):
+        chain.certificate(weight, inputs)
+
+
+@pytest.mark.filterwarnings("error")
+def test_weights_and_inputs_of_any_layout_are_certified(tmp_path):
+    weight, x = oracles.floats(0, 4, 3, 3, 3).float(), oracles.floats(1, 1, 3, 4, 5).float()
+    chain = ConvTensorTrain.decompose(weight, "separable", ranks=2)
+    last = torch.channels_last
+    turned = weight.permute(3, 2, 0, 1).contiguous().permute(2, 3, 1, 0)
+    some = chain.certificate(weight, x).claims.entry("w", ["a", "b"])
+    for other in (weight.to(memory_format=last), turned, torch.nn.Parameter(weight), torch._neg_view(-weight)):
+        certificate = chain.certificate(other, x.to(memory_format=last).requires_grad_())
+        assert certificate.claims.entry("w", ["a", "b"]) == some
+        certificate.save(tmp_path / "layer.json")
+        assert accepted(tmp_path / "layer.json")
+
+
+def test_a_chain_with_entries_that_are_not_finite_is_refused():
+    weight = torch.ones(3, 2, 3)
+    chain = ConvTensorTrain.decompose(weight, [(2,), (2,)], ranks=2)
+    broken = torch.utils._pytree.tree_map(lambda core: core * math.nan, chain)
+    with pytest.raises(TensorTrainError, match=r"cores\[0\] holds 12 NaN"):
+        broken.certificate(weight)
+
+
+# ---- files --------------------------------------------------------------------------------------------------------
+
+
+def test_certificates_whose_names_have_dots_do_not_share_files(tmp_path):
+    names = ("layer1.0", "layer1.1", "layer1.json", "layer1.0.json.json", "x.JSON")
+    for seed, name in enumerate(names):
+        weight = oracles.floats(seed, 3, 2, 3)
+        ConvTensorTrain.decompose(weight, [(2,), (2,)], ranks=2).certificate(weight).save(tmp_path / name)
+    assert sorted(path.name for path in tmp_path.iterdir() if "weight" in path.name) == [
+        "layer1.0.json.weight.safetensors",
+        "layer1.0.weight.safetensors",
+        "layer1.1.weight.safetensors",
+        "layer1.weight.safetensors",
+        "x.weight.safetensors",
+    ]
+    for name in names:
+        assert accepted(tmp_path / name)
+
+
+@pytest.mark.parametrize("folder", ["layer", "layer.json", "layer.evaluation.safetensors", "layer.weight.safetensors"])
+def test_a_certificate_is_written_whole_or_not_at_all(tmp_path, folder):
+    (tmp_path / folder).mkdir()
+    weight = oracles.floats(0, 3, 2, 3)
+    certificate = ConvTensorTrain.decompose(weight, [(2,), (2,)], ranks=2).certificate(
+        weight, torch.ones(1, 2, 6).double()
+    )
+    with pytest.raises(TensorTrainError, match=f"cannot write .*{folder}: it is a folder"):
+        certificate.save(tmp_path / ("layer" if folder == "layer" else "layer.json"))
+    assert [path.name for path in tmp_path.iterdir()] == [folder]
+    with pytest.raises(TensorTrainError, match="NoneType"):
+        certificate.save(None)
+
+
 # ---- networks -----------------------------------------------------------------------------------------------------
 
 
@@ -295,6 +372,19 @@ def test_a_certificate_does_not_overwrite_what_it_is_about(network, capsys):
     assert verify(network, "net.safetensors", certificate="net.safetensors") == 2
     assert verify(network, "net.safetensors", certificate="absent/out.json") == 2
     assert "absent" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [("build.py:f", "data.py:f"), ("data.py:f", "build.py:f"), ("data.py:f", "images")])
+def test_a_certificate_does_not_overwrite_the_programs_and_images_that_are_read(network, capsys, monkeypatch, options):
+    monkeypatch.chdir(network)
+    monkeypatch.setattr("tensortrain.cli.read_network", None)
+    (network / "images").mkdir()
+    for name in ("build.py", "data.py", "images/0.png"):
+        (network / name).write_text("my only copy")
+    target = "images/0.png" if "images" in options else "build.py"
+    assert verify(network, "net.safetensors", "--network", options[0], "--data", options[1], certificate=target) == 2
+    assert "which is an input" in capsys.readouterr().err
+    assert (network / target).read_text() == "my only copy"
 
 
 def test_a_certificate_prints_its_claims_and_no_tensor():

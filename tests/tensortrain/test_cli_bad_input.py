@@ -67,6 +67,9 @@ def plain(tmp_path_factory):
         ("net.safetensors", ["--budget", "0.5", "--groups", "conv=0"], "too small"),
         ("net.safetensors", ["--budget", "0.5", "--transposed", "conv9"], "transposed = 'conv9'"),
         ("net.safetensors", ["--budget", "0.5", "-o", "missing/small.safetensors"], "cannot write"),
+        ("net.safetensors", ["--budget", "0.5", "-o", "x.html", "--report", "x.html"], "x.html is the same file"),
+        ("net.safetensors", ["--budget", "0.5", "-o", "x.st", "--resume", "x.st"], "it is x.st, which is an input"),
+        ("net.safetensors", ["--budget", "0.5", "--seed", str(2**63)], "seed = 9223372036854775808 is too large"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(plain, tmp_path, capsys, monkeypatch, file, options, message):

@@ -1,6 +1,8 @@
 """What `compress` refuses: one named error, nothing written, the model as it was."""
 
 import copy
+import json
+import math
 import stat
 
 import pytest
@@ -21,6 +23,12 @@ def with_weight(value):
     net = mlp()
     with torch.no_grad():
         net[2].weight[0, 0] = value
+    return net
+
+
+def without_weight(net):
+    with torch.no_grad():
+        net[0].weight.zero_()
     return net
 
 
@@ -54,6 +62,11 @@ class Uncopied(nn.Linear):
 
 def scripted(y: torch.Tensor) -> torch.Tensor:
     return y * 2
+
+
+def failing_loader():
+    yield x
+    raise OSError("the disk is full")
 
 
 x = torch.randn(20, 8, generator=torch.Generator().manual_seed(0))
@@ -92,6 +105,13 @@ x = torch.randn(20, 8, generator=torch.Generator().manual_seed(0))
         (mlp, ["image"], {}, "batch 0 of inputs is a str without a tensor"),
         (mlp, [(3, x)], {}, "batch 0 of inputs is a tuple without a tensor for the model"),
         (mlp, torch.tensor(1.0), {}, "inputs are empty"),
+        (mlp, [x, x.to_sparse()], {}, "a tensor in batch 1 of inputs has the layout torch.sparse_coo"),
+        (mlp, [x.to("meta")], {}, "a tensor in batch 0 of inputs is on the meta device"),
+        (mlp, [x, (y for y in x)], {}, "batch 1 of inputs is a generator without a tensor"),
+        (mlp, failing_loader(), {}, "batch 1 of inputs raised OSError: the disk is full"),
+        (lambda: mlp().double(), x.double() * 1e60, {}, r"layer '0' yields values above 3e\+38 on the calibration"),
+        (lambda: mlp().double(), x.double() * 1e200, {}, r"layer '0' yields values above 3e\+38 on the calibration"),
+        (lambda: without_weight(mlp().double()), x.double() * 1e200, {}, r"layer '0' reads values above 3e\+38"),
         # budgets
         (mlp, x, {"parameters": None}, "exactly one budget"),
         (mlp, x, {"macs": 0.5}, "exactly one budget .* parameters = 0.5 and macs = 0.5"),
@@ -122,6 +142,15 @@ x = torch.randn(20, 8, generator=torch.Generator().manual_seed(0))
             {"parameters": None, "max_drop": -1, "metric": lambda m: 1.0},
             "max_drop = -1; a number of at least 0",
         ),
+        (mlp, x, {"at_most": {0: 0.5}}, "at_most has the key 0; a pattern of names is needed"),
+        (mlp, x, {"at_least": {None: 0.5}}, "at_least has the key None; a pattern of names is needed"),
+        (mlp, x, {"output": lambda y: y.logits}, "the function output= raised AttributeError: .* gets the output of"),
+        (mlp, x, {"output": lambda y: None}, "has no floating tensor <function"),
+        (mlp, x, {"metric": lambda m: None}, "the metric returned None; a number is needed"),
+        (mlp, x, {"metric": lambda m: m(x)}, "the metric returned a Tensor; a number is needed"),
+        (mlp, x, {"metric": lambda m: m.head}, "the metric raised AttributeError"),
+        (mlp, x, {"metric": lambda m: float("nan")}, "the metric of the original network is nan"),
+        (mlp, x, {"metric": lambda m: -math.inf, "parameters": None, "max_drop": 0.1}, "original network is -inf"),
         (mlp, x, {"output": 5}, "has no floating tensor 5; select one"),
         (mlp, [x[:0], x], {}, r"batch 0 of inputs is empty: shape \(0, 8\)"),
         (mlp, x, {"at_most": 0.5}, "at_most = 0.5; a mapping from patterns to fractions"),
@@ -188,6 +217,27 @@ def test_a_metric_that_never_holds():
     values = iter(range(100, 0, -1))
     with pytest.raises(TensorTrainError, match="the metric falls by more"):
         tt.compress(mlp(), x, metric=lambda m: next(values), max_drop=0.5)
+
+
+def test_a_metric_that_is_no_number_for_the_compressed_network(tmp_path):
+    values = iter([1.0, math.nan])
+    result = tt.compress(mlp(), x, metric=lambda m: next(values), parameters=0.9)
+    assert "the metric of the compressed network is nan, which is no finite number" in str(result.report)
+    assert json.loads(result.report.to_json())["metric"] == [1.0, None]
+    values = iter([1.0] + [math.inf, math.nan] * 4)
+    with pytest.raises(TensorTrainError, match="the metric falls by more or is no finite number"):
+        tt.compress(mlp(), x, metric=lambda m: next(values), max_drop=0.5)
+
+
+def test_large_and_small_values_of_other_precisions():
+    generator = torch.Generator().manual_seed(1)
+    inputs = torch.randn(60, 8, generator=generator, dtype=torch.float64)
+    net = mlp().double()
+    with torch.no_grad():
+        for layer in (net[0], net[2]):
+            layer.bias.zero_()  # so that the network commutes with a scale
+    errors = [tt.compress(net, inputs * s, parameters=0.8).report.outputs.error for s in (1.0, 1e25, 1e-25)]
+    assert errors[1:] == pytest.approx(errors[:1] * 2, rel=1e-6)
 
 
 def test_no_fractions():

@@ -9,6 +9,7 @@ from PIL import Image
 from torch import nn
 
 import tensortrain as tt
+from tensortrain.compression import command
 from tests.support.command import run, shell
 
 MODULE = """
@@ -227,6 +228,54 @@ def test_the_checkpoint_is_never_overwritten_and_reports_are_refused_first(folde
         assert "cannot write" in capsys.readouterr().err
     assert not (folder / "small.safetensors").exists()
     assert (folder / "my_module.pt").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("output", "options", "message"),
+    [
+        ("my_module.py", [], "which is an input"),
+        ("link.py", [], "which is an input"),
+        ("helper.py", [], "which is an input"),
+        ("grey.py", ["--data", "grey.py:batches"], "which is an input"),
+        ("elsewhere/m.py", ["--data", "elsewhere/m.py:batches"], "which is an input"),
+        ("elsewhere/m.py", ["--metric", "elsewhere/m.py:accuracy"], "which is an input"),
+        ("elsewhere/m.py", ["--metric", "elsewhere.m:accuracy"], "which is an input"),
+        ("elsewhere/helper.py", ["--metric", "elsewhere.m:accuracy"], "which is an input"),
+        ("images/sub/1.png", ["--data", "images", "--size", "8", "--mean", "0,0,0", "--std", "1,1,1"], "is an input"),
+        ("s.st", ["--report", "my_module.html"], "which is an input"),
+        ("s.html", ["--report", "s.html"], "s.html is the same file"),
+        ("s.st", ["--report", "r.html", "--report", "./r.html"], "r.html is the same file"),
+        ("s.st", ["--resume", "s.st"], "which is an input"),
+    ],
+)
+def test_no_file_that_the_command_reads_or_writes_is_replaced(folder, capsys, monkeypatch, output, options, message):
+    """Before anything runs: the user's programs, their neighbours and the images are files without a copy."""
+    monkeypatch.chdir(folder)
+    (folder / "link.py").symlink_to("my_module.py")
+    (folder / "my_module.html").symlink_to("my_module.py")
+    (folder / "helper.py").write_text("")
+    (folder / "elsewhere").mkdir()
+    for name in ("m.py", "helper.py"):
+        (folder / "elsewhere" / name).write_text(MODULE.format(channels=3))
+    monkeypatch.setattr("tensortrain.compression.user_code.function", None)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    base = ("compress", "my_module.py:build", "my_module.pt", "--parameters", "0.5", "-o", output)
+    assert run(*base, *options) == 2
+    assert message in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_files_of_modules_are_found_without_running_them(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    (folder / "package").mkdir()
+    for name in ("__init__.py", "failing.py"):
+        (folder / "package" / name).write_text("raise RuntimeError")
+    for text in ("package.failing:f", "package/failing.py:f"):
+        assert command.code_files(text)[0].resolve() == folder / "package" / "failing.py"
+        assert {path.name for path in command.code_files(text)} == {"__init__.py", "failing.py"}
+    assert command.code_files("package:f")[0] == folder / "package" / "__init__.py"
+    for text in (None, "", ":", "no colon", "math:sqrt", "absent.module:f", "package.absent:f", "a..b:f", "images:f"):
+        assert [path for path in command.code_files(text) if folder in path.resolve().parents] == []
 
 
 def test_a_module_may_import_its_neighbours_and_hold_dataclasses_and_runs_once(folder, capsys, monkeypatch):

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import tensortrain as tt
+from tensortrain.compression.budget.resume import Progress
 from tests.support.networks import images, residual_network
 
 
@@ -66,6 +67,32 @@ def test_an_interrupted_second_compression_goes_on(tmp_path):
     again = whole.model.state_dict()
     for name, value in result.model.state_dict().items():
         torch.testing.assert_close(value, again[name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("formats", [["cp"], ["depthwise", "tt4"]])
+def test_fitted_formats_go_on_after_an_interrupted_refit(tmp_path, monkeypatch, formats):
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=2), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
+        nn.Linear(32, 5),
+    ).eval()  # fmt: skip
+    arguments = {"parameters": 0.5, "formats": formats, "effort": 0.02}
+    x, file, save = images(40, size=6), tmp_path / "progress.safetensors", Progress.save
+    whole = tt.compress(net, x, **arguments)
+
+    def interrupted(self, *arguments):
+        save(self, *arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Progress, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tt.compress(net, x, **arguments, resume=file)
+    monkeypatch.setattr(Progress, "save", save)
+    assert file.exists()
+    result = tt.compress(net, x, **arguments, resume=file)
+    assert not list(tmp_path.iterdir())
+    assert [layer.form for layer in result.report.layers] == [layer.form for layer in whole.report.layers]
+    assert torch.allclose(result.model(x), whole.model(x), rtol=1e-3, atol=1e-4)
 
 
 def test_a_file_of_another_compression_is_refused(tmp_path):

@@ -171,3 +171,27 @@ FROM = tt.nn.TTEmbedding.from_embedding
 )
 def test_refused(call: Any, fragments: Any) -> None:
     check(call, *fragments)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("index", [11, 12, 1_000, -1, -12, -13])
+@pytest.mark.parametrize("padding", [None, 1])
+@pytest.mark.parametrize("how", ["compile", "export", "trace"])
+def test_layers_that_cannot_read_their_indices_still_refuse_them(how: str, padding: int | None, index: int) -> None:
+    """The table has one row more than the layer, so that 11 is a row of the table."""
+    layer = tt.nn.TTEmbedding(tt.TensorTrainMatrix.random((3, 4), (2, 3), 2), 11, padding)
+    bag = tt.nn.TTEmbeddingBag(layer.table, 11, padding)
+    legal, illegal = torch.tensor([[0, 1], [10, 4]]), torch.tensor([[0, 1], [10, index]])
+    for module in (layer, bag):
+        prepared = without_checks(how, module, legal)
+        torch.testing.assert_close(prepared(legal), module(legal))
+        with pytest.raises((IndexError, RuntimeError), match="index out of range"):
+            prepared(illegal)
+
+
+def without_checks(how: str, module: nn.Module, ids: torch.Tensor) -> Any:
+    """A form of the module in which Python code no longer sees the indices."""
+    torch._dynamo.reset()
+    if how == "compile":
+        return torch.compile(module, backend="eager", fullgraph=True)
+    return torch.export.export(module, (ids,)).module() if how == "export" else torch.jit.trace(module, ids)

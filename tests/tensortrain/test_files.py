@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from tensortrain import TensorTrainError, storage
-from tensortrain.files import TEMPORARY, aside, destination
+from tensortrain.files import TEMPORARY, aside, destination, destinations
 
 FORK = get_context("fork")
 
@@ -149,7 +149,30 @@ def test_an_input_is_refused_under_every_name(tmp_path, link):
         with pytest.raises(TensorTrainError, match="which is an input; name another file"):
             destination(out, inputs)
     assert destination(out, [other]) == (out if link is os.link else read)
-    assert destination(tmp_path / "new", [tmp_path / "new"]) == tmp_path / "new"
+
+
+def test_an_input_that_does_not_exist_yet_is_refused_too(tmp_path):
+    (tmp_path / "link").symlink_to("new")
+    for out in (tmp_path / "new", tmp_path / "link"):
+        with pytest.raises(TensorTrainError, match="which is an input; name another file"):
+            destination(out, [tmp_path / "." / "new"])
+    assert destination(tmp_path / "new", [tmp_path / "other", "a\0b"]) == tmp_path / "new"
+
+
+def test_two_outputs_are_two_files(tmp_path):
+    (tmp_path / "link").symlink_to("new")
+    (tmp_path / "old").touch()
+    for name in ("new", "old"):
+        path = tmp_path / name
+        for other in (path, str(path), tmp_path / "." / name, *([tmp_path / "link"] if name == "new" else [])):
+            with pytest.raises(
+                TensorTrainError, match=r"cannot write .*: .*new is the same file; name two files|old is"
+            ):
+                destinations([path, tmp_path / "third", other])
+    with pytest.raises(TensorTrainError, match="which is an input"):
+        destinations([tmp_path / "new", tmp_path / "old"], iter([tmp_path / "old"]))
+    destinations([tmp_path / "new", tmp_path / "old"], [tmp_path / "third"])
+    assert sorted(os.listdir(tmp_path)) == ["link", "old"]
 
 
 def test_a_folder_without_rights_is_refused(tmp_path):

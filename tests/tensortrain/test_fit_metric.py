@@ -98,6 +98,34 @@ def test_inputs_that_do_not_fit_are_refused(inputs: object, words: str) -> None:
         ConvTensorTrain.decompose(oracles.floats(0, 3, 2, 3, 3), "tucker2", ranks=1, inputs=inputs)  # type: ignore[arg-type]
 
 
+F64 = torch.float64
+
+
+@pytest.mark.parametrize("size", [1e-310, 1e-161, 1e-20, 1e160, 1e300])
+def test_the_size_of_the_inputs_changes_nothing(size: float) -> None:
+    weight, x = oracles.floats(0, 3, 2, 3, 3).to(F64), smooth_inputs(1, 2, 5, 5).to(F64)
+    moment = tt.second_moment(x, 3)
+    errors = [
+        ConvTensorTrain.decompose(weight, "separable", ranks=2, inputs=inputs, effort=0.1).data_error
+        for inputs in (x, x * size, moment * size)
+    ]
+    assert errors[0] > 0.01
+    assert errors == pytest.approx([errors[0]] * 3, rel=1e-6)
+
+
+@pytest.mark.parametrize("size", [1e160, 1e-170])
+def test_a_moment_beyond_every_float_is_refused(size: float) -> None:
+    with pytest.raises(TensorTrainError, match=r"beyond the range of float64.*divide samples by 1.0e"):
+        tt.second_moment(torch.full((2, 1, 4), size, dtype=F64), 3)
+
+
+@pytest.mark.parametrize("size", [1e150, 1e-150])
+def test_a_moment_near_the_end_of_the_range_is_right(size: float) -> None:
+    moment = tt.second_moment(torch.full((2, 1, 4), size, dtype=F64), 3)
+    torch.testing.assert_close(moment, torch.full((1, 3, 3), size**2, dtype=F64), rtol=1e-12, atol=0.0)
+    assert not tt.second_moment(torch.zeros(2, 1, 4, dtype=F64), 3).any()
+
+
 # ---- decompositions ----------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from tensortrain import TensorTrainError
 from tensortrain.profiling.clock import Clock, alternate
+from tensortrain.profiling.formulas import FORMULAS
 from tensortrain.profiling.isolated import _centres, _filled, isolated
 from tensortrain.profiling.machine import describe_machine, using_threads
 from tensortrain.profiling.macs import Recorder, specs
@@ -91,6 +93,138 @@ def test_operators_that_do_much_at_once_are_counted(function: Callable[..., Any]
     assert recorder.count.macs == macs
     clock = Clock(CPU, 1)
     assert all(value > 0 for one in alternate(isolated(recorder.count.calls, CPU, clock), 1) for value in one.values())
+
+
+R = torch.randn
+SPARSE = torch.tensor([[0.0, 1, 0, 0], [1, 1, 0, 1], [0, 0, 0, 0]])  # four entries
+LINEAR = nn.Linear(8, 5)
+
+
+def ragged() -> torch.Tensor:
+    """A strided nested tensor with five rows of eight numbers."""
+    return torch.nested.nested_tensor([R(3, 8), R(2, 8)])
+
+
+def quantised(module: nn.Module) -> nn.Module:
+    """A module with dynamically quantised linear layers."""
+    return torch.ao.quantization.quantize_dynamic(nn.Sequential(module), {nn.Linear, nn.GRUCell})
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize(
+    ("function", "macs"),
+    [
+        (lambda: R(3, 5).addmm_(R(3, 4), R(4, 5)), 60),
+        (lambda: R(2, 3, 5).baddbmm_(R(2, 3, 4), R(2, 4, 5)), 120),
+        (lambda: torch.addbmm(R(3, 5), R(2, 3, 4), R(2, 4, 5)), 120),
+        (lambda: R(3, 5).addbmm_(R(2, 3, 4), R(2, 4, 5)), 120),
+        (lambda: R(3).addmv_(R(3, 4), R(4)), 12),
+        (lambda: R(3, 4).addr_(R(3), R(4)), 12),
+        (lambda: torch.addr(R(3, 4), R(3), R(4)), 12),
+        (lambda: torch.linalg.vecdot(R(4), R(4)), 4),
+        (lambda: torch._addmm_activation(R(5), R(3, 4), R(4, 5)), 60),
+        (lambda: torch._int_mm(*[torch.ones(32, 32, dtype=torch.int8)] * 2), 32**3),
+        (lambda: torch._grouped_mm(*grouped((4, 16), (2, 16, 8))), 4 * 16 * 8),
+        (lambda: torch._grouped_mm(*grouped((2, 4, 16), (2, 16, 8))[:2]), 2 * 4 * 16 * 8),
+        (lambda: torch._weight_int8pack_mm(R(3, 32).bfloat16(), torch.ones(16, 32).char(), R(16).bfloat16()), 1536),
+        (lambda: torch.conv_tbc(R(7, 1, 2), R(3, 2, 5), R(5), 1), 210),
+        (lambda: torch._C._nn.thnn_conv2d(R(1, 2, 4, 4), R(3, 2, 2, 2), 2), 27 * 8),
+        (lambda: torch._C._nn.slow_conv3d(R(1, 2, 4, 4, 4), R(3, 2, 2, 2, 2), 2), 81 * 16),
+        (lambda: torch._C._nn.slow_conv_transpose2d(R(1, 2, 4, 4), R(2, 3, 2, 2), 2), 16 * 24),
+        (
+            lambda: torch.ops.aten.mkldnn_convolution(R(1, 2, 5, 5), R(3, 2, 3, 3), None, [0] * 2, [1] * 2, [1] * 2, 1),
+            486,
+        ),
+        (lambda: torch.cdist(R(2, 3, 4), R(2, 5, 4)), 2 * 3 * 5 * 4),
+        (lambda: torch.cdist(R(30, 4), R(50, 4)), 30 * 50 * 4),
+        (lambda: torch.cdist(R(3, 4), R(5, 4), p=1.0), 0),
+        (lambda: F.linear(R(3, 8).to_mkldnn(), LINEAR.weight.to_mkldnn()), 120),
+        (lambda: quantised(nn.Linear(8, 5))(R(3, 8)), 120),
+        (lambda: quantised(nn.GRUCell(4, 5))(R(3, 4)), 3 * 15 * (4 + 5)),
+        (lambda: SPARSE.to_sparse() @ R(4, 5), 4 * 5),
+        (lambda: torch.sparse.mm(SPARSE.to_sparse(), R(4, 5)), 4 * 5),
+        (lambda: torch.sparse.addmm(R(3, 5), SPARSE.to_sparse(), R(4, 5)), 4 * 5),
+        (lambda: SPARSE.to_sparse_csr() @ R(4, 5), 4 * 5),
+        (lambda: R(7, 3) @ SPARSE.to_sparse_csr(), 7 * 4),
+        (lambda: SPARSE.to_sparse() @ R(4), 4),
+        (lambda: torch.bmm(torch.stack([SPARSE, 1 - SPARSE]).to_sparse(), R(2, 4, 5)), 12 * 5),
+        (lambda: SPARSE.to_sparse() @ SPARSE.T.contiguous().to_sparse(), 1 + 4 + 1),
+        (lambda: torch.sparse.sampled_addmm(SPARSE.to_sparse_csr(), R(3, 6), R(6, 4)), 4 * 6),
+        (lambda: LINEAR(ragged()), 5 * 8 * 5),
+        (lambda: torch.bmm(ragged(), torch.nested.nested_tensor([R(8, 4)] * 2)), 5 * 8 * 4),
+        (lambda: LINEAR(torch.nested.nested_tensor([R(3, 8), R(2, 8)], layout=torch.jagged)), 5 * 8 * 5),
+    ],
+)
+def test_products_of_all_kinds_are_counted(function: Callable[..., Any], macs: int, mode: Any) -> None:
+    with mode(), Recorder() as recorder:
+        function()
+    assert recorder.count.macs == macs
+
+
+def grouped(left: tuple[int, ...], right: tuple[int, ...]) -> list[torch.Tensor]:
+    """Arguments of a product of two groups of rows."""
+    return [R(left).bfloat16(), R(right).bfloat16(), torch.tensor([1, 4], dtype=torch.int32)]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("function", "shapes", "macs"),
+    [
+        (lambda x, w, b: torch.conv_tbc(x, w, b, 1), [(7, 1, 2), (3, 2, 5), (5,)], 210 + 2 * (6 + 7 + 6) * 10),
+        (lambda x, w: torch._C._nn.thnn_conv2d(x, w, 2), [(1, 2, 4, 4), (3, 2, 2, 2)], 3 * 27 * 8),
+        (torch.addbmm, [(3, 5), (2, 3, 4), (2, 4, 5)], 3 * 120),
+        (torch.cdist, [(3, 4), (5, 4)], 3 * 60),
+        (torch.cdist, [(30, 4), (50, 4)], 3 * 6000),
+    ],
+)
+def test_the_backward_pass_of_other_products_is_counted(
+    function: Callable[..., Any], shapes: list[tuple[int, ...]], macs: int
+) -> None:
+    with Recorder() as recorder:
+        function(*(R(shape, requires_grad=True) for shape in shapes)).sum().backward()
+    assert recorder.count.macs == macs
+
+
+def test_the_backward_pass_of_a_nested_linear_layer_is_counted() -> None:
+    layer = nn.Linear(8, 5)
+    with Recorder() as recorder:
+        layer(ragged().requires_grad_()).to_padded_tensor(0.0).sum().backward()
+    assert recorder.count.macs == 3 * 5 * 8 * 5
+
+
+def test_formulas_of_layers_that_only_a_gpu_has() -> None:
+    weights = [torch.empty(shape, device="meta") for shape in ((12, 4), (12, 3), (12,), (12,))]
+    x = torch.empty(7, 2, 4, device="meta")
+    assert FORMULAS[torch.ops.aten._cudnn_rnn](x, weights, 4) == 2 * 14 * 12 * 7
+    assert FORMULAS[torch.ops.aten._cudnn_rnn_backward](x, weights, 4) == 4 * 14 * 12 * 7
+    maps, kernel = torch.empty(1, 2, 5, 5), torch.empty(3, 2, 3, 3)
+    settings = ([0, 0], [1, 1], [1, 1], 1, True, False, False)  # True is no "transposed", but `benchmark`
+    assert (
+        FORMULAS[torch.ops.aten.cudnn_convolution](maps, kernel, *settings, out_val=torch.empty(1, 3, 3, 3)) == 2 * 486
+    )
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_encoder_with_padding_is_counted_without_its_padding() -> None:
+    """In inference torch packs the sequences into a nested tensor, here of three and of two positions."""
+    layer = nn.TransformerEncoderLayer(D, 4, 32, batch_first=True)
+    encoder = nn.TransformerEncoder(layer, 2).eval()
+    padding = torch.tensor([[0, 0, 0], [0, 0, 1]]).bool()
+    with torch.inference_mode(), Recorder() as recorder:
+        encoder(R(2, 3, D), src_key_padding_mask=padding)
+    one = 5 * (4 * D**2 + 2 * D * 32) + 2 * (3 * 3 + 2 * 2) * D
+    assert recorder.count.macs == 2 * one
+    assert recorder.count.traffic > 0
+    times = alternate(isolated(recorder.count.calls, CPU, Clock(CPU, 1)), 1)
+    assert all(value > 0 for times_of_round in times for value in times_of_round.values())
+
+
+def test_a_sparse_product_cannot_be_timed_alone() -> None:
+    with Recorder() as recorder:
+        SPARSE.to_sparse() @ R(4, 5)
+    with pytest.raises(TensorTrainError, match=r"\(3, 4\) has the layout torch.sparse_coo"):
+        isolated(recorder.count.calls, CPU, Clock(CPU, 1))
 
 
 def test_the_backward_pass_of_a_recurrent_layer_is_counted() -> None:

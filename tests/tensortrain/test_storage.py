@@ -120,6 +120,13 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, error):
     assert os.listdir(tmp_path) == ["out.safetensors"]
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), [{"x": -float("inf")}]])
+def test_numbers_that_json_does_not_have_are_not_written(tmp_path, value):
+    with pytest.raises(TensorTrainError, match=r"(NaN|Infinity) is no number of JSON; leave this value out"):
+        storage.write(tmp_path / "x", {"a": torch.ones(1)}, {"kind": "network", "about": value})
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_write_replaces_the_old_file(tmp_path):
     (tmp_path / "chain.safetensors").write_text("old")
     chain().save(tmp_path / "chain.safetensors")

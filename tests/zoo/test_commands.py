@@ -147,8 +147,8 @@ def test_compare_fills_all_columns_of_a_table(trained: Path, capsys: pytest.Capt
     assert run_command("compare", trained / "conv-lstm", *words, "--curves", trained / "two.png") == 0
     out, err = capsys.readouterr()
     places = zip([(1, 2), (1, 3), (2, 2), (2, 3)], err.splitlines(), strict=True)
-    assert all(f"of {3 + h} frames" in line and f"{digits} moving" in line for (h, digits), line in places)
-    assert out.count("1 clips of") == 4
+    assert all(line.endswith(f": 3 → {h} steps, {digits} moving digits") for (h, digits), line in places)
+    assert out.count("1 clip of") == 4
     assert {row["horizon"] for row in csv.DictReader((trained / "two.csv").open())} == {"2"}
 
 

@@ -143,12 +143,24 @@ def test_a_report_measures_at_most_64_clips_and_all_if_there_are_fewer(
     words = ["report", runs / "plain", "-o", runs / "x.html", "--data-root", runs]
     assert run_command(*words) == 0
     assert run_command(*words, "--count", "7") == 0
-    (_, (scores,), _, notes, _), (_, nothing, _, (note,), _) = pages
-    assert (scores.clips, notes, nothing) == (6, [], [])
-    assert "count = 7 must be from 1 to 6" in note
+    (_, (scores,), _, notes, _), (_, (more,), _, none, _) = pages
+    assert (scores.clips, notes, more.clips, none) == (6, [], 6, [])
+    assert more.notes[-1] == "There are only 6 clips of the 7 that were asked for; all were measured."
     capsys.readouterr()
     assert run_command("report", "--help") == 0
     assert "default: 64, or all if there are fewer" in " ".join(capsys.readouterr().out.split())
+
+
+def test_compare_describes_shared_clips_once(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command("export", runs / "plain", "-o", runs / "same.safetensors") == 0
+    capsys.readouterr()
+    words = [runs / "plain", runs / "same.safetensors", "--data-root", runs, "--count", "99"]
+    assert run_command("compare", *words) == 0
+    said = capsys.readouterr()
+    text = "".join((said.out + said.err).split())  # long paths are wrapped
+    assert text.count(f"arrayin{runs}/one/clips.npy") == 1
+    assert "Thereareonly6clipsofthe99thatwereaskedfor" in text
+    assert said.err.count("3 → 2 steps") == 2
 
 
 @pytest.mark.parametrize("observed", [4, 5])

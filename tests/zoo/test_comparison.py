@@ -75,7 +75,7 @@ def test_the_best_is_marked_and_so_is_what_may_be_chance():
     best, alike, worse = faked("best", 1 + noise), faked("alike", 1.1 + noise[::-1]), faked("worse", 2 + noise)
     table = compare([worse, alike, best])
     cells = {row[0]: row[2] for row in table.rows}
-    half = 1.96 * noise.std(ddof=1) / 2 * 1e3
+    half = 3.1824463 * noise.std(ddof=1) / 2 * 1e3
     assert cells["best"] == f"> 4000.00 ± {half:.2f}"
     assert cells["alike"].startswith("≈ 4100.00 ± ")
     assert cells["worse"].startswith("5000.00 ± ")  # every single clip is worse by one

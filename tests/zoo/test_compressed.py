@@ -62,7 +62,14 @@ def test_the_command_and_what_reads_its_file(
     assert tensortrain("verify", small, "--against", path) == 0
     assert run_command("compare", path, small, "--count=1", "--horizon=1", *root) == 0
     assert any(line.startswith("small ") for line in capsys.readouterr().out.splitlines())
-    for wrong in (("-o", tmp_path / "small.pt"), ("--clips=0", "-o", small), ("--report", "r.txt", "-o", small)):
+    same = ("-o", small, "--report", tmp_path / "r.csv", tmp_path / "r.csv")
+    for wrong in (
+        same,
+        ("--resume", small, "-o", small),
+        ("-o", tmp_path / "small.pt"),
+        ("--clips=0", "-o", small),
+        ("--report", "r.txt", "-o", small),
+    ):
         assert run_command("compress", path, "--parameters=.7", *wrong, *root) == 2
 
 

@@ -61,7 +61,7 @@ def test_scores_are_those_of_a_naive_evaluation(channels, horizon, observed):
         assert scores.rows[name].keys() == expected.keys()
         for key, values in expected.items():
             np.testing.assert_allclose(scores.rows[name][key], values.mean(0), rtol=1e-5, atol=1e-6)
-            half = 1.96 * values.std(0, ddof=1) / len(values) ** 0.5
+            half = 2.447 * values.std(0, ddof=1) / len(values) ** 0.5  # Student's quantile of 7 values
             np.testing.assert_allclose(scores.half_intervals[name][key], half, rtol=1e-4, atol=1e-6)
     assert scores.average["mse"] == pytest.approx(scores.per_frame["mse"].mean())
     assert (scores.clips, scores.horizon, scores.observed, scores.frame) == (7, horizon, observed, (channels, 20, 18))
@@ -139,6 +139,35 @@ def test_a_model_in_double_precision_is_measured():
     np.testing.assert_allclose(scores.per_frame["mse"], score(length=8).per_frame["mse"], rtol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_the_baselines_do_not_depend_on_the_precision_of_the_model(dtype):
+    plain, other = (evaluate(Conv().to(each), Clips(), 3, observed=4, metrics="mse") for each in (torch.float32, dtype))
+    for name, values in plain.baselines.items():
+        np.testing.assert_array_equal(other.baselines[name]["mse"], values["mse"])
+
+
+def test_all_clips_are_measured_if_more_are_asked_for():
+    scores = evaluate(Conv(), Clips(), 3, observed=4, metrics="mse", count=np.int64(8))
+    assert scores.clips == 7
+    note = "There are only 7 clips of the 8 that were asked for; all were measured."
+    assert note in printed(scores.table()).replace("\n", " ")
+    assert note in compare([scores]).notes
+    assert not evaluate(Conv(), Clips(), 3, observed=4, metrics="mse", count=7).notes
+
+
+def test_numbers_may_be_those_of_numpy(tmp_path):
+    scores = evaluate(Conv(), Clips(), np.int64(3), observed=np.int64(4), metrics="mse", batch=np.int64(2))
+    scores.save(tmp_path / "scores.json")
+
+
+def test_one_is_a_singular():
+    scores = evaluate(Conv(), Clips(), 1, observed=4, metrics="mse", count=1)
+    assert scores.table().title == "4 observed → 1 predicted frame"
+    assert "1 clip of random frames." in scores.footnotes()
+    with pytest.raises(ZooError, match="clips of 1 step are too short"):
+        evaluate(Conv(), Clips(length=1), 1, observed=4)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -146,8 +175,14 @@ def test_a_model_in_double_precision_is_measured():
         ({"observed": 0}, "observed = 0 must be at least 1"),
         ({"batch": 0}, "batch = 0 must be at least 1"),
         ({"horizon": 30}, "clips of 8 steps are too short for 4 observed and 30 predicted steps; .*length=34"),
-        ({"count": 8}, "count = 8 must be from 1 to 7"),
-        ({"count": 0}, "count = 0 must be from 1 to 7"),
+        ({"count": 0}, "count = 0 must be at least 1"),
+        ({"count": 2.5}, "count = 2.5 must be a whole number, at least 1"),
+        ({"horizon": 2.0}, "horizon = 2.0 must be a whole number, at least 1"),
+        ({"observed": "4"}, "observed = '4' must be a whole number, at least 1"),
+        ({"batch": True}, "batch = True must be a whole number, at least 1"),
+        ({"metrics": []}, "no metrics to measure; name one or more of mse, mae"),
+        ({"metrics": [3]}, r"metrics = \[3\] must be the name of a metric"),
+        ({"metrics": 3}, "metrics = 3 must be the name of a metric"),
         ({"convention": "opnstl"}, "no convention 'opnstl'; did you mean 'openstl'"),
         ({"metrics": ["msee"]}, "no metric 'msee'; did you mean 'mse'"),
         ({"name": "blank frames"}, "is the name of a baseline"),

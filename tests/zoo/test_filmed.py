@@ -78,7 +78,7 @@ def test_a_run_on_kth_records_its_clips(kth_run: Path) -> None:
     assert config["options"]["sigmoid"] is True
     session = yaml.safe_load((kth_run / "versions.json").read_text())[0]
     assert session["data"][0].startswith("KTH train, persons 1–14, 16 (2 of 359 clips)")
-    assert session["data"][1].startswith("KTH val, persons 15 (1 of 24 clips), windows by predrnn: 7 clips of 6 frames")
+    assert session["data"][1].startswith("KTH val, person 15 (1 of 24 clips), windows by predrnn: 7 clips of 6 frames")
 
 
 def test_python_gives_the_same_run_and_resumes_it(kth_run: Path, root: Path, tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ BAD = [
     ("train conv-lstm kth --data.size 16 --data.validation_persons [17]", "validation_persons = [17]"),
     (
         "train conv-lstm kth --data.size 16 --data.validation_persons [3]",
-        "no clips of persons 3 (val), only of 1–2, 15, 17, 20",
+        "no clips of person 3 (val), only of persons 1–2, 15, 17, 20",
     ),
     ("train conv-lstm kth --data.size 16 --data.validation_persons nine", "data.validation"),
     ("train conv-lstm kth --data.size 16 --data.windows mcnets", "data.windows"),

@@ -119,7 +119,7 @@ NAN = np.full((3, 4, 2, 2), np.nan, np.float32)
         (numbered(3, 4, 2, 2, dtype=np.int32), {}, "data.range"),
         (numbered(3, 4, 2, 2), {"range": [5, 1]}, "two numbers"),
         (numbered(3, 4, 2, 2), {"key": "clips"}, "leave out data.key"),
-        (numbered(2, 4, 2, 2), {}, "2 clips are too few"),
+        (numbered(2, 4, 2, 2), {}, "too few clips for three splits: 2"),
         (numbered(3, 2, 2, 2), {}, "no clip has 4 frames"),
         (NAN, {}, "NaN"),
         (np.full((3, 4, 2, 2), 7.0, np.float32), {}, "are outside the range"),
@@ -184,7 +184,7 @@ def test_clips_of_images_that_cannot_be_used_are_named(tmp_path: Path, capsys: p
     out = capsys.readouterr().out
     assert "left out: mixed has frames of different sizes: frame0.png has 12×20 pixels and frame3.png 9×9" in out
     assert "left out: broken cannot be read: its frame frame4.png is not a complete PNG or JPEG file" in out
-    assert "left out: deep cannot be read: frame0.png has more than 8 bits per pixel" in out
+    assert "left out: deep cannot be read: frame0.png has more than 8 bits per value" in out
     assert "too short: short has 2 frames, but a clip needs 4" in out
     assert "not folders of images by their names: 1 .txt" in out
     assert "train: " in out
@@ -269,7 +269,7 @@ def test_a_model_trains_on_an_array_with_normalised_frames(tmp_path: Path, capsy
     capsys.readouterr()
     save(tmp_path / "other.npy", numbered(3, 1, 8, 16))
     assert run_command(*line.split(), tmp_path / "other.npy") == 2
-    assert "other.npy has 1 channels (axes TCHW), but data.channels = 2" in capsys.readouterr().err
+    assert "other.npy has 1 channel (axes TCHW), but data.channels = 2" in capsys.readouterr().err
 
 
 def test_normalisation_is_undone_before_anyone_sees_the_frames(tmp_path: Path) -> None:

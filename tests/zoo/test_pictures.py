@@ -211,7 +211,7 @@ def test_predict_shows_the_first_frames_and_keeps_the_rest_as_truth():
 def test_what_cannot_be_predicted_is_refused():
     with pytest.raises(ZooError, match=r"shape \(4, 1, 16, 16\) does not have 5 frames to observe"):
         predict({"copy": CopyLast()}, clip(4), observed=5)
-    with pytest.raises(ZooError, match="observed ≥ 1"):
+    with pytest.raises(ZooError, match="observed = 0 must be at least 1"):
         predict({"copy": CopyLast()}, clip(4), observed=0)
     with pytest.raises(ZooError, match="horizon = 0 must be at least 1"):
         predict({"copy": CopyLast()}, clip(4), horizon=0, observed=2)

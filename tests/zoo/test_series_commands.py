@@ -167,7 +167,7 @@ def test_scores_are_those_of_numpy(tmp_path: Path) -> None:
     for name, predicted in expected.items():
         rmse = np.sqrt(((predicted - true) ** 2).mean((0, 2)))
         np.testing.assert_allclose(scores.rows[name]["rmse"], rmse, rtol=1e-5)
-        half = 1.96 * ((predicted - true) ** 2).mean(2).std(0, ddof=1) / 23**0.5
+        half = 2.0738731 * ((predicted - true) ** 2).mean(2).std(0, ddof=1) / 23**0.5
         low, high = (np.sqrt(np.maximum(rmse**2 + sign * half, 0)) for sign in (-1, 1))
         np.testing.assert_allclose(scores.half_intervals[name]["rmse"], (high - low) / 2, rtol=1e-4)
     scores.save(tmp_path / "scores.json")

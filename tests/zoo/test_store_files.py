@@ -99,7 +99,7 @@ def test_the_digest_notices_changed_frames(tmp_path, original):
     content = path.read_bytes()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     for call in (store.digest, lambda: KTH(root=tmp_path, size=8), lambda: KTH("train", root=tmp_path, size=8)):
-        with pytest.raises(ZooError, match=r"1 clips have changed .*person01_boxing_d1\.npy\); remove"):
+        with pytest.raises(ZooError, match=r"1 clip of the store changed .*person01_boxing_d1\.npy\); remove"):
             call()
     KTH("test", root=tmp_path, size=8, length=30)  # which does not read this clip
     path.write_bytes(content)

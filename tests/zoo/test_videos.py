@@ -129,6 +129,6 @@ def test_folders_without_enough_videos_are_refused(tmp_path):
     for copy in "cde":
         shutil.copy(tmp_path / "b.avi", tmp_path / f"{copy}.avi")
     with pytest.raises(
-        ZooError, match=r"only 1 of the usable clips differ, .* at least 3; .*\(left out: a.avi cannot be"
+        ZooError, match=r"only 1 of the usable clips differs, .* at least 3; .*\(left out: a.avi cannot be"
     ):
         Videos(tmp_path, root=tmp_path / "root")

@@ -61,12 +61,13 @@ def run(arguments: Namespace) -> None:
     output = Path(arguments.output)
     if output.suffix.lower() != ".safetensors":
         raise ZooError(f"--output = {output} has the suffix {output.suffix!r}, but must end in .safetensors")
-    inputs = files_of([arguments.model], arguments.checkpoint)
     for report in map(Path, arguments.report):
         if report.suffix.lower() not in ENDINGS:
             raise ZooError(f"--report = {report} has the suffix {report.suffix!r}; legal: {', '.join(ENDINGS)}")
-        destination(report, inputs)
-    destination(output, inputs)
+    others = files_of([arguments.model], arguments.checkpoint) + [Path(arguments.resume)] * bool(arguments.resume)
+    for path in (output, *map(Path, arguments.report)):
+        destination(path, others)
+        others.append(path)
     if arguments.clips < 1:
         raise ZooError(f"--clips = {arguments.clips} must be at least 1")
     trained = find_trained_model(arguments.model, arguments.checkpoint)

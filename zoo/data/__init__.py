@@ -1,14 +1,17 @@
 """Clips to train and evaluate on: Moving-MNIST, KTH, your own videos, images and arrays, and Lorenz series."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from zoo.data import array_clips, array_files, videos
 from zoo.data.array_clips import ArrayFrames, Arrays, open_frames
-from zoo.data.clips import ClipDataset, SeriesDataset
+from zoo.data.array_files import ArrayFile
+from zoo.data.clips import ClipDataset, SeriesDataset, counted
 from zoo.data.digits import Split, auto_source
 from zoo.data.download import download_kth, download_mnist
 from zoo.data.images import Images
@@ -139,7 +142,7 @@ def array_frames(data: ArraysData, root: str | Path | None = None) -> ArrayFrame
     frames = open_frames(place_of(data), root, data.key, data.axes, data.range, data.frame, data.resize)
     if frames.shape[0] != data.channels:
         raise ZooError(
-            f"{place_of(data)} has {frames.shape[0]} channels (axes {frames.axes}), but data.channels = "
+            f"{place_of(data)} has {counted(frames.shape[0], 'channel')} (axes {frames.axes}), but data.channels = "
             f"{data.channels}; set data.channels and the model's channels to {frames.shape[0]}, or name other axes"
         )
     return frames
@@ -150,17 +153,59 @@ def own_clip(data: ArraysData, path: str | Path, count: int, root: str | Path | 
 
     Args:
         data: the settings of the training data, whose axes, range, size and stride are used. The axis N may be missing.
+            A range that is only the default of the training data's dtype is replaced by that of the file's dtype.
         path: the file.
         count: the largest number T of steps in the clip.
         root: the data root; see `data_root`.
 
     Raises:
-        ZooError: in the cases of `array_frames`, or if a value is out of range.
+        ZooError: in the cases of `array_frames`, if a value is out of range, or if it is unknown what the values of
+            the file's dtype mean.
     """
-    rank = len(array_files.open_array_file(path, data.key, root).shape)
-    axes = data.axes.replace("N", "") if rank == len(data.axes) - 1 else data.axes
-    data = replace(data, name=f"arrays:{Path(path).absolute()}", axes=axes)
+    file = array_files.open_array_file(path, data.key, root)
+    axes = data.axes.replace("N", "") if len(file.shape) == len(data.axes) - 1 else data.axes
+    value_range = list(_own_range(data, file, root))
+    data = replace(data, name=f"arrays:{Path(path).absolute()}", axes=axes, range=value_range)
     return array_clips.read_clip(array_frames(data, root), count, data.stride)
+
+
+def _own_range(data: ArraysData, file: ArrayFile, root: str | Path | None) -> Sequence[float]:
+    """The values of black and white in another file than the training data.
+
+    The range of the training data is that of one dtype: bytes from 0 to 255 and floats from 0 to 1 mean the same.
+
+    Raises:
+        ZooError: if the dtypes differ, and the range does not follow from that of the file.
+    """
+    if not data.range:
+        return ()
+    pinned, own = (data.range[0], data.range[-1]), array_clips.default_range(file.dtype)
+    trained = _dtype_of(data, root)
+    if own == pinned or (trained is not None and _alike(trained, file.dtype)):
+        return pinned
+    dtypes = map(np.dtype, ("u1", "f4")) if trained is None else [trained]
+    if own and pinned in [array_clips.default_range(dtype) for dtype in dtypes]:
+        return own
+    if trained is None:
+        return pinned  # somebody named this range, and nothing is known that speaks against it
+    raise ZooError(
+        f"{file.path} holds {file.dtype}, but the model was trained on {trained} in a range from {pinned[0]:g} to "
+        f"{pinned[1]:g}, so it is unknown which values in this file are black and white; save it as {trained}, in "
+        "this range"
+    )
+
+
+def _alike(one: np.dtype[Any], other: np.dtype[Any]) -> bool:
+    """Whether equal numbers of two dtypes mean the same: the dtypes are equal, or both are floats."""
+    return one.newbyteorder("=") == other.newbyteorder("=") or one.kind == other.kind == "f"
+
+
+def _dtype_of(data: ArraysData, root: str | Path | None) -> np.dtype[Any] | None:
+    """The dtype of the training data; None if they are not on this machine."""
+    try:
+        return array_files.open_array_file(place_of(data), data.key, root).dtype
+    except ZooError:
+        return None
 
 
 def describe_own(data: StoredData, root: str | Path | None = None) -> Iterator[str]:

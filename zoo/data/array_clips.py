@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from zoo.data.array_files import ArrayFile, open_array_file
+from zoo.data.clips import counted, whole
 from zoo.data.digits import Split, check_split
 from zoo.data.resizing import resized
 from zoo.data.splits import Splits, split_range
-from zoo.data.stored_clips import StoredClips, span, windows_of
+from zoo.data.stored_clips import StoredClips, span, too_short, windows_of
 from zoo.errors import ZooError
 from zoo.settings import Resize
 
@@ -138,6 +139,7 @@ class Arrays(StoredClips):
         splits: Splits = Splits(),  # noqa: B008 - immutable
     ) -> None:
         check_split(split)
+        length, stride = whole("length", length), whole("stride", stride)
         train, path = split == "train", frames.file.path
         windows, parts = [], pieces(frames, splits)[split]
         for name, steps in parts:
@@ -176,9 +178,10 @@ def pieces(frames: ArrayFrames, splits: Splits) -> dict[str, list[tuple[str, ran
 
 
 def report(frames: ArrayFrames, length: int, stride: int, splits: Splits) -> Iterator[str]:
-    """Describe an array in lines of text: its content, the distribution of its values, unusable clips and the splits.
+    """Describe an array in lines of text: its content, the distribution of its values, its faults and the splits.
 
-    The whole array is read.
+    The whole array is read. Training and evaluation read only the steps that they need, so a value that cannot be used
+    stops them when they come to it. A line says which of them.
 
     Raises:
         ZooError: if there are too few clips for three splits.
@@ -186,6 +189,7 @@ def report(frames: ArrayFrames, length: int, stride: int, splits: Splits) -> Ite
     file = frames.file
     sides = ", ".join(f"{axis} {side}" for axis, side in zip(frames.axes, file.shape, strict=True))
     yield f"{file.path}{f', {file.key}' * bool(file.key)}: {file.dtype}, {sides}, digest {frames.digest()}"
+    of_split = _pieces_if_possible(frames, splits)
     count, channels = 0, frames.shape[0]
     total, squares = np.zeros(channels), np.zeros(channels)
     lowest, highest = np.inf, -np.inf
@@ -193,9 +197,10 @@ def report(frames: ArrayFrames, length: int, stride: int, splits: Splits) -> Ite
         for start in range(0, frames.steps, 64):
             values = frames.values(str(clip), start, 64).astype(np.float64)
             try:
-                _check_values(values, frames.range, f"clip {clip}")
+                _check_values(values, frames.range, f"clip {clip}, steps {start} to {start + len(values) - 1}")
             except ZooError as error:
-                yield f"cannot be used: {error}"
+                stopped = [split for split in of_split if _has(of_split[split], str(clip), start, values, frames.range)]
+                yield f"cannot be used: {error}" + _stops(stopped)
             finite = np.where(np.isfinite(values), values, frames.range[0])
             lowest, highest = min(lowest, finite.min()), max(highest, finite.max())
             scaled = (finite - frames.range[0]) / (frames.range[1] - frames.range[0])
@@ -208,10 +213,54 @@ def report(frames: ArrayFrames, length: int, stride: int, splits: Splits) -> Ite
         f"in [0, 1] they have mean {[round(float(each), 4) for each in mean]} and standard deviation "
         f"{[round(float(each), 4) for each in std]}"
     )
-    for split, parts in pieces(frames, splits).items():
+    parts_of = pieces(frames, splits)
+    yield from _too_short(frames, parts_of, span(length, stride))
+    for split, parts in parts_of.items():
         positions = sum(window.starts for part in parts for window in windows_of(*part, length, stride, every=True))
         steps = sum(len(part[1]) for part in parts)
-        yield f"{split}: {len(parts)} clips, {steps:,} frames, {positions:,} positions of {length} frames"
+        yield (
+            f"{split}: {counted(len(parts), 'clip')}, {counted(steps, 'frame')}, {counted(positions, 'position')} of "
+            f"{counted(length, 'frame')}"
+        )
+
+
+def _pieces_if_possible(frames: ArrayFrames, splits: Splits) -> dict[str, list[tuple[str, range]]]:
+    """The parts of each split; none if the array cannot be split, so that its values can be described before that."""
+    try:
+        return pieces(frames, splits)
+    except ZooError:
+        return {}
+
+
+def _has(
+    parts: list[tuple[str, range]], clip: str, start: int, values: NDArray[np.float64], legal: tuple[float, float]
+) -> bool:
+    """Whether one of some steps of a clip, which begin at `start`, is in these parts and has an illegal value."""
+    legal_steps = ((values >= legal[0]) & (values <= legal[1])).all((1, 2, 3))  # this form also refuses NaN
+    bad = start + np.flatnonzero(~legal_steps)
+    return any(name == clip and any(int(step) in steps for step in bad) for name, steps in parts)
+
+
+_READERS = {"train": "training", "val": "validation during training", "test": "zoo evaluate, compare and report"}
+
+
+def _stops(splits: Sequence[str]) -> str:
+    """What a value that cannot be used stops, as the end of a line."""
+    return f"; it stops {' and '.join(f'{_READERS[split]} ({split})' for split in splits)}" if splits else ""
+
+
+def _too_short(frames: ArrayFrames, parts_of: dict[str, list[tuple[str, range]]], needed: int) -> Iterator[str]:
+    """A line for the clips that are shorter than a clip of the data set: all have one length, or are parts in time."""
+    if "N" in frames.axes:
+        if frames.steps < needed:
+            each = f"each of {counted(frames.clips, 'clip')}"
+            yield f"too short: {too_short(each, frames.steps, needed)}"
+        return
+    for split, parts in parts_of.items():
+        for _, steps in parts:
+            if len(steps) < needed:
+                name = f"the part of {split} from step {steps.start} to step {steps.stop - 1}"
+                yield f"too short: {too_short(name, len(steps), needed)}"
 
 
 def open_frames(
@@ -246,7 +295,8 @@ def _checked_axes(file: ArrayFile, axes: str) -> str:
     shape = "×".join(map(str, file.shape))
     if not axes and rank not in _AXES:
         raise ZooError(
-            f"{file.path} has an array of {rank} axes ({shape}), but 3 to 5 of the axes N, T, C, H, W are needed"
+            f"{file.path} has an array of {rank} ax{'i' if rank == 1 else 'e'}s ({shape}), but 3 to 5 of the "
+            "axes N, T, C, H, W are needed"
         )
     axes = axes.upper() or _AXES[rank]
     if len(set(axes)) != len(axes) or not set("THW") <= set(axes) <= set("NTCHW"):
@@ -266,11 +316,16 @@ def _checked_range(file: ArrayFile, value_range: Sequence[float]) -> tuple[float
         if len(value_range) != 2 or not (np.isfinite([low, high]).all() and low < high):
             raise ZooError(f"data.range = {list(value_range)} must be two numbers, the lower one first")
         return low, high
-    if file.dtype == np.uint8:
-        return 0.0, 255.0
-    if file.dtype.kind in "fb":
-        return 0.0, 1.0
+    if legal := default_range(file.dtype):
+        return legal
     raise ZooError(f"{file.path} holds {file.dtype}; set data.range to the values of black and white")
+
+
+def default_range(dtype: np.dtype[Any]) -> tuple[float, float] | None:
+    """The values of black and white of an array that is given without a range; None if its dtype does not tell."""
+    if dtype == np.uint8:
+        return 0.0, 255.0
+    return (0.0, 1.0) if dtype.kind in "fb" else None
 
 
 def _check_values(values: NDArray[Any], legal: tuple[float, float], where: str) -> None:

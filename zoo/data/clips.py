@@ -1,4 +1,4 @@
-"""The interface of all data sets of clips, and a check of indices."""
+"""The interface of all data sets of clips, checks of numbers and indices, and the words for a number of things."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -58,6 +58,9 @@ class ClipDataset(Protocol):
         """
         ...
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.describe()})"
+
     def left_out(self) -> list[str]:
         """The files that should have provided clips but cannot be used, each with the reason, one line each."""
         return []
@@ -87,6 +90,41 @@ class SeriesDataset(ClipDataset):
     """The unit of that time, such as "s"."""
     mean: Tensor
     """The mean of each column, `(d,)`: the best prediction if nothing is known about the state of the series."""
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things in words.
+
+    >>> counted(1, "clip"), counted(5_000, "clip"), counted(0, "folder of images")
+    ('1 clip', '5,000 clips', '0 folders of images')
+    """
+    return f"{count:,} {noun if count == 1 else plural(noun)}"
+
+
+def plural(noun: str) -> str:
+    """The plural of a noun, whose first word takes the s.
+
+    >>> plural("folder of images")
+    'folders of images'
+    """
+    first, gap, others = noun.partition(" ")
+    return f"{first}s{gap}{others}"
+
+
+def whole(name: str, value: object) -> int:
+    """The value of an argument as an int, if it is a whole number of at least 1.
+
+    Raises:
+        ZooError: if it is not.
+
+    >>> whole("count", np.int64(3))
+    3
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise ZooError(f"{name} = {value!r} must be a whole number, at least 1")
+    if value < 1:
+        raise ZooError(f"{name} = {value} must be at least 1")
+    return int(value)
 
 
 def check_indices(indices: Sequence[int], stop: int) -> NDArray[np.int64]:

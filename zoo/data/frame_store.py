@@ -1,8 +1,9 @@
 """A store of decoded videos: each video is decoded once, and its frames are memory-mapped from then on.
 
 A store is a folder. For each video it has a `.npy` array of bytes, `(T, C, H, W)`, and beside it a `.json` record of
-the source. A manifest lists all of them. It is written last, so a store without a manifest is unfinished and cannot be
-opened. A change of the conversion changes `zoo.data.decode.METHOD`, so that older stores are decoded again.
+the source, both named after the clip by `place_in`. A manifest lists all of them. It is written last, so a store
+without a manifest is unfinished and cannot be opened. A change of the conversion changes `zoo.data.decode.METHOD`, so
+that older stores are decoded again.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ import sys
 import time
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
@@ -26,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.data.arrays import BadArray, open_array
+from zoo.data.clips import counted
 from zoo.data.decode import METHOD, BadVideo, decode
 from zoo.data.regular import open_regular
 from zoo.data.store_files import read_json, write_json
@@ -33,7 +36,7 @@ from zoo.errors import ZooError
 from zoo.files import aside
 from zoo.settings import Resize
 
-MANIFEST, CHECKED = "manifest.json", ".checked.json"
+MANIFEST, CHECKED, _LOCK = "manifest.json", ".checked.json", ".lock"
 Count = Callable[[int], None]
 Result = TypeVar("Result")
 _SETTLED = 10**9  # nanoseconds after which a further change of a file must change its time stamp
@@ -199,8 +202,8 @@ class Store:
         if changed := self.verify([name for name, stamp in stamps.items() if before.get(name) != stamp]):
             paths = ", ".join(str(self._path(name)) for name in changed[:3])
             raise ZooError(
-                f"{len(changed)} clips have changed since they were written ({paths}); remove them and prepare the "
-                "store again"
+                f"{counted(len(changed), 'clip')} of the store changed after being written ({paths}); remove the files "
+                "and prepare the store again"
             )
         settled = {name: stamp for name, stamp in stamps.items() if stats[name].st_ctime_ns < now - _SETTLED}
         if not settled.items() <= before.items():
@@ -215,7 +218,32 @@ class Store:
             return [name for name, digest in zip(names, digests, strict=True) if digest != self.clips[name]["sha256"]]
 
     def _path(self, name: str) -> Path:
-        return self.folder / f"{name}.npy"
+        return place_in(self.folder, name, ".npy")
+
+
+def place_in(folder: Path, name: str, suffix: str) -> Path:
+    """The file of a clip in a store. It is named after the clip, but kept apart from the store's own and other files.
+
+    Without this, the record of a clip "manifest" would be the store's manifest, and the frames of a clip "a" would be
+    a file where the clips of a folder "a.npy" are. So "%" is added to such a part of a name, and, to keep names
+    different, to a part that already is of this form.
+
+    Args:
+        folder: the folder of the store.
+        name: the name of the clip, a relative path.
+        suffix: ".npy" for the frames, ".json" for the record.
+
+    >>> names = ["walk/fast", "manifest", "manifest%", "a.npy/b"]
+    >>> [place_in(Path("store"), name, ".json").as_posix() for name in names]
+    ['store/walk/fast.json', 'store/manifest%.json', 'store/manifest%%.json', 'store/a.npy%/b.json']
+    """
+    *above, last = name.split("/")
+    folders = [_apart(part, part.rstrip("%").lower().endswith((".npy", ".json", _LOCK))) for part in above]
+    return folder.joinpath(*folders, _apart(last, f"{last.rstrip('%')}.json".lower() in (MANIFEST, CHECKED)) + suffix)
+
+
+def _apart(part: str, taken: bool) -> str:
+    return f"{part}%" if taken else part
 
 
 def build(
@@ -233,8 +261,11 @@ def build(
         progress: whether to show a progress bar.
 
     Raises:
-        ZooError: if the folder cannot be written, the disk is full, or no video can be used.
+        ZooError: if two videos have one name, the folder cannot be written, the disk is full, or no video can be used.
     """
+    for name, times in Counter(video.name for video in videos).items():
+        if times > 1:
+            raise ZooError(f"{times} clips for {folder} are named {name!r}; rename all but one of them")
     shape = (1 if grey else 3, *size)
     if not _finished(folder, videos, shape):
         with _locked(folder, progress):
@@ -278,7 +309,7 @@ def _locked(folder: Path, progress: bool) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     _make_folder(folder)
-    lock = FileLock(folder / ".lock")
+    lock = FileLock(folder / _LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -345,7 +376,7 @@ def inspect(video: VideoFile, count: Count) -> VideoSummary:
 
 def _store(folder: Path, video: VideoFile, shape: tuple[int, int, int], count: Count) -> dict[str, Any]:
     """Decode a video into a temporary file, rename it, and write its record. `count` is called as by `inspect`."""
-    target, digest = folder / f"{video.name}.npy", hashlib.sha256()
+    target, digest = place_in(folder, video.name, ".npy"), hashlib.sha256()
     _make_folder(target.parent)
     clip: dict[str, Any]
     try:
@@ -367,13 +398,13 @@ def _store(folder: Path, video: VideoFile, shape: tuple[int, int, int], count: C
         target.unlink(missing_ok=True)
         clip = {"skipped": str(error), "state": video.state()}
     record = {**_provenance(video, shape), **clip}
-    write_json(folder / f"{video.name}.json", record)
+    write_json(place_in(folder, video.name, ".json"), record)
     return record
 
 
 def _stored_record(folder: Path, video: VideoFile, shape: tuple[int, int, int]) -> dict[str, Any]:
     """The record of this video from an earlier call; empty if there is none, or if the video has changed since."""
-    record, path = read_json(folder / f"{video.name}.json", "record"), folder / f"{video.name}.npy"
+    record, path = read_json(place_in(folder, video.name, ".json"), "record"), place_in(folder, video.name, ".npy")
     if any(record.get(key) != value for key, value in _provenance(video, shape).items()):
         return {}
     if "skipped" in record:
@@ -391,7 +422,7 @@ def _provenance(video: VideoFile, shape: tuple[int, int, int]) -> dict[str, Any]
 
 def _summary(video: VideoFile, count: int) -> VideoSummary:
     if count < video.needed:
-        raise BadVideo(f"has {count} frames, but at least {video.needed} are needed")
+        raise BadVideo(f"has {counted(count, 'frame')}, but at least {video.needed} are needed")
     return VideoSummary(count, video.digest())
 
 

@@ -1,10 +1,10 @@
 """Folders of images as a data set: each folder is a clip, and each image is a frame."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +79,7 @@ class Images(Videos):
     """
 
     kind = "images"
-    noun = "folders of images"
+    noun = "folder of images"
     stream = 0x494D0001
 
     @classmethod
@@ -96,11 +96,24 @@ class Images(Videos):
         if not clips:
             legal = ", ".join(sorted(IMAGES))
             raise ZooError(f"{folder} has no folders of images ({legal}); name another folder, or use videos:DIR")
-        names = {each: each.relative_to(folder).as_posix() if each != folder else each.resolve().name for each in clips}
+        names = {each: each.relative_to(folder).as_posix() for each in clips}
+        if folder in names:
+            names[folder] = _own_name(folder, set(names.values()))
         return [
             FrameFolder(names[each], each, images=sorted(clips[each], key=lambda image: natural(image.name)))
             for each in sorted(clips, key=lambda each: natural(names[each]))
         ]
+
+
+def _own_name(folder: Path, others: Set[str]) -> str:
+    """The name of the clip whose images are in the data set's folder itself: that of the folder.
+
+    If a folder below has this name, it is followed by "/.", with which no relative path ends.
+    """
+    name = folder.resolve().name
+    if not name:  # the root of the file system
+        return "."
+    return name if name not in others else f"{name}/."
 
 
 def _read(path: Path, grey: bool) -> NDArray[np.uint8]:
@@ -112,18 +125,27 @@ def _read(path: Path, grey: bool) -> NDArray[np.uint8]:
     from PIL import Image, ImageOps
 
     try:
-        with open_regular(path) as file, Image.open(file, formats=["PNG", "JPEG"]) as opened:
-            if opened.width * opened.height > LARGEST:
-                raise BadVideo(f"cannot be read: {path.name} has more than {LARGEST:,} pixels")
-            if opened.mode.startswith(("I", "F")):
-                raise BadVideo(
-                    f"cannot be read: {path.name} has more than 8 bits per pixel; use arrays:FILE for such data"
-                )
-            image: Any = ImageOps.exif_transpose(opened).convert("L" if grey else "RGB")
-            return np.asarray(image, np.uint8)
+        with open_regular(path) as file:
+            bits = _bits(file)
+            with Image.open(file, formats=["PNG", "JPEG"]) as opened:
+                if opened.width * opened.height > LARGEST:
+                    raise BadVideo(f"cannot be read: {path.name} has more than {LARGEST:,} pixels")
+                if bits > 8 or opened.mode.startswith(("I", "F")):
+                    raise BadVideo(
+                        f"cannot be read: {path.name} has more than 8 bits per value; use arrays:FILE for such data"
+                    )
+                image: Any = ImageOps.exif_transpose(opened).convert("L" if grey else "RGB")
+                return np.array(image, np.uint8)  # a copy, because the bytes of Pillow cannot be written to
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # all of these come from Pillow
         reason = str(getattr(error, "strerror", None) or error).partition("\n")[0][:100]
         raise BadVideo(f"cannot be read: its frame {path.name} is not a complete PNG or JPEG file ({reason})") from None
+
+
+def _bits(file: IO[bytes]) -> int:
+    """The bits of a PNG file's samples; 8 for another file. Pillow opens colours of 16 bits as 8 bits, in silence."""
+    head = file.read(25)  # signature (8 bytes), length and name of the first chunk (8), width, height, bits
+    file.seek(0)
+    return head[24] if head.startswith(b"\x89PNG\r\n") and len(head) == 25 else 8
 
 
 def _stat(path: Path) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import get_args
 
+from zoo.data.clips import counted, whole
 from zoo.data.decode import BadVideo
 from zoo.data.digits import Split, check_split
 from zoo.data.frame_store import Count, Store, VideoFile, build, in_parallel, inspect
@@ -73,15 +74,14 @@ class KTH(StoredClips):
         check_split(split)
         persons = split_persons(validation_persons)[split]
         check_windows(windows)
-        if not isinstance(length, int) or length < 1:
-            raise ZooError(f"length = {length!r} must be a whole number, at least 1")
+        length, observed = whole("length", length), whole("observed", observed)
         store = _open_store(root, size)
         ranges = ranges_of(store)
         clips = _of_persons(ranges, persons)
         if not clips:
             stored = sorted({parsed.person for name in ranges if (parsed := parse_name(name))})
             raise ZooError(
-                f"{store.folder} has no clips of persons {_spans(persons)} ({split}), only of {_spans(stored)}; "
+                f"{store.folder} has no clips of {_spans(persons)} ({split}), only of {_spans(stored)}; "
                 "prepare more clips, or set data.validation_persons to other persons"
             )
         train = split == "train"
@@ -92,7 +92,7 @@ class KTH(StoredClips):
             comparable_with="kth"
             + ("" if store.shape == (1, *SIZE) else f", {store.shape[1]}×{store.shape[2]}")
             + ("" if windows == "predrnn" else f"{BY_RULE}{windows}"),
-            title=f"KTH {split}, persons {_spans(persons)} ({_completeness(clips, persons)})"
+            title=f"KTH {split}, {_spans(persons)} ({_completeness(clips, persons)})"
             + ("" if train else f", windows by {windows}"),
             count=count if train else None,
             endless=endless and train,
@@ -295,21 +295,22 @@ def count_windows(ranges: Mapping[str, Sequence[Range]], persons: Iterable[int],
     lengths = [each.length for of_clip in clips.values() for each in of_clip]
     short = sum(one < length for one in lengths)
     return (
-        f"{len(actions):,}{f' ({counts})' * bool(actions)} from {len(lengths)} ranges, {short} of them shorter than "
-        f"{length} frames; {HOW[windows]}"
+        f"{len(actions):,}{f' ({counts})' * bool(actions)} from {counted(len(lengths), 'range')}, {short} of them "
+        f"shorter than {length} frames; {HOW[windows]}"
     )
 
 
 def report(store: Store) -> list[str]:
     """Describe a store in lines of text: its content, and how many test sequences each rule cuts from it."""
     ranges = ranges_of(store)
-    lines = [f"{store.folder}: {len(store.clips)} clips, {store.digest()}"]
+    lines = [f"{store.folder}: {counted(len(store.clips), 'clip')}, {store.digest()}"]
     lines += [f"left out: {name} {reason}" for name, reason in store.skipped.items()]
     for split, persons in split_persons().items():
         clips = _of_persons(ranges, persons)
         positions = sum(window.starts for window in _all_positions(clips, 2 * OBSERVED))
         lines.append(
-            f"{split}, persons {_spans(persons)}: {_completeness(clips, persons)}, {positions:,} positions of 20 frames"
+            f"{split}, {_spans(persons)}: {_completeness(clips, persons)}, "
+            f"{counted(positions, 'position')} of {2 * OBSERVED} frames"
         )
     for length in (30, 50):
         for windows in get_args(Windows):
@@ -396,6 +397,7 @@ def _completeness(clips: Mapping[str, Sequence[Range]], persons: Sequence[int]) 
 
 
 def _spans(persons: Sequence[int]) -> str:
-    """A list of persons as short text, such as 1–14, 16."""
+    """A list of persons as short text, such as "persons 1–14, 16"."""
     spans = runs([Range(person, person) for person in persons])
-    return ", ".join(str(span.first) if span.length == 1 else f"{span.first}–{span.last}" for span in spans)
+    listed = ", ".join(str(span.first) if span.length == 1 else f"{span.first}–{span.last}" for span in spans)
+    return f"person{'s' * (len(persons) != 1)} {listed}"

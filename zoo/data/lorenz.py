@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from zoo.counter_rng import uniforms
-from zoo.data.clips import SeriesDataset, check_indices
+from zoo.data.clips import SeriesDataset, check_indices, counted
 from zoo.data.digits import Split, check_split
 from zoo.errors import ZooError
 
@@ -111,10 +111,10 @@ class Lorenz(SeriesDataset, Dataset[Tensor]):
 
     def describe(self) -> str:
         """Describe the data in one line: split and sizes."""
-        clips = "endless clips" if self.endless else f"{self.count:,} clips"
+        clips = "endless clips" if self.endless else counted(self.count, "clip")
         return (
-            f"Lorenz series {self.split}: {clips} of {self.length} steps of {self.interval:g} time units, from "
-            f"{TRAJECTORIES} trajectories"
+            f"Lorenz series {self.split}: {clips} of {counted(self.length, 'step')} of {self.interval:g} time units, "
+            f"from {TRAJECTORIES} trajectories"
         )
 
     def digest(self) -> str:

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from zoo.counter_rng import uniforms
 from zoo.data.arrays import BadArray, open_array
-from zoo.data.clips import ClipDataset, check_indices
+from zoo.data.clips import ClipDataset, check_indices, counted
 from zoo.data.digits import SIZE, Source, Split, check_split, has_mnist, load_digits
 from zoo.data.download import download_mnist
 from zoo.data.regular import open_regular
@@ -144,9 +144,9 @@ class MovingMNIST(ClipDataset, Dataset[Tensor]):
 
     def describe(self) -> str:
         """Describe the data in one line: split, sizes, and source of the digits."""
-        clips = "endless clips" if self.endless else f"{self.count:,} clips"
+        clips = "endless clips" if self.endless else counted(self.count, "clip")
         return (
-            f"Moving-MNIST {self.split}: {clips} of {self.length} frames {self.size[0]}×{self.size[1]}, "
+            f"Moving-MNIST {self.split}: {clips} of {counted(self.length, 'frame')} {self.size[0]}×{self.size[1]}, "
             f"{self.digits} moving digit{'s' * (self.digits > 1)} each, from {self._source}"
         )
 
@@ -276,7 +276,8 @@ class PublishedMovingMNIST(ClipDataset, Dataset[Tensor]):
     def describe(self) -> str:
         """Describe the data in one line: the file and its size."""
         return (
-            f"published Moving-MNIST test: {self.count:,} clips of {self.length} frames, MNIST digits, from {self.path}"
+            f"published Moving-MNIST test: {counted(self.count, 'clip')} of {counted(self.length, 'frame')}, MNIST "
+            f"digits, from {self.path}"
         )
 
     def digest(self) -> str:

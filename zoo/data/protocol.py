@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol, cast
 import torch
 from torch import Tensor
 
-from zoo.data.clips import ClipDataset, check_indices
+from zoo.data.clips import ClipDataset, check_indices, counted, whole
 from zoo.errors import ZooError
 
 
@@ -66,7 +66,7 @@ class OwnClips(ClipDataset):
                 raise ZooError(f"the data set {kind} has no {name}; zoo.data.ClipSource lists what is needed")
         if len(source) < 1:
             raise ZooError(f"the data set {kind} holds no clips, but needs at least one")
-        self.source, self.length = source, source.length
+        self.source, self.length = source, whole(f"{kind}.length", source.length)
 
     def __len__(self) -> int:
         return len(self.source)
@@ -88,8 +88,16 @@ class OwnClips(ClipDataset):
         return OwnFrames(torch.stack(clips))
 
     def _clip(self, index: int) -> Tensor:
-        clip = torch.as_tensor(self.source[index])
-        if clip.dim() != 4 or len(clip) != self.length or not clip.is_floating_point():
+        each = self.source[index]
+        try:
+            clip = torch.as_tensor(each)
+        except (TypeError, ValueError, RuntimeError) as error:
+            reason = str(error).partition("\n")[0][:100]
+            raise ZooError(
+                f"{self.describe()}: clip {index} is a {type(each).__name__}, which is neither a tensor nor an array "
+                f"({reason}); return one of shape ({self.length}, C, H, W)"
+            ) from None
+        if clip.dim() != 4 or len(clip) != self.length or not clip.is_floating_point() or not clip.numel():
             raise ZooError(
                 f"{self.describe()}: clip {index} is {str(clip.dtype).removeprefix('torch.')} of shape "
                 f"{tuple(clip.shape)}, but must be floating-point of shape ({self.length}, C, H, W)"
@@ -105,7 +113,7 @@ class OwnClips(ClipDataset):
 
     def describe(self) -> str:
         """Describe the data in one line: the user's class, and the number of clips."""
-        return f"{type(self.source).__name__}, {len(self):,} clips of {self.length} frames"
+        return f"{type(self.source).__name__}, {counted(len(self), 'clip')} of {counted(self.length, 'frame')}"
 
     def digest(self) -> str:
         """A hash of the digest of the user's data set; see `ClipDataset.digest`."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import NamedTuple, TypeVar
 
+from zoo.data.clips import counted
 from zoo.errors import ZooError, nearest
 
 HELD_OUT = 0.1  # fraction of the clips for "val", and the same for "test"
@@ -58,7 +59,7 @@ def split_range(count: int, wanted: Splits, what: str) -> dict[str, list[range]]
     [range(0, 4), range(6, 8)]
     """
     if count < 3:
-        raise ZooError(f"{count} {what} are too few for three splits; at least 3 are needed")
+        raise ZooError(f"too few {what} for three splits: {count}; at least 3 are needed")
     if not wanted.val and not wanted.test:
         tenth = max(1, round(count * HELD_OUT))
         wanted = Splits([f"{count - 2 * tenth}:{count - tenth}"], [f"{count - tenth}:{count}"])
@@ -94,8 +95,8 @@ def split_files(digests: Mapping[str, str]) -> dict[str, list[str]]:
     contents = sorted(set(digests.values()))
     if len(contents) < 3:
         raise ZooError(
-            f"only {len(contents)} of the usable clips differ, but three splits need at least 3; add clips, or list"
-            " the clips to hold out in data.val and data.test"
+            f"only {len(contents)} of the usable clips differ{'s' * (len(contents) == 1)}, but three splits "
+            "need at least 3; add clips, or list the clips to hold out in data.val and data.test"
         )
     places = [int(content[:12], 16) / 16**12 for content in contents]
     val = min(max(1, bisect(places, HELD_OUT)), len(contents) - 2)
@@ -118,7 +119,7 @@ def _matching(names: list[str], entries: Sequence[str], where: str) -> list[str]
 def _slice(items: list[Item], entry: str, where: str) -> list[Item]:
     begin, end = (int(number) if number else None for number in entry.split(":"))
     if not (part := items[begin:end]):
-        raise ZooError(f"{where}: the range {entry!r} holds none of {len(items)} clips; ranges count from 0")
+        raise ZooError(f"{where}: the range {entry!r} holds none of {counted(len(items), 'clip')}; ranges count from 0")
     return part
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from zoo.counter_rng import uniforms
-from zoo.data.clips import ClipDataset, check_indices
+from zoo.data.clips import ClipDataset, check_indices, counted
 from zoo.errors import ZooError
 
 
@@ -109,8 +109,10 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
         if not isinstance(seed, int) or not 0 <= seed < 2**64:
             raise ZooError(f"seed = {seed!r} must be a whole number, at least 0 and below 2^64")
         if not windows:
-            every = f" with stride {stride}, which span {span(length, stride)} frames" if stride > 1 else ""
-            raise ZooError(f"{title}: no clip has {length} frames{every}; use a smaller length, or add longer clips")
+            every = f" with stride {stride}, which span {counted(span(length, stride), 'frame')}" if stride > 1 else ""
+            raise ZooError(
+                f"{title}: no clip has {counted(length, 'frame')}{every}; use a smaller length, or add longer clips"
+            )
         store.check(sorted({window.name for window in windows}))
         self.store, self.length = store, length
         self._comparable_with, self._parts = comparable_with, parts
@@ -169,9 +171,10 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
         videos = len({window.name for window in self.windows})
         channels, height, width = self.store.shape
         clips = "endless" if self.endless else f"{self.count:,}"
+        one = self.count == 1 and not self.endless
         return (
-            f"{self._title}: {clips} {'random ' * self.drawn}clips of {self.length} frames {height}×{width} "
-            f"{_COLOURS.get(channels, f'of {channels} channels')} from {videos} video{'s' * (videos != 1)} in "
+            f"{self._title}: {clips} {'random ' * self.drawn}clip{'s' * (not one)} of {counted(self.length, 'frame')} "
+            f"{height}×{width} {_COLOURS.get(channels, f'of {channels} channels')} from {counted(videos, 'video')} in "
             f"{self.store.folder}{f', every {self._stride} frames' if self._stride > 1 else ''}"
             + (f" ({len(self.store.skipped)} left out)" if self.store.skipped else "")
         )
@@ -188,6 +191,11 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
 def span(length: int, stride: int) -> int:
     """The number of frames from the first to the last of a clip of `length` frames with this stride."""
     return (length - 1) * stride + 1
+
+
+def too_short(name: str, frames: int, needed: int) -> str:
+    """A line about a video or a part of an array that is shorter than a clip."""
+    return f"{name} has {counted(frames, 'frame')}, but a clip needs {needed}"
 
 
 def windows_of(name: str, frames: range, length: int, stride: int, every: bool) -> list[Window]:

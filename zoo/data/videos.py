@@ -8,12 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
+from zoo.data.clips import counted, plural, whole
 from zoo.data.digits import Split, check_split
 from zoo.data.frame_store import Store, VideoFile, build
 from zoo.data.names import natural
 from zoo.data.root import data_root
 from zoo.data.splits import Splits, split_clips
-from zoo.data.stored_clips import StoredClips, span, windows_of
+from zoo.data.stored_clips import StoredClips, span, too_short, windows_of
 from zoo.errors import ZooError
 from zoo.settings import Resize
 
@@ -59,7 +60,7 @@ class Videos(StoredClips):
     """
 
     kind: ClassVar[str] = "videos"
-    noun: ClassVar[str] = "videos"
+    noun: ClassVar[str] = "video"
     stream: ClassVar[int] = 0x56490001
 
     def __init__(
@@ -80,9 +81,7 @@ class Videos(StoredClips):
         splits: Splits = Splits(),  # noqa: B008 - immutable
     ) -> None:
         check_split(split)
-        for name, value in (("length", length), ("stride", stride)):
-            if value < 1:
-                raise ZooError(f"{name} = {value!r} must be at least 1")
+        length, stride = whole("length", length), whole("stride", stride)
         store = self.prepare(folder, root, size=size, grey=grey, progress=progress, resize=resize)
         try:
             self.names = names_of(store, splits)[split]
@@ -161,11 +160,6 @@ class Videos(StoredClips):
         return super().left_out() + [too_short(name, self._frames[name]["frames"], self._needed) for name in self.short]
 
 
-def too_short(name: str, frames: int, needed: int) -> str:
-    """A line about a video that is shorter than a clip."""
-    return f"{name} has {frames} frames, but a clip needs {needed}"
-
-
 def names_of(store: Store, splits: Splits = Splits()) -> dict[str, list[str]]:  # noqa: B008 - immutable
     """The names of the clips in each split; see `zoo.data.splits`. Ranges count them in their natural order."""
     names = sorted(store.clips, key=natural)
@@ -175,7 +169,7 @@ def names_of(store: Store, splits: Splits = Splits()) -> dict[str, list[str]]:  
 def report(
     store: Store,
     folder: str | Path,
-    noun: str = "videos",
+    noun: str = "video",
     length: int = 20,
     stride: int = 1,
     splits: Splits = Splits(),  # noqa: B008 - immutable
@@ -187,17 +181,18 @@ def report(
     """
     frames = {name: clip["frames"] for name, clip in store.clips.items()}
     needed = span(length, stride)
-    yield f"{store.folder}: {len(frames)} {noun}, {sum(frames.values()):,} frames, digest {store.digest()}"
+    total = counted(sum(frames.values()), "frame")
+    yield f"{store.folder}: {counted(len(frames), noun)}, {total}, digest {store.digest()}"
     yield from (f"left out: {name} {reason}" for name, reason in store.skipped.items())
     for name, count in frames.items():
         if count < needed:
             yield f"too short: {too_short(name, count, needed)}"
     if others := Counter(otherfiles_below(folder)):
         kinds = ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in others.items())
-        yield f"not {noun} by their names: {kinds}"
+        yield f"not {plural(noun)} by their names: {kinds}"
     for split, names in names_of(store, splits).items():
         positions = sum(max(0, frames[name] - needed + 1) for name in names)
-        yield f"{split}: {len(names)} {noun}, {positions:,} positions of {length} frames"
+        yield f"{split}: {counted(len(names), noun)}, {counted(positions, 'position')} of {counted(length, 'frame')}"
 
 
 def otherfiles_below(folder: str | Path) -> list[str]:

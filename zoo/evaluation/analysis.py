@@ -19,9 +19,10 @@ from torch.utils import _pytree as pytree
 from tensortrain.figures import styled
 from zoo.cells.conv_tt_lstm import ConvTTLSTMCell
 from zoo.data import ClipDataset, MovingMNIST, SeriesDataset
+from zoo.data.clips import counted, whole
 from zoo.devices import find_device
 from zoo.errors import ZooError
-from zoo.evaluation.evaluator import check_clips, check_count, evaluating, in_batches
+from zoo.evaluation.evaluator import check_clips, check_count, evaluating, fewer_note, in_batches
 from zoo.files import aside
 from zoo.predictors.predictor import Predictor
 from zoo.predictors.recurrent import RecurrentPredictor, patchify
@@ -152,7 +153,7 @@ def gradient_norms(
         dataset: clips of at least `observed + horizon` frames.
         horizon: the number of predicted frames, at least 1. The error is that of the last one.
         observed: the number of observed frames T_in, at least 1.
-        count: use only the first `count` clips; all by default.
+        count: use only the first `count` clips, or all if there are fewer; by default all.
         batch: the number of clips to process at a time.
         device: where to compute; by default where each model is.
         progress: whether to show a progress bar.
@@ -184,8 +185,14 @@ def gradient_norms(
         means = {line: values / clips for line, values in sums.items()}
         frames[name] = means.pop(_FRAMES)
         states[f"{name}: states"] = means
-    note = f"Gradient of the squared error of frame {observed + horizon}; {clips:,} clips of {dataset.describe()}"
+    what = f"Gradient of the squared error of frame {observed + horizon}"
+    note = _note(what, dataset, clips, count)
     return Series({"observed frames": frames, **states}, "mean norm of the gradient", note, maps=list(states))
+
+
+def _note(what: str, dataset: ClipDataset, clips: int, asked: int | None) -> str:
+    """What was measured, on which clips, and whether there were fewer than were asked for."""
+    return ". ".join([f"{what}; {counted(clips, 'clip')} of {dataset.describe()}", *fewer_note(dataset, asked)])
 
 
 _FRAMES = "frames"
@@ -284,7 +291,7 @@ def entanglement(
     Args:
         dataset: clips of two or more digits.
         frames: use only the first `frames` frames of a clip; all by default.
-        count: use only the first `count` clips; all by default.
+        count: use only the first `count` clips, or all if there are fewer; by default all.
         batch: the number of clips to process at a time.
         progress: whether to show a progress bar.
 
@@ -295,13 +302,13 @@ def entanglement(
     >>> entanglement(clips, count=8).values["entangled digits"]["frequency"]
     array([1., 1., 1.])
     """
-    frames = dataset.length if frames is None else frames
-    if not 1 <= frames <= dataset.length:
+    frames = dataset.length if frames is None else whole("frames", frames)
+    if frames > dataset.length:
         raise ZooError(f"frames = {frames} must be from 1 to {dataset.length}, the number of frames of a clip")
     clips = check_count(dataset, count, batch)
     sums = np.zeros(frames)
     for indices in in_batches(clips, batch, progress):
         bright = dataset.layers(dataset.fetch(indices))[:, :frames] > INK
         sums += (bright.sum(2) > 1).flatten(2).any(2).sum(0).numpy()
-    note = f"A pixel brighter than {INK} of 255 in two digits; {clips:,} clips of {dataset.describe()}"
+    note = _note(f"A pixel brighter than {INK} of 255 in two digits", dataset, clips, count)
     return Series({"entangled digits": {"frequency": sums / clips}}, "fraction of clips", note)

@@ -15,7 +15,7 @@ from zoo.evaluation.conventions import CONVENTIONS, Convention
 from zoo.evaluation.measure import Measure
 from zoo.evaluation.metrics import Mae, Mse
 from zoo.evaluation.published import LAYOUTS, PIXELS, Layout, Published, published_task
-from zoo.evaluation.scores import PerFrame, Scores, averages, beaten, by_horizon, interval_note, shown
+from zoo.evaluation.scores import PerFrame, Scores, averages, beaten, by_horizon, interval_note, shown, task_title
 from zoo.evaluation.spread import may_be_chance
 from zoo.files import aside
 from zoo.names import check_name, check_picture
@@ -109,7 +109,7 @@ def _table(scores: Sequence[Scores], convention: Convention, paper: Layout | Non
     if sources:
         heads.append(Column("Source", words=True))
         rows = [[*row, source] for row, source in zip(rows, ["measured"] * len(ours) + sources, strict=True)]
-    title = paper.title if paper and whole else "" if several else _single_title(scores[0])
+    title = paper.title if paper and whole else "" if several else task_title(scores[0])
     notes = _notes(scores, paper if sources else None, convention, best, names)
     if any(_UNKNOWN in row for row in rows):
         notes.append(f"{_UNKNOWN}: the paper has this number, but it is missing from the copy that was used here.")
@@ -164,7 +164,7 @@ def curves(scores: Sequence[Scores], metrics: Sequence[str] | None = None) -> "F
         own = panels[number * rows * columns : (number + 1) * rows * columns]
         for spare in own[len(keys) :]:
             spare.set_axis_off()
-        place = f"{names[data]} after {observed} observed {group[0].step}s".lstrip()
+        place = f"{names[data]} after {observed} observed {group[0].step}{'s' * (observed != 1)}".lstrip()
         for axes, key in zip(own, keys, strict=False):
             for name, line in _draw(axes, group, convention[key], looks).items():
                 entries.setdefault(name, line)
@@ -264,10 +264,6 @@ def _find_layout(scores: Sequence[Scores], name: str | None) -> Layout | None:
         return next((paper for paper in LAYOUTS.values() if tasks & paper.columns.keys()), None)
     check_name("layout", name, LAYOUTS)
     return LAYOUTS[name]
-
-
-def _single_title(scores: Scores) -> str:
-    return f"{scores.observed} observed → {scores.horizon} predicted frames"
 
 
 def _data_names(columns: Columns) -> dict[str, str]:

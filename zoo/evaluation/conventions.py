@@ -49,9 +49,13 @@ class Convention:
         """The same convention with only these metrics, in this order.
 
         Raises:
-            ZooError: if the convention does not have a metric.
+            ZooError: if there are no keys, or the convention does not have a metric.
         """
         known = {measure.key: measure for measure in self.measures}
+        if not keys:
+            raise ZooError(
+                f"no metrics to measure; name one or more of {', '.join(known)}, or leave metrics out for all"
+            )
         for key in keys:
             if key not in known:
                 raise ZooError(f"convention {self.name!r} has no metric {key!r}; {nearest(key, known)}")

@@ -1,14 +1,14 @@
 """Evaluate a model's predictions on a data set, batch by batch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from tensortrain.checks import strings
 from zoo.data import ClipDataset, ClipSource, SeriesDataset, adapted
+from zoo.data.clips import counted, whole
 from zoo.devices import find_device
 from zoo.errors import ZooError
 from zoo.evaluation.baselines import trivial_predictions
@@ -51,7 +51,7 @@ def evaluate(
         convention: how to measure frames; by default "standard"; see `zoo.evaluation.CONVENTIONS`. Series have one
             measure, the root of the mean squared error.
         metrics: the name of one of the convention's metrics to compute, or several; all by default.
-        count: evaluate only the first `count` clips; all by default.
+        count: evaluate only the first `count` clips, or all if there are fewer, which a note then says; by default all.
         batch: the number of clips to process at a time.
         name: the name of the model in tables; by default that of its class.
         device: where to compute; by default where the model is.
@@ -74,9 +74,10 @@ def evaluate(
     ((4,), ['copy last frame', 'blank frames'])
     """
     dataset = adapted(dataset)
-    count = check_clips(dataset, horizon, observed, count, batch)
+    horizon, observed, batch = whole("horizon", horizon), whole("observed", observed), whole("batch", batch)
+    asked, count = count, check_clips(dataset, horizon, observed, count, batch)
     convention = find_convention(convention, "series" if isinstance(dataset, SeriesDataset) else "video")
-    convention = convention if metrics is None else convention.choose(tuple(strings(metrics)))
+    convention = convention if metrics is None else convention.choose(_names(metrics))
 
     weight = next(model.parameters(), torch.empty(0))
     place = find_device(device, weight.device)
@@ -88,7 +89,8 @@ def evaluate(
         name = name or type(model).__name__
         if name in predictors:
             raise ZooError(f"name = {name!r} is the name of a baseline; choose another name")
-        predictors[name] = lambda x: _last(model(x, horizon), horizon)
+        # the model reads frames in the precision of its weights; the baselines and the truth keep theirs
+        predictors[name] = lambda x: _last(model(x.to(weight.dtype), horizon), horizon)
         comparisons, notes = _comparisons(convention, first[:, :1], root, place)
         sums = {
             row: {key: torch.zeros(horizon, dtype=torch.float64, device=place) for key in comparisons}
@@ -98,7 +100,7 @@ def evaluate(
         clip_values: dict[str, dict[str, list[Tensor]]] = {row: {key: [] for key in comparisons} for row in predictors}
         for indices in in_batches(count, batch, progress):
             clips = dataset.clips(indices, place)
-            x, truth = clips[:, :observed].to(weight.dtype), clips[:, observed : observed + horizon]
+            x, truth = clips[:, :observed], clips[:, observed : observed + horizon]
             predictions = {row: predict(x) for row, predict in predictors.items()}
             for part in _parts(len(clips), horizon):
                 for key, (features, value) in comparisons.items():
@@ -135,16 +137,29 @@ def evaluate(
         convention=convention,
         per_frame=means.pop(name),
         baselines=means,
-        notes=(*notes, *_interval(dataset)),
+        notes=(*notes, *_interval(dataset), *fewer_note(dataset, asked)),
         per_clip=per_clip,
         half_intervals=halves,
     )
 
 
+def _names(metrics: str | Sequence[str]) -> list[str]:
+    """The names of metrics. A single one may be given without a list, and must not be taken for its letters.
+
+    Raises:
+        ZooError: if one is not a text.
+    """
+    names = [metrics] if isinstance(metrics, str) or not isinstance(metrics, Iterable) else list(metrics)
+    for name in names:
+        if not isinstance(name, str):
+            raise ZooError(f"metrics = {metrics!r} must be the name of a metric, such as 'mse', or several names")
+    return names
+
+
 def _last(predictions: Tensor, horizon: int) -> Tensor:
     """The last `horizon` steps. Fewer steps are refused, because a single step would be broadcast."""
     if predictions.shape[1] < horizon:
-        raise ZooError(f"the model predicted {predictions.shape[1]} steps, fewer than horizon = {horizon}")
+        raise ZooError(f"the model predicted {counted(predictions.shape[1], 'step')}, fewer than horizon = {horizon}")
     return predictions[:, -horizon:]
 
 
@@ -154,34 +169,35 @@ def _interval(dataset: ClipDataset) -> list[str]:
 
 
 def check_clips(dataset: ClipDataset, horizon: int, observed: int, count: int | None, batch: int) -> int:
-    """The number of clips to evaluate: `count`, or all.
+    """The number of clips to evaluate: `count`, or all if there are fewer.
 
     Raises:
-        ZooError: if a number is out of range, or clips have fewer than `observed + horizon` steps.
+        ZooError: if a number is not a whole number of at least 1, or clips have fewer than `observed + horizon` steps.
     """
-    for argument, value in (("horizon", horizon), ("observed", observed)):
-        if value < 1:
-            raise ZooError(f"{argument} = {value} must be at least 1")
+    horizon, observed = whole("horizon", horizon), whole("observed", observed)
     if dataset.length < observed + horizon:
         raise ZooError(
-            f"clips of {dataset.length} steps are too short for {observed} observed and {horizon} predicted steps; "
-            f"make the data set with length={observed + horizon}"
+            f"clips of {counted(dataset.length, 'step')} are too short for {observed} observed and {horizon} predicted "
+            f"steps; make the data set with length={observed + horizon}"
         )
     return check_count(dataset, count, batch)
 
 
 def check_count(dataset: ClipDataset, count: int | None, batch: int) -> int:
-    """The number of clips to evaluate: `count`, or all.
+    """The number of clips to evaluate: `count`, or all if there are fewer; see `fewer_note`.
 
     Raises:
-        ZooError: if `batch` is below 1, or `count` is not from 1 to the number of clips.
+        ZooError: if `batch` or `count` is not a whole number of at least 1.
     """
-    if batch < 1:
-        raise ZooError(f"batch = {batch} must be at least 1")
-    count = len(dataset) if count is None else count
-    if not 1 <= count <= len(dataset):
-        raise ZooError(f"count = {count} must be from 1 to {len(dataset)}, the number of clips in the data set")
-    return count
+    whole("batch", batch)
+    return len(dataset) if count is None else min(whole("count", count), len(dataset))
+
+
+def fewer_note(dataset: ClipDataset, count: int | None) -> list[str]:
+    """A note that there are fewer clips than `count`, if there are fewer."""
+    if count is None or count <= len(dataset):
+        return []
+    return [f"There are only {counted(len(dataset), 'clip')} of the {count:,} that were asked for; all were measured."]
 
 
 def _comparisons(

@@ -52,6 +52,22 @@ def extremes(frames: Tensor) -> tuple[Tensor, Tensor]:
     return low, high
 
 
+def check_clip(clip: Tensor) -> None:
+    """Raise a ZooError unless a clip `(T, C, H, W)` holds floating-point pixels in [0, 1].
+
+    A model would read frames in 0…255 as very bright ones, without an error.
+    """
+    if clip.dtype not in _DTYPES or clip.layout != torch.strided or not clip.numel():
+        kind = clip.dtype if clip.layout == torch.strided else clip.layout
+        raise ZooError(
+            f"a clip of {kind} and shape {tuple(clip.shape)} cannot be continued; give dense floating-point pixels in "
+            "[0, 1], such as bytes / 255"
+        )
+    low, high = (float(each) for each in torch.aminmax(clip.detach()))
+    if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):  # this form also refuses NaN
+        raise _out_of_range("the clip's", low, high)
+
+
 def check_pair(predicted: Features, true: Features) -> None:
     """Raise a ZooError unless predicted frames can be compared with true ones. One predicted frame may be broadcast.
 

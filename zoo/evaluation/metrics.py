@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from zoo.data.clips import counted
 from zoo.errors import ZooError
 from zoo.evaluation.frames import Features, check_pair, extremes
 from zoo.evaluation.measure import Measure, Parts
@@ -235,7 +236,9 @@ def _sliding_window(weights: Tensor, size: int) -> Tensor:
     """
     window = len(weights)
     if size < window:
-        raise ZooError(f"frames of {size} pixels are smaller than SSIM's window of {window} pixels; leave SSIM out")
+        raise ZooError(
+            f"frames of {counted(size, 'pixel')} are smaller than SSIM's window of {window} pixels; leave SSIM out"
+        )
     matrix = weights.new_zeros(size - window + 1, size)
     for offset in range(window):
         matrix.diagonal(offset)[: len(matrix)] = weights[offset]

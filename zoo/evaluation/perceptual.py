@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from zoo.data.clips import counted
 from zoo.data.root import data_root
 from zoo.errors import ZooError
 
@@ -40,8 +41,8 @@ class Perceptual(nn.Module):
         channels, *size = images.shape[1:]
         if channels not in (1, 3) or min(size) < _SMALLEST:
             raise ZooError(
-                f"frames of {channels} channels and {size[0]}×{size[1]} pixels cannot be measured by LPIPS, which "
-                f"needs 1 or 3 channels and at least {_SMALLEST} pixels; leave LPIPS out"
+                f"frames of {counted(channels, 'channel')} and {size[0]}×{size[1]} pixels cannot be measured by "
+                f"LPIPS, which needs 1 or 3 channels and at least {_SMALLEST} pixels; leave LPIPS out"
             )
         layers: Sequence[Tensor] = self._backbone(self._scaling(images.expand(-1, 3, -1, -1)))
         return [layer / (layer.square().sum(-3, keepdim=True).sqrt() + 1e-10) for layer in layers]

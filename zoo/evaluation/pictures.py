@@ -13,10 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zoo.data.clips import counted, whole
 from zoo.devices import find_device
 from zoo.errors import ZooError
 from zoo.evaluation.evaluator import evaluating
 from zoo.evaluation.frame_files import write_arrays, write_frames
+from zoo.evaluation.frames import check_clip
 from zoo.files import aside
 from zoo.names import PREDICTIONS, check_suffix
 from zoo.predictors.predictor import Predictor
@@ -64,9 +66,7 @@ class Prediction:
         Raises:
             ZooError: if `every` is below 1.
         """
-        every = math.ceil(self.horizon / _COLUMNS) if every is None else every
-        if every < 1:
-            raise ZooError(f"every = {every} must be at least 1")
+        every = math.ceil(self.horizon / _COLUMNS) if every is None else whole("every", every)
         seen, ahead = len(self.observed), range(0, self.horizon, every)
         past = range((seen - 1) % every, seen, every)  # the last observed frame is always shown
         rows = [("observed", self.observed, past, 1)]
@@ -192,8 +192,8 @@ def predict(
         The prediction, with `save`, `strip` and `animation`.
 
     Raises:
-        ZooError: if there are no models, the clip has fewer frames than `observed`, a model cannot read its frames, or
-            there is no such device.
+        ZooError: if there are no models, the clip has fewer frames than `observed` or pixels outside [0, 1], a model
+            cannot read its frames, a number is not a whole number of at least 1, or there is no such device.
 
     >>> from zoo.evaluation import CopyLast
     >>> prediction = predict({"copy": CopyLast()}, torch.rand(5, 1, 16, 16), horizon=4, observed=3)
@@ -202,11 +202,13 @@ def predict(
     """
     if not models:
         raise ZooError("no models to predict with; name one or more")
-    if clip.dim() != 4 or not 1 <= observed <= len(clip):
+    horizon, observed = whole("horizon", horizon), whole("observed", observed)
+    if clip.dim() != 4 or observed > len(clip):
         raise ZooError(
-            f"a clip of shape {tuple(clip.shape)} does not have {observed} frames to observe; it must be "
-            f"(T ≥ {observed}, C, H, W) with observed ≥ 1"
+            f"a clip of shape {tuple(clip.shape)} does not have {counted(observed, 'frame')} to observe; it must "
+            f"be (T ≥ {observed}, C, H, W)"
         )
+    check_clip(clip)
     predictions = continuations(models, clip, horizon, observed, device)
     return Prediction(clip[:observed].cpu(), predictions, clip[observed : observed + horizon].cpu())
 

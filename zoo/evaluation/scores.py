@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tensortrain.tables import Column, Table
+from zoo.data.clips import counted
 from zoo.errors import ZooError
 from zoo.evaluation.conventions import Convention
 from zoo.evaluation.measure import Measure
@@ -97,7 +98,7 @@ class Scores:
 
     def measured_on(self) -> str:
         """The number of clips and the data set, as a phrase."""
-        return f"{self.clips:,} clips of {self.data}"
+        return f"{counted(self.clips, 'clip')} of {self.data}"
 
     def table(self) -> Table:
         """A table of the averages, the model first, with notes on what was measured. For series it is `by_horizon`."""
@@ -111,7 +112,7 @@ class Scores:
         return Table(
             (Column("Model", words=True), *(Column(measure.heading) for measure in measures)),
             rows,
-            title=f"{self.observed} observed → {self.horizon} predicted frames",
+            title=task_title(self),
             notes=(*self.footnotes().split("\n"), *interval_note([self]), *beaten([self])),
             faint=frozenset(range(1, len(rows))),
         )
@@ -163,6 +164,11 @@ class Scores:
             raise ZooError(f"{path} does not hold scores ({error}); evaluate again") from None
 
 
+def task_title(scores: Scores) -> str:
+    """The numbers of observed and predicted frames, as the title of a table."""
+    return f"{scores.observed} observed → {scores.horizon} predicted frame{'s' * (scores.horizon != 1)}"
+
+
 def save_values(scores: Sequence[Scores], path: str | Path) -> None:
     """Write a CSV file with a row for each model or baseline, metric and predicted step (counted from 1).
 
@@ -206,7 +212,7 @@ def by_horizon(scores: Sequence[Scores]) -> Table:
     for one in scores:
         if (one.comparable_with, one.observed) != (scores[0].comparable_with, scores[0].observed):
             raise ZooError(
-                f"{one.name!r} was measured on {one.comparable_with} after {one.observed} steps, but "
+                f"{one.name!r} was measured on {one.comparable_with} after {counted(one.observed, 'step')}, but "
                 f"{scores[0].name!r} on {scores[0].comparable_with} after {scores[0].observed}; compare each separately"
             )
         if one.name in longest and longest[one.name].horizon == one.horizon:
@@ -220,6 +226,7 @@ def by_horizon(scores: Sequence[Scores]) -> Table:
     rows = [(one.name, one.parameters, one.per_frame) for one in longest.values()]
     rows += [(name, 0, values) for name, values in widest.baselines.items()]
     spread = widest.baselines["mean of the data"][measure.key].mean()
+    seen = f"{widest.observed} observed one{'s' * (widest.observed != 1)}"
     lines = []
     for name, parameters, per_frame in rows:
         errors = per_frame[measure.key]
@@ -229,7 +236,7 @@ def by_horizon(scores: Sequence[Scores]) -> Table:
     return Table(
         [Column("Model", words=True), *numbers],
         lines,
-        title=f"{measure.heading} by predicted step, after {widest.observed} observed ones",
+        title=f"{measure.heading} by predicted step, after {seen}",
         notes=(*notes, widest.convention.text()),
         faint=frozenset(range(len(longest), len(lines))),
     )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tensortrain.figures import styled
+from zoo.data.clips import counted, whole
 from zoo.errors import ZooError
 from zoo.evaluation.comparison import save_figure
 from zoo.evaluation.frame_files import write_arrays
@@ -114,10 +115,11 @@ def predict_series(
     """
     if not models:
         raise ZooError("no models to predict with; name one or more")
-    if series.dim() != 2 or not 1 <= observed <= len(series):
+    horizon, observed = whole("horizon", horizon), whole("observed", observed)
+    if series.dim() != 2 or observed > len(series):
         raise ZooError(
-            f"a series of shape {tuple(series.shape)} does not have {observed} steps to observe; it must be "
-            f"(T ≥ {observed}, d) with observed ≥ 1"
+            f"a series of shape {tuple(series.shape)} does not have {counted(observed, 'step')} to observe; it must be "
+            f"(T ≥ {observed}, d)"
         )
     names = [f"{at + 1}" for at in range(series.shape[1])] if columns is None else list(columns)
     if len(names) != series.shape[1]:

@@ -1,10 +1,13 @@
 """Statistics over clips: confidence intervals of averages, and whether a difference may be chance.
 
 Scores on the same clips are compared clip by clip, which is much more precise than comparing two intervals. Neither
-method says how much a new training with another seed would change.
+method says how much a new training with another seed would change. The spread of a few clips is itself known only
+roughly, so the number of standard errors in an interval is Student's, which is larger for fewer clips.
 """
 
 import math
+from functools import cache
+from statistics import NormalDist
 
 import numpy as np
 import torch
@@ -13,7 +16,8 @@ from torch import Tensor
 
 from zoo.evaluation.measure import Measure
 
-NORMAL = 1.96  # number of standard errors on each side of a mean for 95 %
+CONFIDENCE = 0.95
+_EXACT = 1000  # largest number of degrees of freedom whose quantile is found by bisection
 
 
 def half_interval(values: NDArray[np.float64], measure: Measure) -> float:
@@ -23,7 +27,7 @@ def half_interval(values: NDArray[np.float64], measure: Measure) -> float:
         values: the values of at least two clips.
         measure: the measure of these values.
     """
-    mean, half = torch.tensor(values.mean()), torch.tensor(NORMAL * standard_error(values))
+    mean, half = torch.tensor(values.mean()), torch.tensor(student(len(values) - 1) * standard_error(values))
     return float(_half_width(mean, half, measure))
 
 
@@ -38,12 +42,12 @@ def half_intervals(total: Tensor, squares: Tensor, count: int, measure: Measure)
 
     >>> from zoo.evaluation.metrics import Mse
     >>> values = torch.tensor([[1.0, 5.0], [2.0, 5.0], [3.0, 5.0]])
-    >>> half_intervals(values.sum(0), values.square().sum(0), 3, Mse()) / NORMAL  # standard errors
+    >>> half_intervals(values.sum(0), values.square().sum(0), 3, Mse()) / student(2)  # standard errors
     tensor([0.5774, 0.0000])
     """
     mean = total / count
     variance = (squares - total * mean).clamp(min=0) / (count - 1)
-    return _half_width(mean, NORMAL * (variance / count).sqrt(), measure)
+    return _half_width(mean, student(count - 1) * (variance / count).sqrt(), measure)
 
 
 def _half_width(mean: Tensor, half: Tensor, measure: Measure) -> Tensor:
@@ -63,7 +67,7 @@ def may_be_chance(values: NDArray[np.float64], others: NDArray[np.float64]) -> b
     (True, False)
     """
     difference = values - others
-    return bool(abs(difference.mean()) <= NORMAL * standard_error(difference))
+    return bool(abs(difference.mean()) <= student(len(difference) - 1) * standard_error(difference))
 
 
 def standard_error(values: NDArray[np.float64]) -> float:
@@ -73,3 +77,48 @@ def standard_error(values: NDArray[np.float64]) -> float:
     0.5774
     """
     return float(values.std(ddof=1)) / math.sqrt(len(values))
+
+
+@cache
+def student(freedom: int) -> float:
+    """Student's quantile: how many standard errors a 95 % confidence interval reaches to each side of a mean.
+
+    Args:
+        freedom: the degrees of freedom, which are the number of values minus one; at least 1.
+
+    >>> [round(student(freedom), 3) for freedom in (1, 2, 9, 63, 9_999)]
+    [12.706, 4.303, 2.262, 1.998, 1.96]
+    """
+    if freedom > _EXACT:
+        return _near_normal(freedom)
+    low, high = 0.0, math.pi / 2
+    while (middle := (low + high) / 2) not in (low, high):
+        low, high = (middle, high) if _inside(middle, freedom) < CONFIDENCE else (low, middle)
+    return math.sqrt(freedom) * math.tan(low)
+
+
+def _inside(angle: float, freedom: int) -> float:
+    """The probability that Student's t is between -√freedom · tan(angle) and √freedom · tan(angle).
+
+    This is the finite sum for whole degrees of freedom (Abramowitz and Stegun, 26.7.3 and 26.7.4). All its terms are
+    positive, so it has no rounding errors to speak of.
+    """
+    odd = freedom % 2
+    total, term = 0.0, math.cos(angle) if odd else 1.0
+    for power in range(odd, freedom - 1, 2):
+        total += term
+        term *= (power + 1) / (power + 2) * math.cos(angle) ** 2
+    inside = math.sin(angle) * total
+    return 2 / math.pi * (angle + inside) if odd else inside
+
+
+def _near_normal(freedom: int) -> float:
+    """The quantile for many degrees of freedom, where it is near that of the normal distribution.
+
+    This is its expansion in powers of 1 / freedom (Abramowitz and Stegun, 26.7.5), which starts with that quantile.
+    """
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    first = (z**3 + z) / 4
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + first / freedom + second / freedom**2 + third / freedom**3

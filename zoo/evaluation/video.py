@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from zoo.data.arrays import BadArray, open_array
+from zoo.data.clips import whole
 from zoo.data.decode import BadVideo, decode
 from zoo.data.resizing import resized
 from zoo.data.stored_clips import span
@@ -52,9 +53,7 @@ def read_video(
     ...     read_video(f"{folder}/clip.npy", count=3).shape
     torch.Size([3, 1, 16, 16])
     """
-    for name, value in (("count", count), ("stride", stride)):
-        if value is not None and value < 1:
-            raise ZooError(f"{name} = {value} must be at least 1")
+    stride, count = whole("stride", stride), None if count is None else whole("count", count)
     sides = (size, size) if isinstance(size, int) else size
     if sides is not None and min(sides) < 1:
         raise ZooError(f"size = {size} must be at least 1")

@@ -44,7 +44,8 @@ class Rollout(nn.Module):
 class Step(nn.Module):
     """A network that reads one frame and returns the next frame and the new state. A loop over it gives any horizon.
 
-    The model's normalisation is part of the step.
+    The model's normalisation is part of the step. Only the tensors of the state are inputs and outputs of the network.
+    Anything else in it, such as None in the place of a part that a model does not have, must be the same at each step.
 
     Args:
         model: a model in evaluation mode.
@@ -54,20 +55,41 @@ class Step(nn.Module):
     def __init__(self, model: RecurrentPredictor, size: tuple[int, int]) -> None:
         super().__init__()
         self.model, self.size = model, size
-        self.form = pytree.tree_flatten(self.initial(1))[1]
+        leaves, self.form = pytree.tree_flatten(self._state(1))
+        self.others, self.is_tensor = _others(leaves), [isinstance(leaf, Tensor) for leaf in leaves]
+
+    def initial(self, batch: int) -> list[Tensor]:
+        """The tensors of the state before the first frame."""
+        return _tensors(pytree.tree_leaves(self._state(batch)))
 
     @torch.no_grad()
-    def initial(self, batch: int) -> Any:
-        """The state before the first frame."""
+    def _state(self, batch: int) -> Any:
         height, width = (side // self.model.patch for side in self.size)
         return self.model.initial_state(batch, (height, width), torch.device("cpu"), torch.float32)
 
     def forward(self, frame: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         """Map a frame `(B, C, H, W)` and the state tensors to the next frame and the tensors of the new state."""
         patched = patchify(self.model.normalized(frame), self.model.patch)[None]
-        following, after = self.model.predict(patched, pytree.tree_unflatten(list(state), self.form))
-        kept = [leaf.clone() for leaf in pytree.tree_leaves(after)]  # an exported output may not be an input
+        given = iter(state)
+        before = [next(given) if tensor else other for tensor, other in zip(self.is_tensor, self.others, strict=True)]
+        following, after = self.model.predict(patched, pytree.tree_unflatten(before, self.form))
+        leaves = pytree.tree_leaves(after)
+        if _others(leaves) != self.others:
+            raise ZooError(
+                f"the state of {type(self.model).__name__} has parts that are no tensors and change from step to step, "
+                "which a network cannot keep; leave out --step"
+            )
+        kept = [leaf.clone() for leaf in _tensors(leaves)]  # an exported output may not be an input
         return self.model.denormalized(unpatchify(following[0], self.model.patch)), *kept
+
+
+def _tensors(leaves: Sequence[Any]) -> list[Tensor]:
+    return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+
+
+def _others(leaves: Sequence[Any]) -> list[Any]:
+    """The leaves that are no tensors, with None in the places of the tensors."""
+    return [None if isinstance(leaf, Tensor) else leaf for leaf in leaves]
 
 
 def export_rollout(path: str | Path, model: Predictor, recipe: Recipe, horizon: int) -> str:
@@ -130,7 +152,7 @@ def export_step(path: str | Path, model: Predictor, recipe: Recipe) -> str:
     size = recipe.data.frame
     step = Step(model.eval(), size)
     states, longer = (
-        [leaf.clone(memory_format=torch.contiguous_format) for leaf in pytree.tree_leaves(step.initial(batch))]
+        [leaf.clone(memory_format=torch.contiguous_format) for leaf in step.initial(batch)]
         for batch in (2, 3)  # clones: the exporter cannot follow states that share their memory
     )
     batch = Dim("batch")
@@ -139,9 +161,7 @@ def export_step(path: str | Path, model: Predictor, recipe: Recipe) -> str:
     shapes = ({0: batch}, tuple({axis: batch} for axis in axes))
     frame = torch.rand(2, recipe.data.channels, *size)
     _write(path, step, (frame, *states), shapes, ["frame", *names], ["prediction", *(f"next_{name}" for name in names)])
-    first = {
-        name: state.detach().numpy() for name, state in zip(names, pytree.tree_leaves(step.initial(1)), strict=True)
-    }
+    first: dict[str, Any] = {name: state.detach().numpy() for name, state in zip(names, step.initial(1), strict=True)}
     beside = Path(path).with_suffix(".npz")
     with aside(beside) as temporary, temporary.open("wb") as file:
         np.savez(file, **first)

@@ -20,7 +20,8 @@ def estimate(model: nn.Module, calibration: Calibration) -> dict[str, Tensor]:
     """Estimate the means and variances of the batch-norm layers on some inputs. The model is left as it was.
 
     They are averages over all batches of a network that normalises each batch with the batch's own statistics. If that
-    is impossible, because a layer has a single value for each channel, they are the present statistics.
+    is impossible, because a layer has a single value for each channel, they are the present statistics. So are those of
+    a layer that the inputs do not reach, such as one that runs in training only.
 
     Args:
         model: the network.
@@ -38,8 +39,9 @@ def estimate(model: nn.Module, calibration: Calibration) -> dict[str, Tensor]:
             layer.momentum = None  # None stands for a cumulative average
             layer.train()
         for batch in calibration.chunks():
-            calibration.run(model, batch)
-        return present(model)
+            calibration.run(model, batch, changing=set(layers.values()))
+        unreached = {name: layer for name, layer in layers.items() if not layer.num_batches_tracked}
+        return present(model) | {key: kept[key] for key in _statistics(unreached)}
     except TensorTrainError:  # a layer has one value for each channel, as with a single sample, and no variance
         return kept
     finally:

@@ -1,22 +1,26 @@
 """The inputs that a network is compressed on: read them once, keep a number of samples, and run the network on them.
 
 A batch may be a tensor, a tuple or list of positional arguments, or a dict of keyword arguments. Of a tuple or list,
-only as many entries are used as `forward` requires, so that labels from a data loader are ignored.
+only as many entries are used as `forward` requires, so that labels from a data loader are ignored; `forward(*xs)` gets
+all of them. A packed sequence is one argument.
 """
 
 import contextlib
 import inspect
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils import _pytree as pytree
 
 from tensortrain import checks
 from tensortrain.compression.analysis.selection import Selector, difference, select
+from tensortrain.compression.analysis.state import KeptState
 from tensortrain.errors import TensorTrainError
 
 TRIAL = 8  # number of samples in the first, small batch
@@ -53,6 +57,11 @@ class Batch:
         args, kwargs = pytree.tree_map(lambda x: x.flip(0) if self._is_samples(x) else x, (self.args, self.kwargs))
         return Batch(args, kwargs, self.size)
 
+    def copied(self) -> "Batch":
+        """Return a copy in other memory, for a network that changes its inputs in place."""
+        args, kwargs = pytree.tree_map(lambda x: x.clone() if isinstance(x, Tensor) else x, (self.args, self.kwargs))
+        return Batch(args, kwargs, self.size)
+
     def tensors(self) -> list[Tensor]:
         """Return all tensors among the arguments."""
         return [x for x in pytree.tree_leaves((self.args, self.kwargs)) if isinstance(x, Tensor)]
@@ -61,6 +70,12 @@ class Batch:
     def bytes(self) -> int:
         """Memory of the tensors in bytes."""
         return sum(x.numel() * x.element_size() for x in self.tensors())
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether a packed sequence is among the arguments, whose rows belong to several samples."""
+        leaves = pytree.tree_leaves((self.args, self.kwargs), is_leaf=_is_packed)
+        return any(map(_is_packed, leaves))
 
     def _is_samples(self, x: object) -> bool:
         return isinstance(x, Tensor) and x.dim() > 0 and len(x) == self.size
@@ -85,6 +100,7 @@ class Calibration:
     refitted: int
     independent: bool
     first: Batch
+    _stateless: WeakSet[nn.Module] = field(default_factory=WeakSet, repr=False, compare=False)
 
     @classmethod
     def read(
@@ -116,9 +132,10 @@ class Calibration:
         """
         samples = checks.integer("samples", samples)
         device = next((p.device for p in model.parameters()), None)
+        fleeting = not isinstance(inputs, Sequence | Tensor)  # a generator may write all batches to the same memory
         batches: list[Batch] = []
-        for item in _iterate(inputs):
-            batches.append(_to_device(_as_batch(item, model, len(batches)), device))
+        for item in _named_items(inputs):
+            batches.append(_to_device(_as_batch(item, model, len(batches)), device, copy=fleeting))
             if len(batches) == 1:
                 most = batches[0].bytes / batches[0].size * max(samples, batches[0].size)
                 tick("inputs", f"up to {samples:,} samples, {most / 1e6:,.1f} MB in memory")
@@ -133,6 +150,8 @@ class Calibration:
 
         To check this, the network runs on fewer rows, and on rows in another order: the outputs must be the same, in
         that order. Otherwise, for example if rows are steps in time or nodes of a graph, the batches stay as they are.
+        A batch of one row says nothing, so it is joined with the next one for this check: some networks, such as many
+        detectors, read only the first row of a batch.
 
         Args:
             model: the network.
@@ -152,7 +171,9 @@ class Calibration:
         return Calibration(joined, sum(b.size for b in batches), self.seed, len(joined), True, self.first)
 
     def _are_independent(self, model: nn.Module, selector: Selector) -> bool:
-        batch = self.batches[0].rows(0, TRIAL)
+        if any(batch.is_packed for batch in self.batches):
+            return False
+        batch = self._several_rows().rows(0, TRIAL)
         outputs = select(self.run(model, batch), selector)
         if len(outputs) != batch.size:
             return False
@@ -165,6 +186,14 @@ class Calibration:
             return a.shape == b.shape and float(difference(a.double(), b.double()).abs().max()) <= AGREEMENT * scale
 
         return same(fewer, outputs[:half]) and same(turned, outputs.flip(0))
+
+    def _several_rows(self) -> Batch:
+        """Return a batch of several rows, if there is one or if the first two batches can be joined."""
+        if self.batches[0].size == 1:
+            joined = _joined(self.batches[:2])
+            if len(joined) == 1:
+                return joined[0]
+        return next((batch for batch in self.batches if batch.size > 1), self.batches[0])
 
     def small_batch(self) -> Batch:
         """Return a few samples, or the first batch if its rows are not independent."""
@@ -193,8 +222,16 @@ class Calibration:
             for start, stop in itertools.pairwise(cuts):
                 yield batch.rows(start, stop)
 
-    def run(self, model: nn.Module, batch: Batch) -> Any:
-        """Run the network on one batch, without gradients. The state of torch's random generators is not changed.
+    def run(self, model: nn.Module, batch: Batch, changing: Collection[nn.Module] = ()) -> Any:
+        """Run the network on one batch, without gradients.
+
+        Neither the batch nor the state of the network or of torch's random generators is changed: the network gets a
+        copy of the batch, and works on a copy of its state, unless an earlier pass has left that as it was.
+
+        Args:
+            model: the network.
+            batch: its arguments.
+            changing: modules of the network whose buffers and attributes may change.
 
         Raises:
             TensorTrainError: the network fails on the batch.
@@ -203,7 +240,14 @@ class Calibration:
         with torch.no_grad(), torch.random.fork_rng([g.device for g in generators]), _named_errors(batch):
             for generator in (torch.default_generator, *generators):
                 generator.manual_seed(self.seed)
-            return model(*batch.args, **batch.kwargs)
+            passed = batch.copied()
+            if model in self._stateless:
+                return model(*passed.args, **passed.kwargs)
+            with KeptState(model, changing) as state:
+                output = model(*passed.args, **passed.kwargs)
+        if not state.changed and not changing:
+            self._stateless.add(model)
+        return output
 
 
 @contextlib.contextmanager
@@ -221,7 +265,26 @@ def _named_errors(batch: Batch) -> Iterator[None]:
         ) from error
 
 
+def _is_packed(value: object) -> bool:
+    return isinstance(value, PackedSequence)
+
+
+def _named_items(inputs: Any) -> Iterator[Any]:
+    """Yield the batches, and name the batch that the user's code fails to yield."""
+    index = 0
+    try:
+        for item in _iterate(inputs):
+            yield item
+            index += 1
+    except TensorTrainError:
+        raise
+    except Exception as error:  # whatever the user's code raises
+        raise TensorTrainError(f"batch {index} of inputs raised {type(error).__name__}: {error}") from error
+
+
 def _iterate(inputs: Any) -> Iterable[Any]:
+    if isinstance(inputs, PackedSequence):
+        return [inputs]
     if isinstance(inputs, Tensor):
         return [inputs] if inputs.dim() and len(inputs) else []
     if isinstance(inputs, str | bytes | Mapping | nn.Module) or not isinstance(inputs, Iterable):
@@ -237,10 +300,12 @@ def _as_batch(item: Any, model: nn.Module, index: int) -> Batch:
     if isinstance(item, Mapping):
         kwargs = {name: value for name, value in item.items() if keywords is None or name in keywords}
         batch = Batch((), kwargs, 0)
-    elif isinstance(item, Sequence) and not isinstance(item, str | bytes):
-        batch = Batch(tuple(item[: max(1, positional)]), {}, 0)
+    elif isinstance(item, Sequence) and not isinstance(item, str | bytes | PackedSequence):
+        batch = Batch(tuple(item if positional is None else item[: max(1, positional)]), {}, 0)
     else:
         batch = Batch((item,), {}, 0)
+    for x in batch.tensors():
+        _check_ordinary(x, index)
     tensors = [x for x in batch.tensors() if x.dim()]
     if not tensors:
         raise TensorTrainError(
@@ -250,27 +315,47 @@ def _as_batch(item: Any, model: nn.Module, index: int) -> Batch:
     if not len(tensors[0]):
         raise TensorTrainError(f"batch {index} of inputs is empty: shape {tuple(tensors[0].shape)}; leave it out")
     for x in tensors:
-        if x.is_floating_point() and not bool(torch.isfinite(x).all()):
+        if (x.is_floating_point() or x.is_complex()) and not bool(torch.isfinite(x).all()):
             raise TensorTrainError(f"batch {index} of inputs holds NaN or infinite values; all must be finite")
     return Batch(batch.args, batch.kwargs, len(tensors[0]))
 
 
-def _signature(model: nn.Module) -> tuple[int, set[str] | None]:
+def _check_ordinary(x: Tensor, index: int) -> None:
+    """Check that a tensor of batch `index` can be cut into rows and compared."""
+    checks.ordinary(f"a tensor in batch {index} of inputs", x)
+    if x.is_meta:
+        raise TensorTrainError(f"a tensor in batch {index} of inputs is on the meta device and has no values")
+
+
+def _signature(model: nn.Module) -> tuple[int | None, set[str] | None]:
     """Return the number of positional arguments that `forward` requires, and its keywords; None if it accepts any."""
     parameters = list(inspect.signature(model.forward).parameters.values())
     named = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    required = sum(p.default is p.empty for p in named)
+    any_number = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    required = None if any_number else sum(p.default is p.empty for p in named)
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return required, None
     return required, {p.name for p in parameters}
 
 
-def _to_device(batch: Batch, device: torch.device | None) -> Batch:
-    if device is None or device.type == "meta":
+def _to_device(batch: Batch, device: torch.device | None, *, copy: bool) -> Batch:
+    """Return the batch on a device, without gradients.
+
+    Args:
+        batch: the batch.
+        device: where to; None to leave it where it is.
+        copy: whether its tensors must be in other memory than before.
+    """
+
+    if device is None:
         return batch
-    args, kwargs = pytree.tree_map(
-        lambda x: x.detach().to(device) if isinstance(x, Tensor) else x, (batch.args, batch.kwargs)
-    )
+
+    def moved(x: Any) -> Any:
+        if _is_packed(x):  # as a whole, since its lengths stay on the CPU
+            return x.to(device, copy=copy)
+        return x.detach().to(device, copy=copy) if isinstance(x, Tensor) else x
+
+    args, kwargs = pytree.tree_map(moved, (batch.args, batch.kwargs), is_leaf=_is_packed)
     return Batch(args, kwargs, batch.size)
 
 

@@ -9,16 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from tensortrain import checks
-from tensortrain.compression.analysis import batch_norm
+from tensortrain.compression.analysis import batch_norm, selection
 from tensortrain.compression.analysis.calibration import Calibration
 from tensortrain.compression.analysis.outputs import reference_outputs
-from tensortrain.compression.analysis.selection import Selector
+from tensortrain.compression.analysis.selection import Selector, difference
 from tensortrain.compression.analysis.sensitivity import probe, weigh
 from tensortrain.compression.analysis.statistics import WIDEST, Statistics, collect
 from tensortrain.compression.analysis.trial import Trial, observe
 from tensortrain.compression.layers.candidates import Curve, error_curve
+from tensortrain.compression.layers.exchange import exchangeable, unexchangeable
 from tensortrain.compression.layers.modules import outermost, plain
-from tensortrain.compression.layers.replaceable import obstacles, reference_of
+from tensortrain.compression.layers.replaceable import copy_of, obstacles, reference_of
 from tensortrain.compression.layers.unfolding import PatchMap
 from tensortrain.compression.layers.wrappers import unwrapped
 from tensortrain.compression.state_dicts.kernels import ConvKernel, select
@@ -29,6 +30,7 @@ from tensortrain.errors import TensorTrainError
 MEMORY = 1.0e9  # largest memory of the activations of a forward pass, in bytes
 EXCLUDED = "include and exclude do not select it"
 WEIGHED = "layers are called repeatedly, so each squared error is weighted by what the layer alone does to the outputs"
+AGREEMENT = 1e-3  # smallest relative difference of two outputs, in single precision, that is no rounding error
 FEWEST = 64  # smallest number of samples in a pass, however large its activations are
 
 Tick = Callable[[str, str], None]  # is called with the name of the stage and of the layer
@@ -128,10 +130,11 @@ def analyse(
     _check_weights(reference, layers)
     left = _left_alone(reference, layers, checks.strings(include), checks.strings(exclude))
     _check_some_are_free(left, layers)
+    notes = [f"{name or 'the model'} stays as it is: {reason}" for name, reason in unexchangeable(original).items()]
     if inputs is None:
         maps = {name: PatchMap.of(plain(layers[name])) for name in layers if name not in left}
         curves = {name: _frobenius_curve(own) for name, own in maps.items()}
-        return Analysis(original, reference, maps, curves, {}, left, frozenset(), None, output, logits, [])
+        return Analysis(original, reference, maps, curves, {}, left, frozenset(), None, output, logits, notes)
     calibration = Calibration.read(inputs, reference, samples=samples, seed=seed, tick=tick)
     tick("trial", "")
     calibration = calibration.prepared(reference, samples, output)
@@ -161,12 +164,42 @@ def analyse(
     if again:
         tick("weights of errors", "")
     weights = weigh(reference, probes, calibration, output) if again else {}
-    outputs = reference_outputs(reference, calibration, output)
+    outputs, differ = _outputs(original, reference, calibration, output)
     fingerprint = digest([batch.tensors() for batch in calibration.batches])
     measured = Measured(trial, calibration, statistics, outputs, fingerprint, weights)
     read = frozenset(name for name in maps if trial.uses[name].read)
-    notes = [*_remarks(reference, maps, calibration), *([WEIGHED] if weights else [])]
+    notes += [*_remarks(reference, maps, calibration), *([WEIGHED] if weights else []), *differ]
     return Analysis(original, reference, maps, curves, kept, left, read, measured, output, logits, notes)
+
+
+def _outputs(
+    original: nn.Module, reference: nn.Module, calibration: Calibration, selector: Selector
+) -> tuple[list[Tensor], list[str]]:
+    """Return the outputs of the original network, and a remark if the exchange of attention modules changes them.
+
+    A warning says the same. Without exchanged modules, the reference is a copy of the original and runs in its place.
+    """
+    if not exchangeable(original):
+        return reference_outputs(reference, calibration, selector), []
+    copied, first = copy_of(original).eval(), calibration.small_batch()
+    before, after = (selection.select(calibration.run(model, first), selector) for model in (copied, reference))
+    if before.shape == after.shape:
+        distance = float(difference(before.double(), after.double()).norm())
+        size = float(torch.where(before.isinf(), 0.0, before).double().norm())
+        precisions = [torch.finfo(p.dtype).eps for p in reference.parameters() if p.is_floating_point()]
+        if distance <= max([AGREEMENT, *(eps**0.5 for eps in precisions)]) * size:
+            return reference_outputs(reference, calibration, selector), []
+        what = f"by {distance / size:.2g} of their norm" if size else "from zeros"
+    else:
+        what = f"in shape, {tuple(after.shape)} instead of {tuple(before.shape)},"
+    remark = (
+        f"attention modules that call their projections change the outputs {what}, before anything is compressed; an"
+        " nn.TransformerEncoder with a padding mask, for example, no longer returns zeros at masked positions. The"
+        " difference is part of the errors of the outputs in this report. Multiply by the mask in your network, or"
+        " exclude the encoder"
+    )
+    warnings.warn(remark, stacklevel=5)
+    return reference_outputs(copied, calibration, selector), [remark]
 
 
 def _check_weights(model: nn.Module, layers: Mapping[str, nn.Module]) -> None:

@@ -20,7 +20,7 @@ def select(output: Any, selector: Selector) -> Tensor:
         selector: a key, an attribute, an index or a function of the output. None selects the first floating tensor.
 
     Raises:
-        TensorTrainError: there is no such floating tensor.
+        TensorTrainError: there is no such floating tensor, or the function raises an error.
 
     >>> import torch
     >>> select({"loss": 0.5, "logits": torch.zeros(2, 3)}, None).shape
@@ -29,13 +29,19 @@ def select(output: Any, selector: Selector) -> Tensor:
     if selector is None:
         value: Any = next((x for x in pytree.tree_leaves(_plain(output)) if _is_floating(x)), None)
     elif callable(selector):
-        value = selector(output)
+        try:
+            value = selector(output)
+        except Exception as error:  # whatever the user's function raises
+            raise TensorTrainError(
+                f"the function output= raised {type(error).__name__}: {error}; it gets the output of the model, a"
+                f" {type(output).__name__}, and must return a floating tensor"
+            ) from error
     elif isinstance(output, Tensor):
         value = None
     else:
         try:
             value = output[selector]
-        except (KeyError, IndexError, TypeError):
+        except Exception:  # each type of output refuses an unknown key in its own way
             value = getattr(output, str(selector), None)
     if not _is_floating(value):
         what = "has no floating tensor" if selector is None else f"has no floating tensor {selector!r}"

@@ -5,6 +5,7 @@ only on the layer, the call and the seed. So a later pass through a compressed c
 positions, and its patches can be paired with the outputs of the dense layer.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ ROWS_PER_VALUE = 4  # number of patches for each value of a patch, if that is mo
 PRODUCTS = 5e9  # largest number of multiplications for the moment of the inputs
 TARGETS = 4e6  # largest number of output values that are kept
 WIDEST = 8192  # largest number of values of a patch for a second moment; (8192)² float64 numbers take 0.5 GB
+LARGEST = torch.finfo(torch.float32).max
 CHUNK = 2**24  # largest number of values of patches in memory at once, in float64
 
 
@@ -233,7 +235,7 @@ def collect(
         tick: called with the name of each layer.
 
     Raises:
-        TensorTrainError: a layer returns NaN or infinite values.
+        TensorTrainError: a layer reads or returns NaN or infinite values, or values beyond the range of float32.
     """
     sampler = Sampler.of(maps, uses, calibration.size, calibration.seed)
     moments = {name: Moments() for name in maps}
@@ -246,11 +248,11 @@ def collect(
         counts[name] = number + 1
         positions = sampler.positions(name, number, batch.size, own.positions(call.output))
         y = own.results(call.output, positions)
-        if not bool(torch.isfinite(y).all()):
-            raise TensorTrainError(f"layer {name!r} yields NaN or infinite values on the calibration inputs")
+        _check_range(y, name, "yields")
         if not y.shape[1]:  # a router has sent nothing there
             return
-        moments[name].add_outputs(y, float(call.input.float().square().mean()))
+        _check_range(call.input, name, "reads")
+        moments[name].add_outputs(y, float(call.input.double().square().mean()))
         if own.taps > 1 and own.patch <= WIDEST:
             for x, part in patches(own, call, positions):
                 moments[name].add_inputs(x, y[:, part])
@@ -262,6 +264,21 @@ def collect(
             counts.clear()
             calibration.run(model, batch)
     return Statistics(moments, targets, sampler)
+
+
+def _check_range(values: Tensor, name: str, verb: str) -> None:
+    """Check values that a layer reads or yields.
+
+    Targets are kept in float32, and the products of larger values soon exceed the range of float64.
+    """
+    largest = float(values.abs().max()) if values.numel() else 0.0
+    if not math.isfinite(largest):
+        raise TensorTrainError(f"layer {name!r} {verb} NaN or infinite values on the calibration inputs")
+    if largest > LARGEST:
+        raise TensorTrainError(
+            f"layer {name!r} {verb} values above {LARGEST:.1g} on the calibration inputs, the range of float32; scale"
+            " the inputs"
+        )
 
 
 def patches(maps: PatchMap, call: Call, positions: Tensor) -> Iterator[tuple[Tensor, slice]]:

@@ -9,7 +9,7 @@ from torch import nn
 from tensortrain.compression.analysis import batch_norm
 from tensortrain.compression.analysis.network import Analysis, Measured
 from tensortrain.compression.analysis.outputs import Difference, compare
-from tensortrain.compression.budget.plan import Plan
+from tensortrain.compression.budget.plan import Plan, check_size
 from tensortrain.compression.budget.refit import Refitted, by_weight, refit
 from tensortrain.compression.budget.resume import Progress
 from tensortrain.compression.layers.assembly import assembled
@@ -52,7 +52,8 @@ def build(
         resume: file that keeps finished layers until the network is finished; None for none.
 
     Raises:
-        TensorTrainError: the file `resume` belongs to another compression, or cannot be written.
+        TensorTrainError: the file `resume` belongs to another compression, or cannot be written; or the network is
+            larger than planned.
     """
     measured = analysis.measured
     if measured is None:
@@ -70,6 +71,7 @@ def build(
         layers = refit(analysis.reference, analysis.maps, plan.ranks, plan.fits, statistics, inputs, begin, progress)
         progress.remove()
     model = assembled(analysis.model, {name: new.layer for name, new in layers.items()})
+    check_size(model, plan)
     training = {name: module.training for name, module in model.named_modules()}
     model.eval()
     if measured is None:
@@ -79,8 +81,11 @@ def build(
 
 
 def _fitted(plan: Plan) -> list[list[object]]:
-    """Return the chains of the layers that become chains, for the digest of a refit that is resumed."""
-    return [[name, repr(fit.chain_format), list(fit.ranks), fit.cores] for name, fit in plan.fits.items()]
+    """Return the chains of the layers that become chains, for the digest of a refit that is resumed.
+
+    The name of a format is not part of it, because a fit that was read from a file does not know it.
+    """
+    return [[name, list(fit.groups), list(fit.ranks), fit.cores] for name, fit in plan.fits.items()]
 
 
 def _with_batch_norm(model: nn.Module, analysis: Analysis, measured: Measured) -> tuple[Difference | None, bool | None]:

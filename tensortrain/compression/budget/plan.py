@@ -50,6 +50,8 @@ class Constraints:
                     f'{argument} = {fractions!r}; a mapping from patterns to fractions is needed, such as {{"*": 0.5}}'
                 )
             for pattern, value in fractions.items():
+                if not isinstance(pattern, str):
+                    raise TensorTrainError(f"{argument} has the key {pattern!r}; a pattern of names is needed")
                 if not isinstance(value, int | float) or not 0 <= value <= 1:
                     raise TensorTrainError(f"{argument}[{pattern!r}] = {value!r}; a fraction from 0 to 1 is needed")
                 if not any(fnmatchcase(name, pattern) for name in names):
@@ -269,9 +271,28 @@ def whole_cost(analysis: Analysis, kind: str) -> float:
         if analysis.measured is None:
             raise TensorTrainError("macs: the number of multiplications of a layer depends on its inputs; pass inputs")
         return float(analysis.measured.trial.macs)
-    if kind == "parameters":
-        return float(sum(p.numel() for p in analysis.model.parameters()))
-    return float(state_bytes(analysis.model))
+    return stored(analysis.model, kind)
+
+
+def stored(model: nn.Module, kind: str) -> float:
+    """Return the parameters of a network, or the bytes of its parameters and buffers."""
+    return float(sum(p.numel() for p in model.parameters()) if kind == "parameters" else state_bytes(model))
+
+
+def check_size(model: nn.Module, plan: Plan) -> None:
+    """Check that a network that was built from a plan is within a budget of parameters or bytes.
+
+    Raises:
+        TensorTrainError: it is larger than planned.
+    """
+    if plan.kind not in ("parameters", "bytes"):
+        return
+    reached = stored(model, plan.kind)
+    if reached > plan.budget + ROUNDING * plan.total:
+        raise TensorTrainError(
+            f"{plan.kind}: the budget is {_number(plan.budget)}, but the network that was built has {_number(reached)};"
+            " a copy of the model probably does not share tensors that the model shares"
+        )
 
 
 def state_bytes(model: nn.Module) -> int:

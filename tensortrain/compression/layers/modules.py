@@ -90,11 +90,22 @@ def check(layer: nn.Module) -> None:
         TensorTrainError: none could; see the method `check` of the layer types.
     """
     if isinstance(layer, FromCores):
-        if any(parametrize.is_parametrized(m) or checks.has_hooks(m) for m in layer.modules()):
-            raise TensorTrainError("the layer or one of its cores has hooks or parametrizations; remove them first")
+        _check_factorised(layer)
         return
     conv_type = conv_layer_type(layer)
     (LowRankLinear if conv_type is None else conv_type).check(layer)  # type: ignore[arg-type]
+
+
+def _check_factorised(layer: FromCores) -> None:
+    """Refuse a layer of this library whose cores are not all that it computes with, and all that it holds."""
+    if any(parametrize.is_parametrized(m) or checks.has_hooks(m) for m in layer.modules()):
+        raise TensorTrainError("the layer or one of its cores has hooks or parametrizations; remove them first")
+    kind = next(base for base in type(layer).__mro__ if base.__module__.startswith("tensortrain."))
+    if checks.has_own_forward(layer, kind):
+        raise TensorTrainError(f"the layer is a {type(layer).__name__} with its own forward, which it would lose")
+    checks.no_additions("the layer", layer, ("cores", "padding_row"))
+    for core in filter(is_plain, layer.cores):
+        check(core)
 
 
 def factorised(maps: PatchMap, factors: Factors, error: float | None = None) -> nn.Module:

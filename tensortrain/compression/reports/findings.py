@@ -88,8 +88,16 @@ def report_on(
         milliseconds=None if timing is None else (timing.race.before, timing.race.after),
         timed=0 if timing is None else timing.timer.batch.size,
         seconds=dict(stages.seconds),
-        notes=[*analysis.notes, *([timing.missed] if timing is not None and timing.missed else [])],
+        notes=[*analysis.notes, *_remarks(metric, timing)],
     )
+
+
+def _remarks(metric: tuple[float, float] | None, timing: Timing | None) -> list[str]:
+    """Return remarks on what the result fails to reach."""
+    remarks = [timing.missed] if timing is not None and timing.missed else []
+    if metric is not None and not math.isfinite(metric[1]):
+        remarks.append(f"the metric of the compressed network is {metric[1]}, which is no finite number")
+    return remarks
 
 
 def _amount(value: float) -> str:

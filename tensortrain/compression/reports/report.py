@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -130,8 +131,8 @@ class Report:
     notes: list[str]
 
     def to_json(self) -> str:
-        """Return all values as JSON."""
-        return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False, allow_nan=False)
+        """Return all values as JSON, which has no NaN and no infinity: such values are `null`."""
+        return json.dumps(_legal(dataclasses.asdict(self)), indent=1, ensure_ascii=False, allow_nan=False)
 
     def to_csv(self) -> str:
         """Return a CSV table with one row for each layer."""
@@ -297,6 +298,15 @@ class Report:
         if self.outputs.kl is None:
             return f"; sum over the layers, each replaced alone: {sum(value**2 for value in values) ** 0.5:.4f}"
         return f"; sum over the layers, each replaced alone: {sum(values):.4g} nats"
+
+
+def _legal(value: Any) -> Any:
+    """Return a value with None for every number that JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _legal(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_legal(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _part(pair: tuple[float, float] | None) -> str:

@@ -1,5 +1,6 @@
 """Decompose many kernels, and replace each of them by its cores in a state dict."""
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,6 +15,7 @@ from tensortrain import checks
 from tensortrain.compression.state_dicts.effort import Allowance, Effort
 from tensortrain.compression.state_dicts.kernels import ConvKernel
 from tensortrain.compression.state_dicts.limits import LayerLimits
+from tensortrain.compression.state_dicts.names import join, layer_name
 from tensortrain.compression.state_dicts.pool import Stoppable, side_by_side
 from tensortrain.compression.state_dicts.records import LayerRecord, copied_tensors
 from tensortrain.compression.state_dicts.store import FitStore
@@ -21,6 +23,8 @@ from tensortrain.conv.conv_tensor_train import ConvTensorTrain
 from tensortrain.conv.fit.options import SMALL_KERNEL
 from tensortrain.conv.fit.progress import Ticker
 from tensortrain.errors import TensorTrainError
+
+_CORE = re.compile(r"(?:(.*)\.)?cores\.(\d+\.weight|0\.bias)", re.DOTALL)  # names of the layer and of the part
 
 UNNAMED = "no pattern matches it, or the matching patterns set no limit"
 
@@ -192,11 +196,44 @@ def first_failure(outcomes: Sequence[Outcome]) -> Outcome:
     return next((outcome for outcome in outcomes if outcome.reason != UNNAMED), outcomes[0])
 
 
+def check_names(tensors: Iterable[str], kernels: Iterable[str]) -> None:
+    """Check that the cores and biases of decomposed kernels get names that no other tensor has, before the long fits.
+
+    Args:
+        tensors: names of the tensors of the checkpoint.
+        kernels: names of the kernels to decompose.
+
+    Raises:
+        TensorTrainError: a tensor has the name that a core or a bias would get.
+
+    >>> check_names(["a.weight", "a.bias", "a.cores.0.scale"], ["a.weight"])
+    >>> check_names(["a.weight", "a.bias", "a.cores.0.bias"], ["a.weight"])
+    Traceback (most recent call last):
+    tensortrain.errors.TensorTrainError: 'a.weight' cannot be decomposed, since its cores may get the name of \
+'a.cores.0.bias'; exclude this layer, or rename the tensor
+    """
+    names = set(tensors)
+    parts = [(part, name) for name in names if (part := _CORE.fullmatch(name))]
+    # the bias of a layer moves to its first core
+    moved = {p[1] or "": n for p, n in parts if p[2] == "0.bias" and join(p[1] or "", "bias") in names}
+    taken = {**moved, **{p[1] or "": n for p, n in parts if p[2].endswith(".weight")}}
+    for kernel in kernels:
+        other = taken.get(layer_name(kernel))
+        if other is not None:
+            raise TensorTrainError(
+                f"{kernel!r} cannot be decomposed, since its cores may get the name of {other!r}; exclude this layer,"
+                " or rename the tensor"
+            )
+
+
 def replace_kernels(tensors: Mapping[str, Tensor], outcomes: Iterable[Outcome]) -> dict[str, Tensor]:
     """Return the tensors of a checkpoint with every decomposed kernel replaced by its cores.
 
     All other tensors stay as they are. The names are those of a layer's `state_dict`: `conv1.weight` becomes
     `conv1.cores.0.weight`, …, and `conv1.bias` becomes `conv1.cores.0.bias`.
+
+    Raises:
+        TensorTrainError: another tensor has one of these names, see `check_names`.
     """
     decomposed = [(outcome.record, outcome.chain) for outcome in outcomes if outcome.chain is not None]
     cores = {key: core for record, chain in decomposed for key, core in zip(record.core_keys, chain.cores, strict=True)}

@@ -34,7 +34,7 @@ class Effort:
         Raises:
             TensorTrainError: a value is out of range.
         """
-        checks.integer("seed", self.seed, minimum=0)
+        checks.seed(self.seed)
         checks.positive("effort", self.effort)
         if self.seconds is not None:
             checks.positive("seconds", self.seconds)

@@ -161,10 +161,29 @@ def copied_tensors(tensors: Mapping[str, T], records: Iterable[LayerRecord]) -> 
 
     The bias `conv1.bias` of a decomposed kernel becomes `conv1.cores.0.bias`, since the outermost core adds it. The
     values may be tensors, or anything that stands for them, such as digests.
+
+    Raises:
+        TensorTrainError: a tensor would get the same name as another one or as a core, and one of both would be lost.
+
+    >>> import torch
+    >>> chain = ConvTensorTrain([torch.ones(4, 1, 3), torch.ones(1, 4, 3)])
+    >>> copied_tensors({"a.weight": 1, "a.bias": 2, "b": 3}, [LayerRecord.of("a.weight", chain, (4, 4, 5), 1)])
+    {'a.cores.0.bias': 2, 'b': 3}
     """
     records = list(records)
     kernels = {record.weight for record in records}
     biases = {join(record.name, "bias"): join(record.name, "cores.0.bias") for record in records}
+    # a layer of this library that the network had before has its cores among the tensors, but not its weight
+    cores = [(key, f"a core of {r.weight!r}") for r in records if r.weight in tensors for key in r.core_keys]
+    others = [(biases.get(name, name), repr(name)) for name in tensors if name not in kernels]
+    taken: dict[str, str] = {}
+    for name, source in cores + others:
+        if name in taken:
+            raise TensorTrainError(
+                f"{taken[name]} and {source} would both be named {name!r}, and one of them would be lost; exclude this"
+                " layer, or rename the tensors of the checkpoint"
+            )
+        taken[name] = source
     return {biases.get(name, name): tensor for name, tensor in tensors.items() if name not in kernels}
 
 

@@ -71,7 +71,7 @@ class FitStore:
         """Return the fit that `add_fit` has stored for a layer."""
         chain, g = self.chains[join(name, "weight")], kernel.conv_groups
         groups = tuple(total // g for total in chain.groups)
-        cores = [core.reshape(g, -1, *core.shape[1:]) for core in chain.cores]
+        cores = [core.to(kernel.weight.device).reshape(g, -1, *core.shape[1:]) for core in chain.cores]
         blocks = [None if n == 1 else (c.shape[1] // n, c.shape[2]) for n, c in zip(groups, cores, strict=True)]
         ranks = tuple(rank // g for rank in chain.ranks[1:-1])
         return Fit(Format(chain.kernel_sizes, tuple(blocks)), ranks, cores, groups, kernel.error(cores, groups), 1.0)

@@ -13,15 +13,16 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from tensortrain import storage
+from tensortrain import checks, storage
 from tensortrain.conv.certify.claims import NONE, Claims
 from tensortrain.conv.certify.evaluations import Evaluation, certify_evaluation
 from tensortrain.conv.certify.intervals import Interval
 from tensortrain.conv.checks import check_inputs
 from tensortrain.errors import TensorTrainError
-from tensortrain.files import aside
+from tensortrain.files import aside, destinations
 
 FORMAT = "tensortrain-certificate/1"
+ENDING = ".json"
 
 
 class Chain(Protocol):
@@ -83,8 +84,9 @@ class Certificate:
         """Certify a chain; the arguments are described in `ConvTensorTrain.certificate`."""
         evaluation = None
         if inputs is not None:
+            inputs = checks.entries("inputs", inputs).detach()
             check_inputs([None] * (len(chain.cores) - 1) + [inputs], chain.ranks[1:], chain.cores[0])
-            evaluation = certify_evaluation(chain.as_conv().cores, inputs)
+            evaluation = certify_evaluation([core.detach() for core in chain.as_conv().cores], inputs)
         return cls(chain, weight, Claims.of(weight, chain.cores, chain.groups, chain.transposed), evaluation)
 
     @property
@@ -116,13 +118,14 @@ class Certificate:
         """Write the certificate and, beside it, the files that it certifies.
 
         For `path` = `layer.json` these files are `layer.chain.safetensors`, which `ConvTensorTrain.load` reads,
-        `layer.weight.safetensors` and, if there is an evaluation, `layer.evaluation.safetensors`.
+        `layer.weight.safetensors` and, if there is an evaluation, `layer.evaluation.safetensors`. Of other endings
+        nothing is removed, so that the certificates `layer1.0` and `layer1.1` have files of their own.
 
         Args:
             path: the certificate, a JSON file.
 
         Raises:
-            TensorTrainError: the path cannot be written.
+            TensorTrainError: one of the files cannot be written. If that is known in advance, none is written.
 
         >>> import tempfile, torch
         >>> from tensortrain import ConvTensorTrain
@@ -133,12 +136,15 @@ class Certificate:
         >>> sorted(path.name for path in folder.iterdir())
         ['layer.chain.safetensors', 'layer.json', 'layer.weight.safetensors']
         """
+        destinations([path])
         target = Path(path)
-        files = [target.with_suffix(f".{part}.safetensors") for part in ("chain", "weight")]
+        stem = target.name[: -len(ENDING)] if target.name.lower().endswith(ENDING) else target.name
+        parts = ("chain", "weight") if self.evaluation is None else ("chain", "weight", "evaluation")
+        files = [target.with_name(f"{stem}.{part}.safetensors") for part in parts]
+        destinations([target, *files])
         self.chain.save(files[0])
         storage.write_plain(files[1], {"weight": self.weight})
         if self.evaluation is not None:
-            files.append(target.with_suffix(".evaluation.safetensors"))
             storage.write_plain(files[2], {"input": self.evaluation.inputs, "output": self.evaluation.output})
         entry = self.claims.entry("weight", [f"cores.{l}" for l in range(len(self.chain.cores))], self.evaluation)
         write_certificate(target, files, [entry])

@@ -63,9 +63,11 @@ class Claims:
 
         Raises:
             TensorTrainError: the weight differs in shape from the chain's kernel, is zero, or has a dtype that the
-                checker does not read.
+                checker does not read; or an entry is not finite.
         """
-        weight = checks.entries("weight", weight, min_dim=2)
+        # the same memory layout for all weights, so that the claims agree bit for bit
+        weight = checks.entries("weight", weight, min_dim=2).detach().resolve_neg().contiguous()
+        cores = [checks.entries(f"cores[{l}]", core).detach() for l, core in enumerate(cores)]
         for name, tensor in (("weight", weight), ("the chain", cores[0])):
             if tensor.dtype not in DTYPES:
                 raise TensorTrainError(f"{name} is {tensor.dtype}, which cannot be certified; use .float()")

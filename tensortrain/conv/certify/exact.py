@@ -10,6 +10,8 @@ Kernel = dict[tuple[int, ...], list[list[int]]]
 
 def exact_kernel(weight: Tensor, groups: int) -> Kernel:
     """Return a convolution weight as `{position: matrix}` of integers, which are multiples of a power of 2."""
-    file = tensortrain_check.tensors(safetensors.torch.save({"weight": weight}))
+    # safetensors takes only contiguous tensors, which weights in the format channels_last are not
+    plain = weight.detach().resolve_neg().contiguous()
+    file = tensortrain_check.tensors(safetensors.torch.save({"weight": plain}))
     kernel: Kernel = tensortrain_check.read(file, "weight", groups)[0]
     return kernel

@@ -50,13 +50,18 @@ def relative_interval(distance: Tensor, off: Tensor, by: float, reference: Inter
         reference: an interval that contains the norm of the reference.
 
     Raises:
-        TensorTrainError: the reference may be zero.
+        TensorTrainError: the reference may be zero, or a number is beyond the range of float64.
     """
     if reference[0] <= 0:
         raise TensorTrainError("a relative distance from zero is undefined and cannot be certified")
     low, high = norm_interval(distance)
     slack = (by * norm_interval(off)[1] * (1 + 2 * by) + 2.0**-52 * high + _TINY) * (1 + 1e-15)
-    return max(0.0, (low - slack) / reference[1] * (1 - 1e-15)), (high + slack) / reference[0] * (1 + 1e-15)
+    ends = max(0.0, (low - slack) / reference[1] * (1 - 1e-15)), (high + slack) / reference[0] * (1 + 1e-15)
+    if not ends[1] < math.inf:  # a NaN fails too
+        raise TensorTrainError(
+            f"a relative distance of {ends[1]} cannot be certified, because numbers overflow; scale the tensors first"
+        )
+    return ends
 
 
 def scaled(x: Tensor) -> tuple[Tensor, int]:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from tensortrain.checks import Limits, choice, integer, per_axis, positive
+from tensortrain.checks import Limits, choice, per_axis, positive
+from tensortrain.checks import seed as checked_seed
 from tensortrain.conv import formats
 from tensortrain.conv.checks import SLACK, contradictions
 from tensortrain.conv.fit.choose_format import best_format, entrants
@@ -73,7 +74,7 @@ def decompose(
 ) -> Decomposition:
     """Return the result of `ConvTensorTrain.decompose`, which documents the arguments, as plain tensors."""
     kernel = NormalizedKernel.of(weight, groups, transposed, inputs)
-    seed = integer("seed", seed, minimum=0)
+    seed = checked_seed(seed)
     effort = positive("effort", effort)
     deadline = math.inf if seconds is None else time.monotonic() + positive("seconds", seconds)
     chain_format = format_of(kernel_sizes, kernel)

@@ -17,6 +17,7 @@ from tensortrain import checks
 from tensortrain.conv import functional
 from tensortrain.conv.fit.lower_bounds import lower_bound, quick_lower_bound
 from tensortrain.conv.fit.metric import Metric
+from tensortrain.conv.statements import check_kind
 from tensortrain.errors import TensorTrainError
 from tensortrain.linalg import frobenius_norm
 
@@ -60,7 +61,7 @@ class NormalizedKernel:
             raise TensorTrainError(f"weight has shape {tuple(weight.shape)}; 1 to 3 spatial axes are supported")
         if weight.is_complex():
             raise TensorTrainError(f"weight has dtype {weight.dtype}; decompose its real and imaginary parts instead")
-        groups = checks.integer("groups", groups)
+        groups, transposed = checks.integer("groups", groups), check_kind(transposed)
         if weight.shape[0] % groups:
             raise TensorTrainError(
                 f"groups = {groups} does not divide the first axis of weight, {weight.shape[0]} long"

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from tensortrain import checks
 from tensortrain.conv.alignment import whole_size
-from tensortrain.conv.moments import second_moment
+from tensortrain.conv.moments import scaled_moment
 from tensortrain.errors import TensorTrainError
+from tensortrain.tt.scaling import unit
 
 Axes = tuple[int, ...]
 
@@ -92,11 +93,14 @@ def _energy(rows: Tensor, moment: Tensor) -> Tensor:
 
 
 def _moment(inputs: Tensor, weight: Tensor, transposed: bool) -> Tensor:
-    """Return the second moment Σ `(G, d, d)` in float64 from the argument of the caller."""
+    """Return the second moment Σ `(G, d, d)` in float64 from the argument of the caller, times some power of two.
+
+    The metric does not depend on the power, but without it the energy of a kernel could leave the range of float64.
+    """
     checks.entries("inputs", inputs, min_dim=2)
     (groups, _, q, *size), d = weight.shape, weight[0, 0].numel()
     if tuple(inputs.shape) in ((groups, d, d), (d, d)) and (inputs.dim() == 3 or groups == 1):
-        moment = inputs.detach().to(weight.device, torch.float64).reshape(groups, d, d)
+        moment, _ = unit(inputs.detach().to(weight.device, torch.float64).reshape(groups, d, d))
         scale = float(moment.diagonal(dim1=1, dim2=2).abs().amax()) or 1.0
         if float((moment - moment.mT).abs().amax()) > SYMMETRIC * scale:
             raise TensorTrainError("inputs is not a second moment: the matrix is not symmetric")
@@ -110,4 +114,5 @@ def _moment(inputs: Tensor, weight: Tensor, transposed: bool) -> Tensor:
             f" (N, {groups * q}{', size' * len(size)}) are needed"
         )
     pads = [k - 1 for k in size] if transposed else 0
-    return second_moment(inputs, size, padding=pads, groups=groups).to(weight.device)
+    moment, _ = scaled_moment(inputs, size, padding=pads, groups=groups)
+    return moment.to(weight.device)

@@ -11,6 +11,7 @@ from tensortrain.conv.fit.choose_format import Entrant
 from tensortrain.conv.fit.kernel import NormalizedKernel
 from tensortrain.conv.fit.ranks import with_ends
 from tensortrain.conv.planner import IMAGE, admitted
+from tensortrain.errors import TensorTrainError
 from tensortrain.profiling.clock import Clock, alternate
 
 BATCH = 16  # number of images in a batch
@@ -66,8 +67,17 @@ def _timed(clock: Clock, run: Callable[[], Tensor], times: int) -> Callable[[], 
 def fast_enough(
     field: Sequence[Entrant], kernel: NormalizedKernel, objective: str, size: Sequence[int] | None
 ) -> list[Entrant]:
-    """Return the entrants that an objective admits."""
+    """Return the entrants that an objective admits.
+
+    Raises:
+        TensorTrainError: the objective is about speed, and the images are smaller than the kernel.
+    """
     if objective == "error":
         return list(field)
+    if size is not None and any(n < k for n, k in zip(size, kernel.size, strict=True)):
+        raise TensorTrainError(
+            f'size = {tuple(size)} is smaller than the kernel, {kernel.size}; objective = "{objective}" times the'
+            " chains on images of this size without padding, so give at least the size of the kernel"
+        )
     image = size or [max(IMAGE, k) for k in kernel.size]
     return [field[i] for i in admitted(ratios(field, kernel, image), objective)]
