@@ -194,7 +194,7 @@ def code_files(text: str | None) -> list[Path]:
     """
     module = (text or "").rpartition(":")[0]
     file = Path(module) if module.endswith(".py") else _module_file(module)
-    return [] if file is None else [file, *sorted(file.parent.glob("*.py"))]
+    return [] if file is None else list(dict.fromkeys([file, *sorted(file.parent.glob("*.py"))]))
 
 
 def _module_file(name: str) -> Path | None:

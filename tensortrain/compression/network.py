@@ -128,6 +128,7 @@ def compress(
             can), the network cannot run on the inputs, weights or outputs are NaN or infinite, an argument is out of
             range, or a pattern matches no layer.
 
+    >>> import torch
     >>> model = nn.Sequential(nn.Conv2d(8, 16, 3), nn.ReLU(), nn.Flatten(), nn.Linear(256, 16)).eval()
     >>> result = compress(model, torch.randn(64, 8, 6, 6), parameters=0.25)
     >>> [type(layer).__name__ for layer in result.model]
@@ -200,6 +201,7 @@ def compression_curve(
     Raises:
         TensorTrainError: in the same cases as `compress`, or if there are no fractions or the unit is unknown.
 
+    >>> import torch
     >>> model = nn.Sequential(nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 4)).eval()
     >>> curve = compression_curve(model, torch.randn(200, 32), [0.8, 0.4])
     >>> [result.report.parameters[1] <= fraction * 1188 for fraction, result in zip([0.8, 0.4], curve.results)]

@@ -190,7 +190,7 @@ def _expand(index: Sequence[Index], sizes: Sequence[int]) -> list[int | slice | 
 def _checked(item: object, axis: int, size: int) -> int | slice | Tensor:
     """Return an index of one axis if it is legal and in range."""
     if isinstance(item, np.ndarray) and item.dtype.kind in "iu":
-        item = torch.from_numpy(np.ascontiguousarray(item, item.dtype.newbyteorder("=")))
+        item = torch.from_numpy(np.array(item, item.dtype.newbyteorder("="), order="C"))
     if isinstance(item, Tensor):
         return _checked_tensor(item, axis, size)
     if isinstance(item, slice):

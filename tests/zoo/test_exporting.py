@@ -80,8 +80,12 @@ def test_the_step_of_every_recurrent_model_is_written(name: str, tmp_path: Path)
     model = build(name).eval()
     if not isinstance(model, RecurrentPredictor):
         pytest.skip("it does not read frame after frame")
-    if name not in ("causal-lstm", "predrnn"):  # of which a part of the state is missing
+    if name not in ("causal-lstm", "predrnn", "e3d-lstm"):  # a part of the state is missing, or the state grows
         leave_to_deep_tests(name)
+    if name == "e3d-lstm":
+        with pytest.raises(ZooError, match="the state of E3DNetwork grows from step to step"):
+            export_step(tmp_path / "x.pt2", model, Recipe(name, OPTIONS[name], MovingMNISTData(size=16)))
+        return
     export_step(tmp_path / "x.pt2", model, Recipe(name, OPTIONS[name], MovingMNISTData(size=16, observed=2, length=4)))
     step, x = torch.export.load(tmp_path / "x.pt2").module(), clips(1)
     with np.load(tmp_path / "x.npz") as first:

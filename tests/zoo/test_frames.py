@@ -168,7 +168,7 @@ class Predicts(nn.Module):
         (lambda x, horizon: x[:, -1:].repeat(1, horizon, 3, 1, 1), "differ in shape"),
         (lambda x, horizon: x[:, -1:, :, :1].repeat(1, horizon, 1, 1, 1), "differ in shape"),
         (lambda x, horizon: x[:1, -1:].repeat(1, horizon, 1, 1, 1), "differ in shape"),
-        (lambda x, horizon: x[:, -1:], "predicted 1 steps, fewer than horizon = 3"),
+        (lambda x, horizon: x[:, -1:], "predicted 1 step, fewer than horizon = 3"),
         (lambda x, horizon: (255 * x[:, -1:]).byte().repeat(1, horizon, 1, 1, 1), "cannot be measured"),
     ],
     ids=["0…255", "inf", "channels", "height", "clips", "steps", "bytes"],

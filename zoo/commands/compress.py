@@ -64,7 +64,8 @@ def run(arguments: Namespace) -> None:
     for report in map(Path, arguments.report):
         if report.suffix.lower() not in ENDINGS:
             raise ZooError(f"--report = {report} has the suffix {report.suffix!r}; legal: {', '.join(ENDINGS)}")
-    others = files_of([arguments.model], arguments.checkpoint) + [Path(arguments.resume)] * bool(arguments.resume)
+    others = files_of([arguments.model], arguments.checkpoint)
+    others += [Path(arguments.resume)] if arguments.resume else []
     for path in (output, *map(Path, arguments.report)):
         destination(path, others)
         others.append(path)

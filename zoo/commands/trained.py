@@ -95,9 +95,9 @@ def files_of(references: Sequence[str], checkpoint: str = "best") -> list[Path]:
     files = [Path(checkpoint)]
     for reference in references:
         path = Path(reference)
-        weights = FOLDER / f"{reference.replace(':', '.')}.safetensors"
+        weights = [FOLDER / f"{reference.replace(':', '.')}.safetensors"] * (":" in reference)
         run = [path / name for name in ("config.yaml", "versions.json", "metrics.csv")]
-        files += [path, weights, *run, *path.glob("checkpoints/*.ckpt")]
+        files += [path, *weights, *run, *path.glob("checkpoints/*.ckpt")]
     return files
 
 

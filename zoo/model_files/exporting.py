@@ -70,8 +70,8 @@ class Step(nn.Module):
     def forward(self, frame: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         """Map a frame `(B, C, H, W)` and the state tensors to the next frame and the tensors of the new state."""
         patched = patchify(self.model.normalized(frame), self.model.patch)[None]
-        given = iter(state)
-        before = [next(given) if tensor else other for tensor, other in zip(self.is_tensor, self.others, strict=True)]
+        tensors = iter(state)
+        before = [next(tensors) if tensor else other for tensor, other in zip(self.is_tensor, self.others, strict=True)]
         following, after = self.model.predict(patched, pytree.tree_unflatten(before, self.form))
         leaves = pytree.tree_leaves(after)
         if _others(leaves) != self.others:
@@ -80,6 +80,11 @@ class Step(nn.Module):
                 "which a network cannot keep; leave out --step"
             )
         kept = [leaf.clone() for leaf in _tensors(leaves)]  # an exported output may not be an input
+        if [leaf.shape for leaf in kept] != [leaf.shape for leaf in state]:
+            raise ZooError(
+                f"the state of {type(self.model).__name__} grows from step to step, which a network of one step cannot "
+                "keep; leave out --step"
+            )
         return self.model.denormalized(unpatchify(following[0], self.model.patch)), *kept
 
 

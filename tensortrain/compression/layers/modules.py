@@ -103,7 +103,7 @@ def _check_factorised(layer: FromCores) -> None:
     kind = next(base for base in type(layer).__mro__ if base.__module__.startswith("tensortrain."))
     if checks.has_own_forward(layer, kind):
         raise TensorTrainError(f"the layer is a {type(layer).__name__} with its own forward, which it would lose")
-    checks.no_additions("the layer", layer, ("cores", "padding_row"))
+    checks.no_additions("the layer", layer, ("cores", "bias", "padding_row"))
     for core in filter(is_plain, layer.cores):
         check(core)
 
