@@ -98,7 +98,8 @@ def curves(name: str, coloured: Sequence[str] = ()) -> Figure:
         rows = list(csv.DictReader(file))
     lines: dict[str, dict[str, list[float]]] = {}
     for row in rows:
-        lines.setdefault(row["metric"], {}).setdefault(row["model"], []).append(float(row["value"]))
+        model = row["model"].replace(":moving-mnist-", ", ")
+        lines.setdefault(row["metric"], {}).setdefault(model, []).append(float(row["value"]))
     down = (len(lines) + 1) // 2
     figure, panels = plt.subplots(down, 2, figsize=(8, 2.9 * down + 0.4), squeeze=False)
     for axes, (metric, models) in zip(panels.flat, lines.items(), strict=False):
@@ -146,6 +147,7 @@ CHARTS: dict[str, Callable[[], Figure]] = {
     "training-times": training_times,
     "growth": growth,
     "error-by-clips": error_by_clips,
+    "moving-mnist-small-curves": lambda: curves("moving-mnist-small"),
     "moving-mnist-brief-curves": lambda: curves("moving-mnist-brief", OF_THE_PAPERS),
     "kth-small-curves": lambda: curves("kth-small"),
 }
