@@ -1,6 +1,7 @@
 """The public interface does not change unannounced."""
 
 import json
+from types import ModuleType
 
 import tensortrain
 import tensortrain.nn
@@ -20,7 +21,10 @@ def test_the_reference_has_every_public_name() -> None:
     """Modules among them have a section of their own, and the reference lists the names in it."""
     for page, packages in zip(PAGES, ((tensortrain, tensortrain.nn), (zoo,)), strict=True):
         listed = list(public_names((ROOT / page).read_text()))
-        names = {f"{package.__name__}.{name}" for package in packages for name in package.__all__}
+        values = {
+            f"{package.__name__}.{name}": getattr(package, name) for package in packages for name in package.__all__
+        }
+        names = {value.__name__ if isinstance(value, ModuleType) else name for name, value in values.items()}
         names -= {"tensortrain.__version__", "zoo.__version__"}
         assert [name for name in names if not any(one == name or one.startswith(name + ".") for one in listed)] == []
 
