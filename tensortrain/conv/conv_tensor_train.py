@@ -16,7 +16,7 @@ from tensortrain.conv.chain_shape import ChainShape
 from tensortrain.conv.checks import check_cores, check_inputs
 from tensortrain.conv.memory import check_maps
 from tensortrain.conv.planner import Plan, plan
-from tensortrain.conv.statements import ERRORS, STORED, check_dense, check_errors, check_kind
+from tensortrain.conv.statements import ERRORS, STORED, check_conversion, check_dense, check_errors, check_kind
 from tensortrain.errors import TensorTrainError
 from tensortrain.precision import precise
 from tensortrain.tt.container import moved
@@ -427,11 +427,13 @@ class ConvTensorTrain(ChainShape):
         """Return the chain on another device or in another dtype, as `Tensor.to` does; error and bounds are kept.
 
         Raises:
-            TensorTrainError: the device does not exist, or the dtype is neither floating nor complex or is too small
-                for the entries.
+            TensorTrainError: the device does not exist, or the dtype is neither floating nor complex, is too small for
+                the entries, or is real for a complex chain.
         """
+        cores = moved(self.cores, "cannot convert the chain", "to", *args, **kwargs)
+        check_conversion(self.cores, cores)
         return ConvTensorTrain(
-            moved(self.cores, "cannot convert the chain", "to", *args, **kwargs),
+            cores,
             groups=self.groups,
             transposed=self.transposed,
             **{name: getattr(self, name) for name in ERRORS},

@@ -1,6 +1,9 @@
 """The values of a chain other than its cores, which its file states too: its kind, its groups and its errors."""
 
 import math
+from collections.abc import Sequence
+
+from torch import Tensor
 
 from tensortrain import checks
 from tensortrain.errors import TensorTrainError
@@ -41,3 +44,21 @@ def check_dense(padding: str) -> None:
     """Refuse the padding "same_per_step", which has no dense form."""
     if padding == "same_per_step":
         raise TensorTrainError('padding = "same_per_step" has no dense form; compare with padding="same"')
+
+
+def check_conversion(before: Sequence[Tensor], after: Sequence[Tensor]) -> None:
+    """Check that cores in another dtype stand for the same chain.
+
+    Raises:
+        TensorTrainError: complex cores became real, or a core became zero.
+
+    >>> import torch
+    >>> check_conversion([torch.ones(1, 1, 1)], [torch.zeros(1, 1, 1)])
+    Traceback (most recent call last):
+    tensortrain.errors.TensorTrainError: cores[0] would become zero in torch.float32; scale the cores first
+    """
+    for number, (old, new) in enumerate(zip(before, after, strict=True)):
+        if old.is_complex() and not new.is_complex():
+            raise TensorTrainError(f"complex cores cannot become {new.dtype}, which would drop the imaginary parts")
+        if not new.is_meta and bool(old.any()) and not bool(new.any()):
+            raise TensorTrainError(f"cores[{number}] would become zero in {new.dtype}; scale the cores first")

@@ -290,12 +290,12 @@ _BY_NAME: dict[str, dict[Callable[..., int], str]] = {
 
 def _registered() -> dict[Any, Callable[..., int]]:
     """Return the formulas of `_BY_NAME` for those operators that this build of torch has."""
-    found: dict[Any, Callable[..., int]] = {}
+    by_operator: dict[Any, Callable[..., int]] = {}
     for namespace, formulas in _BY_NAME.items():
         operators = getattr(torch.ops, namespace)
         for formula, names in formulas.items():
-            found |= {getattr(operators, name): formula for name in names.split() if hasattr(operators, name)}
-    return found
+            by_operator |= {getattr(operators, name): formula for name in names.split() if hasattr(operators, name)}
+    return by_operator
 
 
 FORMULAS: dict[Any, Callable[..., int]] = _registered()

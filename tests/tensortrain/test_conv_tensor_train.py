@@ -127,6 +127,10 @@ def test_conversions_that_are_impossible() -> None:
     chain = ConvTensorTrain([torch.full((1, 1, 3), 1e9)])
     check(lambda: chain.to("foo"), "cannot convert the chain", "foo")
     check(lambda: chain.to(torch.int8), "torch.int8")
+    tiny = ConvTensorTrain([torch.full((2, 2, 1), v, dtype=torch.float64) for v in (1e-50, 1e30)])
+    check(lambda: tiny.to(torch.float32), "cores[0] would become zero in torch.float32")
+    imaginary = ConvTensorTrain([torch.full((2, 2, 1), 1j)] * 2)
+    check(lambda: imaginary.to(torch.float32), "complex cores cannot become torch.float32")
     check(lambda: chain.to(torch.float16), "3 NaN or infinite")
     if not torch.cuda.is_available():
         check(lambda: chain.to("cuda"), "cannot convert the chain")

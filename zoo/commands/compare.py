@@ -1,20 +1,18 @@
 """`zoo compare`: compare trained models with each other, and with published results on the same data."""
 
 import itertools
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
-from zoo.commands.measuring import clips_to_measure, horizon_of
+from zoo.commands.measuring import clips_to_measure, horizon_of, measure
 from zoo.commands.options import add_measuring, add_models, add_sources, check_measuring
 from zoo.commands.output import check_png, check_table, show_table, write_curves
 from zoo.commands.trained import TrainedModel, files_of, find_trained_models
 from zoo.names import LAYOUTS, check_name
 
 if TYPE_CHECKING:
-    from zoo.data import ClipDataset
     from zoo.evaluation import Scores
 
 
@@ -60,35 +58,14 @@ def run(arguments: Namespace) -> None:
     for horizon, digits in tasks:
         for trained in models:
             dataset = clips_to_measure(trained, horizon, digits, arguments)
-            scores.setdefault(horizon, []).append(_measure(trained, dataset, horizon, digits, arguments))
+            line = _announcement(trained, horizon, digits)
+            scores.setdefault(horizon, []).append(measure(trained, dataset, horizon, arguments.count, arguments, line))
     table = evaluation.compare([one for of_task in scores.values() for one in of_task], arguments.layout)
     show_table(table, arguments.output)
     write_curves(scores[max(scores)], arguments.curves)
 
 
-def _measure(
-    trained: TrainedModel, dataset: "ClipDataset", horizon: int, digits: int | None, arguments: Namespace
-) -> "Scores":
-    """Evaluate a model. A line on standard error names it, but not the clips, which are described below the table.
-
-    Raises:
-        ZooError: in the cases of `zoo.evaluate`.
-    """
-    from zoo.evaluation import evaluate
-
-    observed = trained.recipe.data.observed
+def _announcement(trained: TrainedModel, horizon: int, digits: int | None) -> str:
+    """A line that names the model, but not the clips, which are described below the table."""
     moving = "" if digits is None else f", {digits} moving digit{'s' * (digits != 1)}"
-    print(f"{trained.name}: {observed} → {horizon} steps{moving}", file=sys.stderr)
-    return evaluate(
-        trained.model,
-        dataset,
-        horizon,
-        observed=observed,
-        convention=arguments.convention,
-        count=arguments.count,
-        batch=arguments.batch,
-        name=trained.name,
-        device=arguments.device,
-        root=arguments.data_root,
-        progress=sys.stderr.isatty(),
-    )
+    return f"{trained.name}: {trained.recipe.data.observed} → {horizon} steps{moving}"

@@ -68,9 +68,14 @@ def clips_to_measure(trained: TrainedModel, horizon: int, digits: int | None, ar
 
 
 def measure(
-    trained: TrainedModel, dataset: "ClipDataset", horizon: int, count: int | None, arguments: Namespace
+    trained: TrainedModel,
+    dataset: "ClipDataset",
+    horizon: int,
+    count: int | None,
+    arguments: Namespace,
+    announcement: str | None = None,
 ) -> "Scores":
-    """Evaluate a model. A line on standard error describes the clips.
+    """Evaluate a model, after a line on standard error.
 
     Args:
         trained: the model.
@@ -78,13 +83,14 @@ def measure(
         horizon: the number of frames to predict.
         count: the number of clips; None for all.
         arguments: the command's arguments, those of `zoo.commands.options.add_sources` and `add_measuring`.
+        announcement: the line; by default the name of the model and the description of the clips.
 
     Raises:
         ZooError: in the cases of `zoo.evaluate`.
     """
     from zoo.evaluation import evaluate
 
-    print(f"{trained.name} on {dataset.describe()}", file=sys.stderr)
+    print(announcement or f"{trained.name} on {dataset.describe()}", file=sys.stderr)
     return evaluate(
         trained.model,
         dataset,

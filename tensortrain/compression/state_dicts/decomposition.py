@@ -216,9 +216,9 @@ def check_names(tensors: Iterable[str], kernels: Iterable[str]) -> None:
     parts = [(part, name) for name in names if (part := _CORE.fullmatch(name))]
     # the bias of a layer moves to its first core
     moved = {p[1] or "": n for p, n in parts if p[2] == "0.bias" and join(p[1] or "", "bias") in names}
-    taken = {**moved, **{p[1] or "": n for p, n in parts if p[2].endswith(".weight")}}
+    clashes = {**moved, **{p[1] or "": n for p, n in parts if p[2].endswith(".weight")}}
     for kernel in kernels:
-        other = taken.get(layer_name(kernel))
+        other = clashes.get(layer_name(kernel))
         if other is not None:
             raise TensorTrainError(
                 f"{kernel!r} cannot be decomposed, since its cores may get the name of {other!r}; exclude this layer,"

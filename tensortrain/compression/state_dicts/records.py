@@ -176,14 +176,14 @@ def copied_tensors(tensors: Mapping[str, T], records: Iterable[LayerRecord]) -> 
     # a layer of this library that the network had before has its cores among the tensors, but not its weight
     cores = [(key, f"a core of {r.weight!r}") for r in records if r.weight in tensors for key in r.core_keys]
     others = [(biases.get(name, name), repr(name)) for name in tensors if name not in kernels]
-    taken: dict[str, str] = {}
+    sources: dict[str, str] = {}
     for name, source in cores + others:
-        if name in taken:
+        if name in sources:
             raise TensorTrainError(
-                f"{taken[name]} and {source} would both be named {name!r}, and one of them would be lost; exclude this"
-                " layer, or rename the tensors of the checkpoint"
+                f"{sources[name]} and {source} would both be named {name!r}, and one of them would be lost; exclude"
+                " this layer, or rename the tensors of the checkpoint"
             )
-        taken[name] = source
+        sources[name] = source
     return {biases.get(name, name): tensor for name, tensor in tensors.items() if name not in kernels}
 
 
