@@ -142,14 +142,18 @@ class Page:
     sections: Sequence[Section]
     foot: str = ""
 
-    def to_html(self) -> str:
+    def to_html(self, *, live: bool = True) -> str:
         """Return the content of the HTML file. All texts are escaped, and nothing is loaded from the network.
+
+        Args:
+            live: whether charts may be interactive, if altair and vl-convert-python are installed. It takes seconds to
+                prepare the first such page.
 
         Raises:
             TensorTrainError: the page has charts, and neither altair nor matplotlib is installed.
         """
         charts = [part for section in self.sections for part in section.parts if isinstance(part, Chart)]
-        live = bool(charts) and interactive()
+        live = live and bool(charts) and interactive()
         return _template().render(
             page=self,
             sections=[_grouped(section, live) for section in self.sections],

@@ -115,6 +115,34 @@ def test_a_browser_draws_the_page(tmp_path: Path) -> None:
     assert '<img src="http' not in document
 
 
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+@pytest.mark.parametrize(
+    ("column", "clicks", "expected"),
+    [
+        (0, 1, ["a", "b", "c", "d", "e"]),
+        (1, 1, ["d", "c", "e", "b", "a"]),
+        (1, 2, ["e", "c", "d", "b", "a"]),
+        (1, 3, ["b", "d", "a", "c", "e"]),
+        (2, 1, ["c", "b", "a", "d", "e"]),
+    ],
+)
+def test_a_click_on_a_heading_sorts_the_table(column: int, clicks: int, expected: list[str], tmp_path: Path) -> None:
+    """Numbers by their value, with marks, commas, intervals and units; rows without a number stay at the end."""
+    rows = [
+        ("b", "", "2.5 min"),
+        ("d", "> 9.5 ± 20", "1.5 h"),
+        ("a", "–", "150 s"),
+        ("c", "≈ 50.0 ± 1", "42 s"),
+        ("e", "15,390", "1.6 h"),
+    ]
+    columns = Column("layer", words=True), Column("parameters"), Column("time")
+    content = Page("t", [], [], [Section("s", [Table(columns, rows)])]).to_html()
+    click = f"<script>for (let i = 0; i < {clicks}; i++) document.querySelectorAll('th')[{column}].click()</script>"
+    (tmp_path / "page.html").write_text(content.replace("</body>", f"{click}</body>"))
+    document = opened(tmp_path / "page.html")
+    assert re.findall(r"<tr><td[^>]*>(\w)</td>", document) == expected
+
+
 def test_the_command_writes_a_page_of_all_layers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

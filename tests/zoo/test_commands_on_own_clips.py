@@ -143,7 +143,7 @@ def test_a_report_measures_at_most_64_clips_and_all_if_there_are_fewer(
     words = ["report", runs / "plain", "-o", runs / "x.html", "--data-root", runs]
     assert run_command(*words) == 0
     assert run_command(*words, "--count", "7") == 0
-    (_, (scores,), _, notes, _), (_, (more,), _, none, _) = pages
+    (_, (scores,), _, _, notes), (_, (more,), _, _, none) = pages
     assert (scores.clips, notes, more.clips, none) == (6, [], 6, [])
     assert more.notes[-1] == "There are only 6 clips of the 7 that were asked for; all were measured."
     capsys.readouterr()

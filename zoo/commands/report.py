@@ -38,6 +38,7 @@ def run(arguments: Namespace) -> None:
     check_suffix(arguments.output, (".html",))
     destination(arguments.output, files_of(arguments.runs, arguments.checkpoint))
     models = find_trained_models(arguments.runs, arguments.checkpoint)
+    from tensortrain.pages import Details, Section
     from zoo.reporting import read_source, run_page
 
     folders = [Path(reference) if Path(reference).is_dir() else None for reference in arguments.runs]
@@ -54,7 +55,9 @@ def run(arguments: Namespace) -> None:
         except ZooError as error:
             notes.append(f"{trained.name} could not be evaluated: {error}.")
     examples = _examples(models, scores, datasets)
-    page = run_page(sources, scores, examples, notes, shlex.join(["zoo", *sys.argv[1:]]))
+    predictions = Section("Predictions", examples, "The best, the middle and the worst of the evaluated clips.")
+    command = Details("Command", shlex.join(["zoo", *sys.argv[1:]]), open=True)
+    page = run_page(sources, scores, predictions, Section("How to make this page again", [command]), notes)
     with aside(arguments.output) as temporary:
         temporary.write_text(page.to_html(), encoding="utf-8")
     print(arguments.output)

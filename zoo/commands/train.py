@@ -96,11 +96,19 @@ def run(arguments: Namespace) -> None:
     for kind in loggers or []:
         check_name("logger", kind, LOGGERS)
     wanted = check_recipe(_recipe(arguments))
+    from zoo.reporting.training import TrainingPage
     from zoo.training.interrupt import CleanStop
     from zoo.training.progress import say
 
     try:
-        finished = zoo.fit(wanted, folder, root=arguments.data_root, resume=not arguments.fresh, loggers=loggers)
+        finished = zoo.fit(
+            wanted,
+            folder,
+            root=arguments.data_root,
+            resume=not arguments.fresh,
+            watch=TrainingPage(folder, wanted.training.steps, arguments.data_root),
+            loggers=loggers,
+        )
     except CleanStop:  # a line about it was printed already
         sys.exit(INTERRUPTED)
     place = finished.folder

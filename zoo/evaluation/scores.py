@@ -259,7 +259,7 @@ def interval_note(scores: Sequence[Scores]) -> list[str]:
     """A note that explains the numbers after ±, if there are any."""
     if all(one.clip_values(one.name, measure.key) is None for one in scores for measure in one.convention.measures):
         return []
-    return ["± is the 95 % confidence interval over the test clips; another training may differ by more."]
+    return ["± is the 95 % confidence interval over these clips; another training may differ by more."]
 
 
 def beaten(scores: Sequence[Scores]) -> list[str]:

@@ -24,36 +24,43 @@ WHY = (
 
 
 def run_page(
-    sources: Sequence[Source], scores: Sequence[Scores], examples: Sequence[Part], notes: Sequence[str], words: str
+    sources: Sequence[Source],
+    scores: Sequence[Scores],
+    predictions: Section,
+    closing: Section,
+    notes: Sequence[str] = (),
+    lead: Sequence[str] = (),
 ) -> Page:
     """Make the page.
 
     Args:
         sources: the trained models.
         scores: the scores of the models that could be evaluated.
-        examples: predictions of some clips, as pictures and players.
+        predictions: predictions of some clips, as pictures and players; left out if it has no parts.
+        closing: the last section, with commands to type.
         notes: what could not be shown, and why.
-        words: the command that makes the page.
+        lead: sentences for the top of the page, below those about the models.
     """
     sections = []
     if notes:
         sections.append(Section("What is missing", [Prose(notes)]))
     groups = _by_task(scores)
     if groups:
-        sections.append(Section("Scores", [measured(group) for group in groups]))
+        sections.append(Section("Scores", [part for group in groups for part in _scores(group)]))
         sections += [_step_by_step(group, len(groups) > 1) for group in groups]
-    if examples:
-        sections.append(Section("Predictions", examples, "The best, the middle and the worst of the evaluated clips."))
+    if predictions.parts:
+        sections.append(predictions)
     runs = [source for source in sources if source.rows]
     if runs:
         sections += [Section("Training", _training(runs), WHY), Section("Speed", _speed(runs))]
     sections.append(_settings(sources))
     if any(source.sessions for source in sources):
         sections.append(Section("Versions and machine", [_versions(sources)]))
-    sections.append(Section("How to make this page again", [Details("Command", words, open=True)]))
+    sections.append(closing)
     title = sources[0].name if len(sources) == 1 else f"{len(sources)} models compared"
     foot = f"Written by zoo {zoo.__version__}. This page loads nothing from other places."
-    return Page(title, [_sentence(source) for source in sources], _tiles(sources, groups), sections, foot)
+    summary = [*map(_sentence, sources), *lead]
+    return Page(title, summary, _tiles(sources, groups), sections, foot)
 
 
 def _sentence(source: Source) -> str:
@@ -103,6 +110,43 @@ def _by_task(scores: Sequence[Scores]) -> list[list[Scores]]:
     for one in scores:
         groups.setdefault((one.comparable_with, one.observed, one.horizon), []).append(one)
     return list(groups.values())
+
+
+def _scores(scores: Sequence[Scores]) -> list[Part]:
+    """The table of scores of one task, and in words at which steps the models are better than the baselines."""
+    measure = scores[0].convention.measures[0]
+    lines = []
+    for one in scores:
+        for name, values in one.baselines.items():
+            ours, theirs = one.per_frame[measure.key], values[measure.key]
+            better = ours > theirs if measure.higher_is_better else ours < theirs
+            where = steps_in_words(better.tolist(), one.step)
+            lines.append(f"The {measure.key.upper()} of {one.name} is better than that of {name!r} {where}.")
+    return [measured(scores), Prose(lines)]
+
+
+def steps_in_words(chosen: Sequence[bool], step: str = "frame") -> str:
+    """Which predicted steps are chosen, in words.
+
+    >>> steps_in_words([False, True, True]), steps_in_words([True, True]), steps_in_words([True, False, True, True])
+    ('from predicted frame 2 on', 'at every predicted frame', 'at predicted frames 1 and 3 to 4')
+    """
+    ranges: list[list[int]] = []
+    for t, one in enumerate(chosen, 1):
+        if one and ranges and ranges[-1][1] == t - 1:
+            ranges[-1][1] = t
+        elif one:
+            ranges.append([t, t])
+    if len(ranges) <= 1:
+        if not ranges:
+            return f"at no predicted {step}"
+        first, last = ranges[0]
+        if last == len(chosen):
+            return f"at every predicted {step}" if first == 1 else f"from predicted {step} {first} on"
+    texts = [f"{first}" if first == last else f"{first} to {last}" for first, last in ranges]
+    many = len(texts) > 1 or " " in texts[0]
+    listed = texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
+    return f"at predicted {step}{'s' * many} {listed}"
 
 
 def _step_by_step(scores: Sequence[Scores], named: bool) -> Section:
