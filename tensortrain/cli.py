@@ -30,7 +30,13 @@ from tensortrain.compression.state_dicts.decomposition import (
 from tensortrain.compression.state_dicts.effort import Effort
 from tensortrain.compression.state_dicts.kernels import ConvKernel, find_kernels, select, unsaid
 from tensortrain.compression.state_dicts.limits import LayerLimits
-from tensortrain.compression.state_dicts.records import LayerRecord, network_header, read_changes, read_network
+from tensortrain.compression.state_dicts.records import (
+    LayerRecord,
+    network_header,
+    read_changes,
+    read_matrices,
+    read_network,
+)
 from tensortrain.compression.state_dicts.shards import files_of
 from tensortrain.compression.verify import verify_network
 from tensortrain.compression.verify_outputs import verify_outputs
@@ -217,7 +223,10 @@ def info(
     checksummed = header is not None and header["version"] > 1
     if kind == "network":
         tensors, records = read_network(file)
-        show(listings.layer_table(records))
+        if records:
+            show(listings.layer_table(records))
+        for matrix in read_matrices(file):
+            say(f"{matrix.weight}: {matrix}")
         say(f"{file}: {sum(t.numel() for t in tensors.values()):,} parameters")
     elif kind is not None:
         print(_load(kind, file))
@@ -277,6 +286,11 @@ def verify(
         files.destination(certificate, [small, *files_of(against), *own])
         check_original(against, certificate)
     tensors, records = read_network(small)
+    if matrices := read_matrices(small):
+        raise TensorTrainError(
+            f"{small} has layers with TT-matrices ({', '.join(matrix.name for matrix in matrices)}), which verify does "
+            "not compare; load both networks and compare their outputs"
+        )
     changes = read_changes(small)
     original = read_checkpoint(against, key)
     present = exchanged_tensors(original.tensors, changes.exchanged)

@@ -102,6 +102,25 @@ class _Layer(_Strict):
         return self
 
 
+class _Matrix(_Strict):
+    """The record of one layer with a TT-matrix in the header of a network."""
+
+    weight: Annotated[str, Field(min_length=1)]
+    layer: Literal["TTLinear", "TTEmbedding", "TTEmbeddingBag"]
+    shape: Annotated[Sizes, Field(min_length=2, max_length=2)]
+    out_shape: Sizes
+    in_shape: Sizes
+    ranks: Sizes
+    error: Error | None
+
+    @model_validator(mode="after")
+    def _lengths_agree(self) -> Self:
+        """Refuse lists whose lengths disagree."""
+        if not len(self.out_shape) == len(self.in_shape) == len(self.ranks) - 1:
+            raise ValueError(f"{len(self.out_shape)} cores need as many columns and {len(self.out_shape) + 1} ranks")
+        return self
+
+
 class _Calibration(_Strict):
     """The record of the inputs that a network was compressed with."""
 
@@ -113,7 +132,8 @@ class _Network(_Header):
     """The header of a file with a decomposed or compressed network."""
 
     kind: Literal["network"]
-    layers: Annotated[tuple[_Layer, ...], Field(min_length=1), FailFast()]
+    layers: Annotated[tuple[_Layer, ...], FailFast()]
+    matrices: Annotated[tuple[_Matrix, ...], FailFast()] = ()  # only files of networks with such layers have it
     # files of networks that were decomposed without further changes lack the following fields
     changed: Annotated[tuple[tuple[str, str], ...], FailFast()] = ()
     exchanged: Annotated[tuple[str, ...], FailFast()] = ()
@@ -122,8 +142,11 @@ class _Network(_Header):
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
-        """Refuse two layers with the same weight."""
-        if len({layer.weight for layer in self.layers}) < len(self.layers):
+        """Refuse a network without layers, and two layers with the same weight."""
+        weights = [layer.weight for layer in self.layers] + [matrix.weight for matrix in self.matrices]
+        if not weights:
+            raise ValueError("the network has no layers")
+        if len(set(weights)) < len(weights):
             raise ValueError("two layers have the same weight")
         return self
 

@@ -30,12 +30,19 @@ from tensortrain.compression.state_dicts.decomposition import UNNAMED, Outcome, 
 from tensortrain.compression.state_dicts.effort import Effort
 from tensortrain.compression.state_dicts.kernels import ConvKernel, select
 from tensortrain.compression.state_dicts.limits import KernelSizes, LayerLimits, PerLayer, Ranks
+from tensortrain.compression.state_dicts.matrices import MatrixRecord, matrix_records
 from tensortrain.compression.state_dicts.names import join, layer_name, plain_modules, plain_names
-from tensortrain.compression.state_dicts.records import Changes, LayerRecord, network_header, read_changes, read_network
+from tensortrain.compression.state_dicts.records import (
+    Changes,
+    LayerRecord,
+    network_header,
+    read_changes,
+    read_matrices,
+    read_network,
+)
 from tensortrain.conv.conv_tensor_train import ConvTensorTrain
 from tensortrain.errors import TensorTrainError
 from tensortrain.nn.from_cores import FromCores
-from tensortrain.nn.from_matrix import FromMatrix
 from tensortrain.nn.linear import TTLinear
 from tensortrain.nn.low_rank import LowRankLinear
 
@@ -237,29 +244,25 @@ def save(model: nn.Module, path: str | PathLike[str], *, about: Mapping[str, Any
     """
     checks.module("model", model)
     changes = Changes(exchanged=exchanged(model), about=about)
-    storage.write(path, model.state_dict(), network_header(layer_records(model), changes))
+    header = network_header(layer_records(model), changes, matrix_records(model))
+    storage.write(path, model.state_dict(), header)
 
 
 def layer_records(model: nn.Module) -> list[LayerRecord]:
-    """Return the records of the layers of this library in a network, for the header of a file.
+    """Return the records of the layers in a network whose kernels are chains, for the header of a file.
 
     Raises:
-        TensorTrainError: there are no such layers, or `load` could not rebuild one of them.
+        TensorTrainError: there are no layers of this library, or `load` could not rebuild one of them.
     """
     records = []
     for name, layer in model.named_modules(remove_duplicate=False):
-        if isinstance(layer, FromMatrix):
-            raise TensorTrainError(
-                f"{name!r} is a {type(layer).__name__}, which the file format of networks cannot hold; replace it by"
-                " its merge(), or save model.state_dict() with safetensors"
-            )
         if isinstance(layer, ConvLayer):
             records.append(LayerRecord.of(join(name, "weight"), layer.chain, layer.weight_shape, layer.groups))
         elif isinstance(layer, LowRankLinear):
             records.append(LayerRecord.of_linear(join(name, "weight"), layer))
-    if not records:
+    if not records and not matrix_records(model):
         raise TensorTrainError(
-            f"model is a {type(model).__name__} without any conv layer or linear layer of low rank of tensortrain.nn"
+            f"model is a {type(model).__name__} without any conv layer, or other layer, of tensortrain.nn"
         )
     return records
 
@@ -267,10 +270,10 @@ def layer_records(model: nn.Module) -> list[LayerRecord]:
 def load(model: nn.Module, path: str | PathLike[str]) -> nn.Module:
     """Rebuild a decomposed or compressed network in a model of the original architecture.
 
-    Every conv or linear layer for which the file has a chain is replaced by a layer with the same stride, padding and
-    other settings. Attention modules are exchanged if the file says so. Then all tensors are loaded, and each of them
-    must fit. Names in the file and in the model may have prefixes of wrappers, such as `module.`. The model is changed
-    in place, unless an error is raised.
+    Every layer for which the file has cores is replaced by a layer with the same stride, padding and other settings.
+    Layers with a TT-matrix may also be in the model already. Attention modules are exchanged if the file says so. Then
+    all tensors are loaded, and each of them must fit. Names in the file and in the model may have prefixes of wrappers,
+    such as `module.`. The model is changed in place, unless an error is raised.
 
     Args:
         model: a model of the original architecture, with its dense layers; dtypes and devices are kept.
@@ -294,7 +297,7 @@ def load(model: nn.Module, path: str | PathLike[str]) -> nn.Module:
     wanted = read_changes(path).exchanged
     names = [name for name, bare in plain.items() if bare in wanted]
     rebuilt = exchange(copy.deepcopy(model), names) if names else model
-    layers, named = _rebuilt_layers(rebuilt, tensors, records)
+    layers, named = _rebuilt_layers(rebuilt, tensors, [*records, *read_matrices(path)])
     replaced = {join(name, part) for name in layers for part in ("weight", "bias")}
     expected = {name: value for name, value in rebuilt.state_dict().items() if name not in replaced}
     for name, layer in layers.items():
@@ -306,7 +309,7 @@ def load(model: nn.Module, path: str | PathLike[str]) -> nn.Module:
 
 
 def _rebuilt_layers(
-    model: nn.Module, tensors: Mapping[str, Tensor], records: Iterable[LayerRecord]
+    model: nn.Module, tensors: Mapping[str, Tensor], records: Iterable[LayerRecord | MatrixRecord]
 ) -> tuple[dict[str, nn.Module], dict[str, Tensor]]:
     """Return the layers of the records by their names in the model, and all tensors by their names in it."""
     names = {plain: name for name, plain in plain_names(model.state_dict()).items()}
@@ -316,11 +319,19 @@ def _rebuilt_layers(
         place = layer_name(names.get(record.weight, record.weight))
         module = _module_of(model, place, record)
         if module not in by_module:
-            by_module[module] = _layer(module, record.chain(tensors))
+            by_module[module] = _rebuilt(module, record, tensors)
         layers[place] = by_module[module]
         names |= {join(record.name, key): join(place, key) for key in by_module[module].state_dict()}
     tie(by_module.items())
     return layers, {names.get(name, name): tensor for name, tensor in tensors.items()}
+
+
+def _rebuilt(module: Any, record: LayerRecord | MatrixRecord, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """Build the layer of a record that replaces a plain layer."""
+    if isinstance(record, MatrixRecord):
+        return record.rebuilt(module, tensors)
+    _check_fits(module, record)
+    return _layer(module, record.chain(tensors))
 
 
 def _layer(dense: Any, chain: ConvTensorTrain) -> nn.Module:
@@ -355,27 +366,30 @@ def _with_weight(kernel: ConvKernel, dense: Mapping[str, Any]) -> ConvKernel:
     return replace(kernel, weight=weight[..., None] if kernel.linear else weight)
 
 
-def _module_of(model: nn.Module, name: str, record: LayerRecord) -> Any:
+def _module_of(model: nn.Module, name: str, record: LayerRecord | MatrixRecord) -> Any:
     """Return the dense layer to which a record belongs."""
     try:
-        module: Any = model.get_submodule(name)
+        return model.get_submodule(name)
     except AttributeError:
         raise TensorTrainError(
-            f"the model has no module {record.name!r}, but the file has a chain for it; pass a model of the original"
+            f"the model has no module {record.name!r}, but the file has cores for it; pass a model of the original"
             " architecture"
         ) from None
+
+
+def _check_fits(module: Any, record: LayerRecord) -> None:
+    """Refuse a module that is not the dense layer of a record."""
     layer_type = conv_layer_type(module)
     is_conv = layer_type is not None and layer_type.transposed == record.transposed and not record.linear
     if not is_conv and not (record.linear and isinstance(module, nn.Linear)):
         wanted = "linear layer" if record.linear else "transposed conv" if record.transposed else "conv"
-        raise TensorTrainError(f"{name!r} is a {type(module).__name__} in the model; the file needs a {wanted}")
+        raise TensorTrainError(f"{record.name!r} is a {type(module).__name__} in the model; the file needs a {wanted}")
     groups = getattr(module, "groups", 1)
     if tuple(module.weight.shape) != record.shape or groups != record.groups:
         raise TensorTrainError(
             f"{record.weight!r} has shape {tuple(module.weight.shape)} and {groups} groups in the model;"
             f" the file needs {record.shape} and {record.groups}"
         )
-    return module
 
 
 def _compare(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: str | PathLike[str]) -> None:

@@ -13,6 +13,7 @@ from tensortrain.compression.layers.exchange import exchanged, exchanged_tensors
 from tensortrain.compression.layers.modules import FACTORISED, outermost
 from tensortrain.compression.model import layer_records
 from tensortrain.compression.reports.report import Report
+from tensortrain.compression.state_dicts.matrices import matrix_records
 from tensortrain.compression.state_dicts.records import Changes, LayerRecord, copied_tensors, network_header
 from tensortrain.digest import digest
 
@@ -94,7 +95,7 @@ class Compressed:
         if report.digest is not None:
             calibration = {"samples": report.samples, "digest": report.digest}
         changes = Changes(changed, tuple(exchanged(self.model)), calibration, about)
-        storage.write(path, tensors, network_header(records, changes))
+        storage.write(path, tensors, network_header(records, changes, matrix_records(self.model)))
 
     def _with_errors(self, record: LayerRecord) -> LayerRecord:
         """Return the record with the errors of the report, if the layer has not changed since it was built."""

@@ -119,17 +119,33 @@ class TTEmbedding(FromMatrix):
         if capacity < weight.shape[0]:
             raise TensorTrainError(f"shape = {rows} gives {capacity} rows; the embedding has {weight.shape[0]}")
         limits = {"ranks": ranks, "rtol": rtol, "max_parameters": max_parameters, "budget": budget, "seed": seed}
-        table = decomposed(F.pad(weight, (0, 0, 0, capacity - weight.shape[0])), rows, columns, **limits)
+        return cls.like(
+            embedding, decomposed(F.pad(weight, (0, 0, 0, capacity - weight.shape[0])), rows, columns, **limits)
+        )
+
+    @classmethod
+    def like(cls, embedding: Any, table: TensorTrainMatrix) -> Self:
+        """Return the layer that replaces `embedding`, with this table; everything else is that of `embedding`.
+
+        Raises:
+            TensorTrainError: in the cases of `from_embedding`.
+        """
+        weight = cls._weight_of(embedding)
         padding: Any = embedding.padding_idx
         row = None if padding is None else weight[padding]
         layer = cls(table, weight.shape[0], padding, row, **cls._options_of(embedding))
         layer.cores.requires_grad_(embedding.weight.requires_grad)
         return layer.train(embedding.training)
 
-    @classmethod
-    def _plain_class(cls) -> type[nn.Embedding] | type[nn.EmbeddingBag]:
+    @staticmethod
+    def plain_class() -> type[nn.Module]:
         """Return the plain class that this layer replaces."""
         return nn.Embedding
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """Return the shape of `weight`, without computing it."""
+        return self.num_embeddings, self.embedding_dim
 
     @classmethod
     def _options_of(cls, embedding: nn.Module) -> dict[str, Any]:
@@ -139,7 +155,7 @@ class TTEmbedding(FromMatrix):
     @classmethod
     def _weight_of(cls, embedding: nn.Module) -> Tensor:
         """Return the table of a module that the layer can replace."""
-        check_plain("embedding", embedding, cls._plain_class())
+        check_plain("embedding", embedding, cls.plain_class())
         for name in ("max_norm", "scale_grad_by_freq", "sparse"):
             if getattr(embedding, name):
                 raise TensorTrainError(
@@ -265,8 +281,8 @@ class TTEmbeddingBag(TTEmbedding):
         self.mode = checks.choice("mode", mode, ("mean", "sum", "max"))
         self.include_last_offset = include_last_offset
 
-    @classmethod
-    def _plain_class(cls) -> type[nn.Embedding] | type[nn.EmbeddingBag]:
+    @staticmethod
+    def plain_class() -> type[nn.Module]:
         """Return the plain class that this layer replaces."""
         return nn.EmbeddingBag
 

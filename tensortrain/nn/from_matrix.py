@@ -27,6 +27,7 @@ class FromMatrix(FromCores):
 
     Attributes:
         ranks: the ranks `(R_0, …, R_m)`.
+        shapes: the factors `(O_1, …, O_m)` of the rows and `(I_1, …, I_m)` of the columns.
         error: relative error of the decomposition from which the layer was built; None if there was none. Training does
             not update it.
 
@@ -41,12 +42,12 @@ class FromMatrix(FromCores):
             actual = f"of dtype {matrix.dtype}" if is_matrix else f"a {type(matrix).__name__}"
             raise TensorTrainError(f"{name} is {actual}; a real floating TensorTrainMatrix is needed")
         self.ranks, self.error = matrix.ranks, matrix.error
-        self._shapes = matrix.out_shape, matrix.in_shape
+        self.shapes = matrix.out_shape, matrix.in_shape
         self.cores = nn.ModuleList(plain(core.transpose(0, 1)) for core in matrix.cores)
 
     def _matrix_cores(self) -> list[Tensor]:
         """Return the cores `(R_{l-1}, O_l, I_l, R_l)`, which are views of the parameters."""
-        quintuples = zip(self.cores, self.ranks[:-1], *self._shapes, self.ranks[1:], strict=True)
+        quintuples = zip(self.cores, self.ranks[:-1], *self.shapes, self.ranks[1:], strict=True)
         return [core.weight.reshape(o, left, i, right).transpose(0, 1) for core, left, o, i, right in quintuples]
 
     def _rebuild(self) -> Tensor:

@@ -94,11 +94,26 @@ class TTLinear(FromMatrix):
         weight = linear.weight.detach()
         rows, columns = factors(out_shape, in_shape, (linear.out_features, linear.in_features))
         limits = {"ranks": ranks, "rtol": rtol, "max_parameters": max_parameters, "budget": budget, "seed": seed}
-        layer = cls(decomposed(weight, rows, columns, **limits), linear.bias)
+        return cls.like(linear, decomposed(weight, rows, columns, **limits))
+
+    @classmethod
+    def like(cls, linear: nn.Linear, matrix: TensorTrainMatrix) -> Self:
+        """Return the layer that replaces `linear`, with this matrix as weight; everything else is that of `linear`."""
+        layer = cls(matrix, linear.bias)
         layer.cores.requires_grad_(linear.weight.requires_grad)
         if layer.bias is not None:
             layer.bias.requires_grad_(linear.bias.requires_grad)
         return layer.train(linear.training)
+
+    @staticmethod
+    def plain_class() -> type[nn.Module]:
+        """Return the plain class that this layer replaces."""
+        return nn.Linear
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """Return the shape of `weight`, without computing it."""
+        return self.out_features, self.in_features
 
     @property
     def matrix(self) -> TensorTrainMatrix:

@@ -1,5 +1,7 @@
 """Compressed networks in files: rebuilt in the original architecture, and verified against the original."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -217,13 +219,108 @@ def test_linear_layers_that_were_trained_have_no_error_in_their_file(tmp_path):
     assert run("verify", tmp_path / "small.safetensors", "--against", tmp_path / "net.pt") == 0
 
 
-@pytest.mark.parametrize("layer", [tt.nn.TTLinear, tt.nn.TTEmbedding])
-def test_layers_that_load_cannot_rebuild_are_not_saved(tmp_path, layer):
-    if layer is tt.nn.TTLinear:
-        other = layer.from_linear(nn.Linear(16, 16), ranks=2)
-    else:
-        other = layer.from_embedding(nn.Embedding(50, 16), ranks=4)
-    net = nn.Sequential(other, tt.nn.decompose(nn.Linear(16, 16), ranks=3))
-    with pytest.raises(tt.TensorTrainError, match=f"is a {layer.__name__}, which the file format"):
+class Words(nn.Module):
+    """Two embeddings, a bag, and linear layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.tags = nn.Embedding(50, 16, padding_idx=3), nn.EmbeddingBag(11, 16, mode="sum")
+        self.first, self.second = nn.Linear(16, 16), nn.Linear(16, 12, bias=False)
+
+    def forward(self, words):
+        return self.second(self.first(self.words(words).mean(1) + self.tags(words % 11)))
+
+
+def with_matrices(net):
+    """A copy whose layers have TT-matrices, and one has two thin factors. They are trained a little."""
+    small = copy.deepcopy(net)
+    small.words = tt.nn.TTEmbedding.from_embedding(net.words, (7, 8), (4, 4), ranks=5)
+    small.tags = tt.nn.TTEmbeddingBag.from_embedding(net.tags, (3, 4), (2, 8), ranks=3)
+    small.first = tt.nn.TTLinear.from_linear(net.first, (2, 8), (4, 4), ranks=3)
+    small.second = tt.nn.decompose(net.second, ranks=3)
+    with torch.no_grad():
+        for parameter in small.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return small
+
+
+WORDS = torch.tensor([[0, 3, 49], [7, 7, 10]])
+
+
+def test_layers_with_tt_matrices_are_saved_and_rebuilt(tmp_path):
+    torch.manual_seed(0)
+    net = Words()
+    small = with_matrices(net)
+    tt.nn.save(small, tmp_path / "small.safetensors")
+    rebuilt = tt.nn.load(Words().requires_grad_(False), tmp_path / "small.safetensors")
+    assert torch.equal(rebuilt(WORDS), small(WORDS))
+    for name in ("words", "tags", "first", "second"):
+        ours, theirs = getattr(rebuilt, name), getattr(small, name)
+        assert type(ours) is type(theirs)
+        assert ours.extra_repr().split(", error")[0] == theirs.extra_repr().split(", error")[0]
+    assert [layer.error for layer in (rebuilt.words, rebuilt.first)] == [small.words.error, small.first.error]
+    assert not any(parameter.requires_grad for parameter in rebuilt.parameters())
+    # into a model that has such layers already, and one whose names have a prefix
+    again = with_matrices(net)
+    again.second = nn.Linear(16, 12, bias=False)
+    assert tt.nn.load(again, tmp_path / "small.safetensors") is again
+    assert torch.equal(again(WORDS), small(WORDS))
+    wrapped = tt.nn.load(nn.ModuleDict({"module": Words()}), tmp_path / "small.safetensors")
+    assert torch.equal(wrapped["module"](WORDS), small(WORDS))
+
+
+def test_compression_keeps_layers_with_tt_matrices(tmp_path):
+    torch.manual_seed(0)
+    make = lambda: nn.Sequential(  # noqa: E731
+        nn.Conv2d(3, 16, 3), nn.Flatten(), tt.nn.TTLinear(tt.TensorTrainMatrix.random((4, 8), (24, 24), 3))
+    )
+    net = make().eval()
+    result = tt.compress(net, torch.randn(64, 3, 8, 8), parameters=0.8)
+    result.save(tmp_path / "small.safetensors")
+    x = torch.randn(2, 3, 8, 8)
+    assert torch.equal(tt.nn.load(make().eval(), tmp_path / "small.safetensors")(x), result.model(x))
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "message"),
+    [
+        ("first", nn.Linear(16, 8), "'first' is a Linear with a weight (8, 16) in the model; the file has a TTLinear"),
+        ("first", nn.Conv1d(16, 16, 1), "'first' is a Conv1d"),
+        ("words", nn.Embedding(49, 16), "'words' is a Embedding with a weight (49, 16) in the model; the file"),
+        ("tags", nn.Embedding(11, 16), "'tags' is a Embedding"),
+        ("first", None, "'first' is a Identity in the model"),
+        ("words", nn.Embedding(50, 16, max_norm=1.0), "embedding has max_norm = 1.0"),
+    ],
+)
+def test_architectures_that_do_not_fit_a_tt_matrix_are_refused(tmp_path, name, layer, message):
+    torch.manual_seed(0)
+    net = Words()
+    tt.nn.save(with_matrices(net), tmp_path / "small.safetensors")
+    setattr(net, name, layer or nn.Identity())
+    before = copy.deepcopy(net.state_dict())
+    with pytest.raises(tt.TensorTrainError) as error:
+        tt.nn.load(net, tmp_path / "small.safetensors")
+    assert message in str(error.value)
+    assert before.keys() == net.state_dict().keys()
+
+
+def test_commands_say_what_they_do_with_tt_matrices(tmp_path, capsys):
+    net = Words()
+    tt.nn.save(with_matrices(net), tmp_path / "small.safetensors")
+    torch.save(net.state_dict(), tmp_path / "net.pt")
+    assert run("info", tmp_path / "small.safetensors") == 0
+    assert "first.weight: TTLinear 2·8 × 4·4, ranks (1, 3, 1), 120 parameters" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    assert run("verify", tmp_path / "small.safetensors", "--against", tmp_path / "net.pt") == 2
+    assert "layers with TT-matrices (words, tags, first), which verify does not compare" in capsys.readouterr().err
+
+
+def test_other_layers_with_a_tt_matrix_are_not_saved(tmp_path):
+    class Own(tt.nn.TTLinear):
+        pass
+
+    net = nn.Sequential(Own.from_linear(nn.Linear(16, 16), ranks=2), tt.nn.decompose(nn.Linear(16, 16), ranks=3))
+    with pytest.raises(tt.TensorTrainError, match="is a Own, which the file format"):
         tt.nn.save(net, tmp_path / "small.safetensors")
     assert not list(tmp_path.iterdir())

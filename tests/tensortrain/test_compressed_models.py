@@ -7,7 +7,7 @@ from torch import nn
 import tensortrain as tt
 from tensortrain import TensorTrainError
 from tensortrain.compression import model
-from tests.support.layers import hooked, lazily, normal, own_forward, parametrized, tt_linear
+from tests.support.layers import hooked, lazily, normal, own_forward, parametrized
 
 
 class Network(nn.Module):
@@ -111,8 +111,6 @@ def test_decompose_says_which_convs_it_takes():
         tt.nn.decompose(nn.Conv2d(4, 4, 1), (1,), ranks=2)
     with pytest.raises(TensorTrainError, match="without any conv layer"):
         tt.nn.save(nn.Linear(2, 2), "unused.safetensors")
-    with pytest.raises(TensorTrainError, match=r"'1' is a TTLinear, .* merge\(\)"):
-        tt.nn.save(nn.Sequential(small, tt_linear()[1]), "unused.safetensors")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from torch import nn
 from tensortrain import storage
 from tensortrain.compression.layers.modules import FACTORISED, duplicate, outermost, places, swap
 from tensortrain.compression.model import layer_records, load
+from tensortrain.compression.state_dicts.matrices import matrix_records
 from tensortrain.compression.state_dicts.records import Changes, network_header, read_changes
 from tensortrain.digest import digest
 from tensortrain.errors import TensorTrainError
@@ -57,7 +58,7 @@ class Progress:
         """Write the network with the layers that are finished, and their errors."""
         if self._path is not None:
             about = {"key": self._key, "finished": list(finished.items())}
-            header = network_header(layer_records(model), Changes(about=about))
+            header = network_header(layer_records(model), Changes(about=about), matrix_records(model))
             storage.write(self._path, model.state_dict(), header)
 
     def remove(self) -> None:

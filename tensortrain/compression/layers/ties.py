@@ -49,5 +49,6 @@ def tie(layers: Iterable[tuple[Any, Any]]) -> None:
         if len(layer.cores) == len(other.cores) and all(torch.equal(a.weight, b.weight) for a, b in pairs):
             for core, shared in pairs:
                 core.weight = shared.weight
-        if conv.bias is not None:
-            layer.cores[0].bias = biases.setdefault(conv.bias, layer.cores[0].bias)
+        if getattr(conv, "bias", None) is not None:  # embeddings have none
+            owner = layer if "bias" in layer._parameters else layer.cores[0]  # that of a TT-matrix is its own
+            owner.bias = biases.setdefault(conv.bias, owner.bias)

@@ -2,7 +2,8 @@
 
 The file is of kind `"network"`. It holds the tensors of the network's `state_dict`. Its header has, under `"layers"`,
 one record for each layer whose kernel is a chain. A linear layer of low rank is recorded as a chain without spatial
-axes. The header also lists the other changes of a compression.
+axes. Layers with a TT-matrix have records of their own, under `"matrices"`. The header also lists the other changes of
+a compression.
 """
 
 import dataclasses
@@ -14,6 +15,7 @@ from typing import Any, Self, TypeVar
 from torch import Tensor
 
 from tensortrain import storage
+from tensortrain.compression.state_dicts.matrices import MatrixRecord
 from tensortrain.compression.state_dicts.names import join, layer_name, plain_modules, plain_names
 from tensortrain.conv.conv_tensor_train import ConvTensorTrain
 from tensortrain.errors import TensorTrainError
@@ -205,12 +207,16 @@ class Changes:
     about: Mapping[str, Any] | None = None
 
 
-def network_header(layers: Sequence[LayerRecord], changes: Changes | None = None) -> storage.Header:
+def network_header(
+    layers: Sequence[LayerRecord], changes: Changes | None = None, matrices: Sequence[MatrixRecord] = ()
+) -> storage.Header:
     """Return the header of a decomposed network."""
-    others = {}
+    header: storage.Header = {"kind": "network", "layers": [dataclasses.asdict(layer) for layer in layers]}
+    if matrices:
+        header["matrices"] = [dataclasses.asdict(layer) for layer in matrices]
     if changes is not None:
-        others = {**dataclasses.asdict(changes), "changed": list(changes.changed.items())}
-    return {"kind": "network", "layers": [dataclasses.asdict(layer) for layer in layers], **others}
+        header |= {**dataclasses.asdict(changes), "changed": list(changes.changed.items())}
+    return header
 
 
 def read_changes(path: str | PathLike[str]) -> Changes:
@@ -220,7 +226,7 @@ def read_changes(path: str | PathLike[str]) -> Changes:
         TensorTrainError: the file cannot be read, or is not that of a network.
     """
     header = storage.expect(path, storage.read_header(path), "network")
-    plain = plain_names([*storage.names(path), *(record["weight"] for record in header["layers"])])
+    plain = _plain_names(header, storage.names(path))
     changed = {plain.get(name, name): digest for name, digest in header.get("changed", ())}
     exchanged = list(plain_modules(header.get("exchanged", ()), plain).values())
     return Changes(changed, exchanged, header.get("calibration"), header.get("about"))
@@ -234,7 +240,23 @@ def read_network(path: str | PathLike[str]) -> tuple[dict[str, Tensor], list[Lay
     """
     tensors, header = storage.read(path)
     header = storage.expect(path, header, "network")
-    records = [LayerRecord(**fields) for fields in header["layers"]]
-    plain = plain_names([*tensors, *(record.weight for record in records)])
-    renamed = [dataclasses.replace(record, weight=plain[record.weight]) for record in records]
-    return {plain[name]: tensor for name, tensor in tensors.items()}, renamed
+    plain = _plain_names(header, tensors)
+    records = [LayerRecord(**{**fields, "weight": plain[fields["weight"]]}) for fields in header["layers"]]
+    return {plain[name]: tensor for name, tensor in tensors.items()}, records
+
+
+def read_matrices(path: str | PathLike[str]) -> list[MatrixRecord]:
+    """Read the records of the layers with a TT-matrix from the file of a network, named as in the bare model.
+
+    Raises:
+        TensorTrainError: the file cannot be read, or is not that of a network.
+    """
+    header = storage.expect(path, storage.read_header(path), "network")
+    plain = _plain_names(header, storage.names(path))
+    return [MatrixRecord(**{**fields, "weight": plain[fields["weight"]]}) for fields in header.get("matrices", ())]
+
+
+def _plain_names(header: storage.Header, tensors: Iterable[str]) -> dict[str, str]:
+    """Map the names of the tensors and of the replaced weights in a file to those in the bare model."""
+    weights = [record["weight"] for record in (*header["layers"], *header.get("matrices", ()))]
+    return plain_names([*tensors, *weights])
