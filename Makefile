@@ -43,7 +43,7 @@ proofs:
 
 # what needs no arguments, and with make bench DATA=FOLDER what needs the data; programs that compare with an earlier
 # commit or train for hours are started by hand
-BENCHMARKS := conv_layers growth libraries loading long_kernels planner tt_formats
+BENCHMARKS := certificates conv_layers growth libraries loading long_kernels planner quantised tt_formats
 DATA_BENCHMARKS := compression real_kernels
 bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps torchTT tntorch tensorly-torch

@@ -96,7 +96,7 @@ def run(arguments: Namespace) -> None:
     for kind in loggers or []:
         check_name("logger", kind, LOGGERS)
     wanted = check_recipe(_recipe(arguments))
-    from zoo.reporting.training import TrainingPage
+    from zoo.reporting.training import PAGE, TrainingPage
     from zoo.training.interrupt import CleanStop
     from zoo.training.progress import say
 
@@ -114,7 +114,8 @@ def run(arguments: Namespace) -> None:
     place = finished.folder
     validated = (place / "checkpoints" / "best.ckpt").exists()
     held = "best weights" if validated else "last weights, as it stopped before its first validation"
-    say(f"{place} holds the {held}: those of step {finished.step}. Next:")
+    page = f" {PAGE} in it shows the training." if (place / PAGE).exists() else ""
+    say(f"{place} holds the {held}: those of step {finished.step}.{page} Next:")
     run, suffix = shlex.quote(str(place)), ".gif" if finished.recipe.data.content == "video" else ".png"
     say(f"  zoo evaluate {run}")
     say(f"  zoo predict {run} -o {shlex.quote(place.resolve().name + suffix)}")

@@ -1,6 +1,6 @@
 """Evaluate a model's predictions on a data set, batch by batch."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from zoo.evaluation.baselines import trivial_predictions
 from zoo.evaluation.conventions import Convention, find_convention
 from zoo.evaluation.measure import Comparison
 from zoo.evaluation.scores import Scores
-from zoo.evaluation.spread import half_intervals
+from zoo.evaluation.totals import Totals
 from zoo.predictors.predictor import Predictor
 
 _STEPS = 64  # largest number of steps to measure at a time
@@ -92,39 +92,14 @@ def evaluate(
         # the model reads frames in the precision of its weights; the baselines and the truth keep theirs
         predictors[name] = lambda x: _last(model(x.to(weight.dtype), horizon), horizon)
         comparisons, notes = _comparisons(convention, first[:, :1], root, place)
-        sums = {
-            row: {key: torch.zeros(horizon, dtype=torch.float64, device=place) for key in comparisons}
-            for row in predictors
-        }
-        squares = {row: {key: torch.zeros_like(total) for key, total in of.items()} for row, of in sums.items()}
-        clip_values: dict[str, dict[str, list[Tensor]]] = {row: {key: [] for key in comparisons} for row in predictors}
+        totals = {row: {key: Totals(convention[key], horizon, place) for key in comparisons} for row in predictors}
         for indices in in_batches(count, batch, progress):
             clips = dataset.clips(indices, place)
             x, truth = clips[:, :observed], clips[:, observed : observed + horizon]
-            predictions = {row: predict(x) for row, predict in predictors.items()}
-            for part in _parts(len(clips), horizon):
-                for key, (features, value) in comparisons.items():
-                    true = features(truth[part])
-                    for row, steps in predictions.items():
-                        values = value(features(steps[part]), true)
-                        sums[row][key] += values.sum(0)
-                        squares[row][key] += values.square().sum(0)
-                        clip_values[row][key].append(values.mean(1))
-        means = {
-            row: {key: convention[key].of_mean(total / count).cpu().numpy() for key, total in of.items()}
-            for row, of in sums.items()
-        }
-        halves = {
-            row: {
-                key: half_intervals(total, squares[row][key], count, convention[key]).cpu().numpy()
-                for key, total in of.items()
-            }
-            for row, of in sums.items()
-            if count > 1
-        }
-        per_clip = {
-            row: {key: torch.cat(parts).cpu().numpy() for key, parts in of.items()} for row, of in clip_values.items()
-        }
+            _add(totals, comparisons, {row: predict(x) for row, predict in predictors.items()}, truth)
+    means = {row: {key: total.per_step() for key, total in of.items()} for row, of in totals.items()}
+    several = totals if count > 1 else {}  # the spread of a single clip is not known
+    halves = {row: {key: total.half_intervals() for key, total in of.items()} for row, of in several.items()}
     return Scores(
         name=name,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
@@ -138,9 +113,27 @@ def evaluate(
         per_frame=means.pop(name),
         baselines=means,
         notes=(*notes, *_interval(dataset), *fewer_note(dataset, asked)),
-        per_clip=per_clip,
+        per_clip={row: {key: total.per_clip() for key, total in of.items()} for row, of in totals.items()},
         half_intervals=halves,
     )
+
+
+def _add(
+    totals: Mapping[str, Mapping[str, Totals]],
+    comparisons: Mapping[str, Comparison],
+    predictions: Mapping[str, Tensor],
+    truth: Tensor,
+) -> None:
+    """Measure the predictions of some clips by each metric, and add the values to the totals of their row and metric.
+
+    The features of the truth are computed once for all rows.
+    """
+    clips, horizon = truth.shape[:2]
+    for part in _parts(clips, horizon):
+        for key, (features, value) in comparisons.items():
+            true = features(truth[part])
+            for row, steps in predictions.items():
+                totals[row][key].add(value(features(steps[part]), true))
 
 
 def _names(metrics: str | Sequence[str]) -> list[str]:
