@@ -15,7 +15,8 @@ from tensortrain import checks
 from tensortrain.derivatives import WIDE, bond_name, record, split_tall, split_wide, subspace
 from tensortrain.errors import TensorTrainError
 from tensortrain.precision import precise
-from tensortrain.transforms import batched, differentiated
+from tensortrain.transforms import batched, differentiated, physical
+from tensortrain.tt.scaling import shifted, unit
 
 SEEDS = 2**32  # TensorLy draws random starts from NumPy, whose seeds must be smaller than this
 _EPS = torch.finfo(torch.float64).eps
@@ -271,7 +272,8 @@ def randomized_svd(
         U `(rows, rank)`, S `(rank,)` and Vh `(rank, columns)`.
 
     Raises:
-        TensorTrainError: the rank exceeds the smaller side of the matrix, or an argument is invalid.
+        TensorTrainError: the rank exceeds the smaller side of the matrix, a singular value is too large for the dtype,
+            or an argument is invalid.
 
     Complexity: `(2 + 2 · power_iterations) · rows · columns · (rank + oversampling)`.
 
@@ -291,10 +293,22 @@ def randomized_svd(
     smaller = min(matrix.shape)
     if rank > smaller:
         raise TensorTrainError(f"rank = {rank} exceeds {smaller}, the largest rank of a {tuple(matrix.shape)} matrix")
+    scaled, k = unit(matrix)  # so that no product overflows
     if 2 * (rank + oversampling) >= smaller:
-        u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
-        return u[:, :rank], s[:rank], vh[:rank]
+        u, s, vh = torch.linalg.svd(scaled, full_matrices=False)
+        u, s, vh = u[:, :rank], s[:rank], vh[:rank]
+    else:
+        u, s, vh = _projected_svd(scaled, rank, oversampling, power_iterations, seed)
+    s = shifted(s, k)
+    if not bool(physical(s).isfinite().all()):
+        raise TensorTrainError(f"the largest singular value does not fit {s.dtype}; scale the matrix down")
+    return u, s, vh
 
+
+def _projected_svd(
+    matrix: Tensor, rank: int, oversampling: int, power_iterations: int, seed: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the leading singular triples by TensorLy's random projection."""
     import tensorly
     from tensorly.tenalg.svd import randomized_svd as project
 

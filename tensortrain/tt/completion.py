@@ -27,6 +27,8 @@ def check_observations(indices: object, values: object, shape: Any) -> tuple[Ten
             f"indices has shape {tuple(indices.shape)} and values {tuple(values.shape)}; (entries, axes) and (entries,)"
             " are needed"
         )
+    if indices.is_meta:
+        raise TensorTrainError("indices is on the meta device and holds no indices; load it first")
     check_single("fit", indices, values)
     indices = signed("indices", indices)
     if int(indices.min()) < 0:

@@ -14,6 +14,7 @@ the whole tensor or from the caller, is simply added as one more column.
 """
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ from tensortrain.errors import TensorTrainError
 from tensortrain.tt.checks import PRECISIONS
 from tensortrain.tt.interfaces import mirrored
 from tensortrain.tt.pieces import select
+from tensortrain.tt.scaling import unit
 
 Function = Callable[[Tensor], Tensor]
 
@@ -102,7 +104,7 @@ class Entries:
         values = self._function(indices.to(self._indices_on, copy=True))
         self._check(values, indices)
         values = values.detach().cpu()
-        self.largest = max(self.largest, float(values.abs().max()))
+        self.largest = max(self.largest, float(values.to(self.wide).abs().max()))
         return values
 
     def _check(self, values: object, indices: Tensor) -> None:
@@ -123,11 +125,12 @@ class Entries:
         if self.dtype not in (None, values.dtype):
             raise TensorTrainError(f"the function returned {self.dtype} before and {values.dtype} now; use one dtype")
         self.dtype, self.device = values.dtype, values.device
-        bad = (~values.isfinite()).nonzero()
+        bad = (~values.to(self.wide).abs().isfinite()).nonzero()
         if len(bad):
             at = tuple(indices[int(bad[0])].tolist())
             raise TensorTrainError(
-                f"the function is {values[int(bad[0])].item()} at index {at}; every entry must be finite"
+                f"the function is {values[int(bad[0])].item()} at index {at}; every entry and its absolute value must"
+                " be finite"
             )
 
 
@@ -139,7 +142,8 @@ def eliminate(matrix: Tensor, allowed: float) -> tuple[list[int], list[int]]:
     >>> eliminate(torch.tensor([[1.0, 2.0], [2.0, 4.0], [0.0, 3.0]]), 1e-6)
     ([1, 2], [1, 0])
     """
-    rest = matrix.clone()
+    rest, k = unit(matrix)  # so that differences of very large entries do not overflow
+    allowed = math.ldexp(allowed, -k)
     rows: list[int] = []
     columns: list[int] = []
     for _ in range(min(rest.shape)):
@@ -167,7 +171,7 @@ def interpolant(matrix: Tensor, rows: Sequence[int]) -> Tensor:
             [1.0000],
             [0.7500]])
     """
-    basis = torch.linalg.qr(matrix)[0]
+    basis = torch.linalg.qr(unit(matrix)[0])[0]
     core: Tensor = torch.linalg.solve(basis[rows], basis, left=False)
     return core
 

@@ -107,20 +107,37 @@ def right_interfaces(cores: Sequence[Tensor]) -> Interfaces:
 
 @precise
 def scaled_bonds(cores: Sequence[Tensor]) -> tuple[list[Tensor], int]:
-    """Return `(c, k)` such that the train of `cores` is `2**k` times that of c, whose bonds all have sizes near 1."""
+    """Return `(c, k)`: the train of `cores` is `2**k` times that of c, whose channels all have sizes near 1."""
     bonds = _bonds(cores)
-    return [bond.core for bond in bonds], bonds[0].exponents[0]
+    powers = [*(_leftover(bond, l == 0) for l, bond in enumerate(bonds)), [0] * cores[-1].shape[2]]
+    scaled = [
+        shifted_each(bond.core, np.array(after) - np.array(before)[:, None, None])
+        for bond, before, after in zip(bonds, powers[:-1], powers[1:], strict=True)
+    ]
+    return scaled, bonds[0].exponents[0] + powers[0][0]
+
+
+def _leftover(bond: _Bond, is_first: bool) -> list[int]:
+    """Return the powers of two by which the channels of a scaled bond still differ from 1."""
+    if bond.is_projected:  # its channels are scaled one by one, and rows of its factor may be rounding error
+        return [0] * len(bond.core)
+    sizes = largest_sample(bond.factor.abs().amax(1), 2 * range_of(bond.core.dtype)).tolist()
+    return _alike([math.frexp(size)[1] if size > 0 else None for size in sizes], is_first)
 
 
 def drifts(cores: Sequence[Tensor], exponents: Sequence[int]) -> bool:
-    """Return whether interfaces of the cores times `2**-exponents` may come near the ends of the range."""
+    """Return whether interfaces of the cores times `2**-exponents` may come near the ends of the range.
+
+    Interfaces of products of two trains count as well, in which channels of different sizes differ even more.
+    """
     sizes = cores[-1].new_zeros(cores[-1].shape[2], dtype=cores[-1].real.dtype)
-    bounds = [sizes]
+    bounds, spans = [sizes], [sizes[:1]]
     for core, k in zip(reversed(cores), reversed(exponents), strict=True):
         sizes = (samples(core.detach().abs().amax(1)).log2() - k + sizes[..., None, :]).amax(-1)
         bounds.append(sizes.flatten())
-    every = torch.cat(bounds)
-    return bool((every.isfinite() & (every.abs() > range_of(cores[0].dtype))).any())
+        spans.append((sizes.amax(-1) - torch.where(sizes.isfinite(), sizes, math.inf).amin(-1)).flatten())
+    every, limit = torch.cat(bounds), range_of(cores[0].dtype)
+    return bool((every.isfinite() & (every.abs() > limit)).any()) or bool((torch.cat(spans) > limit / 4).any())
 
 
 def _bonds(cores: Sequence[Tensor]) -> list[_Bond]:

@@ -172,9 +172,12 @@ def _starts(pivots: object, shape: tuple[int, ...]) -> Tensor:
     if not isinstance(pivots, Tensor) or pivots.dim() != 2 or pivots.shape[1] != len(shape):
         what = tuple(pivots.shape) if isinstance(pivots, Tensor) else type(pivots).__name__
         raise TensorTrainError(f"pivots is {what}; a tensor (points, {len(shape)}) of indices is needed")
+    checks.ordinary("pivots", pivots)
     if pivots.is_floating_point() or pivots.is_complex() or pivots.dtype == torch.bool:
         raise TensorTrainError(f"pivots has dtype {pivots.dtype}; integers are needed")
-    pivots = pivots.cpu().long()
+    if pivots.is_meta:
+        raise TensorTrainError("pivots is on the meta device and holds no indices; load it first")
+    pivots = tt_checks.signed("pivots", pivots.cpu())
     outside = ((pivots < 0) | (pivots >= torch.tensor(shape, device="cpu"))).any(1).nonzero()
     if len(outside):
         at = int(outside[0])
@@ -188,7 +191,7 @@ def _warn(report: Report, allowed: float, blind: bool) -> None:
         message = "the function is zero wherever it was evaluated, and so is the train; pass pivots where it is not"
     elif not report.converged:
         message = "the interpolation has not converged within max_evaluations; raise it, or rtol"
-    elif report.epsilon > allowed:
+    elif not report.epsilon <= allowed:
         message = f"the error of the train at fresh points is {report.epsilon:.2g}, more than rtol allows"
     elif blind:
         message = (

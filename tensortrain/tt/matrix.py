@@ -255,6 +255,8 @@ class TensorTrainMatrix(Cores):
 
     __rmul__ = __mul__
 
+    __array_ufunc__ = None  # makes NumPy call the matrix's own operator, and refuse arrays, which it would split
+
     @overload
     def __matmul__(self, other: Tensor) -> Tensor: ...
     @overload

@@ -4,6 +4,7 @@ A train may be ordinary although single cores, or single channels of its bonds, 
 another core has the inverse size. Powers of two are then moved between the cores, which is exact.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -36,14 +37,15 @@ def narrowed(cores: Sequence[Tensor], convert: Convert) -> list[Tensor]:
         _check_complex(convert)
     converted = convert(cores)
     dtype = converted[0].dtype
-    if not _is_narrower(dtype, cores[0].dtype) or converted[0].is_meta or _fit(cores, converted, every_channel=True):
+    if not _is_narrower(dtype, cores[0].dtype) or converted[0].is_meta or _sound(cores, converted):
         return converted
     for prepare in (_even, _balanced):
-        converted = convert(prepare(cores))
-        if _fit(cores, converted, every_channel=True):
+        prepared = prepare(cores)
+        converted = convert(prepared)
+        if _sound(prepared, converted):
             return converted
     # a channel that is still too small adds nothing to the others
-    if not _fit(cores, converted, every_channel=False):
+    if not _fit(cores, converted, every_channel=False) or _lost(prepared, converted):
         raise TensorTrainError(
             f"the train does not fit {dtype}: even with cores of equal sizes, numbers would become infinite or zero"
         )
@@ -62,6 +64,47 @@ def _is_narrower(dtype: torch.dtype, before: torch.dtype) -> bool:
     if not (dtype.is_floating_point or dtype.is_complex) or dtype == torch.complex32 or dtype.itemsize < 2:
         return False  # refused elsewhere
     return torch.finfo(dtype).max < torch.finfo(before).max or torch.finfo(dtype).tiny > torch.finfo(before).tiny
+
+
+def _sound(cores: Sequence[Tensor], converted: Sequence[Tensor]) -> bool:
+    """Return whether a conversion has lost no digits of any channel and of any entry that counts."""
+    return _fit(cores, converted, every_channel=True) and not _lost(cores, converted)
+
+
+def _lost(cores: Sequence[Tensor], converted: Sequence[Tensor]) -> bool:
+    """Return whether a number became too small for the dtype although it belongs to a large entry of the tensor.
+
+    An entry of the tensor is a sum of products of one number of each core. The error of a number counts if it changes
+    such a product by more than the rounding error of the largest one.
+    """
+    limits = torch.finfo(converted[0].dtype)
+    plain = [core.detach().flatten(1, -2) for core in cores]
+    errors = [
+        torch.where(old.abs() < limits.tiny, new.detach().flatten(1, -2).to(old) - old, 0).abs()
+        for old, new in zip(plain, converted, strict=True)
+    ]
+    if not any(bool(physical(error).any()) for error in errors):
+        return False
+    sizes = [core.abs().to(torch.float64).log2() for core in plain]
+    before, after = _paths(sizes), _paths([size.transpose(0, 2) for size in reversed(sizes)])[::-1]
+    most = before[-1].amax() + math.log2(limits.eps)
+    counted = (
+        left[:, None, None] + error.to(torch.float64).log2() + right > most
+        for error, left, right in zip(errors, before[:-1], after[1:], strict=True)
+    )
+    return any(bool(physical(entries).any()) for entries in counted)
+
+
+def _paths(sizes: Sequence[Tensor]) -> list[Tensor]:
+    """Return the logarithm of the largest product of numbers that leads to each channel of each bond, with both ends.
+
+    Args:
+        sizes: the logarithms of the absolute values of the cores, `(R_{l-1}, I_l, R_l)`.
+    """
+    paths = [sizes[0].new_zeros(len(sizes[0]))]
+    for size in sizes:
+        paths.append((paths[-1][:, None] + size.amax(1)).amax(0))
+    return paths
 
 
 def _fit(cores: Sequence[Tensor], converted: Sequence[Tensor], every_channel: bool) -> bool:

@@ -143,6 +143,8 @@ def select(cores: Sequence[Tensor], index: Sequence[Index]) -> list[Tensor] | Te
     """Return the train of an index, or a tensor with the axes R_0 and R_m if no axis of the train is left."""
     sizes = [core.shape[1] for core in cores]
     items = _expand(index, sizes)
+    if not cores[0].is_meta and any(isinstance(item, Tensor) and item.is_meta for item in items):
+        raise TensorTrainError("an index tensor is on the meta device and holds no indices; load it first")
     pieces = Pieces(_batch_shape(items))
     rank, following = cores[0].shape[0], iter(cores)
     for item in items:

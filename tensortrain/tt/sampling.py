@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tensortrain.errors import TensorTrainError
-from tensortrain.tt.interfaces import right_interfaces
+from tensortrain.tt.interfaces import right_interfaces, scaled_bonds
 from tensortrain.tt.scaling import unit
 
 
@@ -91,12 +91,10 @@ def value_weights(cores: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
     Raises:
         TensorTrainError: the sum of all entries is not positive.
     """
-    scaled: list[Tensor] = []
+    scaled, _ = scaled_bonds(cores)  # so that no channel of a bond vanishes beside a larger one
     sums = [cores[0].new_ones(1, 1)]
-    for core in reversed(cores):
-        core = unit(core)[0]
-        scaled.append(core)
+    for core in reversed(scaled):
         sums.append(unit(core.sum(1) @ sums[-1])[0])
     if not float(sums[-1]) > 0:
         raise TensorTrainError(f"the entries of the train sum to {float(sums[-1]):.3g}; a density needs a positive sum")
-    return scaled[::-1], sums[-2::-1]
+    return scaled, sums[-2::-1]

@@ -245,9 +245,10 @@ class TensorTrain(Queries, Builders, Exchange):
         >>> train.error < 1e-9, ((train - truth).norm() < 1e-8 * truth.norm()).item()
         (True, True)
         """
+        shape = None if shape is None else tt_checks.check_sizes("shape", shape)
         indices, values = completion.check_observations(indices, values, shape)
         tt_checks.check_numbers("values", values)
-        sizes = tuple(int(size) for size in indices.amax(0) + 1) if shape is None else tuple(shape)
+        sizes = tuple(int(size) for size in indices.amax(0) + 1) if shape is None else shape
         limits = tt_checks.check_limits(sizes, ranks=ranks, rtol=rtol, max_parameters=None, budget=None)
         rtol, sweeps = checks.fraction("rtol", rtol), checks.integer("sweeps", sweeps)
         assert limits.ranks is not None

@@ -190,6 +190,23 @@ def test_pivots_of_an_elimination_reveal_the_rank() -> None:
     assert eliminate(torch.zeros(3, 2), 0.0) == ([0], [0])
 
 
+@pytest.mark.parametrize(("dtype", "value"), [(torch.complex64, 3e38 + 3e38j), (torch.complex64, 1e-42j), (F64, 8e307)])
+def test_values_near_the_ends_of_the_range(dtype: torch.dtype, value: complex) -> None:
+    dense = torch.outer(torch.tensor([1.0, 0.3, -0.8]), torch.tensor([1.0, -0.7])).to(dtype)
+    dense = (dense + torch.eye(3, 2) / 5).to(dtype) * torch.tensor(value / 1.2, dtype=dtype)
+    train, report = interpolate(lambda i: dense[tuple(i.T)], (3, 2), rtol=0.0)
+    assert report.largest == pytest.approx(abs(value), rel=1e-3)
+    exact = torch.finfo(dtype).tiny * torch.finfo(dtype).eps
+    assert float((train.reconstruct() / 4 - dense / 4).to(torch.complex128).abs().max()) < 1e-6 * abs(value) + exact
+    assert report.epsilon < 1e-6 * abs(value) + exact
+
+
+def test_values_that_overflow_within_the_train_are_not_returned_silently() -> None:
+    signs = torch.randint(-3, 4, (3, 4, 5), generator=torch.Generator().manual_seed(0)).clamp(-1, 1).to(F64)
+    with pytest.warns(UserWarning, match="the error of the train at fresh points is nan"):
+        TensorTrain.from_function(lambda i: signs[tuple(i.T)] * 1.79e308, (3, 4, 5), rtol=0)
+
+
 def one(indices: Tensor) -> Tensor:
     return torch.ones(len(indices), dtype=F64)
 
@@ -212,6 +229,9 @@ def one(indices: Tensor) -> Tensor:
         ({"pivots": torch.zeros(2)}, r"pivots is \(2,\); a tensor \(points, 3\)"),
         ({"pivots": [[0, 0]]}, "pivots is list"),
         ({"pivots": torch.zeros(1, 3)}, "pivots has dtype torch.float32"),
+        ({"pivots": torch.zeros(1, 3, dtype=torch.int64, device="meta")}, "pivots is on the meta device"),
+        ({"pivots": torch.zeros(1, 3, dtype=torch.int64).to_sparse()}, "pivots has the layout"),
+        ({"pivots": torch.full((1, 3), 2**63, dtype=torch.uint64)}, r"pivots holds numbers of 2\*\*63 or more"),
         ({"pivots": torch.tensor([[0, 5, 0]])}, r"pivots\[0\] = \[0, 5, 0\] is outside"),
         ({"function": lambda i: 1.0}, "the function returns a float"),
         ({"function": lambda i: one(i)[:, None]}, r"the function returns shape \(\d+, 1\)"),
@@ -220,6 +240,7 @@ def one(indices: Tensor) -> Tensor:
         ({"function": lambda i: one(i).to("meta")}, "on meta"),
         ({"function": lambda i: one(i).to_sparse()}, "layout"),
         ({"function": lambda i: 1 / i.sum(1).double()}, r"the function is inf at index \(0, 0, 0\)"),
+        ({"function": lambda i: one(i) * (1.5e308 + 1.5e308j)}, "every entry and its absolute value must be finite"),
         ({"function": lambda i: one(i).to(F64 if len(i) > 20 else torch.float32)}, "use one dtype"),
     ],
 )

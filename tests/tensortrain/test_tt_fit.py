@@ -125,12 +125,17 @@ def test_the_error_is_the_residual_and_the_shape_may_be_larger() -> None:
     assert float(TensorTrain.fit(indices, 0 * DENSE.flatten(), 2).norm()) == 0
 
 
+def test_the_shape_may_be_read_only_once() -> None:
+    assert TensorTrain.fit(IDS, VALUES, 1, shape=iter((4, 2))).shape == (4, 2)  # type: ignore[arg-type]
+
+
 IDS, VALUES = torch.tensor([[0, 1], [2, 0]]), torch.tensor([1.0, 2.0])
 
 
 @table(
     (lambda: TensorTrain.fit(IDS.float(), VALUES, 1), ("indices is a torch.float32",)),
     (lambda: TensorTrain.fit([[0, 1]], VALUES, 1), ("indices is a list",)),
+    (lambda: TensorTrain.fit(IDS.to("meta"), VALUES, 1), ("indices is on the meta device",)),
     (lambda: TensorTrain.fit(IDS[0], VALUES, 1), ("indices has shape (2,)",)),
     (lambda: TensorTrain.fit(IDS, VALUES[:1], 1), ("values (1,)",)),
     (lambda: TensorTrain.fit(IDS - 1, VALUES, 1), ("indices holds -1",)),

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,7 +15,7 @@ from torch import Tensor
 from tensortrain.errors import TensorTrainError
 from tensortrain.tt.matrix import TensorTrainMatrix
 from tensortrain.tt.tensor_train import TensorTrain
-from tests.support.trains import DTYPES, F64, distance, integer_train, integers
+from tests.support.trains import DTYPES, F64, distance, gauged, integer_train, integers
 
 
 def integer_matrix(rows: tuple[int, ...], columns: tuple[int, ...], rank: int, seed: int) -> TensorTrainMatrix:
@@ -81,6 +82,25 @@ def test_products_rounded_on_the_way_are_as_good_as_those_rounded_afterwards(
         tolerant = a.matmul(operand, rtol=0.1, seed=seed)
         assert distance(tolerant.reconstruct(), exact) <= 0.1 + 1e3 * eps
         assert (rough.dtype, type(rough)) == (dtype, type(operand))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "reach"), [(F64, 100), (F64, 200), (F64, 400), (torch.float32, 25), (torch.float32, 50)]
+)
+def test_products_of_channels_of_any_size_keep_every_summand(dtype: torch.dtype, reach: int) -> None:
+    for seed in range(8):
+        matrix = integer_matrix((2, 2, 2), (2, 2, 2), 3, seed).to(dtype)
+        vector = integer_train((2, 2, 2), (1, 3, 3, 1), seed).to(dtype)
+        for operand in (matrix, vector):
+            product = gauged(matrix, reach, seed).matmul(gauged(operand, reach, seed), rtol=0.0)
+            assert distance(product.reconstruct(), (matrix @ operand).reconstruct()) < 1e4 * torch.finfo(dtype).eps
+
+
+def test_numpy_does_not_split_a_matrix() -> None:
+    eye = TensorTrainMatrix.eye((2, 3))
+    assert torch.equal((np.float64(2) * eye).reconstruct(), 2 * torch.eye(6))
+    with pytest.raises(TypeError):
+        np.ones(3) * eye
 
 
 def test_a_product_rounded_on_the_way_never_forms_the_large_one() -> None:

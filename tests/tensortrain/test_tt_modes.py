@@ -223,6 +223,7 @@ def test_joined_trains(train: TensorTrain, data: Any) -> None:
     (lambda: TRAIN[torch.tensor([0]), :, torch.tensor([0])], ("both sides of an axis that is kept", "permute()")),
     (lambda: TRAIN[torch.tensor([0]), None, torch.tensor([0])], ("both sides of an axis that is kept",)),
     (lambda: TRAIN[torch.empty(0, dtype=torch.long)], ("(0,) selects no entry",)),
+    (lambda: TRAIN[torch.zeros(2, dtype=torch.int64, device="meta")], ("an index tensor is on the meta device",)),
     (lambda: TRAIN[torch.eye(3).long().to_sparse()], ("index[0] has the layout",)),
     (lambda: TRAIN.sum(4), ("dim = 4 is not one of the 4 axes",)),
     (lambda: TRAIN.sum((0, -4)), ("names an axis twice",)),

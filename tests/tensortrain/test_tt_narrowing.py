@@ -7,7 +7,7 @@ import torch
 from tensortrain.errors import TensorTrainError
 from tensortrain.tt.matrix import TensorTrainMatrix
 from tensortrain.tt.tensor_train import TensorTrain
-from tests.support.trains import F64
+from tests.support.trains import F64, distance, gauged, integer_train
 
 
 def constant(values: list[float], dtype: torch.dtype = F64) -> TensorTrain:
@@ -29,6 +29,20 @@ def test_channels_beyond_the_range_share_their_sizes() -> None:
     last = torch.tensor([[[1], [2]], [[1e50], [3e50]]], dtype=F64)
     for train in (TensorTrain([first, last]), TensorTrain([last.transpose(0, 2), first.transpose(0, 2)])):
         torch.testing.assert_close(train.to(torch.float32).reconstruct(), train.reconstruct().to(torch.float32))
+
+
+@pytest.mark.parametrize("reach", [100, 200, 250])
+def test_no_entry_of_a_core_that_counts_is_lost(reach: int) -> None:
+    for seed in range(30):
+        train = integer_train((2, 3, 2, 2), (1, 2, 3, 2, 1), seed)
+        converted = gauged(train, reach, seed).to(torch.float32).to(F64)
+        assert distance(converted.reconstruct(), train.reconstruct()) < 1e-6
+
+
+def test_numbers_that_do_not_count_may_become_subnormal() -> None:
+    train = TensorTrain.random((40, 50, 40), 20)
+    half = train.to(torch.float16)
+    assert all(torch.equal(a.half(), b) for a, b in zip(train.cores, half.cores, strict=True))
 
 
 def test_gradients_pass_through_the_exchange_of_sizes() -> None:

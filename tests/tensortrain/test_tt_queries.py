@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tensortrain import TensorTrain
 from tests.support.bad_input import check, table
-from tests.support.trains import DTYPES, F64, integer_train, integer_trains
+from tests.support.trains import DTYPES, F64, gauged, integer_train, integer_trains
 
 TRAIN = integer_train((3, 4, 2), (1, 2, 3, 1))
 
@@ -44,6 +44,16 @@ def test_frequencies_are_the_density(density: str, dtype: torch.dtype) -> None:
     again = train.sample(n, density=density, seed=1)
     assert torch.equal(samples.indices, again.indices)
     assert not torch.equal(samples.indices, train.sample(n, density=density, seed=2).indices)
+
+
+@pytest.mark.parametrize("density", ["square", "value"])
+@pytest.mark.parametrize("reach", [300, 520])
+def test_densities_do_not_depend_on_the_sizes_of_channels(reach: int, density: str) -> None:
+    for seed in range(4):
+        train = integer_train((2, 3, 2, 2), (1, 2, 3, 2, 1), seed) ** 2
+        expected, actual = (each.sample(30, density=density, seed=1) for each in (train, gauged(train, reach, seed)))
+        assert torch.equal(actual.indices, expected.indices)
+        torch.testing.assert_close(actual.log_probabilities, expected.log_probabilities)
 
 
 @given(integer_trains(ends=False), st.integers(0, 99))

@@ -19,6 +19,18 @@ from tensortrain.tt.tensor_train import TensorTrain
 from tests.support.trains import DTYPES, F64, LIMITS, SHAPES, distance, structured, tails, within
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rows", [20, 60])
+def test_singular_values_near_the_end_of_the_range(rows: int, dtype: torch.dtype) -> None:
+    matrix = structured((rows, 50), 0.01, dtype, 0)
+    matrix = matrix / torch.linalg.matrix_norm(matrix, 2) * (0.9 * torch.finfo(dtype).max)
+    u, s, vh = linalg.randomized_svd(matrix, 5)
+    assert float(s[0]) == pytest.approx(0.9 * torch.finfo(dtype).max, rel=1e-5)
+    assert distance((u * (s / s[0])) @ vh, matrix / s[0]) < 1e-5
+    with pytest.raises(TensorTrainError, match=f"the largest singular value does not fit {s.dtype}"):
+        linalg.randomized_svd(torch.full((rows, 50), 0.1 * torch.finfo(dtype).max, dtype=dtype), 1)
+
+
 @given(SHAPES, st.sampled_from([1.0, 0.4, 1e-2, 1e-4]), st.sampled_from(DTYPES), LIMITS, st.integers(0, 9))
 def test_every_decomposition_is_within_its_limits(
     shape: tuple[int, ...], decay: float, dtype: torch.dtype, limits: dict[str, Any], seed: int
