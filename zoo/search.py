@@ -7,6 +7,7 @@ that was interrupted by Ctrl-C can be resumed at once.
 
 import csv
 import json
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
 
 RUN = "run"  # attribute of a trial: the folder of its run
+_STRIDE = 2654435761  # between the seeds of a search that is resumed; odd and large, so that users' seeds are not met
 COLUMNS = ("trial", "state", "order", "steps", "rank", "kernel", "validation_loss", "validated_until")
 
 
@@ -113,11 +115,12 @@ def open_study(storage: Path, start: Recipe, space: Space, seed: int = 0) -> "St
             )
         study = optuna.create_study(
             storage=database,
-            sampler=optuna.samplers.TPESampler(seed=seed),
             pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=start.training.steps // 4),
             study_name="zoo search",
             load_if_exists=True,
         )
+        # a sampler of the same seed would begin a resumed search with the combinations of its first trials
+        study.sampler = optuna.samplers.TPESampler(seed=(seed + _STRIDE * len(study.trials)) % 2**32)
         known = study.user_attrs.get("search")
         if known is None:
             study.set_user_attr("search", said)
@@ -133,6 +136,8 @@ def search(
     study: "Study", start: Recipe, space: Space, folder: Path, trials: int, root: str | Path | None = None
 ) -> None:
     """Run trials until the study has the wanted number. Finished and pruned trials count.
+
+    A trial whose training diverges is pruned with a warning.
 
     Args:
         study: a study of `open_study`.
@@ -170,35 +175,52 @@ def train(trial: "Trial", run: Recipe, folder: Path, root: str | Path | None) ->
     """Train one trial or resume it, and return its lowest validation loss.
 
     Raises:
-        TrialPruned: if its validation loss is too high to continue.
+        TrialPruned: if its validation loss is too high to continue, or the training diverges.
     """
     import optuna
 
     from zoo.training import fit
+    from zoo.training.nonfinite import DivergedError
 
-    pruned = False
+    pruned, reported = False, set[int]()
+    place = _run_of(trial, folder)
 
-    def hopeless(step: int, loss: float) -> bool:
+    def report() -> None:  # also the validations before an interruption, which another trial has reported
+        for step, loss in validations(place).items():
+            if step not in reported:
+                reported.add(step)
+                trial.report(loss, step)
+
+    def hopeless(step: int, _: float) -> bool:
         nonlocal pruned
-        trial.report(loss, step)
+        report()
         pruned = trial.should_prune() and step < run.training.steps
         return pruned
 
-    place = _run_of(trial, folder)
     trial.set_user_attr(RUN, str(place.resolve()))
     try:
         fit(run, place, root=root, progress=False, watch=hopeless)
     except KeyboardInterrupt:
         enqueue_again(trial.study, trial)
         raise
+    except DivergedError as error:
+        warnings.warn(f"trial {trial.number} ends early: {error}", stacklevel=2)
+        raise optuna.TrialPruned from error
     if pruned:
         raise optuna.TrialPruned
-    return lowest(place)
+    report()  # the run may have taken its last step in an earlier trial
+    return min(validations(place).values())
 
 
 def best_run(study: "Study", folder: Path) -> Path:
-    """The run with the lowest validation loss of a study that has one; `folder` holds those of new trials."""
-    return _run_of(study.trials[rows(study)[0]["trial"]], folder)
+    """The run with the lowest validation loss of a study; `folder` holds those of new trials.
+
+    Raises:
+        ZooError: if no trial was validated, because all of them diverged before.
+    """
+    if not (validated := rows(study)):
+        raise ZooError("no trial reached a validation, because all of them diverged; choose another preset or data")
+    return _run_of(study.trials[validated[0]["trial"]], folder)
 
 
 def _run_of(trial: "Trial | FrozenTrial", folder: Path) -> Path:
@@ -206,10 +228,11 @@ def _run_of(trial: "Trial | FrozenTrial", folder: Path) -> Path:
     return Path(trial.user_attrs.get(RUN, folder / f"trial-{trial.number}"))
 
 
-def lowest(run: Path) -> float:
-    """The lowest validation loss in the metrics of a run."""
+def validations(run: Path) -> dict[int, float]:
+    """The validation losses in the metrics of a run, by step. NaN counts as infinite, so it is never the lowest."""
     with (run / "metrics.csv").open(newline="") as file:
-        return min(float(row["validation_loss"]) for row in csv.DictReader(file) if row["validation_loss"])
+        losses = {int(row["step"]): row["validation_loss"] for row in csv.DictReader(file) if row["validation_loss"]}
+    return {step: math.inf if math.isnan(float(loss)) else float(loss) for step, loss in losses.items()}
 
 
 def rows(study: "Study") -> list[dict[str, Any]]:
@@ -217,7 +240,8 @@ def rows(study: "Study") -> list[dict[str, Any]]:
 
     def row(trial: "FrozenTrial") -> dict[str, Any]:
         reported = trial.intermediate_values
-        loss = min(reported.values()) if trial.value is None else trial.value
+        # Optuna's value of a pruned trial is its last loss, which need not be its lowest
+        loss = trial.value if not reported else min(reported.values())
         until = max(reported, default=0)
         values = {"trial": trial.number, "state": trial.state.name.lower(), **trial.params}
         return values | {"validation_loss": loss, "validated_until": until}

@@ -115,14 +115,15 @@ def check_inputs(cores: object, inputs: Sequence[Tensor]) -> tuple[tuple[Tensor,
             else f"the type {type(inputs).__name__}"
         )
         raise TensorTrainError(f"inputs has {count} for {len(cores)} cores; a list with a vector for each is needed")
-    batches = set()
+    batches = list[int]()  # a set would fix the size of a batch in an export
     for l, (core, u) in enumerate(zip(cores, inputs, strict=True)):
         checks.ordinary(f"inputs[{l}]", u)
         shape = tuple(u.shape) if isinstance(u, Tensor) else type(u).__name__
         if not isinstance(u, Tensor) or u.dim() not in (1, 2) or u.shape[-1] != core.shape[1]:
             raise TensorTrainError(f"inputs[{l}] is {shape}; (batch, {core.shape[1]}) or ({core.shape[1]},) is needed")
         checks.agrees(f"inputs[{l}]", u, core)
-        batches |= {u.shape[0]} if u.dim() == 2 else set()
+        if u.dim() == 2 and u.shape[0] not in batches:
+            batches.append(u.shape[0])
     if len(batches) > 1:
         raise TensorTrainError(f"inputs have batch sizes {sorted(batches)}; all inputs with a batch axis must agree")
     return cores, bool(batches)

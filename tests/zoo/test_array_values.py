@@ -96,3 +96,12 @@ def test_arrays_that_are_too_short_are_said_to_be(tmp_path: Path, capsys: pytest
     lines = described(np.zeros((100, 4, 4), np.uint8), tmp_path, capsys, *words)
     assert "too short: the part of test from step 90 to step 99 has 10 frames, but a clip needs 13" in lines
     assert "train: 1 clip, 80 frames, 68 positions of 5 frames" in lines
+
+
+def test_values_that_are_not_finite_do_not_count(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clips = np.full((10, 5, 2, 4, 4), 0.5, np.float32)
+    clips[:, :, 1], clips[0, :, 0], clips[1, 0, 0, 0, 0] = 0.75, np.nan, np.inf
+    lines = described(clips, tmp_path, capsys, "--data.channels", "2", "--data.length", "5")
+    (line,) = (each for each in lines if each.startswith("values from"))
+    assert line.startswith("values from 0.5 to 0.75, in a range from 0 to 1;")
+    assert line.endswith("have mean [0.5, 0.75] and standard deviation [0.0, 0.0]")

@@ -1,6 +1,8 @@
 """Commands about models of the user's own clips: which clips each of them reads, and which it sets side by side."""
 
 import csv
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 import zoo
 from tensortrain.pages import Page
 from tests.support.runs import run_command
-from zoo.data import adapted, make_dataset
+from zoo.data import adapted, make_dataset, pin_data
 from zoo.errors import ZooError
 from zoo.evaluation import read_video
 from zoo.settings import ArraysData, KTHData, MovingMNISTData, Recipe
@@ -110,6 +112,20 @@ def test_the_same_clips_are_comparable_wherever_they_are_and_other_splits_are_no
     assert kind(runs / "two" / "clips.npy") != here
     assert kind(tmp_path / "clips.npy", val=["0:2"], test=["2:4"]) != here
     assert "every 2 steps" in kind(tmp_path / "clips.npy", stride=2)
+
+
+def test_files_that_have_changed_since_the_training_are_told(tmp_path: Path) -> None:
+    """The last clips are for testing, so clips in another order would be measured although the model has seen them."""
+    path, clips = tmp_path / "clips.npy", moving(6, 1)
+    np.save(path, clips)
+    data = pin_data(ArraysData(f"arrays:{path}", length=5, observed=3), tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make_dataset(data, "test", tmp_path)
+        np.save(path, clips[::-1])
+        make_dataset(replace(data, store=""), "test", tmp_path)
+    with pytest.warns(UserWarning, match="clips.npy has changed since the training"):
+        make_dataset(data, "test", tmp_path)
 
 
 def test_clips_of_a_program_are_told_apart_by_their_digests() -> None:

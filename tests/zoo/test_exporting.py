@@ -18,7 +18,7 @@ from zoo.errors import ZooError
 from zoo.model_files.exporting import export_rollout, export_step
 from zoo.predictors.predictor import Predictor
 from zoo.predictors.recurrent import RecurrentPredictor
-from zoo.settings import MovingMNISTData, PythonData, Recipe
+from zoo.settings import LorenzData, MovingMNISTData, PythonData, Recipe
 
 ort = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -54,6 +54,19 @@ def test_onnx_predicts_for_any_number_of_clips_of_any_size(tmp_path: Path) -> No
             expected = model(x, 2)[:, -2:]
         np.testing.assert_allclose(predictions, expected, atol=1e-4)
     assert [path.name for path in tmp_path.iterdir()] == ["x.onnx"]
+
+
+@pytest.mark.parametrize("name", ["tt-rnn", "tt-lstm", "lstm"])
+def test_onnx_predicts_any_number_of_series(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = zoo.create_model(name, hidden=3).eval()
+    export_rollout(tmp_path / "x.onnx", model, Recipe(name, {"hidden": 3}, LorenzData(observed=4, length=6)), 2)
+    run = session(tmp_path / "x.onnx")
+    for batch in (1, 5):
+        x = torch.rand(batch, 4, 3, generator=torch.Generator().manual_seed(1))
+        (predictions,) = run.run(None, {"x": x.numpy()})
+        with torch.no_grad():
+            np.testing.assert_allclose(predictions, model(x, 2)[:, -2:], atol=1e-5)
 
 
 def test_the_step_rolls_out_over_a_longer_horizon(tmp_path: Path) -> None:

@@ -183,6 +183,13 @@ def test_layer_norms_of_tensorflow() -> None:
     assert all(torch.equal(foreign.weights[name], each) for name, each in ours.items())
 
 
+@pytest.mark.parametrize("dtype", [">f4", ">f8", np.longdouble])
+def test_variables_in_dtypes_that_torch_lacks(dtype: Any, tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", **{"lstm_1/c2m/bias": np.array([0.5, -2], dtype)})
+    tensors, _ = read_arrays(tmp_path / "x.npz")
+    assert tensors["lstm_1/c2m/bias"].tolist() == [0.5, -2]
+
+
 def test_layer_norms_of_torch_that_are_alike_everywhere() -> None:
     _, weights, _ = read("predrnn")
     norms = {}
@@ -264,6 +271,15 @@ def test_an_unknown_method_is_named_by_the_file_itself(tmp_path: Path) -> None:
         import_weights("openstl", save(tmp_path / "x.ckpt", content))
 
 
+KINDS: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], str]] = {  # changes of a weight, and words of the error
+    "whole numbers": (torch.Tensor.int, "conv_m.0.weight holds torch.int32, strided, but must hold dense floating"),
+    "complex": (torch.Tensor.cfloat, "holds torch.complex64, strided"),
+    "sparse": (torch.Tensor.to_sparse, "holds torch.float64, sparse_coo"),
+    "no values": (lambda weight: weight.to("meta"), "holds values on meta"),
+    "too large": (lambda weight: weight.double() * 1e300, "has values that are not finite"),
+}
+
+
 def bad(name: str, tmp_path: Path) -> tuple[str, Path, str]:
     """A source, a file and the words of the error."""
     _, weights, _ = read("predrnn")
@@ -291,6 +307,9 @@ def bad(name: str, tmp_path: Path) -> tuple[str, Path, str]:
             save(tmp_path / "x.pt", weights | {first: weights[first] / 0}),
             "has values that are not finite",
         )
+    if name in KINDS:
+        change, words = KINDS[name]
+        return "openstl", save(tmp_path / "x.pt", weights | {first: change(weights[first])}), words
     if name == "no folding":
         wide = weights | {"conv_last.weight": torch.ones(5, 4, 1, 1).double()}
         return "openstl", save(tmp_path / "x.pt", wide), "5 folded channels"
@@ -335,6 +354,7 @@ def bad(name: str, tmp_path: Path) -> tuple[str, Path, str]:
         "shape",
         "rank",
         "nan",
+        *KINDS,
         "no folding",
         "another source",
         "other code",

@@ -238,6 +238,22 @@ def test_splits_that_do_not_fit_are_refused(val: Sequence[str], test: Sequence[s
         split_clips({"a": "", "b": "", "c": ""}, Splits(val, test))
 
 
+@pytest.mark.parametrize(
+    ("entry", "matched"),
+    [
+        ("clip[1].mp4", ["clip[1].mp4"]),
+        ("clip[1]*", ["clip[1].mp4"]),
+        ("clip?.mp4", ["clip1.mp4", "clip2.mp4"]),
+        ("clip[12].mp4", ["clip1.mp4", "clip2.mp4"]),
+        ("0:2", ["0:2"]),
+        ("0:3", ["0:2", "clip1.mp4", "clip2.mp4"]),
+    ],
+)
+def test_a_name_is_first_of_all_itself(entry: str, matched: list[str]) -> None:
+    names = dict.fromkeys(["0:2", "clip1.mp4", "clip2.mp4", "clip[1].mp4", "test", "train"], "")
+    assert split_clips(names, Splits([entry], ["test"]))["val"] == matched
+
+
 def test_ranges_that_are_none_are_refused() -> None:
     with pytest.raises(ZooError, match="'walk' is not a range of clips"):
         split_range(9, Splits(["walk"], ["8:"]), "clips")

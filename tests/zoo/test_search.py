@@ -1,6 +1,7 @@
 """`zoo search`: a study that is resumed, shared and pruned, its table and its picture."""
 
 import csv
+import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -15,6 +16,8 @@ from zoo import search
 from zoo.cli import main
 from zoo.errors import ZooError
 from zoo.settings import Recipe
+from zoo.training import Run
+from zoo.training.nonfinite import DivergedError
 from zoo.training.session import Session
 
 SPACE = search.Space(order=(1, 2), steps=(1, 2), rank=(2,), kernel=(3,))
@@ -72,7 +75,7 @@ def test_an_interrupted_trial_goes_on(
     first, second = run(tmp_path, 1).trials
     assert first.state == optuna.trial.TrialState.FAIL
     assert second.params == first.params
-    assert list(second.intermediate_values) == [4, 6, 8]  # from the checkpoint after 2 steps
+    assert list(second.intermediate_values) == [2, 4, 6, 8]  # among them those before the interruption
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["trial-0"]
     study = search.open_study(tmp_path / "study.db", start(), SPACE)
     assert search.best_run(study, tmp_path / "elsewhere") == tmp_path / "runs" / "trial-0"
@@ -97,6 +100,57 @@ def test_a_trial_that_promises_nothing_is_pruned(tmp_path: Path, monkeypatch: py
     assert trial.state == optuna.trial.TrialState.PRUNED
     assert list(trial.intermediate_values) == [2, 4]
     assert search.rows(study)[0]["validated_until"] == 4
+
+
+def test_a_resumed_search_tries_new_combinations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its sampler has the seed of the first call, and would draw the combinations of the first trials again."""
+    monkeypatch.setattr(search, "train", lambda trial, *_: float(trial.number))
+    space = search.Space(order=(1, 9), steps=(1, 99), rank=tuple(range(1, 99)))
+    for trials in (2, 4, 5):
+        study = search.open_study(tmp_path / "study.db", start(), space)
+        search.search(study, start(), space, tmp_path / "runs", trials, tmp_path)
+    assert len({tuple(trial.params.items()) for trial in study.trials}) == 5
+
+
+def test_a_trial_that_finds_its_run_finished_reports_all_of_it(tmp_path: Path) -> None:
+    study = run(tmp_path, 1)
+    search.enqueue_again(study, study.trials[0])  # as after a kill between the last step and the end of the trial
+    first, second = run(tmp_path, 2).trials
+    assert second.intermediate_values == first.intermediate_values
+    assert [row["validated_until"] for row in search.rows(study)] == [8, 8]
+
+
+def test_every_trial_is_ranked_by_its_lowest_loss(tmp_path: Path) -> None:
+    study = search.open_study(tmp_path / "study.db", start(), SPACE)
+    for losses, state in (([0.3, 0.2], optuna.trial.TrialState.PRUNED), ([0.1, 0.4], optuna.trial.TrialState.PRUNED)):
+        trial = study.ask()
+        SPACE.suggest(trial)
+        for step, loss in enumerate(losses):
+            trial.report(loss, step)
+        study.tell(trial, state=state)  # Optuna stores the last loss as the value of the trial
+    assert [(row["trial"], row["validation_loss"]) for row in search.rows(study)] == [(1, 0.1), (0, 0.2)]
+
+
+def test_a_loss_that_is_no_number_is_not_the_lowest(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text("step,validation_loss\n2,nan\n3,\n4,0.5\n")
+    assert search.validations(tmp_path) == {2: math.inf, 4: 0.5}
+
+
+def test_a_trial_that_diverges_does_not_end_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fit = zoo.fit
+
+    def diverging(recipe: Recipe, folder: Path, **how: Any) -> Run:
+        if folder.name == "trial-0":
+            raise DivergedError("step 3 gave values that are not finite")
+        return fit(recipe, folder, **how)
+
+    monkeypatch.setattr("zoo.training.fit", diverging)
+    with pytest.warns(UserWarning, match="trial 0 ends early: step 3 gave values that are not finite"):
+        study = run(tmp_path, 1)
+    with pytest.raises(ZooError, match="no trial reached a validation"):
+        search.best_run(study, tmp_path / "runs")
+    study = run(tmp_path, 2)
+    assert [row["trial"] for row in search.rows(study)] == [1]
 
 
 def test_another_search_is_not_mixed_in(tmp_path: Path) -> None:
@@ -152,7 +206,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
     losses = [float(row["validation_loss"]) for row in csv.DictReader((tmp_path / "found.csv").open())]
     assert len(losses) == 2
     assert losses == sorted(losses)
-    best = {f"my runs/trial-{n}": search.lowest(tmp_path / "my runs" / f"trial-{n}") for n in (0, 1)}
+    best = {f"my runs/trial-{n}": min(search.validations(tmp_path / "my runs" / f"trial-{n}").values()) for n in (0, 1)}
     name = next(name for name, loss in best.items() if loss == pytest.approx(losses[0], rel=1e-9))
     assert f"{name} has the lowest validation loss. Next:\n  zoo evaluate '{name}'\n" in said
     assert f"  zoo train --continue '{name}' --training.steps 16 -o '{name}-longer'" in said

@@ -1,6 +1,7 @@
 """Training in one process: loss, rules, run folders, and what can be wrong with them."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -31,6 +32,7 @@ from zoo.training.metrics_log import COLUMNS, MetricsLog
 from zoo.training.run_folder import read_recipe
 from zoo.training.scheduled_sampling import draw_truth
 from zoo.training.subnormals import subnormals_as_zero
+from zoo.training.validation import Validation
 
 
 @pytest.fixture(scope="module")
@@ -227,6 +229,14 @@ def test_early_stop(tmp_path: Path) -> None:
     assert last(tmp_path / "run")["step"] == 9  # the first validation is the best, and two more are not better
     fit(recipe, tmp_path / "run", progress=False)
     assert last(tmp_path / "run")["step"] == 9
+
+
+def test_a_validation_that_is_no_number_is_never_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = iter([0.5, math.nan, 0.7, 0.6])
+    monkeypatch.setattr("zoo.training.loop.validate", lambda *_: Validation(next(losses), 1.0))
+    run = fit(with_training(steps=8, validate_every=2), tmp_path / "run", progress=False)
+    assert run.step == 2
+    assert last(run.folder)["progress"]["best"] == 0.5
 
 
 def test_a_gradient_that_is_not_finite(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ class TTRecurrentCell(VectorCell):
     def step(self, projected: Tensor, state: TTState) -> tuple[Tensor, TTState]:
         """One time step: a projected input `(B, gates)` to h `(B, H)` and the new state."""
         past = state.past.flatten(1)
-        s = torch.cat([past, past.new_ones(len(past), 1)], 1)
+        s = torch.cat([past, past.new_ones(past.shape[0], 1)], 1)  # len() would fix the number of clips in an export
         z = projected + tt_evaluate(list(self.cores), [s] * len(self.cores)).squeeze(1)
         h, c = update_memory(z, state.c) if self.lstm else (torch.tanh(z), state.c)
         return h, TTState(torch.cat([h[:, None], state.past[:, :-1]], 1), c)

@@ -64,9 +64,9 @@ def run(arguments: Namespace) -> None:
         start = replace(start, training=replace(start.training, steps=steps, validate_every=steps // 8))
     study = search.open_study(Path(arguments.storage), start, space, arguments.seed)
     search.search(study, start, space, Path(arguments.folder), arguments.trials, arguments.data_root)
+    best = search.best_run(study, Path(arguments.folder))
     show(search.table(search.rows(study)))
     search.write(study, Path(arguments.output))
-    best = search.best_run(study, Path(arguments.folder))
     best = best.relative_to(Path.cwd()) if best.is_relative_to(Path.cwd()) else best
     run, longer = shlex.quote(str(best)), shlex.quote(f"{best}-longer")
     print(f"{arguments.output}, {Path(arguments.output).with_suffix('.csv')}")

@@ -1,5 +1,6 @@
 """Clips to train and evaluate on: Moving-MNIST, KTH, your own videos, images and arrays, and Lorenz series."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -84,15 +85,26 @@ def make_dataset(data: Data, split: Split, root: str | Path | None = None, lengt
         return _moving_mnist(data, split, root, length)
     if isinstance(data, KTHData):
         return _kth(data, split, root, length)
-    if isinstance(data, ArraysData):
-        return _arrays(data, split, root, length)
     if isinstance(data, PythonData):
         raise ZooError(
             "data.name = 'python' stands for clips that a program passes to zoo.fit or zoo.evaluate; pass such clips"
         )
     if isinstance(data, LorenzData):
         return _lorenz(data, split, length)
-    return _videos(data, split, root, length)
+    clips = _arrays(data, split, root, length) if isinstance(data, ArraysData) else _videos(data, split, root, length)
+    if split == "test":
+        _warn_if_changed(data, clips)
+    return clips
+
+
+def _warn_if_changed(data: StoredData, clips: ClipDataset) -> None:
+    """Warn if these are not the clips that a model was trained on. Other clips may be split in another way."""
+    if data.store and (digest := clips.digest()) != data.store:
+        warnings.warn(
+            f"{data.name} has changed since the training (digest {digest[:12]}… instead of {data.store[:12]}…), so the "
+            "model may have been trained on clips that are now for testing; restore the files for fair scores",
+            stacklevel=3,
+        )
 
 
 def pin_data(data: Data, root: str | Path | None = None) -> Data:

@@ -190,8 +190,7 @@ def report(frames: ArrayFrames, length: int, stride: int, splits: Splits) -> Ite
     sides = ", ".join(f"{axis} {side}" for axis, side in zip(frames.axes, file.shape, strict=True))
     yield f"{file.path}{f', {file.key}' * bool(file.key)}: {file.dtype}, {sides}, digest {frames.digest()}"
     of_split = _pieces_if_possible(frames, splits)
-    count, channels = 0, frames.shape[0]
-    total, squares = np.zeros(channels), np.zeros(channels)
+    count, total, squares = np.zeros((3, frames.shape[0]))
     lowest, highest = np.inf, -np.inf
     for clip in range(frames.clips):
         for start in range(0, frames.steps, 64):
@@ -201,13 +200,14 @@ def report(frames: ArrayFrames, length: int, stride: int, splits: Splits) -> Ite
             except ZooError as error:
                 stopped = [split for split in of_split if _has(of_split[split], str(clip), start, values, frames.range)]
                 yield f"cannot be used: {error}" + _stops(stopped)
-            finite = np.where(np.isfinite(values), values, frames.range[0])
-            lowest, highest = min(lowest, finite.min()), max(highest, finite.max())
-            scaled = (finite - frames.range[0]) / (frames.range[1] - frames.range[0])
+            finite = np.isfinite(values)  # the others do not count
+            lowest = min(lowest, values.min(where=finite, initial=np.inf))
+            highest = max(highest, values.max(where=finite, initial=-np.inf))
+            scaled = np.where(finite, (values - frames.range[0]) / (frames.range[1] - frames.range[0]), 0)
             total, squares = total + scaled.sum((0, 2, 3)), squares + np.square(scaled).sum((0, 2, 3))
-            count += scaled.size // channels
-    mean = total / count
-    std = np.sqrt(np.maximum(squares / count - mean**2, 0))
+            count += finite.sum((0, 2, 3))
+    mean = total / np.maximum(count, 1)
+    std = np.sqrt(np.maximum(squares / np.maximum(count, 1) - mean**2, 0))
     yield (
         f"values from {lowest:g} to {highest:g}, in a range from {frames.range[0]:g} to {frames.range[1]:g}; as frames "
         f"in [0, 1] they have mean {[round(float(each), 4) for each in mean]} and standard deviation "

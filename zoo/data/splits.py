@@ -108,12 +108,24 @@ def split_files(digests: Mapping[str, str]) -> dict[str, list[str]]:
 def _matching(names: list[str], entries: Sequence[str], where: str) -> list[str]:
     matching: dict[str, None] = {}
     for entry in entries:
-        if _RANGE.fullmatch(entry):
+        if entry in names:
+            part = [entry]  # even if it looks like a range, such as "12:30"
+        elif _RANGE.fullmatch(entry):
             part = _slice(names, entry, where)
-        elif not (part := [name for name in names if fnmatchcase(name, entry)]):
+        elif not (part := _alike(names, entry)):
             raise ZooError(f"{where}: no clip is called {entry!r}; {nearest(entry, names[:20])}")
         matching |= dict.fromkeys(part)
     return list(matching)
+
+
+def _alike(names: list[str], entry: str) -> list[str]:
+    """The names that an entry matches.
+
+    Brackets and question marks stand for themselves in names such as "walk [1]". Only if there is no such name, they
+    are a pattern of the shell.
+    """
+    literal = re.compile(".*".join(map(re.escape, entry.split("*"))), re.DOTALL)
+    return [name for name in names if literal.fullmatch(name)] or [name for name in names if fnmatchcase(name, entry)]
 
 
 def _slice(items: list[Item], entry: str, where: str) -> list[Item]:

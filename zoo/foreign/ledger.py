@@ -10,6 +10,7 @@ from torch import Tensor
 from zoo.errors import ZooError
 
 Weights = dict[str, Tensor]
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _MOST_NAMES = 5  # largest number of names in an error; the others are counted
 
 
@@ -54,7 +55,8 @@ class Ledger:
         """Return a tensor without marking it as used.
 
         Raises:
-            ZooError: if it is missing, has another number of dimensions, or has values that are not finite.
+            ZooError: if it is missing, has another number of dimensions, is not a dense tensor of floating-point
+                numbers, or has values that are not finite in single precision.
         """
         if name not in self._tensors:
             raise ZooError(f"{self.where} lacks {name}, which a {self.kind} has; use a complete checkpoint of one")
@@ -64,7 +66,15 @@ class Ledger:
             raise ZooError(
                 f"{self.where}: {name} has shape {tuple(tensor.shape)}, but a {self.kind} has {legal} dimensions here"
             )
-        if not tensor.dtype.is_floating_point or not bool(tensor.isfinite().all()):
+        if tensor.dtype not in _DTYPES or tensor.layout != torch.strided or tensor.is_meta:
+            kind = (
+                f"{'values on meta' if tensor.is_meta else tensor.dtype}, {str(tensor.layout).removeprefix('torch.')}"
+            )
+            raise ZooError(
+                f"{self.where}: {name} holds {kind}, but must hold dense floating-point numbers of 16, 32 or 64 bits; "
+                "convert it, or use another checkpoint"
+            )
+        if not bool(tensor.float().isfinite().all()):  # as the models here hold them
             raise ZooError(f"{self.where}: {name} has values that are not finite; use an earlier checkpoint")
         return tensor
 

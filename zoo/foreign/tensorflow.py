@@ -67,7 +67,8 @@ def read_arrays(path: Path) -> tuple[dict[str, Tensor], list[str]]:
             raise ZooError(f"{path} holds two arrays {plain}; write only one network to it")
         if array.dtype.kind != "f":
             raise ZooError(f"{path}: {name} holds {array.dtype}, but must hold floating-point numbers")
-        tensors[plain] = torch.from_numpy(np.ascontiguousarray(array))
+        native = array.astype(f"f{min(array.dtype.itemsize, 8)}")  # torch has one order of bytes, and at most 64 bits
+        tensors[plain] = torch.from_numpy(np.ascontiguousarray(native))
     return tensors, state
 
 

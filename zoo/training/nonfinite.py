@@ -14,7 +14,11 @@ from zoo.training.checkpoint import load_checkpoint
 from zoo.training.step import TrainState, train_step
 
 
-def explain(state: TrainState, last: Path, bad: int) -> ZooError:
+class DivergedError(ZooError):
+    """A training that stopped because its values are not finite."""
+
+
+def explain(state: TrainState, last: Path, bad: int) -> DivergedError:
     """Make the error after step `bad` gave values that are not finite. It names their origin and possible remedies.
 
     Args:
@@ -30,7 +34,7 @@ def explain(state: TrainState, last: Path, bad: int) -> ZooError:
     remedies = [f"a learning_rate.base below {rate.base:g}", f"a training.clip_norm below {norm:g}"]
     if "16" in training.precision:
         remedies.append(f"training.precision 32-true instead of {training.precision}")
-    return ZooError(
+    return DivergedError(
         f"training stopped: step {bad} gave values that are not finite, first {cause}; {last} has the weights of "
         f"step {checkpoint['step']}. Try {' or '.join(remedies)}"
     )

@@ -127,7 +127,7 @@ class Session:
         state.learning_rate.observe(state.step, loss, state.sampling.fall(state.step))
         improved = loss < progress.best
         progress.validated, progress.stale = state.step, 0 if improved else progress.stale + 1
-        progress.best = min(loss, progress.best)
+        progress.best = loss if improved else progress.best  # min() would let a loss of NaN replace the lowest one
         return improved
 
     def write(self, row: dict[str, float], speed: float) -> None:
