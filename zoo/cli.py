@@ -29,6 +29,7 @@ from zoo.commands import (
     predict,
     report,
     search,
+    speedrun,
     train,
 )
 from zoo.commands.options import PARSER_MODE, load_argument, write_out_numbers
@@ -59,6 +60,7 @@ COMMANDS: dict[str, Command] = {
     "gradients": gradients,
     "entanglement": entanglement,
     "search": search,
+    "speedrun": speedrun,
     "benchmark": benchmark,
     "export": export,
     "import": import_weights,
