@@ -208,6 +208,9 @@ def report(frames: ArrayFrames, length: int, stride: int, splits: Splits) -> Ite
             count += finite.sum((0, 2, 3))
     mean = total / np.maximum(count, 1)
     std = np.sqrt(np.maximum(squares / np.maximum(count, 1) - mean**2, 0))
+    if not count.any():
+        yield "no value is finite"
+        return
     yield (
         f"values from {lowest:g} to {highest:g}, in a range from {frames.range[0]:g} to {frames.range[1]:g}; as frames "
         f"in [0, 1] they have mean {[round(float(each), 4) for each in mean]} and standard deviation "
