@@ -148,7 +148,8 @@ def fit(
                     fabric.launch(run_session)
             elif first and checkpoint:
                 restore(folder / "metrics.csv", checkpoint["metrics"])
-                remove_leftovers(folder / "checkpoints")  # which a kill after the last step may have left
+                for place in (folder, folder / "checkpoints"):  # a kill after the last step may have left some
+                    remove_leftovers(place)
     return open_run(folder)
 
 
