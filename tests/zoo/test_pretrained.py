@@ -129,6 +129,13 @@ def test_what_ships_is_in_half_precision_and_becomes_a_model_in_single(card: Pat
         assert torch.equal(weight, written[name].float())
 
 
+@pytest.mark.parametrize("card", CARDS, ids=lambda card: card.stem)
+def test_what_ships_names_no_folder_of_its_makers(card: Path) -> None:
+    recipe = load_weights(card.with_suffix(".safetensors"))[1]
+    assert recipe.origin.run == ""
+    assert "/" not in recipe.origin.weights
+
+
 def test_the_layout_in_memory_is_not_written(tmp_path: Path) -> None:
     recipe = zoo.recipe("conv-lstm", "demo", options={"hidden": [2], "layers": [1]})
     model = zoo.create_model(recipe.model, **recipe.options)
