@@ -115,7 +115,7 @@ def check_inputs(cores: object, inputs: Sequence[Tensor]) -> tuple[tuple[Tensor,
             else f"the type {type(inputs).__name__}"
         )
         raise TensorTrainError(f"inputs has {count} for {len(cores)} cores; a list with a vector for each is needed")
-    batches = list[int]()  # a set would fix the size of a batch in an export
+    batches: list[int] = []  # a set would fix the size of a batch in an export
     for l, (core, u) in enumerate(zip(cores, inputs, strict=True)):
         checks.ordinary(f"inputs[{l}]", u)
         shape = tuple(u.shape) if isinstance(u, Tensor) else type(u).__name__
