@@ -62,8 +62,8 @@ def test_seeds_are_averaged_and_other_settings_are_told(tmp_path: Path) -> None:
     runs = [
         write_run(tmp_path / "a", recipe(seed=0)),
         write_run(tmp_path / "b", recipe(seed=1), slow),
-        write_run(tmp_path / "c", recipe(seed=2), never),
-        write_run(tmp_path / "d", recipe(batch=4), slow),
+        write_run(tmp_path / "c", recipe(seed=2, max_time=5.0), never),
+        write_run(tmp_path / "d", recipe(batch=4, seed=3, max_time=9.0), slow),
     ]
     table, settings = speedrun_tables([read_speedrun(run) for run in runs], [100, 75, 10])
     assert [list(row) for row in table.rows] == [
@@ -78,6 +78,15 @@ def test_the_start_from_other_weights_is_told(tmp_path: Path) -> None:
     start = replace(recipe(), origin=Origin(weights="conv-lstm:moving-mnist-small"))
     (table,) = speedrun_tables([read_speedrun(write_run(tmp_path / "a", start))], [100])
     assert table.notes[-1].startswith("a starts from conv-lstm:moving-mnist-small, whose clips")
+
+
+def test_a_run_that_continues_another_one_counts_its_steps(tmp_path: Path) -> None:
+    """Its metrics begin with those of the other run, but its first session begins later."""
+    later = replace(recipe(), origin=Origin(run="runs/before"))
+    run = read_speedrun(write_run(tmp_path / "a", later, sessions=((20, 2, 1), (40, 1, 1))))
+    assert run.reached(75) == (400, pytest.approx((250 * 2 + 60) / 60))
+    (table,) = speedrun_tables([run], [100])
+    assert table.notes[-1].startswith("a continues runs/before, whose steps count")
 
 
 def test_the_command_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

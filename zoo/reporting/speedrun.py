@@ -51,8 +51,12 @@ class Speedrun:
         return minutes
 
     def _threads(self, step: float) -> int:
-        """The threads of all processes in the session that took this step."""
-        session = [each for each in self.sessions if each["step"] < step][-1]
+        """The threads of all processes in the session that took this step.
+
+        A run that continues another one has the metrics of that run too, but not its sessions. These steps count as if
+        the first session had taken them.
+        """
+        session = next((each for each in reversed(self.sessions) if each["step"] < step), self.sessions[0])
         return int(session["processes"]) * int(session["threads"])
 
 
@@ -95,26 +99,30 @@ def speedrun_tables(runs: Sequence[Speedrun], errors: Sequence[float]) -> list[T
         "of the training with its validations, times processes and threads.",
     ]
     for run in runs:
-        if start := run.recipe.origin.weights or run.recipe.origin.run:
-            notes.append(f"{run.name} starts from {start}, whose clips and minutes are not counted.")
+        origin = run.recipe.origin
+        if origin.weights:
+            notes.append(f"{run.name} starts from {origin.weights}, whose clips and minutes are not counted.")
+        if origin.run:
+            notes.append(f"{run.name} continues {origin.run}, whose steps count as if this run had taken them.")
     tables = [Table(heads, rows, notes=tuple(notes))]
     recipes = {", ".join(run.name for run in group): group[0].recipe for group in groups.values()}
     if len(recipes) > 1:
-        apart = [row for row in settings_apart(recipes) if row[0] not in _SEEDS]
+        apart = [row for row in settings_apart(recipes) if row[0] not in _NOT_OF_THE_RECIPE]
         columns = [Column("setting", words=True), *(Column(name, words=True, wraps=True) for name in recipes)]
         tables.append(Table(columns, apart, title="Settings that differ"))
     return tables
 
 
-_SEEDS = ("training.seed", "data.seed")
+# seeds, and settings that do not affect the results
+_NOT_OF_THE_RECIPE = ("data.seed", "training.seed", *(f"training.{name}" for name in FREE))
 
 
 def _recipe_text(recipe: Recipe) -> str:
-    """The settings without the seeds and those that do not affect the results."""
+    """The settings that make two runs comparable as one recipe with several seeds."""
     plain = to_plain(recipe)
-    for name in ("seed", *FREE):
-        plain["training"].pop(name, None)
-    plain["data"].pop("seed", None)
+    for name in _NOT_OF_THE_RECIPE:
+        part, _, setting = name.partition(".")
+        plain[part].pop(setting, None)
     return yaml.safe_dump(plain)
 
 
