@@ -25,7 +25,7 @@ def _fields(entry, names):
 
 
 def _number(text):
-    _need((value := float.fromhex(text)).hex() == text and text[0] != "-" and value < math.inf, f"{text} is no number")
+    _need((value := float.fromhex(text)).hex() == text and text[0] != "-" and value < math.inf, f"bad number: {text}")
     return Fraction(value)
 
 
@@ -64,14 +64,14 @@ def dot(left, right):
 
 
 def compose(outer, inner):
-    """The kernel {position: matrix} of two steps."""
-    sums = {tuple(map(sum, zip(a, b, strict=True))) for a in outer for b in inner}  # of as many axes
+    """The kernel {position: matrix} of a step `inner`, followed by a step `outer`."""
+    sums = {tuple(map(sum, zip(a, b, strict=True))) for a in outer for b in inner}  # strict: of as many axes
     pairs = {c: [(outer[a], inner[b]) for a in outer if (b := tuple(map(sub, c, a))) in inner] for c in sorted(sums)}
     return {c: dot([sum(a, []) for a in zip(*[a for a, _ in p])], sum((b for _, b in p), [])) for c, p in pairs.items()}
 
 
 def apart(exact, scale, other, exponent, ends):
-    """Check how far {position: matrix} of integers over a power of 2 is from an exact one, relative to that."""
+    """Check how far {position: matrix} of integers over a power of 2 is from an exact one, relative to its norm."""
     rows = [rows for c in exact.keys() | other.keys() for rows in zip(exact[c], other[c], strict=True)]
     square = sum(((x << exponent) - (y << scale)) ** 2 for r, s in rows for x, y in zip(r, s, strict=True))
     norm, (low, high) = sum(x * x for r, _ in rows for x in r) << 2 * exponent, map(_number, ends)
@@ -80,7 +80,7 @@ def apart(exact, scale, other, exponent, ends):
 
 
 def energy(kernel, sizes, ranks, bond, axes, bases):
-    """At most the squared distance of a kernel from all chains, by its spectrum, or at a bond by an unfolding."""
+    """A lower bound of the squared distance of a kernel from all chains, by its spectrum or an unfolding at a bond."""
     k, left, right = ([sum(n) - len(n) + 1 for n in zip(*s, strict=True)] for s in (sizes, sizes[:bond], sizes[bond:]))
     rest, total = [n - a + 1 for n, a in zip(k, axes, strict=True)], 0
     if bond:  # part of each position in the row, the rest in the column; no position twice
@@ -98,7 +98,7 @@ def energy(kernel, sizes, ranks, bond, axes, bases):
 
 
 def tail(matrix, rank, lines):
-    """At most the energy beyond `rank` singular values, by Gershgorin's discs in a basis of vectors about 2^40 long."""
+    """A lower bound of the energy beyond `rank` singular values, by Gershgorin's discs in a basis about 2^40 long."""
     basis, n, one = [list(map(int, line.split())) for line in lines], len(lines), 1 << 80
     basis += [[-v for v in row[n:]] + row[:n] for row in basis if len(row) == 2 * n]  # of complex vectors i times each
     turned = dot(basis, matrix if len(matrix) == len(basis) else list(zip(*matrix)))
@@ -109,7 +109,7 @@ def tail(matrix, rank, lines):
 
 
 def check(entry, stored, original, maps=None):
-    """Print the claims about a layer that hold, of tensors by name."""
+    """Check and print the claims about a layer; `stored`, `original` and `maps` hold the tensors of files by name."""
     name, keys, groups, error, lower, evaluation = _fields(entry, "weight cores groups error bound evaluation")
     (own, exponent, _), name = read(original, name, groups[0]), repr(name)
     cores, exponents, precisions = zip(*[read(stored, key, g) for key, g in zip(keys, groups[1:], strict=True)])
@@ -123,14 +123,14 @@ def check(entry, stored, original, maps=None):
         print(f"{name}: (B) no chain of these sizes and ranks is closer than {float(least)}, by P8 of proofs/README.md")
     if evaluation != "not certified":
         (image, output), transposed, error, probe = _fields(evaluation, "tensors transposed error probe")
-        _need([type(transposed), type(probe)] == [bool, str], "an evaluation does not say of what, or after what probe")
+        _need([type(transposed), type(probe)] == [bool, str], "an evaluation must state its kind and its probe")
         (x, fine, _), (y, coarse, _), far = read(maps, image), read(maps, output), max(own)
         full = compose(x, kernel if transposed else {tuple(map(sub, far, c)): [*zip(*m)] for c, m in kernel.items()})
         exact = {p: full[tuple(a + (b + 1) // 2 for a, b in zip(p, far))] for p in x}
         print(f"{name}: (C) {output!r} is {apart(exact, fine + scale, y, coarse, error)} eq. (5) of {image!r}")
         steps = sum(len(core) * [len(m[0]), len(m)][transposed] + 3 for core in cores for m in [core[max(core)]])
         bound = f"(1 + 2^-{min(precisions)})^{steps} - 1 times eq. (5) on absolute values by P10, without underflow"
-        print(f"{name}: (D) outputs are within {bound}, if convolutions sum plain products, of which it says {probe!r}")
+        print(f"{name}: (D) outputs are within {bound}, if convolutions sum plain products, on which it says {probe!r}")
 
 
 def main(path, *paths):

@@ -21,7 +21,29 @@ METRICS = {
 HIGHER = ("psnr", "ssim")  # is better; else lower
 COLOURS = 6  # of the project's style without grey, which is for baselines; no chart has more coloured lines
 OF_THE_PAPERS = ("conv-lstm", "conv-tt-lstm-sw", "predrnn", "causal-lstm", "predrnn-pp")
+WORDS = {  # the names of networks as papers write them
+    "conv-lstm": "ConvLSTM",
+    "conv-tt-lstm-sw": "Conv-TT-LSTM",
+    "conv-tt-lstm-fw": "Conv-TT-LSTM, fixed window",
+    "predrnn": "PredRNN",
+    "predrnn-ghu": "PredRNN with a gradient highway",
+    "causal-lstm": "causal LSTM",
+    "causal-lstm-s2t": "causal LSTM, space to time",
+    "predrnn-pp": "PredRNN++",
+    "copy last frame": "last frame repeated",
+}
+CLIPS = {"moving-mnist-small": "32,000 training clips", "moving-mnist-long": "152,000 training clips"}
 WIDE = 0.5  # times the span of the networks that a baseline may add to a panel
+
+
+def in_words(name: str) -> str:
+    """The name of a network, or of the weights that the package holds, as a picture shows it.
+
+    >>> in_words("predrnn-pp"), in_words("conv-lstm:moving-mnist-small")
+    ('PredRNN++', 'ConvLSTM, 32,000 training clips')
+    """
+    model, _, weights = name.partition(":")
+    return f"{WORDS[model]}, {CLIPS[weights]}" if weights in CLIPS else WORDS.get(name, name)
 
 
 def training_times() -> Figure:
@@ -38,12 +60,12 @@ def training_times() -> Figure:
         places = [models.index(row["model"]) + 0.2 * at - 0.3 for row in of_variant]
         axes.barh(places, lengths, 0.18, label=label)
         axes.plot(floors, places, "|", color="#222222", markersize=9, label="convolutions alone" if at == 3 else None)
-    axes.set_yticks(range(len(models)), models)
+    axes.set_yticks(range(len(models)), map(in_words, models))
     axes.invert_yaxis()
     axes.grid(visible=True, axis="x")
     axes.grid(visible=False, axis="y")
     axes.set_xlabel("milliseconds of training for a clip of 20 frames, one CPU thread")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.1), ncols=5, fontsize=9, columnspacing=1)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.35, 1.1), ncols=5, fontsize=9, columnspacing=1)
     return figure
 
 
@@ -79,7 +101,8 @@ def error_by_clips() -> Figure:
             [float(row["per frame, 10→10"]) for row in own],
         )
         published = name.startswith("published")
-        axes.plot(clips, errors, "s" if published else "o-", markerfacecolor="white" if published else None, label=name)
+        style, colour = ("s", "white") if published else ("o-", None)
+        axes.plot(clips, errors, style, markerfacecolor=colour, label=in_words(name))
     axes.set(xscale="log", yscale="log", xlabel="training clips, with repetitions", ylabel="squared error of a frame")
     axes.set_yticks([50, 60, 70, 80, 100, 120], ["50", "60", "70", "80", "100", "120"])
     axes.minorticks_off()
@@ -98,8 +121,7 @@ def curves(name: str, coloured: Sequence[str] = ()) -> Figure:
         rows = list(csv.DictReader(file))
     lines: dict[str, dict[str, list[float]]] = {}
     for row in rows:
-        model = row["model"].replace(":moving-mnist-", ", ")
-        lines.setdefault(row["metric"], {}).setdefault(model, []).append(float(row["value"]))
+        lines.setdefault(row["metric"], {}).setdefault(row["model"], []).append(float(row["value"]))
     down = (len(lines) + 1) // 2
     figure, panels = plt.subplots(down, 2, figsize=(8, 2.9 * down + 0.4), squeeze=False)
     for axes, (metric, models) in zip(panels.flat, lines.items(), strict=False):
@@ -107,7 +129,7 @@ def curves(name: str, coloured: Sequence[str] = ()) -> Figure:
     for axes in panels.flat[len(lines) :]:
         axes.remove()
     handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=9)
+    figure.legend(handles, labels, loc="outside upper center", ncols=3, fontsize=9)
     return figure
 
 
@@ -124,19 +146,20 @@ def _panel(axes: Axes, metric: str, models: dict[str, Sequence[float]], coloured
         frames = range(1, len(scaled) + 1)
         if model not in BASELINES:
             if model in coloured:
-                axes.plot(frames, scaled, color=f"C{shown.index(model) % COLOURS}", label=model, zorder=3)
+                axes.plot(frames, scaled, color=f"C{shown.index(model) % COLOURS}", label=in_words(model), zorder=3)
             else:
                 axes.plot(frames, scaled, color="#BBBBBB", linewidth=0.8, label=None if others else "other networks")
                 others += 1
             continue
-        axes.plot(frames, scaled, BASELINES[model], color="#777777", label=model)
+        axes.plot(frames, scaled, BASELINES[model], color="#777777", label=in_words(model))
         mean = sum(scaled) / len(scaled)
         if least <= mean <= greatest:
             low, high = min([low, *scaled]), max([high, *scaled])
         else:
             falling = metric in HIGHER  # so that the text stands where the lines are not
             place = {"y": 0.96, "va": "top"} if falling else {"y": 0.04, "va": "bottom"}
-            axes.text(0.98, s=f"{model}: {mean:.3g}", transform=axes.transAxes, ha="right", fontsize=8, **place)
+            text = f"{in_words(model)}: {mean:.3g}"
+            axes.text(0.98, s=text, transform=axes.transAxes, ha="right", fontsize=8, **place)
     margin = 0.05 * (high - low)
     axes.set(xlim=(1, len(frames)), ylim=(low - margin, high + margin), xlabel="predicted frame", ylabel=name)
     axes.set_title("higher is better" if metric in HIGHER else "lower is better", fontsize=9, weight="normal")

@@ -42,7 +42,7 @@ def tensor(name: str, value: object, *, min_dim: int = 1) -> Tensor:
 
 
 def strings(value: str | Iterable[str]) -> list[str]:
-    """Return the strings of an argument that may be a single one, which must not be taken for its letters.
+    """Return as a list an argument that is one string or several; a single string is not split into its letters.
 
     >>> strings("layer1.*"), strings(["stem", "head"])
     (['layer1.*'], ['stem', 'head'])
@@ -194,7 +194,7 @@ def fits_in_memory(name: str, entries: int, like: Tensor) -> None:
     Raises:
         TensorTrainError: it is larger than the whole memory of the machine or of the GPU.
     """
-    if torch.compiler.is_compiling():  # a graph asks for no size of memory
+    if torch.compiler.is_compiling():  # a compiled graph cannot ask for the size of the memory
         return
     if like.is_cuda:
         memory = torch.cuda.get_device_properties(like.device).total_memory
@@ -281,7 +281,7 @@ class Limits:
                 raise TensorTrainError(
                     f"budget = {counts.shown(budget)} is not a positive fraction of the dense parameters"
                 )
-            # floor(0.29 · 100) = 28; and the number of dense parameters may be larger than every float
+            # without the factor, floor(0.29 · 100) would be 28; as a float, dense_parameters could overflow
             caps.append(math.floor(Fraction(share) * Fraction(1 + 1e-12) * dense_parameters))
         return cls(clean_ranks, rtol, min(caps) if caps else None)
 
@@ -303,9 +303,9 @@ def has_hooks(module: nn.Module) -> bool:
 
 
 def has_own_forward(module: nn.Module, kind: type[nn.Module]) -> bool:
-    """Return whether a module computes something else than the class `kind`, of which it is an instance.
+    """Return whether a module, an instance of the class `kind`, computes something other than `kind` does.
 
-    Its class may have its own `forward`, or one may have been set on the module itself, as some libraries do.
+    Its class may define its own `forward`, or a library may have set another `forward` on the module itself.
 
     >>> layer = nn.Linear(2, 2)
     >>> layer.forward = lambda x: x
@@ -320,7 +320,7 @@ def has_own_forward(module: nn.Module, kind: type[nn.Module]) -> bool:
 def additions(module: nn.Module, known: Container[str] = ("weight", "bias")) -> list[str]:
     """Return the names of a module's parameters, buffers, submodules and other tensors that are not `known`.
 
-    A module that has only the known ones in common with this one would lose them.
+    They would be lost if the module were replaced by one that takes over only the known ones.
 
     >>> layer = nn.Linear(2, 2)
     >>> layer.scale = nn.Parameter(torch.ones(2))

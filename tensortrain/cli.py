@@ -202,7 +202,7 @@ def decompose(
     copied = {outcome.kernel.name: outcome.reason or "" for outcome in outcomes if outcome.chain is None}
     for name, reason in copied.items():
         say(f"copied {name}: {reason}")
-    before, after = (sum(t.numel() for t in some.values()) for some in (tensors, replaced))
+    before, after = (sum(t.numel() for t in named.values()) for named in (tensors, replaced))
     say(f"{output}: {after:,} of {before:,} parameters ({after / before:.1%})")
     if report is not None:
         again = shlex.join(["tensortrain", *sys.argv[1:]])
@@ -272,7 +272,7 @@ def verify(
         list[str] | None, typer.Option(metavar="LAYER", help="Certify only the layers that match this pattern.")
     ] = None,
 ) -> None:
-    """Recompute errors and bounds from the original, and compare the core-by-core with the dense evaluation.
+    """Recompute errors and bounds from the original, and compare core-by-core with dense evaluation.
 
     Errors of the layers' outputs are checked only with --network and --data,
     the inputs that were used for the compression.

@@ -3,11 +3,11 @@
 import math
 import numbers
 
-_SHOWN = 10**40  # from here on nobody reads all digits
+_SHOWN = 10**40  # of larger numbers nobody reads all digits
 
 
 def count(n: int) -> str:
-    """Return the text of a number that is not negative; that of a very large number has three digits.
+    """Return a non-negative integer as text with thousands separators, or with three digits if it is very large.
 
     >>> count(1234), count(4**600)
     ('1,234', '≈1.72e+361')

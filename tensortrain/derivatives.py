@@ -13,7 +13,7 @@ discarded ones:
     dZ = L⁻¹(dG + dH Z − Z Uᴴ dH U − dU Uᴴ G) − U dUᴴ Z.
 
 L is self-adjoint. The backward formulas therefore use L⁻¹ as well, and all of them can be differentiated again.
-H is given as `left gram leftᴴ`, where `gram` None is the identity. The value of H itself is never used.
+H is given as `left gram leftᴴ`, where `gram = None` stands for the identity. The value of H itself is never used.
 """
 
 from typing import Any, NamedTuple
@@ -33,7 +33,7 @@ def record(function: Any, *args: Any) -> Any:
 
 
 class Spectrum(NamedTuple):
-    """The kept and the discarded part of A, all of it constant; see `split_wide` and `split_tall`.
+    """The kept and the discarded part of A, as constants without derivatives; see `split_wide` and `split_tall`.
 
     Attributes:
         lost: the discarded singular vectors: `(rows, d)` left ones, or `(columns, d)` right ones of a tall matrix.
@@ -85,8 +85,8 @@ def split_tall(
 
 
 def bond_name(bond: int | None) -> str:
-    """Return the name that messages use for the bond between cores `bond` and `bond + 1`."""
-    return "the matrix" if bond is None else f"bond {bond} (ranks[{bond - 1}], between axes {bond} and {bond + 1})"
+    """Return the name that messages use for the bond between T(bond) and T(bond + 1), or for a single matrix."""
+    return "the matrix" if bond is None else f"bond {bond} (ranks[{bond - 1}], between axes I_{bond} and I_{bond + 1})"
 
 
 def subspace(basis: Tensor, left: Tensor, gram: Tensor | None, spectrum: Spectrum, bond: int | None) -> Tensor:

@@ -16,7 +16,8 @@ def digest(content: Any) -> str:
     The order of a mapping's entries, and the device and memory layout of a tensor, do not matter.
 
     Raises:
-        TensorTrainError: a value is neither a tensor nor plain (None, a bool, a number or a string).
+        TensorTrainError: a value is neither a tensor nor plain (None, a bool, an int, a float or a string), or a tensor
+            is sparse or quantised.
 
     >>> digest({"a": 1, "b": torch.zeros(2)}) == digest({"b": torch.zeros(2), "a": 1})
     True

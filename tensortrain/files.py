@@ -180,8 +180,8 @@ def folder_aside(path: Name) -> Iterator[Path]:
 def _private_folder(parent: Path) -> Iterator[Path]:
     """Provide a locked folder with an unguessable name that only this user can enter, and remove it at the end.
 
-    It is a folder and not a file for two reasons. Writers that are killed may leave files of their own, which lie in
-    this folder. And files that are created in it get the permissions that the user's umask gives to new files.
+    It is a folder and not a file for two reasons. A killed writer may leave files of its own, which then lie in this
+    folder. And files that are created in it get the permissions that the user's umask gives to new files.
     """
     while True:
         folder = Path(tempfile.mkdtemp(_SUFFIX, _PREFIX, parent))
@@ -209,10 +209,11 @@ def remove_leftovers(parent: Path) -> None:
 
 
 def _lock(folder: Path, *, wait: bool) -> int | None:
-    """Lock a folder and return the descriptor whose closing, at the latest at the end of the process, unlocks it.
+    """Lock a folder and return its file descriptor; closing it, or the end of the process, unlocks the folder.
 
     Return None if it is not a folder, if another process has locked it, or if it cannot be locked, as on some network
-    file systems. In the last case nobody can tell whether its process still runs, and the folder is not removed.
+    file systems. In the last case nobody can tell whether the process that uses the folder still runs, so
+    `remove_leftovers` does not remove it.
     """
     if sys.platform == "win32":
         return None

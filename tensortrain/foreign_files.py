@@ -5,7 +5,7 @@ _STARTS = {
     b"\x93NUMPY": "a NumPy array; save it by name: safetensors.numpy.save_file({'conv.weight': array}, …)",
     b"GGUF": "a GGUF file of a quantised language model; use the checkpoint that it was converted from",
     b"version https://git-lfs": "the pointer that Git LFS keeps in place of a file; get the file: git lfs pull",
-    b"<": "a web page or XML, not the checkpoint that the link was meant for; download it again",
+    b"<": "a web page or XML instead of the checkpoint; check the link, and download the checkpoint again",
     b"\x1f\x8b": "compressed by gzip; unpack it first",
     b"BZh": "compressed by bzip2; unpack it first",
     b"\xfd7zXZ": "compressed by xz; unpack it first",

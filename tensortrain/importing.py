@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+PREFIX = "user_file_"  # of the names of such modules
+
 
 def import_file(path: Path) -> ModuleType:
     """Run a Python file as a module, at most once in a process, and return the module.
@@ -19,7 +21,7 @@ def import_file(path: Path) -> ModuleType:
         Exception: whatever the file raises.
     """
     place = path.expanduser().resolve()
-    name = f"user_file_{re.sub('[^A-Za-z0-9_]', '_', str(place.with_suffix('')))}"
+    name = f"{PREFIX}{re.sub('[^A-Za-z0-9_]', '_', str(place.with_suffix('')))}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, place)
@@ -34,6 +36,12 @@ def import_file(path: Path) -> ModuleType:
         del sys.modules[name]
         raise
     return module
+
+
+def imported_files() -> list[Path]:
+    """Return the files that were imported in this process, in their order."""
+    modules = [module for name, module in sys.modules.items() if name.startswith(PREFIX)]
+    return [Path(module.__file__) for module in modules if module.__file__]
 
 
 def search_first(folder: Path) -> None:

@@ -24,7 +24,7 @@ _CACHED = 2**18  # number of entries of a block that fits the cache
 
 
 class Truncation(NamedTuple):
-    """The result of `truncate`: `basis @ basis.mH @ matrix` is the closest matrix of that rank.
+    """The result of `truncate`: of all matrices of rank at most `rank`, `basis @ basis.mH @ matrix` is the closest one.
 
     Attributes:
         basis: `(rows, rank)`, orthonormal columns that span the leading left singular vectors.
@@ -104,7 +104,10 @@ def truncate(
 
 
 class _Cut(NamedTuple):
-    """All left singular vectors, their σ² in ascending order (accurate for σ above `resolution`), and the rank."""
+    """All left singular vectors, their σ² in ascending order (accurate for σ above `resolution`), and where to cut.
+
+    The last `rank` vectors are kept; `discarded` is the energy of the others, NaN for a batch.
+    """
 
     vectors: Tensor
     energies: Tensor

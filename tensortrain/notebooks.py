@@ -26,11 +26,12 @@ def facts(title: str, rows: Mapping[str, str], folded: Mapping[str, str] | None 
 
 
 def chain_drawing(ranks: Sequence[int], cores: Sequence[str]) -> str:
-    """Return an SVG drawing of a chain from input to output: boxes show sizes of cores, lines numbers of channels.
+    """Return an SVG drawing of a chain from input to output: a box for each core, joined by lines for the channels.
 
     Args:
-        ranks: the numbers of channels from the input to the output, one more than there are cores.
-        cores: the sizes of the cores as text, in the same order.
+        ranks: the numbers of channels from the input to the output, which label the lines; one more than there are
+            cores.
+        cores: the sizes of the cores as text, which label the boxes, in the same order.
     """
     wide, gap, parts = 74, 46, []
     for i, rank in enumerate(ranks):

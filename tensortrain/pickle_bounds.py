@@ -22,7 +22,7 @@ DEEPEST = 64  # levels of lists, tuples and dicts inside each other
 MOST_ITEMS = 2**24  # items in one object; an item that appears several times counts several times
 LONGEST_KEY = 64  # items in a tuple that is the key of a dict
 SHARED = 16  # tensors that share storages, as tied weights do, may have this multiple of the file's size in all
-FREE = 2**25  # and so many bytes more, for small tensors such as expanded masks
+FREE = 2**25  # bytes that are allowed in addition, for small tensors such as expanded masks
 
 ITEM_SIZES = {
     "UntypedStorage": 1, "BoolStorage": 1, "ByteStorage": 1, "CharStorage": 1, "ShortStorage": 2, "IntStorage": 4,
@@ -88,7 +88,7 @@ class Scan:
     Args:
         file: the file from which the pickles are read.
         size: size of the whole file in bytes.
-        records: the sizes in bytes of the storages in the file by key, or None if they follow in the pickles.
+        records: the sizes in bytes of the storages in the file by key, or None if only the pickles state them.
     """
 
     def __init__(self, file: IO[bytes], size: int, records: Mapping[str, int] | None) -> None:
@@ -102,7 +102,7 @@ class Scan:
         self._memo: dict[int, Any] = {}
 
     def read(self) -> object:
-        """Read one pickle and return its value or its size.
+        """Read one pickle, refuse it if it costs too much, and return its value or its size.
 
         Returns:
             The value if it is a number, a string or None; otherwise a `_Node` with its size.

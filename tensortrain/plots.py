@@ -32,7 +32,7 @@ def plot_chain(
         groups: the number of groups of each core.
         cores: the cores, of which the figure shows the numbers of parameters.
         error: a pair: the chain's kernel minus the kernel that it approximates, `(outputs, inputs, …)`, and the norm of
-            the latter. None draws the cores alone.
+            the approximated kernel. None draws the cores alone.
     """
     texts = [
         f"{'×'.join(map(str, size))}{f' g{count}' if count > 1 else ''}\n{core.numel():,}"
@@ -66,7 +66,7 @@ def plot_train(shape: Sequence[int], ranks: Sequence[int], spectra: Sequence[Seq
         largest = max(spectrum, default=0.0) or 1.0
         shown = [value / largest for value in spectrum if value > 0]
         values.semilogy(range(1, len(shown) + 1), shown, marker="o", label=f"between cores {bond} and {bond + 1}")
-    values.set(title="Singular values", xlabel="number", ylabel="relative to the largest")
+    values.set(title="Singular values", xlabel="index", ylabel="relative to the largest")
     if 0 < len(spectra) <= 8:
         values.legend(fontsize="small")
     return figure

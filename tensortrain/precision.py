@@ -1,7 +1,7 @@
 """Calculations in the dtype of the stored numbers, also under `torch.autocast`.
 
-Autocast is meant for products with inputs, as in the layers and in `evaluate`. A decomposition that it calculates in
-half precision misses its tolerance, and the cores get different dtypes.
+Autocast is meant for products with inputs, as in the layers and in `evaluate`. A decomposition under autocast would run
+partly in half precision: it would miss its tolerance, and its cores would have different dtypes.
 """
 
 import functools
@@ -19,7 +19,7 @@ _KINDS = ("cpu", "cuda", "mps", "xpu")
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Switch autocast off.
+    """Switch autocast off on all devices within the block.
 
     >>> a = torch.ones(2, 2)
     >>> with torch.autocast("cpu", torch.bfloat16), full_precision():

@@ -117,7 +117,8 @@ class _Matrix(_Strict):
     def _lengths_agree(self) -> Self:
         """Refuse lists whose lengths disagree."""
         if not len(self.out_shape) == len(self.in_shape) == len(self.ranks) - 1:
-            raise ValueError(f"{len(self.out_shape)} cores need as many columns and {len(self.out_shape) + 1} ranks")
+            order = len(self.out_shape)
+            raise ValueError(f"{order} sizes in out_shape need {order} sizes in in_shape and {order + 1} ranks")
         return self
 
 
@@ -173,7 +174,9 @@ def parse_header(text: str) -> dict[str, Any]:
         raise TensorTrainError(f"its header has {len(text)} characters; at most {MOST_CHARACTERS} are allowed")
     start = _validated(TypeAdapter(_Version), text)
     if start.version > 2:
-        raise TensorTrainError(f"it has format version {start.version}; this library reads 1 and 2: upgrade it")
+        raise TensorTrainError(
+            f"it has format version {start.version}; this library reads 1 and 2: upgrade tensortrain"
+        )
     if start.kind not in KINDS:
         raise TensorTrainError(f"it is of kind {start.kind!r}; legal: {', '.join(KINDS)}")
     header: BaseModel = _validated(_HEADERS, text)
@@ -188,9 +191,9 @@ class _Index(BaseModel):
     @model_validator(mode="after")
     def _names_files(self) -> Self:
         """Refuse an index in which the file of a tensor is not named by a string."""
-        odd = next((name for name, shard in self.weight_map.items() if not isinstance(shard, str)), None)
-        if odd is not None:
-            raise ValueError(f"the file of {odd!r} has no name")
+        unnamed = next((name for name, shard in self.weight_map.items() if not isinstance(shard, str)), None)
+        if unnamed is not None:
+            raise ValueError(f"the file of {unnamed!r} is not named by a string")
         return self
 
 

@@ -39,10 +39,12 @@ def write(path: str | PathLike[str], tensors: Mapping[str, Tensor], header: Mapp
     Args:
         path: the file to write; an old file is replaced.
         tensors: tensors by name, of any shapes; they may share memory.
-        header: the `"kind"` of the file, and the other fields that files of this kind record.
+        header: the `"kind"` of the file, and the other fields that files of this kind record. JSON must be able to hold
+            them.
 
     Raises:
-        TensorTrainError: the path cannot be written, or safetensors does not support a tensor's dtype.
+        TensorTrainError: the path cannot be written, `check_tensors` refuses a tensor, safetensors does not support the
+            dtype of a tensor, or JSON cannot hold a value of the header.
     """
     with aside(path) as temporary:
         write_to(temporary, tensors, header)
@@ -88,13 +90,13 @@ def _as_read(fields: Mapping[str, Any]) -> Header:
         raise TensorTrainError(f"a file can hold tensors and plain values only: {error}") from None
     for key in _keys(fields):
         if not isinstance(key, str):
-            raise TensorTrainError(f"a file can hold mappings with strings as keys only; {key!r} is another key")
+            raise TensorTrainError(f"a file can hold only mappings whose keys are strings; {key!r} is not a string")
     return plain
 
 
 def _refuse(constant: str) -> None:
     """Refuse the numbers that `json` writes although JSON does not have them: NaN and both infinities."""
-    raise ValueError(f"{constant} is no number of JSON; leave this value out, or write it as a string")
+    raise ValueError(f"{constant} is not a number of JSON; leave this value out, or write it as a string")
 
 
 def _keys(content: Any) -> Iterator[Any]:

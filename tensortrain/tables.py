@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.table import Table as RichTable
 
-_GAP = 2  # number of blanks between two columns
+_GAP = 2  # number of spaces between two columns
 _LEAST_TEXT = 24  # smallest width of wrapped text, in characters
 _LATEX = {char: f"\\{char}" for char in "&%$#_{}"} | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}"}
 _LATEX |= {"^": r"\textasciicircum{}", "×": r"$\times$", "→": r"$\to$", "±": r"$\pm$", "↑": r"$\uparrow$"}
@@ -55,8 +55,9 @@ class Table:
         rows: the rows, each with one text for each column.
         title: text that is printed above the table; empty for none.
         notes: sentences that are printed below the table.
-        best: the cells, as pairs (row, column), that are marked as the best of their column.
-        faint: numbers of the rows that are printed in grey because they are not the reader's own, such as baselines.
+        best: the cells, as pairs (row, column) counted from 0, that are marked as the best of their column.
+        faint: the rows, counted from 0, that are printed in grey because they are not the reader's own, such as
+            baselines.
 
     Raises:
         TensorTrainError: the number of cells in a row differs from the number of columns.
@@ -266,8 +267,8 @@ class Table:
             for column, cell in zip(self.columns[1:], cells, strict=True):
                 if not cell:
                     continue
-                said = f"{_joined(column.heading)}: {' '.join(cell.split())}"
-                lines += [f"  {line}" for line in wrapped(said, width - _GAP)]
+                entry = f"{_joined(column.heading)}: {' '.join(cell.split())}"
+                lines += [f"  {line}" for line in wrapped(entry, width - _GAP)]
         return Text("\n".join(lines), overflow="fold")
 
 
@@ -288,7 +289,7 @@ def show(table: Table) -> None:
     console = Console(highlight=False)
     if console.is_terminal:
         console.print(table)
-    else:  # without trailing blanks
+    else:  # without trailing spaces
         print(table.text(console.width))
 
 

@@ -3,6 +3,8 @@
 Such a file is executed. So only the command line may name one; configurations, runs and files of weights cannot.
 """
 
+import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,6 +32,11 @@ def import_named(words: Sequence[str]) -> list[str]:
             raise ZooError(f"{OPTION} needs the name of a Python file; write {OPTION} my_models.py")
         import_file(Path(name))
     return others
+
+
+def imports_in_words() -> str:
+    """The options ` --import FILE` that a later command needs for what this process has imported; often empty."""
+    return "".join(f" {OPTION} {shlex.quote(os.path.relpath(file))}" for file in importing.imported_files())
 
 
 def import_file(path: Path) -> None:

@@ -102,7 +102,7 @@ def open_study(storage: Path, start: Recipe, space: Space, seed: int = 0) -> "St
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # otherwise it prints a traceback for each interrupted trial
     if not storage.parent.is_dir():
         raise ZooError(f"{storage} cannot be used as the storage of a search: there is no folder {storage.parent}")
-    said = {"recipe": to_plain(start), "space": asdict(space)}
+    description = {"recipe": to_plain(start), "space": asdict(space)}
     try:
         # one process at a time: SQLAlchemy first asks whether the tables exist, and then creates them
         with FileLock(storage.with_name(storage.name + ".lock")), warnings.catch_warnings():
@@ -123,11 +123,11 @@ def open_study(storage: Path, start: Recipe, space: Space, seed: int = 0) -> "St
         study.sampler = optuna.samplers.TPESampler(seed=(seed + _STRIDE * len(study.trials)) % 2**32)
         known = study.user_attrs.get("search")
         if known is None:
-            study.set_user_attr("search", said)
+            study.set_user_attr("search", description)
     except (OSError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ZooError(f"{storage} cannot be used as the storage of a search ({reason}); name another file") from error
-    if known is not None and known != json.loads(json.dumps(said)):
+    if known is not None and known != json.loads(json.dumps(description)):
         raise ZooError(f"{storage} holds a search with other settings or another space; name another file")
     return study
 

@@ -71,7 +71,7 @@ def compress(
     time: Annotated[
         float | None,
         typer.Option(
-            metavar="FRACTION", help="Budget: time as a fraction of the original network's on this machine: 0.6."
+            metavar="FRACTION", help="Budget: time on this machine, as a fraction of the original network's time: 0.6."
         ),
     ] = None,
     max_drop: Annotated[float | None, typer.Option(help="Largest drop of the metric, instead of a budget.")] = None,
@@ -99,7 +99,8 @@ def compress(
     objective: Annotated[
         str,
         typer.Option(
-            help="How to choose between forms of equal cost: error, speed, or both (smallest error of the faster ones)."
+            help="How to choose between forms of about equal cost: error, speed, or both (smallest error of the faster "
+            "ones)."
         ),
     ] = "error",
     samples: Annotated[
@@ -115,10 +116,10 @@ def compress(
     seed: Annotated[int, typer.Option(help="Seed of all random choices.")] = 0,
     resume: Resume = None,
 ) -> None:
-    """Compress a whole network to a budget, by what it computes on inputs.
+    """Compress a whole network to a budget, judged by its outputs on your inputs.
 
     Exactly one budget or --max-drop is needed. MODULE.py is your own code. It
-    runs and builds the network, into which the weights are loaded.
+    is run, and builds the network into which the weights are loaded.
     Rebuild the result in Python with tensortrain.nn.load(FUNCTION(), OUTPUT).
     """
     for path in report or ():

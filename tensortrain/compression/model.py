@@ -75,14 +75,15 @@ def decompose(
     parametrizations or its own `forward`, or if another part of the model shares its weight. A warning lists such
     layers with the reasons.
 
-    If a layer is already one of this library, it is decomposed again. Limits and errors are then relative to the kernel
-    of its chain, and it is replaced only if it becomes smaller.
+    A conv layer of this library and a `LowRankLinear` are decomposed again. Limits and errors are then relative to the
+    kernel of the layer's chain, and it is replaced only if it becomes smaller. A `TTLinear` stays as it is.
 
     `kernel_sizes`, `ranks`, `rtol`, `max_parameters` and `budget` may be mappings from patterns on the names of layers
     to values, such as `{"layer1.*": 0.5, "*": 0.25}`. The first pattern that matches a layer decides. A layer stays as
     it is if no pattern matches it, or if the patterns set no limit for it.
 
-    As many kernels are decomposed at the same time as torch has threads. This does not change the result.
+    Kernels with fewer than four million entries are decomposed side by side, as many at a time as torch has threads.
+    This does not change the result.
 
     Args:
         model: any module; it is not changed.
@@ -107,8 +108,9 @@ def decompose(
         The copy; if the model itself is a conv or linear layer, the layer that replaces it.
 
     Raises:
-        TensorTrainError: the model has no conv or linear layer, no layer can be decomposed, a pattern matches no layer,
-            or a limit is out of range.
+        TensorTrainError: the model has no conv or linear layer, no layer can be decomposed, a weight has NaN or
+            infinite entries, a pattern matches no layer, a limit is out of range, or `resume` belongs to another
+            decomposition.
 
     One limit for all convs; the second conv is too small to be decomposed:
 
@@ -161,11 +163,10 @@ def _warn_of_the_rest(outcomes: Sequence[Outcome]) -> None:
 def merge(model: nn.Module) -> nn.Module:
     """Copy a model and replace every layer of this library by the plain layer that computes the same.
 
-    It restores the original types of layers: convs, linear layers and embeddings have dense weights again, which
-    approximate the original ones. The outputs stay the same up to rounding. The plain layers
-    have the settings, biases, dtype, device, `requires_grad` and training mode of the layers that they replace, and
-    share a weight if those share all cores. Other modules are copied. So are `tt.nn.MultiheadAttention` and
-    `tt.nn.WindowAttention`, whose projections become `nn.Linear`.
+    Convs, linear layers and embeddings have dense weights again, which approximate the original ones. The outputs stay
+    the same up to rounding. The plain layers have the settings, biases, dtype, device, `requires_grad` and training
+    mode of the layers that they replace, and share a weight if those share all cores. Other modules are copied. So are
+    `tt.nn.MultiheadAttention` and `tt.nn.WindowAttention`, whose projections become `nn.Linear`.
 
     Args:
         model: any module; it is not changed.
@@ -174,8 +175,8 @@ def merge(model: nn.Module) -> nn.Module:
         The copy; if the model is itself such a layer, the plain layer.
 
     Raises:
-        TensorTrainError: no layer of this library in the model; one that has hooks or parametrizations, which would be
-            lost, or quantised cores; or a model that cannot be copied.
+        TensorTrainError: the model has no layer of this library or cannot be copied; or a layer has quantised cores, or
+            hooks or parametrizations, which would be lost.
 
     >>> model = nn.Sequential(nn.Conv2d(8, 8, 5), nn.ReLU(), nn.Conv2d(8, 8, 1))
     >>> small = decompose(model, (3, 3), ranks=4, include=["0"])
@@ -192,7 +193,7 @@ def merge(model: nn.Module) -> nn.Module:
 
 
 def _merged(name: str, layer: FromCores) -> nn.Module:
-    """The plain layer that computes what a layer of this library does."""
+    """Return the plain layer that computes what a layer of this library does."""
     try:
         check(layer)
         return layer.merge()
@@ -262,7 +263,7 @@ def layer_records(model: nn.Module) -> list[LayerRecord]:
             records.append(LayerRecord.of_linear(join(name, "weight"), layer))
     if not records and not matrix_records(model):
         raise TensorTrainError(
-            f"model is a {type(model).__name__} without any conv layer, or other layer, of tensortrain.nn"
+            f"model is a {type(model).__name__} without any layer of tensortrain.nn that a file can hold"
         )
     return records
 
@@ -382,8 +383,8 @@ def _check_fits(module: Any, record: LayerRecord) -> None:
     layer_type = conv_layer_type(module)
     is_conv = layer_type is not None and layer_type.transposed == record.transposed and not record.linear
     if not is_conv and not (record.linear and isinstance(module, nn.Linear)):
-        wanted = "linear layer" if record.linear else "transposed conv" if record.transposed else "conv"
-        raise TensorTrainError(f"{record.name!r} is a {type(module).__name__} in the model; the file needs a {wanted}")
+        needed = "linear layer" if record.linear else "transposed conv" if record.transposed else "conv"
+        raise TensorTrainError(f"{record.name!r} is a {type(module).__name__} in the model; the file needs a {needed}")
     groups = getattr(module, "groups", 1)
     if tuple(module.weight.shape) != record.shape or groups != record.groups:
         raise TensorTrainError(

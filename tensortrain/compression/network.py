@@ -1,4 +1,4 @@
-"""`compress`: make a whole trained network smaller within a budget, by the outputs that it computes for some inputs."""
+"""`compress`: make a whole trained network smaller within a budget, judged by its outputs for some inputs."""
 
 import csv
 import io
@@ -105,7 +105,8 @@ def compress(
         objective: how to choose between forms of about the same cost: `"error"`, the smallest error; `"speed"`, the
             fastest on this machine; `"both"`, the smallest error among the forms that are faster than the layer, or the
             fastest if none is. All but `"error"` need inputs, and the result depends on the machine.
-        samples: largest number of samples that are used; they are kept in memory.
+        samples: largest number of samples that are used; they are kept in memory. If the rows of a batch depend on each
+            other, the last batch is used whole.
         output: the tensor of the network's output to compare: a key, an index, or a function of the output; by default
             the first floating tensor.
         logits: whether that tensor holds logits, with classes on the last axis. Logits are compared by the KL
@@ -143,7 +144,7 @@ def compress(
     )
     if max_drop is not None and metric is None:
         raise TensorTrainError(
-            f"max_drop = {max_drop!r} needs a metric, which may fall by so much; pass a function of a network as metric"
+            f"max_drop = {max_drop!r} needs a metric, whose drop it limits; pass a function of a network as metric"
         )
     if max_drop is not None and resume is not None:
         raise TensorTrainError(
@@ -366,7 +367,7 @@ class Network:
             max_drop: largest drop of the metric.
 
         Raises:
-            TensorTrainError: the metric falls by more, or is no finite number, even if the network keeps nearly all
+            TensorTrainError: the metric falls by more, or is not finite, even if the network keeps nearly all
                 parameters, or `max_drop` is negative.
         """
         if isinstance(max_drop, bool) or not isinstance(max_drop, int | float) or not 0 <= max_drop < math.inf:
@@ -385,10 +386,10 @@ class Network:
             else:
                 low = fraction
         if best is None:
-            unless = "" if all(map(math.isfinite, values)) else " or is no finite number"
+            addition = "" if all(map(math.isfinite, values)) else " or is not finite"
             raise TensorTrainError(
                 f"max_drop = {max_drop!r} cannot be reached: in all {SEARCH} networks that were tried, of up to"
-                f" {low:.0%} of the parameters, the metric falls by more{unless}; allow a larger drop"
+                f" {low:.0%} of the parameters, the metric falls by more{addition}; allow a larger drop"
             )
         return best
 

@@ -78,7 +78,7 @@ def check_call(metric: object) -> None:
     """Check what can be checked before any work.
 
     Raises:
-        TensorTrainError: the metric is no function, or the result could not be trained.
+        TensorTrainError: the metric is not a function, or the result could not be trained.
     """
     if metric is not None and not callable(metric):
         raise TensorTrainError(f"metric is a {type(metric).__name__}; a function of a network is needed")

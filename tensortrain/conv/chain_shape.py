@@ -11,7 +11,7 @@ from tensortrain import checks
 from tensortrain.conv import alignment
 from tensortrain.notebooks import chain_drawing, facts
 
-_MOST_DRAWN = 12  # the most cores that a drawing shows
+_MOST_DRAWN = 12  # chains of more cores are not drawn
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -178,7 +178,7 @@ class ChainShape:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        """Return for notebooks a drawing of the chain from input to output, and the printed lines."""
+        """Return for notebooks the printed lines, and below them a drawing of the chain from input to output."""
         cores = [_describe(size, groups) for size, groups in zip(self.kernel_sizes, self.groups, strict=True)]
         title, *lines = str(self).splitlines()
         drawing = chain_drawing(self.ranks[::-1], cores[::-1]) if len(cores) <= _MOST_DRAWN else ""
@@ -186,7 +186,7 @@ class ChainShape:
 
 
 def bounds_text(lower: float, upper: float) -> str:
-    """Return both bounds of an error as text; an error of 0 or 1 is always possible, so these bounds are left out.
+    """Return both bounds of an error as text; a lower bound of 0 and an upper bound of 1 say nothing and are left out.
 
     >>> bounds_text(0.25, 0.5), bounds_text(0.25, 1.0), bounds_text(0.0, 1.0)
     ('0.25 ≤ error ≤ 0.5', '0.25 ≤ error, none known from above', 'none known, from below or above')

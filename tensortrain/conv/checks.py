@@ -40,11 +40,11 @@ def check_weights(name: str, weights: object) -> tuple[Tensor, ...]:
 
 
 def check_weight(name: str, weight: object, first: Tensor) -> None:
-    """Refuse a value unless it is a convolution weight like `first`, which has been checked or is the same."""
+    """Refuse a value unless it is a convolution weight like `first`, which is a checked weight or `weight` itself."""
     checks.ordinary(name, weight)
     if not isinstance(weight, Tensor) or not 3 <= weight.dim() <= 5:
         shape = tuple(weight.shape) if isinstance(weight, Tensor) else type(weight).__name__
-        raise TensorTrainError(f"{name} is {shape}; a conv weight (out, in / groups, *k) of 1 to 3 axes is needed")
+        raise TensorTrainError(f"{name} is {shape}; a conv weight (out, in / groups, *k) is needed, *k of 1 to 3 axes")
     if weight.numel() == 0:
         raise TensorTrainError(f"{name} is empty: shape {tuple(weight.shape)}; every axis must be at least 1 long")
     if weight.dim() != first.dim():
@@ -75,10 +75,11 @@ def _check_groups(l: int, count: int, per_group: int, total: int | None, other: 
     """Return `count` if so many groups of `per_group` channels give `total` and divide the `other` side."""
     count = checks.integer(f"groups[{l}]", count, minimum=0)
     if count == 0 or (total is not None and count * per_group != total) or other % count:
+        neighbour = "" if total is None else f", its neighbour has {total} channels"
+        equal = "" if total is None else f"the number of groups times {per_group} must equal the neighbour's rank, and "
         raise TensorTrainError(
-            f"cores[{l}] has {count} groups of {per_group} channels, its neighbour has {total} channels, and its"
-            f" other side has {other}; the number of groups times {per_group} must equal the rank of the neighbour,"
-            f" and the number of groups must divide {other}"
+            f"cores[{l}] has {count} groups of {per_group} channels{neighbour}, and its other side has {other};"
+            f" {equal}the number of groups must divide {other}"
         )
     return count
 

@@ -46,15 +46,16 @@ class ConvTensorTrain(ChainShape):
 
     Attributes:
         error: relative Frobenius error of the decomposition; None if the chain was built from cores.
-        upper_bound: the first, closed-form fit has at most this error, and `error` is never larger; 1 says nothing, and
-            None as for `error`.
+        upper_bound: the first, closed-form fit has at most this error, and `error` is never larger; 1 says nothing.
+            None if the chain was built from cores, or fitted to data in another metric than the Frobenius norm.
         lower_bound: no chain with these core sizes and ranks has a smaller error. It is the larger one of two bounds,
-            from the spectrum and from unfoldings of the kernel, and may be 0; None as for `error`.
+            from the spectrum and from unfoldings of the kernel, and may be 0. None if the chain was built from cores.
         data_error: relative error of the outputs on the data, if the chain was fitted to data; otherwise None.
         data_lower_bound: no chain with these ranks has a smaller `data_error`. If both are equal, the chain is optimal.
 
     Raises:
-        TensorTrainError: the shapes, ranks or groups do not fit each other, or an error is no finite number.
+        TensorTrainError: the shapes, ranks or groups do not fit each other, `transposed` is not a bool, or an error or
+            bound is negative or not finite.
 
     >>> chain = ConvTensorTrain([torch.ones(4, 2, 3, 3), torch.ones(2, 8, 3, 3)])
     >>> chain.ranks, chain.kernel_size, chain.n_parameters, chain.reconstruct().shape
@@ -107,7 +108,7 @@ class ConvTensorTrain(ChainShape):
 
         Args:
             weight: the kernel, `(out, in / groups, *K)`, or `(in, out / groups, *K)` if `transposed`; real, of any
-                dtype.
+                floating dtype.
             kernel_sizes: one of four things. (1) The sizes of the cores, first the core nearest to the output, each an
                 int or one int for each axis, with `Σ_l (k_l - 1) + 1 = K`; for example `(3, 3)` for a 5×5 kernel. (2)
                 The name of a format such as `"tucker2"`; see `tt.formats`. (3) A `tt.formats.Format`. (4) `"auto"`,
@@ -131,8 +132,9 @@ class ConvTensorTrain(ChainShape):
                 so that results do not depend on the machine or its load. 0.1 gives a quick first result. 5 to 20
                 improve the fits of kernels with a million entries and more, which otherwise end before they have
                 converged.
-            seconds: an additional limit on the time. After it, solvers begin no further step, and `"auto"` begins no
-                further format. The result is the best chain so far and therefore depends on the machine.
+            seconds: an additional limit on the time, in seconds. After that time, solvers begin no further step, and
+                `"auto"` begins no further format. The result is the best chain so far and therefore depends on the
+                machine.
             objective: how `"auto"` chooses among formats with equally many parameters: `"error"`, the smallest error;
                 `"speed"`, the shortest time on this machine; `"both"`, the smallest error among the formats that are
                 faster than the dense kernel, or the fastest format if none is. The times are measured in alternation

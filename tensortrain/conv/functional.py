@@ -285,7 +285,7 @@ def _composed(outer: Tensor, inner: Tensor) -> Tensor:
     groups = inner.shape[0] // outer.shape[1]
     columns = inner.reshape(groups, outer.shape[1], -1)
     axes = range(2, outer.dim())
-    # only on axes on which both kernels are longer than 1, several pairs of positions have the same sum
+    # several pairs of positions have the same sum only on axes on which both kernels are longer than 1
     summed = [axis for axis in axes if outer.shape[axis] > 1 and inner.shape[axis] > 1]
     sizes = [outer.shape[axis] for axis in summed]
     free = [axis for axis in axes if axis not in summed]
@@ -306,9 +306,10 @@ def _composed(outer: Tensor, inner: Tensor) -> Tensor:
 
 
 def _interleave(x: Tensor, free: Sequence[int]) -> Tensor:
-    """Merge the axes after the first one, which belong to the axes `free` of the rest, with the latter.
+    """Merge the positions of two kernels in `x`, `(O, *outer, I, *inner)`, and return `(O, I, *merged)`.
 
-    On each of them, either the one or the other has length 1.
+    `outer` holds the lengths of the outer kernel on the axes `free` only, and `inner` those of the inner kernel on all
+    axes. On each axis in `free`, one of the two lengths is 1, so no positions are added up.
     """
     for number, axis in enumerate(free):
         ahead = len(free) - number  # the axes to merge that are still in front

@@ -11,7 +11,7 @@ from tensortrain.conv import alignment
 from tensortrain.conv.chain_shape import ChainShape
 from tensortrain.errors import TensorTrainError
 
-_SMALL = 2**24  # tensors of so few entries fit everywhere, and asking for the memory would slow the fits down
+_SMALL = 2**24  # tensors of so few entries fit everywhere, and asking for the size of the memory would slow fits down
 
 
 def check_kernel(entries: int, like: Tensor) -> None:
@@ -31,10 +31,10 @@ def check_maps(
     stride: int | Sequence[int],
     dilation: int | Sequence[int],
 ) -> None:
-    """Check that all maps fit in memory that a chain computes for a batch of images.
+    """Check that every map that a chain computes for a batch of images fits in memory.
 
     Raises:
-        TensorTrainError: one of them does not fit, or an argument is out of range.
+        TensorTrainError: a map does not fit, or an argument is out of range.
     """
     outputs = alignment.output_sizes(chain.kernel_sizes, image, padding, stride, dilation, chain.transposed)
     spread = checks.per_axis("stride", stride, len(image)) if chain.transposed else (1,) * len(image)

@@ -13,7 +13,7 @@ from tensortrain.errors import TensorTrainError
 from tensortrain.tt.scaling import exponent, peak, shifted
 
 CHUNK = 2**22  # number of entries of patches in memory at the same time
-MIN_POWER, MAX_POWER = sys.float_info.min_exp, sys.float_info.max_exp  # floats of all digits are 2**(k - 1) … 2**k
+MIN_POWER, MAX_POWER = sys.float_info.min_exp, sys.float_info.max_exp  # of normal floats, 2**(power - 1) … 2**power
 
 
 def second_moment(

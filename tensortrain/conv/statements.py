@@ -1,4 +1,4 @@
-"""The values of a chain other than its cores, which its file states too: its kind, its groups and its errors."""
+"""Checks of what a chain and its file state besides the cores: whether it is transposed, its groups and its errors."""
 
 import math
 from collections.abc import Sequence

@@ -63,7 +63,7 @@ class MultiheadAttention(nn.Module):
         for name in ("bias_k", "bias_v"):
             value = getattr(attention, name)
             setattr(self, name, None if value is None else nn.Parameter(value.detach().clone(), value.requires_grad))
-        joint = attention.in_proj_weight  # parts of it are no leaves, so they do not tell whether it is trained
+        joint = attention.in_proj_weight  # under no_grad its chunks never require gradients
         for layer, weight in zip((self.q_proj, self.k_proj, self.v_proj), weights, strict=True):
             layer.weight.requires_grad_((weight if joint is None else joint).requires_grad)
             if layer.bias is not None:
@@ -122,7 +122,9 @@ class MultiheadAttention(nn.Module):
                 hides the entries that `add_bias_kv` and `add_zero_attn` append to the keys, which the mask does not.
 
         Returns:
-            The attended values, in the layout of `query`, and the attention weights `(B, L, S)`, or None.
+            The attended values, in the layout of `query`, and the attention weights: `(B, L, S)`, or
+            `(B, num_heads, L, S)` if they are not averaged, or None. Without a batch they have no axis B. Each of
+            `add_bias_kv` and `add_zero_attn` makes the axis S longer by one.
 
         Raises:
             TensorTrainError: the shapes of query, key, value and masks do not fit each other, a mask is neither boolean
@@ -214,7 +216,7 @@ class WindowAttention(nn.Module):
     def recognises(cls, module: nn.Module) -> bool:
         """Return whether a module has all attributes that the class needs and reads its weights itself."""
         named = type(module).__name__ in ("ShiftedWindowAttention", "ShiftedWindowAttentionV2")
-        plain = named and not checks.has_own_forward(module, type(module))  # one that was set on the module itself
+        plain = named and not checks.has_own_forward(module, type(module))  # a forward set on the module itself
         return plain and all(hasattr(module, name) for name in (*cls.__annotations__, "get_relative_position_bias"))
 
     @classmethod

@@ -417,13 +417,13 @@ class ConvTT1d(_ForwardConvTT):
 class ConvTT2d(_ForwardConvTT):
     """`nn.Conv2d` with a convolutional tensor train as kernel.
 
-    `ConvTT2d.from_conv` builds a layer from a plain convolution. The state dict contains `cores.{l}.weight`, where l =
-    0 is nearest to the output, and `cores.0.bias`.
+    `ConvTT2d.from_conv` builds a layer from a plain convolution. The state dict contains `cores.{l}.weight`, where the
+    core 0 is nearest to the output, and `cores.0.bias`.
 
     Args:
         chain: the kernel, not transposed; its cores are copied.
         bias: the bias, `(out_channels,)`, or None.
-        stride, padding, dilation, padding_mode: arguments of `nn.Conv2d`, also as strings.
+        stride, padding, dilation, padding_mode: arguments of `nn.Conv2d`; `padding` may also be `"same"` or `"valid"`.
 
     Raises:
         TensorTrainError: the chain is of another kind, or `nn.Conv2d` would not accept an argument.

@@ -29,7 +29,7 @@ class TTEmbedding(FromMatrix):
     Args:
         table: the table, `(N_1 ⋯ N_m, D_1 ⋯ D_m)`; its cores are copied.
         num_embeddings: number of rows, if the table has additional rows at its end; by default all rows of the table.
-        padding_idx: index of the padding row, or None.
+        padding_idx: index of the padding row, from the end if it is negative, or None.
         padding_row: entries of the padding row, `(embedding_dim,)`; zeros by default.
 
     Attributes:
@@ -224,7 +224,7 @@ class TTEmbedding(FromMatrix):
         return numbers.masked_fill(outside, math.prod(self.shape))
 
     def _is_padding(self, input: Tensor) -> Tensor:
-        """Return where the indices are that of the padding row."""
+        """Return a boolean tensor that is true where an index is that of the padding row."""
         assert self.padding_idx is not None
         return torch.eq(input, self.padding_idx)
 

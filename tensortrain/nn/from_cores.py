@@ -37,6 +37,9 @@ class FromCores(nn.Module):
         The weight is neither a parameter nor part of the state dict. Each access computes it from the cores at the cost
         of `merge`, so read it once before a loop. Gradients flow through it to the cores. It cannot be set, and
         changing the returned tensor in place does not change the layer.
+
+        Raises:
+            AttributeError: the cores are quantised.
         """
         if any(isinstance(core.weight, MethodType) for core in self.cores):
             raise AttributeError(f"the cores of this {type(self).__name__} are quantised and have no plain weights")
@@ -56,16 +59,16 @@ class FromCores(nn.Module):
         """Register a parameter, as every module does.
 
         Raises:
-            TensorTrainError: the name belongs to a tensor that the layer computes from its cores.
+            TensorTrainError: the name belongs to a tensor that the layer's cores determine.
         """
         self._check_name(name)
         super().register_parameter(name, param)
 
     def _check_name(self, name: str) -> None:
-        """Refuse the name of a tensor that the layer computes from its cores."""
+        """Refuse the name of a tensor that the layer's cores determine."""
         if name in self.derived:
             raise TensorTrainError(
-                f"{name} of a {type(self).__name__} cannot be set, because it is computed from the cores; set the "
+                f"{name} of a {type(self).__name__} cannot be set, because its cores determine it; set the "
                 f"parameters of its `cores`, or replace the layer by the plain layer `merge()`"
             )
 

@@ -110,7 +110,10 @@ def factors(
 
 
 def equal_factors(number: int, count: int) -> tuple[int, ...]:
-    """Return factors of a number in rising order, each the largest divisor up to the value of equal factors.
+    """Return `count` factors of a number in rising order, about as equal as its divisors allow.
+
+    While k factors are missing, the next one is the largest divisor of the remaining number up to its k-th root,
+    rounded.
 
     >>> equal_factors(320, 2), equal_factors(64, 3), equal_factors(7, 2)
     ((16, 20), (4, 4, 4), (1, 7))

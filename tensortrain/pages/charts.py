@@ -1,4 +1,4 @@
-"""Charts of a page: interactive charts by altair if it is installed, otherwise pictures by matplotlib."""
+"""Charts of a page: interactive by altair and vl-convert-python if both are installed, otherwise by matplotlib."""
 
 import io
 from abc import ABC, abstractmethod
@@ -84,7 +84,7 @@ class Lines(Chart):
         names = list(self.lines)
         selection = altair.selection_point(fields=["name"], bind="legend")
         scale = altair.Scale(type="log") if self.logarithmic else altair.Scale(zero=False, nice=True)
-        # labels may be as long as names
+        # long names stand below each other, short ones in two columns
         columns = 2 if max(map(len, names)) <= _LONG else 1
         legend = altair.Legend(title=None, orient="bottom", columns=columns, labelLimit=320, symbolType="stroke")
         base = altair.Chart(altair.InlineData(rows)).encode(
@@ -151,7 +151,7 @@ class Bars(Chart):
             x=altair.X("value:Q", title=self.x),
             color=altair.Color(
                 "kind:N",
-                scale=altair.Scale(domain=kinds, range=[*(FAINT, COLOURS[0])[-len(kinds) :], *COLOURS[1:]]),
+                scale=altair.Scale(domain=kinds, range=self._colours()),
                 legend=altair.Legend(title=None, orient="bottom") if len(kinds) > 1 else None,
             ),
             tooltip=[altair.Tooltip("row:N", title=self.y), "kind:N", altair.Tooltip("value:Q", format=",.5~g")],
@@ -164,16 +164,21 @@ class Bars(Chart):
         """Return the matplotlib figure."""
         figure, axes = _axes(7, 1.2 + 0.3 * len(self.rows))
         height = 0.8 / max(len(self.bars), 1)
-        for i, (kind, values) in enumerate(self.bars.items()):
+        for i, ((kind, values), colour) in enumerate(zip(self.bars.items(), self._colours(), strict=True)):
             places = [row + (i - (len(self.bars) - 1) / 2) * height for row in range(len(self.rows))]
             lengths = [0.0 if value is None else value for value in values]
-            axes.barh(places, lengths, height, label=kind, color=(FAINT, *COLOURS)[-len(self.bars) % 2 + i])
+            axes.barh(places, lengths, height, label=kind, color=colour)
         axes.set_yticks(range(len(self.rows)), self.rows)
         axes.invert_yaxis()
         axes.set(xlabel=self.x)
         if len(self.bars) > 1:
             axes.legend(fontsize="small")
         return figure
+
+    def _colours(self) -> list[str]:
+        """Return a colour for each kind of bar. The first of several kinds, usually a reference, is grey."""
+        colours = (FAINT, *COLOURS) if len(self.bars) > 1 else COLOURS
+        return [colours[i % len(colours)] for i in range(len(self.bars))]
 
 
 def interactive() -> bool:

@@ -74,7 +74,7 @@ class Player:
         films: the names of the films.
         stages: the name of each moment, such as "frame 3, predicted".
         size: (height, width) of a frame in the sprite.
-        first: number of the moment that is shown before the films play.
+        first: index of the moment that is shown before the films play.
     """
 
     title: str
@@ -150,7 +150,7 @@ class Page:
                 prepare the first such page.
 
         Raises:
-            TensorTrainError: the page has charts, and neither altair nor matplotlib is installed.
+            TensorTrainError: there are charts, but neither matplotlib nor altair and vl-convert-python are installed.
         """
         charts = [part for section in self.sections for part in section.parts if isinstance(part, Chart)]
         live = live and bool(charts) and interactive()

@@ -93,7 +93,7 @@ def _matrix_products(left: list[Tensor], right: list[Tensor], **_: Any) -> int:
 
 
 def _grouped_product(left: Tensor, right: Tensor, *_: Any, **__: Any) -> int:
-    """Return the operations of a product for each group of rows, columns or terms; all of them belong to a group.
+    """Return the operations of a product for each group of rows, columns or terms, if each of these is in a group.
 
     Two stacks of matrices are a product for each pair. Otherwise the groups divide one axis, and the sum over all
     groups is that of one product.

@@ -14,7 +14,7 @@ from tensortrain.profiling.macs import Call, NestedSpec, OtherSpec, Spec
 COPIED = 2**26  # bytes that are read; as many are written
 _LEAST = {"cpu": 1e-3, "cuda": 4e-3}  # seconds; shorter calls are repeated until they take this long
 
-_GRID = {torch.ops.aten.grid_sampler_2d: 1, torch.ops.aten.grid_sampler_2d_backward: 2}  # the place of the grid
+_GRID = {torch.ops.aten.grid_sampler_2d: 1, torch.ops.aten.grid_sampler_2d_backward: 2}  # which argument is the grid
 
 Timed = Callable[[], float]
 
@@ -64,7 +64,7 @@ def _timed(call: Call, numbers: dict[torch.dtype, Tensor], device: torch.device,
 
 
 def _centres(grid: Tensor) -> Tensor:
-    """A grid `(N, H, W, 2)` like this one that samples every pixel of a map at its centre."""
+    """Return a grid `(N, H, W, 2)` like this one that samples every pixel of a map at its centre."""
     count, height, width, _ = grid.shape
     identity = torch.eye(2, 3, dtype=grid.dtype, device=grid.device).expand(count, 2, 3)
     return torch.nn.functional.affine_grid(identity, [count, 1, height, width], align_corners=False)

@@ -17,8 +17,8 @@ from tensortrain.profiling.formulas import FORMULAS, out_of_place
 from tensortrain.profiling.uneven import NESTED, SPARSE, is_sparse
 
 _aten = torch.ops.aten
-# Operators that are no products, but do a layer's own work: sampling along a flow or a map, patches of an image and
-# their sums, shares that add up to one.
+# Operators that are not products but do the main work of a layer: sampling along a flow or a map, unfolding an image
+# into patches and folding it back, and softmax.
 SPECIAL = frozenset(
     {
         _aten.grid_sampler_2d,
@@ -103,7 +103,10 @@ class Count:
     special: Counter[Call] = field(default_factory=Counter)
 
     def prevailing(self, of: Any) -> Any:
-        """Return the value of `of(call)` that accounts for most multiply-accumulates, such as the main precision."""
+        """Return the value of `of(call)` that accounts for most multiply-accumulates, such as the main precision.
+
+        It is None if there are no calls.
+        """
         weights: Counter[Any] = Counter()
         for call, times in self.calls.items():
             weights[of(call)] += times * self.call_macs[call]
@@ -153,7 +156,7 @@ class Recorder(TorchDispatchMode):
         return result
 
     def _formula(self, func: Any, values: Any) -> Callable[..., int] | None:
-        """Return the function that counts the operations of a call, or None if the operator is no product."""
+        """Return the function that counts the operations of a call, or None if the operator is not a product."""
         operator = out_of_place(func.overloadpacket)
         kinds = [(tensor.is_nested, is_sparse(tensor)) for tensor in _tensors(values)]
         if any(nested for nested, _ in kinds) and operator in NESTED:

@@ -156,7 +156,7 @@ class _Widening:
 
 
 def _shortened(local: Local, x: Tensor, solver: Solver) -> Tensor:
-    """Return the smallest basis `(R I, k)` for the core x whose residual stays allowed or hardly grows."""
+    """Return the smallest basis `(R I, k)` on which the core x has a residual that is allowed or hardly larger."""
     vectors, values, right = torch.linalg.svd(x.flatten(0, 1), full_matrices=False)
     allowed = max(solver.allowed, 1.5 * solver.misfit(local, x))
     low, high = 1, len(values)
@@ -172,7 +172,12 @@ def _shortened(local: Local, x: Tensor, solver: Solver) -> Tensor:
 
 
 class Krylov(NamedTuple):
-    """The Arnoldi relation `A Vᵀ = V₊ᵀ H`: orthonormal rows V₊, `(k + 1, n)`, the first k of which are V, and H."""
+    """The Arnoldi relation `A Vᵀ = V₊ᵀ H`, where V₊ has the rows of V and one more, which is not stored.
+
+    Attributes:
+        rows: V, `(k, n)`, with orthonormal rows.
+        image: H, `(k + 1, k)`.
+    """
 
     rows: Tensor
     image: Tensor

@@ -80,7 +80,7 @@ def inner(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
         return _inner_prepared(a, b, scaled_bonds)
     if not all(math.isfinite(peak(core)) for core in (*a, *b)):
         return value
-    # an intermediate result overflowed, or directions did that later cores ignore
+    # an intermediate result overflowed, perhaps only in directions that later cores ignore
     return _inner_prepared(a, b, compressed)
 
 

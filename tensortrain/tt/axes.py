@@ -1,4 +1,4 @@
-"""Permute, split, merge and join axes of trains. Nothing is rounded beyond rounding error."""
+"""Permute, split, merge and join axes of trains. No rank is truncated: results are exact up to rounding error."""
 
 import itertools
 import math
@@ -109,7 +109,7 @@ def placed(cores: Sequence[Tensor], axis: int, before: int, after: int) -> list[
 
 
 def tensordot(a: Sequence[Tensor], b: Sequence[Tensor], axes: int) -> list[Tensor] | Tensor:
-    """Return the sum over the last `axes` axes of a and the first of b, in order; ranks where they meet must be 1."""
+    """Return the sum over the last `axes` axes of a and the first of b; the boundary ranks where they meet are 1."""
     kept, summed = a[: len(a) - axes], a[len(a) - axes :]
     value = torch.eye(len(summed[0]), dtype=a[0].dtype, device=a[0].device)[..., None]
     for x, y in zip(summed, b, strict=False):

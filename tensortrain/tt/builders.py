@@ -72,7 +72,7 @@ class Builders(Cores):
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> Self:
-        """Return the zero tensor. The arguments are those of `random`.
+        """Return the zero tensor. The arguments are those of `random`, without a seed.
 
         Raises:
             TensorTrainError: an argument is out of range.
@@ -128,7 +128,7 @@ class Builders(Cores):
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> Self:
-        """Return the tensor of ones, of rank 1. The arguments are those of `random`.
+        """Return the tensor of ones; all its ranks are 1. The arguments are those of `full`, without `value`.
 
         >>> import tensortrain as tt
         >>> tt.TensorTrain.ones((2,) * 100).sum().log2()

@@ -120,7 +120,7 @@ def _ahead(cores: Sequence[Tensor], indices: Tensor, direction: int) -> list[Ten
 
 
 def _next(product: Tensor, slices: Tensor, direction: int) -> Tensor:
-    """Return a product `(N, R)` times the slices `(R, N, R')` of another core, `(N, R')`; or back from `(N, R')`."""
+    """Return products times the slices `(R, N, R')` of a core: `(N, R')` from `(N, R)`; in direction -1 vice versa."""
     return torch.einsum("nr,rns->ns" if direction == 1 else "ns,rns->nr", product, slices)
 
 

@@ -77,10 +77,10 @@ class Cores:
         return sum(core.numel() for core in self.cores)
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
-        """Return a copy on another device or in another dtype, with the arguments of `Tensor.to`. The error is kept.
+        """Return the train on another device or in another dtype, with the arguments of `Tensor.to`. The error is kept.
 
-        Where a core is too large or too small for the dtype and the train is not, powers of two are moved between the
-        cores.
+        Like `Tensor.to`, it copies nothing if device and dtype do not change. Where a core is too large or too small
+        for the dtype but the train is not, powers of two are moved between the cores.
 
         Raises:
             TensorTrainError: the device does not exist, or the dtype is neither floating nor complex, is real for
@@ -98,7 +98,7 @@ class Cores:
         return type(self)(narrowed(self.cores, convert), error=self.error)
 
     def cpu(self) -> Self:
-        """Return a copy on the CPU.
+        """Return the train on the CPU, with the same cores if they are there already.
 
         >>> import tensortrain as tt
         >>> tt.TensorTrain.ones((2, 3)).cpu().device
@@ -107,7 +107,7 @@ class Cores:
         return self.to("cpu")
 
     def cuda(self, device: int | torch.device | None = None) -> Self:
-        """Return a copy on a GPU, by default the current GPU.
+        """Return the train on a GPU, by default the current GPU, with the same cores if they are there already.
 
         Raises:
             TensorTrainError: the GPU does not exist.
@@ -115,7 +115,7 @@ class Cores:
         return self._of(moved(self.cores, f"cannot move to the GPU {device}", "cuda", device), self.error)
 
     def double(self) -> Self:
-        """Return a copy in double precision: `torch.float64`, or `torch.complex128` for complex cores.
+        """Return the train in double precision: `torch.float64`, or `torch.complex128` for complex cores.
 
         >>> import tensortrain as tt
         >>> tt.TensorTrain.ones((2, 3)).double().dtype

@@ -213,7 +213,7 @@ class Attempt(NamedTuple):
 
     Attributes:
         cores: cores of the train, on the device and in the dtype of the values.
-        converged: whether the ranks no longer changed and a search found no entry with a larger error.
+        converged: whether the ranks no longer changed and a search found no entry with an error above the tolerance.
     """
 
     cores: list[Tensor]
@@ -280,12 +280,12 @@ def _without_bonds(entries: Entries) -> list[Tensor]:
 def _missed(entries: Entries, cores: Sequence[Tensor], rtol: float, generator: torch.Generator) -> Tensor:
     """Return the indices, usually none, at which a search found an error of the train above the tolerance."""
 
-    def off(indices: Tensor) -> Tensor:
+    def errors_at(indices: Tensor) -> Tensor:
         """Return the errors of the train at `indices`."""
         return entries(indices) - gathered(cores, indices)
 
-    points = search(entries.shape, off, generator)
-    return points[off(points).abs() > max(rtol, 16 * entries.eps) * entries.largest]
+    points = search(entries.shape, errors_at, generator)
+    return points[errors_at(points).abs() > max(rtol, 16 * entries.eps) * entries.largest]
 
 
 class Pivots(NamedTuple):
@@ -326,8 +326,8 @@ def _sweep(
         beyond = bonds.right[bond] if bond < len(bonds.right) else nothing
         columns = _distinct(known, crossed(_axis(shape[bond]), beyond))
         extra = torch.randperm(len(columns), generator=generator, device="cpu")[: len(known) // 2 + 2]
-        some = _distinct(known, columns[extra])
-        pivots = eliminate(block(rows, some), _noise(entries, rtol))[0]
+        first_columns = _distinct(known, columns[extra])
+        pivots = eliminate(block(rows, first_columns), _noise(entries, rtol))[0]
         columns = columns[eliminate(block(rows[pivots], columns), _noise(entries, rtol))[1]]
         table = block(rows, columns)
         pivots, kept = eliminate(table, _noise(entries, rtol))

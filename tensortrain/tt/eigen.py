@@ -121,7 +121,7 @@ def _swept(problem: Problem, x: list[Tensor], rtol: float, most: int, generator:
     if best.residual > max(rtol, 64 * torch.finfo(x[0].dtype).eps) * solver.scale:
         warnings.warn(
             f"lowest_eigenpair has reached a residual of {best.residual / solver.scale:.2g} times the largest"
-            f" eigenvalue in {sweep} sweeps, which is more than rtol = {rtol:.2g}",
+            f" absolute eigenvalue in {sweep} sweeps, which is more than rtol = {rtol:.2g}; raise max_sweeps or rtol",
             stacklevel=3,
         )
     return best._replace(sweeps=sweep)
@@ -167,7 +167,7 @@ class _Solver:
             values, vectors = torch.linalg.eigh((projected + projected.mH) / 2)
             self._note(values)
             x = (vectors[:, 0] @ rows).reshape(x.shape)
-            if len(image) == len(rows) or float((image[-1, -1] * vectors[-1, 0]).abs()) <= 0.3 * self.allowed:
+            if float((image[-1, -1] * vectors[-1, 0]).abs()) <= 0.3 * self.allowed:
                 break
         return x
 

@@ -29,9 +29,9 @@ class Exchange(Cores):
         """Return the dense tensor as a NumPy array, `(I_1, …, I_m)`; `np.asarray(train)` calls this method.
 
         Raises:
-            TensorTrainError: the array would have more than 4 GiB (read single entries by indexing), the cores require
-                a gradient (call `detach()` first) or are not on the CPU (call `cpu()` first), or NumPy lacks their
-                dtype.
+            TensorTrainError: the array would have more than 4 GiB (read single entries by indexing) or more than 62
+                axes (call `reshape()` first), the cores require a gradient (call `detach()` first) or are not on the
+                CPU (call `cpu()` first), or NumPy lacks their dtype.
 
         >>> import numpy as np, tensortrain as tt
         >>> np.asarray(tt.TensorTrain.ones((2, 3))).shape
@@ -108,7 +108,7 @@ class Exchange(Cores):
 
     @classmethod
     def from_tensorly(cls, factors: Iterable[Any]) -> Self:
-        """Return a train from a `TTTensor`, or from any sequence of its factors as tensors or NumPy arrays.
+        """Return a train from a `TTTensor`, or from any sequence of factors that are tensors or NumPy arrays.
 
         Raises:
             TensorTrainError: the factors are not arrays of numbers, or do not form a train.

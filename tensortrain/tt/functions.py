@@ -39,7 +39,7 @@ def interpolate(
     function may have any values where it was not evaluated. The report contains a statistical statement that holds for
     every function. The result has no gradients.
 
-    A warning is issued in three cases: the evaluations did not suffice, the error at fresh points exceeds the
+    A warning is issued in three cases: the interpolation has not converged, the error at fresh points exceeds the
     tolerance, or the function is so close to zero at all fresh points that they cannot distinguish the train from zero.
 
     Args:

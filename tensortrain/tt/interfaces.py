@@ -34,8 +34,8 @@ class Interfaces(NamedTuple):
 
     Attributes:
         cores: the cores; their bonds are scaled so that no row of any M_l leaves the range of the dtype.
-        exponents: R_l numbers for each l. Row i of M_l of the original cores is `2**exponents[l][i]` times the row of
-            `cores`. The numbers of M_0 are equal.
+        exponents: R_l integers for each l. Row i of M_l of the original cores is `2**exponents[l][i]` times row i of
+            M_l of `cores`. The R_0 integers for l = 0 are equal.
         factors: F_l with `F_l F_lᴴ = M_l M_lᴴ`, from QR, without derivatives; the accuracy of each row is relative to
             the row. Columns that are rounding error in every row are left out, so that trains with redundant ranks,
             such as sums, have small factors.
@@ -156,8 +156,8 @@ def _uncertainties(bonds: Sequence[_Bond]) -> list[Tensor]:
     """Return the rounding error of each row of the factor of each bond, `(R_l,)`, in units of eps.
 
     A row is the sum of the rows of the next factor, weighted with numbers of the core. If these terms cancel, its error
-    is as large as before, although the row is small or consists of nothing but this error. The errors of the terms are
-    taken to be independent, because a bound would grow exponentially with the number of cores.
+    is as large as without cancellation, although the row is small or consists of nothing but this error. The errors of
+    the terms are taken to be independent, because a bound would grow exponentially with the number of cores.
     """
     last = bonds[-1].core
     size = error = torch.ones(last.shape[2], dtype=torch.float64, device=last.device)
@@ -272,10 +272,10 @@ def on_row_space(matrix: Tensor, vectors: Tensor) -> Tensor:
 
 
 def _caution(factor: Tensor, uncertainty: Tensor) -> Tensor:
-    """Return for each row how much less accurate than the most accurate row it is, at most `eps**(-2/3)`.
+    """Return the factor by which each row is less accurate than the most accurate row, at most `eps**(-2/3)`.
 
-    Parts of the value that a row receives are proportional to the inverse of this number, and so is the row, so that
-    with this limit errors are below eps; rows are still well above the singular values that count as zero.
+    The parts of the value that a row receives are proportional to the inverse of this factor, and so is the row itself.
+    With this limit errors are below eps, and rows are still well above the singular values that count as zero.
     """
     size = torch.linalg.vector_norm(factor, dim=1).to(torch.float64)
     known = (size > 0) & (uncertainty > 0)

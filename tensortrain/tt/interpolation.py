@@ -101,9 +101,9 @@ def interpolated(
     entries.limit += points
     fresh = random_indices(shape, points, generator)
     values = entries(fresh)
-    off = gathered([core.detach().to("cpu", entries.wide) for core in cores], fresh) - values
+    errors = gathered([core.detach().to("cpu", entries.wide) for core in cores], fresh) - values
     report = Report(
-        epsilon=float(off.abs().max()),
+        epsilon=float(errors.abs().max()),
         share=-math.expm1(math.log1p(-confidence) / points),
         confidence=confidence,
         points=points,
@@ -190,7 +190,10 @@ def _warn(report: Report, allowed: float, blind: bool) -> None:
     if blind and report.largest == 0:
         message = "the function is zero wherever it was evaluated, and so is the train; pass pivots where it is not"
     elif not report.converged:
-        message = "the interpolation has not converged within max_evaluations; raise it, or rtol"
+        message = (
+            "the interpolation has not converged within max_evaluations or its largest number of sweeps; raise"
+            " max_evaluations or rtol"
+        )
     elif not report.epsilon <= allowed:
         message = f"the error of the train at fresh points is {report.epsilon:.2g}, more than rtol allows"
     elif blind:

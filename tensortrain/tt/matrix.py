@@ -24,8 +24,9 @@ from tensortrain.tt.tensor_train import TensorTrain
 class TensorTrainMatrix(Cores):
     """An immutable train that represents a matrix of `O_1 ⋯ O_m` rows and `I_1 ⋯ I_m` columns.
 
-    `cores[l - 1]` is `(R_{l-1}, O_l, I_l, R_l)` with R_0 = R_m = 1. Row number i stands for (i_1, …, i_m) in
-    row-major order, as in `reshape`, and so do columns. A `TensorTrainMatrix` is a pytree whose leaves are the cores.
+    `cores[l - 1]` is `(R_{l-1}, O_l, I_l, R_l)` with R_0 = R_m = 1. Row number i stands for the indices (i_1, …, i_m)
+    in row-major order, as in `reshape`; the same holds for columns. A `TensorTrainMatrix` is a pytree whose leaves are
+    the cores.
 
     Args:
         cores: the cores. All entries must be finite, and all cores must have the same dtype and device.
@@ -33,7 +34,7 @@ class TensorTrainMatrix(Cores):
 
     Attributes:
         error: relative Frobenius error of the decomposition or rounding that computed the cores. None if the matrix was
-            built from cores.
+            built from cores or under `torch.vmap`.
 
     Raises:
         TensorTrainError: the cores do not form a TT-matrix.
@@ -166,7 +167,7 @@ class TensorTrainMatrix(Cores):
     def eye(
         cls, shape: Sequence[int], dtype: torch.dtype | None = None, device: torch.device | str | None = None
     ) -> "TensorTrainMatrix":
-        """Return the identity matrix of `I_1 ⋯ I_m` rows, of rank 1; the arguments are those of `TensorTrain.zeros`.
+        """Return the identity matrix of `I_1 ⋯ I_m` rows; all its ranks are 1.
 
         Args:
             shape: the axes of rows and columns, I_1 … I_m.
@@ -255,7 +256,7 @@ class TensorTrainMatrix(Cores):
 
     __rmul__ = __mul__
 
-    __array_ufunc__ = None  # makes NumPy call the matrix's own operator, and refuse arrays, which it would split
+    __array_ufunc__ = None  # NumPy would split an array; now it calls the matrix's operator, which refuses arrays
 
     @overload
     def __matmul__(self, other: Tensor) -> Tensor: ...
@@ -327,8 +328,9 @@ class TensorTrainMatrix(Cores):
         Raises:
             TensorTrainError: the right operand does not fit, or `tensortrain.round_sum` fails.
 
-        Complexity: `Σ_l (A B K (B J I + A O J) + A B O I K²)` for ranks A and B of the operands and K of the result.
-        Rounding the exact product would need `A³ B³`.
+        Complexity: `Σ_l (A B J I K (A O + B) + A B O I K²)` for ranks A and B of the operands and K of the result. O
+        and J are the row and column axes of this matrix, and I is the column axis of `other`, 1 for a train. Rounding
+        the exact product would need `Σ_l O I (A B)³`.
 
         >>> a = TensorTrainMatrix.random((4, 4, 4), (4, 4, 4), 3, dtype=torch.float64)
         >>> a.matmul(a, ranks=5).ranks

@@ -34,8 +34,8 @@ class Modes(Operators):
             are 1.
 
         Raises:
-            TensorTrainError: an index is out of range, there are too many indices, or an axis between index tensors
-                is kept.
+            TensorTrainError: an index is out of range or selects no entry, there are too many indices, or an axis
+                between index tensors is kept.
 
         Complexity: `Σ_l R_{l-1} R_l` multiplications for each entry.
 
@@ -162,8 +162,8 @@ class Modes(Operators):
             TensorTrainError: the axes differ in length, the dtype or device differs, or a boundary rank between both
                 trains is above 1.
 
-        Complexity: `Σ R_b R S (R + I S)` over the axes that are summed, where R and S are the ranks of the trains and
-        R_b is the rank before the first of these axes.
+        Complexity: `Σ R_b R S I (R + S)` over the axes that are summed, where R and S are the ranks of the trains, I is
+        the length of the axis, and R_b is the rank before the first of these axes.
 
         >>> import tensortrain as tt
         >>> tt.TensorTrain.ones((4, 5)).tensordot(tt.TensorTrain.ones((5, 6)), 1).reconstruct()[0, 0]
@@ -181,8 +181,9 @@ class Modes(Operators):
     def permute(self, *dims: int) -> Self:
         """Return the tensor with its axes in another order, as `Tensor.permute` does, exactly.
 
-        Neighbouring axes are exchanged one pair after the other. Each exchange raises a rank at most by the factor of
-        the length of an axis; `round()` lowers the ranks again. If all axes are reversed, the ranks do not change.
+        Neighbouring axes are exchanged one pair after the other. After an exchange, the rank between both axes can be
+        as large as the rank of a neighbouring bond times the length of an axis; `round()` lowers the ranks again. If
+        all axes are reversed, the ranks do not change.
 
         Raises:
             TensorTrainError: `dims` does not contain every axis exactly once.
@@ -216,11 +217,21 @@ class Modes(Operators):
         """
         sizes = list(shape[0]) if len(shape) == 1 and isinstance(shape[0], Sequence) else list(shape)
         if all(isinstance(size, numbers.Integral) and size for size in sizes) and sizes.count(-1) == 1:
-            sizes[sizes.index(-1)] = math.prod(self.shape) // -math.prod(sizes)
+            entries, others = math.prod(self.shape), -math.prod(sizes)
+            if entries % others:
+                raise TensorTrainError(
+                    f"shape = {tuple(sizes)}: the other lengths have the product {others}, which does not divide the"
+                    f" {entries} entries of the train, so there is no length for -1"
+                )
+            sizes[sizes.index(-1)] = entries // others
         return self._of(axes.reshape(self.cores, tt_checks.check_sizes("shape", sizes)))
 
     def squeeze(self, dim: int | Sequence[int] | None = None) -> Self | Tensor:
-        """Remove those of the axes that are 1 long; None means all axes. The result is a tensor if no axis is left.
+        """Remove the axes of length 1, all of them or those that `dim` names. With no axis left, return a tensor.
+
+        Args:
+            dim: one axis or several axes, counted from 0 or from the end; those of another length are kept. None means
+                all axes.
 
         Raises:
             TensorTrainError: an axis does not exist or is named twice.

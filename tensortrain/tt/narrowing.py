@@ -120,8 +120,8 @@ def _fit(cores: Sequence[Tensor], converted: Sequence[Tensor], every_channel: bo
         inner = list(range(1, old.dim() - 1))
         before, after = old.detach().abs().amax(inner), new.detach().abs().amax(inner)
         for axes in [[0], [1]] if every_channel else [[0, 1]]:
-            were, are = physical(before.amax(axes)), physical(after.amax(axes))
-            fits = are.isfinite() & ((were == 0) | (are >= smallest) & (are > 0))
+            old_peaks, new_peaks = physical(before.amax(axes)), physical(after.amax(axes))
+            fits = new_peaks.isfinite() & ((old_peaks == 0) | (new_peaks >= smallest) & (new_peaks > 0))
             if not bool(fits.all()):
                 return False
     return True

@@ -37,8 +37,9 @@ class Queries(Modes):
             A named tuple of `indices`, `(n, m)`, and `log_probabilities`, `(n,)`, which are natural logarithms.
 
         Raises:
-            TensorTrainError: the train is zero or complex (for `"value"`), or the sum of its entries for some fixed
-                indices is negative.
+            TensorTrainError: the train is zero, a boundary rank is above 1, or n draws need more than the memory of the
+                machine. For `"value"`: the train is complex, the sum of all its entries is not positive, or the sum of
+                its entries for some fixed indices is negative.
 
         Complexity: `Σ_l I_l R³` once, and `Σ_l I_l R²` for each draw, in double precision.
 

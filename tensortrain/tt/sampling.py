@@ -31,8 +31,8 @@ def draw(
     Args:
         cores: cores of the train, with boundary ranks 1.
         weights: for each core the weights of everything to its right, `(R_l, k)`.
-        square: whether the weight of an index is the squared norm of its row of k entries; otherwise it is its only
-            entry.
+        square: whether the weight of an index is the squared norm of its row of k entries. Otherwise k is 1, and the
+            weight is that entry.
         generator: the random generator, on the CPU.
         n: number of draws N.
     """

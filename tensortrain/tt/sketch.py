@@ -24,15 +24,15 @@ _CHECKS = 10  # number of columns of an independent sketch that estimates the er
 
 
 class Chain(Protocol):
-    """A train with cores `(R_{l-1}, I_l, R_l)` that is defined by products with its cores, numbered l = 0 … m - 1."""
+    """A train with cores `(R, I, R')` that is defined by products with its cores, numbered l = 0 … m - 1."""
 
     ends: tuple[int, int]
 
     def left(self, l: int, carry: Tensor) -> Tensor:
-        """Return `carry`, `(r, R_{l-1})`, times core l: `(r, I_l, R_l)`."""
+        """Return `carry`, `(r, R)`, times core l, `(R, I, R')`: `(r, I, R')`."""
 
     def right(self, l: int, sketch: Tensor) -> Tensor:
-        """Return core l times `sketch`, `(R_l, k)`: `(R_{l-1}, I_l, k)`."""
+        """Return core l, `(R, I, R')`, times `sketch`, `(R', k)`: `(R, I, k)`."""
 
 
 class Train:

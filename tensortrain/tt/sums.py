@@ -29,9 +29,10 @@ def round_sum(
     """Return the rounded sum of many trains, without forming the train whose ranks are the sums of the ranks.
 
     The method is "randomize-then-orthogonalize" (Al Daas et al. 2023). Each summand is contracted with the same random
-    train, so the work grows linearly with the number of summands; that of `sum(trains).round(…)` grows with its cube.
-    The result has slightly too large ranks and is rounded by `TensorTrain.round`. With ranks of 10 and 50 summands the
-    method is tens of times faster at nearly the same error. Gradients flow from the result to the summands.
+    train, so the work grows linearly with the number of summands; the work of `sum(trains).round(…)` grows with the
+    cube of that number. The sum is first computed with ranks that are too large, which `TensorTrain.round` then lowers.
+    With ranks of 10 and 50 summands the method is tens of times faster at nearly the same error. Gradients flow from
+    the result to the summands.
 
     Args:
         trains: at least one train; all must have the same shape, boundary ranks, dtype and device.
@@ -43,7 +44,7 @@ def round_sum(
 
     Returns:
         The sum; its `error` is estimated and relative to the sum. If the sum is zero up to the rounding error of the
-        summands, the result is the zero train: ranks of 1 and an error of 0.
+        summands, the result has ranks of 1, entries no larger than rounding errors, and an `error` of 0.
 
     Raises:
         TensorTrainError: there are no trains, they differ, there is no limit, a limit is out of range, or the ranks are
@@ -97,8 +98,9 @@ def rounded(
 ) -> tuple[list[Tensor], int, float]:
     """Return `(cores, k, error)`: the sum of the chains is about `2**k` times the train of `cores`.
 
-    The cores satisfy the limits. With a tolerance, the sketch is at first slightly wider than `first_rank`, and its
-    width is doubled until the estimated error is at most half of the tolerance, or no larger than rounding errors.
+    The cores satisfy the limits. With a tolerance, the sketch begins with the `sketch_ranks` of `first_rank`. This rank
+    is doubled until the estimated error is at most half of the tolerance or no larger than rounding errors, or until
+    all ranks are the largest useful ones.
     """
     ends = chains[0].ends
     caps: dict[str, Any] = {"ranks": ranks, "rtol": rtol, "max_parameters": None, "budget": None}

@@ -145,15 +145,15 @@ def _reduced(carry: Tensor, right: Interfaces, bond: int) -> tuple[Tensor, int]:
 def _reads_the_same(reduced: Tensor, carry: Tensor, right: Interfaces, bond: int) -> bool:
     """Return whether the cores behind a bond read the same from both carries, up to rounding error.
 
-    They do not if the factor of the bond has only the directions that earlier cores read, see `right_interfaces`, and
-    these are nearly the same as others that later cores read much more strongly.
+    They do not if the factor of the bond has only the directions that earlier cores read (see `Interfaces.projected`),
+    and these directions are nearly the same as others that later cores read much more strongly.
     """
     interface = right.cores[bond].flatten(1)
     if bond + 1 < len(right.cores):
         interface = (right.cores[bond] @ right.factors[bond + 1]).flatten(1)
     eps = torch.finfo(carry.dtype).eps
     difference = float(((reduced - carry) @ interface).norm())
-    # a channel that no earlier core reads may be large behind the bond, and one that no later core reads before it
+    # channels that no earlier core reads may be large behind the bond, and those that no later core reads before it
     noise = _ROUNDINGS * eps * float((carry.norm(dim=0) * interface.norm(dim=1)).norm())
     return not difference > noise + _ROUNDINGS * eps * float((carry @ right.factors[bond]).norm())
 
@@ -177,15 +177,16 @@ def within_limits(
 ) -> tuple[list[Tensor], float | None]:
     """Return the cores that `sweep` gives within `limits`, and their relative error.
 
-    With a tolerance, a sweep first uses up the tolerance. If its ranks exceed a limit, or if there is a limit on the
-    parameters but no tolerance, the ranks are chosen from the singular values of all bonds together.
+    With a tolerance, a sweep first uses up the tolerance. If it misses the tolerance or exceeds the limit on the
+    parameters, or if there is such a limit but no tolerance, the ranks are chosen from the singular values of all bonds
+    together.
 
     Args:
         limits: the limits that `check_limits` returned.
         shape: the shape I_1 … I_m.
         ends: the boundary ranks R_0 and R_m.
         norm: Frobenius norm of the tensor; None under `torch.vmap`, where no error is computed.
-        eps: rounding error of the dtype; tolerances below `16 eps` are raised to it.
+        eps: rounding error of the dtype; tolerances below `16 eps` are raised to `16 eps`.
         sweep: the function `tt_svd` or `tt_round`, as a function of the largest ranks and the allowed squared error.
         spectra: a function that returns the singular values at each bond, largest first.
 

@@ -44,9 +44,8 @@ def solve(
     A sweep solves for one core of x after the other, in the basis of all other cores, and widens that basis by random
     combinations of the residual. For Hermitian positive definite A, solving for a core never raises the energy norm of
     the error; truncating a bond to the tolerance may. For other matrices a projected system may be singular, but the
-    method usually converges. The reported `residual` is
-    always measured: it is the norm of the train `A x − b` relative to that of b. A warning is issued if the tolerance
-    was not reached. The result has no gradients.
+    method usually converges. The reported `residual` is always measured: it is the norm of the train `A x − b` relative
+    to the norm of b. A warning is issued if the tolerance was not reached. The result has no gradients.
 
     Args:
         matrix: the square matrix A, with equal axes of rows and columns.
@@ -92,7 +91,8 @@ def solve(
         residual = _residual(problem, spread([core.to(wide) for core in train.cores], -shift), norm)
     if residual > max(rtol, 64 * torch.finfo(load.dtype).eps):
         warnings.warn(
-            f"solve has reached a residual of {residual:.2g} in {best.sweeps} sweeps, more than rtol = {rtol:.2g}",
+            f"solve has reached a residual of {residual:.2g} in {best.sweeps} sweeps, more than rtol = {rtol:.2g};"
+            " raise max_sweeps or rtol",
             stacklevel=2,
         )
     return Solution(train, residual, best.sweeps)

@@ -81,9 +81,8 @@ class TensorTrain(Queries, Builders, Exchange):
 
         `ranks`, `max_parameters` and `budget` are upper limits. With `rtol`, each bond gets the smallest rank that its
         share of the tolerance allows, and `‖T − T̂‖ ≤ (rtol + c ε) ‖T‖` holds, where ε is the rounding error of the
-        dtype. Without `rtol`, the ranks
-        are made as large as the limits allow and as far as that lowers the error. The error is at most `√(m − 1)` times
-        the error of the best train with the same ranks.
+        dtype. Without `rtol`, the ranks are made as large as the limits allow, as long as that lowers the error. The
+        error is at most `√(m − 1)` times the error of the best train with the same ranks.
 
         Gradients flow from the cores to `tensor`. A result that depends only on the tensor that the train represents,
         such as `reconstruct()`, has the exact gradient wherever each bond has a gap between the kept and the discarded
@@ -376,7 +375,7 @@ class TensorTrain(Queries, Builders, Exchange):
             center: number of the core that is not orthogonal, 0 … m - 1.
 
         Raises:
-            TensorTrainError: `center` is out of range, or the norm is too large for the dtype.
+            TensorTrainError: `center` is out of range, or the norm is too large or too small for the dtype.
 
         >>> core = TensorTrain.random((4, 5, 6), 2).orthogonalize(2).cores[0].flatten(0, 1)
         >>> torch.allclose(core.T @ core, torch.eye(2), atol=1e-6)

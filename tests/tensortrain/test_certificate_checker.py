@@ -67,7 +67,7 @@ def test_it_runs_by_itself_in_an_empty_folder(whole, tmp_path):
     assert "P8 of proofs/README.md" in lines[1]
     assert "(1 + 2^-24)^" in lines[3]
     assert (
-        "without underflow, if convolutions sum plain products, of which it says 'as a probe found on cpu" in lines[3]
+        "without underflow, if convolutions sum plain products, on which it says 'as a probe found on cpu" in lines[3]
     )
     assert "cores ['cores.0', 'cores.1'] make a kernel" in lines[0]
     assert "'output'" in lines[2]

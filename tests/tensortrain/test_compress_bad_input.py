@@ -82,7 +82,7 @@ x = torch.randn(20, 8, generator=torch.Generator().manual_seed(0))
         (lambda: torch.jit.script(mlp()), x, {}, "RecursiveScriptModule, a scripted or traced graph"),
         (lambda: torch.jit.script(scripted), x, {}, "ScriptFunction, a scripted or traced graph"),
         (lambda: torch.export.export(mlp(), (x,)), x, {}, "ExportedProgram, a graph of operators"),
-        (lambda: torch.export.export(mlp(), (x,)).module(), x, {}, "the layers of a traced graph are operators"),
+        (lambda: torch.export.export(mlp(), (x,)).module(), x, {}, "a traced graph has operators in place of layers"),
         (lambda: with_weight(float("nan")), x, {}, r"2\.weight holds NaN or infinite entries"),
         (lambda: with_weight(float("inf")), None, {}, r"2\.weight holds NaN or infinite entries"),
         (lambda: mlp().to("meta"), None, {}, "meta device"),
@@ -222,10 +222,10 @@ def test_a_metric_that_never_holds():
 def test_a_metric_that_is_no_number_for_the_compressed_network(tmp_path):
     values = iter([1.0, math.nan])
     result = tt.compress(mlp(), x, metric=lambda m: next(values), parameters=0.9)
-    assert "the metric of the compressed network is nan, which is no finite number" in str(result.report)
+    assert "the metric of the compressed network is nan, which is not finite" in str(result.report)
     assert json.loads(result.report.to_json())["metric"] == [1.0, None]
     values = iter([1.0] + [math.inf, math.nan] * 4)
-    with pytest.raises(TensorTrainError, match="the metric falls by more or is no finite number"):
+    with pytest.raises(TensorTrainError, match="the metric falls by more or is not finite"):
         tt.compress(mlp(), x, metric=lambda m: next(values), max_drop=0.5)
 
 

@@ -99,7 +99,7 @@ def test_a_file_of_another_compression_is_refused(tmp_path):
     net, x, file = Recurrent().eval(), torch.randn(80, 6), tmp_path / "progress.safetensors"
     small = tt.compress(net, x, parameters=0.7)
     small.save(file)
-    with pytest.raises(tt.TensorTrainError, match="belongs to a compression of another network"):
+    with pytest.raises(tt.TensorTrainError, match="belongs to another compression: its network"):
         tt.compress(net, x, parameters=0.7, resume=file)
     with pytest.raises(tt.TensorTrainError, match="resume keeps the layers of one network"):
         tt.compress(net, x, max_drop=0.1, metric=lambda m: 1.0, resume=file)

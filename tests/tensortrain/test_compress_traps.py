@@ -355,7 +355,7 @@ def test_new_batch_norm_statistics_are_kept_only_where_they_help():
 
 
 def test_inputs_unlike_the_training_data_are_noticed():
-    with pytest.warns(UserWarning, match="are they normalised as in the training"):
+    with pytest.warns(UserWarning, match="are they normalised as in training"):
         tt.compress(residual_network(), 255 * images(50) + 100, parameters=0.5)
 
 

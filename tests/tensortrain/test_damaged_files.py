@@ -156,7 +156,7 @@ def test_a_record_that_does_not_fit_its_cores_is_refused(tmp_path, shape, groups
     sizes = [[3, 1], [1, 3]] if len(shape) == 4 else [[3], [3]]
     write_network(tmp_path / "net.st", shape=shape, groups=groups, kernel_sizes=sizes)
     tensors, (record,) = read_network(tmp_path / "net.st")
-    with pytest.raises(TensorTrainError, match="the shapes of its header"):
+    with pytest.raises(TensorTrainError, match="the shapes in the header"):
         record.chain(tensors)
 
 

@@ -122,7 +122,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, error):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), [{"x": -float("inf")}]])
 def test_numbers_that_json_does_not_have_are_not_written(tmp_path, value):
-    with pytest.raises(TensorTrainError, match=r"(NaN|Infinity) is no number of JSON; leave this value out"):
+    with pytest.raises(TensorTrainError, match=r"(NaN|Infinity) is not a number of JSON; leave this value out"):
         storage.write(tmp_path / "x", {"a": torch.ones(1)}, {"kind": "network", "about": value})
     assert list(tmp_path.iterdir()) == []
 
@@ -307,7 +307,7 @@ def test_a_network_survives_a_round_trip(tmp_path):
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"weight": "other.weight"}, "has no 'other.cores.0.weight'"), ({"ranks": [4, 3, 6]}, "shapes of its header")],
+    [({"weight": "other.weight"}, "has no 'other.cores.0.weight'"), ({"ranks": [4, 3, 6]}, "shapes in the header")],
 )
 def test_a_header_that_does_not_fit_its_tensors_is_refused(tmp_path, changes, message):
     tensors = {f"conv.cores.{l}.weight": core for l, core in enumerate(chain().cores)}

@@ -159,7 +159,7 @@ def test_forward_mode_agrees_with_reverse_mode(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize(
     ("tensor", "bond"),
     [
-        (diagonal([2.0, 1.0, 1.0]), "bond 1 (ranks[0], between axes 1 and 2)"),
+        (diagonal([2.0, 1.0, 1.0]), "bond 1 (ranks[0], between axes I_1 and I_2)"),
         (torch.einsum("ijk,l->lijk", diagonal([2.0, 1.0, 1.0]), torch.ones(2, dtype=F64)), "bond 3 (ranks[2]"),
         (torch.einsum("i,j,k->ijk", *[torch.arange(1.0, 4, dtype=F64)] * 3), "bond 1"),  # kept and discarded are zero
     ],

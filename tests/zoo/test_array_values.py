@@ -74,7 +74,7 @@ def test_a_value_that_cannot_be_used_is_told_with_what_it_stops(
     low, high = (line for line in described(clips, tmp_path, capsys) if line.startswith("cannot be used"))
     assert "clip 0, steps 0 to 63: values from 0 to 7 are outside" in low
     assert low.endswith("; it stops training (train)")
-    assert "clip 9, steps 64 to 69: step 2 of these has a NaN" in high
+    assert "clip 9, steps 64 to 69: step 2 of these, counted from 0, has a NaN" in high
     assert high.endswith("; it stops zoo evaluate, compare and report (test)")
 
 

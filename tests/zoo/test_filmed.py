@@ -135,7 +135,7 @@ def test_videos_that_are_left_out_are_named(
     assert re.search(r"films-\w+-16x16-grey: 7 videos, 198 frames, digest \w{64}\n", out)
     assert "left out: [bold]notes.mp4 cannot be read as a video" in out
     assert "too short: short.avi has 3 frames, but a clip needs 20\n" in out
-    assert "not videos by their names: 1 .txt\n" in out
+    assert "neither videos nor images by their names: 1 .txt\n" in out
     assert sum(int(count) for count in re.findall(r"(?:train|val|test): (\d+) videos?, \d+ positions? of 20", out)) == 7
     stored = list(Path("here/videos").glob("*/*.npy"))
     assert len(stored) == 7
@@ -221,7 +221,7 @@ BAD = [
     ("data videos:films --check", "--source and --check are options of kth"),
     ("data videos:films --download", "--download is an option of mnist and kth"),
     ("data kth --channels 3", "--channels is an option of videos, images and arrays"),
-    ("data mnist --size 32", "--size is an option of kth, videos and images"),
+    ("data mnist --size 32", "--size is an option of kth, videos, images and arrays"),
     ("train conv-lstm videos:films --preset paper", "no settings are published for videos:films"),
     ("train conv-lstm kth --data.name moving-mnist", "data.name = 'moving-mnist' differs from the data set 'kth'"),
     ("train conv-lstm kth", "prepare it with: zoo data kth --size 128"),

@@ -186,7 +186,7 @@ def test_clips_of_images_that_cannot_be_used_are_named(tmp_path: Path, capsys: p
     assert "left out: broken cannot be read: its frame frame4.png is not a complete PNG or JPEG file" in out
     assert "left out: deep cannot be read: frame0.png has more than 8 bits per value" in out
     assert "too short: short has 2 frames, but a clip needs 4" in out
-    assert "not folders of images by their names: 1 .txt" in out
+    assert "neither videos nor images by their names: 1 .txt" in out
     assert "train: " in out
 
 
@@ -229,7 +229,7 @@ def test_videos_take_every_so_many_frames(tmp_path: Path) -> None:
     [
         (["x*"], ["a"], r"data.val: no clip is called 'x\*'"),
         (["a"], ["a", "b"], "a is both in data.val and in data.test"),
-        (["5:9"], ["a"], "holds none of 3"),
+        (["5:9"], ["a"], "holds none of the clips 0 to 2"),
         (["a"], ["1:"], "no clips are left for train"),
     ],
 )

@@ -132,6 +132,18 @@ def test_only_scores_on_the_same_data_are_ranked() -> None:
         assert page.tiles[0].note.startswith(best)
 
 
+def test_the_best_model_has_the_highest_of_a_measure_that_should_be_high() -> None:
+    model = zoo.create_model("conv-lstm", hidden=[2], layers=[1])
+    data = zoo.MovingMNIST("test", length=6, count=2, source="embedded")
+    low = zoo.evaluate(model, data, 3, observed=3, metrics=["psnr"], name="low")
+    high = replace(low, name="high", per_frame={"psnr": low.per_frame["psnr"] + 1})
+    source = Source("low", model, zoo.recipe("conv-lstm", "demo"))
+    tiles = run_page([source], [low, high], Section("Predictions", []), Section("End", [])).tiles
+    assert tiles[0].note.startswith("high")
+    labels = [tile.label for tile in tiles[1:-1]]
+    assert labels == [f"PSNR of {name!r}" for name in low.baselines]  # a ratio of decibels means nothing
+
+
 def test_published_clips_are_those_of_the_pictures(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     frames = np.zeros((20, 3, 64, 64), np.uint8)
     for clip in range(3):

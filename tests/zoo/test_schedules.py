@@ -78,6 +78,15 @@ def test_plateau_rules(losses: list[float], patience: int, rate: float, every: i
             learning.observe(step, losses[epoch], sampling.fall(step))
 
 
+def test_teacher_forcing_has_one_wait() -> None:
+    """The ratio of true frames never falls, so the decay of the rate does not wait for it (Table 3 of the paper)."""
+    sampling = make_sampling(settings.NoSampling(), EPOCH)
+    learning = make_rate(settings.PlateauRate(base=0.1, patience=3, factor=0.5, every=2), EPOCH, 1000)
+    for epoch, loss in enumerate([1.0, 0.5, 0.7, 0.6, 0.5, 0.5, 0.5], start=1):
+        learning.observe(epoch * EPOCH, loss, sampling.fall(epoch * EPOCH))
+    assert [learning.rate(epoch * EPOCH) for epoch in (5, 6, 7, 9)] == [0.1, 0.1, 0.05, 0.025]
+
+
 @given(SAMPLING, RATE, LOSSES, st.integers(0, 25))
 def test_state_is_all_that_rules_remember(
     first: settings.Sampling, second: settings.LearningRate, losses: list[float], at: int

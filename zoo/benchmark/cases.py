@@ -40,8 +40,8 @@ def run_cases(
         root: the data root.
         say: a function that is called with a line for each variant or data set that is skipped.
     """
-    here = [variant for variant in variants if device.type in variant.devices]
-    if absent := [variant.name for variant in variants if variant not in here]:
+    available = [variant for variant in variants if device.type in variant.devices]
+    if absent := [variant.name for variant in variants if variant not in available]:
         say(f"skipped on a {device.type} device: {', '.join(absent)}")
     said: set[str] = set()
     for preset, recipe in recipes:
@@ -52,7 +52,7 @@ def run_cases(
         said |= set(missing)
         for job in jobs:
             case = Case(recipe, preset, job, ratio, datasets["moving-mnist"], device)
-            competing = [variant for variant in here if job in variant.jobs]
+            competing = [variant for variant in available if job in variant.jobs]
             try:
                 rows = measure(case, competing, rounds, clock)
             except ZooError:

@@ -90,7 +90,7 @@ def measure_loading(
         clips: the data set.
         batch: the number of clips in the batch.
         device: the device on which the clips are rendered.
-        rounds: the number of measurements, at least 5.
+        rounds: the number of measurements; fewer than 5 become 5.
         clock: the clock that takes the times.
 
     Returns:

@@ -31,8 +31,8 @@ class Form:
 
     Args:
         wide_w3: give W3 of the causal LSTM the kernel size of the other convolutions instead of 1×1.
-        output_reads_h: let the output gate of the causal LSTM read H(t-1) too. That of ST-LSTM always does.
-        modulation_reads_m: let g' of the causal LSTM read M, as its other gates do. That of ST-LSTM always does.
+        output_reads_h: let the output gate of the causal LSTM read H(t-1) too; ST-LSTM's always reads it.
+        modulation_reads_m: let g' of the causal LSTM read M, as its other gates do; ST-LSTM's g' always reads it.
         forget_bias: number added inside the sigmoid of both forget gates.
         bias: give each convolution its own bias. Without it, only the input convolution of ST-LSTM has one (our
             choice).
@@ -82,7 +82,7 @@ FORMS = {"paper": PAPER, "released": RELEASED}
 
 
 def find_form(name: str, overrides: Mapping[str, Any] | None = None, base: Mapping[str, Any] | None = None) -> Form:
-    """The form of a name, with some of its options replaced.
+    """The form that a name stands for, with some of its options replaced.
 
     Args:
         name: "paper" or "released".

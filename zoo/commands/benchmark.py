@@ -69,7 +69,7 @@ def run(arguments: Namespace) -> None:
         clock = Clock(device, threads)
         machine = describe_machine(device, threads, clock)
         print(", ".join(f"{name} {value}" for name, value in machine.items()), file=sys.stderr)
-        for more, beside in run_cases(
+        for case_rows, case_loadings in run_cases(
             recipes,
             arguments.jobs,
             variants,
@@ -80,9 +80,9 @@ def run(arguments: Namespace) -> None:
             root=arguments.data_root,
             say=lambda line: print(line, file=sys.stderr),
         ):
-            show(report.table(more))
-            rows += more
-            loadings += beside
+            show(report.table(case_rows))
+            rows += case_rows
+            loadings += case_loadings
             if folder:  # written after each case, so that results are kept after an interruption
                 report.write(rows, loadings, machine, _command(models, arguments), folder)
     if loadings:
@@ -112,7 +112,7 @@ def _checked_models(arguments: Namespace) -> list[str]:
 
 
 def _command(models: Sequence[str], arguments: Namespace) -> str:
-    """Return the command that measures the same."""
+    """Return the command line that repeats this measurement."""
     words = ["zoo benchmark", *models]
     for option in ("preset", "jobs", "variants"):
         words += [f"--{option}", *arguments[option]] if arguments[option] else []

@@ -36,7 +36,8 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
     parser.add_argument(
         "--layout",
         type=str | None,
-        help="Name of a paper's table, for all its columns and rows; default: only published rows for the same data.",
+        help=f"Table of a paper, to show all its columns and rows: {', '.join(LAYOUTS)}. Default: only published rows "
+        "for the same data.",
     )
     parser.add_argument("--output", "-o", type=str | None, help="File to write the table to: .csv, .md, .tex or .html.")
 

@@ -25,27 +25,35 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
     parser.add_argument(
         "--milliseconds", type=float | None, help="Budget of time for a rollout of all clips on this machine."
     )
-    parser.add_argument("--time", type=float | None, help="Budget of time as a fraction of that of the model itself.")
+    parser.add_argument("--time", type=float | None, help="Budget of time: a fraction of the original model's time.")
     parser.add_argument("--output", "-o", type=str, required=True, help="The .safetensors file to write.")
     parser.add_argument("--clips", type=int, default=32, help="Number of training clips to measure errors on.")
-    parser.add_argument("--include", type=str, nargs="+", default=[], help="Compress only layers that match a pattern.")
     parser.add_argument(
-        "--exclude", type=str, nargs="+", default=[], help="Do not compress layers that match a pattern."
+        "--include", type=str, nargs="+", default=[], help="Compress only layers whose names match a pattern."
+    )
+    parser.add_argument(
+        "--exclude", type=str, nargs="+", default=[], help="Do not compress layers whose names match a pattern."
     )
     parser.add_argument(
         "--report", type=str, nargs="+", default=[], help="Files to write reports to: .html, .json, .csv or .png."
     )
     parser.add_argument(
-        "--formats", type=str, nargs="+", default=None, help="Names of fitted formats to try for each layer, or all."
+        "--formats",
+        type=str,
+        nargs="+",
+        default=None,
+        help="Further forms to fit to each conv layer: names of formats, such as cttd and cp; or all.",
     )
     parser.add_argument("--effort", type=float, default=1.0, help="Factor for the work of each fit.")
     parser.add_argument("--seconds", type=float | None, help="Time limit for all fits together.")
     parser.add_argument(
-        "--objective", default="error", help="What decides between forms of equal cost: error, speed, or both."
+        "--objective", default="error", help="What decides between forms of about the same cost: error, speed, or both."
     )
     parser.add_argument("--seed", type=int, default=0, help="Random seed.")
     parser.add_argument(
-        "--resume", type=str | None, help="File that stores finished layers, to resume after an interruption."
+        "--resume",
+        type=str | None,
+        help="File that stores finished layers, to resume after an interruption; not with --milliseconds or --time.",
     )
     parser.add_argument("--checkpoint", default="best", help=CHECKPOINT_HELP)
     parser.add_argument("--data-root", type=str | None, help=ROOT_HELP)

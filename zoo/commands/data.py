@@ -22,10 +22,15 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
     parser.add_argument("--mirror", type=str | None, help="Web address of a folder with the original files.")
     parser.add_argument("--source", type=str | None, help="Folder with KTH's files; default: kth in the data root.")
     parser.add_argument(
-        "--size", type=int | None, help="Height and width of frames, in pixels; default: 128 for KTH, 64 for videos."
+        "--size",
+        type=int | None,
+        help="Height and width of frames, in pixels; default: 128 for KTH, 64 for videos and images, and the array's "
+        "own size for arrays.",
     )
     parser.add_argument(
-        "--channels", type=int | None, help="Number of channels: 1 for grey, 3 for RGB. Short for --data.channels."
+        "--channels",
+        type=int | None,
+        help="Number of channels, such as 1 for grey or 3 for RGB. Short for --data.channels.",
     )
     parser.add_argument("--check", action="store_true", help="Only list the faults of KTH's original files.")
     parser.add_argument("--data-root", "--root", type=str | None, help=ROOT_HELP)
@@ -38,7 +43,7 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
 
 
 def run(arguments: Namespace) -> None:
-    """Prepare a data set, download it first with --download, and describe it."""
+    """Prepare a data set (with --download, fetch its files first), and describe it."""
     kind, _, folder = arguments.name.partition(":")
     if arguments.name == "lorenz":
         raise ZooError("the series of lorenz are computed when they are needed; there is nothing to prepare")
@@ -53,7 +58,9 @@ def run(arguments: Namespace) -> None:
     if kind not in OWN and arguments.channels is not None:
         raise ZooError("--channels is an option of videos, images and arrays; mnist and kth are grey; leave it out")
     if kind == "mnist" and arguments.size is not None:
-        raise ZooError("--size is an option of kth, videos and images; MNIST's digits have 28×28 pixels; leave it out")
+        raise ZooError(
+            "--size is an option of kth, videos, images and arrays; MNIST's digits have 28×28 pixels; leave it out"
+        )
     _PREPARE[kind](arguments)
 
 

@@ -30,7 +30,9 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
         "--horizon", type=int | None, help="Number of frames that the network predicts; default: as in training."
     )
     parser.add_argument(
-        "--step", action="store_true", help="Write a network for a single step: it reads one frame and its state."
+        "--step",
+        action="store_true",
+        help="Write a network for a single step: it reads a frame and the state, and returns the next frame and state.",
     )
 
 
@@ -55,9 +57,9 @@ def run(arguments: Namespace) -> None:
     from zoo.model_files.exporting import export_rollout, export_step
 
     if step:
-        said = export_step(output, model, recipe)
+        shapes = export_step(output, model, recipe)
     else:
-        said = export_rollout(
+        shapes = export_rollout(
             output, model, recipe, recipe.data.length - recipe.data.observed if horizon is None else horizon
         )
-    print(f"{output}: {said}")
+    print(f"{output}: {shapes}")

@@ -24,7 +24,7 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
     parser.add_argument(
         "--size",
         type=int | list[int] | None,
-        help="Size of frames, as one number or height and width; default: that of the data set.",
+        help="Size of frames in pixels, as one number or height and width; default: the data set's.",
     )
 
 

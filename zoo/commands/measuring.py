@@ -39,7 +39,7 @@ def held_out_clips(data: Data, horizon: int, arguments: Namespace, digits: int |
 
 
 def horizon_of(horizon: int | None, data: Data) -> int:
-    """The horizon that the user asked for, or that of the training."""
+    """The horizon that the user asked for; by default the horizon of the training."""
     return data.length - data.observed if horizon is None else horizon
 
 

@@ -65,7 +65,9 @@ def add_measuring(parser: ArgumentParser, count_help: str = COUNT_HELP) -> None:
         "Default: standard.",
     )
     parser.add_argument(
-        "--published", type=str | None, help="The file mnist_test_seq.npy, to evaluate on its clips instead."
+        "--published",
+        type=str | None,
+        help="Path of the file mnist_test_seq.npy, to evaluate on its clips instead of the test split.",
     )
     parser.add_argument("--count", type=int | None, help=count_help)
     parser.add_argument("--batch", type=int, default=16, help="Number of clips to process at a time.")

@@ -66,12 +66,12 @@ def run(arguments: Namespace) -> None:
 def _examples(
     models: Sequence[TrainedModel], scores: "Sequence[Scores]", datasets: "Mapping[str, ClipDataset]"
 ) -> "list[Part]":
-    """The best, the middle and the worst of the evaluated clips. Models that were evaluated on the same share them.
+    """The best, the middle and the worst of the evaluated clips, once for all models evaluated on the same clips.
 
     Args:
         models: the trained models.
-        scores: the scores of those that could be evaluated.
-        datasets: the clips that each was evaluated on, by its name.
+        scores: the scores of the models that could be evaluated.
+        datasets: the clips that each model was evaluated on, by the model's name.
     """
     import numpy as np
 

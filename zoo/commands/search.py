@@ -11,6 +11,7 @@ from tensortrain.tables import show
 from zoo.commands.options import ROOT_HELP
 from zoo.commands.output import check_png
 from zoo.errors import ZooError
+from zoo.importing import imports_in_words
 from zoo.presets import recipe
 from zoo.registry import find_model
 
@@ -60,7 +61,7 @@ def run(arguments: Namespace) -> None:
     if arguments.training_steps is not None:
         steps = arguments.training_steps
         if steps < 8:
-            raise ZooError(f"--training-steps = {steps} must be at least 8, as there are eight validations")
+            raise ZooError(f"--training-steps = {steps} must be at least 8: each eighth has a validation")
         start = replace(start, training=replace(start.training, steps=steps, validate_every=steps // 8))
     study = search.open_study(Path(arguments.storage), start, space, arguments.seed)
     search.search(study, start, space, Path(arguments.folder), arguments.trials, arguments.data_root)
@@ -71,5 +72,6 @@ def run(arguments: Namespace) -> None:
     run, longer = shlex.quote(str(best)), shlex.quote(f"{best}-longer")
     print(f"{arguments.output}, {Path(arguments.output).with_suffix('.csv')}")
     print(f"{best} has the lowest validation loss. Next:")
-    print(f"  zoo evaluate {run}")
-    print(f"  zoo train --continue {run} --training.steps {2 * start.training.steps} -o {longer}")
+    imports = imports_in_words()
+    print(f"  zoo evaluate {run}{imports}")
+    print(f"  zoo train --continue {run} --training.steps {2 * start.training.steps} -o {longer}{imports}")

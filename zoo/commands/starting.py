@@ -1,6 +1,6 @@
 """Find what a `zoo train` command starts from: a preset, a file with all settings, or an earlier run.
 
-This is read from the words before there is a parser, because it decides which settings exist.
+The words of the command line are read before there is a parser, because the start decides which settings exist.
 """
 
 import argparse
@@ -97,7 +97,7 @@ class _Source(NamedTuple):
 
     Args:
         settings: the settings, as far as they are known before there is a parser.
-        words: words that say the same of the options of the model and of the data.
+        words: the model's options and the settings of the data among them, as words of a command line.
         file: the configuration; empty for a word.
     """
 
@@ -121,7 +121,7 @@ class _First(NamedTuple):
 
 
 def _last(sources: Sequence[_Source], name: str) -> str | None:
-    """The last value that the sources give to an option, as the later one counts; None if there is none."""
+    """The last value that the sources give to an option, because it replaces earlier ones; None if there is none."""
     values = [source.settings[name] for source in sources if source.settings.get(name) is not None]
     return str(values[-1]) if values else None
 
@@ -147,7 +147,10 @@ def _changes(sources: Sequence[_Source], model: str, dataset: str) -> tuple[dict
 
 
 def _whole_recipe(first: _First) -> tuple[Path, Recipe] | None:
-    """The recipe of the run to continue; or of a file with all settings, if the words name no model."""
+    """The file and the recipe of the run to continue or, if the words name no model, of a file with all settings.
+
+    None if the words name neither.
+    """
     continued = _last(first.sources, "continue")
     if continued is not None:
         folder = Path(continued)
@@ -160,7 +163,7 @@ def _whole_recipe(first: _First) -> tuple[Path, Recipe] | None:
         if first.dataset not in (None, start.data.name):
             start = replace(start, data=_other_data(start, str(first.dataset)))
         origin = replace(start.origin, run=str(folder.resolve()), weights="")
-        # the time limit was one of the earlier run
+        # the time limit was meant for the earlier run only
         return config, replace(start, origin=origin, training=replace(start.training, max_time=0.0))
     files = [source for source in first.sources if source.file and os.path.isfile(source.file)]
     if first.model is not None or not files or not _is_whole(files[-1].settings):
@@ -169,7 +172,7 @@ def _whole_recipe(first: _First) -> tuple[Path, Recipe] | None:
 
 
 def _other_data(start: Recipe, dataset: str) -> Any:
-    """The settings of another data set, with those of a run's data that belong to its model: the number of steps, and
+    """The settings of another data set, with those settings of a run's data that belong to its model: the steps, and
     the normalisation where the data set has one."""
     data = recipe(start.model, PRESET, start.options, dataset).data
     names = {each.name for each in fields(data)} & {each.name for each in fields(start.data)}
@@ -239,7 +242,7 @@ def _check_preset(sources: Sequence[_Source], file: Path) -> None:
 
 
 def _check_short(sources: Sequence[_Source]) -> None:
-    """Raise a ZooError if a setting follows its short form. The short form would count, although it comes first."""
+    """Raise a ZooError if a setting follows its short form: the short form, which comes first, would replace it."""
     for short, (part, name) in SHORT.items():
         places = [i for i, source in enumerate(sources) if source.settings.get(short) is not None]
         for source in sources[places[0] + 1 :] if places else ():
@@ -265,7 +268,7 @@ def _choice(part: str, sources: Sequence[_Source]) -> str:
     """The schedule or optimiser that the sources name for a part of the recipe; empty if none does.
 
     Raises:
-        ZooError: if they name several. Each has its own settings, so the last one cannot simply count.
+        ZooError: if they name several. Each has its own settings, so the last one cannot simply replace the others.
     """
     settings = [named for source in sources if isinstance(named := source.settings.get(part), dict)]
     entry = CHOICES[part][0]

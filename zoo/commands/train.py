@@ -15,6 +15,7 @@ from zoo.checks import check_recipe
 from zoo.commands.options import ROOT_HELP
 from zoo.commands.starting import PARTS, PRESET, find_start
 from zoo.errors import ZooError
+from zoo.importing import imports_in_words
 from zoo.names import LOGGERS, check_name
 from zoo.presets import PRESETS, recipe
 from zoo.registry import find_model
@@ -67,7 +68,11 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
         help=f"Loggers to use besides metrics.csv, separated by commas: {', '.join(LOGGERS)}. Default: tensorboard if "
         "it is installed; a resumed run keeps its loggers.",
     )
-    parser.add_argument("--fresh", action="store_true", help="Stop with an error if the folder already holds a run.")
+    parser.add_argument(
+        "--fresh",
+        action="store_true",
+        help="Stop with an error if the folder already holds a run; without this option, such a run is resumed.",
+    )
 
     defaults: dict[str, Any] = {}
     start = recipe("conv-tt-lstm-sw") if beginning is None else beginning.recipe
@@ -117,8 +122,9 @@ def run(arguments: Namespace) -> None:
     page = f" {PAGE} in it shows the training." if (place / PAGE).exists() else ""
     say(f"{place} holds the {held}: those of step {finished.step}.{page} Next:")
     run, suffix = shlex.quote(str(place)), ".gif" if finished.recipe.data.content == "video" else ".png"
-    say(f"  zoo evaluate {run}")
-    say(f"  zoo predict {run} -o {shlex.quote(place.resolve().name + suffix)}")
+    imports = imports_in_words()
+    say(f"  zoo evaluate {run}{imports}")
+    say(f"  zoo predict {run} -o {shlex.quote(place.resolve().name + suffix)}{imports}")
 
 
 def _recipe(arguments: Namespace) -> Recipe:
@@ -151,8 +157,11 @@ def _recipe(arguments: Namespace) -> Recipe:
 
 
 def _options(arguments: Namespace) -> dict[str, Any]:
-    """The options of the model. Options that the launched or continued run left at their defaults are omitted, so that
-    its settings are the same."""
+    """The options of the model.
+
+    If the command starts from a run or from a file with all settings, options that these omit, and that still have
+    their default values, are omitted here too. Otherwise the same settings would count as different ones.
+    """
     options = dict(arguments.options)
     run, files = arguments["continue"], arguments.config or []
     words = ["--continue", run] if run else ["--config", str(files[-1])] if files else []
@@ -165,6 +174,9 @@ def _options(arguments: Namespace) -> dict[str, Any]:
 
 def minutes(text: str) -> float:
     """Convert a time such as "90s", "25m", "2h" or "25" (minutes) to minutes.
+
+    Raises:
+        ZooError: if the text is not a time, or the time is not above zero and finite.
 
     >>> minutes("2h")
     120.0

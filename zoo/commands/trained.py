@@ -32,10 +32,10 @@ def find_trained_model(reference: str, checkpoint: str = _BEST) -> TrainedModel:
     Args:
         reference: the folder of a run, a `.safetensors` file, or `MODEL:WEIGHTS` for weights that ship with the
             package.
-        checkpoint: the checkpoint of a run; see `zoo.open_run`. Legal are the run's own checkpoints.
+        checkpoint: the checkpoint of a run; see `zoo.open_run`. Only the run's own checkpoints are legal.
 
     Raises:
-        ZooError: if it is none of these, or cannot be read; or if it has no such checkpoint.
+        ZooError: if the reference is none of these or cannot be read, or the model has no such checkpoint.
     """
     path, file = Path(reference), Path(checkpoint)
     if path.is_dir():
@@ -45,12 +45,12 @@ def find_trained_model(reference: str, checkpoint: str = _BEST) -> TrainedModel:
             )
         run = zoo.open_run(path, checkpoint)
         return TrainedModel(path.name, run.model, run.recipe)
-    weighs, listed = path.suffix.lower() == ".safetensors", ":" in reference
-    if (weighs or listed) and checkpoint != _BEST:
+    is_file, is_shipped = path.suffix.lower() == ".safetensors", ":" in reference
+    if (is_file or is_shipped) and checkpoint != _BEST:
         raise ZooError(f"--checkpoint {checkpoint} is for a run, but {reference} has no checkpoints; leave it out")
-    if weighs:
+    if is_file:
         return TrainedModel(path.stem, *load_weights(path))
-    if listed:
+    if is_shipped:
         name, _, weights = reference.partition(":")
         find_model(name)
         return TrainedModel(reference, *load_pretrained(name, weights))
@@ -86,7 +86,7 @@ def find_trained_models(references: Sequence[str], checkpoint: str) -> list[Trai
 
 
 def files_of(references: Sequence[str], checkpoint: str = "best") -> list[Path]:
-    """The files that such references use, which no command may replace.
+    """The files that references to trained models use. No command may overwrite them.
 
     Args:
         references: words as in `find_trained_model`.
@@ -101,7 +101,7 @@ def files_of(references: Sequence[str], checkpoint: str = "best") -> list[Path]:
     return files
 
 
-# settings of the training clips alone and of the model's own units, and the digest of the clips when it was trained
+# settings of the training clips alone, the model's normalisation, and the digest of the clips at the time of training
 _NOT_OF_TEST_CLIPS = (
     "length",
     "clips_per_epoch",
@@ -115,7 +115,7 @@ _NOT_OF_TEST_CLIPS = (
 
 
 def shared_data(models: Sequence[TrainedModel], windows: Windows | None, root: str | None) -> Data:
-    """The data settings of models that shall read the same test clips.
+    """The data settings of models that are to read the same test clips.
 
     Args:
         models: the models.

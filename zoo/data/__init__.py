@@ -114,7 +114,7 @@ def pin_data(data: Data, root: str | Path | None = None) -> Data:
     - Videos, images and arrays: the absolute path.
     - Videos, images, arrays and KTH: a digest of the clips.
     - Arrays: the size of their frames, their axes and their range.
-    - Lorenz series: nothing.
+    - Lorenz series, and clips of a Python program: nothing.
 
     Args:
         data: the settings.
@@ -161,11 +161,11 @@ def array_frames(data: ArraysData, root: str | Path | None = None) -> ArrayFrame
 
 
 def own_clip(data: ArraysData, path: str | Path, count: int, root: str | Path | None = None) -> Tensor:
-    """The first clip of another file like that of the training data, `(T, C, H, W)` in [0, 1] with T ≤ count.
+    """The first clip of a file of the same kind as the training data, `(T, C, H, W)` in [0, 1] with T ≤ count.
 
     Args:
         data: the settings of the training data, whose axes, range, size and stride are used. The axis N may be missing.
-            A range that is only the default of the training data's dtype is replaced by that of the file's dtype.
+            A range that is only the default of the training data's dtype is replaced by the default of the file's.
         path: the file.
         count: the largest number T of steps in the clip.
         root: the data root; see `data_root`.
@@ -182,12 +182,12 @@ def own_clip(data: ArraysData, path: str | Path, count: int, root: str | Path | 
 
 
 def _own_range(data: ArraysData, file: ArrayFile, root: str | Path | None) -> Sequence[float]:
-    """The values of black and white in another file than the training data.
+    """The values of black and white in a file other than that of the training data.
 
-    The range of the training data is that of one dtype: bytes from 0 to 255 and floats from 0 to 1 mean the same.
+    A default range belongs to one dtype: bytes from 0 to 255 and floats from 0 to 1 mean the same.
 
     Raises:
-        ZooError: if the dtypes differ, and the range does not follow from that of the file.
+        ZooError: if the dtypes differ, and the range does not follow from the dtype of the file.
     """
     if not data.range:
         return ()

@@ -38,7 +38,7 @@ class ArrayFrames:
         resize: how frames of another shape are brought to this size; see `zoo.data.resizing.resized`.
 
     Raises:
-        ZooError: if the axes do not fit the array, or the dtype needs an explicit range.
+        ZooError: if the axes do not fit the array, the range is illegal, or the dtype needs an explicit range.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class ArrayFrames:
         self._resize: Resize = resize
 
     def read(self, name: str, start: int, length: int) -> NDArray[Any]:
-        """Read frames of a clip: uint8 if the array holds them in this size, otherwise float32.
+        """Read frames `(T, C, H, W)` of a clip: float32, or uint8 if the array holds bytes from 0 to 255 in this size.
 
         Args:
             name: the number of the clip, as text.
@@ -126,6 +126,8 @@ class Arrays(StoredClips):
     torch.Size([1, 20, 1, 16, 16])
     """
 
+    noun = "sequence"
+
     def __init__(
         self,
         frames: ArrayFrames,
@@ -181,10 +183,10 @@ def report(frames: ArrayFrames, length: int, stride: int, splits: Splits) -> Ite
     """Describe an array in lines of text: its content, the distribution of its values, its faults and the splits.
 
     The whole array is read. Training and evaluation read only the steps that they need, so a value that cannot be used
-    stops them when they come to it. A line says which of them.
+    stops them only when they come to it. The line about such a value names what it stops.
 
     Raises:
-        ZooError: if there are too few clips for three splits.
+        ZooError: in the cases of `pieces`.
     """
     file = frames.file
     sides = ", ".join(f"{axis} {side}" for axis, side in zip(frames.axes, file.shape, strict=True))
@@ -336,7 +338,8 @@ def _check_values(values: NDArray[Any], legal: tuple[float, float], where: str) 
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         bad = int(np.argmin(np.isfinite(values).all((1, 2, 3))))
         raise ZooError(
-            f"{where}: step {bad} of these has a NaN or infinite value; replace the value, or leave out this clip"
+            f"{where}: step {bad} of these, counted from 0, has a NaN or infinite value; replace the value, or leave "
+            "out this clip"
         )
     low, high = float(values.min()), float(values.max())
     if low < legal[0] or high > legal[1]:

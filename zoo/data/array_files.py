@@ -64,7 +64,8 @@ def open_array_file(path: str | Path, key: str = "", root: str | Path | None = N
         root: the data root; see `zoo.data.data_root`.
 
     Raises:
-        ZooError: if the file or array does not exist, is damaged or not numeric, or a package is not installed.
+        ZooError: if the suffix is unknown, the file or array does not exist, is damaged or not numeric, or a package is
+            not installed.
     """
     path = Path(path).expanduser()
     suffix = path.suffix.lower()

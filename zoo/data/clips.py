@@ -29,7 +29,7 @@ class ClipDataset(Protocol):
     """T, the number of steps in a clip."""
     comparable_with: str
     """Scores are comparable if this is equal for their data sets: the clips are the same, or drawn by the same rule.
-    For published data it is such as "moving-mnist-2"."""
+    For published data it is a short name such as "moving-mnist-2"."""
 
     def __len__(self) -> int:
         """The number of clips; in an endless data set, the number of clips in an epoch."""
@@ -50,8 +50,9 @@ class ClipDataset(Protocol):
     def digest(self) -> str:
         """SHA-256, as 64 hexadecimal digits, of the content of the data and the rule by which clips are made from it.
 
-        It does not depend on the place of the data or the packing of their files, nor on settings such as seed and
-        size. Data sets with equal settings and equal digests hold the same clips.
+        It does not depend on the place of the data or the packing of their files, nor on settings such as the seed. The
+        digest of stored videos, images and arrays also depends on the size of their frames. Data sets with equal
+        settings and equal digests hold the same clips.
 
         Raises:
             ZooError: if the data were damaged after they were prepared.
@@ -115,7 +116,7 @@ def whole(name: str, value: object) -> int:
     """The value of an argument as an int, if it is a whole number of at least 1.
 
     Raises:
-        ZooError: if it is not.
+        ZooError: if the value is anything else.
 
     >>> whole("count", np.int64(3))
     3
@@ -135,7 +136,7 @@ def check_indices(indices: Sequence[int], stop: int) -> NDArray[np.int64]:
         stop: the largest legal index plus one.
 
     Raises:
-        ZooError: if it is not a list of integers.
+        ZooError: if `indices` is not a list of integers.
         IndexOutOfRange: if an index is below 0, or not below `stop`.
 
     >>> check_indices(range(2, 4), stop=10)

@@ -116,7 +116,7 @@ def _images(container: "InputContainer", stream: "VideoStream", form: str) -> It
 
 
 def _display_matrix(frame: "VideoFrame") -> NDArray[np.float64]:
-    """A matrix `(2, 2)`: multiplied by it, the row vector (column, row) of a pixel gives its place in a player."""
+    """The matrix `(2, 2)` that maps the row vector (column, row) of a pixel to its place in a player."""
     side_data: Any = frame.side_data
     if (stated := side_data.get("DISPLAYMATRIX")) is None:
         return np.eye(2)

@@ -47,7 +47,8 @@ def download_mnist(root: str | Path | None = None, mirror: str | None = None, pr
         The folder with the files.
 
     Raises:
-        ZooError: if the folder cannot be written, the mirror does not answer or breaks off, or a checksum is wrong.
+        ZooError: if the folder cannot be written, `mirror` is not a web address, the mirror does not answer or breaks
+            off, or a checksum is wrong.
     """
     mirror = _mirror(mirror, "ZOO_MNIST_MIRROR", MIRROR)
     folder = data_root(root) / "mnist"
@@ -79,8 +80,8 @@ def download_kth(root: str | Path | None = None, mirror: str | None = None, prog
         The folder with the files.
 
     Raises:
-        ZooError: if the folder cannot be written, the mirror does not answer or breaks off, or a file is not of the
-            expected kind.
+        ZooError: if the folder cannot be written, `mirror` is not a web address, the mirror does not answer or breaks
+            off, or a file is not of the expected kind.
     """
     mirror = _mirror(mirror, "ZOO_KTH_MIRROR", KTH_MIRROR)
     folder = data_root(root) / "kth"
@@ -136,7 +137,7 @@ def _download(
         ) from error
     if not right(part):
         part.unlink()
-        raise ZooError(f"{url} has a wrong checksum and was deleted; set {variable} to another mirror")
+        raise ZooError(f"{url} has a wrong checksum or content and was deleted; set {variable} to another mirror")
     os.replace(part, target)
 
 

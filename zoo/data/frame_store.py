@@ -225,8 +225,8 @@ def place_in(folder: Path, name: str, suffix: str) -> Path:
     """The file of a clip in a store. It is named after the clip, but kept apart from the store's own and other files.
 
     Without this, the record of a clip "manifest" would be the store's manifest, and the frames of a clip "a" would be
-    a file where the clips of a folder "a.npy" are. So "%" is added to such a part of a name, and, to keep names
-    different, to a part that already is of this form.
+    a file where the clips of a folder "a.npy" are. So "%" is added to such a part of a name. To keep names
+    different, it is also added to a part that has this form already.
 
     Args:
         folder: the folder of the store.
@@ -255,7 +255,7 @@ def build(
 
     Args:
         folder: the folder of the store.
-        videos: all videos that the store shall hold. Other videos are removed from its manifest.
+        videos: all videos that the store is to hold. Other videos are removed from its manifest.
         size: height and width of the frames in pixels.
         grey: True for one channel, False for three.
         progress: whether to show a progress bar.
@@ -333,7 +333,7 @@ def in_parallel(
 
     Args:
         items: the items.
-        work: the function; it calls `count` with numbers of decoded frames, whose sum is shown at the progress bar.
+        work: the function; it calls `count` with numbers of decoded frames, whose sum is shown beside the progress bar.
         title: the title of the progress bar.
         progress: whether to show the progress bar.
     """

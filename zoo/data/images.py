@@ -73,7 +73,9 @@ class FrameFolder(VideoFile):
 
 
 class Images(Videos):
-    """Clips from folders of PNG or JPEG images. Each folder below the given one is a clip; for the rest see `Videos`.
+    """Clips from folders of PNG or JPEG images: the folder and each folder below it that holds images is a clip.
+
+    For the rest see `Videos`.
 
     The frames of a clip are in the natural order of their names (frame9 before frame10), and have one size.
     """
@@ -106,7 +108,7 @@ class Images(Videos):
 
 
 def _own_name(folder: Path, others: Set[str]) -> str:
-    """The name of the clip whose images are in the data set's folder itself: that of the folder.
+    """The name of the clip whose images are in the data set's folder itself: the name of this folder.
 
     If a folder below has this name, it is followed by "/.", with which no relative path ends.
     """

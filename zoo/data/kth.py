@@ -263,7 +263,7 @@ def split_persons(validation_persons: Sequence[int] = VALIDATION_PERSONS) -> dic
         validation_persons: some of the persons 1–16, who are held out of training.
 
     Raises:
-        ZooError: if it names none or all of the persons 1–16, a person twice, or another person.
+        ZooError: if `validation_persons` names none or all of the persons 1–16, a person twice, or another person.
 
     >>> split_persons([3])["val"], len(split_persons([3])["train"])
     ([3], 15)

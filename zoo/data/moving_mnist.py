@@ -179,9 +179,9 @@ def trajectories(start: NDArray[np.float64], angle: NDArray[np.float64], length:
 
 
 def _smoother_axis(array: NDArray[np.uint8]) -> set[int]:
-    """The axis, 0 or 1, along which neighbours are clearly more alike; empty if neither is.
+    """The axis, 0 or 1, along which neighbouring images are clearly more alike; empty if there is no such axis.
 
-    From frame to frame, two moving digits differ by 0.53 to 0.77 of the difference from clip to clip.
+    With two moving digits, neighbouring frames differ by 0.53 to 0.77 of the difference between neighbouring clips.
     """
     most = max(2, min(16, (1 << 20) // (array.shape[2] * array.shape[3])))
     sample = array[:most, :most]

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import NamedTuple, TypeVar
 
-from zoo.data.clips import counted
 from zoo.errors import ZooError, nearest
 
 HELD_OUT = 0.1  # fraction of the clips for "val", and the same for "test"
@@ -69,7 +68,7 @@ def split_range(count: int, wanted: Splits, what: str) -> dict[str, list[range]]
             if not _RANGE.fullmatch(entry):
                 raise ZooError(f"data.{kind}: {entry!r} is not a range of {what}; write a range such as '80:90'")
     val, test = (
-        [i for entry in entries for i in _slice(numbers, entry, f"data.{kind}")]
+        [i for entry in entries for i in _slice(numbers, entry, f"data.{kind}", what)]
         for kind, entries in wanted._asdict().items()
     )
     return {split: _consecutive(part) for split, part in _disjoint(numbers, val, test, what).items()}
@@ -111,7 +110,7 @@ def _matching(names: list[str], entries: Sequence[str], where: str) -> list[str]
         if entry in names:
             part = [entry]  # even if it looks like a range, such as "12:30"
         elif _RANGE.fullmatch(entry):
-            part = _slice(names, entry, where)
+            part = _slice(names, entry, where, "clips")
         elif not (part := _alike(names, entry)):
             raise ZooError(f"{where}: no clip is called {entry!r}; {nearest(entry, names[:20])}")
         matching |= dict.fromkeys(part)
@@ -121,17 +120,17 @@ def _matching(names: list[str], entries: Sequence[str], where: str) -> list[str]
 def _alike(names: list[str], entry: str) -> list[str]:
     """The names that an entry matches.
 
-    Brackets and question marks stand for themselves in names such as "walk [1]". Only if there is no such name, they
-    are a pattern of the shell.
+    Brackets and question marks stand for themselves in names such as "walk [1]". Only if no name matches in this
+    way, the entry is read as a pattern of the shell.
     """
     literal = re.compile(".*".join(map(re.escape, entry.split("*"))), re.DOTALL)
     return [name for name in names if literal.fullmatch(name)] or [name for name in names if fnmatchcase(name, entry)]
 
 
-def _slice(items: list[Item], entry: str, where: str) -> list[Item]:
+def _slice(items: list[Item], entry: str, where: str, what: str) -> list[Item]:
     begin, end = (int(number) if number else None for number in entry.split(":"))
     if not (part := items[begin:end]):
-        raise ZooError(f"{where}: the range {entry!r} holds none of {counted(len(items), 'clip')}; ranges count from 0")
+        raise ZooError(f"{where}: the range {entry!r} holds none of the {what} 0 to {len(items) - 1}; change the range")
     return part
 
 

@@ -16,7 +16,7 @@ FirstLast = Annotated[list[Count], Field(min_length=2, max_length=2)]
 
 @with_config(_STRICT)
 class Origin(TypedDict):
-    """The source of a clip, the shape `(C, H, W)` it was decoded to, and how. `ranges` are those of KTH."""
+    """The source of a clip, the shape `(C, H, W)` it was decoded to, and how. KTH's clips have `ranges`."""
 
     source: Text
     stamp: Text

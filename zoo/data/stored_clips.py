@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -76,8 +76,8 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
         windows: where clips may start.
         length: T, the number of frames in a clip.
         comparable_with: data sets with equal values are comparable; see `ClipDataset`.
-        parts: the parts of the store that this split consists of, if these are a user's own clips, of which others may
-            have the same name. A hash of the parts and their content is then added to `comparable_with`.
+        parts: for a user's own clips: the parts of the store that this split consists of. A hash of the parts and the
+            store's content is then added to `comparable_with`, because other clips may have the same names.
         title: the first words of `describe`.
         count: number of drawn clips in an epoch; None for each window once.
         endless: whether to accept every index below 2⁶³, so that each epoch draws new clips.
@@ -88,6 +88,8 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
     Raises:
         ZooError: if an argument is out of range, there is no window, or stored frames have changed.
     """
+
+    noun: ClassVar[str] = "video"  # what `describe` calls an entry of the store
 
     def __init__(
         self,
@@ -127,7 +129,7 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
 
     @cached_property
     def comparable_with(self) -> str:  # type: ignore[override]  # nobody assigns to it
-        """See `ClipDataset`. It is computed when it is needed, because the hash of a large array takes its time."""
+        """See `ClipDataset`. It is computed when it is needed, because the hash of a large array takes a while."""
         if self._parts is None:
             return self._comparable_with
         content = hashlib.sha256(f"{self.store.digest()} {list(self._parts)}".encode(errors="surrogateescape"))
@@ -168,13 +170,13 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
 
     def describe(self) -> str:
         """Describe the data in one line: split, counts, sizes, and the folder of the store."""
-        videos = len({window.name for window in self.windows})
+        sources = counted(len({window.name for window in self.windows}), self.noun)
         channels, height, width = self.store.shape
         clips = "endless" if self.endless else f"{self.count:,}"
         one = self.count == 1 and not self.endless
         return (
             f"{self._title}: {clips} {'random ' * self.drawn}clip{'s' * (not one)} of {counted(self.length, 'frame')} "
-            f"{height}×{width} {_COLOURS.get(channels, f'of {channels} channels')} from {counted(videos, 'video')} in "
+            f"{height}×{width} {_COLOURS.get(channels, f'of {channels} channels')} from {sources} in "
             f"{self.store.folder}{f', every {self._stride} frames' if self._stride > 1 else ''}"
             + (f" ({len(self.store.skipped)} left out)" if self.store.skipped else "")
         )

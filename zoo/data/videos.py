@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
-from zoo.data.clips import counted, plural, whole
+from zoo.data.clips import counted, whole
 from zoo.data.digits import Split, check_split
 from zoo.data.frame_store import Store, VideoFile, build
 from zoo.data.names import natural
@@ -60,7 +60,6 @@ class Videos(StoredClips):
     """
 
     kind: ClassVar[str] = "videos"
-    noun: ClassVar[str] = "video"
     stream: ClassVar[int] = 0x56490001
 
     def __init__(
@@ -189,7 +188,7 @@ def report(
             yield f"too short: {too_short(name, count, needed)}"
     if others := Counter(otherfiles_below(folder)):
         kinds = ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in others.items())
-        yield f"not {plural(noun)} by their names: {kinds}"
+        yield f"neither videos nor images by their names: {kinds}"
     for split, names in names_of(store, splits).items():
         positions = sum(max(0, frames[name] - needed + 1) for name in names)
         yield f"{split}: {counted(len(names), noun)}, {counted(positions, 'position')} of {counted(length, 'frame')}"

@@ -137,10 +137,10 @@ def _add(
 
 
 def _names(metrics: str | Sequence[str]) -> list[str]:
-    """The names of metrics. A single one may be given without a list, and must not be taken for its letters.
+    """The names of metrics as a list. A single name may be passed as text; it must not be split into its letters.
 
     Raises:
-        ZooError: if one is not a text.
+        ZooError: if a name is not a text.
     """
     names = [metrics] if isinstance(metrics, str) or not isinstance(metrics, Iterable) else list(metrics)
     for name in names:

@@ -13,7 +13,7 @@ from zoo.files import aside, folder_aside
 
 
 def write_arrays(path: str | Path, **arrays: Tensor | Mapping[str, Tensor] | list[str]) -> None:
-    """Write an `.npz` file. A mapping becomes an array of its values, and an array `models` of its names."""
+    """Write an `.npz` file. A mapping becomes two arrays: one of its values, and one called `models` of its names."""
     entries = {}
     for name, value in arrays.items():
         if isinstance(value, Mapping):

@@ -71,8 +71,8 @@ def check_clip(clip: Tensor) -> None:
 def check_pair(predicted: Features, true: Features) -> None:
     """Raise a ZooError unless predicted frames can be compared with true ones. One predicted frame may be broadcast.
 
-    True frames must be in [0, 1]. Predictions have no bounds, and a diverging network exceeds them on both sides. But
-    pixels that go far above 1 and hardly below 0 must be in 0…255.
+    True frames must be in [0, 1]. Predictions need not be: a diverging network exceeds this range on both sides. But
+    predictions that go far above 1 and hardly below 0 are taken for pixels in 0…255, and refused.
     """
     (clips, steps, *frame), (true_clips, true_steps, *true_frame) = predicted.shape, true.shape
     if (clips, frame) != (true_clips, true_frame) or steps not in (1, true_steps):

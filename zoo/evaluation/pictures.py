@@ -39,7 +39,8 @@ class Prediction:
     """The observed, predicted and true frames of one clip.
 
     Args:
-        observed: the frames that the models observed, `(T_in, C, H, W)` with pixels in [0, 1]; C is 1 or 3.
+        observed: the frames that the models observed, `(T_in, C, H, W)` with pixels in [0, 1]. Unless C is 1 or 3,
+            pictures show the mean of the channels.
         predictions: the frames `(horizon, C, H, W)` that each model predicts next, by the model's name.
         truth: the true next frames `(≤ horizon, C, H, W)`, as many as are known.
     """

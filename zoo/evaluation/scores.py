@@ -203,7 +203,7 @@ def by_horizon(scores: Sequence[Scores]) -> Table:
     baseline that predicts the mean of the data. If a model was measured at several horizons, the longest is shown.
 
     Args:
-        scores: scores of series, measured on the same data after as many observed steps.
+        scores: scores of series, measured on the same data after the same number of observed steps.
 
     Raises:
         ZooError: if scores are of different data, or two models have the same name.

@@ -1,8 +1,9 @@
 """Statistics over clips: confidence intervals of averages, and whether a difference may be chance.
 
 Scores on the same clips are compared clip by clip, which is much more precise than comparing two intervals. Neither
-method says how much a new training with another seed would change. The spread of a few clips is itself known only
-roughly, so the number of standard errors in an interval is Student's, which is larger for fewer clips.
+method says how much the scores would differ after a new training with another seed. The spread of a few clips is
+itself known only roughly, so the number of standard errors in an interval is Student's, which is larger for fewer
+clips.
 """
 
 import math

@@ -24,7 +24,7 @@ from zoo.settings import OwnData, Recipe, Video, data_class
 
 _METHODS = {  # methods by a pattern of their tensors' names; the first that matches counts
     r"cell_list\.\d+\.conv_a\b": "an action-conditioned PredRNN",
-    r"cell_list\.\d+\.conv_x\.0\.conv3d\.": "E3D-LSTM, whose recall there attends otherwise than in its paper",
+    r"cell_list\.\d+\.conv_x\.0\.conv3d\.": "E3D-LSTM, whose recall in that code differs from its paper's",
     r"cell_list\.\d+\.conv_t\b": "MAU",
     r"stlstm_layer": "MIM",
     r"(encoder\.)?(phycell|convcell)\.": "PhyDNet",
@@ -130,9 +130,9 @@ def _tensors(path: Path, known: Collection[str]) -> Mapping[str, Tensor]:
         raise ZooError(f"{error}{advice}") from None
     method = _method(tensors)
     if method not in known:
-        said = f"is of {method}" if method else f"holds tensors such as {next(iter(tensors))}, of no known method"
+        problem = f"is of {method}" if method else f"holds tensors such as {next(iter(tensors))}, of no known method"
         setting = _setting(path)
-        raise ZooError(f"{path} {said}{setting}; these can be imported: {', '.join(known)}")
+        raise ZooError(f"{path} {problem}{setting}; these can be imported: {', '.join(known)}")
     return tensors
 
 

@@ -20,9 +20,9 @@ def model_card(recipe: Recipe, parameters: int, scores: "Sequence[Scores]" = ())
     Args:
         recipe: the settings that the model was trained by.
         parameters: the model's number of parameters.
-        scores: the results of `zoo.evaluate`. Each value becomes an entry of `data.eval_results`. There is one entry
-            for the average over the predicted steps (`metric_config` is "average") and one for each step ("step 1",
-            "step 2", …). The values are not scaled as in tables: a squared error is 0.025 and not 25.
+        scores: the results of `zoo.evaluate`. Each value becomes an entry of the card's `data.eval_results`. There is
+            one entry for the average over the predicted steps (`metric_config` is "average") and one for each step
+            ("step 1", "step 2", …). The values are not scaled as in tables: a squared error is 0.025 and not 25.
     """
     metadata: dict[str, Any] = {"library_name": "tensortrain", "tags": [*TAGS, recipe.model]}
     if scores:

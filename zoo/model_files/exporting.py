@@ -100,8 +100,8 @@ def _others(leaves: Sequence[Any]) -> list[Any]:
 def export_rollout(path: str | Path, model: Predictor, recipe: Recipe, horizon: int) -> str:
     """Write a network that predicts a fixed horizon.
 
-    It takes any number of clips. If the exporter can trace it, it also takes any frame size that the model's patches
-    divide.
+    It takes any number of clips. If the exporter can trace it, it also takes any frame size whose height and width are
+    multiples of the model's `multiple`.
 
     Args:
         path: the file to write, `.onnx` or `.pt2`.

@@ -41,7 +41,7 @@ def make_fc_lstm(
         conditioned: whether the forecaster reads the frame before the one that it predicts.
         composite: whether to reconstruct the observed frames too, in training.
         first: "step" makes an LSTM step before the first prediction; "state" decodes it from the encoder's last state.
-        channels: C of the frames.
+        channels: number of channels C of the frames.
     """
     from zoo.networks.fc_lstm import FCLSTM
 
@@ -67,7 +67,7 @@ def make_conv_lstm_2015(
     Args:
         hidden: channels of each layer, starting next to the frames.
         kernel: side k of all kernels of the recurrent layers.
-        channels: C of the frames.
+        channels: number of channels C of the frames.
         patch: side of the blocks of pixels that become channels.
     """
     from zoo.networks.encoder_forecaster import EncoderForecaster
@@ -100,7 +100,7 @@ def make_traj_gru(
         links: L, the number of flow fields of every layer.
         first: channels of the first and of the last convolution.
         hidden: channels of each level, starting next to the frames.
-        channels: C of the frames.
+        channels: number of channels C of the frames.
         patch: side of the blocks of pixels that become channels; 1 in the paper.
     """
     from zoo.cells.conv_gru import TrajGRUCell
@@ -132,7 +132,7 @@ def make_conv_gru(
         kernel: side k of the kernels over the state; 3, 5 or 7 in the paper.
         first: channels of the first and of the last convolution.
         hidden: channels of each level, starting next to the frames.
-        channels: C of the frames.
+        channels: number of channels C of the frames.
         patch: side of the blocks of pixels that become channels; 1 in the paper.
     """
     from zoo.cells.conv_gru import ConvGRUCell
@@ -159,7 +159,7 @@ def make_mcnet(
 
     Args:
         base: channels of the first scale. The other scales have twice and four times as many.
-        channels: C of the frames.
+        channels: number of channels C of the frames.
         adversarial: weight of the adversarial loss, 0.02 on KTH in the paper. The default is 0 (no adversary), because
             runs with it differ from seed to seed.
         clip: number of frames (the observed ones included), height and width of the clips that the adversary judges.

@@ -40,7 +40,7 @@ def make_cdna(
         widths: channels of the ConvLSTMs at 1/2, 1/4 and 1/8 of the resolution.
         kernels: J, the number of transformations in each step; DNA ignores it.
         canvas: height and width of the frames.
-        channels: C of the frames.
+        channels: number of channels C of the frames.
         form: "paper" or "released". "released" computes what the authors' code does: the padding of TensorFlow, layer
             norms with an epsilon of 1e-12, a ReLU on the painted frame and on the masks, and no mask for the last
             kernel, which then has no effect.
@@ -69,13 +69,14 @@ def make_dfn(
 ) -> "DynamicFilterNetwork":
     """A dynamic filter network: each pixel of the next frame is a weighted mean of nearby pixels of the last frame.
 
-    Nothing follows the filter. So the network can neither brighten a pixel nor restore one that has left the frame.
+    Nothing follows the filter. So without `dynamic_bias` the network can neither brighten a pixel nor restore one that
+    has left the frame.
 
     Args:
         widths: channels of the convolutions at full resolution, half resolution, and at the deepest level.
         filter_size: side k of the filters, an odd number.
         dynamic_bias: whether to compute one more map, which is added to the frame before it is filtered.
-        channels: C of the frames.
+        channels: number of channels C of the frames.
     """
     from zoo.networks.dynamic_filter import DynamicFilterNetwork
 
@@ -108,7 +109,7 @@ def make_vpn_baseline(
         width: c, the width of the multiplicative units. Blocks and ConvLSTM have 2c channels.
         dilations: the dilation of each encoder block.
         decoder_blocks: number of decoder blocks.
-        channels: C of the frames.
+        channels: number of channels C of the frames.
         patch: side of the blocks of pixels that become channels; 1 in the paper. Above 1, the network no longer works
             at full resolution.
     """
@@ -137,13 +138,13 @@ def make_e3d_lstm(
 ) -> "E3DNetwork":
     """E3D-LSTM: recurrent layers with 3-D convolutions over pairs of frames, and attention to their past memories.
 
-    In the form "paper", the memory m is passed on, and only c is normalised. On a GPU, two equal trainings differ in
-    their last bits.
+    In the form "paper", each layer passes the new memory m on, and only the memory c has a layer norm. On a GPU, two
+    equal trainings differ in their last bits.
 
     Args:
         hidden: channels of every layer.
         layers: number of layers.
-        channels: C of the frames.
+        channels: number of channels C of the frames.
         patch: side of the blocks of pixels that become channels; 4 for Moving-MNIST and 8 for KTH in the authors' code.
         form: "paper" or "released". "released" computes what the authors' code does, with an epsilon of 1e-12 in layer
             norms; see `zoo.cells.e3d_lstm.E3DLSTMCell`.

@@ -24,8 +24,8 @@ def make_tensor_train(
 
     An encoder of such layers reads the observed values. A decoder starts from all of its states and reads its own
     predictions. The train is evaluated core by core, whereas the authors' code forms the outer product of the states.
-    Two more things differ there: encoder and decoder share their weights in effect, and the decoder first reads zeros
-    (`shared=True, first="zero"`).
+    That code differs in two more things: its encoder and decoder share their weights in effect, and its decoder first
+    reads zeros (`shared=True, first="zero"`).
 
     With default options, an LSTM layer that reads three columns has 4,546 parameters. A clip of 10 observed and 30
     predicted steps takes 0.39 million multiplications with the LSTM, and 0.10 million with the RNN.

@@ -39,7 +39,7 @@ def make_stack(
         hidden: number of channels of each block.
         layers: number of layers of each block.
         kernel: side k of all kernels; 5 or 3 in the paper.
-        channels: C of the frames.
+        channels: number of channels C of the frames.
         patch: side of the blocks of pixels that become channels; 1 in the paper.
         sigmoid: apply a sigmoid to the predictions, as the paper does for KTH.
     """

@@ -32,7 +32,7 @@ def make_zigzag(
         kernel: side k of the square kernels.
         form: "paper" for the equations of the paper, or "released" for what its authors' code computes.
         overrides: options of `zoo.cells.Form` that are replaced in that form, such as `{"layer_norm": True}`.
-        channels: C of the frames.
+        channels: number of channels C of the frames.
         patch: side of the blocks of pixels that become channels.
         sigmoid: apply a sigmoid to the predictions, so that they lie in (0, 1).
     """
@@ -78,7 +78,8 @@ _VARIANTS = {
         "bottom",
     ),
 }
-# layers with two memories and seven gates have more parameters for each channel; both stacks have about a million
+# these layers, with two memories and seven gates, have more parameters for each channel than those of
+# `zoo.models.stack`; with fewer channels, both networks have about a million
 _BRIEF = {"hidden": [40] * 4, "kernel": 3, "patch": 4}
 _SMALL = {"hidden": [40] * 4, "kernel": 3, "patch": 4}
 _DEMO = {"hidden": [32, 32], "kernel": 3, "patch": 4}

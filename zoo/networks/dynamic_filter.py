@@ -16,9 +16,9 @@ SLOPE = 0.01  # of the leaky ReLU after every convolution except the last
 class DynamicFilterNetwork(RecurrentPredictor):
     """A small recurrent network computes a k×k filter for each pixel, and the last frame is filtered with these.
 
-    The weights of a filter are a softmax, so each predicted pixel is a mean of existing pixels: no pixel gets brighter
-    than the brightest one near it. The hidden state is the sum of what is read from the frame and of two convolutions
-    of the previous state, without any gate.
+    The weights of a filter are a softmax, so each predicted pixel is a mean of the pixels that are filtered. Without
+    `dynamic_bias` these are the last frame's, so no pixel gets brighter than the brightest one near it. The hidden
+    state is the sum of what is read from the frame and of two convolutions of the previous state, without any gate.
 
         frame → 5 convs ─→ + ─→ 5 convs, 2× → filters ─→ softmax ─→ filtered frame
                            ↑↓                                          ↑
@@ -62,7 +62,7 @@ class DynamicFilterNetwork(RecurrentPredictor):
         self.filters = SameConv2d(deep, filter_size**2 + int(dynamic_bias), 1)
 
     def initial_state(self, batch: int, size: tuple[int, int], device: torch.device, dtype: torch.dtype) -> Tensor:
-        """Zeros, `(B, C, H / 2, W / 2)`."""
+        """Zeros, `(B, hidden, H / 2, W / 2)`, with `hidden` the channels at the deepest level."""
         return torch.zeros(batch, self.hidden, size[0] // 2, size[1] // 2, device=device, dtype=dtype)
 
     def read(self, frames: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:

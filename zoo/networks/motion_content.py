@@ -97,7 +97,8 @@ class MotionContentNetwork(Forecaster):
         clip: number of frames, height and width of the clips that the `Adversary` judges.
 
     Raises:
-        ZooError: if `base` is below 1, or `adversarial` is negative or not finite.
+        ZooError: if `base` is below 1, `adversarial` is negative or not finite, or `clip` is illegal for an
+            `Adversary`.
     """
 
     def __init__(

@@ -75,8 +75,9 @@ class SequenceToSequence(SeriesModel):
             horizon: the number of steps to predict, at least 1.
             truth: the true values after x, `(B, ≥ horizon - 1, d)`; required with `use_truth`.
             use_truth: the mask of scheduled sampling, bool `(B, horizon - 1)`: True where the model reads the true
-                values, False where it reads its own prediction. All observed values are read as they are: of a mask for
-                reverse scheduled sampling, only the part after them has an effect.
+                values, False where it reads its own prediction. A mask `(B, T_in + horizon - 2)` for reverse scheduled
+                sampling is legal too, but only its last horizon - 1 columns have an effect: all observed values are
+                read as they are.
 
         Returns:
             The predicted values `(B, horizon, d)`.

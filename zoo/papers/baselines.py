@@ -1,4 +1,4 @@
-"""The models that both papers compare with, in the order of publication."""
+"""The papers of the baselines, in the order of publication."""
 
 from dataclasses import replace
 

@@ -68,11 +68,11 @@ class Forecaster(VideoModel, ABC):
 
         Args:
             x: observed frames `(B, T_in, C, H, W)`.
-            horizon: frames to predict, at least 1.
-            truth: the true frames beyond x, `(B, ≥ horizon - 1, C, H, W)`; needed with `use_truth`.
+            horizon: the number of frames to predict, at least 1.
+            truth: the true frames after x, `(B, ≥ horizon - 1, C, H, W)`; required with `use_truth`.
             use_truth: the mask of scheduled sampling, as in `VideoModel.forward`. A model that feeds no frames back
-                ignores it. All observed frames are read as they are: of a mask for reverse scheduled sampling, only the
-                part after them has an effect.
+                ignores it. Of a mask for reverse scheduled sampling, only the last horizon - 1 columns have an effect:
+                all observed frames are read as they are.
 
         Returns:
             The predicted frames `(B, horizon, C, H, W)`.

@@ -47,11 +47,11 @@ class VideoModel(Predictor):
 
     def __init__(self, channels: int = 1, patch: int = 1, multiple: int | None = None) -> None:
         super().__init__()
-        for name, value in (("channels", channels), ("patch", patch)):
+        multiple = patch if multiple is None else multiple
+        for name, value in (("channels", channels), ("patch", patch), ("multiple", multiple)):
             if value < 1:
                 raise ZooError(f"{name} = {value} must be at least 1")
-        self.channels, self.patch = channels, patch
-        self.multiple = patch if multiple is None else multiple
+        self.channels, self.patch, self.multiple = channels, patch, multiple
         self.normalization: Normalization | None = None
 
     def normalized(self, frames: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ _SHRUNK = 0.8  # factor by which a larger picture is scaled down, repeatedly
 
 
 def film(title: str, prediction: Prediction) -> Player:
-    """A player with the truth and every model's prediction. While frames are observed, all of them show these."""
+    """A player with the truth and every model's prediction. While frames are observed, all panels show these frames."""
     seen, horizon = len(prediction.observed), prediction.horizon
     films = {"truth": prediction.truth, **prediction.predictions}
     channels, height, width = prediction.observed.shape[1:]

@@ -82,10 +82,10 @@ def _tiles(sources: Sequence[Source], groups: Sequence[Sequence[Scores]]) -> lis
     tiles = []
     if groups:
         measure = groups[0][0].convention.measures[0]
-        ranked = sorted(groups[0], key=lambda one: averages(one.per_frame)[measure.key])
-        best = ranked[0]
+        choose = max if measure.higher_is_better else min
+        best = choose(groups[0], key=lambda one: averages(one.per_frame)[measure.key])
         value = averages(best.per_frame)[measure.key]
-        head = measure.heading.replace("\n", " ").replace(" ↓", "")
+        head = measure.heading.replace("\n", " ").replace(" ↓", "").replace(" ↑", "")
         tiles.append(
             Tile(
                 measure.shown(value), f"{head}, {best.observed} → {best.horizon}", f"{best.name}, {best.clips:,} clips"
@@ -93,7 +93,9 @@ def _tiles(sources: Sequence[Source], groups: Sequence[Sequence[Scores]]) -> lis
         )
         for name, per_frame in best.baselines.items():
             error = averages(per_frame)[measure.key]
-            if value > 0 and error > 0:
+            if measure.higher_is_better:
+                tiles.append(Tile(measure.shown(error), f"{measure.key.upper()} of {name!r}"))
+            elif value > 0 and error > 0:
                 better = error >= value
                 label = f"{'less' if better else 'more'} error than {name!r}"
                 tiles.append(Tile(f"{error / value if better else value / error:.2f}×", label, measure.shown(error)))

@@ -107,9 +107,9 @@ def speedrun_tables(runs: Sequence[Speedrun], errors: Sequence[float]) -> list[T
     tables = [Table(heads, rows, notes=tuple(notes))]
     recipes = {", ".join(run.name for run in group): group[0].recipe for group in groups.values()}
     if len(recipes) > 1:
-        apart = [row for row in settings_apart(recipes) if row[0] not in _NOT_OF_THE_RECIPE]
+        differing = [row for row in settings_apart(recipes) if row[0] not in _NOT_OF_THE_RECIPE]
         columns = [Column("setting", words=True), *(Column(name, words=True, wraps=True) for name in recipes)]
-        tables.append(Table(columns, apart, title="Settings that differ"))
+        tables.append(Table(columns, differing, title="Settings that differ"))
     return tables
 
 

@@ -14,6 +14,7 @@ from zoo.data import ClipDataset, SeriesDataset, make_dataset
 from zoo.errors import ZooError
 from zoo.evaluation import Prediction, SeriesPrediction, evaluate, predict, predict_series
 from zoo.files import aside
+from zoo.importing import imports_in_words
 from zoo.reporting.films import film, series_picture, strip
 from zoo.reporting.page import duration, run_page
 from zoo.reporting.source import Source, read_source
@@ -133,4 +134,5 @@ def _commands(run: Run, clips: ClipDataset) -> str:
         f"report {folder} -o report.html",
         f"compare {folder} OTHER",
     )
-    return "\n".join(f"zoo {line}" for line in lines)
+    imports = imports_in_words()
+    return "\n".join(f"zoo {line}{imports}" for line in lines)

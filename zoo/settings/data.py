@@ -124,7 +124,7 @@ class OwnData(Video):
     Args:
         name: name of the data set.
         size: height and width of a frame in pixels, such as [48, 64]; or one number for both.
-        channels: number of channels of a frame; it must equal that of the model.
+        channels: number of channels of a frame; the model must have the same number.
         mean: mean of each channel, a list. It is subtracted from a frame in [0, 1] before the model reads it, and added
             to the predictions, so that metrics and pictures use frames in [0, 1]. An empty list stands for 0.
         std: standard deviation of each channel, a list. Frames are divided by it after the mean is subtracted, and
@@ -172,7 +172,7 @@ class VideosData(StoredData):
     """Data: a folder of videos.
 
     Args:
-        channels: 1 for grey or 3 for RGB; it must equal that of the model.
+        channels: 1 for grey or 3 for RGB; the model must have the same number.
     """
 
     channels: Literal[1, 3] = 1

@@ -34,7 +34,7 @@ class Training(Settings):
         validation_clips: number of clips in each validation; 0 for the whole validation split.
         save_every: number of steps between extra checkpoints, kept beside the best and the last one; 0 for none.
         log_every: number of steps between rows of metrics.csv. At each row, the device is synchronised, and training
-            stops with an error if a loss was NaN or infinite.
+            stops with an error if a loss or a gradient was NaN or infinite.
         early_stop: stop after this number of validations without improvement; 0 for never.
         max_time: stop after this number of minutes; the run can be resumed. 0 for no limit.
         precision: numerical precision by Lightning's names, such as "32-true", "bf16-mixed" or "64-true".
@@ -105,7 +105,7 @@ class Recipe:
     """All settings of a run.
 
     Args:
-        model: name of the model; `zoo models` lists all.
+        model: name of the model; `zoo models` lists all names.
         options: options of the model, as for `zoo.create_model(model, **options)`.
         data: the clips. The class of this part is the kind of data set.
         sampling: scheduled sampling: how often training reads true frames instead of the model's own predictions. The

@@ -43,7 +43,7 @@ class LinearSampling(Settings):
 
 @dataclass(frozen=True)
 class ReverseSampling(Settings):
-    """Reverse scheduled sampling: half of the observed frames are replaced by predictions at first, and none at last.
+    """Reverse scheduled sampling: half of the observed frames are predictions at first, and none in the end.
 
     This is a schedule of PredRNN (Wang et al., TPAMI 2022).
 
@@ -75,7 +75,9 @@ class SigmoidSampling(Settings):
 
 @dataclass(frozen=True)
 class NoSampling(Settings):
-    """No scheduled sampling: training reads only true frames (teacher forcing), or none while the model predicts.
+    """No scheduled sampling: training reads only true frames (teacher forcing).
+
+    Models that read no frames while they predict, neither true nor predicted ones, are trained with this schedule.
 
     Args:
         schedule: "none". The other schedules, "plateau", "linear", "sigmoid" and "reverse", have their own settings.
@@ -91,8 +93,10 @@ Sampling = NoSampling | PlateauSampling | LinearSampling | SigmoidSampling | Rev
 class PlateauRate(Settings):
     """Learning rate: constant until the validation loss has stopped improving twice, then it decays.
 
-    This is the schedule of Conv-TT-LSTM (Su et al., 2020). After the first time, scheduled sampling starts to reduce
-    the true frames. Only then does the second wait start.
+    This is the schedule of Conv-TT-LSTM (Su et al., 2020), for use with the sampling schedule "plateau". When the loss
+    has stopped improving for the first time, scheduled sampling starts to reduce the true frames. Only then does the
+    second wait start. If the probability of true frames never falls (sampling schedule "none"), there is one wait only:
+    the decay starts as soon as the validation loss has not improved for `patience` epochs.
 
     Args:
         schedule: "plateau". The other schedules, "constant", "step" and "cosine", have their own settings.
@@ -124,7 +128,7 @@ class ConstantRate(Settings):
 
 @dataclass(frozen=True)
 class CosineRate(Settings):
-    """Learning rate: a linear rise, and then a fall along half a cosine to zero at the last step.
+    """Learning rate: a linear rise, and then a fall along half a cosine to zero at the end of training.
 
     Args:
         schedule: "cosine". The other schedules, "plateau", "constant" and "step", have their own settings.

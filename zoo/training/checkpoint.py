@@ -108,7 +108,7 @@ class _Checkpoint(BaseModel):
 
 
 def save_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint so that `path` is complete or does not exist, even after a power failure.
+    """Write a checkpoint completely or not at all: `path` holds all of it or is unchanged, even after a power failure.
 
     Raises:
         ZooError: if the file cannot be written.

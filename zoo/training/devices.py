@@ -123,7 +123,7 @@ def quiet_lightning() -> Iterator[None]:
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
-        # of 1×1 kernels, whose strides have two equal descriptions, so that nothing is slower
+        # it is about 1×1 kernels, whose strides have two equal descriptions, so nothing is slower
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         for logger in loggers:
             logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""What a run computes with: software, machine, processes. Only if all are equal, a resumed run has the same bits."""
+"""What a run computes with: software, machine, processes. A resumed run has the same bits only if all are equal."""
 
 import platform
 from collections.abc import Mapping

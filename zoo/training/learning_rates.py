@@ -16,7 +16,10 @@ class RateScheduler(ABC):
         """The learning rate of a step."""
 
     def observe(self, step: int, loss: float, fall: int | None) -> None:  # noqa: B027
-        """Read a validation loss after `step` steps, and the step at which the sampling ratio started to fall."""
+        """Read a validation loss after `step` steps, and the step at which the sampling ratio started to fall.
+
+        `fall` is None as long as the ratio is still to fall, and 0 if it is constant.
+        """
 
     def state_dict(self) -> dict[str, Any]:
         """The state as plain values."""
@@ -76,7 +79,7 @@ class PlateauRateScheduler(RateScheduler):
     """A constant rate that is later multiplied by `factor` after each interval of `every` epochs.
 
     The decay starts when the validation loss has not improved for `patience` epochs after the sampling ratio started to
-    fall.
+    fall. With a constant ratio there is no fall to wait for, and these epochs count from the start of training.
 
     Conv-TT-LSTM (Su et al., NeurIPS 2020), section 5.
 

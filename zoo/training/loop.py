@@ -65,7 +65,8 @@ def fit(
     The folder gets `config.yaml`, `versions.json`, `metrics.csv`, `checkpoints/` and the files of loggers. If the run
     is stopped by Ctrl-C, `max_time` or a kill, the same call resumes it. It then ends with the same weights and metrics
     as an uninterrupted run, bit for bit, if the machine, the versions and the numbers of processes and threads are the
-    same. If they are not, there is a warning and a line in `versions.json`. While it trains on a CPU, numbers below
+    same (on a GPU only with `training.deterministic`, the default). If they are not the same, there is a warning and a
+    line in `versions.json`. While it trains on a CPU, numbers below
     1.2e-38 are flushed to zero, which is faster.
 
     Args:
@@ -88,9 +89,9 @@ def fit(
     Raises:
         ZooError: if settings do not fit together; if the folder holds another run, or another process trains in it; if
             data are missing, or differ from those that the run started with; if a logger is not installed or cannot
-            start; if another process of this training died; if the disk is full; or if a loss is not finite (the
-            message names its step and the layer where it arose).
-        KeyboardInterrupt: after Ctrl-C, once a checkpoint is written.
+            start; if another process of this training died; if the disk is full; or if a loss or a gradient is not
+            finite (the message names the step, and the operation and weight where this arose).
+        KeyboardInterrupt: after Ctrl-C, once a checkpoint is written. After SIGTERM it is a SystemExit.
 
     >>> import tempfile, zoo
     >>> short = {"steps": 2, "validation_clips": 2}
@@ -148,7 +149,7 @@ def fit(
                     fabric.launch(run_session)
             elif first and checkpoint:
                 restore(folder / "metrics.csv", checkpoint["metrics"])
-                for place in (folder, folder / "checkpoints"):  # a kill after the last step may have left some
+                for place in (folder, folder / "checkpoints"):  # a kill after the last step may leave some
                     remove_leftovers(place)
     return open_run(folder)
 
@@ -208,7 +209,7 @@ def train(session: Session) -> None:
     Every process runs it on its share of each batch.
     """
     state = session.state
-    # the last session did not finish it: otherwise there would be a row of this step, with or without a validation
+    # the last session did not finish this validation: otherwise there would be a row of this step
     missed = session.validation_due() and session.progress.row < state.step
     # only a signal may abandon this validation; a time limit might do so in every session
     if missed and finish_interval(session, stop=False, abandon=session.signalled):

@@ -71,7 +71,8 @@ class FirstNonFinite(TorchDispatchMode):
         model: the model, whose parameters are named.
 
     Attributes:
-        cause: the operation, the parameter used in it or last before it, and the pass; empty if there is none.
+        cause: the operation, the parameter that it used (or else the last one used before), and the pass; empty if
+            there is none.
     """
 
     def __init__(self, model: nn.Module) -> None:

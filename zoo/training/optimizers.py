@@ -44,7 +44,8 @@ def moments_like(optimizer: settings.Optimizer, weight: Tensor) -> dict[str, Ten
 def load_moments(optimizer: torch.optim.Optimizer, moments: Mapping[int, Mapping[str, Tensor]]) -> None:
     """Restore the moments of a checkpoint, which may come from another kind of device.
 
-    Whether kernels are fused stays as it is here. If the optimiser has taken a step, its tensors are changed in place.
+    Whether kernels are fused depends on `optimizer`, not on the checkpoint. If the optimiser has taken a step, its
+    tensors are changed in place.
 
     Args:
         optimizer: the optimiser, which is changed in place.

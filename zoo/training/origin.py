@@ -41,7 +41,7 @@ def read_weights(reference: str) -> tuple[dict[str, Tensor], Recipe | None]:
         The weights by name, and the recipe of their model. A `.ckpt` file has no recipe.
 
     Raises:
-        ZooError: if it is none of these, or cannot be read.
+        ZooError: if the reference is none of these, or cannot be read.
     """
     path = Path(reference)
     if path.is_dir():
@@ -65,7 +65,7 @@ def initialize(model: Predictor, reference: str) -> list[str]:
         models differ.
 
     Raises:
-        ZooError: if no weight can be copied, or there are none.
+        ZooError: if no weight can be copied, or in the cases of `read_weights`.
     """
     (weights, recipe), own = read_weights(reference), model.state_dict()
     fitting = {name: each for name, each in weights.items() if name in own and each.shape == own[name].shape}
@@ -81,15 +81,15 @@ def initialize(model: Predictor, reference: str) -> list[str]:
                 f"{name} starts at random: its shape is {tuple(each.shape)} here, {tuple(weights[name].shape)} there"
             )
         elif name not in weights:
-            lines.append(f"{name} starts at random: it is not there")
+            lines.append(f"{name} starts at random: {reference} does not have it")
     lines += [f"{name} is ignored: this model does not have it" for name in weights if name not in own]
     return lines
 
 
 def _other_options(here: Recipe, there: Recipe) -> list[str]:
-    """A line for each option that both models have with different values, by which equal weights may predict otherwise.
+    """A line for each option that both models have with different values.
 
-    A sigmoid, for example, changes all predictions and no weight.
+    With equal weights, such models may make different predictions: a sigmoid changes all predictions and no weight.
     """
     mine, theirs = (
         {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
@@ -103,7 +103,7 @@ def _other_options(here: Recipe, there: Recipe) -> list[str]:
 
 
 def _other_normalization(here: Recipe, there: Recipe) -> list[str]:
-    """A line for each of mean and std in which two models differ, by which equal weights predict otherwise."""
+    """A line for each of mean and std in which two models differ, so that equal weights predict something else."""
     lines = []
     for name, neutral in (("mean", 0.0), ("std", 1.0)):
         mine, theirs = (getattr(each.data, name) if isinstance(each.data, OwnData) else [] for each in (here, there))
@@ -113,7 +113,7 @@ def _other_normalization(here: Recipe, there: Recipe) -> list[str]:
 
 
 def freeze(model: Predictor, patterns: list[str]) -> None:
-    """Exclude parameters from training whose names match a pattern, in which * stands for any text.
+    """Exclude from training the parameters whose names match a pattern, in which * stands for any text.
 
     Raises:
         ZooError: if a pattern matches no parameter, or nothing is left to train.

@@ -27,7 +27,7 @@ from zoo.training.environment import Environment, changes
 from zoo.training.run_lock import LOCK, locked
 
 MOST_LOG = 1 << 24  # largest size of versions.json in bytes
-# settings that may change when a run is resumed: they do not affect the results
+# settings that may change when a run is resumed: they change results by rounding errors at most
 FREE = ("max_time", "graph", "accelerator", "devices", "nodes", "num_workers")
 
 
@@ -69,7 +69,7 @@ def open_run(folder: Path | str, checkpoint: str | Path = "best") -> Run:
     Args:
         folder: the folder of the run.
         checkpoint: "best", "last", "step-N", or the path of a `.ckpt` file of this run. A run that has not been
-            validated yet has no best checkpoint; its last one then takes the place.
+            validated yet has no best checkpoint; its last one is read instead.
 
     Returns:
         The run: its folder, recipe, model (in evaluation mode, on the CPU) and the step of the model's weights.

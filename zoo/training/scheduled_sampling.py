@@ -29,7 +29,7 @@ class SamplingScheduler(ABC):
 
     @abstractmethod
     def fall(self, step: int) -> int | None:
-        """The step at which the probability started to fall; None if it has not yet."""
+        """The step at which the probability started to fall; None if it is still to fall, 0 if it never will."""
 
     def ratios(self, step: int, observed: int, horizon: int) -> list[float]:
         """The probability for each frame to decide on, one for each column of `use_truth`. By default these are the
@@ -164,8 +164,8 @@ class AlwaysTrue(SamplingScheduler):
         return 1.0
 
     def fall(self, step: int) -> int | None:
-        """None, as the probability never falls."""
-        return None
+        """0: the probability never falls, so there is no fall to wait for."""
+        return 0
 
 
 def make_sampling(sampling: settings.Sampling, epoch: int) -> SamplingScheduler:

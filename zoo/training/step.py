@@ -181,10 +181,10 @@ class TrainState:
         left = training.steps - self.step
         skipped = self.step % times  # steps with the first batch that the last session took
         for batch in loader:
-            there = fabric.to_device(batch)
+            on_device = fabric.to_device(batch)
             for _ in range(min(times - skipped, left)):
                 left -= 1
-                yield there
+                yield on_device
             skipped = 0
 
     def inputs(self, batch: Any) -> StepInputs:
@@ -243,7 +243,7 @@ def train_step(state: TrainState, inputs: StepInputs) -> None:
 
 
 def clip_gradients(state: TrainState) -> Tensor:
-    """Scale the gradients down to the global norm `training.clip_norm`, and return their norm before."""
+    """Scale the gradients down to the global norm `training.clip_norm`, and return their norm before the scaling."""
     state.fabric.strategy.precision.unscale_gradients(state.optimizer.optimizer)  # has an effect in 16-mixed only
     parameters = list(state.network.parameters())
     norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])

@@ -19,9 +19,9 @@ def _layers(model: nn.Module) -> dict[str, Any]:
 def estimate(model: nn.Module, calibration: Calibration) -> dict[str, Tensor]:
     """Estimate the means and variances of the batch-norm layers on some inputs. The model is left as it was.
 
-    They are averages over all batches of a network that normalises each batch with the batch's own statistics. If that
-    is impossible, because a layer has a single value for each channel, they are the present statistics. So are those of
-    a layer that the inputs do not reach, such as one that runs in training only.
+    The estimates are averages over all batches of a network that normalises each batch with the batch's own statistics.
+    If that is impossible, because a layer has a single value for each channel, the present statistics of all layers are
+    returned. A layer that the inputs do not reach, such as one that runs in training only, keeps its statistics.
 
     Args:
         model: the network.
@@ -68,7 +68,7 @@ def _statistics(layers: dict[str, Any]) -> dict[str, Tensor]:
 
 
 def gross_deviation(model: nn.Module, estimated: dict[str, Tensor]) -> str | None:
-    """Describe the first batch-norm layer whose inputs are unlike those of the training; None if there is none.
+    """Describe the first batch-norm layer whose inputs are unlike those in training; None if there is none.
 
     Args:
         model: the network, with the statistics of its training.

@@ -24,7 +24,7 @@ from tensortrain.compression.analysis.state import KeptState
 from tensortrain.errors import TensorTrainError
 
 TRIAL = 8  # number of samples in the first, small batch
-AGREEMENT = 1e-2  # largest difference of equal outputs in different batches, relative to the largest; half precision
+AGREEMENT = 1e-2  # largest difference of equal outputs, relative to the largest output; half precision needs this much
 CHUNK = 256  # number of samples in a forward pass, unless all are needed at once
 
 
@@ -117,7 +117,7 @@ class Calibration:
         Args:
             inputs: see `compress`.
             model: the model that will run on them.
-            samples: number of samples to keep in memory.
+            samples: reading stops as soon as there are this many samples.
             seed: seed of the random numbers that the network may draw.
             tick: called after the first batch, with the name of the stage and the memory that all inputs will take.
 
@@ -149,9 +149,9 @@ class Calibration:
         """Join the inputs to one batch of `samples` samples, if the rows of a batch are independent of each other.
 
         To check this, the network runs on fewer rows, and on rows in another order: the outputs must be the same, in
-        that order. Otherwise, for example if rows are steps in time or nodes of a graph, the batches stay as they are.
-        A batch of one row says nothing, so it is joined with the next one for this check: some networks, such as many
-        detectors, read only the first row of a batch.
+        that order. Otherwise, for example if rows are steps in time or nodes of a graph, the batches stay as they are,
+        and may have more samples in all. A batch of one row says nothing, so it is joined with the next one for this
+        check: some networks, such as many detectors, read only the first row of a batch.
 
         Args:
             model: the network.
@@ -179,13 +179,13 @@ class Calibration:
             return False
         half = batch.size // 2 or 1
         fewer = select(self.run(model, batch.rows(0, half)), selector)
-        turned = select(self.run(model, batch.reversed()), selector)
+        backwards = select(self.run(model, batch.reversed()), selector)
         scale = float(torch.where(outputs.isinf(), 0.0, outputs).double().abs().max())
 
         def same(a: Tensor, b: Tensor) -> bool:
             return a.shape == b.shape and float(difference(a.double(), b.double()).abs().max()) <= AGREEMENT * scale
 
-        return same(fewer, outputs[:half]) and same(turned, outputs.flip(0))
+        return same(fewer, outputs[:half]) and same(backwards, outputs.flip(0))
 
     def _several_rows(self) -> Batch:
         """Return a batch of several rows, if there is one or if the first two batches can be joined."""

@@ -30,7 +30,7 @@ from tensortrain.errors import TensorTrainError
 MEMORY = 1.0e9  # largest memory of the activations of a forward pass, in bytes
 EXCLUDED = "include and exclude do not select it"
 WEIGHED = "layers are called repeatedly, so each squared error is weighted by what the layer alone does to the outputs"
-AGREEMENT = 1e-3  # smallest relative difference of two outputs, in single precision, that is no rounding error
+AGREEMENT = 1e-3  # relative differences of two outputs up to this one count as rounding errors, in single precision
 FEWEST = 64  # smallest number of samples in a pass, however large its activations are
 
 Tick = Callable[[str, str], None]  # is called with the name of the stage and of the layer
@@ -109,7 +109,7 @@ def analyse(
         inputs: calibration inputs, or None.
         include: pattern on the names of layers that may change, or several.
         exclude: pattern on the names of layers that stay as they are, or several.
-        samples: largest number of samples that are used.
+        samples: largest number of samples that are used, see `compress`.
         output: selects the output to compare.
         logits: whether that output holds logits; None if its shape decides.
         seed: seed of all random choices.
@@ -125,7 +125,7 @@ def analyse(
     layers = dict(outermost(reference))
     if not layers:
         kind = type(original).__name__
-        what = "; the layers of a traced graph are operators" if isinstance(original, torch.fx.GraphModule) else ""
+        what = "; a traced graph has operators in place of layers" if isinstance(original, torch.fx.GraphModule) else ""
         raise TensorTrainError(f"model is a {kind} without any conv or linear layer to compress{what}")
     _check_weights(reference, layers)
     left = _left_alone(reference, layers, checks.strings(include), checks.strings(exclude))
@@ -279,7 +279,7 @@ def _remarks(reference: nn.Module, maps: Mapping[str, PatchMap], calibration: Ca
     deviation = batch_norm.gross_deviation(reference, batch_norm.estimate(reference, calibration))
     if deviation is not None:
         remark = (
-            f"the inputs are unlike those that the network was trained on: {deviation}; are they normalised as in the"
+            f"the inputs are unlike those that the network was trained on: {deviation}; are they normalised as in"
             " training?"
         )
         warnings.warn(remark, stacklevel=4)

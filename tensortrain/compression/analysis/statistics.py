@@ -19,8 +19,8 @@ from tensortrain.compression.analysis.trial import Use
 from tensortrain.compression.layers.unfolding import PatchMap
 from tensortrain.errors import TensorTrainError
 
-FEWEST_ROWS = 4096  # number of patches that are sampled for a layer, if it has so many
-ROWS_PER_VALUE = 4  # number of patches for each value of a patch, if that is more
+FEWEST_ROWS = 4096  # smallest number of patches that are sampled for a layer, if it has as many
+ROWS_PER_VALUE = 4  # number of patches for each value of a patch, if that makes more than `FEWEST_ROWS`
 # Layers that are called repeatedly get more patches, since moments cost little compared with the passes:
 PRODUCTS = 5e9  # largest number of multiplications for the moment of the inputs
 TARGETS = 4e6  # largest number of output values that are kept

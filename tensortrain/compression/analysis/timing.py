@@ -189,8 +189,9 @@ def forms_to_time(own: PatchMap, multiple: int) -> list[tuple[int, int]]:
 
     Args:
         own: the layer.
-        multiple: ranks, as totals over all groups, are multiples of this number. If it is 1 and there are many
-            channels, they are multiples of 8.
+        multiple: ranks, as totals over all groups, are rounded to multiples of this number. If it is 1 and there are
+            many channels, they are rounded to multiples of 8. A total that is not a multiple of the groups is then
+            rounded down to one.
 
     Returns:
         Pairs of an outer and an inner rank within a group.

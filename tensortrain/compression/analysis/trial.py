@@ -56,7 +56,7 @@ class Trial:
         uses: the calls of each layer, by name. Layers that were called come first, in the order of their first call.
         samples: number of samples in the batch.
         macs: multiply-accumulates for each sample.
-        bytes: memory of the inputs and outputs of one module, for each sample, where it is largest.
+        bytes: largest memory that the inputs and outputs of one module take, in bytes for each sample.
         output: output of the network.
     """
 

@@ -16,11 +16,11 @@ SILENCE = 15.0  # seconds after which stages are printed, if there is no termina
 class Stages:
     """Shows the current stage and layer, and measures the time of each stage.
 
-    In a terminal this is a line that changes. Without a terminal, one line is printed for each stage.
+    In a terminal this is one line that changes, and appears after `PATIENCE` seconds. Without a terminal, one line is
+    printed for each stage.
 
     Args:
-        show: whether to show anything. None shows it after `PATIENCE` seconds in a terminal, and otherwise after
-            `SILENCE` seconds.
+        show: whether to show anything. None does so as well but, without a terminal, only after `SILENCE` seconds.
 
     Attributes:
         seconds: time of each stage so far, in seconds.

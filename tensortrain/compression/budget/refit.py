@@ -89,7 +89,7 @@ def anchored(matrix: Tensor, moments: Moments, centred: bool) -> tuple[Tensor, M
 
 
 def _anchored_rows(matrix: Tensor, moments: Moments, centred: bool) -> tuple[Tensor, Metric]:
-    """Compute the same for fewer patches than these have values, from the N × N matrix of their products."""
+    """Compute the same if there are fewer patches than a patch has values, from the N × N matrix of their products."""
     x = torch.cat([rows for rows, _ in moments.rows], 1).double()
     y = torch.cat([rows for _, rows in moments.rows], 1).double()
     if centred:

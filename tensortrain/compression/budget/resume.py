@@ -46,8 +46,8 @@ class Progress:
         about = read_changes(self._path).about or {}
         if about.get("key") != self._key:
             raise TensorTrainError(
-                f"resume = {str(self._path)!r} belongs to a compression of another network, with other inputs or with"
-                " another budget; remove it, or name another file"
+                f"resume = {str(self._path)!r} belongs to another compression: its network, inputs, seed or budget"
+                " differ; remove it, or name another file"
             )
         dense = duplicate(model)
         merged = {name: layer.merge() for name, layer in outermost(dense) if isinstance(layer, FACTORISED)}

@@ -54,7 +54,7 @@ class TimeBudget:
         self._budget = self._value * (self._offered.total if kind == "time" else 1)  # in milliseconds
         self._target = self._budget  # largest sum of the layers' times and of everything else
         self._expected = 1.0  # share of the budget that the network of the last plan took, with random weights
-        self._excess = 1.0  # time of the network that was built, relative to that
+        self._excess = 1.0  # time of the network that was built, relative to that of its plan with random weights
 
     def plan(self) -> Plan:
         """Return the forms of smallest error that are faster than the dense layers and together within the budget.
@@ -172,7 +172,7 @@ def _checked(kind: str, value: object) -> float:
     """Return a budget of time as a float: a number of milliseconds, or a share of the original's time.
 
     Raises:
-        TensorTrainError: the value is out of range, or is no number.
+        TensorTrainError: the value is out of range, or not a number.
     """
     most = sys.float_info.max if kind == "milliseconds" else 1.0
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= most:

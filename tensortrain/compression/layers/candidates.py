@@ -135,15 +135,15 @@ def approximate(matrix: Tensor, outputs: Tensor, moment: Tensor | None, taps: in
     """
     groups, p, d = matrix.shape
     s, r = ranks
-    inner, wanted = None, matrix
+    inner, target = None, matrix
     if r < d // taps:
         assert moment is not None
         inner = _inner_basis(matrix, moment, taps)[:, :r]
         features, square = _features(inner, moment, taps)
-        wanted = torch.cholesky_solve(features @ matrix.mT, torch.linalg.cholesky(square)).mT  # (G, p, r·T)
-        outputs = wanted @ square @ wanted.mT
-    outer = _leading(outputs, wanted, s) if s < p else None
-    kernel = wanted if outer is None else outer.mT @ wanted
+        target = torch.cholesky_solve(features @ matrix.mT, torch.linalg.cholesky(square)).mT  # (G, p, r·T)
+        outputs = target @ square @ target.mT
+    outer = _leading(outputs, target, s) if s < p else None
+    kernel = target if outer is None else outer.mT @ target
     return Factors(outer, kernel.reshape(groups, s, r, taps), inner)
 
 
@@ -163,7 +163,10 @@ def _tails(moment: Tensor, total: Tensor, matrix: Tensor | None = None) -> Tenso
 
 
 def _leading(moment: Tensor, matrix: Tensor, s: int) -> Tensor:
-    """Return `(G, p, s)`: the leading eigenvectors of a moment whose columns those of `matrix` `(G, p, d)` span."""
+    """Return the s leading eigenvectors of a moment, `(G, p, s)`.
+
+    The columns of `matrix` `(G, p, d)` must span those of the moment.
+    """
     if s > matrix.shape[2] or matrix.shape[2] >= matrix.shape[1]:
         leading: Tensor = torch.linalg.eigh(moment)[1][..., -s:]
     else:

@@ -53,7 +53,7 @@ def exchange(model: nn.Module, names: Container[str]) -> nn.Module:
     """Exchange the attention modules whose names are in `names`, in place. The outputs of the network stay equal.
 
     There is one exception: an `nn.TransformerEncoder` with a padding mask no longer returns zeros at masked positions
-    when gradients are off. With gradients, and in training, it has never done so.
+    when gradients are off. With gradients, and in training, it never does.
 
     Returns:
         The model or, if the model itself is an attention module, its replacement.

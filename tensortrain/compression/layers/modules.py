@@ -25,7 +25,7 @@ FACTORISED = (*CONV_LAYERS, LowRankLinear, TTLinear)
 
 
 def conv_layer_type(module: nn.Module) -> type[ConvLayer] | None:
-    """Return the type of the layer that replaces a plain convolution; None if the module is no convolution."""
+    """Return the type of the layer that replaces a plain convolution; None if it is not a convolution."""
     return next((layer for layer in CONV_LAYERS if isinstance(module, layer.plain)), None)
 
 

@@ -20,10 +20,10 @@ def reference_of(model: nn.Module) -> nn.Module:
 
 
 def copy_of(model: nn.Module) -> nn.Module:
-    """A copy of a model.
+    """Return a copy of a model.
 
     Raises:
-        TensorTrainError: a model that cannot be copied.
+        TensorTrainError: the model cannot be copied.
     """
     try:
         return duplicate(model)

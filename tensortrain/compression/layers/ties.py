@@ -27,9 +27,9 @@ def shared_weights(model: nn.Module, convs: Mapping[str, Any]) -> dict[str, str]
     reasons = {}
     for layer, conv in convs.items():
         others = [(module, name) for module, name in owners.get(conv.weight, []) if module is not conv]
-        odd = [name for module, name in others if replaced.get(module) != replaced[conv]]
-        if odd:
-            reasons[layer] = f"it shares its weight with {odd[0]}, which stays as it is"
+        remaining = [name for module, name in others if replaced.get(module) != replaced[conv]]
+        if remaining:
+            reasons[layer] = f"it shares its weight with {remaining[0]}, which stays as it is"
     return reasons
 
 
@@ -50,5 +50,5 @@ def tie(layers: Iterable[tuple[Any, Any]]) -> None:
             for core, shared in pairs:
                 core.weight = shared.weight
         if getattr(conv, "bias", None) is not None:  # embeddings have none
-            owner = layer if "bias" in layer._parameters else layer.cores[0]  # that of a TT-matrix is its own
+            owner = layer if "bias" in layer._parameters else layer.cores[0]  # layers with a TT-matrix hold it
             owner.bias = biases.setdefault(conv.bias, owner.bias)

@@ -10,7 +10,7 @@ def unwrapped(model: object) -> nn.Module:
     """Return the module inside `DataParallel`, `DistributedDataParallel` and `torch.compile`, or else the model itself.
 
     Raises:
-        TensorTrainError: the model is no module, or it is a scripted module or an exported program, whose layers are
+        TensorTrainError: the model is not a module, or it is a scripted module or an exported program, whose layers are
             not modules.
 
     >>> unwrapped(nn.DataParallel(nn.Linear(2, 3)))

@@ -96,7 +96,7 @@ def _remarks(metric: tuple[float, float] | None, timing: Timing | None) -> list[
     """Return remarks on what the result fails to reach."""
     remarks = [timing.missed] if timing is not None and timing.missed else []
     if metric is not None and not math.isfinite(metric[1]):
-        remarks.append(f"the metric of the compressed network is {metric[1]}, which is no finite number")
+        remarks.append(f"the metric of the compressed network is {metric[1]}, which is not finite")
     return remarks
 
 

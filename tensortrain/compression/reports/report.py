@@ -48,8 +48,8 @@ class LayerReport:
         macs: multiply-accumulates for each sample, before and after; None without inputs.
         predicted: relative error of the outputs that was expected when the ranks were chosen.
         error: relative error of the outputs of the new layer, measured on the inputs of the dense network.
-        bound: lower bound of this error for all layers whose outputs have the same rank; 0 for a layer that stays as it
-            is, None for a dense layer that was refitted.
+        bound: lower bound of this error for all layers whose outputs have the same rank; 0 for an unchanged layer, None
+            for one that was refitted or left alone.
         following: relative error of the outputs inside the compressed network, where earlier layers are replaced too.
         frobenius: relative Frobenius error of the weight.
         milliseconds: time of all calls of the layer for the timed batch, before and after, measured in alternation;
@@ -81,7 +81,8 @@ class Report:
     """The report of a compression. `print` shows it as a table.
 
     Attributes:
-        layers: all conv and linear layers, in the order of their first call.
+        layers: all conv and linear layers: those that may be replaced, in the order of their first call, and then those
+            that were left alone.
         budget: the requested budget, in words.
         parameters: number of parameters of the whole network, before and after.
         memory: memory of its parameters and buffers in bytes, before and after.
@@ -172,7 +173,7 @@ class Report:
         """Return an HTML page with all charts and values, which needs no other file.
 
         Raises:
-            TensorTrainError: neither altair nor matplotlib is installed.
+            TensorTrainError: neither matplotlib nor altair and vl-convert-python are installed.
         """
         return self.page().to_html()
 

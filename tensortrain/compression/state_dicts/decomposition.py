@@ -93,11 +93,11 @@ def decompose_kernels(
     effort.check()
     arguments = limits.by_kernel(kernels)
     named = obstacles or {}
-    odd = {k.name: reason for k in kernels if (reason := named.get(k.layer) or checks.unusual(k.weight))}
+    blocked = {k.name: reason for k in kernels if (reason := named.get(k.layer) or checks.unusual(k.weight))}
     for kernel in kernels:
-        if kernel.name in arguments and kernel.name not in odd:
+        if kernel.name in arguments and kernel.name not in blocked:
             checks.entries(kernel.name, kernel.weight)
-    reasons = {k.name: odd.get(k.name) if k.name in arguments else UNNAMED for k in kernels}
+    reasons = {k.name: blocked.get(k.name) if k.name in arguments else UNNAMED for k in kernels}
     unique = _distinct([kernel for kernel in kernels if reasons[kernel.name] is None], arguments)
     fitted = _fit({kernel.name: kernel for kernel in unique.values()}, arguments, effort, resume, progress)
     return [
@@ -158,7 +158,8 @@ def _fit(
 def _burden(kernel: ConvKernel) -> int:
     """Return roughly the work of a fit, in any unit.
 
-    The fits of all small kernels cost about the same, their number of operations. Linear layers have a closed form.
+    The fits of all small kernels cost about the same, because their number of operations determines the time, not the
+    number of entries. Linear layers have a closed form.
     """
     entries = kernel.weight.numel()
     return 1 + entries // 100 if kernel.linear else max(entries, SMALL_KERNEL)

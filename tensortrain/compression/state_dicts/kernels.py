@@ -57,8 +57,8 @@ def find_kernels(
     """Find the convolution kernels among the tensors of a checkpoint.
 
     A kernel is a floating tensor of 3 to 5 axes whose name ends in `weight`. If there is no such name, all floating
-    tensors of 3 to 5 axes count, except parts of weights. A tensor is no kernel if its layer has a `bias` with several
-    axes; that is a layer norm over images.
+    tensors of 3 to 5 axes count, except parts of weights. A tensor is not a kernel if its layer has a `bias` with
+    several axes; that is a layer norm over images.
 
     A checkpoint does not say what its tensors are for. Weights of bilinear layers, position embeddings and stacked
     experts may have the same shapes. A tensor that looks more like one of these than like a kernel gets a `doubt`.

@@ -27,7 +27,7 @@ class MatrixRecord:
     Attributes:
         weight: name of the dense weight that the TT-matrix replaces.
         layer: name of the layer's class.
-        shape: shape of that weight. A table may have additional rows.
+        shape: shape of that weight. The TT-matrix of an embedding may have further rows, which are not used.
         out_shape: factors O_1 … O_m of the number of rows.
         in_shape: factors I_1 … I_m of the number of columns.
         ranks: ranks of the TT-matrix, both ends included.
@@ -82,7 +82,7 @@ class MatrixRecord:
             stored, (left, right) = tensors.get(join(self.name, f"cores.{l}.weight")), self.ranks[l : l + 2]
             if stored is None or stored.numel() != out * left * size * right:
                 raise TensorTrainError(
-                    f"the cores of {self.name!r} do not have the shapes of its header; it is damaged"
+                    f"the cores of {self.name!r} do not have the shapes in the header; the file is damaged"
                 )
             cores.append(stored.reshape(out, left, size, right).transpose(0, 1))
         return TensorTrainMatrix(cores, error=self.error)
@@ -91,7 +91,7 @@ class MatrixRecord:
         """Return the layer that replaces a module of the original architecture.
 
         Args:
-            module: the plain layer, or a layer like that of the record, which is returned.
+            module: the plain layer, or already a layer with the shapes and ranks of the record, which is then returned.
             tensors: the tensors of the file.
 
         Raises:

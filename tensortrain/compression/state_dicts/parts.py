@@ -4,7 +4,7 @@
 |---|---|---|
 | pruning | `weight_orig`, `weight_mask` | `orig · mask` |
 | weight norm | `weight_g`, `weight_v`; or `parametrizations.weight.original0` and `original1` | `g · v / ‖v‖` |
-| spectral norm | `weight_orig`, `…_u`, `…_v`; or `parametrizations.weight.original`, `0._u`, `0._v` | `w / uᵀ w v` |
+| spectral norm | `weight_orig`, `…_u`, `…_v`; or `parametrizations.weight.original`, `0._u`, `0._v` | `w / (uᵀ w v)` |
 """
 
 import re
@@ -21,7 +21,7 @@ _PART = re.compile(r"(.*\.)?(\w+_(orig|mask)|weight_[guv])|(.*\.)?parametrizatio
 
 
 def is_part(name: str) -> bool:
-    """Return whether a tensor is a part of a weight, to judge by its name.
+    """Return whether a tensor is a part of a weight, judging by its name.
 
     >>> is_part("conv.weight_v"), is_part("conv.weight"), is_part("conv.parametrizations.weight.original0")
     (True, False, True)

@@ -37,8 +37,8 @@ class LayerRecord:
         kernel_sizes: kernel sizes of the cores, output side first.
         core_groups: numbers of groups of the cores.
         ranks: ranks of the chain, both ends included.
-        error: relative Frobenius error against the dense weight; None if the chain was trained after it had been
-            decomposed.
+        error: relative Frobenius error against the dense weight; None if it is not known, for example because the chain
+            was trained after the decomposition.
         upper_bound: upper bound of the error, see `ConvTensorTrain`.
         lower_bound: lower bound of the error, see `ConvTensorTrain`.
         data_error: relative error of the layer's outputs on the inputs that the network was compressed on; None if
@@ -135,7 +135,7 @@ class LayerRecord:
         """
         missing = [key for key in self.core_keys if key not in tensors]
         if missing:
-            raise TensorTrainError(f"the file has no {missing[0]!r}, which its header lists; it is damaged")
+            raise TensorTrainError(f"the file has no {missing[0]!r}, which its header lists; the file is damaged")
         cores = [tensors[key] for key in self.core_keys]
         one = (1,) if self.linear else ()
         chain = ConvTensorTrain(
@@ -154,18 +154,20 @@ class LayerRecord:
             or shape != (*self.shape, *one)
             or chain.conv_groups % self.groups
         ):
-            raise TensorTrainError(f"the cores of {self.name!r} do not have the shapes of its header; it is damaged")
+            raise TensorTrainError(
+                f"the cores of {self.name!r} do not have the shapes in the header; the file is damaged"
+            )
         return chain
 
 
 def copied_tensors(tensors: Mapping[str, T], records: Iterable[LayerRecord]) -> dict[str, T]:
-    """Return the tensors of a checkpoint that are no decomposed kernels; the biases of these get their new names.
+    """Return all tensors of a checkpoint except the decomposed kernels, whose biases get new names.
 
     The bias `conv1.bias` of a decomposed kernel becomes `conv1.cores.0.bias`, since the outermost core adds it. The
     values may be tensors, or anything that stands for them, such as digests.
 
     Raises:
-        TensorTrainError: a tensor would get the same name as another one or as a core, and one of both would be lost.
+        TensorTrainError: a tensor would get the name of another one or of a core, and one of the two would be lost.
 
     >>> import torch
     >>> chain = ConvTensorTrain([torch.ones(4, 1, 3), torch.ones(1, 4, 3)])

@@ -19,8 +19,8 @@ def find_file(path: Path) -> Path:
     """Return the file to read for the path of a checkpoint: the index, if there are several files.
 
     Args:
-        path: a file, an index, one of the shards that an index names, the name of the whole that the index belongs to,
-            or a folder with one index or one file of weights.
+        path: a file, an index, one of the shards that an index names, the name of an index without `.index.json`, or a
+            folder with one index or one file of weights.
 
     Raises:
         TensorTrainError: a folder holds no such file or several, or a shard has no index.

@@ -118,8 +118,8 @@ class Certificate:
         """Write the certificate and, beside it, the files that it certifies.
 
         For `path` = `layer.json` these files are `layer.chain.safetensors`, which `ConvTensorTrain.load` reads,
-        `layer.weight.safetensors` and, if there is an evaluation, `layer.evaluation.safetensors`. Of other endings
-        nothing is removed, so that the certificates `layer1.0` and `layer1.1` have files of their own.
+        `layer.weight.safetensors` and, if there is an evaluation, `layer.evaluation.safetensors`. No other ending than
+        `.json` is removed from the name, so that the certificates `layer1.0` and `layer1.1` have files of their own.
 
         Args:
             path: the certificate, a JSON file.

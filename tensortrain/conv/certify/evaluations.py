@@ -39,7 +39,8 @@ def certify_evaluation(cores: Sequence[Tensor], inputs: Tensor) -> Evaluation:
         inputs: the input U(m), `(B, R_m, *size)`, with the dtype and device of the cores.
 
     Raises:
-        TensorTrainError: the dtype is another one, a convolution does not pass the probe, or the evaluation is zero.
+        TensorTrainError: the dtype is neither float32 nor float64, a convolution does not pass the probe, or the
+            evaluation is zero.
     """
     like = cores[0]
     if like.dtype not in BITS:

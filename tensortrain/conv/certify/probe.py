@@ -99,14 +99,14 @@ def _one_tap(weight: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _two_sizes(call: Call, bits: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return small integers; in about half of the pixels they are multiplied by a power of two beyond the precision."""
+    """Return small integers, about half of the pixels times a power of two beyond the precision, and one tap."""
     x, weight = (_integers(shape, 8, generator) for shape in call.shapes)
     large = torch.rand(x.shape[2:], generator=generator, device="cpu") < 0.5
     return torch.where(large, x * 2.0 ** (bits + 2), x), _one_tap(weight, generator)
 
 
 def _one_channel(call: Call, bits: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return integers of half the bits, whose products are exact, in one input channel of each group."""
+    """Return an input and a tap of integers of half the bits, whose products are exact; the tap reads one channel."""
     x, weight = (_integers(shape, 2 ** (bits // 2) - 1, generator) for shape in call.shapes)
     channel = _unit(weight.shape[1], generator).reshape(1, -1, *[1] * (weight.dim() - 2))
     return x, _one_tap(weight * channel, generator)

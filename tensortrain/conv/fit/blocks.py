@@ -24,8 +24,8 @@ class Blocks:
 
     Attributes:
         entries: `(G, R, L)`.
-        shapes: of the parts that follow each other on the last axis: A `(s, p)`, the factors of D `(s, t, *k)`,
-            B `(t, q)`.
+        shapes: the shapes of the parts, which follow each other on the last axis: A `(s, p)`, the factors of D
+            `(s, t, *k)`, B `(t, q)`.
     """
 
     entries: Tensor

@@ -30,7 +30,7 @@ KICKS = (0.3, 1.0, 1.0, 1.0, 1.0)  # relative size of the noise of each restart
 
 
 def step_cost(weight: Tensor, sizes: Sequence[Axes], ranks: Sequence[int]) -> float:
-    """Return the multiplications of one step: about four complex products over half the spectrum, factorisations."""
+    """Return the multiplications of one step, for about four products over half the spectrum and the factorisations."""
     g, p, q, *size = weight.shape
     bounds = (p, *ranks, q)
     products = sum(p * a * b for a, b in itertools.pairwise(bounds[1:])) + p * q * bounds[-2]

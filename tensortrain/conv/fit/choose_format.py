@@ -27,7 +27,7 @@ SLOWED = 2.0  # short fits take so many times as long as their multiplications s
 LEAST = 1.4  # effort of the last fit of the best format, at least
 LEADERS = 2  # number of formats in the second round
 CLOSE = 1.1  # a format may still win if the error of its short fit is at most so many times the best one
-LARGEST_LIFT = 2_400  # largest number of rows of a square lift whose singular values are computed
+LARGEST_LIFT = 2_400  # singular values are computed only of lifts whose shorter side is at most this long
 
 
 def candidates(size: Axes) -> Iterator[formats.Format]:
@@ -184,5 +184,5 @@ class _Contest:
     def ranked(self, field: Sequence[Entrant]) -> list[Entrant]:
         """Return the formats that may still win, best first."""
         close = CLOSE * min(fit.error for fit in self.fits.values())
-        still = [entrant for entrant in field if entrant in self.fits and self.fits[entrant].error <= close]
-        return sorted(still, key=lambda entrant: self.fits[entrant].error)
+        contenders = [entrant for entrant in field if entrant in self.fits and self.fits[entrant].error <= close]
+        return sorted(contenders, key=lambda entrant: self.fits[entrant].error)

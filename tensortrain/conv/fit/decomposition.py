@@ -38,7 +38,7 @@ class Decomposition:
         groups: the groups of each core, totals over the groups of the convolution.
         error: relative Frobenius error of the cores, including their rounding to the dtype.
         upper_bound: an upper bound of the error that was known before refinement, increased by the effect of rounding
-            to the dtype if the error is above it. None for fits to data.
+            to the dtype if the error is above it. None for fits in the metric of data.
         lower_bound: a lower bound of the error of all chains of this format with these ranks.
         data_error: relative error of the outputs on the data; None without data.
         data_lower_bound: a lower bound of `data_error` for all chains of this format with these ranks.
@@ -286,11 +286,15 @@ def automatic(
     fit = within_limits(kernel, growth, limits, options)
     if fit.error <= limits.rtol and chain_format.n_parameters(with_ends(kernel, fit.ranks)) < kernel.weight[0].numel():
         return fit
+    # the tolerance comes first: a format that the objective does not admit, such as the dense kernel, may reach it
     return best_format(kernel, entrants(kernel, allowed), options)
 
 
 def within_limits(kernel: NormalizedKernel, growth: Growth, limits: Limits, options: SolverOptions) -> Fit:
-    """Return the smallest chain on the path of ranks that reaches the tolerance; without one, the largest allowed."""
+    """Return the smallest chain on the path of ranks that reaches the tolerance, or the largest allowed chain.
+
+    The latter is returned if there is no tolerance, or if no smaller chain reaches it.
+    """
     largest = growth.largest_within(limits.parameters)
     whole = work(kernel, growth.chain_format, largest, options)
     options.expect(whole)

@@ -28,12 +28,12 @@ from tensortrain.conv.formats import Format
 Axes = tuple[int, ...]
 
 SWEEPS = 480  # number of sweeps of a depthwise fit with the usual effort, if its sweeps are cheap
-SLOWER = 2.0  # CP and blocks of several channels get so many times as many, because they converge more slowly
+SLOWER = 2.0  # factor on the sweeps of CP and of blocks of several channels, because they converge more slowly
 DEAR = 1e7  # from so many multiplications per sweep on, fewer sweeps are made
 ONE_START = 5e6  # from so many multiplications per sweep on, there is one start, whatever the effort
 SMALL_SWEEPS = 270  # number of sweeps of a fit from several starts
 SINGLE = 3e8  # from so many multiplications per sweep on, single precision is used; the ridge keeps it well conditioned
-POLISHED = 0.06  # fraction of the sweeps that run without a ridge at the end
+POLISHED = 0.06  # fraction of the sweeps that run at the end with the ridge `LAST`, nearly none
 ANNEALED = 0.95  # fraction of the other sweeps in which the ridge decays
 LOWEST = 0.001  # the ridge at the end of its decay, as a fraction of `RIDGE`
 LAST = 1e-5  # the ridge after its decay, as a fraction of `RIDGE`, so that it causes no bias
@@ -44,7 +44,7 @@ RIDGE = 0.05  # times R^(-2/3)
 START = (0.1, 0.02)  # the first ridge as a fraction of `critical_ridge`, and the relative noise
 WIDE_START = (0.5, 0.02)  # the same for blocks of several channels
 STRONGEST = 0.9  # the same fraction for kernels without structure; at 1 all blocks would vanish
-EVEN = (0.6, 0.7)  # from the first to the second ratio of the weakest to the strongest block, it rises to `STRONGEST`
+EVEN = (0.6, 0.7)  # between these ratios of the weakest to the strongest block, the fraction rises to `STRONGEST`
 SMALL_STARTS = (  # the same for small kernels, of which some need a strong ridge and some a weak one
     (0.1, 0.02),
     (0.25, 0.02),
@@ -102,7 +102,12 @@ class BlockSolver:
         self.energy = self.wide.square().sum((1, 2))  # (g,)
 
     def sweep(self, x: Blocks, ridge: Tensor) -> tuple[Blocks, Tensor]:
-        """Solve for A, each factor and B in turn, with a ridge for each problem: the point and its squared errors."""
+        """Solve for A, each factor and B in turn, and return the new point and its squared errors.
+
+        Args:
+            x: the point from which the sweep begins.
+            ridge: `(g,)`, one for each problem.
+        """
         _, *factors, b = x.parts()
         g, count, t, q = b.shape
         b_flat = b.flatten(1, 2)  # (g, n·t, q)
@@ -239,7 +244,13 @@ def _gram(d: Tensor) -> Tensor:
 
 
 def _solve(gram: Tensor, rhs: Tensor, ridge: Tensor) -> Tensor:
-    """Solve `(gram + ridge) u = rhs` for each problem: `(g, n, n)`, which changes, `(g, n, columns)` and `(g,)`."""
+    """Solve `(gram + ridge) u = rhs` for each problem.
+
+    Args:
+        gram: `(g, n, n)`; the ridge is added to it in place.
+        rhs: `(g, n, columns)`.
+        ridge: `(g,)`.
+    """
     gram.diagonal(dim1=-2, dim2=-1).add_(ridge[:, None])
     factor, failed = torch.linalg.cholesky_ex(gram)
     if bool(failed.any()):
@@ -266,8 +277,8 @@ def plan(
 ) -> tuple[list[tuple[float, float]], int]:
     """Return the starts of a fit, each as `START`, and the number of sweeps from each.
 
-    Where the effort allows twice as many sweeps as usual, fits with cheap sweeps get a second start, and the others a
-    slower decay of the ridge: in each case that lowers the error more.
+    Where the effort allows several times as many sweeps as usual, fits with cheap sweeps get as many starts, up to
+    `LARGEST_BATCH`, and the others a slower decay of the ridge: in each case that lowers the error more.
     """
     cost = step_cost(weight, chain_format, ranks)
     if _several(weight, options):
@@ -280,7 +291,7 @@ def plan(
 
 
 def patience(chain_format: Format) -> float:
-    """Return how many times as many sweeps a format gets as depthwise chains, because it converges more slowly."""
+    """Return the factor by which a format gets more sweeps than depthwise chains, which converge faster."""
     return 1.0 if chain_format.order == 3 and chain_format.blocks[1] == (1, 1) else SLOWER
 
 
@@ -320,7 +331,7 @@ def fit_blocks(
     several = _several(weight, options)
     polished = max(1, round(POLISHED * sweeps))
     critical = critical_ridge(begin) / unit
-    # single precision leads near the minimum; the sweeps without a ridge need double precision to reach it
+    # single precision leads near the minimum; the sweeps with nearly no ridge need double precision to reach it
     if weight.numel() > SMALL_KERNEL:
         starts = [(_strength(begin, first), noise) for first, noise in starts]
     noisy = [with_noise(begin, noise, options.seed + number) for number, (_, noise) in enumerate(starts)]

@@ -32,7 +32,12 @@ Shifts = tuple[int, ...]
 
 @dataclass(frozen=True)
 class AxisPlan:
-    """The shift sets on one axis: `prefix[l]` after core l = 0 … data - 1, `suffix[l]` before core l = data + 1 …."""
+    """The shift sets on one axis, in the order of the cores.
+
+    Attributes:
+        prefix: one set after each core 0 … data - 1.
+        suffix: one set before each core data + 1 … m - 1.
+    """
 
     prefix: tuple[Shifts, ...]
     suffix: tuple[Shifts, ...]

@@ -162,7 +162,10 @@ class NormalizedKernel:
     def lower_bound(
         self, kernel_sizes: Sequence[tuple[int, ...]], ranks: Sequence[int], error: float = math.inf
     ) -> float:
-        """Return the best such bound, for reports; the search ends if it reaches `error`, the error of a chain."""
+        """Return the best known lower bound of the error of all chains with these inner ranks, for reports.
+
+        In the Frobenius norm, the search ends if the bound reaches `error`, the error of a chain with these ranks.
+        """
         if self.metric is not None:
             error = math.inf
         return self._in_metric(kernel_sizes, ranks, lower_bound(self.weight, kernel_sizes, ranks, error))

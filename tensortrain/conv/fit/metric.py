@@ -1,7 +1,7 @@
 """The metric of the data, `‖W‖² = tr(W Σ Wᵀ)`, where Σ is the second moment of the patches of the inputs.
 
-It is the mean squared output of a kernel. W is `(G, p, d)` with d = q·K, one matrix for each group of the convolution.
-For Σ = I it is the Frobenius norm.
+‖W‖² is the mean squared output of the kernel W, summed over its channels. W is `(G, p, d)` with d = q·K, one matrix for
+each group of the convolution. For Σ = I, ‖W‖ is the Frobenius norm.
 """
 
 import math
@@ -55,7 +55,7 @@ class Metric:
         if not energy > 0:
             if not weight.any():
                 return None
-            raise TensorTrainError("inputs: the kernel's outputs are zero for all of them; give others")
+            raise TensorTrainError("the kernel's outputs are zero for all inputs; pass inputs with non-zero outputs")
         return cls(moment / energy)
 
     def error(self, difference: Tensor) -> float:

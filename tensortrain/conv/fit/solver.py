@@ -84,7 +84,11 @@ def _without_single_blocks(chain_format: Format, groups: Sequence[int]) -> Forma
 
 
 def continued(kernel: NormalizedKernel, fit: Fit, options: SolverOptions) -> Fit:
-    """Return the chain of a fit to another kernel, refined for this kernel without other starts."""
+    """Return a chain for this kernel that continues the fit of the same chain to another kernel.
+
+    In the metric of data, the fit is refined without other starts. In the Frobenius norm, and where the best chain has
+    a closed form, this is `solve` with `fit` as the earlier fit.
+    """
     chain_format, ranks = fit.chain_format, fit.ranks
     closed = chain_format.dense and len(ranks) == 1 and all(k == 1 for k in chain_format.kernel_sizes[0])
     if kernel.metric is None or not ranks or closed:

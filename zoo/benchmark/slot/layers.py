@@ -15,7 +15,7 @@ from zoo.training.graph import WARM_UP, Graphed
 
 KERNEL = (3, 3)
 BUDGET = 0.25  # fraction of the dense kernel's parameters
-# formats that are fitted without TensorLy at this size; `ranks` is for a chain whose sweep needs a dense SVD
+# formats whose fit does not need TensorLy at this size; cttd gets `ranks`, so that its sweep needs a dense SVD
 DECOMPOSED = ("cttd", "separable", "depthwise")
 FACTORISED = {
     "cttd": formats.cttd,
