@@ -51,7 +51,8 @@ class VideoModel(Predictor):
         for name, value in (("channels", channels), ("patch", patch), ("multiple", multiple)):
             if value < 1:
                 raise ZooError(f"{name} = {value} must be at least 1")
-        self.channels, self.patch, self.multiple = channels, patch, multiple
+        self.channels, self.patch = channels, patch
+        self.multiple = multiple
         self.normalization: Normalization | None = None
 
     def normalized(self, frames: Tensor) -> Tensor:
