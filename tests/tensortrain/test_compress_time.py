@@ -9,7 +9,7 @@ from torch import nn
 import tensortrain as tt
 from tensortrain.compression import network
 from tensortrain.compression.analysis import timing
-from tensortrain.compression.analysis.timing import LayerTimer, Race, race
+from tensortrain.compression.analysis.timing import LayerTimer, Race, forms_to_time, race
 from tensortrain.compression.budget import time_budget
 from tensortrain.compression.layers.unfolding import PatchMap
 from tests.support.networks import images, residual_network
@@ -158,6 +158,15 @@ def test_a_budget_below_the_sum_of_the_layers_is_reached_if_the_network_is_faste
 def test_bad_budgets(inputs, budget, message):
     with pytest.raises(tt.TensorTrainError, match=message):
         tt.compress(residual_network(), inputs, **budget)
+
+
+@pytest.mark.parametrize(("groups", "multiple"), [(3, 4), (6, 4), (5, 1), (2, 8), (1, 8)])
+def test_the_forms_to_time_have_the_multiples_that_a_call_admits(groups, multiple):
+    """As totals over all groups, or else the allocation drops them, and a budget of time has few forms left."""
+    own = PatchMap.of(nn.Conv2d(24 * groups, 24 * groups, 3, groups=groups))
+    forms = forms_to_time(own, multiple)
+    assert len({form for form in forms if 24 not in form}) >= 2
+    assert all(rank * groups % (8 if multiple == 1 else multiple) == 0 for form in forms for rank in form if rank < 24)
 
 
 def test_real_clocks():

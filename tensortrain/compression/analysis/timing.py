@@ -5,6 +5,7 @@ the clock counts processor time. Times do not depend on the values of weights, s
 fitted.
 """
 
+import math
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from statistics import quantiles
@@ -190,8 +191,7 @@ def forms_to_time(own: PatchMap, multiple: int) -> list[tuple[int, int]]:
     Args:
         own: the layer.
         multiple: ranks, as totals over all groups, are rounded to multiples of this number. If it is 1 and there are
-            many channels, they are rounded to multiples of 8. A total that is not a multiple of the groups is then
-            rounded down to one.
+            many channels, they are rounded to multiples of 8.
 
     Returns:
         Pairs of an outer and an inner rank within a group.
@@ -201,10 +201,10 @@ def forms_to_time(own: PatchMap, multiple: int) -> list[tuple[int, int]]:
     """
 
     def ranks(channels: int) -> list[int]:
-        total = channels * own.groups
-        unit = 8 if multiple == 1 and total >= MANY else multiple
-        steps = {max(1, round(part * total / unit)) * unit // own.groups for part in PARTS}
-        return sorted(rank for rank in steps if 0 < rank < channels)
+        whole = 8 if multiple == 1 and channels * own.groups >= MANY else multiple
+        unit = whole // math.gcd(whole, own.groups)  # within a group
+        steps = {max(1, round(part * channels / unit)) * unit for part in PARTS}
+        return sorted(rank for rank in steps if rank < channels)
 
     outer, inner = ranks(own.outputs), ranks(own.inputs)
     forms = [(s, own.inputs) for s in outer]
