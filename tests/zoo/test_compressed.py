@@ -124,7 +124,8 @@ def test_a_budget_that_changes_nothing_is_refused(
     assert run_command(*words, "--data-root", tmp_path) == 2
     assert "model meets this budget as it is, so no layer was replaced" in capsys.readouterr().err
     assert not (tmp_path / "x.safetensors").exists()
-    monkeypatch.setattr("zoo.commands.compress.is_compressed", lambda model: False)  # by chance a layer may be faster
+    # on some machines a layer of this tiny network is faster
+    monkeypatch.setattr("zoo.model_files.compressed.is_compressed", lambda model: False)
     words = ("compress", trained[2], "--time=1.0", "--clips=2", "-o", tmp_path / "x.safetensors")
     assert run_command(*words, "--data-root", tmp_path) == 2
     assert "or none of its layers would be faster on this machine, so no layer" in capsys.readouterr().err
