@@ -212,6 +212,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
     assert f"  zoo train --continue '{name}' --training.steps 16 -o '{name}-longer'" in said
     main([*words.split(), "--folder", "elsewhere"])  # nothing is left to do, so nothing is there
     assert f"{name} has the lowest validation loss." in capsys.readouterr().out
+    main(words.replace("s.db --trials 2", "other.db --trials 1").split())  # trials of another study, from 0 again
+    assert "runs/other/trial-0 has the lowest validation loss." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,11 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
     parser.add_argument(
         "--seed", type=int, default=0, help="Random seed of the search; use a different one for each process."
     )
-    parser.add_argument("--folder", type=str, default="runs/search", help="Folder for the runs of new trials.")
+    parser.add_argument(
+        "--folder",
+        type=str | None,
+        help="Folder for the runs of new trials; default: runs/NAME for the storage NAME.db.",
+    )
     parser.add_argument(
         "--output", "-o", type=str, default="search.png", help="PNG file to write, with a CSV file beside it."
     )
@@ -64,8 +68,10 @@ def run(arguments: Namespace) -> None:
             raise ZooError(f"--training-steps = {steps} must be at least 8: each eighth has a validation")
         start = replace(start, training=replace(start.training, steps=steps, validate_every=steps // 8))
     study = search.open_study(Path(arguments.storage), start, space, arguments.seed)
-    search.search(study, start, space, Path(arguments.folder), arguments.trials, arguments.data_root)
-    best = search.best_run(study, Path(arguments.folder))
+    # each study has a folder of its own, as its trials are numbered from 0
+    folder = Path("runs", Path(arguments.storage).stem) if arguments.folder is None else Path(arguments.folder)
+    search.search(study, start, space, folder, arguments.trials, arguments.data_root)
+    best = search.best_run(study, folder)
     show(search.table(search.rows(study)))
     search.write(study, Path(arguments.output))
     best = best.relative_to(Path.cwd()) if best.is_relative_to(Path.cwd()) else best
