@@ -32,7 +32,7 @@ WORDS = {  # the names of networks as papers write them
     "predrnn-pp": "PredRNN++",
     "copy last frame": "last frame repeated",
 }
-CLIPS = {"moving-mnist-small": "32,000 training clips", "moving-mnist-long": "152,000 training clips"}
+CLIPS = {"moving-mnist-small": "32,000 training clips", "moving-mnist-long": "196,800 training clips"}
 WIDE = 0.5  # times the span of the networks that a baseline may add to a panel
 
 
