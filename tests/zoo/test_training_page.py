@@ -43,10 +43,7 @@ def words(folder: Path) -> str:
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", (folder / "report.html").read_text()))
 
 
-def test_the_page_of_a_training(
-    tmp_path: Path, unlimited: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tensortrain.importing.imported_files", list)  # other tests of this process import files
+def test_the_page_of_a_training(tmp_path: Path, unlimited: None, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "my run"
     assert run_command("train", "conv-lstm", "moving-mnist", *TINY.split(), "-o", folder) == 0
     assert "report.html in it shows the training. Next:" in capsys.readouterr().out
