@@ -32,7 +32,6 @@ WORDS = {  # the names of networks as papers write them
     "predrnn-pp": "PredRNN++",
     "copy last frame": "last frame repeated",
 }
-CLIPS = {"moving-mnist-small": "32,000 training clips", "moving-mnist-long": "196,800 training clips"}
 WIDE = 0.5  # times the span of the networks that a baseline may add to a panel
 
 
@@ -42,8 +41,12 @@ def in_words(name: str) -> str:
     >>> in_words("predrnn-pp"), in_words("conv-lstm:moving-mnist-small")
     ('PredRNN++', 'ConvLSTM, 32,000 training clips')
     """
-    model, _, weights = name.partition(":")
-    return f"{WORDS[model]}, {CLIPS[weights]}" if weights in CLIPS else WORDS.get(name, name)
+    model, _, weights = name.partition(":moving-mnist-")
+    if not weights:
+        return WORDS.get(name, name)
+    _, *rows = read_table(RESULTS / "moving-mnist-long.csv").rows
+    clips = next(clips for network, _, clips, *_ in rows if network.endswith(f"`moving-mnist-{weights}`"))
+    return f"{WORDS[model]}, {clips} training clips"
 
 
 def training_times() -> Figure:

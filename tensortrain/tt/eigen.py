@@ -77,7 +77,7 @@ def lowest_eigenpair(matrix: TensorTrainMatrix, rtol: float, *, max_sweeps: int 
     best = _swept(Problem(a, None), [*start.orthogonalize(0).cores], rtol, most, generator)
     if matrix.dtype != wide:  # measure the residual after rounding to the dtype of A
         rounded = best.train.to(matrix.dtype)
-        best = best._replace(train=rounded, residual=_residual(a, rounded.to(wide), best.value)[1])
+        best = best._replace(train=rounded, residual=_residual(a, rounded.to(wide))[1])
     value, residual = shifted(best.value, power), float(shifted(best.value.new_tensor(best.residual), power))
     return best._replace(value=value, residual=residual)
 
@@ -127,10 +127,10 @@ def _swept(problem: Problem, x: list[Tensor], rtol: float, most: int, generator:
     return best._replace(sweeps=sweep)
 
 
-def _residual(a: list[Tensor], x: TensorTrain, value: Tensor | None = None) -> tuple[Tensor, float]:
-    """Return λ, by default the Rayleigh quotient, and `‖A x − λ x‖ / ‖x‖`."""
+def _residual(a: list[Tensor], x: TensorTrain) -> tuple[Tensor, float]:
+    """Return the Rayleigh quotient and `‖A x − λ x‖ / ‖x‖`."""
     product = TensorTrainMatrix._of(a) @ x
-    value = (x.inner(product) / x.inner(x)).real if value is None else value
+    value = (x.inner(product) / x.inner(x)).real
     return value, float((product - x * value).norm() / x.norm())
 
 

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.colors import to_hex
 from PIL import Image
 from safetensors.torch import save_file
 
 from tensortrain.errors import TensorTrainError
 from tensortrain.pages import Bars, Details, Lines, Page, Picture, Player, Prose, Section, Tile
+from tensortrain.pages.charts import FAINT
 from tensortrain.tables import Column, Table
 from tests.support.browser import CHROMIUM, loaded, opened
 from tests.support.command import run
@@ -54,6 +56,17 @@ PAGE = Page(
         )
     ],
 )
+
+
+@pytest.mark.skipif(not EXTRA, reason="needs altair")
+@pytest.mark.parametrize("kinds", [1, 2, 3, 9])
+def test_bars_have_the_same_colours_with_and_without_the_extra(kinds: int) -> None:
+    chart = Bars("Sizes", "parameters", "layer", rows=["a"], bars={str(i): [i + 1] for i in range(kinds)})
+    interactive = chart.specification()["encoding"]["color"]["scale"]["range"]
+    still = [to_hex(bars.patches[0].get_facecolor()) for bars in chart.figure().axes[0].containers]
+    assert [colour.lower() for colour in interactive] == still
+    assert len(set(still)) == min(kinds, 7)
+    assert (still[0] == FAINT) == (kinds > 1)  # what the other kinds are compared with is grey
 
 
 @pytest.fixture(params=["as installed", "without the extra"])

@@ -162,6 +162,7 @@ def test_folders_of_images_are_clips_in_their_natural_order(tmp_path: Path) -> N
     clips = make_dataset(data, "train", tmp_path)
     assert [round(float(frame.mean()) * 25.5) for frame in clips[0]] == list(range(12))
     assert clips[0].shape == (12, 1, 6, 10)
+    assert "from 1 folder of images in " in clips.describe()
     assert make_dataset(data, "test", tmp_path).names == ["clip2", "clip3"]  # type: ignore[attr-defined]
     before = clips.digest()
     write_images(tmp_path / "in" / "clip0", 13)

@@ -12,7 +12,7 @@ import zoo
 from tests.support.runs import Tiny, run_command
 from tests.support.tiny import OPTIONS
 from zoo.errors import ZooError
-from zoo.importing import import_file, import_named, imports_in_words
+from zoo.importing import import_file, import_named
 from zoo.predictors.video_model import VideoModel
 from zoo.testing import check_model
 
@@ -153,6 +153,18 @@ def test_files_that_cannot_be_imported_are_refused(name: str, text: str | None, 
         import_file(tmp_path / name)
 
 
+@pytest.mark.parametrize("name", ["channels", "patch", "multiple"])
+def test_sizes_of_a_model_are_at_least_one(name: str) -> None:
+    class Still(zoo.VideoModel):
+        def forward(
+            self, x: Tensor, horizon: int, truth: Tensor | None = None, use_truth: Tensor | None = None
+        ) -> Tensor:
+            return x
+
+    with pytest.raises(ZooError, match=f"{name} = 0 must be at least 1"):
+        Still(**{name: 0})
+
+
 def test_import_needs_a_file() -> None:
     with pytest.raises(ZooError, match="--import needs the name of a Python file"):
         import_named(["models", "--import"])
@@ -167,15 +179,6 @@ def test_files_are_imported_wherever_they_are_named(tmp_path: Path) -> None:
     assert import_named(line) == ["train", "conv-lstm"]
     assert import_named(line) == ["train", "conv-lstm"]
     assert marker.read_text() == "xx"  # once each
-
-
-def test_the_next_commands_import_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As printed at the end of a training, so that they can be typed as they are."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "my models.py").write_text("")
-    before = imports_in_words()
-    import_file(Path("my models.py"))
-    assert imports_in_words() == before + " --import 'my models.py'"
 
 
 def test_a_configuration_cannot_name_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

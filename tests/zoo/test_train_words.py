@@ -161,6 +161,18 @@ def test_the_proposed_commands_can_be_typed(
     assert f"  zoo evaluate 'my run'\n  zoo predict 'my run' -o '{proposed}'\n" in capsys.readouterr().out
 
 
+def test_the_proposed_commands_import_what_the_training_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my models.py").write_text("")
+    monkeypatch.setattr(zoo, "fit", lambda recipe, folder, **_: Run(Path(folder), recipe, None, 4))
+    assert run_command("train", "conv-lstm", "moving-mnist", "-o", "run", "--import", "my models.py") == 0
+    printed = capsys.readouterr().out
+    assert "  zoo evaluate run --import 'my models.py'\n" in printed
+    assert "  zoo predict run -o run.gif --import 'my models.py'\n" in printed
+
+
 def test_a_file_names_schedules_and_their_settings(capsys: pytest.CaptureFixture[str]) -> None:
     printed = configured("conv-tt-lstm-sw moving-mnist --preset paper --config mine.yaml", capsys)
     assert printed["learning_rate"] == {"schedule": "constant", "base": 0.5}
