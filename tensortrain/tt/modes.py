@@ -216,7 +216,9 @@ class Modes(Operators):
         (2, 2, 30)
         """
         sizes = list(shape[0]) if len(shape) == 1 and isinstance(shape[0], Sequence) else list(shape)
-        if all(isinstance(size, numbers.Integral) and size for size in sizes) and sizes.count(-1) == 1:
+        if sizes.count(-1) > 1:
+            raise TensorTrainError(f"shape = {tuple(sizes)} has {sizes.count(-1)} lengths of -1; only one may be -1")
+        if all(isinstance(size, numbers.Integral) and size for size in sizes) and -1 in sizes:
             entries, others = math.prod(self.shape), -math.prod(sizes)
             if entries % others:
                 raise TensorTrainError(

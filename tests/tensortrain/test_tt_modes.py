@@ -240,7 +240,7 @@ def test_joined_trains(train: TensorTrain, data: Any) -> None:
     (lambda: TRAIN.permute(0, 1, 2, 2), ("names an axis twice",)),
     (lambda: TRAIN.reshape(3, 4, 2, 6), ("shape = (3, 4, 2, 6) has 144 entries, the train 120",)),
     (lambda: TRAIN.reshape(4, 3, 10), ("overlaps axes",)),
-    (lambda: TRAIN.reshape(-1, -1), ("shape[0] = -1",)),
+    (lambda: TRAIN.reshape(-1, -1), ("shape = (-1, -1) has 2 lengths of -1",)),
     (lambda: TRAIN.reshape(7, -1), ("shape = (7, -1)", "product 7", "does not divide the 120 entries")),
     (lambda: TRAIN.reshape(), ("shape is empty",)),
     (lambda: TRAIN.reshape("ab"), ("shape[0] = 'a'",)),

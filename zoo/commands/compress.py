@@ -105,12 +105,11 @@ def run(arguments: Namespace) -> None:
             **budgets,
         )
         if not is_compressed(result.model):
-            why = "meets this budget as it is"
+            why, remedy = "meets this budget as it is", "pass a smaller budget"
             if arguments.milliseconds is not None or arguments.time is not None:
                 why += ", or none of its layers would be faster on this machine"
-            raise ZooError(
-                f"{trained.name} {why}, so no layer was replaced; pass a smaller budget, or another kind of it"
-            )
+                remedy += ", or one of parameters"
+            raise ZooError(f"{trained.name} {why}, so no layer was replaced; {remedy}")
         save_compressed(result, temporary, trained.recipe)
     for report in arguments.report:
         result.report.save(report)
