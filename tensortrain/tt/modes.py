@@ -216,9 +216,10 @@ class Modes(Operators):
         (2, 2, 30)
         """
         sizes = list(shape[0]) if len(shape) == 1 and isinstance(shape[0], Sequence) else list(shape)
-        if sizes.count(-1) > 1:
-            raise TensorTrainError(f"shape = {tuple(sizes)} has {sizes.count(-1)} lengths of -1; only one may be -1")
-        if all(isinstance(size, numbers.Integral) and size for size in sizes) and -1 in sizes:
+        unknown = sizes.count(-1) if all(isinstance(size, numbers.Integral) for size in sizes) else 0
+        if unknown > 1:
+            raise TensorTrainError(f"shape = {tuple(sizes)} has {unknown} lengths of -1; only one may be -1")
+        if unknown and all(sizes):
             entries, others = math.prod(self.shape), -math.prod(sizes)
             if entries % others:
                 raise TensorTrainError(
