@@ -22,6 +22,8 @@ hypothesis.settings.register_profile("fixed", FIXED)
 hypothesis.settings.register_profile(
     "deep", FIXED, derandomize=False, max_examples=10 * FIXED.max_examples, print_blob=True
 )
+# otherwise each of the many processes that tests start would compile the packages
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 hypothesis.settings.load_profile("fixed")  # unless --hypothesis-profile names another
 torch.set_num_threads(1)  # the tensors are tiny: a second thread would mostly wait
 

@@ -2,13 +2,11 @@
 
 from typing import Any
 
-import hypothesis
-import pytest
 import torch
 from torch import Tensor
 
 import zoo
-from tests.conftest import FIXED
+from tests.support.deep import leave_to_deep_tests
 from zoo.predictors.video_model import VideoModel
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -35,15 +33,10 @@ FAMILIES = {"causal-lstm", "conv-lstm", "conv-lstm-2015", "conv-tt-lstm-sw", "e3
 """One model of each family of cells."""
 
 
-def deep() -> bool:
-    """Whether `make test-deep` runs."""
-    return hypothesis.settings().max_examples > FIXED.max_examples
-
-
-def leave_to_deep_tests(name: str) -> None:
+def leave_others_to_deep_tests(name: str) -> None:
     """Skip a test that compiles, unless it is of one model of each family, or `make test-deep` runs."""
-    if name not in FAMILIES and not deep():
-        pytest.skip("one model of each family of cells is compiled; all of them by `make test-deep`")
+    if name not in FAMILIES:
+        leave_to_deep_tests("one model of each family of cells is compiled; all of them")
 
 
 def build(name: str, **options: Any) -> VideoModel:

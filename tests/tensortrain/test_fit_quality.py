@@ -11,6 +11,7 @@ from tensortrain.conv import formats
 from tensortrain.conv.fit import choose_format as auto
 from tests.support import oracles
 from tests.support.decompositions import Axes, norm, relative_error
+from tests.support.deep import leave_to_deep_tests
 
 # ---- what it reaches -------------------------------------------------------------------------------------
 
@@ -22,6 +23,8 @@ from tests.support.decompositions import Axes, norm, relative_error
 )
 def test_planted_chains_are_recovered(size: int, rank: int, seed: int, prototype: float | None) -> None:
     """16 channels, noise 1e-3; errors of a prototype (5×5 rank 20: of seeds 0 and 2, seed 1 stuck at .01968)."""
+    if (size, rank, seed) == (7, 16, 0):
+        leave_to_deep_tests("one of the two slowest fits is made; both of them")
     weight = oracles.planted(16, size, rank, seed)
     order = (size - 1) // 2
     chain = ConvTensorTrain.decompose(weight, [3] * order, ranks=rank)

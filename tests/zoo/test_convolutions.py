@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 import zoo
+from tests.support.deep import leave_to_deep_tests
 from tests.support.reference import layered_models
-from tests.support.tiny import deep, leave_to_deep_tests
 from zoo.predictors.video_model import VideoModel
 from zoo.registry import find_model
 from zoo.training.compiled import compiling
@@ -49,16 +49,15 @@ def options_of(name: str) -> list[dict[str, Any]]:
     return [{"layers": [1, 1, 1]} | ({"order": 3} if "tt" in name else {})]
 
 
+COMPILED = {"conv-tt-lstm-sw", "causal-lstm"}
 CASES = [(name, options) for name in layered_models() for options in options_of(name)]
 
 
 @pytest.mark.parametrize("mode", ["training", "rollout", "compiled"])
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_every_convolution_is_called(name: str, options: dict[str, Any], mode: str) -> None:
-    if mode == "compiled":
-        leave_to_deep_tests(name)
-        if options != options_of(name)[-1] and not deep():
-            pytest.skip("one form of a model is compiled; both by `make test-deep`")
+    if mode == "compiled" and (name not in COMPILED or options != options_of(name)[-1]):
+        leave_to_deep_tests("one form of two models is compiled; all of them")
     model, other, counting = exchanged(name, **options)
     assert len(counting) >= 2 * 3 + 1
     parameters = [path for path, value in model.named_parameters() if value.dim() > 2]

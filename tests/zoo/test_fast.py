@@ -17,7 +17,7 @@ import zoo
 from tensortrain.profiling.memory import peak_bytes
 from tests.support.reference import shipped_models
 from tests.support.runs import RECIPE, last, with_training
-from tests.support.tiny import build, clips, leave_to_deep_tests
+from tests.support.tiny import build, clips, leave_others_to_deep_tests
 from zoo.errors import ZooError
 from zoo.predictors.forecaster import Forecaster
 from zoo.predictors.recurrent import RecurrentPredictor
@@ -109,7 +109,7 @@ def no_code(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name not in UNCOMPILED])
 def test_compiled_cells(name: str, no_code: list[Any]) -> None:
-    leave_to_deep_tests(name)
+    leave_others_to_deep_tests(name)
     model = build(name).double()
     expected = loss_and_gradients(model)
     compile_cells(model)

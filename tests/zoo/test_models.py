@@ -11,7 +11,7 @@ from torch import Tensor
 
 import zoo
 from tests.support import reference as zoo_reference
-from tests.support.tiny import FAMILIES, build, clips, leave_to_deep_tests
+from tests.support.tiny import FAMILIES, build, clips, leave_others_to_deep_tests
 from zoo.cells import ConvLSTMCell, ConvTTLSTMCell
 from zoo.cells.causal_lstm import Cascade
 from zoo.cells.conv_gru import ConvGRUCell
@@ -164,7 +164,7 @@ def test_bfloat16_autocast(make: Callable[..., VideoModel]) -> None:
 
 
 def test_compiles_as_one_graph(make: Callable[..., VideoModel]) -> None:
-    leave_to_deep_tests(make.__name__)
+    leave_others_to_deep_tests(make.__name__)
     model, x = make(), clips(2)
     torch.compiler.reset()  # dynamo gives up on code that it has compiled for many other models
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)

@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 
 import zoo
-from tests.support.tiny import deep
+from tests.support.deep import leave_to_deep_tests
 from zoo.data import prepare_kth
 from zoo.errors import ZooError
 from zoo.evaluation import Scores
@@ -60,8 +60,8 @@ def test_the_table_marks_the_weights_that_do_not_ship() -> None:
 
 @pytest.mark.parametrize("card", [card for card in CARDS if "lorenz" not in card.stem], ids=lambda path: path.stem)
 def test_the_cards_numbers_on_embedded_digits(card: Path, tmp_path: Path) -> None:
-    if card.stem not in MEASURED and not deep():
-        pytest.skip("two sets of weights are measured; all of them by `make test-deep`")
+    if card.stem not in MEASURED:
+        leave_to_deep_tests("two sets of weights are measured; all of them")
     row = re.search(r"\| embedded test digits[^|]* \| (\d+) \|(.*)\|\n", card.read_text())
     assert row is not None
     model, recipe = load_pretrained(*card.stem.split(".", 1))
@@ -81,8 +81,7 @@ def test_the_cards_numbers_on_series(card: Path) -> None:
 
 
 def test_the_cards_numbers_on_kth(tmp_path: Path, data_root: Path) -> None:
-    if not deep():
-        pytest.skip("measured by `make test-deep`")
+    leave_to_deep_tests("measured")
     prepare_kth(tmp_path, data_root / "kth", progress=False)
     for name in FILMED:
         row = re.search(r"\| 10→20 \| (\d+) \|(.*)\|\n", (FOLDER / f"{name}.kth-small.md").read_text())
