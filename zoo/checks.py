@@ -18,6 +18,7 @@ from zoo.settings import (
     FRAME_LOSSES,
     LOSS_TERMS,
     CosineRate,
+    FilmedData,
     LearningRate,
     NoSampling,
     Optimizer,
@@ -69,6 +70,8 @@ def check_recipe(recipe: Recipe) -> Recipe:
         check_own(data)
     elif isinstance(data, Video):
         _within(1, 16_384, "data", data, "size")
+    if isinstance(data, FilmedData):
+        _within(1, 16, "data", data, "max_zoom", "max_speed")
     _within(1, 100_000, "data", data, "observed", "length")
     _within(1, 100_000_000, "data", data, "clips_per_epoch")
     if data.length <= data.observed:

@@ -133,13 +133,13 @@ def test_training_clips_lie_in_ranges(root):
     train = KTH("train", root=root, size=16, length=20, endless=True)
     assert len(train) == 10_000
     starts = {}
-    for name, start in train.places(range(2_000)):
+    for name, start, _ in train.places(range(2_000)):
         starts.setdefault(name, set()).add(start)
     assert starts == {"person01_boxing_d1": set(range(6)), "person02_running_d1": set(range(2, 21))}
     clip, again = train.clips([7, 10_007]), KTH("train", root=root, size=16, endless=True)[7]
     assert clip.shape == (2, 20, 1, 16, 16)
     assert torch.equal(clip[0], again)
-    _, start = train.places([7])[0]
+    _, start, _ = train.places([7])[0]
     assert [number(frame) for frame in clip[0].numpy()] == [t % 24 for t in range(start, start + 20)]
     assert train.places(range(50)) != train.places(range(10_000, 10_050))
     assert train.places(range(50)) != KTH("train", root=root, size=16, seed=1).places(range(50))
@@ -151,11 +151,11 @@ def test_validation_and_test_clips_are_all_windows_of_their_persons(root):
     assert {window.name for window in KTH("val", root=root, size=16).windows} == {"person15_walking_d2"}
     test = KTH("test", root=root, size=16, length=30)
     places = test.places(range(len(test)))
-    assert sorted(places)[:2] == [("person17_boxing_d3", 10), ("person17_boxing_d3", 40)]
-    assert [number(clip[0].numpy()) for clip in test] == [start % 24 for _, start in places]
+    assert sorted(places)[:2] == [("person17_boxing_d3", 10, 1), ("person17_boxing_d3", 40, 1)]
+    assert [number(clip[0].numpy()) for clip in test] == [start % 24 for _, start, _ in places]
     assert len(test) == 2 + 4
     many = KTH("test", root=root, size=16, length=6)
-    assert len({name for name, _ in many.places(range(6))}) == 2  # of 11 and 12: the first clips are a mixture
+    assert len({name for name, _, _ in many.places(range(6))}) == 2  # of 11 and 12: the first clips are a mixture
     assert "predrnn" in test.describe()
     assert test.comparable_with == "kth, 16×16"
     rule = KTH("test", root=root, size=16, length=6, windows="conv-tt-lstm")

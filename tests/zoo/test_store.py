@@ -294,7 +294,7 @@ def test_settings_of_videos_and_digits_reach_the_data_set(tmp_path):
     for split in ("val", "test"):
         dataset = make_dataset(data, split, tmp_path)
         assert dataset.clips([0]).shape == (1, 5, 1, 16, 16)
-        assert sorted(start for _, start in dataset.places(range(len(dataset)))) == [0, 5, 10]
+        assert sorted(start for _, start, _ in dataset.places(range(len(dataset)))) == [0, 5, 10]
     digits = MovingMNISTData(source="embedded", seed=1)
     one, other = (make_dataset(each, "train", tmp_path) for each in (digits, MovingMNISTData(source="embedded")))
     assert not torch.equal(one.clips([0]), other.clips([0]))

@@ -43,7 +43,7 @@ def test_videos_of_any_size_become_clips_of_one(folder, tmp_path, grey, channels
     train = sets["train"]
     clip = train[5]
     assert clip.shape == (8, channels, 12, 10)
-    _, start = train.places([5])[0]
+    _, start, _ = train.places([5])[0]
     assert [number(frame) for frame in clip.numpy()] == [t % 24 for t in range(start, start + 8)]
     assert "(2 left out)" in train.describe()
     short = [data for data in sets.values() if data.short]

@@ -12,6 +12,7 @@ from torch import Tensor
 from zoo.data import array_clips, array_files, videos
 from zoo.data.array_clips import ArrayFrames, Arrays, open_frames
 from zoo.data.array_files import ArrayFile
+from zoo.data.augmentation import Augmentation
 from zoo.data.clips import ClipDataset, SeriesDataset, counted
 from zoo.data.digits import Split, auto_source
 from zoo.data.download import download_kth, download_mnist
@@ -28,6 +29,7 @@ from zoo.errors import ZooError
 from zoo.settings import (
     ArraysData,
     Data,
+    FilmedData,
     ImagesData,
     KTHData,
     LorenzData,
@@ -41,6 +43,7 @@ __all__ = [
     "KTH",
     "ArrayFrames",
     "Arrays",
+    "Augmentation",
     "ClipDataset",
     "ClipSource",
     "Images",
@@ -246,7 +249,12 @@ def _arrays(data: ArraysData, split: Split, root: str | Path | None, length: int
         seed=data.seed,
         stride=data.stride,
         splits=Splits(data.val, data.test),
+        augmentation=_augmentation(data),
     )
+
+
+def _augmentation(data: FilmedData) -> Augmentation:
+    return Augmentation(data.flip, data.max_zoom, data.max_speed)
 
 
 def _moving_mnist(data: MovingMNISTData, split: Split, root: str | Path | None, length: int) -> ClipDataset:
@@ -287,6 +295,7 @@ def _kth(data: KTHData, split: Split, root: str | Path | None, length: int) -> C
         windows=data.windows,
         validation_persons=data.validation_persons,
         observed=data.observed,
+        augmentation=_augmentation(data),
     )
 
 
@@ -305,4 +314,5 @@ def _videos(data: VideosData, split: Split, root: str | Path | None, length: int
         resize=data.resize,
         stride=data.stride,
         splits=Splits(data.val, data.test),
+        augmentation=_augmentation(data),
     )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from zoo.data.array_files import ArrayFile, open_array_file
+from zoo.data.augmentation import Augmentation
 from zoo.data.clips import counted, whole
 from zoo.data.digits import Split, check_split
 from zoo.data.resizing import resized
@@ -114,6 +115,7 @@ class Arrays(StoredClips):
         stride: a clip consists of every stride-th step.
         splits: the ranges that are held out. By default the last tenth is for testing, and the tenth before it for
             validation.
+        augmentation: how training clips are changed at random.
 
     Raises:
         ZooError: if there are too few clips or steps, or an argument is out of range.
@@ -139,6 +141,7 @@ class Arrays(StoredClips):
         seed: int = 0,
         stride: int = 1,
         splits: Splits = Splits(),  # noqa: B008 - immutable
+        augmentation: Augmentation = Augmentation(),  # noqa: B008 - immutable
     ) -> None:
         check_split(split)
         length, stride = whole("length", length), whole("stride", stride)
@@ -159,6 +162,7 @@ class Arrays(StoredClips):
             seed=seed,
             stream=_STREAM,
             stride=stride,
+            augmentation=augmentation,
         )
 
 

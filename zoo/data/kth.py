@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import get_args
 
+from zoo.data.augmentation import Augmentation
 from zoo.data.clips import counted, whole
 from zoo.data.decode import BadVideo
 from zoo.data.digits import Split, check_split
@@ -48,6 +49,7 @@ class KTH(StoredClips):
         validation_persons: persons of 1–16 who are held out of training. The papers hold out none, and choose their
             best weights on the test persons.
         observed: number of frames that a model observes. The distance of "mcnet" windows depends on it.
+        augmentation: how training clips are changed at random.
 
     Raises:
         ZooError: if there is no such store, a person is in two splits, or an argument is out of range.
@@ -70,6 +72,7 @@ class KTH(StoredClips):
         size: int | tuple[int, int] = SIZE,
         validation_persons: Sequence[int] = VALIDATION_PERSONS,
         observed: int = OBSERVED,
+        augmentation: Augmentation = Augmentation(),  # noqa: B008 - immutable
     ) -> None:
         check_split(split)
         persons = split_persons(validation_persons)[split]
@@ -98,6 +101,7 @@ class KTH(StoredClips):
             endless=endless and train,
             seed=seed,
             stream=_STREAM,
+            augmentation=augmentation,
         )
         self.split, self.persons, self.windowing = split, tuple(persons), windows
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from zoo.counter_rng import uniforms
+from zoo.data.augmentation import Augmentation, Crops
 from zoo.data.clips import ClipDataset, check_indices, counted
 from zoo.errors import ZooError
 
@@ -65,6 +66,15 @@ class StoredFrames(NamedTuple):
     frames: Tensor
 
 
+class AugmentedFrames(NamedTuple):
+    """Frames as in `StoredFrames`, and how they are mirrored and enlarged; see `zoo.data.augmentation.Crops`."""
+
+    frames: Tensor
+    flipped: Tensor
+    share: Tensor
+    centre: Tensor
+
+
 class StoredClips(ClipDataset, Dataset[Tensor]):
     """Clips of `length` frames: either each window once, or `count` clips drawn uniformly from all positions.
 
@@ -84,6 +94,7 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
         seed: random seed of drawn clips, 0 ≤ seed < 2⁶⁴.
         stream: a number that differs for each kind of data set, so that their draws are independent.
         stride: a clip consists of every stride-th frame of the store.
+        augmentation: how drawn clips are changed at random. Windows are never changed.
 
     Raises:
         ZooError: if an argument is out of range, there is no window, or stored frames have changed.
@@ -105,6 +116,7 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
         seed: int = 0,
         stream: int = 0,
         stride: int = 1,
+        augmentation: Augmentation = Augmentation(),  # noqa: B008 - immutable
     ) -> None:
         if count is not None and (not isinstance(count, int) or count < 1):
             raise ZooError(f"count = {count!r} must be a whole number, at least 1")
@@ -123,6 +135,7 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
         self.count = len(windows) if count is None else count
         self._title, self._stream, self._stride = title, stream, stride
         self._ends = np.cumsum([window.starts for window in self.windows])
+        self.augmentation = augmentation if self.drawn else Augmentation()
 
     def __len__(self) -> int:
         return self.count
@@ -135,38 +148,51 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
         content = hashlib.sha256(f"{self.store.digest()} {list(self._parts)}".encode(errors="surrogateescape"))
         return f"{self._comparable_with}, content {content.hexdigest()[:8]}"
 
-    def places(self, indices: Sequence[int]) -> list[tuple[str, int]]:
-        """The video and the first frame (counted from 0) of each clip.
+    def places(self, indices: Sequence[int]) -> list[tuple[str, int, int]]:
+        """The video, the first frame (counted from 0) and the stride of each clip.
 
         Raises:
             ZooError: if an index is out of range.
         """
         clips = check_indices(indices, 2**63 if self.endless else self.count)
         if not self.drawn:
-            return [(self.windows[i].name, self.windows[i].start) for i in clips]
+            return [(self.windows[i].name, self.windows[i].start, self._stride) for i in clips]
         positions = (uniforms(self.seed, self._stream, clips, 1)[:, 0] * self._ends[-1]).astype(np.int64)
-        return [self._place(int(position)) for position in positions]
+        speeds = self.augmentation.speeds(self.seed, clips)
+        return [self._place(*map(int, drawn)) for drawn in zip(positions, speeds, strict=True)]
 
-    def _place(self, position: int) -> tuple[str, int]:
+    def _place(self, position: int, speed: int) -> tuple[str, int, int]:
         which = int(np.searchsorted(self._ends, position, side="right"))
         window = self.windows[which]
-        return window.name, window.start + position - int(self._ends[which] - window.starts)
+        offset = position - int(self._ends[which] - window.starts)
+        further = (self.length - 1) * self._stride  # a clip reaches so many frames further for each speed above 1
+        speed = min(speed, 1 + (window.starts - 1) // max(1, further))
+        room = window.starts - further * (speed - 1)
+        return window.name, window.start + offset * room // window.starts, self._stride * speed
 
-    def fetch(self, indices: Sequence[int]) -> StoredFrames:
+    def fetch(self, indices: Sequence[int]) -> StoredFrames | AugmentedFrames:
         """Read the clips.
 
         Raises:
             ZooError: if an index is out of range.
         """
-        reach = span(self.length, self._stride)
-        clips = [self.store.read(*place, reach)[:: self._stride] for place in self.places(indices)]
+        clips = [
+            self.store.read(name, start, span(self.length, stride))[::stride]
+            for name, start, stride in self.places(indices)
+        ]
         stacked = np.stack(clips) if clips else np.empty((0, self.length, *self.store.shape), np.uint8)
-        return StoredFrames(torch.from_numpy(stacked))
+        frames = torch.from_numpy(stacked)
+        if self.augmentation == Augmentation():
+            return StoredFrames(frames)
+        return AugmentedFrames(frames, *self.augmentation.crops(self.seed, indices))
 
-    def render(self, batch: StoredFrames) -> Tensor:
+    def render(self, batch: StoredFrames | AugmentedFrames) -> Tensor:
         """Return the frames `(B, T, C, H, W)`, float32 in [0, 1]."""
         frames = batch.frames.to(torch.float32)
-        return frames / 255 if batch.frames.dtype == torch.uint8 else frames
+        frames = frames / 255 if batch.frames.dtype == torch.uint8 else frames
+        if isinstance(batch, StoredFrames):
+            return frames
+        return self.augmentation.apply(frames, Crops(*batch[1:]))
 
     def describe(self) -> str:
         """Describe the data in one line: split, counts, sizes, and the folder of the store."""
@@ -178,6 +204,7 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
             f"{self._title}: {clips} {'random ' * self.drawn}clip{'s' * (not one)} of {counted(self.length, 'frame')} "
             f"{height}×{width} {_COLOURS.get(channels, f'of {channels} channels')} from {sources} in "
             f"{self.store.folder}{f', every {self._stride} frames' if self._stride > 1 else ''}"
+            + self.augmentation.describe()
             + (f" ({len(self.store.skipped)} left out)" if self.store.skipped else "")
         )
 

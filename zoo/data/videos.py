@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
+from zoo.data.augmentation import Augmentation
 from zoo.data.clips import counted, whole
 from zoo.data.digits import Split, check_split
 from zoo.data.frame_store import Store, VideoFile, build
@@ -50,6 +51,7 @@ class Videos(StoredClips):
         stride: a clip consists of every stride-th frame.
         splits: the clips that are held out; by default a tenth for "val" and a tenth for "test", chosen by the content
             of the files.
+        augmentation: how training clips are changed at random.
 
     Raises:
         ZooError: if there are fewer than three usable videos, none is long enough, or an argument is out of range.
@@ -78,6 +80,7 @@ class Videos(StoredClips):
         resize: Resize = "crop",
         stride: int = 1,
         splits: Splits = Splits(),  # noqa: B008 - immutable
+        augmentation: Augmentation = Augmentation(),  # noqa: B008 - immutable
     ) -> None:
         check_split(split)
         length, stride = whole("length", length), whole("stride", stride)
@@ -106,6 +109,7 @@ class Videos(StoredClips):
             seed=seed,
             stream=self.stream,
             stride=stride,
+            augmentation=augmentation,
         )
         self.split, self._needed, self._frames = split, span(length, stride), store.clips
 

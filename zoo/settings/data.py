@@ -60,6 +60,23 @@ class Video(Clips):
 
 
 @dataclass(frozen=True)
+class FilmedData(Video):
+    """The base class of the settings of filmed clips, of which training clips can be augmented.
+
+    Args:
+        flip: mirror half of the training clips left to right, at random.
+        max_zoom: enlarge each training clip by a random factor from 1 to this number, and keep a random part of it that
+            has the size of a frame.
+        max_speed: play each training clip at a random whole speed from 1 to this number. At speed 2 it has every second
+            frame. Where a video is too short for a speed, a lower one is used.
+    """
+
+    flip: bool = False
+    max_zoom: float = 1.0
+    max_speed: int = 1
+
+
+@dataclass(frozen=True)
 class MovingMNISTData(Video):
     """Data: Moving-MNIST, grey clips of digits that move about a square and are reflected at its border.
 
@@ -88,7 +105,7 @@ class MovingMNISTData(Video):
 
 
 @dataclass(frozen=True)
-class KTHData(Video):
+class KTHData(FilmedData):
     """Data: KTH actions, grey clips of people who walk, run, box and the like.
 
     Args:
@@ -145,7 +162,7 @@ class OwnData(Video):
 
 
 @dataclass(frozen=True)
-class StoredData(OwnData):
+class StoredData(OwnData, FilmedData):
     """Your own clips, in files.
 
     Args:
