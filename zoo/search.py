@@ -9,23 +9,26 @@ import csv
 import json
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tensortrain.figures import styled
 from tensortrain.tables import Column, Table
 from zoo.errors import ZooError
 from zoo.files import aside
 from zoo.settings import Recipe, to_plain
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from optuna import Study
     from optuna.trial import FrozenTrial, Trial
 
 RUN = "run"  # attribute of a trial: the folder of its run
 _STRIDE = 2654435761  # between the seeds of a search that is resumed; odd and large, so that users' seeds are not met
-COLUMNS = ("trial", "state", "order", "steps", "rank", "kernel", "validation_loss", "validated_until")
+HYPERPARAMETERS = ("order", "steps", "rank", "kernel")
+COLUMNS = ("trial", "state", *HYPERPARAMETERS, "validation_loss", "validated_until")
 
 
 @dataclass(frozen=True)
@@ -258,27 +261,46 @@ def table(lines: Sequence[dict[str, Any]]) -> Table:
 
 
 def write(study: "Study", picture: Path) -> None:
-    """Write Optuna's picture of the loss by each hyper-parameter that varies, and the rows to a CSV file beside it.
+    """Write the picture of `draw`, and the rows to a CSV file beside it.
 
     Raises:
         ZooError: if a file cannot be written.
     """
-    import matplotlib
-
-    matplotlib.use("agg")
-    import optuna
-    from matplotlib import pyplot
-
-    names = ("order", "steps", "rank", "kernel")
-    several = [name for name in names if len({trial.params.get(name) for trial in study.trials} - {None}) > 1]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        warnings.filterwarnings("ignore", "Attempting to set identical")  # of trials that are all alike
-        optuna.visualization.matplotlib.plot_slice(study, several or None, target_name="validation loss")
+    lines = rows(study)
+    figure = draw(lines)
     with aside(picture) as temporary:
-        pyplot.gcf().savefig(temporary, format="png", dpi=130, bbox_inches="tight")
-    pyplot.close()
+        figure.savefig(temporary, format="png")
     with aside(picture.with_suffix(".csv")) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows(study))
+        writer.writerows(lines)
+
+
+@styled
+def draw(lines: Sequence[Mapping[str, Any]]) -> "Figure":
+    """Draw the lowest loss of each trial by each hyper-parameter that varies.
+
+    Args:
+        lines: the rows of `rows`.
+    """
+    from matplotlib import rcParams
+    from matplotlib.figure import Figure
+
+    colour = rcParams["axes.prop_cycle"].by_key()["color"][0]
+    names = [name for name in HYPERPARAMETERS if len({line[name] for line in lines}) > 1] or HYPERPARAMETERS
+    figure = Figure(figsize=(1.5 + 2 * len(names), 3.4))
+    axes = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
+    for axis, name in zip(axes, names, strict=True):
+        values = sorted({line[name] for line in lines})
+        for complete, label, fill in ((True, "complete", "full"), (False, "stopped early", "none")):
+            chosen = [line for line in lines if (line["state"] == "complete") is complete]
+            points = [(values.index(line[name]), line["validation_loss"]) for line in chosen]
+            if points:
+                axis.plot(*zip(*points, strict=True), "o", color=colour, fillstyle=fill, label=label)
+        axis.set_xticks(range(len(values)), [f"{value:g}" for value in values])
+        axis.set_xlim(-0.5, max(len(values), 1) - 0.5)
+        axis.set_xlabel(name)
+    axes[0].set_ylabel("lowest validation loss")
+    if axes[0].lines:
+        axes[-1].legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return figure

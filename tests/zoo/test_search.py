@@ -193,7 +193,31 @@ def test_impossible_spaces(values: dict[str, Any], words: str) -> None:
         search.Space(**values)
 
 
+def test_the_picture_has_a_panel_for_each_option_that_varies() -> None:
+    def line(trial: int, state: str, order: int, rank: int, loss: float) -> dict[str, Any]:
+        options = {"order": order, "steps": 3, "rank": rank, "kernel": 3}
+        return {"trial": trial, "state": state, **options, "validation_loss": loss, "validated_until": 4}
+
+    lines = [line(0, "complete", 2, 16, 0.3), line(1, "complete", 3, 4, 0.4), line(2, "pruned", 2, 8, 0.5)]
+    by_order, by_rank = search.draw(lines).axes
+    assert [axis.get_xlabel() for axis in (by_order, by_rank)] == ["order", "rank"]
+    for axis, complete, pruned in ((by_order, [0, 1], [0]), (by_rank, [2, 0], [1])):
+        full, hollow = axis.lines
+        assert (list(full.get_xdata()), list(full.get_ydata())) == (complete, [0.3, 0.4])
+        assert (list(hollow.get_xdata()), list(hollow.get_ydata())) == (pruned, [0.5])
+        assert (full.get_fillstyle(), hollow.get_fillstyle()) == ("full", "none")
+    assert [text.get_text() for text in by_rank.get_xticklabels()] == ["4", "8", "16"]
+
+
 @pytest.mark.filterwarnings("error:Attempting to set identical")
+def test_the_picture_of_no_trial_or_equal_ones_has_all_options() -> None:
+    line = {"state": "complete", "order": 2, "steps": 3, "rank": 4, "kernel": 3, "validation_loss": 0.3}
+    for lines in ([], [line, line]):
+        figure = search.draw(lines)
+        figure.draw_without_rendering()
+        assert [axis.get_xlabel() for axis in figure.axes] == ["order", "steps", "rank", "kernel"]
+
+
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zoo.commands.search.recipe", lambda *args, **how: start())
     monkeypatch.chdir(tmp_path)
