@@ -16,6 +16,7 @@ from zoo.training.progress import Reporter
 from zoo.training.step import TrainState
 from zoo.training.validation import Validation
 
+VANISHED = 1e-4  # a network that learns has a gradient norm of more than this fraction of its loss
 SAVE_SECONDS = 60.0  # a killed run loses at most this time, and the steps since the last row
 
 
@@ -53,6 +54,7 @@ class Session:
         self._checkpoint, self._folder, self._identity = checkpoint, folder, identity
         self._began, self._saved, self._before = began, began, self.progress.seconds
         start = checkpoint["step"] if checkpoint else 0
+        self._told_of_gradient = False
         self.reporter = Reporter(self.training, start, progress and self.first)
         self.reporter.say(f"{f'resuming from step {start}' if start else 'training'} on {state.clips.describe()}")
         for line in notes:
@@ -140,6 +142,13 @@ class Session:
             values = {name: value for name, value in row.items() if name != "step"}
             self.state.fabric.log_dict(values, self.state.step)
         self.reporter.row(row, speed)
+        if not self._told_of_gradient and row["gradient_norm"] < VANISHED * row["loss"]:
+            self._told_of_gradient = True
+            self.reporter.say(
+                f"The gradient has vanished: its norm is {row['gradient_norm']:.1g} at a loss of {row['loss']:.3g}, so "
+                "the network hardly learns any more. If it should still improve, its sigmoids or softmax may be "
+                "saturated; start again with a smaller learning rate."
+            )
 
     def _seconds(self) -> float:
         """Seconds of training, including earlier sessions."""
