@@ -16,9 +16,11 @@ from zoo.schema import entry_name, shortened, validate
 from zoo.settings import (
     DATA_SETS,
     FRAME_LOSSES,
+    LARGEST_AUGMENTATION,
     LOSS_TERMS,
     CosineRate,
     FilmedData,
+    KTHData,
     LearningRate,
     NoSampling,
     Optimizer,
@@ -70,8 +72,8 @@ def check_recipe(recipe: Recipe) -> Recipe:
         check_own(data)
     elif isinstance(data, Video):
         _within(1, 16_384, "data", data, "size")
-    if isinstance(data, FilmedData):
-        _within(1, 16, "data", data, "max_zoom", "max_speed")
+    if isinstance(data, KTHData):
+        _check_augmentation(data)
     _within(1, 100_000, "data", data, "observed", "length")
     _within(1, 100_000_000, "data", data, "clips_per_epoch")
     if data.length <= data.observed:
@@ -170,12 +172,17 @@ def check_own(data: OwnData) -> None:
                 + (", above 0" if name == "std" else "")
             )
     if isinstance(data, StoredData):
+        _check_augmentation(data)
         _within(1, 10_000, "data", data, "stride")
         if bool(data.val) != bool(data.test):
             raise ZooError(
                 f"data.val = {data.val} and data.test = {data.test}: list clips for both or for neither; with neither, "
                 "a tenth of the clips is held out for each"
             )
+
+
+def _check_augmentation(data: FilmedData) -> None:
+    _within(1, LARGEST_AUGMENTATION, "data", data, "max_zoom", "max_speed")
 
 
 def _check_sampling(recipe: Recipe) -> None:

@@ -18,7 +18,7 @@ from tensortrain.figures import styled
 from tensortrain.tables import Column, Table
 from zoo.errors import ZooError
 from zoo.files import aside
-from zoo.settings import Recipe, to_plain
+from zoo.settings import Recipe, from_plain, to_plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 RUN = "run"  # attribute of a trial: the folder of its run
 _STRIDE = 2654435761  # between the seeds of a search that is resumed; odd and large, so that users' seeds are not met
+_DRAWN = {"complete": ("complete", "full"), "pruned": ("stopped early", "none")}
 HYPERPARAMETERS = ("order", "steps", "rank", "kernel")
 COLUMNS = ("trial", "state", *HYPERPARAMETERS, "validation_loss", "validated_until")
 
@@ -130,9 +131,18 @@ def open_study(storage: Path, start: Recipe, space: Space, seed: int = 0) -> "St
     except (OSError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ZooError(f"{storage} cannot be used as the storage of a search ({reason}); name another file") from error
-    if known is not None and known != json.loads(json.dumps(description)):
+    if known is not None and _with_new_settings(known) != json.loads(json.dumps(description)):
         raise ZooError(f"{storage} holds a search with other settings or another space; name another file")
     return study
+
+
+def _with_new_settings(description: dict[str, Any]) -> dict[str, Any]:
+    """The description of a study, with the defaults of settings that are newer than the study."""
+    try:
+        recipe = to_plain(from_plain(description["recipe"], "the study"))
+    except (ZooError, KeyError, TypeError):
+        return description  # it is of another version, which had other settings
+    return description | {"recipe": json.loads(json.dumps(recipe))}
 
 
 def search(
@@ -269,7 +279,7 @@ def write(study: "Study", picture: Path) -> None:
     lines = rows(study)
     figure = draw(lines)
     with aside(picture) as temporary:
-        figure.savefig(temporary, format="png")
+        figure.savefig(temporary, format="png", dpi=130)
     with aside(picture.with_suffix(".csv")) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
@@ -278,7 +288,7 @@ def write(study: "Study", picture: Path) -> None:
 
 @styled
 def draw(lines: Sequence[Mapping[str, Any]]) -> "Figure":
-    """Draw the lowest loss of each trial by each hyper-parameter that varies.
+    """Draw the lowest loss of the complete and the pruned trials by each hyper-parameter that varies, or by all.
 
     Args:
         lines: the rows of `rows`.
@@ -287,20 +297,23 @@ def draw(lines: Sequence[Mapping[str, Any]]) -> "Figure":
     from matplotlib.figure import Figure
 
     colour = rcParams["axes.prop_cycle"].by_key()["color"][0]
+    lines = [line for line in lines if line["state"] in _DRAWN]
+    losses = [line["validation_loss"] for line in lines]
     names = [name for name in HYPERPARAMETERS if len({line[name] for line in lines}) > 1] or HYPERPARAMETERS
     figure = Figure(figsize=(1.5 + 2 * len(names), 3.4))
     axes = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
     for axis, name in zip(axes, names, strict=True):
         values = sorted({line[name] for line in lines})
-        for complete, label, fill in ((True, "complete", "full"), (False, "stopped early", "none")):
-            chosen = [line for line in lines if (line["state"] == "complete") is complete]
-            points = [(values.index(line[name]), line["validation_loss"]) for line in chosen]
+        for state, (label, fill) in _DRAWN.items():
+            points = [(values.index(line[name]), line["validation_loss"]) for line in lines if line["state"] == state]
             if points:
                 axis.plot(*zip(*points, strict=True), "o", color=colour, fillstyle=fill, label=label)
         axis.set_xticks(range(len(values)), [f"{value:g}" for value in values])
         axis.set_xlim(-0.5, max(len(values), 1) - 0.5)
         axis.set_xlabel(name)
     axes[0].set_ylabel("lowest validation loss")
+    if losses and max(losses) > 10 * min(losses):  # a trial that nearly diverged would hide the others' differences
+        axes[0].set_yscale("log")
     if axes[0].lines:
         axes[-1].legend(loc="upper left", bbox_to_anchor=(1, 1))
     return figure

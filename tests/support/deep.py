@@ -14,4 +14,4 @@ def deep() -> bool:
 def leave_to_deep_tests(reason: str) -> None:
     """Skip a test, unless `make test-deep` runs."""
     if not deep():
-        pytest.skip(f"{reason}; by `make test-deep`")
+        pytest.skip(f"{reason} by `make test-deep`")

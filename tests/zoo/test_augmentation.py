@@ -86,6 +86,29 @@ def test_crops_lie_within_the_frame_and_fill_their_ranges():
     assert not Augmentation(max_zoom=2).crops(3, range(100)).flipped.any()
 
 
+def test_speed_mirroring_zoom_and_place_are_independent():
+    augmentation = Augmentation(flip=True, max_zoom=2, max_speed=2)
+    crops, speeds = augmentation.crops(3, range(4_000)), augmentation.speeds(3, range(4_000))
+    place = crops.centre / (1 - crops.share)[:, None]
+    draws = torch.stack([torch.from_numpy(speeds).float(), crops.flipped.float(), 1 / crops.share, *place.unbind(1)])
+    others = torch.corrcoef(draws) - torch.eye(5)
+    assert others.abs().max() < 0.06
+
+
+def test_white_frames_stay_within_the_range():
+    crops = Augmentation(max_zoom=2).crops(0, range(200))
+    out = Augmentation(max_zoom=2).apply(torch.ones(200, 1, 1, 13, 11), crops)
+    assert out.max() <= 1
+    assert out.min() > 0.999
+
+
+def test_autocast_does_not_round_positions():
+    frames, crops = torch.rand(3, 2, 1, 32, 32), ALL.crops(0, range(3))
+    expected = ALL.apply(frames, crops)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(ALL.apply(frames, crops), expected)
+
+
 # ---- speed ----------------------------------------------------------------------------------------------------------
 
 
@@ -101,11 +124,23 @@ def test_fast_clips_take_every_second_or_third_frame_and_stay_in_the_video(tmp_p
     assert all(900 < speeds.count(speed) < 1_100 for speed in (1, 2, 3))
 
 
-def test_a_short_video_is_played_as_fast_as_it_allows(tmp_path):
-    clips = train(stored(tmp_path, 10), tmp_path, Augmentation(max_speed=3), endless=True)
+def test_all_positions_that_fit_a_speed_are_equally_likely(tmp_path):
+    clips = train(stored(tmp_path, 15), tmp_path, Augmentation(max_speed=3), endless=True)
+    places = [(start, stride) for _, start, stride in clips.places(range(12_000))]
+    for speed in (1, 2, 3):
+        starts = [start for start, stride in places if stride == speed]
+        fit = 15 - 4 * speed
+        expected = len(starts) / fit
+        assert all(abs(starts.count(start) - expected) < 5 * expected**0.5 for start in range(fit))
+
+
+@pytest.mark.parametrize(("frames", "fastest"), [(5, 1), (8, 1), (9, 2), (10, 2), (12, 2), (13, 3)])
+def test_a_short_video_is_played_as_fast_as_it_allows(frames, fastest, tmp_path):
+    """5 frames span 5, 9 and 13 frames at speeds 1, 2 and 3."""
+    clips = train(stored(tmp_path, frames), tmp_path, Augmentation(max_speed=3), endless=True)
     speeds = [stride for _, _, stride in clips.places(range(300))]
-    assert set(speeds) == {1, 2}  # 5 frames at speed 3 span 13 of 10
-    assert all(times(clip)[-1] < 10 for clip in clips.clips(range(300)))
+    assert set(speeds) == set(range(1, fastest + 1))
+    assert all(times(clip)[-1] < frames for clip in clips.clips(range(300)))
 
 
 def test_speeds_multiply_the_stride(tmp_path):
@@ -139,22 +174,33 @@ def test_nothing_else_changes(tmp_path):
     data = stored(tmp_path, 30)
     plain, none = Arrays(array_frames(data, tmp_path), length=5), train(data, tmp_path, Augmentation())
     assert torch.equal(plain.clips(range(50)), none.clips(range(50)))
-    assert "at random" not in none.describe()
+    assert "randomly" not in none.describe()
     for split in ("val", "test"):
         frames = array_frames(data, tmp_path)
         one, other = (Arrays(frames, split, length=5, augmentation=each) for each in (Augmentation(), ALL))
         assert torch.equal(one.clips(range(len(one))), other.clips(range(len(other))))
-        assert "at random" not in other.describe()
+        assert "randomly" not in other.describe()
     augmented = train(data, tmp_path, ALL)
-    assert augmented.describe().endswith(", at random mirrored, enlarged up to 1.5 times, up to 3 times as fast")
+    assert augmented.describe().endswith(", randomly mirrored, enlarged up to 1.5×, played up to 3× as fast")
     assert augmented.digest() == plain.digest()
     assert augmented.comparable_with == plain.comparable_with
 
 
-@pytest.mark.parametrize("wrong", [{"max_zoom": 0.5}, {"max_zoom": float("nan")}, {"max_speed": 0}, {"max_speed": 17}])
-def test_values_outside_their_ranges_are_refused(wrong):
-    (name,) = wrong
-    with pytest.raises(ZooError, match=f"{name} = .* must be from 1 to 16; 1 changes nothing"):
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"max_zoom": 0.5}, r"max_zoom = 0\.5 must be a number from 1 to 16; 1 changes nothing"),
+        ({"max_zoom": float("nan")}, "max_zoom = nan must be a number from 1 to 16"),
+        ({"max_zoom": "2"}, "max_zoom = '2' must be a number from 1 to 16"),
+        ({"max_speed": 0}, "max_speed = 0 must be a whole number from 1 to 16"),
+        ({"max_speed": 17}, "max_speed = 17 must be a whole number from 1 to 16"),
+        ({"max_speed": 2.5}, r"max_speed = 2\.5 must be a whole number from 1 to 16"),
+        ({"max_speed": True}, "max_speed = True must be a whole number from 1 to 16"),
+        ({"flip": "no"}, "flip = 'no' must be True or False"),
+    ],
+)
+def test_illegal_arguments_are_refused(wrong, says):
+    with pytest.raises(ZooError, match=says):
         Augmentation(**wrong)
 
 
@@ -173,7 +219,7 @@ def test_train_evaluate_and_resume(tmp_path, capsys):
     for name, more in (("plain", []), ("augmented", changes)):
         assert run_command(*words, *more, "-o", tmp_path / name) == 0
     printed = " ".join(capsys.readouterr().out.split())
-    assert "at random mirrored, enlarged up to 1.5 times, up to 2 times as fast" in printed
+    assert "randomly mirrored, enlarged up to 1.5×, played up to 2× as fast" in printed
     assert run_command(*words, *changes, "--training.max_time=0.0001", "-o", tmp_path / "short") == 0
     assert run_command(*words, *changes, "-o", tmp_path / "short") == 0
     weights = {
@@ -204,6 +250,12 @@ def test_bad_settings_are_refused(word, says, tmp_path, capsys):
     assert run_command(*words) == 2
     assert says in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_the_command_data_refuses_them_too(tmp_path, capsys):
+    words = ["data", stored(tmp_path, 30).name, "--data.max_speed=99", "--data-root", tmp_path]
+    assert run_command(*words) == 2
+    assert "data.max_speed = 99 must be a finite number, at least 1 and at most 16" in capsys.readouterr().err
 
 
 def test_digits_are_not_augmented(tmp_path, capsys):

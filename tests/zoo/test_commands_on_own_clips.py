@@ -69,7 +69,7 @@ def test_models_that_differ_in_nothing_of_the_test_clips_share_them(tmp_path: Pa
 
     model = zoo.create_model("conv-lstm", hidden=[2], layers=[1])
     mnist = MovingMNISTData(source="auto"), MovingMNISTData(source="embedded", seed=3, length=30)
-    kth = KTHData(windows="mcnet"), KTHData(validation_persons=[9], store="x")
+    kth = KTHData(windows="mcnet"), KTHData(validation_persons=[9], store="x", flip=True, max_zoom=1.5, max_speed=2)
     own = ArraysData("arrays:x", mean=[0.1]), ArraysData("arrays:x", std=[2.0], clips_per_epoch=7, endless=True)
     for pair in (mnist, kth, own):
         recipes = [zoo.recipe("conv-lstm", "demo", dataset=data.name) for data in pair]

@@ -153,6 +153,14 @@ def test_a_trial_that_diverges_does_not_end_the_search(tmp_path: Path, monkeypat
     assert [row["trial"] for row in search.rows(study)] == [1]
 
 
+def test_a_study_from_before_a_setting_was_added_goes_on(tmp_path: Path) -> None:
+    study = search.open_study(tmp_path / "study.db", start(), SPACE)
+    description = study.user_attrs["search"]
+    del description["recipe"]["training"]["backwards"]
+    study.set_user_attr("search", description)
+    search.open_study(tmp_path / "study.db", start(), SPACE)
+
+
 def test_another_search_is_not_mixed_in(tmp_path: Path) -> None:
     search.open_study(tmp_path / "study.db", start(), SPACE)
     for changed in ((start(16), SPACE), (start(), replace(SPACE, rank=(3,)))):
@@ -199,6 +207,7 @@ def test_the_picture_has_a_panel_for_each_option_that_varies() -> None:
         return {"trial": trial, "state": state, **options, "validation_loss": loss, "validated_until": 4}
 
     lines = [line(0, "complete", 2, 16, 0.3), line(1, "complete", 3, 4, 0.4), line(2, "pruned", 2, 8, 0.5)]
+    lines += [line(3, "running", 1, 32, 0.6), line(4, "fail", 1, 32, 0.6)]
     by_order, by_rank = search.draw(lines).axes
     assert [axis.get_xlabel() for axis in (by_order, by_rank)] == ["order", "rank"]
     for axis, complete, pruned in ((by_order, [0, 1], [0]), (by_rank, [2, 0], [1])):
@@ -207,6 +216,9 @@ def test_the_picture_has_a_panel_for_each_option_that_varies() -> None:
         assert (list(hollow.get_xdata()), list(hollow.get_ydata())) == (pruned, [0.5])
         assert (full.get_fillstyle(), hollow.get_fillstyle()) == ("full", "none")
     assert [text.get_text() for text in by_rank.get_xticklabels()] == ["4", "8", "16"]
+    assert [text.get_text() for text in by_rank.get_legend().get_texts()] == ["complete", "stopped early"]
+    assert by_rank.get_yscale() == "linear"
+    assert search.draw([*lines, line(5, "pruned", 2, 8, 40.0)]).axes[0].get_yscale() == "log"
 
 
 @pytest.mark.filterwarnings("error:Attempting to set identical")

@@ -4,6 +4,7 @@ import os
 import shutil
 import threading
 import zipfile
+from dataclasses import replace
 
 import av
 import numpy as np
@@ -12,8 +13,8 @@ import torch
 
 from tests.support.videos import KTH_LINES, make_kth, truncate, write_video
 from zoo.cli import COMMANDS, parse
+from zoo.data import Augmentation, download_kth, make_dataset, prepare_kth, store_files
 from zoo.data import decode as decoding
-from zoo.data import download_kth, make_dataset, prepare_kth, store_files
 from zoo.data import frame_store as storing
 from zoo.data.decode import BadVideo, decode
 from zoo.data.frame_store import Store, VideoFile, build
@@ -283,6 +284,9 @@ def test_settings_of_kth_reach_the_data_set(tmp_path, original):
     train = make_dataset(data, "train", tmp_path)
     assert train.places(range(9)) == KTH("train", root=tmp_path, size=16, length=8, seed=4).places(range(9))
     assert train.places(range(9)) != KTH("train", root=tmp_path, size=16, length=8).places(range(9))
+    faster = make_dataset(replace(data, flip=True, max_zoom=1.5, max_speed=2), "train", tmp_path)
+    assert faster.augmentation == Augmentation(flip=True, max_zoom=1.5, max_speed=2)
+    assert {stride for _, _, stride in faster.places(range(50))} == {1, 2}
     with pytest.raises(ZooError, match="here 0; predict at least 1"):
         make_dataset(data, "test", tmp_path, 3)
 
@@ -295,6 +299,8 @@ def test_settings_of_videos_and_digits_reach_the_data_set(tmp_path):
         dataset = make_dataset(data, split, tmp_path)
         assert dataset.clips([0]).shape == (1, 5, 1, 16, 16)
         assert sorted(start for _, start, _ in dataset.places(range(len(dataset)))) == [0, 5, 10]
+    faster = make_dataset(replace(data, flip=True, max_zoom=1.5, max_speed=2), "train", tmp_path)
+    assert faster.augmentation == Augmentation(flip=True, max_zoom=1.5, max_speed=2)
     digits = MovingMNISTData(source="embedded", seed=1)
     one, other = (make_dataset(each, "train", tmp_path) for each in (digits, MovingMNISTData(source="embedded")))
     assert not torch.equal(one.clips([0]), other.clips([0]))

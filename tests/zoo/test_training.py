@@ -479,19 +479,3 @@ def test_torchvision_whose_operators_load_is_left_alone() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
-@pytest.mark.parametrize(("rate", "told"), [(1e3, True), (1e-3, False)])
-def test_a_vanished_gradient_is_told_once(
-    rate: float, told: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A large rate drives the last sigmoid to 0 or 1, where it has no gradient."""
-    recipe = replace(
-        with_training(steps=8, log_every=2),
-        model="conv-lstm",
-        options={"hidden": [3], "layers": [1], "kernel": 3, "patch": 4, "sigmoid": True},
-        learning_rate=ConstantRate(base=rate),
-    )
-    fit(recipe, tmp_path / "run")
-    said = " ".join(capsys.readouterr().out.split())
-    assert said.count("The gradient has vanished: its norm is 0 at a loss of 0.") == told

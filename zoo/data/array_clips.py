@@ -115,7 +115,7 @@ class Arrays(StoredClips):
         stride: a clip consists of every stride-th step.
         splits: the ranges that are held out. By default the last tenth is for testing, and the tenth before it for
             validation.
-        augmentation: how training clips are changed at random.
+        augmentation: how training clips are changed at random; see `zoo.data.Augmentation`.
 
     Raises:
         ZooError: if there are too few clips or steps, or an argument is out of range.

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from zoo.counter_rng import uniforms
 from zoo.errors import ZooError
+from zoo.settings import LARGEST_AUGMENTATION
 
-LARGEST = 16  # largest zoom and speed
 _STREAM = 0x41470001
 
 
@@ -38,12 +38,13 @@ class Augmentation:
     All frames of a clip are changed in the same way. Without arguments, nothing is changed.
 
     Args:
-        flip: whether half of the clips are mirrored left to right.
+        flip: whether each clip is mirrored left to right with probability 1/2.
         max_zoom: each clip is enlarged by a factor from 1 to this number, and a random part of it becomes the frame.
         max_speed: each clip is played at a whole speed from 1 to this number; at speed s it has every s-th frame.
+            Where a clip would reach beyond its video, it is played at the highest speed that fits.
 
     Raises:
-        ZooError: if `max_zoom` or `max_speed` is not from 1 to 16.
+        ZooError: if an argument has a wrong type, or `max_zoom` or `max_speed` is not from 1 to 16.
 
     >>> Augmentation(flip=True, max_zoom=1.25)
     Augmentation(flip=True, max_zoom=1.25, max_speed=1)
@@ -54,9 +55,12 @@ class Augmentation:
     max_speed: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("max_zoom", "max_speed"):
-            if not 1 <= getattr(self, name) <= LARGEST:  # NaN too
-                raise ZooError(f"{name} = {getattr(self, name)} must be from 1 to {LARGEST}; 1 changes nothing")
+        if not isinstance(self.flip, bool):
+            raise ZooError(f"flip = {self.flip!r} must be True or False")
+        for name, types, kind in (("max_zoom", (int, float), "a number"), ("max_speed", (int,), "a whole number")):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, types) or not 1 <= value <= LARGEST_AUGMENTATION:
+                raise ZooError(f"{name} = {value!r} must be {kind} from 1 to {LARGEST_AUGMENTATION}; 1 changes nothing")
 
     def speeds(self, seed: int, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
         """The speed of each clip, `(B,)`."""
@@ -74,18 +78,19 @@ class Augmentation:
             frames = torch.where(crops.flipped[:, None, None, None, None], frames.flip(-1), frames)
         if self.max_zoom == 1:
             return frames
-        transform = torch.diag_embed(crops.share[:, None].expand(-1, 2))  # from places in the new frame to the old one
-        transform = torch.cat([transform, crops.centre[:, :, None]], 2)
-        flat = frames.flatten(1, 2)
-        grid = F.affine_grid(transform, list(flat.shape), align_corners=False)
-        enlarged = F.grid_sample(flat, grid, padding_mode="border", align_corners=False)
+        x, y = (  # where each new pixel lies in the old frame; without a matrix product, which autocast would round
+            crops.share[:, None] * ((2 * torch.arange(side, device=frames.device) + 1) / side - 1) + middle[:, None]
+            for side, middle in zip(reversed(frames.shape[-2:]), crops.centre.unbind(1), strict=True)
+        )
+        grid = torch.stack(torch.broadcast_tensors(x[:, None, :], y[:, :, None]), -1)  # (B, H, W, 2)
+        enlarged = F.grid_sample(frames.flatten(1, 2), grid, padding_mode="border", align_corners=False)
         return enlarged.reshape(frames.shape).clamp_(0, 1)  # rounding may lead just above 1
 
     def describe(self) -> str:
         """The changes in words; empty if there are none."""
         changes = [
             *["mirrored"] * self.flip,
-            *[f"enlarged up to {self.max_zoom:g} times"] * (self.max_zoom > 1),
-            *[f"up to {self.max_speed} times as fast"] * (self.max_speed > 1),
+            *[f"enlarged up to {self.max_zoom:g}×"] * (self.max_zoom > 1),
+            *[f"played up to {self.max_speed}× as fast"] * (self.max_speed > 1),
         ]
-        return f", at random {', '.join(changes)}" if changes else ""
+        return f", randomly {', '.join(changes)}" if changes else ""

@@ -49,7 +49,7 @@ class KTH(StoredClips):
         validation_persons: persons of 1–16 who are held out of training. The papers hold out none, and choose their
             best weights on the test persons.
         observed: number of frames that a model observes. The distance of "mcnet" windows depends on it.
-        augmentation: how training clips are changed at random.
+        augmentation: how training clips are changed at random; see `zoo.data.Augmentation`.
 
     Raises:
         ZooError: if there is no such store, a person is in two splits, or an argument is out of range.

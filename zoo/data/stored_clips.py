@@ -94,7 +94,8 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
         seed: random seed of drawn clips, 0 ≤ seed < 2⁶⁴.
         stream: a number that differs for each kind of data set, so that their draws are independent.
         stride: a clip consists of every stride-th frame of the store.
-        augmentation: how drawn clips are changed at random. Windows are never changed.
+        augmentation: how drawn clips are changed at random; windows are never changed. With `max_speed`, a video is
+            drawn as at speed 1; then all positions that fit the clip's speed are equally likely.
 
     Raises:
         ZooError: if an argument is out of range, there is no window, or stored frames have changed.
@@ -157,18 +158,19 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
         clips = check_indices(indices, 2**63 if self.endless else self.count)
         if not self.drawn:
             return [(self.windows[i].name, self.windows[i].start, self._stride) for i in clips]
-        positions = (uniforms(self.seed, self._stream, clips, 1)[:, 0] * self._ends[-1]).astype(np.int64)
+        positions = uniforms(self.seed, self._stream, clips, 1)[:, 0] * self._ends[-1]
         speeds = self.augmentation.speeds(self.seed, clips)
-        return [self._place(*map(int, drawn)) for drawn in zip(positions, speeds, strict=True)]
+        return [self._place(float(position), int(speed)) for position, speed in zip(positions, speeds, strict=True)]
 
-    def _place(self, position: int, speed: int) -> tuple[str, int, int]:
+    def _place(self, position: float, speed: int) -> tuple[str, int, int]:
         which = int(np.searchsorted(self._ends, position, side="right"))
         window = self.windows[which]
         offset = position - int(self._ends[which] - window.starts)
-        further = (self.length - 1) * self._stride  # a clip reaches so many frames further for each speed above 1
+        further = (self.length - 1) * self._stride  # each step of speed makes a clip reach this many frames further
         speed = min(speed, 1 + (window.starts - 1) // max(1, further))
-        room = window.starts - further * (speed - 1)
-        return window.name, window.start + offset * room // window.starts, self._stride * speed
+        starts = window.starts - further * (speed - 1)
+        start = int(offset) if speed == 1 else min(int(offset / window.starts * starts), starts - 1)
+        return window.name, window.start + start, self._stride * speed
 
     def fetch(self, indices: Sequence[int]) -> StoredFrames | AugmentedFrames:
         """Read the clips.

@@ -51,7 +51,7 @@ class Videos(StoredClips):
         stride: a clip consists of every stride-th frame.
         splits: the clips that are held out; by default a tenth for "val" and a tenth for "test", chosen by the content
             of the files.
-        augmentation: how training clips are changed at random.
+        augmentation: how training clips are changed at random; see `zoo.data.Augmentation`.
 
     Raises:
         ZooError: if there are fewer than three usable videos, none is long enough, or an argument is out of range.

@@ -11,6 +11,7 @@ True
 
 from zoo.settings.data import (
     DATA_SETS,
+    LARGEST_AUGMENTATION,
     VALIDATION_PERSONS,
     ArraysData,
     Clips,
@@ -53,6 +54,7 @@ __all__ = [
     "CHOICES",
     "DATA_SETS",
     "FRAME_LOSSES",
+    "LARGEST_AUGMENTATION",
     "LOSS_TERMS",
     "VALIDATION_PERSONS",
     "AdamOptimizer",

@@ -9,6 +9,7 @@ from zoo.settings.base import Settings
 DATA_SETS = ("moving-mnist", "kth", "lorenz", "videos:DIR", "images:DIR", "arrays:FILE", "python")
 _PLACED = ("videos", "images", "arrays")  # kinds of data whose names have a colon and a path
 VALIDATION_PERSONS = (15, 16)  # persons of KTH
+LARGEST_AUGMENTATION = 16  # largest zoom and speed of training clips
 Windows = Literal["predrnn", "mcnet", "conv-tt-lstm"]
 Resize = Literal["crop", "stretch"]
 Content = Literal["video", "series"]  # what the steps of a clip are: frames, or values
@@ -61,14 +62,14 @@ class Video(Clips):
 
 @dataclass(frozen=True)
 class FilmedData(Video):
-    """The base class of the settings of filmed clips, of which training clips can be augmented.
+    """The base class of the settings of stored clips, whose training clips can be augmented.
 
     Args:
-        flip: mirror half of the training clips left to right, at random.
+        flip: mirror each training clip left to right with probability 1/2.
         max_zoom: enlarge each training clip by a random factor from 1 to this number, and keep a random part of it that
             has the size of a frame.
         max_speed: play each training clip at a random whole speed from 1 to this number. At speed 2 it has every second
-            frame. Where a video is too short for a speed, a lower one is used.
+            frame. Where a clip would reach beyond its video, it is played at the highest speed that fits.
     """
 
     flip: bool = False
