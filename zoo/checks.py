@@ -19,8 +19,8 @@ from zoo.settings import (
     LARGEST_AUGMENTATION,
     LOSS_TERMS,
     CosineRate,
+    Data,
     FilmedData,
-    KTHData,
     LearningRate,
     NoSampling,
     Optimizer,
@@ -68,14 +68,7 @@ def check_recipe(recipe: Recipe) -> Recipe:
     _check_sizes(plain, ())
     check_content(find_model(recipe.model), data.name)
     _check_options(recipe)
-    if isinstance(data, OwnData):
-        check_own(data)
-    elif isinstance(data, Video):
-        _within(1, 16_384, "data", data, "size")
-    if isinstance(data, KTHData):
-        _check_augmentation(data)
-    _within(1, 100_000, "data", data, "observed", "length")
-    _within(1, 100_000_000, "data", data, "clips_per_epoch")
+    check_clips(data)
     if data.length <= data.observed:
         raise ZooError(
             f"data.length = {data.length} must exceed data.observed = {data.observed}, or no frame is left to predict"
@@ -152,8 +145,19 @@ def _check_options(recipe: Recipe) -> None:
         validate(schema, json.dumps({name: value}), f"options of {recipe.model}")
 
 
-def check_own(data: OwnData) -> None:
-    """Raise a ZooError if a setting of the user's own clips is outside its range."""
+def check_clips(data: Data) -> None:
+    """Raise a ZooError if a setting of the clips is outside its range."""
+    if isinstance(data, OwnData):
+        _check_own(data)
+    elif isinstance(data, Video):
+        _within(1, 16_384, "data", data, "size")
+    if isinstance(data, FilmedData):
+        _within(1, LARGEST_AUGMENTATION, "data", data, "max_zoom", "max_speed")
+    _within(1, 100_000, "data", data, "observed", "length")
+    _within(1, 100_000_000, "data", data, "clips_per_epoch")
+
+
+def _check_own(data: OwnData) -> None:
     sizes = [data.size] * 2 if isinstance(data.size, int) else data.size
     least = 0 if data.kind == "arrays" and data.size == 0 else 1
     if len(sizes) != 2 or not all(least <= side <= 16_384 for side in sizes):
@@ -172,17 +176,12 @@ def check_own(data: OwnData) -> None:
                 + (", above 0" if name == "std" else "")
             )
     if isinstance(data, StoredData):
-        _check_augmentation(data)
         _within(1, 10_000, "data", data, "stride")
         if bool(data.val) != bool(data.test):
             raise ZooError(
                 f"data.val = {data.val} and data.test = {data.test}: list clips for both or for neither; with neither, "
                 "a tenth of the clips is held out for each"
             )
-
-
-def _check_augmentation(data: FilmedData) -> None:
-    _within(1, LARGEST_AUGMENTATION, "data", data, "max_zoom", "max_speed")
 
 
 def _check_sampling(recipe: Recipe) -> None:

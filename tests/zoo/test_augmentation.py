@@ -252,10 +252,17 @@ def test_bad_settings_are_refused(word, says, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
-def test_the_command_data_refuses_them_too(tmp_path, capsys):
-    words = ["data", stored(tmp_path, 30).name, "--data.max_speed=99", "--data-root", tmp_path]
-    assert run_command(*words) == 2
-    assert "data.max_speed = 99 must be a finite number, at least 1 and at most 16" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("--data.max_speed=99", "data.max_speed = 99 must be a finite number, at least 1 and at most 16"),
+        ("--data.length=0", "data.length = 0 must be a finite number, at least 1"),
+        ("--data.clips_per_epoch=0", "data.clips_per_epoch = 0 must be a finite number, at least 1"),
+    ],
+)
+def test_the_command_data_refuses_what_a_training_refuses(word, says, tmp_path, capsys):
+    assert run_command("data", stored(tmp_path, 30).name, word, "--data-root", tmp_path) == 2
+    assert says in capsys.readouterr().err
 
 
 def test_digits_are_not_augmented(tmp_path, capsys):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser, Namespace
 
-from zoo.checks import check_own
+from zoo.checks import check_clips
 from zoo.commands.options import ROOT_HELP
 from zoo.errors import ZooError, nearest
 from zoo.settings import StoredData, data_class
@@ -92,7 +92,7 @@ def _own(arguments: Namespace) -> None:
     short = {name: arguments[name] for name in ("size", "channels") if arguments[name] is not None}
     data = data_class(arguments.name)(**{**dict(arguments.data), **short})
     assert isinstance(data, StoredData)
-    check_own(data)
+    check_clips(data)
     from zoo.data import describe_own
 
     for line in describe_own(data, arguments.data_root):
