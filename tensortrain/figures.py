@@ -31,3 +31,19 @@ def styled(draw: Callable[P, T]) -> Callable[P, T]:
             return draw(*args, **kwargs)
 
     return in_style
+
+
+@styled
+def palette() -> list[str]:
+    """The colours of the style's curves, in their order; the last is grey.
+
+    Matplotlib resolves names like `"C0"` only when it saves a figure, which is after the style's context has ended. A
+    figure therefore takes its colours from here.
+
+    >>> palette()[0]
+    '#4477AA'
+    """
+    from matplotlib import rcParams
+
+    colours: list[str] = rcParams["axes.prop_cycle"].by_key()["color"]
+    return colours

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from tensortrain.errors import TensorTrainError
-from tensortrain.figures import styled
+from tensortrain.figures import palette, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-CORE, RANK = "C0", "0.35"  # colours
+RANK = "0.35"  # the colour of the ranks
 MOST = 24  # the most cores that are drawn as boxes; for longer trains only the ranks are drawn
 
 
@@ -101,7 +101,7 @@ def _draw_cores(axes: "Axes", texts: Sequence[str], ranks: Sequence[int]) -> Non
         axes.plot([at - 0.72, at - 0.28], [0.45, 0.45], color=RANK, linewidth=1.5)
         axes.text(at - 0.5, 0.55, str(rank), ha="center", color=RANK)
     for at, text in enumerate(texts):
-        box = {"boxstyle": "round,pad=0.4", "facecolor": CORE, "edgecolor": "none"}
+        box = {"boxstyle": "round,pad=0.4", "facecolor": palette()[0], "edgecolor": "none"}
         axes.text(at, 0.45, text, ha="center", va="center", color="white", bbox=box)
 
 

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tensortrain.figures import styled
+from tensortrain.figures import palette, styled
 from tensortrain.tables import Column, Table
 from zoo.errors import ZooError
 from zoo.files import aside
@@ -293,10 +293,9 @@ def draw(lines: Sequence[Mapping[str, Any]]) -> "Figure":
     Args:
         lines: the rows of `rows`.
     """
-    from matplotlib import rcParams
     from matplotlib.figure import Figure
 
-    colour = rcParams["axes.prop_cycle"].by_key()["color"][0]
+    colour = palette()[0]
     lines = [line for line in lines if line["state"] in _DRAWN]
     losses = [line["validation_loss"] for line in lines]
     names = [name for name in HYPERPARAMETERS if len({line[name] for line in lines}) > 1] or HYPERPARAMETERS

@@ -6,6 +6,7 @@ import torch
 from matplotlib.axes import Axes
 
 import tensortrain as tt
+from tests.support.pictures import looks_the_same_in_the_style
 
 
 def texts(axes: Axes) -> list[str]:
@@ -71,6 +72,16 @@ def test_the_style_of_the_callers_figures_stays() -> None:
     before = dict(matplotlib.rcParams)
     tt.TensorTrain([torch.ones(1, 2, 1)] * 2).plot()
     assert dict(matplotlib.rcParams) == before
+
+
+def test_saved_figures_have_the_colours_of_the_style() -> None:
+    torch.manual_seed(0)
+    chain = tt.ConvTensorTrain.decompose(weight := torch.randn(3, 4, 3, 3), (3, 1), ranks=2)
+    network = torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.ReLU(), torch.nn.Linear(32, 8)).eval()
+    curve = tt.compression_curve(network, torch.randn(64, 16), [0.8, 0.5], progress=False)
+    result = tt.compress(network, torch.randn(64, 16), parameters=0.6, progress=False)
+    figures = [chain.plot(weight), tt.TensorTrain.ones((2, 3, 4)).plot(), curve.plot(), result.plot()]
+    assert all(map(looks_the_same_in_the_style, figures))
 
 
 def test_a_compression_is_drawn_layer_by_layer() -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests.support.pictures import looks_the_same_in_the_style
 from tests.support.scores import score
 from zoo.errors import ZooError
 from zoo.evaluation import LAYOUTS, CopyLast, compare, curves, measured, save_figure
@@ -211,6 +212,7 @@ def test_curves_draw_every_model_at_every_frame():
     assert len(lines["theirs"].get_xydata()) == 3
     assert "Convention standard" in figure.get_supxlabel().replace("\n", " ")
     assert len(curves(scores, ["ssim"]).axes) == 1
+    assert looks_the_same_in_the_style(figure)
 
 
 def test_curves_on_other_data_have_panels_of_their_own():

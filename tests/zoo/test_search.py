@@ -12,6 +12,7 @@ import optuna
 import pytest
 
 import zoo
+from tests.support.pictures import looks_the_same_in_the_style
 from zoo import search
 from zoo.cli import main
 from zoo.errors import ZooError
@@ -208,7 +209,9 @@ def test_the_picture_has_a_panel_for_each_option_that_varies() -> None:
 
     lines = [line(0, "complete", 2, 16, 0.3), line(1, "complete", 3, 4, 0.4), line(2, "pruned", 2, 8, 0.5)]
     lines += [line(3, "running", 1, 32, 0.6), line(4, "fail", 1, 32, 0.6)]
-    by_order, by_rank = search.draw(lines).axes
+    figure = search.draw(lines)
+    assert looks_the_same_in_the_style(figure)
+    by_order, by_rank = figure.axes
     assert [axis.get_xlabel() for axis in (by_order, by_rank)] == ["order", "rank"]
     for axis, complete, pruned in ((by_order, [0, 1], [0]), (by_rank, [2, 0], [1])):
         full, hollow = axis.lines

@@ -8,7 +8,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tensortrain.figures import styled
+from tensortrain.figures import palette, styled
 from tensortrain.tables import Column, Table
 from zoo.errors import ZooError, nearest
 from zoo.evaluation.conventions import CONVENTIONS, Convention
@@ -183,7 +183,9 @@ def curves(scores: Sequence[Scores], metrics: Sequence[str] | None = None) -> "F
 
 def _look(number: int) -> dict[str, Any]:
     """Colour and line of a model. The last colour of the style is grey, as baselines are."""
-    return {"color": f"C{number % 6}", "linestyle": ("-", "--", "-.")[number // 6 % 3], "marker": "."}
+    *colours, _ = palette()
+    style = ("-", "--", "-.")[number // len(colours) % 3]
+    return {"color": colours[number % len(colours)], "linestyle": style, "marker": "."}
 
 
 def _draw(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tensortrain.errors import TensorTrainError
-from tensortrain.figures import styled
+from tensortrain.figures import palette, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,7 +35,7 @@ def layer_chart(
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
     rows = range(len(names))
     left.barh(rows, before, color="0.85", label="before")
-    left.barh(rows, after, height=0.5, color="C0", label="after")
+    left.barh(rows, after, height=0.5, color=palette()[0], label="after")
     left.set_yticks(rows, names, fontsize=7)
     left.set_xlabel("parameters")
     left.invert_yaxis()
