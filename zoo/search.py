@@ -196,7 +196,7 @@ def train(trial: "Trial", run: Recipe, folder: Path, root: str | Path | None) ->
     from zoo.training.nonfinite import DivergedError
 
     pruned, reported = False, set[int]()
-    place = _run_of(trial, folder)
+    place = _same_run(trial) or _run_of(trial, folder)
 
     def report() -> None:  # also the validations before an interruption, which another trial has reported
         for step, loss in validations(place).items():
@@ -221,7 +221,7 @@ def train(trial: "Trial", run: Recipe, folder: Path, root: str | Path | None) ->
         raise optuna.TrialPruned from error
     if pruned:
         raise optuna.TrialPruned
-    report()  # the run may have taken its last step in an earlier trial
+    report()  # the run may have taken its last step in another trial
     return min(validations(place).values())
 
 
@@ -239,6 +239,17 @@ def best_run(study: "Study", folder: Path) -> Path:
 def _run_of(trial: "Trial | FrozenTrial", folder: Path) -> Path:
     """The folder of a trial's run. Studies of earlier versions do not hold it."""
     return Path(trial.user_attrs.get(RUN, folder / f"trial-{trial.number}"))
+
+
+def _same_run(trial: "Trial") -> Path | None:
+    """The run of a complete trial with the same options, if there is one: another training would have the same bits."""
+    from optuna.trial import TrialState
+
+    complete = trial.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    runs = (
+        Path(other.user_attrs[RUN]) for other in complete if other.params == trial.params and RUN in other.user_attrs
+    )
+    return next((run for run in runs if (run / "metrics.csv").exists()), None)
 
 
 def validations(run: Path) -> dict[int, float]:

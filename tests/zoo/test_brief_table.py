@@ -28,9 +28,10 @@ def places(tmp_path: Path) -> brief.Places:
     return brief.Places(tmp_path, table, curves, tmp_path / "picture.png")
 
 
-def run(name: str) -> Run:
-    """As if it had been trained by the preset."""
+def run(name: str, **training: float) -> Run:
+    """As if it had been trained by the preset, with these settings of the training instead of the preset's."""
     recipe = zoo.recipe(name, "brief")
+    recipe = replace(recipe, training=replace(recipe.training, **training))
     return Run(Path("runs") / name, recipe, zoo.create_model(name, **recipe.options).eval(), 1200)
 
 
@@ -44,29 +45,35 @@ def test_a_training_becomes_weights_card_row_and_curves(
     places: brief.Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(brief, "training_minutes", lambda recipe, root: 48.6)
-    before = {name: cells for name, cells in rows(places.table).items() if name != "dfn"}
-    for ships in (True, False):
-        monkeypatch.setattr(brief, "SHIPPED", ("dfn",) if ships else ())
-        measured = brief.publish(run("dfn"), places, str(tmp_path), FEW)
+    for trained, parameters, loss, ships in (
+        (run("dfn"), "92,421", "mean squared error", True),
+        (run("mcnet", l2=0.0, cross_entropy=1.0), "1,378,041", "cross-entropy", False),
+    ):
+        model = trained.recipe.model
+        before = rows(places.table)
+        measured = brief.publish(trained, places, str(tmp_path), FEW)
         after = rows(places.table)
-        assert {name: cells for name, cells in after.items() if name != "dfn"} == before
+        ours = after[model]
+        assert {**after, model: []} == {**before, model: []}
         names = list(after)
-        assert names.index("blank frame") < names.index("dfn") < names.index("conv-lstm")
+        assert names.index("blank frame") < names.index(model) < names.index("conv-lstm")
         mse = measured.digits.average["mse"]
-        assert after["dfn"][:4] == ["92,421", "49", f"{1e3 * mse:.2f}", f"{4096 * mse:.1f}"]
-        assert after["dfn"][-1] == ("yes" if ships else "no")
+        assert ours[:4] == [parameters, "49", f"{1e3 * mse:.2f}", f"{4096 * mse:.1f}"]
+        assert ours[-1] == ("yes" if ships else "no")
         with places.curves.open() as file:
-            ours = [one for one in csv.DictReader(file) if one["model"] == "dfn" and one["metric"] == "mse"]
-        assert [float(one["value"]) for one in ours] == measured.longer.per_frame["mse"].tolist()
+            errors = [one for one in csv.DictReader(file) if one["model"] == model and one["metric"] == "mse"]
+        assert [float(one["value"]) for one in errors] == measured.longer.per_frame["mse"].tolist()
 
-        text = (tmp_path / "dfn.moving-mnist-brief.md").read_text()
+        text = (tmp_path / f"{model}.moving-mnist-brief.md").read_text()
         results = yaml.safe_load(text.split("---\n")[1])["model-index"][0]["results"]
         assert [one["dataset"]["type"][-1] for one in results] == ["2", "2", "2", "3"]
         assert results[0]["metrics"][0]["value"] == pytest.approx(mse, rel=1e-4)
         assert ('pretrained="moving-mnist-brief"' in text) == ships
         assert ("The package does not contain these weights" in text) != ships
-        assert "zoo train dfn moving-mnist --preset brief" in text
-        weights = tmp_path / "dfn.moving-mnist-brief.safetensors"
+        changed = "" if ships else " --training.l2 0 --training.cross_entropy 1"
+        assert f"zoo train {model} moving-mnist --preset brief{changed} -o runs/{model}" in text
+        assert f"{loss} over all predictions" in " ".join(text.split())
+        weights = tmp_path / f"{model}.moving-mnist-brief.safetensors"
         if ships:
             test = zoo.MovingMNIST("test", root=tmp_path, source="embedded")
             again = zoo.evaluate(load_weights(weights)[0], test, metrics=["mse"], count=2)
@@ -84,8 +91,10 @@ def test_a_training_with_other_settings_is_refused() -> None:
         replace(recipe, training=replace(recipe.training, seed=1)),
         replace(recipe, data=replace(recipe.data, digits=3)),
     ):
-        with pytest.raises(SystemExit, match=r"run: .* and the preset brief has"):
+        with pytest.raises(SystemExit, match=r"run: .* and the table needs"):
             brief.check_brief(Run(Path("run"), other, None, 0))  # type: ignore[arg-type]
+    with pytest.raises(SystemExit, match=r"training.l2 = 1.0, and the table needs 0.0"):
+        brief.check_brief(run("mcnet"))
 
 
 def test_what_is_not_finished_is_left_out(tmp_path: Path) -> None:

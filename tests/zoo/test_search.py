@@ -53,9 +53,7 @@ def test_a_search_goes_on_where_it_was(tmp_path: Path) -> None:
         assert trial.value == pytest.approx(min(trial.intermediate_values.values()))
         assert list(trial.intermediate_values) == [2, 4, 6, 8]
         assert trial.params["steps"] >= trial.params["order"]
-        assert (
-            zoo.open_run(tmp_path / "runs" / f"trial-{trial.number}").recipe.options["order"] == trial.params["order"]
-        )
+        assert zoo.open_run(trial.user_attrs[search.RUN]).recipe.options["order"] == trial.params["order"]
 
 
 def test_an_interrupted_trial_goes_on(
@@ -119,6 +117,15 @@ def test_a_trial_that_finds_its_run_finished_reports_all_of_it(tmp_path: Path) -
     first, second = run(tmp_path, 2).trials
     assert second.intermediate_values == first.intermediate_values
     assert [row["validated_until"] for row in search.rows(study)] == [8, 8]
+
+
+def test_a_trial_with_the_options_of_a_complete_one_takes_its_result(tmp_path: Path) -> None:
+    space = search.Space(order=(1, 1), steps=(1, 1), rank=(2,), kernel=(3,))
+    study = search.open_study(tmp_path / "study.db", start(), space)
+    search.search(study, start(), space, tmp_path / "runs", 3, tmp_path)
+    assert [folder.name for folder in (tmp_path / "runs").iterdir()] == ["trial-0"]
+    assert len({(trial.value, *trial.intermediate_values.values()) for trial in study.trials}) == 1
+    assert search.best_run(study, tmp_path).name == "trial-0"
 
 
 def test_every_trial_is_ranked_by_its_lowest_loss(tmp_path: Path) -> None:
@@ -245,7 +252,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
     losses = [float(row["validation_loss"]) for row in csv.DictReader((tmp_path / "found.csv").open())]
     assert len(losses) == 2
     assert losses == sorted(losses)
-    best = {f"my runs/trial-{n}": min(search.validations(tmp_path / "my runs" / f"trial-{n}").values()) for n in (0, 1)}
+    best = {str(run): min(search.validations(run).values()) for run in Path("my runs").iterdir()}
     name = next(name for name, loss in best.items() if loss == pytest.approx(losses[0], rel=1e-9))
     assert f"{name} has the lowest validation loss. Next:\n  zoo evaluate '{name}'\n" in said
     assert f"  zoo train --continue '{name}' --training.steps 16 -o '{name}-longer'" in said
