@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from tensortrain.errors import TensorTrainError
 from tensortrain.tables import ENDINGS, Column, Table, wrapped
+from tests.support.deep import leave_to_deep_tests
 
 COLUMNS = (Column("layer", words=True), Column("error"), Column("kept"), Column("parameters\nafter"))
 NAMES = st.text("abcdef.:-_", min_size=1, max_size=45)
@@ -91,6 +92,8 @@ def test_what_cannot_be_a_table_or_a_file_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("columns", ["60", "80"])
 def test_the_command_cuts_nothing_in_a_terminal_or_a_pipe(columns: str, tmp_path: Path) -> None:
     """`decompose`, as a user runs it, with a long name and many ranks."""
+    if columns == "80":
+        leave_to_deep_tests("a terminal of 60 columns is tried; one of 80")
     name = "backbone.stage_three.block_seven.conv_two"
     save_file({f"{name}.weight": torch.randn(16, 8, 3, 3)}, tmp_path / "net.safetensors")
     program = "import sys; from tensortrain.cli import main; main(sys.argv[1:])"

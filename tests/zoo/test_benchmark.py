@@ -12,10 +12,11 @@ import torch
 
 import zoo
 from tensortrain.profiling.macs import Count, Recorder
+from tests.support.deep import leave_to_deep_tests
 from tests.support.recording import imitate_graphs
 from tests.support.reference import layered_models, shipped_models
 from tests.support.runs import subnormals_are_zero
-from tests.support.tiny import OPTIONS
+from tests.support.tiny import FAMILIES, OPTIONS
 from zoo.benchmark import (
     JOBS,
     PLAIN,
@@ -118,6 +119,9 @@ def test_a_step_back_costs_twice_the_step_but_for_gradients_that_nobody_needs() 
 @pytest.mark.parametrize("job", JOBS)
 @pytest.mark.parametrize("model", shipped_models())
 def test_every_way_to_run_gives_the_plain_numbers(model: str, job: str) -> None:
+    if job == "training" and model not in FAMILIES:
+        leave_to_deep_tests("one model of each family of cells is trained in every way; all of them")
+
     def results(variant: Variant) -> list[torch.Tensor]:
         trial = make_trial(tiny(model, precision="64-true"), job, clips(), CPU, ratio=0.5)
         for switch in variant.changes:

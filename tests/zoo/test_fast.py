@@ -15,9 +15,10 @@ from torch.utils.checkpoint import checkpoint
 
 import zoo
 from tensortrain.profiling.memory import peak_bytes
+from tests.support.deep import leave_to_deep_tests
 from tests.support.reference import shipped_models
 from tests.support.runs import RECIPE, last, with_training
-from tests.support.tiny import build, clips, leave_others_to_deep_tests
+from tests.support.tiny import build, clips
 from zoo.errors import ZooError
 from zoo.predictors.forecaster import Forecaster
 from zoo.predictors.recurrent import RecurrentPredictor
@@ -109,7 +110,8 @@ def no_code(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name not in UNCOMPILED])
 def test_compiled_cells(name: str, no_code: list[Any]) -> None:
-    leave_others_to_deep_tests(name)
+    if name not in ("conv-tt-lstm-sw", "predrnn-ghu"):
+        leave_to_deep_tests("the cells of two models are compiled; those of all")
     model = build(name).double()
     expected = loss_and_gradients(model)
     compile_cells(model)

@@ -78,9 +78,9 @@ def test_torch_is_not_imported(status: int, lines: list[str], tmp_path: Path) ->
 
 def test_help_takes_at_most_half_the_time_of_torch() -> None:
     def seconds(*words: str) -> float:
-        """Of the processor, which does not depend on what else the machine does; the best of three."""
+        """Of the processor, which does not depend on what else the machine does; the best of two."""
         times = []
-        for _ in range(3):
+        for _ in range(2):
             before = os.times()
             subprocess.run([sys.executable, *words], capture_output=True, check=True)
             after = os.times()
