@@ -40,9 +40,10 @@ def test_a_second_training_is_told_who_is_first(tmp_path: Path, unbroken: Path) 
     folder = tmp_path / "run"
     fit(with_training(steps=6, max_time=1e-9), folder, progress=False)
     process = start(train_until, SHORT, folder, signal.SIGSTOP, "writing", 1, 1000.0)
-    while not list(folder.glob("checkpoints/.*.tmp")):
+    while "T (stopped)" not in Path(f"/proc/{process.pid}/status").read_text():
         assert process.is_alive()
         time.sleep(0.01)
+    assert list(folder.glob("checkpoints/.*.tmp"))
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     with pytest.raises(ZooError) as raised:
         fit(SHORT, folder, progress=False)
