@@ -35,6 +35,7 @@ from zoo.commands import (
 from zoo.commands.options import PARSER_MODE, load_argument, write_out_numbers
 from zoo.errors import ZooError
 from zoo.importing import OPTION, import_named
+from zoo.registry import find_model
 
 _IMPORTING = f"Every command also takes {OPTION} FILE: it first runs a Python file that registers your own models."
 
@@ -98,9 +99,20 @@ def parse(words: Sequence[str]) -> Namespace:
         unknown = str(error).startswith("unrecognized arguments")
         command = " ".join(["zoo", *[word for word in words if word in COMMANDS][:1]])
         hint = f"; `{command} --help` lists the options, which cannot be abbreviated" if unknown else ""
-        raise ZooError(f"{error}{hint}") from error
+        reason = _why_not(str(error), words) if unknown else ""
+        raise ZooError(f"{error}{reason}{hint}") from error
     plain: Namespace = arguments.clone(with_meta=False)  # without the names of the files that hold settings
     return plain
+
+
+def _why_not(error: str, words: Sequence[str]) -> str:
+    """Why the model in `words` has no such option, if it is one that other models have; otherwise nothing."""
+    model = next((find_model(word) for word in words if word in zoo.list_models()), None)
+    if model and "--sampling." in error and not model.feeds_back({}):
+        return f"; {model.name} reads no frames while it predicts, so scheduled sampling does not apply"
+    if model and model.reads == "series" and ("--options.patch" in error or "--options.canvas" in error):
+        return f"; {model.name} reads series, which have no frames to divide into patches or to put on a canvas"
+    return ""
 
 
 def make_parser(words: Sequence[str]) -> ArgumentParser:

@@ -132,8 +132,10 @@ def _demo(entry: Entry, options: dict[str, Any], dataset: str) -> Recipe:
 
 
 def _short(entry: Entry, options: dict[str, Any], dataset: str, scale: _Scale, validations: int) -> Recipe:
-    """A run on new clips with the squared error only. From half-way on, the model reads only its own predictions."""
-    return Recipe(
+    """A run on new clips with the squared error, unless the model needs another loss. From half-way on, the model reads
+    only its own predictions."""
+    loss = entry.presets.digits if kind_of(dataset) == "moving-mnist" else {}
+    start = Recipe(
         entry.name,
         _filmed(entry, dataset) | options,
         data=_data(dataset, scale.size, options.get("channels", 1)),
@@ -146,6 +148,7 @@ def _short(entry: Entry, options: dict[str, Any], dataset: str, scale: _Scale, v
             validation_clips=scale.validation_clips,
         ),
     )
+    return replace(start, training=replace(start.training, **loss))
 
 
 def _filmed(entry: Entry, dataset: str) -> dict[str, Any]:

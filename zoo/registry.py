@@ -27,6 +27,7 @@ class PresetOptions:
             match.
         demo: options in the preset "demo".
         filmed: further options, in every preset, for filmed videos (KTH, `videos:DIR`), which have no black background.
+        digits: settings of `training` in the presets "small" and "demo" for Moving-MNIST, whose background is black.
 
     >>> PresetOptions(small={"hidden": [64, 64]}, demo={"hidden": [16]}).demo
     {'hidden': [16]}
@@ -36,6 +37,7 @@ class PresetOptions:
     brief: Mapping[str, Any] = field(default_factory=dict)
     demo: Mapping[str, Any] = field(default_factory=dict)
     filmed: Mapping[str, Any] = field(default_factory=dict)
+    digits: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 All channel counts differ, so that no two axes can be mistaken for each other.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from zoo.cells.conv_lstm import ConvLSTMCell, ConvLSTMState
 from zoo.cells.e3d_lstm import E3DLSTMCell
 from zoo.cells.peephole_lstm import PeepholeLSTMCell, PeepholeState
 from zoo.cells.tt_recurrent import TTRecurrentCell, TTState
-from zoo.networks.dynamic_filter import filter_frames
+from zoo.networks.dynamic_filter import DynamicFilterNetwork, filter_frames
 from zoo.networks.motion_kernels import move, normalised
 from zoo.networks.video_pixel import MultiplicativeUnit
 
@@ -94,18 +94,15 @@ def test_peephole_lstm(kernel: int | None, inputs: int) -> None:
 
 
 def test_conv_lstm_with_a_forget_bias() -> None:
-    biased, plain = ConvLSTMCell(INPUTS, HIDDEN, 3, forget_bias=1.0), ConvLSTMCell(INPUTS, HIDDEN, 3)
-    with torch.no_grad():
-        for name, parameter in plain.named_parameters():
-            if name.endswith("weight"):
-                parameter.copy_(biased.get_parameter(name))
-    x, h, c = some(INPUTS, HEIGHT, WIDTH).float(), some(HIDDEN, HEIGHT, WIDTH).float(), torch.ones(1, HIDDEN, 5, 6)
-    gates = plain.project(x) + plain.from_h(h)
-    i, f, o, g = gates.chunk(4, 1)
-    expected = torch.sigmoid(f + 1) * c + torch.sigmoid(i) * torch.tanh(g)
-    actual, state = biased(x, ConvLSTMState(h, c))
-    torch.testing.assert_close(state.c, expected)
-    torch.testing.assert_close(actual, torch.sigmoid(o) * torch.tanh(expected))
+    cell = ConvLSTMCell(INPUTS, HIDDEN, 3, forget_bias=1.0).double()
+    w = {name: parameter.detach().numpy() for name, parameter in cell.named_parameters()}
+    x, h, c = some(INPUTS, HEIGHT, WIDTH), some(HIDDEN, HEIGHT, WIDTH), some(HIDDEN, HEIGHT, WIDTH) + 1
+    gates = conv(x[0].numpy(), w["from_x.weight"]) + conv(h[0].numpy(), w["from_h.weight"])
+    i, f, o, g = np.split(gates, 4)
+    expected = sigmoid(f + 1) * c[0].numpy() + sigmoid(i) * np.tanh(g)
+    actual, state = cell(x, ConvLSTMState(h, c))
+    close(state.c, expected)
+    close(actual, sigmoid(o) * np.tanh(expected))
 
 
 def gru(w: dict[str, Array], from_h: Array, h: Array, x: Array | None) -> Array:
@@ -152,9 +149,11 @@ def test_traj_gru(inputs: int) -> None:
     close(cell(x if inputs else None, h), gru(w, from_h, h[0].numpy(), x[0].numpy() if inputs else None))
 
 
-def test_e3d_lstm_of_the_paper() -> None:
-    cell = E3DLSTMCell(INPUTS, HIDDEN)
+@pytest.mark.parametrize("form", ["paper", "released"])
+def test_e3d_lstm(form: Literal["paper", "released"]) -> None:
+    cell = E3DLSTMCell(INPUTS, HIDDEN, form)
     w = draw(cell)
+    released = form == "released"
     shape = (HIDDEN, 2, HEIGHT, WIDTH)
     x, h, m = some(INPUTS, 2, HEIGHT, WIDTH), some(*shape), some(*shape) / 2
     past = some(HIDDEN, 6, HEIGHT, WIDTH)
@@ -164,21 +163,29 @@ def test_e3d_lstm_of_the_paper() -> None:
         z = z[0].numpy() if isinstance(z, Tensor) else z
         return conv(z, w[f"{name}.weight"], w.get(f"{name}.bias"), end=1)
 
-    i, g, r, o, i2, g2, f2 = np.split(part("from_x", x), 7)
-    hi, hg, hr, ho = np.split(part("from_h", h), 4)
-    mi, mf, mg = np.split(part("from_m", m), 3)
+    def norm(name: str, z: Array) -> Array:
+        gain, shift = (w[f"{name}.{kind}"].reshape(-1, 1, 1, 1) for kind in ("weight", "bias"))
+        return np.asarray(gain * (z - z.mean()) / np.sqrt(z.var() + 1e-5) + shift)
+
+    shares = [part("from_x", x), part("from_h", h), part("from_m", m)]
+    if released:
+        shares = [norm(f"norms.{at}", share) for at, share in enumerate(shares)]
+    i, g, r, o, i2, g2, f2 = np.split(shares[0], 7)
+    hi, hg, hr, ho = np.split(shares[1], 4)
+    mi, mf, mg, *kept = np.split(shares[2], 4 if released else 3)
     query, keys = sigmoid(r + hr).reshape(HIDDEN, -1), past[0].numpy().reshape(HIDDEN, -1)
     scores = query.T @ keys
     weights = np.exp(scores - scores.max(1, keepdims=True))
     recalled = (weights / weights.sum(1, keepdims=True) @ keys.T).T.reshape(shape)
-    total = c[0].numpy() + recalled
-    normed = (total - total.mean()) / np.sqrt(total.var() + 1e-5)
-    gain, shift = (w[f"norm_c.{kind}"].reshape(-1, 1, 1, 1) for kind in ("weight", "bias"))
-    new_c = sigmoid(i + hi) * np.tanh(g + hg) + gain * normed + shift
-    new_m = sigmoid(i2 + mi) * np.tanh(g2 + mg) + sigmoid(f2 + mf + 1) * m[0].numpy()
-    gate = sigmoid(o + ho + part("from_new_c", new_c) + part("from_new_m", new_m))
+    new_c = sigmoid(i + hi) * np.tanh(g + hg) + norm("norm_c", c[0].numpy() + recalled)
+    new_m = sigmoid(i2 + mi) * np.tanh(g2 + mg) + sigmoid(f2 + mf + 1) * (
+        np.tanh(kept[0]) if released else m[0].numpy()
+    )
+    logits = o + ho + part("from_new_c", new_c) + part("from_new_m", new_m)
+    gate = sigmoid(np.tanh(logits) if released else logits)
     new_h = gate * np.tanh(part("mix", np.concatenate([new_c, new_m])))
-    for actual, expected in zip(cell(x, h, c, m, past), (new_h, new_c, new_m), strict=True):
+    passed_on = m[0].numpy() if released else new_m
+    for actual, expected in zip(cell(x, h, c, m, past), (new_h, new_c, passed_on), strict=True):
         close(actual, expected)
 
 
@@ -216,6 +223,25 @@ def test_multiplicative_unit() -> None:
     g1, g2, g3, u = np.split(conv(h[0].numpy(), w["gates.weight"], w["gates.bias"]), 4)
     expected = sigmoid(g1) * np.tanh(sigmoid(g2) * h[0].numpy() + sigmoid(g3) * np.tanh(u))
     close(unit(h), expected)
+
+
+def test_a_step_of_the_dynamic_filter_network() -> None:
+    network = DynamicFilterNetwork((3, 4, 5), 3, dynamic_bias=False, channels=1)
+    w = draw(network)
+
+    def through(name: str, z: Array, stride_at: int = -1) -> Array:
+        for at in range(sum(key.startswith(f"{name}.") and key.endswith("weight") for key in w)):
+            z = leaky(conv(z, w[f"{name}.{at}.weight"], w[f"{name}.{at}.bias"]), 0.01)
+            z = z[:, ::2, ::2] if at == stride_at else z
+        return z
+
+    frame, state = some(1, 4, 6), some(5, 2, 3)
+    new = through("read_frame", frame[0].numpy(), stride_at=1) + through("read_state", state[0].numpy())
+    drawn = through("decode_coarse", new).repeat(2, 1).repeat(2, 2)
+    drawn = conv(through("decode_fine", drawn), w["filters.weight"], w["filters.bias"])
+    predictions, actual = network.read(frame[None], state)
+    close(actual, new)
+    close(predictions[0], filter_frames(frame, torch.from_numpy(drawn)[None], 3)[0].numpy())
 
 
 @pytest.mark.parametrize("bias", [0, 1])

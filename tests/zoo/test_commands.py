@@ -332,6 +332,8 @@ BAD = [
     ("benchmark conv-lstm --output folder", "cannot write folder/loading.csv: it is a device"),
     ("data cifar", "cifar"),
     ("trane", "trane"),
+    ("train traj-gru moving-mnist --sampling.stop 5", "traj-gru reads no frames while it predicts"),
+    ("train tt-lstm lorenz --options.patch 2", "tt-lstm reads series, which have no frames to divide into patches"),
     ("", "command"),
 ]
 

@@ -10,8 +10,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import zoo
 from tests.support import reference as zoo_reference
+from tests.support.tiny import build
 from zoo.checks import check_recipe
 from zoo.errors import ZooError
+from zoo.model_files.cards import model_card
 from zoo.model_files.pretrained import load_pretrained
 from zoo.predictors.recurrent import RecurrentPredictor
 from zoo.registry import find_model
@@ -107,6 +109,23 @@ def test_only_scheduled_sampling_that_is_asked_for_is_refused() -> None:
     assert zoo.recipe("fc-lstm", options={"conditioned": True}).sampling.schedule == "linear"
     with pytest.raises(ZooError, match="traj-gru reads no frames while it predicts"):
         zoo.recipe("traj-gru", sampling={"schedule": "linear"})
+
+
+def test_what_is_shown_of_a_model_says_that_it_was_trained_without_sampling() -> None:
+    clips = zoo.MovingMNIST("test", source="embedded", size=32, length=4)
+    for name, told in (("traj-gru", True), ("mcnet", False)):
+        scores = zoo.evaluate(build(name), clips, 2, observed=2, metrics=["mse"], count=2, name=name)
+        for text in (scores.footnotes(), str(zoo.evaluation.compare([scores])), model_card(zoo.recipe(name), 3)):
+            assert ("without scheduled sampling" in text) == told
+
+
+def test_mcnet_learns_digits_by_the_cross_entropy() -> None:
+    """By the squared error, it ends at black frames, whose gradient is 0."""
+    for preset in ("small", "demo"):
+        for dataset, weights in (("moving-mnist", (0, 1)), ("kth", (1, 0))):
+            training = zoo.recipe("mcnet", preset, dataset=dataset).training
+            assert (training.l2, training.cross_entropy) == weights
+    assert zoo.recipe("mcnet", training={"l2": 1.0, "cross_entropy": 0.0}).training.l2 == 1
 
 
 def test_models_are_made_for_the_canvas_of_the_data() -> None:

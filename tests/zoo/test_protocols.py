@@ -14,6 +14,7 @@ from tests.support.reference import shipped_models
 from tests.support.runs import RECIPE, last
 from zoo.errors import ZooError
 from zoo.evaluation import LAYOUTS
+from zoo.registry import find_model
 from zoo.settings import Recipe, to_plain
 from zoo.training import fit
 from zoo.training.step import StepInputs, TrainState, train_step
@@ -22,7 +23,10 @@ BRIEF = Path(__file__).parents[1] / "reference" / "brief.json"
 
 
 def plain_brief(name: str) -> dict[str, Any]:
-    return to_plain(zoo.recipe(name, "brief"))
+    """The recipe with all options of the model, also those that the preset leaves at the model's defaults."""
+    recipe = to_plain(zoo.recipe(name, "brief"))
+    options = find_model(name).options | recipe["options"]
+    return recipe | {"options": json.loads(json.dumps(options))}  # tuples become lists
 
 
 @pytest.mark.parametrize("name", shipped_models())

@@ -16,6 +16,7 @@ from zoo.evaluation.conventions import Convention, find_convention
 from zoo.evaluation.measure import Comparison
 from zoo.evaluation.scores import Scores
 from zoo.evaluation.totals import Totals
+from zoo.predictors.forecaster import Forecaster
 from zoo.predictors.predictor import Predictor
 
 _STEPS = 64  # largest number of steps to measure at a time
@@ -112,7 +113,7 @@ def evaluate(
         convention=convention,
         per_frame=means.pop(name),
         baselines=means,
-        notes=(*notes, *_interval(dataset), *fewer_note(dataset, asked)),
+        notes=(*notes, *_no_sampling(model, name), *_interval(dataset), *fewer_note(dataset, asked)),
         per_clip={row: {key: total.per_clip() for key, total in of.items()} for row, of in totals.items()},
         half_intervals=halves,
     )
@@ -206,6 +207,13 @@ def _comparisons(
         except ZooError as error:
             notes.append(f"{measure.key.upper()} is empty: {error}.")
     return comparisons, tuple(notes)
+
+
+def _no_sampling(model: Predictor, name: str) -> tuple[str, ...]:
+    """A note on a model that reads no frames while it predicts, neither true ones nor its own."""
+    if not isinstance(model, Forecaster) or model.feeds_back:
+        return ()
+    return (f"{name} reads no frames while it predicts, so it is trained without scheduled sampling.",)
 
 
 @contextmanager

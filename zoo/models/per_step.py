@@ -33,8 +33,10 @@ def make_cdna(
 ) -> "MotionKernelNetwork":
     """CDNA without actions, or one of its variants STP and DNA.
 
-    Each of its kernels has a mask, so all of them have an effect. The linear map that computes the kernels depends on
-    the size of the frames, and holds a quarter of the parameters.
+    It differs from the paper in that it reads no actions and states of a robot: videos have none. Each of its kernels
+    has a mask, so all of them have an effect; in the authors' code, `form="released"`, the last one has none. The
+    linear map that computes the kernels depends on the size of the frames, and holds a quarter of the parameters. With
+    the motion "stp", two equal trainings on a GPU differ in their last bits.
 
     Args:
         widths: channels of the ConvLSTMs at 1/2, 1/4 and 1/8 of the resolution.
@@ -138,8 +140,9 @@ def make_e3d_lstm(
 ) -> "E3DNetwork":
     """E3D-LSTM: recurrent layers with 3-D convolutions over pairs of frames, and attention to their past memories.
 
-    In the form "paper", each layer passes the new memory m on, and only the memory c has a layer norm. On a GPU, two
-    equal trainings differ in their last bits.
+    In the form "paper", each layer passes the new memory m on, and only the memory c has a layer norm. The authors'
+    code, `form="released"`, passes the old m on, which therefore stays zero, and has more biases and layer norms;
+    `zoo.cells.e3d_lstm.E3DLSTMCell` lists the differences. On a GPU, two equal trainings differ in their last bits.
 
     Args:
         hidden: channels of every layer.

@@ -24,6 +24,10 @@ def make_zigzag(
 ) -> "Zigzag":
     """A network of layers with two memories. Its default channels are those of all models in the PredRNN++ paper.
 
+    The second memory passes through all layers within a step, then from the top layer to the lowest of the next one.
+    The forms "paper" and "released" differ in the kernel of one convolution, in what two gates read, and in biases,
+    layer norms and first weights; `zoo.cells.Form` lists the differences.
+
     Args:
         cell: the kind of the layers.
         highway: the place of the gradient highway: "bottom" as in the final PredRNN++ model, "middle" or "top" (Table

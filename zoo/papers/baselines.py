@@ -20,6 +20,7 @@ from zoo.settings import (
 
 # Section 4: momentum 0.9, a learning rate of 1e-4 that decays by 0.9 every 10,000 updates, weight decay, cross-entropy.
 # The paper gives neither the batch size nor the number of updates; these are from the comparison in the ConvLSTM paper.
+# Two details of the authors' code are left out: it decays matrices only, and draws first weights between ±0.01.
 _FC_LSTM_MNIST = PublishedSettings(
     data=MovingMNISTData(),
     sampling=NoSampling(),

@@ -75,9 +75,9 @@ class SigmoidSampling(Settings):
 
 @dataclass(frozen=True)
 class NoSampling(Settings):
-    """No scheduled sampling: training reads only true frames (teacher forcing).
+    """No scheduled sampling: training reads only true frames (teacher forcing), or no frames at all while it predicts.
 
-    Models that read no frames while they predict, neither true nor predicted ones, are trained with this schedule.
+    The latter are models whose predictions do not read earlier frames, neither true nor predicted ones.
 
     Args:
         schedule: "none". The other schedules, "plateau", "linear", "sigmoid" and "reverse", have their own settings.
