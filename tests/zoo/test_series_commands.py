@@ -93,6 +93,18 @@ def test_models_says_what_each_reads(capsys: pytest.CaptureFixture[str]) -> None
     assert series == {"tt-rnn", "tt-lstm", "lstm"}
 
 
+def test_benchmark_times_a_model_of_series(tmp_path: Path) -> None:
+    options = "--preset demo --variants eager --frames 4 --batch 2 --rounds 1 --device cpu --data-root".split()
+    assert run_command("benchmark", "tt-rnn", *options, tmp_path, "-o", tmp_path / "speed") == 0
+    lines = (tmp_path / "speed" / "benchmark.csv").read_text().splitlines()
+    (training, *_), (inference, *_) = (
+        [row for row in csv.DictReader(line for line in lines if line[0] != "#") if row["job"] == job]
+        for job in ("training", "inference")
+    )
+    assert float(training["gmac"]) > float(inference["gmac"]) > 0
+    assert float(training["seconds"]) > 0
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_resumed_run_has_the_bits_of_an_unbroken_one(trained: Path, tmp_path: Path, workers: int) -> None:
     recipe = zoo.open_run(trained / "tt-lstm").recipe
@@ -128,7 +140,6 @@ def test_a_resumed_run_has_the_bits_of_an_unbroken_one(trained: Path, tmp_path: 
         ("predict tt-lstm -o out.png --clip 1000", "index 1000 is out of range; legal are 0 to 999"),
         ("predict tt-lstm conv-lstm -o out.png", "run the command for each separately"),
         ("gradients tt-lstm -o out.png", "the clips are series; name video models"),
-        ("benchmark tt-lstm", "tt-lstm reads series, but only video models can be timed"),
         ("compress tt-lstm -o small.safetensors --parameters 0.5", "only video models can be compressed"),
         ("data lorenz", "there is nothing to prepare"),
     ],

@@ -12,7 +12,7 @@ from zoo.benchmark.measurement import Case, Row, measure, unmeasured
 from zoo.benchmark.variants import Variant
 from zoo.devices import find_device
 from zoo.errors import ZooError
-from zoo.settings import Recipe
+from zoo.settings import Recipe, Video
 
 
 def run_cases(
@@ -51,7 +51,7 @@ def run_cases(
                 say(line)
         said |= set(missing)
         for job in jobs:
-            case = Case(recipe, preset, job, ratio, datasets["moving-mnist"], device)
+            case = Case(recipe, preset, job, ratio, datasets[recipe.data.name], device)
             competing = [variant for variant in available if job in variant.jobs]
             try:
                 rows = measure(case, competing, rounds, clock)
@@ -64,7 +64,7 @@ def run_cases(
                 torch.cuda.empty_cache()
             steps = [row.seconds for row in rows if row.seconds and job == "training"]
             loadings = []
-            for name, clips in datasets.items() if steps else ():
+            for name, clips in datasets.items() if steps and isinstance(recipe.data, Video) else ():
                 seconds = measure_loading(clips, recipe.training.batch_size, device, rounds, clock)
                 loadings.append(Loading.beside(case, name, clips, seconds, min(steps)))
             yield rows, loadings

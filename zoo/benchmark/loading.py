@@ -62,16 +62,18 @@ class Loading:
 
 
 def find_datasets(data: Data, root: str | Path | None) -> tuple[dict[str, ClipDataset], list[str]]:
-    """Open Moving-MNIST, and KTH if its clips are present.
+    """Open the data set of a recipe and, for video models, KTH if its clips are present.
 
     Args:
-        data: settings of Moving-MNIST, of which KTH takes the numbers of frames.
+        data: settings of the data set, of which KTH takes the numbers of frames.
         root: the data root.
 
     Returns:
         The data sets by name, and a line for each data set that is missing.
     """
-    datasets, missing = {"moving-mnist": make_dataset(data, "train", root)}, []
+    datasets, missing = {data.name: make_dataset(data, "train", root)}, []
+    if not isinstance(data, Video):
+        return datasets, missing
     try:
         datasets["kth"] = make_dataset(
             KTHData(size=KTH_SIDE, observed=data.observed, length=data.length), "train", root

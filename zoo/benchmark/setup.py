@@ -15,7 +15,7 @@ from zoo.errors import ZooError
 from zoo.model_files.building import build_model
 from zoo.papers import PREDRNN_PP
 from zoo.predictors.predictor import Predictor
-from zoo.presets import recipe
+from zoo.presets import DEFAULTS, recipe
 from zoo.registry import find_model
 from zoo.settings import Recipe
 from zoo.training.devices import make_fabric, quiet_lightning
@@ -73,7 +73,7 @@ JOBS: dict[str, Callable[[TrainState, StepInputs], list[Tensor]]] = {"training":
 
 
 def benchmark_recipe(model: str, preset: str, batch: int | None, frames: int, ratio: float) -> Recipe:
-    """The recipe of a preset for clips of `frames` frames, half of them observed, with a constant sampling ratio.
+    """The recipe of a preset for clips of `frames` frames or steps, half of them observed, with a constant sampling ratio.
 
     Args:
         model: the registered name of the model.
@@ -85,8 +85,6 @@ def benchmark_recipe(model: str, preset: str, batch: int | None, frames: int, ra
     Raises:
         ZooError: if the model or preset is unknown, or a value is out of range.
     """
-    if find_model(model).reads != "video":
-        raise ZooError(f"{model} reads {find_model(model).reads}, but only video models can be timed; leave it out")
     if frames < 2:
         raise ZooError(f"--frames = {frames} must be at least 2: one to observe and one to predict")
     if batch is not None and batch < 1:
@@ -94,7 +92,7 @@ def benchmark_recipe(model: str, preset: str, batch: int | None, frames: int, ra
     if not 0 <= ratio <= 1:
         raise ZooError(f"--ratio = {ratio} must be from 0 (free-running) to 1 (every frame true)")
     entry = find_model(model)
-    published = entry.protocol is None or "moving-mnist" in entry.protocol.settings
+    published = entry.protocol is None or DEFAULTS[entry.reads] in entry.protocol.settings
     changes: dict[str, Any] = {
         "data": {"length": frames, "observed": frames // 2},
         "learning_rate": {"schedule": "constant", "base": 0.0},

@@ -26,7 +26,9 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
         "--variants", type=str, nargs="+", help="Variants to compare with the plain loop; default: all."
     )
     parser.add_argument("--batch", type=int | None, help="Number of clips in a step; default: the preset's.")
-    parser.add_argument("--frames", type=int, default=20, help="Number of frames in a clip; half of them are observed.")
+    parser.add_argument(
+        "--frames", type=int, default=20, help="Number of frames in a clip, or of steps in a series; half are observed."
+    )
     parser.add_argument(
         "--ratio",
         type=float,
