@@ -94,8 +94,9 @@ def test_models_says_what_each_reads(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_benchmark_times_a_model_of_series(tmp_path: Path) -> None:
-    options = "--preset demo --variants eager --frames 4 --batch 2 --rounds 1 --device cpu --data-root".split()
-    assert run_command("benchmark", "tt-rnn", *options, tmp_path, "-o", tmp_path / "speed") == 0
+    options = ["--preset", "demo", "--variants", "eager", "--frames", "4", "--batch", "2", "--rounds", "1"]
+    options += ["--device", "cpu", "--data-root", str(tmp_path), "-o", str(tmp_path / "speed")]
+    assert run_command("benchmark", "tt-rnn", *options) == 0
     lines = (tmp_path / "speed" / "benchmark.csv").read_text().splitlines()
     (training, *_), (inference, *_) = (
         [row for row in csv.DictReader(line for line in lines if line[0] != "#") if row["job"] == job]

@@ -71,7 +71,8 @@ def find_datasets(data: Data, root: str | Path | None) -> tuple[dict[str, ClipDa
     Returns:
         The data sets by name, and a line for each data set that is missing.
     """
-    datasets, missing = {data.name: make_dataset(data, "train", root)}, []
+    datasets = {data.name: make_dataset(data, "train", root)}
+    missing: list[str] = []
     if not isinstance(data, Video):
         return datasets, missing
     try:

@@ -73,7 +73,7 @@ JOBS: dict[str, Callable[[TrainState, StepInputs], list[Tensor]]] = {"training":
 
 
 def benchmark_recipe(model: str, preset: str, batch: int | None, frames: int, ratio: float) -> Recipe:
-    """The recipe of a preset for clips of `frames` frames or steps, half of them observed, with a constant sampling ratio.
+    """The recipe of a preset for clips of `frames` frames or steps, half of them observed, with a constant ratio.
 
     Args:
         model: the registered name of the model.
