@@ -56,7 +56,7 @@ CONV_TT_LSTM = Paper(
             ("Conv-TT-LSTM, original code", 2.69, (28.36, 0.907, 133.4, 26.11, 0.882, 191.2)),
             ("Conv-TT-LSTM, optimised code", 2.69, (28.44, 0.907, 150.5, 26.49, 0.883, 211.8)),
         ),
-        results_table("Conv-TT-LSTM, Table 2", "conv-tt-lstm", _MNIST, ("Conv-TT-LSTM-FW", 0, None)),
+        results_table("Conv-TT-LSTM, Table 2", "conv-tt-lstm", _MNIST, ("Conv-TT-LSTM-FW", 2.65, None)),
         results_table(
             "Conv-TT-LSTM, Table 3",
             "conv-tt-lstm",
@@ -68,6 +68,6 @@ CONV_TT_LSTM = Paper(
             ("ConvLSTM, teacher forcing", 0, None),
             ("Conv-TT-LSTM, teacher forcing", 0, None),
         ),
-        results_table("Conv-TT-LSTM, Table 4", "conv-tt-lstm", _KTH, ("Conv-TT-LSTM-FW", 0, None)),
+        results_table("Conv-TT-LSTM, Table 4", "conv-tt-lstm", _KTH, ("Conv-TT-LSTM-FW", 2.65, None)),
     ),
 )
