@@ -21,10 +21,13 @@ METRICS = {
 HIGHER = ("psnr", "ssim")  # is better; else lower
 COLOURS = 6  # of the project's style without grey, which is for baselines; no chart has more coloured lines
 OF_THE_PAPERS = ("conv-lstm", "conv-tt-lstm-sw", "predrnn", "causal-lstm", "predrnn-pp")
+ON_KTH = ("traj-gru", "mcnet", "conv-lstm", "conv-tt-lstm-sw", "predrnn", "predrnn-pp")
 WORDS = {  # the names of networks as papers write them
     "conv-lstm": "ConvLSTM",
     "conv-tt-lstm-sw": "Conv-TT-LSTM",
     "conv-tt-lstm-fw": "Conv-TT-LSTM, fixed window",
+    "traj-gru": "TrajGRU",
+    "mcnet": "MCnet",
     "predrnn": "PredRNN",
     "predrnn-ghu": "PredRNN with a gradient highway",
     "causal-lstm": "causal LSTM",
@@ -175,5 +178,5 @@ CHARTS: dict[str, Callable[[], Figure]] = {
     "error-by-clips": error_by_clips,
     "moving-mnist-small-curves": lambda: curves("moving-mnist-small"),
     "moving-mnist-brief-curves": lambda: curves("moving-mnist-brief", OF_THE_PAPERS),
-    "kth-small-curves": lambda: curves("kth-small"),
+    "kth-small-curves": lambda: curves("kth-small", ON_KTH),
 }
