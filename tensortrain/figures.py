@@ -37,8 +37,8 @@ def styled(draw: Callable[P, T]) -> Callable[P, T]:
 def palette() -> list[str]:
     """The colours of the style's curves, in their order; the last is grey.
 
-    Matplotlib resolves names like `"C0"` only when it saves a figure, which is after the style's context has ended. A
-    figure therefore takes its colours from here.
+    Matplotlib resolves the colours of lines such as `"C0"` only when it saves a figure, which is after the style's
+    context has ended. A figure therefore takes its colours from here.
 
     >>> palette()[0]
     '#4477AA'

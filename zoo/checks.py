@@ -190,7 +190,7 @@ def _check_sampling(recipe: Recipe) -> None:
         return
     if not find_model(recipe.model).feeds_back(recipe.options):
         raise ZooError(
-            f"sampling.schedule = {sampling.schedule!r}: {recipe.model} reads no frames while it predicts, so "
+            f"sampling.schedule = {sampling.schedule!r}: {recipe.model} reads no frames after the observed ones, so "
             "scheduled sampling does not apply; leave sampling out"
         )
     if isinstance(sampling, PlateauSampling):

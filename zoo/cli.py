@@ -33,6 +33,7 @@ from zoo.commands import (
     train,
 )
 from zoo.commands.options import PARSER_MODE, load_argument, write_out_numbers
+from zoo.commands.starting import find_start
 from zoo.errors import ZooError
 from zoo.importing import OPTION, import_named
 from zoo.registry import find_model
@@ -99,19 +100,22 @@ def parse(words: Sequence[str]) -> Namespace:
         unknown = str(error).startswith("unrecognized arguments")
         command = " ".join(["zoo", *[word for word in words if word in COMMANDS][:1]])
         hint = f"; `{command} --help` lists the options, which cannot be abbreviated" if unknown else ""
-        reason = _why_not(str(error), words) if unknown else ""
+        reason = _why_not(str(error), words) if unknown and command == "zoo train" else ""
         raise ZooError(f"{error}{reason}{hint}") from error
     plain: Namespace = arguments.clone(with_meta=False)  # without the names of the files that hold settings
     return plain
 
 
 def _why_not(error: str, words: Sequence[str]) -> str:
-    """Why the model in `words` has no such option, if it is one that other models have; otherwise nothing."""
-    model = next((find_model(word) for word in words if word in zoo.list_models()), None)
-    if model and "--sampling." in error and not model.feeds_back({}):
-        return f"; {model.name} reads no frames while it predicts, so scheduled sampling does not apply"
-    if model and model.reads == "series" and ("--options.patch" in error or "--options.canvas" in error):
-        return f"; {model.name} reads series, which have no frames to divide into patches or to put on a canvas"
+    """Why a model that `zoo train` names has no such option, if other models have it; otherwise nothing."""
+    start = find_start(words)
+    if start is None:
+        return ""
+    model, unknown = find_model(start.recipe.model), {name.partition("=")[0] for name in error.split()}
+    if any(name.startswith("--sampling.") for name in unknown) and not model.feeds_back(start.recipe.options):
+        return f"; {model.name} reads no frames after the observed ones, so scheduled sampling does not apply"
+    if model.reads == "series" and unknown & {"--options.patch", "--options.canvas", "--options.channels"}:
+        return f"; {model.name} reads series, which have no patches, canvas or channels"
     return ""
 
 

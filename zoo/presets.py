@@ -148,7 +148,7 @@ def _short(entry: Entry, options: dict[str, Any], dataset: str, scale: _Scale, v
             validation_clips=scale.validation_clips,
         ),
     )
-    return replace(start, training=replace(start.training, **loss))
+    return replace(start, training=change("training", start.training, loss))
 
 
 def _filmed(entry: Entry, dataset: str) -> dict[str, Any]:

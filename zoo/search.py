@@ -196,7 +196,8 @@ def train(trial: "Trial", run: Recipe, folder: Path, root: str | Path | None) ->
     from zoo.training.nonfinite import DivergedError
 
     pruned, reported = False, set[int]()
-    place = _same_run(trial) or _run_of(trial, folder)
+    same = _same_run(trial)
+    place = same or _run_of(trial, folder)
 
     def report() -> None:  # also the validations before an interruption, which another trial has reported
         for step, loss in validations(place).items():
@@ -211,6 +212,9 @@ def train(trial: "Trial", run: Recipe, folder: Path, root: str | Path | None) ->
         return pruned
 
     trial.set_user_attr(RUN, str(place.resolve()))
+    if same:  # not opened for training, because other processes may read it at the same time
+        report()
+        return min(validations(same).values())
     try:
         fit(run, place, root=root, progress=False, watch=hopeless)
     except KeyboardInterrupt:
@@ -246,10 +250,9 @@ def _same_run(trial: "Trial") -> Path | None:
     from optuna.trial import TrialState
 
     complete = trial.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    runs = (
-        Path(other.user_attrs[RUN]) for other in complete if other.params == trial.params and RUN in other.user_attrs
-    )
-    return next((run for run in runs if (run / "metrics.csv").exists()), None)
+    equal = (other for other in complete if other.params == trial.params and RUN in other.user_attrs)
+    runs = (Path(other.user_attrs[RUN]) for other in equal)
+    return next((run for run in runs if (run / "metrics.csv").exists() and validations(run)), None)
 
 
 def validations(run: Path) -> dict[int, float]:

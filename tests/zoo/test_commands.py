@@ -332,8 +332,15 @@ BAD = [
     ("benchmark conv-lstm --output folder", "cannot write folder/loading.csv: it is a device"),
     ("data cifar", "cifar"),
     ("trane", "trane"),
-    ("train traj-gru moving-mnist --sampling.stop 5", "traj-gru reads no frames while it predicts"),
-    ("train tt-lstm lorenz --options.patch 2", "tt-lstm reads series, which have no frames to divide into patches"),
+    ("train traj-gru moving-mnist --sampling.stop 5", "traj-gru reads no frames after the observed ones"),
+    ("train -o traj-gru conv-lstm moving-mnist --sampling.stopp 5", "--sampling.stopp 5; `zoo train --help` lists"),
+    (
+        "train fc-lstm moving-mnist --options.conditioned true --sampling.k 5",
+        "--sampling.k 5; `zoo train --help` lists",
+    ),
+    ("compare traj-gru --sampling.stop 5", "--sampling.stop 5; `zoo compare --help` lists"),
+    ("train tt-lstm lorenz --options.canvas 2", "tt-lstm reads series, which have no patches, canvas or channels"),
+    ("train conv-lstm moving-mnist --options.canvas 2", "--options.canvas 2; `zoo train --help` lists"),
     ("", "command"),
 ]
 

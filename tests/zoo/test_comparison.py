@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tensortrain.figures import palette
 from tests.support.pictures import looks_the_same_in_the_style
 from tests.support.scores import score
 from zoo.errors import ZooError
@@ -213,6 +214,13 @@ def test_curves_draw_every_model_at_every_frame():
     assert "Convention standard" in figure.get_supxlabel().replace("\n", " ")
     assert len(curves(scores, ["ssim"]).axes) == 1
     assert looks_the_same_in_the_style(figure)
+
+
+def test_every_model_has_a_look_of_its_own_and_none_is_grey():
+    figure = curves([score(f"model {number}", horizon=2) for number in range(9)], ["ssim"])
+    looks = [(line.get_color(), line.get_linestyle()) for line in figure.axes[0].lines][-9:]
+    assert len(set(looks)) == 9
+    assert palette()[-1] not in {colour for colour, _ in looks}
 
 
 def test_curves_on_other_data_have_panels_of_their_own():

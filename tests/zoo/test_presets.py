@@ -107,7 +107,7 @@ def test_one_protocol_for_all(name: str) -> None:
 def test_only_scheduled_sampling_that_is_asked_for_is_refused() -> None:
     assert zoo.recipe("traj-gru").sampling.schedule == "none"
     assert zoo.recipe("fc-lstm", options={"conditioned": True}).sampling.schedule == "linear"
-    with pytest.raises(ZooError, match="traj-gru reads no frames while it predicts"):
+    with pytest.raises(ZooError, match="traj-gru reads no frames after the observed ones"):
         zoo.recipe("traj-gru", sampling={"schedule": "linear"})
 
 
@@ -117,6 +117,9 @@ def test_what_is_shown_of_a_model_says_that_it_was_trained_without_sampling() ->
         scores = zoo.evaluate(build(name), clips, 2, observed=2, metrics=["mse"], count=2, name=name)
         for text in (scores.footnotes(), str(zoo.evaluation.compare([scores])), model_card(zoo.recipe(name), 3)):
             assert ("without scheduled sampling" in " ".join(text.split())) == told
+        assert (f"{name} reads no frames after" in scores.footnotes()) == told
+    for options, told in (({}, True), ({"conditioned": True}, False)):
+        assert ("without scheduled sampling" in model_card(zoo.recipe("fc-lstm", options=options), 3)) == told
 
 
 def test_mcnet_learns_digits_by_the_cross_entropy() -> None:

@@ -19,6 +19,7 @@ from zoo.errors import ZooError
 from zoo.settings import Recipe
 from zoo.training import Run
 from zoo.training.nonfinite import DivergedError
+from zoo.training.run_lock import locked
 from zoo.training.session import Session
 
 SPACE = search.Space(order=(1, 2), steps=(1, 2), rank=(2,), kernel=(3,))
@@ -126,6 +127,43 @@ def test_a_trial_with_the_options_of_a_complete_one_takes_its_result(tmp_path: P
     assert [folder.name for folder in (tmp_path / "runs").iterdir()] == ["trial-0"]
     assert len({(trial.value, *trial.intermediate_values.values()) for trial in study.trials}) == 1
     assert search.best_run(study, tmp_path).name == "trial-0"
+
+
+def test_trials_with_other_options_or_pruned_ones_are_trained(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.csv").write_text("step,validation_loss\n2,0.5\n")
+    options = {"order": 1, "steps": 1, "rank": 2, "kernel": 3}
+    for changed, state, folder, same in (
+        ({}, "COMPLETE", "run", True),
+        ({"steps": 2}, "COMPLETE", "run", False),
+        ({}, "PRUNED", "run", False),
+        ({}, "COMPLETE", "nowhere", False),
+        ({}, "COMPLETE", None, False),
+    ):
+        done = optuna.create_study()
+        distributions = {name: optuna.distributions.IntDistribution(1, 9) for name in options}
+        finished = optuna.trial.create_trial(
+            params=options | changed,
+            distributions=distributions,
+            value=0.5,
+            intermediate_values={2: 0.5},
+            state=optuna.trial.TrialState[state],
+            user_attrs={} if folder is None else {search.RUN: str(tmp_path / folder)},
+        )
+        done.add_trial(finished)
+        done.enqueue_trial(options)
+        trial = done.ask(distributions)
+        assert search._same_run(trial) == (tmp_path / "run" if same else None)
+
+
+def test_processes_may_take_one_result_at_once(tmp_path: Path) -> None:
+    """The run of the complete trial is not opened for training, which only one process may do."""
+    space = search.Space(order=(1, 1), steps=(1, 1), rank=(2,), kernel=(3,))
+    study = search.open_study(tmp_path / "study.db", start(), space)
+    search.search(study, start(), space, tmp_path / "runs", 1, tmp_path)
+    with locked(tmp_path / "runs" / "trial-0"):
+        search.search(study, start(), space, tmp_path / "runs", 2, tmp_path)
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "COMPLETE"]
 
 
 def test_every_trial_is_ranked_by_its_lowest_loss(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_models_says_what_each_reads(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_benchmark_times_a_model_of_series(tmp_path: Path) -> None:
-    options = ["--preset", "demo", "--variants", "eager", "--frames", "4", "--batch", "2", "--rounds", "1"]
+    options = ["--preset", "paper", "--variants", "eager", "--frames", "4", "--batch", "2", "--rounds", "1"]
     options += ["--device", "cpu", "--data-root", str(tmp_path), "-o", str(tmp_path / "speed")]
     assert run_command("benchmark", "tt-rnn", *options) == 0
     lines = (tmp_path / "speed" / "benchmark.csv").read_text().splitlines()
@@ -104,6 +104,8 @@ def test_benchmark_times_a_model_of_series(tmp_path: Path) -> None:
     )
     assert float(training["gmac"]) > float(inference["gmac"]) > 0
     assert float(training["seconds"]) > 0
+    assert (training["preset"], training["batch"], training["frames"]) == ("paper", "2", "4")
+    assert not (tmp_path / "speed" / "loading.csv").exists()  # series are not loaded
 
 
 @pytest.mark.parametrize("workers", [0, 1])

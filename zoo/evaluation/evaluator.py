@@ -16,7 +16,6 @@ from zoo.evaluation.conventions import Convention, find_convention
 from zoo.evaluation.measure import Comparison
 from zoo.evaluation.scores import Scores
 from zoo.evaluation.totals import Totals
-from zoo.predictors.forecaster import Forecaster
 from zoo.predictors.predictor import Predictor
 
 _STEPS = 64  # largest number of steps to measure at a time
@@ -210,10 +209,10 @@ def _comparisons(
 
 
 def _no_sampling(model: Predictor, name: str) -> tuple[str, ...]:
-    """A note on a model that reads no frames while it predicts, neither true ones nor its own."""
-    if not isinstance(model, Forecaster) or model.feeds_back:
+    """A note on a model that reads no frames after the observed ones, neither true ones nor its own."""
+    if getattr(model, "feeds_back", True):  # `torch.compile` passes the attributes of its model on
         return ()
-    return (f"{name} reads no frames while it predicts, so it is trained without scheduled sampling.",)
+    return (f"{name} reads no frames after the observed ones, so it is trained without scheduled sampling.",)
 
 
 @contextmanager

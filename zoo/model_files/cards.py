@@ -48,7 +48,7 @@ def model_card(recipe: Recipe, parameters: int, scores: "Sequence[Scores]" = ())
         "`config.json` holds all settings of the model and its training.",
     ]
     if not entry.feeds_back(recipe.options):
-        lines[-1] += " The model reads no frames while it predicts, so it was trained without scheduled sampling."
+        lines[-1] += " The model reads no frames after the observed ones, so it was trained without scheduled sampling."
     for one in scores:
         lines += ["", f"## {one.observed} → {one.horizon} steps", "", *_table(one), "", one.footnotes()]
     text = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True)

@@ -163,8 +163,8 @@ def make_mcnet(
     By default there is no adversary. With an adversary, both networks learn in the same step; in the authors' code they
     alternate. Channels are read as red, green and blue; the authors' code reads them as blue, green and red.
 
-    On Moving-MNIST, the presets "small" and "demo" train it by the cross-entropy: with the squared error it learns to
-    predict black frames and no more.
+    On Moving-MNIST, the presets "small" and "demo" train it by the cross-entropy: with the squared error
+    (`--training.l2 1 --training.cross_entropy 0`) it learns to predict black frames and no more.
 
     Args:
         base: channels of the first scale. The other scales have twice and four times as many.

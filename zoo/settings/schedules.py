@@ -75,9 +75,9 @@ class SigmoidSampling(Settings):
 
 @dataclass(frozen=True)
 class NoSampling(Settings):
-    """No scheduled sampling: training reads only true frames (teacher forcing), or no frames at all while it predicts.
+    """No scheduled sampling: a model that reads a frame before each prediction gets the true one (teacher forcing).
 
-    The latter are models whose predictions do not read earlier frames, neither true nor predicted ones.
+    A model that reads no frames after the observed ones is always trained with this schedule.
 
     Args:
         schedule: "none". The other schedules, "plateau", "linear", "sigmoid" and "reverse", have their own settings.
