@@ -333,7 +333,7 @@ BAD = [
     ("data cifar", "cifar"),
     ("trane", "trane"),
     ("train traj-gru moving-mnist --sampling.stop 5", "traj-gru reads no frames after the observed ones"),
-    ("train -o traj-gru conv-lstm moving-mnist --sampling.stopp 5", "--sampling.stopp 5; `zoo train --help` lists"),
+    ("train -o traj-gru conv-lstm moving-mnist --sampling.until 5", "--sampling.until 5; `zoo train --help` lists"),
     (
         "train fc-lstm moving-mnist --options.conditioned true --sampling.k 5",
         "--sampling.k 5; `zoo train --help` lists",
