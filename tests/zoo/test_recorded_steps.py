@@ -206,7 +206,7 @@ def test_a_step_can_be_recorded(model: str) -> None:
     """Of every model, in demonstration size; its operators are the same whatever the mask."""
     data: dict[str, Any] = {"observed": 3, "length": 6, "clips_per_epoch": 10}
     if find_model(model).reads == "video":
-        data |= {"source": "embedded", "size": 64}
+        data |= {"source": "embedded", "size": 32}
     recipe = zoo.recipe(model, "demo", data=data, training={"batch_size": 4, "accelerator": "cpu"})
     state = warm(recipe)
     inputs = some_inputs(state)
