@@ -132,8 +132,10 @@ def _demo(entry: Entry, options: dict[str, Any], dataset: str) -> Recipe:
 
 
 def _short(entry: Entry, options: dict[str, Any], dataset: str, scale: _Scale, validations: int) -> Recipe:
-    """A run on new clips with the squared error, unless the model needs another loss. From half-way on, the model reads
-    only its own predictions."""
+    """A run on new clips by the squared error, or for digits by the loss that the model declares for them.
+
+    From half-way on, the model reads only its own predictions.
+    """
     loss = entry.presets.digits if kind_of(dataset) == "moving-mnist" else {}
     start = Recipe(
         entry.name,

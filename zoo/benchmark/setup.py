@@ -73,13 +73,13 @@ JOBS: dict[str, Callable[[TrainState, StepInputs], list[Tensor]]] = {"training":
 
 
 def benchmark_recipe(model: str, preset: str, batch: int | None, frames: int, ratio: float) -> Recipe:
-    """The recipe of a preset for clips of `frames` frames or steps, half of them observed, with a constant ratio.
+    """The recipe of a preset for clips of `frames` steps, half of them observed, with a constant sampling ratio.
 
     Args:
         model: the registered name of the model.
         preset: the name of the preset.
         batch: the number of clips in a batch; None for that of the preset.
-        frames: the number of frames in a clip, at least 2.
+        frames: the number of frames in a clip, or of steps in a series, at least 2.
         ratio: the fraction of true frames that training reads after the observed ones.
 
     Raises:

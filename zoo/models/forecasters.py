@@ -164,7 +164,8 @@ def make_mcnet(
     alternate. Channels are read as red, green and blue; the authors' code reads them as blue, green and red.
 
     On Moving-MNIST, the presets "small" and "demo" train it by the cross-entropy: with the squared error
-    (`--training.l2 1 --training.cross_entropy 0`) it learns to predict black frames and no more.
+    (`--training.l2 1 --training.cross_entropy 0`) it learns to predict black frames and no more. If your own clips have
+    a black background too, set `--training.l2 0 --training.cross_entropy 1`.
 
     Args:
         base: channels of the first scale. The other scales have twice and four times as many.
