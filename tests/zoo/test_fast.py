@@ -25,7 +25,7 @@ from zoo.predictors.recurrent import RecurrentPredictor
 from zoo.predictors.video_model import VideoModel
 from zoo.settings import ConstantRate
 from zoo.training import fit
-from zoo.training.compiled import compile_cells, compiling
+from zoo.training.compiled import compile_model, compiling
 from zoo.training.metrics_log import Meter
 from zoo.training.nonfinite import FirstNonFinite
 from zoo.training.step import StepInputs, TrainState, train_step
@@ -114,7 +114,7 @@ def test_compiled_cells(name: str, no_code: list[Any]) -> None:
         leave_to_deep_tests("the cells of two models are compiled; those of all")
     model = build(name).double()
     expected = loss_and_gradients(model)
-    compile_cells(model)
+    compile_model(model)
     with compiling():
         assert_near(loss_and_gradients(model), expected)
     assert no_code
@@ -201,7 +201,7 @@ def test_nothing_to_compile(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
     for name in UNCOMPILED:
         with pytest.raises(ZooError, match="this model has no cell with a step"):
-            compile_cells(build(name))
+            compile_model(build(name))
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_a_compiler_that_fails(error: Exception, words: str, monkeypatch: pytest
     torch.compiler.reset()
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
     model = build("conv-lstm")
-    compile_cells(model)
+    compile_model(model)
     with pytest.raises(ZooError, match=rf"{words}.*leave training.compile off"), compiling():
         model(clips(2), 1)
 

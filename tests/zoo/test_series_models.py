@@ -1,5 +1,6 @@
 """What every model of series must do; counts, reference outputs, and what is refused."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from zoo.predictors.losses import mean_error
 from zoo.predictors.series_model import SeriesModel
 from zoo.registry import find_model, register
 from zoo.training.checks import check_steps
+from zoo.training.compiled import compile_model, compiling
 
 TINY: dict[str, dict[str, Any]] = {
     "lstm": {"hidden": 5, "columns": 2},
@@ -142,7 +144,7 @@ def test_recomputed_gradients_are_the_same(name: str) -> None:
 
 
 @names
-def test_bfloat16_autocast_and_compilation(name: str) -> None:
+def test_bfloat16_autocast_and_compilation(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model, x = build(name), series(2)
     exact = model(x, 2)
     with torch.autocast("cpu", torch.bfloat16):
@@ -150,9 +152,18 @@ def test_bfloat16_autocast_and_compilation(name: str) -> None:
     assert (rough - exact).abs().max() < 0.05
     if name != "tt-lstm":
         leave_to_deep_tests("one series model is compiled; all of them")
+    graphs = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph
+
     torch.compiler.reset()
-    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
-    torch.testing.assert_close(compiled(x, 2), exact)
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+    compile_model(model)
+    with compiling():
+        torch.testing.assert_close(model(x, 2), exact)
+    assert len(graphs) == 1  # of all steps of all layers
 
 
 # ---- what is published --------------------------------------------------------------------------------------

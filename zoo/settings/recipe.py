@@ -44,7 +44,8 @@ class Training(Settings):
         deterministic: let cuDNN use only algorithms that give the same bits every time. Without them, a resumed run
             ends with other weights than an uninterrupted run. False allows the fastest algorithms; the speed page of
             the documentation compares the two (variant free-algorithms). Ignored on a CPU.
-        compile: compile each cell's step by `torch.compile`. The first step is slow, and later steps are faster.
+        compile: compile each cell's step by `torch.compile`, or the whole rollout of a model of series. The first step
+            is slow, and later steps are faster.
         recompute: compute activations again in the backward pass: much less memory, about a third more time.
         accelerator: where to train: "cpu", "gpu", or "auto" for a GPU if there is one.
         devices: number of processes (or GPUs) on each machine.

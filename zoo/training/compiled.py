@@ -1,4 +1,4 @@
-"""Compile the cells of a model with `torch.compile`."""
+"""Compile a model with `torch.compile`: the cells of a video model, or the whole rollout of a series model."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,14 +8,22 @@ import torch
 
 from zoo.errors import ZooError
 from zoo.predictors.predictor import Predictor
+from zoo.predictors.series_model import SeriesModel
 
 
-def compile_cells(model: Predictor) -> None:
-    """Compile the step of each cell, and not the unrolled loop over frames. Run the model inside `compiling()`.
+def compile_model(model: Predictor) -> None:
+    """Compile the step of each cell, or the whole rollout of a series model. Run the model inside `compiling()`.
+
+    The cells of a video model compute so long that the loop over frames may stay as it is, which compiles fast. The
+    operators of a series model take a few microseconds each, hardly more than calling them. So all its steps become
+    one graph. Compiling it may take more than a minute, and is repeated for each length of the series.
 
     Raises:
-        ZooError: if the model has no cells.
+        ZooError: if a video model has no cells.
     """
+    if isinstance(model, SeriesModel):
+        model.forward = torch.compile(model.forward, dynamic=False)  # type: ignore[method-assign]
+        return
     cells: list[Any] = [module for module in model.modules() if callable(getattr(module, "step", None))]
     if not cells:
         raise ZooError("this model has no cell with a step to compile; leave training.compile off")
@@ -25,7 +33,7 @@ def compile_cells(model: Predictor) -> None:
 
 @contextlib.contextmanager
 def compiling() -> Iterator[None]:
-    """Context manager in which to run compiled cells. It allows as many compiled graphs as the layers have shapes.
+    """Context manager in which to run a compiled model. It allows as many compiled graphs as the layers have shapes.
 
     Triton's own CUDA graphs are switched off: `zoo.training.graph` records the kernels, and a recording cannot be
     recorded again.

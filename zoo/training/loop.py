@@ -24,7 +24,7 @@ from zoo.model_files.building import build_model
 from zoo.settings import PythonData, Recipe
 from zoo.training.checkpoint import RunProgress, load_checkpoint
 from zoo.training.checks import check_repeatable, check_steps
-from zoo.training.compiled import compile_cells, compiling
+from zoo.training.compiled import compile_model, compiling
 from zoo.training.devices import convolution_algorithms, make_fabric, quiet_lightning
 from zoo.training.environment import describe_environment
 from zoo.training.graph import fastest_step
@@ -123,7 +123,7 @@ def fit(
     elif recipe.training.recompute:
         raise ZooError(f"{recipe.model} is not recurrent, so it cannot recompute steps; leave training.recompute off")
     if recipe.training.compile:
-        compile_cells(model)
+        compile_model(model)
     compiled = compiling() if recipe.training.compile else nullcontext()
     algorithms = convolution_algorithms(recipe.training.deterministic)
     with quiet_lightning(), algorithms, subnormals_as_zero(), compiled:
