@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from tests.support.deep import deep
 from tests.support.slot import read
 from zoo.benchmark.slot.archive import check_archive
 from zoo.benchmark.slot.sizes import REHEARSAL
@@ -85,7 +86,7 @@ def test_a_kill_at_any_second_leaves_what_was_done_and_the_next_call_goes_on(tmp
     first, second = tmp_path / "first", tmp_path / "second"
     program = start("--minutes", "5", "-o", first)
     assert until((first / "slot.json").exists, 120), program.communicate()[0]
-    seconds = random.uniform(0, 12)
+    seconds = random.uniform(0, 12 if deep() else 3)
     try:
         program.wait(seconds)
     except subprocess.TimeoutExpired:
