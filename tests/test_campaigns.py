@@ -10,6 +10,7 @@ import torch
 
 from tests.campaigns import mutants
 from tests.campaigns.formats import FORMATS, Format
+from tests.support.deep import deep
 
 CAMPAIGNS = Path(__file__).parent / "campaigns"
 QUICK = {"tensor train", "torch file", "sharded index", "run: versions.json", "exported weights", "KTH sequences"}
@@ -23,7 +24,8 @@ def command(name: str, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_killed_commands_end_as_unbroken_ones() -> None:
-    result = command("kills.py", "--chosen", "1", "--random", "1", "--seed", "1", "--seconds", "60")
+    count = "2" if deep() else "1"
+    result = command("kills.py", "--chosen", count, "--random", count, "--seed", "1", "--seconds", "60")
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stdout.count("tried") == 7
 

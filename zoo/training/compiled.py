@@ -14,9 +14,9 @@ from zoo.predictors.series_model import SeriesModel
 def compile_model(model: Predictor) -> None:
     """Compile the step of each cell, or the whole rollout of a series model. Run the model inside `compiling()`.
 
-    The cells of a video model compute so long that the loop over frames may stay as it is, which compiles fast. The
-    operators of a series model take a few microseconds each, hardly more than calling them. So all its steps become
-    one graph. Compiling it may take more than a minute, and is repeated for each length of the series.
+    In a video model, the time is spent in the cells, so the loop over frames stays as it is and compiling is quick. In
+    a series model, calling an operator takes longer than computing it, so all steps become one graph. Compiling that
+    may take more than a minute. It is repeated for another batch size or number of steps.
 
     Raises:
         ZooError: if a video model has no cells.
