@@ -16,7 +16,7 @@ def compile_model(model: Predictor) -> None:
 
     In a video model, the time is spent in the cells, so the loop over frames stays as it is and compiling is quick. In
     a series model, calling an operator takes longer than computing it, so all steps become one graph. Compiling that
-    may take more than a minute. It is repeated for another batch size or number of steps.
+    may take minutes. It is repeated for another batch size or number of steps.
 
     Raises:
         ZooError: if a video model has no cells.
