@@ -168,7 +168,9 @@ def make_gru_pyramid(meta: dict[str, Any], weights: Weights) -> GRUPyramid:
 
 def make_dfn(meta: dict[str, Any], weights: Weights) -> DynamicFilterNetwork:
     """A dynamic filter network."""
-    network = DynamicFilterNetwork(meta["widths"], meta["filter_size"], meta["dynamic_bias"], 1)
+    network = DynamicFilterNetwork(
+        meta["widths"], meta["filter_size"], meta["dynamic_bias"], centre_bias=0.0, channels=1
+    )
     names = {f"read_frame.{at}": f"e{at + 1}" for at in range(5)}
     names |= {"read_state.0": "h1", "read_state.1": "h2", "decode_coarse.0": "d1", "decode_coarse.1": "d2"}
     names |= {"decode_fine.0": "d3", "decode_fine.1": "d4", "decode_fine.2": "d5", "filters": "filters"}

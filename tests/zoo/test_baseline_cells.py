@@ -226,7 +226,7 @@ def test_multiplicative_unit() -> None:
 
 
 def test_a_step_of_the_dynamic_filter_network() -> None:
-    network = DynamicFilterNetwork((3, 4, 5), 3, dynamic_bias=False, channels=1)
+    network = DynamicFilterNetwork((3, 4, 5), 3, dynamic_bias=False, centre_bias=0.0, channels=1)
     w = draw(network)
 
     def through(name: str, z: Array, stride_at: int = -1) -> Array:
@@ -242,6 +242,12 @@ def test_a_step_of_the_dynamic_filter_network() -> None:
     predictions, actual = network.read(frame[None], state)
     close(actual, new)
     close(predictions[0], filter_frames(frame, torch.from_numpy(drawn)[None], 3)[0].numpy())
+
+
+def test_filters_with_a_heavy_centre_start_as_the_last_frame() -> None:
+    frames, state = some(1, 8, 8)[None], torch.zeros(1, 5, 4, 4, dtype=torch.float64)
+    network = DynamicFilterNetwork((3, 4, 5), 3, dynamic_bias=False, centre_bias=50.0, channels=1).double()
+    torch.testing.assert_close(network.read(frames, state)[0], frames)
 
 
 @pytest.mark.parametrize("bias", [0, 1])

@@ -62,12 +62,21 @@ def make_cdna(
 @register(
     "dfn",
     DFN,
-    presets=PresetOptions(small={"widths": [20, 40, 80]}, brief={"widths": [12, 24, 48]}, demo={"widths": [8, 16, 32]}),
+    presets=PresetOptions(
+        small={"widths": [20, 40, 80]},
+        brief={"widths": [12, 24, 48]},
+        demo={"widths": [8, 16, 32]},
+        filmed={"centre_bias": 6.0},
+    ),
     summary="Dynamic filter network: computes a filter for each pixel of the last frame.",
     parameters=637_361,
 )
 def make_dfn(
-    widths: Sequence[int] = (32, 64, 128), filter_size: int = 9, dynamic_bias: bool = False, channels: int = 1
+    widths: Sequence[int] = (32, 64, 128),
+    filter_size: int = 9,
+    dynamic_bias: bool = False,
+    centre_bias: float = 0.0,
+    channels: int = 1,
 ) -> "DynamicFilterNetwork":
     """A dynamic filter network: each pixel of the next frame is a weighted mean of nearby pixels of the last frame.
 
@@ -78,11 +87,13 @@ def make_dfn(
         widths: channels of the convolutions at full resolution, half resolution, and at the deepest level.
         filter_size: side k of the filters, an odd number.
         dynamic_bias: whether to compute one more map, which is added to the frame before it is filtered.
+        centre_bias: a number that is added to the initial logit of each filter's centre. With 6, which the presets use
+            for filmed videos, training starts from a network that nearly repeats the last frame.
         channels: number of channels C of the frames.
     """
     from zoo.networks.dynamic_filter import DynamicFilterNetwork
 
-    return DynamicFilterNetwork(widths, filter_size, dynamic_bias, channels)
+    return DynamicFilterNetwork(widths, filter_size, dynamic_bias, centre_bias, channels)
 
 
 @register(

@@ -31,13 +31,17 @@ class DynamicFilterNetwork(RecurrentPredictor):
             128) in the paper.
         filter_size: side k of the filters, an odd number; 9 in the paper.
         dynamic_bias: whether to compute one more map, which is added to the frame before it is filtered.
+        centre_bias: a number that is added to the initial logit of each filter's centre. With 0, an untrained network
+            averages all k² pixels; with 6, it nearly repeats the last frame.
         channels: C of the frames; all channels are filtered with the same filters.
 
     Raises:
         ZooError: if `widths` or `filter_size` is not as above.
     """
 
-    def __init__(self, widths: Sequence[int], filter_size: int, dynamic_bias: bool, channels: int) -> None:
+    def __init__(
+        self, widths: Sequence[int], filter_size: int, dynamic_bias: bool, centre_bias: float, channels: int
+    ) -> None:
         super().__init__(channels, multiple=2)
         if len(widths) != 3 or min(widths) < 1:
             raise ZooError(f"widths = {list(widths)} must be three numbers of channels, each at least 1")
@@ -60,6 +64,8 @@ class DynamicFilterNetwork(RecurrentPredictor):
             [SameConv2d(coarse, coarse, 3), SameConv2d(coarse, coarse, 3), SameConv2d(coarse, deep, 1)]
         )
         self.filters = SameConv2d(deep, filter_size**2 + int(dynamic_bias), 1)
+        with torch.no_grad():
+            self.filters.bias[filter_size**2 // 2] += centre_bias
 
     def initial_state(self, batch: int, size: tuple[int, int], device: torch.device, dtype: torch.dtype) -> Tensor:
         """Zeros, `(B, hidden, H / 2, W / 2)`, with `hidden` the channels at the deepest level."""
