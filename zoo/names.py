@@ -7,14 +7,7 @@ from pathlib import Path
 from zoo.errors import ZooError, nearest
 
 CONVENTIONS = ("standard", "conv-tt-lstm", "predrnn-pp", "openstl")  # `zoo.evaluation.CONVENTIONS`
-LAYOUTS = (  # `zoo.evaluation.LAYOUTS`
-    "conv-tt-lstm",
-    "conv-tt-lstm-ablations",
-    "predrnn-pp",
-    "predrnn-pp-highway",
-    "kth",
-    "kth-predrnn-pp",
-)
+LAYOUTS = ("conv-tt-lstm", "predrnn-pp", "openstl")  # `zoo.evaluation.LAYOUTS`
 JOBS = ("training", "inference")  # `zoo.benchmark.JOBS`
 VARIANTS = [  # `zoo.benchmark.VARIANTS`, to which `zoo.benchmark.register` adds
     "plain",

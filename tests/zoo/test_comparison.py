@@ -5,11 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import zoo
 from tensortrain.figures import palette
 from tests.support.pictures import looks_the_same_in_the_style
 from tests.support.scores import score
 from zoo.errors import ZooError
 from zoo.evaluation import LAYOUTS, CopyLast, compare, curves, measured, save_figure
+from zoo.settings import NoSampling
 
 
 def row_of(table, model, source=""):
@@ -38,7 +40,8 @@ def test_table_2_sets_measured_beside_published():
     tt = row_of(table, "Conv-TT-LSTM, original code", "published: Conv-TT-LSTM")
     assert [tt[head] for head in heads] == ["12.96", "0.915*", "40.5", "25.81", "0.840*", "90.4"]
     assert tt["Parameters"] == "2.69 M"
-    assert row_of(table, "PredRNN++", "OpenSTL")[heads[0]] == f"{22.06 / 4.096:.2f}*"  # not clamped
+    openstl = compare(scores, "openstl")
+    assert row_of(openstl, "PredRNN++", "OpenSTL")[heads[0]] == f"{22.06 / 4.096:.2f}*"  # not clamped
 
     ours = row_of(table, "ours", "measured")
     for one, head in zip(scores, (heads[0], heads[3]), strict=True):
@@ -120,7 +123,7 @@ def test_the_layout_follows_the_data():
 def test_every_rule_that_cuts_windows_has_its_column_beside_the_published_numbers():
     rules = ("kth", "kth, windows by mcnet")
     both = [score(f"by {rule}", horizon=20, observed=10, comparable_with=rule) for rule in rules]
-    for layout in (None, "kth"):
+    for layout in (None, "conv-tt-lstm"):
         table = compare(both, layout)
         heads = [column.heading for column in table.columns]
         columns = [heads.index(f"{rule} 10→20\nPSNR ↑\ndB") for rule in rules]
@@ -138,40 +141,118 @@ def test_models_of_one_column_that_were_measured_on_other_clips_are_noted():
 
 
 def test_a_printed_row_whose_numbers_are_not_known_has_dashes_and_the_reason():
-    ours = score("ours", horizon=10, observed=10)
-    for layout, rows in (("conv-tt-lstm", 1), ("conv-tt-lstm-ablations", 6), ("kth", 1), ("predrnn-pp", 0)):
-        table = compare([ours], layout)
+    ours, kth = score("ours", horizon=10, observed=10), score("ours", horizon=20, observed=10, comparable_with="kth")
+    for scores, layout, rows in (([ours], "conv-tt-lstm", 7), ([kth], "conv-tt-lstm", 1), ([ours], "predrnn-pp", 0)):
+        table = compare(scores, layout)
         dashed = [row for row in table.rows if "–" in row]
         assert len(dashed) == rows
         assert all(set(row[2:-1]) == {"–"} and "Conv-TT-LSTM, Table" in row[-1] for row in dashed)
         assert any("missing from the copy" in note for note in table.notes) == bool(rows)
-    names = [row[0] for row in compare([ours], "conv-tt-lstm-ablations").rows if "–" in row]
-    assert names[:2] == ["ConvLSTM, 4 layers", "Conv-TT-LSTM, 4 layers"]
+    both = compare([ours, kth], "conv-tt-lstm")
+    assert [sum(cell == "–" for cell in row) for row in both.rows if row[0] == "Conv-TT-LSTM-FW"] == [6, 6]
+    names = [row[0] for row in compare([ours], "conv-tt-lstm").rows if "–" in row]
+    assert names[1:3] == ["ConvLSTM, 4 layers", "Conv-TT-LSTM, 4 layers"]
     assert "Conv-TT-LSTM-FW" not in {row[0] for row in compare([ours]).rows}
+
+
+def rows_of(layout):
+    """The published rows of a layout, in order."""
+    return [row for table in LAYOUTS[layout].tables for row in table.rows]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout_prints(layout):
-    table = compare([score("ours", horizon=10, observed=10)], layout)
-    assert sum("published: " in row[-1] for row in table.rows) == len(LAYOUTS[layout].rows)
+    scores = [score("ours", horizon=10, observed=10), score("kth", horizon=20, observed=10, comparable_with="kth")]
+    table = compare(scores, layout)
+    assert sum("published: " in row[-1] for row in table.rows) == len(rows_of(layout))
     for width in (60, 80, 250):
         text = table.text(width)
         assert "…" not in text.replace("0…255", "")
-        for row in LAYOUTS[layout].rows:
+        for row in rows_of(layout):
             assert row.model in text
-    for row in LAYOUTS[layout].rows:
-        assert set(row.values) <= set(LAYOUTS[layout].columns) | {("moving-mnist-3", 10, 10)}
+    for each in LAYOUTS[layout].tables:
+        assert each.title in table.title
+        for row in each.rows:
+            assert set(row.values) <= set(each.columns) | {("moving-mnist-3", 10, 10)}
+
+
+def test_a_layout_shows_the_tables_that_have_the_measured_data():
+    title = "Conv-TT-LSTM paper: Table 2, Moving-MNIST-2; Table 3, ablations on Moving-MNIST-2"
+    assert compare([score("ours", horizon=10, observed=10)], "conv-tt-lstm").title == title
+    kth = [score("ours", horizon=20, observed=10, comparable_with="kth, windows by mcnet")]
+    assert compare(kth, "predrnn-pp").title == "PredRNN++ paper: Table 3, KTH"
+    assert compare([score("ours", comparable_with="own")], "predrnn-pp").title.count("Table") == 3
+
+
+def trained_as(name, model, preset="paper", **options):
+    """Scores of a model that was trained by a recipe."""
+    return replace(score(name, horizon=10, observed=10), recipe=zoo.recipe(model, preset, options=options))
+
+
+def test_measured_models_stand_below_the_published_row_of_their_system():
+    scores = [
+        trained_as("middle", "predrnn-pp", highway="middle"),
+        trained_as("final", "predrnn-pp", highway="bottom"),
+        trained_as("final, smaller", "predrnn-pp", "small", highway="bottom"),
+        trained_as("other", "conv-tt-lstm-sw"),
+    ]
+    table = compare([*scores, score("unknown", horizon=10, observed=10)], "predrnn-pp")
+    names = [row[0] for row in table.rows]
+    assert names[:4] == ["other", "unknown", "copy last frame", "blank frames"]
+    at = names.index("PredRNN++ (causal LSTM + GHU)")
+    assert names[at : at + 7] == [
+        "PredRNN++ (causal LSTM + GHU)",
+        "final",
+        "final, smaller",
+        "PredRNN++, highway at the bottom (1, 2)",
+        "final",
+        "final, smaller",
+        "PredRNN++, highway in the middle (2, 3)",
+    ]
+    assert names[at + 7 :] == ["middle", "PredRNN++, highway at the top (3, 4)"]
+    marked = {at for at, row in enumerate(table.rows) if any(cell.startswith("> ") for cell in row)}
+    assert marked == {at for at, _ in table.best}
+    assert table.faint == {
+        at for at, row in enumerate(table.rows) if row[0] not in {one.name for one in scores} | {"unknown"}
+    }
+
+
+def test_the_ablations_of_a_paper_are_told_apart():
+    kinds = {"base": "paper", "four": "paper-four-layers", "l1": "paper-l1-alone", "forced": "paper-teacher-forcing"}
+    table = compare([trained_as(name, "conv-tt-lstm-sw", preset) for name, preset in kinds.items()], "conv-tt-lstm")
+    names = [row[0] for row in table.rows]
+    above = {name: [names[at - 1] for at, each in enumerate(names) if each == name] for name in kinds}
+    assert above == {
+        "base": ["Conv-TT-LSTM, optimised code"],
+        "four": ["base", "Conv-TT-LSTM, 4 layers"],
+        "l1": ["Conv-TT-LSTM, L1 only"],
+        "forced": ["Conv-TT-LSTM, teacher forcing"],
+    }
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_published_row_is_about_a_model_of_the_zoo(layout):
+    for row in rows_of(layout):
+        system = row.system
+        recipe = zoo.recipe(system.model, "demo", options=dict(system.options))
+        if system.teacher_forcing:
+            recipe = replace(recipe, sampling=NoSampling())
+        recipe = replace(recipe, training=replace(recipe.training, l1=1.0, l2=0.0 if system.l1_alone else 1.0))
+        assert system.describes(recipe)
+        assert not system.describes(replace(recipe, model="another"))
 
 
 def test_published_numbers_are_those_of_the_papers():
-    best = {row.model: row.values for row in LAYOUTS["predrnn-pp"].rows}["PredRNN++ (causal LSTM + GHU)"]
+    (mnist,) = [table for table in LAYOUTS["predrnn-pp"].tables if "Table 1" in table.title]
+    best = {row.model: row.values for row in mnist.rows}["PredRNN++ (causal LSTM + GHU)"]
     assert best["moving-mnist-2", 10, 10] == {"ssim": 0.898, "mse": 46.5}
     assert best["moving-mnist-2", 10, 30] == {"ssim": 0.733, "mse": 91.1}
     assert best["moving-mnist-3", 10, 10] == {"ssim": 0.814, "mse": 81.7}
-    highway = [row.values["moving-mnist-2", 10, 10]["mse"] for row in LAYOUTS["predrnn-pp-highway"].rows]
-    assert highway == [46.5, 48.1, 52.0]
-    kth = {row.model: row.values for row in LAYOUTS["kth"].rows}["Conv-TT-LSTM, optimised code"]
-    assert kth["kth", 10, 40] == pytest.approx({"psnr": 26.49, "ssim": 0.883, "lpips": 0.2118})
+    highway = [row for row in rows_of("predrnn-pp") if "highway" in row.model]
+    assert [row.values["moving-mnist-2", 10, 10]["mse"] for row in highway] == [46.5, 48.1, 52.0]
+    kth = {row.model: row.values for row in rows_of("conv-tt-lstm") if ("kth", 10, 40) in row.values}
+    expected = {"psnr": 26.49, "ssim": 0.883, "lpips": 0.2118}
+    assert kth["Conv-TT-LSTM, optimised code"]["kth", 10, 40] == pytest.approx(expected)
 
 
 def test_long_names_of_data_stand_below_the_table_and_other_data_are_called_that():
@@ -193,8 +274,8 @@ def test_what_cannot_be_compared_is_refused():
         compare([ours, ours])
     with pytest.raises(ZooError, match="'ours' was measured by convention 'standard', but 'theirs' by 'openstl'"):
         compare([ours, score("theirs", convention="openstl")])
-    with pytest.raises(ZooError, match="no layout 'khh'; did you mean 'kth'"):
-        compare([ours], "khh")
+    with pytest.raises(ZooError, match="no layout 'opnstl'; did you mean 'openstl'"):
+        compare([ours], "opnstl")
     with pytest.raises(ZooError, match="no metric 'lpips' was measured"):
         curves([ours], ["lpips"])
 

@@ -179,7 +179,7 @@ def test_compare_measures_at_several_horizons(
     kth_run: Path, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     look = [kth_run, "--horizon", "3", "7", "--data-root", root, "--curves", tmp_path / "curves.png"]
-    assert run_command("compare", *look, "--layout=kth") == 0
+    assert run_command("compare", *look, "--layout=conv-tt-lstm") == 0
     out = capsys.readouterr().out
     assert "Measured kth, 16×16 3→3:" in out
     assert "Measured kth, 16×16 3→7:" in out
@@ -193,17 +193,15 @@ def test_the_published_size_takes_its_place_in_the_table(root: Path, tmp_path: P
     model = zoo.create_model("conv-lstm", **TINY, sigmoid=True)
     test = zoo.data.KTH("test", root=tmp_path, length=30)
     scores = [zoo.evaluate(model, test, 20, metrics=["psnr", "ssim"], count=1)]
-    for layout, first in (("kth", 4), ("kth-predrnn-pp", 2)):
+    for layout, several in (("conv-tt-lstm", True), ("predrnn-pp", False)):
         table = zoo.evaluation.compare(scores, layout)
-        assert table.columns[2].heading == (
-            "10→20\nPSNR ↑\ndB" if layout == "kth" else "PSNR ↑\ndB"
-        )  # of one task or more
+        assert table.columns[2].heading == ("10→20\nPSNR ↑\ndB" if several else "PSNR ↑\ndB")
         assert any(note.startswith("Measured 10→20:") for note in table.notes)
-        assert len(table.columns) == 2 + first + 2 * (layout == "kth") + 1
+        assert len(table.columns) == 2 + (6 if several else 2) + 1
         assert table.rows[0][2] == f"{scores[0].average['psnr']:.2f}"
         assert "was measured in a different way" in " ".join(table.notes)
     alike = [zoo.evaluate(model, test, 20, convention="predrnn-pp", metrics=["psnr"], count=1)]
-    assert "was measured in a different way" not in " ".join(zoo.evaluation.compare(alike, "kth-predrnn-pp").notes)
+    assert "was measured in a different way" not in " ".join(zoo.evaluation.compare(alike, "predrnn-pp").notes)
 
 
 BAD = [

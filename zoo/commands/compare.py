@@ -36,8 +36,8 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
     parser.add_argument(
         "--layout",
         type=str | None,
-        help=f"Table of a paper, to show all its columns and rows: {', '.join(LAYOUTS)}. Default: only published rows "
-        "for the same data.",
+        help=f"Paper whose tables are shown whole, with each model below the published row of its system: "
+        f"{', '.join(LAYOUTS)}. Default: only published rows for the same data.",
     )
     parser.add_argument("--output", "-o", type=str | None, help="File to write the table to: .csv, .md, .tex or .html.")
 

@@ -100,6 +100,7 @@ def measure(
         count=count,
         batch=arguments.batch,
         name=trained.name,
+        recipe=trained.recipe,
         device=arguments.device,
         root=arguments.data_root,
         progress=sys.stderr.isatty(),

@@ -3,7 +3,8 @@
 from zoo import _torchvision  # noqa: F401 - before torchvision is imported
 from zoo.evaluation.analysis import Series, entanglement, gradient_norms
 from zoo.evaluation.baselines import Blank, CopyLast
-from zoo.evaluation.comparison import compare, curves, measured, save_figure
+from zoo.evaluation.comparison import compare, measured
+from zoo.evaluation.comparison_curves import curves, save_figure
 from zoo.evaluation.conventions import CONVENTIONS, Convention, find_convention
 from zoo.evaluation.evaluator import evaluate
 from zoo.evaluation.pictures import Prediction, predict

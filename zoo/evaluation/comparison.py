@@ -1,44 +1,39 @@
-"""Tables and curves that compare several models, with published results next to measured ones."""
+"""Tables that compare several models, with published results next to measured ones."""
 
-import math
-import textwrap
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
-from itertools import cycle
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 
-from tensortrain.figures import palette, styled
 from tensortrain.tables import Column, Table
-from zoo.errors import ZooError, nearest
+from zoo.errors import ZooError
 from zoo.evaluation.conventions import CONVENTIONS, Convention
 from zoo.evaluation.measure import Measure
 from zoo.evaluation.metrics import Mae, Mse
-from zoo.evaluation.published import LAYOUTS, PIXELS, Layout, Published, published_task
-from zoo.evaluation.scores import PerFrame, Scores, averages, beaten, by_horizon, interval_note, shown, task_title
+from zoo.evaluation.published import LAYOUTS, PIXELS, Published, PublishedTable, published_task
+from zoo.evaluation.scores import Scores, averages, beaten, by_horizon, interval_note, shown, task_title
 from zoo.evaluation.spread import may_be_chance
-from zoo.files import aside
-from zoo.names import check_name, check_picture
+from zoo.names import check_name
 from zoo.papers import Columns, Task
 
-if TYPE_CHECKING:
-    from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+_UNKNOWN = "–"  # a number that is printed in a paper, but not known here
+_LONGEST = 24  # largest number of characters of a data set's name above a column; longer names are numbered
 
 
 def compare(scores: Sequence[Scores], layout: str | None = None) -> Table:
-    """Make a table of measured rows. If a paper has numbers for the same data, its published rows follow below.
+    """Make a table of measured rows. If papers have numbers for the same data, their rows follow below.
 
     The scores of a model at several horizons, or on several data sets, share one row. `>` marks the best model of a
     column, and `≈` a model whose difference from it may be chance; see `zoo.evaluation.spread`. Published errors are
     converted to the unit of the measured convention. A star marks a published number that was measured in a different
-    way, which no conversion can correct. Some papers have rows whose numbers are not known here. Such a row has dashes,
-    and is shown only in that paper's layout. Scores of series have their own table, `zoo.evaluation.scores.by_horizon`.
+    way, which no conversion can correct. Scores of series have their own table, `zoo.evaluation.scores.by_horizon`.
+
+    With a layout, the table has all columns and rows that a paper has for the measured data. Each model whose scores
+    have a `recipe` stands below the published row of the same system, and again where the paper repeats it in another
+    table. Numbers of a paper that are not known here are dashes.
 
     Args:
         scores: results of `evaluate`, all with the same convention.
-        layout: one of `zoo.evaluation.LAYOUTS`, for all columns and rows of that paper's table. By default there are
+        layout: one of `zoo.evaluation.LAYOUTS`, for all columns and rows of that paper's tables. By default there are
             only the measured columns, and the published rows that have a number in one of them.
 
     Raises:
@@ -56,13 +51,23 @@ def compare(scores: Sequence[Scores], layout: str | None = None) -> Table:
     >>> [row[0] for row in compare(scores).rows]
     ['copy', 'black', 'copy last frame', 'blank frames']
     """
-    convention = _shared_convention(scores)
+    convention = shared_convention(scores)
     if convention.content == "series":
         if layout is not None:
             raise ZooError(f"layout = {layout!r} is a table for video, but the scores are of series; leave it out")
         return by_horizon(scores)
-    paper = _find_layout(scores, layout)
-    return _table(scores, convention, paper, whole=layout is not None)
+    tasks = [one.task for one in scores]
+    if layout is None:
+        published = list(dict.fromkeys(row for each in LAYOUTS.values() for table in each.tables for row in table.rows))
+        cells = _cells(scores, convention, {}, published)
+        theirs = [row for row in (_published_row(each, cells) for each in published) if any(row.cells[2:])]
+        return _table(scores, convention, cells, [*_measured_rows(scores, cells), *theirs])
+    check_name("layout", layout, LAYOUTS)
+    tables = LAYOUTS[layout].tables_on(tasks)
+    columns = {task: keys for table in tables for task, keys in table.columns.items()}
+    cells = _cells(scores, convention, columns, [row for table in tables for row in table.rows])
+    title = f"{LAYOUTS[layout].title}: {'; '.join(table.title for table in tables)}"
+    return _table(scores, convention, cells, _beside(_measured_rows(scores, cells), tables, cells), title)
 
 
 def measured(scores: Sequence[Scores]) -> Table:
@@ -71,175 +76,92 @@ def measured(scores: Sequence[Scores]) -> Table:
     Raises:
         ZooError: if there are no scores, several conventions, or two scores for the same cell.
     """
-    convention = _shared_convention(scores)
-    return by_horizon(scores) if convention.content == "series" else _table(scores, convention, None, whole=False)
+    convention = shared_convention(scores)
+    if convention.content == "series":
+        return by_horizon(scores)
+    cells = _cells(scores, convention, {}, ())
+    return _table(scores, convention, cells, _measured_rows(scores, cells))
 
 
-_UNKNOWN = "–"  # a number that is printed in a paper, but not known here
+_Cells = Sequence[tuple[Task, Measure]]  # the columns of a table after those of the name and of the parameters
 
 
-def _table(scores: Sequence[Scores], convention: Convention, paper: Layout | None, whole: bool) -> Table:
-    """The measured rows, and the rows of the paper that have a number; with `whole`, all its columns and rows."""
-    columns: dict[Task, tuple[str, ...]] = {}
-    for task, keys in paper.columns.items() if paper and whole else ():
-        ours_for = dict.fromkeys(_task(one) for one in scores if published_task(_task(one)) == task)
-        columns |= dict.fromkeys(ours_for or [task], keys)
-    for one in scores:
-        columns.setdefault(_task(one), tuple(measure.key for measure in convention.measures))
-    cells: list[tuple[Task, Measure]] = []
-    for task, keys in columns.items():
-        for key in keys:
-            cells.append((task, convention[key] if key in convention else _published_measure(paper, task, key)))
-
-    ours, best = _measured_rows(scores, cells)
-    faint = {number for number, (name, *_) in enumerate(ours) if any(name in one.baselines for one in scores)}
-    rows = ours
-    sources: list[str] = []
-    for row in paper.rows if paper else ():
-        numbers = [_published_cell(row, task, measure) for task, measure in cells] if row.values else []
-        if whole or any(numbers):
-            faint.add(len(rows))
-            printed = numbers or [_UNKNOWN] * len(cells)
-            rows = [*rows, [row.model, f"{row.parameters:.2f} M" if row.parameters else "", *printed]]
-            sources.append(f"published: {row.source}")
-    heads = [Column("Model", words=True), Column("Parameters")]
-    several = len(columns) > 1
-    names = _data_names(columns)
-    heads += [Column(f"{_task_text(task, names)}\n{m.heading}" if several else m.heading) for task, m in cells]
-    if sources:
-        heads.append(Column("Source", words=True))
-        rows = [[*row, source] for row, source in zip(rows, ["measured"] * len(ours) + sources, strict=True)]
-    title = paper.title if paper and whole else "" if several else task_title(scores[0])
-    notes = _notes(scores, paper if sources else None, convention, best, names)
-    if any(_UNKNOWN in row for row in rows):
-        notes.append(f"{_UNKNOWN}: the paper has this number, but it is missing from the copy that was used here.")
-    return Table(heads, rows, title, notes, frozenset(best), frozenset(faint))
-
-
-_LONGEST = 24  # largest number of characters of a data set's name above a column; longer names are numbered
-_FAR = 4  # a baseline is not drawn if it exceeds the models' largest value by this factor
-
-
-@styled
-def curves(scores: Sequence[Scores], metrics: Sequence[str] | None = None) -> "Figure":
-    """Draw values at each predicted step, with a panel for each metric, as in Figure 2 of the Conv-TT-LSTM paper.
-
-    Scores on other data, or after another number of observed steps, have panels of their own.
-
-    The band around the line of a model is the 95 % confidence interval of the average over the clips. It does not say
-    how much another training would differ.
-
-    If the values of a baseline are so large that the models' lines could not be distinguished, a note in the panel
-    replaces its line.
+@dataclass(frozen=True, eq=False)
+class _Row:
+    """A row of a table.
 
     Args:
-        scores: results of `evaluate`, all with the same convention; horizons may differ. The baselines of a panel are
-            those of the longest horizon.
-        metrics: the metrics to draw; by default all that were measured.
-
-    Raises:
-        ZooError: if there are no scores, several conventions, or a metric that was not measured.
+        cells: its texts: name, parameters, and one for each column.
+        published: the published result, or None if it was measured.
+        scores: the scores of a model; none for a baseline and a published result.
+        best: the columns, counted from 0, in which it is the best model.
     """
-    from matplotlib.figure import Figure
 
-    convention = _shared_convention(scores)
-    keys = [m.key for m in convention.measures if any(m.key in one.per_frame for one in scores)]
-    for key in metrics or ():
-        if key not in keys:
-            raise ZooError(f"no metric {key!r} was measured; {nearest(key, keys)}")
-    keys = list(metrics or keys)
-    groups: dict[tuple[str, int], list[Scores]] = {}
+    cells: tuple[str, ...]
+    published: Published | None = None
+    scores: tuple[Scores, ...] = ()
+    best: frozenset[int] = frozenset()
+
+
+def _cells(
+    scores: Sequence[Scores], convention: Convention, columns: Columns, published: Sequence[Published]
+) -> _Cells:
+    """The columns of a paper, and those that were measured besides."""
+    ours: dict[Task, tuple[str, ...]] = {}
+    for task, keys in columns.items():
+        of_task = dict.fromkeys(one.task for one in scores if published_task(one.task) == task)
+        ours |= dict.fromkeys(of_task or [task], keys)
     for one in scores:
-        groups.setdefault((one.comparable_with, one.observed), []).append(one)
-    names = _data_names({_task(one): () for one in scores})
-    looks = {name: _look(number) for number, name in enumerate(dict.fromkeys(one.name for one in scores))}
-
-    rows, columns = math.ceil(len(keys) / 3), min(len(keys), 3)
-    size = max(3.6 * columns, 6), 3.2 * rows * len(groups) + 1
-    figure = Figure(figsize=size, layout="constrained")
-    panels = list(figure.subplots(rows * len(groups), columns, squeeze=False).flat)
-    entries: dict[str, Artist] = {}
-    feet = []
-    for number, ((data, observed), group) in enumerate(groups.items()):
-        own = panels[number * rows * columns : (number + 1) * rows * columns]
-        for spare in own[len(keys) :]:
-            spare.set_axis_off()
-        place = f"{names[data]} after {observed} observed {group[0].step}{'s' * (observed != 1)}".lstrip()
-        for axes, key in zip(own, keys, strict=False):
-            for name, line in _draw(axes, group, convention[key], looks).items():
-                entries.setdefault(name, line)
-            heading = convention[key].heading.replace("\n", " ")
-            axes.set_title(f"{place}\n{heading}" if len(groups) > 1 else heading)
-        feet.append(f"{place[0].upper()}{place[1:]}; {group[0].measured_on()}.")
-    inches = 0.7 + 0.08 * max(map(len, entries))  # width of a legend entry in small print
-    beside = max(1, int(figure.get_figwidth() / inches))
-    figure.legend(entries.values(), entries, loc="outside upper center", ncols=beside, frameon=False, fontsize="small")
-    banded = any(one.half_intervals.get(one.name) for one in scores)
-    band = "Bands: 95 % confidence intervals over the clips. " if banded else ""
-    foot = f"{' '.join(feet)} {band}{convention.text()}"
-    figure.supxlabel(textwrap.fill(foot, int(figure.get_figwidth() * 17)), fontsize=7, color="0.4", x=0.01, ha="left")
-    return figure
+        ours.setdefault(one.task, tuple(measure.key for measure in convention.measures))
+    return [
+        (task, convention[key] if key in convention else _published_measure(published, task, key))
+        for task, keys in ours.items()
+        for key in keys
+    ]
 
 
-def _look(number: int) -> dict[str, Any]:
-    """Colour and line of a model. The last colour of the style is grey, as baselines are."""
-    *colours, _ = palette()
-    style = ("-", "--", "-.")[number // len(colours) % 3]
-    return {"color": colours[number % len(colours)], "linestyle": style, "marker": "."}
+def _beside(ours: Sequence[_Row], tables: Sequence[PublishedTable], cells: _Cells) -> list[_Row]:
+    """The rows of a paper's tables, each followed by the measured models of its system; before them what is left."""
+    rows: list[_Row] = []
+    for table in tables:
+        in_table = [row for row in ours if any(published_task(one.task) in table.columns for one in row.scores)]
+        for system, group in groupby(table.rows, key=lambda row: row.system):
+            rows += [_published_row(row, cells, table.columns) for row in group]
+            rows += [row for row in in_table if any(one.recipe and system.describes(one.recipe) for one in row.scores)]
+    return [row for row in ours if row not in rows] + rows
 
 
-def _draw(
-    axes: "Axes", scores: Sequence[Scores], measure: Measure, looks: Mapping[str, dict[str, Any]]
-) -> "dict[str, Artist]":
-    """Draw one metric of scores on the same data. Returns the line of each model and baseline, by its name."""
-    from matplotlib.ticker import AutoLocator
-
-    key = measure.key
-    longest = max(scores, key=lambda one: one.horizon)
-    dashes = zip(longest.baselines, cycle(("--", ":")), strict=False)
-    styles: dict[str, dict[str, Any]] = {name: {"color": "0.5", "linestyle": dash} for name, dash in dashes}
-    lines = [*longest.baselines.items(), *((one.name, one.per_frame) for one in scores)]
-    bands: list[PerFrame] = [{}] * len(longest.baselines) + [one.half_intervals.get(one.name, {}) for one in scores]
-    reach = _FAR * max((float(abs(one.per_frame[key]).max()) for one in scores if key in one.per_frame), default=0.0)
-    drawn: dict[str, Artist] = {}
-    for (name, per_frame), halves in zip(lines, bands, strict=True):
-        if key in per_frame:
-            values = per_frame[key] * measure.scale
-            far = name in styles and abs(per_frame[key]).max() > reach
-            style = styles.get(name) or looks[name]
-            steps = range(1, len(values) + 1)
-            (drawn[name],) = axes.plot(steps, values * math.nan if far else values, label=name, **style)
-            if key in halves:
-                half = halves[key] * measure.scale
-                axes.fill_between(steps, values - half, values + half, color=style["color"], alpha=0.2, lw=0)
-            if far:
-                note = f"{name}: about {values.mean():.3g}"
-                axes.text(0.98, 0.02, note, transform=axes.transAxes, fontsize=7, color="0.4", ha="right")
-    axes.set_xlabel(f"predicted {longest.step}")
-    locator = AutoLocator()
-    locator.set_params(integer=True)
-    axes.xaxis.set_major_locator(locator)
-    axes.margins(x=0)  # there is no step 0
-    axes.grid(alpha=0.3)
-    return drawn
+def _published_row(row: Published, cells: _Cells, columns: Columns | None = None) -> _Row:
+    """A published result. If its numbers are not known, it has dashes in the columns of its table."""
+    if row.values or columns is None:
+        numbers = [_published_cell(row, task, measure) for task, measure in cells]
+    else:
+        numbers = [_UNKNOWN if m.key in columns.get(published_task(task), ()) else "" for task, m in cells]
+    return _Row((row.model, f"{row.parameters:.2f} M" if row.parameters else "", *numbers), row)
 
 
-def save_figure(figure: "Figure", path: str | Path) -> None:
-    """Write a figure to a `.png` file, completely or not at all.
+def _table(
+    scores: Sequence[Scores], convention: Convention, cells: _Cells, rows: Sequence[_Row], title: str = ""
+) -> Table:
+    """Rows as a table, with notes below."""
+    tasks = list(dict.fromkeys(task for task, _ in cells))
+    names = data_names(tasks)
+    published = [row.published for row in rows if row.published is not None]
+    best = frozenset((number, column) for number, row in enumerate(rows) for column in row.best)
+    heads = [Column("Model", words=True), Column("Parameters")]
+    heads += [Column(f"{_task_text(task, names)}\n{m.heading}" if len(tasks) > 1 else m.heading) for task, m in cells]
+    texts = [row.cells for row in rows]
+    if published:
+        heads.append(Column("Source", words=True))
+        texts = [(*row.cells, f"published: {row.published.source}" if row.published else "measured") for row in rows]
+    notes = _notes(scores, convention, bool(best), names) + _notes_on_published(published, convention, cells)
+    if any(_UNKNOWN in row.cells for row in rows):
+        notes.append(f"{_UNKNOWN}: the paper has this number, but it is missing from the copy that was used here.")
+    faint = frozenset(number for number, row in enumerate(rows) if not row.scores)
+    return Table(heads, texts, title or ("" if len(tasks) > 1 else task_title(scores[0])), notes, best, faint)
 
-    Raises:
-        ZooError: if the suffix is another one, or the folder cannot be written.
-    """
-    check_picture(path)
-    with aside(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=150)
 
-
-def _task(scores: Scores) -> Task:
-    return scores.comparable_with, scores.observed, scores.horizon
-
-
-def _shared_convention(scores: Sequence[Scores]) -> Convention:
+def shared_convention(scores: Sequence[Scores]) -> Convention:
     """The convention of all scores, with every metric that any of them has."""
     if not scores:
         raise ZooError("no scores to compare; evaluate a run first")
@@ -259,18 +181,9 @@ def _shared_convention(scores: Sequence[Scores]) -> Convention:
     return replace(scores[0].convention, measures=tuple(measures.values()))
 
 
-def _find_layout(scores: Sequence[Scores], name: str | None) -> Layout | None:
-    """The layout of this name; without a name, the first layout with a column for some of the scores, if any."""
-    if name is None:
-        tasks = {published_task(_task(one)) for one in scores}
-        return next((paper for paper in LAYOUTS.values() if tasks & paper.columns.keys()), None)
-    check_name("layout", name, LAYOUTS)
-    return LAYOUTS[name]
-
-
-def _data_names(columns: Columns) -> dict[str, str]:
-    """A short name for each data set of the columns. If there is only one data set, its name is empty."""
-    data = list(dict.fromkeys(each for each, *_ in columns))
+def data_names(tasks: Iterable[Task]) -> dict[str, str]:
+    """A short name for the data set of each task. If there is only one data set, its name is empty."""
+    data = list(dict.fromkeys(each for each, *_ in tasks))
     if len(data) == 1:
         return {data[0]: ""}
     return {each: each if len(each) <= _LONGEST else f"data set {number}" for number, each in enumerate(data, 1)}
@@ -282,9 +195,8 @@ def _task_text(task: Task, names: Mapping[str, str]) -> str:
     return f"{names[data]} {observed}→{horizon}".lstrip()
 
 
-def _published_measure(layout: Layout | None, task: Task, key: str) -> Measure:
+def _published_measure(rows: Sequence[Published], task: Task, key: str) -> Measure:
     """The measure of the first row that has a number for this task and metric, or else the standard measure."""
-    rows = layout.rows if layout else ()
     published = (row.convention[key] for row in rows if key in row.values.get(published_task(task), {}))
     return next(published, CONVENTIONS["standard"][key])
 
@@ -302,37 +214,37 @@ def _published_cell(row: Published, task: Task, measure: Measure) -> str:
     return measure.shown(value) + ("" if theirs == measure else "*")
 
 
-def _measured_rows(
-    scores: Sequence[Scores], cells: Sequence[tuple[Task, Measure]]
-) -> tuple[list[list[str]], set[tuple[int, int]]]:
-    """The rows of models and then of baselines, and the positions of the best cells of the columns."""
+def _measured_rows(scores: Sequence[Scores], cells: _Cells) -> list[_Row]:
+    """The rows of models and then of baselines."""
     models: dict[str, dict[Task, Scores]] = {}
     for one in scores:
-        if _task(one) in models.setdefault(one.name, {}):
+        if one.task in models.setdefault(one.name, {}):
             raise ZooError(f"two scores are named {one.name!r} at horizon {one.horizon}; give them different names")
-        models[one.name][_task(one)] = one
-    names = list(models)
-    rows = [[name, _millions(next(iter(of.values())).parameters)] for name, of in models.items()]
-    best: set[tuple[int, int]] = set()
+        models[one.name][one.task] = one
+    texts = {name: [name, _millions(next(iter(of.values())).parameters)] for name, of in models.items()}
+    best: dict[str, set[int]] = {name: set() for name in models}
     for column, (task, measure) in enumerate(cells, 2):
         entries = {name: of[task] for name, of in models.items() if task in of and measure.key in of[task].per_frame}
         sign = 1 if measure.higher_is_better else -1
         ranked = sorted(entries.values(), key=lambda one: -sign * averages(one.per_frame)[measure.key])
-        for number, name in enumerate(names):
+        for name in models:
             if name not in entries:
-                rows[number].append("")
+                texts[name].append("")
                 continue
             mark = _mark(entries[name], ranked[0], measure.key) if len(ranked) > 1 else ""
             if mark == "> ":
-                best.add((number, column))
-            rows[number].append(mark + shown(entries[name], name, measure))
+                best[name].add(column)
+            texts[name].append(mark + shown(entries[name], name, measure))
+    rows = [
+        _Row(tuple(texts[name]), scores=tuple(of.values()), best=frozenset(best[name])) for name, of in models.items()
+    ]
     for name in dict.fromkeys(name for one in scores for name in one.baselines):
-        row = [name, ""]
+        values = [name, ""]
         for task, measure in cells:
-            of_task = [one for one in scores if _task(one) == task and measure.key in one.baselines.get(name, {})]
-            row.append(shown(of_task[0], name, measure) if of_task else "")
-        rows.append(row)
-    return rows, best
+            of_task = [one for one in scores if one.task == task and measure.key in one.baselines.get(name, {})]
+            values.append(shown(of_task[0], name, measure) if of_task else "")
+        rows.append(_Row(tuple(values)))
+    return rows
 
 
 def _mark(one: Scores, first: Scores, key: str) -> str:
@@ -349,35 +261,34 @@ def _millions(parameters: int) -> str:
     return f"{parameters / 1e6:.2f} M" if parameters else ""
 
 
-def _notes(
-    scores: Sequence[Scores],
-    paper: Layout | None,
-    convention: Convention,
-    best: Collection[tuple[int, int]],
-    names: Mapping[str, str],
-) -> list[str]:
-    """The notes below the table: the data, the convention, and how to read the marks."""
+def _notes(scores: Sequence[Scores], convention: Convention, marks: bool, names: Mapping[str, str]) -> list[str]:
+    """The notes on what was measured: the data, the convention, and how to read the marks."""
     by_data: dict[str, list[str]] = {}
     for one in scores:
-        by_data.setdefault(one.measured_on(), []).append(_task_text(_task(one), names))
+        by_data.setdefault(one.measured_on(), []).append(_task_text(one.task, names))
     notes = [f"Measured {', '.join(dict.fromkeys(tasks))}: {data}." for data, tasks in by_data.items()]
     pairs = {(one.comparable_with, one.name) for one in scores}
     if len({data for data, _ in pairs}) > 1 and len({name for _, name in pairs}) == len(pairs):
         notes.append("The models were measured on different data, so their numbers cannot be compared.")
-    for task in dict.fromkeys(_task(one) for one in scores):
-        if len({one.measured_on() for one in scores if _task(one) == task}) > 1:
+    for task in dict.fromkeys(one.task for one in scores):
+        if len({one.measured_on() for one in scores if one.task == task}) > 1:
             notes.append(
                 f"{_task_text(task, names)}: the models were measured on different clips, which may cause differences."
             )
     notes += [convention.text(), *dict.fromkeys(note for one in scores for note in one.notes), *interval_note(scores)]
-    if best:
+    if marks:
         notes.append("> marks the best model of a column; ≈ marks models whose difference from it may be chance.")
-    notes += beaten(scores) if len({_task(one) for one in scores}) == 1 else []
-    if paper is None:
-        return notes
-    notes.append("Published rows were measured by others on their own clips; errors are converted to this unit.")
-    keys = {key for metrics in paper.columns.values() for key in metrics}
-    others = {row.convention.name: row.convention for row in paper.rows if row.convention.name != convention.name}
+    return notes + (beaten(scores) if len({one.task for one in scores}) == 1 else [])
+
+
+def _notes_on_published(published: Sequence[Published], convention: Convention, cells: _Cells) -> list[str]:
+    """The notes on published rows: what was done to their numbers, and how those with a star were measured."""
+    if not published:
+        return []
+    notes = ["Published rows were measured by others on their own clips; errors are converted to this unit."]
+    printed = {key for row in published for numbers in row.values.values() for key in numbers}
+    keys = printed & {measure.key for _, measure in cells}
+    others = {row.convention.name: row.convention for row in published if row.convention.name != convention.name}
     if others:
         notes.append("* was measured in a different way from the measured rows, so the two cannot be compared:")
     return notes + [

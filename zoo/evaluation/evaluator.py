@@ -17,6 +17,7 @@ from zoo.evaluation.measure import Comparison
 from zoo.evaluation.scores import Scores
 from zoo.evaluation.totals import Totals
 from zoo.predictors.predictor import Predictor
+from zoo.settings import Recipe
 
 _STEPS = 64  # largest number of steps to measure at a time
 
@@ -32,6 +33,7 @@ def evaluate(
     count: int | None = None,
     batch: int = 16,
     name: str | None = None,
+    recipe: Recipe | None = None,
     device: torch.device | str | None = None,
     root: str | Path | None = None,
     progress: bool = False,
@@ -54,6 +56,7 @@ def evaluate(
         count: evaluate only the first `count` clips, or all if there are fewer, which a note then says; by default all.
         batch: the number of clips to process at a time.
         name: the name of the model in tables; by default that of its class.
+        recipe: the recipe that trained the model; `compare` finds the published row of the same system by it.
         device: where to compute; by default where the model is.
         root: the data root with the weights of LPIPS. Without these weights, LPIPS is empty, and a note says so.
         progress: whether to show a progress bar.
@@ -115,6 +118,7 @@ def evaluate(
         notes=(*notes, *_no_sampling(model, name), *_interval(dataset), *fewer_note(dataset, asked)),
         per_clip={row: {key: total.per_clip() for key, total in of.items()} for row, of in totals.items()},
         half_intervals=halves,
+        recipe=recipe,
     )
 
 

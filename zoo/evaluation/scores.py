@@ -16,7 +16,8 @@ from zoo.evaluation.conventions import Convention
 from zoo.evaluation.measure import Measure
 from zoo.evaluation.spread import half_interval
 from zoo.files import aside
-from zoo.settings import Content
+from zoo.papers import Task
+from zoo.settings import Content, Recipe, from_plain, to_plain
 
 PerFrame = Mapping[str, NDArray[np.float64]]  # values (horizon,) by metric
 
@@ -54,6 +55,7 @@ class Scores:
             `zoo.evaluation.spread`.
         half_intervals: for each row and metric, half of the width `(horizon,)` of the 95 % confidence interval of each
             step's average over the clips; empty if there is only one clip.
+        recipe: the recipe that trained the model, if it is known.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Scores:
     notes: tuple[str, ...] = ()
     per_clip: Mapping[str, PerFrame] = field(default_factory=dict)
     half_intervals: Mapping[str, PerFrame] = field(default_factory=dict)
+    recipe: Recipe | None = None
 
     @property
     def rows(self) -> dict[str, PerFrame]:
@@ -80,6 +83,11 @@ class Scores:
     def average(self) -> "Averages":
         """The model's values, averaged over the predicted steps."""
         return Averages(averages(self.per_frame))
+
+    @property
+    def task(self) -> Task:
+        """Data, number of observed steps and horizon. Scores with the same task share a column of a table."""
+        return self.comparable_with, self.observed, self.horizon
 
     @property
     def content(self) -> Content:
@@ -141,6 +149,7 @@ class Scores:
             "baselines": {name: _lists(values) for name, values in self.baselines.items()},
             "per_clip": {name: _lists(values) for name, values in self.per_clip.items()},
             "half_intervals": {name: _lists(values) for name, values in self.half_intervals.items()},
+            "recipe": None if self.recipe is None else to_plain(self.recipe),
         }
         with aside(path) as temporary:
             temporary.write_text(json.dumps(plain, indent=1, ensure_ascii=False), encoding="utf-8")
@@ -159,6 +168,8 @@ class Scores:
             plain["baselines"] = {name: _arrays(values) for name, values in plain["baselines"].items()}
             for name in ("per_clip", "half_intervals"):
                 plain[name] = {row: _arrays(values) for row, values in plain[name].items()}
+            if plain.get("recipe") is not None:
+                plain["recipe"] = from_plain(plain["recipe"], str(path))
             return cls(**{**plain, "frame": tuple(plain["frame"]), "notes": tuple(plain["notes"])})
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ZooError(f"{path} does not hold scores ({error}); evaluate again") from None

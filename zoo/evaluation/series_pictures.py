@@ -12,7 +12,7 @@ from torch import Tensor
 from tensortrain.figures import styled
 from zoo.data.clips import counted, whole
 from zoo.errors import ZooError
-from zoo.evaluation.comparison import save_figure
+from zoo.evaluation.comparison_curves import save_figure
 from zoo.evaluation.frame_files import write_arrays
 from zoo.evaluation.pictures import continuations
 from zoo.names import CURVES, check_suffix

@@ -65,7 +65,7 @@ class DynamicFilterNetwork(RecurrentPredictor):
         )
         self.filters = SameConv2d(deep, filter_size**2 + int(dynamic_bias), 1)
         with torch.no_grad():
-            self.filters.bias[filter_size**2 // 2] += centre_bias
+            self.filters.get_parameter("bias")[filter_size**2 // 2] += centre_bias
 
     def initial_state(self, batch: int, size: tuple[int, int], device: torch.device, dtype: torch.dtype) -> Tensor:
         """Zeros, `(B, hidden, H / 2, W / 2)`, with `hidden` the channels at the deepest level."""

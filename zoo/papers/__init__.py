@@ -29,6 +29,7 @@ from zoo.papers.paper import (
     PublishedSettings,
     Result,
     ResultsTable,
+    System,
     Task,
     results_table,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "PublishedSettings",
     "Result",
     "ResultsTable",
+    "System",
     "Task",
     "results_table",
 ]

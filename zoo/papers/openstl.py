@@ -1,6 +1,6 @@
 """Tan et al., "OpenSTL"."""
 
-from zoo.papers.paper import MNIST_10, Paper, results_table
+from zoo.papers.paper import MNIST_10, Paper, System, results_table
 
 OPENSTL = Paper(
     key="openstl",
@@ -14,9 +14,9 @@ OPENSTL = Paper(
             "OpenSTL",
             "openstl",
             {MNIST_10: ("mse", "ssim")},
-            ("ConvLSTM-S", 15.0, (29.80, 0.9288)),
-            ("PredRNN", 23.8, (23.97, 0.9462)),
-            ("PredRNN++", 38.6, (22.06, 0.9509)),
+            ("ConvLSTM-S", 15.0, (29.80, 0.9288), System("conv-lstm")),
+            ("PredRNN", 23.8, (23.97, 0.9462), System("predrnn")),
+            ("PredRNN++", 38.6, (22.06, 0.9509), System("predrnn-pp")),
         ),
     ),
 )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from zoo.errors import ZooError
-from zoo.settings import AdamOptimizer, Data, LearningRate, Optimizer, Recipe, Sampling, Training
+from zoo.settings import AdamOptimizer, Data, LearningRate, NoSampling, Optimizer, Recipe, Sampling, Training
 
 Task = tuple[str, int, int]  # `ClipDataset.comparable_with`, observed frames, horizon
 Columns = Mapping[Task, tuple[str, ...]]  # the metrics of each task, in the order of the columns
@@ -44,6 +44,42 @@ class PublishedSettings:
 
 
 @dataclass(frozen=True)
+class System:
+    """What a printed row is about, as a condition on recipes: a model here that was trained by one is its counterpart.
+
+    The sizes of the networks and the lengths of the trainings may differ.
+
+    Args:
+        model: the name of the model here.
+        options: values that some of its options have, such as `{"highway": "middle"}`. The recipe of a run or of
+            weights names all options.
+        teacher_forcing: whether it was trained on true frames alone; None if the row is about both.
+        l1_alone: whether its loss was the absolute error alone; None if the row is about any loss.
+
+    >>> from zoo.presets import recipe
+    >>> forced = System("conv-lstm", teacher_forcing=True)
+    >>> forced.describes(recipe("conv-lstm", "paper-teacher-forcing")), forced.describes(recipe("conv-lstm", "paper"))
+    (True, False)
+    """
+
+    model: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    teacher_forcing: bool | None = None
+    l1_alone: bool | None = None
+
+    def describes(self, recipe: Recipe) -> bool:
+        """Whether a recipe trains this system."""
+        loss = recipe.training
+        forced, alone = isinstance(recipe.sampling, NoSampling), loss.l1 > 0 and loss.l2 == loss.cross_entropy == 0
+        return (
+            recipe.model == self.model
+            and all(recipe.options.get(name) == value for name, value in self.options.items())
+            and self.teacher_forcing in (None, forced)
+            and self.l1_alone in (None, alone)
+        )
+
+
+@dataclass(frozen=True)
 class Result:
     """One row of a printed table.
 
@@ -51,11 +87,13 @@ class Result:
         model: the name of the model in the paper.
         millions: its number of parameters in millions; 0 if the table does not say.
         values: the printed numbers, by task and metric. Empty if the numbers of a row are not known here.
+        system: which trainings here are about the same.
     """
 
     model: str
     millions: float
     values: Mapping[Task, Mapping[str, float]]
+    system: System
 
 
 @dataclass(frozen=True)
@@ -112,9 +150,10 @@ class Paper:
 
 
 def results_table(
-    source: str, convention: str, columns: Columns, *rows: tuple[str, float, tuple[float, ...] | None]
+    source: str, convention: str, columns: Columns, *rows: tuple[str, float, tuple[float, ...] | None, System]
 ) -> ResultsTable:
-    """Make a table from its rows: the model, its millions of parameters, and its numbers in the order of the columns.
+    """Make a table from its rows: the model, its millions of parameters, its numbers in the order of the columns, and
+    the system.
 
     A row has None instead of numbers if the paper has such a row, but no available source gives its numbers.
 
@@ -123,14 +162,14 @@ def results_table(
     """
     keys = [(task, metric) for task, metrics in columns.items() for metric in metrics]
     results = []
-    for model, millions, numbers in rows:
+    for model, millions, numbers, system in rows:
         if numbers is None:
-            results.append(Result(model, millions, {}))
+            results.append(Result(model, millions, {}, system))
             continue
         if len(numbers) != len(keys):
             raise ZooError(f"{source}: {model} has {len(numbers)} numbers for {len(keys)} columns")
         values: dict[Task, dict[str, float]] = {task: {} for task in columns}
         for (task, metric), number in zip(keys, numbers, strict=True):
             values[task][metric] = number
-        results.append(Result(model, millions, values))
+        results.append(Result(model, millions, values, system))
     return ResultsTable(source, convention, columns, tuple(results))
