@@ -17,7 +17,7 @@ def digest(content: Any) -> str:
 
     Raises:
         TensorTrainError: a value is neither a tensor nor plain (None, a bool, an int, a float or a string), or a tensor
-            is sparse or quantised.
+            is sparse, quantised, nested or on the meta device.
 
     >>> digest({"a": 1, "b": torch.zeros(2)}) == digest({"b": torch.zeros(2), "a": 1})
     True
@@ -28,6 +28,17 @@ def digest(content: Any) -> str:
     for part in _parts(content):
         total.update(part)
     return total.hexdigest()
+
+
+def entry_bytes(tensor: Tensor) -> Tensor:
+    """Return the bytes of a dense tensor's entries, in row-major order, as a vector on the same device.
+
+    >>> entry_bytes(torch.tensor([1, 2, 3], dtype=torch.int8)[::2])
+    tensor([1, 3], dtype=torch.uint8)
+    """
+    rows = tensor.detach().resolve_conj().resolve_neg().contiguous()
+    # torch calls a vector of at most one entry contiguous whatever its stride is, but refuses to view it as bytes
+    return rows.as_strided((rows.numel(),), (1,)).view(torch.uint8)
 
 
 def _parts(content: Any) -> Iterator[Any]:
@@ -42,12 +53,13 @@ def _parts(content: Any) -> Iterator[Any]:
         for item in content:
             yield from _parts(item)
     elif isinstance(content, Tensor):
-        if content.layout != torch.strided or content.is_quantized:
+        if content.layout != torch.strided or content.is_quantized or content.is_nested or content.is_meta:
             raise TensorTrainError(
-                f"a file can hold dense tensors only; this tensor has the layout {content.layout} or is quantised"
+                f"a file can hold dense tensors with entries only; this tensor has the layout {content.layout}, or is"
+                " quantised, nested or on the meta device"
             )
         yield f"{content.dtype} {tuple(content.shape)};".encode()
-        yield content.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+        yield entry_bytes(content.cpu()).numpy().data
     elif content is None or isinstance(content, bool | int | float | str):
         text = repr(content).encode()
         yield f"{type(content).__name__} {len(text)};".encode() + text

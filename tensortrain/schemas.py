@@ -127,6 +127,7 @@ class _Calibration(_Strict):
 
     samples: Count
     digest: str
+    seed: int = 0  # files of the first versions do not say it
 
 
 class _Network(_Header):

@@ -41,6 +41,7 @@ from zoo.settings import (
 
 MOST_OPTION = 1_000_000  # the largest whole number in a model's options, such as layers, channels or steps
 MOST_ITEMS = 4_096  # the largest number of items in a list and of characters in a text
+MOST_RATE = 10**20  # the largest learning rate and weight decay: Adam raises if base / (1 - beta1) exceeds 3.4e38
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "bf16-true", "16-mixed")
 
 
@@ -205,7 +206,7 @@ def _check_sampling(recipe: Recipe) -> None:
 
 
 def _check_learning_rate(rate: LearningRate) -> None:
-    _at_least(0, "learning_rate", rate, "base")
+    _within(0, MOST_RATE, "learning_rate", rate, "base")  # no schedule exceeds its base
     if isinstance(rate, CosineRate):
         _at_least(0, "learning_rate", rate, "warmup")
     if isinstance(rate, PlateauRate):
@@ -222,7 +223,7 @@ def _check_optimizer(optimizer: Optimizer) -> None:
         if not 0 <= getattr(optimizer, name) < 1:
             raise ZooError(f"optimizer.{name} = {getattr(optimizer, name)} must be at least 0 and below 1")
     if isinstance(optimizer, SGDOptimizer):
-        _at_least(0, "optimizer", optimizer, "weight_decay")
+        _within(0, MOST_RATE, "optimizer", optimizer, "weight_decay")
 
 
 def _within(least: int, most: int, group: str, settings: object, *names: str) -> None:

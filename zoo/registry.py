@@ -56,6 +56,7 @@ class Entry:
         presets: the options that each preset sets.
         feedback: whether the model reads its own predictions, or the name of the option that decides; see `feeds_back`.
         reads: the kind of clips it predicts: "video" or "series".
+        training_only: options that act only in training: on the initial weights or on the loss. See `predicting`.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Entry:
     presets: PresetOptions
     feedback: bool | str = True
     reads: Content = "video"
+    training_only: tuple[str, ...] = ()
 
     @property
     def options(self) -> dict[str, Any]:
@@ -99,6 +101,21 @@ class Entry:
         if isinstance(self.feedback, bool):
             return self.feedback
         return bool({**self.options, **options}[self.feedback])
+
+    def predicting(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The given options without those that act only in training.
+
+        With equal weights, models that agree in these options make the same predictions.
+
+        >>> import zoo.models  # registers them
+        >>> find_model("dfn").predicting({"filter_size": 5, "centre_bias": 6.0})
+        {'filter_size': 5}
+        """
+        kept = {name: value for name, value in options.items() if name not in self.training_only}
+        for option, _, item in (name.partition(".") for name in self.training_only):
+            if item and isinstance(items := kept.get(option), Mapping):
+                kept[option] = {name: value for name, value in items.items() if name != item} or None
+        return kept
 
     def build(self, **options: Any) -> "Predictor":
         """Make the model.
@@ -131,6 +148,7 @@ def register(
     defaults: Mapping[str, Any] | None = None,
     feeds_back: bool | str = True,
     reads: Content = "video",
+    training_only: tuple[str, ...] = (),
 ) -> Callable[[Maker], Maker]:
     """Decorator: register a function or class as a model that `create_model` makes by name. Its keywords are options.
 
@@ -149,10 +167,13 @@ def register(
         feeds_back: whether the model reads its own predictions while it predicts, or the name of the option that
             decides.
         reads: the kind of clips it predicts: "video" for a `zoo.VideoModel`, "series" for a `zoo.SeriesModel`.
+        training_only: options that act only in training: on the initial weights or on the loss, but not on what given
+            weights predict. `zoo train --continue` may change them. An item of an option that is a mapping is named
+            "OPTION.ITEM".
 
     Raises:
         ZooError: if the name is taken, `protocol` is unknown or has no settings, or the function does not have an
-            argument that is named in `fixed`, `defaults` or `presets`.
+            argument that is named in `fixed`, `defaults`, `presets` or `training_only`.
 
     >>> @register("no-motion", paper="an example")
     ... def no_motion(channels: int = 1):
@@ -172,7 +193,18 @@ def register(
         line = (inspect.getdoc(make) or "").partition("\n")[0] if summary is None else summary
         trained_as = _find_protocol(name, paper, protocol)
         entry = Entry(
-            name, make, paper, trained_as, line, parameters, fixed or {}, defaults or {}, declared, feeds_back, reads
+            name,
+            make,
+            paper,
+            trained_as,
+            line,
+            parameters,
+            fixed or {},
+            defaults or {},
+            declared,
+            feeds_back,
+            reads,
+            training_only,
         )
         _check_arguments(entry)
         _MODELS[name] = entry
@@ -239,7 +271,7 @@ def find_protocol(name: str, protocol: Paper | str) -> Paper:
 
 
 def _check_arguments(entry: Entry) -> None:
-    """Raise a ZooError if `fixed`, `defaults` or `presets` name an argument that the model does not have."""
+    """Raise a ZooError if what was declared names an argument that the model does not have."""
     known = inspect.signature(entry.make).parameters
     options = entry.options
     declared = entry.presets
@@ -248,6 +280,7 @@ def _check_arguments(entry: Entry) -> None:
         ("fixed", entry.fixed, known),
         ("defaults", entry.defaults, known),
         ("presets", presets, options),
+        ("training_only", [name.partition(".")[0] for name in entry.training_only], options),
     ):
         for each in names:
             if each not in legal:

@@ -79,9 +79,10 @@ class Space:
         }
 
 
-def open_study(storage: Path, start: Recipe, space: Space, seed: int = 0) -> "Study":
+def open_study(storage: Path, start: Recipe, space: Space, seed: int = 0, root: str | Path | None = None) -> "Study":
     """Open the study in an SQLite file, or create it.
 
+    The study holds the recipe with pinned data, so that all its trials read the same clips; see `zoo.data.pin_data`.
     A trial is pruned (stopped early) if its validation loss is above the median of earlier trials at the same step.
 
     Args:
@@ -89,10 +90,11 @@ def open_study(storage: Path, start: Recipe, space: Space, seed: int = 0) -> "St
         start: the recipe that all trials share.
         space: the ranges to search.
         seed: the seed of the sampler, below 2^32; processes that work at once should have different ones.
+        root: the data root.
 
     Raises:
-        ZooError: if the seed is illegal, Optuna is not installed, or the file holds another search or cannot be read
-            or written.
+        ZooError: if the seed is illegal, Optuna is not installed, the data are missing, or the file cannot be read or
+            written, or holds a search with other settings, another space or other data.
     """
     if not 0 <= seed < 2**32:
         raise ZooError(f"seed = {seed} must be at least 0 and below 2^32")
@@ -103,10 +105,14 @@ def open_study(storage: Path, start: Recipe, space: Space, seed: int = 0) -> "St
     from filelock import FileLock
     from sqlalchemy.exc import SQLAlchemyError
 
+    from zoo.data import pin_data
+    from zoo.training.run_folder import first_difference
+
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # otherwise it prints a traceback for each interrupted trial
     if not storage.parent.is_dir():
         raise ZooError(f"{storage} cannot be used as the storage of a search: there is no folder {storage.parent}")
-    description = {"recipe": to_plain(start), "space": asdict(space)}
+    start = replace(start, data=pin_data(start.data, root))
+    description = json.loads(json.dumps({"recipe": to_plain(start), "space": asdict(space)}))
     try:
         # one process at a time: SQLAlchemy first asks whether the tables exist, and then creates them
         with FileLock(storage.with_name(storage.name + ".lock")), warnings.catch_warnings():
@@ -126,35 +132,39 @@ def open_study(storage: Path, start: Recipe, space: Space, seed: int = 0) -> "St
         # a sampler of the same seed would begin a resumed search with the combinations of its first trials
         study.sampler = optuna.samplers.TPESampler(seed=(seed + _STRIDE * len(study.trials)) % 2**32)
         known = study.user_attrs.get("search")
-        if known is None:
+        difference = "" if known is None else first_difference(_brought_up_to_date(known, root), description)
+        if not difference and known != description:
             study.set_user_attr("search", description)
     except (OSError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ZooError(f"{storage} cannot be used as the storage of a search ({reason}); name another file") from error
-    if known is not None and _with_new_settings(known) != json.loads(json.dumps(description)):
-        raise ZooError(f"{storage} holds a search with other settings or another space; name another file")
+    if difference:
+        raise ZooError(
+            f"{storage} holds another search: {difference}; use the same settings and data, or name another --storage"
+        )
     return study
 
 
-def _with_new_settings(description: dict[str, Any]) -> dict[str, Any]:
-    """The description of a study, with the defaults of settings that are newer than the study."""
+def _brought_up_to_date(description: dict[str, Any], root: str | Path | None) -> dict[str, Any]:
+    """The description of a study, with the defaults of settings that are newer than the study, and with pinned data."""
+    from zoo.data import pin_data
+
     try:
-        recipe = to_plain(from_plain(description["recipe"], "the study"))
+        recipe = from_plain(description["recipe"], "the study")
+        if not getattr(recipe.data, "store", ""):  # a digest of the clips is kept, as they may have changed since
+            recipe = replace(recipe, data=pin_data(recipe.data, root))
     except (ZooError, KeyError, TypeError):
-        return description  # it is of another version, which had other settings
-    return description | {"recipe": json.loads(json.dumps(recipe))}
+        return description  # it is of another version, which had other settings, or of data that are not here
+    return description | {"recipe": to_plain(recipe)}
 
 
-def search(
-    study: "Study", start: Recipe, space: Space, folder: Path, trials: int, root: str | Path | None = None
-) -> None:
+def search(study: "Study", space: Space, folder: Path, trials: int, root: str | Path | None = None) -> None:
     """Run trials until the study has the wanted number. Finished and pruned trials count.
 
     A trial whose training diverges is pruned with a warning.
 
     Args:
-        study: a study of `open_study`.
-        start: the recipe that all trials share.
+        study: a study of `open_study`, which holds the recipe that all trials share.
         space: the ranges to search.
         folder: the folder for the runs of new trials; trial N is trained in `trial-N`.
         trials: the total number of trials of all processes. Processes that work at once may run a few more.
@@ -166,6 +176,8 @@ def search(
     import optuna
     from optuna.study import MaxTrialsCallback
     from optuna.trial import TrialState
+
+    start = from_plain(study.user_attrs["search"]["recipe"], "the study")
 
     def objective(trial: "Trial") -> float:
         options = {**start.options, **space.suggest(trial)}

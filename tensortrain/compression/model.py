@@ -3,6 +3,7 @@
 import copy
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from os import PathLike
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tensortrain import checks, storage
+from tensortrain.compression.layers import undo
 from tensortrain.compression.layers.assembly import assembled
 from tensortrain.compression.layers.exchange import exchange, exchangeable, exchanged
 from tensortrain.compression.layers.modules import (
@@ -68,8 +70,8 @@ def decompose(
     """Copy a model and replace every conv and linear layer by a layer of this library, which approximates its weight.
 
     Every limit holds for each layer; to share one budget among all layers, use `tt.compress`. Convs are decomposed into
-    chains, and linear layers into two thin ones, whatever `kernel_sizes` says. Convs that share a weight share the
-    cores.
+    chains, and linear layers into two thin ones, whatever `kernel_sizes` says. Layers that share a weight share the
+    cores. They need equal limits.
 
     A layer stays as it is if it cannot be decomposed within the limits, or would not become smaller, or has hooks,
     parametrizations or its own `forward`, or if another part of the model shares its weight. A warning lists such
@@ -138,7 +140,9 @@ def decompose(
     wanted = {kernel.layer: layers[kernel.layer] for kernel in kernels if kernel.name in arguments}
     reasons = obstacles(wanted)
     dense = {name: plain(layer) for name, layer in wanted.items() if name not in reasons}
-    reasons |= shared_weights(reference, {name: layers[name] for name in dense if is_plain(layers[name])})
+    _share((layer, dense[name]) for name, layer in wanted.items() if name in dense and not is_plain(layer))
+    own_limits = {kernel.layer: arguments[kernel.name] for kernel in kernels if kernel.layer in dense}
+    reasons |= shared_weights(reference, {name: layers[name] for name in dense}, own_limits)
     weights = [kernel if kernel.layer in reasons else _with_weight(kernel, dense) for kernel in kernels]
     effort_of_fits = Effort(seed, effort, seconds, objective, size)
     outcomes = decompose_kernels(weights, limits, effort_of_fits, obstacles=reasons, resume=resume, progress=progress)
@@ -284,7 +288,9 @@ def load(model: nn.Module, path: str | PathLike[str]) -> nn.Module:
         The model; if it is itself a conv or linear layer, the layer that replaces it.
 
     Raises:
-        TensorTrainError: the file cannot be read, or does not fit the model; the message says where.
+        TensorTrainError: the file cannot be read, or does not fit the model; a tensor of the model is on the meta
+            device, or its dtype cannot hold an entry of the file; or a module of the model refuses its tensors. The
+            message says where.
 
     >>> import tempfile
     >>> path = tempfile.mkdtemp() + "/small.safetensors"
@@ -293,6 +299,7 @@ def load(model: nn.Module, path: str | PathLike[str]) -> nn.Module:
     (8, 4, 8)
     """
     checks.module("model", model)
+    _check_has_entries(model)
     tensors, records = read_network(path)
     plain = plain_modules(exchangeable(model), plain_names(model.state_dict()))
     wanted = read_changes(path).exchanged
@@ -304,9 +311,29 @@ def load(model: nn.Module, path: str | PathLike[str]) -> nn.Module:
     for name, layer in layers.items():
         expected.update({join(name, key): value for key, value in layer.state_dict().items()})
     _compare(expected, named, path)
-    model = swap(exchange(model, names), layers)
-    model.load_state_dict(named)
-    return model
+    try:
+        with ExitStack() as undoing:  # after an error, it calls the functions that it was given, the last one first
+            undoing.callback(undo.attributes(model))
+            loaded = swap(exchange(model, names), layers)
+            undoing.callback(undo.entries(loaded))
+            loaded.load_state_dict(named)
+            undoing.pop_all()  # there was no error
+    except Exception as error:  # also whatever the methods of a model's own modules raise
+        reason = " ".join(str(error).split())[:500]
+        raise TensorTrainError(f"{path} cannot be loaded into the model: {type(error).__name__}: {reason}") from error
+    return loaded
+
+
+def _check_has_entries(model: nn.Module) -> None:
+    """Refuse a model with a tensor that entries cannot be written to."""
+    for name, value in model.state_dict().items():
+        if isinstance(value, Tensor) and value.is_meta:
+            raise TensorTrainError(
+                f"{name!r} of the model is on the meta device, which holds no entries; build the model on another"
+                ' device, or call model.to_empty(device="cpu") first'
+            )
+        if nn.parameter.is_lazy(value):
+            raise TensorTrainError(f"{name!r} of the model has no shape yet; run the model once on an input first")
 
 
 def _rebuilt_layers(
@@ -320,11 +347,20 @@ def _rebuilt_layers(
         place = layer_name(names.get(record.weight, record.weight))
         module = _module_of(model, place, record)
         if module not in by_module:
+            _check_cores(module, record, tensors)
             by_module[module] = _rebuilt(module, record, tensors)
         layers[place] = by_module[module]
         names |= {join(record.name, key): join(place, key) for key in by_module[module].state_dict()}
     tie(by_module.items())
     return layers, {names.get(name, name): tensor for name, tensor in tensors.items()}
+
+
+def _check_cores(module: nn.Module, record: LayerRecord | MatrixRecord, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse cores with entries that the dtype of the module in their place cannot hold."""
+    own = next(module.parameters(), None)
+    for key in (join(record.name, f"cores.{l}.weight") for l in range(len(record.ranks) - 1)):
+        if own is not None and key in tensors:
+            _check_dtype(key, tensors[key], own.dtype)
 
 
 def _rebuilt(module: Any, record: LayerRecord | MatrixRecord, tensors: Mapping[str, Tensor]) -> nn.Module:
@@ -393,8 +429,8 @@ def _check_fits(module: Any, record: LayerRecord) -> None:
         )
 
 
-def _compare(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: str | PathLike[str]) -> None:
-    """Check that the tensors of a file have exactly the names and shapes of the model's tensors."""
+def _compare(expected: Mapping[str, object], tensors: Mapping[str, Tensor], path: str | PathLike[str]) -> None:
+    """Check that the tensors of a file have the names and shapes of the model's tensors, and fit their dtypes."""
     missing, unexpected = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
     if missing or unexpected:
         raise TensorTrainError(
@@ -402,8 +438,34 @@ def _compare(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path
             f" unexpected {unexpected[:5] or 'nothing'}"
         )
     for name, value in expected.items():
+        if not isinstance(value, Tensor):
+            continue  # the extra state of a module, which decides itself what it accepts
         if value.shape != tensors[name].shape:
             raise TensorTrainError(
                 f"{path} does not fit the model: {name!r} has shape {tuple(tensors[name].shape)},"
                 f" the model needs {tuple(value.shape)}"
             )
+        _check_dtype(name, tensors[name], value.dtype)
+
+
+def _check_dtype(name: str, tensor: Tensor, dtype: torch.dtype) -> None:
+    """Refuse a tensor of a file with entries that its dtype in the model cannot hold."""
+    lost = _lost(tensor, dtype)
+    if len(lost):
+        raise TensorTrainError(
+            f"the file does not fit the model: {name!r} holds {lost[0].item():.6g}, which {dtype}, its dtype in the"
+            f" model, cannot hold; convert the model first, such as with .to({tensor.dtype})"
+        )
+
+
+def _lost(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the entries of a tensor that another dtype cannot hold. Rounding to a floating dtype is no loss."""
+    entries = tensor.flatten()
+    if dtype == tensor.dtype or dtype.is_complex:
+        return entries[:0]
+    if tensor.is_complex():
+        return entries
+    converted = entries.to(dtype)
+    if dtype.is_floating_point:
+        return entries[entries.double().isfinite() & ~converted.double().isfinite()]
+    return entries[converted != entries]

@@ -16,6 +16,7 @@ from tensortrain.compression.reports.report import Report
 from tensortrain.compression.state_dicts.matrices import matrix_records
 from tensortrain.compression.state_dicts.records import Changes, LayerRecord, copied_tensors, network_header
 from tensortrain.digest import digest
+from tensortrain.errors import TensorTrainError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,7 +38,7 @@ class Compressed:
 
     model: nn.Module
     report: Report
-    _original: Mapping[str, str] = field(repr=False)
+    _original: Mapping[str, str | None] = field(repr=False)
     _built: Mapping[str, str] = field(repr=False)
 
     @classmethod
@@ -53,7 +54,7 @@ class Compressed:
         """
         tensors = exchanged_tensors(original.state_dict(), exchanged(model))
         built = {name: _digest(layer) for name, layer in outermost(model) if isinstance(layer, FACTORISED)}
-        return cls(model, report, {name: digest(value) for name, value in tensors.items()}, built)
+        return cls(model, report, {name: _digest_if_stored(value) for name, value in tensors.items()}, built)
 
     def plot(self) -> "Figure":
         """Draw the parameters and errors of each layer, see `Report.plot`.
@@ -74,7 +75,8 @@ class Compressed:
             about: further values for the header, as JSON, such as how the architecture is built.
 
         Raises:
-            TensorTrainError: no layer was factorised, or the file cannot be written.
+            TensorTrainError: no layer was factorised, the network has state that a file cannot hold, or the file cannot
+                be written.
 
         >>> import tempfile, torch, tensortrain as tt
         >>> path = tempfile.mkdtemp() + "/small.safetensors"
@@ -82,8 +84,9 @@ class Compressed:
         >>> tt.nn.load(torch.nn.Sequential(torch.nn.Linear(8, 8)), path)[0].rank
         2
         """
-        records = [self._with_errors(record) for record in layer_records(self.model)]
         tensors = self.model.state_dict()
+        storage.check_tensors(tensors)
+        records = [self._with_errors(record) for record in layer_records(self.model)]
         cores = {key for record in records for key in record.core_keys}
         changed = {
             name: now
@@ -93,7 +96,7 @@ class Compressed:
         report = self.report
         calibration: dict[str, int | str] | None = None
         if report.digest is not None:
-            calibration = {"samples": report.samples, "digest": report.digest}
+            calibration = {"samples": report.samples, "digest": report.digest, "seed": report.seed}
         changes = Changes(changed, tuple(exchanged(self.model)), calibration, about)
         storage.write(path, tensors, network_header(records, changes, matrix_records(self.model)))
 
@@ -111,5 +114,15 @@ class Compressed:
         return str(self.report)
 
 
-def _digest(layer: Any) -> str:
-    return digest([core.weight for core in layer.cores])
+def _digest(layer: nn.Module) -> str:
+    """Return the digest of everything that a layer computes with: its cores and its bias."""
+    return digest(dict(layer.named_parameters()))
+
+
+def _digest_if_stored(value: Any) -> str | None:
+    """Return the digest of a value of a state dict, or None if no file can hold it; `save` then refuses it by name."""
+    try:
+        storage.check_tensors({"": value})
+    except TensorTrainError:
+        return None
+    return digest(value)

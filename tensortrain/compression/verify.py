@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tensortrain import checks
 from tensortrain.compression.layers.exchange import exchanged_tensors
 from tensortrain.compression.state_dicts.records import Changes, LayerRecord, copied_tensors
 from tensortrain.conv.certify.intervals import scaled, times_power
@@ -14,7 +15,7 @@ from tensortrain.conv.checks import SLACK, contradictions
 from tensortrain.conv.conv_tensor_train import ConvTensorTrain
 from tensortrain.conv.formats import Format
 from tensortrain.conv.functional import ungroup
-from tensortrain.digest import digest
+from tensortrain.digest import digest, entry_bytes
 from tensortrain.errors import TensorTrainError
 from tensortrain.linalg import frobenius_norm
 
@@ -114,9 +115,9 @@ def verify_network(
 
 def _identical(a: Tensor, b: Tensor) -> bool:
     """Return whether all bits of two tensors are equal. A NaN then equals itself."""
-    if a.dtype != b.dtype or a.shape != b.shape:
+    if (a.layout, a.dtype, a.shape, a.is_meta) != (b.layout, b.dtype, b.shape, b.is_meta):
         return False
-    return torch.equal(a.reshape(-1).view(torch.uint8), b.reshape(-1).view(torch.uint8))
+    return torch.equal(entry_bytes(a), entry_bytes(b))
 
 
 def _verify_layer(record: LayerRecord, chain: ConvTensorTrain, original: Mapping[str, Tensor]) -> LayerCheck:
@@ -124,6 +125,7 @@ def _verify_layer(record: LayerRecord, chain: ConvTensorTrain, original: Mapping
     if weight is None or tuple(weight.shape) != record.shape:
         actual = "no such tensor" if weight is None else f"shape {tuple(weight.shape)}"
         raise TensorTrainError(f"the original has {actual} for {record.weight!r}; {record.shape} is needed")
+    weight = checks.entries(f"{record.weight!r} of the original", weight)
     weight, dtype = weight.double().reshape(*weight.shape, *(1,) * record.linear), chain.dtype
     chain = chain.to(torch.float64)
     near, exponent = scaled(weight)  # squares of very small or large entries are beyond the range of float64

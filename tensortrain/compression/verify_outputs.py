@@ -1,12 +1,13 @@
 """Verify the errors of outputs that the file of a compressed network states, on the inputs of the compression."""
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from tensortrain.compression.analysis.network import analyse
+from tensortrain.compression.analysis.network import Analysis, analyse
 from tensortrain.compression.model import load
 from tensortrain.compression.reports.findings import output_errors
 from tensortrain.compression.state_dicts.records import read_changes, read_network
@@ -35,22 +36,36 @@ def verify_outputs(
     calibration, (_, records) = read_changes(path).calibration, read_network(path)
     if calibration is None:
         raise TensorTrainError(f"{path} was compressed without inputs, so there are no errors of outputs to check")
-    samples = int(calibration["samples"])
-    analysis = analyse(
-        original, inputs, include=(), exclude=(), samples=samples, output=None, logits=None, seed=0,
-        tick=lambda stage, layer: None,
-    )  # fmt: skip
-    assert analysis.measured is not None
-    if analysis.measured.digest != calibration["digest"]:
+    analysis = _analysis(original, inputs, calibration)
+    if analysis is None:
         return 0, [
             "the inputs are not those that the network was compressed on; pass the same inputs, in the same size"
         ]
     small = load(architecture().eval(), path)
     recorded = {record.name: record.data_error for record in records if record.data_error is not None}
-    measured = output_errors(analysis, {name: small.get_submodule(name) for name in recorded})
+    outputs = output_errors(analysis, {name: small.get_submodule(name) for name in recorded})
+    measured = {name: errors.error for name, errors in outputs.items()}
     failures = [
         f"{name}: the error of its outputs is {measured[name]:.6g}, the file says {error:.6g}"
         for name, error in recorded.items()
         if abs(measured[name] - error) > SLACK * (error + SLACK)
     ]
     return len(recorded), failures
+
+
+def _analysis(original: nn.Module, inputs: Any, calibration: Mapping[str, int | str]) -> Analysis | None:
+    """Return the analysis on the inputs of the compression; None if these are other inputs.
+
+    Whether rows were independent, and therefore joined, depended on the output that the compression selected. The file
+    does not say which, so both ways are tried.
+    """
+    again = [inputs, inputs] if isinstance(inputs, Tensor | Sequence) else itertools.tee(inputs)
+    for values, independent in zip(again, (True, False), strict=True):
+        analysis = analyse(
+            original, values, include=(), exclude=(), samples=int(calibration["samples"]), output=None, logits=None,
+            seed=int(calibration.get("seed", 0)), tick=lambda stage, layer: None, independent=independent,
+        )  # fmt: skip
+        assert analysis.measured is not None
+        if analysis.measured.digest == calibration["digest"]:
+            return analysis
+    return None

@@ -127,10 +127,28 @@ class TTEmbedding(FromMatrix):
     def like(cls, embedding: Any, table: TensorTrainMatrix) -> Self:
         """Return the layer that replaces `embedding`, with this table; everything else is that of `embedding`.
 
+        Padding, dtype, device, `requires_grad` and training mode are those of `embedding`.
+
+        Args:
+            embedding: the plain module.
+            table: the table, `(N_1 ⋯ N_m, embedding_dim)`, perhaps with more rows at its end; its cores are copied.
+
         Raises:
-            TensorTrainError: in the cases of `from_embedding`.
+            TensorTrainError: the module is one that `from_embedding` refuses, or the table has too few rows or another
+                number of columns, is not a TT-matrix of a real floating dtype, or has entries that are too large for
+                the dtype of `embedding`.
+
+        >>> TTEmbedding.like(nn.Embedding(199, 32).double(), TensorTrainMatrix.random((10, 20), (4, 8), 3)).weight.dtype
+        torch.float64
         """
         weight = cls._weight_of(embedding)
+        if isinstance(table, TensorTrainMatrix):  # the constructor refuses everything else
+            if table.shape[0] < weight.shape[0] or table.shape[1] != weight.shape[1]:
+                raise TensorTrainError(
+                    f"table is {table.shape}; embedding has a table {tuple(weight.shape)}, which needs at least"
+                    f" {weight.shape[0]} rows and exactly {weight.shape[1]} columns"
+                )
+            table = table.to(weight)
         padding: Any = embedding.padding_idx
         row = None if padding is None else weight[padding]
         layer = cls(table, weight.shape[0], padding, row, **cls._options_of(embedding))

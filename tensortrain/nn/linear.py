@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tensortrain import checks
+from tensortrain.errors import TensorTrainError
 from tensortrain.nn.from_cores import summary
 from tensortrain.nn.from_matrix import FromMatrix, check_plain, decomposed, factors
 from tensortrain.nn.low_rank import plain_linear
@@ -98,7 +99,26 @@ class TTLinear(FromMatrix):
 
     @classmethod
     def like(cls, linear: nn.Linear, matrix: TensorTrainMatrix) -> Self:
-        """Return the layer that replaces `linear`, with this matrix as weight; everything else is that of `linear`."""
+        """Return the layer that replaces `linear`, with this matrix as weight; everything else is that of `linear`.
+
+        Bias, dtype, device, `requires_grad` and training mode are those of `linear`.
+
+        Args:
+            linear: the plain module.
+            matrix: the weight, `(out_features, in_features)`; its cores are copied.
+
+        Raises:
+            TensorTrainError: the module is not a plain linear layer, or the matrix has another size, is not a TT-matrix
+                of a real floating dtype, or has entries that are too large for the dtype of `linear`.
+
+        >>> TTLinear.like(nn.Linear(6, 10).double(), TensorTrainMatrix.random((2, 5), (3, 2), 4)).weight.dtype
+        torch.float64
+        """
+        check_plain("linear", linear, nn.Linear)
+        if isinstance(matrix, TensorTrainMatrix):  # the constructor refuses everything else
+            if matrix.shape != linear.weight.shape:
+                raise TensorTrainError(f"matrix is {matrix.shape}; linear has a weight {tuple(linear.weight.shape)}")
+            matrix = matrix.to(linear.weight)
         layer = cls(matrix, linear.bias)
         layer.cores.requires_grad_(linear.weight.requires_grad)
         if layer.bias is not None:

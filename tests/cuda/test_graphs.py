@@ -137,7 +137,7 @@ def test_a_run_goes_from_path_to_path_and_to_the_cpu(tmp_path: Path, monkeypatch
 
 def test_a_loss_that_is_not_finite_is_noticed(tmp_path: Path) -> None:
     with pytest.raises(ZooError, match=r"step \d+ gave values that are not finite, first "):
-        fit(replace(RECIPE, learning_rate=ConstantRate(base=1e30)), tmp_path, progress=False)
+        fit(replace(RECIPE, learning_rate=ConstantRate(base=1e20)), tmp_path, progress=False)
 
 
 # ---- memory and streams ---------------------------------------------------------------------------------------

@@ -164,6 +164,70 @@ def test_the_report_agrees_with_what_was_built():
     assert f"{count(result.model):,} of {count(net):,} parameters" in text
 
 
+def test_the_bound_is_that_of_layers_which_may_shift_their_bias():
+    """The inputs have a large mean, which a new bias absorbs: the error is below what rank-1 layers without one have."""
+    torch.manual_seed(0)
+    layer = nn.Linear(8, 8)
+    layer.weight.data = torch.eye(8)
+    x = torch.randn(2000, 8) * torch.tensor([10.0, 1, 1, 1, 1, 1, 1, 1])
+    x[:, 1:] += 30
+    report = tt.compress(nn.Sequential(layer).eval(), x, parameters=24, samples=2000).report.layers[0]
+    values = torch.linalg.eigvalsh(x.double().T.cov(correction=0))
+    expected = (values[:-1].sum() / x.double().square().sum(1).mean()).sqrt()
+    assert report.ranks == (1,)
+    assert report.bound == pytest.approx(float(expected), rel=1e-6)
+    assert report.bound <= report.error * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_bound_is_that_of_all_outputs(seed):
+    """The ranks are chosen from 4,096 of these outputs; the error is measured on all."""
+    torch.manual_seed(seed)
+    conv = nn.Conv2d(8, 16, 1, bias=False)
+    conv.weight.data *= torch.tensor([3.0, 2, 1, 1, 0.5, 0.5, 0.5, 0.5]).reshape(1, 8, 1, 1)
+    x = torch.randn(64, 8, 32, 32) * torch.rand(64, 1, 1, 1)
+    layer = tt.compress(nn.Sequential(conv, nn.ReLU()).eval(), x, parameters=0.8).report.layers[0]
+    rows, weight = x.double().movedim(1, -1).reshape(-1, 8), conv.weight.detach().double().flatten(1)
+    values = torch.linalg.eigvalsh(weight @ rows.T @ rows @ weight.T).clamp(min=0)
+    assert layer.bound == pytest.approx(float((values[: -layer.ranks[0]].sum() / values.sum()).sqrt()), rel=1e-6)
+    assert layer.bound <= layer.error
+
+
+def test_a_layer_whose_bound_would_take_long_has_none(monkeypatch):
+    monkeypatch.setattr("tensortrain.compression.reports.findings.BOUNDED", 8 * 16 * 16 - 1)
+    net = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 8)).eval()
+    wide, narrow = tt.compress(net, torch.randn(8, 16), parameters=0.3).report.layers
+    assert wide.state == narrow.state == "factorised"
+    assert wide.bound is None
+    assert narrow.bound <= narrow.error * (1 + 1e-6)
+
+
+class Scaled(nn.Module):
+    """A linear layer whose outputs are multiplied by a number."""
+
+    def __init__(self, scale):
+        super().__init__()
+        self.layer, self.scale = nn.Linear(16, 16, dtype=torch.float64), scale
+
+    def forward(self, x):
+        return self.layer(x) * self.scale
+
+
+def test_errors_do_not_depend_on_the_scale_of_weights_or_outputs():
+    def at(scale):
+        torch.manual_seed(0)
+        alone, scaled = nn.Linear(16, 16, bias=False, dtype=torch.float64), Scaled(scale).eval()
+        alone.weight.data *= scale
+        layer = tt.compress(alone, parameters=0.6).report.layers[0]
+        outputs = tt.compress(scaled, torch.randn(64, 16, dtype=torch.float64), parameters=0.6).report.outputs
+        return layer.predicted, layer.frobenius, outputs.error
+
+    expected = at(1.0)
+    assert min(expected) > 0.1
+    for scale in (1e-170, 1e170):
+        assert at(scale) == pytest.approx(expected, rel=1e-9)
+
+
 def test_the_report_as_files(tmp_path):
     report = tt.compress(residual_network(), images(50), parameters=0.5).report
     for ending in ("json", "csv", "png", "html"):

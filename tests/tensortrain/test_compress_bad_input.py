@@ -112,6 +112,7 @@ x = torch.randn(20, 8, generator=torch.Generator().manual_seed(0))
         (lambda: mlp().double(), x.double() * 1e60, {}, r"layer '0' yields values above 3e\+38 on the calibration"),
         (lambda: mlp().double(), x.double() * 1e200, {}, r"layer '0' yields values above 3e\+38 on the calibration"),
         (lambda: without_weight(mlp().double()), x.double() * 1e200, {}, r"layer '0' reads values above 3e\+38"),
+        (lambda: mlp().double(), x.double() * 1e-60, {}, r"layer '0' reads only values below 1e-38 on the calibration"),
         # budgets
         (mlp, x, {"parameters": None}, "exactly one budget"),
         (mlp, x, {"macs": 0.5}, "exactly one budget .* parameters = 0.5 and macs = 0.5"),

@@ -11,6 +11,7 @@ import tensortrain as tt
 from tensortrain import storage
 from tensortrain.compression.state_dicts.records import read_changes, read_network
 from tensortrain.compression.verify import verify_network
+from tensortrain.compression.verify_outputs import verify_outputs
 from tests.support.command import run
 from tests.support.networks import images, residual_network
 
@@ -324,3 +325,27 @@ def test_other_layers_with_a_tt_matrix_are_not_saved(tmp_path):
     with pytest.raises(tt.TensorTrainError, match="is a Own, which the file format"):
         tt.nn.save(net, tmp_path / "small.safetensors")
     assert not list(tmp_path.iterdir())
+
+
+class TwoOutputs(nn.Module):
+    """Its rows are independent of each other, but not in the first of its outputs; it draws random numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(16, 16), nn.Linear(16, 8)
+
+    def forward(self, x):
+        hidden = self.first(x + torch.rand(16)).relu()
+        return {"hidden": hidden.T, "logits": self.last(hidden)}
+
+
+@pytest.mark.parametrize("output", ["logits", "hidden"])
+def test_errors_of_outputs_are_verified_whatever_output_was_selected(output, tmp_path):
+    torch.manual_seed(0)
+    net, batches = TwoOutputs().eval(), [torch.randn(16, 16) for _ in range(4)]
+    tt.compress(net, batches, parameters=0.7, output=output, seed=3).save(tmp_path / "small.st")
+    for inputs in (batches, iter(batches)):
+        assert verify_outputs(net, TwoOutputs, tmp_path / "small.st", inputs) == (1, [])
+    checked, failures = verify_outputs(net, TwoOutputs, tmp_path / "small.st", [batch + 1 for batch in batches])
+    assert checked == 0
+    assert "the inputs are not those" in failures[0]

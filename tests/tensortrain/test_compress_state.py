@@ -318,3 +318,46 @@ def test_a_metric_may_change_the_network_that_it_gets():
     for name, value in without.model.state_dict().items():
         assert torch.equal(result.model.state_dict()[name], value)
     assert agrees(result, net, [(x,)])
+
+
+class Viewed(nn.Module):
+    """Writes to views of its cache, as some recurrent networks do, and reads the cache."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.first, self.last = two_layers()
+        cache = torch.zeros(2, 64, 32)
+        if kind == "buffer":
+            self.register_buffer("cache", cache)
+        else:
+            self.cache = [cache]
+        self.halves = cache[0], cache[1]
+
+    def forward(self, x):
+        cache = self.cache if isinstance(self.cache, torch.Tensor) else self.cache[0]
+        for half, values in zip(self.halves, (self.first(x), torch.cat([x, x], 1)), strict=True):
+            half[: len(x)] = values
+        return self.last(cache[:, : len(x)].sum(0))
+
+
+@pytest.mark.parametrize("kind", ["buffer", "attribute"])
+def test_views_of_one_tensor_stay_views_of_one_tensor(kind):
+    net, x = Viewed(kind).eval(), vectors(64)
+    result = tt.compress(net, x, parameters=0.5)
+    assert agrees(result, net, [(x,)])
+    assert result.report.outputs.error > 1e-3
+    assert not net.halves[0].any()
+
+
+def test_copies_of_state_share_memory_as_the_state_does():
+    net = nn.Identity()
+    net.whole, net.spread = torch.arange(6.0).reshape(2, 3), torch.ones(1).expand(4)
+    net.column, net.conjugate = net.whole[:, 1], torch.tensor([1j]).conj()
+    before = dict(vars(net))
+    with KeptState(net) as state:
+        assert all(torch.equal(getattr(net, name), before[name]) for name in ("whole", "spread", "column", "conjugate"))
+        assert net.spread.stride() == (0,)
+        net.column.zero_()
+        assert not net.whole[:, 1].any()
+    assert state.changed
+    assert torch.equal(net.whole, torch.arange(6.0).reshape(2, 3))

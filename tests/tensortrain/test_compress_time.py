@@ -8,8 +8,10 @@ from torch import nn
 
 import tensortrain as tt
 from tensortrain.compression import network
-from tensortrain.compression.analysis import timing
-from tensortrain.compression.analysis.timing import LayerTimer, Race, forms_to_time, race
+from tensortrain.compression.analysis import costs, timing
+from tensortrain.compression.analysis.calibration import Batch
+from tensortrain.compression.analysis.timing import LayerTimer, Race, forms_to_time, race, stand_in
+from tensortrain.compression.analysis.trial import observe
 from tensortrain.compression.budget import time_budget
 from tensortrain.compression.layers.unfolding import PatchMap
 from tests.support.networks import images, residual_network
@@ -214,3 +216,54 @@ def test_a_race_alternates_and_tells_quartiles():
     assert order == ["first", "second"] * 15
     assert result.ratio == pytest.approx(0.5)
     assert result.before == pytest.approx((2, 2, 2))
+
+
+class Upsampled(nn.Module):
+    """A transposed convolution of a batch or of its samples one by one, perhaps with an output size."""
+
+    def __init__(self, layer, batched, output_size):
+        super().__init__()
+        self.layer, self.batched, self.output_size = layer, batched, output_size
+
+    def forward(self, x):
+        call = lambda x: self.layer(x, self.output_size)  # noqa: E731
+        return call(x) if self.batched else torch.stack([call(sample) for sample in x])
+
+
+@pytest.mark.parametrize("batched", [True, False])
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("settings", "output_size"),
+    [
+        ({"dilation": 2, "output_padding": 1}, None),
+        ({"dilation": 2, "output_padding": 1}, 8),
+        ({"stride": 2, "dilation": 3, "output_padding": 2}, None),
+        ({"stride": 2}, None),
+        ({"stride": 2}, 10),
+    ],
+)
+def test_transposed_layers_are_called_with_the_sizes_that_the_network_has(settings, output_size, axes, batched):
+    """An output padding that exceeds the stride cannot be passed as an output size."""
+    layer = getattr(nn, f"ConvTranspose{axes}d")(4, 4, 3, **settings)
+    net = Upsampled(layer, batched, None if output_size is None else [output_size] * axes).eval()
+    x = torch.randn(3, 4, *[4] * axes)
+    uses = observe(lambda: net(x), net, {"layer": layer}, len(x)).uses
+    maps = PatchMap.of(layer)
+    small = stand_in(maps, (2, 2))
+    assert costs.macs(maps, layer, uses["layer"], len(x)).present == costs.layer_macs(
+        maps, layer, uses["layer"], len(x)
+    )
+    before, after = [], []
+    for module, seen in ((layer, before), (small, after)):
+        module.register_forward_hook(lambda _, __, output, seen=seen: seen.append(tuple(output.shape)))
+        costs.layer_macs(maps, module, uses["layer"], len(x))
+    LayerTimer(uses, Batch((x,), {}, len(x))).race("layer", layer, small, rounds=2)
+    assert set(before) == set(after) == set(uses["layer"].outputs)
+
+
+@pytest.mark.parametrize("budget", [{"parameters": 0.6}, {"macs": 0.6}])
+def test_a_network_with_transposed_layers_of_every_kind_is_compressed(budget):
+    first = Upsampled(nn.ConvTranspose2d(8, 8, 3, dilation=2, output_padding=1), True, None)
+    net = nn.Sequential(first, Upsampled(nn.ConvTranspose2d(8, 8, 3, stride=2), False, None)).eval()
+    before, after = tt.compress(net, torch.randn(32, 8, 5, 5), **budget).report.parameters
+    assert after < before

@@ -142,6 +142,7 @@ def test_tools_understand_the_layers(tmp_path: Any) -> None:
 PLAIN = nn.Embedding(12, 6)
 LAYER = tt.nn.TTEmbedding.from_embedding(PLAIN, ranks=2)
 FROM = tt.nn.TTEmbedding.from_embedding
+LIKE, BAG_LIKE = tt.nn.TTEmbedding.like, tt.nn.TTEmbeddingBag.like
 
 
 @table(
@@ -164,6 +165,10 @@ FROM = tt.nn.TTEmbedding.from_embedding
     (lambda: tt.nn.TTEmbedding(matrix([(2, 2)], 1), padding_idx=2), ("padding_idx = 2",)),
     (lambda: tt.nn.TTEmbedding(matrix([(2, 2)], 1), None, 0, torch.ones(3)), ("shape (3,); (2,)",)),
     (lambda: tt.nn.TTEmbeddingBag(matrix([(2, 2)], 1), mode="median"), ("mode = 'median'", "'mean', 'sum', 'max'")),
+    (lambda: LIKE(PLAIN, tt.TensorTrainMatrix.random((3, 4), (2, 2), 2)), ("table is (12, 4)", "exactly 6 columns")),
+    (lambda: LIKE(PLAIN, tt.TensorTrainMatrix.random((3, 3), (2, 3), 2)), ("table is (9, 6)", "at least 12 rows")),
+    (lambda: LIKE(PLAIN, PLAIN.weight), ("table is a Parameter",)),
+    (lambda: BAG_LIKE(nn.EmbeddingBag(12, 6), matrix([(12, 4)], 1)), ("table is (12, 4)", "exactly 6 columns")),
     (lambda: LAYER(torch.tensor([12])), ("input holds 12; the rows are 0 … 11",)),
     (lambda: LAYER(torch.tensor([-1])), ("input holds -1",)),
     (lambda: LAYER(torch.tensor([0.0])), ("dtype torch.float32",)),
@@ -171,6 +176,16 @@ FROM = tt.nn.TTEmbedding.from_embedding
 )
 def test_refused(call: Any, fragments: Any) -> None:
     check(call, *fragments)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_like_converts_the_table_to_the_dtype_of_the_embedding(dtype: torch.dtype) -> None:
+    table, ids = tt.TensorTrainMatrix.random((3, 4), (2, 3), 2), torch.tensor([[0, 1], [10, 4]])
+    layer = LIKE(nn.Embedding(11, 6, padding_idx=1, dtype=dtype), table)
+    torch.testing.assert_close(layer(ids), F.embedding(ids, layer.weight))
+    torch.testing.assert_close(layer(ids)[1], table.to(dtype).reconstruct()[ids[1]])
+    bag = BAG_LIKE(nn.EmbeddingBag(11, 6, dtype=dtype), table)
+    torch.testing.assert_close(bag(ids), F.embedding_bag(ids, bag.weight))
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -78,6 +78,7 @@ def test_half_precision_stays_half_precision(dtype):
 
 
 MATRIX = tt.TensorTrainMatrix([torch.ones(1, 2, 2, 1)])
+SQUARE = tt.TensorTrainMatrix.random((2, 2), (2, 2), 2)
 
 
 @pytest.mark.parametrize(
@@ -91,11 +92,26 @@ MATRIX = tt.TensorTrainMatrix([torch.ones(1, 2, 2, 1)])
         (lambda: tt.nn.TTLinear.from_linear(hooked(nn.Linear(4, 4)), (2, 2), (2, 2), ranks=1), "hooks"),
         (lambda: tt.nn.TTLinear.from_linear(nn.Linear(4, 4), (2, 3), (2, 2), ranks=1), "out_shape"),
         (lambda: tt.nn.TTLinear.from_linear(nn.Linear(4, 4), (2, 2), (2, 2)), "nothing limits"),
+        (lambda: tt.nn.TTLinear.like(nn.Linear(4, 6, bias=False), SQUARE), r"matrix is \(4, 4\); .* \(6, 4\)"),
+        (lambda: tt.nn.TTLinear.like(hooked(nn.Linear(4, 4)), SQUARE), "hooks"),
+        (lambda: tt.nn.TTLinear.like(nn.Linear(4, 4), torch.ones(4, 4)), "matrix is a Tensor"),
+        (lambda: tt.nn.TTLinear.like(nn.Linear(4, 4), SQUARE.to(torch.complex64)), "drop the imaginary parts"),
+        (lambda: tt.nn.TTLinear.like(nn.Linear(4, 4).half(), 1e12 * SQUARE), "does not fit torch.float16"),
     ],
 )
 def test_arguments_that_no_linear_layer_takes_are_refused(make, message):
     with pytest.raises(TensorTrainError, match=message):
         make()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_like_keeps_every_attribute_but_the_weight(dtype):
+    linear = nn.Linear(4, 4).to(dtype).eval()
+    linear.weight.requires_grad_(False)
+    layer = tt.nn.TTLinear.like(linear, SQUARE)
+    x = torch.ones(3, 4, dtype=dtype)
+    torch.testing.assert_close(layer(x), F.linear(x, SQUARE.to(dtype).reconstruct(), linear.bias))
+    assert (layer.cores[0].weight.requires_grad, layer.bias.requires_grad, layer.training) == (False, True, False)
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,31 @@ def test_a_weight_that_another_part_needs_stays(change, arguments, named):
     assert isinstance(small.other, tt.nn.ConvTT2d)
 
 
+@pytest.mark.parametrize("limits", [{"ranks": 3}, {"budget": {"first": 0.4, "second": 0.4, "other": 0.3}}])
+def test_tied_layers_stay_tied_when_they_are_decomposed_again(limits):
+    once = tt.nn.decompose(tied(), "tucker2", ranks=5)
+    twice = tt.nn.decompose(once, "tucker2", **limits)
+    assert all(a.weight is b.weight for a, b in zip(twice.first.cores, twice.second.cores, strict=True))
+    assert twice.first.chain.n_parameters < once.first.chain.n_parameters
+    merged = tt.nn.merge(twice)
+    assert merged.first.weight is merged.second.weight
+
+
+def test_one_of_two_tied_layers_of_this_library_stays():
+    once = tt.nn.decompose(tied(), "tucker2", ranks=5)
+    with pytest.warns(UserWarning, match=r"first: it shares its weight with second\.cores\.\d\.weight, which stays"):
+        twice = tt.nn.decompose(once, "tucker2", ranks=3, exclude="second")
+    assert twice.first.cores[0].weight is twice.second.cores[0].weight
+    assert twice.other.chain.n_parameters < once.other.chain.n_parameters
+
+
+def test_tied_layers_need_equal_limits():
+    with pytest.warns(UserWarning, match=r"first: it shares its weight with second\.weight, which has other limits"):
+        small = tt.nn.decompose(tied(), "tucker2", ranks={"first": 3, "second": 2, "other": 3})
+    assert small.first.weight is small.second.weight
+    assert isinstance(small.other, tt.nn.ConvTT2d)
+
+
 def test_convs_that_stay_dense_are_named_with_the_reason():
     net = nn.ModuleDict({"wide": nn.Conv2d(8, 8, 3), "thin": nn.Conv2d(1, 1, 3), "stem": nn.Conv2d(1, 4, 3)})
     with pytest.warns(

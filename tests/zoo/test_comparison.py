@@ -192,8 +192,8 @@ def trained_as(name, model, preset="paper", **options):
 def test_measured_models_stand_below_the_published_row_of_their_system():
     scores = [
         trained_as("middle", "predrnn-pp", highway="middle"),
-        trained_as("final", "predrnn-pp", highway="bottom"),
-        trained_as("final, smaller", "predrnn-pp", "small", highway="bottom"),
+        trained_as("final", "predrnn-pp"),
+        trained_as("final, smaller", "predrnn-pp", "small", highway=1),
         trained_as("other", "conv-tt-lstm-sw"),
     ]
     table = compare([*scores, score("unknown", horizon=10, observed=10)], "predrnn-pp")
@@ -234,12 +234,14 @@ def test_the_ablations_of_a_paper_are_told_apart():
 def test_every_published_row_is_about_a_model_of_the_zoo(layout):
     for row in rows_of(layout):
         system = row.system
-        recipe = zoo.recipe(system.model, "demo", options=dict(system.options))
+        recipe = zoo.recipe(system.model, "demo", options={name: first for name, (first, *_) in system.options.items()})
         if system.teacher_forcing:
             recipe = replace(recipe, sampling=NoSampling())
         recipe = replace(recipe, training=replace(recipe.training, l1=1.0, l2=0.0 if system.l1_alone else 1.0))
-        assert system.describes(recipe)
-        assert not system.describes(replace(recipe, model="another"))
+        assert system.describes(recipe, {})
+        assert not system.describes(replace(recipe, model="another"), {})
+        both = replace(recipe.training, gradient=1.0)
+        assert system.describes(replace(recipe, training=both), {}) != bool(system.l1_alone)
 
 
 def test_published_numbers_are_those_of_the_papers():
@@ -352,6 +354,13 @@ def test_a_baseline_far_off_does_not_squeeze_the_models():
     assert np.isfinite(panel.lines[0].get_ydata()).all()
     assert np.isnan(panel.lines[1].get_ydata()).all()
     assert [text.get_text().partition(":")[0] for text in panel.texts] == ["far"]
+
+
+def test_notes_on_baselines_far_off_are_stacked():
+    ours = score("ours")
+    far = {name: {"mse": np.full(3, 9 * ours.per_frame["mse"].max())} for name in ("one", "two")}
+    (note,) = curves([replace(ours, baselines=far)], ["mse"]).axes[0].texts
+    assert [line.partition(":")[0] for line in note.get_text().split("\n")] == ["one", "two"]
 
 
 def test_curves_are_written_whole_or_not_at_all(tmp_path):

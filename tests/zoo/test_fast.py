@@ -148,7 +148,7 @@ def test_the_cause_is_looked_for_in_the_model_as_written(
         with_training(steps=3, compile=True),
         model="conv-lstm",
         options={"hidden": [3], "layers": [2], "kernel": 3, "patch": 4},
-        learning_rate=ConstantRate(base=1e36),
+        learning_rate=ConstantRate(base=1e20),
     )
     seen = []
 

@@ -167,7 +167,7 @@ def test_an_unknown_protocol_is_refused(protocol: str, words: str) -> None:
     assert "x" not in zoo.list_models()
 
 
-@pytest.mark.parametrize("kind", ["fixed", "defaults"])
+@pytest.mark.parametrize("kind", ["fixed", "defaults", "training_only"])
 def test_an_argument_that_the_function_does_not_have_is_refused(kind: str) -> None:
     with pytest.raises(ZooError, match=f"{kind} of the model 'x' names 'ranks'; did you mean 'rank'"):
         register("x", paper="p", **{kind: {"ranks": 1}})(mine)  # type: ignore[arg-type]

@@ -22,8 +22,9 @@ from zoo.data import Lorenz
 from zoo.errors import ZooError
 from zoo.evaluation import Prediction
 from zoo.reporting import run_page
+from zoo.reporting.course import Course, read_metrics
 from zoo.reporting.films import MOST_BYTES, film, strip
-from zoo.reporting.source import Source, read_metrics
+from zoo.reporting.source import Source
 
 TINY = (
     "--options.hidden=[2] --options.layers=[1] --options.kernel=3 --options.patch=4 --data.digits=1 --data.size=32"
@@ -126,7 +127,7 @@ def test_only_scores_on_the_same_data_are_ranked() -> None:
     model = zoo.create_model("conv-lstm", hidden=[2], layers=[1])
     frames = [score(name, comparable_with=data) for name, data in (("far", "a"), ("near", "b"))]
     easy = replace(frames[1], per_frame={key: 0 * values for key, values in frames[1].per_frame.items()})
-    source = Source("far", model, zoo.recipe("conv-lstm", "demo"))
+    source = Source("far", model, Course(zoo.recipe("conv-lstm", "demo")))
     for scores, best in (([frames[0], series], "far"), ([series, frames[0]], "lstm"), ([frames[0], easy], "far")):
         page = run_page([source], scores, Section("Predictions", []), Section("End", []))
         assert page.tiles[0].note.startswith(best)
@@ -137,7 +138,7 @@ def test_the_best_model_has_the_highest_of_a_measure_that_should_be_high() -> No
     data = zoo.MovingMNIST("test", length=6, count=2, source="embedded")
     low = zoo.evaluate(model, data, 3, observed=3, metrics=["psnr"], name="low")
     high = replace(low, name="high", per_frame={"psnr": low.per_frame["psnr"] + 1})
-    source = Source("low", model, zoo.recipe("conv-lstm", "demo"))
+    source = Source("low", model, Course(zoo.recipe("conv-lstm", "demo")))
     tiles = run_page([source], [low, high], Section("Predictions", []), Section("End", [])).tiles
     assert tiles[0].note.startswith("high")
     labels = [tile.label for tile in tiles[1:-1]]

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 
@@ -16,7 +17,7 @@ from tests.support.pictures import looks_the_same_in_the_style
 from zoo import search
 from zoo.cli import main
 from zoo.errors import ZooError
-from zoo.settings import Recipe
+from zoo.settings import ArraysData, Recipe, to_plain
 from zoo.training import Run
 from zoo.training.nonfinite import DivergedError
 from zoo.training.run_lock import locked
@@ -38,8 +39,8 @@ def start(steps: int = 8) -> Recipe:
 
 
 def run(folder: Path, trials: int, seed: int = 0) -> optuna.Study:
-    study = search.open_study(folder / "study.db", start(), SPACE, seed)
-    search.search(study, start(), SPACE, folder / "runs", trials, folder)
+    study = search.open_study(folder / "study.db", start(), SPACE, seed, folder)
+    search.search(study, SPACE, folder / "runs", trials, folder)
     return study
 
 
@@ -77,25 +78,25 @@ def test_an_interrupted_trial_goes_on(
     assert second.params == first.params
     assert list(second.intermediate_values) == [2, 4, 6, 8]  # among them those before the interruption
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["trial-0"]
-    study = search.open_study(tmp_path / "study.db", start(), SPACE)
+    study = search.open_study(tmp_path / "study.db", start(), SPACE, root=tmp_path)
     assert search.best_run(study, tmp_path / "elsewhere") == tmp_path / "runs" / "trial-0"
 
 
 def test_a_killed_trial_goes_on(tmp_path: Path) -> None:
-    study = search.open_study(tmp_path / "study.db", start(), SPACE)
+    study = search.open_study(tmp_path / "study.db", start(), SPACE, root=tmp_path)
     killed = study.ask()
     options = SPACE.suggest(killed)
     killed.set_user_attr(search.RUN, str(tmp_path / "runs" / "trial-0"))
     search.enqueue_again(study, study.trials[0])  # as a process does that misses the heartbeat
-    search.search(study, start(), SPACE, tmp_path / "runs", 1, tmp_path)
+    search.search(study, SPACE, tmp_path / "runs", 1, tmp_path)
     assert study.trials[1].params == options
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["trial-0"]
 
 
 def test_a_trial_that_promises_nothing_is_pruned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    study = search.open_study(tmp_path / "study.db", start(), SPACE)
+    study = search.open_study(tmp_path / "study.db", start(), SPACE, root=tmp_path)
     monkeypatch.setattr(study.pruner, "prune", lambda study, trial: trial.last_step == 4)
-    search.search(study, start(), SPACE, tmp_path / "runs", 1, tmp_path)
+    search.search(study, SPACE, tmp_path / "runs", 1, tmp_path)
     (trial,) = study.trials
     assert trial.state == optuna.trial.TrialState.PRUNED
     assert list(trial.intermediate_values) == [2, 4]
@@ -107,8 +108,8 @@ def test_a_resumed_search_tries_new_combinations(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(search, "train", lambda trial, *_: float(trial.number))
     space = search.Space(order=(1, 9), steps=(1, 99), rank=tuple(range(1, 99)))
     for trials in (2, 4, 5):
-        study = search.open_study(tmp_path / "study.db", start(), space)
-        search.search(study, start(), space, tmp_path / "runs", trials, tmp_path)
+        study = search.open_study(tmp_path / "study.db", start(), space, root=tmp_path)
+        search.search(study, space, tmp_path / "runs", trials, tmp_path)
     assert len({tuple(trial.params.items()) for trial in study.trials}) == 5
 
 
@@ -122,8 +123,8 @@ def test_a_trial_that_finds_its_run_finished_reports_all_of_it(tmp_path: Path) -
 
 def test_a_trial_with_the_options_of_a_complete_one_takes_its_result(tmp_path: Path) -> None:
     space = search.Space(order=(1, 1), steps=(1, 1), rank=(2,), kernel=(3,))
-    study = search.open_study(tmp_path / "study.db", start(), space)
-    search.search(study, start(), space, tmp_path / "runs", 3, tmp_path)
+    study = search.open_study(tmp_path / "study.db", start(), space, root=tmp_path)
+    search.search(study, space, tmp_path / "runs", 3, tmp_path)
     assert [folder.name for folder in (tmp_path / "runs").iterdir()] == ["trial-0"]
     assert len({(trial.value, *trial.intermediate_values.values()) for trial in study.trials}) == 1
     assert search.best_run(study, tmp_path).name == "trial-0"
@@ -159,15 +160,15 @@ def test_trials_with_other_options_or_pruned_ones_are_trained(tmp_path: Path) ->
 def test_processes_may_take_one_result_at_once(tmp_path: Path) -> None:
     """The run of the complete trial is not opened for training, which only one process may do."""
     space = search.Space(order=(1, 1), steps=(1, 1), rank=(2,), kernel=(3,))
-    study = search.open_study(tmp_path / "study.db", start(), space)
-    search.search(study, start(), space, tmp_path / "runs", 1, tmp_path)
+    study = search.open_study(tmp_path / "study.db", start(), space, root=tmp_path)
+    search.search(study, space, tmp_path / "runs", 1, tmp_path)
     with locked(tmp_path / "runs" / "trial-0"):
-        search.search(study, start(), space, tmp_path / "runs", 2, tmp_path)
+        search.search(study, space, tmp_path / "runs", 2, tmp_path)
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "COMPLETE"]
 
 
 def test_every_trial_is_ranked_by_its_lowest_loss(tmp_path: Path) -> None:
-    study = search.open_study(tmp_path / "study.db", start(), SPACE)
+    study = search.open_study(tmp_path / "study.db", start(), SPACE, root=tmp_path)
     for losses, state in (([0.3, 0.2], optuna.trial.TrialState.PRUNED), ([0.1, 0.4], optuna.trial.TrialState.PRUNED)):
         trial = study.ask()
         SPACE.suggest(trial)
@@ -200,17 +201,42 @@ def test_a_trial_that_diverges_does_not_end_the_search(tmp_path: Path, monkeypat
 
 
 def test_a_study_from_before_a_setting_was_added_goes_on(tmp_path: Path) -> None:
-    study = search.open_study(tmp_path / "study.db", start(), SPACE)
+    study = search.open_study(tmp_path / "study.db", start(), SPACE, root=tmp_path)
     description = study.user_attrs["search"]
     del description["recipe"]["training"]["backwards"]
     study.set_user_attr("search", description)
-    search.open_study(tmp_path / "study.db", start(), SPACE)
+    search.open_study(tmp_path / "study.db", start(), SPACE, root=tmp_path)
+
+
+def test_a_study_is_of_the_data_that_its_first_call_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = search.open_study(tmp_path / "study.db", start(), SPACE, root=tmp_path)
+    assert study.user_attrs["search"]["recipe"]["data"]["source"] == "embedded"
+    old = search.open_study(tmp_path / "old.db", start(), SPACE, root=tmp_path)
+    old.set_user_attr("search", {"recipe": to_plain(start()), "space": old.user_attrs["search"]["space"]})
+    search.open_study(tmp_path / "old.db", start(), SPACE, root=tmp_path)  # pins a study of an earlier version
+    monkeypatch.setattr("zoo.data.auto_source", lambda root: "mnist")
+    for name in ("study.db", "old.db"):
+        with pytest.raises(
+            ZooError, match=r"another search: recipe.data.source is 'embedded' there, 'mnist' here; use"
+        ):
+            search.open_study(tmp_path / name, start(), SPACE, root=tmp_path)
+
+
+def test_a_study_notices_that_its_clips_have_changed(tmp_path: Path) -> None:
+    recipe = replace(start(), data=ArraysData(f"arrays:{tmp_path}/clips.npy", length=4, observed=2))
+    clips = np.zeros((20, 4, 8, 8), np.float32)
+    for value in (0, 0, 1):
+        np.save(tmp_path / "clips.npy", clips + value)
+        if value == 0:
+            search.open_study(tmp_path / "study.db", recipe, SPACE)
+    with pytest.raises(ZooError, match=r"another search: recipe.data.store is "):
+        search.open_study(tmp_path / "study.db", recipe, SPACE)
 
 
 def test_another_search_is_not_mixed_in(tmp_path: Path) -> None:
-    search.open_study(tmp_path / "study.db", start(), SPACE)
+    search.open_study(tmp_path / "study.db", start(), SPACE, root=tmp_path)
     for changed in ((start(16), SPACE), (start(), replace(SPACE, rank=(3,)))):
-        with pytest.raises(ZooError, match="holds a search with other settings"):
+        with pytest.raises(ZooError, match="holds another search: "):
             search.open_study(tmp_path / "study.db", *changed)
     (tmp_path / "other.db").write_text("no study")
     with pytest.raises(ZooError, match="cannot be used as the storage"):

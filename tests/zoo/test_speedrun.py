@@ -80,13 +80,30 @@ def test_the_start_from_other_weights_is_told(tmp_path: Path) -> None:
     assert table.notes[-1].startswith("a starts from conv-lstm:moving-mnist-small, whose clips")
 
 
-def test_a_run_that_continues_another_one_counts_its_steps(tmp_path: Path) -> None:
-    """Its metrics begin with those of the other run, but its first session begins later."""
+def test_a_run_that_continues_another_one_counts_its_clips_and_minutes(tmp_path: Path) -> None:
+    """The earlier run took 20 steps of 4 clips with three threads, and went on after the other one had begun."""
+    earlier = write_run(tmp_path / "earlier", recipe(batch=4), COURSE[:3], ((0, 1, 3), (20, 1, 5)))
+    later = replace(recipe(), origin=Origin(run=str(earlier)))
+    run = read_speedrun(write_run(tmp_path / "a", later, sessions=((20, 2, 1), (40, 1, 1))))
+    assert run.reached(120) == (80, pytest.approx(130 * 3 / 60))
+    assert run.reached(75) == (80 + 30 * 8, pytest.approx((130 * 3 + 120 * 2 + 60) / 60))
+    (table,) = speedrun_tables([run], [100])
+    assert table.notes[-1] == f"a continues {earlier}, whose clips and minutes are counted."
+
+
+def test_clips_of_an_earlier_run_that_is_gone_are_unknown(tmp_path: Path) -> None:
+    """Its rows are still there, in those of the later run. Its steps count as if the first session had taken them."""
     later = replace(recipe(), origin=Origin(run="runs/before"))
     run = read_speedrun(write_run(tmp_path / "a", later, sessions=((20, 2, 1), (40, 1, 1))))
-    assert run.reached(75) == (400, pytest.approx((250 * 2 + 60) / 60))
+    assert run.reached(75) == (None, pytest.approx((250 * 2 + 60) / 60))
     (table,) = speedrun_tables([run], [100])
-    assert table.notes[-1].startswith("a continues runs/before, whose steps count")
+    assert list(table.rows[0]) == ["a", "conv-lstm", "unknown", "6.3"]
+    assert table.notes[-1].startswith("a continues runs/before, whose clips are not known")
+
+
+def test_the_error_is_that_of_a_frame_or_of_a_step_of_a_series(tmp_path: Path) -> None:
+    (table,) = speedrun_tables([read_speedrun(write_run(tmp_path / "a", recipe()))], [100])
+    assert "summed over a predicted frame (or step of a series)." in table.notes[0]
 
 
 def test_the_command_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,8 @@
 """What a run starts from: its own file, another run that goes on with other settings, or the weights of another."""
 
+import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,9 @@ from zoo.commands.starting import find_start
 from zoo.errors import ZooError
 from zoo.model_files.building import build_model
 from zoo.model_files.pretrained import save_weights
-from zoo.settings import ConstantRate, MovingMNISTData, to_plain
+from zoo.settings import ConstantRate, MovingMNISTData, Origin, to_plain
 from zoo.training.checkpoint import load_checkpoint, save_checkpoint
-from zoo.training.origin import freeze, initialize
+from zoo.training.origin import _check_predictions, continued, freeze, initialize
 from zoo.training.run_folder import read_recipe
 
 TINY = (
@@ -130,6 +132,27 @@ def test_what_was_frozen_stays_frozen(runs: Path) -> None:
     assert (origin.freeze, origin.run) == (["blocks.*"], str(runs / "frozen-1"))
     before, after = last(runs / "x")["weights"], last(runs / "frozen-2")["weights"]
     assert {name for name in before if not torch.equal(before[name], after[name])} == {"output.weight", "output.bias"}
+
+
+def test_schedules_forget_a_best_loss_of_another_kind(runs: Path) -> None:
+    """Otherwise they would see no improvement if the new losses are greater."""
+    tiny = TINY.replace("learning_rate.schedule=constant", "learning_rate.schedule=plateau")
+    line = f"conv-lstm moving-mnist --preset demo {tiny} --sampling.schedule=plateau --training.steps=2 -o {runs}/best"
+    assert train(runs, line) == 0
+    recipe, before = read_recipe(runs / "best" / "config.yaml"), last(runs / "best")
+    recipe = replace(recipe, origin=Origin(run=str(runs / "best")), training=replace(recipe.training, steps=4))
+
+    def schedules(**changes: Any) -> list[dict[str, Any]]:
+        changed = replace(recipe, **{part: replace(getattr(recipe, part), **to) for part, to in changes.items()})
+        checkpoint, _ = continued(changed, build_model(changed))
+        return [checkpoint[part] for part in ("sampling", "learning_rate")]
+
+    kept = [before[part] for part in ("sampling", "learning_rate")]
+    assert all(state["best"] < math.inf for state in kept)
+    assert schedules(learning_rate={"base": 0.5}, data={"clips_per_epoch": 4, "seed": 1}) == kept
+    others = {"training": {"l2": 2.0}}, {"training": {"validation_clips": 1}}, {"data": {"digits": 2}}
+    for other in others:
+        assert schedules(**other) == [state | {"best": math.inf} for state in kept]
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("64-true", torch.float64), ("bf16-true", torch.bfloat16)])
@@ -254,6 +277,36 @@ def test_options_that_change_no_weight_are_named() -> None:
     assert initialize(equal, "conv-lstm:moving-mnist-small") == [copied]
     differs = "options.sigmoid is True here, False there: equal weights predict something else"
     assert initialize(other, "conv-lstm:moving-mnist-small") == [copied, differs]
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "changed"),
+    [
+        ("dfn", {"widths": [2, 2, 2], "filter_size": 3}, {"centre_bias": 6.0}),
+        ("predrnn", {"hidden": [2], "kernel": 3}, {"overrides": {"uniform": 0.1}}),
+        ("mcnet", {"base": 1, "adversarial": 0.1, "clip": [4, 64, 64]}, {"adversarial": 0.2}),
+    ],
+)
+def test_options_that_act_only_in_training_may_differ(
+    model: str, options: dict[str, Any], changed: dict[str, Any], runs: Path
+) -> None:
+    """Their effect on the initial weights is overwritten, and given weights predict the same."""
+    recipe = zoo.recipe(model, "demo", options)
+    recipe = replace(recipe, options=options)  # without those of the preset
+    save_weights(runs / f"{model}.safetensors", build_model(recipe), recipe)
+    other = replace(recipe, options=options | changed)
+    (copied,) = initialize(build_model(other), f"{runs}/{model}.safetensors")
+    assert "weights are copied" in copied
+    _check_predictions({"model": model, "options": options}, other, runs)
+    _check_predictions({"model": model, "options": options | changed}, recipe, runs)
+
+
+def test_a_run_goes_on_with_another_option_that_acts_only_in_training(runs: Path) -> None:
+    words = TINY[TINY.index("--data.size") :] + " --options.widths=[2,2,2] --options.filter_size=3"
+    assert train(runs, f"dfn moving-mnist --preset demo {words} --training.steps=1 -o {runs}/dfn") == 0
+    line = "--continue {runs}/dfn --training.steps 2 --options.centre_bias 6.0 -o {runs}/dfn-2"
+    assert train(runs, line) == 0
+    assert zoo.open_run(runs / "dfn-2").recipe.options["centre_bias"] == 6.0
 
 
 def test_another_normalisation_is_named(runs: Path) -> None:

@@ -1,6 +1,9 @@
 """`report.html` in the folder of a run: written after validations, from the files of the run alone."""
 
 import re
+import shutil
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,8 +14,9 @@ import zoo
 from tests.support.browser import loaded
 from tests.support.runs import run_command
 from zoo.reporting import training
-from zoo.reporting.page import steps_in_words
-from zoo.settings import Recipe
+from zoo.reporting.course import Course, read_course
+from zoo.reporting.page import duration, steps_in_words
+from zoo.settings import ConstantRate, Origin, Recipe
 
 TINY = (
     "--options.hidden=[2] --options.layers=[1] --options.kernel=3 --options.patch=4 --data.digits=1 --data.size=32"
@@ -94,12 +98,80 @@ def test_pages_take_a_limited_share_of_the_time(tmp_path: Path, monkeypatch: pyt
         clock[0] += 1
 
     monkeypatch.setattr(training.TrainingPage, "_write", write)
+    monkeypatch.setattr(training.TrainingPage, "_stalled", lambda self: False)
     monkeypatch.setattr("zoo.reporting.training.time.monotonic", lambda: clock[0])
     page = training.TrainingPage(tmp_path, 95)
     for step in range(1, 96):
         clock[0] += 1
         page(step, 0.0)
     assert written == [1, 21, 41, 61, 81, 95]
+
+
+def test_a_training_that_stops_early_has_a_page_of_its_end(tmp_path: Path) -> None:
+    """Without the improvements that a rate of 0 cannot bring. The first page takes so long that none would follow."""
+    still = replace(recipe(9, early_stop=2), learning_rate=ConstantRate(base=0.0))
+    zoo.fit(still, tmp_path, progress=False, watch=training.TrainingPage(tmp_path, 9))
+    assert "trained for 3 of 9 steps" in words(tmp_path)
+    assert "The training has ended early, after 2 validations without improvement." in words(tmp_path)
+
+
+@pytest.mark.parametrize("patience", [0, 2])
+def test_a_page_that_a_kill_prevented_is_written_when_the_call_is_repeated(tmp_path: Path, patience: int) -> None:
+    still = replace(recipe(3, early_stop=patience), learning_rate=ConstantRate(base=0.0))
+
+    def killed(step: int, loss: float) -> bool:
+        return training.TrainingPage(tmp_path, 3)(step, loss) if step < 3 else False
+
+    zoo.fit(still, tmp_path, progress=False, watch=killed)
+    assert "trained for 2 of 3 steps" in words(tmp_path)
+    times = []
+    for _ in range(2):
+        zoo.fit(still, tmp_path, progress=False, watch=training.TrainingPage(tmp_path, 3))
+        assert "The training has ended" in words(tmp_path)
+        times.append((tmp_path / "report.html").stat().st_mtime_ns)
+    assert times[0] == times[1]  # not written a second time
+
+
+def test_a_continued_training_counts_the_clips_of_both(tmp_path: Path) -> None:
+    """Two steps of two clips, then three of four: the second run is as fast as its own steps."""
+    earlier, later = tmp_path / "earlier", tmp_path / "later"
+    zoo.fit(recipe(2), earlier, progress=False)
+    further = replace(recipe(6, batch_size=4), origin=Origin(run=str(earlier)))
+    zoo.fit(further, later, progress=False, watch=lambda step, loss: step == 5)
+    training.TrainingPage(later, 6)(5, 0.0)
+    assert "trained for 5 of 6 steps, 16 clips, in" in words(later)
+    assert f"It continues {earlier} from step 2." in words(later)
+    course = read_course(later, further)
+    second = course.seconds - course.rows[1]["seconds"]
+    assert duration(second / 3) in words(later).partition("the remaining 1 steps take ")[2][:10]
+    assert [clips * seconds for (_, clips), seconds in zip(course.speed(), intervals(course), strict=True)] == (
+        pytest.approx([2, 4, 4, 4])
+    )
+    (earlier / "metrics.csv").write_text("step,seconds\n1,0.5\n")  # those of another run
+    course = read_course(later, further)
+    assert course.clips(0, 5) is None
+    assert [step for step, _ in course.speed()] == [3, 4, 5]
+    (later / "report.html").unlink()
+    training.TrainingPage(later, 6)(5, 0.0)
+    assert "trained for 5 of 6 steps, in" in words(later)
+    assert f"It continues {earlier} from step 2; the number of clips until then is not known." in words(later)
+
+
+def test_a_run_that_took_the_name_of_its_earliest_is_read(tmp_path: Path) -> None:
+    """Its settings then name the other run, and those of the other run name it."""
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    zoo.fit(recipe(1), first, progress=False)
+    zoo.fit(replace(recipe(2), origin=Origin(run=str(first))), second, progress=False)
+    zoo.fit(replace(recipe(3), origin=Origin(run=str(second))), third, progress=False)
+    assert read_course(third, zoo.open_run(third).recipe).clips(0, 3) == 6
+    shutil.rmtree(first)
+    third.rename(first)
+    course = read_course(first, zoo.open_run(first).recipe)
+    assert (course.clips(0, 3), course.clips(1, 3)) == (None, 4)
+
+
+def intervals(course: Course) -> list[float]:
+    return [now["seconds"] - was["seconds"] for was, now in pairwise(course.rows)]
 
 
 def test_the_page_does_not_affect_the_training(tmp_path: Path, unlimited: None) -> None:
@@ -116,7 +188,10 @@ def test_series_are_curves(tmp_path: Path, unlimited: None) -> None:
     steps = "--options.hidden=3 --training.steps=4 --sampling.stop=3 --training.validate_every=2"
     assert run_command(*series.split(), *steps.split(), "-o", tmp_path / "series") == 0
     assert "The RMSE of series is better than that of" in words(tmp_path / "series")
-    assert "step 2, step 4" in (tmp_path / "series" / "report.html").read_text()
+    page = (tmp_path / "series" / "report.html").read_text()
+    assert "step 2, step 4" in page
+    assert "Summed over a step" in page
+    assert "over a frame" not in page
 
 
 def test_what_cannot_be_written_is_said_and_the_training_goes_on(

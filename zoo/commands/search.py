@@ -67,10 +67,10 @@ def run(arguments: Namespace) -> None:
         if steps < 8:
             raise ZooError(f"--training-steps = {steps} must be at least 8: each eighth has a validation")
         start = replace(start, training=replace(start.training, steps=steps, validate_every=steps // 8))
-    study = search.open_study(Path(arguments.storage), start, space, arguments.seed)
+    study = search.open_study(Path(arguments.storage), start, space, arguments.seed, arguments.data_root)
     # each study has a folder of its own, as its trials are numbered from 0
     folder = Path("runs", Path(arguments.storage).stem) if arguments.folder is None else Path(arguments.folder)
-    search.search(study, start, space, folder, arguments.trials, arguments.data_root)
+    search.search(study, space, folder, arguments.trials, arguments.data_root)
     best = search.best_run(study, folder)
     show(search.table(search.rows(study)))
     search.write(study, Path(arguments.output))

@@ -23,7 +23,8 @@ from zoo.settings import CHOICES, DATA_SETS, Origin, Recipe, Training, data_clas
 
 CONFIG_HELP = (
     "YAML file with settings that replace those of the preset. Without MODEL and DATASET, it must hold all settings of "
-    "a run, such as runs/NAME/config.yaml; a new run in a new folder then starts from step 0."
+    "a run, such as runs/NAME/config.yaml; a new run in a new folder then starts from step 0, or from the last step of "
+    "the run that origin.run names."
 )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from tensortrain.tables import Column, Table
+from zoo import models as _models  # noqa: F401 - registers the models of the package
 from zoo.errors import ZooError
 from zoo.evaluation.conventions import CONVENTIONS, Convention
 from zoo.evaluation.measure import Measure
@@ -13,7 +14,8 @@ from zoo.evaluation.published import LAYOUTS, PIXELS, Published, PublishedTable,
 from zoo.evaluation.scores import Scores, averages, beaten, by_horizon, interval_note, shown, task_title
 from zoo.evaluation.spread import may_be_chance
 from zoo.names import check_name
-from zoo.papers import Columns, Task
+from zoo.papers import Columns, System, Task
+from zoo.registry import find_model
 
 _UNKNOWN = "–"  # a number that is printed in a paper, but not known here
 _LONGEST = 24  # largest number of characters of a data set's name above a column; longer names are numbered
@@ -127,8 +129,14 @@ def _beside(ours: Sequence[_Row], tables: Sequence[PublishedTable], cells: _Cell
         in_table = [row for row in ours if any(published_task(one.task) in table.columns for one in row.scores)]
         for system, group in groupby(table.rows, key=lambda row: row.system):
             rows += [_published_row(row, cells, table.columns) for row in group]
-            rows += [row for row in in_table if any(one.recipe and system.describes(one.recipe) for one in row.scores)]
+            rows += [row for row in in_table if any(_is_of(one, system) for one in row.scores)]
     return [row for row in ours if row not in rows] + rows
+
+
+def _is_of(scores: Scores, system: System) -> bool:
+    """Whether scores are of a model that was trained as a system."""
+    recipe = scores.recipe
+    return recipe is not None and system.describes(recipe, find_model(system.model).options)
 
 
 def _published_row(row: Published, cells: _Cells, columns: Columns | None = None) -> _Row:

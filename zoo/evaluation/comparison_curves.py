@@ -105,6 +105,7 @@ def _draw(
     bands: list[PerFrame] = [{}] * len(longest.baselines) + [one.half_intervals.get(one.name, {}) for one in scores]
     reach = _FAR * max((float(abs(one.per_frame[key]).max()) for one in scores if key in one.per_frame), default=0.0)
     drawn: dict[str, Artist] = {}
+    notes = []
     for (name, per_frame), halves in zip(lines, bands, strict=True):
         if key in per_frame:
             values = per_frame[key] * measure.scale
@@ -116,8 +117,10 @@ def _draw(
                 half = halves[key] * measure.scale
                 axes.fill_between(steps, values - half, values + half, color=style["color"], alpha=0.2, lw=0)
             if far:
-                note = f"{name}: about {values.mean():.3g}"
-                axes.text(0.98, 0.02, note, transform=axes.transAxes, fontsize=7, color="0.4", ha="right")
+                notes.append(f"{name}: about {values.mean():.3g}")
+    if notes:
+        text = "\n".join(notes)
+        axes.text(0.98, 0.02, text, transform=axes.transAxes, fontsize=7, color="0.4", ha="right", va="bottom")
     axes.set_xlabel(f"predicted {longest.step}")
     locator = AutoLocator()
     locator.set_params(integer=True)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     summary="FC-LSTM: recurrent layers that read whole frames as vectors.",
     parameters=142_667_776,
     feeds_back="conditioned",
+    training_only=("composite",),
 )
 def make_fc_lstm(
     units: Sequence[int] = (2048, 2048),
@@ -154,6 +155,7 @@ def make_conv_gru(
     summary="MCnet's generator: separate encoders for motion and content.",
     parameters=14_093_953,
     feeds_back=True,
+    training_only=("adversarial", "clip"),
 )
 def make_mcnet(
     base: int = 64, channels: int = 1, adversarial: float = 0.0, clip: Sequence[int] = (20, 128, 128)

@@ -70,6 +70,7 @@ def make_cdna(
     ),
     summary="Dynamic filter network: computes a filter for each pixel of the last frame.",
     parameters=637_361,
+    training_only=("centre_bias",),
 )
 def make_dfn(
     widths: Sequence[int] = (32, 64, 128),

@@ -100,4 +100,5 @@ for _name, _variant in _VARIANTS.items():
         parameters=_variant.parameters,
         fixed={"cell": _variant.cell} | ({} if _variant.highway else _highway),
         defaults=_highway if _variant.highway else {},
+        training_only=("overrides.uniform",),
     )(make_zigzag)

@@ -1,11 +1,12 @@
 """A paper as plain data: its citation, the settings by which it trains on each data set, and its printed results."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from zoo.errors import ZooError
 from zoo.settings import AdamOptimizer, Data, LearningRate, NoSampling, Optimizer, Recipe, Sampling, Training
+from zoo.settings.recipe import LOSS_TERMS
 
 Task = tuple[str, int, int]  # `ClipDataset.comparable_with`, observed frames, horizon
 Columns = Mapping[Task, tuple[str, ...]]  # the metrics of each task, in the order of the columns
@@ -51,32 +52,42 @@ class System:
 
     Args:
         model: the name of the model here.
-        options: values that some of its options have, such as `{"highway": "middle"}`. The recipe of a run or of
-            weights names all options.
+        options: the values that some of its options may have, such as `{"highway": ("middle", 2)}`.
         teacher_forcing: whether it was trained on true frames alone; None if the row is about both.
         l1_alone: whether its loss was the absolute error alone; None if the row is about any loss.
 
     >>> from zoo.presets import recipe
     >>> forced = System("conv-lstm", teacher_forcing=True)
-    >>> forced.describes(recipe("conv-lstm", "paper-teacher-forcing")), forced.describes(recipe("conv-lstm", "paper"))
+    >>> forced.describes(recipe("conv-lstm", "paper-teacher-forcing"), {}), forced.describes(recipe("conv-lstm"), {})
     (True, False)
     """
 
     model: str
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     teacher_forcing: bool | None = None
     l1_alone: bool | None = None
 
-    def describes(self, recipe: Recipe) -> bool:
-        """Whether a recipe trains this system."""
-        loss = recipe.training
-        forced, alone = isinstance(recipe.sampling, NoSampling), loss.l1 > 0 and loss.l2 == loss.cross_entropy == 0
+    def describes(self, recipe: Recipe, defaults: Mapping[str, Any]) -> bool:
+        """Whether a recipe trains this system.
+
+        Args:
+            recipe: the recipe.
+            defaults: the defaults of the model's options, for those that the recipe does not name.
+        """
+        forced = isinstance(recipe.sampling, NoSampling)
+        alone = [term for term in LOSS_TERMS if getattr(recipe.training, term)] == ["l1"]
+        options = {**defaults, **recipe.options}
         return (
             recipe.model == self.model
-            and all(recipe.options.get(name) == value for name, value in self.options.items())
+            and all(_plain(options.get(name)) in values for name, values in self.options.items())
             and self.teacher_forcing in (None, forced)
             and self.l1_alone in (None, alone)
         )
+
+
+def _plain(value: Any) -> Any:
+    """The value of an option with lists for tuples, as files hold it."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 @dataclass(frozen=True)

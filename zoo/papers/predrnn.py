@@ -32,8 +32,8 @@ _RELEASED_KTH = replace(
     _RELEASED_MNIST, data=_PREDRNN_PP_KTH.data, training=replace(_RELEASED_MNIST.training, steps=400_000)
 )
 
-# a recipe names the place of the highway even if it is the default
-_PREDRNN_PP = System("predrnn-pp", {"highway": "bottom"})
+# the layer below the highway may also be given by its number
+_PREDRNN_PP = System("predrnn-pp", {"highway": ("bottom", 1)})
 
 PREDRNN = Paper(
     key="predrnn",
@@ -70,7 +70,12 @@ PREDRNN_PP = Paper(
                 (0.875, 54.0, 0.672, 103.6, 0.784, 91.8),
                 System("causal-lstm-s2t"),
             ),
-            ("PredRNN + GHU", 0, (0.886, 50.7, 0.713, 98.4, 0.790, 88.9), System("predrnn-ghu", {"highway": "bottom"})),
+            (
+                "PredRNN + GHU",
+                0,
+                (0.886, 50.7, 0.713, 98.4, 0.790, 88.9),
+                System("predrnn-ghu", {"highway": ("bottom", 1)}),
+            ),
             ("PredRNN++ (causal LSTM + GHU)", 15.05, (0.898, 46.5, 0.733, 91.1, 0.814, 81.7), _PREDRNN_PP),
         ),
         results_table(
@@ -78,8 +83,13 @@ PREDRNN_PP = Paper(
             "predrnn-pp",
             {MNIST_10: ("ssim", "mse")},
             ("PredRNN++, highway at the bottom (1, 2)", 0, (0.898, 46.5), _PREDRNN_PP),
-            ("PredRNN++, highway in the middle (2, 3)", 0, (0.894, 48.1), System("predrnn-pp", {"highway": "middle"})),
-            ("PredRNN++, highway at the top (3, 4)", 0, (0.885, 52.0), System("predrnn-pp", {"highway": "top"})),
+            (
+                "PredRNN++, highway in the middle (2, 3)",
+                0,
+                (0.894, 48.1),
+                System("predrnn-pp", {"highway": ("middle", 2)}),
+            ),
+            ("PredRNN++, highway at the top (3, 4)", 0, (0.885, 52.0), System("predrnn-pp", {"highway": ("top", 3)})),
         ),
         results_table(
             "PredRNN++, Table 3",

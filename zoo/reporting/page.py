@@ -13,13 +13,14 @@ from zoo.evaluation import Scores, measured
 from zoo.evaluation.measure import Measure
 from zoo.evaluation.scores import averages
 from zoo.registry import find_model
+from zoo.reporting.course import Course
 from zoo.reporting.source import Source, nearest_preset, settings_apart
 from zoo.settings import to_plain
 
 VERSIONS = ("python", "tensortrain", "torch", "lightning", "numpy", "machine", "device", "processes", "threads")
 WHY = (
     "The loss may rise while the validation loss falls. As the sampling ratio falls, the model reads more of its own "
-    "predictions instead of true frames. This is harder, but it is what the model is tested on."
+    "predictions instead of true ones. This is harder, but it is what the model is tested on."
 )
 
 
@@ -50,11 +51,11 @@ def run_page(
         sections += [_step_by_step(group, len(groups) > 1) for group in groups]
     if predictions.parts:
         sections.append(predictions)
-    runs = [source for source in sources if source.rows]
+    runs = [source for source in sources if source.course.rows]
     if runs:
         sections += [Section("Training", _training(runs), WHY), Section("Speed", _speed(runs))]
     sections.append(_settings(sources))
-    if any(source.sessions for source in sources):
+    if any(source.course.sessions for source in sources):
         sections.append(Section("Versions and machine", [_versions(sources)]))
     sections.append(closing)
     title = sources[0].name if len(sources) == 1 else f"{len(sources)} models compared"
@@ -64,17 +65,28 @@ def run_page(
 
 
 def _sentence(source: Source) -> str:
-    """A sentence about the model, its data and its training."""
-    recipe = source.recipe
+    """A sentence about the model, its data and its training, and one about the run that it continues."""
+    course, recipe = source.course, source.course.recipe
     text = f"{source.name}: {recipe.model} ({find_model(recipe.model).citation}), {source.parameters:,} parameters"
-    if not source.rows:
+    if not course.rows:
         return f"{text}, weights trained on {recipe.data.name}."
-    clips = source.steps * recipe.training.batch_size
-    data = source.sessions[-1]["data"][0] if source.sessions and source.sessions[-1].get("data") else recipe.data.name
+    clips = course.clips(0, course.steps)
+    seen = "" if clips is None else f"{clips:,.0f} clips, "
+    data = course.sessions[-1]["data"][0] if course.sessions and course.sessions[-1].get("data") else recipe.data.name
     return (
-        f"{text}, trained for {source.steps:,} of {recipe.training.steps:,} steps, {clips:,} clips, in "
-        f"{duration(source.seconds)}, on {data}."
+        f"{text}, trained for {course.steps:,} of {recipe.training.steps:,} steps, {seen}in "
+        f"{duration(course.seconds)}, on {data}.{_continued(course)}"
     )
+
+
+def _continued(course: Course) -> str:
+    """A sentence about the run that a run continues; empty if it continues none."""
+    run = course.recipe.origin.run
+    if not run:
+        return ""
+    since = f" from step {course.start:,}" if course.sessions else ""
+    unknown = "; the number of clips until then is not known" if course.clips(0, course.steps) is None else ""
+    return f" It continues {run}{since}{unknown}."
 
 
 def _tiles(sources: Sequence[Source], groups: Sequence[Sequence[Scores]]) -> list[Tile]:
@@ -99,9 +111,9 @@ def _tiles(sources: Sequence[Source], groups: Sequence[Sequence[Scores]]) -> lis
                 better = error >= value
                 label = f"{'less' if better else 'more'} error than {name!r}"
                 tiles.append(Tile(f"{error / value if better else value / error:.2f}×", label, measure.shown(error)))
-    run = next((source for source in sources if source.rows), None)
+    run = next((source for source in sources if source.course.rows), None)
     if run is not None:
-        tiles.append(Tile(duration(run.seconds), "training", f"{run.name}, {run.steps:,} steps"))
+        tiles.append(Tile(duration(run.course.seconds), "training", f"{run.name}, {run.course.steps:,} steps"))
     tiles.append(Tile(f"{sources[0].parameters:,}", "parameters", sources[0].name))
     return tiles
 
@@ -177,25 +189,31 @@ def _points(values: NDArray[np.float64], measure: Measure) -> list[tuple[float, 
 def _training(runs: Sequence[Source]) -> list[Part]:
     losses: dict[str, list[tuple[float, float]]] = {}
     pairs = {}
+    step = "frame" if all(run.course.recipe.data.content == "video" for run in runs) else "step"
     for run in runs:
         validation, training = f"{run.name}, validation", f"{run.name}, training"
-        if curve := run.curve("validation_loss"):
+        if curve := run.course.curve("validation_loss"):
             losses[validation] = curve
             pairs[training] = validation
-        losses[training] = run.curve("loss")
+        losses[training] = run.course.curve("loss")
     charts: list[Part] = [Lines("Loss", "step", "loss", lines=losses, pairs=pairs)]
     for title, column, unit, caption in (
         (
             "Sampling ratio",
             "sampling_ratio",
             "ratio",
-            "The fraction of true frames that the model reads after the observed ones; the others are predictions.",
+            f"The fraction of true {step}s that the model reads after the observed ones; the others are predictions.",
         ),
         ("Learning rate", "learning_rate", "rate", ""),
         ("Gradient norm", "gradient_norm", "norm", "The largest since the previous row, before clipping."),
-        ("Error on validation clips", "validation_mse", "squared error of a frame", "Summed over a frame's pixels."),
+        (
+            "Error on validation clips",
+            "validation_mse",
+            f"squared error of a {step}",
+            f"Summed over a {step}'s values.",
+        ),
     ):
-        lines = {run.name: curve for run in runs if (curve := run.curve(column))}
+        lines = {run.name: curve for run in runs if (curve := run.course.curve(column))}
         if lines:
             logarithmic = column == "gradient_norm" and all(y > 0 for line in lines.values() for _, y in line)
             charts.append(Lines(title, "step", unit, caption, lines=lines, logarithmic=logarithmic))
@@ -203,17 +221,17 @@ def _training(runs: Sequence[Source]) -> list[Part]:
 
 
 def _speed(runs: Sequence[Source]) -> list[Part]:
-    lines = {run.name: speed for run in runs if (speed := run.speed())}
+    lines = {run.name: speed for run in runs if (speed := run.course.speed())}
     rows = []
     for run in runs:
-        session = run.sessions[-1] if run.sessions else {}
-        clips = run.steps * run.recipe.training.batch_size
-        rate = f"{clips / run.seconds:.3g}" if run.seconds else ""
-        precision = run.recipe.training.precision
+        session = run.course.sessions[-1] if run.course.sessions else {}
+        clips = run.course.clips(0, run.course.steps)
+        rate = f"{clips / run.course.seconds:.3g}" if clips is not None and run.course.seconds else ""
+        precision = run.course.recipe.training.precision
         rows.append(
             [
                 run.name,
-                duration(run.seconds),
+                duration(run.course.seconds),
                 rate,
                 precision,
                 str(session.get("device", "")),
@@ -228,9 +246,9 @@ def _speed(runs: Sequence[Source]) -> list[Part]:
 
 def _settings(sources: Sequence[Source]) -> Section:
     """The settings in which the runs differ, or one run and its nearest preset; all settings below."""
-    recipes = {source.name: source.recipe for source in sources}
+    recipes = {source.name: source.course.recipe for source in sources}
     title = "Settings that differ"
-    if len(recipes) == 1 and (preset := nearest_preset(sources[0].recipe)) is not None:
+    if len(recipes) == 1 and (preset := nearest_preset(sources[0].course.recipe)) is not None:
         name, start = preset
         title = f"Settings that differ from the preset {name}"
         recipes[f"preset {name}"] = start
@@ -238,7 +256,7 @@ def _settings(sources: Sequence[Source]) -> Section:
     heads = [Column("setting", words=True), *(Column(name, words=True, wraps=True) for name in recipes)]
     parts: list[Part] = [Table(heads, rows)] if rows else [Prose(["None."])]
     for source in sources:
-        text = yaml.safe_dump(to_plain(source.recipe), sort_keys=False)
+        text = yaml.safe_dump(to_plain(source.course.recipe), sort_keys=False)
         parts.append(Details(f"All settings of {source.name}", text))
     return Section(title, parts)
 
@@ -247,7 +265,7 @@ def _versions(sources: Sequence[Source]) -> Table:
     """A table with a row for each session."""
     rows = []
     for source in sources:
-        for session in source.sessions:
+        for session in source.course.sessions:
             notes = [str(session["note"])] if "note" in session else []
             rows.append(
                 [

@@ -2,6 +2,7 @@
 
 import shlex
 import time
+from functools import cached_property
 from pathlib import Path
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
@@ -11,16 +12,20 @@ from tensortrain import storage
 from tensortrain.errors import TensorTrainError
 from tensortrain.pages import Details, Page, Part, Section
 from zoo.data import ClipDataset, SeriesDataset, make_dataset
+from zoo.data.clips import counted
 from zoo.errors import ZooError
 from zoo.evaluation import Prediction, SeriesPrediction, evaluate, predict, predict_series
 from zoo.files import aside
 from zoo.importing import imports_in_words
+from zoo.reporting.course import Course, Row, read_course
 from zoo.reporting.films import film, series_picture, strip
 from zoo.reporting.page import duration, run_page
-from zoo.reporting.source import Source, read_source
-from zoo.training.run_folder import Run, open_run
+from zoo.reporting.source import read_source
+from zoo.settings import Recipe
+from zoo.training.run_folder import Run, open_run, read_recipe
 
 PAGE, FRAMES = "report.html", "predictions.safetensors"  # in the folder of the run
+CHECKPOINT = Path("checkpoints") / "last.ckpt"
 SHARE = 0.05  # the page takes at most about this share of the training's time
 _CLIPS = 16  # validation clips that are measured for the page
 _QUARTERS = 4  # parts of the training; the first prediction of each is kept
@@ -31,7 +36,7 @@ class TrainingPage:
 
     The page shows the curves so far, the scores on a few validation clips beside the trivial baselines, and how the
     prediction of one of these clips has changed. It is made from the files of the run, so it cannot affect the
-    training. If making it takes long, validations are skipped, except after the last step.
+    training. If making it takes long, validations are skipped, except the last one.
 
     Args:
         folder: the folder of the run.
@@ -45,22 +50,40 @@ class TrainingPage:
 
     def __call__(self, step: int, loss: float) -> bool:
         """Write the page of this step, in the first process. Returns False, as it never stops a training."""
-        began = time.monotonic()
-        if began >= self._next or step == self._steps:
-            self._write()
-            ended = time.monotonic()
-            self._next = ended + (ended - began) / SHARE
+        self._renew(step)
         return False
 
     @rank_zero_only
-    def _write(self) -> None:
+    def _renew(self, step: int) -> None:
+        """Write the page, unless it is new enough. That of the last validation must say that the training has ended."""
+        began = time.monotonic()
         try:
-            run = open_run(self._folder, "last")
-            page = training_page(run, make_dataset(run.recipe.data, "val", self._root))
-            with aside(self._folder / PAGE) as temporary:
-                temporary.write_text(page.to_html(live=False), encoding="utf-8")
+            if self._renewed() or not (began >= self._next or step == self._steps or self._stalled()):
+                return
+            self._write()
         except (ZooError, TensorTrainError) as error:
             print(f"{self._folder / PAGE} was not written: {error}")
+        ended = time.monotonic()
+        self._next = ended + (ended - began) / SHARE
+
+    def _renewed(self) -> bool:
+        """Whether the page is newer than the last checkpoint, as when the command of a finished run is repeated."""
+        page = self._folder / PAGE
+        return page.exists() and page.stat().st_mtime_ns > (self._folder / CHECKPOINT).stat().st_mtime_ns
+
+    def _stalled(self) -> bool:
+        """Whether the training stops early, after this validation."""
+        return self._recipe.training.early_stop > 0 and read_course(self._folder, self._recipe).stalled
+
+    @cached_property
+    def _recipe(self) -> Recipe:
+        return read_recipe(self._folder / "config.yaml")
+
+    def _write(self) -> None:
+        run = open_run(self._folder, "last")
+        page = training_page(run, make_dataset(run.recipe.data, "val", self._root))
+        with aside(self._folder / PAGE) as temporary:
+            temporary.write_text(page.to_html(live=False), encoding="utf-8")
 
 
 def training_page(run: Run, clips: ClipDataset) -> Page:
@@ -86,7 +109,7 @@ def training_page(run: Run, clips: ClipDataset) -> Page:
         [scores],
         predictions=Section("Predictions", _pictures(run, clips, observed, horizon), intro),
         closing=Section("Next", [Details("Commands", _commands(run, clips), open=True)]),
-        lead=[_remaining(source)],
+        lead=[_remaining(source.course)],
     )
 
 
@@ -117,12 +140,20 @@ def _kept(run: Run, prediction: Tensor) -> dict[str, Tensor]:
     return {f"step {step:,}": steps[step] for step in shown}
 
 
-def _remaining(source: Source) -> str:
-    """A sentence about the time that the training still needs, at its average speed."""
-    left = source.recipe.training.steps - source.steps
+def _remaining(course: Course) -> str:
+    """A sentence about the time that the training still needs, at its average speed.
+
+    An earlier run that it continues may have had another speed.
+    """
+    left = course.recipe.training.steps - course.steps
     if left <= 0:
         return "The training has ended."
-    time_left = duration(source.seconds / source.steps * left)
+    if course.stalled:
+        patience = counted(course.recipe.training.early_stop, "validation")
+        return f"The training has ended early, after {patience} without improvement."
+    before: Row = next((row for row in reversed(course.rows) if row["step"] <= course.start), {})
+    seconds, steps = course.seconds - before.get("seconds", 0.0), course.steps - before.get("step", 0.0)
+    time_left = duration(seconds / steps * left)
     return f"At this speed, the remaining {left:,} steps take {time_left}. This page is renewed after each validation."
 
 

@@ -5,6 +5,8 @@ recorded as a graph on a GPU (`zoo.training.graph`). Everything in the loop depe
 except when to stop. So a resumed run computes the same at each step as an uninterrupted run.
 """
 
+import csv
+import io
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -78,7 +80,8 @@ def fit(
         train_clips: your own training clips, if the data of the recipe are "python"; see `zoo.data.ClipSource`.
         val_clips: your own validation clips.
         watch: a function of the number of steps and the loss, called after each validation. If it returns True,
-            training stops, and can be resumed. For training in one process.
+            training stops, and can be resumed. For training in one process. For a run that has finished already, it is
+            called with the last validation again, as a kill may have prevented that call.
         loggers: where to log metrics besides `metrics.csv`: "tensorboard", "wandb" or "mlflow", or a list of
             them; "csv" for nowhere else. By default a resumed run keeps its loggers, and a new run uses TensorBoard if
             it is installed. See `zoo.training.loggers`.
@@ -151,6 +154,8 @@ def fit(
                 restore(folder / "metrics.csv", checkpoint["metrics"])
                 for place in (folder, folder / "checkpoints"):  # a kill after the last step may leave some
                     remove_leftovers(place)
+                if watch is not None:
+                    watch(checkpoint["step"], last_loss(checkpoint["metrics"]))
     return open_run(folder)
 
 
@@ -201,6 +206,12 @@ def finished(recipe: Recipe, checkpoint: dict[str, Any] | None) -> bool:
         return False
     stalled = RunProgress(**checkpoint["progress"]).stalled(recipe.training.early_stop)
     return stalled or checkpoint["step"] >= recipe.training.steps
+
+
+def last_loss(metrics: str) -> float:
+    """The loss of the last validation in the text of `metrics.csv`."""
+    losses = [row["validation_loss"] for row in csv.DictReader(io.StringIO(metrics))]
+    return float(next(loss for loss in reversed(losses) if loss))
 
 
 def train(session: Session) -> None:

@@ -22,6 +22,9 @@ from zoo.training.optimizers import moments_like
 from zoo.training.run_folder import check_same, open_run, read_recipe
 from zoo.training.scheduled_sampling import make_sampling
 
+# settings of the data that change training clips, but not the validation clips
+_OF_TRAINING_CLIPS = ("clips_per_epoch", "endless", "seed", "flip", "max_zoom", "max_speed")
+
 
 def located(recipe: Recipe) -> Recipe:
     """The recipe with absolute paths to what it starts from, so that the settings of a run say where that is."""
@@ -91,9 +94,10 @@ def _other_options(here: Recipe, there: Recipe) -> list[str]:
 
     With equal weights, such models may make different predictions: a sigmoid changes all predictions and no weight.
     """
+    entries = [(find_model(each.model), each.options) for each in (here, there)]
     mine, theirs = (
         {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
-        for options in ({**find_model(each.model).options, **each.options} for each in (here, there))
+        for options in (entry.predicting({**entry.options, **own}) for entry, own in entries)
     )
     return [
         f"options.{name} is {value!r} here, {theirs[name]!r} there: equal weights predict something else"
@@ -134,7 +138,8 @@ def continued(recipe: Recipe, model: Predictor) -> tuple[dict[str, Any], list[st
 
     Weights, optimiser, number of steps and rows of metrics are those of the other run, in the precision of this one. If
     a schedule has changed its kind, or the optimiser needs other moments, their state starts anew. The best validation
-    loss is also reset.
+    loss of the run is reset, as its best weights are not in the new folder. Schedules forget it only if validations
+    now measure another loss.
 
     Args:
         recipe: the settings of the new run.
@@ -149,7 +154,7 @@ def continued(recipe: Recipe, model: Predictor) -> tuple[dict[str, Any], list[st
     folder = Path(recipe.origin.run)
     before, path = read_recipe(folder / "config.yaml"), folder / "checkpoints" / "last.ckpt"
     checkpoint = load_checkpoint(path)
-    check_same(checkpoint, recipe, path)
+    _check_predictions(checkpoint, recipe, path)
     check_tensors(checkpoint["weights"], model.state_dict(), f"{path}: weights of another model")
     if checkpoint["step"] >= recipe.training.steps:
         raise ZooError(
@@ -164,8 +169,23 @@ def continued(recipe: Recipe, model: Predictor) -> tuple[dict[str, Any], list[st
     for part, state in fresh.items():
         if type(getattr(before, part)) is not type(getattr(recipe, part)):
             checkpoint[part] = state
+        elif "best" in checkpoint[part] and _validated_on(before) != _validated_on(recipe):
+            checkpoint[part]["best"] = math.inf  # no later loss can be compared with it
     checkpoint["progress"] |= {"best": math.inf, "stale": 0}
     return checkpoint | _converted(checkpoint, recipe, model), _other_normalization(recipe, before)
+
+
+def _check_predictions(checkpoint: dict[str, Any], recipe: Recipe, path: Path) -> None:
+    """Raise a ZooError if a checkpoint's model predicts something else than the recipe's from the same weights."""
+    predicting = find_model(recipe.model).predicting
+    options = predicting(checkpoint["options"])
+    check_same(checkpoint | {"options": options}, replace(recipe, options=predicting(recipe.options)), path)
+
+
+def _validated_on(recipe: Recipe) -> dict[str, Any]:
+    """The settings on which the validation loss of given weights depends: the loss and the validation clips."""
+    data = {name: value for name, value in vars(recipe.data).items() if name not in _OF_TRAINING_CLIPS}
+    return data | recipe.training.loss_weights | {"validation_clips": recipe.training.validation_clips}
 
 
 def _converted(checkpoint: dict[str, Any], recipe: Recipe, model: Predictor) -> dict[str, Any]:

@@ -145,7 +145,9 @@ class Calibration:
             raise TensorTrainError("inputs are empty; pass at least one batch (a generator can be read only once)")
         return cls(batches, sum(batch.size for batch in batches), seed, len(batches), False, batches[0])
 
-    def prepared(self, model: nn.Module, samples: int, selector: Selector) -> "Calibration":
+    def prepared(
+        self, model: nn.Module, samples: int, selector: Selector, independent: bool | None = None
+    ) -> "Calibration":
         """Join the inputs to one batch of `samples` samples, if the rows of a batch are independent of each other.
 
         To check this, the network runs on fewer rows, and on rows in another order: the outputs must be the same, in
@@ -157,11 +159,13 @@ class Calibration:
             model: the network.
             samples: number of samples to keep.
             selector: selects the output to compare.
+            independent: whether the rows are independent, if that is known.
         """
-        try:
-            independent = self._are_independent(model, selector)
-        except TensorTrainError:  # the network may need whole batches, and the run on one reports all other errors
-            independent = False
+        if independent is None:
+            try:
+                independent = self._are_independent(model, selector)
+            except TensorTrainError:  # the network may need whole batches, and the run on one reports all other errors
+                independent = False
         if not independent:
             return self
         excess = self.size - samples

@@ -138,7 +138,28 @@ def _run(layer: Any, maps: PatchMap, input: tuple[int, ...], output: tuple[int, 
     """Run a layer once on tensors without entries."""
     x = torch.empty(input, dtype=maps.layer.weight.dtype, device="meta")
     with torch.no_grad():
-        layer(x, list(output[-len(maps.size) :])) if maps.transposed else layer(x)
+        layer(*arguments(layer, x, output))
+
+
+def arguments(layer: Any, x: Tensor, output: tuple[int, ...]) -> tuple[Any, ...]:
+    """Return the arguments with which a layer maps an input to an output of this shape.
+
+    Only a transposed convolution may need more than the input. It gets an output size if the network must have passed
+    one: its own output padding, which may exceed the stride if it is dilated, is not always such a size.
+
+    >>> up = nn.ConvTranspose1d(2, 2, 3, stride=2)
+    >>> [arguments(up, torch.zeros(1, 2, 4), (1, 2, length))[1:] for length in (9, 10)]
+    [(), ([10],)]
+    """
+    if not getattr(layer, "transposed", False):
+        return (x,)
+    axes = len(layer.stride)
+    settings = (layer.stride, layer.padding, layer.dilation, layer.kernel_size, layer.output_padding)
+    own = [
+        (n - 1) * s - 2 * p + d * (k - 1) + e + 1 for n, s, p, d, k, e in zip(x.shape[-axes:], *settings, strict=True)
+    ]
+    wanted = list(output[-axes:])
+    return (x,) if wanted == own else (x, wanted)
 
 
 def amount(name: str, value: object, total: float) -> float:

@@ -101,11 +101,12 @@ def analyse(
     seed: int,
     tick: Tick,
     keep_moments: bool = False,
+    independent: bool | None = None,
 ) -> Analysis:
     """Analyse a network, with or without inputs.
 
     Args:
-        model: a trained network; the other arguments are those of `compress`, except the last two.
+        model: a trained network; the other arguments are those of `compress`, except the last three.
         inputs: calibration inputs, or None.
         include: pattern on the names of layers that may change, or several.
         exclude: pattern on the names of layers that stay as they are, or several.
@@ -115,6 +116,7 @@ def analyse(
         seed: seed of all random choices.
         tick: called with the name of the stage and of the layer.
         keep_moments: whether to keep the second moments of the layers' inputs in memory, for later fits.
+        independent: whether the rows of a batch are independent of each other; None to find out.
 
     Raises:
         TensorTrainError: no layer could be replaced, weights are NaN or infinite, patterns match nothing, or the
@@ -137,7 +139,7 @@ def analyse(
         return Analysis(original, reference, maps, curves, {}, left, frozenset(), None, output, logits, notes)
     calibration = Calibration.read(inputs, reference, samples=samples, seed=seed, tick=tick)
     tick("trial", "")
-    calibration = calibration.prepared(reference, samples, output)
+    calibration = calibration.prepared(reference, samples, output, independent)
     first = calibration.small_batch()
     trial = observe(lambda: calibration.run(reference, first), reference, layers, first.size)
     for name, use in trial.uses.items():
@@ -251,6 +253,7 @@ def _names_within(name: str, layer: nn.Module) -> set[str]:
 def _frobenius_curve(own: PatchMap) -> Curve:
     """Return the errors of the weights alone, which are those of the outputs for white noise as input."""
     matrix = own.matrix()
+    matrix = matrix / (float(matrix.abs().max()) or 1.0)  # squares of very small or large entries leave the range
     unit = None
     if own.taps > 1 and own.patch <= WIDEST:
         unit = torch.eye(own.patch, dtype=matrix.dtype, device=matrix.device).expand(own.groups, -1, -1)
@@ -265,7 +268,7 @@ def _measured_curve(own: PatchMap, statistics: Statistics, name: str) -> tuple[C
     moments, matrix = statistics.moments[name], own.matrix()
     outputs, inputs = moments.shrunk(matrix)
     moments.inputs = moments.cross = None
-    return error_curve(matrix, outputs, inputs, own.taps, moments.outputs / moments.count), inputs
+    return error_curve(matrix, outputs, inputs, own.taps), inputs
 
 
 def _remarks(reference: nn.Module, maps: Mapping[str, PatchMap], calibration: Calibration) -> list[str]:

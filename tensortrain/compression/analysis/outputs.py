@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from tensortrain.compression.analysis.calibration import Calibration
 from tensortrain.compression.analysis.selection import Selector, difference, select
 from tensortrain.errors import TensorTrainError
+from tensortrain.linalg import frobenius_norm
 
 
 @dataclass(frozen=True)
@@ -62,21 +63,21 @@ def compare(
     Returns:
         The difference; None if the outputs differ in shape, as lists of detections may.
     """
-    squares = total = divergence = agreeing = 0.0
+    distance = total = divergence = agreeing = 0.0
     count = 0
     has_logits = reference[0].dim() == 2 and reference[0].shape[-1] > 1 if logits is None else logits
     for expected, output in zip(reference, reference_outputs(model, calibration, selector), strict=True):
         if expected.shape != output.shape:
             return None
         y, z = expected.double(), output.double()
-        squares += float(difference(y, z).square().sum())
-        total += float(torch.where(y.isinf(), 0.0, y).square().sum())
+        distance = math.hypot(distance, frobenius_norm(difference(y, z)))
+        total = math.hypot(total, frobenius_norm(torch.where(y.isinf(), 0.0, y)))
         if has_logits:
             a, b = y.log_softmax(-1), z.log_softmax(-1)
             divergence += float(torch.where(a.isinf(), 0.0, a.exp() * (a - b)).sum())
             agreeing += float((y.argmax(-1) == z.argmax(-1)).sum())
             count += y.numel() // y.shape[-1]
-    error = (squares / total) ** 0.5 if total else squares**0.5
+    error = distance / total if total else distance
     if not has_logits:
         return Difference(error, None, None)
     return Difference(error, divergence / count, agreeing / count)

@@ -66,10 +66,11 @@ def _state(values: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Copies:
-    """Copies of values, one for each object, so that what was shared stays shared."""
+    """Copies of values, one for each object and each memory, so that what was shared stays shared, also by views."""
 
     def __init__(self) -> None:
         self._known: dict[int, Any] = {}
+        self._memory: dict[tuple[torch.device, int], torch.UntypedStorage] = {}  # copies, by the address of the memory
         self._versions: dict[int, int] = {}  # of each copied tensor; torch counts the changes in place
         self._compared: set[tuple[int, int]] = set()  # ends the comparison of a container that contains itself
 
@@ -79,7 +80,7 @@ class _Copies:
             return self._known[id(value)]
         if isinstance(value, Tensor):
             fixed = isinstance(value, nn.Parameter) or nn.parameter.is_lazy(value)
-            copy: Any = value if fixed else value.detach().clone()
+            copy: Any = value if fixed else self._copied(value)
             if not fixed:
                 self._versions[id(copy)] = copy._version
         elif type(value) is tuple:
@@ -94,6 +95,18 @@ class _Copies:
             return value
         self._known[id(value)] = copy
         return copy
+
+    def _copied(self, value: Tensor) -> Tensor:
+        """Return a copy of a tensor. Views of the same memory become views of the same copy."""
+        lazy = value.is_conj() or value.is_neg()  # a bit that says how the memory is to be read
+        if type(value) is not Tensor or value.layout != torch.strided or value.is_quantized or value.is_meta or lazy:
+            return value.detach().clone()
+        memory = value.untyped_storage()
+        place = memory.device, memory.data_ptr()
+        if place not in self._memory:
+            self._memory[place] = memory.clone()  # type: ignore[no-untyped-call]
+        copy = torch.empty(0, dtype=value.dtype, device=value.device)
+        return copy.set_(self._memory[place], value.storage_offset(), value.shape, value.stride())
 
     def holds(self, before: Any, after: Any) -> bool:
         """Return whether a value is equal to what it was, so that the network can go on with either.

@@ -25,7 +25,7 @@ ROWS_PER_VALUE = 4  # number of patches for each value of a patch, if that makes
 PRODUCTS = 5e9  # largest number of multiplications for the moment of the inputs
 TARGETS = 4e6  # largest number of output values that are kept
 WIDEST = 8192  # largest number of values of a patch for a second moment; (8192)² float64 numbers take 0.5 GB
-LARGEST = torch.finfo(torch.float32).max
+SMALLEST, LARGEST = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max
 CHUNK = 2**24  # largest number of values of patches in memory at once, in float64
 
 
@@ -269,15 +269,15 @@ def collect(
 def _check_range(values: Tensor, name: str, verb: str) -> None:
     """Check values that a layer reads or yields.
 
-    Targets are kept in float32, and the products of larger values soon exceed the range of float64.
+    Targets are kept in float32, and the products of values beyond its range soon leave that of float64.
     """
     largest = float(values.abs().max()) if values.numel() else 0.0
     if not math.isfinite(largest):
         raise TensorTrainError(f"layer {name!r} {verb} NaN or infinite values on the calibration inputs")
-    if largest > LARGEST:
+    if largest > LARGEST or 0 < largest < SMALLEST:
+        which = f"values above {LARGEST:.1g}" if largest > LARGEST else f"only values below {SMALLEST:.1g}"
         raise TensorTrainError(
-            f"layer {name!r} {verb} values above {LARGEST:.1g} on the calibration inputs, the range of float32; scale"
-            " the inputs"
+            f"layer {name!r} {verb} {which} on the calibration inputs, beyond the range of float32; scale the inputs"
         )
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tensortrain.compression.analysis.calibration import Batch
-from tensortrain.compression.analysis.costs import parameters
+from tensortrain.compression.analysis.costs import arguments, parameters
 from tensortrain.compression.analysis.network import Analysis
 from tensortrain.compression.analysis.trial import Use, observe
 from tensortrain.compression.layers.assembly import assembled
@@ -115,7 +115,10 @@ class LayerTimer:
         inputs, outputs = self._uses[name].inputs, self._uses[name].outputs
         key = (rounds, _geometry(before), _geometry(after), *inputs)
         if key not in self._races:
-            calls = [(self._input(before, shape), result) for shape, result in zip(inputs, outputs, strict=True)]
+            calls = [
+                arguments(before, self._input(before, shape), result)
+                for shape, result in zip(inputs, outputs, strict=True)
+            ]
             self._races[key] = race(_running(before, calls), _running(after, calls), self._clock, rounds)
         return self._races[key]
 
@@ -156,12 +159,10 @@ def time_whole(analysis: Analysis, model: nn.Module, batch: Batch) -> Race:
     return race(lambda: run(original, batch), lambda: run(model, batch), clock_for(batch.tensors()[0].device))
 
 
-def _running(layer: Any, calls: list[tuple[Tensor, tuple[int, ...]]]) -> Callable[[], None]:
-    transposed = getattr(layer, "transposed", False)
-
+def _running(layer: nn.Module, calls: list[tuple[Any, ...]]) -> Callable[[], None]:
     def run() -> None:
-        for x, output in calls:
-            layer(x, list(output[2 - len(output) :])) if transposed else layer(x)
+        for call in calls:
+            layer(*call)
 
     return run
 

@@ -14,7 +14,7 @@ AA-SVD (arXiv 2604.02119) uses the same regression for the linear layers of lang
 import contextlib
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -298,7 +298,10 @@ def by_weight(own: PatchMap, ranks: Ranks, fit: Fit | None) -> nn.Module:
     unit = None
     if ranks[1] < own.inputs:
         unit = torch.eye(own.patch, dtype=matrix.dtype, device=matrix.device).expand(own.groups, -1, -1)
-    return factorised(own, approximate(matrix, matrix @ matrix.mT, unit, own.taps, ranks))
+    size = float(matrix.abs().max()) or 1.0  # squares of very small or large entries leave the range
+    near = matrix / size
+    factors = approximate(near, near @ near.mT, unit, own.taps, ranks)
+    return factorised(own, replace(factors, kernel=size * factors.kernel))
 
 
 def _energy(matrix: Tensor, metric: Metric) -> float:

@@ -33,8 +33,8 @@ class Curve:
     Attributes:
         ranks: `(n, 2)`, outer and inner rank within a group; the last row is the dense layer.
         errors: `(n,)`, squared relative errors; float64.
-        tails: `(p,)`: entry n − 1 is a lower bound of the squared relative error, on the measured inputs, of all layers
-            whose outputs have rank n.
+        tails: `(p,)`: entry n − 1 is a lower bound of the squared relative error of all layers whose outputs have rank
+            n, for outputs with the moments from which the curve was computed.
         taps: T, the number of kernel positions.
     """
 
@@ -80,9 +80,7 @@ class Factors:
         return matrix if self.outer is None else self.outer @ matrix
 
 
-def error_curve(
-    matrix: Tensor, outputs: Tensor, moment: Tensor | None, taps: int, measured: Tensor | None = None
-) -> Curve:
+def error_curve(matrix: Tensor, outputs: Tensor, moment: Tensor | None, taps: int) -> Curve:
     """Compute the errors of all forms of a layer.
 
     The cost is `O(G (qT)³)` for the Cholesky factorisation and `O(G q p³)` for the eigenvalues.
@@ -92,8 +90,6 @@ def error_curve(
         outputs: E[y yᵀ], `(G, p, p)`.
         moment: Σ, `(G, q·T, q·T)`. If it is None, or if T = 1, only outer factors are tried.
         taps: T.
-        measured: E[y yᵀ] for the bounds. It is needed if `outputs` and `moment` are regularised, since then they are
-            not those of the measured inputs.
     """
     p, d = matrix.shape[1:]
     q = d // taps
@@ -111,9 +107,22 @@ def error_curve(
             errors.append(_tails(square, total))
     ranks.append(torch.tensor([[p, q]]))
     errors.append(torch.zeros(1, dtype=torch.float64))
-    exact = outputs if measured is None else measured
-    tails = _tails(exact, exact.diagonal(dim1=1, dim2=2).sum(), matrix).clamp(min=0).cpu()
+    tails = unexplained(outputs, float(total), matrix)
     return Curve(torch.cat(ranks), torch.cat([e.cpu() for e in errors]).clamp(min=0), tails, taps)
+
+
+def unexplained(moment: Tensor, energy: float, matrix: Tensor) -> Tensor:
+    """Return the lower bounds `(p,)` of the squared errors of layers whose outputs have rank 1, …, p.
+
+    Args:
+        moment: Σ y yᵀ of what is to be approximated, `(G, p, p)`.
+        energy: the sum of squares to which the errors are relative.
+        matrix: W, `(G, p, d)`, the layer's own matrix.
+    """
+    if not energy:
+        return torch.zeros(moment.shape[-1], dtype=torch.float64)
+    total = moment.diagonal(dim1=1, dim2=2).sum()
+    return (_tails(moment, total, matrix) * total / energy).clamp(min=0).cpu()
 
 
 def approximate(matrix: Tensor, outputs: Tensor, moment: Tensor | None, taps: int, ranks: tuple[int, int]) -> Factors:

@@ -1,4 +1,4 @@
-"""Convolutions that share one weight tensor are decomposed together, and their layers share the cores."""
+"""Layers that share one weight are decomposed together, and the layers that replace them share the cores."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -6,30 +6,38 @@ from typing import Any
 import torch
 from torch import nn
 
+from tensortrain.compression.layers.modules import outermost
 
-def shared_weights(model: nn.Module, convs: Mapping[str, Any]) -> dict[str, str]:
-    """Return the convolutions whose weight must not change, since another part of the model uses it, with the reasons.
+
+def shared_weights(model: nn.Module, layers: Mapping[str, Any], limits: Mapping[str, Any]) -> dict[str, str]:
+    """Return the layers whose weight must not change, since another part of the model uses it, with the reasons.
 
     Args:
-        model: the model that holds the convolutions.
-        convs: the convolutions to replace, by name.
+        model: the model that holds the layers.
+        layers: the plain layers and the layers of this library to replace, by name.
+        limits: the limits of each layer. Those of layers that share a weight must be equal.
 
     >>> model = nn.ModuleDict({"down": nn.Conv1d(2, 2, 3), "up": nn.ConvTranspose1d(2, 2, 3)})
     >>> model["up"].weight = model["down"].weight
-    >>> shared_weights(model, {"down": model["down"]})
+    >>> shared_weights(model, {"down": model["down"]}, {"down": {"ranks": 1}})
     {'down': 'it shares its weight with up.weight, which stays as it is'}
     """
+    layer_of = {part: layer for _, layer in outermost(model) for part in layer.modules()}
     owners: dict[nn.Parameter, list[tuple[nn.Module, str]]] = {}
     for prefix, module in model.named_modules():
         for name, parameter in module.named_parameters(prefix, recurse=False):
-            owners.setdefault(parameter, []).append((module, name))
-    replaced = {conv: (getattr(conv, "groups", 1), type(conv)) for conv in convs.values()}
+            owners.setdefault(parameter, []).append((layer_of.get(module, module), name))
+    replaced = {layer: (getattr(layer, "groups", 1), type(layer)) for layer in layers.values()}
+    limits_of = {layer: limits[name] for name, layer in layers.items()}
     reasons = {}
-    for layer, conv in convs.items():
-        others = [(module, name) for module, name in owners.get(conv.weight, []) if module is not conv]
-        remaining = [name for module, name in others if replaced.get(module) != replaced[conv]]
-        if remaining:
-            reasons[layer] = f"it shares its weight with {remaining[0]}, which stays as it is"
+    for name, layer in layers.items():
+        weights = [weight for key, weight in layer.named_parameters() if not key.endswith("bias")]
+        others = [owner for weight in weights for owner in owners[weight] if owner[0] is not layer]
+        for module, other in others:
+            if replaced.get(module) != replaced[layer]:
+                reasons[name] = f"it shares its weight with {other}, which stays as it is"
+            elif limits_of[module] != limits_of[layer]:
+                reasons[name] = f"it shares its weight with {other}, which has other limits; set the same for both"
     return reasons
 
 

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,22 +12,24 @@ from torch import Tensor, nn
 
 from tensortrain.compression.analysis.network import Analysis, Measured
 from tensortrain.compression.analysis.outputs import compare, reference_outputs
-from tensortrain.compression.analysis.statistics import Call, watched
+from tensortrain.compression.analysis.statistics import Call, Moments, watched
 from tensortrain.compression.analysis.timing import Race, Timing
 from tensortrain.compression.budget.build import Built
 from tensortrain.compression.budget.fitted import cost_of
 from tensortrain.compression.budget.plan import Plan, price, state_bytes
 from tensortrain.compression.budget.progress import Stages
 from tensortrain.compression.budget.refit import Ranks, Refitted
-from tensortrain.compression.layers.candidates import Curve
+from tensortrain.compression.layers.candidates import Curve, unexplained
 from tensortrain.compression.layers.modules import FACTORISED
 from tensortrain.compression.layers.unfolding import PatchMap
 from tensortrain.compression.reports.report import LayerReport, Report
 from tensortrain.conv.alignment import whole_size
 from tensortrain.conv.fit.solver import Fit
+from tensortrain.linalg import frobenius_norm
 from tensortrain.profiling.macs import Recorder
 
 ALONE = 5e10  # largest number of multiply-accumulates for measuring the effect of each layer alone
+BOUNDED = 5e9  # largest number of multiplications for the moments of a layer's outputs, from which its bound follows
 MOST_ALONE = 256  # largest number of samples for this measurement
 
 
@@ -49,7 +52,7 @@ def report_on(
         stages: called with the name of the current stage.
     """
     measured, model, original = analysis.measured, built.model, analysis.model
-    errors: dict[str, float] = {}
+    errors: dict[str, OutputErrors] = {}
     alone: dict[str, float] = {}
     races: dict[str, Race] = {}
     macs = None
@@ -112,8 +115,52 @@ def _macs(model: nn.Module, measured: Measured) -> float:
     return float(recorder.count.macs / batch.size)
 
 
-def output_errors(analysis: Analysis, layers: Mapping[str, nn.Module]) -> dict[str, float]:
-    """Return the relative error of each new layer's outputs on the inputs that the dense network passes to it.
+@dataclass
+class OutputErrors:
+    """Sums over all outputs of a layer on the inputs that the dense network passes to it.
+
+    Attributes:
+        squared: Σ |y' − y|² of the layer that replaces it.
+        energy: Σ |y|² of its own outputs without the bias.
+        moments: their moments, for the lower bounds; None if these take too long, or if the layer stays dense.
+    """
+
+    squared: float = 0.0
+    energy: float = 0.0
+    moments: Moments | None = None
+
+    @property
+    def error(self) -> float:
+        """The relative error."""
+        return (self.squared / self.energy) ** 0.5 if self.energy else 0.0
+
+    def add(self, own: PatchMap, output: Tensor, new: Tensor) -> None:
+        """Add the outputs of one call, the layer's own and those of the layer that replaces it."""
+        self.squared += float((new.double() - output.double()).square().sum())
+        y = own.results(output, torch.arange(own.positions(output)))
+        self.energy += float(y.square().sum())
+        if self.moments is not None:
+            work = (self.moments.count + y.shape[1]) * y.shape[2] * y.shape[0] * y.shape[2]
+            self.moments = self.moments if work <= BOUNDED else None
+        if self.moments is not None:
+            self.moments.add_outputs(y)
+
+    def tails(self, own: PatchMap) -> Tensor | None:
+        """Return the lower bounds of the squared error by rank, see `Curve.tails`.
+
+        A layer with a bias can shift its outputs, so only their deviations from the mean need approximating.
+        """
+        if self.moments is None:
+            return None
+        outputs = self.moments.outputs
+        if own.layer.bias is not None:
+            mean = self.moments.output_sum / self.moments.count
+            outputs = outputs - self.moments.count * mean[:, :, None] * mean[:, None, :]
+        return unexplained(outputs, self.energy, own.matrix())
+
+
+def output_errors(analysis: Analysis, layers: Mapping[str, nn.Module]) -> dict[str, OutputErrors]:
+    """Measure the outputs of new layers on the inputs that the dense network passes to the layers they replace.
 
     Args:
         analysis: analysis of the dense network, with measurements on inputs.
@@ -121,21 +168,18 @@ def output_errors(analysis: Analysis, layers: Mapping[str, nn.Module]) -> dict[s
     """
     measured = analysis.measured
     assert measured is not None
-    squares = {name: [0.0, 0.0] for name in layers}
+    errors = {
+        name: OutputErrors(moments=Moments() if isinstance(layer, FACTORISED) else None)
+        for name, layer in layers.items()
+    }
 
     def handler(name: str, call: Call) -> None:
-        own = analysis.maps[name]
-        expected = call.output.double()
-        squares[name][0] += float((call.with_layer(layers[name]).double() - expected).square().sum())
-        if own.layer.bias is not None:
-            shape = [-1 if axis == expected.dim() - 1 - len(own.size) else 1 for axis in range(expected.dim())]
-            expected = expected - own.layer.bias.double().reshape(shape)
-        squares[name][1] += float(expected.square().sum())
+        errors[name].add(analysis.maps[name], call.output, call.with_layer(layers[name]))
 
     with watched(analysis.reference, layers, handler):
         for batch in measured.calibration.batches[: measured.calibration.refitted]:
             measured.calibration.run(analysis.reference, batch)
-    return {name: (error / total) ** 0.5 if total else 0.0 for name, (error, total) in squares.items()}
+    return errors
 
 
 def _alone(analysis: Analysis, measured: Measured, layers: Mapping[str, Refitted]) -> dict[str, float]:
@@ -177,7 +221,7 @@ def _layer_report(
     analysis: Analysis,
     plan: Plan,
     layers: Mapping[str, Refitted],
-    errors: Mapping[str, float],
+    errors: Mapping[str, OutputErrors],
     times: Race | None,
     name: str,
 ) -> LayerReport:
@@ -199,7 +243,7 @@ def _layer_report(
     if new is None:
         return LayerReport(name, _kind(own), state, _form(layer), (), (stored, stored), macs, 0.0, 0.0, 0.0, 0.0, 0.0)
     weight, other = (copy.deepcopy(module).double().weight.detach() for module in (own.layer, new.layer))
-    norm = float(weight.norm())
+    norm = frobenius_norm(weight)
     predicted = plan.errors[name] ** 0.5
     return LayerReport(
         name,
@@ -210,24 +254,29 @@ def _layer_report(
         (stored, sum(p.numel() for key, p in new.layer.named_parameters() if not key.endswith("bias"))),
         macs,
         predicted,
-        errors.get(name),
-        None if ranks is None else _bound(analysis.curves[name], ranks, fit) ** 0.5,
+        errors[name].error if name in errors else None,
+        None if ranks is None else _bound(own, analysis.curves[name], errors.get(name), ranks, fit),
         None if analysis.measured is None else new.following,
-        float((weight - other).norm()) / norm if norm else 0.0,
+        frobenius_norm(weight - other) / norm if norm else 0.0,
         None if times is None else (times.before[1], times.before[1] * times.ratio),
         "other code reads its weight, and multiplies by the whole of it as before" if name in analysis.read else "",
     )
 
 
-def _bound(curve: Curve, ranks: Ranks, fit: Fit | None) -> float:
-    """Return a lower bound of the squared error for all layers whose outputs have the same rank.
+def _bound(own: PatchMap, curve: Curve, errors: OutputErrors | None, ranks: Ranks, fit: Fit | None) -> float | None:
+    """Return a lower bound of the error for all layers whose outputs have the same rank; None if it takes too long.
 
-    For a chain, it is the largest of the bounds at its bonds.
+    Without inputs it is a bound of the weight's error. For a chain, it is the largest of the bounds at its bonds.
     """
+    tails = curve.tails if errors is None else errors.tails(own)
+    if tails is None:
+        return None
+    curve = dataclasses.replace(curve, tails=tails)
     if fit is None:
-        return curve.bound(ranks)
+        return math.sqrt(curve.bound(ranks))
     sizes = fit.chain_format.kernel_sizes
-    return max(curve.bound_at(r * math.prod(whole_size(sizes[:l]))) for l, r in enumerate(fit.ranks, start=1))
+    bonds = [curve.bound_at(r * math.prod(whole_size(sizes[:l]))) for l, r in enumerate(fit.ranks, start=1)]
+    return math.sqrt(max(bonds))
 
 
 def _kind(own: PatchMap) -> str:

@@ -49,7 +49,7 @@ class LayerReport:
         predicted: relative error of the outputs that was expected when the ranks were chosen.
         error: relative error of the outputs of the new layer, measured on the inputs of the dense network.
         bound: lower bound of this error for all layers whose outputs have the same rank; 0 for an unchanged layer, None
-            for one that was refitted or left alone.
+            for one that was refitted or left alone, or whose bound would take long.
         following: relative error of the outputs inside the compressed network, where earlier layers are replaced too.
         frobenius: relative Frobenius error of the weight.
         milliseconds: time of all calls of the layer for the timed batch, before and after, measured in alternation;
@@ -264,8 +264,8 @@ class Report:
             lines[0] += f", {self.macs[1]:,.0f} of {self.macs[0]:,.0f} MACs ({self.macs[1] / self.macs[0]:.1%})"
         lines[0] += f"; {self.reached:.1%} of the parameters are in layers that can be replaced"
         lines.append(
-            f"sum of the layers' squared errors: {self.error:.4g}; no choice of ranks within the budget has a sum below"
-            f" {self.bound:.4g}"
+            f"sum of the predicted squared errors of the layers: {self.error:.4g}; for no choice of ranks within the"
+            f" budget is it below {self.bound:.4g}"
         )
         if self.outputs is not None:
             lines.append(_output_line(self.outputs, self.samples) + self._expected())

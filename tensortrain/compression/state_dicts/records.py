@@ -199,7 +199,8 @@ class Changes:
         changed: tensors whose values differ from the original, such as refitted weights, biases and statistics of batch
             norm: their names, and the digests of the new values.
         exchanged: names of the attention modules that were replaced by a module of this library.
-        calibration: number and digest of the inputs that the network was compressed on; None if there were none.
+        calibration: number and digest of the inputs that the network was compressed on, and the seed; None if there
+            were none.
         about: further values, as JSON, from the program that wrote the file; None if there are none.
     """
 
