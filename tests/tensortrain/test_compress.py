@@ -165,7 +165,7 @@ def test_the_report_agrees_with_what_was_built():
 
 
 def test_the_bound_is_that_of_layers_which_may_shift_their_bias():
-    """The inputs have a large mean, which a new bias absorbs: the error is below what rank-1 layers without one have."""
+    """The inputs have a large mean, which a new bias absorbs; the error is below that of rank-1 layers without it."""
     torch.manual_seed(0)
     layer = nn.Linear(8, 8)
     layer.weight.data = torch.eye(8)
