@@ -21,13 +21,14 @@ METRICS = {
 HIGHER = ("psnr", "ssim")  # is better; else lower
 COLOURS = 6  # of the project's style without grey, which is for baselines; no chart has more coloured lines
 OF_THE_PAPERS = ("conv-lstm", "conv-tt-lstm-sw", "predrnn", "causal-lstm", "predrnn-pp")
-ON_KTH = ("traj-gru", "mcnet", "conv-lstm", "conv-tt-lstm-sw", "predrnn", "predrnn-pp")
+ON_KTH = ("traj-gru", "dfn", "conv-lstm", "conv-tt-lstm-sw", "predrnn", "predrnn-pp")
 WORDS = {  # the names of networks as papers write them
     "conv-lstm": "ConvLSTM",
     "conv-tt-lstm-sw": "Conv-TT-LSTM",
     "conv-tt-lstm-fw": "Conv-TT-LSTM, fixed window",
     "traj-gru": "TrajGRU",
     "mcnet": "MCnet",
+    "dfn": "DFN",
     "predrnn": "PredRNN",
     "predrnn-ghu": "PredRNN with a gradient highway",
     "causal-lstm": "causal LSTM",
