@@ -29,7 +29,7 @@ from tensortrain.linalg import frobenius_norm
 from tensortrain.profiling.macs import Recorder
 
 ALONE = 5e10  # largest number of multiply-accumulates for measuring the effect of each layer alone
-BOUNDED = 5e9  # largest number of multiplications for the moments of a layer's outputs, from which its bound follows
+BOUNDED = 1e10  # largest number of multiplications for the moments of a layer's outputs, from which its bound follows
 MOST_ALONE = 256  # largest number of samples for this measurement
 
 
