@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tensortrain.compression.analysis.network import Analysis, analyse
+from tensortrain.compression.analysis.network import Analysis, Measured, analyse
 from tensortrain.compression.model import load
 from tensortrain.compression.reports.findings import output_errors
 from tensortrain.compression.state_dicts.records import read_changes, read_network
@@ -56,16 +56,23 @@ def verify_outputs(
 def _analysis(original: nn.Module, inputs: Any, calibration: Mapping[str, int | str]) -> Analysis | None:
     """Return the analysis on the inputs of the compression; None if these are other inputs.
 
-    Whether rows were independent, and therefore joined, depended on the output that the compression selected. The file
-    does not say which, so both ways are tried.
+    Whether batches were joined depended on the output that the compression selected, which the file does not name. So
+    if the inputs seem to be others, they are joined if they were not, and the other way round.
     """
-    again = [inputs, inputs] if isinstance(inputs, Tensor | Sequence) else itertools.tee(inputs)
-    for values, independent in zip(again, (True, False), strict=True):
-        analysis = analyse(
+    first, second = [inputs, inputs] if isinstance(inputs, Tensor | Sequence) else itertools.tee(inputs)
+
+    def analysis(values: Any, independent: bool | None) -> tuple[Analysis, Measured]:
+        result = analyse(
             original, values, include=(), exclude=(), samples=int(calibration["samples"]), output=None, logits=None,
             seed=int(calibration.get("seed", 0)), tick=lambda stage, layer: None, independent=independent,
         )  # fmt: skip
-        assert analysis.measured is not None
-        if analysis.measured.digest == calibration["digest"]:
-            return analysis
-    return None
+        assert result.measured is not None
+        return result, result.measured
+
+    result, measured = analysis(first, None)
+    if measured.digest != calibration["digest"]:
+        try:
+            result, measured = analysis(second, not measured.calibration.independent)
+        except TensorTrainError:  # the network cannot run on such batches
+            return None
+    return result if measured.digest == calibration["digest"] else None

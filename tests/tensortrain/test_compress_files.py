@@ -339,6 +339,29 @@ class TwoOutputs(nn.Module):
         return {"hidden": hidden.T, "logits": self.last(hidden)}
 
 
+class WholeBatches(nn.Module):
+    """Runs on batches of 16 rows only."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(16, 16)
+
+    def forward(self, x):
+        if len(x) != 16:
+            raise ValueError("16 rows are needed")
+        return self.layer(x)
+
+
+def test_errors_of_outputs_are_verified_for_a_network_that_needs_whole_batches(tmp_path):
+    torch.manual_seed(0)
+    net, batches = WholeBatches().eval(), [torch.randn(16, 16) for _ in range(4)]
+    tt.compress(net, batches, parameters=0.7).save(tmp_path / "small.st")
+    assert verify_outputs(net, WholeBatches, tmp_path / "small.st", batches) == (1, [])
+    checked, failures = verify_outputs(net, WholeBatches, tmp_path / "small.st", [batch + 1 for batch in batches])
+    assert checked == 0
+    assert "the inputs are not those" in failures[0]
+
+
 @pytest.mark.parametrize("output", ["logits", "hidden"])
 def test_errors_of_outputs_are_verified_whatever_output_was_selected(output, tmp_path):
     torch.manual_seed(0)

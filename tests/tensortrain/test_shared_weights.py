@@ -110,6 +110,16 @@ def test_one_of_two_tied_layers_of_this_library_stays():
     assert twice.other.chain.n_parameters < once.other.chain.n_parameters
 
 
+def test_layers_that_share_one_core_only_stay():
+    """They are not one weight; decomposed again, each would get cores of its own, and the model would grow."""
+    once = tt.nn.decompose(tied(), "tucker2", ranks=5)
+    once.other.cores[1].weight = once.first.cores[1].weight
+    with pytest.raises(
+        TensorTrainError, match=r"first: it shares its weight with other\.cores\.1\.weight, which stays"
+    ):
+        tt.nn.decompose(once, "tucker2", ranks=3)
+
+
 def test_tied_layers_need_equal_limits():
     with pytest.warns(UserWarning, match=r"first: it shares its weight with second\.weight, which has other limits"):
         small = tt.nn.decompose(tied(), "tucker2", ranks={"first": 3, "second": 2, "other": 3})

@@ -1,7 +1,6 @@
 """The course of a training: its metrics, its sessions, and the earlier run that it continues."""
 
 import csv
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 from zoo.errors import ZooError
 from zoo.settings import Recipe
+from zoo.training.checkpoint import RunProgress
 from zoo.training.run_folder import read_recipe, read_sessions
 
 Row = Mapping[str, float]
@@ -49,11 +49,11 @@ class Course:
     @property
     def stalled(self) -> bool:
         """Whether the training stopped early: the validations of this run say so, not those of the earlier one."""
-        best, stale = math.inf, 0
+        progress = RunProgress.at_start()
         for step, loss in self.curve("validation_loss"):
             if step > self.start:
-                best, stale = (loss, 0) if loss < best else (best, stale + 1)
-        return 0 < self.recipe.training.early_stop <= stale
+                progress.observe(int(step), loss)
+        return progress.stalled(self.recipe.training.early_stop)
 
     def curve(self, column: str) -> list[tuple[float, float]]:
         """A column of the metrics, as pairs of step and value."""

@@ -12,6 +12,7 @@
 | `environment` | the software and the machine; see `zoo.training.environment` |
 """
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,18 @@ class RunProgress:
     validated: Count
     row: Count
     seconds: Number
+
+    @classmethod
+    def at_start(cls) -> Self:
+        """The progress before the first step."""
+        return cls(best=math.inf, stale=0, validated=0, row=0, seconds=0.0)
+
+    def observe(self, step: int, loss: float) -> bool:
+        """Note the validation loss of a step, and return whether it is the lowest so far."""
+        improved = loss < self.best
+        self.validated, self.stale = step, 0 if improved else self.stale + 1
+        self.best = loss if improved else self.best  # min() would let a loss of NaN replace the lowest one
+        return improved
 
     def stalled(self, patience: int) -> bool:
         """Whether the last `patience` validations brought no improvement; never if `patience` is 0."""

@@ -47,8 +47,7 @@ class Session:
     ) -> None:
         self.state, self.training, self.first = state, state.recipe.training, state.fabric.is_global_zero
         self.checkpoints = folder / "checkpoints"
-        fresh = RunProgress(best=math.inf, stale=0, validated=0, row=0, seconds=0.0)
-        self.progress = RunProgress(**checkpoint["progress"]) if checkpoint else fresh
+        self.progress = RunProgress(**checkpoint["progress"]) if checkpoint else RunProgress.at_start()
         self.interrupt = Interrupt()
         self.watch = watch
         self._checkpoint, self._folder, self._identity = checkpoint, folder, identity
@@ -124,13 +123,10 @@ class Session:
 
     def observe(self, validation: Validation) -> bool:
         """Pass a validation to the schedules and the progress, and return whether its loss is the lowest so far."""
-        state, progress, loss = self.state, self.progress, validation.loss
+        state, loss = self.state, validation.loss
         state.sampling.observe(state.step, loss)
         state.learning_rate.observe(state.step, loss, state.sampling.fall(state.step))
-        improved = loss < progress.best
-        progress.validated, progress.stale = state.step, 0 if improved else progress.stale + 1
-        progress.best = loss if improved else progress.best  # min() would let a loss of NaN replace the lowest one
-        return improved
+        return self.progress.observe(state.step, loss)
 
     def write(self, row: dict[str, float], speed: float) -> None:
         """Append a row to the metrics, show it, and start the next interval."""

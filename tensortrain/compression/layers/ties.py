@@ -27,12 +27,18 @@ def shared_weights(model: nn.Module, layers: Mapping[str, Any], limits: Mapping[
     for prefix, module in model.named_modules():
         for name, parameter in module.named_parameters(prefix, recurse=False):
             owners.setdefault(parameter, []).append((layer_of.get(module, module), name))
-    replaced = {layer: (getattr(layer, "groups", 1), type(layer)) for layer in layers.values()}
+    weights_of = {
+        layer: [weight for key, weight in layer.named_parameters() if not key.endswith("bias")]
+        for layer in layers.values()
+    }
+    replaced = {
+        layer: (getattr(layer, "groups", 1), type(layer), [id(weight) for weight in weights])
+        for layer, weights in weights_of.items()
+    }
     limits_of = {layer: limits[name] for name, layer in layers.items()}
     reasons = {}
     for name, layer in layers.items():
-        weights = [weight for key, weight in layer.named_parameters() if not key.endswith("bias")]
-        others = [owner for weight in weights for owner in owners[weight] if owner[0] is not layer]
+        others = [owner for weight in weights_of[layer] for owner in owners[weight] if owner[0] is not layer]
         for module, other in others:
             if replaced.get(module) != replaced[layer]:
                 reasons[name] = f"it shares its weight with {other}, which stays as it is"
