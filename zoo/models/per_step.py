@@ -89,7 +89,7 @@ def make_dfn(
         filter_size: side k of the filters, an odd number.
         dynamic_bias: whether to compute one more map, which is added to the frame before it is filtered.
         centre_bias: a number that is added to the initial logit of each filter's centre. With 6, which the presets use
-            for filmed videos, training starts from a network that nearly repeats the last frame.
+            for filmed videos, five sixths of each pixel come at first from the same place of the last frame.
         channels: number of channels C of the frames.
     """
     from zoo.networks.dynamic_filter import DynamicFilterNetwork

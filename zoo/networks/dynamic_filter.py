@@ -32,7 +32,8 @@ class DynamicFilterNetwork(RecurrentPredictor):
         filter_size: side k of the filters, an odd number; 9 in the paper.
         dynamic_bias: whether to compute one more map, which is added to the frame before it is filtered.
         centre_bias: a number that is added to the initial logit of each filter's centre. With 0, an untrained network
-            averages all k² pixels; with 6, it nearly repeats the last frame.
+            averages all k² pixels; with 6 and k = 9, five sixths of each pixel come from the same place of the last
+            frame.
         channels: C of the frames; all channels are filtered with the same filters.
 
     Raises:
