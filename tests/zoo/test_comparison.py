@@ -217,6 +217,19 @@ def test_measured_models_stand_below_the_published_row_of_their_system():
     }
 
 
+def test_a_model_stands_only_in_tables_on_its_own_data():
+    recipe = zoo.recipe("conv-lstm", "paper")
+    mnist, kth = (
+        replace(score(name, horizon=20, observed=10, comparable_with=name), recipe=recipe)
+        for name in ("moving-mnist-2", "kth")
+    )
+    names = [row[0] for row in compare([replace(mnist, horizon=10), kth], "conv-tt-lstm").rows]
+    above = {
+        name: [names[at - 1] for at, each in enumerate(names) if each == name] for name in ("moving-mnist-2", "kth")
+    }
+    assert above == {"moving-mnist-2": ["ConvLSTM-12, optimised code"], "kth": ["ConvLSTM-12, original code"]}
+
+
 def test_the_ablations_of_a_paper_are_told_apart():
     kinds = {"base": "paper", "four": "paper-four-layers", "l1": "paper-l1-alone", "forced": "paper-teacher-forcing"}
     table = compare([trained_as(name, "conv-tt-lstm-sw", preset) for name, preset in kinds.items()], "conv-tt-lstm")

@@ -234,7 +234,7 @@ def test_progress_goes_to_standard_error(capfd):
 
 
 def test_scores_survive_a_file(tmp_path):
-    scores = score()
+    scores = replace(score(), recipe=zoo.recipe("conv-lstm", "demo"))
     scores.save(tmp_path / "scores.json")
     loaded = Scores.load(tmp_path / "scores.json")
     assert printed(loaded.table()) == printed(scores.table())
@@ -265,6 +265,19 @@ def test_scores_are_written_as_csv(tmp_path):
         half = f"{scores.half_intervals['model']['ssim'][1]}" if name == "model" else ""
         value = scores.per_frame["ssim"][1]
         assert f"{scores.comparable_with},{scores.observed},2,{name},ssim,2,{value},{half}" in lines
+
+
+def test_scores_of_a_damaged_recipe_are_refused_and_those_without_one_are_read(tmp_path):
+    path = tmp_path / "scores.json"
+    score().save(path)
+    plain = json.loads(path.read_text())
+    assert plain.pop("recipe") is None
+    path.write_text(json.dumps(plain))  # as earlier versions wrote them
+    assert Scores.load(path).recipe is None
+    for recipe in (3, {"model": "conv-lstm", "training": {"steps": "many"}}):
+        path.write_text(json.dumps(plain | {"recipe": recipe}))
+        with pytest.raises(ZooError, match="does not hold scores"):
+            Scores.load(path)
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"convention": {"name": "x"}}', "not json"])
