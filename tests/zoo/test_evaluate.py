@@ -9,6 +9,7 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
+import zoo
 from tests.support.scores import PLAIN, Clips, Conv, printed, score
 from zoo.errors import ZooError
 from zoo.evaluation import (
