@@ -11,7 +11,7 @@ from tensortrain import ConvTensorTrain, TensorTrainError
 from tensortrain.compression.state_dicts.records import LayerRecord
 from tensortrain.compression.verify import LayerCheck, Verification, verify_network
 from tensortrain.conv import formats
-from tensortrain.conv.fit import blocks, decomposition, depthwise, lower_bounds, solver, sweep
+from tensortrain.conv.fit import block_solver, blocks, decomposition, depthwise, lower_bounds, solver, sweep
 from tensortrain.conv.fit import chain as chain_fit
 from tensortrain.conv.fit.kernel import NormalizedKernel
 from tensortrain.conv.fit.lower_bounds import fourier_bound, lower_bound
@@ -197,7 +197,7 @@ def test_single_precision_does_not_settle_a_small_bound(monkeypatch):
     weight = torch.einsum("pr,rx,qr->pqx", exact[0], filters, exact[1]).reshape(6, 6, 3, 3)
     monkeypatch.setattr(depthwise, "SINGLE", 0.0)
     monkeypatch.setattr(
-        depthwise.BlockSolver, "solve", lambda self, x, *args: (blocks.with_noise(x, 0.01, 0), 0 * self.energy)
+        block_solver.BlockSolver, "solve", lambda self, x, *args: (blocks.with_noise(x, 0.01, 0), 0 * self.energy)
     )
     chain = ConvTensorTrain.decompose(weight, "depthwise", ranks=3)
     assert chain.error <= chain.upper_bound + 1e-6

@@ -22,27 +22,29 @@ from tensortrain.errors import TensorTrainError
 Axes = tuple[int, ...]
 
 SHORT, MEDIUM = 0.05, 0.15  # efforts of the first and the second round
-WHOLE = 2.8  # work of all three rounds, as a multiple of that of the best format alone
-SLOWED = 2.0  # short fits take so many times as long as their multiplications suggest
-LEAST = 1.4  # effort of the last fit of the best format, at least
+WHOLE = 2.75  # work of all three rounds, as a multiple of that of the best format alone
+SLOWED = 1.45  # short fits take so many times as long as their multiplications suggest
+LEAST, MOST = 1.4, 8.0  # limits for the effort of the last fit of the best format
+STEP = 1.05  # its factor from one trial to the next
 LEADERS = 2  # number of formats in the second round
+EQUAL = 1.0005  # errors of short fits count as equal if they are at most so many times the best one
 CLOSE = 1.1  # a format may still win if the error of its short fit is at most so many times the best one
 LARGEST_LIFT = 2_400  # singular values are computed only of lifts whose shorter side is at most this long
 
 
 def candidates(size: Axes) -> Iterator[formats.Format]:
-    """Yield the formats that are tried for a kernel of `size`, those that win most often first."""
+    """Yield the formats that are tried for a kernel of `size`, those first whose errors fall most in long fits."""
     one = (1,) * len(size)
     yield formats.chain([size], size, "dense")
     if size == one:
         yield formats.chain([one, one], size, "low rank")
         return
+    yield formats.block_term(size)
     yield formats.depthwise(size)
     if sum(k > 1 for k in size) > 1:
         yield formats.cp(size)
         yield formats.separable(size)
         yield formats.tt4(size)
-    yield formats.block_term(size)
     yield formats.tucker2(size)
     yield formats.chain([one, size], size, "1×1 | K×K")
     yield formats.chain([size, one], size, "K×K | 1×1")
@@ -121,14 +123,13 @@ def best_format(kernel: NormalizedKernel, field: Sequence[Entrant], options: Sol
     longer fit, and the best of these gets the rest of the work, `WHOLE` times that of a fit of this format alone. A
     format whose lower bound exceeds the best error so far cannot win and is not fitted.
     """
-    contest = _Contest(kernel, options)
+    contest = _Contest(kernel, field, options)
     options.expect(sum(contest.work(entrant, contest.paced(entrant, SHORT)) for entrant in field))
     for effort, places in ((SHORT, len(field)), (MEDIUM, LEADERS)):
         for entrant in field[:places]:
             contest.fit(entrant, contest.paced(entrant, effort))
         field = contest.ranked(field)
-    left = WHOLE - SLOWED * contest.spent / max(1.0, contest.work(field[0], 1.0))
-    contest.fit(field[0], max(LEAST, left), seed=1)
+    contest.fit(field[0], contest.longest(field[0]), seed=1)
     return min(contest.fits.values(), key=lambda fit: fit.error)
 
 
@@ -140,8 +141,9 @@ class _Contest:
         spent: roughly the multiplications of all fits.
     """
 
-    def __init__(self, kernel: NormalizedKernel, options: SolverOptions) -> None:
+    def __init__(self, kernel: NormalizedKernel, field: Sequence[Entrant], options: SolverOptions) -> None:
         self.kernel, self.options = kernel, options
+        self._place = {entrant: place for place, entrant in enumerate(field)}
         self.fits: dict[Entrant, Fit] = {}
         self.spent = 0.0
         self._longest: dict[Entrant, float] = {}
@@ -159,7 +161,15 @@ class _Contest:
         compared. A fit of full effort needs fewer.
         """
         if depthwise.supports(entrant.chain_format):
-            effort *= depthwise.SLOWER / depthwise.patience(entrant.chain_format)
+            effort *= depthwise.SLOWER_SWEEPS / depthwise.usual_sweeps(entrant.chain_format, entrant.ranks)
+        return effort
+
+    def longest(self, entrant: Entrant) -> float:
+        """Return the effort for a last fit with which all fits together have about `WHOLE` times the work of one."""
+        left = WHOLE * self.work(entrant, 1.0) - SLOWED * self.spent
+        effort = LEAST
+        while effort < MOST and self.work(entrant, STEP * effort) <= left:
+            effort *= STEP
         return effort
 
     def fit(self, entrant: Entrant, effort: float, seed: int = 0) -> None:
@@ -182,7 +192,12 @@ class _Contest:
         self.spent += cost
 
     def ranked(self, field: Sequence[Entrant]) -> list[Entrant]:
-        """Return the formats that may still win, best first."""
-        close = CLOSE * min(fit.error for fit in self.fits.values())
-        contenders = [entrant for entrant in field if entrant in self.fits and self.fits[entrant].error <= close]
-        return sorted(contenders, key=lambda entrant: self.fits[entrant].error)
+        """Return the formats that may still win, best first; those of equal error as in the list of candidates."""
+        best = min(fit.error for fit in self.fits.values())
+
+        def order(entrant: Entrant) -> tuple[float, int]:
+            error = self.fits[entrant].error
+            return (0.0 if error <= EQUAL * best else error), self._place[entrant]
+
+        contenders = [entrant for entrant in field if entrant in self.fits]
+        return sorted((entrant for entrant in contenders if self.fits[entrant].error <= CLOSE * best), key=order)
