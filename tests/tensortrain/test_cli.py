@@ -24,6 +24,7 @@ from tensortrain.conv.checks import contradictions
 from tensortrain.files import TEMPORARY
 from tensortrain.tt.tensor_train import TensorTrain
 from tests.support.command import normal, run, shell
+from tests.support.deep import leave_to_deep_tests
 
 
 class Network(nn.Module):
@@ -301,6 +302,8 @@ def test_an_interrupt_leaves_no_half_written_output(tmp_path):
 )
 def test_real_checkpoints_are_decomposed_and_verified(data_root, tmp_path, name, pattern, layers):
     """The main job, from the shell: decompose, info, verify."""
+    if name != "wangxinya_lenet_mnist.pth":
+        leave_to_deep_tests("a LeNet is decomposed from the shell; a ResNet")
     weights, small = Path(data_root) / "cnn" / name, tmp_path / "small.safetensors"
     limits = ("--budget", "0.4", "--kernel-sizes", "depthwise", "--include", pattern)
     result = shell("decompose", weights, *limits, "-o", small)

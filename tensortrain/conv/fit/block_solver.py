@@ -12,6 +12,7 @@ from tensortrain.conv.fit.options import OVERHEAD, SolverOptions
 from tensortrain.conv.fit.spectral import cholesky
 
 RENEWED = 4  # inverses of the normal matrices are computed again after so many sweeps
+FEW = 20  # with fewer sweeps than this, they are computed in each: the matrices change much then
 RISE = 1e-4  # a sweep whose objective rises by more than this fraction is undone; a smaller rise may be rounding
 STALL = 10  # number of sweeps over which progress is judged
 STALLED = 1e-5  # a fit stops if these sweeps lower the squared error by less than this fraction
@@ -142,7 +143,10 @@ class BlockSolver:
     ) -> list[Tensor]:
         """Return the factors of D, `(g, s, t, n, *k)`, each the best for given A, B and other factors."""
         g, unknowns = len(b), math.prod(channels.shape[1:4])  # for each position, s·t·n
-        rhs_d = torch.stack([(projected * row[:, None, :, None]).sum(4) for row in b.unbind(1)], 2)
+        if b.shape[1] == 1:
+            rhs_d = (projected * b[:, :, :, None]).sum(4)[:, :, None]
+        else:
+            rhs_d = (projected @ b.permute(0, 2, 3, 1)[:, None]).movedim(4, 2)
         rhs_d = rhs_d.reshape(*rhs_d.shape[:4], *self.size)  # (g, s, t, n, *K)
         solutions = list(factors)
         for j, factor in enumerate(factors):
@@ -162,10 +166,11 @@ class BlockSolver:
         self, equations: NormalEquations, b: Tensor, d: Tensor, aa: Tensor, projected: Tensor, ridge: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return the best B `(g, t, n, q)` for given A and filters D `(g, s, t, n, *K)`, and the squared errors."""
-        rows, outputs = d.flatten(4)[..., None], range(d.shape[1])
-        rhs = torch.stack(
-            [_sum((projected[:, s] * rows[:, s, t]).sum(2) for s in outputs) for t in range(d.shape[2])], 1
-        ).flatten(1, 2)  # (g, t·n, q)
+        rows, outputs = d.flatten(4), range(d.shape[1])
+        if d.shape[2] == 1:
+            rhs = _sum((projected[:, s] * rows[:, s, 0, :, :, None]).sum(2) for s in outputs)  # (g, n, q)
+        else:
+            rhs = _sum((rows.movedim(2, 3) @ projected).unbind(1)).transpose(1, 2).flatten(1, 2)  # (g, t·n, q)
         filters, pairs = _filter_gram(d), itertools.product(outputs, repeat=2)
         gram = _sum(filters[:, s, :, :, u] * aa[:, s, :, :, u] for s, u in pairs)  # (g, t, n, T, N)
         gram = gram.reshape(len(rhs), rhs.shape[1], -1)
@@ -199,10 +204,11 @@ class BlockSolver:
         previous, errors = x, [error]  # errors: at the last ridge
         cost = self.step_cost(x) + OVERHEAD
         annealed = int((ridges != ridges[-1]).any(1).sum())
+        period = RENEWED if len(ridges) >= FEW else 1
         equations, rejected, parts = NormalEquations(self.relative), None, len(x.shapes)
         for number, ridge in enumerate(ridges):
             beta = ((age - 1) / (age + 2)).clamp_(max=0.99)
-            equations.begin(number % RENEWED == 0, rejected)
+            equations.begin(number % period == 0, rejected)
             point, squared = self.sweep(x.at(torch.lerp(previous.entries, x.entries, 1 + beta)), ridge, equations)
             options.tick(cost)
             norms = point.norms()

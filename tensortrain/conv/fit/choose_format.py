@@ -153,15 +153,15 @@ class _Contest:
         options = replace(self.options, effort=self.options.effort * effort)
         return work(self.kernel, entrant.chain_format, entrant.ranks, options)
 
-    @staticmethod
-    def paced(entrant: Entrant, effort: float) -> float:
+    def paced(self, entrant: Entrant, effort: float) -> float:
         """Return the effort of a fit in the first two rounds.
 
         Depthwise chains take as many sweeps there as the other formats with blocks, so that their errors can be
         compared. A fit of full effort needs fewer.
         """
         if depthwise.supports(entrant.chain_format):
-            effort *= depthwise.SLOWER_SWEEPS / depthwise.usual_sweeps(entrant.chain_format, entrant.ranks)
+            usual = depthwise.usual_sweeps(self.kernel.weight, entrant.chain_format, entrant.ranks)
+            effort *= depthwise.SLOWER_SWEEPS / usual
         return effort
 
     def longest(self, entrant: Entrant) -> float:

@@ -25,12 +25,12 @@ from tensortrain.conv.formats import Format
 
 Axes = tuple[int, ...]
 
-SWEEPS = (480, 800)  # fewest and most sweeps of a depthwise fit with the usual effort, if its sweeps are cheap
-PER_BLOCK = 8  # sweeps for each of its blocks, between these limits
+SWEEPS = (400, 800)  # fewest and most sweeps of a depthwise fit with the usual effort
+PER_BLOCK = 8  # sweeps for each of its blocks between these limits, if sweeps are cheap
 SLOWER_SWEEPS = 960  # the same for CP and for blocks of several channels, which converge more slowly
 DEAR = 1e7  # from so many multiplications per sweep on, fewer sweeps are made
 ONE_START = 5e6  # from so many multiplications per sweep on, there is one start, whatever the effort
-SMALL_SWEEPS = 270  # number of sweeps of a fit from several starts
+SMALL_SWEEPS = 225  # number of sweeps of a fit from several starts
 SINGLE = 3e8  # from so many multiplications per sweep on, single precision is used; the ridge keeps it well conditioned
 POLISHED = 0.06  # fraction of the sweeps that run at the end with the ridge `LAST`, nearly none
 ANNEALED = 0.95  # fraction of the other sweeps in which the ridge decays
@@ -103,16 +103,19 @@ def plan(
     if _several(weight, options):
         return list(SMALL_STARTS[: round(STARTS * options.effort)]), options.steps(cost, SMALL_SWEEPS)
     single = chain_format.blocks[1] == (1, 1)
-    most = usual_sweeps(chain_format, ranks)
+    most = usual_sweeps(weight, chain_format, ranks)
     sweeps = options.steps(cost, most * min(1.0, (DEAR / cost) ** 0.3))
     count = max(1, min(LARGEST_BATCH, int(sweeps / most))) if cost < ONE_START else 1
     return [START if single else WIDE_START] * count, sweeps // count
 
 
-def usual_sweeps(chain_format: Format, ranks: Sequence[int]) -> int:
-    """Return the number of sweeps of a fit with the usual effort, if its sweeps are cheap."""
+def usual_sweeps(weight: Tensor, chain_format: Format, ranks: Sequence[int]) -> int:
+    """Return the number of sweeps of a fit with the usual effort, before dear sweeps are made fewer."""
+    if not single_channels(chain_format):
+        return SLOWER_SWEEPS
     fewest, most = SWEEPS
-    return min(most, max(fewest, PER_BLOCK * ranks[0])) if single_channels(chain_format) else SLOWER_SWEEPS
+    cheap = step_cost(weight, chain_format, ranks) < DEAR
+    return min(most, max(fewest, PER_BLOCK * ranks[0])) if cheap else fewest
 
 
 def single_channels(chain_format: Format) -> bool:
