@@ -25,8 +25,9 @@ from tensortrain.conv.formats import Format
 
 Axes = tuple[int, ...]
 
-SWEEPS = (400, 800)  # fewest and most sweeps of a depthwise fit with the usual effort
-PER_BLOCK = 8  # sweeps for each of its blocks between these limits, if sweeps are cheap
+SWEEPS = (340, 560)  # fewest and most sweeps of a depthwise fit with the usual effort, if its sweeps are cheap
+PER_BLOCK = 5  # sweeps for each of its blocks between these limits
+DEAR_SWEEPS = 480  # the same if its sweeps are dear, before they are made fewer
 SLOWER_SWEEPS = 960  # the same for CP and for blocks of several channels, which converge more slowly
 DEAR = 1e7  # from so many multiplications per sweep on, fewer sweeps are made
 ONE_START = 5e6  # from so many multiplications per sweep on, there is one start, whatever the effort
@@ -113,9 +114,10 @@ def usual_sweeps(weight: Tensor, chain_format: Format, ranks: Sequence[int]) -> 
     """Return the number of sweeps of a fit with the usual effort, before dear sweeps are made fewer."""
     if not single_channels(chain_format):
         return SLOWER_SWEEPS
+    if step_cost(weight, chain_format, ranks) >= DEAR:
+        return DEAR_SWEEPS
     fewest, most = SWEEPS
-    cheap = step_cost(weight, chain_format, ranks) < DEAR
-    return min(most, max(fewest, PER_BLOCK * ranks[0])) if cheap else fewest
+    return min(most, max(fewest, PER_BLOCK * ranks[0]))
 
 
 def single_channels(chain_format: Format) -> bool:
