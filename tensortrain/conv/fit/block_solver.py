@@ -21,9 +21,9 @@ STALLED = 1e-5  # a fit stops if these sweeps lower the squared error by less th
 class NormalEquations:
     """Solves the normal equations of one sweep after another, with inverses that may be a few sweeps old.
 
-    From one sweep to the next, a normal matrix M changes little. With the inverse P of an earlier one, a step of
-    steepest descent from the last solution u, `u + α P (rhs - M u)` with the best length α, is nearly exact, and takes
-    three products instead of a factorisation. With the inverse of M itself, the step leads to the solution.
+    From one sweep to the next, a normal matrix M changes little. With the inverse P of an earlier one, the step from
+    the last solution u to `u + α P (rhs - M u)` with the best length α is nearly exact, never raises the objective, and
+    takes three products instead of a factorisation. With the inverse of M itself, it leads to the solution.
     """
 
     def __init__(self, relative: bool = False) -> None:

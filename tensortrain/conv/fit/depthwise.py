@@ -38,17 +38,14 @@ ANNEALED = 0.95  # fraction of the other sweeps in which the ridge decays
 LOWEST = 0.001  # the ridge at the end of its decay, as a fraction of `RIDGE`
 RELATIVE_LOWEST = 1e-4  # a relative ridge at the end of its decay, as a fraction of the first one
 LAST = 1e-5  # the ridge after its decay, as a fraction of `RIDGE`, so that it causes no bias
-CONVERGED = 1e-10  # the same at the end of a fit of a small kernel, which is cheap
+CONVERGED = 1e-10  # `STALLED` at the end of a fit of a small kernel, which is cheap
 RIDGE = 0.05  # times R^(-2/3)
 START = (0.1, 0.02)  # the first ridge, relative or as a fraction of `critical_ridge`, and the relative noise
 WIDE_START = (0.5, 0.02)  # the same for blocks of several channels
 SIMILAR = 0.3  # the ridge is relative if the weakest block is at least this fraction of the strongest one
-STRONGEST = 0.9  # this fraction for kernels without structure; at 1 all blocks would vanish
-RELATIVE_STRONGEST = 3.0  # the first relative ridge for them
-EVEN = (
-    0.6,
-    0.7,
-)  # between these ratios of the weakest to the strongest block, the first ridge rises to the strongest one
+STRONGEST = 0.9  # the first ridge for kernels without structure, as that fraction; at 1 all blocks would vanish
+RELATIVE_STRONGEST = 3.0  # the same for a relative ridge
+EVEN = (0.6, 0.7)  # between these ratios of the weakest to the strongest block, the first ridge rises to the strongest
 SMALL_STARTS = (  # the same for small kernels, of which some need a strong ridge and some a weak one
     (0.1, 0.02),
     (0.25, 0.02),
