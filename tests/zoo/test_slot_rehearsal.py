@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from tests.support.deep import leave_to_deep_tests
+from tests.support.deep import deep
 from tests.support.slot import read
 from zoo.benchmark.slot.archive import check_archive
 from zoo.benchmark.slot.sizes import REHEARSAL
@@ -83,11 +83,10 @@ def check_output(folder: Path) -> list[str]:
 
 
 def test_a_kill_at_any_second_leaves_what_was_done_and_the_next_call_goes_on(tmp_path: Path) -> None:
-    leave_to_deep_tests("its parts are tested one by one; the whole program is killed and resumed")
     first, second = tmp_path / "first", tmp_path / "second"
     program = start("--minutes", "5", "-o", first)
     assert until((first / "slot.json").exists, 120), program.communicate()[0]
-    seconds = random.uniform(0, 12)
+    seconds = random.uniform(0, 12 if deep() else 3)
     try:
         program.wait(seconds)
     except subprocess.TimeoutExpired:
