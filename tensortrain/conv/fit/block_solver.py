@@ -13,7 +13,7 @@ from tensortrain.conv.fit.spectral import cholesky
 
 RENEWED = 4  # inverses of the normal matrices are computed again after so many sweeps
 FEW = 20  # with fewer sweeps than this, they are computed in each: the matrices change much then
-RISE = 1e-4  # a sweep whose objective rises by more than this fraction is undone; a smaller rise may be rounding
+RISE = 1e-3  # a sweep whose objective rises by more than this fraction is undone; a smaller rise may be rounding
 STALL = 10  # number of sweeps over which progress is judged
 STALLED = 1e-5  # a fit stops if these sweeps lower the squared error by less than this fraction
 
