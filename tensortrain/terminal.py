@@ -34,8 +34,8 @@ def run(name: str, load: Callable[[], Callable[[], None]]) -> NoReturn:
     - If the reader of standard output has closed it, the program ends without a message and with status 141. If
       standard output cannot be written for another reason, the program ends with a message and status 2. Errors of
       standard error are ignored.
-    - Ctrl-C raises KeyboardInterrupt, and the program ends with status 130. While the program is being loaded, and at
-      the second Ctrl-C, it ends at once.
+    - Ctrl-C raises KeyboardInterrupt, and the program ends with a line that says so and with status 130. While the
+      program is being loaded, and at the second Ctrl-C, it ends at once.
     - A warning is printed as one line on standard error, without its place in the code.
 
     Args:
@@ -56,13 +56,14 @@ def run(name: str, load: Callable[[], Callable[[], None]]) -> NoReturn:
             interrupts.leave_at_once()
             sys.stdout.flush()
     except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
     sys.exit()
 
 
 @contextmanager
 def reported(name: str, *errors: type[Exception]) -> Iterator[None]:
-    """Print errors about bad input, and KeyboardInterrupt, as one line on standard error and raise `SystemExit`.
+    """Print errors about bad input as one line on standard error and raise `SystemExit`.
 
     Args:
         name: name of the program, for messages.
@@ -73,9 +74,6 @@ def reported(name: str, *errors: type[Exception]) -> Iterator[None]:
     except errors as error:
         print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(BAD_INPUT)
-    except KeyboardInterrupt:
-        print(f"{name}: interrupted", file=sys.stderr)
-        sys.exit(INTERRUPTED)
 
 
 def watched() -> bool:

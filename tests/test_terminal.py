@@ -203,14 +203,23 @@ def main():
 @pytest.mark.parametrize(
     "body",
     [
-        "def main():\n with terminal.reported('program'): interrupt()",
+        "def main(): interrupt()",
+        "def main(): pass\ndef load(): interrupt(); return main",
         "def main():\n with terminal.reported('program'):\n  try: interrupt()\n  finally: interrupt(); time.sleep(60)",
         "def main():\n class A:\n  def __del__(self): interrupt(); time.sleep(.1)\n A(); time.sleep(60)",
         "def main():\n import atexit\n atexit.register(interrupt)",
         "def main():\n import threading\n threading.Thread(target=lambda: (time.sleep(.2), interrupt())).start()",
         "def main(): pass\ntry: terminal.run('program', lambda: main)\nfinally: interrupt(); time.sleep(60)",
     ],
-    ids=["once", "again while it stops", "in a destructor", "at the end", "while threads end", "after its end"],
+    ids=[
+        "once",
+        "between its import and its start",
+        "again while it stops",
+        "in a destructor",
+        "at the end",
+        "while threads end",
+        "after its end",
+    ],
 )
 def test_ctrl_c_ends_the_program_with_one_line(body):
     done = program(body)
