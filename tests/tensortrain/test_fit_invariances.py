@@ -171,6 +171,29 @@ def test_more_rank_than_the_kernel_has_does_no_harm(name: str) -> None:
     assert relative_error(chain, weight) == pytest.approx(chain.error, abs=1e-12)
 
 
+def _orthogonal_blocks(size: int) -> Tensor:
+    a, b, filters = (torch.linalg.qr(oracles.floats(seed, size, size)).Q for seed in range(3))
+    return torch.einsum("pr,qr,xr->pqx", a, b, filters).unflatten(2, (3, 3))
+
+
+UNIT = torch.eye(8, dtype=torch.float64)[:, :, None, None]
+STRUCTURED = {
+    "the identity at every position": UNIT.expand(8, 8, 3, 3),
+    "a permutation": torch.nn.functional.pad(UNIT.roll(3, 0), (1, 1, 1, 1)),
+    "orthogonal blocks of equal norm": _orthogonal_blocks(9),
+}
+
+
+@pytest.mark.parametrize("kernel", STRUCTURED)
+@pytest.mark.parametrize("chain_format", ["depthwise", "block_term", formats.block_term((3, 3), 3, 2), "auto"])
+def test_blocks_that_are_not_needed_do_no_harm(kernel: str, chain_format: str | Format) -> None:
+    """They are nearly zero, so the normal matrices are singular up to rounding."""
+    weight = STRUCTURED[kernel]
+    chain = ConvTensorTrain.decompose(weight, chain_format, budget=0.6)
+    assert chain.error <= 1.01 * chain.lower_bound + 1e-4
+    assert relative_error(chain, weight) == pytest.approx(chain.error, abs=1e-12)
+
+
 def test_tiny_entries_are_not_taken_for_zeros() -> None:
     """Those whose squares vanish are refused, see the tests of bad input."""
     weight = oracles.floats(0, 3, 2, 3, 3)

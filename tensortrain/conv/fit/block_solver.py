@@ -8,34 +8,38 @@ import torch
 from torch import Tensor
 
 from tensortrain.conv.fit.blocks import Blocks, product
-from tensortrain.conv.fit.options import OVERHEAD, SolverOptions
+from tensortrain.conv.fit.options import OVERHEAD, SMALL_KERNEL, SolverOptions
 from tensortrain.conv.fit.spectral import cholesky
 
-RENEWED = 4  # inverses of the normal matrices are computed again after so many sweeps
-FEW = 20  # with fewer sweeps than this, they are computed in each: the matrices change much then
-RISE = 1e-3  # a sweep whose objective rises by more than this fraction is undone; a smaller rise may be rounding
+RENEWED = 4  # normal matrices are factorised again after so many sweeps
+FEW = 20  # with fewer sweeps than this, they are factorised in each, because they change much then
+LONGEST = 2.0  # the longest step is so many times the one by an old inverse; only rounding would make it longer
+RISE = 1e-4  # a sweep whose objective rises by more than this fraction is undone; a smaller rise may be rounding
 STALL = 10  # number of sweeps over which progress is judged
 STALLED = 1e-5  # a fit stops if these sweeps lower the squared error by less than this fraction
 
 
 class NormalEquations:
-    """Solves the normal equations of one sweep after another, with inverses that may be a few sweeps old.
+    """Solves the normal equations of one sweep after another, of which only every few sweeps factorise the matrices.
 
     From one sweep to the next, a normal matrix M changes little. With the inverse P of an earlier one, the step from
-    the last solution u to `u + α P (rhs - M u)` with the best length α is nearly exact, never raises the objective, and
-    takes three products instead of a factorisation. With the inverse of M itself, it leads to the solution.
+    the last solution u to `u + α P (rhs - M u)` with the best length α ≤ 2 is nearly exact, never raises the objective,
+    and takes three products instead of a factorisation.
+
+    Args:
+        relative: whether ridges are relative to the diagonal of the matrices.
+        period: matrices are factorised in every sweep whose number is a multiple of it; at 1 every solution is exact.
     """
 
-    def __init__(self, relative: bool = False) -> None:
-        self.relative = relative
+    def __init__(self, relative: bool = False, period: int = 1) -> None:
+        self.relative, self.period = relative, period
         self._inverses: dict[str, Tensor] = {}
+        self._exact = True
         self._again: Tensor | None = None
 
-    def begin(self, all_again: bool, again: Tensor | None) -> None:
-        """Begin a sweep, in which all inverses or those of some problems (their numbers) are computed again."""
-        if all_again:
-            self._inverses.clear()
-        self._again = again
+    def begin(self, number: int, again: Tensor | None) -> None:
+        """Begin a sweep, which factorises the matrices of some problems (their numbers) in any case."""
+        self._exact, self._again = number % self.period == 0, again
 
     def solve(self, part: str, gram: Tensor, rhs: Tensor, ridge: Tensor, u: Tensor) -> Tensor:
         """Return the solution of `(gram + ridge) u = rhs` for each problem, or nearly the solution.
@@ -49,15 +53,18 @@ class NormalEquations:
         """
         diagonal = gram.diagonal(dim1=-2, dim2=-1)
         diagonal.mul_(1 + ridge[:, None]) if self.relative else diagonal.add_(ridge[:, None])
-        if part not in self._inverses:
-            self._inverses[part] = _inverse(gram)
-        elif self._again is not None:
-            self._inverses[part][self._again] = _inverse(gram[self._again])
+        if self._exact:
+            factor = _factor(gram)
+            if self.period > 1:
+                self._inverses[part] = torch.cholesky_inverse(factor)
+            return torch.cholesky_solve(rhs, factor)
+        if self._again is not None:
+            self._inverses[part][self._again] = torch.cholesky_inverse(_factor(gram[self._again]))
         residual = torch.baddbmm(rhs, gram, u, alpha=-1)
         step = torch.bmm(self._inverses[part], residual)
         curvature = (torch.bmm(gram, step) * step).sum((1, 2), keepdim=True)
         length = (residual * step).sum((1, 2), keepdim=True) / curvature.clamp(min=torch.finfo(gram.dtype).tiny)
-        return torch.addcmul(u, step, length)
+        return torch.addcmul(u, step, length.clamp_(0, LONGEST))
 
 
 class BlockSolver:
@@ -98,7 +105,7 @@ class BlockSolver:
         Args:
             x: the point from which the sweep begins.
             ridge: `(g,)`, one for each problem.
-            equations: inverses from earlier sweeps; without them, each solution is exact.
+            equations: the solver, with inverses from earlier sweeps; without it, each solution is exact.
         """
         equations = equations or NormalEquations(self.relative)
         a, *factors, b = x.parts()
@@ -204,11 +211,10 @@ class BlockSolver:
         previous, errors = x, [error]  # errors: at the last ridge
         cost = self.step_cost(x) + OVERHEAD
         annealed = int((ridges != ridges[-1]).any(1).sum())
-        period = RENEWED if len(ridges) >= FEW else 1
-        equations, rejected, parts = NormalEquations(self.relative), None, len(x.shapes)
+        equations, rejected, parts = NormalEquations(self.relative, self._period(len(ridges))), None, len(x.shapes)
         for number, ridge in enumerate(ridges):
             beta = ((age - 1) / (age + 2)).clamp_(max=0.99)
-            equations.begin(number % period == 0, rejected)
+            equations.begin(number, rejected)
             point, squared = self.sweep(x.at(torch.lerp(previous.entries, x.entries, 1 + beta)), ridge, equations)
             options.tick(cost)
             norms = point.norms()
@@ -240,6 +246,15 @@ class BlockSolver:
                     break
         return x, error
 
+    def _period(self, sweeps: int) -> int:
+        """Return after how many sweeps the normal matrices are factorised again.
+
+        Double precision is for the last digits, which steps by old inverses reach slowly. The sweeps of a small kernel
+        take as long as their operations are many, and a step has more of them than a factorisation.
+        """
+        small = self.wide[: self.groups].numel() <= SMALL_KERNEL
+        return 1 if small or self.wide.dtype == torch.float64 or sweeps < FEW else RENEWED
+
     def _reached(self, error: Tensor, target: float) -> bool:
         """Return whether one start is at the target, all groups of the convolution together."""
         return target > 0 and float(error.reshape(-1, self.groups).sum(1).min()) <= target**2
@@ -259,13 +274,10 @@ def _inner(d: Tensor, b: Tensor) -> Tensor:
     return inner.flatten(3).flatten(1, 2)
 
 
-def _inverse(gram: Tensor) -> Tensor:
-    """Return the inverses of normal matrices `(g, n, n)`, with a larger ridge where rounding makes one indefinite."""
+def _factor(gram: Tensor) -> Tensor:
+    """Return the Cholesky factors of matrices `(g, n, n)`, with a larger ridge where rounding makes one indefinite."""
     factor, failed = torch.linalg.cholesky_ex(gram)
-    if bool(failed.any()):
-        factor = cholesky(gram, 0.1 * torch.finfo(gram.dtype).eps)
-    inverse: Tensor = torch.cholesky_inverse(factor)
-    return inverse
+    return cholesky(gram, 0.1 * torch.finfo(gram.dtype).eps) if bool(failed.any()) else factor
 
 
 def _sum(terms: Iterable[Tensor]) -> Tensor:

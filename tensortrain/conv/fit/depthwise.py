@@ -53,16 +53,16 @@ SMALL_STARTS = (  # the same for small kernels, of which some need a strong ridg
     (0.1, 0.2),
     (0.25, 0.2),
     (0.05, 0.5),
-    (1.0, 0.5),
+    (0.02, 0.2),
     (0.25, 0.5),
     (0.02, 0.02),
-    (0.02, 0.2),
+    (1.0, 0.2),
     (0.05, 0.2),
     (0.5, 0.2),
     (0.02, 0.05),
-    (1.0, 0.2),
     (0.1, 0.5),
     (0.05, 0.05),
+    (1.0, 0.5),
 )
 STARTS = 8  # so many of them with the usual effort
 LARGEST_BATCH = 8  # largest number of starts of a fit
@@ -153,8 +153,8 @@ def fit_blocks(
     """
     count = ranks[0] // (chain_format.blocks[1] or (1, 1))[0]
     begin, bound = start(weight, chain_format, count)
-    relative = single_channels(chain_format) and _evenness(begin) >= SIMILAR and options.ridge == 0
     several = _several(weight, options)
+    relative = single_channels(chain_format) and not several and _evenness(begin) >= SIMILAR and options.ridge == 0
     starts, sweeps = plan(weight, chain_format, ranks, options)
     if not several:
         strongest = RELATIVE_STRONGEST if relative else STRONGEST
