@@ -160,7 +160,7 @@ def test_a_table_that_does_not_say_how_it_was_measured(tmp_path: Path, text: str
 
 
 def test_rows_that_are_measured_one_at_a_time_join_their_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "x.csv"
+    path = tmp_path / "new" / "x.csv"
 
     def measure(load: int, command: str, *rows: tuple[str, str, str], keys: int = 2) -> list[str]:
         monkeypatch.setattr(tables, "machine", lambda: f"PC, load {load}")

@@ -166,6 +166,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="tasks and cases that contain this")
     parser.add_argument("-o", "--output", type=Path, default=Path("docs/results"), help="folder of the tables")
     arguments = parser.parse_args()
+    arguments.output.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(arguments.threads)
     clock = Clock(torch.device("cpu"), arguments.threads)
     if tt_formats.TENSORLY:

@@ -34,7 +34,7 @@ TRIES: dict[str, dict[str, Any]] = {
     "clip at 0.1": {"training": {"clip_norm": 0.1}},
     "patch 8": {"options": {"patch": 8}},
     "patch 2": {"options": {"patch": 2}},
-    "rank 16": {"options": {"rank": 16}},
+    "rank 8": {"options": {"rank": 8}},
     "order 2, steps 2": {"options": {"order": 2, "steps": 2}},
     "order 1, steps 1": {"options": {"order": 1, "steps": 1}},
     "six layers of 48": {"options": {"hidden": [48] * 6}},

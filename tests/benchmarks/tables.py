@@ -41,6 +41,7 @@ class Table:
                 commands = [*before["command"].split("; "), command]
                 about["command"] = "; ".join(dict.fromkeys(commands))
                 about["machine"] = _both(before["machine"], about["machine"])
+        path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", newline="") as file:
             file.writelines(f"# {name}: {text}\n" for name, text in about.items())
             csv.writer(file, lineterminator="\n").writerows([self.rows[0], *rows])
