@@ -21,9 +21,7 @@ DATA = ROOT / "slot" / "data"  # the folder where `zoo.benchmark.slot.pack` puts
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Run the parts that the command line names.
-
-    Ends with `SystemExit` if the command failed."""
+    """Run the parts that the command line names, and end with `SystemExit` if that failed."""
     began = time.monotonic() - time.process_time()  # imports took at least that long
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
