@@ -171,27 +171,44 @@ def test_more_rank_than_the_kernel_has_does_no_harm(name: str) -> None:
     assert relative_error(chain, weight) == pytest.approx(chain.error, abs=1e-12)
 
 
-def _orthogonal_blocks(size: int) -> Tensor:
-    a, b, filters = (torch.linalg.qr(oracles.floats(seed, size, size)).Q for seed in range(3))
+def _structured(kernel: str, channels: int) -> Tensor:
+    unit = torch.eye(channels, dtype=torch.float64)[:, :, None, None]
+    if kernel == "the identity at every position":
+        return unit.expand(channels, channels, 3, 3)
+    if kernel == "a permutation":
+        return torch.nn.functional.pad(unit.roll(3, 0), (1, 1, 1, 1))
+    a, b, filters = (
+        torch.linalg.qr(oracles.floats(seed, size, 9)).Q for seed, size in enumerate((channels,) * 2 + (9,))
+    )
     return torch.einsum("pr,qr,xr->pqx", a, b, filters).unflatten(2, (3, 3))
 
 
-UNIT = torch.eye(8, dtype=torch.float64)[:, :, None, None]
-STRUCTURED = {
-    "the identity at every position": UNIT.expand(8, 8, 3, 3),
-    "a permutation": torch.nn.functional.pad(UNIT.roll(3, 0), (1, 1, 1, 1)),
-    "orthogonal blocks of equal norm": _orthogonal_blocks(9),
-}
+STRUCTURED = ["the identity at every position", "a permutation", "nine orthogonal blocks of equal norm"]
 
 
 @pytest.mark.parametrize("kernel", STRUCTURED)
 @pytest.mark.parametrize("chain_format", ["depthwise", "block_term", formats.block_term((3, 3), 3, 2), "auto"])
 def test_blocks_that_are_not_needed_do_no_harm(kernel: str, chain_format: str | Format) -> None:
     """They are nearly zero, so the normal matrices are singular up to rounding."""
-    weight = STRUCTURED[kernel]
+    weight = _structured(kernel, 9)
     chain = ConvTensorTrain.decompose(weight, chain_format, budget=0.6)
     assert chain.error <= 1.01 * chain.lower_bound + 1e-4
     assert relative_error(chain, weight) == pytest.approx(chain.error, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "name", "budget", "excess"),
+    [
+        (STRUCTURED[0], "block_term", 0.1, 1.05),
+        (STRUCTURED[1], "block_term", 0.3, 0),
+        (STRUCTURED[2], "depthwise", 0.1, 0),
+    ],
+)
+def test_nor_do_they_in_large_kernels(kernel: str, name: str, budget: float, excess: float) -> None:
+    """There most steps use old inverses, and the length of a step is nearly 0 / 0."""
+    weight = _structured(kernel, 56)
+    chain = ConvTensorTrain.decompose(weight, name, budget=budget)
+    assert chain.error <= excess * chain.lower_bound + 1e-4
 
 
 def test_tiny_entries_are_not_taken_for_zeros() -> None:

@@ -38,7 +38,12 @@ class NormalEquations:
         self._again: Tensor | None = None
 
     def begin(self, number: int, again: Tensor | None) -> None:
-        """Begin a sweep, which factorises the matrices of some problems (their numbers) in any case."""
+        """Begin a sweep.
+
+        Args:
+            number: number of the sweep; it decides, with `period`, whether all matrices are factorised.
+            again: numbers of the problems whose matrices are factorised in any case.
+        """
         self._exact, self._again = number % self.period == 0, again
 
     def solve(self, part: str, gram: Tensor, rhs: Tensor, ridge: Tensor, u: Tensor) -> Tensor:
