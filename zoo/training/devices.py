@@ -115,6 +115,21 @@ def weights_dtype(precision: str, own: torch.dtype) -> torch.dtype:
     return changed.get(precision, own) if own.is_floating_point else own
 
 
+def warn_of_slow_precision(training: Training, device: torch.device) -> None:
+    """Warn of training in bf16 on a processor that only imitates it, which takes many times as long as float32."""
+    if device.type == "cpu" and training.precision.startswith("bf16") and _imitates_bf16():
+        warnings.warn(
+            f"this processor has no instructions for bf16, so with training.precision = {training.precision!r} a "
+            'convolution takes many times as long as with "32-true"; choose training.precision 32-true',
+            stacklevel=3,
+        )
+
+
+def _imitates_bf16() -> bool:
+    """Return whether PyTorch's library for convolutions on CPUs lacks instructions for bf16 here."""
+    return torch.backends.mkldnn.is_available() and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
 @contextlib.contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Silence tips and warnings of Lightning and DDP, which are for programmers and not for users of `zoo train`."""

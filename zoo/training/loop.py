@@ -27,7 +27,7 @@ from zoo.settings import PythonData, Recipe
 from zoo.training.checkpoint import RunProgress, load_checkpoint
 from zoo.training.checks import check_repeatable, check_steps
 from zoo.training.compiled import compile_model, compiling
-from zoo.training.devices import convolution_algorithms, make_fabric, quiet_lightning
+from zoo.training.devices import convolution_algorithms, make_fabric, quiet_lightning, warn_of_slow_precision
 from zoo.training.environment import describe_environment
 from zoo.training.graph import fastest_step
 from zoo.training.loggers import make_loggers
@@ -141,6 +141,7 @@ def fit(
                 if first:
                     session = describe_session(checkpoint, identity["environment"], [clips.describe(), val.describe()])
                     begin_session(recipe, folder, session)
+                    warn_of_slow_precision(recipe.training, fabric.device)
 
                 def run_session(fabric: Fabric) -> None:  # runs in every process
                     state = TrainState(fabric, recipe, model, clips, val)
