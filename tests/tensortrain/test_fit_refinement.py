@@ -263,7 +263,7 @@ def test_a_fit_continues_from_an_earlier_one(make: Callable[[Axes], Format]) -> 
     planted = composed(cores, groups)
     planted = planted / planted.norm()
     scaled = [cores[0] / composed(cores, groups).norm(), *cores[1:]]
-    short = replace(QUIET, effort=0.01)
+    short = replace(QUIET, effort=0.001)
     again, _ = depthwise.fit_blocks(planted, chain_format, ranks, short, earlier=scaled)
     assert norm(composed(again, groups) - planted) <= 1e-3
     alone, _ = depthwise.fit_blocks(planted, chain_format, ranks, short)

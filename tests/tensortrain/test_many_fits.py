@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,7 +14,9 @@ from tensortrain.compression.state_dicts.decomposition import decompose_kernels
 from tensortrain.compression.state_dicts.effort import Allowance
 from tensortrain.compression.state_dicts.kernels import ConvKernel
 from tensortrain.compression.state_dicts.limits import LayerLimits
-from tensortrain.conv.fit import choose_format, progress, speed
+from tensortrain.conv.fit import choose_format, depthwise, progress, speed
+from tensortrain.conv.fit.kernel import NormalizedKernel
+from tensortrain.conv.fit.options import SolverOptions
 
 
 def network():
@@ -187,12 +190,9 @@ def test_auto_is_after_what_it_was_asked_for(monkeypatch, objective, ratio, size
 
 
 def test_times_of_formats_are_those_of_plain_convolutions():
-    from tensortrain.conv.fit.choose_format import entrants
-    from tensortrain.conv.fit.kernel import NormalizedKernel
-
     weight = torch.randn(24, 8, 5, 5)
     kernel = NormalizedKernel.of(weight, 2, False)
-    field = entrants(kernel, weight.numel() // 10)
+    field = choose_format.entrants(kernel, weight.numel() // 10)
     ratios = speed.ratios(field, kernel, (12, 12))
     assert len(ratios) == len(field)
     assert all(0 < ratio < 100 for ratio in ratios)
@@ -217,3 +217,19 @@ def test_auto_repeats_no_fit_that_cannot_take_more_steps(monkeypatch):
         again.clear()
         tt.ConvTensorTrain.decompose(weight, budget=0.5, effort=effort)
         assert sum(again) == repeated
+
+
+@pytest.mark.parametrize("round_effort", [choose_format.SHORT, choose_format.MEDIUM])
+def test_in_the_first_rounds_of_auto_formats_with_blocks_take_equally_many_sweeps(round_effort):
+    """That is, if their sweeps are equally dear; also where the work of a full fit is limited, as of this kernel."""
+    kernel = NormalizedKernel.of(torch.ones(64, 64, 5, 5), 1, False)
+    options = SolverOptions(seed=0, target=0.0, tick=lambda work: None)
+    field = [entrant for entrant in choose_format.entrants(kernel, 40_960) if depthwise.supports(entrant.chain_format)]
+    assert len(field) == 3
+    contest = choose_format._Contest(kernel, field, options)
+    for entrant in field:
+        arguments = kernel.weight, entrant.chain_format, entrant.ranks
+        effort = contest.paced(entrant, round_effort)
+        _, sweeps = depthwise.plan(*arguments, replace(options, effort=effort))
+        dear = min(1.0, (depthwise.DEAR / depthwise.step_cost(*arguments)) ** 0.3)
+        assert sweeps == pytest.approx(round_effort * choose_format.SWEEPS * dear, abs=1.5)

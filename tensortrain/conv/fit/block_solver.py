@@ -217,7 +217,8 @@ class BlockSolver:
         cost = self.step_cost(x) + OVERHEAD
         annealed = int((ridges != ridges[-1]).any(1).sum())
         equations, rejected, parts = NormalEquations(self.relative, self._period(len(ridges))), None, len(x.shapes)
-        for number, ridge in enumerate(ridges):
+        for number in range(len(ridges)):  # iterating over the tensor would first make all rows, which may be millions
+            ridge = ridges[number]
             beta = ((age - 1) / (age + 2)).clamp_(max=0.99)
             equations.begin(number, rejected)
             point, squared = self.sweep(x.at(torch.lerp(previous.entries, x.entries, 1 + beta)), ridge, equations)

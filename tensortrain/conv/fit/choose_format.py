@@ -22,6 +22,7 @@ from tensortrain.errors import TensorTrainError
 Axes = tuple[int, ...]
 
 SHORT, MEDIUM = 0.05, 0.15  # efforts of the first and the second round
+SWEEPS = 960  # that of formats with blocks is the share of so many sweeps
 WHOLE = 2.75  # work of all three rounds, as a multiple of that of the best format alone
 SLOWED = 1.45  # short fits take so many times as long as their multiplications suggest
 LEAST, MOST = 1.4, 8.0  # limits for the effort of the last fit of the best format
@@ -156,12 +157,11 @@ class _Contest:
     def paced(self, entrant: Entrant, effort: float) -> float:
         """Return the effort of a fit in the first two rounds.
 
-        Depthwise chains take as many sweeps there as the other formats with blocks, so that their errors can be
-        compared. A fit of full effort needs fewer.
+        All formats with blocks take equally many sweeps there, so that their errors can be compared. In fits of full
+        effort they do not, and small kernels are fitted from several starts, not in one long fit.
         """
         if depthwise.supports(entrant.chain_format):
-            usual = depthwise.usual_sweeps(self.kernel.weight, entrant.chain_format, entrant.ranks)
-            effort *= depthwise.SLOWER_SWEEPS / usual
+            effort *= depthwise.effort_for(SWEEPS, self.kernel.weight, entrant.chain_format, entrant.ranks)
         return effort
 
     def longest(self, entrant: Entrant) -> float:

@@ -28,10 +28,11 @@ Axes = tuple[int, ...]
 SWEEPS = (340, 560)  # fewest and most sweeps of a depthwise fit with the usual effort, if its sweeps are cheap
 PER_BLOCK = 5  # sweeps for each of its blocks between these limits
 DEAR_SWEEPS = 480  # the same if its sweeps are dear, before they are made fewer
-SLOWER_SWEEPS = 960  # the same for CP and for blocks of several channels, which converge more slowly
+SLOWER_SWEEPS = 2_400  # the same for CP and for blocks of several channels, which converge more slowly
 DEAR = 1e7  # from so many multiplications per sweep on, fewer sweeps are made
 ONE_START = 5e6  # from so many multiplications per sweep on, there is one start, whatever the effort
-SMALL_SWEEPS = 225  # number of sweeps of a fit from several starts
+SMALL_SWEEPS = 225  # number of sweeps of a depthwise fit from several starts
+SLOWER_SMALL_SWEEPS = 450  # the same for CP and for blocks of several channels
 SINGLE = 3e8  # from so many multiplications per sweep on, single precision is used; the ridge keeps it well conditioned
 POLISHED = 0.06  # fraction of the sweeps that run at the end with the ridge `LAST`, nearly none
 ANNEALED = 0.95  # fraction of the other sweeps in which the ridge decays
@@ -41,28 +42,28 @@ LAST = 1e-5  # the ridge after its decay, as a fraction of `RIDGE`, so that it c
 CONVERGED = 1e-10  # `STALLED` at the end of a fit of a small kernel, which is cheap
 RIDGE = 0.05  # times R^(-2/3)
 START = (0.1, 0.02)  # the first ridge, relative or as a fraction of `critical_ridge`, and the relative noise
-WIDE_START = (0.5, 0.02)  # the same for blocks of several channels
+WIDE_START = (0.5, 0.1)  # the same for blocks of several channels, which noise must separate if they are alike
 SIMILAR = 0.3  # the ridge is relative if the weakest block is at least this fraction of the strongest one
 STRONGEST = 0.9  # the first ridge for kernels without structure, as that fraction; at 1 all blocks would vanish
 RELATIVE_STRONGEST = 3.0  # the same for a relative ridge
 EVEN = (0.6, 0.7)  # between these ratios of the weakest to the strongest block, the first ridge rises to the strongest
 SMALL_STARTS = (  # the same for small kernels, of which some need a strong ridge and some a weak one
+    (0.02, 0.02),
     (0.1, 0.02),
+    (0.05, 0.2),
     (0.25, 0.02),
+    (0.02, 0.05),
     (0.5, 0.02),
+    (0.05, 0.05),
     (0.1, 0.2),
+    (0.02, 0.2),
     (0.25, 0.2),
     (0.05, 0.5),
-    (0.02, 0.2),
-    (0.25, 0.5),
-    (0.02, 0.02),
-    (1.0, 0.2),
-    (0.05, 0.2),
-    (0.5, 0.2),
-    (0.02, 0.05),
-    (0.1, 0.5),
-    (0.05, 0.05),
     (1.0, 0.5),
+    (0.5, 0.2),
+    (1.0, 0.2),
+    (0.1, 0.5),
+    (0.25, 0.5),
 )
 STARTS = 8  # so many of them with the usual effort
 LARGEST_BATCH = 8  # largest number of starts of a fit
@@ -99,12 +100,25 @@ def plan(
     """
     cost = step_cost(weight, chain_format, ranks)
     if _several(weight, options):
-        return list(SMALL_STARTS[: round(STARTS * options.effort)]), options.steps(cost, SMALL_SWEEPS)
+        most = SMALL_SWEEPS if single_channels(chain_format) else SLOWER_SMALL_SWEEPS
+        return list(SMALL_STARTS[: round(STARTS * options.effort)]), options.steps(cost, most)
     single = chain_format.blocks[1] == (1, 1)
     most = usual_sweeps(weight, chain_format, ranks)
-    sweeps = options.steps(cost, most * min(1.0, (DEAR / cost) ** 0.3))
+    sweeps = _allowed(most, cost, options)
     count = max(1, min(LARGEST_BATCH, int(sweeps / most))) if cost < ONE_START else 1
     return [START if single else WIDE_START] * count, sweeps // count
+
+
+def effort_for(sweeps: int, weight: Tensor, chain_format: Format, ranks: Sequence[int]) -> float:
+    """Return the effort of a fit with a given number of sweeps instead of the usual one."""
+    cost, usual = step_cost(weight, chain_format, ranks), usual_sweeps(weight, chain_format, ranks)
+    options = SolverOptions(0, 0.0, lambda work: None)
+    return _allowed(sweeps, cost, options) / _allowed(usual, cost, options)
+
+
+def _allowed(sweeps: int, cost: float, options: SolverOptions) -> int:
+    """Return how many of the given sweeps are made: dear ones are made fewer, and the work is limited."""
+    return options.steps(cost, sweeps * min(1.0, (DEAR / cost) ** 0.3))
 
 
 def usual_sweeps(weight: Tensor, chain_format: Format, ranks: Sequence[int]) -> int:
