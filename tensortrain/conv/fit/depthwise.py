@@ -42,7 +42,8 @@ LAST = 1e-5  # the ridge after its decay, as a fraction of `RIDGE`, so that it c
 CONVERGED = 1e-10  # `STALLED` at the end of a fit of a small kernel, which is cheap
 RIDGE = 0.05  # times R^(-2/3)
 START = (0.1, 0.02)  # the first ridge, relative or as a fraction of `critical_ridge`, and the relative noise
-WIDE_START = (0.5, 0.1)  # the same for blocks of several channels, which noise must separate if they are alike
+WIDE_START = (0.5, 0.02)  # the same for blocks of several channels
+LONG_WIDE_START = (0.5, 0.2)  # the same in fits of full effort, where a slow decay needs noise to separate equal blocks
 SIMILAR = 0.3  # the ridge is relative if the weakest block is at least this fraction of the strongest one
 STRONGEST = 0.9  # the first ridge for kernels without structure, as that fraction; at 1 all blocks would vanish
 RELATIVE_STRONGEST = 3.0  # the same for a relative ridge
@@ -106,7 +107,8 @@ def plan(
     most = usual_sweeps(weight, chain_format, ranks)
     sweeps = _allowed(most, cost, options)
     count = max(1, min(LARGEST_BATCH, int(sweeps / most))) if cost < ONE_START else 1
-    return [START if single else WIDE_START] * count, sweeps // count
+    wide = LONG_WIDE_START if options.effort >= 1 else WIDE_START
+    return [START if single else wide] * count, sweeps // count
 
 
 def effort_for(sweeps: int, weight: Tensor, chain_format: Format, ranks: Sequence[int]) -> float:
