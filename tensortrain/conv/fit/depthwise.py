@@ -231,5 +231,7 @@ def _strength(x: Blocks, usual: float, strongest: float) -> float:
 def _ridges(first: float, lowest: float, last: float, sweeps: int) -> Tensor:
     """Return the ridge of each sweep: geometric decay from `first` to `lowest`, then `last`."""
     annealed = round(ANNEALED * sweeps)
-    decay = [first * (lowest / first) ** (n / max(1, annealed - 1)) for n in range(annealed)]
-    return torch.tensor([*decay, *[last] * (sweeps - annealed)], dtype=torch.float64, device="cpu")
+    ridges = torch.full((sweeps,), last, dtype=torch.float64, device="cpu")
+    shares = torch.arange(annealed, dtype=torch.float64, device="cpu") / max(1, annealed - 1)
+    ridges[:annealed] = first * (lowest / first) ** shares
+    return ridges
