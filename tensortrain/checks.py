@@ -6,6 +6,8 @@ import os
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from os import PathLike
+from pathlib import Path
 from typing import Any, TypeGuard
 
 import torch
@@ -149,6 +151,18 @@ def device(value: Any) -> torch.device:
         raise TensorTrainError(f"device = {value!r} cannot be used: {reason}") from None
 
 
+def path(name: str, value: object) -> Path:
+    """Return a path that was given as a string or as an object such as `pathlib.Path`.
+
+    >>> path("resume", 3)
+    Traceback (most recent call last):
+    tensortrain.errors.TensorTrainError: resume is a int; a str or a pathlib.Path is needed
+    """
+    if not isinstance(value, str | PathLike):
+        raise TensorTrainError(f"{name} is a {type(value).__name__}; a str or a pathlib.Path is needed")
+    return Path(value)
+
+
 def iterates(value: object) -> TypeGuard[Iterable[Any]]:
     """Return whether one can iterate over `value`. Tensors and arrays without axes have `__iter__`, but it fails."""
     return isinstance(value, Iterable) and getattr(value, "ndim", 1) > 0
@@ -156,7 +170,7 @@ def iterates(value: object) -> TypeGuard[Iterable[Any]]:
 
 def per_axis(name: str, value: int | Iterable[int], axes: int, *, minimum: int = 1) -> tuple[int, ...]:
     """Return a tuple of length `axes` from one int for all axes or from one int for each axis."""
-    if isinstance(value, numbers.Integral) or not iterates(value):
+    if isinstance(value, str) or not iterates(value):
         return (integer(name, value, minimum=minimum),) * axes
     values = tuple(integer(f"{name}[{i}]", v, minimum=minimum) for i, v in enumerate(value))
     if len(values) != axes:

@@ -1,5 +1,6 @@
 """The command `tensortrain compress`."""
 
+import math
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -28,7 +29,10 @@ Data = Annotated[
     ),
 ]
 EffortOption = Annotated[float, typer.Option("--effort", help="Factor on the work of each fit: 2 is twice as much.")]
-Seconds = Annotated[float | None, typer.Option(help="Time limit of all fits together, in seconds.")]
+Seconds = Annotated[
+    float | None,
+    typer.Option(help="Time limit of the fits of further formats, in seconds. Without --formats, all are tried."),
+]
 Include = Annotated[
     list[str] | None, typer.Option(metavar="LAYER", help="Change only the layers that match this pattern.")
 ]
@@ -154,10 +158,10 @@ def compress(
             seed=seed,
             resume=resume,
         )
+        print(result)  # also if no layer has changed, so that there is nothing to save
         result.save(temporary)
     for path in report or ():
         result.report.save(path)
-    print(result)
     print(output)
 
 
@@ -240,7 +244,7 @@ def calibration_inputs(data: str | None, size: str | None, mean: str | None, std
         if len(sides) > 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
             raise TensorTrainError(f"--size = {size!r}; one whole number of pixels or HEIGHTxWIDTH is needed")
         shape = (int(sides[0]), int(sides[-1]))
-        return user_code.image_batches(Path(data), shape, _numbers("--mean", mean, ","), _numbers("--std", std, ","))
+        return user_code.image_batches(Path(data), shape, _numbers("--mean", mean), _numbers("--std", std))
     unused = [name for name, value in options.items() if value is not None]
     if unused:
         raise TensorTrainError(f"{', '.join(unused)} are for folders of images; --data is {data!r}")
@@ -250,21 +254,29 @@ def calibration_inputs(data: str | None, size: str | None, mean: str | None, std
     return batches
 
 
-def _numbers(option: str, text: str | None, separator: str) -> list[float]:
+def _numbers(option: str, text: str | None) -> list[float]:
     try:
-        return [float(part) for part in (text or "").split(separator)]
+        return [float(part) for part in (text or "").split(",")]
     except ValueError:
-        raise TensorTrainError(f"{option} = {text!r}; numbers are needed, with {separator!r} between them") from None
+        raise TensorTrainError(f"{option} = {text!r}; numbers are needed, with ',' between them") from None
 
 
 def _by_layer(option: str, texts: list[str] | None) -> dict[str, float]:
     """Convert `["layer1.*=0.5"]` to a mapping from patterns to numbers."""
-    values = {}
+    values: dict[str, float] = {}
     for text in texts or ():
         pattern, _, value = text.rpartition("=")
-        if not pattern:
+        try:
+            fraction = float(value)
+        except ValueError:
+            fraction = math.nan
+        if not pattern or math.isnan(fraction):
             raise TensorTrainError(f"{option} = {text!r}; LAYER=FRACTION is needed, such as 'layer1.*=0.5'")
-        (values[pattern],) = _numbers(option, value, "=")
+        if pattern in values:
+            raise TensorTrainError(
+                f"{option} has two values for {pattern!r}, {values[pattern]:g} and {value}; name one"
+            )
+        values[pattern] = fraction
     return values
 
 

@@ -55,6 +55,8 @@ def test_bad_weights_are_refused(kernel_sizes: str, weight: object, fragments: S
     (decompose(), ("nothing limits", "ranks, rtol, max_parameters or budget")),
     (decompose(kernel_sizes="auto"), ("nothing limits", "ranks, rtol, max_parameters or budget")),
     (decompose(ranks=0), ("ranks = 0", "at least 1")),
+    (decompose(ranks=2, progress="a"), ("progress = 'a'", "True, False")),
+    (decompose(ranks=2, progress=3), ("progress = 3", "True, False")),
     (decompose(ranks=-3), ("ranks = -3", "at least 1")),
     (decompose(ranks=2.0), ("ranks = 2.0", "not an integer")),
     (decompose(ranks=True), ("ranks = True", "not an integer")),

@@ -241,6 +241,8 @@ def test_the_report_as_files(tmp_path):
     assert all(f"<td>{layer.name}</td>" in page for layer in report.layers)
     with pytest.raises(tt.TensorTrainError, match="legal"):
         report.save(tmp_path / "report.pdf")
+    with pytest.raises(tt.TensorTrainError, match="path is a int"):
+        report.save(3)
 
 
 def test_a_curve_needs_one_calibration(tmp_path):

@@ -127,6 +127,13 @@ def test_without_data_and_with_other_budgets(folder, capsys):
     assert run(*base, *data, "--max-drop", "0.5", "--metric", f"{folder}/my_module.py:accuracy") == 0
 
 
+def test_the_report_is_printed_even_if_no_layer_changes_so_that_nothing_can_be_saved(folder, capsys):
+    base = ("compress", f"{folder}/my_module.py:build", folder / "my_module.pt", "-o", folder / "s.safetensors")
+    assert run(*base, "--parameters", "1.0") == 2
+    assert "parameters ≤" in capsys.readouterr().out
+    assert not (folder / "s.safetensors").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -192,6 +199,12 @@ def test_without_data_and_with_other_budgets(folder, capsys):
             "time: the time of a layer depends on its inputs",
         ),
         (["{}/my_module.py:build", "{}/my_module.pt", "--parameters", "x"], "parameters = 'x'; a fraction"),
+        (["{}/my_module.py:build", "{}/my_module.pt", "--at-least", "0=x"], "--at-least = '0=x'; LAYER=FRACTION is"),
+        (["{}/my_module.py:build", "{}/my_module.pt", "--at-most", "0.5"], "--at-most = '0.5'; LAYER=FRACTION is"),
+        (
+            ["{}/my_module.py:build", "{}/my_module.pt", "--at-least", "0=0.9", "--at-least", "0=0.1"],
+            "--at-least has two values for '0', 0.9 and 0.1",
+        ),
     ],
 )
 def test_bad_input(folder, capsys, arguments, message):

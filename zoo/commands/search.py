@@ -29,7 +29,11 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
     parser.add_argument("--trials", type=int, default=20, help="Total number of trials, over all processes and calls.")
     parser.add_argument("--order", type=int, nargs=2, default=[1, 3], help="Smallest and largest order m.")
     parser.add_argument(
-        "--steps", type=int, nargs=2, default=[1, 5], help="Smallest and largest number of steps n; n is at least m."
+        "--steps",
+        type=int,
+        nargs=2,
+        default=[1, 5],
+        help="Smallest and largest number of past hidden states, at least the order.",
     )
     parser.add_argument("--rank", type=int, nargs="+", default=[4, 8, 16], help="Ranks R to try.")
     parser.add_argument("--kernel", type=int, nargs="+", default=[3, 5], help="Kernel sizes to try.")

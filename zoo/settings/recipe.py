@@ -42,8 +42,8 @@ class Training(Settings):
             saves the time of thousands of kernel launches. It works on one GPU, except with 16-mixed; elsewhere the
             setting is ignored.
         deterministic: let cuDNN use only algorithms that give the same bits every time. Without them, a resumed run
-            ends with other weights than an uninterrupted run. False allows the fastest algorithms; the speed page of
-            the documentation compares the two (variant free-algorithms). Ignored on a CPU.
+            ends with other weights than an uninterrupted run. False allows the fastest algorithms;
+            `zoo benchmark --variants eager free-algorithms` compares the two on a GPU. Ignored on a CPU.
         compile: compile each cell's step by `torch.compile`, or the whole rollout of a model of series. The first step
             is slow, and later steps are faster.
         recompute: compute activations again in the backward pass: much less memory, about a third more time.

@@ -8,9 +8,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tensortrain import checks
 from tensortrain.compression.analysis.outputs import Difference
 from tensortrain.compression.analysis.timing import Quartiles
 from tensortrain.compression.reports import pictures
@@ -230,7 +230,7 @@ class Report:
                 written.
         """
         texts = {".json": self.to_json, ".csv": self.to_csv, ".html": self.to_html}
-        ending = Path(path).suffix.lower()
+        ending = checks.path("path", path).suffix.lower()
         if ending not in ENDINGS:
             raise TensorTrainError(f"{path} ends in {ending!r}; legal: {', '.join(ENDINGS)}")
         content = self.to_png() if ending == ".png" else texts[ending]().encode()

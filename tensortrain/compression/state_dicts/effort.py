@@ -39,6 +39,9 @@ class Effort:
         if self.seconds is not None:
             checks.positive("seconds", self.seconds)
         checks.choice("objective", self.objective, OBJECTIVES)
+        if self.size is not None:
+            axes = len(list(self.size)) if checks.iterates(self.size) else 1
+            checks.per_axis("size", self.size, axes)
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments for `ConvTensorTrain.decompose`, except the time limit, which `Allowance` divides."""

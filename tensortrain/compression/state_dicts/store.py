@@ -5,12 +5,11 @@ that determines the results, so that it cannot be resumed with other weights or 
 """
 
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from tensortrain import storage
+from tensortrain import checks, storage
 from tensortrain.compression.state_dicts.names import join
 from tensortrain.compression.state_dicts.records import Changes, LayerRecord, network_header, read_changes, read_network
 from tensortrain.conv.conv_tensor_train import ConvTensorTrain
@@ -36,7 +35,7 @@ class FitStore:
     """
 
     def __init__(self, path: str | PathLike[str] | None, content: Any) -> None:
-        self._path = None if path is None else Path(path)
+        self._path = None if path is None else checks.path("resume", path)
         self._key = "" if path is None else digest(content)
         self._records: list[LayerRecord] = []
         self._tensors: dict[str, Tensor] = {}

@@ -7,10 +7,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from tensortrain.errors import TensorTrainError
 from tensortrain.terminal import watched
 
 PATIENCE = 2.0  # seconds before the bar appears or a duration is estimated
@@ -19,6 +20,7 @@ MEASURED = 1.0  # a duration is estimated after so many seconds of steps
 INTERVAL = 60.0  # seconds between two later lines
 
 
+@runtime_checkable
 class Follower(Protocol):
     """An object that is notified of the work of solvers."""
 
@@ -163,9 +165,15 @@ class _Part:
 
 
 def follower(progress: "bool | Follower | None", name: str) -> contextlib.AbstractContextManager[Follower]:
-    """Return the `Follower` that was passed, or a new ticker with this name."""
+    """Return the `Follower` that was passed, or a new ticker with this name.
+
+    Raises:
+        TensorTrainError: `progress` is something else.
+    """
     if progress is None or isinstance(progress, bool):
         return Ticker(progress, name)
+    if not isinstance(progress, Follower):
+        raise TensorTrainError(f"progress = {progress!r}; legal: True, False, and None for long calls only")
     return contextlib.nullcontext(progress)
 
 
