@@ -151,6 +151,12 @@ def device(value: Any) -> torch.device:
         raise TensorTrainError(f"device = {value!r} cannot be used: {reason}") from None
 
 
+def trainable_result() -> None:
+    """Refuse `torch.inference_mode`, in which new layers could never be trained."""
+    if torch.is_inference_mode_enabled():
+        raise TensorTrainError("in torch.inference_mode() the result could not be trained; call this outside of it")
+
+
 def path(name: str, value: object) -> Path:
     """Return a path that was given as a string or as an object such as `pathlib.Path`.
 

@@ -243,13 +243,21 @@ def singular_values(matrix: Tensor) -> Tensor:
 
 
 def frobenius_norm(tensor: Tensor) -> float:
-    """Return the Frobenius norm as a number in double precision, without overflow or underflow of the squares."""
+    """Return the Frobenius norm as a number in double precision, without overflow or underflow of the squares.
+
+    It is NaN if an entry is NaN, and otherwise infinite if an entry is infinite.
+
+    >>> frobenius_norm(torch.tensor([1.0, math.inf])), frobenius_norm(torch.tensor([math.inf, math.nan]))
+    (inf, nan)
+    """
     tensor = tensor.detach()
     wide = torch.complex128 if tensor.is_complex() else torch.float64
     peak = 1.0
     norm = float(torch.linalg.vector_norm(tensor, dtype=wide).real)
     if not 1e-140 < norm < 1e140:  # the squares of such numbers underflow or overflow
         peak = float(torch.linalg.vector_norm(tensor, math.inf)) or 1.0
+        if math.isinf(peak):
+            return peak
         norm = float(torch.linalg.vector_norm(tensor / peak, dtype=wide).real)
     return peak * norm
 

@@ -11,6 +11,7 @@
 | module | what it does |
 |---|---|
 | `network` | `tt.compress` and `tt.compression_curve` compress a whole network to a budget |
+| `analysed` | a network that has been analysed, and is compressed to one budget after the other |
 | `model` | `tt.nn.decompose`, `save` and `load`: every layer has its own limits |
 | `result`, `options` | the result of `tt.compress`, and the arguments that its callers share |
 | `verify`, `verify_outputs`, `certificates` | recompute errors, bounds and outputs, and certify the errors of a file |

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from tensortrain import checks, storage
 from tensortrain.compression.layers import undo
 from tensortrain.compression.layers.assembly import assembled
-from tensortrain.compression.layers.exchange import exchange, exchangeable, exchanged
+from tensortrain.compression.layers.exchange import exchange, exchangeable, exchanged, unexchangeable
 from tensortrain.compression.layers.modules import (
     FACTORISED,
     ConvLayer,
     check,
+    check_cores,
     conv_layer_type,
     is_plain,
     outermost,
@@ -111,8 +112,8 @@ def decompose(
 
     Raises:
         TensorTrainError: the model has no conv or linear layer, no layer can be decomposed, a weight has NaN or
-            infinite entries, a pattern matches no layer, a limit is out of range, or `resume` belongs to another
-            decomposition.
+            infinite entries, a pattern matches no layer, a limit is out of range, `resume` belongs to another
+            decomposition, or this is called in `torch.inference_mode`.
 
     One limit for all convs; the second conv is too small to be decomposed:
 
@@ -130,6 +131,7 @@ def decompose(
     >>> [layer.chain.n_parameters / 576 for layer in small["body"]]
     [0.5, 0.25]
     """
+    checks.trainable_result()
     limits = LayerLimits(kernel_sizes, ranks, rtol, max_parameters, budget)
     reference = reference_of(model)
     layers = {name: layer for name, layer in outermost(reference) if not isinstance(layer, TTLinear)}
@@ -143,7 +145,7 @@ def decompose(
     _share((layer, dense[name]) for name, layer in wanted.items() if name in dense and not is_plain(layer))
     own_limits = {kernel.layer: arguments[kernel.name] for kernel in kernels if kernel.layer in dense}
     reasons |= shared_weights(reference, {name: layers[name] for name in dense}, own_limits)
-    weights = [kernel if kernel.layer in reasons else _with_weight(kernel, dense) for kernel in kernels]
+    weights = [kernel if kernel.layer in reasons else _with_weight(kernel, layers, dense) for kernel in kernels]
     effort_of_fits = Effort(seed, effort, seconds, objective, size)
     outcomes = decompose_kernels(weights, limits, effort_of_fits, obstacles=reasons, resume=resume, progress=progress)
     chains = {outcome.kernel.layer: outcome.chain for outcome in outcomes if outcome.chain is not None}
@@ -179,8 +181,8 @@ def merge(model: nn.Module) -> nn.Module:
         The copy; if the model is itself such a layer, the plain layer.
 
     Raises:
-        TensorTrainError: the model has no layer of this library or cannot be copied; or a layer has quantised cores, or
-            hooks or parametrizations, which would be lost.
+        TensorTrainError: the model has no layer of this library or cannot be copied; or a layer has hooks,
+            parametrizations or further tensors, which would be lost, or cores that are quantised or do not fit it.
 
     >>> model = nn.Sequential(nn.Conv2d(8, 8, 5), nn.ReLU(), nn.Conv2d(8, 8, 1))
     >>> small = decompose(model, (3, 3), ranks=4, include=["0"])
@@ -203,8 +205,6 @@ def _merged(name: str, layer: FromCores) -> nn.Module:
         return layer.merge()
     except TensorTrainError as error:
         raise TensorTrainError(f"{name!r} cannot be merged: {error}") from None
-    except AttributeError:  # see `FromCores.weight`
-        raise TensorTrainError(f"{name!r} cannot be merged: its cores are quantised; merge before quantising") from None
 
 
 def _share(pairs: Iterable[tuple[Any, Any]]) -> None:
@@ -259,17 +259,29 @@ def layer_records(model: nn.Module) -> list[LayerRecord]:
     Raises:
         TensorTrainError: there are no layers of this library, or `load` could not rebuild one of them.
     """
+    layers = [item for item in model.named_modules(remove_duplicate=False) if isinstance(item[1], FromCores)]
+    if not layers:
+        raise TensorTrainError(
+            f"model is a {type(model).__name__} without any layer of tensortrain.nn that a file can hold"
+        )
     records = []
-    for name, layer in model.named_modules(remove_duplicate=False):
+    for name, layer in layers:
+        _check_rebuildable(name, layer)
         if isinstance(layer, ConvLayer):
             records.append(LayerRecord.of(join(name, "weight"), layer.chain, layer.weight_shape, layer.groups))
         elif isinstance(layer, LowRankLinear):
             records.append(LayerRecord.of_linear(join(name, "weight"), layer))
-    if not records and not matrix_records(model):
-        raise TensorTrainError(
-            f"model is a {type(model).__name__} without any layer of tensortrain.nn that a file can hold"
-        )
     return records
+
+
+def _check_rebuildable(name: str, layer: FromCores) -> None:
+    """Refuse a layer that `load` could not rebuild from a file. Its hooks are not part of the file."""
+    try:
+        check_cores(layer)
+        for l, core in enumerate(layer.cores):
+            checks.tensor(f"cores[{l}]", core.weight)
+    except TensorTrainError as error:
+        raise TensorTrainError(f"{name!r} cannot be saved: {error}") from None
 
 
 def load(model: nn.Module, path: str | PathLike[str]) -> nn.Module:
@@ -289,8 +301,8 @@ def load(model: nn.Module, path: str | PathLike[str]) -> nn.Module:
 
     Raises:
         TensorTrainError: the file cannot be read, or does not fit the model; a tensor of the model is on the meta
-            device, or its dtype cannot hold an entry of the file; or a module of the model refuses its tensors. The
-            message says where.
+            device, or its dtype cannot hold an entry of the file; or a module of the model refuses its tensors, or
+            has hooks or parametrizations although it must be replaced. The message says where.
 
     >>> import tempfile
     >>> path = tempfile.mkdtemp() + "/small.safetensors"
@@ -301,9 +313,7 @@ def load(model: nn.Module, path: str | PathLike[str]) -> nn.Module:
     checks.module("model", model)
     _check_has_entries(model)
     tensors, records = read_network(path)
-    plain = plain_modules(exchangeable(model), plain_names(model.state_dict()))
-    wanted = read_changes(path).exchanged
-    names = [name for name, bare in plain.items() if bare in wanted]
+    names = _exchanged_modules(model, read_changes(path).exchanged)
     rebuilt = exchange(copy.deepcopy(model), names) if names else model
     layers, named = _rebuilt_layers(rebuilt, tensors, [*records, *read_matrices(path)])
     replaced = {join(name, part) for name in layers for part in ("weight", "bias")}
@@ -322,6 +332,18 @@ def load(model: nn.Module, path: str | PathLike[str]) -> nn.Module:
         reason = " ".join(str(error).split())[:500]
         raise TensorTrainError(f"{path} cannot be loaded into the model: {type(error).__name__}: {reason}") from error
     return loaded
+
+
+def _exchanged_modules(model: nn.Module, wanted: Sequence[str]) -> list[str]:
+    """Return the names of the attention modules to exchange in a model; `wanted` names them as in the bare model."""
+    tensors, reasons = plain_names(model.state_dict()), unexchangeable(model)
+    for name, bare in plain_modules(reasons, tensors).items():
+        if bare in wanted:
+            raise TensorTrainError(
+                f"{name!r} must be exchanged to load this file, but {reasons[name]}; remove that first, or pass a newly"
+                " built model of the original architecture"
+            )
+    return [name for name, bare in plain_modules(exchangeable(model), tensors).items() if bare in wanted]
 
 
 def _check_has_entries(model: nn.Module) -> None:
@@ -382,25 +404,23 @@ def _layer(dense: Any, chain: ConvTensorTrain) -> nn.Module:
 
 
 def _kernel(name: str, layer: Any) -> ConvKernel:
-    """Return the kernel of a layer. A layer of this library is represented by its first core until it is composed."""
-    factorised = isinstance(layer, FACTORISED)
-    stored = sum(core.weight.numel() for core in layer.cores) if factorised else None
+    """Return the kernel of a layer. That of a layer of this library is empty until it is composed."""
     return ConvKernel(
         join(name, "weight"),
-        layer.cores[0].weight if factorised else layer.weight,
+        torch.empty(0) if isinstance(layer, FACTORISED) else layer.weight,
         getattr(layer, "groups", 1),
         getattr(layer, "transposed", False),
-        chain_parameters=stored,
         linear=isinstance(layer, nn.Linear | LowRankLinear),
     )
 
 
-def _with_weight(kernel: ConvKernel, dense: Mapping[str, Any]) -> ConvKernel:
+def _with_weight(kernel: ConvKernel, layers: Mapping[str, Any], dense: Mapping[str, Any]) -> ConvKernel:
     """Return the kernel with the weight of its plain layer, or with the composed weight of a layer of this library."""
     if kernel.layer not in dense:
         return kernel
-    weight = dense[kernel.layer].weight
-    return replace(kernel, weight=weight[..., None] if kernel.linear else weight)
+    layer, weight = layers[kernel.layer], dense[kernel.layer].weight
+    stored = sum(core.weight.numel() for core in layer.cores) if isinstance(layer, FACTORISED) else None
+    return replace(kernel, weight=weight[..., None] if kernel.linear else weight, chain_parameters=stored)
 
 
 def _module_of(model: nn.Module, name: str, record: LayerRecord | MatrixRecord) -> Any:
@@ -427,6 +447,10 @@ def _check_fits(module: Any, record: LayerRecord) -> None:
             f"{record.weight!r} has shape {tuple(module.weight.shape)} and {groups} groups in the model;"
             f" the file needs {record.shape} and {record.groups}"
         )
+    try:
+        check(module)
+    except TensorTrainError as error:
+        raise TensorTrainError(f"{record.name!r} of the model cannot be replaced: {error}") from None
 
 
 def _compare(expected: Mapping[str, object], tensors: Mapping[str, Tensor], path: str | PathLike[str]) -> None:

@@ -17,6 +17,7 @@ from tensortrain.compression.state_dicts.matrices import matrix_records
 from tensortrain.compression.state_dicts.records import Changes, LayerRecord, copied_tensors, network_header
 from tensortrain.digest import digest
 from tensortrain.errors import TensorTrainError
+from tensortrain.nn.from_cores import FromCores
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,8 +76,8 @@ class Compressed:
             about: further values for the header, as JSON, such as how the architecture is built.
 
         Raises:
-            TensorTrainError: no layer was factorised, the network has state that a file cannot hold, or the file cannot
-                be written.
+            TensorTrainError: no layer was factorised, `tt.nn.load` could not rebuild a layer, the network has state
+                that a file cannot hold, or the file cannot be written.
 
         >>> import tempfile, torch, tensortrain as tt
         >>> path = tempfile.mkdtemp() + "/small.safetensors"
@@ -84,9 +85,15 @@ class Compressed:
         >>> tt.nn.load(torch.nn.Sequential(torch.nn.Linear(8, 8)), path)[0].rank
         2
         """
+        if not any(isinstance(module, FromCores) for module in self.model.modules()):
+            raise TensorTrainError(
+                f"the budget leaves every layer as it is, so the model is a {type(self.model).__name__} without any"
+                " layer of tensortrain.nn that a file can hold; use a smaller budget, or save the model by torch.save"
+            )
+        records = layer_records(self.model)
         tensors = self.model.state_dict()
         storage.check_tensors(tensors)
-        records = [self._with_errors(record) for record in layer_records(self.model)]
+        records = [self._with_errors(record) for record in records]
         cores = {key for record in records for key in record.core_keys}
         changed = {
             name: now

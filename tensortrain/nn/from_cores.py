@@ -80,7 +80,7 @@ def summary(layer: Any, dense: int) -> str:
         layer: a layer with cores, which may be quantised, and with the attribute `error`.
         dense: number of entries of the plain layer's weight.
     """
-    weights = (core.weight for core in layer.cores)
+    weights = (getattr(core, "weight", torch.empty(0)) for core in layer.cores)  # another module may be in its place
     count = sum((weight() if isinstance(weight, MethodType) else weight).numel() for weight in weights)
     error = "" if layer.error is None else f", error={layer.error:.4g} when decomposed"
     return f", {count:,} of {dense:,} parameters{error}"

@@ -126,6 +126,11 @@ class LowRankLinear(FromCores):
         bias: nn.Parameter | None = self.cores[0].bias
         return bias
 
+    @property
+    def weight_shape(self) -> tuple[int, int]:
+        """Return the shape of `weight`, without computing it."""
+        return self.out_features, self.in_features
+
     def merge(self) -> nn.Linear:
         """Return one plain linear layer with the product of both factors.
 
@@ -148,8 +153,9 @@ class LowRankLinear(FromCores):
 
     def extra_repr(self) -> str:
         """Return the features, the rank, the bias, the parameters and the error."""
-        sizes = f"{self.in_features}, {self.out_features}, rank={self.rank}"
-        return f"{sizes}, bias={self.bias is not None}{summary(self, self.in_features * self.out_features)}"
+        bias = getattr(next(iter(self.cores), None), "bias", None)  # what somebody put in place of a core may have none
+        sizes = f"{self.in_features}, {self.out_features}, rank={self.rank}, bias={bias is not None}"
+        return f"{sizes}{summary(self, self.in_features * self.out_features)}"
 
 
 def plain_linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:

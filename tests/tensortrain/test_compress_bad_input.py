@@ -11,6 +11,7 @@ from torch import nn
 
 import tensortrain as tt
 from tensortrain import TensorTrainError
+from tensortrain.compression import analysed
 from tests.support.networks import images, residual_network
 
 
@@ -241,9 +242,73 @@ def test_large_and_small_values_of_other_precisions():
     assert errors[1:] == pytest.approx(errors[:1] * 2, rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("inputs", "options", "message"),
+    [
+        (x, {"parameters": 2.0}, r"parameters = 2\.0; a fraction of the whole network"),
+        (x, {"bytes": -1}, "bytes = -1; a fraction of the whole network"),
+        (x, {"macs": "half"}, "macs = 'half'; a fraction of the whole network"),
+        (None, {"macs": 0.5}, "macs: the number of multiplications of a layer depends on its inputs; pass inputs"),
+        (x, {"milliseconds": -1}, "milliseconds = -1; a positive number is needed"),
+        (None, {"milliseconds": 3.0}, "milliseconds: the time of a layer depends on its inputs; pass inputs"),
+        (x, {"time": 2.0}, r"time = 2\.0; a share of the network's own time"),
+        (None, {"time": 0.5}, "time: the time of a layer depends on its inputs; pass inputs"),
+        (x, {"max_drop": "a", "metric": lambda m: 1.0}, "max_drop = 'a'; a number of at least 0"),
+        (x, {"max_drop": True, "metric": lambda m: 1.0}, "max_drop = True; a number of at least 0"),
+        (x, {"parameters": 0.5, "samples": 0}, "samples = 0 is too small"),
+        (x, {"parameters": 0.5, "at_most": 0.5}, r"at_most = 0\.5; a mapping"),
+        (x, {"parameters": 0.5, "at_least": {"0": 2.0}}, r"at_least\['0'\] = 2\.0; a fraction"),
+        (x, {"parameters": 0.5, "multiple": 1.5}, r"multiple = 1\.5 is not an integer"),
+    ],
+)
+def test_arguments_are_checked_before_the_analysis(monkeypatch, inputs, options, message):
+    monkeypatch.setattr(analysed, "analyse", lambda *_, **__: pytest.fail("the network was analysed"))
+    with pytest.raises(TensorTrainError, match=message):
+        tt.compress(mlp(), inputs, **options)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "fractions", "unit", "message"),
+    [
+        (x, [0.9, 0.8, 2.0], "parameters", r"fractions\[2\]: parameters = 2\.0; a fraction of the whole network"),
+        (x, [0.9, "a"], "macs", r"fractions\[1\]: macs = 'a'; a fraction of the whole network"),
+        (x, None, "bytes", r"fractions\[0\]: bytes = None; a fraction of the whole network"),
+        (x, "abc", "parameters", "fractions = 'abc'; numbers are needed, such as "),
+        (x, b"abc", "parameters", "fractions = b'abc'; numbers are needed, such as "),
+        (x, (), "parameters", "fractions is empty; at least one is needed"),
+        (None, [0.5], "macs", r"fractions\[0\]: macs: the number of multiplications .* pass inputs"),
+    ],
+)
+def test_the_fractions_of_a_curve_are_checked_before_the_analysis(monkeypatch, inputs, fractions, unit, message):
+    monkeypatch.setattr(analysed, "analyse", lambda *_, **__: pytest.fail("the network was analysed"))
+    with pytest.raises(TensorTrainError, match=message):
+        tt.compression_curve(mlp(), inputs, fractions, unit=unit)
+
+
+def test_a_curve_with_a_fraction_that_cannot_be_reached_builds_no_network(monkeypatch):
+    monkeypatch.setattr(analysed, "build", lambda *_: pytest.fail("a network was built"))
+    with pytest.raises(TensorTrainError, match=r"the budget is 9 of 195, but the smallest network that can be reached"):
+        tt.compression_curve(mlp(), x, [0.9, 0.05])
+
+
+@pytest.mark.parametrize("path", [3, None])
+def test_a_curve_is_saved_only_to_a_path(path):
+    curve = tt.compression_curve(mlp(), None, [0.9])
+    with pytest.raises(TensorTrainError, match=f"path is a {type(path).__name__}; a str or a pathlib.Path is needed"):
+        curve.save(path)
+
+
+def test_outputs_that_are_infinite_at_other_places_have_an_infinite_error():
+    class Masked(nn.Sequential):
+        def forward(self, x):
+            y = super().forward(x)
+            return y.masked_fill(y < y.topk(2).values[:, -1:], -math.inf)
+
+    outputs = tt.compress(Masked(*mlp()).eval(), x, parameters=0.7).report.outputs
+    assert outputs.error == math.inf
+
+
 def test_no_fractions():
-    with pytest.raises(TensorTrainError, match="fractions is empty"):
-        tt.compression_curve(mlp(), x, [])
     with pytest.raises(TensorTrainError, match="unit = 'rank' is unknown"):
         tt.compression_curve(mlp(), x, [0.5], unit="rank")
     assert len(tt.compression_curve(mlp(), x, 0.5).results) == 1

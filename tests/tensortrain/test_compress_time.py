@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import tensortrain as tt
-from tensortrain.compression import network
+from tensortrain.compression import analysed
 from tensortrain.compression.analysis import costs, timing
 from tensortrain.compression.analysis.calibration import Batch
 from tensortrain.compression.analysis.timing import LayerTimer, Race, forms_to_time, race, stand_in
@@ -32,7 +32,7 @@ def parameters_as_time(monkeypatch):
     """Layers take time for parameters, and so do networks; what is added to factorised layers and to whole networks."""
     added = {"layer": 0.0, "network": 0.0}
     monkeypatch.setattr(LayerTimer, "race", lambda self, name, a, b, rounds=15: counted(a, b, added["layer"]))
-    for module in (time_budget, network):
+    for module in (time_budget, analysed):
         monkeypatch.setattr(
             module, "time_whole", lambda analysis, model, batch: counted(analysis.model, model, added["network"])
         )
@@ -57,8 +57,19 @@ def test_layers_that_are_not_faster_stay_dense(parameters_as_time):
     net = residual_network()
     with pytest.raises(tt.TensorTrainError, match=r"the smallest network that can be reached has 5\.681 \(100"):
         tt.compress(net, images(64), milliseconds=3.0)
+    with pytest.raises(
+        tt.TensorTrainError, match=r"^time = 0\.5: no network that fast .* takes 100\.0% of the original's"
+    ):
+        tt.compress(net, images(64), time=0.5)
     result = tt.compress(net, images(64), milliseconds=6.0)
     assert count(result.model) == count(net)
+
+
+def test_no_network_is_said_to_be_slower_than_the_original_which_can_always_be_had(parameters_as_time):
+    parameters_as_time["layer"], parameters_as_time["network"] = 10.0, 0.5
+    for budget in ({"milliseconds": 3.0}, {"time": 0.5}):
+        with pytest.raises(tt.TensorTrainError, match=r"100\.0%.*; raise the budget"):
+            tt.compress(residual_network(), images(64), **budget)
 
 
 def test_forms_that_only_seemed_faster_are_given_up(parameters_as_time, monkeypatch):
@@ -96,7 +107,7 @@ def test_a_part_of_the_time_is_kept_though_the_machine_gets_slower(parameters_as
         slowdown[0] *= 1.1
         return counted(analysis.model, model, 0.3, slowdown[0])
 
-    for module in (time_budget, network):
+    for module in (time_budget, analysed):
         monkeypatch.setattr(module, "time_whole", slower)
     net = residual_network()
     report = tt.compress(net, images(64), time=0.6).report
@@ -183,6 +194,7 @@ def test_real_clocks():
     result = tt.compress(net, [x[:2], x[2:]], milliseconds=0.7 * middle)
     missed = any("MISSED" in note for note in result.report.notes)
     assert missed is (result.report.milliseconds[1][1] > 0.7 * middle)
+    result = tt.compress(net, [x[:2], x[2:]], time=0.7)  # a share does not depend on what else the machine is doing
     assert isinstance(result.model[2], tt.nn.ConvTT2d)
     assert result.report.layers[1].milliseconds[1] <= 0.95 * result.report.layers[1].milliseconds[0]
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import tensortrain as tt
-from tensortrain.compression import network
+from tensortrain.compression import analysed
 from tests.support.networks import images, residual_network
 
 
@@ -49,8 +49,8 @@ def test_the_layer_that_matters_keeps_more(loop, monkeypatch):
         analysis = analyse(*arguments, **options)
         return dataclasses.replace(analysis, measured=dataclasses.replace(analysis.measured, weights={}))
 
-    analyse = network.analyse
-    monkeypatch.setattr(network, "analyse", unweighted)
+    analyse = analysed.analyse
+    monkeypatch.setattr(analysed, "analyse", unweighted)
     other = tt.compress(loop, x, parameters=0.5).model
     with torch.no_grad():
         errors = [float((small(fresh) - loop(fresh)).norm()) for small in (result.model, other)]

@@ -151,6 +151,13 @@ def test_frobenius_norm_of_any_size(scale: float) -> None:
     assert isinstance(linalg.frobenius_norm(torch.ones(2)), float)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64, torch.complex128])
+def test_frobenius_norm_of_infinite_entries(dtype: torch.dtype) -> None:
+    assert linalg.frobenius_norm(torch.tensor([1.0, -math.inf], dtype=dtype)) == math.inf
+    for order in ([math.inf, math.nan], [math.nan, 1.0]):
+        assert math.isnan(linalg.frobenius_norm(torch.tensor(order, dtype=dtype)))
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("rows", "columns"), [(150, 90), (90, 150)])
 def test_randomized_svd_finds_the_leading_triples(rows: int, columns: int, dtype: torch.dtype) -> None:

@@ -200,6 +200,8 @@ def test_times_of_formats_are_those_of_plain_convolutions():
         tt.ConvTensorTrain.decompose(weight, budget=0.5, objective="speed", size=(3, 4, 5))
     with pytest.raises(tt.TensorTrainError, match="objective = 'quick' is unknown"):
         tt.nn.decompose(network(), budget=0.5, objective="quick")
+    with torch.inference_mode(), pytest.raises(tt.TensorTrainError, match="could not be trained"):
+        tt.nn.decompose(network(), budget=0.5)
     for size in (0, (8, -1), "abc"):  # it is wrong for every layer, so no network with some layers replaced is returned
         with pytest.raises(tt.TensorTrainError, match="size"):
             tt.nn.decompose(network(), budget=0.5, size=size)

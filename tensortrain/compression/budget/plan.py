@@ -34,17 +34,14 @@ class Constraints:
     at_least: Mapping[str, float]
     at_most: Mapping[str, float]
 
-    def check(self, names: list[str]) -> None:
-        """Check the values and patterns.
-
-        Args:
-            names: names of the layers that can be replaced.
+    def __post_init__(self) -> None:
+        """Check the values.
 
         Raises:
-            TensorTrainError: a value is out of range, or a pattern matches none of the names.
+            TensorTrainError: a value is out of range.
         """
         checks.integer("multiple", self.multiple)
-        for argument, fractions in (("at_least", self.at_least), ("at_most", self.at_most)):
+        for argument, fractions in self._shares():
             if not isinstance(fractions, Mapping):
                 raise TensorTrainError(
                     f'{argument} = {fractions!r}; a mapping from patterns to fractions is needed, such as {{"*": 0.5}}'
@@ -54,6 +51,18 @@ class Constraints:
                     raise TensorTrainError(f"{argument} has the key {pattern!r}; a pattern of names is needed")
                 if not isinstance(value, int | float) or not 0 <= value <= 1:
                     raise TensorTrainError(f"{argument}[{pattern!r}] = {value!r}; a fraction from 0 to 1 is needed")
+
+    def check(self, names: list[str]) -> None:
+        """Check the patterns.
+
+        Args:
+            names: names of the layers that can be replaced.
+
+        Raises:
+            TensorTrainError: a pattern matches none of the names, or no form of a layer satisfies both limits.
+        """
+        for argument, fractions in self._shares():
+            for pattern in fractions:
                 if not any(fnmatchcase(name, pattern) for name in names):
                     raise TensorTrainError(
                         f"{argument} has the pattern {pattern!r}, which matches none of the layers that can be"
@@ -65,6 +74,10 @@ class Constraints:
                 raise TensorTrainError(
                     f"at_least = {low:g} and at_most = {high:g} exclude every form of layer {name!r}; change one"
                 )
+
+    def _shares(self) -> tuple[tuple[str, Mapping[str, float]], ...]:
+        """Return both limits on the shares of layers, with the names of their arguments."""
+        return ("at_least", self.at_least), ("at_most", self.at_most)
 
     def admit(self, name: str, ranks: Tensor, own: PatchMap, kept: Tensor) -> Tensor:
         """Return which forms `(n,)` of a layer satisfy the constraints.

@@ -164,11 +164,10 @@ def refit(
     small, finished = progress.restored(model)
     layers = {name: Refitted(small.get_submodule(name), error) for name, error in finished.items()}
     pending = [name for name in pending if name not in layers]
-    run = _Refit(small, maps, plan_ranks, fits, statistics, calibration, pending, tick, layers)
-    while run.pending:
-        run.one_pass()
-        if run.layers:
-            progress.save(run.model, {name: layer.following for name, layer in run.layers.items()})
+    run = _Refit(small, maps, plan_ranks, fits, statistics, calibration, pending, tick, progress, layers)
+    with progress:
+        while run.pending:
+            run.one_pass()
     return run.layers
 
 
@@ -182,6 +181,7 @@ class _Refit:
     calibration: Calibration
     pending: list[str]
     tick: Callable[[str], None]
+    progress: Progress
     layers: dict[str, Refitted]
 
     def one_pass(self) -> None:
@@ -238,15 +238,14 @@ class _Refit:
             moments.add_inputs(x, y)
 
     def _finished(self, name: str, moments: Moments) -> Any:
-        """Refit a layer, and factorise it if that is planned."""
+        """Refit a layer, factorise it if that is planned, and return it."""
         self.tick(name)
         own, ranks = self.maps[name], self.plan_ranks[name]
         biased = own.layer.bias is not None
         matrix = own.matrix()
         if moments.count == 0:  # a router sends nothing there any more
             unfitted = own.layer if ranks is None else by_weight(own, ranks, self.fits.get(name))
-            self.layers[name] = Refitted(unfitted, 0.0)
-            return unfitted
+            return self._kept(name, unfitted, 0.0)
         best, metric = anchored(matrix, moments, biased)
         if ranks is None:
             if _energy(best - matrix, metric) <= UNCHANGED * _energy(matrix, metric):
@@ -265,7 +264,12 @@ class _Refit:
             shift = (moments.output_sum - torch.einsum("gpd,gd->gp", final, moments.input_sum)) / moments.count
             with torch.no_grad():
                 layer.bias.add_(shift.reshape(-1).to(layer.bias))
-        self.layers[name] = Refitted(layer, moments.residual(final, shift) ** 0.5)
+        return self._kept(name, layer, moments.residual(final, shift) ** 0.5)
+
+    def _kept(self, name: str, layer: Any, following: float) -> Any:
+        """Record a new layer and its error, and return it."""
+        self.layers[name] = Refitted(layer, following)
+        self.progress.add(name, layer, following)
         return layer
 
     @staticmethod

@@ -30,7 +30,7 @@ class TimeBudget:
     budget.
 
     Args:
-        analysis: analysis of the network.
+        analysis: analysis of the network, with inputs.
         kind: "milliseconds", or "time" for a share of the original's time in the same alternation.
         value: the budget.
         constraints: further constraints of every form.
@@ -40,13 +40,12 @@ class TimeBudget:
         timer: timer of the layers.
 
     Raises:
-        TensorTrainError: there are no inputs, or the value is out of range.
+        TensorTrainError: the value is out of range.
     """
 
     def __init__(self, analysis: Analysis, kind: str, value: object, constraints: Constraints, stages: Stages) -> None:
-        if analysis.measured is None:
-            raise TensorTrainError(f"{kind}: the time of a layer depends on its inputs; pass inputs")
-        self._kind, self._value = kind, _checked(kind, value)
+        assert analysis.measured is not None  # a budget of time without inputs is refused before the analysis
+        self._kind, self._value = kind, checked(kind, value)
         self._analysis, self._stages = analysis, stages
         self._batch = analysis.measured.calibration.first
         self.timer = layer_timer(analysis, self._batch)
@@ -70,7 +69,7 @@ class TimeBudget:
             used = expected * self._excess
             fastest = self._target <= self._offered.least
             if used > 1 and fastest and self._budget < self._offered.least:
-                raise unreachable("milliseconds", self._budget, used * self._budget, self._offered.total)
+                raise self._unreachable(used)
             if used <= 1 and (best is None or plan.error < best.error):
                 best, self._expected = plan, expected
             if NEAR <= used <= 1 or not layers or (used > 1 and fastest):
@@ -109,6 +108,24 @@ class TimeBudget:
             part = race.after[1] / race.before[1]
             return f"MISSED: the network takes {part:.1%} of the original's time; the budget was {self._value:.1%}"
         return f"MISSED: the network takes {race.after[1]:.3g} ms; the budget was {self._value:.3g} ms"
+
+    def _unreachable(self, used: float) -> TensorTrainError:
+        """Return the error for a budget that no network meets.
+
+        The fastest network takes at most the time of the original, which may stay as it is. Measured again, it may
+        seem to take more.
+
+        Args:
+            used: share of the budget that the fastest network took.
+        """
+        total = self._offered.total
+        fastest = min(used * self._budget, total)
+        if self._kind == "milliseconds":
+            return unreachable(self._kind, self._budget, fastest, total)
+        return TensorTrainError(
+            f"{self._kind} = {self._value!r}: no network that fast was found; the fastest takes {fastest / total:.1%}"
+            " of the original's time here; raise the budget"
+        )
 
     def _used(self, race: Race) -> float:
         """Return the share of the budget that a network takes."""
@@ -168,7 +185,7 @@ class TimeBudget:
         return Offer("milliseconds", options, forms, total - scale * layers, total)
 
 
-def _checked(kind: str, value: object) -> float:
+def checked(kind: str, value: object) -> float:
     """Return a budget of time as a float: a number of milliseconds, or a share of the original's time.
 
     Raises:

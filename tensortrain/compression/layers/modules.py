@@ -1,7 +1,9 @@
 """The conv and linear layers of a model: find them, check whether they can be replaced, and replace them."""
 
 import copy
+import math
 from collections.abc import Iterator, Mapping
+from types import MethodType
 from typing import Any, get_args
 
 import torch
@@ -11,11 +13,15 @@ from torch.nn.utils import parametrize
 from tensortrain import checks
 from tensortrain.compression.layers.candidates import Factors
 from tensortrain.compression.layers.unfolding import PatchMap
+from tensortrain.compression.layers.wrappers import unwrapped
+from tensortrain.compression.state_dicts.names import COMPILED
 from tensortrain.conv import functional
 from tensortrain.conv.conv_tensor_train import ConvTensorTrain
 from tensortrain.errors import TensorTrainError
 from tensortrain.nn.conv import ConvTransposeTT1d, ConvTransposeTT2d, ConvTransposeTT3d, ConvTT1d, ConvTT2d, ConvTT3d
+from tensortrain.nn.embedding import TTEmbedding
 from tensortrain.nn.from_cores import FromCores
+from tensortrain.nn.from_matrix import FromMatrix, check_plain
 from tensortrain.nn.linear import TTLinear
 from tensortrain.nn.low_rank import LowRankLinear
 
@@ -87,7 +93,7 @@ def check(layer: nn.Module) -> None:
     """Check that a layer of this library could replace a layer exactly.
 
     Raises:
-        TensorTrainError: none could; see the method `check` of the layer types.
+        TensorTrainError: none could; see the method `check` of the layer types, and `check_cores`.
     """
     if isinstance(layer, FromCores):
         _check_factorised(layer)
@@ -104,8 +110,96 @@ def _check_factorised(layer: FromCores) -> None:
     if checks.has_own_forward(layer, kind):
         raise TensorTrainError(f"the layer is a {type(layer).__name__} with its own forward, which it would lose")
     checks.no_additions("the layer", layer, ("cores", "bias", "padding_row"))
-    for core in filter(is_plain, layer.cores):
-        check(core)
+    check_cores(layer)
+    for l, core in enumerate(layer.cores):
+        check_plain(f"cores[{l}]", unwrapped(core), _core_type(layer))
+
+
+def check_cores(layer: FromCores) -> None:
+    """Check that a layer of this library consists of plain cores that fit together, and of its bias.
+
+    Then its tensors and settings determine it. Hooks are not checked, and neither are the entries, which may be NaN.
+
+    Raises:
+        TensorTrainError: a core is quantised, parametrized, pruned or of another type; the layer or a core holds
+            further tensors; the cores have several dtypes, or one with which torch does not calculate; or their sizes
+            are not those of the layer.
+    """
+    plain_type = _core_type(layer)
+    for l, core in enumerate(layer.cores):
+        if isinstance(getattr(core, "weight", None), MethodType):  # so it is in the quantised layers of torch
+            raise TensorTrainError(f"cores[{l}] is quantised; use the network as it was before it was quantised")
+        if not isinstance(unwrapped(core), plain_type):
+            raise TensorTrainError(f"cores[{l}] is a {type(core).__name__}; a plain nn.{plain_type.__name__} is needed")
+    _check_names(layer)
+    _check_dtypes(layer)
+    _check_sizes(layer)
+
+
+def _core_type(layer: Any) -> type[nn.Module]:
+    """Return the type of torch's layers of which the cores of a layer are instances."""
+    if isinstance(layer, CONV_LAYERS):
+        return layer.plain
+    return nn.Embedding if isinstance(layer, TTEmbedding) else nn.Linear
+
+
+def _check_names(layer: FromCores) -> None:
+    """Refuse a layer that holds other tensors than the weights of its cores, its bias and its padding row."""
+    held = {name.replace(COMPILED, "") for name in layer.state_dict()}
+    weights = {f"cores.{l}.weight" for l in range(len(layer.cores))}
+    others = held - weights - ({"cores.0.bias"} if "bias" in layer.derived else {"bias", "padding_row"})
+    if others:
+        raise TensorTrainError(
+            f"it also holds {', '.join(sorted(others))}, which a {type(layer).__name__} does not have; if a"
+            " parametrization holds them, remove it first, by torch.nn.utils.prune.remove or"
+            " torch.nn.utils.parametrize.remove_parametrizations, and otherwise delete them"
+        )
+    if weights - held:
+        raise TensorTrainError(f"its {min(weights - held)} is not a parameter; make it an nn.Parameter")
+
+
+def _check_dtypes(layer: FromCores) -> None:
+    """Refuse cores that do not have one floating dtype with which torch calculates."""
+    for l, core in enumerate(layer.cores):
+        checks.ordinary(f"cores[{l}]", core.weight)
+    dtypes = {core.weight.dtype for core in layer.cores}
+    if len(dtypes) > 1 or not all(dtype.is_floating_point for dtype in dtypes):
+        raise TensorTrainError(
+            f"its cores have the dtypes {', '.join(sorted(map(str, dtypes)))}; one real floating dtype is needed:"
+            " convert the layer, such as with .float()"
+        )
+
+
+def _check_sizes(layer: Any) -> None:
+    """Refuse cores whose sizes do not fit each other or the layer."""
+    weights = [core.weight.detach().to("meta") for core in layer.cores]  # the sizes without the entries
+    sizes: Any
+    needed: Any
+    if isinstance(layer, FromMatrix):
+        what, sizes, needed = "shapes", [tuple(weight.shape) for weight in weights], _matrix_sizes(layer)
+    elif isinstance(layer, LowRankLinear):
+        chain = ConvTensorTrain([weight[..., None] for weight in weights])
+        what, sizes = "number, out and in features", (chain.order, chain.out_channels, chain.in_channels)
+        needed = (2, layer.out_features, layer.in_features)
+    else:
+        groups = [core.groups for core in layer.cores]
+        chain = ConvTensorTrain(weights, groups=groups, transposed=layer.transposed)
+        what = "out and in channels, kernel size and groups"
+        sizes = (chain.out_channels, chain.in_channels, chain.kernel_size, math.gcd(chain.conv_groups, layer.groups))
+        needed = (layer.out_channels, layer.in_channels, layer.kernel_size, layer.groups)
+    if sizes != needed:
+        raise TensorTrainError(
+            f"its cores do not fit the layer: {what} of the cores are {sizes}, but {needed} are needed; build a layer"
+            " of the new cores instead"
+        )
+
+
+def _matrix_sizes(layer: FromMatrix) -> list[tuple[int, int]]:
+    """Return the sizes of the weights in which a layer stores the cores of its TT-matrix."""
+    cores = zip(layer.ranks[:-1], *layer.shapes, layer.ranks[1:], strict=True)
+    if isinstance(layer, TTEmbedding):
+        return [(rows, left * columns * right) for left, rows, columns, right in cores]
+    return [(rows * left, columns * right) for left, rows, columns, right in cores]
 
 
 def factorised(maps: PatchMap, factors: Factors, error: float | None = None) -> nn.Module:

@@ -225,10 +225,11 @@ def _layer_report(
     times: Race | None,
     name: str,
 ) -> LayerReport:
-    layer = analysis.reference.get_submodule(name)
+    layer: Any = analysis.reference.get_submodule(name)
     stored = sum(p.numel() for key, p in layer.named_parameters() if not key.endswith("bias"))
     if name in analysis.left:
-        shape = tuple(getattr(layer, "weight", torch.empty(0)).shape)
+        whole = isinstance(layer, FACTORISED)  # its weight is composed of its cores, which may be the reason
+        shape = tuple(layer.weight_shape if whole else getattr(layer, "weight", torch.empty(0)).shape)
         kind = f"{type(layer).__name__} {'×'.join(map(str, shape))}"
         return LayerReport(name, kind, "left alone", "", (), (stored, stored), note=analysis.left[name])
     own, ranks, new = analysis.maps[name], plan.ranks[name], layers.get(name)

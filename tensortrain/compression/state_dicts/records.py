@@ -63,20 +63,13 @@ class LayerRecord:
         """Return the record of a linear layer of low rank that replaces the matrix named `weight`.
 
         It has no error, because the layer may have been trained since it was built.
+
+        Raises:
+            TensorTrainError: the cores do not have one dtype and one rank, or have NaN or infinite entries.
         """
-        return cls(
-            weight=weight,
-            shape=(layer.out_features, layer.in_features),
-            dtype=str(layer.cores[0].weight.dtype).removeprefix("torch."),
-            groups=1,
-            transposed=False,
-            kernel_sizes=((), ()),
-            core_groups=(1, 1),
-            ranks=(layer.out_features, layer.rank, layer.in_features),
-            error=None,
-            upper_bound=None,
-            lower_bound=None,
-        )
+        chain = ConvTensorTrain([core.weight[..., None] for core in layer.cores])
+        record = cls.of(weight, chain, layer.weight_shape, 1)
+        return dataclasses.replace(record, kernel_sizes=((),) * chain.order)
 
     @classmethod
     def of(cls, weight: str, chain: ConvTensorTrain, shape: tuple[int, ...], groups: int) -> Self:
