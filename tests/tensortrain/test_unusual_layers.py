@@ -106,6 +106,11 @@ def with_third_core(layer):
     layer.cores.append(copy.deepcopy(layer.cores[1]))
 
 
+def with_own_forward(layer):
+    plain_forward = layer.forward
+    layer.forward = lambda x: 2 * plain_forward(x)
+
+
 def with_identity(layer):
     layer.cores[0] = nn.Identity()
 
@@ -218,7 +223,9 @@ def test_a_layer_of_fewer_ranks_is_saved_and_merged(tmp_path):
     torch.testing.assert_close(outputs("LowRankLinear", tt.nn.merge(net)), expected)
 
 
-@pytest.mark.parametrize("change", [pruned, normed, with_buffer, with_half_core, with_third_core, with_identity])
+@pytest.mark.parametrize(
+    "change", [pruned, normed, with_buffer, with_half_core, with_third_core, with_identity, with_own_forward]
+)
 @pytest.mark.parametrize("at", ["conv", "linear"])
 def test_results_refuse_such_layers_too(tmp_path, at, change):
     net = nn.ModuleDict({"conv": nn.Conv2d(8, 8, 3), "linear": nn.Linear(8, 8)})

@@ -106,9 +106,6 @@ def _check_factorised(layer: FromCores) -> None:
     """Refuse a layer of this library whose cores are not all that it computes with, and all that it holds."""
     if any(parametrize.is_parametrized(m) or checks.has_hooks(m) for m in layer.modules()):
         raise TensorTrainError("the layer or one of its cores has hooks or parametrizations; remove them first")
-    kind = next(base for base in type(layer).__mro__ if base.__module__.startswith("tensortrain."))
-    if checks.has_own_forward(layer, kind):
-        raise TensorTrainError(f"the layer is a {type(layer).__name__} with its own forward, which it would lose")
     checks.no_additions("the layer", layer, ("cores", "bias", "padding_row"))
     check_cores(layer)
     for l, core in enumerate(layer.cores):
@@ -121,10 +118,13 @@ def check_cores(layer: FromCores) -> None:
     Then its tensors and settings determine it. Hooks are not checked, and neither are the entries, which may be NaN.
 
     Raises:
-        TensorTrainError: a core is quantised, parametrized, pruned or of another type; the layer or a core holds
-            further tensors; the cores have several dtypes, or one with which torch does not calculate; or their sizes
-            are not those of the layer.
+        TensorTrainError: the layer has its own forward; a core is quantised, parametrized, pruned or of another type;
+            the layer or a core holds further tensors; the cores have several dtypes, or one with which torch does not
+            calculate; or their sizes are not those of the layer.
     """
+    kind = next(base for base in type(layer).__mro__ if base.__module__.startswith("tensortrain."))
+    if checks.has_own_forward(layer, kind):
+        raise TensorTrainError(f"the layer is a {type(layer).__name__} with its own forward, which it would lose")
     plain_type = _core_type(layer)
     for l, core in enumerate(layer.cores):
         if isinstance(getattr(core, "weight", None), MethodType):  # so it is in the quantised layers of torch
