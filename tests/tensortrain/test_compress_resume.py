@@ -61,7 +61,10 @@ def convs() -> nn.Module:
 
 
 class Refits:
-    """The layers whose refit has begun, and whether the file existed then. The refit after `stop` others is stopped."""
+    """The refits, and the estimate of batch norm, that have begun, and whether the file existed then.
+
+    The one after `stop` others is interrupted.
+    """
 
     def __init__(self, file: Path) -> None:
         self.file, self.names, self.existed, self.stop = file, [], [], math.inf
@@ -81,8 +84,8 @@ def refits(tmp_path, monkeypatch):
     refits, shown = Refits(tmp_path / "progress.safetensors"), Stages.__call__
 
     def call(self, stage, layer=""):
-        if stage == "refit":
-            refits.begin(layer)
+        if stage in ("refit", "batch norm"):
+            refits.begin(layer or stage)
         shown(self, stage, layer)
 
     monkeypatch.setattr(Stages, "__call__", call)
@@ -136,11 +139,11 @@ def test_an_interruption_keeps_the_layers_that_are_finished(refits, monkeypatch,
 def test_finished_layers_are_written_while_the_network_runs_but_not_in_short_calls(refits, monkeypatch):
     net, x = mlp().eval(), torch.randn(64, 16)
     tt.compress(net, x, parameters=0.7, resume=refits.file)
-    assert refits.existed == [False] * 3
+    assert refits.existed == [False] * 4
     monkeypatch.setattr(resume, "INTERVAL", 0.0)
     refits.until(math.inf)
     tt.compress(net, x, parameters=0.7, resume=refits.file)
-    assert refits.existed == [False, True, True]
+    assert refits.existed == [False, True, True, True]
 
 
 def test_writing_takes_a_small_share_of_the_time(tmp_path, monkeypatch):

@@ -60,24 +60,30 @@ def build(
         layers = {
             n: Refitted(by_weight(analysis.maps[n], r, plan.fits.get(n)), 0.0) for n, r in plan.ranks.items() if r
         }
-    else:
-        statistics, inputs = measured.statistics, measured.calibration
-        weights = dict(analysis.reference.state_dict())
-        progress = Progress(resume, [weights, measured.digest, list(plan.ranks.items()), _fitted(plan), inputs.seed])
+        return Built(*_assembled(analysis, plan, layers), None, None)
+    statistics, inputs = measured.statistics, measured.calibration
+    weights = dict(analysis.reference.state_dict())
 
-        def begin(name: str) -> None:
-            tick("refit", name)
+    def begin(name: str) -> None:
+        tick("refit", name)
 
+    with Progress(resume, [weights, measured.digest, list(plan.ranks.items()), _fitted(plan), inputs.seed]) as progress:
         layers = refit(analysis.reference, analysis.maps, plan.ranks, plan.fits, statistics, inputs, begin, progress)
-        progress.remove()
+        network = _assembled(analysis, plan, layers)
+        tick("batch norm", "")
+        built = Built(*network, *_with_batch_norm(network[0], analysis, measured))
+    progress.remove()
+    return built
+
+
+def _assembled(
+    analysis: Analysis, plan: Plan, layers: dict[str, Refitted]
+) -> tuple[nn.Module, dict[str, Refitted], dict[str, bool]]:
+    """Return the network with new layers in evaluation mode, these layers, and which modules were in training mode."""
     model = assembled(analysis.model, {name: new.layer for name, new in layers.items()})
     check_size(model, plan)
     training = {name: module.training for name, module in model.named_modules()}
-    model.eval()
-    if measured is None:
-        return Built(model, layers, training, None, None)
-    tick("batch norm", "")
-    return Built(model, layers, training, *_with_batch_norm(model, analysis, measured))
+    return model.eval(), layers, training
 
 
 def _fitted(plan: Plan) -> list[list[object]]:

@@ -152,7 +152,7 @@ def refit(
         statistics: statistics of the dense network.
         calibration: the inputs.
         tick: called with the name of each layer when its inputs have been collected.
-        progress: store of finished layers.
+        progress: store of finished layers, which is open.
 
     Returns:
         The new layers by name, including those that stay dense but have other weights.
@@ -165,9 +165,8 @@ def refit(
     layers = {name: Refitted(small.get_submodule(name), error) for name, error in finished.items()}
     pending = [name for name in pending if name not in layers]
     run = _Refit(small, maps, plan_ranks, fits, statistics, calibration, pending, tick, progress, layers)
-    with progress:
-        while run.pending:
-            run.one_pass()
+    while run.pending:
+        run.one_pass()
     return run.layers
 
 
