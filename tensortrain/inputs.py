@@ -4,7 +4,6 @@ import os
 import stat
 from os import PathLike
 
-from tensortrain import checks
 from tensortrain.errors import TensorTrainError
 
 _KINDS = {
@@ -29,7 +28,8 @@ def regular(path: str | PathLike[str]) -> int:
     Traceback (most recent call last):
     tensortrain.errors.TensorTrainError: cannot read /dev/null: it is a device; a regular file is needed
     """
-    checks.path("path", path)
+    if not isinstance(path, str | PathLike):
+        raise TensorTrainError(f"path is a {type(path).__name__}; a str or a pathlib.Path is needed")
     try:
         status = os.stat(path)
     except OSError as error:

@@ -6,6 +6,7 @@ The upper limits are far above any sensible value. They keep a recipe of unknown
 import dataclasses
 import inspect
 import json
+from collections.abc import Mapping
 from types import GenericAlias
 from typing import Any
 
@@ -58,6 +59,8 @@ def check_recipe(recipe: Recipe) -> Recipe:
     >>> check_recipe(zoo.recipe("conv-lstm", "demo")).training.steps
     600
     """
+    if not isinstance(recipe, Recipe):
+        raise ZooError(f"recipe = {shortened(recipe)} must be a recipe; make one with zoo.recipe")
     try:
         plain = to_plain(recipe)
     except (TypeError, ValueError, RecursionError) as error:
@@ -68,7 +71,7 @@ def check_recipe(recipe: Recipe) -> Recipe:
     data, training = recipe.data, recipe.training
     _check_sizes(plain, ())
     check_content(find_model(recipe.model), data.name)
-    _check_options(recipe)
+    check_options(find_model(recipe.model), recipe.options)
     check_clips(data)
     if data.length <= data.observed:
         raise ZooError(
@@ -126,24 +129,28 @@ def _check_sizes(value: Any, location: tuple[str | int, ...]) -> None:
             raise ZooError(f"{entry_name(location)} = {shortened(value)} must be at most {most:,}")
 
 
-def _check_options(recipe: Recipe) -> None:
-    """Raise a ZooError if an option does not have the type that is annotated in the model's signature."""
+def check_options(entry: Entry, options: Mapping[str, Any]) -> None:
+    """Raise a ZooError if an option does not have the type that is annotated in the model's signature.
+
+    An option of a type that no file can hold, or with such a value, is left to the model to check.
+    """
     from pydantic import ConfigDict, PydanticUserError, TypeAdapter
 
-    if not recipe.options:
+    if not options:
         return
-    parameters = inspect.signature(find_model(recipe.model).make).parameters
-    for name, value in recipe.options.items():
+    parameters = inspect.signature(entry.make).parameters
+    for name, value in options.items():
         hint = parameters[name].annotation if name in parameters else inspect.Parameter.empty
         if hint is inspect.Parameter.empty or isinstance(hint, str):
             continue
-        options: Any = GenericAlias(dict, (str, hint))
+        typed: Any = GenericAlias(dict, (str, hint))
         config = ConfigDict(strict=True, arbitrary_types_allowed=True)
         try:
-            schema: TypeAdapter[Any] = TypeAdapter(options, config=config)
-        except PydanticUserError:
-            continue  # a type that no file can hold; the model checks such an option itself
-        validate(schema, json.dumps({name: value}), f"options of {recipe.model}")
+            schema: TypeAdapter[Any] = TypeAdapter(typed, config=config)
+            text = json.dumps({name: value})
+        except (PydanticUserError, TypeError, ValueError):
+            continue
+        validate(schema, text, f"options of {entry.name}")
 
 
 def check_clips(data: Data) -> None:

@@ -5,6 +5,7 @@ same command then resumes a training); 141 if the program that reads the output 
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from typing import Protocol
@@ -37,6 +38,22 @@ from zoo.commands.starting import find_start
 from zoo.errors import ZooError
 from zoo.importing import OPTION, import_named
 from zoo.registry import find_model
+
+# what jsonargparse writes about a value of a wrong type
+_WRONG_TYPE = re.compile(r'Parser key "([^"]+)":(.*?)(?:\. Got|\n +Given) value: (.*)', re.DOTALL)
+_TYPE = re.compile(r"Expected an? (?:<class '([^']+)'>|typing\.Literal\[(.*?)\])")
+_REQUIRED = "the following arguments are required: "
+_NEEDED = {
+    "int": "a whole number is needed",
+    "float": "a finite number is needed",
+    "bool": "true or false is needed",
+    "str": "a text is needed",
+    "list": "a list is needed, such as '[4, 4]'",
+    "tuple": "a list is needed, such as '[4, 4]'",
+    "collections.abc.Sequence": "a list is needed, such as '[4, 4]'",
+    "dict": "a mapping is needed, such as '{name: 1}'",
+    "collections.abc.Mapping": "a mapping is needed, such as '{name: 1}'",
+}
 
 _IMPORTING = f"Every command also takes {OPTION} FILE: it first runs a Python file that registers your own models."
 
@@ -101,9 +118,47 @@ def parse(words: Sequence[str]) -> Namespace:
         command = " ".join(["zoo", *[word for word in words if word in COMMANDS][:1]])
         hint = f"; `{command} --help` lists the options, which cannot be abbreviated" if unknown else ""
         reason = _why_not(str(error), words) if unknown and command == "zoo train" else ""
-        raise ZooError(f"{error}{reason}{hint}") from error
+        raise ZooError(f"{_reworded(str(error), words)}{reason}{hint}") from error
     plain: Namespace = arguments.clone(with_meta=False)  # without the names of the files that hold settings
     return plain
+
+
+def _reworded(error: str, words: Sequence[str]) -> str:
+    r"""An error of jsonargparse in words of the command line, where it names Python types or its own keys.
+
+    >>> _reworded('Parser key "options.hidden":\n  Expected a <class \'list\'>. Got value: 4', [])
+    "--options.hidden = 4; a list is needed, such as '[4, 4]'"
+    """
+    if error.startswith(_REQUIRED):
+        return _missing(error.removeprefix(_REQUIRED), words)
+    wrong = _WRONG_TYPE.fullmatch(error)
+    if wrong is None:
+        return error
+    option, types, value = wrong.groups()
+    found = [(name, choices) for name, choices in _TYPE.findall(types) if name != "NoneType"]
+    if not found or not all(choices or name in _NEEDED for name, choices in found):
+        return error
+    needed = dict.fromkeys(f"one of {choices} is needed" if choices else _NEEDED[name] for name, choices in found)
+    return f"--{option} = {_quoted(value)}; {', or '.join(needed)}"
+
+
+def _missing(keys: str, words: Sequence[str]) -> str:
+    """The sentence about required arguments that are missing, from their keys such as "train.options.val"."""
+    command, names = keys.partition(".")[0], [key.partition(".")[2] for key in keys.split(", ")]
+    parser = ArgumentParser(exit_on_error=False)
+    COMMANDS[command].add_arguments(parser, words)
+    options = parser.format_usage().split()
+    shown = [f"--{name}" if f"--{name}" in options else name.upper() for name in names]
+    return f"{' and '.join(shown)} {'is' if len(shown) == 1 else 'are'} required; see `zoo {command} --help`"
+
+
+def _quoted(value: str) -> str:
+    """A value of the command line: a number, list or mapping as it is, and a text in quotation marks."""
+    try:
+        float(value)
+    except ValueError:
+        return value if value.startswith(("[", "{")) or value in ("True", "False", "None") else repr(value)
+    return value
 
 
 def _why_not(error: str, words: Sequence[str]) -> str:

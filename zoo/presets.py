@@ -10,6 +10,7 @@ from zoo.checks import check_content, check_recipe
 from zoo.errors import ZooError, nearest
 from zoo.papers import CONV_TT_LSTM
 from zoo.registry import Entry, find_model, find_protocol
+from zoo.schema import shortened
 from zoo.settings import (
     CHOICES,
     AdamOptimizer,
@@ -222,12 +223,14 @@ def recipe(
     0.001
     """
     entry = find_model(model)
-    if preset not in PRESETS:
-        raise ZooError(f"no preset {preset!r}; {nearest(preset, PRESETS)}")
+    if not isinstance(preset, str) or preset not in PRESETS:
+        raise ZooError(f"no preset {shortened(preset)}; {nearest(str(preset), PRESETS)}")
     if protocol is not None:
         if preset != "paper":
             raise ZooError(f"protocol = {protocol!r} needs the preset paper, not {preset}; leave one of them out")
         entry = replace(entry, protocol=find_protocol(entry.name, protocol))
+    if options is not None and not isinstance(options, Mapping):
+        raise ZooError(f"options = {shortened(options)} must be a mapping of options, such as {{'kernel': 3}}")
     dataset = DEFAULTS[entry.reads] if dataset is None else dataset
     check_content(entry, dataset)
     start = PRESETS[preset](entry, dict(options or {}), dataset)
@@ -250,6 +253,8 @@ def change(part: str, settings: Any, changes: Mapping[str, Any]) -> Any:
     """
     if not is_dataclass(settings):
         raise ZooError(f"a recipe has no part {part!r}; known: data, {', '.join(CHOICES)}, training")
+    if not isinstance(changes, Mapping):
+        raise ZooError(f"{part} = {shortened(changes)} must be a mapping of its settings and their new values")
     if part in CHOICES:
         entry = CHOICES[part][0]
         if changes.get(entry, getattr(settings, entry)) != getattr(settings, entry):

@@ -220,6 +220,8 @@ def find_model(name: str) -> Entry:
         ZooError: if there is no such model (the message suggests the closest name), or an installed package that
             declares models cannot be imported.
     """
+    if not isinstance(name, str):
+        raise ZooError(f"model = {name!r} must be the name of a model, such as 'conv-lstm'")
     if name not in _MODELS:
         _load_entry_points()
     if name not in _MODELS:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from zoo.errors import ZooError
-from zoo.predictors.video_model import VideoModel
+from zoo.predictors.video_model import VideoModel, check_predicted_shape
 
 _NEAR = 1e-4  # tolerance for numbers that are computed in another order
 
@@ -46,16 +46,11 @@ def check_model(
 
 
 def _check_predictions(model: VideoModel, x: Tensor, horizon: int) -> None:
-    observed, before = x.shape[1], x.clone()
+    before = x.clone()
     with torch.no_grad():
         predictions, again = model(x, horizon), model(x, horizon)
         alone, longer = model(x[:1], horizon), model(x, horizon + 2)
-    counts = range(horizon, observed + horizon)
-    frame = (x.shape[0], *x.shape[2:])
-    shape = tuple(predictions.shape)
-    fits = len(shape) == 5 and shape[1] in counts and (shape[0], *shape[2:]) == frame
-    needed = f"({x.shape[0]}, T from {horizon} to {counts[-1]}, {', '.join(map(str, x.shape[2:]))})"
-    _promise(fits, f"predicts frames of shape {shape}, but horizon {horizon} needs {needed}")
+    check_predicted_shape(predictions, x, horizon)
     _promise(bool(predictions.isfinite().all()), "predicts frames that are not finite")
     _promise(torch.equal(x, before), "changes the frames that it reads")
     _promise(torch.equal(predictions, again), "predicts other frames in a second call: it keeps state, or is random")

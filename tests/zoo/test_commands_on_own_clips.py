@@ -128,6 +128,29 @@ def test_files_that_have_changed_since_the_training_are_told(tmp_path: Path) -> 
         make_dataset(data, "test", tmp_path)
 
 
+def test_a_run_is_not_trained_further_in_silence_on_clips_that_have_changed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither by its own command, whose settings are the same, nor in a new folder."""
+    path, run = tmp_path / "clips.npy", tmp_path / "run"
+    np.save(path, moving(30, 1))
+    command = ["train", "conv-lstm", f"arrays:{path}", *TINY.split(), "--data-root", tmp_path, "-o", run]
+    assert run_command(*command) == 0
+    digest = zoo.open_run(run).recipe.data.store  # type: ignore[union-attr]
+    np.save(path, moving(30, 1)[::-1])
+    capsys.readouterr()
+    assert run_command(*command) == 2
+    said = capsys.readouterr().err
+    assert f"the clips of arrays:{path} have changed since the run in {run} started; restore them" in said
+    assert "use the same settings" not in said
+    assert run_command(*command, "--data.stride=2") == 2
+    assert "data.stride is 1 there, 2 here" in capsys.readouterr().err  # a difference that the user can see comes first
+    words = ["--config", run / "config.yaml", "--data-root", tmp_path, "-o", tmp_path / "again"]
+    with pytest.warns(UserWarning, match=r"clips\.npy has changed since the training"):
+        assert run_command("train", *words) == 0
+    assert zoo.open_run(tmp_path / "again").recipe.data.store != digest  # type: ignore[union-attr]
+
+
 def test_clips_of_a_program_are_told_apart_by_their_digests() -> None:
     class Dark:
         length = 2

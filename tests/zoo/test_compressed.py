@@ -112,6 +112,25 @@ def test_the_budget_may_be_a_share_of_the_time(
     assert not small.exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "one of the options --parameters, --macs, --bytes, --milliseconds, --time; passed: none"),
+        (["--macs=.5", "--time=.25"], "exactly one budget is needed, .*; passed: --macs 0.5 and --time 0.25"),
+        (["--parameters=-1"], "--parameters = -1; a fraction .* such as .25, or a number of parameters above 1, is"),
+        (["--bytes=0"], "--bytes = 0; a fraction .* such as .25, or a number of bytes above 1, is needed"),
+        (["--time=2"], "--time = 2; a fraction of the original network's time such as .5 is needed"),
+        (["--milliseconds=0"], "--milliseconds = 0; a number of milliseconds above 0 is needed"),
+        (["--parameters=abc"], "--parameters = 'abc'; a finite number is needed"),
+    ],
+)
+def test_a_budget_is_checked_before_the_model_is_read(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command("compress", tmp_path / "no.safetensors", "-o", tmp_path / "x.safetensors", *words) == 2
+    assert re.search(message, " ".join(capsys.readouterr().err.split()))
+
+
 def test_a_budget_that_changes_nothing_is_refused(
     trained: tuple[VideoModel, Recipe, Path],
     tmp_path: Path,

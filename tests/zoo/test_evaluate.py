@@ -21,6 +21,7 @@ from zoo.evaluation import (
     find_convention,
     save_values,
 )
+from zoo.evaluation.evaluator import fewer_note
 
 
 def naive(model, dataset, observed, horizon, count):
@@ -154,6 +155,7 @@ def test_all_clips_are_measured_if_more_are_asked_for():
     assert note in printed(scores.table()).replace("\n", " ")
     assert note in compare([scores]).notes
     assert not evaluate(Conv(), Clips(), 3, observed=4, metrics="mse", count=7).notes
+    assert fewer_note(Clips(count=1), 2) == ["There is only 1 clip of the 2 that were asked for; it was measured."]
 
 
 def test_numbers_may_be_those_of_numpy(tmp_path):
@@ -192,6 +194,11 @@ def test_one_is_a_singular():
 def test_bad_arguments_are_refused(options, message):
     with pytest.raises(ZooError, match=message):
         evaluate(Conv(), Clips(), **{"horizon": 3, "observed": 4, "metrics": ["mse"], **options})
+
+
+def test_the_folder_of_a_run_is_no_model():
+    with pytest.raises(ZooError, match=r"model = .runs/a. must be a model"):
+        evaluate("runs/a", Clips(), 3, observed=4)
 
 
 def test_a_model_of_other_channels_is_refused():

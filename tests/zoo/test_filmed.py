@@ -98,7 +98,7 @@ def test_a_run_does_not_resume_with_other_files(root: Path, tmp_path: Path) -> N
     zoo.fit(moved, tmp_path / "run", root=tmp_path, progress=False)  # the same files elsewhere
     write_video(root / "original" / "person02_running_d1_uncomp.avi", 41)
     prepare_kth(tmp_path, root / "original", size=16, progress=False)
-    with pytest.raises(ZooError, match=r"another run: data.store is '\w+' there, '\w+' here"):
+    with pytest.raises(ZooError, match=r"the clips of kth have changed since the run in .* started; restore them"):
         zoo.fit(moved, tmp_path / "run", root=tmp_path, progress=False)
 
 
@@ -204,6 +204,16 @@ def test_the_published_size_takes_its_place_in_the_table(root: Path, tmp_path: P
     assert "was measured in a different way" not in " ".join(zoo.evaluation.compare(alike, "predrnn-pp").notes)
 
 
+def test_moving_mnist_is_prepared_by_the_name_that_other_commands_use(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("moving-mnist", "mnist"):
+        assert run_command("data", name, "--data-root", tmp_path) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == lines[3:]
+    assert lines[0].startswith("Moving-MNIST train: 10,000 clips of 20 frames 64×64")
+
+
 BAD = [
     ("train conv-lstm kht", "did you mean 'kth'"),
     ("train conv-lstm videos", "did you mean 'videos:DIR'"),
@@ -213,6 +223,10 @@ BAD = [
     ("data images:nowhere", "is not a folder; name one with images, as in images:DIR"),
     ("data videos:", "no data set 'videos:'"),
     ("data kht", "did you mean 'kth'"),
+    ("data moving-mnist --size 32", "--size is an option of kth, videos, images and arrays"),
+    ("data moving-mnist:films", "no data set 'moving-mnist:films'"),
+    ("data videos:films --data.length 6 --data.observed 8", "data.length = 6 must exceed data.observed = 8, or no"),
+    ("train conv-lstm videos:films --data.length 6 --data.observed 8", "data.length = 6 must exceed data.observed = 8"),
     ("data kth:films", "no data set 'kth:films'"),
     ("data videos:films --size 0", "size = 0 must be at least 1"),
     ("data videos:films --channels 2", "channels"),
@@ -235,7 +249,10 @@ BAD = [
     ),
     ("train conv-lstm kth --data.size 16 --data.validation_persons nine", "data.validation"),
     ("train conv-lstm kth --data.size 16 --data.windows mcnets", "data.windows"),
-    ("train conv-lstm kth --data.size 16 --data.length 50", "no clip has 50 frames"),
+    (
+        "train conv-lstm kth --data.size 16 --data.length 50",
+        "no clip has 50 frames; use a smaller length (data.length, which is",
+    ),
     ("evaluate {run} --digits 3", "--digits is an option of moving-mnist, but the clips are of kth"),
     ("evaluate {run} --windows mcnets", "windows"),
     ("evaluate {run} --horizon 90", "no clip has 93 frames"),

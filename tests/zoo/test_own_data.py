@@ -120,7 +120,7 @@ NAN = np.full((3, 4, 2, 2), np.nan, np.float32)
         (numbered(3, 4, 2, 2), {"range": [5, 1]}, "two numbers"),
         (numbered(3, 4, 2, 2), {"key": "clips"}, "leave out data.key"),
         (numbered(2, 4, 2, 2), {}, "too few clips for three splits: 2"),
-        (numbered(3, 2, 2, 2), {}, "no clip has 4 frames"),
+        (numbered(3, 2, 2, 2), {}, r"no clip has 4 frames; use a smaller length \(data\.length, which"),
         (NAN, {}, "NaN"),
         (np.full((3, 4, 2, 2), 7.0, np.float32), {}, "are outside the range"),
         (np.full((3, 4, 2, 2), "a"), {}, "must hold integers or floating-point numbers"),

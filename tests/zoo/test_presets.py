@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -223,6 +224,11 @@ def test_changes() -> None:
         ({"dataset": "videos:"}, "no data set 'videos:'"),
         ({"dataset": "videos:films", "preset": "paper"}, "no settings are published for videos:films"),
         ({"data": {"name": "kths"}}, "did you mean 'kth'"),
+        ({"model": 5}, "model = 5 must be the name of a model"),
+        ({"preset": {"hidden": [2]}}, "no preset {'hidden': .2.}; known: "),
+        ({"options": 5}, "options = 5 must be a mapping of options"),
+        ({"training": 5}, "training = 5 must be a mapping of its settings"),
+        ({"trainings": 5}, "no part 'trainings'"),
     ],
 )
 def test_unknown(arguments: dict[str, Any], words: str) -> None:
@@ -247,6 +253,11 @@ def test_unknown(arguments: dict[str, Any], words: str) -> None:
 def test_settings_of_the_wrong_kind(change: dict[str, Any], words: str) -> None:
     with pytest.raises(ZooError, match=words):
         from_plain({"model": "conv-lstm", **change}, "config.yaml")
+
+
+def test_only_a_recipe_is_trained(tmp_path: Path) -> None:
+    with pytest.raises(ZooError, match=r"recipe = \{'a': 1\} must be a recipe; make one with zoo.recipe"):
+        zoo.fit({"a": 1}, tmp_path / "run")  # type: ignore[arg-type]
 
 
 def test_a_missing_setting() -> None:

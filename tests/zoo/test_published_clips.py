@@ -18,7 +18,7 @@ from zoo.evaluation import read_video
 @pytest.fixture
 def published(tmp_path):
     """A small file of the published layout."""
-    array = np.random.default_rng(0).integers(0, 256, (20, 5, 8, 9), dtype=np.uint8)
+    array = np.random.default_rng(0).integers(0, 256, (20, 5, 64, 64), dtype=np.uint8)
     np.save(tmp_path / "mnist_test_seq.npy", array)
     return tmp_path / "mnist_test_seq.npy", array
 
@@ -29,7 +29,7 @@ def test_published_clips_are_those_of_the_file(published):
     assert (len(dataset), dataset.length) == (5, 20)
     assert len(list(islice(dataset, 9))) == 5
     clips = dataset.clips([3, 0])
-    assert clips.shape == (2, 20, 1, 8, 9)
+    assert clips.shape == (2, 20, 1, 64, 64)
     assert clips.dtype == torch.float32
     assert np.array_equal(clips[:, :, 0].numpy(), array[:, [3, 0]].swapaxes(0, 1).astype(np.float32) / 255)
     assert torch.equal(dataset[3], clips[0])
@@ -141,7 +141,7 @@ def test_absurd_headers_are_refused(tmp_path, header):
 def test_a_file_that_goes_on_after_its_array_is_refused(published):
     path, _ = published
     path.write_bytes(path.read_bytes() + b"\0")
-    with pytest.raises(ZooError, match="but uint8 of shape 20×5×8×9 takes"):
+    with pytest.raises(ZooError, match="but uint8 of shape 20×5×64×64 takes"):
         PublishedMovingMNIST(path)
 
 
@@ -167,7 +167,7 @@ def moving(clips, frames):
     return (dataset.clips(range(clips))[:, :, 0] * 255).round().byte().numpy()
 
 
-@pytest.mark.parametrize(("clips", "frames"), [(30, 20), (5, 20), (20, 20), (12, 30), (40, 7), (2, 3)])
+@pytest.mark.parametrize(("clips", "frames"), [(30, 20), (5, 20), (20, 20)])
 @pytest.mark.parametrize("frames_first", [True, False])
 def test_either_order_is_recognised(tmp_path, clips, frames, frames_first):
     array = moving(clips, frames)
@@ -184,21 +184,22 @@ def test_an_order_that_the_length_and_the_digits_contradict_is_refused(tmp_path)
             PublishedMovingMNIST(tmp_path / "clips.npy")
 
 
-@pytest.mark.parametrize("shape", [(20, 20, 8, 8), (6, 5, 8, 8), (1, 1, 8, 8), (30, 1, 8, 8)])
+@pytest.mark.parametrize(
+    "shape", [(20, 5, 16, 16), (20, 5, 64, 32), (20, 20, 28, 28), (19, 5, 64, 64), (30, 12, 64, 64), (1, 1, 64, 64)]
+)
+def test_clips_of_another_length_or_size_are_refused(tmp_path, shape):
+    """They would stand beside published rows, although no published number is about such clips."""
+    np.save(tmp_path / "clips.npy", np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
+    with pytest.raises(
+        ZooError, match=r"published clips, which have 20 frames of 64×64 pixels, but an array \("
+    ) as caught:
+        PublishedMovingMNIST(tmp_path / "clips.npy")
+    assert f"{shape}; fetch mnist_test_seq.npy, whose shape is (20, 10000, 64, 64)" in str(caught.value)
+
+
 @pytest.mark.parametrize("content", ["noise", "black"])
-def test_clips_whose_order_nothing_tells_are_refused(tmp_path, shape, content):
-    noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+def test_clips_whose_order_nothing_tells_are_refused(tmp_path, content):
+    noise = np.random.default_rng(0).integers(0, 256, (20, 20, 64, 64), dtype=np.uint8)
     np.save(tmp_path / "clips.npy", noise if content == "noise" else 0 * noise)
     with pytest.raises(ZooError, match=r"save it as \(frames, clips, height, width\), with clips of 20 frames"):
         PublishedMovingMNIST(tmp_path / "clips.npy")
-
-
-def test_large_frames_are_compared_a_few_at_a_time(tmp_path):
-    path = tmp_path / "clips.npy"
-    np.lib.format.open_memmap(path, "w+", np.uint8, (20, 30, 1024, 1024))  # 629 MB of holes
-    tracemalloc.start()
-    try:
-        assert len(PublishedMovingMNIST(path)) == 30
-        assert tracemalloc.get_traced_memory()[1] < 5e7
-    finally:
-        tracemalloc.stop()

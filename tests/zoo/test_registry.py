@@ -6,12 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from torch import nn
 
 import zoo
 from tests.support.reference import shipped_models
 from zoo import registry
+from zoo.cli import main, parse
 from zoo.errors import ZooError
+from zoo.evaluation import CopyLast
 from zoo.papers import OPENSTL, PREDRNN_PP, Paper
 from zoo.predictors.video_model import VideoModel
 from zoo.registry import PresetOptions, find_model, register
@@ -97,6 +101,49 @@ def test_unknown_model_suggests_the_nearest() -> None:
 def test_unknown_option_names_those_there_are(name: str, option: str) -> None:
     with pytest.raises(ZooError, match=rf"{name} has no option '{option}'; .*known: .*kernel"):
         zoo.create_model(name, **{option: 1})
+
+
+@pytest.mark.parametrize("options", [{"hidden": 2}, {"hidden": ["two"]}, {"kernel": "3"}])
+def test_an_option_of_a_wrong_type_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ZooError, match=r"options of conv-lstm: .* must be "):
+        zoo.create_model("conv-lstm", **options)
+
+
+def test_a_value_that_no_file_can_hold_is_left_to_the_model() -> None:
+    assert zoo.create_model("conv-lstm", hidden=np.array([2]), layers=range(1, 2), kernel=np.int64(3)).patch == 1
+
+
+def test_a_name_is_text() -> None:
+    with pytest.raises(ZooError, match="model = 5 must be the name of a model"):
+        zoo.create_model(5)  # type: ignore[arg-type]
+
+
+def test_an_option_without_a_default_is_required() -> None:
+    @register("needs-gain", paper="a note")
+    class Needy(CopyLast):
+        def __init__(self, *, gain: int) -> None:
+            super().__init__()
+
+    with pytest.raises(ZooError, match=r"^--options.gain is required; see `zoo train --help`$"):
+        parse(["train", "needs-gain", "moving-mnist"])
+
+
+def test_parameters_of_ones_own_models_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    @register("needs-gain", paper="a note")
+    class Needy(CopyLast):
+        def __init__(self, *, gain: int) -> None:
+            super().__init__()
+
+    @register("counted", paper="a note")
+    class Counted(CopyLast):
+        def __init__(self, width: int = 1234) -> None:
+            super().__init__()
+            self.layer = nn.Linear(width, 1)
+
+    main(["models"])
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["counted", "1,235"] in [words[:2] for words in lines]
+    assert any(words[:1] == ["needs-gain"] for words in lines)
 
 
 def test_a_name_is_registered_once() -> None:

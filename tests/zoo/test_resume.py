@@ -2,13 +2,19 @@
 
 import signal
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
+from torch import Tensor, nn
 
-from tests.support.runs import RECIPE, exit_code, last, rows, same, start, train_until, with_training
+from tests.support.runs import RECIPE, Tiny, exit_code, last, rows, same, start, train_until, with_training
+from zoo.registry import register
 from zoo.settings import Optimizer, RMSPropOptimizer, SGDOptimizer
 from zoo.training import fit
+from zoo.training.step import seed_step
 
 KILLS = [
     ("renaming", 3),
@@ -115,6 +121,48 @@ def test_with_another_optimiser(tmp_path: Path, optimizer: Optimizer) -> None:
         session = replace(recipe, training=replace(recipe.training, max_time=1e-9))
         fit(session, tmp_path / "broken", progress=False)
     assert same(last(tmp_path / "unbroken"), last(tmp_path / "broken"))
+
+
+@register("test-dropout", paper="none")
+class Dropping(Tiny):
+    """Draws random numbers: which values are dropped in training, and a little noise in validations too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop = nn.Dropout(0.5)
+
+    def read(self, frames: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        predictions, state = super().read(self.drop(frames), state)
+        return predictions + 0.01 * torch.rand_like(predictions), state
+
+
+def test_random_numbers_follow_from_the_seed_and_the_step(tmp_path: Path) -> None:
+    """And training leaves the caller's random numbers as they are."""
+    recipe = replace(with_training(steps=7), model="test-dropout")
+    before = torch.get_rng_state()
+    fit(recipe, tmp_path / "unbroken", progress=False)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(1)
+    fit(recipe, tmp_path / "again", progress=False)
+    for _ in range(7):
+        torch.rand(1)
+        fit(replace(recipe, training=replace(recipe.training, max_time=1e-9)), tmp_path / "broken", progress=False)
+    for other in ("again", "broken"):
+        assert rows(tmp_path / other) == rows(tmp_path / "unbroken")
+        assert same(last(tmp_path / other), last(tmp_path / "unbroken"))
+    fit(replace(recipe, training=replace(recipe.training, seed=4)), tmp_path / "other", progress=False)
+    assert rows(tmp_path / "other") != rows(tmp_path / "unbroken")
+
+
+def test_each_step_and_process_draws_other_numbers() -> None:
+    drawn = set()
+    with torch.random.fork_rng(devices=[]):
+        for seed, step, rank in product((0, 2**64 - 1), (0, 1), (0, 1)):
+            training = SimpleNamespace(seed=seed)
+            fabric = SimpleNamespace(global_rank=rank, device=torch.device("cpu"))
+            seed_step(SimpleNamespace(step=step, fabric=fabric, recipe=SimpleNamespace(training=training)))  # type: ignore[arg-type]
+            drawn.add(torch.rand(()).item())
+    assert len(drawn) == 8
 
 
 def test_a_finished_run_is_left_alone(uninterrupted: Path) -> None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+import zoo
 from zoo.errors import ZooError
 from zoo.predictors.recurrent import RecurrentPredictor, patchify, unpatchify
 
@@ -124,6 +125,10 @@ MASK = torch.ones(2, 2, dtype=torch.bool)
     ("arguments", "words"),
     [
         ((integers(2, 3, 1, 4, 4), 0), "horizon = 0"),
+        ((integers(2, 3, 1, 4, 4), 2.0), "horizon = 2.0 must be a whole number, at least 1"),
+        ((integers(2, 3, 1, 4, 4), True), "horizon = True must be a whole number"),
+        ((integers(0, 3, 1, 4, 4), 2), "holds no clip; at least one is needed"),
+        ((integers(2, 3, 1, 4, 4).numpy(), 2), r"x is of type ndarray, .* use torch.as_tensor\(x\)"),
         ((integers(2, 3, 4, 4), 1), "x has shape"),
         ((integers(2, 3, 1, 4, 4).byte(), 1), r"x has dtype torch.uint8, .* use x.float\(\) / 255 for bytes"),
         ((integers(2, 0, 1, 4, 4), 1), "x has shape"),
@@ -139,6 +144,32 @@ MASK = torch.ones(2, 2, dtype=torch.bool)
 def test_bad_input(arguments: tuple[Any, ...], words: str) -> None:
     with pytest.raises(ZooError, match=words):
         Sum(patch=2)(*arguments)
+
+
+FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
+
+@pytest.mark.parametrize("weights", FLOATS)
+@pytest.mark.parametrize("frames", FLOATS)
+def test_frames_have_the_precision_of_the_weights(weights: torch.dtype, frames: torch.dtype) -> None:
+    model = zoo.create_model("conv-lstm", hidden=[2], layers=[1], kernel=3).to(weights)
+    x = torch.rand(1, 2, 1, 4, 4).to(frames)
+    if weights == frames:
+        assert model(x, 2).dtype == weights
+        return
+    theirs, ours = (str(dtype).removeprefix("torch.") for dtype in (frames, weights))
+    with pytest.raises(ZooError, match=f"x is {theirs}, but the weights are {ours}; use x.* or model"):
+        model(x, 2)
+
+
+def test_autocast_converts_frames() -> None:
+    model = zoo.create_model("conv-lstm", hidden=[2], layers=[1], kernel=3)
+    x = torch.rand(1, 2, 1, 4, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model(x, 2).isfinite().all()
+        assert model(x.bfloat16(), 2).isfinite().all()
+        with pytest.raises(ZooError, match=r"use x.float\(\) or model.double\(\)"):
+            model(x.double(), 2)
 
 
 def test_bad_patch() -> None:

@@ -43,6 +43,14 @@ def test_train_writes_a_run_that_opens(trained: Path) -> None:
     assert [row["step"] for row in rows(trained / "tt-lstm")] == ["3", "6"]
 
 
+def test_train_explains_its_numbers_in_words_for_series(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(*f"train tt-lstm lorenz {QUICK} --training.steps=1".split(), "-o", tmp_path / "run") == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "ratio: fraction of true steps that the model reads after the observed ones; the other steps are" in out
+    assert "MSE: squared error on these clips, summed over the columns of a predicted step." in out
+    assert "frame" not in out
+
+
 def test_evaluate_prints_errors_by_horizon_and_draws_them(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--horizon=12", "--count=40", "--curves", trained / "curves.png"]
     assert run_command("evaluate", trained / "tt-lstm", *words) == 0
@@ -93,10 +101,11 @@ def test_models_says_what_each_reads(capsys: pytest.CaptureFixture[str]) -> None
     assert series == {"tt-rnn", "tt-lstm", "lstm"}
 
 
-def test_benchmark_times_a_model_of_series(tmp_path: Path) -> None:
+def test_benchmark_times_a_model_of_series(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--preset", "paper", "--variants", "eager", "--frames", "4", "--batch", "2", "--rounds", "1"]
     options += ["--device", "cpu", "--data-root", str(tmp_path), "-o", str(tmp_path / "speed")]
     assert run_command("benchmark", "tt-rnn", *options) == 0
+    assert "tt-rnn, paper: inference, batch 2, 4 steps" in " ".join(capsys.readouterr().out.split())
     lines = (tmp_path / "speed" / "benchmark.csv").read_text().splitlines()
     (training, *_), (inference, *_) = (
         [row for row in csv.DictReader(line for line in lines if line[0] != "#") if row["job"] == job]

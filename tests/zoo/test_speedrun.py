@@ -74,6 +74,24 @@ def test_seeds_are_averaged_and_other_settings_are_told(tmp_path: Path) -> None:
     assert [list(row) for row in settings.rows] == [["training.batch_size", "8", "4"]]
 
 
+def test_a_recipe_of_the_command_line_and_one_of_python_are_the_same(tmp_path: Path) -> None:
+    """The command line writes the default options too."""
+    complete = replace(recipe(seed=1), options={**recipe().options, "channels": 1, "sigmoid": False})
+    other = replace(recipe(seed=2), options={**recipe().options, "sigmoid": True})
+    runs = [write_run(tmp_path / name, each) for name, each in zip("abc", (recipe(), complete, other), strict=True)]
+    table, settings = speedrun_tables([read_speedrun(run) for run in runs], [100])
+    assert [row[0] for row in table.rows] == ["a, b", "c"]
+    assert [list(row) for row in settings.rows] == [["options.sigmoid", "False", "True"]]
+
+
+def test_runs_of_one_name_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Their settings would overwrite each other, and a run that is named twice would count as two seeds."""
+    one, other = write_run(tmp_path / "p" / "x", recipe()), write_run(tmp_path / "q" / "x", recipe(batch=4))
+    for pair in ((one, other), (one, one)):
+        assert run_command("speedrun", *pair) == 2
+        assert "two runs are called 'x'; name each only once, or rename a folder" in capsys.readouterr().err
+
+
 def test_the_start_from_other_weights_is_told(tmp_path: Path) -> None:
     start = replace(recipe(), origin=Origin(weights="conv-lstm:moving-mnist-small"))
     (table,) = speedrun_tables([read_speedrun(write_run(tmp_path / "a", start))], [100])

@@ -14,6 +14,7 @@ import zoo
 from tests.support.runs import last, read_metrics, run_command
 from zoo.commands.starting import find_start
 from zoo.errors import ZooError
+from zoo.evaluation import CopyLast
 from zoo.model_files.building import build_model
 from zoo.model_files.pretrained import save_weights
 from zoo.settings import ConstantRate, MovingMNISTData, Origin, to_plain
@@ -39,6 +40,26 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def train(runs: Path, line: str) -> int:
     return run_command("train", *line.format(runs=runs).split(), "--data-root", runs)
+
+
+def test_the_command_line_and_a_program_resume_the_same_run(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command line writes every option of the model, and a recipe of Python only those that it sets."""
+    options = {"hidden": [2, 3], "layers": [1, 1], "kernel": 3, "patch": 4}
+    data = {"size": 28, "length": 4, "observed": 2, "digits": 1, "source": "embedded"}
+    limits = {"batch_size": 2, "validation_clips": 2, "log_every": 1, "validate_every": 2, "steps": 4}
+    recipe = zoo.recipe("conv-lstm", "demo", options, data=data, training={**limits, "accelerator": "cpu"})
+    recipe = replace(recipe, learning_rate=ConstantRate())
+    assert "channels" in read_recipe(runs / "x" / "config.yaml").options
+    assert "channels" not in recipe.options
+    assert zoo.fit(recipe, shutil.copytree(runs / "x", runs / "resumed"), root=runs, progress=False).step <= 4
+    stopped = replace(recipe, training=replace(recipe.training, max_time=1e-6))
+    zoo.fit(stopped, runs / "begun", root=runs, progress=False)
+    line = f"conv-lstm moving-mnist --preset demo {TINY} --training.steps=4 -o {{runs}}/begun"
+    assert train(runs, line) == 0
+    assert last(runs / "begun")["step"] == 4
+    capsys.readouterr()
+    assert train(runs, f"{line} --options.sigmoid true") == 2
+    assert "options.sigmoid is False there, True here" in capsys.readouterr().err
 
 
 # ---- a run is launched by its own file ----------------------------------------------------------------------------
@@ -92,7 +113,7 @@ def test_a_file_that_is_no_whole_run_is_refused(
 ) -> None:
     (runs / "part.yaml").write_text(text)
     assert train(runs, "--config {runs}/part.yaml") == 2
-    assert words in capsys.readouterr().err
+    assert words in capsys.readouterr().err.lower()
 
 
 # ---- a run that goes on with other settings ------------------------------------------------------------------------
@@ -364,6 +385,7 @@ def test_frozen_parameters_stay(runs: Path) -> None:
         (lambda model, runs: initialize(model, "predrnn-pp:kth-small"), "none of its .* weights has a name and shape"),
         (lambda model, runs: freeze(model, ["nothing*"]), "no parameter is called"),
         (lambda model, runs: freeze(model, ["*"]), "leaves no parameter to train"),
+        (lambda model, runs: freeze(CopyLast(), []), "CopyLast has no parameters to train; give it some"),
     ],
 )
 def test_weights_and_patterns_that_do_not_fit_are_refused(call: Any, words: str, runs: Path) -> None:

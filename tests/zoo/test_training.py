@@ -358,7 +358,7 @@ def test_a_second_ctrl_c_has_its_ordinary_effect() -> None:
 def test_folders_that_hold_something_else(tmp_path: Path, finished: Path) -> None:
     with pytest.raises(ZooError, match=r"another run: training.seed is 3 there, 7 here"):
         fit(with_training(seed=7), finished, progress=False)
-    with pytest.raises(ZooError, match=r"another run: options.hidden is None there, 5 here"):
+    with pytest.raises(ZooError, match=r"another run: options.hidden is 3 there, 5 here"):
         fit(replace(RECIPE, options={"hidden": 5}), finished, progress=False)
     with pytest.raises(ZooError, match="holds a run already"):
         fit(RECIPE, finished, resume=False, progress=False)
@@ -400,7 +400,7 @@ def test_checkpoint_of_another_model(tmp_path: Path, finished: Path) -> None:
     (other / "config.yaml").write_text(yaml.safe_dump(to_plain(replace(RECIPE, options={"hidden": 5}))))
     checkpoint = load_checkpoint(finished / "checkpoints" / "last.ckpt")
     save_checkpoint(checkpoint, other / "checkpoints" / "last.ckpt")
-    with pytest.raises(ZooError, match=r"belongs to another model: options.hidden is None there, 5 here"):
+    with pytest.raises(ZooError, match=r"belongs to another model: options.hidden is 3 there, 5 here"):
         open_run(other, "last")
     with pytest.raises(ZooError, match="belongs to another model"):
         fit(replace(RECIPE, options={"hidden": 5}), other, progress=False)

@@ -12,11 +12,14 @@ from safetensors.torch import load_file
 
 import zoo
 from tests.support.browser import loaded
-from tests.support.runs import run_command
+from tests.support.runs import read_metrics, run_command
 from zoo.reporting import training
 from zoo.reporting.course import Course, read_course
 from zoo.reporting.page import duration, steps_in_words
 from zoo.settings import ConstantRate, Origin, Recipe
+from zoo.training.progress import Reporter
+from zoo.training.session import Session
+from zoo.training.step import StepInputs, TrainState, train_step
 
 TINY = (
     "--options.hidden=[2] --options.layers=[1] --options.kernel=3 --options.patch=4 --data.digits=1 --data.size=32"
@@ -87,6 +90,40 @@ def test_a_training_under_way_says_how_long_it_takes(tmp_path: Path) -> None:
     training.TrainingPage(tmp_path, 3)(2, 0.0)
     assert "trained for 2 of 3 steps" in words(tmp_path)
     assert re.search(r"At this speed, the remaining 1 steps take \d+ s\.", words(tmp_path))
+
+
+def test_neither_the_speed_nor_the_time_of_a_training_counts_its_pages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does the speed count checkpoints. By a clock that stands still but in these and in steps."""
+    clock, speeds = [1000.0], []
+    originals = train_step, Session.save, Reporter.row
+
+    def spend(seconds: float) -> bool:
+        clock[0] += seconds
+        return False
+
+    def step(state: TrainState, inputs: StepInputs) -> None:
+        spend(0.5)
+        originals[0](state, inputs)
+
+    def save(session: Session, name: str) -> None:
+        spend(7.0)
+        originals[1](session, name)
+
+    def row(reporter: Reporter, values: dict[str, float], speed: float) -> None:
+        speeds.append(speed)
+        originals[2](reporter, values, speed)
+
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("zoo.training.graph.train_step", step)
+    monkeypatch.setattr(Session, "save", save)
+    monkeypatch.setattr(Reporter, "row", row)
+    zoo.fit(recipe(4), tmp_path, progress=False, watch=lambda step, loss: spend(100.0))
+    times = [float(row["seconds"]) for row in read_metrics(tmp_path / "metrics.csv")]
+    assert len(times) == 4
+    assert max(times) < 100
+    assert speeds == [2 / 0.5] * 4
 
 
 def test_pages_take_a_limited_share_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

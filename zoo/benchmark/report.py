@@ -13,6 +13,7 @@ from tensortrain.tables import Column, Table
 from zoo.benchmark.loading import Loading
 from zoo.benchmark.measurement import Row
 from zoo.files import aside
+from zoo.registry import find_model
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +29,8 @@ _BAR, _LOST, _FLOOR = "#4477aa", "#bbbbbb", "#cc3311"
 def table(rows: Sequence[Row]) -> Table:
     """The table of the rows of one case."""
     first = rows[0]
-    read = "" if first.ratio is None else f", {first.ratio:.0%} of later frames true"
+    steps = "steps" if find_model(first.model).reads == "series" else "frames"
+    read = "" if first.ratio is None else f", {first.ratio:.0%} of later {steps} true"
     launched = "operators" if first.launches is None else "launches"
     words = [Column(name, words=True) for name in ("variant", "precision", "layout")]
     numbers = ("seconds", "×plain", "clips/s", "GMAC/s", "floor", "parts", "peak", "predicted", "MB", launched, "apart")
@@ -55,7 +57,7 @@ def table(rows: Sequence[Row]) -> Table:
     return Table(
         (*words, *map(Column, numbers), Column("note", words=True)),
         lines,
-        title=f"{first.model}, {first.preset}: {first.job}, batch {first.batch}, {first.frames} frames{read}",
+        title=f"{first.model}, {first.preset}: {first.job}, batch {first.batch}, {first.frames} {steps}{read}",
         notes=(
             "floor: fraction of the time that convolutions and products take if each is timed in isolation. parts: the "
             "same with samplings, patches, softmaxes and the optimiser. peak: GMAC/s as a fraction of the fastest "

@@ -1,8 +1,10 @@
 """`zoo compress`: compress a trained model."""
 
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -11,7 +13,13 @@ from zoo.commands.trained import files_of, find_trained_model
 from zoo.errors import ZooError
 from zoo.files import aside, destination
 
-BUDGETS = ("parameters", "macs", "bytes")
+COSTS = ("parameters", "macs", "bytes")  # budgets that are a fraction or a number of units
+BUDGETS = (*COSTS, "milliseconds", "time")
+_LEGAL_COST = "a fraction of the original network such as .25, or a number of {} above 1,"
+_LEGAL = {
+    "milliseconds": "a number of milliseconds above 0",
+    "time": "a fraction of the original network's time such as .5",
+}
 
 
 def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
@@ -72,6 +80,7 @@ def run(arguments: Namespace) -> None:
     for report in map(Path, arguments.report):
         if report.suffix.lower() not in ENDINGS:
             raise ZooError(f"--report = {report} has the suffix {report.suffix!r}; legal: {', '.join(ENDINGS)}")
+    budget = _budget(arguments)
     others = files_of([arguments.model], arguments.checkpoint)
     others += [Path(arguments.resume)] if arguments.resume else []
     for path in (output, *map(Path, arguments.report)):
@@ -85,7 +94,6 @@ def run(arguments: Namespace) -> None:
         raise ZooError(f"{trained.name} reads {data.content}, but only video models can be compressed; name another")
     dataset = make_dataset(data, "train", arguments.data_root)
     print(f"{trained.name} on {dataset.describe()}", file=sys.stderr)
-    budgets = {name: _amount(getattr(arguments, name)) for name in BUDGETS}
     with aside(output) as temporary:  # opened now, so that an error in writing shows before the work
         result = compress_model(
             trained.model,
@@ -99,10 +107,8 @@ def run(arguments: Namespace) -> None:
             objective=arguments.objective,
             seed=arguments.seed,
             resume=arguments.resume,
-            milliseconds=arguments.milliseconds,
-            time=arguments.time,
             device=arguments.device,
-            **budgets,
+            **budget,
         )
         if not is_compressed(result.model):
             why, remedy = "meets this budget as it is", "pass a smaller budget"
@@ -117,6 +123,19 @@ def run(arguments: Namespace) -> None:
     print(output)
 
 
-def _amount(value: float | None) -> float | int | None:
-    """The value as a number of units if it is above 1, otherwise as a fraction."""
-    return int(value) if value is not None and value > 1 else value
+def _budget(arguments: Namespace) -> dict[str, Any]:
+    """The name and the value of the only budget: a float is a fraction or a time, and an int a number of units.
+
+    Raises:
+        ZooError: if there is no budget, there are several, or its value is out of range.
+    """
+    given = {name: arguments[name] for name in BUDGETS if arguments[name] is not None}
+    if len(given) != 1:
+        passed = " and ".join(f"--{name} {value:g}" for name, value in given.items()) or "none"
+        options = ", ".join(f"--{name}" for name in BUDGETS)
+        raise ZooError(f"exactly one budget is needed, one of the options {options}; passed: {passed}")
+    name, value = next(iter(given.items()))
+    most = 1 if name == "time" else math.inf
+    if not 0 < value <= most or math.isinf(value):
+        raise ZooError(f"--{name} = {value:g}; {_LEGAL.get(name, _LEGAL_COST.format(name))} is needed")
+    return {name: int(value) if name in COSTS and value > 1 else value}

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser, Namespace
 
-from zoo.checks import check_clips
+from zoo.checks import check_clips, check_recipe
 from zoo.commands.options import ROOT_HELP
 from zoo.errors import ZooError, nearest
-from zoo.settings import StoredData, data_class
+from zoo.settings import Recipe, StoredData, data_class
 
 NAMES = ("mnist", "kth", "videos:DIR", "images:DIR", "arrays:FILE")
+ALIASES = {"moving-mnist": "mnist"}  # data sets by their names in other commands
 OWN = ("videos", "images", "arrays")
 
 
@@ -45,6 +46,7 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
 def run(arguments: Namespace) -> None:
     """Prepare a data set (with --download, fetch its files first), and describe it."""
     kind, _, folder = arguments.name.partition(":")
+    kind = ALIASES.get(kind, kind)
     if arguments.name == "lorenz":
         raise ZooError("the series of lorenz are computed when they are needed; there is nothing to prepare")
     if kind not in _PREPARE or bool(folder) != (kind in OWN):
@@ -93,6 +95,10 @@ def _own(arguments: Namespace) -> None:
     data = data_class(arguments.name)(**{**dict(arguments.data), **short})
     assert isinstance(data, StoredData)
     check_clips(data)
+    # The clips do not depend on `observed`, so nobody needs to name it. If it is named, it is checked like `zoo train`
+    # checks it: that check is the same for all models of video.
+    if data.observed != type(data).observed:
+        check_recipe(Recipe("conv-lstm", data=data))
     from zoo.data import describe_own
 
     for line in describe_own(data, arguments.data_root):

@@ -27,7 +27,9 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
     )
     parser.add_argument("--checkpoint", default="best", help=CHECKPOINT_HELP)
     parser.add_argument(
-        "--horizon", type=int | None, help="Number of frames that the network predicts; default: as in training."
+        "--horizon",
+        type=int | None,
+        help="Number of frames (or steps of a series) that the network predicts; default: as in training.",
     )
     parser.add_argument(
         "--step",

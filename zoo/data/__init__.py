@@ -95,23 +95,29 @@ def make_dataset(data: Data, split: Split, root: str | Path | None = None, lengt
     if isinstance(data, LorenzData):
         return _lorenz(data, split, length)
     clips = _arrays(data, split, root, length) if isinstance(data, ArraysData) else _videos(data, split, root, length)
-    if split == "test":
-        _warn_if_changed(data, clips)
+    if split == "test" and data.store:
+        _warn_if_changed(data, clips.digest())
     return clips
 
 
-def _warn_if_changed(data: StoredData, clips: ClipDataset) -> None:
-    """Warn if these are not the clips that a model was trained on. Other clips may be split in another way."""
-    if data.store and (digest := clips.digest()) != data.store:
+def _warn_if_changed(data: StoredData | KTHData, digest: str) -> None:
+    """Warn if the settings name a digest of other clips, those of a training. Other clips may be split in another way.
+
+    The digest also depends on how frames are made from the files.
+    """
+    if data.store not in ("", digest):
         warnings.warn(
-            f"{data.name} has changed since the training (digest {digest[:12]}… instead of {data.store[:12]}…), so the "
-            "model may have been trained on clips that are now for testing; restore the files for fair scores",
+            f"{data.name} has changed since the training, or its frames are made with other settings (digest "
+            f"{digest[:12]}… instead of {data.store[:12]}…), so the model may have been trained on clips that are now "
+            "for testing; restore the files for fair scores",
             stacklevel=3,
         )
 
 
 def pin_data(data: Data, root: str | Path | None = None) -> Data:
     """Fill in all settings that depend on this machine, so that a resumed run reads the same data.
+
+    If the settings are those of an earlier run and name the digest of its clips, a warning says when the clips differ.
 
     - Moving-MNIST: the source that "auto" stands for here.
     - Videos, images and arrays: the absolute path.
@@ -140,7 +146,9 @@ def pin_data(data: Data, root: str | Path | None = None) -> Data:
         data = replace(data, size=list(frames.shape[1:]), axes=frames.axes, range=list(frames.range))
     dataset = make_dataset(data, "train", root)
     assert isinstance(dataset, StoredClips)
-    return replace(data, store=dataset.store.digest())
+    digest = dataset.store.digest()
+    _warn_if_changed(data, digest)
+    return replace(data, store=digest)
 
 
 def place_of(data: StoredData) -> Path:

@@ -126,7 +126,8 @@ class StoredClips(ClipDataset, Dataset[Tensor]):
         if not windows:
             every = f" with stride {stride}, which span {counted(span(length, stride), 'frame')}" if stride > 1 else ""
             raise ZooError(
-                f"{title}: no clip has {counted(length, 'frame')}{every}; use a smaller length, or add longer clips"
+                f"{title}: no clip has {counted(length, 'frame')}{every}; use a smaller length (data.length, which is "
+                "--data.length on the command line) or horizon, or add longer clips"
             )
         store.check(sorted({window.name for window in windows}))
         self.store, self.length = store, length

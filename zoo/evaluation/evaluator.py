@@ -17,6 +17,7 @@ from zoo.evaluation.measure import Comparison
 from zoo.evaluation.scores import Scores
 from zoo.evaluation.totals import Totals
 from zoo.predictors.predictor import Predictor
+from zoo.schema import shortened
 from zoo.settings import Recipe
 
 _STEPS = 64  # largest number of steps to measure at a time
@@ -76,6 +77,8 @@ def evaluate(
     >>> scores.per_frame["mse"].shape, list(scores.baselines)
     ((4,), ['copy last frame', 'blank frames'])
     """
+    if not isinstance(model, nn.Module):
+        raise ZooError(f"model = {shortened(model)} must be a model; zoo.open_run(FOLDER).model is that of a run")
     dataset = adapted(dataset)
     horizon, observed, batch = whole("horizon", horizon), whole("observed", observed), whole("batch", batch)
     asked, count = count, check_clips(dataset, horizon, observed, count, batch)
@@ -194,7 +197,9 @@ def fewer_note(dataset: ClipDataset, count: int | None) -> list[str]:
     """A note that there are fewer clips than `count`, if there are fewer."""
     if count is None or count <= len(dataset):
         return []
-    return [f"There are only {counted(len(dataset), 'clip')} of the {count:,} that were asked for; all were measured."]
+    one = len(dataset) == 1
+    there, measured = ("There is", "it was") if one else ("There are", "all were")
+    return [f"{there} only {counted(len(dataset), 'clip')} of the {count:,} that were asked for; {measured} measured."]
 
 
 def _comparisons(

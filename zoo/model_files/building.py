@@ -12,7 +12,7 @@ from zoo.errors import ZooError, nearest
 from zoo.predictors.normalizing import normalize
 from zoo.predictors.predictor import Predictor
 from zoo.predictors.video_model import VideoModel
-from zoo.registry import find_model
+from zoo.registry import Entry, find_model
 from zoo.schema import shortened
 from zoo.settings import OwnData, Recipe
 
@@ -49,6 +49,18 @@ def build_model(recipe: Recipe, where: str = "", weights: Mapping[str, Tensor] |
         raise ZooError(
             f"{prefix}{recipe.model} cannot be built with options = {shortened(recipe.options)} ({reason})"
         ) from error
+
+
+def count_parameters(entry: Entry) -> int | None:
+    """The number of parameters of a model with its default options, or None if it cannot be built on the meta device.
+
+    No memory is allocated for the weights.
+    """
+    try:
+        with torch.device("meta"), _Budget(MOST_TENSORS, MOST_ELEMENTS):
+            return sum(parameter.numel() for parameter in entry.build().parameters())
+    except Exception:  # the code of a user's model may raise anything
+        return None
 
 
 def fill(model: Predictor, weights: Mapping[str, Tensor], where: str) -> None:

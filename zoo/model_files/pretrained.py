@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tensortrain.errors import TensorTrainError
 from zoo import models as _models  # noqa: F401 - registers the models of the package
-from zoo.checks import check_recipe
+from zoo.checks import check_options, check_recipe
 from zoo.errors import ZooError, nearest
 from zoo.registry import Entry, find_model, model_names
 from zoo.schema import validate
@@ -46,8 +46,8 @@ def create_model(name: str, pretrained: str | Path | bool | None = None, **optio
         options: options of the model, which replace its published settings.
 
     Raises:
-        ZooError: if a model, option or set of weights is unknown, options are passed together with `pretrained`, or a
-            file is damaged or holds the weights of another model.
+        ZooError: if a model, option or set of weights is unknown, an option has a wrong type, options are passed
+            together with `pretrained`, or a file is damaged or holds the weights of another model.
 
     A model with its default options, one with other options, and one with weights:
 
@@ -62,6 +62,7 @@ def create_model(name: str, pretrained: str | Path | bool | None = None, **optio
     """
     entry = find_model(name)
     if pretrained is None or pretrained is False:
+        check_options(entry, options)
         model = entry.build(**options)
         model.recipe = _untrained(entry, options, model)
         return model

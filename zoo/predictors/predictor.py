@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 from tensortrain.notebooks import facts
 from zoo.errors import ZooError
 from zoo.settings import Recipe
+
+_CASTS = {torch.float32: "float()", torch.float64: "double()", torch.float16: "half()", torch.bfloat16: "bfloat16()"}
 
 
 class Predictor(nn.Module, ABC):
@@ -165,12 +168,37 @@ class Predictor(nn.Module, ABC):
         return push_to_hub(self, repo_id, recipe, scores, private, token, branch)
 
 
+def check_tensor(x: object) -> None:
+    """Raise a ZooError unless x is a tensor."""
+    if not isinstance(x, Tensor):
+        raise ZooError(f"x is of type {type(x).__name__}, but must be a tensor; use torch.as_tensor(x)")
+
+
+def check_precision(model: nn.Module, x: Tensor) -> None:
+    """Raise a ZooError unless x has the precision of the model's weights, or autocast converts one to the other."""
+    weights = dict.fromkeys(each.dtype for each in model.parameters() if each.is_floating_point())
+    if not weights or x.dtype in weights:
+        return
+    kind = x.device.type
+    autocast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    if autocast and torch.float64 not in (x.dtype, *weights):  # it leaves numbers of 64 bits as they are
+        return
+    needed = next(iter(weights))
+    theirs, ours = (str(dtype).removeprefix("torch.") for dtype in (x.dtype, needed))
+    raise ZooError(
+        f"x is {theirs}, but the weights are {ours}; use x.{_CASTS.get(needed, f'to({needed})')} or "
+        f"model.{_CASTS.get(x.dtype, f'to({x.dtype})')}"
+    )
+
+
 def check_rollout(x: Tensor, horizon: int, truth: Tensor | None, use_truth: Tensor | None) -> None:
-    """Raise a ZooError unless x `(B, T_in, …)` holds floating-point numbers, and the other arguments fit to it."""
+    """Raise a ZooError unless x `(B ≥ 1, T_in, …)` holds floating-point numbers, and the other arguments fit to it."""
     if not x.is_floating_point():
         raise ZooError(f"x has dtype {x.dtype}, but models read floating-point numbers; use x.float() / 255 for bytes")
-    if horizon < 1:
-        raise ZooError(f"horizon = {horizon} must be at least 1")
+    if x.shape[0] < 1:
+        raise ZooError(f"x has shape {tuple(x.shape)}, which holds no clip; at least one is needed")
+    if isinstance(horizon, bool) or not isinstance(horizon, Integral) or horizon < 1:
+        raise ZooError(f"horizon = {horizon!r} must be a whole number, at least 1")
     if truth is not None:
         step = (x.shape[0], *x.shape[2:])
         if truth.dim() != x.dim() or (truth.shape[0], *truth.shape[2:]) != step or truth.shape[1] < horizon - 1:

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from zoo.predictors.predictor import check_precision, check_tensor
 from zoo.predictors.rollout import recomputed
 from zoo.predictors.video_model import VideoModel
 
@@ -96,7 +97,7 @@ class RecurrentPredictor(VideoModel, ABC):
             frames before it. The last `horizon` follow x.
 
         Raises:
-            ZooError: if shapes do not fit, or the horizon is below 1.
+            ZooError: if shapes or precisions do not fit, or the horizon is below 1.
         """
         self.check(x, horizon, truth, use_truth)
         batch, observed = x.shape[:2]
@@ -123,6 +124,12 @@ class RecurrentPredictor(VideoModel, ABC):
             following, state = self.predict(frame[None], state)
             predictions.append(following)
         return unpatchify(torch.cat(predictions), self.patch).transpose(0, 1)
+
+    def check(self, x: Tensor, horizon: int, truth: Tensor | None = None, use_truth: Tensor | None = None) -> None:
+        """Raise a ZooError unless `forward` can take these arguments, which have the precision of the weights."""
+        check_tensor(x)
+        super().check(x, horizon, truth, use_truth)
+        check_precision(self, x)
 
     def predict(self, frames: Tensor, state: State) -> tuple[Tensor, State]:
         """Call `read`, and apply the sigmoid if the model has one. The rollout reads the result as the next frame."""

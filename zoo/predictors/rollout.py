@@ -63,9 +63,13 @@ def roll_out(
 def recomputed(function: Callable[..., Any], *arguments: Any) -> Any:
     """Call the function, but keep only its arguments for the backward pass, which then calls it again.
 
+    It draws the same random numbers in both calls, except in a step that is recorded as a CUDA graph.
+
     >>> x = torch.ones(3, requires_grad=True)
     >>> recomputed(torch.exp, x).sum().backward()
     >>> x.grad
     tensor([2.7183, 2.7183, 2.7183])
     """
-    return checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=False)
+    # a generator's state cannot be read while a graph is recorded
+    recording = torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
+    return checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=not recording)

@@ -1,6 +1,7 @@
 """The base class of video models: they take observed frames and return predicted frames, and define a loss."""
 
 from abc import abstractmethod
+from typing import Any
 
 from torch import Tensor
 
@@ -126,3 +127,25 @@ class VideoModel(Predictor):
                 f"frames of {height}×{width} pixels cannot be divided into blocks of {self.multiple}×{self.multiple}; "
                 "choose another size, or another patch if the model has that option"
             )
+
+
+def check_predicted_shape(predictions: Any, x: Tensor, horizon: int) -> None:
+    """Raise a ZooError unless a model returned predictions of the right shape. It looks at shapes only.
+
+    Errors of a wrong shape could be computed all the same, as torch would repeat a single frame or pixel.
+
+    Args:
+        predictions: what `forward` returned: `(B, T, …)` with horizon ≤ T < T_in + horizon.
+        x: the observed steps `(B, T_in, …)`.
+        horizon: the number of steps to predict after x.
+    """
+    counts, (batch, *step) = range(horizon, x.shape[1] + horizon), (x.shape[0], *x.shape[2:])
+    if isinstance(predictions, Tensor):
+        shape = tuple(predictions.shape)
+        if len(shape) == x.dim() and shape[1] in counts and (shape[0], *shape[2:]) == (batch, *step):
+            return
+        returned = f"predicts {'frames' if x.dim() == 5 else 'steps'} of shape {shape}"
+    else:
+        returned = f"returns a {type(predictions).__name__}"
+    needed = f"({batch}, T from {horizon} to {counts[-1]}, {', '.join(map(str, step))})"
+    raise ZooError(f"the model {returned}, but horizon {horizon} needs {needed}; correct its forward")

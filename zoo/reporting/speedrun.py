@@ -11,7 +11,7 @@ from zoo.errors import ZooError
 from zoo.reporting.course import Course, read_course
 from zoo.reporting.source import settings_apart
 from zoo.settings import Recipe, to_plain
-from zoo.training.run_folder import FREE, read_recipe
+from zoo.training.run_folder import FREE, complete, read_recipe
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,11 @@ def speedrun_tables(runs: Sequence[Speedrun], errors: Sequence[float]) -> list[T
     """A table with a row for each recipe, and one with the settings in which the recipes differ, if they do.
 
     Runs that differ in their seeds alone have the same recipe. Their row has the averages, and the range in brackets.
+
+    Raises:
+        ZooError: if two runs have the same name.
     """
+    _check_names([run.name for run in runs])
     groups: dict[str, list[Speedrun]] = {}
     for run in runs:
         groups.setdefault(_recipe_text(run.course.recipe), []).append(run)
@@ -102,12 +106,19 @@ def speedrun_tables(runs: Sequence[Speedrun], errors: Sequence[float]) -> list[T
         if origin.run:
             notes.append(f"{run.name} continues {origin.run}, {_counted(run.course)}.")
     tables = [Table(heads, rows, notes=tuple(notes))]
-    recipes = {", ".join(run.name for run in group): group[0].course.recipe for group in groups.values()}
+    recipes = {", ".join(run.name for run in group): complete(group[0].course.recipe) for group in groups.values()}
     if len(recipes) > 1:
         differing = [row for row in settings_apart(recipes) if row[0] not in _NOT_OF_THE_RECIPE]
         columns = [Column("setting", words=True), *(Column(name, words=True, wraps=True) for name in recipes)]
         tables.append(Table(columns, differing, title="Settings that differ"))
     return tables
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """Raise a ZooError if two runs have the same name: a row could not say which is meant, or would count one twice."""
+    for name in names:
+        if names.count(name) > 1:
+            raise ZooError(f"two runs are called {name!r}; name each only once, or rename a folder")
 
 
 def _counted(course: Course) -> str:
@@ -123,7 +134,7 @@ _NOT_OF_THE_RECIPE = ("data.seed", "training.seed", *(f"training.{name}" for nam
 
 def _recipe_text(recipe: Recipe) -> str:
     """The settings that make two runs comparable as one recipe with several seeds."""
-    plain = to_plain(recipe)
+    plain = to_plain(complete(recipe))
     for name in _NOT_OF_THE_RECIPE:
         part, _, setting = name.partition(".")
         plain[part].pop(setting, None)

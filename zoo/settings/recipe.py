@@ -20,7 +20,8 @@ class Training(Settings):
     Args:
         steps: total number of steps, that is, updates of the weights.
         batch_size: number of clips in a step, over all processes; a multiple of the number of processes.
-        seed: random seed of the initial weights, the order of the clips, and scheduled sampling.
+        seed: random seed of the initial weights, the order of the clips, scheduled sampling, and what a model draws,
+            for instance in a dropout.
         l1: weight of the mean absolute error in the loss.
         l2: weight of the mean squared error in the loss.
         cross_entropy: weight of the cross-entropy in the loss, with grey values as probabilities. It needs a model

@@ -45,7 +45,7 @@ from zoo.training.run_folder import (
     open_run,
 )
 from zoo.training.session import Session
-from zoo.training.step import TrainState
+from zoo.training.step import TrainState, own_generators
 from zoo.training.subnormals import subnormals_as_zero
 from zoo.training.validation import validate
 
@@ -68,8 +68,9 @@ def fit(
     is stopped by Ctrl-C, `max_time` or a kill, the same call resumes it. It then ends with the same weights and metrics
     as an uninterrupted run, bit for bit, if the machine, the versions and the numbers of processes and threads are the
     same (on a GPU only with `training.deterministic`, the default). If they are not the same, there is a warning and a
-    line in `versions.json`. While it trains on a CPU, numbers below
-    1.2e-38 are flushed to zero, which is faster.
+    line in `versions.json`. A model may draw from torch's generators, as a dropout does: they are seeded before each
+    step, and at the end they have the caller's state again. While it trains on a CPU, numbers below 1.2e-38 are flushed
+    to zero, which is faster.
 
     Args:
         recipe: all settings of the run, from `zoo.recipe`.
@@ -144,9 +145,10 @@ def fit(
                     warn_of_slow_precision(recipe.training, fabric.device)
 
                 def run_session(fabric: Fabric) -> None:  # runs in every process
-                    state = TrainState(fabric, recipe, model, clips, val)
-                    with Session(state, folder, checkpoint, identity, progress, began, notes, watch) as session:
-                        train(session)
+                    with own_generators(fabric.device):
+                        state = TrainState(fabric, recipe, model, clips, val)
+                        with Session(state, folder, checkpoint, identity, progress, began, notes, watch) as session:
+                            train(session)
                     session.interrupt.take_effect()
 
                 with watching(fabric):
@@ -227,6 +229,7 @@ def train(session: Session) -> None:
     if missed and finish_interval(session, stop=False, abandon=session.signalled):
         return
     take_step = fastest_step(state)
+    session.reporter.restart(state.step)
     for batch in state.batches():
         take_step(state.inputs(batch))
         state.step += 1
@@ -291,5 +294,6 @@ def finish_interval(session: Session, stop: bool, abandon: Callable[[], bool]) -
         session.save(f"step-{state.step}")
     if validating or last or stop or session.save_due():
         session.save("last")
-    watched = validating and session.watch is not None and session.watch(state.step, row["validation_loss"])
+    watched = validating and session.watched(row["validation_loss"])
+    session.reporter.restart(state.step)  # what was written and watched does not count as time of steps
     return stop or watched or session.progress.stalled(training.early_stop)

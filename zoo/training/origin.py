@@ -120,7 +120,7 @@ def freeze(model: Predictor, patterns: list[str]) -> None:
     """Exclude from training the parameters whose names match a pattern, in which * stands for any text.
 
     Raises:
-        ZooError: if a pattern matches no parameter, or nothing is left to train.
+        ZooError: if a pattern matches no parameter, nothing is left to train, or the model has nothing to train.
     """
     parameters = dict(model.named_parameters())
     for pattern in patterns:
@@ -129,8 +129,14 @@ def freeze(model: Predictor, patterns: list[str]) -> None:
             raise ZooError(f"origin.freeze: no parameter is called {pattern!r}; {nearest(pattern, parameters)}")
         for name in matching:
             parameters[name].requires_grad_(False)
-    if not any(parameter.requires_grad for parameter in parameters.values()):
-        raise ZooError(f"origin.freeze = {patterns} leaves no parameter to train; freeze fewer")
+    if any(parameter.requires_grad for parameter in parameters.values()):
+        return
+    if not patterns:
+        raise ZooError(
+            f"{type(model).__name__} has no parameters to train; give it some, such as those of a layer, or use it "
+            "without training"
+        )
+    raise ZooError(f"origin.freeze = {patterns} leaves no parameter to train; freeze fewer")
 
 
 def continued(recipe: Recipe, model: Predictor) -> tuple[dict[str, Any], list[str]]:

@@ -9,14 +9,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from tensortrain.tables import wrapped
-from zoo.settings import Training
+from zoo.settings import Recipe
 
-LEGEND = (
-    "loss: training loss since the previous line. ratio: fraction of true frames that the model reads after the "
-    "observed ones; the other frames are its own predictions. While the ratio falls, the loss may rise although the "
+_LEGEND = (
+    "loss: training loss since the previous line. ratio: fraction of true {steps} that the model reads after the "
+    "observed ones; the other {steps} are its own predictions. While the ratio falls, the loss may rise although the "
     "model gets better. rate: learning rate. validation: loss on clips that are not trained on, where the model reads "
-    "only its own predictions. MSE: squared error on these clips, summed over a predicted frame."
+    "only its own predictions. MSE: squared error on these clips, summed over {summed}."
 )
+LEGENDS = {  # by the content of the clips
+    "video": _LEGEND.format(steps="frames", summed="a predicted frame"),
+    "series": _LEGEND.format(steps="steps", summed="the columns of a predicted step"),
+}
 HEADS = ("step", "loss", "ratio", "rate", "clips/s", "validation", "MSE")
 _REPEATED = 25  # number of lines after which the headings are printed again
 
@@ -25,12 +29,12 @@ class Reporter:
     """Shows the number of steps and the last row of metrics.
 
     Args:
-        training: the settings of the run.
+        recipe: the settings of the run.
         start: the number of steps taken before.
         shown: whether to show anything.
     """
 
-    def __init__(self, training: Training, start: int, shown: bool) -> None:
+    def __init__(self, recipe: Recipe, start: int, shown: bool) -> None:
         self._console = Console(quiet=not shown)
         self._bar = Progress(
             BarColumn(max(2, min(20, self._console.width - 56))),  # the numbers beside it take 55 characters
@@ -40,8 +44,9 @@ class Reporter:
             console=self._console,
             disable=not self._console.is_terminal and not self._console.is_jupyter,
         )
-        self._task: TaskID = self._bar.add_task("", total=training.steps, completed=start, measured="")
-        self._clips, self._since = training.batch_size, (time.monotonic(), start)
+        self._task: TaskID = self._bar.add_task("", total=recipe.training.steps, completed=start, measured="")
+        self._clips, self._legend = recipe.training.batch_size, LEGENDS[recipe.data.content]
+        self._since = time.monotonic(), start
         self._printed = 0
 
     def __enter__(self) -> "Reporter":
@@ -70,25 +75,32 @@ class Reporter:
         self._bar.update(self._task, measured=text)
 
     def speed(self, done: int) -> float:
-        """Training clips per second since the last row, without the time of validations."""
+        """Training clips per second since the last call of `restart`."""
         time_then, step_then = self._since
         return self._clips * (done - step_then) / max(time.monotonic() - time_then, 1e-9)
 
+    def restart(self, done: int) -> None:
+        """Start to measure the speed anew after `done` steps, so that only the time of steps counts."""
+        self._since = time.monotonic(), done
+
     def row(self, row: dict[str, float], speed: float) -> None:
         """Show a row of metrics beside the bar. If it has a validation, also print it as a line."""
-        step = int(row["step"])
-        shown = [f"{step}", f"{row['loss']:.5f}", f"{row['sampling_ratio']:.2f}", f"{row['learning_rate']:.2g}"]
+        shown = [
+            f"{row['step']:.0f}",
+            f"{row['loss']:.5f}",
+            f"{row['sampling_ratio']:.2f}",
+            f"{row['learning_rate']:.2g}",
+        ]
         shown.append(f"{speed:.3g}")
         text = "  ".join(f"{name} {value}" for name, value in zip(HEADS[1:4], shown[1:4], strict=True))
         if "validation_loss" in row:
             if self._printed == 0:
-                self.say(LEGEND)
+                self.say(self._legend)
             if self._printed % _REPEATED == 0:
                 self._line(HEADS)
             self._printed += 1
             self._line([*shown, f"{row['validation_loss']:.5f}", f"{row['validation_mse']:.4g}"])
         self.busy(text)
-        self._since = time.monotonic(), step
 
 
 @rank_zero_only

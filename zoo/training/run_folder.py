@@ -1,11 +1,13 @@
 """The folder of a run: its settings, its software and machine, its metrics and its checkpoints."""
 
+import inspect
 import json
 import platform
 import shlex
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +22,7 @@ from zoo.files import aside
 from zoo.model_files.building import build_model, fill
 from zoo.predictors.predictor import Predictor
 from zoo.reading import MOST_BYTES, load_yaml, read_text
+from zoo.registry import find_model
 from zoo.schema import shortened, validate
 from zoo.settings import Recipe, from_plain, to_plain
 from zoo.training.checkpoint import load_checkpoint
@@ -96,7 +99,10 @@ def open_run(folder: Path | str, checkpoint: str | Path = "best") -> Run:
 
 def check_same(checkpoint: dict[str, Any], recipe: Recipe, path: Path) -> None:
     """Raise a ZooError if a checkpoint belongs to another model than the recipe's."""
-    theirs, ours = ({"model": c["model"], "options": c["options"]} for c in (checkpoint, to_plain(recipe)))
+    theirs, ours = (
+        {"model": c["model"], "options": complete_options(recipe.model, c["options"])}
+        for c in (checkpoint, to_plain(recipe))
+    )
     if difference := first_difference(theirs, ours):
         raise ZooError(f"{path} belongs to another model: {difference}; use a checkpoint of this run")
 
@@ -145,10 +151,17 @@ def check_folder(recipe: Recipe, folder: Path, resume: bool) -> None:
     if config.exists():
         if not resume:
             raise ZooError(f"{folder} holds a run already; resume it, or choose another folder")
-        if difference := first_difference(_lasting(read_recipe(config)), _lasting(recipe)):
+        there, here = _lasting(read_recipe(config)), _lasting(recipe)
+        clips_there, clips_here = (plain["data"].pop("store", "") for plain in (there, here))
+        if difference := first_difference(there, here):
             raise ZooError(
                 f"{folder} holds another run: {difference}; use the same settings, or choose another folder. "
                 f"`zoo train --continue {shlex.quote(str(folder))}` starts a new run from this one, with other settings"
+            )
+        if clips_there != clips_here:
+            raise ZooError(
+                f"the clips of {recipe.data.name} have changed since the run in {folder} started; restore them, or "
+                "choose a new folder"
             )
     elif folder.exists() and (not folder.is_dir() or set(folder.iterdir()) - {folder / LOCK, *folder.glob(TEMPORARY)}):
         raise ZooError(f"{folder} is neither a run nor an empty folder; choose another folder")
@@ -223,9 +236,27 @@ def first_difference(there: Any, here: Any, where: str = "") -> str:
     return "" if there == here else f"{where} is {shortened(there)} there, {shortened(here)} here"
 
 
+def complete(recipe: Recipe) -> Recipe:
+    """A recipe with all options of its model, to compare it with others; see `complete_options`."""
+    return replace(recipe, options=complete_options(recipe.model, recipe.options))
+
+
+def complete_options(model: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The given options, and the defaults of the others. The command line writes them all, and a program need not.
+
+    They are plain values, with lists in place of tuples. A default that no file can hold is written as text.
+
+    >>> complete_options("conv-lstm", {"kernel": 3})["kernel"], complete_options("conv-lstm", {})["kernel"]
+    (3, 5)
+    """
+    defaults = {name: each for name, each in find_model(model).options.items() if each is not inspect.Parameter.empty}
+    plain: dict[str, Any] = json.loads(json.dumps({**defaults, **options}, default=repr))
+    return plain
+
+
 def _lasting(recipe: Recipe) -> dict[str, Any]:
     """The settings that must be the same when a run is resumed."""
-    plain = to_plain(recipe)
+    plain = to_plain(complete(recipe))
     for name in FREE:
         del plain["training"][name]
     return plain

@@ -49,12 +49,12 @@ class Session:
         self.checkpoints = folder / "checkpoints"
         self.progress = RunProgress(**checkpoint["progress"]) if checkpoint else RunProgress.at_start()
         self.interrupt = Interrupt()
-        self.watch = watch
+        self._watch, self._watching = watch, 0.0  # the seconds that calls of `watch` have taken
         self._checkpoint, self._folder, self._identity = checkpoint, folder, identity
         self._began, self._saved, self._before = began, began, self.progress.seconds
         start = checkpoint["step"] if checkpoint else 0
         self._told_of_gradient = False
-        self.reporter = Reporter(self.training, start, progress and self.first)
+        self.reporter = Reporter(state.recipe, start, progress and self.first)
         self.reporter.say(f"{f'resuming from step {start}' if start else 'training'} on {state.clips.describe()}")
         for line in notes:
             self.reporter.say(line)
@@ -128,6 +128,15 @@ class Session:
         state.learning_rate.observe(state.step, loss, state.sampling.fall(state.step))
         return self.progress.observe(state.step, loss)
 
+    def watched(self, loss: float) -> bool:
+        """Tell `watch` the loss of a validation, and return whether it stops the training."""
+        if self._watch is None:
+            return False
+        began = time.monotonic()
+        stop = self._watch(self.state.step, loss)
+        self._watching += time.monotonic() - began
+        return bool(stop)
+
     def write(self, row: dict[str, float], speed: float) -> None:
         """Append a row to the metrics, show it, and start the next interval."""
         row["seconds"] = self._seconds()
@@ -147,8 +156,8 @@ class Session:
             )
 
     def _seconds(self) -> float:
-        """Seconds of training, including earlier sessions."""
-        return self._before + time.monotonic() - self._began
+        """Seconds of training, including its validations and earlier sessions, without the calls of `watch`."""
+        return self._before + time.monotonic() - self._began - self._watching
 
     def _say_why_stopped(self) -> None:
         step, patience = self.state.step, self.training.early_stop

@@ -7,8 +7,10 @@ The training loop (`zoo.training.loop`), the search for the cause of a loss that
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor
@@ -19,6 +21,8 @@ from zoo.errors import ZooError, nearest
 from zoo.model_files.building import check_tensors
 from zoo.predictors.predictor import Predictor
 from zoo.predictors.recurrent import RecurrentPredictor
+from zoo.predictors.series_model import SeriesModel
+from zoo.predictors.video_model import VideoModel, check_predicted_shape
 from zoo.schema import shortened
 from zoo.settings import Recipe
 from zoo.training.batches import StepSampler
@@ -74,11 +78,13 @@ class TrainState:
         epoch: the number of steps in an epoch.
         dtype: the dtype of weights and clips.
         recordable: whether a step can be recorded; see the function `recordable`.
+        own_loss: whether the model has a loss of its own, so that in training it may return other things than steps.
     """
 
     def __init__(self, fabric: Fabric, recipe: Recipe, model: Predictor, clips: ClipDataset, val: ClipDataset) -> None:
         self.fabric, self.recipe, self.network, self.clips, self.val = fabric, recipe, model, clips, val
         self.recordable = recordable(fabric, recipe.training.precision)
+        self.own_loss = type(model).loss not in (VideoModel.loss, SeriesModel.loss)
         self.model: Any = fabric.setup_module(model)
         self.model.mark_forward_method("loss")
         if isinstance(model, RecurrentPredictor):
@@ -188,7 +194,12 @@ class TrainState:
             skipped = 0
 
     def inputs(self, batch: Any) -> StepInputs:
-        """The inputs of the next step, on the device. `batch` comes from `batches`."""
+        """The inputs of the next step, on the device. `batch` comes from `batches`.
+
+        The random numbers that the model draws are an input too, so torch's generators are seeded here. In the step
+        itself this is impossible: a recorded step reads the seed when it is replayed, but cannot set it.
+        """
+        seed_step(self)
         recipe, device = self.recipe, self.fabric.device
         observed, horizon = recipe.data.observed, recipe.data.length - recipe.data.observed
         count = len(batch[0])
@@ -209,6 +220,23 @@ class TrainState:
         return StepInputs(batch, use_truth, number, rate)
 
 
+def seed_step(state: TrainState) -> None:
+    """Seed torch's generators of the CPU and the device, as a function of the run's seed, the step and the process.
+
+    So a model that draws from them, as a dropout does, draws the same in each run and after each resumption.
+    """
+    key = (state.step, state.fabric.global_rank)
+    seed = int(np.random.SeedSequence(state.recipe.training.seed, spawn_key=key).generate_state(1, np.uint64)[0])
+    torch.default_generator.manual_seed(seed)
+    if state.fabric.device.type != "cpu":
+        torch.get_device_module(state.fabric.device).manual_seed(seed)
+
+
+def own_generators(device: torch.device) -> AbstractContextManager[None]:
+    """Context manager after which torch's generators, of the CPU and of a CUDA device, have their earlier state."""
+    return torch.random.fork_rng([device] if device.type == "cuda" else [])
+
+
 def train_step(state: TrainState, inputs: StepInputs) -> None:
     """Take one step, and add its loss to `state.meter`. The caller increases `state.step`.
 
@@ -217,6 +245,9 @@ def train_step(state: TrainState, inputs: StepInputs) -> None:
     Args:
         state: the state, which is changed in place.
         inputs: the inputs of the step, from `state.inputs`.
+
+    Raises:
+        ZooError: if the predictions have a wrong shape.
     """
     recipe, fabric = state.recipe, state.fabric
     observed, horizon = recipe.data.observed, recipe.data.length - recipe.data.observed
@@ -228,6 +259,8 @@ def train_step(state: TrainState, inputs: StepInputs) -> None:
         clips = torch.where(inputs.number % 2 == 1, clips.flip(1), clips)
     with fabric.autocast():
         predictions = state.model(clips[:, :observed], horizon, clips[:, observed:], inputs.use_truth)
+        if not state.own_loss:
+            check_predicted_shape(predictions, clips[:, :observed], horizon)
         loss = state.model.loss(predictions, clips, **recipe.training.loss_weights)
 
     state.optimizer.zero_grad(set_to_none=not state.recordable)  # a recorded step needs them at the same addresses

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from zoo.training.step import TrainState
+from zoo.predictors.video_model import check_predicted_shape
+from zoo.training.step import TrainState, seed_step
 
 
 class Validation(NamedTuple):
@@ -34,12 +35,16 @@ def validate(state: TrainState, abandon: Callable[[], bool]) -> Validation | Non
     Returns:
         The averages; None if the validation was abandoned. Only a single process may abandon it, because the other
         processes would wait.
+
+    Raises:
+        ZooError: if the predictions have a wrong shape.
     """
     training, fabric = state.recipe.training, state.fabric
     count = min(training.validation_clips or len(state.val), len(state.val))
     mine = range(fabric.global_rank, count, fabric.world_size)
     batch = training.batch_size // fabric.world_size
     sums = torch.zeros(3, dtype=torch.float64, device=fabric.device)
+    seed_step(state)  # a model that draws also here must do so alike when a resumed run validates first
     state.network.eval()
     try:
         for first in range(0, len(mine), batch):
@@ -60,6 +65,7 @@ def validate_batch(state: TrainState, indices: Sequence[int]) -> Tensor:
     horizon = future.shape[1]
     with state.fabric.autocast():
         predictions = state.network(frames[:, :observed], horizon)
+        check_predicted_shape(predictions, frames[:, :observed], horizon)
         loss = state.network.loss(predictions, frames, **training.loss_weights)
     error = (predictions[:, -horizon:] - future).double().square().sum() / horizon
     return torch.stack([loss.double() * len(frames), error, error.new_tensor(len(frames))])
