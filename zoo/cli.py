@@ -135,10 +135,10 @@ def _reworded(error: str, words: Sequence[str]) -> str:
     if wrong is None:
         return error
     option, types, value = wrong.groups()
-    found = [(name, choices) for name, choices in _TYPE.findall(types) if name != "NoneType"]
-    if not found or not all(choices or name in _NEEDED for name, choices in found):
+    kinds = [(name, choices) for name, choices in _TYPE.findall(types) if name != "NoneType"]
+    if not kinds or not all(choices or name in _NEEDED for name, choices in kinds):
         return error
-    needed = dict.fromkeys(f"one of {choices} is needed" if choices else _NEEDED[name] for name, choices in found)
+    needed = dict.fromkeys(f"one of {choices} is needed" if choices else _NEEDED[name] for name, choices in kinds)
     return f"--{option} = {_quoted(value)}; {', or '.join(needed)}"
 
 

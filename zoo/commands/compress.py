@@ -129,12 +129,12 @@ def _budget(arguments: Namespace) -> dict[str, Any]:
     Raises:
         ZooError: if there is no budget, there are several, or its value is out of range.
     """
-    given = {name: arguments[name] for name in BUDGETS if arguments[name] is not None}
-    if len(given) != 1:
-        passed = " and ".join(f"--{name} {value:g}" for name, value in given.items()) or "none"
+    budgets = {name: arguments[name] for name in BUDGETS if arguments[name] is not None}
+    if len(budgets) != 1:
+        passed = " and ".join(f"--{name} {value:g}" for name, value in budgets.items()) or "none"
         options = ", ".join(f"--{name}" for name in BUDGETS)
         raise ZooError(f"exactly one budget is needed, one of the options {options}; passed: {passed}")
-    name, value = next(iter(given.items()))
+    name, value = next(iter(budgets.items()))
     most = 1 if name == "time" else math.inf
     if not 0 < value <= most or math.isinf(value):
         raise ZooError(f"--{name} = {value:g}; {_LEGAL.get(name, _LEGAL_COST.format(name))} is needed")

@@ -62,8 +62,12 @@ def create_model(name: str, pretrained: str | Path | bool | None = None, **optio
     """
     entry = find_model(name)
     if pretrained is None or pretrained is False:
+        try:
+            model = entry.build(**options)  # the model's own checks come first: they know more than the types
+        except TypeError:
+            check_options(entry, options)
+            raise
         check_options(entry, options)
-        model = entry.build(**options)
         model.recipe = _untrained(entry, options, model)
         return model
     if options:
