@@ -158,7 +158,7 @@ def trainable_result() -> None:
 
 
 def path(name: str, value: object) -> Path:
-    """Return a path that was given as a string or as an object such as `pathlib.Path`.
+    """Return an argument that names a file, a text or an object such as `pathlib.Path`, as a `Path`.
 
     >>> path("resume", 3)
     Traceback (most recent call last):

@@ -73,10 +73,7 @@ def check_recipe(recipe: Recipe) -> Recipe:
     check_content(find_model(recipe.model), data.name)
     check_options(find_model(recipe.model), recipe.options)
     check_clips(data)
-    if data.length <= data.observed:
-        raise ZooError(
-            f"data.length = {data.length} must exceed data.observed = {data.observed}, or no frame is left to predict"
-        )
+    check_lengths(data)
     if recipe.origin.weights and recipe.origin.run:
         raise ZooError("origin.weights and origin.run are both set; a training can start from only one of them")
     _check_sampling(recipe)
@@ -163,6 +160,14 @@ def check_clips(data: Data) -> None:
         _within(1, LARGEST_AUGMENTATION, "data", data, "max_zoom", "max_speed")
     _within(1, 100_000, "data", data, "observed", "length")
     _within(1, 100_000_000, "data", data, "clips_per_epoch")
+
+
+def check_lengths(data: Data) -> None:
+    """Raise a ZooError if clips are so short that no frame is left to predict."""
+    if data.length <= data.observed:
+        raise ZooError(
+            f"data.length = {data.length} must exceed data.observed = {data.observed}, or no frame is left to predict"
+        )
 
 
 def _check_own(data: OwnData) -> None:

@@ -1,7 +1,7 @@
 """The names that the command line takes. They are checked before torch is imported, which takes seconds, so that a
 typing error is reported at once. What the names stand for is defined where they are used."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from zoo.errors import ZooError, nearest
@@ -45,6 +45,18 @@ def check_name(kind: str, name: str, known: Collection[str]) -> None:
     """
     if name not in known:
         raise ZooError(f"no {kind} {name!r}; {nearest(name, known)}")
+
+
+def check_unique(kind: str, names: Sequence[str]) -> None:
+    """Raise a ZooError if two runs or models have one name, so that a table could not say which row is whose.
+
+    Args:
+        kind: what the names are of, in the plural, such as "models".
+        names: their names.
+    """
+    for name in names:
+        if names.count(name) > 1:
+            raise ZooError(f"two {kind} are called {name!r}; name each only once, or rename a folder")
 
 
 def check_suffix(path: str | Path, legal: Collection[str]) -> None:

@@ -53,7 +53,11 @@ def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
         help="Further forms to fit to each conv layer: names of formats, such as cttd and cp; or all.",
     )
     parser.add_argument("--effort", type=float, default=1.0, help="Factor for the work of each fit.")
-    parser.add_argument("--seconds", type=float | None, help="Time limit for all fits together.")
+    parser.add_argument(
+        "--seconds",
+        type=float | None,
+        help="Time limit of the fits of further forms; without --formats, of all.",
+    )
     parser.add_argument(
         "--objective", default="error", help="What decides between forms of about the same cost: error, speed, or both."
     )

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser, Namespace
 
-from zoo.checks import check_clips, check_recipe
+from zoo.checks import check_clips, check_lengths
 from zoo.commands.options import ROOT_HELP
 from zoo.errors import ZooError, nearest
-from zoo.settings import Recipe, StoredData, data_class
+from zoo.settings import StoredData, data_class
 
 NAMES = ("mnist", "kth", "videos:DIR", "images:DIR", "arrays:FILE")
 ALIASES = {"moving-mnist": "mnist"}  # data sets by their names in other commands
@@ -95,10 +95,8 @@ def _own(arguments: Namespace) -> None:
     data = data_class(arguments.name)(**{**dict(arguments.data), **short})
     assert isinstance(data, StoredData)
     check_clips(data)
-    # The clips do not depend on `observed`, so nobody needs to name it. If it is named, it is checked like `zoo train`
-    # checks it: that check is the same for all models of video.
-    if data.observed != type(data).observed:
-        check_recipe(Recipe("conv-lstm", data=data))
+    if data.observed != type(data).observed:  # the clips do not depend on it, so its default may exceed their length
+        check_lengths(data)
     from zoo.data import describe_own
 
     for line in describe_own(data, arguments.data_root):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import zoo
 from zoo.errors import ZooError
 from zoo.model_files.pretrained import FOLDER, load_pretrained, load_weights
+from zoo.names import check_unique
 from zoo.registry import find_model
 from zoo.settings import Data, KTHData, MovingMNISTData, Recipe, Windows
 
@@ -78,10 +79,7 @@ def find_trained_models(references: Sequence[str], checkpoint: str) -> list[Trai
         )
     runs = {reference for reference in references if Path(reference).is_dir()}
     models = [find_trained_model(each, checkpoint if each in runs or not runs else _BEST) for each in references]
-    names = [trained.name for trained in models]
-    for name in names:
-        if names.count(name) > 1:
-            raise ZooError(f"two models are called {name!r}; name each only once, or rename a folder")
+    check_unique("models", [trained.name for trained in models])
     return models
 
 

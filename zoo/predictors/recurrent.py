@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zoo.predictors.predictor import check_precision, check_tensor
 from zoo.predictors.rollout import recomputed
 from zoo.predictors.video_model import VideoModel
 
@@ -124,12 +123,6 @@ class RecurrentPredictor(VideoModel, ABC):
             following, state = self.predict(frame[None], state)
             predictions.append(following)
         return unpatchify(torch.cat(predictions), self.patch).transpose(0, 1)
-
-    def check(self, x: Tensor, horizon: int, truth: Tensor | None = None, use_truth: Tensor | None = None) -> None:
-        """Raise a ZooError unless `forward` can take these arguments, which have the precision of the weights."""
-        check_tensor(x)
-        super().check(x, horizon, truth, use_truth)
-        check_precision(self, x)
 
     def predict(self, frames: Tensor, state: State) -> tuple[Tensor, State]:
         """Call `read`, and apply the sigmoid if the model has one. The rollout reads the result as the next frame."""

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from zoo.errors import ZooError
 from zoo.predictors.losses import mean_error
-from zoo.predictors.predictor import Predictor, check_rollout
+from zoo.predictors.predictor import Predictor, check_precision, check_rollout, check_tensor
 
 
 class SeriesModel(Predictor):
@@ -57,6 +57,8 @@ class SeriesModel(Predictor):
 
     def check(self, x: Tensor, horizon: int, truth: Tensor | None = None, use_truth: Tensor | None = None) -> None:
         """Raise a ZooError unless `forward` can take these arguments."""
+        check_tensor(x)
         if x.dim() != 3 or x.shape[1] < 1 or x.shape[2] != self.columns:
             raise ZooError(f"x has shape {tuple(x.shape)}, but must be (B, T_in ≥ 1, {self.columns})")
         check_rollout(x, horizon, truth, use_truth)
+        check_precision(self, x)

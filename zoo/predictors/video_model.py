@@ -8,7 +8,7 @@ from torch import Tensor
 from zoo.errors import ZooError
 from zoo.predictors.losses import frame_loss
 from zoo.predictors.normalization import Normalization
-from zoo.predictors.predictor import Predictor, check_rollout
+from zoo.predictors.predictor import Predictor, check_precision, check_rollout, check_tensor
 
 
 class VideoModel(Predictor):
@@ -115,10 +115,12 @@ class VideoModel(Predictor):
 
     def check(self, x: Tensor, horizon: int, truth: Tensor | None = None, use_truth: Tensor | None = None) -> None:
         """Raise a ZooError unless `forward` can take these arguments."""
+        check_tensor(x)
         if x.dim() != 5 or x.shape[1] < 1 or x.shape[2] != self.channels:
             raise ZooError(f"x has shape {tuple(x.shape)}, but must be (B, T_in ≥ 1, {self.channels}, H, W)")
         self.check_size(x.shape[3], x.shape[4])
         check_rollout(x, horizon, truth, use_truth)
+        check_precision(self, x)
 
     def check_size(self, height: int, width: int) -> None:
         """Raise a ZooError unless the model can read frames of this size."""

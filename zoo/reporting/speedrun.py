@@ -8,6 +8,7 @@ import yaml
 
 from tensortrain.tables import Column, Table
 from zoo.errors import ZooError
+from zoo.names import check_unique
 from zoo.reporting.course import Course, read_course
 from zoo.reporting.source import settings_apart
 from zoo.settings import Recipe, to_plain
@@ -81,7 +82,7 @@ def speedrun_tables(runs: Sequence[Speedrun], errors: Sequence[float]) -> list[T
     Raises:
         ZooError: if two runs have the same name.
     """
-    _check_names([run.name for run in runs])
+    check_unique("runs", [run.name for run in runs])
     groups: dict[str, list[Speedrun]] = {}
     for run in runs:
         groups.setdefault(_recipe_text(run.course.recipe), []).append(run)
@@ -112,13 +113,6 @@ def speedrun_tables(runs: Sequence[Speedrun], errors: Sequence[float]) -> list[T
         columns = [Column("setting", words=True), *(Column(name, words=True, wraps=True) for name in recipes)]
         tables.append(Table(columns, differing, title="Settings that differ"))
     return tables
-
-
-def _check_names(names: Sequence[str]) -> None:
-    """Raise a ZooError if two runs have the same name: a row could not say which is meant, or would count one twice."""
-    for name in names:
-        if names.count(name) > 1:
-            raise ZooError(f"two runs are called {name!r}; name each only once, or rename a folder")
 
 
 def _counted(course: Course) -> str:
