@@ -11,6 +11,7 @@ from torch import Tensor
 import zoo
 from zoo.errors import ZooError
 from zoo.predictors.recurrent import RecurrentPredictor, patchify, unpatchify
+from zoo.predictors.rollout import recomputed
 
 
 class Sum(RecurrentPredictor):
@@ -160,6 +161,28 @@ def test_frames_have_the_precision_of_the_weights(weights: torch.dtype, frames: 
     theirs, ours = (str(dtype).removeprefix("torch.") for dtype in (frames, weights))
     with pytest.raises(ZooError, match=f"x is {theirs}, but the weights are {ours}; use x.* or model"):
         model(x, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("conv-gru", (1, 2, 1, 64, 64)), ("mcnet", (1, 2, 1, 32, 32)), ("tt-lstm", (1, 2, 3))]
+)
+def test_models_that_are_not_recurrent_predictors_check_tensors_and_precision_too(
+    name: str, shape: tuple[int, ...]
+) -> None:
+    model, x = zoo.create_model(name).eval(), torch.rand(*shape)
+    with pytest.raises(ZooError, match=r"use x.float\(\) or model.double\(\)"):
+        model(x.double(), 2)
+    with pytest.raises(ZooError, match="x is of type ndarray"):
+        model(x.numpy(), 2)
+
+
+def test_recomputed_steps_draw_the_same_random_numbers() -> None:
+    x = torch.ones(1000, requires_grad=True)
+    y = recomputed(lambda x: torch.nn.functional.dropout(x * x), x)
+    y.sum().backward()  # calls the function again
+    assert x.grad is not None
+    assert torch.equal(x.grad, 2 * y.detach())  # y is the mask, and its derivative 2x times the mask
+    assert 0 < int((y == 0).sum()) < 1000
 
 
 def test_autocast_converts_frames() -> None:
