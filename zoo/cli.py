@@ -41,6 +41,7 @@ from zoo.registry import find_model
 
 # what jsonargparse writes about a value of a wrong type
 _WRONG_TYPE = re.compile(r'Parser key "([^"]+)":(.*?)(?:\. Got|\n +Given) value: (.*)', re.DOTALL)
+_NO_SETTINGS = re.compile(r'Parser key "([^"]+)":\nUnable to load config (.+?)\n +- (.*)', re.DOTALL)
 _TYPE = re.compile(r"Expected an? (?:<class '([^']+)'>|typing\.Literal\[(.*?)\])")
 _REQUIRED = "the following arguments are required: "
 _NEEDED = {
@@ -131,6 +132,14 @@ def _reworded(error: str, words: Sequence[str]) -> str:
     """
     if error.startswith(_REQUIRED):
         return _missing(error.removeprefix(_REQUIRED), words)
+    if group := _NO_SETTINGS.fullmatch(error):
+        option, value, reason = group.groups()
+        if not reason.startswith("Parser key"):
+            return f"--{option} = {value} cannot be read as YAML: {reason}"
+        return (
+            f"--{option} = {value} is neither a file of settings nor settings, as in --{option} '{{name: value}}'; "
+            f"single settings are written as --{option}.NAME VALUE"
+        )
     wrong = _WRONG_TYPE.fullmatch(error)
     if wrong is None:
         return error

@@ -8,6 +8,7 @@ from pathlib import Path
 from tensortrain import files
 from tensortrain.errors import TensorTrainError
 from zoo.errors import ZooError
+from zoo.schema import shortened
 
 
 def destination(path: str | Path, inputs: Iterable[str | Path] = ()) -> Path:
@@ -25,6 +26,25 @@ def destination(path: str | Path, inputs: Iterable[str | Path] = ()) -> Path:
         return files.destination(path, inputs)
     except TensorTrainError as error:
         raise ZooError(str(error)) from None
+
+
+def path_of(name: str, value: object) -> Path:
+    """An argument that names a file or folder, as a path.
+
+    Args:
+        name: the name of the argument.
+        value: its value.
+
+    Raises:
+        ZooError: if it is neither a text nor an object such as `pathlib.Path`.
+
+    >>> path_of("folder", 5)
+    Traceback (most recent call last):
+    zoo.errors.ZooError: folder = 5 must be a path: a str or a pathlib.Path
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise ZooError(f"{name} = {shortened(value)} must be a path: a str or a pathlib.Path")
+    return Path(value)
 
 
 def folder_name(path: str | Path) -> Path:

@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from zoo.errors import ZooError, nearest
+from zoo.files import path_of
 
 CONVENTIONS = ("standard", "conv-tt-lstm", "predrnn-pp", "openstl")  # `zoo.evaluation.CONVENTIONS`
 LAYOUTS = ("conv-tt-lstm", "predrnn-pp", "openstl")  # `zoo.evaluation.LAYOUTS`
@@ -61,7 +62,7 @@ def check_unique(kind: str, names: Sequence[str]) -> None:
 
 def check_suffix(path: str | Path, legal: Collection[str]) -> None:
     """Raise a ZooError unless the suffix of a file is one of the legal ones, which say what to write."""
-    if Path(path).suffix.lower() not in legal:
+    if path_of("path", path).suffix.lower() not in legal:
         verb = "is" if len(legal) == 1 else "are"
         named = ", ".join(suffix or "no suffix for a folder of frames" for suffix in legal)
         raise ZooError(f"{path} has no suffix that says what to write; legal {verb} {named}")

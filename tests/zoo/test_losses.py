@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+import zoo
+from zoo.errors import ZooError
 from zoo.predictors.losses import grey_cross_entropy
 
 
@@ -25,3 +27,15 @@ def test_cross_entropy_has_a_slope_everywhere() -> None:
     # at 0 and at 1 that of the logarithm which has one, at a quarter that of both
     expected = torch.tensor([0.0, 1.0, 0.5, -0.5 / 0.25 + 0.5 / 0.75, -0.5, -1.0, 0.0]) / 7
     torch.testing.assert_close(predictions.grad, expected)
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 1, 4, 4), (2, 3, 1, 1, 4), (1, 3, 1, 4, 4), (2, 2, 1, 4, 4)])
+def test_losses_of_other_shapes_are_refused_as_torch_would_repeat_frames(shape):
+    model = zoo.create_model("conv-lstm", hidden=(2,), layers=(1,), kernel=3)
+    with pytest.raises(ZooError, match="differ in shape; pass clips with all steps that are predicted"):
+        model.loss(torch.rand(2, 3, 1, 4, 4), torch.rand(shape))
+
+
+def test_losses_of_series_of_other_shapes_are_refused():
+    with pytest.raises(ZooError, match="differ in shape"):
+        zoo.create_model("lstm").loss(torch.rand(2, 3, 3), torch.rand(2, 1, 3))

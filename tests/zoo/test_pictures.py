@@ -217,6 +217,14 @@ def test_what_cannot_be_predicted_is_refused():
         predict({"copy": CopyLast()}, clip(4), horizon=0, observed=2)
     with pytest.raises(ZooError, match="no models"):
         predict({}, clip(4))
+    with pytest.raises(ZooError, match=r"models is a CopyLast; pass models by their names, as in \{'mine': model\}"):
+        predict(CopyLast(), clip(4))
+    with pytest.raises(ZooError, match="clip is of type list, but must be a tensor"):
+        predict({"copy": CopyLast()}, [1, 2])
+    narrow = CopyLast()
+    narrow.forward = lambda x, horizon: x[:, -1:, :, :1].repeat(1, horizon, 1, 1, 1)
+    with pytest.raises(ZooError, match=r"the model predicts frames of shape \(1, 2, 1, 1, 16\)"):
+        predict({"narrow": narrow}, clip(4), horizon=2, observed=2)
 
 
 # Reading

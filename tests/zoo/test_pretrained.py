@@ -177,3 +177,23 @@ def test_unknown_weights_suggest_the_nearest() -> None:
         zoo.create_model("conv-tt-lstm-fw", pretrained="moving-mnist-small")
     with pytest.raises(ZooError, match="whose options are fixed"):
         zoo.create_model("conv-lstm", pretrained=name, kernel=3)
+
+
+@pytest.mark.parametrize("value", [5, b"run", ["run"], 2.5], ids=["number", "bytes", "list", "fraction"])
+def test_what_is_no_path_is_refused_by_name(value, tmp_path) -> None:
+    for name, call in {
+        "pretrained": lambda: zoo.create_model("conv-lstm", pretrained=value),
+        "folder": lambda: zoo.open_run(value),
+        "checkpoint": lambda: zoo.open_run(tmp_path, value),
+        "path": lambda: Scores.load(value),
+        "root": lambda: zoo.MovingMNIST("test", root=value),
+        "source": lambda: prepare_kth(tmp_path, source=value),
+    }.items():
+        with pytest.raises(ZooError, match=rf"^{name} = .* must be a path: a str or a pathlib\.Path$"):
+            call()
+    with pytest.raises(ZooError, match=r"folder = .* must be a path"):
+        zoo.Videos(value)
+    with pytest.raises(ZooError, match=r"pattern = .* must be a text"):
+        zoo.list_models(value)
+    with pytest.raises(ZooError, match="no model 'conv-lsm'; did you mean 'conv-lstm'"):
+        pretrained_names("conv-lsm")

@@ -16,7 +16,9 @@ OWN = ("videos", "images", "arrays")
 
 def add_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
     """The data set, and where it is."""
-    parser.add_argument("name", type=str, help=f"Data set to prepare: {', '.join(NAMES)}.")
+    parser.add_argument(
+        "name", type=str, help=f"Data set to prepare: {', '.join(NAMES)}; moving-mnist is another name of mnist."
+    )
     parser.add_argument(
         "--download", action="store_true", help="Download missing files first; an interrupted download is resumed."
     )

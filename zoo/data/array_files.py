@@ -16,7 +16,7 @@ from zoo.data.arrays import BadArray, open_array
 from zoo.data.regular import open_regular
 from zoo.data.root import data_root
 from zoo.errors import ZooError
-from zoo.files import aside
+from zoo.files import aside, path_of
 
 _CHUNK = 1 << 20
 Index = tuple[int | slice, ...]
@@ -67,7 +67,7 @@ def open_array_file(path: str | Path, key: str = "", root: str | Path | None = N
         ZooError: if the suffix is unknown, the file or array does not exist, is damaged or not numeric, or a package is
             not installed.
     """
-    path = Path(path).expanduser()
+    path = path_of("path", path).expanduser()
     suffix = path.suffix.lower()
     if suffix not in _OPEN:
         raise ZooError(f"{path} does not have the suffix of an array file; legal are {', '.join(_OPEN)}")

@@ -16,6 +16,7 @@ from zoo.data.kth_windows import BY_RULE, HOW, check_windows, runs, window_start
 from zoo.data.root import data_root
 from zoo.data.stored_clips import StoredClips, Window
 from zoo.errors import ZooError
+from zoo.files import path_of
 from zoo.settings import VALIDATION_PERSONS, Windows
 
 SIZE = (128, 128)
@@ -355,7 +356,7 @@ def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def _source_folder(root: str | Path | None, source: str | Path | None) -> Path:
-    folder = data_root(root) / "kth" if source is None else Path(source).expanduser()
+    folder = data_root(root) / "kth" if source is None else path_of("source", source).expanduser()
     try:
         exists = (folder / SEQUENCES).is_file()
     except OSError:  # the folder may not be entered

@@ -21,6 +21,7 @@ from zoo.data.download import download_mnist
 from zoo.data.regular import open_regular
 from zoo.data.root import data_root
 from zoo.errors import ZooError
+from zoo.files import path_of
 
 COUNTS = {"train": 10_000, "val": 3_000, "test": 5_000}
 PUBLISHED_LENGTH = 20  # frames in a published clip
@@ -229,7 +230,7 @@ class PublishedMovingMNIST(ClipDataset, Dataset[Tensor]):
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = path_of("path", path)
         array = self._open()
         self._frame_axis = self._find_frame_axis(array)
         self.comparable_with = "moving-mnist-2"

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from zoo.errors import ZooError
+from zoo.files import path_of
 
 
 def data_root(root: str | Path | None = None) -> Path:
@@ -17,7 +18,7 @@ def data_root(root: str | Path | None = None) -> Path:
     >>> str(data_root("some/where"))
     'some/where'
     """
-    path = Path(root or os.environ.get("ZOO_DATA") or "~/.cache/zoo").expanduser()
+    path = path_of("root", root or os.environ.get("ZOO_DATA") or "~/.cache/zoo").expanduser()
     try:
         os.scandir(path).close()
     except FileNotFoundError:

@@ -17,6 +17,7 @@ from zoo.data.root import data_root
 from zoo.data.splits import Splits, split_clips
 from zoo.data.stored_clips import StoredClips, span, too_short, windows_of
 from zoo.errors import ZooError
+from zoo.files import path_of
 from zoo.settings import Resize
 
 _ENDINGS = "3gp asf avi flv gif m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogv ts vob webm wmv y4m"
@@ -143,7 +144,7 @@ class Videos(StoredClips):
         Raises:
             ZooError: if the folder does not exist or has no usable clip, the size is below 1, or the disk is full.
         """
-        folder = Path(folder).expanduser()
+        folder = path_of("folder", folder).expanduser()
         clips = [replace(clip, resize=resize) for clip in cls.find(folder)]
         height, width = (size, size) if isinstance(size, int) else size
         if min(height, width) < 1:

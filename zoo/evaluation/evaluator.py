@@ -17,6 +17,7 @@ from zoo.evaluation.measure import Comparison
 from zoo.evaluation.scores import Scores
 from zoo.evaluation.totals import Totals
 from zoo.predictors.predictor import Predictor
+from zoo.predictors.video_model import check_predicted_shape
 from zoo.schema import shortened
 from zoo.settings import Recipe
 
@@ -96,7 +97,7 @@ def evaluate(
         if name in predictors:
             raise ZooError(f"name = {name!r} is the name of a baseline; choose another name")
         # the model reads frames in the precision of its weights; the baselines and the truth keep theirs
-        predictors[name] = lambda x: _last(model(x.to(weight.dtype), horizon), horizon)
+        predictors[name] = lambda x: predicted_steps(model, x.to(weight.dtype), horizon)
         comparisons, notes = _comparisons(convention, first[:, :1], root, place)
         totals = {row: {key: Totals(convention[key], horizon, place) for key in comparisons} for row in predictors}
         for indices in in_batches(count, batch, progress):
@@ -156,10 +157,14 @@ def _names(metrics: str | Sequence[str]) -> list[str]:
     return names
 
 
-def _last(predictions: Tensor, horizon: int) -> Tensor:
-    """The last `horizon` steps. Fewer steps are refused, because a single step would be broadcast."""
-    if predictions.shape[1] < horizon:
-        raise ZooError(f"the model predicted {counted(predictions.shape[1], 'step')}, fewer than horizon = {horizon}")
+def predicted_steps(model: Predictor, x: Tensor, horizon: int) -> Tensor:
+    """The `horizon` steps that a model predicts after the observed steps x `(B, T_in, …)`.
+
+    Raises:
+        ZooError: if the model returns another shape. Its errors could be measured, as torch repeats a single frame.
+    """
+    predictions: Tensor = model(x, horizon)
+    check_predicted_shape(predictions, x, horizon)
     return predictions[:, -horizon:]
 
 

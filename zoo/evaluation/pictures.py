@@ -16,12 +16,12 @@ from torch import Tensor
 from zoo.data.clips import counted, whole
 from zoo.devices import find_device
 from zoo.errors import ZooError
-from zoo.evaluation.evaluator import evaluating
+from zoo.evaluation.evaluator import evaluating, predicted_steps
 from zoo.evaluation.frame_files import write_arrays, write_frames
 from zoo.evaluation.frames import check_clip
 from zoo.files import aside
 from zoo.names import PREDICTIONS, check_suffix
-from zoo.predictors.predictor import Predictor
+from zoo.predictors.predictor import Predictor, check_tensor
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -201,9 +201,9 @@ def predict(
     >>> prediction.predictions["copy"].shape, prediction.truth.shape
     (torch.Size([4, 1, 16, 16]), torch.Size([2, 1, 16, 16]))
     """
-    if not models:
-        raise ZooError("no models to predict with; name one or more")
+    check_models(models)
     horizon, observed = whole("horizon", horizon), whole("observed", observed)
+    check_tensor(clip, "clip")
     if clip.dim() != 4 or observed > len(clip):
         raise ZooError(
             f"a clip of shape {tuple(clip.shape)} does not have {counted(observed, 'frame')} to observe; it must "
@@ -212,6 +212,14 @@ def predict(
     check_clip(clip)
     predictions = continuations(models, clip, horizon, observed, device)
     return Prediction(clip[:observed].cpu(), predictions, clip[observed : observed + horizon].cpu())
+
+
+def check_models(models: object) -> None:
+    """Raise a ZooError unless there are models by their names."""
+    if not isinstance(models, Mapping):
+        raise ZooError(f"models is a {type(models).__name__}; pass models by their names, as in {{'mine': model}}")
+    if not models:
+        raise ZooError("no models to predict with; name one or more")
 
 
 def continuations(
@@ -232,7 +240,7 @@ def continuations(
         place = find_device(device, weight.device)
         x = clip[None, :observed].to(place, weight.dtype)
         with evaluating(model, place):
-            predictions[name] = model(x, horizon)[0, -horizon:].float().cpu()
+            predictions[name] = predicted_steps(model, x, horizon)[0].float().cpu()
     return predictions
 
 

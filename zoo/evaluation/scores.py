@@ -15,7 +15,7 @@ from zoo.errors import ZooError
 from zoo.evaluation.conventions import Convention
 from zoo.evaluation.measure import Measure
 from zoo.evaluation.spread import half_interval
-from zoo.files import aside
+from zoo.files import aside, path_of
 from zoo.papers import Task
 from zoo.settings import Content, Recipe, from_plain, to_plain
 
@@ -161,8 +161,9 @@ class Scores:
         Raises:
             ZooError: if the file does not exist or does not hold scores.
         """
+        path = path_of("path", path)
         try:
-            plain = json.loads(Path(path).read_text(encoding="utf-8"))
+            plain = json.loads(path.read_text(encoding="utf-8"))
             plain["convention"] = Convention.from_dict(plain["convention"])
             plain["per_frame"] = _arrays(plain["per_frame"])
             plain["baselines"] = {name: _arrays(values) for name, values in plain["baselines"].items()}

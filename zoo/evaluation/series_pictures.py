@@ -14,9 +14,9 @@ from zoo.data.clips import counted, whole
 from zoo.errors import ZooError
 from zoo.evaluation.comparison_curves import save_figure
 from zoo.evaluation.frame_files import write_arrays
-from zoo.evaluation.pictures import continuations
+from zoo.evaluation.pictures import check_models, continuations
 from zoo.names import CURVES, check_suffix
-from zoo.predictors.predictor import Predictor
+from zoo.predictors.predictor import Predictor, check_tensor
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -113,9 +113,9 @@ def predict_series(
     >>> prediction.predictions["lstm"].shape, prediction.truth.shape
     (torch.Size([10, 3]), torch.Size([5, 3]))
     """
-    if not models:
-        raise ZooError("no models to predict with; name one or more")
+    check_models(models)
     horizon, observed = whole("horizon", horizon), whole("observed", observed)
+    check_tensor(series, "series")
     if series.dim() != 2 or observed > len(series):
         raise ZooError(
             f"a series of shape {tuple(series.shape)} does not have {counted(observed, 'step')} to observe; it must be "

@@ -9,8 +9,9 @@ from tensortrain.errors import TensorTrainError
 from zoo import models as _models  # noqa: F401 - registers the models of the package
 from zoo.checks import check_options, check_recipe
 from zoo.errors import ZooError, nearest
+from zoo.files import path_of
 from zoo.registry import Entry, find_model, model_names
-from zoo.schema import validate
+from zoo.schema import shortened, validate
 from zoo.settings import (
     LorenzData,
     MovingMNISTData,
@@ -77,7 +78,7 @@ def create_model(name: str, pretrained: str | Path | bool | None = None, **optio
         )
     if pretrained is True:
         pretrained = _default_weights(name)
-    if Path(pretrained).suffix != ".safetensors":
+    if path_of("pretrained", pretrained).suffix != ".safetensors":
         return load_pretrained(name, str(pretrained))[0]
     model, recipe = load_weights(pretrained)
     if recipe.model != name:
@@ -106,13 +107,15 @@ def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
             names in place of a run.
 
     Raises:
-        ZooError: if an installed package that declares models cannot be imported.
+        ZooError: if the pattern is no text, or an installed package that declares models cannot be imported.
 
     >>> list_models("conv-tt*")
     ['conv-tt-lstm-fw', 'conv-tt-lstm-sw']
     >>> list_models("predrnn-pp", pretrained=True)
     ['predrnn-pp:kth-small', 'predrnn-pp:moving-mnist-brief']
     """
+    if not isinstance(pattern, str):
+        raise ZooError(f"pattern = {shortened(pattern)} must be a text, such as 'conv-tt*'")
     names = [name for name in model_names() if fnmatch.fnmatchcase(name, pattern)]
     if not pretrained:
         return names
@@ -122,9 +125,13 @@ def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
 def pretrained_names(model: str) -> list[str]:
     """The names of the sets of weights that ship with the package for a model.
 
+    Raises:
+        ZooError: if there is no such model.
+
     >>> pretrained_names("predrnn-pp")
     ['kth-small', 'moving-mnist-brief']
     """
+    find_model(model)
     return sorted(path.name.removeprefix(f"{model}.").removesuffix(".safetensors") for path in _shipped(model))
 
 
@@ -185,6 +192,7 @@ def load_weights(path: str | Path) -> "tuple[Predictor, Recipe]":
     from zoo.model_files.compressed import load_compressed
 
     try:
+        path = path_of("path", path)
         inputs.regular(path)
         with safe_open(path, framework="pt") as file:
             metadata: dict[str, str] = file.metadata() or {}

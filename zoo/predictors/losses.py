@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from zoo.errors import ZooError
+
 
 def frame_loss(
     predictions: Tensor,
@@ -47,9 +49,17 @@ def mean_error(predictions: Tensor, true: Tensor, l1: float, l2: float) -> Tenso
         l1: weight of the mean absolute error.
         l2: weight of the mean squared error.
 
+    Raises:
+        ZooError: if the shapes differ. Torch would repeat a single frame.
+
     >>> mean_error(torch.zeros(2, 3), torch.full((2, 3), 0.5), l1=0.0, l2=1.0).item()
     0.25
     """
+    if predictions.shape != true.shape:
+        raise ZooError(
+            f"predictions {tuple(predictions.shape)} and true values {tuple(true.shape)} differ in shape; pass clips "
+            "with all steps that are predicted"
+        )
     predictions, true = _precise(predictions, true)
     return l1 * F.l1_loss(predictions, true) + l2 * F.mse_loss(predictions, true)
 

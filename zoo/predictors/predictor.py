@@ -168,10 +168,10 @@ class Predictor(nn.Module, ABC):
         return push_to_hub(self, repo_id, recipe, scores, private, token, branch)
 
 
-def check_tensor(x: object) -> None:
-    """Raise a ZooError unless x is a tensor."""
+def check_tensor(x: object, name: str = "x") -> None:
+    """Raise a ZooError unless an argument of this name is a tensor."""
     if not isinstance(x, Tensor):
-        raise ZooError(f"x is of type {type(x).__name__}, but must be a tensor; use torch.as_tensor(x)")
+        raise ZooError(f"{name} is of type {type(x).__name__}, but must be a tensor; use torch.as_tensor({name})")
 
 
 def check_precision(model: nn.Module, x: Tensor) -> None:

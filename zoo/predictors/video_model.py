@@ -110,6 +110,9 @@ class VideoModel(Predictor):
 
         Returns:
             A scalar. A model with its own loss may add terms to it, or ignore the weights.
+
+        Raises:
+            ZooError: if the clips have fewer frames than the predictions, or frames of another shape.
         """
         return frame_loss(predictions, clips[:, -predictions.shape[1] :], l1, l2, cross_entropy, gradient)
 

@@ -18,7 +18,7 @@ from tensortrain.files import TEMPORARY
 from tensortrain.notebooks import facts
 from zoo.checks import check_recipe
 from zoo.errors import ZooError
-from zoo.files import aside
+from zoo.files import aside, path_of
 from zoo.model_files.building import build_model, fill
 from zoo.predictors.predictor import Predictor
 from zoo.reading import MOST_BYTES, load_yaml, read_text
@@ -83,7 +83,7 @@ def open_run(folder: Path | str, checkpoint: str | Path = "best") -> Run:
     >>> run = open_run("runs/mine")  # doctest: +SKIP
     >>> run.model(clips[:, :10], horizon=10)  # doctest: +SKIP
     """
-    folder, path = Path(folder), Path(checkpoint)
+    folder, path = path_of("folder", folder), path_of("checkpoint", checkpoint)
     recipe = read_recipe(folder / "config.yaml")
     if path.suffix != ".ckpt":
         path = folder / "checkpoints" / f"{checkpoint}.ckpt"
