@@ -86,8 +86,10 @@ class MultiheadAttention(nn.Module):
         """Return a module that computes the same as `attention`, in the same mode.
 
         Raises:
-            TensorTrainError: the module has another type, its own `forward`, or tensors that would be lost.
+            TensorTrainError: the module has another type, its own `forward`, or hooks or tensors that would be lost.
         """
+        if isinstance(attention, nn.Module) and checks.has_hooks(attention):
+            raise TensorTrainError("attention has hooks that the module would lose; remove them first")
         if not cls.recognises(attention):
             raise TensorTrainError(
                 f"attention is a {type(attention).__name__}; a plain nn.MultiheadAttention is needed, without its own"
@@ -224,8 +226,10 @@ class WindowAttention(nn.Module):
         """Return a module that computes the same as `attention`, in the same mode.
 
         Raises:
-            TensorTrainError: the module has another type.
+            TensorTrainError: the module has another type, or hooks that would be lost.
         """
+        if isinstance(attention, nn.Module) and checks.has_hooks(attention):
+            raise TensorTrainError("attention has hooks that the module would lose; remove them first")
         if not cls.recognises(attention):
             raise TensorTrainError(f"attention is a {type(attention).__name__}; a ShiftedWindowAttention is needed")
         return cls(attention)

@@ -393,7 +393,14 @@ class _TransposedConvTT(_ConvTT):
         """Return the output size of each step, from the first to the last, whose size is `output_size`.
 
         The sizes are computed backwards from the last step to the step with the stride.
+
+        Raises:
+            TensorTrainError: `output_size` has neither one entry for each axis nor one for each axis of the output.
         """
+        if len(output_size) not in (self.axes, input.dim()):
+            raise TensorTrainError(
+                f"output_size = {list(output_size)} must have {self.axes} entries, or one for each axis of the output"
+            )
         size, wanted = input.shape[-self.axes :], list(output_size[-self.axes :])
         sizes = []
         for l, core in enumerate(self.cores):

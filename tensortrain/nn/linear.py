@@ -157,6 +157,8 @@ class TTLinear(FromMatrix):
         """Map `(…, in_features)` to `(…, out_features)`, core by core from the last to the first."""
         # before step l the value is (batch, O_{l+1} ⋯ O_m, I_1 ⋯ I_{l-1}, (I_l, R_l))
         done, left = 1, self.in_features
+        if input.shape[-1:] != (self.in_features,):
+            raise TensorTrainError(f"input {tuple(input.shape)} must have the shape (…, {self.in_features})")
         value = input.reshape(-1, 1, 1, self.in_features)
         for core, out, size in zip(
             reversed(self.cores._modules.values()), self.out_shape[::-1], self.in_shape[::-1], strict=True

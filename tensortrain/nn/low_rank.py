@@ -70,12 +70,16 @@ class LowRankLinear(FromCores):
             error: relative Frobenius error of the approximation, or None.
 
         Raises:
-            TensorTrainError: the module is not a plain linear layer, or the factors have another size.
+            TensorTrainError: the module is not a plain linear layer, or the factors are not real floating matrices of
+                these sizes.
 
         >>> LowRankLinear.like(nn.Linear(3, 5), torch.ones(5, 2), torch.ones(2, 3)).rank
         2
         """
         cls.check(linear)
+        for name, factor in (("outer", outer), ("inner", inner)):
+            if not isinstance(factor, Tensor) or factor.dim() != 2 or not factor.is_floating_point():
+                raise TensorTrainError(f"{name} is not a real floating matrix; pass the two factors of the weight")
         if (outer.shape[0], inner.shape[1]) != tuple(linear.weight.shape):
             raise TensorTrainError(
                 f"outer {tuple(outer.shape)} @ inner {tuple(inner.shape)} is not a {tuple(linear.weight.shape)} weight"

@@ -1,5 +1,7 @@
 """What decompositions reach: planted chains, and `"auto"` beside every format and beside TensorLy."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tensorly
@@ -9,6 +11,7 @@ from tensorly.decomposition import parafac, partial_tucker
 from tensortrain import ConvTensorTrain, TensorTrainError
 from tensortrain.conv import formats
 from tensortrain.conv.fit import choose_format as auto
+from tensortrain.conv.fit.options import SolverOptions
 from tests.support import oracles
 from tests.support.decompositions import Axes, norm, relative_error
 from tests.support.deep import leave_to_deep_tests
@@ -113,3 +116,32 @@ def test_auto_meets_a_tolerance_with_fewer_parameters_than_the_kernel_has() -> N
         chain = ConvTensorTrain.decompose(weight, rtol=0.3, **limits)
         assert chain.error <= 0.3
         assert chain.n_parameters < 0.6 * weight.numel()
+
+
+def test_the_format_with_the_best_prospects_gets_the_last_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not the one that leads after short fits, if the error of another one falls faster and its fit is longer."""
+    kernel = auto.NormalizedKernel.of(oracles.smooth(12, 3, 1), 1, False)
+    field = auto.entrants(kernel, int(0.4 * kernel.weight.numel()))[:3]
+    falls = {field[0]: (0.43, 0.417), field[1]: (0.43, 0.416), field[2]: (0.6, 0.43)}
+    efforts = {field[0]: 40.0, field[1]: 2.0, field[2]: 40.0}
+    last = []
+
+    class Contest(auto._Contest):
+        def fit(self, entrant, effort, seed=0):
+            if seed:
+                last.append(entrant)
+            errors = falls[entrant] if not seed else (0.40,) * 2
+            done = len(self._errors.setdefault(entrant, []))
+            self._errors[entrant].append(errors[min(done, 1)])
+            self.fits[entrant] = SimpleNamespace(error=errors[min(done, 1)])
+
+        def longest(self, entrant):
+            return efforts[entrant] * self.paced(entrant, auto.MEDIUM)
+
+    monkeypatch.setattr(auto, "_Contest", Contest)
+    auto.best_format(kernel, field, SolverOptions(0, 0.0, lambda work: None))
+    assert last[0] == field[0]
+    efforts[field[0]] = 2.0  # a last fit as short as the other one's
+    last.clear()
+    auto.best_format(kernel, field, SolverOptions(0, 0.0, lambda work: None))
+    assert last[0] == field[1]

@@ -383,3 +383,42 @@ def test_a_budget_that_leaves_every_layer_as_it_is(tmp_path):
     with pytest.raises(TensorTrainError, match=r"without any layer of tensortrain\.nn that a file can hold"):
         tt.nn.save(result.model, tmp_path / "net.safetensors")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_attention_with_hooks_is_refused_as_they_would_be_lost() -> None:
+    attention = nn.MultiheadAttention(8, 2)
+    attention.register_forward_hook(lambda module, inputs, output: (output[0] * 0, output[1]))
+    with pytest.raises(TensorTrainError, match="attention has hooks that the module would lose"):
+        tt.nn.MultiheadAttention.like(attention)
+
+
+@pytest.mark.parametrize(
+    "factors",
+    [
+        (torch.ones(5, 2) * 1j, torch.ones(2, 3)),
+        (torch.ones(5, 2), torch.ones(2, 3, dtype=torch.int64)),
+        ([[1.0]], torch.ones(1, 3)),
+        (torch.ones(5), torch.ones(3)),
+    ],
+    ids=["complex", "whole numbers", "list", "vectors"],
+)
+def test_factors_that_are_no_real_matrices_are_refused(factors) -> None:
+    with pytest.raises(TensorTrainError, match="is not a real floating matrix"):
+        tt.nn.LowRankLinear.like(nn.Linear(3, 5), *factors)
+
+
+@pytest.mark.parametrize("shape", [(0, 7), (2, 7), (12, 2), ()])
+def test_tt_linear_refuses_inputs_of_another_width_as_linear_does(shape) -> None:
+    layer = tt.nn.TTLinear.from_linear(nn.Linear(12, 6), (2, 3), (3, 4), ranks=9)
+    with pytest.raises(TensorTrainError, match=r"must have the shape \(…, 12\)"):
+        layer(torch.zeros(shape))
+    assert layer(torch.zeros(0, 12)).shape == (0, 6)
+
+
+@pytest.mark.parametrize("output_size", [[], [7, 7, 7, 9], [2, 7]])
+def test_output_sizes_of_a_wrong_length_are_refused(output_size) -> None:
+    chain = tt.ConvTensorTrain([torch.ones(2, 2, 3)] * 2, transposed=True)
+    layer = tt.nn.ConvTransposeTT1d(chain, stride=2)
+    with pytest.raises(TensorTrainError, match="must have 1 entries, or one for each axis of the output"):
+        layer(torch.ones(1, 2, 3), output_size)
+    assert layer(torch.ones(1, 2, 3), [10]).shape == layer(torch.ones(1, 2, 3), [1, 2, 10]).shape == (1, 2, 10)
