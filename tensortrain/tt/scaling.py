@@ -42,10 +42,14 @@ def range_of(dtype: torch.dtype) -> int:
 def peak(tensor: Tensor) -> float:
     """Return the largest absolute value; under `torch.vmap` the largest of all samples.
 
+    Real and imaginary parts count one by one, because the absolute value of a complex number may overflow.
+
     Raises:
         TensorTrainError: the samples differ so much in size that no common power of two suits them.
     """
-    largest = tensor.detach().abs().amax()  # for large tensors many times faster than the ∞-norm
+    numbers = tensor.detach()
+    numbers = torch.view_as_real(numbers.resolve_conj()) if numbers.is_complex() else numbers
+    largest = numbers.abs().amax()  # for large tensors many times faster than the ∞-norm
     return float(largest_sample(largest, range_of(tensor.dtype)))
 
 

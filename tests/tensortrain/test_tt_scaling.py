@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tensortrain import ConvTensorTrain, TensorTrain, TensorTrainError, TensorTrainMatrix
+from tensortrain import ConvTensorTrain, TensorTrain, TensorTrainError, TensorTrainMatrix, round_sum
 from tests.support.trains import structured
 
 F64 = torch.float64
@@ -225,3 +225,27 @@ def test_boundary_ranks_may_be_given() -> None:
     assert TensorTrainMatrix.random((2, 3), (2, 2), [1, 3, 1]).round(ranks=(1, 2, 1)).ranks == (1, 2, 1)
     ends = TensorTrain(TensorTrain.random((3, 3, 3, 3, 3), 2).cores[1:4])
     assert ends.round(ranks=[2, 2, 2, 2]).ranks == (2, 2, 2, 2)
+
+
+@pytest.mark.parametrize(("dtype", "size"), [(torch.complex64, 3e38), (torch.complex128, 1.5e308)])
+def test_complex_entries_whose_absolute_values_overflow(dtype: torch.dtype, size: float) -> None:
+    """The parts of such numbers are finite, so the numbers are legal."""
+    number = complex(size, size)
+    tensor = torch.full((3, 4), number, dtype=dtype)
+    train = TensorTrain.decompose(tensor, ranks=1)
+    assert train.error <= 1e-6
+    assert torch.allclose(train.reconstruct(), tensor, rtol=1e-5)
+    points = torch.cartesian_prod(torch.arange(3), torch.arange(4))
+    assert torch.allclose(TensorTrain.fit(points, tensor.flatten(), 1).reconstruct(), tensor, rtol=1e-5)
+
+    small = 1e-20
+    spread = TensorTrain([tensor[:1, :2, None], torch.full((1, 2, 1), small, dtype=dtype)])
+    entry = number * small
+    ones = TensorTrain.ones((2, 2), dtype)
+    assert complex(spread.inner(ones)) == pytest.approx(4 * entry.conjugate(), rel=1e-5)
+    for other in (
+        spread.orthogonalize(1),
+        round_sum([spread, spread], rtol=1e-4) / 2,
+        TensorTrainMatrix.eye((2, 2), dtype).matmul(spread, ranks=1),
+    ):
+        assert torch.allclose(other.reconstruct(), torch.full((2, 2), entry, dtype=dtype), rtol=1e-5)
