@@ -24,6 +24,12 @@ _PARTS = (
 )  # what `nn.MultiheadAttention` holds
 
 
+def _refuse_hooks(attention: nn.Module) -> None:
+    """Refuse a module with hooks, because the one that takes its place has none."""
+    if isinstance(attention, nn.Module) and checks.has_hooks(attention):
+        raise TensorTrainError("attention has hooks that the module would lose; remove them first")
+
+
 class MultiheadAttention(nn.Module):
     """`nn.MultiheadAttention` with a layer for each projection: `q_proj`, `k_proj`, `v_proj` and `out_proj`.
 
@@ -88,8 +94,7 @@ class MultiheadAttention(nn.Module):
         Raises:
             TensorTrainError: the module has another type, its own `forward`, or hooks or tensors that would be lost.
         """
-        if isinstance(attention, nn.Module) and checks.has_hooks(attention):
-            raise TensorTrainError("attention has hooks that the module would lose; remove them first")
+        _refuse_hooks(attention)
         if not cls.recognises(attention):
             raise TensorTrainError(
                 f"attention is a {type(attention).__name__}; a plain nn.MultiheadAttention is needed, without its own"
@@ -228,8 +233,7 @@ class WindowAttention(nn.Module):
         Raises:
             TensorTrainError: the module has another type, or hooks that would be lost.
         """
-        if isinstance(attention, nn.Module) and checks.has_hooks(attention):
-            raise TensorTrainError("attention has hooks that the module would lose; remove them first")
+        _refuse_hooks(attention)
         if not cls.recognises(attention):
             raise TensorTrainError(f"attention is a {type(attention).__name__}; a ShiftedWindowAttention is needed")
         return cls(attention)

@@ -21,7 +21,8 @@ def _check_fits(name: str, value: object, number: complex, dtype: torch.dtype) -
     """Refuse a value unless its `number`, a float or a complex number, is finite and fits the dtype."""
     if not cmath.isfinite(number):
         raise TensorTrainError(f"{name} = {counts.shown(value)} is not a finite floating-point number")
-    if (isinstance(number, complex) and not dtype.is_complex) or abs(number) > torch.finfo(dtype).max:
+    parts = (number.real, number.imag)  # the absolute value might overflow
+    if (isinstance(number, complex) and not dtype.is_complex) or max(map(abs, parts)) > torch.finfo(dtype).max:
         raise TensorTrainError(f"{name} = {value} does not fit {dtype}")
 
 

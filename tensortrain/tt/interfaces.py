@@ -22,7 +22,7 @@ from tensortrain.linalg import frobenius_norm, triangular_factor
 from tensortrain.precision import precise
 from tensortrain.transforms import batched, differentiated, physical, samples
 from tensortrain.tt.exponents import unscaled
-from tensortrain.tt.scaling import largest_sample, range_of, shifted_along, shifted_each
+from tensortrain.tt.scaling import largest_sample, magnitudes, range_of, shifted_along, shifted_each
 
 _TOGETHER = 20  # channels that differ by at most so many powers of two get a common scale
 
@@ -133,7 +133,7 @@ def drifts(cores: Sequence[Tensor], exponents: Sequence[int]) -> bool:
     sizes = cores[-1].new_zeros(cores[-1].shape[2], dtype=cores[-1].real.dtype)
     bounds, spans = [sizes], [sizes[:1]]
     for core, k in zip(reversed(cores), reversed(exponents), strict=True):
-        sizes = (samples(core.detach().abs().amax(1)).log2() - k + sizes[..., None, :]).amax(-1)
+        sizes = (samples(magnitudes(core).amax(1)).log2() - k + sizes[..., None, :]).amax(-1)
         bounds.append(sizes.flatten())
         spans.append((sizes.amax(-1) - torch.where(sizes.isfinite(), sizes, math.inf).amin(-1)).flatten())
     every, limit = torch.cat(bounds), range_of(cores[0].dtype)
@@ -215,7 +215,7 @@ def _scaled(core: Tensor, beyond: Sequence[int], is_first: bool) -> tuple[Tensor
 
     The rows of c have sizes near 1. The first bond of a train is an axis of the tensor, so all its rows get one power.
     """
-    peaks = np.array(largest_sample(core.detach().abs().amax(1), 2 * range_of(core.dtype)).tolist())
+    peaks = np.array(largest_sample(magnitudes(core).amax(1), 2 * range_of(core.dtype)).tolist())
     mantissas, powers = np.frexp(peaks)
     # the rows themselves may be out of range
     sizes = np.where(mantissas > 0, powers + np.array(beyond), -math.inf).max(1)

@@ -39,17 +39,23 @@ def range_of(dtype: torch.dtype) -> int:
     return int(0.45 * math.frexp(torch.finfo(dtype).max)[1])
 
 
-def peak(tensor: Tensor) -> float:
-    """Return the largest absolute value; under `torch.vmap` the largest of all samples.
+def magnitudes(tensor: Tensor) -> Tensor:
+    """Return the absolute values of real numbers, and the larger part of complex ones, which cannot overflow.
 
-    Real and imaginary parts count one by one, because the absolute value of a complex number may overflow.
+    >>> magnitudes(torch.tensor([3e38 - 2e38j]))
+    tensor([3.0000e+38])
+    """
+    numbers = tensor.detach()
+    return torch.view_as_real(numbers.resolve_conj()).abs().amax(-1) if numbers.is_complex() else numbers.abs()
+
+
+def peak(tensor: Tensor) -> float:
+    """Return the largest of the `magnitudes`; under `torch.vmap` the largest of all samples.
 
     Raises:
         TensorTrainError: the samples differ so much in size that no common power of two suits them.
     """
-    numbers = tensor.detach()
-    numbers = torch.view_as_real(numbers.resolve_conj()) if numbers.is_complex() else numbers
-    largest = numbers.abs().amax()  # for large tensors many times faster than the ∞-norm
+    largest = magnitudes(tensor).amax()  # for large tensors many times faster than the ∞-norm
     return float(largest_sample(largest, range_of(tensor.dtype)))
 
 

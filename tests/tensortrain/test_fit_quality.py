@@ -130,10 +130,10 @@ def test_the_format_with_the_best_prospects_gets_the_last_fit(monkeypatch: pytes
         def fit(self, entrant, effort, seed=0):
             if seed:
                 last.append(entrant)
-            errors = falls[entrant] if not seed else (0.40,) * 2
-            done = len(self._errors.setdefault(entrant, []))
-            self._errors[entrant].append(errors[min(done, 1)])
-            self.fits[entrant] = SimpleNamespace(error=errors[min(done, 1)])
+            first, second = falls[entrant]
+            error = 0.40 if seed else second if entrant in self.fits else first
+            self._first_errors.setdefault(entrant, error)
+            self.fits[entrant] = SimpleNamespace(error=error)
 
         def longest(self, entrant):
             return efforts[entrant] * self.paced(entrant, auto.MEDIUM)

@@ -240,6 +240,9 @@ def test_complex_entries_whose_absolute_values_overflow(dtype: torch.dtype, size
 
     small = 1e-20
     spread = TensorTrain([tensor[:1, :2, None], torch.full((1, 2, 1), small, dtype=dtype)])
+    assert spread.norm() == pytest.approx(abs(number * small) * 2, rel=1e-5)
+    assert TensorTrain([tensor[:1, :2, None]]).norm() == math.inf  # not NaN
+    assert torch.equal(TensorTrain.full((2,), number, dtype=dtype).reconstruct(), tensor[0, :2])
     entry = number * small
     ones = TensorTrain.ones((2, 2), dtype)
     assert complex(spread.inner(ones)) == pytest.approx(4 * entry.conjugate(), rel=1e-5)

@@ -390,6 +390,12 @@ def test_attention_with_hooks_is_refused_as_they_would_be_lost() -> None:
     attention.register_forward_hook(lambda module, inputs, output: (output[0] * 0, output[1]))
     with pytest.raises(TensorTrainError, match="attention has hooks that the module would lose"):
         tt.nn.MultiheadAttention.like(attention)
+    import zoo._torchvision  # noqa: F401 - before torchvision is imported
+
+    window = pytest.importorskip("torchvision.models.swin_transformer").ShiftedWindowAttention(8, [2, 2], [0, 0], 2)
+    window.register_forward_pre_hook(lambda module, inputs: None)
+    with pytest.raises(TensorTrainError, match="attention has hooks that the module would lose"):
+        tt.nn.WindowAttention.like(window)
 
 
 @pytest.mark.parametrize(

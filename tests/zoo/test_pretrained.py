@@ -11,10 +11,12 @@ from safetensors import safe_open
 
 import zoo
 from tests.support.deep import leave_to_deep_tests
-from zoo.data import prepare_kth
+from zoo.data import PublishedMovingMNIST, prepare_kth
+from zoo.data.array_files import open_array_file
 from zoo.errors import ZooError
 from zoo.evaluation import Scores
 from zoo.model_files.pretrained import FOLDER, load_pretrained, load_weights, pretrained_names, save_weights
+from zoo.names import check_picture
 from zoo.settings import from_plain, to_plain
 
 CARDS = [card for card in sorted(FOLDER.glob("*.md")) if card.with_suffix(".safetensors").exists()]
@@ -195,5 +197,8 @@ def test_what_is_no_path_is_refused_by_name(value, tmp_path) -> None:
         zoo.Videos(value)
     with pytest.raises(ZooError, match=r"pattern = .* must be a text"):
         zoo.list_models(value)
+    for read in (load_weights, open_array_file, PublishedMovingMNIST, check_picture):
+        with pytest.raises(ZooError, match=r"^path = .* must be a path"):
+            read(value)
     with pytest.raises(ZooError, match="no model 'conv-lsm'; did you mean 'conv-lstm'"):
         pretrained_names("conv-lsm")

@@ -256,6 +256,8 @@ def test_predictions_of_a_series() -> None:
     assert (drift.get_xdata()[0], len(drift.get_xdata())) == (7, 8)
     for models, clip, names, words in (
         ({}, series, None, "no models"),
+        (Drift(3), series, None, "models is a Drift; pass models by their names"),
+        ({"drift": Drift(3)}, [1.0], None, "series is of type list, but must be a tensor"),
         ({"drift": Drift(3)}, series[:3], None, "does not have 6 steps to observe"),
         ({"drift": Drift(3)}, series, ["x"], "1 names for 3 columns"),
     ):

@@ -161,7 +161,7 @@ def predicted_steps(model: Predictor, x: Tensor, horizon: int) -> Tensor:
     """The `horizon` steps that a model predicts after the observed steps x `(B, T_in, …)`.
 
     Raises:
-        ZooError: if the model returns another shape. Its errors could be measured, as torch repeats a single frame.
+        ZooError: if the model returns another shape; torch would repeat a single frame.
     """
     predictions: Tensor = model(x, horizon)
     check_predicted_shape(predictions, x, horizon)

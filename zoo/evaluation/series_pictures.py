@@ -104,8 +104,8 @@ def predict_series(
         The prediction, with `save` and `figure`.
 
     Raises:
-        ZooError: if there are no models, the series has fewer steps than `observed`, there is not one name for each
-            column, or a model cannot read the values.
+        ZooError: if there are no models or they have no names, the series has fewer steps than `observed`, there is not
+            one name for each column, or a model cannot read the values.
 
     >>> import torch, zoo
     >>> models = {"lstm": zoo.create_model("lstm")}

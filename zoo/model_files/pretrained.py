@@ -191,8 +191,8 @@ def load_weights(path: str | Path) -> "tuple[Predictor, Recipe]":
     from zoo.model_files.building import build_model, fill
     from zoo.model_files.compressed import load_compressed
 
+    path = path_of("path", path)
     try:
-        path = path_of("path", path)
         inputs.regular(path)
         with safe_open(path, framework="pt") as file:
             metadata: dict[str, str] = file.metadata() or {}

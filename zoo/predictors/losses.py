@@ -50,7 +50,7 @@ def mean_error(predictions: Tensor, true: Tensor, l1: float, l2: float) -> Tenso
         l2: weight of the mean squared error.
 
     Raises:
-        ZooError: if the shapes differ. Torch would repeat a single frame.
+        ZooError: if the shapes differ; torch would repeat a single frame.
 
     >>> mean_error(torch.zeros(2, 3), torch.full((2, 3), 0.5), l1=0.0, l2=1.0).item()
     0.25

@@ -130,8 +130,8 @@ def best_format(kernel: NormalizedKernel, field: Sequence[Entrant], options: Sol
         for entrant in field[:places]:
             contest.fit(entrant, contest.paced(entrant, effort))
         field = contest.ranked(field)
-    for judged in (contest.prospect, contest.error):  # if the first one disappoints, the best one so far comes second
-        winner = min(field, key=judged)
+    for judged in (contest.prospect, contest.error):
+        winner = min(field, key=judged)  # by error it is the same, whose fit ends at once, unless its prospects misled
         contest.fit(winner, contest.longest(winner), seed=1)
     return min(contest.fits.values(), key=lambda fit: fit.error)
 
@@ -150,7 +150,7 @@ class _Contest:
         self.fits: dict[Entrant, Fit] = {}
         self.spent = 0.0
         self._longest: dict[Entrant, float] = {}
-        self._errors: dict[Entrant, list[float]] = {}
+        self._first_errors: dict[Entrant, float] = {}
 
     def work(self, entrant: Entrant, effort: float) -> float:
         """Return roughly the multiplications of a fit."""
@@ -191,7 +191,7 @@ class _Contest:
         earlier = self.fits.get(entrant)
         fit = solve(self.kernel, entrant.chain_format, entrant.ranks, options, earlier)
         self.fits[entrant] = fit if earlier is None or fit.error < earlier.error else earlier
-        self._errors.setdefault(entrant, []).append(self.fits[entrant].error)
+        self._first_errors.setdefault(entrant, fit.error)
         self._longest[entrant] = cost
         self.spent += cost
 
@@ -206,7 +206,7 @@ class _Contest:
         again from the next factor of three, a quarter from the one after it, and so on. The last fits of some formats
         are forty times as long as their second ones, those of others only five times.
         """
-        first, error = self._errors[entrant][0], self.error(entrant)  # equal if there was no second fit
+        first, error = self._first_errors[entrant], self.error(entrant)  # equal if there was no second fit
         triplings = math.log(self.longest(entrant) / self.paced(entrant, MEDIUM)) / math.log(MEDIUM / SHORT)
         return error - (first - error) * (1 - math.pow(0.5, max(0.0, triplings)))
 
