@@ -194,7 +194,8 @@ def predict(
 
     Raises:
         ZooError: if there are no models or they have no names, the clip has fewer frames than `observed` or pixels
-            outside [0, 1], a model cannot read its frames, a number is not a whole number of at least 1, or there is no such device.
+            outside [0, 1], a model cannot read its frames, a number is not a whole number of at least 1, or there is no
+            such device.
 
     >>> from zoo.evaluation import CopyLast
     >>> prediction = predict({"copy": CopyLast()}, torch.rand(5, 1, 16, 16), horizon=4, observed=3)
