@@ -11,6 +11,15 @@ from tensortrain.errors import TensorTrainError
 from tensortrain.nn.from_cores import FromCores, summary
 
 
+def _check_factors(outer: Tensor, inner: Tensor) -> None:
+    """Refuse factors that are not real floating matrices."""
+    for name, factor in (("outer", outer), ("inner", inner)):
+        if checks.tensor(name, factor).dim() != 2 or not factor.is_floating_point():
+            raise TensorTrainError(
+                f"{name} has shape {tuple(factor.shape)} and dtype {factor.dtype}; a real floating matrix is needed"
+            )
+
+
 class LowRankLinear(FromCores):
     """`nn.Linear` with the weight `outer @ inner` of rank R: a chain of two plain linear layers, output side first.
 
@@ -41,11 +50,7 @@ class LowRankLinear(FromCores):
 
     def __init__(self, outer: Tensor, inner: Tensor, bias: Tensor | None = None, *, error: float | None = None) -> None:
         super().__init__()
-        for name, factor in (("outer", outer), ("inner", inner)):
-            if checks.tensor(name, factor).dim() != 2 or not factor.is_floating_point():
-                raise TensorTrainError(
-                    f"{name} has shape {tuple(factor.shape)} and dtype {factor.dtype}; a real floating matrix is needed"
-                )
+        _check_factors(outer, inner)
         if outer.shape[1] != inner.shape[0]:
             raise TensorTrainError(
                 f"outer is {tuple(outer.shape)}, inner {tuple(inner.shape)}; outer must have as many columns as inner"
@@ -77,9 +82,7 @@ class LowRankLinear(FromCores):
         2
         """
         cls.check(linear)
-        for name, factor in (("outer", outer), ("inner", inner)):
-            if not isinstance(factor, Tensor) or factor.dim() != 2 or not factor.is_floating_point():
-                raise TensorTrainError(f"{name} is not a real floating matrix; pass the two factors of the weight")
+        _check_factors(outer, inner)  # before a conversion to the dtype of `linear`, which would drop imaginary parts
         if (outer.shape[0], inner.shape[1]) != tuple(linear.weight.shape):
             raise TensorTrainError(
                 f"outer {tuple(outer.shape)} @ inner {tuple(inner.shape)} is not a {tuple(linear.weight.shape)} weight"
