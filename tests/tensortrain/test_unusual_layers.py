@@ -409,7 +409,8 @@ def test_attention_with_hooks_is_refused_as_they_would_be_lost() -> None:
     ids=["complex", "whole numbers", "list", "vectors"],
 )
 def test_factors_that_are_no_real_matrices_are_refused(factors) -> None:
-    with pytest.raises(TensorTrainError, match=r"a real floating matrix is needed|a torch\.Tensor is needed|dtype torch\.int64"):
+    words = r"a real floating matrix is needed|a torch\.Tensor is needed|dtype torch\.int64"
+    with pytest.raises(TensorTrainError, match=words):
         tt.nn.LowRankLinear.like(nn.Linear(3, 5), *factors)
 
 
