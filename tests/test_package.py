@@ -89,7 +89,7 @@ def test_pip_installs_a_wheel_and_a_git_address(source: str, wheel: Path, enviro
     commands = [[environment.parent / program, "--version"] for program in ("tensortrain", "zoo")]
     outputs = []
     for command in [*commands, [environment, "-c", code]]:
-        done = subprocess.run(command, cwd=tmp_path, env=bare, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, cwd=tmp_path, env=bare, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         outputs.append(done.stdout)
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]

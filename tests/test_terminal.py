@@ -26,7 +26,7 @@ def program(body: str, **settings) -> subprocess.CompletedProcess[str]:
     body += "" if "def load" in body else "\ndef load(): return main"
     code = f"{START}{body}\nterminal.run('program', load)"
     settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "preexec_fn": HEARD, **settings}
-    return subprocess.run([sys.executable, "-c", code], text=True, timeout=60, check=False, **settings)
+    return subprocess.run([sys.executable, "-c", code], text=True, timeout=300, check=False, **settings)
 
 
 # ---- every command --------------------------------------------------------------------------------------------
@@ -194,7 +194,7 @@ def main():
     with terminal.reported("program"):
         try: import swallowing
         finally: sys.stdout.write("clean\\n")
-        for _ in range(600): time.sleep(.1)
+        for _ in range(6000): time.sleep(.1)
 """
     done = program(body, env=swallowing)
     assert interrupted(done, "clean\n"), done
@@ -205,11 +205,11 @@ def main():
     [
         "def main(): interrupt()",
         "def main(): pass\ndef load(): interrupt(); return main",
-        "def main():\n with terminal.reported('program'):\n  try: interrupt()\n  finally: interrupt(); time.sleep(60)",
-        "def main():\n class A:\n  def __del__(self): interrupt(); time.sleep(.1)\n A(); time.sleep(60)",
+        "def main():\n with terminal.reported('program'):\n  try: interrupt()\n  finally: interrupt(); time.sleep(600)",
+        "def main():\n class A:\n  def __del__(self): interrupt(); time.sleep(.1)\n A(); time.sleep(600)",
         "def main():\n import atexit\n atexit.register(interrupt)",
         "def main():\n import threading\n threading.Thread(target=lambda: (time.sleep(.2), interrupt())).start()",
-        "def main(): pass\ntry: terminal.run('program', lambda: main)\nfinally: interrupt(); time.sleep(60)",
+        "def main(): pass\ntry: terminal.run('program', lambda: main)\nfinally: interrupt(); time.sleep(600)",
     ],
     ids=[
         "once",

@@ -53,7 +53,7 @@ def changed(certificate, folder, change):
 
 
 def python(*arguments, cwd):
-    return subprocess.run([sys.executable, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=60)
+    return subprocess.run([sys.executable, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=300)
 
 
 def test_it_runs_by_itself_in_an_empty_folder(whole, tmp_path):

@@ -183,18 +183,22 @@ def test_the_forms_to_time_have_the_multiples_that_a_call_admits(groups, multipl
 
 
 def test_real_clocks():
-    """A wide conv of low rank gets faster; the batch is timed as it is given."""
+    """A wide conv of low rank gets faster; the batch is timed as it is given.
+
+    The budget is far from what can be reached (a quarter of the time), and it is a share, which does not depend on
+    what else the machine does: a number of milliseconds that was measured before may be out of reach a second later.
+    """
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(3, 96, 3, padding=1), nn.ReLU(), nn.Conv2d(96, 96, 3, padding=1)).eval()
+    net = nn.Sequential(nn.Conv2d(3, 128, 3, padding=1), nn.ReLU(), nn.Conv2d(128, 128, 3, padding=1)).eval()
     x = images(6, size=16)
     report = tt.compress(net, [x[:2], x[2:]], milliseconds=1e9).report
     assert report.timed == 2
     low, middle, high = report.milliseconds[0]
     assert 0 < low <= middle <= high
-    result = tt.compress(net, [x[:2], x[2:]], milliseconds=0.7 * middle)
+    result = tt.compress(net, [x[:2], x[2:]], time=0.7)
+    before, after = result.report.milliseconds
     missed = any("MISSED" in note for note in result.report.notes)
-    assert missed is (result.report.milliseconds[1][1] > 0.7 * middle)
-    result = tt.compress(net, [x[:2], x[2:]], time=0.7)  # a share does not depend on what else the machine is doing
+    assert missed is (after[1] > 0.7 * before[1])
     assert isinstance(result.model[2], tt.nn.ConvTT2d)
     assert result.report.layers[1].milliseconds[1] <= 0.95 * result.report.layers[1].milliseconds[0]
 

@@ -54,7 +54,7 @@ def mine(hidden: Any = (2,), layers: Any = (1,), kernel: int = 5, patch: int = 1
 )
 def test_what_needs_no_torch_does_not_import_it(code: str) -> None:
     check = f"{code}\nimport sys; assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", check], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", check], check=True, timeout=300)
 
 
 def test_every_public_name_is_there() -> None:
@@ -256,7 +256,7 @@ def test_the_command_line_knows_them(tmp_path: Path, monkeypatch: pytest.MonkeyP
         env={"PYTHONPATH": ":".join([str(tmp_path), *sys.path])},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert "test-theirs" in listed.stdout
 

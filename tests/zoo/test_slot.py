@@ -57,7 +57,7 @@ def test_time_that_a_part_leaves_goes_to_the_training() -> None:
 
 def long(folder: Path, end: float) -> None:
     (folder / "early.txt").write_text("done")
-    subprocess.run(["sleep", "60"], check=False)
+    subprocess.run(["sleep", "600"], check=False)
 
 
 def crash(folder: Path, end: float) -> None:
@@ -80,7 +80,7 @@ def test_a_part_that_hangs_crashes_or_fails_takes_nothing_along(
     plan, began = Plan(9, ["tests", "speed", "train"]), time.monotonic()
     outcomes = run_parts(plan, {"tests": long, "speed": crash, "train": quick}, tmp_path, began)
     assert [one.state for one in outcomes.values()] == ["cut short", "failed", "finished"]
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 50
     assert read(tmp_path / "tests.zip", "early.txt") == b"done"
     assert b"about to crash" in (read(tmp_path / "speed.zip", "log.txt") or b"")
     assert read(tmp_path / "train.zip", "done.txt") == b"all"
@@ -91,7 +91,7 @@ def test_a_part_that_hangs_crashes_or_fails_takes_nothing_along(
 
 def idle(folder: Path, end: float) -> None:
     (folder / "pid.txt").write_text(str(os.getpid()))
-    time.sleep(60)
+    time.sleep(600)
 
 
 def test_a_part_dies_with_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +105,7 @@ def test_a_part_dies_with_the_program(tmp_path: Path, monkeypatch: pytest.Monkey
     assert part.exists()
     program.kill()
     program.join()
-    end = time.monotonic() + 10
+    end = time.monotonic() + 50
     while part.exists() and " Z " not in part.read_text() and time.monotonic() < end:
         time.sleep(0.05)
     assert time.monotonic() < end
